@@ -1,0 +1,29 @@
+# Two commands: `make demo` (the main job on real LIDC annotations) and `make test`.
+PYTHON ?= python3
+VENV ?= .venv
+PY = $(VENV)/bin/python
+# visdom is an sdist that needs setuptools<81 while it builds; newer pips read the second variable for that.
+PIP_ENV = PIP_CONSTRAINT=$(CURDIR)/constraints.txt PIP_BUILD_CONSTRAINT=$(CURDIR)/constraints.txt
+
+.PHONY: install demo test lint clean
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP_ENV) $(PY) -m pip install --quiet --disable-pip-version-check -e '.[dev,medical]'
+	touch $@
+
+demo: install
+	$(PY) run_search.py experiment=demo
+	$(PY) run_train.py experiment=demo arch=outputs/demo/arch.json
+
+test: install
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2
+
+lint: install
+	$(PY) -m ruff check .
+	$(PY) -m mypy
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info

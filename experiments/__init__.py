@@ -1,0 +1,1 @@
+"""Bodies of the two commands, baselines and tables."""

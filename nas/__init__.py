@@ -1,0 +1,1 @@
+"""VoxNAS: neural architecture search for 3D medical images."""

@@ -1,0 +1,37 @@
+"""The canonical encoding of an architecture: indices into the choices of ordered and unordered genes."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Gene:
+    """One decision of a search space.
+
+    ordered: a later choice is never smaller (wider, deeper, more often); this is what the partial order reads.
+    """
+
+    name: str
+    choices: tuple[int | float | str | bool, ...]
+    ordered: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """A point of a search space.
+
+    space: fingerprint of the issuing space (`SearchSpace.fingerprint`).
+    genes: one index into `Gene.choices` per gene.
+    id: 12 hexadecimal digits, a stable hash of the two; the same on every machine and in every version.
+    """
+
+    space: str
+    genes: tuple[int, ...]
+    id: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "genes", tuple(int(gene) for gene in self.genes))
+        text = f"{self.space}|{','.join(map(str, self.genes))}"
+        object.__setattr__(self, "id", hashlib.blake2s(text.encode(), digest_size=6).hexdigest())

@@ -1,0 +1,171 @@
+"""One HDF5 form for every data set: volumes chunked by sample, labels, patients, spacing, provenance, content hash."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from nas.errors import NASError
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One volume on its way into a store.
+
+    volume_CDHW: uint8, int16 or float32; every sample of a store has the same shape and type.
+    group: the patient; no split ever puts one group on both sides.
+    spacing_mm: (D, H, W) voxel size, NaN where unknown. size_mm3: volume of the object, NaN where unknown.
+    fold: the split given by the data set's authors ("train", "val", "test", or "0".."9"), "" where there is none.
+    """
+
+    name: str
+    volume_CDHW: np.ndarray
+    label: int
+    group: str
+    spacing_mm: tuple[float, float, float] = (float("nan"),) * 3
+    size_mm3: float = float("nan")
+    fold: str = ""
+
+
+class VolumeStore:
+    """Reads one store. Metadata is in memory; volumes are read by index, nothing else is opened.
+
+    Attributes: path, name, sha256 (content hash), shape (C, D, H, W), scale (a stored value times `scale` plus
+    `offset` is what a network sees), classes (names), labels (N,) int64, groups (N,) str, folds (N,) str,
+    names (N,) str, spacing_mm (N, 3), size_mm3 (N,), provenance (dict).
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        if not self.path.is_file():
+            raise NASError(f"no file {self.path}", "a VoxNAS volume store (.h5)", "prepare the data set, or mend the path")
+        try:
+            with h5py.File(self.path, "r") as file:
+                self._read_metadata(file)
+        except (OSError, KeyError) as error:
+            raise NASError(
+                f"{self.path}, which cannot be read as a volume store ({error})",
+                "a complete store, as `prepare` writes it",
+                "delete the file: it is made anew from its source",
+            ) from error
+
+    def _read_metadata(self, file: h5py.File) -> None:
+        if file.attrs["format"] != FORMAT:
+            raise NASError(f"store format {file.attrs['format']} in {self.path}", f"format {FORMAT}", "delete the file")
+        self.name, self.sha256 = str(file.attrs["name"]), str(file.attrs["sha256"])
+        self.shape = tuple(int(n) for n in file["volumes"].shape[1:])
+        self.scale, self.offset = float(file.attrs["scale"]), float(file.attrs["offset"])
+        self.classes = tuple(json.loads(file.attrs["classes"]))
+        self.provenance: dict[str, Any] = json.loads(file.attrs["provenance"])
+        self.labels = file["labels"][:].astype(np.int64)
+        self.groups, self.folds, self.names = (file[key].asstr()[:].astype(str) for key in ("groups", "folds", "names"))
+        self.spacing_mm, self.size_mm3 = file["spacing_mm"][:], file["size_mm3"][:]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def read(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+        """(B, C, D, H, W) stored values of the named samples, in the order asked for; only those chunks are read."""
+        indices = np.asarray(indices, dtype=np.int64)
+        with h5py.File(self.path, "r") as file:
+            volumes = file["volumes"]
+            out = np.empty((len(indices), *self.shape), dtype=volumes.dtype)
+            for row, index in enumerate(indices):
+                volumes.read_direct(out, np.s_[int(index)], np.s_[row])
+        return out
+
+
+def write_store(
+    path: str | Path,
+    samples: Iterable[Sample],
+    *,
+    name: str,
+    classes: Sequence[str],
+    provenance: Mapping[str, Any],
+    scale: float = 1.0,
+    offset: float = 0.0,
+) -> VolumeStore:
+    """Writes a store through a temporary file and a rename: a reader sees all of it or none.
+
+    Raises NASError for no samples, a volume of another shape or type than the first, NaN or infinite values.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with h5py.File(temporary, "w") as file:
+            _write(file, samples, name=name, classes=classes, provenance=provenance, scale=scale, offset=offset)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return VolumeStore(path)
+
+
+def _write(
+    file: h5py.File,
+    samples: Iterable[Sample],
+    *,
+    name: str,
+    classes: Sequence[str],
+    provenance: Mapping[str, Any],
+    scale: float,
+    offset: float,
+) -> None:
+    digest = hashlib.sha256(json.dumps([name, list(classes), scale, offset]).encode())
+    rows: list[Sample] = []
+    volumes = None
+    for sample in samples:
+        volume = np.ascontiguousarray(sample.volume_CDHW)
+        if volumes is None:
+            volumes = file.create_dataset(
+                "volumes",
+                shape=(0, *volume.shape),
+                maxshape=(None, *volume.shape),
+                chunks=(1, *volume.shape),
+                dtype=volume.dtype,
+                compression="lzf",
+                shuffle=volume.dtype.itemsize > 1,
+            )
+        if volume.shape != volumes.shape[1:] or volume.dtype != volumes.dtype:
+            raise NASError(
+                f"{sample.name} of shape {volume.shape} and type {volume.dtype}",
+                f"shape {volumes.shape[1:]} and type {volumes.dtype} as in the first sample",
+                "crop or resample every volume to one shape",
+            )
+        if not np.isfinite(volume).all():
+            raise NASError(f"NaN or infinite values in {sample.name}", "finite voxels", "mend or leave out the volume")
+        volumes.resize(len(rows) + 1, axis=0)
+        volumes[len(rows)] = volume
+        digest.update(volume.tobytes())
+        digest.update(
+            repr((sample.name, int(sample.label), sample.group, tuple(map(float, sample.spacing_mm)), sample.fold)).encode()
+        )
+        rows.append(sample)
+    if not rows:
+        raise NASError(f"no samples for {name}", "at least one volume", "check the source's path and its filters")
+    text = h5py.string_dtype()
+    file["labels"] = np.array([row.label for row in rows], dtype=np.int64)
+    file.create_dataset("groups", data=[row.group for row in rows], dtype=text)
+    file.create_dataset("folds", data=[row.fold for row in rows], dtype=text)
+    file.create_dataset("names", data=[row.name for row in rows], dtype=text)
+    file["spacing_mm"] = np.array([row.spacing_mm for row in rows], dtype=np.float64)
+    file["size_mm3"] = np.array([row.size_mm3 for row in rows], dtype=np.float64)
+    file.attrs.update(
+        format=FORMAT,
+        name=name,
+        sha256=digest.hexdigest(),
+        scale=scale,
+        offset=offset,
+        classes=json.dumps(list(classes)),
+        provenance=json.dumps(dict(provenance)),
+    )

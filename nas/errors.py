@@ -1,0 +1,19 @@
+"""The one exception a user's mistake ends in, and the one a failed trial ends in."""
+
+from __future__ import annotations
+
+
+class NASError(Exception):
+    """A user's mistake, told in one line: what was got, what was expected, how to fix it."""
+
+    def __init__(self, got: str, expected: str, fix: str) -> None:
+        super().__init__(got, expected, fix)
+        self.got, self.expected, self.fix = got, expected, fix
+
+    def __str__(self) -> str:
+        line = f"got {self.got}; expected {self.expected}; fix: {self.fix}"
+        return " ".join(line.split())
+
+
+class TrialFailed(Exception):
+    """One candidate could not be evaluated (NaN loss, out of memory); the search records the reason and goes on."""

@@ -1,0 +1,1 @@
+"""Search spaces; published networks are named points of them."""
