@@ -1,0 +1,116 @@
+"""`arch.json`: a found architecture as a small file that builds exactly the network that was scored."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from nas.architecture import Architecture
+from nas.errors import NASError
+from nas.files import write_text
+from nas.space import SearchSpace
+from nas.tasks.base import TaskSpec
+
+SCHEMA = 1
+OWN_SPACES = "search_spaces"
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """An architecture with its space, the task it was scored on, the metrics as measured, and its provenance.
+
+    metrics: with the budget, seed and split they were measured under in `provenance`.
+    """
+
+    space: SearchSpace
+    arch: Architecture
+    task: TaskSpec
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def build(self, task: TaskSpec | None = None) -> nn.Module:
+        return self.space.build(self.arch, task or self.task)
+
+    def save(self, path: str | Path) -> None:
+        content = {
+            "schema": SCHEMA,
+            "space": {"class": self.space.class_path, "arguments": self.space.arguments},
+            "genes": list(self.arch.genes),
+            "id": self.arch.id,
+            "task": asdict(self.task),
+            "metrics": dict(self.metrics),
+            "picture": self.space.describe(self.arch).splitlines(),
+            "provenance": dict(self.provenance),
+        }
+        write_text(path, json.dumps(content, indent=1) + "\n")
+
+
+def import_space(class_path: str, allow: Sequence[str] = ()) -> type[SearchSpace]:
+    """The class behind a dotted path. Only packages that are trusted are imported at all: `search_spaces` and those in
+    `allow`. Raises NASError for any other package, a missing class, or a class that is no SearchSpace."""
+    package = class_path.partition(".")[0]
+    trusted = (OWN_SPACES, *allow)
+    if package not in trusted:
+        raise NASError(
+            f"the class {class_path!r}",
+            f"a search space of {', '.join(trusted)}",
+            f"allow_packages=[{package}] if you trust that package",
+        )
+    module_name, _, name = class_path.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module_name), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise NASError(f"the class {class_path!r} ({error})", "a class that can be imported", "check the path") from error
+    if not (inspect.isclass(found) and issubclass(found, SearchSpace)):
+        raise NASError(f"{class_path!r}", "a subclass of nas.space.SearchSpace", "name the space's class")
+    return found
+
+
+def load(path: str | Path, allow: Sequence[str] = ()) -> Artifact:
+    """Reads `arch.json`. allow: further packages whose search spaces may be imported.
+
+    Raises NASError for a missing file, broken JSON, a newer schema, a class that is not allowed, genes that are no
+    point of the space, and an id that does not fit (the file was edited by hand).
+    """
+    content = _read(Path(path))
+    try:
+        space_class = import_space(str(content["space"]["class"]), allow)
+        arguments, genes, stored_id = content["space"]["arguments"], content["genes"], content["id"]
+        task = TaskSpec(**content["task"])
+        metrics, provenance = content["metrics"], content["provenance"]
+    except (KeyError, TypeError) as error:
+        raise NASError(f"{path} without {error}", "a complete arch.json", "take the file that run_search.py wrote") from error
+    try:
+        space = space_class(**arguments)
+    except TypeError as error:
+        raise NASError(f"space arguments in {path} ({error})", f"those of {space_class.__name__}", "undo the edit") from error
+    if not isinstance(genes, list):
+        raise NASError(f"genes {genes!r} in {path}", "a list of whole numbers", "undo the edit")
+    arch = space.architecture(genes)
+    if arch.id != stored_id:
+        raise NASError(
+            f"id {stored_id!r} in {path}, where genes and space give {arch.id!r}",
+            "an unedited file",
+            "undo the edit, or make a new file with Artifact(space, space.architecture(genes), task).save(path)",
+        )
+    return Artifact(space, arch, task, metrics, provenance)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise NASError(f"{path} ({error})", "an arch.json", "check the path; run_search.py writes the file") from error
+    schema = content.get("schema") if isinstance(content, dict) else None
+    if not isinstance(schema, int) or schema < 1:
+        raise NASError(f"{path} without a schema number", f"schema {SCHEMA}", "take the file that run_search.py wrote")
+    if schema > SCHEMA:
+        raise NASError(f"schema {schema} in {path}", f"schema {SCHEMA} or older", "update voxnas")
+    return content

@@ -1,0 +1,192 @@
+"""What a network costs: parameters, MACs, bytes, activation memory, and latency from a table of the user's device.
+
+    python -m nas.cost latency space=naslung            # measure this device's table and write it
+"""
+
+from __future__ import annotations
+
+import copy
+import sys
+import weakref
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
+
+from nas.architecture import Architecture
+from nas.errors import NASError
+from nas.latency import LatencyTable
+from nas.space import Block, SearchSpace
+from nas.tasks.base import TaskSpec
+
+STATIC_METRICS = ("params", "macs", "bytes", "activation_bytes")
+METRICS = (*STATIC_METRICS, "latency_ms")
+CHUNK = 262_144  # networks whose block sums are taken at once; bounds the memory on spaces of 10^7
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """Exact costs of one forward pass.
+
+    params: trainable parameters. macs: multiply-accumulates of convolutions and matrix products. bytes: parameters
+    and buffers as stored. activation_bytes: the largest sum of tensors alive at once in inference, input included.
+    """
+
+    params: int
+    macs: int
+    bytes: int
+    activation_bytes: int
+
+    @property
+    def flops(self) -> int:
+        return 2 * self.macs
+
+
+class _LiveBytes(TorchDispatchMode):
+    """Follows the storages that operators make and tells the largest sum alive at one time."""
+
+    def __init__(self, known: Sequence[torch.Tensor]) -> None:
+        super().__init__()
+        self._known = {tensor.untyped_storage()._cdata for tensor in known}
+        self._live: dict[int, int] = {}
+        self.peak = 0
+
+    def hold(self, tensor: torch.Tensor) -> None:
+        storage = tensor.untyped_storage()
+        key = storage._cdata
+        if key in self._known or key in self._live:
+            return
+        self._live[key] = storage.nbytes()
+        weakref.finalize(storage, self._live.pop, key, None)
+        self.peak = max(self.peak, sum(self._live.values()))
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        out = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(out):
+            if isinstance(leaf, torch.Tensor):
+                self.hold(leaf)
+        return out
+
+
+def profile(model: nn.Module, input_shape: Sequence[int]) -> Profile:
+    """Costs of `model` on an input of `input_shape` (B, C, D, H, W), counted on a copy without data.
+
+    MACs by torch's FlopCounterMode, which counts two operations per multiply-accumulate; the model is left as it was.
+    Raises NASError where the model does not accept the shape.
+    """
+    ghost = copy.deepcopy(model).to("meta").eval()
+    state = [*ghost.parameters(), *ghost.buffers()]
+    counter, live = FlopCounterMode(display=False), _LiveBytes(state)
+    with torch.no_grad():
+        x = torch.empty(tuple(input_shape), device="meta")
+        live.hold(x)
+        try:
+            with live, counter:
+                ghost(x)
+        except (RuntimeError, ValueError, TypeError) as error:
+            raise NASError(
+                f"{type(model).__name__} failing on an input of shape {tuple(input_shape)} ({error})",
+                "a shape (B, C, D, H, W) that the network accepts",
+                "check the channels and sides of the data",
+            ) from error
+    return Profile(
+        params=sum(p.numel() for p in model.parameters() if p.requires_grad),
+        macs=counter.get_total_flops() // 2,
+        bytes=sum(t.numel() * t.element_size() for t in state),
+        activation_bytes=live.peak,
+    )
+
+
+class CostModel:
+    """A deterministic cost of architectures: genes (N, G) -> (N,) float64.
+
+    metric: "params", "macs", "bytes", "activation_bytes", or "latency_ms" from a measured `table`. Where the space
+    offers blocks, a network costs the sum of its blocks (activation memory is never a sum: it is profiled whole).
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        task: TaskSpec,
+        input_shape: Sequence[int],
+        metric: str = "macs",
+        table: LatencyTable | None = None,
+    ) -> None:
+        if metric not in METRICS:
+            raise NASError(f"the cost {metric!r}", f"one of {', '.join(METRICS)}", "mend cost.metric")
+        if metric == "latency_ms" and table is None:
+            raise NASError(
+                "the cost latency_ms without a table",
+                "cost.table=<file>",
+                "measure one: python -m nas.cost latency space=<name>",
+            )
+        self.space, self.task, self.metric, self.table = space, task, metric, table
+        self.input_shape = tuple(int(n) for n in input_shape)  # (C, D, H, W)
+        if table is not None:
+            table.require(space, self.input_shape)
+        self._whole: dict[tuple[int, ...], float] = {}
+        self._vocabulary_costs: np.ndarray | None = None
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """What a study records, so that no other cost is ever mixed in."""
+        table = self.table.sha256 if self.table and self.metric == "latency_ms" else None
+        return {"metric": self.metric, "table": table, "input_shape": list(self.input_shape)}
+
+    def __call__(self, genes_NG: np.ndarray) -> np.ndarray:
+        genes_NG = np.atleast_2d(genes_NG)
+        if self.metric == "activation_bytes" or self.space.blocks(genes_NG[:1], self.input_shape[1:], self.task) is None:
+            return np.array([self._measure_whole(tuple(int(g) for g in genes)) for genes in genes_NG])
+        parts = [self._sum_blocks(genes_NG[start : start + CHUNK]) for start in range(0, len(genes_NG), CHUNK)]
+        return np.concatenate(parts) if parts else np.empty(0)
+
+    def of(self, arch: Architecture) -> float:
+        """The cost of one architecture."""
+        return float(self(np.array([arch.genes]))[0])
+
+    def _sum_blocks(self, genes_NG: np.ndarray) -> np.ndarray:
+        offered = self.space.blocks(genes_NG, self.input_shape[1:], self.task)
+        assert offered is not None  # checked by the caller on the first row
+        vocabulary, ids_NK = offered
+        if self._vocabulary_costs is None:
+            self._vocabulary_costs = np.array([*(self._cost_of_block(block) for block in vocabulary), 0.0])
+        total = np.zeros(len(genes_NG))
+        for ids_N in ids_NK.T:
+            total += self._vocabulary_costs[ids_N]  # -1, no block, reads the trailing zero
+        return total
+
+    def _cost_of_block(self, block: Block) -> float:
+        if self.metric == "latency_ms":
+            assert self.table is not None
+            return self.table.median_ms(block.key)
+        return float(getattr(profile(block.build(), (1, *block.input_shape)), self.metric))
+
+    def _measure_whole(self, genes: tuple[int, ...]) -> float:
+        if self.metric == "latency_ms":
+            raise NASError(
+                f"the cost latency_ms for {type(self.space).__name__}, which offers no blocks",
+                "a space with `blocks`",
+                "choose cost.metric=macs, params or bytes",
+            )
+        if genes not in self._whole:
+            model = self.space.build(self.space.architecture(genes), self.task)
+            self._whole[genes] = float(getattr(profile(model, (1, *self.input_shape)), self.metric))
+        return self._whole[genes]
+
+
+def static_costs(space: SearchSpace, arch: Architecture, task: TaskSpec, input_shape: Sequence[int]) -> dict[str, float]:
+    """Parameters, MACs, bytes and activation bytes of one network, measured on the whole."""
+    values = asdict(profile(space.build(arch, task), (1, *input_shape)))
+    return {name: float(values[name]) for name in STATIC_METRICS}
+
+
+if __name__ == "__main__":
+    from nas.latency_command import main
+
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,119 @@
+"""`python -m nas.cost latency space=naslung`: measures this device's latency table and writes it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from nas.artifact import import_space
+from nas.errors import NASError
+from nas.latency import LatencyTable, measure_table
+from nas.tasks.base import TaskSpec
+
+USAGE = "python -m nas.cost latency space=<name in conf/space> [size=32] [channels=1] [outputs=2] [batch=2] [out=<file>]"
+DEFAULTS: dict[str, Any] = {
+    "space": None,
+    "size": 32,
+    "channels": 1,
+    "outputs": 2,
+    "batch": 2,
+    "networks": 20,
+    "device": "cpu",
+    "out": None,
+    "allow_packages": [],
+}
+log = logging.getLogger(__name__)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Exit code 0, or 2 with one line for a user's mistake."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        run(arguments)
+    except NASError as error:
+        log.error("error: %s", error)
+        return 2
+    return 0
+
+
+def run(arguments: Sequence[str]) -> LatencyTable:
+    if not arguments or arguments[0] != "latency":
+        raise NASError(f"the words {' '.join(arguments)!r}", USAGE, "name the command `latency` first")
+    options = _options(arguments[1:])
+    space_class = import_space(options["space_class"], options["allow_packages"])
+    try:
+        space = space_class(**options["space_arguments"])
+    except TypeError as error:
+        raise NASError(f"space arguments ({error})", f"those of {space_class.__name__}", "mend space.<argument>") from error
+    shape = (options["channels"], *[options["size"]] * 3)
+    task = TaskSpec(in_channels=options["channels"], outputs=options["outputs"])
+    table = measure_table(
+        space,
+        shape,
+        task,
+        torch.device(options["device"]),
+        batch=options["batch"],
+        checks=options["networks"],
+        progress=_log_progress,
+    )
+    path = Path(options["out"] or f"outputs/latency/{options['space']}-{options['size']}.json")
+    table.save(path)
+    check = table.meta["check"]
+    log.info(
+        "%d blocks on %s, %d threads; sum of blocks against the whole on %d random networks: median error %.1f %%, "
+        "largest %.1f %%, rank correlation %.3f",
+        len(table.blocks),
+        table.meta["device"],
+        table.meta["threads"],
+        check["networks"],
+        100 * check["median_error"],
+        100 * check["largest_error"],
+        check["rank_correlation"],
+    )
+    log.info("wrote %s (use: cost.metric=latency_ms cost.table=%s)", path, path)
+    return table
+
+
+def _log_progress(done: int, total: int) -> None:
+    if done % 25 == 0 or done == total:
+        log.info("measured %d of %d", done, total)
+
+
+def _options(words: Sequence[str]) -> dict[str, Any]:
+    """Defaults, overridden by the words; `space` and `space.<argument>` turned into a class and its arguments."""
+    plain = [word for word in words if not word.startswith("space.")]
+    try:
+        given = OmegaConf.to_container(OmegaConf.from_dotlist(list(plain)))
+        overrides = OmegaConf.from_dotlist([word for word in words if word.startswith("space.")])
+    except (OmegaConfBaseException, ValueError) as error:
+        raise NASError(f"the words {' '.join(words)!r} ({error})", USAGE, "write key=value") from error
+    assert isinstance(given, dict)
+    unknown = sorted(set(given) - set(DEFAULTS))
+    if unknown:
+        raise NASError(f"the option {unknown[0]!r}", f"one of {', '.join(DEFAULTS)}", USAGE)
+    options = {**DEFAULTS, **given}
+    conf = _space_conf(options["space"])
+    if "space" in overrides:
+        conf = OmegaConf.merge(conf, overrides.space)
+    content = OmegaConf.to_container(conf)
+    assert isinstance(content, dict)
+    options["space_class"] = content.pop("_target_")
+    options["space_arguments"] = content
+    return options
+
+
+def _space_conf(name: Any) -> DictConfig:
+    folder = resources.files("conf") / "space"
+    names = sorted(entry.name[:-5] for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+    if name not in names:
+        raise NASError(f"space={name}", f"one of {', '.join(names)}", USAGE)
+    conf = OmegaConf.create((folder / f"{name}.yaml").read_text())
+    assert isinstance(conf, DictConfig)
+    return conf

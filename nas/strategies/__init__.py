@@ -1,0 +1,1 @@
+"""One strategy a file; each is a pure function of the history."""

@@ -1,0 +1,24 @@
+"""Random search without repetition."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from nas.history import History, Proposal
+from nas.space import SearchSpace
+from nas.strategies.base import CostWindow, Strategy, draw
+
+
+class RandomSearch(Strategy):
+    """Each proposal is a fresh sample of the space inside the cost window.
+
+    Source: Li and Talwalkar, Random Search and Reproducibility for NAS, UAI 2019 (arXiv 1902.07638): the baseline that
+    every other strategy is to be shown beside.
+    """
+
+    def __init__(self, cost_min: float | None = None, cost_max: float | None = None) -> None:
+        self.window = CostWindow(cost_min, cost_max)
+
+    def propose(self, space: SearchSpace, history: History, rng: np.random.Generator) -> Proposal | None:
+        arch = draw(space, history, lambda genes_NG, cost_N: self.window(cost_N), rng)
+        return None if arch is None else Proposal(arch)

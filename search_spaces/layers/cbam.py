@@ -1,0 +1,53 @@
+"""Convolutional block attention in 3D, in the form NAS-Lung published and in the original one."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class PublishedCBAM3D(nn.Module):
+    """The attention of the public NAS-Lung code; shape (B, C, D, H, W) is kept.
+
+    The channel gate is a softmax over channels of a linear bottleneck (no ReLU between the two maps) and never
+    multiplies the output: it only weighs the input of the spatial map. The output is x + Ms * x, a gain in (1, 2).
+    Source: Jiang et al., Pattern Recognition 113:107825, 2021 (arXiv 2101.07429), as its code computes it.
+    Parameters: 2 * C * (C // 4) + 54.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.squeeze = nn.Linear(channels, channels // 4, bias=False)
+        self.excite = nn.Linear(channels // 4, channels, bias=False)
+        self.spatial = nn.Conv3d(2, 1, 3, padding=1, bias=False)
+
+    def forward(self, x_BCDHW: torch.Tensor) -> torch.Tensor:
+        pooled_BC = self.excite(self.squeeze(x_BCDHW.mean((2, 3, 4)))) + self.excite(self.squeeze(x_BCDHW.amax((2, 3, 4))))
+        q_BCDHW = pooled_BC.softmax(dim=1)[:, :, None, None, None].to(x_BCDHW.dtype) * x_BCDHW
+        pair_B2DHW = torch.cat([q_BCDHW.amax(1, keepdim=True), q_BCDHW.mean(1, keepdim=True)], dim=1)
+        return x_BCDHW + self.spatial(pair_B2DHW).sigmoid() * x_BCDHW
+
+
+class WooCBAM3D(nn.Module):
+    """CBAM as its authors define it, in 3D; shape (B, C, D, H, W) is kept.
+
+    F' = sigmoid(MLP(avg F) + MLP(max F)) * F;  F'' = sigmoid(conv7([avg_C F'; max_C F'])) * F'.
+    Source: Woo et al., CBAM, ECCV 2018 (arXiv 1807.06521), equations 1 to 3; reduction ratio 16.
+    """
+
+    def __init__(self, channels: int, reduction: int = 16) -> None:
+        super().__init__()
+        hidden = max(1, channels // reduction)
+        self.squeeze = nn.Linear(channels, hidden, bias=False)
+        self.excite = nn.Linear(hidden, channels, bias=False)
+        self.spatial = nn.Conv3d(2, 1, 7, padding=3, bias=False)
+
+    def _mlp(self, pooled_BC: torch.Tensor) -> torch.Tensor:
+        return self.excite(F.relu(self.squeeze(pooled_BC)))
+
+    def forward(self, x_BCDHW: torch.Tensor) -> torch.Tensor:
+        gate_BC = (self._mlp(x_BCDHW.mean((2, 3, 4))) + self._mlp(x_BCDHW.amax((2, 3, 4)))).sigmoid()
+        x_BCDHW = gate_BC[:, :, None, None, None] * x_BCDHW
+        pair_B2DHW = torch.cat([x_BCDHW.mean(1, keepdim=True), x_BCDHW.amax(1, keepdim=True)], dim=1)
+        return self.spatial(pair_B2DHW).sigmoid() * x_BCDHW

@@ -1,0 +1,105 @@
+"""The NAS-Lung network: stem, three stages of residual blocks with pooling convolutions and attention, a head.
+
+Source: Jiang et al., Pattern Recognition 113:107825, 2021 (arXiv 2101.07429), as its public code computes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from nas.errors import NASError
+from search_spaces.layers.cbam import PublishedCBAM3D, WooCBAM3D
+from search_spaces.layers.sphereface import AngularHead, LinearHead
+
+ATTENTION = {"none": None, "published": PublishedCBAM3D, "woo2018": WooCBAM3D}
+HEADS = {"softmax": LinearHead, "a_softmax": AngularHead}
+STAGES = 3
+REDUCTION = 2**STAGES  # every stage halves the volume: sides are multiples of 8
+
+
+class ConvUnit(nn.Sequential):
+    """Convolution, batch normalisation, ReLU; padding keeps the size at stride 1 and halves it at stride 2."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int = 3, stride: int = 1, bias: bool = True) -> None:
+        super().__init__(
+            nn.Conv3d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=bias),
+            nn.BatchNorm3d(outputs),
+            nn.ReLU(inplace=True),
+        )
+
+
+class ResidualBlock(nn.Module):
+    """ReLU BN W2 ReLU BN W1 x + ReLU BN P x: ReLU comes before the sum, the projection P is always there."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(ConvUnit(inputs, outputs), ConvUnit(outputs, outputs))
+        self.projection = ConvUnit(inputs, outputs, kernel=1)
+
+    def forward(self, x_BCDHW: torch.Tensor) -> torch.Tensor:
+        return self.body(x_BCDHW) + self.projection(x_BCDHW)
+
+
+def attention(kind: str, channels: int) -> nn.Module:
+    layer = ATTENTION[kind]
+    return nn.Identity() if layer is None else layer(channels)
+
+
+def stem_block(in_channels: int, stem: Sequence[int], cbam: str) -> nn.Sequential:
+    return nn.Sequential(ConvUnit(in_channels, stem[0]), ConvUnit(stem[0], stem[1]), attention(cbam, stem[1]))
+
+
+def pooling_block(channels: int) -> ConvUnit:
+    return ConvUnit(channels, channels, stride=2, bias=False)
+
+
+class PooledHead(nn.Module):
+    """(B, C, D, H, W) -> mean over space -> logits (B, K)."""
+
+    def __init__(self, kind: str, features: int, outputs: int) -> None:
+        super().__init__()
+        self.classifier = HEADS[kind](features, outputs)
+
+    def forward(self, x_BCDHW: torch.Tensor, y_B: torch.Tensor | None = None) -> torch.Tensor:
+        return self.classifier(F.adaptive_avg_pool3d(x_BCDHW, 1).flatten(1), y_B)
+
+
+class NASLungNet(nn.Module):
+    """(B, in_channels, D, H, W) with sides that are multiples of 8 -> logits (B, outputs).
+
+    stages: the block widths of each of the three stages, e.g. [[4, 4], [4, 8], [8, 8]]. With the head "a_softmax"
+    (`needs_target`) the training loop also hands over the target, so that the margin can be applied.
+    Raises NASError for sides that are no multiple of 8.
+    """
+
+    def __init__(
+        self, in_channels: int, stem: Sequence[int], stages: Sequence[Sequence[int]], cbam: str, head: str, outputs: int
+    ) -> None:
+        super().__init__()
+        self.needs_target = head == "a_softmax"
+        self.stem = stem_block(in_channels, stem, cbam)
+        width = stem[1]
+        self.stages = nn.ModuleList()
+        for widths in stages:
+            layers: list[nn.Module] = [pooling_block(width)]
+            for outputs_of_block in widths:
+                layers.append(ResidualBlock(width, outputs_of_block))
+                width = outputs_of_block
+            self.stages.append(nn.Sequential(*layers, attention(cbam, width)))
+        self.head = PooledHead(head, width, outputs)
+
+    def forward(self, x_BCDHW: torch.Tensor, y_B: torch.Tensor | None = None) -> torch.Tensor:
+        if any(side % REDUCTION for side in x_BCDHW.shape[2:]):
+            raise NASError(
+                f"a volume of {'x'.join(map(str, x_BCDHW.shape[2:]))} voxels",
+                f"sides that are multiples of {REDUCTION}",
+                "crop or pad the data (`data.size`)",
+            )
+        x_BCDHW = self.stem(x_BCDHW)
+        for stage in self.stages:
+            x_BCDHW = stage(x_BCDHW)
+        return self.head(x_BCDHW, y_B)

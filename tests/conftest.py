@@ -1,0 +1,19 @@
+"""Fixtures that many tests share: real data at hand, small stores."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+REPO = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real data sets; tests that need it are skipped where it is not at hand."""
+    path = Path(os.environ.get("VOXNAS_DATA", REPO.parent / "shared" / "data"))
+    if not path.is_dir():
+        pytest.skip(f"no real data at {path} (set VOXNAS_DATA)")
+    return path
