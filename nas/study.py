@@ -153,15 +153,16 @@ class Study:
                 f"all of {', '.join(self.objectives)} among the metrics {', '.join(metrics)}",
                 "mend `objectives` or the evaluator",
             )
-        self._store.set_trial_user_attr(ticket.trial_id, METRICS, {k: float(v) for k, v in metrics.items()})
-        self._close(ticket, TrialState.COMPLETE, values)
+        self._close(ticket, TrialState.COMPLETE, METRICS, {k: float(v) for k, v in metrics.items()}, values)
 
     def fail(self, ticket: Ticket, reason: str) -> None:
-        self._store.set_trial_user_attr(ticket.trial_id, REASON, " ".join(reason.split())[:500])
-        self._close(ticket, TrialState.FAIL, None)
+        self._close(ticket, TrialState.FAIL, REASON, " ".join(reason.split())[:500])
 
-    def _close(self, ticket: Ticket, state: TrialState, values: Sequence[float] | None) -> None:
+    def _close(
+        self, ticket: Ticket, state: TrialState, key: str, content: Any, values: Sequence[float] | None = None
+    ) -> None:
         try:
+            self._store.set_trial_user_attr(ticket.trial_id, key, content)
             self._store.set_trial_state_values(ticket.trial_id, state, values)
         except optuna.exceptions.UpdateFinishedTrialError:
             log.warning("trial %d was finished by another worker meanwhile; this result is dropped", ticket.number)

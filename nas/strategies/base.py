@@ -10,7 +10,7 @@ import numpy as np
 from nas.architecture import Architecture
 from nas.errors import NASError
 from nas.history import CostFunction, History, Proposal
-from nas.pruned import PrunedSet
+from nas.pruned import Cut, PrunedSet
 from nas.space import SearchSpace
 
 LARGEST_BATCH = 2048  # after batches of 16, 32, ... up to this without a hit, the whole space is looked through
@@ -26,8 +26,12 @@ class Strategy(ABC):
     def propose(self, space: SearchSpace, history: History, rng: np.random.Generator) -> Proposal | None:
         """The next architecture to evaluate, never one that a trial holds already; None: the search is over."""
 
+    def cuts(self, history: History) -> list[Cut]:
+        """What the history rules out, for those strategies that rule anything out."""
+        return []
+
     def pruned_set(self, space: SearchSpace, cost: CostFunction) -> PrunedSet | None:
-        """Bookkeeping of what this strategy rules out, for people to look at; None where it rules out nothing."""
+        """Bookkeeping of what `cuts` rule out, for people to look at; None where it rules out nothing."""
         return None
 
 

@@ -1,0 +1,72 @@
+"""One line for the search and one for each training, on the terminal."""
+
+from __future__ import annotations
+
+import sys
+
+from tqdm import tqdm
+
+from nas.history import History, State
+from nas.pruned import PrunedSet
+from nas.strategies.base import Strategy
+
+QUIET_INTERVAL_S = 10.0  # between lines where the output is a file rather than a terminal
+
+
+class SearchProgress:
+    """done/total, best score, share of the space pruned, time left."""
+
+    def __init__(self, total: int, strategy: Strategy, pruned: PrunedSet | None) -> None:
+        self._strategy, self._pruned = strategy, pruned
+        self._bar = _bar(total, "search", position=0)
+
+    def update(self, history: History) -> None:
+        ended = sum(record.state is not State.RUNNING for record in history)
+        scores = [record.metrics[history.score] for record in history.complete()]
+        words = [f"best {history.score} {max(scores):.3f}"] if scores else []
+        failed = sum(record.state is State.FAILED for record in history)
+        if failed:
+            words.append(f"{failed} failed")
+        if self._pruned is not None:
+            self._pruned.update(self._strategy.cuts(history))
+            words.append(f"pruned {100 * self._pruned.share:.1f} %")
+        if self._bar.n == 0 and ended:
+            self._bar.initial = ended  # trials of an earlier run say nothing about the time left
+        self._bar.n = min(ended, self._bar.total)
+        self._bar.set_postfix_str(", ".join(words), refresh=True)
+
+    def close(self) -> None:
+        self._bar.close()
+
+
+class TrainingProgress:
+    """Epochs of one training; the line goes away when it ends where it stands under a search line."""
+
+    def __init__(self, name: str, keep: bool) -> None:
+        self._name, self._keep = name, keep
+        self._bar: tqdm | None = None
+
+    def update(self, epoch: int, epochs: int, note: str = "") -> None:
+        if self._bar is None:
+            self._bar = _bar(epochs, self._name, position=0 if self._keep else 1, leave=self._keep)
+        self._bar.n = epoch
+        self._bar.set_postfix_str(note, refresh=True)
+        if epoch >= epochs:
+            self.close()
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+def _bar(total: int, name: str, position: int, leave: bool = True) -> tqdm:
+    return tqdm(
+        total=total,
+        desc=name,
+        position=position,
+        leave=leave,
+        dynamic_ncols=True,
+        mininterval=0.2 if sys.stderr.isatty() else QUIET_INTERVAL_S,
+        bar_format="{desc} {n_fmt}/{total_fmt} |{bar:20}| {postfix} [{elapsed}, {remaining} left]",
+    )

@@ -1,0 +1,82 @@
+"""From a composed configuration to objects: what search and training build the same way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from nas.data.splits import Split
+from nas.data.store import VolumeStore
+from nas.errors import NASError
+from nas.files import write_text
+from nas.tasks.base import Task
+
+PACKAGES = ("voxnas", "torch", "numpy", "scikit-learn", "optuna", "hydra-core")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """The data, their split, the task and the device of a command."""
+
+    store: VolumeStore
+    split: Split
+    task: Task
+    device: torch.device
+
+    @classmethod
+    def of(cls, cfg: DictConfig) -> Setting:
+        if not isinstance(cfg.seed, int) or cfg.seed < 0:
+            raise NASError(f"seed={cfg.seed}", "a whole number of at least 0", "mend seed")
+        store = instantiate(cfg.data).prepare()
+        split = instantiate(cfg.split, store)
+        task = instantiate(cfg.task, in_channels=store.shape[0], outputs=len(store.classes))
+        return cls(store, split, task, pick_device(cfg.device))
+
+    @property
+    def data_facts(self) -> dict[str, Any]:
+        return {"name": self.store.name, "sha256": self.store.sha256, "n": len(self.store)}
+
+    @property
+    def split_facts(self) -> dict[str, Any]:
+        return {"sha256": self.split.sha256, "unit": self.split.unit}
+
+
+def pick_device(name: str) -> torch.device:
+    """auto: the first GPU where there is one. Raises NASError for a device that is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.empty(1, device=name)
+        return torch.device(name)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise NASError(f"device={name} ({reason})", "a device of this machine", "device=auto") from error
+
+
+def resolved(cfg: DictConfig) -> dict[str, Any]:
+    """The configuration as plain values, interpolations filled in."""
+    content = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    assert isinstance(content, dict)
+    return {str(key): value for key, value in content.items()}
+
+
+def write_config(path: Path, cfg: Mapping[str, Any]) -> None:
+    write_text(path, OmegaConf.to_yaml(OmegaConf.create(dict(cfg))))
+
+
+def versions() -> dict[str, str]:
+    """Installed versions of what decides the numbers."""
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found

@@ -1,0 +1,136 @@
+"""Costs against hand counts, and the latency table's contract."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from nas.cost import CostModel, profile, static_costs
+from nas.errors import NASError
+from nas.latency import LatencyTable, measure_table
+from nas.tasks.base import TaskSpec
+from search_spaces.naslung import NASLungSpace
+
+TASK, SHAPE = TaskSpec(), (1, 16, 16, 16)
+SMALL = NASLungSpace(widths=(4, 8), max_depth=4)
+
+
+def test_profile_of_a_network_counted_by_hand() -> None:
+    network = nn.Sequential(nn.Conv3d(1, 4, 3, padding=1), nn.ReLU(), nn.Conv3d(4, 2, 3, padding=1), nn.BatchNorm3d(2))
+    found = profile(network, (1, 1, 8, 8, 8))
+    assert found.params == (27 * 4 + 4) + (27 * 4 * 2 + 2) + 4
+    assert found.macs == 512 * 27 * 4 + 512 * 27 * 4 * 2
+    assert found.flops == 2 * found.macs
+    assert found.bytes == 4 * found.params + 2 * 2 * 4 + 8  # running mean and variance, and the int64 batch counter
+    # the widest moment: the input (1 channel), the convolution's result and the ReLU's result (4 channels each)
+    assert found.activation_bytes == 512 * 4 * (1 + 4 + 4)
+
+
+def test_profile_leaves_the_model_alone_and_counts_the_batch() -> None:
+    network = nn.Conv3d(1, 2, 1).train()
+    weight = network.weight.detach().clone()
+    assert profile(network, (3, 1, 4, 4, 4)).macs == 3 * profile(network, (1, 1, 4, 4, 4)).macs == 3 * 128
+    assert network.training
+    assert torch.equal(network.weight, weight)
+
+
+def test_profile_of_a_shape_the_network_refuses() -> None:
+    with pytest.raises(NASError, match="shape"):
+        profile(nn.Conv3d(2, 2, 1), (1, 1, 4, 4, 4))
+
+
+def test_published_macs() -> None:
+    """Model-1 at 32^3, layer by layer: 27 L C per voxel and convolution."""
+    space, arch = NASLungSpace.from_name("model-1")
+    voxels = 32**3
+    stem = voxels * (27 * 4 + 27 * 16 + 27 * 2) + 2 * 2 * 4
+    total, left = stem, 4
+    for stage, widths in enumerate([[4, 4], [4, 8], [8, 8]], start=1):
+        here = voxels // 8**stage
+        total += here * 27 * left * left
+        for width in widths:
+            total += here * (27 * left * width + 27 * width * width + left * width)
+            left = width
+        total += here * 27 * 2 + 2 * 2 * left * (left // 4)
+    total += left * 2
+    assert profile(space.build(arch), (1, 1, 32, 32, 32)).macs == total
+
+
+@pytest.mark.parametrize("metric", ["macs", "params", "bytes"])
+def test_a_sum_of_blocks_is_the_whole(metric: str) -> None:
+    space = NASLungSpace()
+    rng = np.random.default_rng(0)
+    archs = [space.sample(rng) for _ in range(6)]
+    sums = CostModel(space, TASK, SHAPE, metric)(space.encode(archs))
+    assert sums.tolist() == [static_costs(space, arch, TASK, SHAPE)[metric] for arch in archs]
+
+
+def test_cost_of_a_space_without_blocks_is_taken_whole() -> None:
+    class Plain(NASLungSpace):
+        def blocks(self, genes_NG, input_size, task=None):  # type: ignore[no-untyped-def]
+            return None
+
+    space = Plain(widths=(4, 8), max_depth=4)
+    arch = space.sample(np.random.default_rng(0))
+    assert CostModel(space, TASK, SHAPE).of(arch) == CostModel(SMALL, TASK, SHAPE).of(SMALL.architecture(arch.genes))
+
+
+@pytest.fixture(scope="module")
+def table() -> LatencyTable:
+    return measure_table(SMALL, SHAPE, TASK, torch.device("cpu"), checks=3)
+
+
+def test_latency_is_a_deterministic_sum(table: LatencyTable, tmp_path: Path) -> None:
+    table.save(tmp_path / "table.json")
+    loaded = LatencyTable.load(tmp_path / "table.json")
+    assert loaded.sha256 == table.sha256
+    arch = SMALL.from_stages([[4], [4, 8], [8]])
+    cost = CostModel(SMALL, TASK, SHAPE, "latency_ms", loaded)
+    keys = ["stem", "pool 4 @1/2", "residual 4>4 @1/2", "cbam 4 @1/2", "pool 4 @1/4", "residual 4>4 @1/4"]
+    keys += ["residual 4>8 @1/4", "cbam 8 @1/4", "pool 8 @1/8", "residual 8>8 @1/8", "cbam 8 @1/8", "head 8"]
+    assert cost.of(arch) == pytest.approx(sum(table.blocks[key]["median"] for key in keys), rel=1e-12)
+    assert cost.of(arch) == cost.of(arch)
+    assert cost.identity["table"] == table.sha256
+    assert {"networks", "median_error", "largest_error", "rank_correlation"} <= set(table.meta["check"])
+
+
+def test_bad_tables(table: LatencyTable, tmp_path: Path) -> None:
+    path = tmp_path / "table.json"
+    table.save(path)
+    content = json.loads(path.read_text())
+    content["blocks"]["stem"]["median"] *= 2
+    path.write_text(json.dumps(content))
+    with pytest.raises(NASError, match="edited"):
+        LatencyTable.load(path)
+    path.write_text(path.read_text()[:100])
+    with pytest.raises(NASError, match="measure it again"):
+        LatencyTable.load(path)
+    with pytest.raises(NASError, match="measure a table for this space"):
+        CostModel(SMALL, TASK, (1, 32, 32, 32), "latency_ms", table)
+    with pytest.raises(NASError, match="without a table"):
+        CostModel(SMALL, TASK, SHAPE, "latency_ms")
+    with pytest.raises(NASError, match="one of params"):
+        CostModel(SMALL, TASK, SHAPE, "flops")
+
+
+def test_latency_command(tmp_path: Path) -> None:
+    out = tmp_path / "table.json"
+    words = ["latency", "space=naslung", "space.widths=[4]", "space.max_depth=3", "size=8", "networks=2", f"out={out}"]
+    done = subprocess.run([sys.executable, "-m", "nas.cost", *words], capture_output=True, text=True, check=True)
+    assert "random networks: median error" in done.stderr
+    assert LatencyTable.load(out).meta["input_shape"] == [1, 8, 8, 8]
+
+
+@pytest.mark.parametrize("words", [["latency", "space=nowhere"], ["latency", "speed=3"], ["measure"]])
+def test_latency_command_refuses_in_one_line(words: list[str]) -> None:
+    done = subprocess.run([sys.executable, "-m", "nas.cost", *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: got")
+    assert len(done.stderr.splitlines()) == 1

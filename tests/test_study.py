@@ -1,0 +1,181 @@
+"""The store: records, claims, take-over, and what a damaged or foreign store answers."""
+
+from __future__ import annotations
+
+import csv
+import multiprocessing
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nas.errors import NASError
+from nas.history import Proposal, State
+from nas.study import Study
+from search_spaces.naslung import NASLungSpace
+
+OBJECTIVES = {"auc": "maximize", "macs": "minimize"}
+SPEC = {"data": "abc", "split": "def"}
+SPACE = NASLungSpace(widths=(4, 8), max_depth=5)
+
+
+def url(folder: Path) -> str:
+    return f"sqlite:///{folder}/study.db"
+
+
+def attach(folder: Path, **spec: str) -> Study:
+    return Study(url(folder), "s", SPACE, OBJECTIVES, {**SPEC, **spec})
+
+
+def cost(genes_NG: np.ndarray) -> np.ndarray:
+    return genes_NG.sum(axis=1).astype(float)
+
+
+def proposals(count: int) -> list[Proposal]:
+    every = SPACE.enumerate()
+    assert every is not None
+    return [Proposal(SPACE.architecture(row), 3) for row in every[:count].tolist()]
+
+
+def test_records_of_every_end(tmp_path: Path) -> None:
+    study = attach(tmp_path)
+    done, failed, running = [study.claim(p, "0") for p in proposals(3)]
+    assert done is not None
+    assert failed is not None
+    assert running is not None
+    study.finish(done, {"auc": 0.8, "macs": 5.0, "extra": 1.0})
+    study.fail(failed, "loss became\nNaN")
+    for view in (study, attach(tmp_path)):
+        records = view.records()
+        assert [record.state for record in records] == [State.COMPLETE, State.FAILED, State.RUNNING]
+        assert records[0].metrics == {"auc": 0.8, "macs": 5.0, "extra": 1.0}
+        assert records[0].arch == proposals(1)[0].arch
+        assert records[0].budget == 3
+        assert records[1].reason == "loss became NaN"
+        assert records[0].finished >= records[0].started > 0
+    assert [r.number for r in study.history(cost, "macs").front()] == [0]
+
+
+def test_an_architecture_is_claimed_once(tmp_path: Path) -> None:
+    study, other = attach(tmp_path), attach(tmp_path)
+    proposal = proposals(1)[0]
+    first = study.claim(proposal, "0")
+    assert first is not None
+    assert other.claim(proposal, "1") is None
+    assert other.claim(Proposal(proposal.arch, 9), "1") is not None  # another budget is another trial
+    study.fail(first, "x")
+    assert other.claim(proposal, "1") is not None  # a failed one may be tried again
+    assert [record.number for record in study.records()] == [0, 2, 3]
+
+
+def test_a_value_that_is_missing_or_not_finite(tmp_path: Path) -> None:
+    study = attach(tmp_path)
+    ticket = study.claim(proposals(1)[0], "0")
+    assert ticket is not None
+    for metrics in ({"auc": 0.5}, {"auc": float("nan"), "macs": 1.0}, {"auc": 0.5, "macs": float("inf")}):
+        with pytest.raises(NASError, match="finite"):
+            study.finish(ticket, metrics)
+    assert study.records()[0].state is State.RUNNING
+
+
+def test_the_trial_of_a_dead_process_is_taken_over(tmp_path: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path; sys.path.insert(0, 'tests'); import test_study as t;"
+        f"t.attach(Path({str(tmp_path)!r})).claim(t.proposals(1)[0], '0')"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
+    study = attach(tmp_path)
+    ticket = study.take_over()
+    assert ticket is not None
+    assert ticket.proposal == proposals(1)[0]
+    assert study.take_over() is None  # now it is ours, and we live
+    study.finish(ticket, {"auc": 0.5, "macs": 1.0})
+    assert len(study.records()) == 1
+
+
+def test_a_released_trial_is_taken_over(tmp_path: Path) -> None:
+    study = attach(tmp_path)
+    ticket = study.claim(proposals(1)[0], "0")
+    assert ticket is not None
+    study.renew(ticket)
+    assert attach(tmp_path).take_over() is None
+    study.release(ticket)
+    again = attach(tmp_path).take_over()
+    assert again is not None
+    assert again.number == ticket.number
+
+
+def test_a_late_result_does_not_overwrite(tmp_path: Path) -> None:
+    study = attach(tmp_path)
+    ticket = study.claim(proposals(1)[0], "0")
+    assert ticket is not None
+    study.fail(ticket, "gone")
+    study.finish(ticket, {"auc": 0.9, "macs": 1.0})
+    assert attach(tmp_path).records()[0].state is State.FAILED
+
+
+@pytest.mark.parametrize(("key", "value"), [("data", "other"), ("split", "other"), ("cost", "params")])
+def test_other_settings_are_refused_by_name(tmp_path: Path, key: str, value: str) -> None:
+    attach(tmp_path)
+    with pytest.raises(NASError, match=f"got {key}"):
+        attach(tmp_path, **{key: value})
+
+
+def test_another_space_and_other_objectives_are_refused(tmp_path: Path) -> None:
+    attach(tmp_path)
+    with pytest.raises(NASError, match="space"):
+        Study(url(tmp_path), "s", NASLungSpace(), OBJECTIVES, SPEC)
+    with pytest.raises(NASError, match="objectives"):
+        Study(url(tmp_path), "s", SPACE, {"accuracy": "maximize", "macs": "minimize"}, SPEC)
+
+
+def test_a_store_that_is_cut_short(tmp_path: Path) -> None:
+    attach(tmp_path).close()
+    file = tmp_path / "study.db"
+    file.write_bytes(file.read_bytes()[:5000])
+    before = file.read_bytes()
+    with pytest.raises(NASError, match="moved? aside|move a damaged"):
+        attach(tmp_path)
+    assert file.read_bytes() == before
+
+
+def test_a_store_that_is_no_store() -> None:
+    with pytest.raises(NASError, match="store"):
+        Study("nonsense://x", "s", SPACE, OBJECTIVES, SPEC)
+
+
+def test_export(tmp_path: Path) -> None:
+    study = attach(tmp_path)
+    ticket = study.claim(proposals(1)[0], "7")
+    assert ticket is not None
+    study.finish(ticket, {"auc": 0.75, "macs": 2.0})
+    study.export_csv(tmp_path / "trials.csv")
+    rows = list(csv.DictReader((tmp_path / "trials.csv").open()))
+    assert rows[0]["auc"] == "0.75"
+    assert rows[0]["worker"] == "7"
+    assert rows[0]["state"] == "complete"
+
+
+def work(folder: str, worker: int) -> None:
+    study = attach(Path(folder))
+    for proposal in proposals(12):
+        ticket = study.claim(proposal, str(worker))
+        if ticket is not None:
+            study.finish(ticket, {"auc": 0.5, "macs": 1.0})
+
+
+def test_several_processes_on_a_new_store(tmp_path: Path) -> None:
+    """They race to create it and for every architecture; each architecture is finished exactly once."""
+    context = multiprocessing.get_context("spawn")
+    workers = [context.Process(target=work, args=(str(tmp_path), number)) for number in range(3)]
+    for process in workers:
+        process.start()
+    for process in workers:
+        process.join(timeout=120)
+    assert [process.exitcode for process in workers] == [0, 0, 0]
+    records = attach(tmp_path).records()
+    done = [record.arch.id for record in records if record.state is State.COMPLETE]
+    assert len(done) == len(set(done))
+    assert len(done) >= 10  # two rivals may both withdraw from one
