@@ -1,0 +1,78 @@
+"""Classification of whole volumes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from sklearn import metrics as sk
+from torch import nn
+
+from nas.errors import NASError, TrialFailed
+from nas.tasks.base import Task, TaskSpec
+
+
+class Classification(Task):
+    """Cross entropy on logits; probabilities at inference.
+
+    in_channels: image channels. outputs: number of classes (>= 2). score: the metric that chooses the best epoch.
+    Metrics, all larger-is-better except log_loss: auc (one-vs-rest macro mean beyond two classes), accuracy,
+    balanced_accuracy, sensitivity (recall of class 1; macro mean), specificity (macro mean), f1 (of class 1; macro).
+    """
+
+    METRICS = ("auc", "accuracy", "balanced_accuracy", "sensitivity", "specificity", "f1")
+
+    def __init__(self, in_channels: int = 1, outputs: int = 2, score: str = "auc") -> None:
+        if outputs < 2:
+            raise NASError(f"{outputs} class", "at least two classes", "check the labels of the data set")
+        if score not in self.METRICS:
+            raise NASError(f"the score {score!r}", f"one of {', '.join(self.METRICS)}", "mend task.score")
+        self.spec = TaskSpec("classification", 3, in_channels, outputs)
+        self.score = score
+
+    def loss(self, output: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return F.cross_entropy(output.float(), y)
+
+    def predict(self, model: nn.Module, x_BCDHW: torch.Tensor) -> torch.Tensor:
+        """Class probabilities (B, K) in fp32; the model's mode is left as it was."""
+        training = model.training
+        model.eval()
+        try:
+            with torch.inference_mode():
+                return model(x_BCDHW).float().softmax(dim=1)
+        finally:
+            model.train(training)
+
+    def metrics(self, prediction: np.ndarray, target: np.ndarray) -> Mapping[str, float]:
+        """prediction (N, K) probabilities, target (N,) classes. Raises NASError where a class is missing from the
+        target, TrialFailed for probabilities that are not finite."""
+        if not np.isfinite(prediction).all():
+            raise TrialFailed("the network's probabilities are not finite")
+        classes = prediction.shape[1]
+        if len(np.unique(target)) < classes:
+            raise NASError(
+                f"a split with {len(np.unique(target))} of {classes} classes",
+                "every class on every side of a split",
+                "use fewer folds or more data",
+            )
+        chosen = prediction.argmax(axis=1)
+        table = sk.confusion_matrix(target, chosen, labels=range(classes))
+        recall = np.diag(table) / table.sum(axis=1)
+        negatives = table.sum() - table.sum(axis=1)
+        specificity = 1 - (table.sum(axis=0) - np.diag(table)) / negatives
+        binary = classes == 2
+        return {
+            "auc": float(
+                sk.roc_auc_score(target, prediction[:, 1])
+                if binary
+                else sk.roc_auc_score(target, prediction, multi_class="ovr", average="macro", labels=range(classes))
+            ),
+            "accuracy": float((chosen == target).mean()),
+            "balanced_accuracy": float(recall.mean()),
+            "sensitivity": float(recall[1] if binary else recall.mean()),
+            "specificity": float(specificity[1] if binary else specificity.mean()),
+            "f1": float(sk.f1_score(target, chosen, average="binary" if binary else "macro", zero_division=0.0)),
+            "log_loss": float(sk.log_loss(target, np.clip(prediction.astype(np.float64), 1e-12, 1), labels=range(classes))),
+        }
