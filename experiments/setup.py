@@ -41,7 +41,8 @@ class Setting:
 
     @property
     def data_facts(self) -> dict[str, Any]:
-        return {"name": self.store.name, "sha256": self.store.sha256, "n": len(self.store)}
+        facts = {"name": self.store.name, "sha256": self.store.sha256, "n": len(self.store)}
+        return {**facts, "classes": list(self.store.classes)}
 
     @property
     def split_facts(self) -> dict[str, Any]:

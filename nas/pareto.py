@@ -12,4 +12,4 @@ def front_mask(values_NM: np.ndarray) -> np.ndarray:
     """
     at_least = (values_NM[:, None, :] >= values_NM[None, :, :]).all(axis=2)
     larger = (values_NM[:, None, :] > values_NM[None, :, :]).any(axis=2)
-    return ~(at_least & larger).any(axis=0)
+    return np.asarray(~(at_least & larger).any(axis=0))

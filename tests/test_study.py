@@ -152,7 +152,7 @@ def test_export(tmp_path: Path) -> None:
     assert ticket is not None
     study.finish(ticket, {"auc": 0.75, "macs": 2.0})
     study.export_csv(tmp_path / "trials.csv")
-    rows = list(csv.DictReader((tmp_path / "trials.csv").open()))
+    rows = list(csv.DictReader((tmp_path / "trials.csv").read_text().splitlines()))
     assert rows[0]["auc"] == "0.75"
     assert rows[0]["worker"] == "7"
     assert rows[0]["state"] == "complete"

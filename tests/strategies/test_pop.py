@@ -125,9 +125,9 @@ def test_a_bound_is_the_smallest_score_above() -> None:
 
 
 def test_patience_stops_a_stalled_search() -> None:
-    """One network beats all others; score falls along no order, so nothing is pruned below it and patience must act."""
+    """The second gene is unordered and only costs, so little is pruned and patience has to end the search."""
     space = Grid((20, 20), mixed=True)
-    table = {(i, j): (float(i), float(i + 1)) for i in range(20) for j in range(20)}
+    table = {(i, j): (float(i), i + 1 + j / 100) for i in range(20) for j in range(20)}
     endless, _ = run(PartialOrderPruning(patience=0), space, table, 3)
     stopped, _ = run(PartialOrderPruning(patience=3), space, table, 3)
     assert len(stopped) < len(endless)

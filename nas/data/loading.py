@@ -1,0 +1,100 @@
+"""A part of a volume store as batches on the device: resident where it fits, else read one batch ahead."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+
+import numpy as np
+import torch
+
+from nas.data.store import VolumeStore
+from nas.errors import NASError
+
+
+def plan_batches(n: int, batch_size: int, generator: torch.Generator | None = None) -> list[np.ndarray]:
+    """The positions 0..n-1 cut into the fewest batches of at most batch_size, in order or shuffled.
+
+    Sizes differ by one at most: no tiny last batch disturbs BatchNorm's statistics, leaves a rank of a data-parallel
+    run without samples, or (batch 1, fp32) falls into the slow path of 3D convolutions on the CPU.
+    """
+    order = np.arange(n) if generator is None else torch.randperm(n, generator=generator).numpy()
+    return np.array_split(order, -(-n // batch_size)) if n else []
+
+
+class VolumeSet:
+    """Rows of a store, on a device. Only the named rows are ever read.
+
+    indices: (N,) rows of the store. device: where batches are made. max_resident_mb: a set of at most that many
+    10^6 bytes, in its stored type, stays on the device after the first use; a larger one is read from the file.
+    Attributes: labels (N,) int64, indices (N,) int64, shape (C, D, H, W), resident (bool).
+    """
+
+    def __init__(
+        self,
+        store: VolumeStore,
+        indices: Sequence[int] | np.ndarray,
+        device: torch.device | str,
+        max_resident_mb: float = 2048,
+    ) -> None:
+        self.store, self.device = store, torch.device(device)
+        self.indices = np.asarray(indices, dtype=np.int64).reshape(-1)
+        wrong = self.indices[(self.indices < 0) | (self.indices >= len(store))]
+        if len(wrong):
+            raise NASError(f"row {wrong[0]} of {store.name}", f"rows 0 to {len(store) - 1}", "take rows from a split of it")
+        self.labels: np.ndarray = store.labels[self.indices]
+        self.shape: tuple[int, ...] = store.shape
+        itemsize = store.read([0]).dtype.itemsize
+        self.resident = len(self) * int(np.prod(self.shape)) * itemsize <= max_resident_mb * 1e6
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    @cached_property
+    def _volumes_NCDHW(self) -> torch.Tensor:
+        return torch.from_numpy(self.store.read(self.indices)).to(self.device)
+
+    @cached_property
+    def _labels_N(self) -> torch.Tensor:
+        return torch.from_numpy(self.labels).to(self.device)
+
+    def batches(
+        self, batch_size: int, *, generator: torch.Generator | None = None, rank: int = 0, world: int = 1
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """One pass: (x_BCDHW float32, y_B int64) on the device, x = stored value times scale plus offset.
+
+        generator: shuffles; None: in order. rank, world: this process's share of every batch of batch_size.
+        """
+        plan = [rows[rank::world] for rows in plan_batches(len(self), batch_size, generator)]
+        plan = [rows for rows in plan if len(rows)]
+        yield from self._resident(plan) if self.resident else self._streamed(plan)
+
+    def _resident(self, plan: list[np.ndarray]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        for rows in plan:
+            rows_B = torch.from_numpy(rows).to(self.device)
+            yield self._scaled(self._volumes_NCDHW[rows_B]), self._labels_N[rows_B]
+
+    def _streamed(self, plan: list[np.ndarray]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        pin = self.device.type == "cuda"
+
+        def read(rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+            x, y = torch.from_numpy(self.store.read(self.indices[rows])), torch.from_numpy(self.labels[rows])
+            return (x.pin_memory(), y.pin_memory()) if pin else (x, y)
+
+        with ThreadPoolExecutor(1, thread_name_prefix="volumes") as thread:
+            ahead = thread.submit(read, plan[0]) if plan else None
+            for rows in [*plan[1:], None]:
+                if ahead is None:
+                    return
+                x, y = ahead.result()
+                ahead = None if rows is None else thread.submit(read, rows)
+                yield self._scaled(x.to(self.device, non_blocking=pin)), y.to(self.device, non_blocking=pin)
+
+    def _scaled(self, stored_BCDHW: torch.Tensor) -> torch.Tensor:
+        x_BCDHW = stored_BCDHW.to(torch.float32)
+        if self.store.scale != 1.0:
+            x_BCDHW = x_BCDHW * self.store.scale
+        if self.store.offset != 0.0:
+            x_BCDHW = x_BCDHW + self.store.offset
+        return x_BCDHW

@@ -1,0 +1,200 @@
+"""An architecture as a picture: a chain of blocks where the space knows them, its description in text elsewhere."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from html import escape
+from itertools import groupby, pairwise
+
+from nas.architecture import Architecture
+from nas.errors import NASError
+from nas.space import Block, SearchSpace
+from nas.tasks.base import TaskSpec
+
+PAGE = 1000  # px after which a chain goes on in the next row; a page less wide shows it smaller
+SIDE = 64  # assumed input side: only ratios of sides are drawn
+TALLEST, SHORTEST = 104.0, 12.0  # px, a block at full resolution and the least one
+FONT, LINE = 11.0, 13.0  # px
+GAP = 12.0  # px between two boxes or labels
+TONES = ("#2f78b7", "#c8643c", "#4c9a6a", "#8a6bb8", "#b08a2e", "#5f7382")  # readable on white and on black
+
+
+def draw(
+    space: SearchSpace, arch: Architecture, task: TaskSpec | None = None, input_size: tuple[int, ...] | None = None
+) -> str:
+    """The architecture as one SVG element that stands alone or inside a page, light or dark.
+
+    Where the space offers `blocks`, a left-to-right chain; else the text of `space.describe`.
+    input_size: (D, H, W); the default of 64 a side does, as only ratios of resolutions are drawn.
+    """
+    chain = chain_of(space, arch, task, input_size)
+    return _draw_text(space.describe(arch)) if chain is None else _draw_chain(chain)
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A block of the chain. words: its key, a word a line. scale: side of its input over the side of the network's."""
+
+    words: tuple[str, ...]
+    channels: int
+    scale: float
+
+    @property
+    def height(self) -> float:
+        return max(SHORTEST, TALLEST * self.scale)
+
+    @property
+    def width(self) -> float:
+        return 5.0 + 4.5 * math.log2(1 + self.channels)
+
+    @property
+    def depth(self) -> float:
+        """Offset of the rear face, which makes a box of the rectangle."""
+        return 0.16 * self.height
+
+    @property
+    def pitch(self) -> float:
+        """Room on the page, label included."""
+        return max(self.width + self.depth, *map(_length, self.words)) + GAP
+
+
+def chain_of(
+    space: SearchSpace, arch: Architecture, task: TaskSpec | None = None, input_size: tuple[int, ...] | None = None
+) -> list[Box] | None:
+    """The boxes of the chain; None where the space does not tell its blocks, or not at this input size."""
+    size = input_size or (SIDE,) * (task.dims if task else 3)
+    try:
+        offered = space.blocks(space.encode([arch]), size, task)
+    except NASError:
+        return None
+    if offered is None:
+        return None
+    vocabulary, ids_NK = offered
+    return [_box(vocabulary[number], size) for number in ids_NK[0] if number >= 0]
+
+
+def _box(block: Block, size: Sequence[int]) -> Box:
+    scale = block.input_shape[-1] / size[-1]
+    words = [word for word in block.key.split() if not word.startswith("@")]  # resolution is drawn, not written
+    return Box(tuple(words) or (block.key,), block.input_shape[0], scale)
+
+
+def _rows(boxes: Sequence[Box]) -> list[list[Box]]:
+    """The chain in rows of about equal length, none wider than the page."""
+    pitches = [box.pitch for box in boxes]
+    target = sum(pitches) / math.ceil(sum(pitches) / PAGE)
+    rows: list[list[Box]] = [[]]
+    filled = 0.0
+    for box, pitch in zip(boxes, pitches, strict=True):
+        if rows[-1] and (filled + pitch / 2 > target or filled + pitch > PAGE):
+            rows.append([])
+            filled = 0.0
+        rows[-1].append(box)
+        filled += pitch
+    return rows
+
+
+def _length(word: str) -> float:
+    """Width of a word in px: digits, capitals and signs are wider than small letters."""
+    return FONT * sum(0.57 if letter.islower() else 0.66 for letter in word)
+
+
+def _draw_chain(boxes: Sequence[Box]) -> str:
+    kinds = list(dict.fromkeys(box.words[0] for box in boxes))
+    tone = {kind: TONES[number % len(TONES)] for number, kind in enumerate(kinds)}
+    parts: list[str] = []
+    top, width = 0.0, 0.0
+    rows = _rows(boxes)
+    for number, row in enumerate(rows):
+        drawn, height = _draw_row(row, tone, top, last=number == len(rows) - 1)
+        parts += drawn
+        width = max(width, sum(box.pitch for box in row))
+        top += height
+    return _svg(width + GAP / 2, top, parts, "chain of blocks: " + ", ".join(" ".join(box.words) for box in boxes))
+
+
+def _draw_row(row: Sequence[Box], tone: dict[str, str], top: float, last: bool) -> tuple[list[str], float]:
+    """One row and its height: channel numbers, boxes on a common middle line, labels, brackets of resolution."""
+    tallest = max(box.height + box.depth for box in row)
+    middle = top + LINE + 6 + tallest / 2
+    labels = middle + tallest / 2 + LINE + 2
+    brackets = labels + LINE * max(len(box.words) for box in row) - 2
+    parts, x = [], 0.0
+    ends: list[tuple[float, float]] = []  # left and right of each box
+    for box in row:
+        centre = x + box.pitch / 2
+        left = centre - (box.width + box.depth) / 2
+        parts += _cuboid(box, left, middle, tone[box.words[0]])
+        parts.append(_words(centre, middle - (box.height + box.depth) / 2 - 5, [str(box.channels)], faint=True))
+        parts.append(_words(centre, labels, box.words))
+        ends.append((left, left + box.width + box.depth))
+        x += box.pitch
+    for (_, start), (end, _) in pairwise(ends):
+        parts.append(_arrow(start + 2, end - 2, middle))
+    if not last:
+        parts.append(_arrow(ends[-1][1] + 2, ends[-1][1] + 2 + GAP, middle))
+    x = 0.0
+    for scale, group in groupby(row, key=lambda box: box.scale):
+        span = sum(box.pitch for box in group)
+        parts.append(_bracket(x + 5, x + span - 5, brackets, _ratio(scale)))
+        x += span
+    return parts, brackets + 32 - top
+
+
+def _cuboid(box: Box, left: float, middle: float, tone: str) -> list[str]:
+    w, h, d = box.width, box.height, box.depth
+    bottom, front = middle + (h + d) / 2, middle + (h + d) / 2 - h
+    top = f"M{left:.1f} {front:.1f}l{d:.1f} {-d:.1f}h{w:.1f}l{-d:.1f} {d:.1f}z"
+    side = f"M{left + w:.1f} {front:.1f}l{d:.1f} {-d:.1f}v{h:.1f}l{-d:.1f} {d:.1f}z"
+    face = f"M{left:.1f} {bottom:.1f}v{-h:.1f}h{w:.1f}v{h:.1f}z"
+    shades = ((top, 0.18), (side, 0.5), (face, 0.32))
+    return [
+        f'<path d="{path}" fill="{tone}" fill-opacity="{shade}" stroke="{tone}" stroke-linejoin="round"/>'
+        for path, shade in shades
+    ]
+
+
+def _words(x: float, y: float, words: Sequence[str], faint: bool = False) -> str:
+    spans = "".join(
+        f'<tspan x="{x:.1f}" y="{y + LINE * line:.1f}">{escape(word)}</tspan>' for line, word in enumerate(words)
+    )
+    opacity = ' fill-opacity="0.6"' if faint else ""
+    return f'<text text-anchor="middle" fill="currentColor"{opacity}>{spans}</text>'
+
+
+def _arrow(start: float, end: float, y: float) -> str:
+    path = f"M{start:.1f} {y:.1f}H{end:.1f}m-4 -3l4 3l-4 3"
+    return f'<path d="{path}" fill="none" stroke="currentColor" stroke-opacity="0.45"/>'
+
+
+def _bracket(left: float, right: float, y: float, text: str) -> str:
+    line = f'<path d="M{left:.1f} {y:.1f}v4H{right:.1f}v-4" fill="none" stroke="currentColor" stroke-opacity="0.3"/>'
+    return line + _words((left + right) / 2, y + 17, [text], faint=True)
+
+
+def _ratio(scale: float) -> str:
+    if scale == 1:
+        return "full resolution"
+    ratio = Fraction(scale).limit_denominator(64)
+    return f"{ratio.numerator}/{ratio.denominator}"
+
+
+def _draw_text(text: str) -> str:
+    lines = text.splitlines() or [""]
+    letter, line = 7.9, 18.0  # a monospace letter at font size 13
+    rows = "".join(
+        f'<tspan x="8" y="{20 + line * number:.0f}">{escape(row)}</tspan>' for number, row in enumerate(lines)
+    )
+    body = f'<text font-family="monospace" font-size="13" xml:space="preserve" fill="currentColor">{rows}</text>'
+    return _svg(16 + letter * max(map(len, lines)), 14 + line * len(lines), [body], "description of the architecture")
+
+
+def _svg(width: float, height: float, parts: Sequence[str], label: str) -> str:
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" '
+        f'height="{height:.0f}" role="img" aria-label="{escape(label)}" '
+        f'font-family="system-ui, sans-serif" font-size="{FONT:g}">{"".join(parts)}</svg>'
+    )

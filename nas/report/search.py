@@ -1,0 +1,267 @@
+"""The report of a search: what was found, what it cost, what was ruled out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nas.errors import NASError
+from nas.history import History, Record, State
+from nas.pareto import front_mask
+from nas.report.page import Cell, architecture_section, facts, figure, pair, section, settings_table, table, write_page
+from nas.report.plot import Axis, Plot
+from nas.report.units import show, unit
+from nas.space import SearchSpace
+
+CLOUD = 2000  # pruned architectures shown at most
+FAILED_SHOWN = 10
+COSTS = ("params", "macs", "bytes", "activation_bytes", "latency_ms")  # columns of the front, where measured
+
+
+def search_report(
+    path: str | Path,
+    *,
+    title: str,
+    space: SearchSpace,
+    history: History,
+    chosen: Record,
+    pruned_share: Sequence[tuple[int, float]],
+    pruned_cost: np.ndarray,
+    pruned_bound: np.ndarray,
+    settings: Mapping[str, Any],
+) -> None:
+    """Writes one self-contained HTML file.
+
+    pruned_share: (finished trials, share of the space ruled out, 0..1), empty where the strategy rules nothing out.
+    pruned_cost, pruned_bound: (P,) cost of each pruned and never trained architecture, and the upper bound on its
+    score. Raises NASError where no trial has finished, or `chosen` is none of the finished ones.
+    """
+    done = history.complete()
+    if chosen not in done:
+        raise NASError(
+            f"a chosen trial that is not among the {len(done)} finished ones",
+            "a history with at least one finished trial, and one of those as the choice",
+            "see why trials failed (trials.csv), or pass a record of `history.front()`",
+        )
+    best = _best_so_far(history, done)
+    over_time = [best] if not pruned_share else [best, _share_over_time(pruned_share)]
+    write_page(
+        path,
+        kicker="Architecture search",
+        title=title,
+        lead=(
+            f"Scores on this page are <strong>validation {escape(unit(history.score).name)}, not test scores</strong>. "
+            "The chosen network is the best of many on these very cases, so its score is optimistic. The test cases "
+            "have not been touched; retraining gives the test score."
+        ),
+        body=[
+            _facts(history, chosen, pruned_share),
+            _front_figure(space, history, done, chosen, np.asarray(pruned_cost), np.asarray(pruned_bound)),
+            _front_table(history, chosen),
+            pair(*over_time),
+            architecture_section("The chosen architecture", space, chosen.arch),
+            *_failed_table(history),
+            _settings(space, history, settings),
+        ],
+    )
+
+
+def _facts(history: History, chosen: Record, pruned_share: Sequence[tuple[int, float]]) -> str:
+    counts = {state: sum(record.state is state for record in history) for state in State}
+    more = [f"{counts[state]} {state.value}" for state in (State.FAILED, State.RUNNING) if counts[state]]
+    score = history.score
+    items = [
+        ("Chosen network", chosen.arch.id, f"trial {chosen.number}"),
+        (f"Validation {unit(score).name}", show(score, chosen.metrics[score]), ""),
+        (unit(history.cost_name).name, show(history.cost_name, _cost(history, [chosen])[0], symbol=True), ""),
+        ("Trained networks", str(counts[State.COMPLETE]), ", ".join(more)),
+    ]
+    if "params" in chosen.metrics and history.cost_name != "params":
+        items.insert(3, ("Parameters", show("params", chosen.metrics["params"], symbol=True), ""))
+    if pruned_share:
+        items.append(("Space ruled out", f"{100 * pruned_share[-1][1]:.1f} %", "without training"))
+    return facts(items)
+
+
+def _cost(history: History, records: Sequence[Record]) -> np.ndarray:
+    """(N,) the deterministic cost of the records' architectures."""
+    return np.asarray(history.cost(np.array([record.arch.genes for record in records])), dtype=np.float64)
+
+
+def _front_figure(
+    space: SearchSpace,
+    history: History,
+    done: Sequence[Record],
+    chosen: Record,
+    pruned_cost_P: np.ndarray,
+    pruned_bound_P: np.ndarray,
+) -> str:
+    score, costs = history.score, unit(history.cost_name)
+    score_N = np.array([record.metrics[score] for record in done], dtype=np.float64)
+    cost_N = _cost(history, done) / costs.divisor
+    usable = np.isfinite(score_N) & np.isfinite(cost_N)
+    cloud_cost_P, cloud_bound_P, total = _thin(pruned_cost_P / costs.divisor, pruned_bound_P)
+    all_scores, all_costs = np.r_[score_N[usable], cloud_bound_P], np.r_[cost_N[usable], cloud_cost_P]
+    if not len(all_scores):
+        return section("Score against cost", "No trained network has a finite score.")
+    legend = [
+        ("trained", "dot", "trained"),
+        ("front", "dot", "Pareto front"),
+        ("chosen", "dot", "chosen"),
+    ]
+    if total:
+        legend.append(("cloud", "cloud", "ruled out untrained, at the upper bound on its score"))
+    x = Axis.over(costs.heading, all_costs, log=True)
+    y = Axis.over(f"validation {unit(score).name}", all_scores, headroom=0.12)
+    plot = Plot(x, y, title=f"validation {unit(score).name} against {costs.heading}", height=430, legend=legend)
+    if total:
+        plot.cloud(cloud_cost_P, cloud_bound_P)
+    kept = [record for record, use in zip(done, usable, strict=True) if use]
+    score_N, cost_N = score_N[usable], cost_N[usable]
+    on_front_N = front_mask(np.column_stack([score_N, -cost_N]))
+    line = np.flatnonzero(on_front_N)
+    line = line[np.argsort(cost_N[line], kind="stable")]
+    if len(line):
+        plot.step(cost_N[line], score_N[line], to_edge=True)
+    dots = sorted(zip(kept, cost_N, score_N, on_front_N, strict=True), key=lambda dot: (dot[0] == chosen, dot[3]))
+    for record, cost, value, on_front in dots:  # the chosen one is drawn last, on top
+        style, radius = ("chosen", 7.0) if record == chosen else ("front", 5.0) if on_front else ("trained", 4.0)
+        plot.point(cost, value, style, radius, _tooltip(space, history, record, cost * costs.divisor))
+        if record == chosen:
+            plot.label(cost, value, chosen.arch.id)
+    note = "Each dot is a trained network; point at one to see more. The line joins those that no other beats in both."
+    if total:
+        note += (
+            " Pale dots were ruled out: a network that contains them and was trained scored no more than their height,"
+            " and a cheaper trained network does at least as well."
+        )
+        if total > len(cloud_cost_P):
+            note += f" {len(cloud_cost_P):,} of {total:,} are drawn."
+    if len(history.objectives) > 2:
+        note += f" The table below holds the front in all objectives: {', '.join(history.objectives)}."
+    return section("Score against cost", note, figure(plot.svg()))
+
+
+def _thin(cost_P: np.ndarray, bound_P: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
+    """At most CLOUD of the finite points, drawn at random with a fixed seed, and how many there were."""
+    rows = np.flatnonzero(np.isfinite(cost_P) & np.isfinite(bound_P))
+    total = len(rows)
+    if total > CLOUD:
+        rows = np.sort(np.random.default_rng(0).choice(rows, size=CLOUD, replace=False))
+    return cost_P[rows], bound_P[rows], total
+
+
+def _tooltip(space: SearchSpace, history: History, record: Record, cost: float) -> str:
+    score, costs = history.score, unit(history.cost_name)
+    lines = [
+        f"{record.arch.id} (trial {record.number})",
+        f"{unit(score).name} {show(score, record.metrics[score])}",
+        f"{costs.name} {show(history.cost_name, cost, symbol=True)}",
+        space.describe(record.arch),
+    ]
+    return "\n".join(lines)
+
+
+def _front_table(history: History, chosen: Record) -> str:
+    front = history.front()
+    shared = [name for name in COSTS if all(name in record.metrics for record in front)]
+    names = list(dict.fromkeys([*history.objectives, *shared]))
+    head = [
+        Cell("architecture"),
+        Cell("trial", number=True),
+        *(Cell(unit(name).heading, number=True) for name in names),
+    ]
+    rows = [
+        [
+            Cell(record.arch.id, code=True, tag="chosen" if record == chosen else ""),
+            Cell(str(record.number), number=True),
+            *(Cell(show(name, record.metrics[name]), number=True) for name in names),
+        ]
+        for record in front
+    ]
+    marks = {number: "chosen" for number, record in enumerate(front) if record == chosen}
+    wanted = ", ".join(
+        f"{'high' if direction == 'maximize' else 'low'} {unit(name).name}"
+        for name, direction in history.objectives.items()
+    )
+    return section(
+        "The Pareto front",
+        f"No trained network is better in all that was asked for: {wanted}.",
+        table(head, rows, marks),
+    )
+
+
+def _best_so_far(history: History, done: Sequence[Record]) -> str:
+    name = unit(history.score).name
+    score_N = np.array([record.metrics[history.score] for record in done], dtype=np.float64)
+    finite = np.isfinite(score_N)
+    if not finite.any():
+        return section("Best score so far", "No trained network has a finite score.")
+    trial_N = np.arange(1, len(done) + 1, dtype=np.float64)
+    best_N = np.fmax.accumulate(score_N)
+    x, y = Axis.counting("trained networks", len(done)), Axis.over(f"validation {name}", score_N[finite])
+    legend = [("trained", "dot", "each network"), ("curve", "line", "best so far")]
+    plot = Plot(x, y, title=f"best validation {name} so far", width=430, height=290, legend=legend)
+    known = np.isfinite(best_N)
+    for trial, score, record in zip(
+        trial_N[finite], score_N[finite], np.array(done, dtype=object)[finite], strict=True
+    ):
+        plot.point(trial, score, "trained", 3.0, f"{record.arch.id} (trial {record.number})\n{name} {score:.3f}")
+    plot.step(trial_N[known], best_N[known], to_edge=True)
+    return section("Best score so far", "In the order in which trainings ended.", figure(plot.svg()))
+
+
+def _share_over_time(pruned_share: Sequence[tuple[int, float]]) -> str:
+    trial_T, share_T = np.array(pruned_share, dtype=np.float64).T
+    x = Axis.counting("trained networks", trial_T[-1])
+    y = Axis("share of the space", 0.0, min(1.0, max(1.1 * share_T.max(), 0.01)), percent=True)
+    legend = [("curve", "line", "ruled out")]
+    plot = Plot(x, y, title="share of the space ruled out", width=430, height=290, legend=legend)
+    edge_E = np.r_[np.repeat(trial_T, 2)[1:], x.high]
+    plot.band(edge_E, np.zeros(len(edge_E)), np.repeat(share_T, 2))
+    plot.step(trial_T, share_T, to_edge=True)
+    return section("Ruled out without training", "Share of the whole space, which only ever grows.", figure(plot.svg()))
+
+
+def _failed_table(history: History) -> list[str]:
+    failed = [record for record in history if record.state is State.FAILED]
+    if not failed:
+        return []
+    rows = [
+        [
+            Cell(record.arch.id, code=True),
+            Cell(str(record.number), number=True),
+            Cell(record.reason or "no reason given"),
+        ]
+        for record in failed[:FAILED_SHOWN]
+    ]
+    note = "These could not be scored and count for nothing above."
+    if len(failed) > FAILED_SHOWN:
+        note += f" The first {FAILED_SHOWN} of {len(failed)} are listed."
+    return [
+        section("Failed trials", note, table([Cell("architecture"), Cell("trial", number=True), Cell("reason")], rows))
+    ]
+
+
+def _settings(space: SearchSpace, history: History, given: Mapping[str, Any]) -> str:
+    began = [record.started for record in history if record.started > 0]
+    ended = [record.finished for record in history if record.finished > 0]
+    provenance = {
+        "first trial began": _clock(min(began)) if began else None,
+        "last trial ended": _clock(max(ended)) if ended else None,
+        "workers": len({record.worker for record in history}),
+        "space": space.fingerprint,
+        "class": space.class_path,
+        "objectives": [f"{direction} {name}" for name, direction in history.objectives.items()],
+        "cost": history.cost_name,
+    }
+    return section("Settings and provenance", "", settings_table({"study facts": provenance, **given}))
+
+
+def _clock(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, tz=timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
