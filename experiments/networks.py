@@ -1,0 +1,56 @@
+"""What `arch=` may name: a file, or a published network of a space in conf/space."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import hydra
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+
+from nas.artifact import Artifact, import_space, load
+from nas.errors import NASError
+from nas.tasks.base import TaskSpec
+
+
+def resolve(name: str, task: TaskSpec, allow: Sequence[str]) -> Artifact:
+    """`outputs/demo/arch.json` -> that file; `naslung/model-1` -> a published network, with the task of the data.
+
+    Raises NASError for a file that is missing or not valid, an unknown space, and an unknown name.
+    """
+    path = Path(name)
+    if path.suffix == ".json" or path.is_file():
+        return load(path, allow)
+    space_name, _, network = name.partition("/")
+    if not network:
+        raise NASError(f"arch={name}", "a file arch.json, or <space>/<published name>", "for example arch=naslung/model-1")
+    space_class = import_space(_class_path(space_name), allow)
+    space, arch = space_class.from_name(network)
+    return Artifact(space, arch, task, provenance={"published": name})
+
+
+def resolve_all(names: object, task: TaskSpec, allow: Sequence[str]) -> list[Artifact]:
+    """One name or a list of them. Raises NASError for an empty list or one network twice."""
+    listed = [str(name) for name in names] if isinstance(names, Sequence) and not isinstance(names, str) else [str(names)]
+    found = [resolve(name, task, allow) for name in listed]
+    ids = [artifact.arch.id for artifact in found]
+    if not ids or len(set(ids)) < len(ids):
+        raise NASError(f"arch={listed}", "at least one network, each once", "mend the list")
+    for artifact in found:
+        if artifact.task != task:
+            raise NASError(
+                f"an architecture scored on {artifact.task}", f"the task of the data, {task}", "choose the data it was searched on"
+            )
+    return found
+
+
+def _class_path(space_name: str) -> str:
+    try:
+        conf = hydra.compose("search", overrides=[f"space={space_name}"]).space
+    except HydraException as error:
+        loader = GlobalHydra.instance().config_loader()
+        names = ", ".join(loader.get_group_options("space"))
+        raise NASError(f"the space {space_name!r}", f"one of {names}, or a file", "mend arch=") from error
+    return str(OmegaConf.to_container(conf, resolve=False)["_target_"])  # type: ignore[index,call-overload]
