@@ -30,6 +30,7 @@ from nas.study import Study
 
 CHOSEN = "arch.json"
 SHARE_POINTS = 60
+LOCAL = ("data", "data_root", "data_cache", "device", "tracking", "allow_packages")  # settings of one machine: no part of what was searched
 
 
 def run_search_experiment(cfg: DictConfig, folder: Path, quiet: bool = False) -> Path:
@@ -152,7 +153,8 @@ def _write_results(
         stale.unlink()
     for record in history.front():
         save(record, folder / "pareto" / f"{record.arch.id}.json")
-    save(chosen, folder / CHOSEN, search=dict(plain))
+    search_again = {key: value for key, value in plain.items() if key not in (*LOCAL, "hydra", "study", "worker")}
+    save(chosen, folder / CHOSEN, search=search_again)
     shares, cost_P, bound_P = pruning_over_time(space, strategy, cost, history)
     search_report(
         folder / "report.html",

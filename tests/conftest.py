@@ -17,3 +17,9 @@ def shared_data() -> Path:
     if not path.is_dir():
         pytest.skip(f"no real data at {path} (set VOXNAS_DATA)")
     return path
+
+
+@pytest.fixture(scope="session")
+def data_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for prepared stores that all tests of one worker share."""
+    return tmp_path_factory.mktemp("data_cache")

@@ -30,15 +30,20 @@ _TAGS = [
 
 @dataclass(frozen=True, slots=True)
 class DicomSeries:
-    """Slices in order of `position_mm` (N,), the distance along the slices' normal; normal_z is its z component."""
+    """Slices in order along their normal, at the distances position_mm (N,); z_mm (N,) is z of ImagePositionPatient."""
 
     folder: Path
     uid: str
     patient: str
     files: tuple[str, ...]
     position_mm: np.ndarray
-    normal_z: float
+    z_mm: np.ndarray
     one_rescale: bool
+
+    def even(self, first: int = 0, last: int | None = None) -> bool:
+        """Whether no slice is missing or doubled among `first` to `last`: distances agree within a tenth."""
+        gaps = np.diff(self.position_mm[first : None if last is None else last + 1])
+        return len(gaps) > 0 and bool((np.abs(gaps - np.median(gaps)) <= 0.1 * np.median(gaps)).all())
 
     def read(self, first: int = 0, last: int | None = None) -> Image:
         """The slices `first` to `last` (included) as one volume of rescaled values (HU for CT).
@@ -50,7 +55,7 @@ class DicomSeries:
         gaps = np.diff(self.position_mm[part])
         if len(gaps) == 0:
             raise NASError(f"one slice of series {self.uid} in {self.folder}", "a volume", "give the whole series")
-        if abs(gaps - np.median(gaps)).max() > 0.1 * np.median(gaps):
+        if not self.even(first, last):
             raise NASError(
                 f"slices {gaps.min():.2f} to {gaps.max():.2f} mm apart in {self.folder}",
                 "slices at even distances",
@@ -145,7 +150,7 @@ def _ordered(folder: Path, uid: str, headers: dict[str, Any]) -> DicomSeries:
         patient=str(first.get("PatientID", "")),
         files=tuple(files),
         position_mm=np.array([along[path] for path in files]),
-        normal_z=float(normal[2]),
+        z_mm=np.array([float(headers[path].ImagePositionPatient[2]) for path in files]),
         one_rescale=len(rescales) == 1,
     )
 

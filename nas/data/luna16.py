@@ -20,12 +20,13 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 from nas.data.csv_table import Row, read_table, stamp
 from nas.data.image_io import crop_hu, hu_window, reach, read_region
+from nas.data.lidc_database import read_nodules
 from nas.data.source import Source
 from nas.data.store import Sample
 from nas.errors import NASError
@@ -54,8 +55,8 @@ class Luna16(Source):
     """Crops of `size`³ voxels of `spacing_mm`, the nodule in the middle, as int16 HU.
 
     HU are clipped to `window` and stored exactly; scale and offset turn the window into [0, 1] (with the default
-    window 1/1800 and 1200/1800). Beyond the scan stands air, -1000 HU. group: the patient of LIDC-IDRI.
-    fold: "0" … "9", the subset. size_mm3: the ball of the annotated diameter.
+    window 1/1800 and 1200/1800). Beyond the scan stands air, -1000 HU. group: the patient of LIDC-IDRI, or the series
+    where it is none of LIDC-IDRI's. fold: "0" … "9", the subset. size_mm3: the ball of the annotated diameter.
 
     annotations, positions: csv files, in the folder or by path. skip_missing: leave out nodules of scans that are in
     no subset (a partial download) instead of refusing them.
@@ -83,6 +84,7 @@ class Luna16(Source):
         self.scale, self.offset = 1 / (high - low), -low / (high - low)
 
     def samples(self) -> Iterator[Sample]:
+        patient_of = _patients()
         reach_mm = reach((self.size,) * 3, (self.spacing_mm,) * 3)
         for nodule in self.nodules:
             path, fold = self.scans[nodule.series]
@@ -91,7 +93,7 @@ class Luna16(Source):
                 name=nodule.name,
                 volume_CDHW=crop_hu(part, nodule.centre_mm, self.size, self.spacing_mm, self.window, path.name),
                 label=nodule.label,
-                group=nodule.series,
+                group=patient_of.get(nodule.series, nodule.series),
                 spacing_mm=(self.spacing_mm,) * 3,
                 size_mm3=math.pi / 6 * nodule.diameter_mm**3,
                 fold=fold,
@@ -175,6 +177,12 @@ class Luna16(Source):
         for row in rows:
             points[row["seriesuid"], _diameter_key(row)].append(_point(row))
         return points
+
+
+@cache
+def _patients() -> dict[str, str]:
+    """SeriesInstanceUID -> patient, of LIDC-IDRI."""
+    return {nodule.series_instance_uid: nodule.patient_id for nodule in read_nodules()}
 
 
 def _point(row: Row) -> tuple[float, float, float]:

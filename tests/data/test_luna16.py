@@ -12,7 +12,9 @@ from written_scans import LUNG, NODULE, PRONE, RIB, STRAIGHT, ball, off_centre
 from nas.data.luna16 import Luna16
 from nas.errors import NASError
 
-A, B, C = "1.3.6.1.4.1.14519.5.2.1.1", "1.3.6.1.4.1.14519.5.2.1.2", "1.3.6.1.4.1.14519.5.2.1.3"
+# The first is a real one, of patient LIDC-IDRI-0078.
+A = "1.3.6.1.4.1.14519.5.2.1.6279.6001.303494235102183795724852353824"
+B, C = "1.3.6.1.4.1.14519.5.2.1.2", "1.3.6.1.4.1.14519.5.2.1.3"
 WORLD = "seriesuid,coordX,coordY,coordZ,diameter_mm,malignancy"
 DEEPLUNG = "seriesuid,coordX,coordY,coordZ,diameter_mm,malignant"
 
@@ -76,7 +78,7 @@ def test_folds_labels_groups_and_sizes(luna):
     store = store_of(folder)
     assert store.folds.tolist() == ["0", "0", "7"]
     assert store.labels.tolist() == [1, 0, 0]
-    assert store.groups.tolist() == [A, B, C]
+    assert store.groups.tolist() == ["LIDC-IDRI-0078", B, C]
     assert store.spacing_mm.tolist() == [[1, 1, 1]] * 3
     assert store.size_mm3[0] == pytest.approx(4 / 3 * math.pi * (16.123456789 / 2) ** 3)
     assert store.classes == ("benign", "malignant")
@@ -139,7 +141,7 @@ def test_a_changed_scan_makes_a_new_store(luna):
         (WORLD, lambda lines: [lines[0][:-1] + "4.5", *lines[1:]], "malignancy 4.5 in line 2"),
         (WORLD, lambda lines: [lines[0].replace("16.123456789", "wide"), *lines[1:]], "diameter_mm 'wide' in line 2"),
         (WORLD, lambda lines: [lines[0] + ",1", *lines[1:]], "7 cells in line 2"),
-        (WORLD, lambda lines: [*lines, lines[0].replace(A, A + "9")], "1 scans of .* in no subset, such as .*19"),
+        (WORLD, lambda lines: [*lines, lines[0].replace(A, "9." + A)], "1 scans of .* in no subset, such as .*3824"),
         (WORLD, lambda lines: [*lines, f"{A},500,500,-300,5,1"], "outside of"),
     ],
 )
@@ -153,7 +155,7 @@ def test_bad_annotations_are_told_in_one_line(luna, header, change, message):
 
 def test_missing_scans_can_be_left_out(luna, caplog):
     folder, lines = luna
-    write_csv(folder, WORLD, [*lines, lines[0].replace(A, A + "9")])
+    write_csv(folder, WORLD, [*lines, lines[0].replace(A, "9." + A)])
     assert len(store_of(folder, skip_missing=True)) == 3
     assert "left out 1 nodules" in caplog.text
 

@@ -1,0 +1,252 @@
+"""The two commands on real nodules, in small, and what they answer to bad input."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+import run_search
+import run_train
+from nas.artifact import load
+from nas.data.lidc_shapes import LidcShapes
+from nas.data.splits import Split
+from tests.conftest import REPO
+
+SMALL = ["data.size=16", "data.spacing_mm=2.0", "training=demo", "training.epochs=1", "training.batch_size=128"]
+SPACE = ["space.widths=[4,8]", "space.max_depth=4"]
+
+
+class Command:
+    """Runs a main in this process, in a folder of its own, and gives exit code, output and error text."""
+
+    def __init__(self, folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+        self.folder, self.cache, self.monkeypatch, self.capsys = folder, cache, monkeypatch, capsys
+        monkeypatch.chdir(folder)
+
+    def __call__(self, main: Callable[[], None], *words: str) -> tuple[int, str, str]:
+        arguments = [main.__module__ + ".py", f"data_cache={self.cache}", "device=cpu", *words]
+        self.monkeypatch.setattr(sys, "argv", arguments)
+        try:
+            main()
+            code = 0
+        except SystemExit as end:
+            code = int(end.code or 0)
+        said = self.capsys.readouterr()
+        return code, said.out, said.err
+
+    def search(self, *words: str) -> tuple[int, str, str]:
+        return self(run_search.main, *SMALL, *SPACE, "study.name=s", "study.trials=3", *words)
+
+    def train(self, *words: str) -> tuple[int, str, str]:
+        return self(run_train.main, *SMALL, "name=t", "split.folds=3", "resamples=100", *words)
+
+
+@pytest.fixture
+def command(
+    tmp_path: Path, data_cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> Command:
+    return Command(tmp_path, data_cache, monkeypatch, capsys)
+
+
+@pytest.fixture(scope="module")
+def store_path(data_cache: Path) -> Path:
+    return LidcShapes(str(data_cache), size=16, spacing_mm=2.0).prepare().path
+
+
+def last_line(text: str) -> str:
+    return text.strip().splitlines()[-1]
+
+
+def refused(answer: tuple[int, str, str], *words: str) -> None:
+    """Exit code 2, one error line with got, expected and fix, no traceback."""
+    code, _, err = answer
+    assert code == 2, err
+    assert "Traceback" not in err
+    line = last_line(err)
+    assert line.startswith("error: got ")
+    assert "; expected " in line
+    assert "; fix: " in line
+    for word in words:
+        assert word in line
+
+
+def test_search_then_train(command: Command) -> None:
+    """The whole main job: every file of the design, resumption, nested split, the random baseline."""
+    code, out, err = command.search("split.folds=3")
+    assert code == 0, err
+    folder = command.folder / "outputs/s"
+    written = {path.name for path in folder.iterdir()}
+    assert {"arch.json", "pareto", "trials.csv", "report.html", "config.yaml", "study.db"} <= written
+    assert "Pareto front of 3 trained networks" in out
+    artifact = load(folder / "arch.json")
+    assert artifact.arch.id in out
+    rows = list(csv.DictReader((folder / "trials.csv").read_text().splitlines()))
+    assert [row["state"] for row in rows] == ["complete"] * 3
+    best = max(float(row["auc"]) for row in rows)
+    assert artifact.metrics["auc"] == best
+    fronts = [load(path) for path in (folder / "pareto").glob("*.json")]
+    assert artifact.arch in [one.arch for one in fronts]
+    assert artifact.arch.id in (folder / "report.html").read_text()
+
+    before = (folder / "trials.csv").read_text()
+    assert command.search("split.folds=3")[0] == 0  # the same command again: nothing left to do
+    assert (folder / "trials.csv").read_text() == before
+    assert command.search("split.folds=3", "study.trials=4")[0] == 0
+    assert len((folder / "trials.csv").read_text().splitlines()) == 5
+
+    code, out, err = command.train(f"arch={folder / 'arch.json'}")
+    assert code == 0, err
+    folder = command.folder / "outputs/train/t"
+    written = {path.name for path in folder.iterdir()}
+    assert {"result.json", "predictions.csv", "table.md", "report.html", "config.yaml", "checkpoints"} <= written
+    result = json.loads((folder / "result.json").read_text())
+    keys = "arch_id params macs bytes latency_ms peak_memory_mb folds mean ci95 baselines data split seed versions"
+    assert set(keys.split()) <= set(result)
+    assert set(result["baselines"]) == {"volume", "features", "random search", "naslung/model-1"}
+    assert len(result["folds"]) == 2  # three folds: one is the test fold, the others validate in turn
+    split = Split(LidcShapes(str(command.cache), size=16, spacing_mm=2.0).prepare(), folds=3)
+    assert {fold["n"] for fold in result["folds"]} == {len(split.test)}
+    for metric, (low, high) in result["ci95"].items():
+        assert low <= result["mean"][metric] <= high
+    assert result["split"]["sha256"] == split.sha256 == artifact.provenance["split"]["sha256"]
+    predictions = list(csv.DictReader((folder / "predictions.csv").read_text().splitlines()))
+    assert len(predictions) == len(split.test)
+    assert "random search" in (folder / "table.md").read_text()
+    assert "random search" in out
+
+    stamps = {path: path.stat().st_mtime_ns for path in (folder / "checkpoints").rglob("prediction*")}
+    assert len(stamps) == 3 * 2  # searched, random, published on two rounds
+    assert command.train(f"arch={command.folder / 'outputs/s/arch.json'}")[0] == 0
+    assert stamps == {path: path.stat().st_mtime_ns for path in (folder / "checkpoints").rglob("prediction*")}
+
+
+def test_the_search_never_opens_the_test_fold(command: Command, store_path: Path) -> None:
+    """With every test volume spoiled, a search gives bit for bit the same trials; train, which tests, notices."""
+    assert command.search()[0] == 0
+    first = (command.folder / "outputs/s/trials.csv").read_text()
+    cache = command.folder / "spoiled"
+    cache.mkdir()
+    shutil.copy(store_path, cache / store_path.name)
+    split = Split(LidcShapes(str(cache), size=16, spacing_mm=2.0).prepare())
+    with h5py.File(cache / store_path.name, "r+") as file:
+        volumes = file["volumes"]
+        for row in split.test:
+            volumes[int(row)] = np.full(volumes.shape[1:], 255, dtype=volumes.dtype)
+    shutil.rmtree(command.folder / "outputs")
+    command.cache = cache
+    assert command.search()[0] == 0
+    second = (command.folder / "outputs/s/trials.csv").read_text()
+
+    def facts(text: str) -> list[dict[str, str]]:
+        rows = csv.DictReader(text.splitlines())
+        return [{k: v for k, v in row.items() if "seconds" not in k} for row in rows]
+
+    assert facts(first) == facts(second)
+
+
+def test_an_ensemble_of_published_networks_by_cross_validation(command: Command) -> None:
+    other = "arch=[naslung/model-1,'naslung/plain[4,4,[8, 8, 8], [16, 16, 16], [32, 32]]']"
+    code, out, err = command.train(other, "protocol=cross_validation", "baselines.published=null")
+    assert code == 0, err
+    result = json.loads((command.folder / "outputs/train/t/result.json").read_text())
+    assert len(result["folds"]) == 3
+    assert sum(fold["n"] for fold in result["folds"]) == result["data"]["n"] == 1194
+    assert result["params"] == 16_128
+    assert "ensemble of 2 networks" in out
+
+
+def test_sweeps_give_each_job_its_folder(command: Command) -> None:
+    words = [*SMALL, *SPACE, "study.trials=2", "-m", "strategy=random,pop", "seed=0,1"]
+    code, _, err = command(run_search.main, *words)
+    assert code == 0, err
+    found = sorted(str(path.parent.relative_to(command.folder)) for path in command.folder.rglob("arch.json"))
+    assert len(found) == 4
+    words = [*SMALL, "split.folds=3", "resamples=50", "-m", "arch=naslung/model-1", "seed=0,1"]
+    code, _, err = command(run_train.main, *words)
+    assert code == 0, err
+    assert len(list((command.folder / "outputs/train").rglob("result.json"))) == 2
+
+
+def test_a_mistake_in_a_sweep_is_one_line_too(command: Command) -> None:
+    refused(command(run_search.main, *SMALL, *SPACE, "study.trials=1", "-m", "strategy=pop", "split.folds=3,9999"), "folds")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["space=nowhere"], "naslung"),
+        (["strategy=nowhere"], "random"),
+        (["data=nowhere"], "lidc_shapes"),
+        (["no.such.key=1"], "no.such.key"),
+        (["space.cbam=wrong"], "woo2018"),
+        (["space.nonsense=1"], "nonsense"),
+        (["study.trials=0"], "trials"),
+        (["seed=-1"], "seed"),
+        (["split.folds=5000"], "folds"),
+        (["split.test_fold=7"], "test_fold"),
+        (["device=cuda:99"], "device"),
+        (["cost.metric=speed"], "macs"),
+        (["cost.metric=latency_ms"], "table"),
+        (["data=lidc_nodules", "data.root=nowhere"], "nowhere"),
+        (["study.url=nonsense"], "study.url"),
+        (["objectives.recall=maximize"], "recall"),
+        (["training.optimizer=lion"], "adam"),
+    ],
+)
+def test_bad_settings_of_a_search(command: Command, words: Sequence[str], said: str) -> None:
+    words = [word for word in words]
+    if words[0].startswith("data="):
+        refused(command(run_search.main, *words), said)
+    else:
+        refused(command.search(*words), said)
+
+
+def test_a_study_of_other_settings_keeps_its_results(command: Command) -> None:
+    assert command.search("study.trials=1")[0] == 0
+    kept = {p: p.read_bytes() for p in (command.folder / "outputs/s").glob("*.json")}
+    refused(command.search("study.trials=1", "training.epochs=2"), "study.name")
+    refused(command.search("study.trials=1", "seed=1"), "study.name")
+    assert kept == {p: p.read_bytes() for p in (command.folder / "outputs/s").glob("*.json")}
+
+
+def test_a_store_that_was_cut_short(command: Command, store_path: Path) -> None:
+    cache = command.folder / "cut"
+    cache.mkdir()
+    (cache / store_path.name).write_bytes(store_path.read_bytes()[: store_path.stat().st_size // 2])
+    command.cache = cache
+    refused(command.search(), "delete the file")
+
+
+@pytest.mark.parametrize(
+    ("arch", "said"),
+    [
+        ("nowhere.json", "check the path"),
+        ("naslung/model-77", "model-1"),
+        ("nowhere/model-1", "naslung"),
+        ("model-1", "<space>/<published name>"),
+    ],
+)
+def test_architectures_that_are_not_there(command: Command, arch: str, said: str) -> None:
+    refused(command.train(f"arch={arch}"), said)
+
+
+def test_no_architecture_and_an_unknown_protocol(command: Command) -> None:
+    refused(command.train(), "arch")
+    refused(command.train("arch=naslung/model-1", "protocol=best"), "holdout")
+
+
+def test_a_real_process_ends_with_two_and_one_line(tmp_path: Path) -> None:
+    words = [sys.executable, str(REPO / "run_search.py"), "space=nowhere"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
