@@ -1,7 +1,7 @@
 """Searches a space on a data set and writes the chosen architecture: see conf/search.yaml.
 
-    python run_search.py experiment=demo
-    python run_search.py -m strategy=random,pop seed=0,1,2
+python run_search.py experiment=demo
+python run_search.py -m strategy=random,pop seed=0,1,2
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Retrains and tests architectures, beside baselines, and writes the table: see conf/train.yaml.
 
-    python run_train.py arch=outputs/demo/arch.json
-    python run_train.py -m arch=naslung/model-1 seed=0,1,2
+python run_train.py arch=outputs/demo/arch.json
+python run_train.py -m arch=naslung/model-1 seed=0,1,2
 """
 
 from __future__ import annotations

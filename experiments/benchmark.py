@@ -23,11 +23,18 @@ def benchmark(model: nn.Module, input_shape: Sequence[int], device: torch.device
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     times = forward_times(model, shape, device, repeats=30)
-    measured = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else exact.bytes + exact.activation_bytes
+    measured = (
+        torch.cuda.max_memory_allocated(device) if device.type == "cuda" else exact.bytes + exact.activation_bytes
+    )
     return {
         "params": exact.params,
         "macs": exact.macs,
         "bytes": exact.bytes,
-        "latency_ms": {**quantiles(times), "device": device_name(device), "batch": 1, "threads": torch.get_num_threads()},
+        "latency_ms": {
+            **quantiles(times),
+            "device": device_name(device),
+            "batch": 1,
+            "threads": torch.get_num_threads(),
+        },
         "peak_memory_mb": measured / 1e6,
     }

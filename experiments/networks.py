@@ -25,7 +25,9 @@ def resolve(name: str, task: TaskSpec, allow: Sequence[str]) -> Artifact:
         return load(path, allow)
     space_name, _, network = name.partition("/")
     if not network:
-        raise NASError(f"arch={name}", "a file arch.json, or <space>/<published name>", "for example arch=naslung/model-1")
+        raise NASError(
+            f"arch={name}", "a file arch.json, or <space>/<published name>", "for example arch=naslung/model-1"
+        )
     space_class = import_space(_class_path(space_name), allow)
     space, arch = space_class.from_name(network)
     return Artifact(space, arch, task, provenance={"published": name})
@@ -33,7 +35,9 @@ def resolve(name: str, task: TaskSpec, allow: Sequence[str]) -> Artifact:
 
 def resolve_all(names: object, task: TaskSpec, allow: Sequence[str]) -> list[Artifact]:
     """One name or a list of them. Raises NASError for an empty list or one network twice."""
-    listed = [str(name) for name in names] if isinstance(names, Sequence) and not isinstance(names, str) else [str(names)]
+    listed = (
+        [str(name) for name in names] if isinstance(names, Sequence) and not isinstance(names, str) else [str(names)]
+    )
     found = [resolve(name, task, allow) for name in listed]
     ids = [artifact.arch.id for artifact in found]
     if not ids or len(set(ids)) < len(ids):
@@ -41,7 +45,9 @@ def resolve_all(names: object, task: TaskSpec, allow: Sequence[str]) -> list[Art
     for artifact in found:
         if artifact.task != task:
             raise NASError(
-                f"an architecture scored on {artifact.task}", f"the task of the data, {task}", "choose the data it was searched on"
+                f"an architecture scored on {artifact.task}",
+                f"the task of the data, {task}",
+                "choose the data it was searched on",
             )
     return found
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from nas.training.loop import fit, predict
 
 from experiments.setup import Setting
 from nas.artifact import Artifact
@@ -18,7 +19,6 @@ from nas.data.loading import VolumeSet
 from nas.data.splits import Round
 from nas.files import write_bytes
 from nas.training.distributed import is_main
-from nas.training.loop import fit, predict
 from nas.training.settings import TrainingSettings
 
 
@@ -70,7 +70,9 @@ def _one_round(
         return Tested(part.name, part.test, np.load(done, allow_pickle=False))
     torch.manual_seed(_seed_of(seed, network.arch.id, part.name))
     model = network.build(setting.task.spec).to(setting.device)
-    train, valid, test = (VolumeSet(setting.store, rows, setting.device) for rows in (part.train, part.valid, part.test))
+    train, valid, test = (
+        VolumeSet(setting.store, rows, setting.device) for rows in (part.train, part.valid, part.test)
+    )
     fit(
         model,
         setting.task,

@@ -30,7 +30,14 @@ from nas.study import Study
 
 CHOSEN = "arch.json"
 SHARE_POINTS = 60
-LOCAL = ("data", "data_root", "data_cache", "device", "tracking", "allow_packages")  # settings of one machine: no part of what was searched
+LOCAL = (
+    "data",
+    "data_root",
+    "data_cache",
+    "device",
+    "tracking",
+    "allow_packages",
+)  # settings of one machine: no part of what was searched
 
 
 def run_search_experiment(cfg: DictConfig, folder: Path, quiet: bool = False) -> Path:
@@ -104,13 +111,18 @@ def summary(space: SearchSpace, history: History, folder: Path) -> str:
     """What the terminal shows at the end: the Pareto front and the chosen architecture."""
     chosen = best(history)
     names = list(history.objectives)
-    lines = [f"Pareto front of {len(history.complete())} trained networks ({history.score} on the validation part):", ""]
+    lines = [
+        f"Pareto front of {len(history.complete())} trained networks ({history.score} on the validation part):",
+        "",
+    ]
     lines.append("  " + "  ".join(f"{name:>12}" for name in [*names, "params"]) + "  architecture")
     for record in history.front():
         values = "  ".join(f"{record.metrics[name]:>12.4g}" for name in [*names, "params"])
         mark = "  <- chosen" if record.arch == chosen.arch else ""
         lines.append(f"  {values}  {record.arch.id}{mark}")
-    return "\n".join([*lines, "", space.describe(chosen.arch), "", f"wrote {folder / CHOSEN} and {folder / 'report.html'}"])
+    return "\n".join(
+        [*lines, "", space.describe(chosen.arch), "", f"wrote {folder / CHOSEN} and {folder / 'report.html'}"]
+    )
 
 
 def _spec(plain: Mapping[str, Any], setting: Setting, cost: CostModel) -> dict[str, Any]:

@@ -67,7 +67,9 @@ def import_space(class_path: str, allow: Sequence[str] = ()) -> type[SearchSpace
     try:
         found = getattr(importlib.import_module(module_name), name)
     except (ImportError, AttributeError, ValueError) as error:
-        raise NASError(f"the class {class_path!r} ({error})", "a class that can be imported", "check the path") from error
+        raise NASError(
+            f"the class {class_path!r} ({error})", "a class that can be imported", "check the path"
+        ) from error
     if not (inspect.isclass(found) and issubclass(found, SearchSpace)):
         raise NASError(f"{class_path!r}", "a subclass of nas.space.SearchSpace", "name the space's class")
     return found
@@ -86,11 +88,15 @@ def load(path: str | Path, allow: Sequence[str] = ()) -> Artifact:
         task = TaskSpec(**content["task"])
         metrics, provenance = content["metrics"], content["provenance"]
     except (KeyError, TypeError) as error:
-        raise NASError(f"{path} without {error}", "a complete arch.json", "take the file that run_search.py wrote") from error
+        raise NASError(
+            f"{path} without {error}", "a complete arch.json", "take the file that run_search.py wrote"
+        ) from error
     try:
         space = space_class(**arguments)
     except TypeError as error:
-        raise NASError(f"space arguments in {path} ({error})", f"those of {space_class.__name__}", "undo the edit") from error
+        raise NASError(
+            f"space arguments in {path} ({error})", f"those of {space_class.__name__}", "undo the edit"
+        ) from error
     if not isinstance(genes, list):
         raise NASError(f"genes {genes!r} in {path}", "a list of whole numbers", "undo the edit")
     arch = space.architecture(genes)

@@ -1,6 +1,6 @@
 """What a network costs: parameters, MACs, bytes, activation memory, and latency from a table of the user's device.
 
-    python -m nas.cost latency space=naslung            # measure this device's table and write it
+python -m nas.cost latency space=naslung            # measure this device's table and write it
 """
 
 from __future__ import annotations
@@ -141,7 +141,10 @@ class CostModel:
 
     def __call__(self, genes_NG: np.ndarray) -> np.ndarray:
         genes_NG = np.atleast_2d(genes_NG)
-        if self.metric == "activation_bytes" or self.space.blocks(genes_NG[:1], self.input_shape[1:], self.task) is None:
+        if (
+            self.metric == "activation_bytes"
+            or self.space.blocks(genes_NG[:1], self.input_shape[1:], self.task) is None
+        ):
             return np.array([self._measure_whole(tuple(int(g) for g in genes)) for genes in genes_NG])
         parts = [self._sum_blocks(genes_NG[start : start + CHUNK]) for start in range(0, len(genes_NG), CHUNK)]
         return np.concatenate(parts) if parts else np.empty(0)
@@ -180,7 +183,9 @@ class CostModel:
         return self._whole[genes]
 
 
-def static_costs(space: SearchSpace, arch: Architecture, task: TaskSpec, input_shape: Sequence[int]) -> dict[str, float]:
+def static_costs(
+    space: SearchSpace, arch: Architecture, task: TaskSpec, input_shape: Sequence[int]
+) -> dict[str, float]:
     """Parameters, MACs, bytes and activation bytes of one network, measured on the whole."""
     values = asdict(profile(space.build(arch, task), (1, *input_shape)))
     return {name: float(values[name]) for name in STATIC_METRICS}

@@ -93,7 +93,9 @@ class LatencyTable:
             stored = content["sha256"]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise NASError(
-                f"the latency table {path} ({error})", "a file that `python -m nas.cost latency` wrote", "measure it again"
+                f"the latency table {path} ({error})",
+                "a file that `python -m nas.cost latency` wrote",
+                "measure it again",
             ) from error
         if table.sha256 != stored:
             raise NASError(f"the edited latency table {path}", "its content to match its hash", "measure it again")
@@ -135,7 +137,9 @@ def measure_table(
     archs = [space.sample(rng) for _ in range(checks)]
     offered = space.blocks(space.encode(archs), tuple(input_shape[1:]), task)
     if offered is None:
-        raise NASError(f"{type(space).__name__}, which offers no blocks", "a space with `blocks`", "use cost.metric=macs")
+        raise NASError(
+            f"{type(space).__name__}, which offers no blocks", "a space with `blocks`", "use cost.metric=macs"
+        )
     vocabulary, ids_NK = offered
     blocks: dict[str, dict[str, float]] = {}
     for done, block in enumerate(vocabulary):

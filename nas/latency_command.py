@@ -17,7 +17,9 @@ from nas.errors import NASError
 from nas.latency import LatencyTable, measure_table
 from nas.tasks.base import TaskSpec
 
-USAGE = "python -m nas.cost latency space=<name in conf/space> [size=32] [channels=1] [outputs=2] [batch=2] [out=<file>]"
+USAGE = (
+    "python -m nas.cost latency space=<name in conf/space> [size=32] [channels=1] [outputs=2] [batch=2] [out=<file>]"
+)
 DEFAULTS: dict[str, Any] = {
     "space": None,
     "size": 32,
@@ -51,7 +53,9 @@ def run(arguments: Sequence[str]) -> LatencyTable:
     try:
         space = space_class(**options["space_arguments"])
     except TypeError as error:
-        raise NASError(f"space arguments ({error})", f"those of {space_class.__name__}", "mend space.<argument>") from error
+        raise NASError(
+            f"space arguments ({error})", f"those of {space_class.__name__}", "mend space.<argument>"
+        ) from error
     shape = (options["channels"], *[options["size"]] * 3)
     task = TaskSpec(in_channels=options["channels"], outputs=options["outputs"])
     table = measure_table(

@@ -65,15 +65,16 @@ def search(
             _evaluate(ticket, evaluator, study, cost, context)
 
 
-def _evaluate(
-    ticket: Ticket, evaluator: Evaluator, study: Study, cost: CostModel, context: EvaluationContext
-) -> None:
+def _evaluate(ticket: Ticket, evaluator: Evaluator, study: Study, cost: CostModel, context: EvaluationContext) -> None:
     def on_epoch(epoch: int, epochs: int) -> None:
         study.renew(ticket)
         context.on_epoch(epoch, epochs)
 
     try:
-        metrics = {**costs_of(ticket.proposal, cost, context), **evaluator(ticket.proposal, replace(context, on_epoch=on_epoch))}
+        metrics = {
+            **costs_of(ticket.proposal, cost, context),
+            **evaluator(ticket.proposal, replace(context, on_epoch=on_epoch)),
+        }
         study.finish(ticket, metrics)
     except TrialFailed as failure:
         log.info("trial %d failed: %s", ticket.number, failure)

@@ -58,7 +58,9 @@ class SearchSpace(ABC):
         """A published network and the space it lives in. Raises NASError for a name that is not in `published`."""
         if name not in cls.published:
             raise NASError(
-                f"the name {name!r}", f"one of {', '.join(cls.published) or 'none'}", f"pick a network of {cls.__name__}"
+                f"the name {name!r}",
+                f"one of {', '.join(cls.published) or 'none'}",
+                f"pick a network of {cls.__name__}",
             )
         point = cls.published[name]
         space = cls(**point.arguments)
@@ -106,7 +108,9 @@ class SearchSpace(ABC):
         whole = all(isinstance(gene, int | np.integer) and not isinstance(gene, bool) for gene in genes)
         if not whole or len(genes) != len(self.genes):
             raise NASError(
-                f"the genes {list(genes)}", f"{len(self.genes)} whole numbers", "take the genes from an unedited arch.json"
+                f"the genes {list(genes)}",
+                f"{len(self.genes)} whole numbers",
+                "take the genes from an unedited arch.json",
             )
         repaired = self.repair(genes)
         if repaired.genes != tuple(int(gene) for gene in genes):

@@ -59,7 +59,9 @@ def _check_networks(space: SearchSpace, archs: list, task: TaskSpec, input_shape
         out = network(x, torch.zeros(2, dtype=torch.long)) if getattr(network, "needs_target", False) else network(x)
         assert out.shape[:2] == (2, task.outputs), f"output of shape {tuple(out.shape)}"
         out.square().mean().backward()
-        assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters()), "nothing can be trained"
+        assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters()), (
+            "nothing can be trained"
+        )
     offered = space.blocks(space.encode(archs), tuple(input_shape[1:]), task)
     if offered is not None:
         vocabulary, ids_NK = offered

@@ -224,7 +224,9 @@ class _Vocabulary:
             at = f"@1/{2 ** (stage + 1)}"
             for i, width in enumerate(widths):
                 if (i == 0) == (stage == 0):  # only the first stage follows the stem
-                    self.pool[stage, i] = self._add(f"pool {width} {at}", partial(pooling_block, width), (width, *before))
+                    self.pool[stage, i] = self._add(
+                        f"pool {width} {at}", partial(pooling_block, width), (width, *before)
+                    )
                 if i == 0 and stage > 0:
                     continue
                 if i and space.cbam != "none":
@@ -267,7 +269,12 @@ MODEL_LIST: tuple[tuple[tuple[int, int], list[list[int]]], ...] = (
     ((32, 64), [[64, 64], [64, 128, 128, 128, 128], [256, 256, 512, 512]]),
     ((32, 64), [[64, 64], [64, 64], [64, 128, 512, 512, 512]]),
 )
-VARIANTS = {"plain": ("none", "softmax"), "sp": ("none", "a_softmax"), "cbam": ("published", "softmax"), "spcbam": ("published", "a_softmax")}
+VARIANTS = {
+    "plain": ("none", "softmax"),
+    "sp": ("none", "a_softmax"),
+    "cbam": ("published", "softmax"),
+    "spcbam": ("published", "a_softmax"),
+}
 
 
 def _published(stem: tuple[int, int], stages: list[list[int]], variant: str) -> Published:

@@ -28,7 +28,9 @@ SPACE = ["space.widths=[4,8]", "space.max_depth=4"]
 class Command:
     """Runs a main in this process, in a folder of its own, and gives exit code, output and error text."""
 
-    def __init__(self, folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    def __init__(
+        self, folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+    ) -> None:
         self.folder, self.cache, self.monkeypatch, self.capsys = folder, cache, monkeypatch, capsys
         monkeypatch.chdir(folder)
 
@@ -177,7 +179,9 @@ def test_sweeps_give_each_job_its_folder(command: Command) -> None:
 
 
 def test_a_mistake_in_a_sweep_is_one_line_too(command: Command) -> None:
-    refused(command(run_search.main, *SMALL, *SPACE, "study.trials=1", "-m", "strategy=pop", "split.folds=3,9999"), "folds")
+    refused(
+        command(run_search.main, *SMALL, *SPACE, "study.trials=1", "-m", "strategy=pop", "split.folds=3,9999"), "folds"
+    )
 
 
 @pytest.mark.parametrize(
@@ -203,7 +207,6 @@ def test_a_mistake_in_a_sweep_is_one_line_too(command: Command) -> None:
     ],
 )
 def test_bad_settings_of_a_search(command: Command, words: Sequence[str], said: str) -> None:
-    words = [word for word in words]
     if words[0].startswith("data="):
         refused(command(run_search.main, *words), said)
     else:

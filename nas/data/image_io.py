@@ -210,8 +210,9 @@ def _read_npy(path: Path, spacing_mm: float | Sequence[float]) -> Image:
         raise _unreadable(path, error) from error
     if array.ndim not in (3, 4) or array.dtype.kind not in "biuf":
         raise _not_a_volume(f"an array of shape {array.shape} and type {array.dtype}", path)
-    if array.dtype.kind == "b" or array.dtype == np.float16:
-        array = array.astype(np.uint8 if array.dtype.kind == "b" else np.float32)
+    # SimpleITK takes neither bool, half floats nor a foreign byte order.
+    kept = {"b": np.uint8, "f": np.float32 if array.dtype.itemsize < 8 else np.float64}
+    array = array.astype(kept.get(array.dtype.kind, array.dtype.newbyteorder("=")), copy=False)
     array = array[0] if array.ndim == 4 and len(array) == 1 else array
     image = sitk.GetImageFromArray(np.moveaxis(array, 0, -1) if array.ndim == 4 else array, isVector=array.ndim == 4)
     image.SetSpacing(triple(spacing_mm)[::-1])

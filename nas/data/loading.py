@@ -42,11 +42,12 @@ class VolumeSet:
         self.indices = np.asarray(indices, dtype=np.int64).reshape(-1)
         wrong = self.indices[(self.indices < 0) | (self.indices >= len(store))]
         if len(wrong):
-            raise NASError(f"row {wrong[0]} of {store.name}", f"rows 0 to {len(store) - 1}", "take rows from a split of it")
+            raise NASError(
+                f"row {wrong[0]} of {store.name}", f"rows 0 to {len(store) - 1}", "take rows from a split of it"
+            )
         self.labels: np.ndarray = store.labels[self.indices]
         self.shape: tuple[int, ...] = store.shape
-        itemsize = store.read([0]).dtype.itemsize
-        self.resident = len(self) * int(np.prod(self.shape)) * itemsize <= max_resident_mb * 1e6
+        self.resident = len(self) * int(np.prod(self.shape)) * store.dtype.itemsize <= max_resident_mb * 1e6
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -68,11 +69,12 @@ class VolumeSet:
         """
         plan = [rows[rank::world] for rows in plan_batches(len(self), batch_size, generator)]
         plan = [rows for rows in plan if len(rows)]
-        yield from self._resident(plan) if self.resident else self._streamed(plan)
+        if plan:
+            yield from self._resident(plan) if self.resident else self._streamed(plan)
 
     def _resident(self, plan: list[np.ndarray]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        for rows in plan:
-            rows_B = torch.from_numpy(rows).to(self.device)
+        order = torch.from_numpy(np.concatenate(plan)).to(self.device)  # one transfer for the whole pass
+        for rows_B in order.split([len(rows) for rows in plan]):
             yield self._scaled(self._volumes_NCDHW[rows_B]), self._labels_N[rows_B]
 
     def _streamed(self, plan: list[np.ndarray]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
@@ -83,12 +85,11 @@ class VolumeSet:
             return (x.pin_memory(), y.pin_memory()) if pin else (x, y)
 
         with ThreadPoolExecutor(1, thread_name_prefix="volumes") as thread:
-            ahead = thread.submit(read, plan[0]) if plan else None
-            for rows in [*plan[1:], None]:
-                if ahead is None:
-                    return
+            ahead = thread.submit(read, plan[0])
+            for number in range(len(plan)):
                 x, y = ahead.result()
-                ahead = None if rows is None else thread.submit(read, rows)
+                if number + 1 < len(plan):
+                    ahead = thread.submit(read, plan[number + 1])
                 yield self._scaled(x.to(self.device, non_blocking=pin)), y.to(self.device, non_blocking=pin)
 
     def _scaled(self, stored_BCDHW: torch.Tensor) -> torch.Tensor:

@@ -56,7 +56,8 @@ class Luna16(Source):
 
     HU are clipped to `window` and stored exactly; scale and offset turn the window into [0, 1] (with the default
     window 1/1800 and 1200/1800). Beyond the scan stands air, -1000 HU. group: the patient of LIDC-IDRI, or the series
-    where it is none of LIDC-IDRI's. fold: "0" … "9", the subset. size_mm3: the ball of the annotated diameter.
+    where it is none of LIDC-IDRI's. fold: "0" … "9", the subset; a patient whose scans lie in
+    two subsets stays in the first, so that no fold knows a patient of another. size_mm3: the ball of the diameter.
 
     annotations, positions: csv files, in the folder or by path. skip_missing: leave out nodules of scans that are in
     no subset (a partial download) instead of refusing them.
@@ -85,15 +86,19 @@ class Luna16(Source):
 
     def samples(self) -> Iterator[Sample]:
         patient_of = _patients()
+        fold_of: dict[str, str] = {}
         reach_mm = reach((self.size,) * 3, (self.spacing_mm,) * 3)
         for nodule in self.nodules:
-            path, fold = self.scans[nodule.series]
+            path, subset = self.scans[nodule.series]
+            patient = patient_of.get(nodule.series, nodule.series)
+            if (fold := fold_of.setdefault(patient, subset)) != subset:
+                log.warning("%s of subset%s joins the patient's other scan in fold %s", nodule.name, subset, fold)
             part = read_region(path, nodule.centre_mm, reach_mm)
             yield Sample(
                 name=nodule.name,
                 volume_CDHW=crop_hu(part, nodule.centre_mm, self.size, self.spacing_mm, self.window, path.name),
                 label=nodule.label,
-                group=patient_of.get(nodule.series, nodule.series),
+                group=patient,
                 spacing_mm=(self.spacing_mm,) * 3,
                 size_mm3=math.pi / 6 * nodule.diameter_mm**3,
                 fold=fold,

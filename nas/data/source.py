@@ -31,7 +31,7 @@ class Source(ABC):
         """Every sample, in a fixed order. Raises NASError for a missing or broken source."""
 
     def content_key(self) -> str:
-        """What identifies the source's content cheaply (a version, file sizes and dates); "" where arguments say all."""
+        """What identifies the content cheaply (a version, file sizes and dates); "" where arguments say all."""
         return ""
 
     def provenance(self) -> Mapping[str, Any]:

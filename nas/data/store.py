@@ -40,15 +40,17 @@ class Sample:
 class VolumeStore:
     """Reads one store. Metadata is in memory; volumes are read by index, nothing else is opened.
 
-    Attributes: path, name, sha256 (content hash), shape (C, D, H, W), scale (a stored value times `scale` plus
-    `offset` is what a network sees), classes (names), labels (N,) int64, groups (N,) str, folds (N,) str,
+    Attributes: path, name, sha256 (content hash), shape (C, D, H, W), dtype (as stored), scale and offset (a network
+    sees the stored value times `scale` plus `offset`), classes (names), labels (N,) int64, groups (N,) str, folds (N,) str,
     names (N,) str, spacing_mm (N, 3), size_mm3 (N,), provenance (dict).
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         if not self.path.is_file():
-            raise NASError(f"no file {self.path}", "a VoxNAS volume store (.h5)", "prepare the data set, or mend the path")
+            raise NASError(
+                f"no file {self.path}", "a VoxNAS volume store (.h5)", "prepare the data set, or mend the path"
+            )
         try:
             with h5py.File(self.path, "r") as file:
                 self._read_metadata(file)
@@ -64,6 +66,7 @@ class VolumeStore:
             raise NASError(f"store format {file.attrs['format']} in {self.path}", f"format {FORMAT}", "delete the file")
         self.name, self.sha256 = str(file.attrs["name"]), str(file.attrs["sha256"])
         self.shape = tuple(int(n) for n in file["volumes"].shape[1:])
+        self.dtype = file["volumes"].dtype
         self.scale, self.offset = float(file.attrs["scale"]), float(file.attrs["offset"])
         self.classes = tuple(json.loads(file.attrs["classes"]))
         self.provenance: dict[str, Any] = json.loads(file.attrs["provenance"])
@@ -148,7 +151,9 @@ def _write(
         volumes[len(rows)] = volume
         digest.update(volume.tobytes())
         digest.update(
-            repr((sample.name, int(sample.label), sample.group, tuple(map(float, sample.spacing_mm)), sample.fold)).encode()
+            repr(
+                (sample.name, int(sample.label), sample.group, tuple(map(float, sample.spacing_mm)), sample.fold)
+            ).encode()
         )
         rows.append(sample)
     if not rows:

@@ -34,7 +34,9 @@ class PartialOrderPruning(Strategy):
         patience: int = 30,
     ) -> None:
         if margin < 0 or patience < 0:
-            raise NASError(f"margin={margin}, patience={patience}", "values of at least 0", "mend the strategy's settings")
+            raise NASError(
+                f"margin={margin}, patience={patience}", "values of at least 0", "mend the strategy's settings"
+            )
         self.margin, self.patience = margin, patience
         self.window = CostWindow(cost_min, cost_max)
 

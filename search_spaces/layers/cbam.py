@@ -23,7 +23,9 @@ class PublishedCBAM3D(nn.Module):
         self.spatial = nn.Conv3d(2, 1, 3, padding=1, bias=False)
 
     def forward(self, x_BCDHW: torch.Tensor) -> torch.Tensor:
-        pooled_BC = self.excite(self.squeeze(x_BCDHW.mean((2, 3, 4)))) + self.excite(self.squeeze(x_BCDHW.amax((2, 3, 4))))
+        pooled_BC = self.excite(self.squeeze(x_BCDHW.mean((2, 3, 4)))) + self.excite(
+            self.squeeze(x_BCDHW.amax((2, 3, 4)))
+        )
         q_BCDHW = pooled_BC.softmax(dim=1)[:, :, None, None, None].to(x_BCDHW.dtype) * x_BCDHW
         pair_B2DHW = torch.cat([q_BCDHW.amax(1, keepdim=True), q_BCDHW.mean(1, keepdim=True)], dim=1)
         return x_BCDHW + self.spatial(pair_B2DHW).sigmoid() * x_BCDHW

@@ -112,8 +112,9 @@ def test_npy_axes_and_spacing(tmp_path):
     assert image.GetSpacing() == (0.5, 1.0, 3.0)
     np.testing.assert_array_equal(to_array(image), voxels)
     np.testing.assert_allclose(crop(image, middle(image), (6, 8, 10), (3, 1, 0.5), 0.0), voxels, atol=1e-6)
-    np.save(tmp_path / "mask.npy", voxels[0] > 0.5)
-    assert to_array(read_image(tmp_path / "mask.npy")).shape == (1, 6, 8, 10)
+    for kind in (bool, np.float16, np.int64, ">f4", ">i2", np.float64, np.longdouble):
+        np.save(tmp_path / "one.npy", (voxels[0] * 9).astype(kind))
+        np.testing.assert_array_equal(to_array(read_image(tmp_path / "one.npy"))[0], (voxels[0] * 9).astype(kind))
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
@@ -178,6 +179,8 @@ def test_cut_short_dicom_is_refused(tmp_path):
     ("name", "make", "message"),
     [
         ("flat.nii.gz", lambda p: sitk.WriteImage(sitk.Image(8, 8, sitk.sitkInt16), p), "2 dimensions|single slice"),
+        ("flat.nii", lambda p: sitk.WriteImage(sitk.Image(8, 8, sitk.sitkInt16), p), "2 dimensions|single slice"),
+        ("time.nii", lambda p: sitk.WriteImage(sitk.Image([8, 8, 8, 3], sitk.sitkInt16), p), "4 dimensions"),
         ("slice.nrrd", lambda p: sitk.WriteImage(sitk.Image(8, 8, 1, sitk.sitkInt16), p), "single slice"),
         ("time.nii.gz", lambda p: sitk.WriteImage(sitk.Image([8, 8, 8, 3], sitk.sitkInt16), p), "4 dimensions"),
         ("nan.npy", lambda p: np.save(p, np.full((4, 4, 4), np.nan)), "NaN"),

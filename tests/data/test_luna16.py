@@ -84,6 +84,24 @@ def test_folds_labels_groups_and_sizes(luna):
     assert store.classes == ("benign", "malignant")
 
 
+def test_a_patient_with_scans_in_two_subsets_stays_in_one_fold(luna, caplog):
+    folder, lines = luna
+    uids = [  # both of LIDC-IDRI-0332
+        "1.3.6.1.4.1.14519.5.2.1.6279.6001.159996104466052855396410079250",
+        "1.3.6.1.4.1.14519.5.2.1.6279.6001.316900421002460665752357657094",
+    ]
+    for uid, copy_of, subset, line in zip(uids, (A, B), ("subset3", "subset7"), lines[:2], strict=True):
+        image = sitk.ReadImage(folder / "subset0" / f"{copy_of}.mhd")
+        (folder / subset).mkdir(exist_ok=True)
+        sitk.WriteImage(image, folder / subset / f"{uid}.mhd")
+        lines.append(line.replace(copy_of, uid))
+    write_csv(folder, WORLD, lines)
+    store = store_of(folder)
+    assert store.groups.tolist()[3:] == ["LIDC-IDRI-0332"] * 2
+    assert store.folds.tolist() == ["0", "0", "7", "3", "3"]
+    assert "joins the patient's other scan in fold 3" in caplog.text
+
+
 def test_deeplung_layout_takes_the_place_from_luna16(luna):
     folder, lines = luna
     write_csv(folder, WORLD, lines)

@@ -84,7 +84,11 @@ def tables(draw: st.DrawFn) -> tuple[Grid, dict[tuple[int, ...], tuple[float, fl
     costs = draw(st.lists(st.integers(0, 8), min_size=len(every), max_size=len(every)))
     scores = monotone_scores(space, every, raw)
     rows = [tuple(int(g) for g in row) for row in every]
-    return space, {row: (float(s), float(c)) for row, s, c in zip(rows, scores, costs, strict=True)}, draw(st.integers(0, 99))
+    return (
+        space,
+        {row: (float(s), float(c)) for row, s, c in zip(rows, scores, costs, strict=True)},
+        draw(st.integers(0, 99)),
+    )
 
 
 @given(tables())

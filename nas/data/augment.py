@@ -1,0 +1,108 @@
+"""Random changes of a whole batch of volumes at once, on the device where it lies."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+
+from nas.errors import NASError
+
+
+@dataclass(frozen=True)
+class Augment:
+    """Each sample gets its own draw; the labels stay true. Bit for bit the same from the same generator.
+
+    flip: axes that are mirrored with probability 1/2 each (0 = D, 1 = H, 2 = W). shift: voxels, each axis moves by a
+    whole number in [-shift, shift] (padding by the border voxel, then cropping). rotate: degrees, about each axis by an
+    angle in [-rotate, rotate]. scale: fraction, zoom by a factor in [1 - scale, 1 + scale]. cutout: edge in voxels of
+    a cube at a random place that is set to 0.
+    Rotation and zoom are one trilinear resampling, skipped where both are 0; the rest is exact voxel copying.
+    """
+
+    flip: Sequence[int] = ()
+    shift: int = 0
+    rotate: float = 0.0
+    scale: float = 0.0
+    cutout: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "flip", tuple(int(axis) for axis in self.flip))
+        rules = {
+            "flip": (set(self.flip) <= {0, 1, 2}, "axes out of 0, 1, 2"),
+            "shift": (self.shift >= 0, "at least 0 voxels"),
+            "rotate": (0 <= self.rotate <= 180, "0 to 180 degrees"),
+            "scale": (0 <= self.scale < 1, "a fraction in [0, 1)"),
+            "cutout": (self.cutout >= 0, "at least 0 voxels"),
+        }
+        for name, (holds, expected) in rules.items():
+            if not holds:
+                raise NASError(f"augment.{name}={getattr(self, name)}", expected, f"mend training.augment.{name}")
+
+    def __call__(self, x_BCDHW: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """(B, C, D, H, W) float -> the same shape and device. generator: on the CPU or on the batch's device."""
+        if self.rotate or self.scale:
+            x_BCDHW = self._resample(x_BCDHW, generator)
+        if self.flip or self.shift:
+            x_BCDHW = self._flip_and_shift(x_BCDHW, generator)
+        if self.cutout:
+            x_BCDHW = self._cut_out(x_BCDHW, generator)
+        return x_BCDHW
+
+    def _flip_and_shift(self, x_BCDHW: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """One gather: on each axis, output voxel i reads input voxel clamp(flipped(i) + shift)."""
+        B, C, *sides = x_BCDHW.shape
+        draws_6B = torch.rand((6, B), generator=generator, device=generator.device).to(x_BCDHW.device)
+        source = torch.zeros((B, 1, 1, 1), dtype=torch.int64, device=x_BCDHW.device)
+        for axis, side in enumerate(sides):
+            index_BN = torch.arange(side, device=x_BCDHW.device).expand(B, side)
+            if axis in self.flip:
+                index_BN = torch.where(draws_6B[axis, :, None] < 0.5, side - 1 - index_BN, index_BN)
+            if self.shift:
+                offset_B = (draws_6B[3 + axis] * (2 * self.shift + 1)).long() - self.shift
+                index_BN = (index_BN + offset_B[:, None]).clamp(0, side - 1)
+            source = source * side + index_BN.reshape(B, *(-1 if i == axis else 1 for i in range(3)))
+        source_BCN = source.reshape(B, 1, -1).expand(B, C, -1)
+        return x_BCDHW.flatten(2).gather(2, source_BCN).view_as(x_BCDHW)
+
+    def _resample(self, x_BCDHW: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        B, _, *sides = x_BCDHW.shape
+        draws_B4 = torch.rand((B, 4), generator=generator, device=generator.device).to(x_BCDHW.device) * 2 - 1
+        angles_B3 = draws_B4[:, :3] * math.radians(self.rotate)
+        zoom_B11 = 1 + draws_B4[:, 3, None, None] * self.scale
+        half_3 = (
+            torch.tensor(sides[::-1], dtype=x_BCDHW.dtype, device=x_BCDHW.device) / 2
+        )  # (W, H, D) as the grid's x, y, z
+        theta_B33 = _rotations(angles_B3.to(x_BCDHW.dtype)) / zoom_B11.to(x_BCDHW.dtype)
+        theta_B33 = (
+            theta_B33 * half_3[None, None, :] / half_3[None, :, None]
+        )  # the grid is in half-sides, not in voxels
+        theta_B34 = F.pad(theta_B33, (0, 1))
+        grid = F.affine_grid(theta_B34, list(x_BCDHW.shape), align_corners=False)
+        return F.grid_sample(x_BCDHW, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+    def _cut_out(self, x_BCDHW: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        B, _, *sides = x_BCDHW.shape
+        draws_3B = torch.rand((3, B), generator=generator, device=generator.device).to(x_BCDHW.device)
+        inside = torch.ones((B, 1, 1, 1, 1), dtype=torch.bool, device=x_BCDHW.device)
+        for axis, side in enumerate(sides):
+            edge = min(self.cutout, side)
+            first_B1 = (draws_3B[axis, :, None] * (side - edge + 1)).long()
+            index_1N = torch.arange(side, device=x_BCDHW.device)[None]
+            inside_BN = (index_1N >= first_B1) & (index_1N < first_B1 + edge)
+            inside = inside & inside_BN.reshape(B, 1, *(-1 if i == axis else 1 for i in range(3)))
+        return x_BCDHW.masked_fill(inside, 0.0)
+
+
+def _rotations(angles_B3: torch.Tensor) -> torch.Tensor:
+    """(B, 3) radians about x, y and z -> rotation matrices (B, 3, 3)."""
+    turned = torch.eye(3, dtype=angles_B3.dtype, device=angles_B3.device).expand(len(angles_B3), 3, 3)
+    for axis, (i, j) in enumerate(((1, 2), (0, 2), (0, 1))):
+        cosine_B, sine_B = angles_B3[:, axis].cos(), angles_B3[:, axis].sin()
+        one = torch.eye(3, dtype=angles_B3.dtype, device=angles_B3.device).repeat(len(angles_B3), 1, 1)
+        one[:, i, i], one[:, j, j], one[:, i, j], one[:, j, i] = cosine_B, cosine_B, -sine_B, sine_B
+        turned = turned @ one
+    return turned

@@ -1,0 +1,113 @@
+"""Simple shape and intensity features of a volume: what a baseline may know of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import ndimage
+
+from nas.data.store import VolumeStore
+
+NAMES = (
+    "volume",
+    "surface",
+    "sphericity",
+    "extent_short",
+    "extent_middle",
+    "extent_long",
+    "elongation",
+    "flatness",
+    "mean_inside",
+    "std_inside",
+    "p10_inside",
+    "p90_inside",
+    "mean_outside",
+    "std_outside",
+    "maximum",
+)
+
+
+def object_mask(volume_DHW: np.ndarray) -> np.ndarray:
+    """Voxels above the middle between the smallest and the largest value; the component nearest to the centre."""
+    low, high = float(volume_DHW.min()), float(volume_DHW.max())
+    mask = volume_DHW > (low + high) / 2
+    labels, count = ndimage.label(mask)
+    if count <= 1:
+        return mask
+    centre = (np.array(mask.shape) - 1) / 2
+    nearest = np.argmin([np.linalg.norm(np.argwhere(labels == k + 1) - centre, axis=1).min() for k in range(count)])
+    return np.asarray(labels == nearest + 1)
+
+
+def object_volume(volume_DHW: np.ndarray, spacing_mm: Sequence[float]) -> float:
+    """mm^3 of `object_mask` (voxels where the spacing is unknown)."""
+    return float(object_mask(volume_DHW).sum() * np.prod(_known(spacing_mm)))
+
+
+def features(volume_DHW: np.ndarray, spacing_mm: Sequence[float]) -> np.ndarray:
+    """(15,) values named in NAMES. Lengths in mm (voxels where the spacing is unknown), intensities as stored."""
+    spacing = _known(spacing_mm)
+    mask = object_mask(volume_DHW)
+    if not mask.any():
+        mask = np.ones_like(mask)
+    volume = float(mask.sum() * spacing.prod())
+    surface = _surface(mask, spacing)
+    points = np.argwhere(mask) * spacing
+    spread = np.sqrt(
+        np.linalg.eigvalsh(np.cov(points.T) + np.diag(spacing**2 / 12)) if len(points) > 1 else spacing**2 / 12
+    )
+    extents = np.sort(np.ptp(points, axis=0) + spacing)
+    inside = volume_DHW[mask].astype(np.float64)
+    outside = volume_DHW[~mask].astype(np.float64) if not mask.all() else np.zeros(1)
+    sphericity = np.pi ** (1 / 3) * (6 * volume) ** (2 / 3) / surface
+    return np.array(
+        [
+            volume,
+            surface,
+            sphericity,
+            *extents,
+            spread[1] / spread[2],
+            spread[0] / spread[2],
+            inside.mean(),
+            inside.std(),
+            *np.percentile(inside, [10, 90]),
+            outside.mean(),
+            outside.std(),
+            inside.max(),
+        ]
+    )
+
+
+def feature_table(store: VolumeStore, rows: np.ndarray) -> np.ndarray:
+    """(N, 15 * C) features of the named samples, channel after channel."""
+    volumes = store.read(rows)
+    spacing = store.spacing_mm[rows]
+    return np.array(
+        [np.concatenate([features(one, mm) for one in sample]) for sample, mm in zip(volumes, spacing, strict=True)]
+    )
+
+
+def sizes(store: VolumeStore, rows: np.ndarray) -> np.ndarray:
+    """(N,) object volumes: as the data set states them, else as `object_volume` measures them in the first channel."""
+    stated = store.size_mm3[rows]
+    if np.isfinite(stated).all():
+        return np.asarray(stated)
+    volumes = store.read(rows)
+    return np.array([object_volume(one[0], mm) for one, mm in zip(volumes, store.spacing_mm[rows], strict=True)])
+
+
+def _known(spacing_mm: Sequence[float]) -> np.ndarray:
+    spacing = np.asarray(spacing_mm, dtype=np.float64)
+    return spacing if np.isfinite(spacing).all() else np.ones(3)
+
+
+def _surface(mask: np.ndarray, spacing: np.ndarray) -> float:
+    """Area of the faces between object and background, times 2/3: the faces of a voxelised smooth body overstate its
+    area by half on average over all directions."""
+    padded = np.pad(mask, 1)
+    area = 0.0
+    for axis in range(3):
+        faces = np.diff(padded.astype(np.int8), axis=axis) != 0
+        area += float(faces.sum() * np.delete(spacing, axis).prod())
+    return area * 2 / 3

@@ -1,0 +1,60 @@
+"""The evaluator that trains each proposed network from its own random weights."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from nas.architecture import Architecture
+from nas.evaluators.base import EvaluationContext
+from nas.history import Proposal
+from nas.training.loop import fit
+from nas.training.settings import TrainingSettings
+
+
+class Train:
+    """Proposal -> validation metrics of the best epoch, `epochs` (run) and `seconds`.
+
+    Seeds depend on (context.seed, architecture) only: the same pair gives the same metrics, bit for bit on a CPU. A
+    proposal's budget replaces `settings.epochs`. With a constant learning rate a larger budget goes on from the
+    checkpoint of a smaller one; with any other schedule each budget is a training of its own.
+    """
+
+    def __init__(self, settings: TrainingSettings) -> None:
+        self.settings = settings
+
+    def __call__(self, proposal: Proposal, context: EvaluationContext) -> Mapping[str, float]:
+        arch = proposal.arch
+        settings = replace(self.settings, epochs=proposal.budget) if proposal.budget > 0 else self.settings
+        seed = seed_of(context.seed, arch)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model = context.space.build(arch, context.task.spec)
+        result = fit(
+            model,
+            context.task,
+            context.train,
+            context.valid,
+            settings,
+            seed=seed,
+            device=context.device,
+            folder=self._folder(proposal, context),
+            fingerprint=f"{arch.space}/{arch.id}",
+            on_epoch=lambda epoch, epochs, metrics: context.on_epoch(epoch, epochs),
+        )
+        return {**result.metrics, "epochs": float(result.epochs_run), "seconds": result.seconds}
+
+    def _folder(self, proposal: Proposal, context: EvaluationContext) -> Path:
+        own_budget = proposal.budget in (0, self.settings.epochs)
+        name = proposal.arch.id
+        return context.folder / (name if own_budget or self.settings.extendable else f"{name}-{proposal.budget}-epochs")
+
+
+def seed_of(seed: int, arch: Architecture) -> int:
+    """A seed of 63 bits from the study's seed and the architecture."""
+    digest = hashlib.blake2s(f"{seed}|{arch.id}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1

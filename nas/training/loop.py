@@ -1,0 +1,310 @@
+"""The one training loop, for the search and for retraining."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import hashlib
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from nas.data.loading import VolumeSet, plan_batches
+from nas.errors import NASError, TrialFailed
+from nas.tasks.base import Task
+from nas.training import distributed
+from nas.training.checkpoint import load_checkpoint, save_checkpoint
+from nas.training.optim import clip_gradients, make_optimizer, make_schedule
+from nas.training.settings import TrainingSettings
+
+LAST, BEST = "last.pt", "best.pt"
+log = logging.getLogger(__name__)
+
+OnEpoch = Callable[[int, int, Mapping[str, float]], None]
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """metrics: the validation metrics of the best epoch (epochs count from 1). seconds: training time, resumed runs
+    included. history: one {"epoch", "loss", "lr", validation metrics} an epoch."""
+
+    best_epoch: int
+    metrics: Mapping[str, float]
+    epochs_run: int
+    seconds: float
+    history: tuple[Mapping[str, float], ...]
+
+
+@dataclass
+class _Progress:
+    """What a training is after some epochs, besides the states of model, optimiser and schedule."""
+
+    best_epoch: int = 0
+    seconds: float = 0.0
+    history: list[dict[str, float]] = field(default_factory=list)
+
+    @property
+    def epoch(self) -> int:
+        return len(self.history)
+
+    def finished(self, settings: TrainingSettings) -> bool:
+        waited = self.epoch - self.best_epoch
+        return self.epoch >= settings.epochs or (0 < settings.patience <= waited)
+
+
+def fit(
+    model: nn.Module,
+    task: Task,
+    train: VolumeSet,
+    valid: VolumeSet,
+    settings: TrainingSettings,
+    *,
+    seed: int,
+    device: torch.device,
+    folder: Path | None = None,
+    fingerprint: str = "",
+    on_epoch: OnEpoch | None = None,
+) -> FitResult:
+    """Trains and leaves the weights of the best epoch, by `task.score` on `valid`, in `model`; a tie keeps the earlier.
+
+    Batch order, augmentation and dropout are drawn anew for each epoch from (seed, epoch), so that a training resumed
+    from `folder` is the uninterrupted one, bit for bit on a CPU. folder: keeps last.pt and best.pt; None: no
+    checkpoints. fingerprint: names the network (architecture, initial weights); a checkpoint of another network,
+    seed, data or settings is a NASError. on_epoch: called as (epoch, epochs, validation metrics) after the
+    checkpoint is written; what it raises ends the training.
+    Raises TrialFailed for a loss that is not finite and where memory runs out.
+    """
+    _check_sizes(train, valid, settings)
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices), _out_of_memory_fails_the_trial(), _fast_kernels(device):
+        run = _Run(model, task, train, valid, settings, seed, device, folder, fingerprint)
+        progress = run.resume()
+        while not progress.finished(settings):
+            metrics = run.epoch(progress)
+            if on_epoch is not None:
+                on_epoch(progress.epoch, settings.epochs, metrics)
+        run.restore_best()
+    best = progress.history[progress.best_epoch - 1]
+    metrics = {name: value for name, value in best.items() if name not in ("epoch", "loss", "lr")}
+    return FitResult(progress.best_epoch, metrics, progress.epoch, progress.seconds, tuple(progress.history))
+
+
+def predict(model: nn.Module, task: Task, data: VolumeSet, batch_size: int) -> np.ndarray:
+    """What `task.predict` gives for every sample, in order: (N, K) probabilities for classification.
+
+    Under torchrun each rank predicts its share and all ranks return the whole.
+    """
+    rank, world = distributed.rank(), distributed.world()
+    plan = [rows[rank::world] for rows in plan_batches(len(data), batch_size)]
+    batches = data.batches(batch_size, rank=rank, world=world)
+    parts = [task.predict(model, x_BCDHW).cpu().numpy() for x_BCDHW, _ in batches]
+    shares = distributed.gather((np.concatenate(plan), np.concatenate(parts)) if parts else None)
+    found = [share for share in shares if share is not None]
+    rows, values = np.concatenate([share[0] for share in found]), np.concatenate([share[1] for share in found])
+    out = np.empty_like(values)
+    out[rows] = values
+    return out
+
+
+class _Run:
+    """The objects of one training and its steps: resume, one epoch, restore the best weights."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        task: Task,
+        train: VolumeSet,
+        valid: VolumeSet,
+        settings: TrainingSettings,
+        seed: int,
+        device: torch.device,
+        folder: Path | None,
+        fingerprint: str,
+    ) -> None:
+        self.model, self.task, self.train, self.valid = model, task, train, valid
+        self.settings, self.seed, self.device, self.folder = settings, seed, device, folder
+        self.bf16 = settings.uses_bf16(device)
+        self.identity = _identity(fingerprint, settings, self.bf16, seed, train, valid)
+        model.to(device)
+        if settings.channels_last:
+            for parameter in model.parameters():
+                parameter.data = _channels_last(parameter.data)
+        model = distributed.synchronised_norm(model)
+        self.trained = model  # differs from self.model only where its normalisation layers had to be replaced
+        self.needs_target = bool(getattr(model, "needs_target", False))
+        self.optimizer: Optimizer = make_optimizer(model, settings)
+        self.batch_sizes = [len(rows) for rows in plan_batches(len(train), settings.batch_size)]
+        self.schedule: LRScheduler = make_schedule(self.optimizer, settings, settings.epochs * len(self.batch_sizes))
+        wrapped = distributed.wrap(model)
+        self.forward: Callable[..., torch.Tensor] = torch.compile(wrapped) if settings.compile else wrapped
+        self.best_state = copy.deepcopy(model.state_dict())
+
+    def resume(self) -> _Progress:
+        """Where the checkpoints left off, or the start."""
+        state = None
+        if self.folder is not None:
+            state = distributed.from_main(self._load(self.folder) if distributed.is_main() else None)
+        if state is None:
+            return _Progress()
+        self.trained.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.best_state = state["best_model"]
+        return _Progress(state["best_epoch"], state["seconds"], [dict(row) for row in state["history"]])
+
+    def _load(self, folder: Path) -> dict[str, Any] | None:
+        last = load_checkpoint(folder / LAST, self.identity)
+        if last is None:
+            return None
+        if len(last["history"]) > self.settings.epochs:
+            log.info("%s is past the %d epochs asked for: the training starts over", folder, self.settings.epochs)
+            return None
+        if last["best_epoch"] == len(last["history"]):  # best.pt may be one epoch behind: it is written second
+            return {**last, "best_model": last["model"]}
+        best = load_checkpoint(folder / BEST, self.identity)
+        if best is None or best["epoch"] != last["best_epoch"]:
+            log.warning("%s does not belong to %s: the training starts over", folder / BEST, folder / LAST)
+            return None
+        return {**last, "best_model": best["model"]}
+
+    def epoch(self, progress: _Progress) -> dict[str, float]:
+        """One epoch, its validation and its checkpoint; returns the validation metrics."""
+        started, number = time.perf_counter(), progress.epoch + 1
+        lr = self.optimizer.param_groups[0]["lr"]
+        loss = self._train_one(number)
+        if not math.isfinite(loss):
+            raise TrialFailed(
+                f"loss became {'NaN' if math.isnan(loss) else 'infinite'} in epoch {number} (lr {lr:.2g})"
+            )
+        distributed.share_buffers(self.trained)
+        prediction = predict(self.trained, self.task, self.valid, self.settings.batch_size)
+        metrics = dict(self.task.metrics(prediction, self.valid.labels))
+        score = metrics[self.task.score]
+        if progress.best_epoch == 0 or score > progress.history[progress.best_epoch - 1][self.task.score]:
+            progress.best_epoch = number
+            self.best_state = copy.deepcopy(self.trained.state_dict())
+        progress.history.append({"epoch": number, "loss": loss, "lr": lr, **metrics})
+        progress.seconds += time.perf_counter() - started
+        if self.folder is not None and distributed.is_main():
+            self._save(self.folder, progress)
+        return metrics
+
+    def _train_one(self, number: int) -> float:
+        """The mean training loss over all samples of all ranks; read once, so that a GPU is never waited for."""
+        rank, world = distributed.rank(), distributed.world()
+        order = torch.Generator().manual_seed(_derive(self.seed, number, 0))
+        changes = torch.Generator(self.device).manual_seed(_derive(self.seed, number, 1, rank))
+        torch.manual_seed(_derive(self.seed, number, 2, rank))  # dropout and the like
+        self.trained.train()
+        summed = torch.zeros((), device=self.device)
+        batches = self.train.batches(self.settings.batch_size, generator=order, rank=rank, world=world)
+        for (x_BCDHW, y_B), size in zip(batches, self.batch_sizes, strict=True):
+            if self.settings.augment is not None:
+                x_BCDHW = self.settings.augment(x_BCDHW, changes)
+            share = len(y_B) / size  # of the samples of this step; ranks may differ by one sample
+            summed += self._step(x_BCDHW, y_B, share * world) * len(y_B)
+        return float(distributed.total(summed)) / len(self.train)
+
+    def _step(self, x_BCDHW: torch.Tensor, y_B: torch.Tensor, weight: float) -> torch.Tensor:
+        if self.settings.channels_last:
+            x_BCDHW = _channels_last(x_BCDHW)
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16):
+            output = self.forward(x_BCDHW, y_B) if self.needs_target else self.forward(x_BCDHW)
+        loss = self.task.loss(output, y_B)
+        self.optimizer.zero_grad(set_to_none=True)
+        (loss * weight if weight != 1.0 else loss).backward()
+        clip_gradients(self.trained, self.settings.grad_clip)
+        self.optimizer.step()
+        self.schedule.step()
+        return loss.detach()
+
+    def _save(self, folder: Path, progress: _Progress) -> None:
+        state = {
+            "model": self.trained.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "best_epoch": progress.best_epoch,
+            "seconds": progress.seconds,
+            "history": progress.history,
+        }
+        save_checkpoint(folder / LAST, self.identity, state)
+        if progress.best_epoch == progress.epoch:
+            best = {"model": self.best_state, "epoch": progress.epoch, "metrics": progress.history[-1]}
+            save_checkpoint(folder / BEST, self.identity, best)
+
+    def restore_best(self) -> None:
+        self.model.load_state_dict(self.best_state)
+
+
+def _channels_last(tensor: torch.Tensor) -> torch.Tensor:
+    formats = {4: torch.channels_last, 5: torch.channels_last_3d}
+    return tensor.contiguous(memory_format=formats[tensor.ndim]) if tensor.ndim in formats else tensor
+
+
+def _derive(*words: int) -> int:
+    """A seed from several numbers, 63 bits."""
+    return int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def _identity(
+    fingerprint: str, settings: TrainingSettings, bf16: bool, seed: int, train: VolumeSet, valid: VolumeSet
+) -> dict[str, str]:
+    """Everything that decides the weights, as text, part by part."""
+    values = dataclasses.asdict(settings) | {"precision": "bf16" if bf16 else "fp32"}
+    if settings.extendable:
+        del values["epochs"], values["patience"]  # they decide where such a training stops, not what it does
+    parts = {f"training.{name}": str(value) for name, value in values.items()}
+    sets = {
+        name: f"{part.store.sha256[:12]}, rows {_digest(part.indices)}"
+        for name, part in (("train", train), ("valid", valid))
+    }
+    return {"network": fingerprint, "seed": str(seed), **sets, **parts}
+
+
+def _digest(indices: np.ndarray) -> str:
+    return hashlib.sha256(indices.tobytes()).hexdigest()[:12]
+
+
+def _check_sizes(train: VolumeSet, valid: VolumeSet, settings: TrainingSettings) -> None:
+    for name, part in (("training", train), ("validation", valid)):
+        if len(part) < 2:
+            raise NASError(f"{len(part)} samples in the {name} part", "at least 2", "use fewer folds or more data")
+    smallest = min(len(rows) for rows in plan_batches(len(train), settings.batch_size))
+    if smallest < distributed.world():
+        raise NASError(
+            f"batches of {smallest} samples for {distributed.world()} processes",
+            "at least one sample a process",
+            "raise training.batch_size or start fewer processes",
+        )
+
+
+@contextmanager
+def _out_of_memory_fails_the_trial() -> Iterator[None]:
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise TrialFailed(
+            f"out of memory: {str(error).splitlines()[0][:200] if str(error) else 'MemoryError'}"
+        ) from error
+    except RuntimeError as error:
+        if "allocate memory" not in str(error) and "not enough memory" not in str(error):
+            raise
+        raise TrialFailed(f"out of memory: {str(error).splitlines()[0][:200]}") from error
+
+
+def _fast_kernels(device: torch.device) -> AbstractContextManager[object]:
+    """On a GPU the fastest convolution for each of the few shapes is measured once and kept."""
+    if device.type != "cuda":
+        return nullcontext()
+    return torch.backends.cudnn.flags(enabled=True, benchmark=True, deterministic=False, allow_tf32=True)
