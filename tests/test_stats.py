@@ -1,0 +1,74 @@
+"""Statistics against scikit-learn and hand counts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score
+
+from nas.ensemble import mean_probability
+from nas.stats import GroupBootstrap, auc, binary_metrics, mean_of
+from nas.tasks.classification import Classification
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), min_size=2, max_size=40))
+@settings(max_examples=200, deadline=None)
+def test_auc_with_ties_is_scikit_learns(rows: list[tuple[int, bool]]) -> None:
+    score, positive = np.array([r[0] for r in rows]) / 5, np.array([r[1] for r in rows])
+    if positive.all() or not positive.any():
+        return
+    assert auc(score, positive) == pytest.approx(roc_auc_score(positive, score))
+
+
+def test_fast_metrics_are_those_of_the_task() -> None:
+    rng = np.random.default_rng(0)
+    label = rng.integers(2, size=200)
+    prob = np.clip(0.5 * label + rng.random(200) * 0.7 - 0.1, 0, 1)
+    prob_NK = np.column_stack([1 - prob, prob])
+    full = Classification().metrics(prob_NK, label)
+    for name, value in binary_metrics(prob_NK, label).items():
+        assert value == pytest.approx(full[name]), name
+
+
+def test_interval_of_a_mean_is_the_textbook_one() -> None:
+    rng = np.random.default_rng(1)
+    values, groups = rng.normal(size=400), np.arange(400)
+    bootstrap = GroupBootstrap(groups, np.arange(400) % 2, resamples=3000)
+    low, high = bootstrap.interval(lambda rows: {"mean": float(values[rows].mean())})["mean"]
+    half = 1.96 * values.std() / 20
+    assert low == pytest.approx(values.mean() - half, abs=0.02)
+    assert high == pytest.approx(values.mean() + half, abs=0.02)
+
+
+def test_patients_stand_or_fall_together() -> None:
+    """Ten copies of each sample: by patient the interval is that of the originals, by sample far too narrow."""
+    rng = np.random.default_rng(2)
+    values = np.repeat(rng.normal(size=50), 10)
+    patients, labels = np.repeat(np.arange(50), 10), np.tile([0, 1], 250)
+
+    def width(groups: np.ndarray) -> float:
+        found = GroupBootstrap(groups, labels, 1500).interval(lambda rows: {"mean": float(values[rows].mean())})
+        return found["mean"][1] - found["mean"][0]
+
+    assert width(patients) > 2.5 * width(np.arange(500))
+
+
+def test_resamples_hold_every_class_and_repeat_by_seed() -> None:
+    labels = np.array([1] + [0] * 9)
+    one, two = (GroupBootstrap(np.arange(10), labels, 50, seed=3) for _ in range(2))
+    assert all(labels[rows].any() for rows in one.rows)
+    assert all((a == b).all() for a, b in zip(one.rows, two.rows, strict=True))
+
+
+def test_mean_probability_over_rounds_and_networks() -> None:
+    first = (np.array([4, 2]), np.array([[0.2, 0.8], [1.0, 0.0]]))
+    second = (np.array([2, 7]), np.array([[0.5, 0.5], [0.1, 0.9]]))
+    rows, prob = mean_probability([first, second])
+    assert rows.tolist() == [2, 4, 7]
+    np.testing.assert_allclose(prob, [[0.75, 0.25], [0.2, 0.8], [0.1, 0.9]])
+
+
+def test_mean_of_folds() -> None:
+    assert mean_of([{"auc": 0.5}, {"auc": 1.0}]) == {"auc": 0.75}
