@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
@@ -51,7 +52,7 @@ def explain(error: BaseException) -> NASError:
     return NASError(words, "a setting that the configuration knows", "compare with `--cfg job` and the files in conf/")
 
 
-def arch_slug(arch: object) -> str:
+def arch_slug(arch: Any) -> str:
     """A folder name from what `arch=` named: the file's folder for .../arch.json, else the name itself."""
     names = [str(item) for item in arch] if isinstance(arch, list | tuple) or OmegaConf.is_list(arch) else [str(arch)]
     parts = [Path(name).parent.name if Path(name).name == "arch.json" else name.removesuffix(".json") for name in names]

@@ -5,21 +5,25 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from nas.training.loop import fit, predict
 
 from experiments.setup import Setting
 from nas.artifact import Artifact
 from nas.data.loading import VolumeSet
 from nas.data.splits import Round
+from nas.errors import NASError, TrialFailed
 from nas.files import write_bytes
 from nas.training.distributed import is_main
+from nas.training.loop import OnEpoch, fit, predict
 from nas.training.settings import TrainingSettings
+
+OnRoundEpoch = Callable[[str, int, int, Mapping[str, float]], None]
 
 
 @dataclass(frozen=True)
@@ -38,21 +42,18 @@ def retrain(
     training: TrainingSettings,
     seed: int,
     folder: Path,
-    on_epoch: Callable[[str, int, int], None] = lambda name, epoch, epochs: None,
+    on_epoch: OnRoundEpoch = lambda name, epoch, epochs, metrics: None,
 ) -> list[Tested]:
     """Trains on each round's train part, keeps the epoch that is best on its validation part, predicts its test part.
 
     folder: holds a sub-folder per round with checkpoints and the prediction; rounds that are finished there are read,
-    the one that was interrupted goes on at its last epoch. Raises NASError where the folder holds another training.
+    the one that was interrupted goes on at its last epoch. on_epoch: (round, epoch, epochs, validation metrics).
+    Raises NASError where the folder holds another training, and where a training fails (NaN loss, out of memory).
     """
     return [
-        _one_round(network, setting, part, training, seed, folder / part.name, partial_epoch(on_epoch, part.name))
+        _one_round(network, setting, part, training, seed, folder / part.name, partial(on_epoch, part.name))
         for part in rounds
     ]
-
-
-def partial_epoch(on_epoch: Callable[[str, int, int], None], name: str) -> Callable[[int, int], None]:
-    return lambda epoch, epochs, *rest: on_epoch(name, epoch, epochs)
 
 
 def _one_round(
@@ -62,7 +63,7 @@ def _one_round(
     training: TrainingSettings,
     seed: int,
     folder: Path,
-    on_epoch: Callable[[int, int], None],
+    on_epoch: OnEpoch,
 ) -> Tested:
     fingerprint = _fingerprint(network, setting, part, training, seed)
     done = folder / f"prediction-{fingerprint[:12]}.npy"
@@ -73,18 +74,23 @@ def _one_round(
     train, valid, test = (
         VolumeSet(setting.store, rows, setting.device) for rows in (part.train, part.valid, part.test)
     )
-    fit(
-        model,
-        setting.task,
-        train,
-        valid,
-        training,
-        seed=seed,
-        device=setting.device,
-        folder=folder,
-        fingerprint=fingerprint,
-        on_epoch=on_epoch,
-    )
+    try:
+        fit(
+            model,
+            setting.task,
+            train,
+            valid,
+            training,
+            seed=seed,
+            device=setting.device,
+            folder=folder,
+            fingerprint=fingerprint,
+            on_epoch=on_epoch,
+        )
+    except TrialFailed as failure:
+        raise NASError(
+            f"{failure} in {folder}", "a training that ends", "lower training.lr or the batch size"
+        ) from failure
     prob_NK = predict(model, setting.task, test, training.batch_size)
     if is_main():
         content = io.BytesIO()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -47,6 +48,12 @@ def run_search_experiment(cfg: DictConfig, folder: Path, quiet: bool = False) ->
     Returns the path of arch.json. Raises NASError for a user's mistake; on Ctrl-C what is finished is written.
     """
     plain = resolved(cfg)
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise NASError(
+            "a search under torchrun",
+            "one process a worker, each with its own trials",
+            "start run_search.py without torchrun (for a retraining under torchrun: baselines.random_search=false)",
+        )
     setting = Setting.of(cfg)
     space = instantiate(cfg.space)
     strategy = instantiate(cfg.strategy)

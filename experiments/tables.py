@@ -101,7 +101,7 @@ def _aligned(table: Sequence[Mapping[str, str]], columns: Sequence[str]) -> str:
 
 def over_seeds(results: Sequence[Mapping[str, Any]]) -> str:
     """Markdown: mean and standard deviation over seeds for each architecture, data set and protocol."""
-    groups: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
+    groups: dict[tuple[str, str, str, str, str], list[Mapping[str, Any]]] = {}
     for result in results:
         key = (result["name"], result["arch_id"], result["data"]["name"], result["split"]["sha256"], result["protocol"])
         groups.setdefault(key, []).append(result)

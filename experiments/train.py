@@ -6,7 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from nas.errors import NASError
 from nas.files import write_text
 from nas.report import train_report
 from nas.stats import GroupBootstrap, binary_metrics, mean_of
+from nas.training import distributed
 from nas.training.distributed import is_main
 
 PROTOCOLS = ("holdout", "cross_validation")
@@ -64,13 +65,31 @@ def run_train_experiment(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     rounds = split.holdout_rounds() if cfg.protocol == "holdout" else split.cross_validation_rounds()
     for network in networks:
         require_untouched_test(network, setting, cfg.protocol)
-    write_config(folder / "config.yaml", plain)
+    device = distributed.initialise(setting.device)
+    setting = replace(setting, device=device)
+    if is_main():
+        write_config(folder / "config.yaml", plain)
+    try:
+        return _run(cfg, plain, setting, networks, rounds, folder)
+    finally:
+        distributed.shutdown()
+
+
+def _run(
+    cfg: DictConfig,
+    plain: Mapping[str, Any],
+    setting: Setting,
+    networks: Sequence[Artifact],
+    rounds: Sequence[Round],
+    folder: Path,
+) -> dict[str, Any]:
     trainer = _Trainer(cfg, setting, rounds, folder)
     systems = [trainer.network(network, network_name(network)) for network in networks]
     if len(networks) > 1:
         pooled = mean_probability([(system.indices, system.prob_NK) for system in systems])
         systems.insert(0, System(f"ensemble of {len(networks)} networks", *pooled))
     baselines = trainer.baselines(networks)
+    trainer.board.close()
     if not is_main():
         return {}
     return _write(folder, plain, setting, networks, systems, baselines)
@@ -107,21 +126,22 @@ class _Trainer:
     def __init__(self, cfg: DictConfig, setting: Setting, rounds: Sequence[Round], folder: Path) -> None:
         self.cfg, self.setting, self.rounds, self.folder = cfg, setting, rounds, folder
         self.training = instantiate(cfg.training)
+        self.board = instantiate(cfg.tracking)
 
     def network(self, network: Artifact, name: str) -> System:
-        board = instantiate(self.cfg.tracking)
+        score = self.setting.task.score
         lines: dict[str, TrainingProgress] = {}
 
-        def on_epoch(part: str, epoch: int, epochs: int) -> None:
+        def on_epoch(part: str, epoch: int, epochs: int, metrics: Mapping[str, float]) -> None:
             if is_main():
-                lines.setdefault(part, TrainingProgress(f"{name} {part}", keep=True)).update(epoch, epochs)
-                board.scalar(name, part, epoch, epoch / epochs)
+                line = lines.setdefault(part, TrainingProgress(f"{name} {part}", keep=True))
+                line.update(epoch, epochs, f"{score} {metrics[score]:.3f}")
+                self.board.scalar(f"{name}: validation {score}", part, epoch, metrics[score])
 
         where = self.folder / "checkpoints" / network.arch.id
         tested = retrain(network, self.setting, self.rounds, self.training, self.cfg.seed, where, on_epoch)
         for line in lines.values():
             line.close()
-        board.close()
         indices, prob_NK = mean_probability([(one.indices, one.prob_NK) for one in tested])
         costs = benchmark(network.build(self.setting.task.spec), self.setting.store.shape, self.setting.device)
         return System(name, indices, prob_NK, tested, costs)

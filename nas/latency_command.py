@@ -105,8 +105,9 @@ def _options(words: Sequence[str]) -> dict[str, Any]:
     options = {**DEFAULTS, **given}
     conf = _space_conf(options["space"])
     if "space" in overrides:
-        conf = OmegaConf.merge(conf, overrides.space)
-    content = OmegaConf.to_container(conf)
+        content = OmegaConf.to_container(OmegaConf.merge(conf, overrides.space))
+    else:
+        content = OmegaConf.to_container(conf)
     assert isinstance(content, dict)
     options["space_class"] = content.pop("_target_")
     options["space_arguments"] = content

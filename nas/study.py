@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.distributions import CategoricalDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -60,7 +60,9 @@ class Study:
     ) -> None:
         self.url, self.name, self.space, self.objectives = url, name, space, dict(objectives)
         self._finished: dict[int, Record] = {}
-        self._distributions = {gene.name: CategoricalDistribution(gene.choices) for gene in space.genes}
+        self._distributions: dict[str, BaseDistribution] = {
+            gene.name: CategoricalDistribution(gene.choices) for gene in space.genes
+        }
         _quiet_optuna()
         with _readable(url):
             self._study = _create_or_attach(url, name, list(self.objectives.values()))
@@ -205,7 +207,7 @@ class Study:
         )
 
 
-def _create_or_attach(url: str, name: str, directions: Sequence[str]) -> optuna.Study:
+def _create_or_attach(url: str, name: str, directions: Sequence[Any]) -> optuna.Study:
     """Creates the study where it is missing. Several workers may do this at once on a new file: the losers of that
     race (a table or a study that exists already) try again and attach."""
     if url.startswith("sqlite:///"):

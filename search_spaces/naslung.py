@@ -233,13 +233,15 @@ class _Vocabulary:
                     make = partial(attention, space.cbam, width)
                     self.attention[stage, i] = self._add(f"cbam {width} {at}", make, (width, *after))
                 for j in range(max(i, 1), n):
-                    make = partial(ResidualBlock, width, widths[j])
-                    self.residual[stage, i, j] = self._add(f"residual {width}>{widths[j]} {at}", make, (width, *after))
+                    key = f"residual {width}>{widths[j]} {at}"
+                    self.residual[stage, i, j] = self._add(
+                        key, partial(ResidualBlock, width, widths[j]), (width, *after)
+                    )
         smallest = tuple(side // REDUCTION for side in input_size)
         self.head = np.full(n, -1, dtype=np.int16)
         for i, width in enumerate(widths[1:], start=1):
-            make = partial(PooledHead, space.head, width, outputs)
-            self.head[i] = self._add(f"head {width}", make, (width, *smallest))
+            key = f"head {width}"
+            self.head[i] = self._add(key, partial(PooledHead, space.head, width, outputs), (width, *smallest))
 
     def _add(self, key: str, make: Callable[[], nn.Module], input_shape: tuple[int, ...]) -> int:
         """The block's number; a block met before (the stem may be as wide as the first width) keeps its number."""

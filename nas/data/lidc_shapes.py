@@ -32,7 +32,7 @@ class LidcShapes(Source):
 
     def __init__(self, cache_dir: str, size: int = 32, spacing_mm: float = 1.0, min_readers: int = 3) -> None:
         if size < 1 or spacing_mm <= 0:
-            raise NASError(f"size={size}, spacing_mm={spacing_mm}", "positive values", "mend data.size, data.spacing_mm")
+            raise NASError(f"size={size}, spacing_mm={spacing_mm}", "positive values", "mend data.size or spacing_mm")
         self.cache_dir, self.size, self.spacing_mm, self.min_readers = cache_dir, size, float(spacing_mm), min_readers
 
     def provenance(self) -> Mapping[str, Any]:
@@ -54,7 +54,7 @@ class LidcShapes(Source):
 class ReaderShare:
     """The share of readers, 0 to 1, on the scan's own grid around one nodule.
 
-    share_DHW: slices of rising z, rows, columns; the first voxel lies at `corner_px` (z in slices from z0, row, column).
+    share_DHW: slices of rising z, rows, columns; its first voxel is the scan's pixel (`row`, `column`) at `z0` mm.
     """
 
     def __init__(self, nodule: Nodule) -> None:
@@ -103,14 +103,15 @@ class ReaderShare:
 
     def _draw(self, slice_HW: np.ndarray, contour: Contour) -> None:
         """Fills the pixels inside the outline, the outline itself excluded; an outline around nothing keeps itself."""
-        rows, columns = np.mgrid[: slice_HW.shape[0], : slice_HW.shape[1]]
         xy = contour.xy_px - (self.column, self.row)
-        outline = tuple(np.rint(xy[:, ::-1]).astype(int).T)
-        filled = np.zeros_like(slice_HW)
+        (left, top), (right, bottom) = np.floor(xy.min(axis=0)).astype(int), np.ceil(xy.max(axis=0)).astype(int) + 1
+        outline = tuple(np.rint(xy[:, ::-1] - (top, left)).astype(int).T)
+        filled = np.zeros((bottom - top, right - left), dtype=bool)
         if len(xy) >= 3:
-            centres = np.column_stack([columns.ravel(), rows.ravel()])
-            filled = Polygon(xy, closed=False).contains_points(centres).reshape(slice_HW.shape)
+            rows, columns = np.indices(filled.shape)
+            centres = np.column_stack([columns.ravel() + left, rows.ravel() + top])
+            filled = Polygon(xy, closed=False).contains_points(centres).reshape(filled.shape)
             filled[outline] = False
         if not filled.any():
             filled[outline] = True
-        slice_HW[filled] = contour.inclusion
+        slice_HW[top:bottom, left:right][filled] = contour.inclusion

@@ -16,6 +16,7 @@ import numpy as np
 from nas.errors import NASError
 
 FORMAT = 1
+DAMAGE = (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError)  # what h5py raises for a broken file
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +42,10 @@ class VolumeStore:
     """Reads one store. Metadata is in memory; volumes are read by index, nothing else is opened.
 
     Attributes: path, name, sha256 (content hash), shape (C, D, H, W), dtype (as stored), scale and offset (a network
-    sees the stored value times `scale` plus `offset`), classes (names), labels (N,) int64, groups (N,) str, folds (N,) str,
-    names (N,) str, spacing_mm (N, 3), size_mm3 (N,), provenance (dict).
+    sees the stored value times `scale` plus `offset`), classes (names), labels (N,) int64, groups (N,) str, folds (N,)
+    str, names (N,) str, spacing_mm (N, 3), size_mm3 (N,), provenance (dict).
+    A file that is no store, is cut short or is damaged is a NASError, on opening or when the damaged row is read
+    (each volume carries a checksum).
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -54,12 +57,8 @@ class VolumeStore:
         try:
             with h5py.File(self.path, "r") as file:
                 self._read_metadata(file)
-        except (OSError, KeyError) as error:
-            raise NASError(
-                f"{self.path}, which cannot be read as a volume store ({error})",
-                "a complete store, as `prepare` writes it",
-                "delete the file: it is made anew from its source",
-            ) from error
+        except DAMAGE as error:
+            raise self._damaged(str(error)) from error
 
     def _read_metadata(self, file: h5py.File) -> None:
         if file.attrs["format"] != FORMAT:
@@ -73,6 +72,16 @@ class VolumeStore:
         self.labels = file["labels"][:].astype(np.int64)
         self.groups, self.folds, self.names = (file[key].asstr()[:].astype(str) for key in ("groups", "folds", "names"))
         self.spacing_mm, self.size_mm3 = file["spacing_mm"][:], file["size_mm3"][:]
+        lengths = {len(file["volumes"]), *map(len, (self.labels, self.groups, self.folds, self.names, self.spacing_mm))}
+        if len(lengths | {len(self.size_mm3)}) > 1:
+            raise ValueError("columns of different lengths")
+
+    def _damaged(self, reason: str) -> NASError:
+        return NASError(
+            f"{self.path}, which cannot be read as a volume store ({reason})",
+            "a complete store, as `prepare` writes it",
+            "delete the file: it is made anew from its source",
+        )
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -80,12 +89,32 @@ class VolumeStore:
     def read(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         """(B, C, D, H, W) stored values of the named samples, in the order asked for; only those chunks are read."""
         indices = np.asarray(indices, dtype=np.int64)
-        with h5py.File(self.path, "r") as file:
-            volumes = file["volumes"]
-            out = np.empty((len(indices), *self.shape), dtype=volumes.dtype)
-            for row, index in enumerate(indices):
-                volumes.read_direct(out, np.s_[int(index)], np.s_[row])
+        out = np.empty((len(indices), *self.shape), dtype=self.dtype)
+        try:
+            with h5py.File(self.path, "r") as file:
+                volumes = file["volumes"]
+                for row, index in enumerate(indices):
+                    volumes.read_direct(out, np.s_[int(index)], np.s_[row])
+        except OSError as error:
+            raise self._damaged(str(error)) from error
         return out
+
+    def verify(self) -> None:
+        """Reads everything and computes the content hash again. Raises NASError where it is another."""
+        digest = _digest(self.name, self.classes, self.scale, self.offset)
+        for row in range(len(self)):
+            sample = Sample(
+                name=self.names[row],
+                volume_CDHW=self.read([row])[0],
+                label=int(self.labels[row]),
+                group=self.groups[row],
+                spacing_mm=tuple(self.spacing_mm[row]),
+                size_mm3=self.size_mm3[row],
+                fold=self.folds[row],
+            )
+            _add(digest, sample, sample.volume_CDHW)
+        if digest.hexdigest() != self.sha256:
+            raise self._damaged(f"its content has the hash {digest.hexdigest()[:12]}, written was {self.sha256[:12]}")
 
 
 def write_store(
@@ -100,7 +129,8 @@ def write_store(
 ) -> VolumeStore:
     """Writes a store through a temporary file and a rename: a reader sees all of it or none.
 
-    Raises NASError for no samples, a volume of another shape or type than the first, NaN or infinite values.
+    Raises NASError for no samples, a volume of another shape or type than the first, NaN or infinite values, a label
+    without a class. Whatever ends the writing, no half file is left and an older store stays as it was.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -124,7 +154,7 @@ def _write(
     scale: float,
     offset: float,
 ) -> None:
-    digest = hashlib.sha256(json.dumps([name, list(classes), scale, offset]).encode())
+    digest = _digest(name, classes, scale, offset)
     rows: list[Sample] = []
     volumes = None
     for sample in samples:
@@ -138,6 +168,7 @@ def _write(
                 dtype=volume.dtype,
                 compression="lzf",
                 shuffle=volume.dtype.itemsize > 1,
+                fletcher32=True,
             )
         if volume.shape != volumes.shape[1:] or volume.dtype != volumes.dtype:
             raise NASError(
@@ -147,14 +178,11 @@ def _write(
             )
         if not np.isfinite(volume).all():
             raise NASError(f"NaN or infinite values in {sample.name}", "finite voxels", "mend or leave out the volume")
+        if not 0 <= sample.label < len(classes):
+            raise NASError(f"label {sample.label} of {sample.name}", f"0 to {len(classes) - 1}", "mend the labels")
         volumes.resize(len(rows) + 1, axis=0)
         volumes[len(rows)] = volume
-        digest.update(volume.tobytes())
-        digest.update(
-            repr(
-                (sample.name, int(sample.label), sample.group, tuple(map(float, sample.spacing_mm)), sample.fold)
-            ).encode()
-        )
+        _add(digest, sample, volume)
         rows.append(sample)
     if not rows:
         raise NASError(f"no samples for {name}", "at least one volume", "check the source's path and its filters")
@@ -174,3 +202,14 @@ def _write(
         classes=json.dumps(list(classes)),
         provenance=json.dumps(dict(provenance)),
     )
+
+
+def _digest(name: str, classes: Sequence[str], scale: float, offset: float) -> hashlib._Hash:
+    return hashlib.sha256(json.dumps([str(name), list(classes), float(scale), float(offset)]).encode())
+
+
+def _add(digest: hashlib._Hash, sample: Sample, volume: np.ndarray) -> None:
+    """Adds one sample; plain types first, as NumPy's own print differently."""
+    numbers = (*map(float, sample.spacing_mm), float(sample.size_mm3))
+    digest.update(repr((volume.shape, volume.dtype.str)).encode() + np.ascontiguousarray(volume).tobytes())
+    digest.update(repr((str(sample.name), int(sample.label), str(sample.group), numbers, str(sample.fold))).encode())

@@ -8,7 +8,7 @@ import sys
 import nibabel
 import numpy as np
 import pytest
-import SimpleITK as sitk  # noqa: N813
+import SimpleITK as sitk
 from written_scans import HEAD_DOWN, LUNG, NODULE, PRONE, RIB, SAGITTAL, STRAIGHT, ball, off_centre, write_dicom
 
 from nas.data.dicom_series import find_series, open_series

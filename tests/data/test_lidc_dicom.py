@@ -7,7 +7,7 @@ from collections import defaultdict
 
 import numpy as np
 import pytest
-import SimpleITK as sitk  # noqa: N813
+import SimpleITK as sitk
 from matplotlib.path import Path as Polygon
 from written_scans import LUNG, NODULE, PRONE, STRAIGHT, off_centre, write_dicom
 

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-import SimpleITK as sitk  # noqa: N813
+import SimpleITK as sitk
 from written_scans import LUNG, NODULE, PRONE, RIB, STRAIGHT, ball, off_centre
 
 from nas.data.luna16 import Luna16

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import SimpleITK as sitk  # noqa: N813
+import SimpleITK as sitk
 from written_scans import LUNG, NODULE, PRONE, ball, off_centre, write_dicom
 
 from nas.data.manifest import Manifest
