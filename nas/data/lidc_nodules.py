@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from nas.data.csv_table import stamp
+from nas.data.npz import read_npz
 from nas.data.source import Source
 from nas.data.store import Sample
 from nas.errors import NASError
@@ -48,14 +48,7 @@ class LidcNodules(Source):
         }
 
     def samples(self) -> Iterator[Sample]:
-        path = self._file()
-        try:
-            with np.load(path) as file:
-                arrays = [file[key] for key in ARRAYS]
-        except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            raise NASError(
-                f"{path}, which cannot be read ({error})", f"{FILE} in one piece", "fetch it again"
-            ) from error
+        arrays = read_npz(self._file(), ARRAYS)
         for volume, depth, label, exam, nodule, (z_mm, xy_mm) in zip(*arrays, strict=True):
             voxels = int(np.count_nonzero(volume))
             if voxels == 0 or depth != np.count_nonzero(volume.any(axis=(1, 2))):

@@ -13,7 +13,6 @@ import math
 import os
 import shutil
 import urllib.request
-import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from nas.data.npz import read_npz
 from nas.data.source import Source
 from nas.data.store import Sample
 from nas.errors import NASError
@@ -133,13 +133,9 @@ class MedMNIST3D(Source):
         before = (self.pad_to - self.size) // 2
         pad = [(before, self.pad_to - self.size - before)] * 3
         spacing = (SETS[self.flag].extent_mm / self.size,) * 3
-        try:
-            with np.load(path) as arrays:
-                parts = {part: (arrays[f"{part}_images"], arrays[f"{part}_labels"].reshape(-1)) for part in PARTS}
-        except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-            raise NASError(f"{path}, which is no MedMNIST file ({error})", self.file, "fetch it again") from error
-        for part, (volumes, labels) in parts.items():
-            for number, (volume_DHW, label) in enumerate(zip(volumes, labels, strict=True)):
+        for part in PARTS:
+            volumes, labels = read_npz(path, [f"{part}_images", f"{part}_labels"])
+            for number, (volume_DHW, label) in enumerate(zip(volumes, labels.reshape(-1), strict=True)):
                 name = f"{part}-{number}"
                 yield Sample(name, np.pad(volume_DHW, pad)[None], int(label), name, spacing, fold=part)
 
@@ -148,7 +144,7 @@ class MedMNIST3D(Source):
         home = Path(self.cache_dir if self.root is None else self.root)
         for path in (home / self.file, home / self.flag / self.file):
             if path.is_file():
-                self._check(path, f"fetch {self.url} again, or mend data.root")
+                self._check(path, str(path), f"fetch {self.url} again, or mend data.root")
                 return path
         if not self.download:
             raise NASError(
@@ -167,7 +163,7 @@ class MedMNIST3D(Source):
             path.parent.mkdir(parents=True, exist_ok=True)
             with urllib.request.urlopen(self.url, timeout=TIMEOUT_S) as response, temporary.open("wb") as file:
                 shutil.copyfileobj(response, file)
-            self._check(temporary, "try again; if it stays so, mend data.url")
+            self._check(temporary, self.url, "try again; if it stays so, mend data.url")
             os.replace(temporary, path)
         except (OSError, ValueError, http.client.HTTPException) as error:
             raise NASError(
@@ -178,8 +174,10 @@ class MedMNIST3D(Source):
         finally:
             temporary.unlink(missing_ok=True)
 
-    def _check(self, path: Path, fix: str) -> None:
+    def _check(self, path: Path, origin: str, fix: str) -> None:
+        digest = hashlib.md5(usedforsecurity=False)
         with path.open("rb") as file:
-            md5 = hashlib.file_digest(file, "md5").hexdigest()
-        if md5 != self.content_key():
-            raise NASError(f"md5 {md5} of {path.name} in {path.parent}", f"md5 {self.content_key()}", fix)
+            while block := file.read(1 << 20):
+                digest.update(block)
+        if (md5 := digest.hexdigest()) != self.content_key():
+            raise NASError(f"md5 {md5} of {origin}", f"md5 {self.content_key()}", fix)

@@ -1,0 +1,59 @@
+"""Wall time of each part of `make demo`.
+
+    python -m benchmarks.bench_demo
+
+Runs the two commands as the Makefile does, in an empty folder, and reads the parts' times from their logs and files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks.common import write_results
+
+REPO = Path(__file__).resolve().parents[1]
+
+
+def timed(script: str, folder: Path, *words: str) -> float:
+    """Seconds of one command, run in `folder`."""
+    start = time.perf_counter()
+    subprocess.run([sys.executable, str(REPO / script), *words], cwd=folder, check=True)
+    return time.perf_counter() - start
+
+
+def trial_seconds(path: Path) -> float:
+    """Seconds inside trials, from first to last, by the study's own record."""
+    rows = csv.DictReader(path.read_text().splitlines())
+    return sum(float(row["seconds"] or 0) for row in rows if row["state"] == "complete")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=None, help="folder of the JSON (default: benchmarks/results)")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        prepare = timed("run_search.py", folder, "experiment=demo", "study.name=prepare", "study.trials=1", "training.epochs=1")
+        search = timed("run_search.py", folder, "experiment=demo")
+        train = timed("run_train.py", folder, "experiment=demo", f"arch={folder / 'outputs/demo/arch.json'}")
+        trials = trial_seconds(folder / "outputs/demo/trials.csv")
+        rivals = trial_seconds(folder / "outputs/train/demo/random_search/trials.csv")
+    rows = [
+        {"part": "start, data set from annotations, one trial of one epoch", "seconds": prepare},
+        {"part": "search (data set cached): all", "seconds": search},
+        {"part": "search: its trials", "seconds": trials},
+        {"part": "retraining and table: all", "seconds": train},
+        {"part": "retraining: the random search at the same budget", "seconds": rivals},
+        {"part": "the two commands together", "seconds": search + train},
+    ]
+    write_results("bench_demo", rows, options.out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""What every benchmark prints and writes: a table, and a JSON that says when and on which machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from nas.files import write_text
+
+RESULTS = Path(__file__).resolve().parent / "results"
+
+
+def write_results(name: str, rows: Sequence[Mapping[str, Any]], out: str | Path | None = None, seed: int = 0) -> Path:
+    """Prints the rows as a table and writes `<name>.json` into the folder `out` (None: benchmarks/results)."""
+    plain = [{key: _plain(value) for key, value in row.items()} for row in rows]
+    content: dict[str, Any] = {"name": name, "machine": machine(), "seed": seed, "rows": plain}
+    path = (RESULTS if out is None else Path(out)) / f"{name}.json"
+    write_text(path, json.dumps(content, indent=1) + "\n")
+    print(f"{name}  ({content['machine']['cpu']}, {content['machine']['cores']} cores)\n{table(plain)}\n-> {path}\n")
+    return path
+
+
+def machine() -> dict[str, Any]:
+    """Date, processor, cores this process may use, GPU, versions."""
+    return {
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "cpu": cpu_model(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+    }
+
+
+def cpu_model() -> str:
+    """The processor's name, as Linux or macOS tells it, else its architecture."""
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    if platform.system() == "Darwin":
+        command = ["sysctl", "-n", "machdep.cpu.brand_string"]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    return platform.processor() or platform.machine()
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows as aligned text; the columns are the keys in the order in which they first appear."""
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    cells = [columns, *[[_text(row.get(column)) for column in columns] for row in rows]]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in cells)
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
