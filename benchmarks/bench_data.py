@@ -55,7 +55,9 @@ def as_nifti(samples: list[Sample], folder: Path) -> Reader:
     paths = [folder / f"{row}.nii.gz" for row in range(len(samples))]
     for path, sample in zip(paths, samples, strict=True):
         nib.save(nib.Nifti1Image(sample.volume_CDHW[0], np.eye(4)), path)
-    return lambda rows: np.stack([np.asanyarray(nib.load(paths[row]).dataobj)[None] for row in rows])
+    return lambda rows: np.stack(
+        [np.asanyarray(nib.Nifti1Image.from_filename(paths[row]).dataobj)[None] for row in rows]
+    )
 
 
 FORMATS = {"store (.h5)": as_store, ".npy files": as_npy, ".nii.gz files": as_nifti}

@@ -156,7 +156,7 @@ def _readings_by_scan(connection: sqlite3.Connection) -> Iterator[list[Reading]]
         "SELECT annotation_id, inclusion, image_z_position, coords FROM contours "
         "ORDER BY annotation_id, image_z_position, id"
     ):
-        xy_px = np.array(text.replace("\n", ",").split(","), dtype=np.float64).reshape(-1, 2)
+        xy_px = np.fromstring(text.replace("\n", ","), sep=",").reshape(-1, 2)
         contours[number].append(Contour(xy_px, float(z), bool(inclusion)))
     positions: dict[int, list[float]] = defaultdict(list)
     for scan_id, z in connection.execute("SELECT scan_id, val FROM zvals"):
@@ -175,10 +175,10 @@ def _readings_by_scan(connection: sqlite3.Connection) -> Iterator[list[Reading]]
 
 
 def _reading(scan: Scan, number: int, ratings: list[int], contours: list[Contour]) -> Reading:
-    points_mm = np.concatenate(
-        [np.column_stack([c.xy_px * scan.pixel_mm, np.full(len(c.xy_px), c.z_mm)]) for c in contours]
-    )
-    return Reading(number, scan, dict(zip(RATINGS, ratings, strict=True)), tuple(contours), points_mm.mean(axis=0))
+    x_px, y_px = np.concatenate([contour.xy_px for contour in contours]).mean(axis=0)
+    z_mm = np.average([contour.z_mm for contour in contours], weights=[len(contour.xy_px) for contour in contours])
+    centroid_mm = np.array([x_px * scan.pixel_mm, y_px * scan.pixel_mm, z_mm])
+    return Reading(number, scan, dict(zip(RATINGS, ratings, strict=True)), tuple(contours), centroid_mm)
 
 
 def _join(readings: list[Reading]) -> list[Nodule]:

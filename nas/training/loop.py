@@ -17,16 +17,14 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 
 from nas.data.loading import VolumeSet, plan_batches
 from nas.errors import NASError, TrialFailed
 from nas.tasks.base import Task
 from nas.training import distributed
 from nas.training.checkpoint import load_checkpoint, save_checkpoint
-from nas.training.optim import clip_gradients, make_optimizer, make_schedule
 from nas.training.settings import TrainingSettings
+from nas.training.steps import Steps
 
 LAST, BEST = "last.pt", "best.pt"
 log = logging.getLogger(__name__)
@@ -88,7 +86,8 @@ def fit(
     _check_sizes(train, valid, settings)
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices), _out_of_memory_fails_the_trial(), _fast_kernels(device):
-        run = _Run(model, task, train, valid, settings, seed, device, folder, fingerprint)
+        steps = Steps(model, task, settings, train, seed=seed, device=device)
+        run = _Run(model, steps, valid, folder, fingerprint)
         progress = run.resume()
         while not progress.finished(settings):
             metrics = run.epoch(progress)
@@ -118,37 +117,13 @@ def predict(model: nn.Module, task: Task, data: VolumeSet, batch_size: int) -> n
 
 
 class _Run:
-    """The objects of one training and its steps: resume, one epoch, restore the best weights."""
+    """One training and its checkpoints: resume, one epoch, restore the best weights."""
 
-    def __init__(
-        self,
-        model: nn.Module,
-        task: Task,
-        train: VolumeSet,
-        valid: VolumeSet,
-        settings: TrainingSettings,
-        seed: int,
-        device: torch.device,
-        folder: Path | None,
-        fingerprint: str,
-    ) -> None:
-        self.model, self.task, self.train, self.valid = model, task, train, valid
-        self.settings, self.seed, self.device, self.folder = settings, seed, device, folder
-        self.bf16 = settings.uses_bf16(device)
-        self.identity = _identity(fingerprint, settings, self.bf16, seed, train, valid)
-        model.to(device)
-        if settings.channels_last:
-            for parameter in model.parameters():
-                parameter.data = _channels_last(parameter.data)
-        model = distributed.synchronised_norm(model)
-        self.trained = model  # differs from self.model only where its normalisation layers had to be replaced
-        self.needs_target = bool(getattr(model, "needs_target", False))
-        self.optimizer: Optimizer = make_optimizer(model, settings)
-        self.batch_sizes = [len(rows) for rows in plan_batches(len(train), settings.batch_size)]
-        self.schedule: LRScheduler = make_schedule(self.optimizer, settings, settings.epochs * len(self.batch_sizes))
-        wrapped = distributed.wrap(model)
-        self.forward: Callable[..., torch.Tensor] = torch.compile(wrapped) if settings.compile else wrapped
-        self.best_state = copy.deepcopy(model.state_dict())
+    def __init__(self, model: nn.Module, steps: Steps, valid: VolumeSet, folder: Path | None, fingerprint: str) -> None:
+        self.model, self.steps, self.valid, self.folder = model, steps, valid, folder
+        self.settings, self.task, self.trained = steps.settings, steps.task, steps.model
+        self.identity = _identity(fingerprint, steps, valid)
+        self.best_state = copy.deepcopy(self.trained.state_dict())
 
     def resume(self) -> _Progress:
         """Where the checkpoints left off, or the start."""
@@ -158,8 +133,8 @@ class _Run:
         if state is None:
             return _Progress()
         self.trained.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.schedule.load_state_dict(state["schedule"])
+        self.steps.optimizer.load_state_dict(state["optimizer"])
+        self.steps.schedule.load_state_dict(state["schedule"])
         self.best_state = state["best_model"]
         return _Progress(state["best_epoch"], state["seconds"], [dict(row) for row in state["history"]])
 
@@ -181,7 +156,7 @@ class _Run:
     def epoch(self, progress: _Progress) -> dict[str, float]:
         """One epoch, its validation and its checkpoint; returns the validation metrics."""
         started, number = time.perf_counter(), progress.epoch + 1
-        lr = self.optimizer.param_groups[0]["lr"]
+        lr = self.steps.optimizer.param_groups[0]["lr"]
         loss = self._train_one(number)
         if not math.isfinite(loss):
             raise TrialFailed(
@@ -202,38 +177,16 @@ class _Run:
 
     def _train_one(self, number: int) -> float:
         """The mean training loss over all samples of all ranks; read once, so that a GPU is never waited for."""
-        rank, world = distributed.rank(), distributed.world()
-        order = torch.Generator().manual_seed(_derive(self.seed, number, 0))
-        changes = torch.Generator(self.device).manual_seed(_derive(self.seed, number, 1, rank))
-        torch.manual_seed(_derive(self.seed, number, 2, rank))  # dropout and the like
-        self.trained.train()
-        summed = torch.zeros((), device=self.device)
-        batches = self.train.batches(self.settings.batch_size, generator=order, rank=rank, world=world)
-        for (x_BCDHW, y_B), size in zip(batches, self.batch_sizes, strict=True):
-            if self.settings.augment is not None:
-                x_BCDHW = self.settings.augment(x_BCDHW, changes)
-            share = len(y_B) / size  # of the samples of this step; ranks may differ by one sample
-            summed += self._step(x_BCDHW, y_B, share * world) * len(y_B)
-        return float(distributed.total(summed)) / len(self.train)
-
-    def _step(self, x_BCDHW: torch.Tensor, y_B: torch.Tensor, weight: float) -> torch.Tensor:
-        if self.settings.channels_last:
-            x_BCDHW = _channels_last(x_BCDHW)
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16):
-            output = self.forward(x_BCDHW, y_B) if self.needs_target else self.forward(x_BCDHW)
-        loss = self.task.loss(output, y_B)
-        self.optimizer.zero_grad(set_to_none=True)
-        (loss * weight if weight != 1.0 else loss).backward()
-        clip_gradients(self.trained, self.settings.grad_clip)
-        self.optimizer.step()
-        self.schedule.step()
-        return loss.detach()
+        summed = torch.zeros((), device=self.steps.device)
+        for loss, samples in self.steps.epoch(number):
+            summed += loss * samples
+        return float(distributed.total(summed)) / len(self.steps.train)
 
     def _save(self, folder: Path, progress: _Progress) -> None:
         state = {
             "model": self.trained.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "schedule": self.schedule.state_dict(),
+            "optimizer": self.steps.optimizer.state_dict(),
+            "schedule": self.steps.schedule.state_dict(),
             "best_epoch": progress.best_epoch,
             "seconds": progress.seconds,
             "history": progress.history,
@@ -247,29 +200,15 @@ class _Run:
         self.model.load_state_dict(self.best_state)
 
 
-def _channels_last(tensor: torch.Tensor) -> torch.Tensor:
-    formats = {4: torch.channels_last, 5: torch.channels_last_3d}
-    return tensor.contiguous(memory_format=formats[tensor.ndim]) if tensor.ndim in formats else tensor
-
-
-def _derive(*words: int) -> int:
-    """A seed from several numbers, 63 bits."""
-    return int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0] >> np.uint64(1))
-
-
-def _identity(
-    fingerprint: str, settings: TrainingSettings, bf16: bool, seed: int, train: VolumeSet, valid: VolumeSet
-) -> dict[str, str]:
+def _identity(fingerprint: str, steps: Steps, valid: VolumeSet) -> dict[str, str]:
     """Everything that decides the weights, as text, part by part."""
-    values = dataclasses.asdict(settings) | {"precision": "bf16" if bf16 else "fp32"}
-    if settings.extendable:
+    values = dataclasses.asdict(steps.settings) | {"precision": "bf16" if steps.bf16 else "fp32"}
+    if steps.settings.extendable:
         del values["epochs"], values["patience"]  # they decide where such a training stops, not what it does
     parts = {f"training.{name}": str(value) for name, value in values.items()}
-    sets = {
-        name: f"{part.store.sha256[:12]}, rows {_digest(part.indices)}"
-        for name, part in (("train", train), ("valid", valid))
-    }
-    return {"network": fingerprint, "seed": str(seed), **sets, **parts}
+    for name, part in (("train", steps.train), ("valid", valid)):
+        parts[name] = f"{part.store.sha256[:12]}, rows {_digest(part.indices)}"
+    return {"network": fingerprint, "seed": str(steps.seed), **parts}
 
 
 def _digest(indices: np.ndarray) -> str:

@@ -31,7 +31,7 @@ class Watched(VolumeStore):
         return super().read(indices)
 
 
-@pytest.mark.parametrize("n, size", [(0, 4), (1, 4), (4, 4), (5, 4), (9, 4), (955, 32)])
+@pytest.mark.parametrize(("n", "size"), [(0, 4), (1, 4), (4, 4), (5, 4), (9, 4), (955, 32)])
 def test_batches_are_even_few_and_complete(n: int, size: int) -> None:
     plan = plan_batches(n, size)
     lengths = [len(rows) for rows in plan]

@@ -69,6 +69,12 @@ def test_the_same_content_has_the_same_hash(store: VolumeStore, tmp_path: Path) 
     assert again.sha256 == store.sha256
 
 
+@pytest.mark.parametrize("rows", [[6], [-1], [0, 99]])
+def test_rows_that_are_not_there(store: VolumeStore, rows: list[int]) -> None:
+    with pytest.raises(IndexError, match="of a store of 6"):
+        store.read(rows)
+
+
 def one_voxel_brighter(sample: Sample) -> Sample:
     volume = sample.volume_CDHW.copy()
     volume[0, 1, 2, 3] ^= 1

@@ -38,7 +38,9 @@ def same(a: nn.Module, b: nn.Module) -> bool:
     return all(torch.equal(x, y) for x, y in pairs)
 
 
-@pytest.mark.parametrize("change", [{}, {"optimizer": "sgd", "lr": 0.05}, {"precision": "bf16"}, {"channels_last": False}])
+@pytest.mark.parametrize(
+    "change", [{}, {"optimizer": "sgd", "lr": 0.05}, {"precision": "bf16"}, {"channels_last": False}]
+)
 def test_it_learns(parts: Parts, change: dict[str, Any]) -> None:
     result = train(net(), parts, replace(SETTINGS, epochs=20, augment=None, **change))
     assert result.history[-1]["loss"] < 0.75 * result.history[0]["loss"]

@@ -172,4 +172,4 @@ def test_checkpoints_hold_no_code(parts: Parts, tmp_path: Path) -> None:
     best = torch.load(tmp_path / "best.pt", weights_only=True)
     model = net(seed=9)
     model.load_state_dict(best["model"])
-    assert set(path.name for path in tmp_path.iterdir()) == {"last.pt", "best.pt"}
+    assert {path.name for path in tmp_path.iterdir()} == {"last.pt", "best.pt"}

@@ -1,0 +1,84 @@
+"""The optimiser steps of a training: batches, augmentation, forward, backward, update."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from torch import nn
+
+from nas.data.loading import VolumeSet, plan_batches
+from nas.tasks.base import Task
+from nas.training import distributed
+from nas.training.optim import clip_gradients, make_optimizer, make_schedule
+from nas.training.precision import autocast
+from nas.training.settings import TrainingSettings
+
+
+class Steps:
+    """A network with its optimiser, schedule and batches; `epoch(n)` takes the steps of epoch n (from 1).
+
+    Batch order, augmentation and dropout are drawn from (seed, epoch), so that an epoch depends on nothing but the
+    states of model, optimiser and schedule. Attributes: model, optimizer, schedule, bf16.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        task: Task,
+        settings: TrainingSettings,
+        train: VolumeSet,
+        *,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        self.task, self.settings, self.train, self.seed, self.device = task, settings, train, seed, device
+        self.bf16 = settings.uses_bf16(device)
+        self.model = distributed.synchronised_norm(model.to(device))
+        if settings.channels_last:
+            for parameter in self.model.parameters():
+                parameter.data = channels_last(parameter.data)
+        self.needs_target = bool(getattr(model, "needs_target", False))
+        self.optimizer = make_optimizer(self.model, settings)
+        self.batch_sizes = [len(rows) for rows in plan_batches(len(train), settings.batch_size)]
+        self.schedule = make_schedule(self.optimizer, settings, settings.epochs * len(self.batch_sizes))
+        wrapped = distributed.wrap(self.model)
+        self.forward: Callable[..., torch.Tensor] = torch.compile(wrapped) if settings.compile else wrapped
+
+    def epoch(self, number: int) -> Iterator[tuple[torch.Tensor, int]]:
+        """After each step: its mean loss over this rank's samples (on the device, unread), and how many these are."""
+        rank, world = distributed.rank(), distributed.world()
+        order = torch.Generator().manual_seed(derive(self.seed, number, 0))
+        changes = torch.Generator(self.device).manual_seed(derive(self.seed, number, 1, rank))
+        torch.manual_seed(derive(self.seed, number, 2, rank))  # dropout and the like
+        self.model.train()
+        batches = self.train.batches(self.settings.batch_size, generator=order, rank=rank, world=world)
+        for (x_BCDHW, y_B), size in zip(batches, self.batch_sizes, strict=True):
+            if self.settings.augment is not None:
+                x_BCDHW = self.settings.augment(x_BCDHW, changes)
+            share = len(y_B) / size  # of this step's samples; ranks may differ by one sample
+            yield self._step(x_BCDHW, y_B, share * world), len(y_B)
+
+    def _step(self, x_BCDHW: torch.Tensor, y_B: torch.Tensor, weight: float) -> torch.Tensor:
+        if self.settings.channels_last:
+            x_BCDHW = channels_last(x_BCDHW)
+        with autocast(self.device, self.bf16):
+            output = self.forward(x_BCDHW, y_B) if self.needs_target else self.forward(x_BCDHW)
+        loss = self.task.loss(output, y_B)
+        self.optimizer.zero_grad(set_to_none=True)
+        (loss * weight if weight != 1.0 else loss).backward()
+        clip_gradients(self.model, self.settings.grad_clip)
+        self.optimizer.step()
+        self.schedule.step()
+        return loss.detach()
+
+
+def channels_last(tensor: torch.Tensor) -> torch.Tensor:
+    formats = {4: torch.channels_last, 5: torch.channels_last_3d}
+    return tensor.contiguous(memory_format=formats[tensor.ndim]) if tensor.ndim in formats else tensor
+
+
+def derive(*words: int) -> int:
+    """A seed of 63 bits from several numbers."""
+    return int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0] >> np.uint64(1))

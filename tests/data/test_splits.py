@@ -1,0 +1,200 @@
+"""No patient on both sides, every sample in one fold, the search never sees the test fold; and every bad input."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from nas.data.lidc_shapes import LidcShapes
+from nas.data.splits import Round, Split
+from nas.data.store import Sample, VolumeStore, write_store
+from nas.errors import NASError
+
+VOXEL = np.zeros((1, 1, 1, 1), dtype=np.uint8)
+
+
+def store_of(
+    path: Path,
+    labels: list[int],
+    groups: list[str],
+    folds: list[str] | None = None,
+    classes: tuple[str, ...] = ("a", "b"),
+) -> VolumeStore:
+    folds = folds or [""] * len(labels)
+    rows = enumerate(zip(labels, groups, folds, strict=True))
+    samples = [Sample(f"s{i}", VOXEL, label, group, fold=fold) for i, (label, group, fold) in rows]
+    return write_store(path / "store.h5", samples, name="toy", classes=classes, provenance={})
+
+
+def patients(n: int, each: int = 2) -> tuple[list[int], list[str]]:
+    """n patients with `each` samples of both classes in turn."""
+    return [i % 2 for i in range(n * each)], [f"p{i // each}" for i in range(n * each)]
+
+
+def check_round(part: Round, store: VolumeStore) -> None:
+    sides = [part.train, part.valid, part.test]
+    assert sorted(np.concatenate(sides).tolist()) == list(range(len(store)))
+    for rows in sides:
+        assert (np.diff(rows) > 0).all()
+        assert set(store.labels[rows]) == set(store.labels)
+    for one, other in ((0, 1), (0, 2), (1, 2)):
+        assert not set(store.groups[sides[one]]) & set(store.groups[sides[other]])
+
+
+def check_split(split: Split, store: VolumeStore) -> None:
+    assert split.fold.shape == (len(store),)
+    assert set(split.fold) == set(range(split.folds))
+    for group in set(store.groups):
+        assert len(set(split.fold[store.groups == group])) == 1
+    holdout, cross = split.holdout_rounds(), split.cross_validation_rounds()
+    for part in (*holdout, *cross):
+        check_round(part, store)
+    assert len(holdout) == split.folds - 1
+    assert len(cross) == split.folds
+    assert all(np.array_equal(part.test, split.test) for part in holdout)
+    assert sorted(np.concatenate([part.valid for part in holdout]).tolist()) == sorted(
+        set(range(len(store))) - set(split.test.tolist())
+    )
+    assert sorted(np.concatenate([part.test for part in cross]).tolist()) == list(range(len(store)))
+    seen = np.concatenate(split.search)
+    assert not set(store.groups[seen]) & set(store.groups[split.test])
+    assert set(split.fold[split.search[1]]) == {(split.test_fold + 1) % split.folds}
+    for names in ([part.name for part in holdout], [part.name for part in cross]):
+        assert len(set(names)) == len(names)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_any_store_is_split_by_patient_or_refused(tmp_path: Path, data: st.DataObject) -> None:
+    sizes = data.draw(st.lists(st.integers(1, 5), min_size=3, max_size=25))
+    groups = [f"p{number}" for number, size in enumerate(sizes) for _ in range(size)]
+    labels = data.draw(st.lists(st.integers(0, 1), min_size=len(groups), max_size=len(groups)))
+    order = data.draw(st.permutations(range(len(groups))))
+    store = store_of(tmp_path, [labels[i] for i in order], [groups[i] for i in order])
+    folds = data.draw(st.integers(3, 6))
+    test_fold, seed = data.draw(st.integers(0, folds - 1)), data.draw(st.integers(0, 3))
+    try:
+        split = Split(store, folds, test_fold, seed)
+    except NASError:  # too few patients, or a class too rare: anything else would be a traceback here
+        return
+    check_split(split, store)
+    assert Split(store, folds, test_fold, seed).sha256 == split.sha256
+
+
+@pytest.mark.parametrize("test_fold", range(5))
+def test_enough_patients_are_always_split(tmp_path: Path, test_fold: int) -> None:
+    store = store_of(tmp_path, *patients(25))
+    check_split(Split(store, test_fold=test_fold), store)
+
+
+def test_the_default_data_set(data_cache: Path) -> None:
+    store = LidcShapes(str(data_cache), size=16, spacing_mm=2.0).prepare()
+    split = Split(store)
+    check_split(split, store)
+    counts = np.bincount(split.fold)
+    assert counts.min() > 0.85 * len(store) / 5
+    assert counts.max() < 1.15 * len(store) / 5
+    shares = [store.labels[split.fold == fold].mean() for fold in range(5)]
+    assert np.abs(np.array(shares) - store.labels.mean()).max() < 0.05
+
+
+def test_the_hash_changes_with_the_assignment_and_only_then(tmp_path: Path) -> None:
+    store = store_of(tmp_path, *patients(25))
+    base = Split(store)
+    same, other = Split(store, seed=0), Split(store, seed=1)
+    assert np.array_equal(base.fold, same.fold)
+    assert base.sha256 == same.sha256
+    assert not np.array_equal(base.fold, other.fold)
+    hashes = [base.sha256, other.sha256, Split(store, folds=4).sha256, Split(store, test_fold=1).sha256]
+    assert len(set(hashes)) == 4
+    (tmp_path / "given").mkdir()
+    given_same = store_of(tmp_path / "given", *patients(25), folds=[str(fold) for fold in base.fold])
+    assert Split(given_same).sha256 == base.sha256  # who made the folds does not matter
+    moved = base.fold.copy()
+    moved[:2] = (moved[:2] + 1) % 5
+    moved_store = store_of(tmp_path / "given", *patients(25), folds=[str(fold) for fold in moved])
+    assert Split(moved_store).sha256 != base.sha256
+
+
+def test_rounds_rotate(tmp_path: Path) -> None:
+    split = Split(store_of(tmp_path, *patients(25)), test_fold=3)
+    assert [int(split.fold[part.valid[0]]) for part in split.holdout_rounds()] == [4, 0, 1, 2]
+    assert [int(split.fold[part.test[0]]) for part in split.cross_validation_rounds()] == [0, 1, 2, 3, 4]
+    for before, after in pairwise(split.cross_validation_rounds()):
+        np.testing.assert_array_equal(before.valid, after.test)
+    first = split.holdout_rounds()[0]
+    np.testing.assert_array_equal(split.search[0], first.train)
+    np.testing.assert_array_equal(split.search[1], first.valid)
+
+
+def test_given_folds_are_taken(tmp_path: Path) -> None:
+    labels, groups = patients(20)
+    folds = [str(int(group[1:]) % 10) for group in groups]
+    store = store_of(tmp_path, labels, groups, folds)
+    split = Split(store, folds=5, test_fold=9)
+    assert split.folds == 10
+    assert split.fold.tolist() == [int(fold) for fold in folds]
+    check_split(split, store)
+    assert Split(store, given=False).folds == 5
+    assert Split(store, given=True, test_fold=9).sha256 == split.sha256
+
+
+def test_an_official_split_is_one_round(tmp_path: Path) -> None:
+    labels, groups = patients(20)
+    parts = [("train", "train", "val", "test")[int(group[1:]) % 4] for group in groups]
+    store = store_of(tmp_path, labels, groups, parts)
+    split = Split(store)
+    (only,) = split.holdout_rounds()
+    check_round(only, store)
+    assert set(store.folds[only.train]) == {"train"}
+    assert set(store.folds[only.valid]) == {"val"}
+    assert set(store.folds[split.test]) == {"test"}
+    with pytest.raises(NASError, match="protocol=holdout"):
+        split.cross_validation_rounds()
+    check_split(Split(store, given=False), store)
+
+
+def bad(message: str, labels: list[int], groups: list[str], parts: list[str] | None = None, **arguments: object):
+    return pytest.param(labels, groups, parts, arguments, message, id=message)
+
+
+@pytest.mark.parametrize(
+    ("labels", "groups", "parts", "arguments", "message"),
+    [
+        bad("labels of 1 class", [0] * 20, [f"p{i}" for i in range(20)]),
+        bad("4 patients for 5 folds", *patients(4)),
+        bad("no b in fold", [0] * 19 + [1], [f"p{i}" for i in range(20)]),
+        bad("split.test_fold=5", *patients(25), test_fold=5),
+        bad("split.test_fold=-1", *patients(25), test_fold=-1),
+        bad("split.folds=2", *patients(25), folds=2),
+        bad("gives no folds", *patients(25), given=True),
+        bad("patient p0 in two folds", *patients(9), ["1", *[str(i // 2 % 3) for i in range(1, 18)]]),
+        bad("given folds 0, 2, 3", *patients(9), [str((0, 2, 3)[i // 2 % 3]) for i in range(18)]),
+        bad("given folds 0, train", *patients(8), [("0", "train")[i // 2 % 2] for i in range(16)]),
+        bad(
+            "patient p0 in two folds",
+            *patients(9),
+            ["val", *[("train", "val", "test")[i // 2 % 3] for i in range(1, 18)]],
+        ),
+        bad("in fold 1 of 3", *patients(8), [("train", "test")[i // 2 % 2] for i in range(16)]),
+    ],
+)
+def test_bad_input(
+    tmp_path: Path, labels: list[int], groups: list[str], parts: list[str] | None, arguments: dict, message: str
+) -> None:
+    store = store_of(tmp_path, labels, groups, parts)
+    with pytest.raises(NASError) as error:
+        Split(store, **arguments)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_class_that_no_sample_has(tmp_path: Path) -> None:
+    store = store_of(tmp_path, *patients(25), classes=("a", "b", "c"))
+    with pytest.raises(NASError, match="labels of 2 class"):
+        Split(store)

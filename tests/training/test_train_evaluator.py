@@ -1,0 +1,78 @@
+"""The evaluator `train`: seeds, budgets and resuming by architecture, on a small real space."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from nas.evaluators.base import EvaluationContext
+from nas.evaluators.train import Train, seed_of
+from nas.history import Proposal
+from nas.tasks.classification import Classification
+from nas.training.settings import TrainingSettings
+from search_spaces.naslung import NASLungSpace
+from tests.training.blobs import blob_store, halves
+
+SPACE = NASLungSpace(widths=(4, 8), max_depth=4)
+ARCH = SPACE.from_stages([[4], [4], [8]])
+SETTINGS = TrainingSettings(epochs=2, batch_size=8, precision="fp32")
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> EvaluationContext:
+    train, valid = halves(blob_store(tmp_path / "blobs.h5"))
+    return EvaluationContext(SPACE, Classification(), train, valid, tmp_path / "runs", torch.device("cpu"), seed=0)
+
+
+def without_time(metrics):  # type: ignore[no-untyped-def]
+    return {name: value for name, value in metrics.items() if name != "seconds"}
+
+
+def test_the_same_seed_and_architecture_give_the_same_metrics(context: EvaluationContext, tmp_path: Path) -> None:
+    first = Train(SETTINGS)(Proposal(ARCH), context)
+    torch.manual_seed(123)
+    second = Train(SETTINGS)(Proposal(ARCH), replace(context, folder=tmp_path / "again"))
+    other = Train(SETTINGS)(Proposal(ARCH), replace(context, folder=tmp_path / "other", seed=1))
+    assert without_time(first) == without_time(second)
+    assert first["log_loss"] != other["log_loss"]
+    assert first["epochs"] == 2
+    assert first["seconds"] > 0
+    assert {"auc", "accuracy", "sensitivity", "specificity"} <= set(first)
+
+
+def test_a_killed_evaluation_goes_on_where_it_was(context: EvaluationContext, tmp_path: Path) -> None:
+    seen: list[tuple[int, int]] = []
+
+    def killed(epoch: int, epochs: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Train(SETTINGS)(Proposal(ARCH), replace(context, on_epoch=killed))
+    resumed = Train(SETTINGS)(Proposal(ARCH), replace(context, on_epoch=lambda *call: seen.append(call)))
+    straight = Train(SETTINGS)(Proposal(ARCH), replace(context, folder=tmp_path / "straight"))
+    assert seen == [(2, 2)]
+    assert without_time(resumed) == without_time(straight)
+    assert (context.folder / ARCH.id / "best.pt").is_file()
+
+
+@pytest.mark.parametrize(("schedule", "trained"), [("constant", [3]), ("onecycle", [1, 2, 3])])
+def test_a_budget_replaces_the_epochs_and_continues_where_the_schedule_permits(
+    context: EvaluationContext, tmp_path: Path, schedule: str, trained: list[int]
+) -> None:
+    evaluator = Train(replace(SETTINGS, schedule=schedule))
+    assert evaluator(Proposal(ARCH), context)["epochs"] == 2
+    seen: list[int] = []
+    longer = evaluator(Proposal(ARCH, budget=3), replace(context, on_epoch=lambda epoch, _: seen.append(epoch)))
+    assert seen == trained
+    direct = evaluator(Proposal(ARCH, budget=3), replace(context, folder=tmp_path / "direct"))
+    assert without_time(longer) == without_time(direct)
+    assert longer["epochs"] == 3
+
+
+def test_seeds_differ_by_architecture_and_study() -> None:
+    other = SPACE.from_stages([[4], [8], [8]])
+    assert len({seed_of(0, ARCH), seed_of(1, ARCH), seed_of(0, other)}) == 3
+    assert all(0 <= seed_of(seed, ARCH) < 2**63 for seed in range(5))
