@@ -94,7 +94,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=None, help="folder of the JSON (default: benchmarks/results)")
     parser.add_argument("--sizes", type=int, nargs="+", default=[10, 100, 1000])
     options = parser.parse_args()
-    space, large = NASLungSpace(), NASLungSpace(max_depth=17)
+    space, large = NASLungSpace(), NASLungSpace(max_depth=18)
     rows: list[dict] = [whole_search(space, 50, seed) for seed in range(3)]
     steps: list[dict] = proposals(space, options.sizes, 5, "101,529 networks")
     count = sum(large.count(depth) for depth in range(large.min_depth, large.max_depth + 1))

@@ -8,8 +8,9 @@ two DataLoader workers, contiguous layout, fp32, AdamW. Ours is the project's ow
 data resident on the device, augmentation of whole batches there, channels-last, fused AdamW; in fp32 and in bf16, so
 that both ratios can be told apart. Both draw the same changes (flips, shifts of up to 2 voxels, a cut-out cube). All
 ways take turns in short windows within one run, and the medians of the windows are compared: what else runs on the
-machine hits all of them. On a GPU two more ways are measured: a step captured as a CUDA graph, and several small
-candidates trained at once, each in its own stream.
+machine hits all of them. "x2" is two candidates trained at once with one thread each, which is how two workers of a
+search use two cores: small volumes keep two threads of one step busy for only part of the time. On a GPU: a step
+captured as a CUDA graph, and several candidates at once, each in its own stream.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -142,8 +144,8 @@ def captured_steps(network: str, data: VolumeSet, settings: TrainingSettings, de
                 yield size
 
 
-def several_at_once(make: Callable[[], Iterator[int]], count: int, device: torch.device) -> Iterator[int]:
-    """`count` trainings side by side, each in its own stream; one yield is one step of each."""
+def several_on_gpu(make: Callable[[], Iterator[int]], count: int, device: torch.device) -> Iterator[int]:
+    """`count` trainings at once, each in its own stream; one yield is one step of each."""
     streams = [torch.cuda.Stream(device) for _ in range(count)]
     trainings: list[Iterator[int]] = []
     for stream in streams:
@@ -155,6 +157,23 @@ def several_at_once(make: Callable[[], Iterator[int]], count: int, device: torch
             with torch.cuda.stream(stream):
                 samples += next(training)
         yield samples
+
+
+def several_on_cpu(make: Callable[[], Iterator[int]], count: int) -> Iterator[int]:
+    """`count` trainings at once, one thread each, WINDOW_STEPS steps of each side by side; yields once a step."""
+
+    def advance(training: Iterator[int]) -> int:
+        torch.set_num_threads(1)
+        return sum(next(training) for _ in range(WINDOW_STEPS))
+
+    threads, trainings = torch.get_num_threads(), [make() for _ in range(count)]
+    with ThreadPoolExecutor(count) as pool:
+        while True:
+            samples = sum(pool.map(advance, trainings))
+            torch.set_num_threads(threads)
+            yield samples
+            for _ in range(WINDOW_STEPS - 1):
+                yield 0
 
 
 def ways(network: str, data: VolumeSet, batch_size: int, device: torch.device) -> dict[str, Iterator[int]]:
@@ -170,9 +189,14 @@ def ways(network: str, data: VolumeSet, batch_size: int, device: torch.device) -
     if device.type == "cuda":
         best = bf16 if has_fast_bf16(device) else fp32
         found["captured"] = captured_steps(network, data, best, device)
-        found[f"captured x{AT_ONCE}"] = several_at_once(
+        found[f"captured x{AT_ONCE}"] = several_on_gpu(
             lambda: captured_steps(network, data, best, device), AT_ONCE, device
         )
+    elif torch.get_num_threads() > 1:
+        cores = torch.get_num_threads()
+        found[f"ours fp32 x{cores}"] = several_on_cpu(lambda: our_steps(network, data, fp32, device), cores)
+        if has_fast_bf16(device):
+            found[f"ours bf16 x{cores}"] = several_on_cpu(lambda: our_steps(network, data, bf16, device), cores)
     return found
 
 

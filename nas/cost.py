@@ -80,7 +80,9 @@ def profile(model: nn.Module, input_shape: Sequence[int]) -> Profile:
     MACs by torch's FlopCounterMode, which counts two operations per multiply-accumulate; the model is left as it was.
     Raises NASError where the model does not accept the shape.
     """
-    ghost = copy.deepcopy(model).to("meta").eval()
+    on_meta = all(parameter.is_meta for parameter in model.parameters())
+    ghost = (model if on_meta else copy.deepcopy(model).to("meta")).eval()
+    training = model.training
     state = [*ghost.parameters(), *ghost.buffers()]
     counter, live = FlopCounterMode(display=False), _LiveBytes(state)
     with torch.no_grad():
@@ -95,6 +97,7 @@ def profile(model: nn.Module, input_shape: Sequence[int]) -> Profile:
                 "a shape (B, C, D, H, W) that the network accepts",
                 "check the channels and sides of the data",
             ) from error
+    model.train(training)
     return Profile(
         params=sum(p.numel() for p in model.parameters() if p.requires_grad),
         macs=counter.get_total_flops() // 2,
@@ -168,7 +171,9 @@ class CostModel:
         if self.metric == "latency_ms":
             assert self.table is not None
             return self.table.median_ms(block.key)
-        return float(getattr(profile(block.build(), (1, *block.input_shape)), self.metric))
+        with torch.device("meta"):
+            model = block.build()
+        return float(getattr(profile(model, (1, *block.input_shape)), self.metric))
 
     def _measure_whole(self, genes: tuple[int, ...]) -> float:
         if self.metric == "latency_ms":

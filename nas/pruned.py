@@ -12,6 +12,7 @@ from nas.space import SearchSpace
 
 LISTED = 2_000_000  # larger spaces are represented by a fixed sample
 SAMPLE = 100_000
+WHOLE_COLUMNS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,18 +24,24 @@ class Cut:
     score: float
 
 
-def below(genes_NG: np.ndarray, top_G: np.ndarray, ordered_G: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Those of `rows` whose genes lie at or under `top_G` in the partial order: <= where ordered, == elsewhere.
+def below(genes_NG: np.ndarray, top_G: np.ndarray, ordered_G: np.ndarray, mask_N: np.ndarray) -> np.ndarray:
+    """Rows of `mask_N` whose genes lie at or under `top_G` in the partial order: <= where ordered, == elsewhere.
 
-    Column by column, so that after a few columns only a few rows are left to look at.
+    The most selective columns are compared whole (fast on a column-major matrix), the others on the rows that are left.
     """
-    for column in np.argsort(top_G, kind="stable"):  # small genes rule out most
-        values = genes_NG[rows, column]
-        keep = values <= top_G[column] if ordered_G[column] else values == top_G[column]
-        rows = rows[keep]
+    columns = np.argsort(top_G, kind="stable")  # small genes rule out most
+    for column in columns[:WHOLE_COLUMNS]:
+        mask_N = mask_N & _compare(genes_NG[:, column], top_G[column], ordered_G[column])
+    rows = np.flatnonzero(mask_N)
+    for column in columns[WHOLE_COLUMNS:]:
         if not len(rows):
             break
+        rows = rows[_compare(genes_NG[rows, column], top_G[column], ordered_G[column])]
     return rows
+
+
+def _compare(values: np.ndarray, top: int, ordered: bool) -> np.ndarray:
+    return np.asarray(values <= top if ordered else values == top)
 
 
 class PrunedSet:
@@ -61,8 +68,8 @@ class PrunedSet:
         for cut in cuts:
             if self._applied.get(cut.genes, np.inf) <= cut.threshold:
                 continue
-            rows = np.flatnonzero((self.cost_N >= cut.threshold) & (self.bound_N > cut.score))
-            rows = below(self.genes_NG, np.array(cut.genes), self._ordered, rows)
+            open_N = (self.cost_N >= cut.threshold) & (self.bound_N > cut.score)
+            rows = below(self.genes_NG, np.array(cut.genes, dtype=self.genes_NG.dtype), self._ordered, open_N)
             self.bound_N[rows] = cut.score
             self._applied[cut.genes] = cut.threshold
 

@@ -61,6 +61,7 @@ class NASLungSpace(SearchSpace):
         self.cbam, self.head, self.in_channels = cbam, head, in_channels
         self._check_arguments()
         self.slots = max_depth - STAGES + 1
+        self._vocabularies: dict[tuple[tuple[int, ...], int, int], _Vocabulary] = {}
         self.genes = tuple(
             Gene(f"stage{stage + 1}.{slot + 1}", (0, *self.widths), ordered=True)
             for stage in range(STAGES)
@@ -183,7 +184,10 @@ class NASLungSpace(SearchSpace):
 
         ids (N, 2 + 3 * (slots + 2)): stem, [pool, slots..., attention] * 3, head; -1 where a slot is empty.
         """
-        vocabulary = _Vocabulary(self, input_size, *self._channels(task))
+        key = (tuple(input_size), *self._channels(task))
+        if key not in self._vocabularies:
+            self._vocabularies[key] = _Vocabulary(self, *key)
+        vocabulary = self._vocabularies[key]
         columns = [np.full(len(genes_NG), vocabulary.stem, dtype=np.int16)]
         width = np.zeros(len(genes_NG), dtype=np.int64)  # 0 stands for the stem's width
         for stage in range(STAGES):

@@ -89,12 +89,15 @@ def feature_table(store: VolumeStore, rows: np.ndarray) -> np.ndarray:
 
 
 def sizes(store: VolumeStore, rows: np.ndarray) -> np.ndarray:
-    """(N,) object volumes: as the data set states them, else as `object_volume` measures them in the first channel."""
+    """(N,) object volumes: as the data set states them, else as `object_volume` measures them in the first channel,
+    in voxels where a spacing is missing."""
     stated = store.size_mm3[rows]
     if np.isfinite(stated).all():
         return np.asarray(stated)
-    volumes = store.read(rows)
-    return np.array([object_volume(one[0], mm) for one, mm in zip(volumes, store.spacing_mm[rows], strict=True)])
+    spacing_mm = store.spacing_mm[rows]
+    if not np.isfinite(spacing_mm).all():
+        spacing_mm = np.ones_like(spacing_mm)  # one unit for all: voxels
+    return np.array([object_volume(one[0], mm) for one, mm in zip(store.read(rows), spacing_mm, strict=True)])
 
 
 def _known(spacing_mm: Sequence[float]) -> np.ndarray:

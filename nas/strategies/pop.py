@@ -51,8 +51,7 @@ class PartialOrderPruning(Strategy):
         def accept(genes_NG: np.ndarray, cost_N: np.ndarray) -> np.ndarray:
             kept = self.window(cost_N)
             for top_G, threshold in zip(tops_KG, thresholds_K, strict=True):
-                rows = np.flatnonzero(kept & (cost_N >= threshold))
-                kept[below(genes_NG, top_G, ordered_G, rows)] = False
+                kept[below(genes_NG, top_G, ordered_G, kept & (cost_N >= threshold))] = False
             return kept
 
         arch = draw(space, history, accept, rng)
