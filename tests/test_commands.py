@@ -253,3 +253,16 @@ def test_a_real_process_ends_with_two_and_one_line(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_retraining_under_torchrun(tmp_path: Path, data_cache: Path, store_path: Path) -> None:
+    """Two processes train one network together and leave one result."""
+    words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    settings = [*SMALL, "split.folds=3", "name=t", "resamples=50", f"data_cache={data_cache}", "device=cpu"]
+    nothing = ["baselines.published=null", "baselines.random_search=false"]
+    words += [str(REPO / "run_train.py"), "arch=naslung/model-1", *settings, *nothing]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=tmp_path, timeout=200)
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "outputs/train/t/result.json").read_text())
+    assert len(result["folds"]) == 2
+    assert done.stdout.count("wrote ") == 1

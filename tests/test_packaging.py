@@ -1,0 +1,40 @@
+"""`pip install .` gives packages that work outside the repository."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.conftest import REPO
+
+PARTS = ("nas", "search_spaces", "experiments", "conf", "run_search.py", "run_train.py")
+FILES = ("setup.cfg", "pyproject.toml", "README.md", "LICENSE")
+
+
+def test_installed_packages_work_elsewhere(tmp_path: Path) -> None:
+    source, site, elsewhere = tmp_path / "source", tmp_path / "site", tmp_path / "elsewhere"
+    source.mkdir()
+    elsewhere.mkdir()
+    for name in (*PARTS, *FILES):
+        copy = shutil.copytree if (REPO / name).is_dir() else shutil.copy
+        copy(REPO / name, source / name)
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--target", str(site)]
+    subprocess.run([*pip, str(source)], check=True, capture_output=True)
+    environment = {**os.environ, "PYTHONPATH": str(site)}
+    code = "import nas, search_spaces; print(nas.__file__); print(search_spaces.__file__)"
+    words = [sys.executable, "-c", code]
+    done = subprocess.run(words, env=environment, cwd=elsewhere, check=True, capture_output=True, text=True)
+    assert all(line.startswith(str(site)) for line in done.stdout.splitlines())
+    words = [sys.executable, str(site / "bin/voxnas-search"), "--cfg", "job", "strategy=random"]
+    done = subprocess.run(words, env=environment, cwd=elsewhere, check=True, capture_output=True, text=True)
+    assert "nas.strategies.random.RandomSearch" in done.stdout
+
+
+def test_every_yaml_is_installed() -> None:
+    listed = (REPO / "setup.cfg").read_text()
+    assert "conf = *.yaml, */*.yaml" in listed
+    deeper = [path for path in (REPO / "conf").rglob("*.yaml") if len(path.relative_to(REPO / "conf").parts) > 2]
+    assert deeper == []
