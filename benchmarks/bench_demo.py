@@ -39,7 +39,8 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        prepare = timed("run_search.py", folder, "experiment=demo", "study.name=prepare", "study.trials=1", "training.epochs=1")
+        once = ["study.name=prepare", "study.trials=1", "training.epochs=1"]
+        prepare = timed("run_search.py", folder, "experiment=demo", *once)
         search = timed("run_search.py", folder, "experiment=demo")
         train = timed("run_train.py", folder, "experiment=demo", f"arch={folder / 'outputs/demo/arch.json'}")
         trials = trial_seconds(folder / "outputs/demo/trials.csv")

@@ -21,8 +21,8 @@ def test_installed_packages_work_elsewhere(tmp_path: Path) -> None:
     for name in (*PARTS, *FILES):
         copy = shutil.copytree if (REPO / name).is_dir() else shutil.copy
         copy(REPO / name, source / name)
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--target", str(site)]
-    subprocess.run([*pip, str(source)], check=True, capture_output=True)
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*pip, "--target", str(site), str(source)], check=True, capture_output=True)
     environment = {**os.environ, "PYTHONPATH": str(site)}
     code = "import nas, search_spaces; print(nas.__file__); print(search_spaces.__file__)"
     words = [sys.executable, "-c", code]
