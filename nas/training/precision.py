@@ -16,10 +16,11 @@ LARGEST_GROWTH = 4  # a product's matrix may hold this many times the convolutio
 
 
 @contextmanager
-def autocast(device: torch.device, bf16: bool) -> Iterator[None]:
-    """bf16 or plain fp32; parameters, losses and optimiser states are fp32 in any case."""
+def autocast(device: torch.device, bf16: bool, small_convolutions: bool = True) -> Iterator[None]:
+    """bf16 or plain fp32; parameters, losses and optimiser states are fp32 in any case. small_convolutions: treat them
+    apart on a CPU, which bf16 needs there and torch.compile cannot follow."""
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
-        if device.type == "cpu":
+        if device.type == "cpu" and small_convolutions:
             with _SmallConvolutions():
                 yield
         else:

@@ -22,7 +22,8 @@ class TrainingSettings:
     schedule: onecycle, cosine (to 0), step (a tenth at 1/2 and at 3/4 of the steps) or constant.
     precision: bf16 (autocast; weights and optimiser stay fp32), fp32, or auto: bf16 where the device computes in it.
     grad_clip: largest norm of the gradient, 0 = none. patience: epochs without a better validation score before the
-    training stops, 0 = off. compile: torch.compile, which pays only in long trainings (see benchmarks/bench_train.py).
+    training stops, 0 = off. compile: torch.compile, which pays only in long trainings (on a CPU in fp32 only: what
+    keeps bf16 right there cannot be compiled).
     channels_last: memory layout (B, D, H, W, C) of activations and weights.
     Raises NASError for a value out of range.
     """
@@ -64,8 +65,12 @@ class TrainingSettings:
         return self.schedule == "constant"
 
     def uses_bf16(self, device: torch.device) -> bool:
+        """Raises NASError for a compiled bf16 training on the CPU (see nas/training/precision.py)."""
+        compiled_on_cpu = self.compile and device.type == "cpu"
         if self.precision == "auto":
-            return has_fast_bf16(device)
+            return has_fast_bf16(device) and not compiled_on_cpu
+        if self.precision == "bf16" and compiled_on_cpu:
+            raise NASError("training.compile=true in bf16 on the CPU", "one of the two", "training.precision=fp32")
         return self.precision == "bf16"
 
 

@@ -44,7 +44,9 @@ class Steps:
         self.batch_sizes = [len(rows) for rows in plan_batches(len(train), settings.batch_size)]
         self.schedule = make_schedule(self.optimizer, settings, settings.epochs * len(self.batch_sizes))
         wrapped = distributed.wrap(self.model)
-        self.forward: Callable[..., torch.Tensor] = torch.compile(wrapped) if settings.compile else wrapped
+        self.forward: Callable[..., torch.Tensor] = wrapped
+        if settings.compile:
+            self.forward = torch.compile(wrapped, dynamic=False)  # two batch sizes at most, each compiled for itself
 
     def epoch(self, number: int) -> Iterator[tuple[torch.Tensor, int]]:
         """After each step: its mean loss over this rank's samples (on the device, unread), and how many these are."""
@@ -63,7 +65,7 @@ class Steps:
     def _step(self, x_BCDHW: torch.Tensor, y_B: torch.Tensor, weight: float) -> torch.Tensor:
         if self.settings.channels_last:
             x_BCDHW = channels_last(x_BCDHW)
-        with autocast(self.device, self.bf16):
+        with autocast(self.device, self.bf16, small_convolutions=not self.settings.compile):
             output = self.forward(x_BCDHW, y_B) if self.needs_target else self.forward(x_BCDHW)
         loss = self.task.loss(output, y_B)
         self.optimizer.zero_grad(set_to_none=True)

@@ -225,3 +225,6 @@ def test_auto_precision_follows_the_device() -> None:
     assert TrainingSettings(precision="auto").uses_bf16(CPU) == has_fast_bf16(CPU)
     assert TrainingSettings(precision="bf16").uses_bf16(CPU)
     assert not TrainingSettings(precision="fp32").uses_bf16(CPU)
+    assert not TrainingSettings(precision="auto", compile=True).uses_bf16(CPU)
+    with pytest.raises(NASError, match="compile"):
+        TrainingSettings(precision="bf16", compile=True).uses_bf16(CPU)
