@@ -32,7 +32,7 @@ def random_search_network(searched: Artifact, folder: Path, setting: Setting, lo
             "baselines.random_search=false where the data are others on purpose",
         )
     window = {key: plain["strategy"].get(key) for key in ("cost_min", "cost_max")}
-    plain |= {"strategy": {"_target_": RANDOM, **window}, "worker": 0}
+    plain |= {"strategy": {"_target_": RANDOM, **window}, "worker": 1}  # draws of its own, not those of worker 0
     plain["study"] = {
         "name": f"{searched.provenance['study']}-random",
         "url": f"sqlite:///{folder.resolve()}/study.db",
