@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -35,13 +37,22 @@ class Command:
         monkeypatch.chdir(folder)
 
     def __call__(self, main: Callable[[], None], *words: str) -> tuple[int, str, str]:
-        arguments = [main.__module__ + ".py", *words, f"data_cache={self.cache}", "device=cpu"]
+        flags = [word for word in words if word.startswith("-")]
+        settings = [word for word in words if not word.startswith("-")]
+        arguments = [main.__module__ + ".py", *flags, f"data_cache={self.cache}", "device=cpu", *settings]
         self.monkeypatch.setattr(sys, "argv", arguments)
+        handlers, terminate = logging.root.handlers[:], signal.getsignal(signal.SIGTERM)
         try:
             main()
             code = 0
         except SystemExit as end:
             code = int(end.code or 0)
+        finally:  # a command owns its process; here other tests follow in it
+            for handler in [one for one in logging.root.handlers if one not in handlers]:
+                logging.root.removeHandler(handler)
+                handler.close()
+            logging.captureWarnings(False)
+            signal.signal(signal.SIGTERM, terminate)
         said = self.capsys.readouterr()
         return code, said.out, said.err
 
