@@ -2,13 +2,15 @@
 
     python -m benchmarks.bench_demo
 
-Runs the two commands as the Makefile does, in an empty folder, and reads the parts' times from their logs and files.
+Runs the two commands as the Makefile does (one thread), in an empty folder, and reads the parts' times from their logs
+and files.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import os
 import subprocess
 import sys
 import tempfile
@@ -23,7 +25,8 @@ REPO = Path(__file__).resolve().parents[1]
 def timed(script: str, folder: Path, *words: str) -> float:
     """Seconds of one command, run in `folder`."""
     start = time.perf_counter()
-    subprocess.run([sys.executable, str(REPO / script), *words], cwd=folder, check=True)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run([sys.executable, str(REPO / script), *words], cwd=folder, check=True, env=environment)
     return time.perf_counter() - start
 
 

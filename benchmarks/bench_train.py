@@ -7,10 +7,11 @@ The plain loop is what a careful newcomer writes: a Dataset over an array in mem
 two DataLoader workers, contiguous layout, fp32, AdamW. Ours is the project's own loop body (`nas.training.steps`):
 data resident on the device, augmentation of whole batches there, channels-last, fused AdamW; in fp32 and in bf16, so
 that both ratios can be told apart. Both draw the same changes (flips, shifts of up to 2 voxels, a cut-out cube). All
-ways take turns in short windows within one run, and the medians of the windows are compared: what else runs on the
-machine hits all of them. "x2" is two candidates trained at once with one thread each, which is how two workers of a
-search use two cores: small volumes keep two threads of one step busy for only part of the time. On a GPU: a step
-captured as a CUDA graph, and several candidates at once, each in its own stream.
+ways take turns in windows of a second within one run, and the medians of the windows are compared: what else runs on
+the machine hits all of them. Before each window a few steps go untimed, so that batches the plain loop's workers
+prepared while another way had its turn do not count. "x2" is two candidates trained at once with one thread each,
+which is how two workers of a search use two cores: small volumes keep two threads of one step busy for only part of
+the time. On a GPU: a step captured as a CUDA graph, and several candidates at once, each in its own stream.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ NETWORKS = {
 }
 BATCH = {16: 32, 32: 16}
 SHIFT, CUTOUT, WORKERS, AT_ONCE = 2, 4, 2, 4
-WINDOW_STEPS = 4
+CHUNK_STEPS = 2  # steps between two looks at the clock
+WINDOW_SECONDS = 1.0
 
 
 class PlainDataset(Dataset):
@@ -160,11 +162,11 @@ def several_on_gpu(make: Callable[[], Iterator[int]], count: int, device: torch.
 
 
 def several_on_cpu(make: Callable[[], Iterator[int]], count: int) -> Iterator[int]:
-    """`count` trainings at once, one thread each, WINDOW_STEPS steps of each side by side; yields once a step."""
+    """`count` trainings at once, one thread each, CHUNK_STEPS steps of each side by side; yields once a step."""
 
     def advance(training: Iterator[int]) -> int:
         torch.set_num_threads(1)
-        return sum(next(training) for _ in range(WINDOW_STEPS))
+        return sum(next(training) for _ in range(CHUNK_STEPS))
 
     threads, trainings = torch.get_num_threads(), [make() for _ in range(count)]
     with ThreadPoolExecutor(count) as pool:
@@ -172,7 +174,7 @@ def several_on_cpu(make: Callable[[], Iterator[int]], count: int) -> Iterator[in
             samples = sum(pool.map(advance, trainings))
             torch.set_num_threads(threads)
             yield samples
-            for _ in range(WINDOW_STEPS - 1):
+            for _ in range(CHUNK_STEPS - 1):
                 yield 0
 
 
@@ -201,21 +203,26 @@ def ways(network: str, data: VolumeSet, batch_size: int, device: torch.device) -
 
 
 def measure(steps: dict[str, Iterator[int]], seconds: float, device: torch.device) -> dict[str, float]:
-    """Median samples per second of each way over windows of a few steps, taken in turn for `seconds` a way."""
-    wait = torch.cuda.synchronize if device.type == "cuda" else nullcontext
-    for iterator in steps.values():
-        for _ in range(3):
-            next(iterator)
+    """Median samples per second of each way over windows taken in turn, about `seconds` of them a way."""
     rates: dict[str, list[float]] = {name: [] for name in steps}
     end = time.perf_counter() + seconds * len(steps)
     while time.perf_counter() < end or len(rates["plain"]) < 3:
         for name, iterator in steps.items():
-            wait()
-            start = time.perf_counter()
-            samples = sum(next(iterator) for _ in range(WINDOW_STEPS))
-            wait()
-            rates[name].append(samples / (time.perf_counter() - start))
+            rates[name].append(window_rate(iterator, device))
     return {name: statistics.median(values) for name, values in rates.items()}
+
+
+def window_rate(steps: Iterator[int], device: torch.device) -> float:
+    """Samples per second over one window."""
+    wait = torch.cuda.synchronize if device.type == "cuda" else nullcontext
+    for _ in range(2 * WORKERS):  # as many as the plain loop's workers prefetch
+        next(steps)
+    wait()
+    samples, start = 0, time.perf_counter()
+    while time.perf_counter() < start + WINDOW_SECONDS:
+        samples += sum(next(steps) for _ in range(CHUNK_STEPS))
+        wait()
+    return samples / (time.perf_counter() - start)
 
 
 def make_data(folder: Path, side: int, device: torch.device, n: int = 512) -> VolumeSet:

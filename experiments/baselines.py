@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from sklearn.base import ClassifierMixin
@@ -46,7 +46,9 @@ def used_rows(rounds: Sequence[Round]) -> np.ndarray:
     return np.unique(np.concatenate([np.concatenate([part.train, part.valid, part.test]) for part in rounds]))
 
 
-def _fit_and_predict(store: VolumeStore, rounds: Sequence[Round], table, make_model) -> Prediction:  # type: ignore[no-untyped-def]
+def _fit_and_predict(
+    store: VolumeStore, rounds: Sequence[Round], table: np.ndarray, make_model: Callable[[], ClassifierMixin]
+) -> Prediction:
     """Fitted on train and validation part of each round, applied to its test part; the mean where rounds share it."""
     predictions = []
     for part in rounds:

@@ -17,6 +17,7 @@ from omegaconf import DictConfig
 from experiments.progress import SearchProgress, TrainingProgress
 from experiments.setup import Setting, resolved, versions, write_config
 from nas.artifact import Artifact
+from nas.constraints import Constraint
 from nas.cost import CostModel
 from nas.data.loading import VolumeSet
 from nas.errors import NASError
@@ -28,6 +29,7 @@ from nas.search import Budget, search
 from nas.space import SearchSpace
 from nas.strategies.base import Strategy
 from nas.study import Study
+from nas.trials_table import write_csv
 
 CHOSEN = "arch.json"
 SHARE_POINTS = 60
@@ -59,7 +61,16 @@ def run_search_experiment(cfg: DictConfig, folder: Path, quiet: bool = False) ->
     strategy = instantiate(cfg.strategy)
     table = LatencyTable.load(cfg.cost.table) if cfg.cost.table else None
     cost = CostModel(space, setting.task.spec, setting.store.shape, cfg.cost.metric, table)
-    study = Study(cfg.study.url, cfg.study.name, space, plain["objectives"], _spec(plain, setting, cost))
+    constraints = [Constraint.parse(text) for text in plain["constraints"]]
+    study = Study(
+        cfg.study.url,
+        cfg.study.name,
+        space,
+        plain["objectives"],
+        _spec(plain, setting, cost),
+        cfg.study.lease_s,
+        plain,
+    )
     write_config(folder / "config.yaml", plain)
     train, valid = (VolumeSet(setting.store, indices, setting.device) for indices in setting.split.search)
     line = TrainingProgress("  epoch", keep=False)
@@ -89,7 +100,8 @@ def run_search_experiment(cfg: DictConfig, folder: Path, quiet: bool = False) ->
             study,
             cost,
             context,
-            Budget(cfg.study.trials),
+            Budget(cfg.study.trials, cfg.study.time_limit_s),
+            constraints=constraints,
             worker=cfg.worker,
             on_trial=on_trial,
         )
@@ -97,8 +109,8 @@ def run_search_experiment(cfg: DictConfig, folder: Path, quiet: bool = False) ->
         line.close()
         progress.close()
         board.close()
-        history = study.history(cost, cost.metric)
-        study.export_csv(folder / "trials.csv")
+        history = study.history(cost, cost.metric, constraints)
+        write_csv(folder / "trials.csv", history.records)
         study.close()
         if history.complete():
             _write_results(folder, plain, setting, space, strategy, cost, history)
@@ -140,6 +152,7 @@ def _spec(plain: Mapping[str, Any], setting: Setting, cost: CostModel) -> dict[s
         "split": setting.split.sha256,
         "cost": cost.identity,
         "strategy": plain["strategy"],
+        "constraints": plain["constraints"],
         "evaluator, task and seed": hashlib.sha256(scored_by.encode()).hexdigest()[:16],
     }
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,22 +20,30 @@ from nas.errors import NASError
 
 METRICS = {"auc": "AUC", "accuracy": "accuracy", "sensitivity": "sens.", "specificity": "spec.", "f1": "F1"}
 NOTHING = "–"
+WIDTH = 100  # columns of a terminal
 
 
 @dataclass(frozen=True)
 class Row:
-    """One system. metrics and ci95 (95 % interval of auc) as fractions; costs as `experiments.benchmark` gives them."""
+    """One system. metrics and ci95 (95 % interval of auc) as fractions; costs as `experiments.benchmark` gives them.
+
+    seeds: where the metrics are means over seeds, how many, and `deviation` is their standard deviation.
+    """
 
     system: str
     metrics: Mapping[str, float]
     ci95: Mapping[str, Sequence[float]] = field(default_factory=dict)
     costs: Mapping[str, Any] = field(default_factory=dict)
+    seeds: int = 0
+    deviation: Mapping[str, float] = field(default_factory=dict)
 
     def cells(self) -> dict[str, str]:
         """Column -> text. Units stand in the column's name: 10^6 parameters, 10^9 MACs, 10^6 bytes."""
-        cells = {"system": self.system}
+        cells = {"system": self.system} | ({"seeds": str(self.seeds)} if self.seeds else {})
         for name, column in METRICS.items():
             cells[column] = f"{self.metrics[name]:.3f}" if name in self.metrics else NOTHING
+            if name in self.deviation:
+                cells[column] += f" ± {self.deviation[name]:.3f}"
         if "auc" in self.ci95:
             low, high = self.ci95["auc"]
             cells["AUC"] += f" [{low:.3f}, {high:.3f}]"
@@ -58,27 +67,33 @@ def markdown(rows: Sequence[Row], caption: str) -> str:
 
 
 def terminal(rows: Sequence[Row], caption: str) -> str:
-    """Two aligned blocks, at most 100 columns wide: what each system scores, and what each network costs."""
+    """Two aligned blocks, at most 100 columns wide: what each system scores, and what each network costs.
+
+    Long names and the caption go on in the next line.
+    """
     table = [row.cells() for row in rows]
     columns = list(table[0])
-    split = 1 + len(METRICS)
+    split = columns.index("params (M)")
     scores = _aligned(table, columns[:split])
     networks = [cells for row, cells in zip(rows, table, strict=True) if row.costs]
-    blocks = [caption, "", scores]
+    blocks = [textwrap.fill(caption, WIDTH), "", scores]
     if networks:
         blocks += ["", _aligned(networks, [columns[0], *columns[split:]])]
     return "\n".join(blocks)
 
 
-def caption(result: Mapping[str, Any]) -> str:
-    """Data, split, protocol, seed and sizes: what the numbers of a table stand under."""
+def caption(result: Mapping[str, Any], seeds: Sequence[int] = ()) -> str:
+    """Data, split, protocol, seed and sizes: what the numbers of a table stand under. seeds: of several results."""
     data, split = result["data"], result["split"]
-    return (
+    parts = [
         f"{data['name']} ({data['sha256'][:8]}), {result['protocol']}, split by {split['unit']} "
-        f"({split['sha256'][:8]}), "
-        f"seed {result['seed']}; {result['tested']['samples']} test samples of {result['tested']['groups']} "
-        f"{split['unit']}s; [95 % interval, bootstrap over {split['unit']}s]"
-    )
+        f"({split['sha256'][:8]}), seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds or [result['seed']]))}"
+    ]
+    if "tested" in result:
+        tested = result["tested"]
+        parts.append(f"{tested['samples']} test samples of {tested['groups']} {split['unit']}s")
+    parts.append(f"[95 % interval, bootstrap over {split['unit']}s]")
+    return "; ".join(parts)
 
 
 def _digits(value: float | None, unit: float) -> str:
@@ -90,51 +105,149 @@ def _digits(value: float | None, unit: float) -> str:
 
 
 def _aligned(table: Sequence[Mapping[str, str]], columns: Sequence[str]) -> str:
-    widths = {column: max(len(column), *(len(cells[column]) for cells in table)) for column in columns}
     first, *others = columns
+    widths = {column: max(len(column), *(len(cells[column]) for cells in table)) for column in columns}
+    room = WIDTH - sum(2 + widths[column] for column in others)
+    widths[first] = min(widths[first], max(room, len(first)))
     lines = []
     for cells in ({column: column for column in columns}, *table):
-        values = [f"{cells[first]:<{widths[first]}}", *(f"{cells[column]:>{widths[column]}}" for column in others)]
-        lines.append("  ".join(values).rstrip())
+        name, *rest = textwrap.wrap(cells[first], widths[first], subsequent_indent="  ", break_on_hyphens=False)
+        values = [f"{name:<{widths[first]}}", *(f"{cells[column]:>{widths[column]}}" for column in others)]
+        lines += ["  ".join(values).rstrip(), *rest]
     return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
 
 
-def over_seeds(results: Sequence[Mapping[str, Any]]) -> str:
-    """Markdown: mean and standard deviation over seeds for each architecture, data set and protocol."""
-    groups: dict[tuple[str, str, str, str, str], list[Mapping[str, Any]]] = {}
-    for result in results:
-        key = (result["name"], result["arch_id"], result["data"]["name"], result["split"]["sha256"], result["protocol"])
-        groups.setdefault(key, []).append(result)
-    columns = ["network", "architecture", "data", "split", "protocol", "seeds", *METRICS.values(), "params (M)"]
-    lines = [" | ".join(columns), " | ".join("---" for _ in columns)]
-    for key, members in groups.items():
-        name, arch_id, data, split, protocol = key
-        cells = [name, arch_id, data, split[:8], protocol, str(len({member["seed"] for member in members}))]
-        for metric in METRICS:
-            values = np.array([member["mean"][metric] for member in members])
-            spread = f" ± {values.std(ddof=1):.3f}" if len(values) > 1 else ""
-            cells.append(f"{values.mean():.3f}{spread}")
-        lines.append(" | ".join([*cells, _digits(members[0]["params"], 1e6)]))
-    return "\n".join(f"| {line} |" for line in lines) + "\n"
-
-
 def read_result(path: Path) -> dict[str, Any]:
-    """Raises NASError for a file that is no result.json."""
+    """Raises NASError for a file that is no result.json, or one of which a part is missing or damaged."""
     try:
         result = json.loads(path.read_text())
-        missing = {"name", "arch_id", "data", "split", "protocol", "seed", "mean", "params"} - set(result)
-    except (OSError, ValueError, TypeError) as error:
-        raise NASError(f"{path} ({error})", "a result.json that run_train.py wrote", "check the path") from error
-    if missing:
-        raise NASError(f"{path} without {min(missing)}", "a result.json that run_train.py wrote", "check the path")
+        over_seeds({str(path): result})  # reads every part that a table reads
+    except KeyError as error:
+        raise _no_result(f"{path} without {error}") from error
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise _no_result(f"{path} ({error})") from error
     return result
+
+
+def _no_result(got: str) -> NASError:
+    return NASError(got, "a result.json that run_train.py wrote", "check the path, or run the training again")
+
+
+def over_seeds(results: Mapping[str, Mapping[str, Any]]) -> str:
+    """Markdown: one table for each data set, split and protocol, with mean ± standard deviation over seeds.
+
+    results: where each was read -> what it says. The interval is over patients: the mean of the seeds' bounds, as the
+    same patients are tested under every seed. Raises NASError for two results of one network under one seed.
+    """
+    tables: dict[tuple[str, str, str], dict[str, Mapping[str, Any]]] = {}
+    for source, result in results.items():
+        key = (result["data"]["sha256"], result["split"]["sha256"], result["protocol"])
+        tables.setdefault(key, {})[source] = result
+    return "\n".join(_table_over_seeds(members) for members in tables.values())
+
+
+def _table_over_seeds(results: Mapping[str, Mapping[str, Any]]) -> str:
+    labels = _labels(results)
+    rows = []
+    for label, members in _by_seed(results, labels).items():
+        scores = {seed: {**one["mean"], "ci95": one.get("ci95", {})} for seed, one in members.items()}
+        folds = len(next(iter(members.values())).get("folds", ()))
+        rows.append(_mean_row(f"{label}, mean of {folds}" if folds > 1 else label, scores, _costs([*members.values()])))
+    rows += [_mean_row(name, scores) for name, scores in _pooled_by_seed(results, labels).items()]
+    every = list(results.values())
+    seeds = sorted({int(one["seed"]) for one in every})
+    note = "±: standard deviation over seeds. A row that is no 'mean of' scores the mean probability over the rounds."
+    return markdown(rows, f"{caption(every[0], seeds)}. {note}")
+
+
+def _labels(results: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Source -> the network's name, with its id where two networks have one name."""
+    ids: dict[str, set[str]] = {}
+    for one in results.values():
+        ids.setdefault(one["name"], set()).add(one["arch_id"])
+    return {
+        source: f"{one['name']} ({one['arch_id']})" if len(ids[one["name"]]) > 1 else one["name"]
+        for source, one in results.items()
+    }
+
+
+def _by_seed(
+    results: Mapping[str, Mapping[str, Any]], labels: Mapping[str, str]
+) -> dict[str, dict[int, Mapping[str, Any]]]:
+    """Label -> seed -> result. One training may be in two results (alone, and as a member of an ensemble)."""
+    networks: dict[str, dict[int, Mapping[str, Any]]] = {}
+    sources: dict[tuple[str, int], str] = {}
+    for source, result in results.items():
+        label, seed = labels[source], int(result["seed"])
+        first = networks.setdefault(label, {}).setdefault(seed, result)
+        other = sources.setdefault((label, seed), source)
+        if first["mean"] != result["mean"]:
+            raise NASError(
+                f"two results of {label} with seed {seed}: {other} and {source}",
+                "one result a seed, all with the same settings",
+                "leave one of them out",
+            )
+    return networks
+
+
+def _pooled(result: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Ensembles and baselines by name."""
+    mine = f"{result['name']}, all rounds"  # not to be taken for the row of its single networks
+    ensembles = {mine if name == result["name"] else name: one for name, one in result.get("ensembles", {}).items()}
+    return {**ensembles, **result.get("baselines", {})}
+
+
+def _pooled_by_seed(
+    results: Mapping[str, Mapping[str, Any]], labels: Mapping[str, str]
+) -> dict[str, dict[int, Mapping[str, Any]]]:
+    """Name -> seed -> scores. What several results state alike is one row; else each network has its own."""
+    found: dict[str, dict[str, dict[int, Mapping[str, Any]]]] = {}
+    for source, result in results.items():
+        for name, scores in _pooled(result).items():
+            found.setdefault(name, {}).setdefault(labels[source], {})[int(result["seed"])] = scores
+    rows: dict[str, dict[int, Mapping[str, Any]]] = {}
+    for name, owners in found.items():
+        merged = {seed: scores for members in owners.values() for seed, scores in members.items()}
+        if all(merged[seed] == scores for members in owners.values() for seed, scores in members.items()):
+            rows[name] = merged
+        else:
+            rows.update({f"{name}, beside {owner}": members for owner, members in owners.items()})
+    return rows
+
+
+def _mean_row(system: str, scores: Mapping[int, Mapping[str, Any]], costs: Mapping[str, Any] | None = None) -> Row:
+    members = list(scores.values())
+    values = {metric: np.array([float(one[metric]) for one in members]) for metric in METRICS}
+    bounds = [one["ci95"]["auc"] for one in members if "auc" in one.get("ci95", {})]
+    return Row(
+        system,
+        {metric: float(value.mean()) for metric, value in values.items()},
+        {"auc": np.mean(bounds, axis=0).tolist()} if len(bounds) == len(members) else {},
+        costs or {},
+        len(members),
+        {metric: float(value.std(ddof=1)) for metric, value in values.items()} if len(members) > 1 else {},
+    )
+
+
+def _costs(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Of one network under several seeds. Latency and memory, as medians, only where all were measured alike."""
+    costs: dict[str, Any] = {
+        name: float(results[0][name]) for name in ("params", "macs", "bytes") if name in results[0]
+    }
+    latencies = [one.get("latency_ms", {}) for one in results]
+    conditions = {tuple(one.get(name) for name in ("device", "batch", "threads")) for one in latencies}
+    if len(conditions) == 1 and all("median" in one for one in latencies):
+        costs["latency_ms"] = {"median": float(np.median([one["median"] for one in latencies]))}
+        if all("peak_memory_mb" in one for one in results):
+            costs["peak_memory_mb"] = float(np.median([one["peak_memory_mb"] for one in results]))
+    return costs
 
 
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description="One table of several result.json files, seeds put together.")
     parser.add_argument("results", nargs="+", type=Path)
     try:
-        print(over_seeds([read_result(path) for path in parser.parse_args(arguments).results]), end="")
+        print(over_seeds({str(path): read_result(path) for path in parser.parse_args(arguments).results}), end="")
     except NASError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

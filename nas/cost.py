@@ -136,10 +136,15 @@ class CostModel:
         self._whole: dict[tuple[int, ...], float] = {}
         self._vocabulary_costs: np.ndarray | None = None
 
+    def of_metric(self, metric: str) -> CostModel:
+        """The cost of another metric, for the same space, task, input and table."""
+        same = metric == self.metric
+        return self if same else CostModel(self.space, self.task, self.input_shape, metric, self.table)
+
     @property
     def identity(self) -> Mapping[str, Any]:
         """What a study records, so that no other cost is ever mixed in."""
-        table = self.table.sha256 if self.table and self.metric == "latency_ms" else None
+        table = self.table.sha256 if self.table else None
         return {"metric": self.metric, "table": table, "input_shape": list(self.input_shape)}
 
     def __call__(self, genes_NG: np.ndarray) -> np.ndarray:

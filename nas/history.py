@@ -9,6 +9,7 @@ from enum import Enum
 import numpy as np
 
 from nas.architecture import Architecture
+from nas.constraints import Constraint, violation
 from nas.pareto import front_mask
 
 
@@ -46,16 +47,19 @@ CostFunction = Callable[[np.ndarray], np.ndarray]  # genes (N, G) -> cost (N,), 
 
 @dataclass(frozen=True)
 class History(Sequence[Record]):
-    """Records in order of trial number, with the objectives of the study.
+    """Records in order of trial number, with what the study asks for.
 
     objectives: metric name -> "maximize" or "minimize". cost: the deterministic cost of a gene matrix (N, G) -> (N,),
-    named cost_name; it is the only cost a pruning rule may read.
+    named cost_name; it is the only cost a pruning rule may read. constraints: hard limits on any metrics. costs: the
+    functions of those constrained metrics that are known before training.
     """
 
     records: tuple[Record, ...]
     objectives: Mapping[str, str]
     cost: CostFunction
     cost_name: str = "macs"
+    constraints: tuple[Constraint, ...] = ()
+    costs: Mapping[str, CostFunction] = field(default_factory=dict)
 
     def __getitem__(self, index):  # type: ignore[no-untyped-def]
         return self.records[index]
@@ -68,22 +72,56 @@ class History(Sequence[Record]):
 
     @property
     def score(self) -> str:
-        """The first maximised objective."""
-        return next(name for name, direction in self.objectives.items() if direction == "maximize")
+        """The first maximised objective, else the first."""
+        return next((name for name, way in self.objectives.items() if way == "maximize"), next(iter(self.objectives)))
+
+    @property
+    def sign(self) -> dict[str, float]:
+        """1.0 for what is maximised, -1.0 for what is minimised."""
+        return {name: 1.0 if way == "maximize" else -1.0 for name, way in self.objectives.items()}
 
     def complete(self) -> tuple[Record, ...]:
         """Finished trials in the order in which they finished."""
         done = (record for record in self.records if record.state is State.COMPLETE)
         return tuple(sorted(done, key=lambda record: (record.finished, record.number)))
 
+    def final(self) -> tuple[Record, ...]:
+        """Of every architecture the first finished trial of its largest budget, in the order in which they finished."""
+        best: dict[str, Record] = {}
+        for record in self.complete():
+            if record.arch.id not in best or record.budget > best[record.arch.id].budget:
+                best[record.arch.id] = record
+        return tuple(sorted(best.values(), key=lambda record: (record.finished, record.number)))
+
     def values(self, records: Sequence[Record]) -> np.ndarray:
         """(N, M) objective values, each column turned so that larger is better."""
-        sign = [1.0 if direction == "maximize" else -1.0 for direction in self.objectives.values()]
+        sign = list(self.sign.values())
         rows = [[record.metrics[name] for name in self.objectives] for record in records]
         return np.array(rows, dtype=np.float64).reshape(len(records), len(sign)) * sign
 
+    def scores(self, records: Sequence[Record]) -> np.ndarray:
+        """(N,) the score, turned so that larger is better."""
+        return self.sign[self.score] * np.array([record.metrics[self.score] for record in records], dtype=np.float64)
+
+    def admits(self, genes_NG: np.ndarray) -> np.ndarray:
+        """(N,) bool: which networks keep every constraint that is known before training."""
+        kept_N = np.ones(len(genes_NG), dtype=bool)
+        for constraint in self.constraints:
+            if constraint.metric in self.costs and kept_N.any():
+                kept_N[kept_N] = constraint.excess(self.costs[constraint.metric](genes_NG[kept_N])) == 0
+        return kept_N
+
+    def violations(self, records: Sequence[Record]) -> np.ndarray:
+        """(N,) how far finished trials break the constraints, 0 = feasible."""
+        if not self.constraints:
+            return np.zeros(len(records))
+        return np.array([violation(self.constraints, record.metrics) for record in records])
+
     def front(self) -> tuple[Record, ...]:
-        """The Pareto front of the finished trials, best score first."""
-        done = self.complete()
+        """The Pareto front of the feasible networks at their largest budget, best score first; of the least infeasible
+        ones where no network keeps the constraints."""
+        done = self.final()
+        excess_N = self.violations(done)
+        done = tuple(record for record, excess in zip(done, excess_N, strict=True) if excess == excess_N.min())
         kept = [record for record, keep in zip(done, front_mask(self.values(done)), strict=True) if keep]
-        return tuple(sorted(kept, key=lambda record: -record.metrics[self.score]))
+        return tuple(sorted(kept, key=lambda record: -self.sign[self.score] * record.metrics[self.score]))

@@ -3,31 +3,48 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from nas.cost import CostModel, static_costs
+from nas.constraints import Constraint, violation
+from nas.cost import METRICS, CostModel, static_costs
 from nas.errors import NASError, TrialFailed
 from nas.evaluators.base import EvaluationContext, Evaluator
+from nas.heartbeat import Heartbeat, time_limit
 from nas.history import History, Proposal, State
 from nas.strategies.base import Strategy
 from nas.study import Study, Ticket
 
 FAILURES_IN_A_ROW = 5  # then something is wrong with the setting, not with the candidates
+IDLE_S = 1.0  # between two looks of a worker that has nothing to do but to stand in for one that dies
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """trials: finished trials the study is to hold in the end, failed ones included; a resumed study counts its own."""
+    """trials: finished trials the study is to hold in the end, failed ones included; a resumed study counts its own.
+
+    time_limit_s: a trial that takes longer fails; None: no limit.
+    """
 
     trials: int
+    time_limit_s: float | None = None
 
     def __post_init__(self) -> None:
-        if self.trials < 1:
-            raise NASError(f"trials={self.trials}", "at least 1", "mend study.trials")
+        if self.trials < 1 or (self.time_limit_s is not None and self.time_limit_s <= 0):
+            raise NASError(
+                f"trials={self.trials}, time_limit_s={self.time_limit_s}",
+                "at least one trial, and a time above 0",
+                "mend study.trials or study.time_limit_s",
+            )
+
+
+class LeaseLost(Exception):
+    """Another worker has taken this worker's trial over."""
 
 
 def search(
@@ -38,64 +55,96 @@ def search(
     context: EvaluationContext,
     budget: Budget,
     *,
+    constraints: Sequence[Constraint] = (),
     worker: int = 0,
     on_trial: Callable[[History], None] = lambda history: None,
 ) -> History:
     """Runs one worker to the end of the budget or of the strategy, and returns the study as it is then.
 
-    A trial that an earlier process left behind is taken over first. The random generator of a proposal depends only on
-    (seed, worker, number of trials), so a resumed study goes on as if it had never stopped. A candidate that cannot be
-    scored fails its trial with a reason. Raises NASError after 5 failed trials in a row; an interrupted trial is given
-    back to the study.
+    A trial whose worker is gone is taken over first. The random generator of a proposal depends only on (seed, worker,
+    number of trials), so a resumed study goes on as if it had never stopped. A candidate that cannot be scored fails
+    its trial with a reason. A worker for whom nothing is left stays until the others' trials are finished, to take
+    over from those that die. Raises NASError after 5 failed trials in a row, and for a worker number that is taken; an
+    interrupted trial is given back to the study.
     """
-    while True:
-        history = study.history(cost, cost.metric)
-        on_trial(history)
-        _stop_if_hopeless(history)
-        if sum(record.state is not State.RUNNING for record in history) >= budget.trials:
-            return history
-        ticket = study.take_over()
-        if ticket is None:
-            rng = np.random.default_rng([context.seed, worker, len(history)])
-            proposal = strategy.propose(context.space, history, rng)
-            if proposal is None:
-                return history
-            ticket = study.claim(proposal, str(worker))
-        if ticket is not None:
-            _evaluate(ticket, evaluator, study, cost, context)
-
-
-def _evaluate(ticket: Ticket, evaluator: Evaluator, study: Study, cost: CostModel, context: EvaluationContext) -> None:
-    def on_epoch(epoch: int, epochs: int) -> None:
-        study.renew(ticket)
-        context.on_epoch(epoch, epochs)
-
+    costs = {c.metric: cost.of_metric(c.metric) for c in constraints if c.metric in METRICS}
+    study.register(str(worker))
     try:
-        metrics = {
-            **costs_of(ticket.proposal, cost, context),
-            **evaluator(ticket.proposal, replace(context, on_epoch=on_epoch)),
-        }
-        study.finish(ticket, metrics)
-    except TrialFailed as failure:
-        log.info("trial %d failed: %s", ticket.number, failure)
-        study.fail(ticket, str(failure))
-    except (NASError, KeyboardInterrupt):
-        study.release(ticket)
-        raise
-    except Exception as error:
-        log.exception("trial %d failed", ticket.number)
-        study.fail(ticket, f"{type(error).__name__}: {error}")
+        while True:
+            history = study.history(cost, cost.metric, constraints, costs)
+            on_trial(history)
+            _stop_if_hopeless(history)
+            running = sum(record.state is State.RUNNING for record in history)
+            if len(history) - running >= budget.trials:
+                return history
+            ticket = study.take_over(str(worker)) if running else None
+            if ticket is None and len(history) < budget.trials:
+                rng = np.random.default_rng([context.seed, worker, len(history)])
+                proposal = strategy.propose(context.space, history, rng)
+                if proposal is not None:
+                    ticket = study.claim(proposal, str(worker), budget.trials)
+                    if ticket is None:
+                        continue
+                elif not running:
+                    return history
+            if ticket is None:
+                time.sleep(random.uniform(0.5, 1.0) * min(IDLE_S, study.lease_s / 4))
+            else:
+                _evaluate(ticket, evaluator, study, cost, context, budget, constraints)
+    finally:
+        study.unregister(str(worker))
+
+
+def _evaluate(
+    ticket: Ticket,
+    evaluator: Evaluator,
+    study: Study,
+    cost: CostModel,
+    context: EvaluationContext,
+    budget: Budget,
+    constraints: Sequence[Constraint],
+) -> None:
+    limit_s = budget.time_limit_s
+    with Heartbeat(study, ticket, study.lease_s, limit_s) as heart:
+
+        def on_epoch(epoch: int, epochs: int) -> None:
+            if heart.lost:
+                raise LeaseLost
+            heart.epoch = epoch
+            context.on_epoch(epoch, epochs)
+
+        try:
+            with time_limit(limit_s):
+                metrics = {
+                    **costs_of(ticket.proposal, cost, context),
+                    **evaluator(ticket.proposal, replace(context, on_epoch=on_epoch)),
+                }
+            violation(constraints, metrics)  # a constraint on what nobody reports is told after the first trial
+            study.finish(ticket, metrics)
+        except LeaseLost:
+            log.warning("trial %d went to another worker; this one stops", ticket.number)
+        except TrialFailed as failure:
+            log.info("trial %d failed: %s", ticket.number, failure)
+            study.fail(ticket, str(failure))
+        except (NASError, KeyboardInterrupt):
+            study.release(ticket)
+            raise
+        except Exception as error:
+            log.exception("trial %d failed", ticket.number)
+            study.fail(ticket, f"{type(error).__name__}: {error}")
 
 
 def costs_of(proposal: Proposal, cost: CostModel, context: EvaluationContext) -> Mapping[str, float]:
     """Every static cost of the proposed network, and the study's own cost."""
     static = static_costs(context.space, proposal.arch, context.task.spec, cost.input_shape)
+    if cost.table is not None:
+        static["latency_ms"] = cost.of_metric("latency_ms").of(proposal.arch)
     return {**static, cost.metric: cost.of(proposal.arch)}
 
 
 def _stop_if_hopeless(history: History) -> None:
-    ended = sorted((r for r in history if r.state is not State.RUNNING), key=lambda r: (r.finished, r.number))
-    last = ended[-FAILURES_IN_A_ROW:]
+    ended = [record for record in history if record.state is not State.RUNNING]
+    last = sorted(ended, key=lambda record: record.finished)[-FAILURES_IN_A_ROW:]
     if len(last) == FAILURES_IN_A_ROW and all(record.state is State.FAILED for record in last):
         raise NASError(
             f"{FAILURES_IN_A_ROW} failed trials in a row, the last with {last[-1].reason!r}",

@@ -6,7 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from nas.errors import NASError
+
 LEVEL = 95.0
+PERCENTILES = (50 - LEVEL / 2, 50 + LEVEL / 2)
+ATTEMPTS = 1000  # draws for each resample wanted, before a test part is called too small
+CHUNK = 1_000_000  # patients drawn at once; bounds the memory
 Metrics = Callable[[np.ndarray, np.ndarray], Mapping[str, float]]  # prob_NK, label (N,) -> named values
 
 
@@ -14,30 +19,52 @@ class GroupBootstrap:
     """Resamples of whole groups, so that the samples of one patient stand or fall together.
 
     groups (N,): the patient of each sample. Every resample draws as many patients as there are, with replacement;
-    one that lacks a class is drawn again (`labels`), since no rate is defined on it.
+    one that lacks a class of `labels` (N,) is drawn again, since no rate is defined on it.
+    rows: for each resample, the samples in it. Raises NASError where hardly any draw holds every class.
     """
 
     def __init__(self, groups: np.ndarray, labels: np.ndarray, resamples: int = 2000, seed: int = 0) -> None:
         _, number = np.unique(groups, return_inverse=True)
         order = np.argsort(number, kind="stable")
         members = np.split(order, np.cumsum(np.bincount(number))[:-1])
-        classes = len(np.unique(labels))
-        rng = np.random.default_rng(seed)
-        self.rows: list[np.ndarray] = []
-        while len(self.rows) < resamples:
-            drawn = rng.integers(len(members), size=len(members))
-            rows = np.concatenate([members[group] for group in drawn])
-            if len(np.unique(labels[rows])) == classes:
-                self.rows.append(rows)
+        self.rows = [
+            np.concatenate([members[group] for group in drawn])
+            for drawn in _complete_draws(_classes_of_groups(number, labels), resamples, seed)
+        ]
 
     def interval(self, statistic: Callable[[np.ndarray], Mapping[str, float]]) -> dict[str, tuple[float, float]]:
         """statistic: rows -> named values. 95 % percentile intervals of each."""
         draws = [statistic(rows) for rows in self.rows]
-        low, high = (50 - LEVEL / 2, 50 + LEVEL / 2)
-        return {
-            name: tuple(float(v) for v in np.percentile([draw[name] for draw in draws], [low, high]))  # type: ignore[misc]
-            for name in draws[0]
-        }
+        found = {}
+        for name in draws[0]:
+            low, high = np.percentile([draw[name] for draw in draws], PERCENTILES)
+            found[name] = (float(low), float(high))
+        return found
+
+
+def _classes_of_groups(number: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """(G, K) bool: which classes each group has."""
+    classes, label = np.unique(labels, return_inverse=True)
+    has_GK = np.zeros((number.max() + 1, len(classes)), dtype=bool)
+    has_GK[number, label] = True
+    return has_GK
+
+
+def _complete_draws(has_GK: np.ndarray, resamples: int, seed: int) -> np.ndarray:
+    """(R, G) groups drawn with replacement, those draws only that hold every class."""
+    groups, rng = len(has_GK), np.random.default_rng(seed)
+    size = max(1, min(resamples, CHUNK // groups))
+    kept: list[np.ndarray] = []
+    for _ in range(ATTEMPTS * -(-resamples // size)):
+        drawn = rng.integers(groups, size=(size, groups))
+        kept.append(drawn[np.all([has_G[drawn].any(axis=1) for has_G in has_GK.T], axis=0)])
+        if sum(map(len, kept)) >= resamples:
+            return np.concatenate(kept)[:resamples]
+    raise NASError(
+        f"{groups} patients with {has_GK.shape[1]} classes, too few to resample (nearly every draw lacks a class)",
+        "a test part in which each class has several patients",
+        "use fewer folds or more data",
+    )
 
 
 def binary_metrics(prob_NK: np.ndarray, label_N: np.ndarray) -> dict[str, float]:

@@ -1,157 +1,254 @@
-"""The only store: an Optuna study, seen as a list of immutable records.
+"""An Optuna study seen as a list of immutable records, shared by any number of workers on any number of machines.
 
-A trial is created whole, in one write, with its architecture, budget and owner; a rival for the same architecture is
-found by reading after writing. Identity never depends on the order of parameters or on Optuna's own samplers.
+A trial is created whole, in one write, with its architecture, budget and owner. Two workers never hold the same
+architecture and budget: each writes its claim, then reads; who finds a rival withdraws. (Two claims confirmed at once
+would each have to be written before the other was read.) Nobody waits, and nobody needs the others' clocks.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import logging
-import os
-import socket
+import random
 import time
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy.exc import SQLAlchemyError
 
+from nas.architecture import Architecture
+from nas.constraints import Constraint
 from nas.errors import NASError
-from nas.files import write_text
 from nas.history import CostFunction, History, Proposal, Record, State
+from nas.leases import ATTEMPT, BEAT, OWNER, Watch, attempt_of, is_mine
+from nas.owner import is_dead, new_owner, place
 from nas.space import SearchSpace
+from nas.store import Store
 
-LEASE_S = 600.0  # a running trial that was not renewed for so long may be taken over
-CREATE_TRIES = 8
-GENES, BUDGET, OWNER, LEASE, METRICS, REASON, WORKER, WITHDRAWN = (
-    f"voxnas:{key}" for key in ("genes", "budget", "owner", "lease", "metrics", "reason", "worker", "withdrawn")
+SCHEMA = 2
+GENES, BUDGET, METRICS, REASON, WORKER, WITHDRAWN, CLAIM = (
+    f"voxnas:{key}" for key in ("genes", "budget", "metrics", "reason", "worker", "withdrawn", "claim")
 )
-SPEC = "voxnas:spec"
+SPEC, CONFIG, REGISTERED = "voxnas:spec", "voxnas:config", "voxnas:worker:"
+LEASE_S = 60.0
+LONGEST_PAUSE_S = 0.05  # of a worker that withdrew, so that two do not meet again
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """The right to evaluate one proposal. trial_id: the store's own key of the trial."""
+    """The right to evaluate one proposal, until another worker has taken it over. trial_id: the store's own key."""
 
     number: int
     trial_id: int
     proposal: Proposal
+    attempt: int = 0
 
 
 class Study:
-    """A study in a store, for one search space.
+    """A study in a store. With a space it can be worked on; without one (`Study.open`) it can be read.
 
-    spec: what must agree between all who work on the study (space, data, split, objectives, cost, training): key ->
-    short value. Raises NASError where the store holds a study of another spec, and where the store cannot be read.
+    spec: what must agree between all who work on the study (data, split, cost, training ...): key -> short value; space
+    and objectives are added to it. lease_s: a running trial that gave no sign of life for so long is taken over.
+    Raises NASError where the store holds a study of another spec or schema, and where the store cannot be used.
     """
 
     def __init__(
-        self, url: str, name: str, space: SearchSpace, objectives: Mapping[str, str], spec: Mapping[str, Any]
+        self,
+        url: str,
+        name: str,
+        space: SearchSpace | None,
+        objectives: Mapping[str, str],
+        spec: Mapping[str, Any],
+        lease_s: float = LEASE_S,
+        config: Mapping[str, Any] | None = None,
     ) -> None:
         self.url, self.name, self.space, self.objectives = url, name, space, dict(objectives)
+        self.owner = new_owner()
         self._finished: dict[int, Record] = {}
+        self._left_out: set[int] = set()  # withdrawn claims, and trials that are not ours
+        self.lease_s, self._watch = lease_s, Watch(lease_s, self.owner)
+        genes = space.genes if space is not None else ()
         self._distributions: dict[str, BaseDistribution] = {
-            gene.name: CategoricalDistribution(gene.choices) for gene in space.genes
+            gene.name: CategoricalDistribution(gene.choices) for gene in genes
         }
-        _quiet_optuna()
-        with _readable(url):
-            self._study = _create_or_attach(url, name, list(self.objectives.values()))
-            self._store = self._study._storage
-            self._id = self._study._study_id
-            self._agree({**spec, "space": space.fingerprint, "objectives": self.objectives})
+        self.store = Store(url)
+        if space is None:
+            self.store.attach(name)
+            self.spec = self._recorded_spec()
+            self.objectives = dict(self.spec["objectives"])
+        else:
+            self.store.create_or_attach(name, list(self.objectives.values()))
+            self.spec = json.loads(
+                json.dumps({**spec, "schema": SCHEMA, "space": space.fingerprint, "objectives": self.objectives})
+            )
+            self._agree(config)
 
-    def _agree(self, spec: Mapping[str, Any]) -> None:
-        wanted = json.loads(json.dumps(spec))
-        found = self._study.user_attrs.get(SPEC)
-        if found is None:
-            self._study.set_metric_names(list(self.objectives))
-            self._study.set_user_attr(SPEC, wanted)
-            return
-        for key in sorted({*wanted, *found}):
-            if wanted.get(key) != found.get(key):
+    @classmethod
+    def open(cls, url: str, name: str) -> Study:
+        """An existing study to be read: its space is known by fingerprint only."""
+        return cls(url, name, None, {}, {})
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The configuration with which the study was made."""
+        return dict(self.store.attrs().get(CONFIG, {}))
+
+    def _recorded_spec(self) -> dict[str, Any]:
+        found = self.store.attrs().get(SPEC)
+        if found is None or found.get("schema") != SCHEMA:
+            made = "no study of VoxNAS" if found is None else f"schema {found.get('schema', 1)}"
+            raise NASError(
+                f"{made} ({self.name!r} in {self.url})",
+                f"a study of schema {SCHEMA}",
+                "use the version of VoxNAS that made it, or start another study (study.name=...)",
+            )
+        return dict(found)
+
+    def _agree(self, config: Mapping[str, Any] | None) -> None:
+        """Writes the spec of a new study; of several workers that do so at once, all read what came last."""
+        if self.store.attrs().get(SPEC) is None:
+            if self.store.trials():
+                self._recorded_spec()
+            self.store.set_metric_names(list(self.objectives))
+            self.store.set_attr(CONFIG, dict(config or {}))
+            self.store.set_attr(SPEC, self.spec)
+        found = self._recorded_spec()
+        for key in sorted({*self.spec, *found}):
+            if self.spec.get(key) != found.get(key):
                 raise NASError(
-                    f"{key} {_short(wanted.get(key))} for the study {self.name!r}",
+                    f"{key} {_short(self.spec.get(key))} for the study {self.name!r}",
                     f"{key} {_short(found.get(key))}, with which it was made",
                     "restore the setting, or start another study (study.name=...)",
                 )
 
+    def register(self, worker: str) -> None:
+        """Takes the worker's number for this process. Raises NASError where a living process has it."""
+        key = f"{REGISTERED}{worker}"
+        other = self.store.attrs().get(key)
+        if other is not None and other["place"] == place() and not is_mine(other, self.owner) and not is_dead(other):
+            raise _twice(worker, f"process {other['pid']} has it")
+        self.store.set_attr(key, self.owner)
+
+    def unregister(self, worker: str) -> None:
+        key = f"{REGISTERED}{worker}"
+        if is_mine(self.store.attrs().get(key), self.owner):
+            self.store.set_attr(key, {**self.owner, "pid": 0, "place": "", "token": ""})
+
     def records(self) -> tuple[Record, ...]:
         """All trials in order of number; withdrawn claims are left out."""
-        with _readable(self.url):
-            trials = self._store.get_all_trials(self._id, deepcopy=False)
+        finished, left_out = self._finished, self._left_out
         records = []
-        for trial in trials:
-            if GENES not in trial.user_attrs or WITHDRAWN in trial.user_attrs:
-                continue
-            record = self._finished.get(trial.number) or self._record(trial)
-            if record.state is not State.RUNNING:
-                self._finished[trial.number] = record
+        for trial in self.store.trials():
+            number = trial.number
+            record = finished.get(number)
+            if record is None:
+                if number in left_out:
+                    continue
+                if GENES not in trial.user_attrs or WITHDRAWN in trial.user_attrs:
+                    if trial.state.is_finished():
+                        left_out.add(number)
+                    continue
+                record = self._record(trial)
+                if record.state is not State.RUNNING:
+                    finished[number] = record
             records.append(record)
         return tuple(records)
 
-    def history(self, cost: CostFunction, cost_name: str) -> History:
-        return History(self.records(), self.objectives, cost, cost_name)
+    def history(
+        self,
+        cost: CostFunction,
+        cost_name: str,
+        constraints: Sequence[Constraint] = (),
+        costs: Mapping[str, CostFunction] | None = None,
+    ) -> History:
+        return History(self.records(), self.objectives, cost, cost_name, tuple(constraints), costs or {})
 
-    def claim(self, proposal: Proposal, worker: str) -> Ticket | None:
-        """Creates the trial; None where another trial holds the same architecture and budget (then propose again)."""
-        arch = proposal.arch
-        trial = optuna.trial.create_trial(
-            state=TrialState.RUNNING,
-            params={gene.name: gene.choices[i] for gene, i in zip(self.space.genes, arch.genes, strict=True)},
-            distributions=self._distributions,
-            user_attrs={
-                GENES: list(arch.genes),
-                BUDGET: proposal.budget,
-                WORKER: worker,
-                OWNER: _owner(),
-                LEASE: time.time() + LEASE_S,
-            },
+    def claim(self, proposal: Proposal, worker: str, limit: int | None = None) -> Ticket | None:
+        """Creates the trial; None where another trial holds the same architecture and budget, or where the study holds
+        `limit` trials already (then look again)."""
+        arch, space = proposal.arch, self.space
+        assert space is not None, "a study opened for reading"
+        self.owner = {**self.owner, "claims": self.owner.get("claims", 0) + 1}
+        trial = self.store.add(
+            optuna.trial.create_trial(
+                state=TrialState.RUNNING,
+                params={gene.name: gene.choices[i] for gene, i in zip(space.genes, arch.genes, strict=True)},
+                distributions=self._distributions,
+                user_attrs={
+                    GENES: list(arch.genes),
+                    BUDGET: proposal.budget,
+                    WORKER: worker,
+                    CLAIM: f"{self.owner['token']}-{self.owner['claims']}",
+                    OWNER: {**self.owner, ATTEMPT: 0},
+                    BEAT: [0, 0],
+                },
+            ),
+            CLAIM,
         )
-        trial_id = self._store.create_new_trial(self._id, template_trial=trial)
-        number = self._store.get_trial_number_from_id(trial_id)
-        for record in self.records():
-            same = record.arch == arch and record.budget == proposal.budget
-            if same and record.number != number and record.state is not State.FAILED:
-                self._store.set_trial_user_attr(trial_id, WITHDRAWN, True)
-                self._store.set_trial_state_values(trial_id, TrialState.FAIL)
-                return None
-        return Ticket(number, trial_id, proposal)
+        records = self.records()
+        held = any(
+            record.arch == arch
+            and record.budget == proposal.budget
+            and record.number != trial.number
+            and record.state is not State.FAILED
+            for record in records
+        )
+        rank = sum(record.number <= trial.number for record in records)
+        if held or (limit is not None and rank > limit):
+            self.store.set_trial_attr(trial._trial_id, WITHDRAWN, True)
+            self.store.finish(trial._trial_id, TrialState.FAIL)
+            time.sleep(random.uniform(0, LONGEST_PAUSE_S))
+            return None
+        return Ticket(trial.number, trial._trial_id, proposal)
 
-    def take_over(self) -> Ticket | None:
-        """A running trial whose worker is gone: its process has ended on this machine, or its lease has run out."""
-        for trial in self._store.get_all_trials(self._id, deepcopy=False, states=(TrialState.RUNNING,)):
-            if GENES in trial.user_attrs and _is_abandoned(trial):
-                self._store.set_trial_user_attr(trial._trial_id, OWNER, _owner())
-                self._store.set_trial_user_attr(trial._trial_id, LEASE, time.time() + LEASE_S)
-                record = self._record(trial)
-                return Ticket(trial.number, trial._trial_id, Proposal(record.arch, record.budget))
+    def take_over(self, worker: str = "") -> Ticket | None:
+        """A running trial whose worker is gone: given back, its process ended on this machine, or no sign of life for
+        the length of a lease by this worker's own clock. A trial in which several workers died is failed instead.
+
+        Raises NASError where a living worker on another machine has this worker's number.
+        """
+        running = [t for t in self.store.trials((TrialState.RUNNING,)) if _is_live(t)]
+        self._watch.forget_others(running)
+        for trial in running:
+            twin = trial.user_attrs[WORKER] == worker and not is_mine(trial.user_attrs[OWNER], self.owner)
+            if twin and self._watch.saw_life(trial):
+                raise _twice(worker, f"its trial {trial.number} is alive on another machine")
+            if not self._watch.is_abandoned(trial):
+                continue
+            attempt = self._watch.take(trial, self.store)
+            if attempt is None:
+                continue
+            record = self._record(trial)
+            ticket = Ticket(trial.number, trial._trial_id, Proposal(record.arch, record.budget), attempt)
+            if not self._watch.is_hopeless(trial):
+                return ticket
+            self.fail(ticket, "worker after worker died in it without finishing an epoch")
         return None
 
-    def renew(self, ticket: Ticket) -> None:
-        """Extends the lease; the evaluator does this after each epoch."""
-        self._store.set_trial_user_attr(ticket.trial_id, LEASE, time.time() + LEASE_S)
+    def renew(self, ticket: Ticket, beat: int, epoch: int) -> bool:
+        """A sign of life, with the epochs done; False where the trial has been taken over or finished by another."""
+        trial = self.store.trial(ticket.trial_id)
+        if trial.state.is_finished() or not self._holds(ticket, trial):
+            return False
+        return self.store.set_trial_attr(ticket.trial_id, BEAT, [beat, epoch])
 
     def release(self, ticket: Ticket) -> None:
         """Gives an interrupted trial back: whoever comes next goes on with it."""
-        self._store.set_trial_user_attr(ticket.trial_id, LEASE, 0.0)
+        trial = self.store.trial(ticket.trial_id)
+        if self._holds(ticket, trial):
+            self.store.set_trial_attr(ticket.trial_id, BEAT, [-1, attempt_of(trial.user_attrs).epoch])
 
     def finish(self, ticket: Ticket, metrics: Mapping[str, float]) -> None:
         """Raises NASError where an objective is missing from the metrics or not finite."""
         values = [float(metrics.get(name, float("nan"))) for name in self.objectives]
-        if any(value != value or abs(value) == float("inf") for value in values):
-            missing = [name for name, value in zip(self.objectives, values, strict=True) if value != value]
+        missing = [n for n, v in zip(self.objectives, values, strict=True) if v != v or abs(v) == float("inf")]
+        if missing:
             raise NASError(
-                f"no finite value for {', '.join(missing) or 'an objective'}",
+                f"no finite value for {', '.join(missing)}",
                 f"all of {', '.join(self.objectives)} among the metrics {', '.join(metrics)}",
                 "mend `objectives` or the evaluator",
             )
@@ -163,110 +260,62 @@ class Study:
     def _close(
         self, ticket: Ticket, state: TrialState, key: str, content: Any, values: Sequence[float] | None = None
     ) -> None:
-        try:
-            self._store.set_trial_user_attr(ticket.trial_id, key, content)
-            self._store.set_trial_state_values(ticket.trial_id, state, values)
-        except optuna.exceptions.UpdateFinishedTrialError:
-            log.warning("trial %d was finished by another worker meanwhile; this result is dropped", ticket.number)
+        """Only the first to finish a trial counts: whoever was taken for dead and wakes up changes nothing. The content
+        is written under the number of the attempt, which is fixed with the state."""
+        if (
+            self._holds(ticket, self.store.trial(ticket.trial_id))
+            and self.store.set_trial_attr(ticket.trial_id, f"{key}:{ticket.attempt}", content)
+            and self.store.finish(ticket.trial_id, state, values)
+        ):
+            return
+        log.warning("trial %d was finished or taken over by another worker; this result is dropped", ticket.number)
 
-    def export_csv(self, path: str | Path) -> None:
-        """One row a trial: number, state, architecture, every metric, reason, seconds."""
-        records = self.records()
-        names = sorted({name for record in records for name in record.metrics})
-        text = io.StringIO()
-        writer = csv.writer(text)
-        writer.writerow(["number", "state", "arch_id", "genes", "budget", *names, "seconds", "worker", "reason"])
-        for record in records:
-            seconds = f"{record.finished - record.started:.2f}" if record.finished else ""
-            genes = " ".join(map(str, record.arch.genes))
-            metrics = [record.metrics.get(name, "") for name in names]
-            row = [record.number, record.state.value, record.arch.id, genes, record.budget, *metrics]
-            writer.writerow([*row, seconds, record.worker, record.reason])
-        write_text(path, text.getvalue())
+    def _holds(self, ticket: Ticket, trial: FrozenTrial) -> bool:
+        owner = trial.user_attrs.get(OWNER)
+        return is_mine(owner, self.owner) and owner is not None and owner[ATTEMPT] == ticket.attempt
 
     def close(self) -> None:
         """Lets go of the store's connections."""
-        self._store.remove_session()
-        engine = getattr(getattr(self._store, "_backend", None), "engine", None)
-        if engine is not None:
-            engine.dispose()
+        self.store.close()
 
     def _record(self, trial: FrozenTrial) -> Record:
         attrs = trial.user_attrs
         state = {TrialState.COMPLETE: State.COMPLETE, TrialState.RUNNING: State.RUNNING}.get(trial.state, State.FAILED)
+        genes = attrs[GENES]
         return Record(
             number=trial.number,
-            arch=self.space.architecture(attrs[GENES]),
+            arch=self.space.architecture(genes) if self.space else Architecture(self.spec["space"], tuple(genes)),
             budget=int(attrs[BUDGET]),
             state=state,
-            metrics=attrs.get(METRICS, {}),
-            reason=attrs.get(REASON, ""),
+            metrics=self._metrics(trial) if state is State.COMPLETE else {},
+            reason=self._reason(attrs) if state is State.FAILED else "",
             worker=attrs.get(WORKER, ""),
             started=trial.datetime_start.timestamp() if trial.datetime_start else 0.0,
             finished=trial.datetime_complete.timestamp() if trial.datetime_complete else 0.0,
         )
 
-
-def _create_or_attach(url: str, name: str, directions: Sequence[Any]) -> optuna.Study:
-    """Creates the study where it is missing. Several workers may do this at once on a new file: the losers of that
-    race (a table or a study that exists already) try again and attach."""
-    if url.startswith("sqlite:///"):
-        Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
-    for attempt in range(CREATE_TRIES):
-        try:
-            storage = optuna.storages.RDBStorage(url, engine_kwargs=_engine_options(url))
-            return optuna.create_study(
-                study_name=name, storage=storage, directions=list(directions), load_if_exists=True
-            )
-        except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
-            race = any(word in str(error) for word in ("already exists", "UNIQUE", "locked"))
-            if not race or attempt == CREATE_TRIES - 1:
-                raise
-            time.sleep(0.1 * 2**attempt * (1 + os.getpid() % 7 / 7))
-    raise AssertionError("the last attempt returns or raises")
-
-
-def _engine_options(url: str) -> dict[str, Any]:
-    return {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}
-
-
-@contextmanager
-def _readable(url: str) -> Iterator[None]:
-    """Turns the store's own errors into one line."""
-    try:
-        yield
-    except (SQLAlchemyError, optuna.exceptions.StorageInternalError, ImportError) as error:
-        reason = str(error).splitlines()[0]
+    def _metrics(self, trial: FrozenTrial) -> Mapping[str, float]:
+        """Those of the attempt whose values were fixed when the trial was finished."""
+        attempts = [value for key, value in trial.user_attrs.items() if key.startswith(METRICS)]
+        for metrics in attempts:
+            if [metrics[name] for name in self.objectives] == trial.values:
+                return dict(metrics)
         raise NASError(
-            f"the study store {url} ({reason})",
-            "a store that can be opened, whole",
-            "check study.url; move a damaged study.db aside and start again",
-        ) from error
+            f"trial {trial.number} of {self.name!r} without its metrics",
+            "a study that only VoxNAS has written to",
+            "delete the trial, or start another study",
+        )
+
+    def _reason(self, attrs: Mapping[str, Any]) -> str:
+        return next((str(attrs[key]) for key in sorted(attrs, reverse=True) if key.startswith(REASON)), "")
 
 
-def _quiet_optuna() -> None:
-    """Optuna logs every study and trial at INFO and warns of its own experimental calls."""
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+def _is_live(trial: FrozenTrial) -> bool:
+    return GENES in trial.user_attrs and WITHDRAWN not in trial.user_attrs
 
 
-def _owner() -> dict[str, Any]:
-    return {"host": socket.gethostname(), "pid": os.getpid()}
-
-
-def _is_abandoned(trial: FrozenTrial) -> bool:
-    owner, lease = trial.user_attrs.get(OWNER, {}), trial.user_attrs.get(LEASE, 0.0)
-    if lease < time.time():
-        return True
-    if owner.get("host") != socket.gethostname() or owner.get("pid") == os.getpid():
-        return False
-    try:
-        os.kill(int(owner["pid"]), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        pass
-    return False
+def _twice(worker: str, how: str) -> NASError:
+    return NASError(f"worker={worker} twice in one study ({how})", "a number of its own for each worker", "worker=<n>")
 
 
 def _short(value: Any) -> str:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from nas.ensemble import mean_probability
+from nas.errors import NASError
 from nas.stats import GroupBootstrap, auc, binary_metrics, mean_of
 from nas.tasks.classification import Classification
 
@@ -72,3 +73,31 @@ def test_mean_probability_over_rounds_and_networks() -> None:
 
 def test_mean_of_folds() -> None:
     assert mean_of([{"auc": 0.5}, {"auc": 1.0}]) == {"auc": 0.75}
+
+
+def scored(seed: int, patients: int = 60) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """label, prob, group of 2 samples a patient, with ties."""
+    rng = np.random.default_rng(seed)
+    label = rng.integers(2, size=2 * patients)
+    return label, np.round((label + 2 * rng.random(2 * patients)) / 3, 1), np.repeat(np.arange(patients), 2)
+
+
+def test_bootstrap_against_a_loop_over_patients() -> None:
+    """Drawn one patient after the other, and scored by scikit-learn: the same interval."""
+    label, prob, group = scored(4)
+    rng = np.random.default_rng(9)
+    areas = []
+    while len(areas) < 200:
+        drawn = rng.integers(60, size=60)
+        rows = [row for patient in drawn for row in range(len(group)) if group[row] == patient]
+        if 0 < label[rows].sum() < len(rows):
+            areas.append(roc_auc_score(label[rows], prob[rows]))
+    bootstrap = GroupBootstrap(group, label, 200, seed=9)
+    found = bootstrap.interval(lambda rows: {"auc": auc(prob[rows], label[rows] == 1)})["auc"]
+    assert found == pytest.approx(np.percentile(areas, [2.5, 97.5]))
+
+
+def test_a_test_part_too_small_to_resample_is_one_line() -> None:
+    """12 classes of one patient each: about 5 in 100,000 draws hold all of them."""
+    with pytest.raises(NASError, match="12 patients with 12 classes"):
+        GroupBootstrap(np.arange(12), np.arange(12), 200)

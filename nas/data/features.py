@@ -35,8 +35,9 @@ def object_mask(volume_DHW: np.ndarray) -> np.ndarray:
     labels, count = ndimage.label(mask)
     if count <= 1:
         return mask
-    centre = (np.array(mask.shape) - 1) / 2
-    nearest = np.argmin([np.linalg.norm(np.argwhere(labels == k + 1) - centre, axis=1).min() for k in range(count)])
+    z, y, x = (np.arange(n) - (n - 1) / 2 for n in mask.shape)
+    distance2 = (z**2)[:, None, None] + (y**2)[:, None] + x**2
+    nearest = np.argmin(ndimage.minimum(distance2, labels, np.arange(1, count + 1)))
     return np.asarray(labels == nearest + 1)
 
 
@@ -80,12 +81,9 @@ def features(volume_DHW: np.ndarray, spacing_mm: Sequence[float]) -> np.ndarray:
 
 
 def feature_table(store: VolumeStore, rows: np.ndarray) -> np.ndarray:
-    """(N, 15 * C) features of the named samples, channel after channel."""
-    volumes = store.read(rows)
-    spacing = store.spacing_mm[rows]
-    return np.array(
-        [np.concatenate([features(one, mm) for one in sample]) for sample, mm in zip(volumes, spacing, strict=True)]
-    )
+    """(N, 15 * C) features of the named samples, channel after channel; all in voxels where a spacing is missing."""
+    pairs = zip(store.read(rows), _spacings(store, rows), strict=True)
+    return np.array([np.concatenate([features(one, mm) for one in sample]) for sample, mm in pairs])
 
 
 def sizes(store: VolumeStore, rows: np.ndarray) -> np.ndarray:
@@ -94,10 +92,14 @@ def sizes(store: VolumeStore, rows: np.ndarray) -> np.ndarray:
     stated = store.size_mm3[rows]
     if np.isfinite(stated).all():
         return np.asarray(stated)
-    spacing_mm = store.spacing_mm[rows]
-    if not np.isfinite(spacing_mm).all():
-        spacing_mm = np.ones_like(spacing_mm)  # one unit for all: voxels
-    return np.array([object_volume(one[0], mm) for one, mm in zip(store.read(rows), spacing_mm, strict=True)])
+    pairs = zip(store.read(rows), _spacings(store, rows), strict=True)
+    return np.array([object_volume(one[0], mm) for one, mm in pairs])
+
+
+def _spacings(store: VolumeStore, rows: np.ndarray) -> np.ndarray:
+    """(N, 3) mm, or ones for all of them where one is missing: a column of features has one unit."""
+    spacing_mm = np.asarray(store.spacing_mm[rows])
+    return spacing_mm if np.isfinite(spacing_mm).all() else np.ones_like(spacing_mm)
 
 
 def _known(spacing_mm: Sequence[float]) -> np.ndarray:

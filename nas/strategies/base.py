@@ -49,7 +49,8 @@ class CostWindow:
 
 
 def draw(space: SearchSpace, history: History, accept: Accept, rng: np.random.Generator) -> Architecture | None:
-    """One architecture that no trial holds and that `accept` admits, distributed as `space.sample` is among those.
+    """One architecture that no trial holds, that keeps the constraints and that `accept` admits, distributed as
+    `space.sample` is among those.
 
     Rejection in growing batches; where the admitted share is tiny, the enumerated space is looked through (uniformly).
     None: nothing is left, or nothing was found in a space too large to list.
@@ -60,14 +61,14 @@ def draw(space: SearchSpace, history: History, accept: Accept, rng: np.random.Ge
         archs = [arch for arch in (space.sample(rng) for _ in range(batch)) if arch.genes not in taken]
         if archs:
             genes_NG = space.encode(archs)
-            hits = np.flatnonzero(accept(genes_NG, history.cost(genes_NG)))
+            hits = np.flatnonzero(history.admits(genes_NG) & accept(genes_NG, history.cost(genes_NG)))
             if len(hits):
                 return archs[hits[0]]
         batch *= 2
     every = space.enumerate()
     if every is None:
         return None
-    left = np.flatnonzero(accept(every, history.cost(every)))
+    left = np.flatnonzero(history.admits(every) & accept(every, history.cost(every)))
     for row in rng.permutation(left):
         genes = tuple(int(gene) for gene in every[row])
         if genes not in taken:

@@ -95,9 +95,8 @@ def first_results(history: History) -> list[Record]:
 
 
 def scores_and_costs(facts: list[Record], history: History) -> tuple[np.ndarray, np.ndarray]:
-    """(N,) scores as measured and (N,) deterministic costs."""
-    score_N = np.array([record.metrics[history.score] for record in facts])
-    return score_N, history.cost(np.array([record.arch.genes for record in facts]))
+    """(N,) scores, larger is better, and (N,) deterministic costs."""
+    return history.scores(facts), history.cost(np.array([record.arch.genes for record in facts]))
 
 
 def front_age(facts: list[Record], history: History) -> int:

@@ -1,19 +1,18 @@
-"""Baselines on real nodules, features of bodies with known answers, and the tables' units."""
+"""Baselines on real nodules; features of bodies with known answers, with and without spacings, and in noise."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from experiments.baselines import feature_baseline, volume_baseline
-from experiments.tables import Row, main, markdown, terminal
-from nas.data.features import NAMES, features, object_mask
+from nas.data.features import NAMES, feature_table, features, object_mask, sizes
 from nas.data.lidc_shapes import LidcShapes
 from nas.data.splits import Split
-from nas.data.store import VolumeStore
+from nas.data.store import Sample, VolumeStore, write_store
 from nas.stats import binary_metrics
 
 
@@ -74,65 +73,37 @@ def test_baselines_under_holdout_average_their_rounds(store: VolumeStore) -> Non
     np.testing.assert_allclose(prob, single)
 
 
-METRICS = {"auc": 0.91234, "accuracy": 0.8, "sensitivity": 0.7, "specificity": 0.9, "f1": 0.75}
-COSTS = {
-    "params": 16128,
-    "macs": 31_271_472,
-    "bytes": 65_756,
-    "latency_ms": {"median": 2.345, "p10": 2.0, "p90": 3.0, "device": "x"},
-    "peak_memory_mb": 2.556,
-}
+def cube(spacing_mm: float, side: int = 4) -> Sample:
+    volume = np.zeros((1, 12, 12, 12), dtype=np.uint8)
+    volume[0, 4 : 4 + side, 4 : 4 + side, 4 : 4 + side] = 200
+    name = f"{spacing_mm}-{side}"
+    return Sample(name=name, volume_CDHW=volume, label=side % 2, group=name, spacing_mm=(spacing_mm,) * 3)
 
 
-def test_units_are_named_and_never_mixed() -> None:
-    cells = Row("a", METRICS, {"auc": (0.9, 0.95)}, COSTS).cells()
-    assert cells["AUC"] == "0.912 [0.900, 0.950]"
-    assert cells["params (M)"] == "0.0161"
-    assert cells["MACs (G)"] == "0.0313"
-    assert cells["FLOPs (G)"] == "0.0625"
-    assert cells["size (MB)"] == "0.0658"
-    assert cells["latency (ms)"] == "2.35"
-    assert Row("b", METRICS).cells()["params (M)"] == "–"
-    assert Row("c", METRICS, costs={**COSTS, "params": 28_456_204}).cells()["params (M)"] == "28.5"
+def stored(path: Path, *samples: Sample) -> VolumeStore:
+    return write_store(path, samples, name="cubes", classes=("even", "odd"), provenance={})
 
 
-def test_both_forms_of_a_table() -> None:
-    rows = [Row("network", METRICS, costs=COSTS), Row("volume", METRICS)]
-    text = markdown(rows, "caption")
-    lines = text.splitlines()
-    assert lines[0] == "caption"
-    assert len({line.count("|") for line in lines[2:]}) == 1
-    shown = terminal(rows, "caption")
-    assert max(map(len, shown.splitlines())) <= 100
-    assert shown.count("volume") == 1
+def test_known_spacings_give_millimetres(tmp_path: Path) -> None:
+    store = stored(tmp_path / "x.h5", cube(2.0), cube(1.0, side=3))
+    assert sizes(store, np.arange(2)).tolist() == [64 * 8, 27]
+    assert feature_table(store, np.arange(2))[:, NAMES.index("volume")].tolist() == [64 * 8, 27]
 
 
-def result(seed: int, value: float) -> dict:
-    return {
-        "name": "naslung/model-1",
-        "arch_id": "abc",
-        "data": {"name": "d", "sha256": "0" * 64, "n": 9},
-        "split": {"sha256": "1" * 64, "unit": "patient"},
-        "protocol": "holdout",
-        "seed": seed,
-        "mean": dict.fromkeys(METRICS, value),
-        "params": 16128,
-    }
+def test_one_missing_spacing_turns_the_whole_column_to_voxels(tmp_path: Path) -> None:
+    """A column with millimetres in one row and voxels in the next would say nothing."""
+    store = stored(tmp_path / "x.h5", cube(2.0), cube(float("nan"), side=3))
+    assert sizes(store, np.arange(2)).tolist() == [64, 27]
+    assert feature_table(store, np.arange(2))[:, NAMES.index("extent_long")].tolist() == [4, 3]
 
 
-def test_table_over_seeds(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    paths = []
-    for seed, value in enumerate([0.8, 0.9]):
-        paths.append(tmp_path / f"{seed}.json")
-        paths[-1].write_text(json.dumps(result(seed, value)))
-    assert main([str(path) for path in paths]) == 0
-    out = capsys.readouterr().out
-    assert "0.850 ± 0.071" in out
-    assert "| 2 |" in out
-
-
-def test_a_file_that_is_no_result(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    (tmp_path / "x.json").write_text("{}")
-    assert main([str(tmp_path / "x.json")]) == 2
-    assert capsys.readouterr().err.startswith("error: got")
-    assert main([str(tmp_path / "nowhere.json")]) == 2
+@pytest.mark.parametrize("smooth", [0, 1])
+def test_the_nearest_of_many_components(smooth: int) -> None:
+    volume = np.random.default_rng(0).normal(size=(15, 16, 18))
+    volume = ndimage.gaussian_filter(volume, smooth)
+    found = object_mask(volume)
+    labels, count = ndimage.label(volume > (volume.min() + volume.max()) / 2)
+    centre = (np.array(volume.shape) - 1) / 2
+    distance = [np.linalg.norm(np.argwhere(labels == k) - centre, axis=1).min() for k in range(1, count + 1)]
+    assert count > 5
+    assert (found == (labels == 1 + int(np.argmin(distance)))).all()

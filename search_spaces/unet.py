@@ -1,0 +1,201 @@
+"""U-Nets in 2D and 3D: how deep, how wide, how many convolutions, which kernel, normalisation and up-sampling.
+
+Sources: Ronneberger et al., MICCAI 2015 (arXiv 1505.04597); Çiçek et al., MICCAI 2016 (arXiv 1606.06650). This file is
+also the one to copy for a space of your own: arguments, `genes`, `build`, and the network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+import torch
+from torch import nn
+
+from nas.architecture import Architecture, Gene
+from nas.errors import NASError
+from nas.space import Published, SearchSpace
+from nas.tasks.base import TaskSpec
+
+NORMS = ("batch", "instance", "group")
+UPS = ("transposed", "resize")
+GROUPS = 4  # of group normalisation; widths are multiples of it
+LAYERS = {  # by spatial dimensions
+    2: (nn.Conv2d, nn.ConvTranspose2d, nn.MaxPool2d, nn.BatchNorm2d, nn.InstanceNorm2d),
+    3: (nn.Conv3d, nn.ConvTranspose3d, nn.MaxPool3d, nn.BatchNorm3d, nn.InstanceNorm3d),
+}
+
+
+class UNetSpace(SearchSpace):
+    """U-Nets with `depth` halvings of the resolution; the width doubles at each, from `width` at full resolution.
+
+    Genes, each with the choices given here: depth, width, blocks (convolutions a level and side), kernel, which are
+    ordered: a later choice is never smaller; norm ("batch", "instance", "group") and up ("transposed" convolution, or
+    "resize": nearest neighbour, then a convolution), which are not.
+    Sides of an input are multiples of 2^depth and at least twice as long, so that normalisation has something to
+    normalise at the bottom. Raises NASError for arguments outside these ranges.
+    """
+
+    kind: ClassVar[str] = "segmentation"
+    published: ClassVar[Mapping[str, Published]] = {
+        "lung-screening": Published(
+            genes=(0, 0, 0, 0, 0, 0),
+            arguments={
+                "depths": (4,),
+                "widths": (64,),
+                "block_counts": (2,),
+                "kernels": (3,),
+                "norms": ("batch",),
+                "ups": ("resize",),
+                "spatial_dims": 2,
+            },
+            source="lung segmentation of the screening pipeline proposed in openvinotoolkit/open_model_zoo#1705",
+        )
+    }
+
+    def __init__(
+        self,
+        depths: Sequence[int] = (1, 2, 3),
+        widths: Sequence[int] = (4, 8, 16),
+        block_counts: Sequence[int] = (1, 2),
+        kernels: Sequence[int] = (3, 5),
+        norms: Sequence[str] = NORMS,
+        ups: Sequence[str] = UPS,
+        spatial_dims: int = 3,
+        in_channels: int = 1,
+        out_channels: int = 2,
+    ) -> None:
+        self.depths, self.widths, self.block_counts = tuple(depths), tuple(widths), tuple(block_counts)
+        self.kernels, self.norms, self.ups = tuple(kernels), tuple(norms), tuple(ups)
+        self.spatial_dims, self.in_channels, self.out_channels = spatial_dims, in_channels, out_channels
+        self._check_arguments()
+        self.genes = (
+            Gene("depth", self.depths, ordered=True),
+            Gene("width", self.widths, ordered=True),
+            Gene("blocks", self.block_counts, ordered=True),
+            Gene("kernel", self.kernels, ordered=True),
+            Gene("norm", self.norms),
+            Gene("up", self.ups),
+        )
+
+    def _check_arguments(self) -> None:
+        rules = {
+            "depths": (_increasing(self.depths), "increasing numbers of at least 1"),
+            "widths": (
+                _increasing(self.widths) and not any(width % GROUPS for width in self.widths),
+                f"increasing multiples of {GROUPS}",
+            ),
+            "block_counts": (_increasing(self.block_counts), "increasing numbers of at least 1"),
+            "kernels": (_increasing(self.kernels) and all(k % 2 for k in self.kernels), "increasing odd numbers"),
+            "norms": (_choice(self.norms, NORMS), f"some of {', '.join(NORMS)}, each once"),
+            "ups": (_choice(self.ups, UPS), f"some of {', '.join(UPS)}, each once"),
+            "spatial_dims": (self.spatial_dims in LAYERS, "2 or 3"),
+            "in_channels": (self.in_channels >= 1, "at least 1"),
+            "out_channels": (self.out_channels >= 2, "at least 2, the background included"),
+        }
+        for name, (holds, expected) in rules.items():
+            if not holds:
+                raise NASError(f"{name}={getattr(self, name)}", expected, f"mend space.{name}")
+
+    def build(self, arch: Architecture, task: TaskSpec | None = None) -> nn.Module:
+        if task is not None and task.dims != self.spatial_dims:
+            raise NASError(
+                f"a task of {task.dims} dimensions for a space of {self.spatial_dims}",
+                "the same number of both",
+                f"space.spatial_dims={task.dims}, or other data",
+            )
+        channels = (self.in_channels, self.out_channels) if task is None else (task.in_channels, task.outputs)
+        return UNet(self.spatial_dims, *channels, *self.values(arch))  # type: ignore[arg-type]
+
+    def describe(self, arch: Architecture) -> str:
+        depth, width, blocks, kernel, norm, up = self.values(arch)
+        sides = " x ".join([str(kernel)] * self.spatial_dims)
+        lines = [f"{blocks} convolution(s) of {sides} a level and side, {norm} normalisation, {up} up-sampling"]
+        for level in range(int(depth) + 1):
+            way = "down and up" if level < int(depth) else "bottom"
+            lines.append(f"{'  ' * level}level {level}  1/{2**level}  {int(width) * 2**level} channels, {way}")
+        return "\n".join(lines)
+
+
+class UNet(nn.Module):
+    """(B, in_channels, D, H, W), in 2D (B, in_channels, H, W) -> logits (B, out_channels, ...) of the same sides.
+
+    Arguments are the values of the genes, see UNetSpace. Raises NASError for sides that cannot be halved depth times.
+    """
+
+    def __init__(
+        self,
+        dims: int,
+        in_channels: int,
+        out_channels: int,
+        depth: int,
+        width: int,
+        blocks: int,
+        kernel: int,
+        norm: str,
+        up: str,
+    ) -> None:
+        super().__init__()
+        self.depth = depth
+        widths = [width * 2**level for level in range(depth + 1)]
+        inputs = [in_channels, *widths]
+        convolution, _, pool, *_ = LAYERS[dims]
+        self.down = nn.ModuleList(
+            _level(dims, inputs[level], widths[level], blocks, kernel, norm) for level in range(depth + 1)
+        )
+        self.pool = pool(2)
+        # From the bottom up: double the resolution, put the skip connection beside it, convolve.
+        upwards = list(reversed(range(depth)))
+        self.up = nn.ModuleList(_up(dims, widths[level + 1], widths[level], kernel, norm, up) for level in upwards)
+        self.merge = nn.ModuleList(
+            _level(dims, 2 * widths[level], widths[level], blocks, kernel, norm) for level in upwards
+        )
+        self.head = convolution(width, out_channels, 1)
+
+    def forward(self, x_BCDHW: torch.Tensor) -> torch.Tensor:
+        factor = 2**self.depth
+        if any(side % factor or side < 2 * factor for side in x_BCDHW.shape[2:]):
+            raise NASError(
+                f"a volume of {'x'.join(map(str, x_BCDHW.shape[2:]))} voxels for a U-Net of depth {self.depth}",
+                f"sides that are multiples of {factor}, at least {2 * factor}",
+                "fewer space.depths, or crop or pad the data (`data.size`)",
+            )
+        skips = []
+        for level in self.down[:-1]:
+            skips.append(level(x_BCDHW))
+            x_BCDHW = self.pool(skips[-1])
+        x_BCDHW = self.down[-1](x_BCDHW)
+        for up, merge in zip(self.up, self.merge, strict=True):
+            x_BCDHW = merge(torch.cat([skips.pop(), up(x_BCDHW)], dim=1))
+        return self.head(x_BCDHW)
+
+
+def _level(dims: int, inputs: int, outputs: int, blocks: int, kernel: int, norm: str) -> nn.Sequential:
+    return nn.Sequential(
+        *(_convolution(dims, outputs if block else inputs, outputs, kernel, norm) for block in range(blocks))
+    )
+
+
+def _convolution(dims: int, inputs: int, outputs: int, kernel: int, norm: str) -> nn.Sequential:
+    convolution, _, _, batch_norm, instance_norm = LAYERS[dims]
+    norms = {
+        "batch": lambda: batch_norm(outputs),
+        "instance": lambda: instance_norm(outputs, affine=True),
+        "group": lambda: nn.GroupNorm(GROUPS, outputs),
+    }
+    return nn.Sequential(convolution(inputs, outputs, kernel, padding=kernel // 2), norms[norm](), nn.ReLU())
+
+
+def _up(dims: int, inputs: int, outputs: int, kernel: int, norm: str, up: str) -> nn.Module:
+    """Twice the sides, half the channels."""
+    if up == "transposed":
+        return LAYERS[dims][1](inputs, outputs, 2, stride=2)
+    return nn.Sequential(nn.Upsample(scale_factor=2), _convolution(dims, inputs, outputs, kernel, norm))
+
+
+def _increasing(numbers: Sequence[int]) -> bool:
+    return len(numbers) > 0 and numbers[0] >= 1 and list(numbers) == sorted(set(numbers))
+
+
+def _choice(given: Sequence[str], known: Sequence[str]) -> bool:
+    return 0 < len(given) == len(set(given)) and set(given) <= set(known)
