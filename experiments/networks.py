@@ -43,6 +43,7 @@ def resolve_all(names: object, task: TaskSpec, allow: Sequence[str]) -> list[Art
     if not ids or len(set(ids)) < len(ids):
         raise NASError(f"arch={listed}", "at least one network, each once", "mend the list")
     for artifact in found:
+        artifact.space.require_kind(task)
         if artifact.task != task:
             raise NASError(
                 f"an architecture scored on {artifact.task}",

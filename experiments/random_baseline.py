@@ -37,5 +37,7 @@ def random_search_network(searched: Artifact, folder: Path, setting: Setting, lo
         "name": f"{searched.provenance['study']}-random",
         "url": f"sqlite:///{folder.resolve()}/study.db",
         "trials": int(searched.provenance["trials"]),
+        "lease_s": 60,  # one worker with a store of its own: nobody takes over
+        "time_limit_s": None,
     }
     return load(run_search_experiment(OmegaConf.create(plain), folder, quiet=True), local["allow_packages"])

@@ -28,11 +28,12 @@ OnRoundEpoch = Callable[[str, int, int, Mapping[str, float]], None]
 
 @dataclass(frozen=True)
 class Tested:
-    """What one trained network said of one test part. indices: rows of the store; prob_NK: class probabilities."""
+    """What one trained network said of one test part. indices: rows of the store; prob: class probabilities (N, K), of
+    a segmentation (N, K, D, H, W)."""
 
     round: str
     indices: np.ndarray
-    prob_NK: np.ndarray
+    prob: np.ndarray
 
 
 def retrain(
@@ -91,12 +92,12 @@ def _one_round(
         raise NASError(
             f"{failure} in {folder}", "a training that ends", "lower training.lr or the batch size"
         ) from failure
-    prob_NK = predict(model, setting.task, test, training.batch_size)
+    prob = predict(model, setting.task, test, training.batch_size)
     if is_main():
         content = io.BytesIO()
-        np.save(content, prob_NK, allow_pickle=False)
+        np.save(content, prob, allow_pickle=False)
         write_bytes(done, content.getvalue())
-    return Tested(part.name, part.test, prob_NK)
+    return Tested(part.name, part.test, prob)
 
 
 def _fingerprint(network: Artifact, setting: Setting, part: Round, training: TrainingSettings, seed: int) -> str:

@@ -15,7 +15,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from experiments.progress import SearchProgress, TrainingProgress
-from experiments.setup import Setting, resolved, versions, write_config
+from experiments.setup import Setting, named_objectives, resolved, versions, write_config
 from nas.artifact import Artifact
 from nas.constraints import Constraint
 from nas.cost import CostModel
@@ -57,10 +57,12 @@ def run_search_experiment(cfg: DictConfig, folder: Path, quiet: bool = False) ->
             "start run_search.py without torchrun (for a retraining under torchrun: baselines.random_search=false)",
         )
     setting = Setting.of(cfg)
+    plain["objectives"] = named_objectives(plain["objectives"], setting.task)
     space = instantiate(cfg.space)
+    space.require_kind(setting.task.spec)
     strategy = instantiate(cfg.strategy)
     table = LatencyTable.load(cfg.cost.table) if cfg.cost.table else None
-    cost = CostModel(space, setting.task.spec, setting.store.shape, cfg.cost.metric, table)
+    cost = CostModel(space, setting.task.spec, setting.store.input_shape, cfg.cost.metric, table)
     constraints = [Constraint.parse(text) for text in plain["constraints"]]
     study = Study(
         cfg.study.url,

@@ -36,7 +36,13 @@ class Setting:
             raise NASError(f"seed={cfg.seed}", "a whole number of at least 0", "mend seed")
         store = instantiate(cfg.data).prepare()
         split = instantiate(cfg.split, store)
-        task = instantiate(cfg.task, in_channels=store.shape[0], outputs=len(store.classes))
+        task = instantiate(cfg.task, in_channels=store.shape[0], outputs=len(store.classes), dims=store.dims)
+        if task.kind != store.kind:
+            raise NASError(
+                f"a task of {task.kind} with {store.name}, whose samples are for {store.kind}",
+                "task and data of one kind",
+                f"task={store.kind}, or other data",
+            )
         return cls(store, split, task, pick_device(cfg.device))
 
     @property
@@ -47,6 +53,11 @@ class Setting:
     @property
     def split_facts(self) -> dict[str, Any]:
         return {"sha256": self.split.sha256, "unit": self.split.unit}
+
+
+def named_objectives(objectives: Mapping[str, str], task: Task) -> dict[str, str]:
+    """`score` stands for the metric by which the task chooses the best epoch."""
+    return {task.score if name == "score" else name: way for name, way in objectives.items()}
 
 
 def pick_device(name: str) -> torch.device:

@@ -19,13 +19,15 @@ import numpy as np
 from nas.errors import NASError
 
 METRICS = {"auc": "AUC", "accuracy": "accuracy", "sensitivity": "sens.", "specificity": "spec.", "f1": "F1"}
+SEGMENTATION_METRICS = {"dice": "Dice", "hd95": "HD95", "surface_dice": "surface Dice"}
 NOTHING = "–"
 WIDTH = 100  # columns of a terminal
 
 
 @dataclass(frozen=True)
 class Row:
-    """One system. metrics and ci95 (95 % interval of auc) as fractions; costs as `experiments.benchmark` gives them.
+    """One system. metrics and ci95 (95 % intervals; that of the first metric is shown) as fractions, lengths as they
+    are; costs as `experiments.benchmark` gives them.
 
     seeds: where the metrics are means over seeds, how many, and `deviation` is their standard deviation.
     """
@@ -40,13 +42,15 @@ class Row:
     def cells(self) -> dict[str, str]:
         """Column -> text. Units stand in the column's name: 10^6 parameters, 10^9 MACs, 10^6 bytes."""
         cells = {"system": self.system} | ({"seeds": str(self.seeds)} if self.seeds else {})
-        for name, column in METRICS.items():
+        columns = columns_of(self.metrics)
+        for name, column in columns.items():
             cells[column] = f"{self.metrics[name]:.3f}" if name in self.metrics else NOTHING
             if name in self.deviation:
                 cells[column] += f" ± {self.deviation[name]:.3f}"
-        if "auc" in self.ci95:
-            low, high = self.ci95["auc"]
-            cells["AUC"] += f" [{low:.3f}, {high:.3f}]"
+        first, heading = next(iter(columns.items()))
+        if first in self.ci95:
+            low, high = self.ci95[first]
+            cells[heading] += f" [{low:.3f}, {high:.3f}]"
         macs = self.costs.get("macs")
         cells["params (M)"] = _digits(self.costs.get("params"), 1e6)
         cells["MACs (G)"] = _digits(macs, 1e9)
@@ -55,6 +59,11 @@ class Row:
         cells["latency (ms)"] = _digits(self.costs.get("latency_ms", {}).get("median"), 1)
         cells["memory (MB)"] = _digits(self.costs.get("peak_memory_mb"), 1)
         return cells
+
+
+def columns_of(metrics: Mapping[str, Any]) -> dict[str, str]:
+    """Metric -> column, of the task that such metrics come from."""
+    return SEGMENTATION_METRICS if "dice" in metrics else METRICS
 
 
 def markdown(rows: Sequence[Row], caption: str) -> str:
@@ -92,6 +101,8 @@ def caption(result: Mapping[str, Any], seeds: Sequence[int] = ()) -> str:
     if "tested" in result:
         tested = result["tested"]
         parts.append(f"{tested['samples']} test samples of {tested['groups']} {split['unit']}s")
+    if "length_unit" in result:
+        parts.append(f"HD95 in {result['length_unit']}")
     parts.append(f"[95 % interval, bootstrap over {split['unit']}s]")
     return "; ".join(parts)
 
@@ -217,12 +228,14 @@ def _pooled_by_seed(
 
 def _mean_row(system: str, scores: Mapping[int, Mapping[str, Any]], costs: Mapping[str, Any] | None = None) -> Row:
     members = list(scores.values())
-    values = {metric: np.array([float(one[metric]) for one in members]) for metric in METRICS}
-    bounds = [one["ci95"]["auc"] for one in members if "auc" in one.get("ci95", {})]
+    columns = columns_of(members[0])
+    first = next(iter(columns))
+    values = {metric: np.array([float(one[metric]) for one in members]) for metric in columns}
+    bounds = [one["ci95"][first] for one in members if first in one.get("ci95", {})]
     return Row(
         system,
         {metric: float(value.mean()) for metric, value in values.items()},
-        {"auc": np.mean(bounds, axis=0).tolist()} if len(bounds) == len(members) else {},
+        {first: np.mean(bounds, axis=0).tolist()} if len(bounds) == len(members) else {},
         costs or {},
         len(members),
         {metric: float(value.std(ddof=1)) for metric, value in values.items()} if len(members) > 1 else {},

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,9 +12,10 @@ import numpy as np
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from experiments.baselines import feature_baseline, volume_baseline
+from experiments.baselines import feature_baseline, intensity_baseline, volume_baseline
 from experiments.benchmark import benchmark
 from experiments.networks import resolve, resolve_all
+from experiments.predictions import predictions_csv
 from experiments.progress import TrainingProgress
 from experiments.random_baseline import random_search_network
 from experiments.retrain import Tested, retrain
@@ -28,7 +27,9 @@ from nas.ensemble import mean_probability
 from nas.errors import NASError
 from nas.files import write_text
 from nas.report import train_report
-from nas.stats import GroupBootstrap, binary_metrics, mean_of
+from nas.report.slices import Example, chosen_cases
+from nas.stats import GroupBootstrap, mean_of
+from nas.tasks.segmentation import Segmentation, dice
 from nas.training import distributed
 from nas.training.distributed import is_main
 
@@ -39,13 +40,14 @@ PROTOCOLS = ("holdout", "cross_validation")
 class System:
     """A row of the table.
 
-    indices (N,), prob_NK: the tested samples and their mean probability over the rounds. tested: the single networks
-    behind it, one a round. costs: as `benchmark` gives them; empty where it is no single network.
+    indices (N,), prob: the tested samples and their mean probability over the rounds, (N, K), of a segmentation
+    (N, K, D, H, W). tested: the single networks behind it, one a round. costs: as `benchmark` gives them; empty where
+    it is no single network.
     """
 
     name: str
     indices: np.ndarray
-    prob_NK: np.ndarray
+    prob: np.ndarray
     tested: list[Tested] = field(default_factory=list)
     costs: Mapping[str, Any] = field(default_factory=dict)
 
@@ -86,7 +88,7 @@ def _run(
     trainer = _Trainer(cfg, setting, rounds, folder)
     systems = [trainer.network(network, network_name(network)) for network in networks]
     if len(networks) > 1:
-        pooled = mean_probability([(system.indices, system.prob_NK) for system in systems])
+        pooled = mean_probability([(system.indices, system.prob) for system in systems])
         systems.insert(0, System(f"ensemble of {len(networks)} networks", *pooled))
     baselines = trainer.baselines(networks)
     trainer.board.close()
@@ -142,17 +144,19 @@ class _Trainer:
         tested = retrain(network, self.setting, self.rounds, self.training, self.cfg.seed, where, on_epoch)
         for line in lines.values():
             line.close()
-        indices, prob_NK = mean_probability([(one.indices, one.prob_NK) for one in tested])
-        costs = benchmark(network.build(self.setting.task.spec), self.setting.store.shape, self.setting.device)
-        return System(name, indices, prob_NK, tested, costs)
+        indices, prob = mean_probability([(one.indices, one.prob) for one in tested])
+        costs = benchmark(network.build(self.setting.task.spec), self.setting.store.input_shape, self.setting.device)
+        return System(name, indices, prob, tested, costs)
 
     def baselines(self, networks: Sequence[Artifact]) -> list[System]:
         wanted, store, seed = self.cfg.baselines, self.setting.store, self.cfg.seed
         found = []
-        if wanted.volume:
+        if wanted.volume and store.kind == "classification":
             found.append(System("volume", *volume_baseline(store, self.rounds)))
-        if wanted.features:
+        if wanted.features and store.kind == "classification":
             found.append(System("features", *feature_baseline(store, self.rounds, seed)))
+        if wanted.intensity and store.kind == "segmentation":
+            found.append(System("intensity", *intensity_baseline(store, self.rounds, seed)))
         searched = next((network for network in networks if "search" in network.provenance), None)
         if wanted.random_search and searched is not None:
             rival = random_search_network(searched, self.folder / "random_search", self.setting, resolved(self.cfg))
@@ -160,7 +164,7 @@ class _Trainer:
         ids = {network.arch.id for network in networks}
         if wanted.published:
             known = resolve(wanted.published, self.setting.task.spec, self.cfg.allow_packages)
-            if known.arch.id not in ids:
+            if known.arch.id not in ids and known.space.kind == self.setting.task.kind:
                 found.append(self.network(known, wanted.published))
         return found
 
@@ -170,23 +174,21 @@ class _Scorer:
 
     def __init__(self, setting: Setting, rows: np.ndarray, resamples: int, seed: int) -> None:
         self.setting, self.rows = setting, rows
-        self.label = setting.store.labels[rows]
+        self.target = setting.store.targets(rows)
+        self.spacing_mm = setting.store.voxel_mm(rows)
         self.group = setting.store.groups[rows]
-        self.bootstrap = GroupBootstrap(self.group, self.label, resamples, seed)
-        binary = setting.task.spec.outputs == 2
-        self._resampled = binary_metrics if binary else setting.task.metrics
+        self.bootstrap = GroupBootstrap(self.group, setting.store.labels[rows], resamples, seed)
 
     def of(self, system: System) -> dict[str, float]:
-        return dict(self.setting.task.metrics(system.prob_NK, self.label))
+        return dict(self.setting.task.metrics(system.prob, self.target, self.spacing_mm))
 
     def interval(self, system: System) -> dict[str, tuple[float, float]]:
-        return self.bootstrap.interval(lambda rows: self._resampled(system.prob_NK[rows], self.label[rows]))
+        return self.bootstrap.interval(self.setting.task.resampled(system.prob, self.target, self.spacing_mm))
 
     def folds(self, system: System) -> list[dict[str, Any]]:
         """One entry a round: its name, number of test samples, and the metrics of its single network."""
-        labels = self.setting.store.labels
         return [
-            {"fold": one.round, "n": len(one.indices), **self.setting.task.metrics(one.prob_NK, labels[one.indices])}
+            {"fold": one.round, "n": len(one.indices), **self.setting.task.metrics(one.prob, *self._truth(one))}
             for one in system.tested
         ]
 
@@ -197,17 +199,16 @@ class _Scorer:
         for one in system.tested:
             index = np.full(len(self.rows), -1)
             index[[place[int(row)] for row in one.indices]] = np.arange(len(one.indices))
-            parts.append((index, one.prob_NK))
+            parts.append((index, self.setting.task.resampled(one.prob, *self._truth(one))))
 
         def statistic(rows: np.ndarray) -> dict[str, float]:
-            scored = []
-            for index, prob_NK in parts:
-                here = rows[index[rows] >= 0]
-                if len(np.unique(self.label[here])) == prob_NK.shape[1]:
-                    scored.append(self._resampled(prob_NK[index[here]], self.label[here]))
-            return mean_of(scored)
+            scored = [resampled(index[rows[index[rows] >= 0]]) for index, resampled in parts]
+            return mean_of([one for one in scored if one])
 
         return self.bootstrap.interval(statistic)
+
+    def _truth(self, one: Tested) -> tuple[np.ndarray, np.ndarray | None]:
+        return self.setting.store.targets(one.indices), self.setting.store.voxel_mm(one.indices)
 
 
 def _write(
@@ -242,26 +243,25 @@ def _write(
         "seed": plain["seed"],
         "versions": versions(),
     }
+    if setting.task.kind == "segmentation":
+        result["length_unit"] = "voxels" if scorer.spacing_mm is None else "mm"
     single = Row(f"{main.name}, mean of {len(folds)}", result["mean"], result["ci95"], main.costs)
     rows = [single] + [Row(one.name, pooled[one.name], bounds[one.name], one.costs) for one in everything]
     if len(folds) > 1 and plain["protocol"] == "holdout":
         rows = [Row(_of_folds(row.system, everything), row.metrics, row.ci95, row.costs) for row in rows]
     write_text(folder / "result.json", json.dumps(result, indent=1) + "\n")
     write_text(folder / "table.md", markdown(rows, caption(result)))
-    write_text(folder / "predictions.csv", _predictions_csv(setting, scorer, everything))
-    positive = {one.name: one.prob_NK[:, 1] if one.prob_NK.shape[1] == 2 else one.prob_NK for one in everything}
+    write_text(
+        folder / "predictions.csv", predictions_csv(setting, scorer.rows, {one.name: one.prob for one in everything})
+    )
     train_report(
         folder / "report.html",
         title=f"Training {plain['name']}",
         space=networks[0].space,
         arch=networks[0].arch,
         result=result,
-        predictions={
-            "label": scorer.label,
-            "group": scorer.group,
-            "prob": positive[main.name],
-            **{f"prob_{name}": value for name, value in positive.items() if name != main.name},
-        },
+        predictions=_curves(scorer, main, everything) if setting.task.kind == "classification" else {},
+        examples=_examples(setting, scorer, main),
         table_rows=[row.cells() for row in rows],
     )
     print(terminal(rows, caption(result)))
@@ -275,14 +275,23 @@ def _of_folds(name: str, systems: Sequence[System]) -> str:
     return f"{name}, ensemble of {folds}" if folds > 1 else name
 
 
-def _predictions_csv(setting: Setting, scorer: _Scorer, systems: Sequence[System]) -> str:
-    """One line a tested sample: name, patient, label, and each system's probability of every class but the first."""
-    classes = setting.store.classes
-    text = io.StringIO()
-    writer = csv.writer(text)
-    columns = [(one, k) for one in systems for k in range(1, one.prob_NK.shape[1])]
-    writer.writerow(["sample", "patient", "label", *(f"{one.name}: {classes[k]}" for one, k in columns)])
-    for position, row in enumerate(scorer.rows):
-        values = [f"{one.prob_NK[position, k]:.6f}" for one, k in columns]
-        writer.writerow([setting.store.names[row], scorer.group[position], classes[scorer.label[position]], *values])
-    return text.getvalue()
+def _curves(scorer: _Scorer, main: System, everything: Sequence[System]) -> dict[str, np.ndarray]:
+    """What the report draws ROC curves and the confusion matrix from."""
+    positive = {one.name: one.prob[:, 1] if one.prob.shape[1] == 2 else one.prob for one in everything}
+    others = {f"prob_{name}": value for name, value in positive.items() if name != main.name}
+    return {"label": scorer.target, "group": scorer.group, "prob": positive[main.name], **others}
+
+
+def _examples(setting: Setting, scorer: _Scorer, main: System) -> list[Example]:
+    """The test cases of a segmentation that the report shows."""
+    if not isinstance(setting.task, Segmentation):
+        return []
+    guess = main.prob.argmax(axis=1)
+    dice_N = np.ma.masked_invalid(dice(guess, scorer.target, main.prob.shape[1])).mean(axis=1).filled(np.nan)
+    found = []
+    for position in chosen_cases(dice_N):
+        row = scorer.rows[position]
+        image = setting.store.read([row]).reshape(setting.store.input_shape)[0]
+        name = str(setting.store.names[row])
+        found.append(Example(name, image, scorer.target[position], guess[position], float(dice_N[position])))
+    return found

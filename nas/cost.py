@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import sys
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -135,11 +135,34 @@ class CostModel:
             table.require(space, self.input_shape)
         self._whole: dict[tuple[int, ...], float] = {}
         self._vocabulary_costs: np.ndarray | None = None
+        self._offers_blocks: bool | None = None
+        self._siblings: dict[str, CostModel] = {metric: self}
 
     def of_metric(self, metric: str) -> CostModel:
         """The cost of another metric, for the same space, task, input and table."""
-        same = metric == self.metric
-        return self if same else CostModel(self.space, self.task, self.input_shape, metric, self.table)
+        if metric not in self._siblings:
+            sibling = CostModel(self.space, self.task, self.input_shape, metric, self.table)
+            sibling._siblings = self._siblings
+            self._siblings[metric] = sibling
+        return self._siblings[metric]
+
+    def all_of(self, arch: Architecture, asked: Container[str] = METRICS) -> dict[str, float]:
+        """The costs of one network by name: those that are sums of blocks always, the others where they are asked for
+        or where the network has to be profiled whole in any case."""
+        if self._is_sum("macs"):
+            names = ["params", "macs", "bytes", *(["activation_bytes"] if "activation_bytes" in asked else [])]
+            found = {name: self.of_metric(name).of(arch) for name in names}
+        else:
+            found = static_costs(self.space, arch, self.task, self.input_shape)
+        if self.table is not None:
+            found["latency_ms"] = self.of_metric("latency_ms").of(arch)
+        return found
+
+    def _is_sum(self, metric: str) -> bool:
+        if self._offers_blocks is None:
+            first = np.array([self.space.sample(np.random.default_rng(0)).genes])
+            self._offers_blocks = self.space.blocks(first, self.input_shape[1:], self.task) is not None
+        return self._offers_blocks and metric != "activation_bytes"
 
     @property
     def identity(self) -> Mapping[str, Any]:
@@ -149,10 +172,7 @@ class CostModel:
 
     def __call__(self, genes_NG: np.ndarray) -> np.ndarray:
         genes_NG = np.atleast_2d(genes_NG)
-        if (
-            self.metric == "activation_bytes"
-            or self.space.blocks(genes_NG[:1], self.input_shape[1:], self.task) is None
-        ):
+        if not self._is_sum(self.metric):
             return np.array([self._measure_whole(tuple(int(g) for g in genes)) for genes in genes_NG])
         parts = [self._sum_blocks(genes_NG[start : start + CHUNK]) for start in range(0, len(genes_NG), CHUNK)]
         return np.concatenate(parts) if parts else np.empty(0)
@@ -163,7 +183,7 @@ class CostModel:
 
     def _sum_blocks(self, genes_NG: np.ndarray) -> np.ndarray:
         offered = self.space.blocks(genes_NG, self.input_shape[1:], self.task)
-        assert offered is not None  # checked by the caller on the first row
+        assert offered is not None  # `_is_sum` looked
         vocabulary, ids_NK = offered
         if self._vocabulary_costs is None:
             self._vocabulary_costs = np.array([*(self._cost_of_block(block) for block in vocabulary), 0.0])

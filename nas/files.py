@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+from functools import lru_cache
 from pathlib import Path
+
+from nas.owner import has_ended, place
 
 
 def write_bytes(path: str | Path, content: bytes) -> None:
-    """Writes through a temporary file in the same folder and a rename; a reader sees the old or the new file."""
+    """Writes through a temporary file in the same folder and a rename; a reader sees the old or the new file.
+
+    Temporary files of this file that killed processes of this machine left behind are removed.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{_here()}.{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as file:
             file.write(content)
@@ -19,7 +26,24 @@ def write_bytes(path: str | Path, content: bytes) -> None:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+    _remove_leftovers(path)
 
 
 def write_text(path: str | Path, content: str) -> None:
     write_bytes(path, content.encode())
+
+
+def _remove_leftovers(path: Path) -> None:
+    prefix = f".{path.name}.{_here()}."
+    with os.scandir(path.parent) as entries:
+        found = [entry.name for entry in entries if entry.name.startswith(prefix) and entry.name.endswith(".tmp")]
+    for name in found:
+        pid = name.removeprefix(prefix).removesuffix(".tmp")
+        if pid.isdigit() and has_ended(int(pid)):
+            (path.parent / name).unlink(missing_ok=True)
+
+
+@lru_cache(maxsize=1)
+def _here() -> str:
+    """A short name of the machine, so that no other's process numbers are mistaken for its own."""
+    return hashlib.blake2s(place().encode(), digest_size=4).hexdigest()

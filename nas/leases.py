@@ -20,7 +20,7 @@ from nas.owner import is_dead
 from nas.store import Store
 
 OWNER, BEAT, TAKING = "voxnas:owner", "voxnas:beat", "voxnas:taking:"
-ATTEMPT, EPOCH, IDLE = "attempt", "epoch", "idle"  # of an owner: how often taken over, the epoch found, in vain
+WORKER, ATTEMPT, EPOCH, IDLE = "worker", "attempt", "epoch", "idle"  # of an owner: how often taken over, in vain
 GIVEN_BACK = -1
 MOST_IDLE = 5  # workers that may die in a trial one after the other without finishing an epoch
 LONGEST_PAUSE_S = 0.05
@@ -76,7 +76,7 @@ class Watch:
         """Whether this take-over is one too many."""
         return self._idle(attempt_of(trial.user_attrs)) > MOST_IDLE
 
-    def take(self, trial: FrozenTrial, store: Store) -> int | None:
+    def take(self, trial: FrozenTrial, store: Store, worker: str) -> int | None:
         """Makes an abandoned trial this worker's; the number of its new attempt, or None where a rival was found.
 
         Written, then read: of several takers at most one finds itself alone. A taker that died in between is passed
@@ -95,7 +95,7 @@ class Watch:
             store.set_trial_attr(trial._trial_id, key, None)
             time.sleep(random.uniform(0, LONGEST_PAUSE_S))
             return None
-        owner = {**me, ATTEMPT: number, EPOCH: attempt.epoch, IDLE: self._idle(attempt)}
+        owner = {**me, WORKER: worker, ATTEMPT: number, EPOCH: attempt.epoch, IDLE: self._idle(attempt)}
         if not store.set_trial_attr(trial._trial_id, BEAT, [0, attempt.epoch]):
             return None
         return number if store.set_trial_attr(trial._trial_id, OWNER, owner) else None

@@ -22,13 +22,18 @@ def is_dead(owner: Mapping[str, Any]) -> bool:
     if owner.get("place") != place():
         return False
     pid = int(owner["pid"])
+    return has_ended(pid) or _start(pid) != owner.get("start")
+
+
+def has_ended(pid: int) -> bool:
+    """Whether this machine has no process of this number."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return True
     except PermissionError:
         pass
-    return _start(pid) != owner.get("start")
+    return False
 
 
 @lru_cache(maxsize=1)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from nas.history import CostFunction
+from nas.listing import listing
 from nas.space import SearchSpace
 
-LISTED = 2_000_000  # larger spaces are represented by a fixed sample
-SAMPLE = 100_000
+SAMPLE = 100_000  # networks that stand for a space that is too large to list
 WHOLE_COLUMNS = 8
 
 
@@ -40,7 +40,14 @@ def below(genes_NG: np.ndarray, top_G: np.ndarray, ordered_G: np.ndarray, mask_N
     return rows
 
 
-def _compare(values: np.ndarray, top: int, ordered: bool) -> np.ndarray:
+def below_any(genes_NG: np.ndarray, tops_KG: np.ndarray, ordered_G: np.ndarray, mask_NK: np.ndarray) -> np.ndarray:
+    """(N,) bool: rows that lie at or under one of the tops for which `mask_NK` stands. Takes N * K * G comparisons."""
+    for genes_N, top_K, ordered in zip(genes_NG.T, tops_KG.T, ordered_G, strict=True):
+        mask_NK = mask_NK & _compare(genes_N[:, None], top_K, ordered)
+    return np.asarray(mask_NK.any(axis=1))
+
+
+def _compare(values: np.ndarray, top: np.ndarray, ordered: bool) -> np.ndarray:
     return np.asarray(values <= top if ordered else values == top)
 
 
@@ -52,13 +59,15 @@ class PrunedSet:
     """
 
     def __init__(self, space: SearchSpace, cost: CostFunction) -> None:
-        every = space.enumerate()
-        self.exact = every is not None and len(every) <= LISTED
-        if every is None or not self.exact:
+        listed = listing(space)
+        self.exact = listed is not None
+        if listed is not None:
+            self.genes_NG = listed.genes_NG
+            self.cost_N = listed.costs(cost)(self.genes_NG)
+        else:
             rng = np.random.default_rng(0)
-            every = space.encode([space.sample(rng) for _ in range(SAMPLE)])
-        self.genes_NG = np.asfortranarray(every)
-        self.cost_N = cost(self.genes_NG)
+            self.genes_NG = np.asfortranarray(space.encode([space.sample(rng) for _ in range(SAMPLE)]))
+            self.cost_N = cost(self.genes_NG)
         self.bound_N = np.full(len(self.genes_NG), np.inf)
         self._ordered = space.ordered
         self._applied: dict[tuple[int, ...], float] = {}
@@ -72,6 +81,10 @@ class PrunedSet:
             rows = below(self.genes_NG, np.array(cut.genes, dtype=self.genes_NG.dtype), self._ordered, open_N)
             self.bound_N[rows] = cut.score
             self._applied[cut.genes] = cut.threshold
+
+    def is_implied_by(self, threshold_of: Mapping[tuple[int, ...], float]) -> bool:
+        """Whether everything that was ever ruled out here is ruled out by these cuts (genes -> threshold) too."""
+        return all(threshold_of.get(genes, np.inf) <= threshold for genes, threshold in self._applied.items())
 
     @property
     def mask(self) -> np.ndarray:

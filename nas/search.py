@@ -5,17 +5,17 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from nas.constraints import Constraint, violation
-from nas.cost import METRICS, CostModel, static_costs
+from nas.cost import METRICS, CostModel
 from nas.errors import NASError, TrialFailed
 from nas.evaluators.base import EvaluationContext, Evaluator
 from nas.heartbeat import Heartbeat, time_limit
-from nas.history import History, Proposal, State
+from nas.history import History, State
 from nas.strategies.base import Strategy
 from nas.study import Study, Ticket
 
@@ -105,6 +105,7 @@ def _evaluate(
     constraints: Sequence[Constraint],
 ) -> None:
     limit_s = budget.time_limit_s
+    asked = {*study.objectives, *(constraint.metric for constraint in constraints), cost.metric}
     with Heartbeat(study, ticket, study.lease_s, limit_s) as heart:
 
         def on_epoch(epoch: int, epochs: int) -> None:
@@ -116,7 +117,7 @@ def _evaluate(
         try:
             with time_limit(limit_s):
                 metrics = {
-                    **costs_of(ticket.proposal, cost, context),
+                    **cost.all_of(ticket.proposal.arch, asked),
                     **evaluator(ticket.proposal, replace(context, on_epoch=on_epoch)),
                 }
             violation(constraints, metrics)  # a constraint on what nobody reports is told after the first trial
@@ -132,14 +133,6 @@ def _evaluate(
         except Exception as error:
             log.exception("trial %d failed", ticket.number)
             study.fail(ticket, f"{type(error).__name__}: {error}")
-
-
-def costs_of(proposal: Proposal, cost: CostModel, context: EvaluationContext) -> Mapping[str, float]:
-    """Every static cost of the proposed network, and the study's own cost."""
-    static = static_costs(context.space, proposal.arch, context.task.spec, cost.input_shape)
-    if cost.table is not None:
-        static["latency_ms"] = cost.of_metric("latency_ms").of(proposal.arch)
-    return {**static, cost.metric: cost.of(proposal.arch)}
 
 
 def _stop_if_hopeless(history: History) -> None:

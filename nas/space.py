@@ -47,6 +47,7 @@ class SearchSpace(ABC):
     """
 
     genes: tuple[Gene, ...]
+    kind: ClassVar[str] = "classification"  # the task that its networks are for, as in TaskSpec.kind
     published: ClassVar[Mapping[str, Published]] = {}
 
     @abstractmethod
@@ -65,6 +66,15 @@ class SearchSpace(ABC):
         point = cls.published[name]
         space = cls(**point.arguments)
         return space, space.architecture(point.genes)
+
+    def require_kind(self, task: TaskSpec) -> None:
+        """Raises NASError where its networks are for another kind of task."""
+        if task.kind != self.kind:
+            raise NASError(
+                f"{type(self).__name__}, whose networks are for {self.kind}, with a task of {task.kind}",
+                "a space and a task of one kind",
+                f"task={self.kind}, or another space",
+            )
 
     @property
     def arguments(self) -> dict[str, Any]:

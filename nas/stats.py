@@ -33,11 +33,12 @@ class GroupBootstrap:
         ]
 
     def interval(self, statistic: Callable[[np.ndarray], Mapping[str, float]]) -> dict[str, tuple[float, float]]:
-        """statistic: rows -> named values. 95 % percentile intervals of each."""
+        """statistic: rows -> named values. 95 % percentile intervals of each; a draw on which a value is not defined
+        (NaN) is left out of its interval."""
         draws = [statistic(rows) for rows in self.rows]
         found = {}
         for name in draws[0]:
-            low, high = np.percentile([draw[name] for draw in draws], PERCENTILES)
+            low, high = np.nanpercentile([draw[name] for draw in draws], PERCENTILES)
             found[name] = (float(low), float(high))
         return found
 

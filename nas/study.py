@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import random
 import time
 from collections.abc import Mapping, Sequence
@@ -21,16 +22,16 @@ from optuna.trial import FrozenTrial, TrialState
 
 from nas.architecture import Architecture
 from nas.constraints import Constraint
-from nas.errors import NASError
+from nas.errors import NASError, TrialFailed
 from nas.history import CostFunction, History, Proposal, Record, State
-from nas.leases import ATTEMPT, BEAT, OWNER, Watch, attempt_of, is_mine
+from nas.leases import ATTEMPT, BEAT, OWNER, WORKER, Watch, attempt_of, is_mine
 from nas.owner import is_dead, new_owner, place
 from nas.space import SearchSpace
 from nas.store import Store
 
 SCHEMA = 2
-GENES, BUDGET, METRICS, REASON, WORKER, WITHDRAWN, CLAIM = (
-    f"voxnas:{key}" for key in ("genes", "budget", "metrics", "reason", "worker", "withdrawn", "claim")
+GENES, BUDGET, METRICS, REASON, WITHDRAWN, CLAIM = (
+    f"voxnas:{key}" for key in ("genes", "budget", "metrics", "reason", "withdrawn", "claim")
 )
 SPEC, CONFIG, REGISTERED = "voxnas:spec", "voxnas:config", "voxnas:worker:"
 LEASE_S = 60.0
@@ -181,9 +182,8 @@ class Study:
                 user_attrs={
                     GENES: list(arch.genes),
                     BUDGET: proposal.budget,
-                    WORKER: worker,
                     CLAIM: f"{self.owner['token']}-{self.owner['claims']}",
-                    OWNER: {**self.owner, ATTEMPT: 0},
+                    OWNER: {**self.owner, ATTEMPT: 0, WORKER: worker},
                     BEAT: [0, 0],
                 },
             ),
@@ -214,12 +214,12 @@ class Study:
         running = [t for t in self.store.trials((TrialState.RUNNING,)) if _is_live(t)]
         self._watch.forget_others(running)
         for trial in running:
-            twin = trial.user_attrs[WORKER] == worker and not is_mine(trial.user_attrs[OWNER], self.owner)
-            if twin and self._watch.saw_life(trial):
+            owner = trial.user_attrs[OWNER]
+            if owner[WORKER] == worker and owner["place"] != place() and self._watch.saw_life(trial):
                 raise _twice(worker, f"its trial {trial.number} is alive on another machine")
             if not self._watch.is_abandoned(trial):
                 continue
-            attempt = self._watch.take(trial, self.store)
+            attempt = self._watch.take(trial, self.store, worker)
             if attempt is None:
                 continue
             record = self._record(trial)
@@ -243,15 +243,18 @@ class Study:
             self.store.set_trial_attr(ticket.trial_id, BEAT, [-1, attempt_of(trial.user_attrs).epoch])
 
     def finish(self, ticket: Ticket, metrics: Mapping[str, float]) -> None:
-        """Raises NASError where an objective is missing from the metrics or not finite."""
-        values = [float(metrics.get(name, float("nan"))) for name in self.objectives]
-        missing = [n for n, v in zip(self.objectives, values, strict=True) if v != v or abs(v) == float("inf")]
+        """Raises NASError where an objective is missing from the metrics, and TrialFailed where it is not finite."""
+        missing = [name for name in self.objectives if name not in metrics]
         if missing:
             raise NASError(
-                f"no finite value for {', '.join(missing)}",
-                f"all of {', '.join(self.objectives)} among the metrics {', '.join(metrics)}",
+                f"no value for the objective {', '.join(missing)}",
+                f"some of {', '.join(sorted(metrics))}",
                 "mend `objectives` or the evaluator",
             )
+        values = [float(metrics[name]) for name in self.objectives]
+        endless = [name for name, value in zip(self.objectives, values, strict=True) if not math.isfinite(value)]
+        if endless:
+            raise TrialFailed(f"no finite value for {', '.join(endless)}")
         self._close(ticket, TrialState.COMPLETE, METRICS, {k: float(v) for k, v in metrics.items()}, values)
 
     def fail(self, ticket: Ticket, reason: str) -> None:
@@ -289,7 +292,7 @@ class Study:
             state=state,
             metrics=self._metrics(trial) if state is State.COMPLETE else {},
             reason=self._reason(attrs) if state is State.FAILED else "",
-            worker=attrs.get(WORKER, ""),
+            worker=attrs[OWNER][WORKER],
             started=trial.datetime_start.timestamp() if trial.datetime_start else 0.0,
             finished=trial.datetime_complete.timestamp() if trial.datetime_complete else 0.0,
         )

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nas.errors import NASError
+from nas.errors import NASError, TrialFailed
 from nas.history import Proposal, State
 from nas.study import Study
+from nas.trials_table import write_csv
 from search_spaces.naslung import NASLungSpace
 
 OBJECTIVES = {"auc": "maximize", "macs": "minimize"}
@@ -74,8 +75,10 @@ def test_a_value_that_is_missing_or_not_finite(tmp_path: Path) -> None:
     study = attach(tmp_path)
     ticket = study.claim(proposals(1)[0], "0")
     assert ticket is not None
-    for metrics in ({"auc": 0.5}, {"auc": float("nan"), "macs": 1.0}, {"auc": 0.5, "macs": float("inf")}):
-        with pytest.raises(NASError, match="finite"):
+    with pytest.raises(NASError, match="no value for the objective macs"):
+        study.finish(ticket, {"auc": 0.5})
+    for metrics in ({"auc": float("nan"), "macs": 1.0}, {"auc": 0.5, "macs": float("inf")}):
+        with pytest.raises(TrialFailed, match="finite"):
             study.finish(ticket, metrics)
     assert study.records()[0].state is State.RUNNING
 
@@ -99,7 +102,7 @@ def test_a_released_trial_is_taken_over(tmp_path: Path) -> None:
     study = attach(tmp_path)
     ticket = study.claim(proposals(1)[0], "0")
     assert ticket is not None
-    study.renew(ticket)
+    assert study.renew(ticket, 1, 1)
     assert attach(tmp_path).take_over() is None
     study.release(ticket)
     again = attach(tmp_path).take_over()
@@ -142,7 +145,7 @@ def test_a_store_that_is_cut_short(tmp_path: Path) -> None:
 
 
 def test_a_store_that_is_no_store() -> None:
-    with pytest.raises(NASError, match="store"):
+    with pytest.raises(NASError, match=r"study\.url=nonsense"):
         Study("nonsense://x", "s", SPACE, OBJECTIVES, SPEC)
 
 
@@ -151,7 +154,7 @@ def test_export(tmp_path: Path) -> None:
     ticket = study.claim(proposals(1)[0], "7")
     assert ticket is not None
     study.finish(ticket, {"auc": 0.75, "macs": 2.0})
-    study.export_csv(tmp_path / "trials.csv")
+    write_csv(tmp_path / "trials.csv", study.records())
     rows = list(csv.DictReader((tmp_path / "trials.csv").read_text().splitlines()))
     assert rows[0]["auc"] == "0.75"
     assert rows[0]["worker"] == "7"

@@ -1,4 +1,4 @@
-"""Random changes of a whole batch of volumes at once, on the device where it lies."""
+"""Random changes of a whole batch of volumes, or slices, at once, on the device where it lies."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from nas.errors import NASError
 
 @dataclass(frozen=True)
 class Augment:
-    """Each sample gets its own draw; the labels stay true. Bit for bit the same from the same generator.
+    """Each sample gets its own draw; labels stay true, masks move along. Bit for bit the same from the same generator.
 
     flip: axes that are mirrored with probability 1/2 each (0 = D, 1 = H, 2 = W). shift: voxels, each axis moves by a
     whole number in [-shift, shift] (padding by the border voxel, then cropping). rotate: degrees, about each axis by an
     angle in [-rotate, rotate]. scale: fraction, zoom by a factor in [1 - scale, 1 + scale]. cutout: edge in voxels of
     a cube at a random place that is set to 0.
-    Rotation and zoom are one trilinear resampling, skipped where both are 0; the rest is exact voxel copying.
+    Rotation and zoom are one trilinear resampling (of masks: the nearest voxel), skipped where both are 0; the rest is
+    exact voxel copying. Slices (B, C, H, W) are volumes with D = 1, and turn in their own plane only.
     """
 
     flip: Sequence[int] = ()
@@ -44,17 +45,39 @@ class Augment:
 
     def __call__(self, x_BCDHW: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """(B, C, D, H, W) float -> the same shape and device. generator: on the CPU or on the batch's device."""
+        return self._changed(x_BCDHW, None, generator)[0]
+
+    def with_mask(
+        self, x_BCDHW: torch.Tensor, mask_BDHW: torch.Tensor, generator: torch.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Volumes, changed as without masks, and the masks of whole numbers moved along; cutout leaves masks alone."""
+        x_BCDHW, moved_BCDHW = self._changed(x_BCDHW, mask_BDHW[:, None], generator)
+        assert moved_BCDHW is not None  # a mask was given
+        return x_BCDHW, moved_BCDHW[:, 0]
+
+    def _changed(
+        self, x_BCDHW: torch.Tensor, mask_BCDHW: torch.Tensor | None, generator: torch.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        if x_BCDHW.ndim == 4:
+            lifted = None if mask_BCDHW is None else mask_BCDHW[:, :, None]
+            x_BCDHW, mask_BCDHW = self._changed(x_BCDHW[:, :, None], lifted, generator)
+            return x_BCDHW[:, :, 0], None if mask_BCDHW is None else mask_BCDHW[:, :, 0]
         if self.rotate or self.scale:
-            x_BCDHW = self._resample(x_BCDHW, generator)
+            grid = self._grid(x_BCDHW, generator)
+            x_BCDHW = _sampled(x_BCDHW, grid, "bilinear")
+            if mask_BCDHW is not None:
+                mask_BCDHW = _sampled(mask_BCDHW.to(x_BCDHW.dtype), grid, "nearest").to(mask_BCDHW.dtype)
         if self.flip or self.shift:
-            x_BCDHW = self._flip_and_shift(x_BCDHW, generator)
+            source = self._flip_and_shift(x_BCDHW, generator)
+            x_BCDHW = _gathered(x_BCDHW, source)
+            mask_BCDHW = None if mask_BCDHW is None else _gathered(mask_BCDHW, source)
         if self.cutout:
             x_BCDHW = self._cut_out(x_BCDHW, generator)
-        return x_BCDHW
+        return x_BCDHW, mask_BCDHW
 
     def _flip_and_shift(self, x_BCDHW: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """One gather: on each axis, output voxel i reads input voxel clamp(flipped(i) + shift)."""
-        B, C, *sides = x_BCDHW.shape
+        """(B, D, H, W) for one gather: on each axis, output voxel i reads input voxel clamp(flipped(i) + shift)."""
+        B, _, *sides = x_BCDHW.shape
         draws_6B = torch.rand((6, B), generator=generator, device=generator.device).to(x_BCDHW.device)
         source = torch.zeros((B, 1, 1, 1), dtype=torch.int64, device=x_BCDHW.device)
         for axis, side in enumerate(sides):
@@ -65,13 +88,15 @@ class Augment:
                 offset_B = (draws_6B[3 + axis] * (2 * self.shift + 1)).long() - self.shift
                 index_BN = (index_BN + offset_B[:, None]).clamp(0, side - 1)
             source = source * side + index_BN.reshape(B, *(-1 if i == axis else 1 for i in range(3)))
-        source_BCN = source.reshape(B, 1, -1).expand(B, C, -1)
-        return x_BCDHW.flatten(2).gather(2, source_BCN).view_as(x_BCDHW)
+        return source
 
-    def _resample(self, x_BCDHW: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    def _grid(self, x_BCDHW: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """(B, D, H, W, 3): where in the input each voxel of the output is read."""
         B, _, *sides = x_BCDHW.shape
         draws_B4 = torch.rand((B, 4), generator=generator, device=generator.device).to(x_BCDHW.device) * 2 - 1
         angles_B3 = draws_B4[:, :3] * math.radians(self.rotate)
+        if sides[0] == 1:
+            angles_B3 = angles_B3 * angles_B3.new_tensor([0.0, 0.0, 1.0])
         zoom_B11 = 1 + draws_B4[:, 3, None, None] * self.scale
         half_3 = (
             torch.tensor(sides[::-1], dtype=x_BCDHW.dtype, device=x_BCDHW.device) / 2
@@ -81,8 +106,7 @@ class Augment:
             theta_B33 * half_3[None, None, :] / half_3[None, :, None]
         )  # the grid is in half-sides, not in voxels
         theta_B34 = F.pad(theta_B33, (0, 1))
-        grid = F.affine_grid(theta_B34, list(x_BCDHW.shape), align_corners=False)
-        return F.grid_sample(x_BCDHW, grid, mode="bilinear", padding_mode="border", align_corners=False)
+        return F.affine_grid(theta_B34, list(x_BCDHW.shape), align_corners=False)
 
     def _cut_out(self, x_BCDHW: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         B, _, *sides = x_BCDHW.shape
@@ -95,6 +119,16 @@ class Augment:
             inside_BN = (index_1N >= first_B1) & (index_1N < first_B1 + edge)
             inside = inside & inside_BN.reshape(B, 1, *(-1 if i == axis else 1 for i in range(3)))
         return x_BCDHW.masked_fill(inside, 0.0)
+
+
+def _sampled(x_BCDHW: torch.Tensor, grid: torch.Tensor, mode: str) -> torch.Tensor:
+    return F.grid_sample(x_BCDHW, grid, mode=mode, padding_mode="border", align_corners=False)
+
+
+def _gathered(x_BCDHW: torch.Tensor, source_BDHW: torch.Tensor) -> torch.Tensor:
+    """source_BDHW: for each output voxel the position of an input voxel in the flattened volume."""
+    B, C = x_BCDHW.shape[:2]
+    return x_BCDHW.flatten(2).gather(2, source_BDHW.reshape(B, 1, -1).expand(B, C, -1)).view_as(x_BCDHW)
 
 
 def _rotations(angles_B3: torch.Tensor) -> torch.Tensor:

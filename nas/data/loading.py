@@ -28,7 +28,7 @@ class VolumeSet:
 
     indices: (N,) rows of the store. device: where batches are made. max_resident_mb: a set of at most that many
     10^6 bytes, in its stored type, stays on the device after the first use; a larger one is read from the file.
-    Attributes: labels (N,) int64, indices (N,) int64, shape (C, D, H, W), resident (bool).
+    Attributes: labels (N,) int64, indices (N,) int64, shape (C, D, H, W), of slices (C, H, W), resident (bool).
     """
 
     def __init__(
@@ -46,8 +46,10 @@ class VolumeSet:
                 f"row {wrong[0]} of {store.name}", f"rows 0 to {len(store) - 1}", "take rows from a split of it"
             )
         self.labels: np.ndarray = store.labels[self.indices]
-        self.shape: tuple[int, ...] = store.shape
-        self.resident = len(self) * int(np.prod(self.shape)) * store.dtype.itemsize <= max_resident_mb * 1e6
+        self.shape: tuple[int, ...] = store.input_shape
+        mask_bytes = int(np.prod(self.shape[1:])) if store.kind == "segmentation" else 0
+        sample_bytes = int(np.prod(self.shape)) * store.dtype.itemsize + mask_bytes
+        self.resident = len(self) * sample_bytes <= max_resident_mb * 1e6
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -57,13 +59,19 @@ class VolumeSet:
         return torch.from_numpy(self.store.read(self.indices)).to(self.device)
 
     @cached_property
-    def _labels_N(self) -> torch.Tensor:
-        return torch.from_numpy(self.labels).to(self.device)
+    def targets(self) -> np.ndarray:
+        """Labels (N,) int64 or masks (N, D, H, W) uint8, of slices (N, H, W)."""
+        return self.store.targets(self.indices)
+
+    @cached_property
+    def _targets_N(self) -> torch.Tensor:
+        return torch.from_numpy(self.targets).to(self.device)
 
     def batches(
         self, batch_size: int, *, generator: torch.Generator | None = None, rank: int = 0, world: int = 1
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """One pass: (x_BCDHW float32, y_B int64) on the device, x = stored value times scale plus offset.
+        """One pass: (x_BCDHW float32, y int64) on the device, x = stored value times scale plus offset, y = labels (B,)
+        or masks (B, D, H, W); of slices x_BCHW and masks (B, H, W).
 
         generator: shuffles; None: in order. rank, world: this process's share of every batch of batch_size.
         """
@@ -75,13 +83,13 @@ class VolumeSet:
     def _resident(self, plan: list[np.ndarray]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         order = torch.from_numpy(np.concatenate(plan)).to(self.device)  # one transfer for the whole pass
         for rows_B in order.split([len(rows) for rows in plan]):
-            yield self._scaled(self._volumes_NCDHW[rows_B]), self._labels_N[rows_B]
+            yield self._scaled(self._volumes_NCDHW[rows_B]), self._targets_N[rows_B].long()
 
     def _streamed(self, plan: list[np.ndarray]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         pin = self.device.type == "cuda"
 
         def read(rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-            x, y = torch.from_numpy(self.store.read(self.indices[rows])), torch.from_numpy(self.labels[rows])
+            x, y = map(torch.from_numpy, (self.store.read(self.indices[rows]), self.store.targets(self.indices[rows])))
             return (x.pin_memory(), y.pin_memory()) if pin else (x, y)
 
         with ThreadPoolExecutor(1, thread_name_prefix="volumes") as thread:
@@ -90,7 +98,7 @@ class VolumeSet:
                 x, y = ahead.result()
                 if number + 1 < len(plan):
                     ahead = thread.submit(read, plan[number + 1])
-                yield self._scaled(x.to(self.device, non_blocking=pin)), y.to(self.device, non_blocking=pin)
+                yield self._scaled(x.to(self.device, non_blocking=pin)), y.to(self.device, non_blocking=pin).long()
 
     def _scaled(self, stored_BCDHW: torch.Tensor) -> torch.Tensor:
         x_BCDHW = stored_BCDHW.to(torch.float32)
@@ -98,4 +106,4 @@ class VolumeSet:
             x_BCDHW = x_BCDHW * self.store.scale
         if self.store.offset != 0.0:
             x_BCDHW = x_BCDHW + self.store.offset
-        return x_BCDHW
+        return x_BCDHW.view(-1, *self.shape)

@@ -33,12 +33,12 @@ class Split:
     given by the data set's authors: "0" to "9" as folds, or train / val / test as the only round.
     test_fold: what no search ever sees. given: True uses the authors' folds, False makes own ones, None: the authors'
     where there are any.
-    Attributes: fold (N,) int or the official part's number, search (train rows, valid rows), test (rows), unit, sha256.
+    Attributes: fold (N,) int or the official part's number, search (train rows, valid rows), test (rows), unit (what
+    a group is: "patient", or what the source says), sha256.
+    With masks, folds are grouped by patient only: a mask has no one class to stratify by.
     Raises NASError for one class only, fewer patients than folds, a fold without one of the classes, a patient in two
     folds, and a test_fold that does not exist.
     """
-
-    unit = "patient"
 
     def __init__(
         self, store: VolumeStore, folds: int = 5, test_fold: int = 0, seed: int = 0, given: bool | None = None
@@ -46,10 +46,11 @@ class Split:
         has_given = bool((store.folds != "").all())
         if given and not has_given:
             raise NASError(f"split.given=true for {store.name}, which gives no folds", "own folds", "split.given=false")
-        classes = np.unique(store.labels)
-        if len(classes) < 2 or len(classes) < len(store.classes):
+        self.unit, has_NK = store.unit, _has_classes(store)
+        found = int(has_NK.any(axis=0).sum())
+        if found < max(2, len(store.classes)):
             raise NASError(
-                f"labels of {len(classes)} class in {store.name}",
+                f"labels of {found} class in {store.name}",
                 f"all of {', '.join(store.classes)}",
                 "check the labels",
             )
@@ -63,7 +64,7 @@ class Split:
         self.folds, self.test_fold, self.seed = int(self.fold.max()) + 1, test_fold, seed
         if not 0 <= test_fold < self.folds:
             raise NASError(f"split.test_fold={test_fold}", f"0 to {self.folds - 1}", "mend split.test_fold")
-        _check(store, self.fold, self.folds)
+        _check(store, has_NK, self.fold, self.folds)
         content = [sorted(zip(store.names.tolist(), self.fold.tolist(), strict=True)), self.official, self.test_fold]
         self.sha256 = hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
@@ -107,7 +108,9 @@ def _make_folds(store: VolumeStore, folds: int, seed: int) -> np.ndarray:
         )
     if patients < folds:
         raise NASError(
-            f"{patients} patients for {folds} folds", "at least one patient a fold", f"split.folds={max(3, patients)}"
+            f"{patients} {store.unit}s for {folds} folds",
+            f"at least one {store.unit} a fold",
+            f"split.folds={max(3, patients)}",
         )
     fold = np.empty(len(store), dtype=int)
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
@@ -135,15 +138,23 @@ def _given_folds(store: VolumeStore) -> np.ndarray:
     return store.folds.astype(int)
 
 
-def _check(store: VolumeStore, fold: np.ndarray, folds: int) -> None:
+def _has_classes(store: VolumeStore) -> np.ndarray:
+    """(N, K) bool: which classes a sample is of or, with masks, has a voxel of."""
+    if store.voxels_NK is not None:
+        return store.voxels_NK > 0
+    return store.labels[:, None] == np.arange(len(store.classes))
+
+
+def _check(store: VolumeStore, has_NK: np.ndarray, fold: np.ndarray, folds: int) -> None:
     first: dict[str, int] = {}
     for group, number in zip(store.groups.tolist(), fold.tolist(), strict=True):
         if first.setdefault(group, number) != number:
             raise NASError(f"patient {group} in two folds", "each patient in one fold", "mend the data's split column")
     for number in range(folds):
-        missing = set(np.unique(store.labels)) - set(store.labels[fold == number])
-        if missing:
-            name = store.classes[int(min(missing))]
+        missing = np.flatnonzero(~has_NK[fold == number].any(axis=0))
+        if len(missing):
             raise NASError(
-                f"no {name} in fold {number} of {folds}", "every class in every fold", "use fewer folds (split.folds)"
+                f"no {store.classes[missing[0]]} in fold {number} of {folds}",
+                "every class in every fold",
+                "use fewer folds (split.folds)",
             )

@@ -1,4 +1,4 @@
-"""One HDF5 form for every data set: volumes chunked by sample, labels, patients, spacing, provenance, content hash."""
+"""One HDF5 form for every data set: volumes chunked by sample, labels or masks, patients, spacing, content hash."""
 
 from __future__ import annotations
 
@@ -27,6 +27,8 @@ class Sample:
     group: the patient; no split ever puts one group on both sides.
     spacing_mm: (D, H, W) voxel size, NaN where unknown. size_mm3: volume of the object, NaN where unknown.
     fold: the split given by the data set's authors ("train", "val", "test", or "0".."9"), "" where there is none.
+    mask_DHW: for segmentation, the class of every voxel, and `label` is then 0; None: `label` is the class.
+    A slice is a volume with D = 1.
     """
 
     name: str
@@ -36,14 +38,18 @@ class Sample:
     spacing_mm: tuple[float, float, float] = (float("nan"),) * 3
     size_mm3: float = float("nan")
     fold: str = ""
+    mask_DHW: np.ndarray | None = None
 
 
 class VolumeStore:
     """Reads one store. Metadata is in memory; volumes are read by index, nothing else is opened.
 
-    Attributes: path, name, sha256 (content hash), shape (C, D, H, W), dtype (as stored), scale and offset (a network
-    sees the stored value times `scale` plus `offset`), classes (names), labels (N,) int64, groups (N,) str, folds (N,)
-    str, names (N,) str, spacing_mm (N, 3), size_mm3 (N,), provenance (dict).
+    Attributes: path, name, sha256 (content hash), kind ("classification", or "segmentation" where the samples have
+    masks), shape (C, D, H, W), dtype (as stored), scale and offset (a network sees the stored value times `scale` plus
+    `offset`), classes (names), labels (N,) int64, groups (N,) str, folds (N,) str, names (N,) str, spacing_mm (N, 3),
+    size_mm3 (N,), voxels_NK (with masks: the voxels of each class in each sample), unit (what a group is, "patient"
+    unless the source says otherwise), provenance (dict).
+    Where D is 1 the samples are slices: a network sees `input_shape`, (C, H, W), and `dims` is 2.
     A file that is no store, is cut short or is damaged is a NASError, on opening or when the damaged row is read
     (each volume carries a checksum).
     """
@@ -72,6 +78,9 @@ class VolumeStore:
         self.labels = file["labels"][:].astype(np.int64)
         self.groups, self.folds, self.names = (file[key].asstr()[:].astype(str) for key in ("groups", "folds", "names"))
         self.spacing_mm, self.size_mm3 = file["spacing_mm"][:], file["size_mm3"][:]
+        self.kind = "segmentation" if "masks" in file else "classification"
+        self.voxels_NK = file["voxels"][:] if "masks" in file else None
+        self.unit = str(self.provenance.get("unit", "patient"))
         lengths = {len(file["volumes"]), *map(len, (self.labels, self.groups, self.folds, self.names, self.spacing_mm))}
         if len(lengths | {len(self.size_mm3)}) > 1:
             raise ValueError("columns of different lengths")
@@ -86,23 +95,56 @@ class VolumeStore:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def dims(self) -> int:
+        return 2 if self.shape[1] == 1 else 3
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """What a network sees of a sample: (C, D, H, W), of slices (C, H, W)."""
+        return self.shape if self.dims == 3 else (self.shape[0], *self.shape[2:])
+
     def read(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         """(B, C, D, H, W) stored values of the named samples, in the order asked for; only those chunks are read.
 
         Raises IndexError for a row that is not there, NASError for a damaged one.
         """
-        indices = np.asarray(indices, dtype=np.int64)
-        if len(indices) and not 0 <= indices.min() <= indices.max() < len(self):
-            raise IndexError(f"rows {indices.min()} to {indices.max()} of a store of {len(self)}")
-        out = np.empty((len(indices), *self.shape), dtype=self.dtype)
+        return self._read("volumes", indices, self.shape, self.dtype)
+
+    def targets(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+        """What a network is to say of the named samples: labels (B,) int64, or masks (B, D, H, W) uint8, of slices
+        (B, H, W). Raises as `read` does."""
+        if self.kind == "classification":
+            return self.labels[self._rows(indices)]
+        return self._masks(indices).reshape(-1, *self.input_shape[1:])
+
+    def voxel_mm(self, indices: Sequence[int] | np.ndarray) -> np.ndarray | None:
+        """Voxel sizes of the named samples, (B, 3), of slices (B, 2); None where one of them is unknown."""
+        spacing_mm = self.spacing_mm[self._rows(indices), -self.dims :]
+        return spacing_mm if np.isfinite(spacing_mm).all() else None
+
+    def _masks(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+        return self._read("masks", indices, self.shape[1:], np.dtype(np.uint8))
+
+    def _rows(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+        rows = np.asarray(indices, dtype=np.int64)
+        if len(rows) and not 0 <= rows.min() <= rows.max() < len(self):
+            raise IndexError(f"rows {rows.min()} to {rows.max()} of a store of {len(self)}")
+        return rows
+
+    def _read(
+        self, name: str, indices: Sequence[int] | np.ndarray, shape: tuple[int, ...], dtype: np.dtype
+    ) -> np.ndarray:
+        rows = self._rows(indices)
+        out = np.empty((len(rows), *shape), dtype=dtype)
         try:
             with h5py.File(self.path, "r") as file:
                 # h5py's low-level calls: parsing a selection costs as much as reading a small volume
-                volumes = file["volumes"].id
-                chosen, volume = volumes.get_space(), h5py.h5s.create_simple(self.shape)
-                for row, index in enumerate(indices):
-                    chosen.select_hyperslab((int(index), *[0] * len(self.shape)), (1, *self.shape))
-                    volumes.read(volume, chosen, out[row])
+                dataset = file[name].id
+                chosen, one = dataset.get_space(), h5py.h5s.create_simple(shape)
+                for place, row in enumerate(rows):
+                    chosen.select_hyperslab((int(row), *[0] * len(shape)), (1, *shape))
+                    dataset.read(one, chosen, out[place])
         except OSError as error:
             raise self._damaged(str(error)) from error
         return out
@@ -119,6 +161,7 @@ class VolumeStore:
                 spacing_mm=tuple(self.spacing_mm[row]),
                 size_mm3=self.size_mm3[row],
                 fold=self.folds[row],
+                mask_DHW=self._masks([row])[0] if self.kind == "segmentation" else None,
             )
             _add(digest, sample, sample.volume_CDHW)
         if digest.hexdigest() != self.sha256:
@@ -138,7 +181,8 @@ def write_store(
     """Writes a store through a temporary file and a rename: a reader sees all of it or none.
 
     Raises NASError for no samples, a volume of another shape or type than the first, NaN or infinite values, a label
-    without a class. Whatever ends the writing, no half file is left and an older store stays as it was.
+    without a class, a mask of another shape than its volume or with a value that is no class, masks for some samples
+    only. Whatever ends the writing, no half file is left and an older store stays as it was.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -164,19 +208,14 @@ def _write(
 ) -> None:
     digest = _digest(name, classes, scale, offset)
     rows: list[Sample] = []
-    volumes = None
+    voxels: list[np.ndarray] = []
+    volumes = masks = None
     for sample in samples:
         volume = np.ascontiguousarray(sample.volume_CDHW)
         if volumes is None:
-            volumes = file.create_dataset(
-                "volumes",
-                shape=(0, *volume.shape),
-                maxshape=(None, *volume.shape),
-                chunks=(1, *volume.shape),
-                dtype=volume.dtype,
-                compression="lzf",
-                shuffle=volume.dtype.itemsize > 1,
-                fletcher32=True,
+            volumes = _growing(file, "volumes", volume)
+            masks = (
+                None if sample.mask_DHW is None else _growing(file, "masks", np.empty(volume.shape[1:], dtype=np.uint8))
             )
         if volume.shape != volumes.shape[1:] or volume.dtype != volumes.dtype:
             raise NASError(
@@ -188,12 +227,22 @@ def _write(
             raise NASError(f"NaN or infinite values in {sample.name}", "finite voxels", "mend or leave out the volume")
         if not 0 <= sample.label < len(classes):
             raise NASError(f"label {sample.label} of {sample.name}", f"0 to {len(classes) - 1}", "mend the labels")
+        if (masks is None) != (sample.mask_DHW is None):
+            without = "out" if sample.mask_DHW is None else ""
+            raise NASError(f"{sample.name} with{without} a mask", "masks for all samples or none", "mend the source")
         volumes.resize(len(rows) + 1, axis=0)
         volumes[len(rows)] = volume
+        if masks is not None:
+            mask = _checked_mask(sample, len(classes))
+            masks.resize(len(rows) + 1, axis=0)
+            masks[len(rows)] = mask
+            voxels.append(np.bincount(mask.ravel(), minlength=len(classes)))
         _add(digest, sample, volume)
         rows.append(sample)
     if not rows:
         raise NASError(f"no samples for {name}", "at least one volume", "check the source's path and its filters")
+    if voxels:
+        file["voxels"] = np.array(voxels, dtype=np.int64)
     text = h5py.string_dtype()
     file["labels"] = np.array([row.label for row in rows], dtype=np.int64)
     file.create_dataset("groups", data=[row.group for row in rows], dtype=text)
@@ -212,6 +261,38 @@ def _write(
     )
 
 
+def _growing(file: h5py.File, name: str, first: np.ndarray) -> h5py.Dataset:
+    """A dataset of rows like `first`, each a chunk with a checksum."""
+    return file.create_dataset(
+        name,
+        shape=(0, *first.shape),
+        maxshape=(None, *first.shape),
+        chunks=(1, *first.shape),
+        dtype=first.dtype,
+        compression="lzf",
+        shuffle=first.dtype.itemsize > 1,
+        fletcher32=True,
+    )
+
+
+def _checked_mask(sample: Sample, classes: int) -> np.ndarray:
+    """The mask as uint8."""
+    mask = np.asarray(sample.mask_DHW)
+    if mask.shape != sample.volume_CDHW.shape[1:] or mask.dtype.kind not in "bui":
+        raise NASError(
+            f"a mask of shape {mask.shape} and type {mask.dtype} for {sample.name}",
+            f"whole numbers of shape {sample.volume_CDHW.shape[1:]}, as its volume",
+            "resample volume and mask to one grid, the mask by nearest neighbour",
+        )
+    if mask.min() < 0 or mask.max() >= classes:
+        raise NASError(
+            f"the values {mask.min()} to {mask.max()} in the mask of {sample.name}",
+            f"classes 0 to {classes - 1}",
+            "name every class of the masks, the background first",
+        )
+    return mask.astype(np.uint8)
+
+
 def _digest(name: str, classes: Sequence[str], scale: float, offset: float) -> hashlib._Hash:
     return hashlib.sha256(json.dumps([str(name), list(classes), float(scale), float(offset)]).encode())
 
@@ -220,4 +301,6 @@ def _add(digest: hashlib._Hash, sample: Sample, volume: np.ndarray) -> None:
     """Adds one sample; plain types first, as NumPy's own print differently."""
     numbers = (*map(float, sample.spacing_mm), float(sample.size_mm3))
     digest.update(repr((volume.shape, volume.dtype.str)).encode() + np.ascontiguousarray(volume).tobytes())
+    if sample.mask_DHW is not None:  # nothing is added without one: older stores keep their hashes
+        digest.update(np.ascontiguousarray(sample.mask_DHW, dtype=np.uint8).tobytes())
     digest.update(repr((str(sample.name), int(sample.label), str(sample.group), numbers, str(sample.fold))).encode())

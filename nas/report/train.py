@@ -15,6 +15,7 @@ from nas.errors import NASError
 from nas.report.page import Cell, architecture_section, facts, figure, pair, section, settings_table, table, write_page
 from nas.report.plot import Axis, Plot
 from nas.report.roc import Roc, roc
+from nas.report.slices import Example, slices_section
 from nas.report.units import show, unit
 from nas.space import SearchSpace
 
@@ -45,14 +46,16 @@ def train_report(
     result: Mapping[str, Any],
     predictions: Mapping[str, np.ndarray],
     table_rows: Sequence[Mapping[str, Any]],
+    examples: Sequence[Example] = (),
 ) -> None:
     """Writes one self-contained HTML file.
 
     result: the content of result.json. table_rows: column -> text or number, one mapping a row; the first column
     names the row, and the row that holds `arch.id` in any column is set apart.
     predictions: over all test cases, `label` (N,) int, `group` (N,) str, `prob` (N,) of class 1 or (N, K), and in the
-    same form `prob_<baseline>`; empty for a task that is no classification. `result["data"]["classes"]`, where given,
-    names the classes. Raises NASError for predictions of unequal length or with NaN.
+    same form `prob_<baseline>`; empty for a task that is no classification. examples: test cases of a segmentation.
+    `result["data"]["classes"]`, where given, names the classes. Raises NASError for predictions of unequal length or
+    with NaN.
     """
     unit_of_split = str(result.get("split", {}).get("unit", "patient"))
     body = [_facts(arch, result)]
@@ -65,6 +68,8 @@ def train_report(
         if len(names) == 2:
             right = f"<div>{right}{_calibration(checked, names)}</div>"
         body += [pair(left, right)] if len(names) <= FEW else [left, right]
+    if examples:
+        body.append(slices_section(examples, result["data"]["classes"]))
     body += [
         _folds(result, unit_of_split),
         architecture_section("The architecture", space, arch),

@@ -31,7 +31,11 @@ UNITS = {
     "peak_memory_mb": Unit("peak memory", "MB"),
     "auc": Unit("AUC"),
     "f1": Unit("F1"),
+    "dice": Unit("Dice"),
+    "hd95": Unit("HD95"),
+    "surface_dice": Unit("surface Dice"),
 }
+SCORES = ("auc", "f1", "dice", "hd95", "surface_dice")
 
 
 def unit(metric: str) -> Unit:
@@ -40,7 +44,7 @@ def unit(metric: str) -> Unit:
 
 def is_cost(metric: str) -> bool:
     """Costs are shown with three significant digits, scores with three decimals."""
-    return metric in UNITS and metric not in ("auc", "f1")
+    return metric in UNITS and metric not in SCORES
 
 
 def show(metric: str, value: Any, symbol: bool = False) -> str:

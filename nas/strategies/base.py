@@ -1,30 +1,35 @@
-"""What a strategy is, and the draw that several share."""
+"""What a strategy is, and the draws that several share."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
 from nas.architecture import Architecture
 from nas.errors import NASError
 from nas.history import CostFunction, History, Proposal
+from nas.listing import Listing, listing
 from nas.pruned import Cut, PrunedSet
 from nas.space import SearchSpace
 
-LARGEST_BATCH = 2048  # after batches of 16, 32, ... up to this without a hit, the whole space is looked through
+FIRST_BATCH = 16
+EARLY_BATCH = 32  # after batches up to this without a hit, a listed space is looked through where that is cheap
+LARGEST_BATCH = 2048  # after batches up to this without a hit, every space that can be listed is looked through
+MUTANTS = 16  # mutants made at each distance from their parent
+FURTHEST = 5  # mutations in a row before `mutant` gives up and draws
 
-Accept = Callable[[np.ndarray, np.ndarray], np.ndarray]  # genes (N, G), costs (N,) -> (N,) bool
+Accept = Callable[[np.ndarray, CostFunction], np.ndarray]  # genes (N, G), their cost function -> (N,) bool
 
 
 class Strategy(ABC):
     """Proposes from the history alone: no state, so that any number of workers can run it, a killed worker loses
-    nothing, and a resumed study goes on where it was."""
+    nothing, and a resumed study goes on where it was. What an instance keeps may save time, never change an answer."""
 
     @abstractmethod
     def propose(self, space: SearchSpace, history: History, rng: np.random.Generator) -> Proposal | None:
-        """The next architecture to evaluate, never one that a trial holds already; None: the search is over."""
+        """The next architecture to evaluate, at a budget at which no trial holds it; None: the search is over."""
 
     def cuts(self, history: History) -> list[Cut]:
         """What the history rules out, for those strategies that rule anything out."""
@@ -44,33 +49,95 @@ class CostWindow:
         if self.low > self.high:
             raise NASError(f"cost_min={cost_min}, cost_max={cost_max}", "cost_min <= cost_max", "mend the cost window")
 
-    def __call__(self, cost_N: np.ndarray) -> np.ndarray:
-        return (cost_N >= self.low) & (cost_N <= self.high)
+    def __call__(self, genes_NG: np.ndarray, cost: CostFunction) -> np.ndarray:
+        """(N,) bool. An open window costs nothing: no network is measured for it."""
+        if self.low == -np.inf and self.high == np.inf:
+            return np.ones(len(genes_NG), dtype=bool)
+        cost_N = cost(genes_NG)
+        return np.asarray((cost_N >= self.low) & (cost_N <= self.high))
+
+
+def anything(genes_NG: np.ndarray, cost: CostFunction) -> np.ndarray:
+    """Accepts every network."""
+    return np.ones(len(genes_NG), dtype=bool)
 
 
 def draw(space: SearchSpace, history: History, accept: Accept, rng: np.random.Generator) -> Architecture | None:
     """One architecture that no trial holds, that keeps the constraints and that `accept` admits, distributed as
     `space.sample` is among those.
 
-    Rejection in growing batches; where the admitted share is tiny, the enumerated space is looked through (uniformly).
-    None: nothing is left, or nothing was found in a space too large to list.
+    Rejection in growing batches; where the admitted share is tiny, the enumerated space is looked through (uniformly),
+    sooner where its costs are sums over blocks. None: nothing is left, or nothing was found in a space too large to
+    list.
     """
-    taken = {record.arch.genes for record in history}
-    batch = 16
-    while batch <= LARGEST_BATCH:
+    sums = adds_up(space)
+    arch = draw_by_sampling(space, history, accept, rng, EARLY_BATCH if sums else LARGEST_BATCH)
+    if arch is not None:
+        return arch
+    listed = listing(space)
+    if listed is not None:
+        return draw_from_list(space, history, listed, accept(listed.genes_NG, listed.costs(history.cost)), rng)
+    return draw_by_sampling(space, history, accept, rng, LARGEST_BATCH) if sums else None
+
+
+def adds_up(space: SearchSpace) -> bool:
+    """Whether the space offers blocks, so that the cost of all its networks is a matter of milliseconds."""
+    return type(space).blocks is not SearchSpace.blocks
+
+
+def draw_by_sampling(
+    space: SearchSpace, history: History, accept: Accept, rng: np.random.Generator, largest: int
+) -> Architecture | None:
+    """Rejection in batches of 16, 32, ... up to `largest`; None where nothing was found."""
+    taken = held(history)
+    batch = FIRST_BATCH
+    while batch <= largest:
         archs = [arch for arch in (space.sample(rng) for _ in range(batch)) if arch.genes not in taken]
         if archs:
             genes_NG = space.encode(archs)
-            hits = np.flatnonzero(history.admits(genes_NG) & accept(genes_NG, history.cost(genes_NG)))
-            if len(hits):
-                return archs[hits[0]]
+            kept_N = history.admits(genes_NG)
+            kept_N[kept_N] = accept(genes_NG[kept_N], history.cost)
+            if kept_N.any():
+                return archs[int(np.argmax(kept_N))]
         batch *= 2
-    every = space.enumerate()
-    if every is None:
-        return None
-    left = np.flatnonzero(history.admits(every) & accept(every, history.cost(every)))
-    for row in rng.permutation(left):
-        genes = tuple(int(gene) for gene in every[row])
+    return None
+
+
+def draw_from_list(
+    space: SearchSpace, history: History, listed: Listing, kept_N: np.ndarray, rng: np.random.Generator
+) -> Architecture | None:
+    """One of the marked rows, uniformly among those that no trial holds and that keep the constraints."""
+    taken = held(history)
+    for row in rng.permutation(np.flatnonzero(kept_N & listed.admits(history))):
+        genes = tuple(listed.genes_NG[row].tolist())
         if genes not in taken:
             return space.architecture(genes)
     return None
+
+
+def mutant(
+    space: SearchSpace, history: History, parent: Architecture, rng: np.random.Generator
+) -> Architecture | None:
+    """A mutant of `parent` that no trial holds and that keeps the constraints; where 16 mutants are of no use, mutants
+    of mutants, up to five mutations away; at last any architecture by `draw`."""
+    children = [parent] * MUTANTS
+    for _ in range(FURTHEST):
+        children = [space.mutate(child, rng) for child in children]
+        fresh = untried(space, history, children)
+        if fresh:
+            return fresh[0]
+    return draw(space, history, anything, rng)
+
+
+def held(history: History) -> set[tuple[int, ...]]:
+    """The genes of every architecture that a trial holds, at whatever budget and in whatever state."""
+    return {record.arch.genes for record in history}
+
+
+def untried(space: SearchSpace, history: History, archs: Iterable[Architecture]) -> list[Architecture]:
+    """Those that no trial holds and that keep the constraints, in their order, each once."""
+    taken = held(history)
+    fresh = [arch for arch in dict.fromkeys(archs) if arch.genes not in taken]
+    if not fresh:
+        return []
+    return [arch for arch, kept in zip(fresh, history.admits(space.encode(fresh)), strict=True) if kept]

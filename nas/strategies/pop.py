@@ -2,27 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 
 import numpy as np
 
+from nas.architecture import Architecture
 from nas.errors import NASError
 from nas.history import CostFunction, History, Proposal, Record
-from nas.pruned import Cut, PrunedSet, below
+from nas.listing import listing
+from nas.pruned import Cut, PrunedSet, below, below_any
 from nas.space import SearchSpace
-from nas.strategies.base import CostWindow, Strategy, draw
+from nas.strategies.base import (
+    EARLY_BATCH,
+    LARGEST_BATCH,
+    CostWindow,
+    Strategy,
+    adds_up,
+    draw,
+    draw_by_sampling,
+    draw_from_list,
+)
+from nas.strategies.ranking import first_results
+
+AT_ONCE = 20_000_000  # comparisons N * K * G that one expression may make; beyond it, cut by cut with early exits
 
 
 class PartialOrderPruning(Strategy):
     """Samples what is left of the space; prunes x where finished trials m, y (y != m) give
 
-        x <= m,  score(y) >= score(m) + margin,  cost(y) <= cost(x).
+        x <= m,  score(y) >= score(m) + margin,  cost(y) <= cost(x),  y keeps every constraint.
 
     Believing that a smaller network (in the partial order of the space) scores no better, x is dominated by y. Cost is
     the study's deterministic cost; only finished trials of the same budget enter, so the pruned set only ever grows,
-    and a worker with an old view wastes work at worst.
+    and a worker with an old view wastes work at worst. m need not keep the constraints: it only bounds the score of x.
+    Nothing is pruned where the study has an objective besides the score and that cost, on which x may still be best,
+    or where its score is itself a cost, which a smaller network improves.
     margin: in units of the score, to allow for noisy training. cost_min, cost_max: window of costs to search in.
-    patience: stop when the Pareto front of (score, cost) has not changed over so many finished trials (0: never).
+    patience: stop when so many finished trials in a row have left the Pareto front as it was (0: never).
     Source: Li et al., Partial Order Pruning, CVPR 2019 (arXiv 1903.03777); Jiang et al., NAS-Lung (arXiv 2101.07429).
     """
 
@@ -39,89 +55,137 @@ class PartialOrderPruning(Strategy):
             )
         self.margin, self.patience = margin, patience
         self.window = CostWindow(cost_min, cost_max)
+        self._followed: tuple[str, CostFunction, PrunedSet] | None = None  # saves time: see `_pruned`
 
     def propose(self, space: SearchSpace, history: History, rng: np.random.Generator) -> Proposal | None:
-        if self.patience and front_age(first_results(history), history) >= self.patience:
+        facts = first_results(history)
+        if self.patience and has_stalled(facts, history, self.patience):
             return None
-        cuts = self.cuts(history)
-        tops_KG = np.array([cut.genes for cut in cuts]).reshape(len(cuts), len(space.genes))
-        thresholds_K = np.array([cut.threshold for cut in cuts])
-        ordered_G = space.ordered
-
-        def accept(genes_NG: np.ndarray, cost_N: np.ndarray) -> np.ndarray:
-            kept = self.window(cost_N)
-            for top_G, threshold in zip(tops_KG, thresholds_K, strict=True):
-                kept[below(genes_NG, top_G, ordered_G, kept & (cost_N >= threshold))] = False
-            return kept
-
-        arch = draw(space, history, accept, rng)
+        arch = self._draw(space, history, self._all_cuts(facts, history), rng)
         return None if arch is None else Proposal(arch)
 
+    def _draw(
+        self, space: SearchSpace, history: History, cuts: list[Cut], rng: np.random.Generator
+    ) -> Architecture | None:
+        """As `draw`; the whole space is looked through in the bookkeeping of the cuts that were applied before."""
+        accept = _Accept(self.window, cuts, space)
+        if not cuts:
+            return draw(space, history, accept, rng)
+        arch = draw_by_sampling(space, history, accept, rng, EARLY_BATCH if adds_up(space) else LARGEST_BATCH)
+        listed = None if arch is not None else listing(space)
+        if listed is None:
+            return arch or draw_by_sampling(space, history, accept, rng, LARGEST_BATCH)
+        kept_N = ~self._pruned(space, history.cost, cuts).mask & self.window(listed.genes_NG, listed.costs(history.cost))
+        return draw_from_list(space, history, listed, kept_N, rng)
+
+    def _pruned(self, space: SearchSpace, cost: CostFunction, cuts: list[Cut]) -> PrunedSet:
+        """What the cuts rule out. The set of the last call grows by the new cuts; where the history lacks what was
+        applied then (another study, a shorter view), it is made anew, so that the answer depends on the cuts alone."""
+        if self._followed is not None:
+            known_space, known_cost, pruned = self._followed
+            same = known_space == space.fingerprint and known_cost == cost
+            if same and pruned.is_implied_by(_thresholds(cuts)):
+                pruned.update(cuts)
+                return pruned
+        pruned = self.pruned_set(space, cost)
+        pruned.update(cuts)
+        self._followed = (space.fingerprint, cost, pruned)
+        return pruned
+
     def cuts(self, history: History) -> list[Cut]:
-        """For each finished m the lowest cost of another y that scores at least `margin` above it, where there is one.
+        """For each finished m the lowest cost of another y, one that keeps the constraints and scores at least
+        `margin` above m, where there is one.
 
         Only results of one budget are compared with each other; the cuts of all budgets count.
         """
-        groups: dict[int, list[Record]] = {}
-        for record in first_results(history):
-            groups.setdefault(record.budget, []).append(record)
-        return [cut for facts in groups.values() for cut in self._cuts(facts, history)]
+        return self._all_cuts(first_results(history), history)
 
-    def _cuts(self, facts: list[Record], history: History) -> Iterator[Cut]:
+    def _all_cuts(self, facts: Sequence[Record], history: History) -> list[Cut]:
+        costs = {history.cost_name, *history.costs}
+        if history.score in costs or set(history.objectives) - {history.score, history.cost_name}:
+            return []
+        if history.objectives.get(history.cost_name) == "maximize":
+            return []
+        groups: dict[int, list[Record]] = {}
+        for record in facts:
+            groups.setdefault(record.budget, []).append(record)
+        return [cut for group in groups.values() for cut in self._cuts(group, history)]
+
+    def _cuts(self, facts: list[Record], history: History) -> list[Cut]:
         score_N, cost_N = scores_and_costs(facts, history)
-        order = np.argsort(-score_N, kind="stable")
-        cheapest, second = _two_smallest_prefixes(cost_N[order])
+        order_N = np.argsort(-score_N, kind="stable")
+        usable_N = np.where(history.violations(facts) == 0, cost_N, np.inf)[order_N]
+        cheapest_N, second_N = two_smallest_of_prefixes(usable_N)
         # y qualifies for m when score(y) >= score(m) + margin: a prefix of the order by falling score
-        reach_N = np.searchsorted(-score_N[order], -(score_N + self.margin), side="right")
-        for number, record in enumerate(facts):
-            reach = int(reach_N[number])
-            if not reach:
-                continue
-            winner = cheapest[reach - 1]
-            threshold = cost_N[order][winner] if order[winner] != number else second[reach - 1]
-            if np.isfinite(threshold):
-                yield Cut(record.arch.genes, float(threshold), float(score_N[number]))
+        reach_N = np.searchsorted(-score_N[order_N], -(score_N + self.margin), side="right")
+        last_N = reach_N - 1  # -1, no y at all, is masked out below
+        winner_N = cheapest_N[last_N]
+        threshold_N = np.where(order_N[winner_N] == np.arange(len(facts)), second_N[last_N], usable_N[winner_N])
+        rows = np.flatnonzero((reach_N > 0) & np.isfinite(threshold_N))
+        return [Cut(facts[row].arch.genes, float(threshold_N[row]), float(score_N[row])) for row in rows]
 
     def pruned_set(self, space: SearchSpace, cost: CostFunction) -> PrunedSet:
         return PrunedSet(space, cost)
 
 
-def first_results(history: History) -> list[Record]:
-    """The first finished trial of every architecture and budget, in order of finishing."""
-    first: dict[tuple[str, int], Record] = {}
-    for record in history.complete():
-        first.setdefault((record.arch.id, record.budget), record)
-    return list(first.values())
+class _Accept:
+    """What the window admits and no cut rules out."""
+
+    def __init__(self, window: CostWindow, cuts: list[Cut], space: SearchSpace) -> None:
+        self.window, self.ordered_G = window, space.ordered
+        self.tops_KG = np.array([cut.genes for cut in cuts], dtype=np.int16).reshape(len(cuts), len(space.genes))
+        self.threshold_K = np.array([cut.threshold for cut in cuts])
+
+    def __call__(self, genes_NG: np.ndarray, cost: CostFunction) -> np.ndarray:
+        kept_N = self.window(genes_NG, cost)
+        if not len(self.tops_KG):
+            return kept_N
+        cost_N = cost(genes_NG)
+        if genes_NG.size * len(self.tops_KG) <= AT_ONCE:
+            dear_NK = cost_N[:, None] >= self.threshold_K
+            return np.asarray(kept_N & ~below_any(genes_NG, self.tops_KG, self.ordered_G, dear_NK))
+        for top_G, threshold in zip(self.tops_KG, self.threshold_K, strict=True):
+            kept_N[below(genes_NG, top_G, self.ordered_G, kept_N & (cost_N >= threshold))] = False
+        return kept_N
 
 
-def scores_and_costs(facts: list[Record], history: History) -> tuple[np.ndarray, np.ndarray]:
+def _thresholds(cuts: list[Cut]) -> dict[tuple[int, ...], float]:
+    """The lowest threshold of each cut's genes: an architecture may be cut at several budgets."""
+    lowest: dict[tuple[int, ...], float] = {}
+    for cut in cuts:
+        lowest[cut.genes] = min(cut.threshold, lowest.get(cut.genes, np.inf))
+    return lowest
+
+
+def scores_and_costs(facts: Sequence[Record], history: History) -> tuple[np.ndarray, np.ndarray]:
     """(N,) scores, larger is better, and (N,) deterministic costs."""
     return history.scores(facts), history.cost(np.array([record.arch.genes for record in facts]))
 
 
-def front_age(facts: list[Record], history: History) -> int:
-    """How many of the last finished trials have left the Pareto front of (score, cost) as it was."""
-    if not facts:
-        return 0
-    score_N, cost_N = scores_and_costs(facts, history)
-    for age, last in enumerate(range(len(facts) - 1, -1, -1)):
-        at_least = (score_N[:last] >= score_N[last]) & (cost_N[:last] <= cost_N[last])
-        better = (score_N[:last] > score_N[last]) | (cost_N[:last] < cost_N[last])
-        if not (at_least & better).any():
-            return age
-    return len(facts)
+def has_stalled(facts: Sequence[Record], history: History, patience: int) -> bool:
+    """Whether the last `patience` finished trials have left the Pareto front of all objectives and the cost as it was.
+
+    Only networks that keep the constraints are of the front; before there is one, nothing has stalled.
+    """
+    if len(facts) < patience:
+        return False
+    feasible_N = history.violations(facts) == 0
+    cost_N = history.cost(np.array([record.arch.genes for record in facts]))
+    values_NM = np.column_stack([history.values(facts), -cost_N])
+    if not feasible_N.any():
+        return False
+    for last in range(len(facts) - patience, len(facts)):
+        before_NM = values_NM[:last][feasible_N[:last]]
+        dominated = (before_NM >= values_NM[last]).all(axis=1) & (before_NM > values_NM[last]).any(axis=1)
+        if feasible_N[last] and not dominated.any():
+            return False
+    return True
 
 
-def _two_smallest_prefixes(cost_N: np.ndarray) -> tuple[list[int], list[float]]:
-    """For each prefix of the costs: the position of its smallest value, and its second smallest value."""
-    position, smallest, second = 0, np.inf, np.inf
-    positions: list[int] = []
-    seconds: list[float] = []
-    for number, cost in enumerate(cost_N.tolist()):
-        if cost < smallest:
-            position, smallest, second = number, cost, smallest
-        elif cost < second:
-            second = cost
-        positions.append(position)
-        seconds.append(second)
-    return positions, seconds
+def two_smallest_of_prefixes(cost_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """For each prefix of the costs: the position of its smallest value (the first such), and its second smallest."""
+    count = len(cost_N)
+    before_N = np.concatenate([[np.inf], np.minimum.accumulate(cost_N)[:-1]])  # smallest value so far, without its own
+    falls_N = cost_N < before_N
+    cheapest_N = np.maximum.accumulate(np.where(falls_N, np.arange(count), 0))
+    return cheapest_N, np.minimum.accumulate(np.where(falls_N, before_N, cost_N))

@@ -20,5 +20,5 @@ class RandomSearch(Strategy):
         self.window = CostWindow(cost_min, cost_max)
 
     def propose(self, space: SearchSpace, history: History, rng: np.random.Generator) -> Proposal | None:
-        arch = draw(space, history, lambda genes_NG, cost_N: self.window(cost_N), rng)
+        arch = draw(space, history, self.window, rng)
         return None if arch is None else Proposal(arch)

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import nn
 
+Resampled = Callable[[np.ndarray], Mapping[str, float]]  # positions of samples, perhaps repeated -> metrics over them
+
 
 @dataclass(frozen=True, slots=True)
 class TaskSpec:
     """What a search space must know to build a network.
 
-    dims: spatial dimensions (2 or 3). in_channels: image channels. outputs: classes, or channels of a mask.
+    kind: "classification" or "segmentation". dims: spatial dimensions (2 or 3). in_channels: image channels. outputs:
+    classes, of a segmentation with the background.
     """
 
     kind: str = "classification"
@@ -26,10 +29,18 @@ class TaskSpec:
 
 class Task(ABC):
     """Loss, inference and metrics. A network may set `needs_target = True`: it is then called as
-    `model(x_BCDHW, y_B)` in training, so that a margin head (SphereFace) can see the label."""
+    `model(x_BCDHW, y_B)` in training, so that a margin head (SphereFace) can see the label.
+
+    Targets are what the store keeps for the task's kind: labels (N,), or masks (N, D, H, W). A constructor takes what
+    the data decide, in_channels, outputs and dims, and whatever settings the task has.
+    """
 
     spec: TaskSpec
     score: str  # the validation metric by which the best epoch is chosen, larger is better
+
+    @property
+    def kind(self) -> str:
+        return self.spec.kind
 
     @abstractmethod
     def loss(self, output: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
@@ -37,8 +48,24 @@ class Task(ABC):
 
     @abstractmethod
     def predict(self, model: nn.Module, x_BCDHW: torch.Tensor) -> torch.Tensor:
-        """Inference on one batch, in fp32: class probabilities (B, K) for classification."""
+        """Inference on one batch, in fp32: class probabilities (B, K), of a segmentation (B, K, D, H, W)."""
 
     @abstractmethod
-    def metrics(self, prediction: np.ndarray, target: np.ndarray) -> Mapping[str, float]:
-        """Metrics over a whole split, from concatenated predictions and targets."""
+    def metrics(
+        self, prediction: np.ndarray, target: np.ndarray, spacing_mm: np.ndarray | None = None
+    ) -> Mapping[str, float]:
+        """Metrics over a whole split, from concatenated predictions and targets.
+
+        spacing_mm: (N, 3) voxel sizes, in 2D (N, 2), for metrics that are lengths; None: lengths are in voxels.
+        """
+
+    def validate(self, prediction: np.ndarray, target: np.ndarray) -> Mapping[str, float]:
+        """The metrics after each epoch, `score` among them: all of them, unless they take long."""
+        return self.metrics(prediction, target)
+
+    def resampled(self, prediction: np.ndarray, target: np.ndarray, spacing_mm: np.ndarray | None = None) -> Resampled:
+        """The metrics as a function of the samples drawn, for a bootstrap that asks thousands of times. It gives {}
+        where no metric is defined on the draw."""
+        return lambda rows: self.metrics(
+            prediction[rows], target[rows], None if spacing_mm is None else spacing_mm[rows]
+        )

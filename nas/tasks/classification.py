@@ -11,25 +11,27 @@ from sklearn import metrics as sk
 from torch import nn
 
 from nas.errors import NASError, TrialFailed
-from nas.tasks.base import Task, TaskSpec
+from nas.stats import binary_metrics
+from nas.tasks.base import Resampled, Task, TaskSpec
 
 
 class Classification(Task):
     """Cross entropy on logits; probabilities at inference.
 
-    in_channels: image channels. outputs: number of classes (>= 2). score: the metric that chooses the best epoch.
+    in_channels: image channels. outputs: number of classes (>= 2). dims: of the images. score: the metric that chooses
+    the best epoch.
     Metrics, all larger-is-better except log_loss: auc (one-vs-rest macro mean beyond two classes), accuracy,
     balanced_accuracy, sensitivity (recall of class 1; macro mean), specificity (macro mean), f1 (of class 1; macro).
     """
 
     METRICS = ("auc", "accuracy", "balanced_accuracy", "sensitivity", "specificity", "f1")
 
-    def __init__(self, in_channels: int = 1, outputs: int = 2, score: str = "auc") -> None:
+    def __init__(self, in_channels: int = 1, outputs: int = 2, dims: int = 3, score: str = "auc") -> None:
         if outputs < 2:
             raise NASError(f"{outputs} class", "at least two classes", "check the labels of the data set")
         if score not in self.METRICS:
             raise NASError(f"the score {score!r}", f"one of {', '.join(self.METRICS)}", "mend task.score")
-        self.spec = TaskSpec("classification", 3, in_channels, outputs)
+        self.spec = TaskSpec("classification", dims, in_channels, outputs)
         self.score = score
 
     def loss(self, output: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
@@ -45,7 +47,9 @@ class Classification(Task):
         finally:
             model.train(training)
 
-    def metrics(self, prediction: np.ndarray, target: np.ndarray) -> Mapping[str, float]:
+    def metrics(
+        self, prediction: np.ndarray, target: np.ndarray, spacing_mm: np.ndarray | None = None
+    ) -> Mapping[str, float]:
         """prediction (N, K) probabilities, target (N,) classes. Raises NASError where a class is missing from the
         target, TrialFailed for probabilities that are not finite."""
         if not np.isfinite(prediction).all():
@@ -76,3 +80,13 @@ class Classification(Task):
             "f1": float(sk.f1_score(target, chosen, average="binary" if binary else "macro", zero_division=0.0)),
             "log_loss": float(-np.log(prediction[np.arange(len(target)), target].clip(1e-12)).mean()),
         }
+
+    def resampled(self, prediction: np.ndarray, target: np.ndarray, spacing_mm: np.ndarray | None = None) -> Resampled:
+        classes = prediction.shape[1]
+        of = binary_metrics if classes == 2 else self.metrics
+
+        def statistic(rows: np.ndarray) -> Mapping[str, float]:
+            complete = len(np.unique(target[rows])) == classes
+            return of(prediction[rows], target[rows]) if complete else {}
+
+        return statistic

@@ -100,7 +100,7 @@ def fit(
 
 
 def predict(model: nn.Module, task: Task, data: VolumeSet, batch_size: int) -> np.ndarray:
-    """What `task.predict` gives for every sample, in order: (N, K) probabilities for classification.
+    """What `task.predict` gives for every sample, in order: probabilities (N, K), of a segmentation (N, K, D, H, W).
 
     Under torchrun each rank predicts its share and all ranks return the whole.
     """
@@ -164,7 +164,7 @@ class _Run:
             )
         distributed.share_buffers(self.trained)
         prediction = predict(self.trained, self.task, self.valid, self.settings.batch_size)
-        metrics = dict(self.task.metrics(prediction, self.valid.labels))
+        metrics = dict(self.task.validate(prediction, self.valid.targets))
         score = metrics[self.task.score]
         if progress.best_epoch == 0 or score > progress.history[progress.best_epoch - 1][self.task.score]:
             progress.best_epoch = number

@@ -56,18 +56,20 @@ class Steps:
         torch.manual_seed(derive(self.seed, number, 2, rank))  # dropout and the like
         self.model.train()
         batches = self.train.batches(self.settings.batch_size, generator=order, rank=rank, world=world)
-        for (x_BCDHW, y_B), size in zip(batches, self.batch_sizes, strict=True):
-            if self.settings.augment is not None:
+        for (x_BCDHW, y), size in zip(batches, self.batch_sizes, strict=True):  # y: labels (B,) or masks (B, D, H, W)
+            if self.settings.augment is not None and y.ndim > 1:
+                x_BCDHW, y = self.settings.augment.with_mask(x_BCDHW, y, changes)
+            elif self.settings.augment is not None:
                 x_BCDHW = self.settings.augment(x_BCDHW, changes)
-            share = len(y_B) / size  # of this step's samples; ranks may differ by one sample
-            yield self._step(x_BCDHW, y_B, share * world), len(y_B)
+            share = len(y) / size  # of this step's samples; ranks may differ by one sample
+            yield self._step(x_BCDHW, y, share * world), len(y)
 
-    def _step(self, x_BCDHW: torch.Tensor, y_B: torch.Tensor, weight: float) -> torch.Tensor:
+    def _step(self, x_BCDHW: torch.Tensor, y: torch.Tensor, weight: float) -> torch.Tensor:
         if self.settings.channels_last:
             x_BCDHW = channels_last(x_BCDHW)
         with autocast(self.device, self.bf16, small_convolutions=not self.settings.compile):
-            output = self.forward(x_BCDHW, y_B) if self.needs_target else self.forward(x_BCDHW)
-        loss = self.task.loss(output, y_B)
+            output = self.forward(x_BCDHW, y) if self.needs_target else self.forward(x_BCDHW)
+        loss = self.task.loss(output, y)
         self.optimizer.zero_grad(set_to_none=True)
         (loss * weight if weight != 1.0 else loss).backward()
         clip_gradients(self.model, self.settings.grad_clip)

@@ -161,9 +161,9 @@ def test_results_of_other_budgets_are_not_compared() -> None:
         return genes_NG.sum(axis=1).astype(float)
 
     small, large = record(0, (1, 1), 5, 0.5, 2.0), record(1, (1, 0), 50, 0.9, 1.0)
-    assert PartialOrderPruning().cuts(History((small, large), OBJECTIVES, cost)) == []
+    assert PartialOrderPruning().cuts(History((small, large), OBJECTIVES, cost, "cost")) == []
     same = record(1, (1, 0), 5, 0.9, 1.0)
-    assert [cut.threshold for cut in PartialOrderPruning().cuts(History((small, same), OBJECTIVES, cost))] == [1.0]
+    assert [cut.threshold for cut in PartialOrderPruning().cuts(History((small, same), OBJECTIVES, cost, "cost"))] == [1.0]
 
 
 def test_random_search_visits_every_point_once_and_then_ends() -> None:

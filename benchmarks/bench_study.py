@@ -1,0 +1,194 @@
+"""What the engine itself costs: time per trial beside the training, and how well eight workers share a study.
+
+    python -m benchmarks.bench_study                                     # SQLite, Journal, and PostgreSQL if installed
+    python -m benchmarks.bench_study --overhead journal --trials 1000 10000
+
+Overhead: a study of the full NAS-Lung space (101,529 networks) is filled with so many finished trials, then one worker
+runs on with an evaluator that takes no time; the median of whole turns of its loop is given. Efficiency: an evaluator
+that sleeps for a second, eight worker processes against one; the rate is trials over the time from the first start to
+the last end, so that starting Python does not count.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import optuna
+import torch
+from optuna.trial import TrialState
+
+from benchmarks.common import write_results
+from nas.cost import CostModel
+from nas.evaluators.base import EvaluationContext
+from nas.history import History, Proposal
+from nas.leases import ATTEMPT, BEAT, OWNER, WORKER
+from nas.search import Budget, search
+from nas.strategies.base import Strategy
+from nas.strategies.pop import PartialOrderPruning
+from nas.strategies.random import RandomSearch
+from nas.study import BUDGET, CLAIM, GENES, METRICS, Study
+from nas.tasks.base import TaskSpec
+from search_spaces.naslung import NASLungSpace
+from tests.faults.farm import store_of
+
+OBJECTIVES = {"score": "maximize", "macs": "minimize"}
+INPUT = (1, 16, 16, 16)
+TURNS = 30
+STRATEGIES = {"random": RandomSearch(), "pop": PartialOrderPruning(patience=0)}
+WORKERS, TRIALS_EACH = 8, 16
+
+
+class Fast:
+    """A score that grows with the network, with noise, in no time; or after a sleep."""
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        self.seconds = seconds
+
+    def __call__(self, proposal: Proposal, context: EvaluationContext) -> Mapping[str, float]:
+        time.sleep(self.seconds)
+        return {"score": score(proposal.arch.genes)}
+
+
+def score(genes: Sequence[int]) -> float:
+    return float(np.tanh(sum(genes) / 40) + 0.05 * np.random.default_rng(list(genes)).normal())
+
+
+def attach(url: str, name: str) -> Study:
+    return Study(url, name, NASLungSpace(), OBJECTIVES, {})
+
+
+def run(study: Study, strategy: Strategy, seconds: float, trials: int, worker: int = 0, on_trial: Any = None) -> None:
+    space = study.space
+    assert space is not None
+    nothing: Any = None
+    task: Any = SimpleNamespace(spec=TaskSpec())
+    context = EvaluationContext(space, task, nothing, nothing, Path("."), torch.device("cpu"), 0)
+    cost = CostModel(space, TaskSpec(), INPUT, "macs")
+    search(strategy, Fast(seconds), study, cost, context, Budget(trials), worker=worker, on_trial=on_trial or skip)
+
+
+def skip(history: History) -> None:
+    pass
+
+
+def fill(study: Study, trials: int) -> None:
+    """Finished trials of distinct networks, each written as a whole."""
+    space = study.space
+    assert space is not None
+    every = space.enumerate()
+    assert every is not None
+    cost = CostModel(space, TaskSpec(), INPUT, "macs")
+    rows = every[np.random.default_rng(0).permutation(len(every))[:trials]]
+    for number, (genes, macs) in enumerate(zip(rows.tolist(), cost(rows).tolist(), strict=True)):
+        metrics = {"score": score(genes), "macs": macs}
+        attrs = {
+            GENES: genes,
+            BUDGET: 0,
+            CLAIM: str(number),
+            OWNER: {**study.owner, ATTEMPT: 0, WORKER: "0"},
+            BEAT: [0, 0],
+            f"{METRICS}:0": metrics,
+        }
+        trial = optuna.trial.create_trial(
+            state=TrialState.COMPLETE,
+            values=list(metrics.values()),
+            params={gene.name: gene.choices[i] for gene, i in zip(space.genes, genes, strict=True)},
+            distributions=study._distributions,
+            user_attrs=attrs,
+        )
+        study.store._storage.create_new_trial(study.store._study_id, trial)
+
+
+def overhead(url: str, kind: str, sizes: Sequence[int]) -> Iterator[dict[str, Any]]:
+    for trials in sizes:
+        for name, strategy in STRATEGIES.items():
+            study = attach(url, f"{name}-{trials}")
+            fill(study, trials)
+            gaps_ms = 1000 * np.diff(turn_times(study, strategy, trials + TURNS))[2:]  # the first fill caches
+            study.close()
+            yield {
+                "store": kind,
+                "strategy": name,
+                "trials": trials,
+                "median_ms": round(float(statistics.median(gaps_ms)), 2),
+                "largest_ms": round(float(gaps_ms.max()), 2),
+            }
+
+
+def turn_times(study: Study, strategy: Strategy, trials: int) -> list[float]:
+    """Seconds at the head of each turn of the worker's loop."""
+    turns: list[float] = []
+    run(study, strategy, 0.0, trials, on_trial=lambda history: turns.append(time.perf_counter()))
+    return turns
+
+
+def sleep_worker(url: str, name: str, trials: int, worker: int) -> None:
+    torch.set_num_threads(1)
+    run(attach(url, name), RandomSearch(), 1.0, trials, worker)
+
+
+def efficiency(url: str, kind: str) -> dict[str, Any]:
+    rates = {}
+    for workers in (1, WORKERS):
+        name, trials = f"sleep-{workers}", workers * TRIALS_EACH
+        attach(url, name).close()
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["benchmarks.bench_study"])
+        processes = [context.Process(target=sleep_worker, args=(url, name, trials, n)) for n in range(workers)]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join()
+        records = attach(url, name).records()
+        # from when the last worker had begun, so that the start of processes does not count
+        begun = max(min(r.started for r in records if r.worker == str(n)) for n in range(workers))
+        later = [record for record in records if record.started >= begun]
+        rates[workers] = len(later) / (max(r.finished for r in later) - begun)
+    return {
+        "store": kind,
+        "workers": WORKERS,
+        "trials_per_s_of_one": round(rates[1], 3),
+        "trials_per_s": round(rates[WORKERS], 3),
+        "times_one": round(rates[WORKERS] / rates[1], 2),
+    }
+
+
+@contextmanager
+def opened(kind: str) -> Iterator[str]:
+    with tempfile.TemporaryDirectory() as folder, store_of(kind, Path(folder)) as (url, _):
+        yield url
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--overhead", nargs="*", default=["sqlite", "journal"], help="stores to fill")
+    parser.add_argument("--efficiency", nargs="*", default=["journal", "postgresql"], help="stores to share")
+    parser.add_argument("--trials", type=int, nargs="+", default=[1000, 10_000])
+    parser.add_argument("--out", default=None)
+    options = parser.parse_args()
+    rows = []
+    for kind in options.overhead:
+        with opened(kind) as url:
+            rows += list(overhead(url, kind, options.trials))
+    if rows:
+        write_results("bench_study", rows, options.out)
+    rows = []
+    for kind in options.efficiency:
+        with opened(kind) as url:
+            rows.append(efficiency(url, kind))
+    if rows:
+        write_results("bench_study_workers", rows, options.out)
+
+
+if __name__ == "__main__":
+    main()

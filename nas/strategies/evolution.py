@@ -1,0 +1,43 @@
+"""Regularised evolution: the last P trials are the population, the winner of a tournament is mutated."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from nas.errors import NASError
+from nas.history import History, Proposal, State
+from nas.space import SearchSpace
+from nas.strategies.base import Strategy, anything, draw, mutant
+from nas.strategies.ranking import best_first
+
+
+class RegularizedEvolution(Strategy):
+    """Ageing evolution: the population is the last `population` networks that finished, so that each one leaves it by
+    age, however good; `tournament` of them, drawn with replacement, compete, and the best is mutated.
+
+    The first `population` networks are drawn at random. Better is by Pareto rank within the tournament (feasible before
+    infeasible), ties by score. A mutant that is held or breaks a constraint known beforehand is made again.
+    Raises NASError unless population >= 2 and 1 <= tournament <= population.
+    Source: Real et al., Regularized Evolution for Image Classifier Architecture Search, AAAI 2019 (arXiv 1802.01548),
+    algorithm 1.
+    """
+
+    def __init__(self, population: int = 20, tournament: int = 5) -> None:
+        if population < 2 or not 1 <= tournament <= population:
+            raise NASError(
+                f"population={population}, tournament={tournament}",
+                "population >= 2 and 1 <= tournament <= population",
+                "mend the strategy's settings",
+            )
+        self.population, self.tournament = population, tournament
+
+    def propose(self, space: SearchSpace, history: History, rng: np.random.Generator) -> Proposal | None:
+        alive = history.final()[-self.population :]
+        begun = sum(record.state is not State.FAILED for record in history)
+        if begun < self.population or not alive:
+            arch = draw(space, history, anything, rng)
+        else:
+            rivals = [alive[row] for row in rng.integers(len(alive), size=self.tournament)]
+            winner = rivals[best_first(history, rivals)[0]]
+            arch = mutant(space, history, winner.arch, rng)
+        return None if arch is None else Proposal(arch)

@@ -1,0 +1,58 @@
+"""Asynchronous successive halving: train many networks for a little, the best of them for longer."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from nas.errors import NASError
+from nas.history import History, Proposal
+from nas.space import SearchSpace
+from nas.strategies.base import Strategy, anything, draw
+from nas.strategies.ranking import best_first, first_results
+
+
+class SuccessiveHalving(Strategy):
+    """Every rung is a trial of its own: the same architecture with a budget (epochs) about `eta` times as large.
+
+    Whenever a worker is free, the highest rung that has a network among the best 1/eta of its finished trials which was
+    not promoted yet promotes it; where there is none, a random network starts at `min_budget`. A promoted training
+    goes on from its checkpoint where the learning rate is constant (training.schedule=constant), else it begins anew.
+    Each rung counts as one trial of the study. A network whose promotion failed stays where it is. Best is by Pareto
+    rank within the rung (feasible before infeasible), ties by score, so that it works with several objectives.
+    Raises NASError unless eta >= 2 and 1 <= min_budget <= max_budget.
+    Source: Li et al., A System for Massively Parallel Hyperparameter Tuning, MLSys 2020 (arXiv 1810.05934), algorithm
+    2 (ASHA); ranks for several objectives as in Schmucker et al., Multi-objective ASHA (arXiv 2106.12639).
+    """
+
+    def __init__(self, eta: float = 3, min_budget: int = 2, max_budget: int = 50) -> None:
+        if eta < 2 or not 1 <= min_budget <= max_budget:
+            raise NASError(
+                f"eta={eta}, min_budget={min_budget}, max_budget={max_budget}",
+                "eta >= 2 and 1 <= min_budget <= max_budget",
+                "mend the strategy's settings",
+            )
+        self.eta = eta
+        self.budgets = rungs(eta, int(min_budget), int(max_budget))
+
+    def propose(self, space: SearchSpace, history: History, rng: np.random.Generator) -> Proposal | None:
+        done = first_results(history)
+        for lower, upper in reversed(list(zip(self.budgets, self.budgets[1:], strict=False))):
+            promoted = {record.arch.id for record in history if record.budget == upper}
+            finished = [record for record in done if record.budget == lower]
+            for row in best_first(history, finished)[: int(len(finished) / self.eta)]:
+                if finished[row].arch.id not in promoted:
+                    return Proposal(finished[row].arch, upper)
+        arch = draw(space, history, anything, rng)
+        return None if arch is None else Proposal(arch, self.budgets[0])
+
+
+def rungs(eta: float, lowest: int, highest: int) -> tuple[int, ...]:
+    """lowest, lowest * eta, lowest * eta^2, ... and highest; the last but one is left out where it is nearer to the
+    highest than by a factor of the square root of eta."""
+    count = math.floor(math.log(highest / lowest, eta) + 1e-9) + 1
+    budgets = [round(lowest * eta**step) for step in range(count)]
+    while len(budgets) > 1 and highest / budgets[-1] < math.sqrt(eta):
+        budgets.pop()
+    return tuple(dict.fromkeys([*budgets, highest]))

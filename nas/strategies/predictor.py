@@ -1,0 +1,91 @@
+"""Bayesian optimisation with an ensemble of trees as the predictor of what a network would reach."""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.ensemble import ExtraTreesRegressor
+
+from nas.architecture import Architecture
+from nas.errors import NASError
+from nas.history import History, Proposal
+from nas.space import SearchSpace
+from nas.strategies.base import Strategy, anything, draw, untried
+from nas.strategies.ranking import best_and_newest, best_first, constrained_ranks
+
+PARENTS = 10  # finished networks, best first, that candidates are mutated from
+DISTANCE = 3  # mutations in a row at most
+
+
+class Predictor(Strategy):
+    """Fits bagged, randomised trees to the genes of the finished trials and proposes the candidate with the best upper
+    confidence bound, mean + beta * standard deviation over the trees.
+
+    Candidates: `candidates` fresh samples and as many mutants of the ten best. An objective that is a cost known before
+    training is computed, not predicted; the excess over constraints known only afterwards is predicted like an
+    objective, at its lower bound. With several objectives one of the candidates of the best constrained rank is taken
+    at random, so that the whole front is served.
+    start: networks drawn at random first. fitted: trials that are fitted at most, half of them the best and the rest
+    the newest others, which bounds the time of a proposal. Raises NASError for values out of range.
+    Source: White et al., BANANAS, AAAI 2021 (arXiv 1910.11858), sections 4 and 5 (ensemble, acquisition, mutation as
+    its optimiser); trees for the networks as in White et al., How Powerful are Performance Predictors in NAS?, NeurIPS
+    2021 (arXiv 2104.01177); extremely randomised trees: Geurts et al., Machine Learning 63, 2006.
+    """
+
+    def __init__(
+        self, start: int = 10, trees: int = 20, beta: float = 1.0, candidates: int = 200, fitted: int = 300
+    ) -> None:
+        rules = {
+            "start": (start, start >= 2, "at least 2"),
+            "trees": (trees, trees >= 2, "at least 2"),
+            "beta": (beta, beta >= 0, "at least 0"),
+            "candidates": (candidates, candidates >= 1, "at least 1"),
+            "fitted": (fitted, fitted >= start, "at least `start`"),
+        }
+        for name, (value, holds, expected) in rules.items():
+            if not holds:
+                raise NASError(f"{name}={value}", expected, f"mend strategy.{name}")
+        self.start, self.trees, self.beta, self.candidates, self.fitted = start, trees, beta, candidates, fitted
+
+    def propose(self, space: SearchSpace, history: History, rng: np.random.Generator) -> Proposal | None:
+        done = history.final()
+        candidates = self._candidates(space, history, rng) if len(done) >= self.start else []
+        if not candidates:
+            arch = draw(space, history, anything, rng)
+            return None if arch is None else Proposal(arch)
+        values_NM, excess_N = self._optimistic(space, history, candidates, rng)
+        rank_N = constrained_ranks(values_NM, excess_N)
+        return Proposal(candidates[int(rng.choice(np.flatnonzero(rank_N == 0)))])
+
+    def _candidates(self, space: SearchSpace, history: History, rng: np.random.Generator) -> list[Architecture]:
+        done = history.final()
+        parents = [done[row].arch for row in best_first(history, done)[:PARENTS]]
+        archs = [space.sample(rng) for _ in range(self.candidates)]
+        for number in range(self.candidates):
+            child = parents[number % len(parents)]
+            for _ in range(1 + number % DISTANCE):
+                child = space.mutate(child, rng)
+            archs.append(child)
+        return untried(space, history, archs)
+
+    def _optimistic(
+        self, space: SearchSpace, history: History, archs: list[Architecture], rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Upper bounds of the objectives (N, M), larger is better, and lower bounds of the excess (N,)."""
+        done = best_and_newest(history, self.fitted)
+        target_NM = np.column_stack([history.values(done), -history.violations(done)])
+        mean_M, scale_M = target_NM.mean(axis=0), np.maximum(target_NM.std(axis=0), 1e-12)
+        forest = ExtraTreesRegressor(self.trees, bootstrap=True, random_state=int(rng.integers(2**31)))
+        known_NG = space.encode([record.arch for record in done]).astype(np.float32)
+        forest.fit(known_NG, (target_NM - mean_M) / scale_M)
+        genes_NG = space.encode(archs)
+        asked_NG = genes_NG.astype(np.float32)
+        # the trees themselves, as the forest's own `predict` gives no spread; outputs (N, M, 1)
+        tree_TNM = np.stack([tree.tree_.predict(asked_NG) for tree in forest.estimators_])
+        tree_TNM = tree_TNM.reshape(len(forest.estimators_), len(archs), len(mean_M))
+        upper_NM = (tree_TNM.mean(axis=0) + self.beta * tree_TNM.std(axis=0)) * scale_M + mean_M
+        values_NM = upper_NM[:, :-1]
+        for column, (name, sign) in enumerate(history.sign.items()):
+            known = {**history.costs, history.cost_name: history.cost}.get(name)
+            if known is not None:
+                values_NM[:, column] = sign * known(genes_NG)
+        return values_NM, np.maximum(-upper_NM[:, -1], 0.0)

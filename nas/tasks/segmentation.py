@@ -1,0 +1,183 @@
+"""Segmentation: a class for every voxel."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from types import ModuleType
+
+import numpy as np
+import torch
+from torch import nn
+
+from nas.errors import NASError, TrialFailed
+from nas.tasks.base import Resampled, Task, TaskSpec
+
+HD_PERCENTILE = 95.0
+LENGTHS = ("hd95",)  # smaller is better; in mm where the voxel size is known, else in voxels
+
+
+class Segmentation(Task):
+    """Dice and cross entropy (MONAI's DiceCELoss) in training; probabilities by a sliding window at inference.
+
+    outputs: classes, 0 the background. window: sides of the sliding window in voxels, one number or one a side; None:
+    each image at once. overlap: of neighbouring windows, a fraction. tolerance: of the surface Dice, in mm.
+    Metrics, over the classes other than the background: dice, surface_dice (the share of both surfaces that lies
+    within the tolerance of the other, arXiv 2111.05408), hd95 (95th percentile of the distances between the surfaces,
+    the larger of the two directions); each also for every class as dice_1, dice_2, ...
+    Empty regions: a case in which a class is neither there nor predicted does not count for that class. Where it is
+    only there or only predicted, dice and surface_dice are 0 and hd95 is the diagonal of the image. A class's metric
+    is the mean over the cases that count, and the metric without a number the mean over classes.
+    Needs MONAI, which the extra `medical` installs. Raises NASError without it, and for a setting out of range.
+    """
+
+    score = "dice"
+
+    def __init__(
+        self,
+        in_channels: int = 1,
+        outputs: int = 2,
+        dims: int = 3,
+        window: int | Sequence[int] | None = None,
+        overlap: float = 0.25,
+        tolerance: float = 1.0,
+    ) -> None:
+        self.spec = TaskSpec("segmentation", dims, in_channels, outputs)
+        self.window = (window,) * dims if isinstance(window, int) else None if window is None else tuple(window)
+        self.overlap, self.tolerance = overlap, tolerance
+        rules = {
+            "outputs": (outputs >= 2, outputs, "the background and at least one class"),
+            "window": (
+                self.window is None or (len(self.window) == dims and min(self.window) >= 1),
+                window,
+                f"one side or {dims} of at least 1 voxel, or null",
+            ),
+            "overlap": (0 <= overlap < 1, overlap, "a fraction in [0, 1)"),
+            "tolerance": (tolerance >= 0, tolerance, "at least 0 mm"),
+        }
+        for name, (holds, got, expected) in rules.items():
+            if not holds:
+                raise NASError(f"task.{name}={got}", expected, f"mend task.{name}")
+        self._loss = _monai("losses").DiceCELoss(to_onehot_y=True, softmax=True)
+
+    def loss(self, output: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """output: logits (B, K, D, H, W). y: classes (B, D, H, W)."""
+        return self._loss(output.float(), y[:, None])
+
+    def predict(self, model: nn.Module, x_BCDHW: torch.Tensor) -> torch.Tensor:
+        """Class probabilities (B, K, D, H, W) in fp32; logits are averaged where windows overlap. The model's mode is
+        left as it was."""
+        training = model.training
+        model.eval()
+        try:
+            with torch.inference_mode():
+                if self.window is None:
+                    logits_BKDHW = model(x_BCDHW)
+                else:
+                    logits_BKDHW = _monai("inferers").sliding_window_inference(
+                        x_BCDHW, self.window, len(x_BCDHW), model, overlap=self.overlap
+                    )
+                return logits_BKDHW.float().softmax(dim=1)
+        finally:
+            model.train(training)
+
+    def metrics(
+        self, prediction: np.ndarray, target: np.ndarray, spacing_mm: np.ndarray | None = None
+    ) -> Mapping[str, float]:
+        """prediction (N, K, D, H, W) probabilities, target (N, D, H, W) classes. Raises NASError where a class is
+        missing from the target, TrialFailed for probabilities that are not finite."""
+        guess, target = self._checked(prediction, target)
+        return _mean_over_cases(self.of_cases(guess, target, spacing_mm), np.arange(len(target)))
+
+    def validate(self, prediction: np.ndarray, target: np.ndarray) -> Mapping[str, float]:
+        """dice, and dice of each class: distances between surfaces would take longer than an epoch of a small net."""
+        guess, target = self._checked(prediction, target)
+        return _mean_over_cases({"dice": dice(guess, target, self.spec.outputs)}, np.arange(len(target)))
+
+    def resampled(self, prediction: np.ndarray, target: np.ndarray, spacing_mm: np.ndarray | None = None) -> Resampled:
+        """Each case is measured once. A class that no drawn case has is NaN."""
+        cases = self.of_cases(*self._checked(prediction, target), spacing_mm)
+        return lambda rows: _mean_over_cases(cases, rows) if len(rows) else {}
+
+    def of_cases(
+        self, guess: np.ndarray, target: np.ndarray, spacing_mm: np.ndarray | None = None
+    ) -> dict[str, np.ndarray]:
+        """Metric -> (N, K - 1) values of each case and class, NaN where the case does not count for the class.
+
+        guess, target: (N, D, H, W) classes.
+        """
+        if spacing_mm is None:
+            spacing_mm = np.ones((len(target), target.ndim - 1))
+        hd95, surface = surfaces(guess, target, self.spec.outputs, spacing_mm, self.tolerance)
+        return {"dice": dice(guess, target, self.spec.outputs), "hd95": hd95, "surface_dice": surface}
+
+    def _checked(self, prediction: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        if not np.isfinite(prediction).all():
+            raise TrialFailed("the network's probabilities are not finite")
+        missing = set(range(1, self.spec.outputs)) - set(np.unique(target).tolist())
+        if missing:
+            raise NASError(
+                f"a split whose masks lack class {min(missing)}",
+                "every class on every side of a split",
+                "use fewer folds or more data",
+            )
+        return prediction.argmax(axis=1), target
+
+
+def dice(guess: np.ndarray, target: np.ndarray, classes: int) -> np.ndarray:
+    """(N, classes - 1): 2 |A ∩ B| / (|A| + |B|) of each case and class but the background, NaN where both are empty."""
+    values = np.full((len(target), classes - 1), np.nan)
+    axes = tuple(range(1, target.ndim))
+    for number in range(1, classes):
+        a, b = guess == number, target == number
+        total = a.sum(axes) + b.sum(axes)
+        np.divide(2 * (a & b).sum(axes), total, out=values[:, number - 1], where=total > 0)
+    return values
+
+
+def surfaces(
+    guess: np.ndarray, target: np.ndarray, classes: int, spacing_mm: np.ndarray, tolerance: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """hd95 and surface Dice, each (N, classes - 1), under the rule for empty regions that Segmentation states.
+
+    guess, target: (N, D, H, W) classes. spacing_mm: (N, 3); lengths are in its unit.
+    """
+    measure = _monai("metrics")
+    hd95, surface = np.full((2, len(target), classes - 1), np.nan)
+    for case, spacing in enumerate(spacing_mm):
+        for number in range(1, classes):
+            a, b = guess[case] == number, target[case] == number
+            if a.any() and b.any():
+                pair = [torch.from_numpy(mask)[None, None].float() for mask in (a, b)]
+                its = {"include_background": True, "spacing": tuple(map(float, spacing))}
+                hd = measure.compute_hausdorff_distance(*pair, percentile=HD_PERCENTILE, **its)
+                hd95[case, number - 1] = float(hd)
+                surface[case, number - 1] = float(measure.compute_surface_dice(*pair, [tolerance], **its))
+            elif a.any() or b.any():
+                hd95[case, number - 1] = float(np.linalg.norm(spacing * target.shape[1:]))
+                surface[case, number - 1] = 0.0
+    return hd95, surface
+
+
+def _mean_over_cases(cases: Mapping[str, np.ndarray], rows: np.ndarray) -> dict[str, float]:
+    """Metric -> (N, K - 1) values of cases -> the mean over the cases `rows` that count; a class without one is NaN."""
+    found: dict[str, float] = {}
+    each: dict[str, float] = {}
+    for name, values_NK in cases.items():
+        drawn_NK = values_NK[rows]
+        counts_K = np.isfinite(drawn_NK).sum(axis=0)
+        sums_K = np.nansum(drawn_NK, axis=0)
+        mean_K = np.divide(sums_K, counts_K, out=np.full(len(sums_K), np.nan), where=counts_K > 0)
+        found[name] = float(mean_K.mean())
+        each |= {f"{name}_{number}": float(value) for number, value in enumerate(mean_K, start=1)}
+    return found | each
+
+
+def _monai(part: str) -> ModuleType:
+    """MONAI takes seconds to import and is an extra: only who segments needs it."""
+    try:
+        return importlib.import_module(f"monai.{part}")
+    except ImportError as error:
+        raise NASError(
+            f"segmentation without MONAI ({error})", "the extra `medical`", "pip install 'voxnas[medical]'"
+        ) from error

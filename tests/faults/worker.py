@@ -1,0 +1,189 @@
+"""One worker of a search whose evaluator is a clock: it sleeps for a few epochs and keeps a real checkpoint."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import resource
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from nas.architecture import Architecture, Gene
+from nas.cost import CostModel
+from nas.errors import NASError, TrialFailed
+from nas.evaluators.base import EvaluationContext
+from nas.files import write_text
+from nas.history import Proposal
+from nas.search import Budget, search
+from nas.space import SearchSpace
+from nas.strategies.random import RandomSearch
+from nas.study import Study
+from nas.tasks.base import TaskSpec
+
+OBJECTIVES = {"score": "maximize", "params": "minimize"}
+NAME = "faults"
+EPOCHS = 4
+
+
+class Boxes(SearchSpace):
+    """512 one-layer networks."""
+
+    def __init__(self, side: int = 8) -> None:
+        self.side = side
+        self.genes = tuple(Gene(name, tuple(range(1, side + 1)), ordered=True) for name in "abc")
+
+    def build(self, arch: Architecture, task: TaskSpec | None = None) -> nn.Module:
+        a, b, c = self.values(arch)
+        return nn.Conv3d(1, int(a) * 64 + int(b) * 8 + int(c), 1)
+
+
+@dataclass(frozen=True)
+class Orders:
+    """What a worker is told. fault: what goes wrong in its evaluator (see `Clock`)."""
+
+    url: str
+    folder: str
+    trials: int
+    lease_s: float = 10.0
+    epoch_s: float = 0.06
+    fault: str = ""
+    time_limit_s: float | None = None
+
+
+def score_of(arch: Architecture) -> float:
+    """A number that looks random and is a function of the architecture."""
+    return int(arch.id[:6], 16) / 16**6
+
+
+class Clock:
+    """Sleeps EPOCHS epochs, each checkpointed; logs what it began and what it finished."""
+
+    def __init__(self, orders: Orders) -> None:
+        self.orders, self.folder = orders, Path(orders.folder)
+
+    def __call__(self, proposal: Proposal, context: EvaluationContext) -> Mapping[str, float]:
+        arch, fault = proposal.arch, self.orders.fault
+        if fault and int(arch.id[-1], 16) % 4 == 0:
+            if fault == "nan":
+                return {"score": float("nan")}
+            if fault == "failed":
+                raise TrialFailed("the loss became NaN")
+            if fault == "raises":
+                raise ValueError("a defect of the evaluator")
+            if fault == "hangs":
+                time.sleep(60)
+        checkpoint = self.folder / "checkpoints" / arch.id
+        done = int(checkpoint.read_text()) if checkpoint.exists() else 0
+        for epoch in range(done + 1, EPOCHS + 1):
+            self._log(f"begin {arch.id} {epoch}")
+            time.sleep(self.orders.epoch_s)
+            write_text(checkpoint, str(epoch))
+            self._log(f"end {arch.id} {epoch}")
+            context.on_epoch(epoch, EPOCHS)
+        return {"score": score_of(arch), "pid": float(os.getpid())}
+
+    def _log(self, line: str) -> None:
+        handle = os.open(self.folder / "log.txt", os.O_APPEND | os.O_CREAT | os.O_WRONLY)
+        os.write(handle, f"{line} {os.getpid()}\n".encode())
+        os.close(handle)
+
+
+def attach(orders: Orders) -> Study:
+    return Study(orders.url, NAME, Boxes(), OBJECTIVES, {"data": "none"}, orders.lease_s)
+
+
+def cost_of(space: SearchSpace) -> CostModel:
+    return CostModel(space, TaskSpec(), (1, 4, 4, 4), "params")
+
+
+def work(orders: Orders, worker: int, skew_s: float = 0.0) -> None:
+    """The whole life of one worker process. skew_s: how far its wall clock is off."""
+    torch.set_num_threads(1)
+    if skew_s:
+        set_clock(skew_s)
+    study = attach(orders)
+    task: Any = SimpleNamespace(spec=TaskSpec())
+    nothing: Any = None
+    context = EvaluationContext(
+        space=study.space or Boxes(),
+        task=task,
+        train=nothing,
+        valid=nothing,
+        folder=Path(orders.folder),
+        device=torch.device("cpu"),
+        seed=0,
+    )
+    budget = Budget(orders.trials, orders.time_limit_s)
+    search(RandomSearch(), Clock(orders), study, cost_of(Boxes()), context, budget, worker=worker)
+    study.close()
+
+
+def work_on_a_full_disk(orders: Orders, worker: int, full_s: float) -> None:
+    """From its third finished trial on no file of this process may grow, for `full_s` seconds."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    clock = Clock.__call__
+    calls: list[float] = []
+
+    def limited(self: Clock, proposal: Proposal, context: EvaluationContext) -> Mapping[str, float]:
+        metrics = clock(self, proposal, context)
+        calls.append(time.monotonic())
+        if len(calls) == 3:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1, hard))
+            lifted = time.monotonic() + full_s
+
+            def lift() -> None:
+                time.sleep(max(0.0, lifted - time.monotonic()))
+                resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+            import threading
+
+            threading.Thread(target=lift, daemon=True).start()
+        return metrics
+
+    Clock.__call__ = limited  # type: ignore[method-assign]
+    work(orders, worker)
+
+
+def set_clock(skew_s: float) -> None:
+    """Moves this process's wall clock, as Python code reads it."""
+    real, now = time.time, datetime.datetime.now
+
+    class Skewed(datetime.datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> Any:
+            return now(tz) + datetime.timedelta(seconds=skew_s)
+
+    time.time = lambda: real() + skew_s
+    datetime.datetime = Skewed  # type: ignore[misc]
+    import optuna.storages._rdb.storage as rdb
+    import optuna.trial._frozen as frozen
+
+    for module in (rdb, frozen):
+        if isinstance(getattr(module, "datetime", None), type):
+            module.datetime = Skewed
+
+
+def front_from_raw(study: Study) -> set[tuple[float, float]]:
+    """The Pareto front by brute force over what the store holds."""
+    points = [(r.metrics["score"], r.metrics["params"]) for r in study.records() if r.state.value == "complete"]
+    return {(s, p) for s, p in points if not any((s2 >= s and p2 <= p) and (s2 > s or p2 < p) for s2, p2 in points)}
+
+
+def front_of(study: Study) -> set[tuple[float, float]]:
+    cost = cost_of(Boxes())
+    return {(r.metrics["score"], r.metrics["params"]) for r in study.history(cost, "params").front()}
+
+
+def cost_of_genes(genes_NG: np.ndarray) -> np.ndarray:
+    return cost_of(Boxes())(genes_NG)
+
+
+__all__ = ["NASError", "Orders", "attach", "front_from_raw", "front_of", "score_of", "work", "work_on_a_full_disk"]
