@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import cached_property
 
 import numpy as np
 
@@ -82,7 +83,11 @@ class History(Sequence[Record]):
 
     def complete(self) -> tuple[Record, ...]:
         """Finished trials in the order in which they finished."""
-        done = (record for record in self.records if record.state is State.COMPLETE)
+        return self._complete
+
+    @cached_property
+    def _complete(self) -> tuple[Record, ...]:
+        done = [record for record in self.records if record.state is State.COMPLETE]
         return tuple(sorted(done, key=lambda record: (record.finished, record.number)))
 
     def final(self) -> tuple[Record, ...]:
@@ -101,7 +106,8 @@ class History(Sequence[Record]):
 
     def scores(self, records: Sequence[Record]) -> np.ndarray:
         """(N,) the score, turned so that larger is better."""
-        return self.sign[self.score] * np.array([record.metrics[self.score] for record in records], dtype=np.float64)
+        name = self.score
+        return self.sign[name] * np.array([record.metrics[name] for record in records], dtype=np.float64)
 
     def admits(self, genes_NG: np.ndarray) -> np.ndarray:
         """(N,) bool: which networks keep every constraint that is known before training."""

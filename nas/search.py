@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import logging
 import random
 import time
@@ -136,11 +137,11 @@ def _evaluate(
 
 
 def _stop_if_hopeless(history: History) -> None:
-    ended = [record for record in history if record.state is not State.RUNNING]
-    last = sorted(ended, key=lambda record: record.finished)[-FAILURES_IN_A_ROW:]
+    ended = (record for record in history if record.state is not State.RUNNING)
+    last = heapq.nlargest(FAILURES_IN_A_ROW, ended, key=lambda record: record.finished)
     if len(last) == FAILURES_IN_A_ROW and all(record.state is State.FAILED for record in last):
         raise NASError(
-            f"{FAILURES_IN_A_ROW} failed trials in a row, the last with {last[-1].reason!r}",
+            f"{FAILURES_IN_A_ROW} failed trials in a row, the last with {last[0].reason!r}",
             "candidates that train",
             "mend the training settings or the data, then run the same command again",
         )

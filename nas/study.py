@@ -70,7 +70,8 @@ class Study:
         self.url, self.name, self.space, self.objectives = url, name, space, dict(objectives)
         self.owner = new_owner()
         self._finished: dict[int, Record] = {}
-        self._left_out: set[int] = set()  # withdrawn claims, and trials that are not ours
+        self._settled: list[Record] = []  # of the first trials, as far as all of them are finished
+        self._looked_at = 0  # how many trials that are
         self.lease_s, self._watch = lease_s, Watch(lease_s, self.owner)
         genes = space.genes if space is not None else ()
         self._distributions: dict[str, BaseDistribution] = {
@@ -141,23 +142,24 @@ class Study:
 
     def records(self) -> tuple[Record, ...]:
         """All trials in order of number; withdrawn claims are left out."""
-        finished, left_out = self._finished, self._left_out
-        records = []
-        for trial in self.store.trials():
-            number = trial.number
-            record = finished.get(number)
-            if record is None:
-                if number in left_out:
-                    continue
-                if GENES not in trial.user_attrs or WITHDRAWN in trial.user_attrs:
-                    if trial.state.is_finished():
-                        left_out.add(number)
-                    continue
-                record = self._record(trial)
-                if record.state is not State.RUNNING:
-                    finished[number] = record
-            records.append(record)
-        return tuple(records)
+        trials, settled = self.store.trials(), self._settled
+        while self._looked_at < len(trials) and trials[self._looked_at].state.is_finished():
+            record = self._seen(trials[self._looked_at])
+            if record is not None:
+                settled.append(record)
+            self._looked_at += 1
+        later = (self._seen(trial) for trial in trials[self._looked_at :])
+        return (*settled, *(record for record in later if record is not None))
+
+    def _seen(self, trial: FrozenTrial) -> Record | None:
+        """The trial's record, kept from when it is finished; None for a withdrawn claim."""
+        record = self._finished.get(trial.number)
+        if record is not None or not _is_live(trial):
+            return record
+        record = self._record(trial)
+        if record.state is not State.RUNNING:
+            self._finished[trial.number] = record
+        return record
 
     def history(
         self,
@@ -191,14 +193,14 @@ class Study:
         )
         records = self.records()
         held = any(
-            record.arch == arch
+            record.arch.id == arch.id
             and record.budget == proposal.budget
             and record.number != trial.number
             and record.state is not State.FAILED
             for record in records
         )
-        rank = sum(record.number <= trial.number for record in records)
-        if held or (limit is not None and rank > limit):
+        late = limit is not None and sum(record.number <= trial.number for record in records) > limit
+        if held or late:
             self.store.set_trial_attr(trial._trial_id, WITHDRAWN, True)
             self.store.finish(trial._trial_id, TrialState.FAIL)
             time.sleep(random.uniform(0, LONGEST_PAUSE_S))

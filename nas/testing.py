@@ -1,13 +1,25 @@
-"""Conformance checks for spaces and strategies; an outside package may call them on its own."""
+"""Conformance checks for spaces, strategies and evaluators; an outside package may call them on its own."""
 
 from __future__ import annotations
 
+import copy
 import json
+import math
+import tempfile
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from unittest import mock
 
+import h5py
 import numpy as np
 import torch
 
-from nas.history import History, Record, State
+from nas.constraints import Constraint
+from nas.data.store import VolumeStore
+from nas.evaluators.base import EvaluationContext, Evaluator
+from nas.history import History, Proposal, Record, State
 from nas.space import SearchSpace
 from nas.strategies.base import Strategy
 from nas.tasks.base import TaskSpec
@@ -72,28 +84,106 @@ def _check_networks(space: SearchSpace, archs: list, task: TaskSpec, input_shape
 
 
 def check_strategy(strategy: Strategy, space: SearchSpace, trials: int = 12) -> History:
-    """Asserts that a strategy is a pure function of the history, proposes points of the space, and none twice.
+    """Asserts that a strategy is a pure function of the history (a copy that never proposed before agrees), proposes
+    points of the space that keep the constraints known beforehand, none twice at one budget, and an architecture again
+    only at a larger budget and once its smaller one has finished.
 
-    The score is a table made of the genes; a running and a failed trial are in the history. Returns the history.
+    The score is a table made of the genes; a running and a failed trial are in the history. Played with two
+    objectives, with these under constraints, and with a cost as the only objective. Returns the first history.
     """
+    rng = np.random.default_rng(0)
+    bound = float(np.median(_sum_of_genes(space.encode([space.sample(rng) for _ in range(64)]))))
+    limits = (Constraint("cost", bound), Constraint("score", 0.0, at_most=False))
+    unused = copy.deepcopy(strategy)
+    history = History((), OBJECTIVES, _sum_of_genes, "cost")
+    _play(strategy, unused, space, replace(history, constraints=limits, costs={"cost": _sum_of_genes}), trials)
+    _play(strategy, unused, space, replace(history, objectives={"cost": "minimize"}), trials)
+    return _play(strategy, unused, space, history, trials)
 
-    def cost(genes_NG: np.ndarray) -> np.ndarray:
-        return np.atleast_2d(genes_NG).sum(axis=1).astype(np.float64)
 
-    history = History((), OBJECTIVES, cost, "cost")
+def _sum_of_genes(genes_NG: np.ndarray) -> np.ndarray:
+    return np.atleast_2d(genes_NG).sum(axis=1).astype(np.float64)
+
+
+def _play(strategy: Strategy, unused: Strategy, space: SearchSpace, history: History, trials: int) -> History:
     for number in range(trials):
-        first, second = (strategy.propose(space, history, np.random.default_rng(number)) for _ in range(2))
-        assert first == second, "not a pure function of history and generator"
+        first, second, third = (
+            player.propose(space, history, np.random.default_rng(number))
+            for player in (strategy, strategy, copy.deepcopy(unused))
+        )
+        assert first == second == third, "not a pure function of history and generator"
         if first is None:
             break
         arch = first.arch
         assert space.architecture(arch.genes) == arch
-        held = {(r.arch.id, r.budget) for r in history if r.state is not State.FAILED}
-        assert (arch.id, first.budget) not in held, "an architecture proposed twice"
+        assert isinstance(first.budget, int), "a budget is a whole number"
+        assert first.budget >= 0, "a budget below 0"
+        for record in history:
+            if record.arch == arch and record.state is not State.FAILED:
+                assert record.budget != first.budget, "an architecture proposed twice"
+                assert record.state is State.COMPLETE, "an architecture that is still running"
+                assert 0 < record.budget < first.budget, "an architecture proposed again with no larger budget"
+        genes_1G = space.encode([arch])
+        assert history.admits(genes_1G).all(), "a constraint that is known before training is broken"
         state = {3: State.RUNNING, 5: State.FAILED}.get(number, State.COMPLETE)
-        value = float(np.sin(cost(np.array([arch.genes]))[0]))
-        metrics = {"score": value, "cost": cost(np.array([arch.genes]))[0]} if state is State.COMPLETE else {}
+        cost = float(_sum_of_genes(genes_1G)[0])
+        metrics = {"score": math.sin(cost), "cost": cost} if state is State.COMPLETE else {}
         record = Record(number, arch, first.budget, state, metrics, finished=number + 1.0)
-        history = History((*history.records, record), OBJECTIVES, cost, "cost")
+        history = replace(history, records=(*history.records, record))
     assert len(history) > 0, "no proposal at all"
     return history
+
+
+def check_evaluator(
+    evaluator: Evaluator, context: EvaluationContext, proposal: Proposal, timings: Collection[str] = ("seconds",)
+) -> Mapping[str, float]:
+    """Asserts what a search relies on: metrics that are finite numbers and hold the task's score; the same again from
+    the same folder, from an empty one, and after an interruption at the first epoch; no volume read, and no volume
+    store opened, but those of the context.
+
+    timings: metrics that measure the clock and may differ. Returns the metrics.
+    """
+    with tempfile.TemporaryDirectory() as folder, _only_data_of(context):
+
+        def evaluate(name: str) -> Mapping[str, float]:
+            metrics = evaluator(proposal, replace(context, folder=Path(folder) / name))
+            return {key: value for key, value in metrics.items() if key not in timings}
+
+        def interrupt(epoch: int, epochs: int) -> None:
+            raise KeyboardInterrupt
+
+        metrics = evaluator(proposal, replace(context, folder=Path(folder) / "first"))
+        assert context.task.score in metrics, f"no {context.task.score} among the metrics"
+        for name, value in metrics.items():
+            assert isinstance(value, int | float), f"{name}={value!r} is no number"
+            assert math.isfinite(value), f"{name}={value} is not finite"
+        expected = {key: value for key, value in metrics.items() if key not in timings}
+        assert evaluate("first") == expected, "other metrics the second time in one folder"
+        assert evaluate("second") == expected, "other metrics in an empty folder"
+        with suppress(KeyboardInterrupt):
+            evaluator(proposal, replace(context, folder=Path(folder) / "third", on_epoch=interrupt))
+        assert evaluate("third") == expected, "other metrics after an interruption"
+    return metrics
+
+
+@contextmanager
+def _only_data_of(context: EvaluationContext) -> Iterator[None]:
+    """Asserts that within it volumes are read from the rows of the context's parts only."""
+    allowed: dict[Path, set[int]] = {}
+    for part in (context.train, context.valid):
+        allowed.setdefault(Path(part.store.path).resolve(), set()).update(part.indices.tolist())
+    read_of_store, file_of_h5py = VolumeStore.read, h5py.File
+
+    def read(store: VolumeStore, indices: np.ndarray) -> np.ndarray:
+        rows = {int(row) for row in np.asarray(indices).reshape(-1)}
+        beyond = rows - allowed.get(Path(store.path).resolve(), set())
+        assert not beyond, f"row {min(beyond)} of {store.name} is no part of the context"
+        return read_of_store(store, indices)
+
+    class File(file_of_h5py):  # type: ignore[misc, valid-type]
+        def __init__(self, name: str | Path, *args, **options) -> None:  # type: ignore[no-untyped-def]
+            assert Path(name).resolve() in allowed, f"{name} is no store of the context"
+            super().__init__(name, *args, **options)
+
+    with mock.patch.object(VolumeStore, "read", read), mock.patch.object(h5py, "File", File):
+        yield

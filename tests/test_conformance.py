@@ -16,6 +16,8 @@ from nas.errors import NASError
 from nas.testing import check_space, check_strategy
 from tests.conftest import REPO
 
+SHIPPED = ("lidc_shapes", "icbm_tissue")  # data that come with a package
+
 
 def names(group: str) -> list[str]:
     found = sorted(path.stem for path in (REPO / "conf" / group).glob("*.yaml"))
@@ -48,7 +50,7 @@ def test_data_set_without_its_files(name: str, tmp_path: Path) -> None:
     source = instantiate(cfg.data)
     assert isinstance(source, Source)
     assert Path(source.cache_dir) == tmp_path
-    if name == "lidc_shapes":  # ships with a package
+    if name in SHIPPED:
         return
     with pytest.raises(NASError):
         source.prepare()

@@ -6,6 +6,7 @@ average (2009a) of 152 healthy adults at 1 mm, brain extracted, with maps of the
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from itertools import product
@@ -98,7 +99,7 @@ def _read(kind: str) -> np.ndarray:
     nibabel = medical("nibabel")
     try:
         volume_XYZ = np.asarray(nibabel.load(path).dataobj)
-    except (OSError, EOFError, ValueError) as error:
+    except (OSError, EOFError, ValueError, zlib.error, nibabel.filebasedimages.ImageFileError) as error:
         raise NASError(
             f"{path} ({error})", "a file of nilearn 0.14", "pip install --force-reinstall nilearn"
         ) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 
@@ -67,22 +68,23 @@ def draw(space: SearchSpace, history: History, accept: Accept, rng: np.random.Ge
     `space.sample` is among those.
 
     Rejection in growing batches; where the admitted share is tiny, the enumerated space is looked through (uniformly),
-    sooner where its costs are sums over blocks. None: nothing is left, or nothing was found in a space too large to
-    list.
+    sooner where that is cheap. None: nothing is left, or nothing was found in a space too large to list.
     """
-    sums = adds_up(space)
-    arch = draw_by_sampling(space, history, accept, rng, EARLY_BATCH if sums else LARGEST_BATCH)
+    arch = draw_by_sampling(space, history, accept, rng, early_batch(space))
     if arch is not None:
         return arch
     listed = listing(space)
     if listed is not None:
         return draw_from_list(space, history, listed, accept(listed.genes_NG, listed.costs(history.cost)), rng)
-    return draw_by_sampling(space, history, accept, rng, LARGEST_BATCH) if sums else None
+    return draw_by_sampling(space, history, accept, rng, LARGEST_BATCH)
 
 
-def adds_up(space: SearchSpace) -> bool:
-    """Whether the space offers blocks, so that the cost of all its networks is a matter of milliseconds."""
-    return type(space).blocks is not SearchSpace.blocks
+def early_batch(space: SearchSpace) -> int:
+    """The largest batch before a space is looked through: a small one where looking is cheap, because the space offers
+    blocks, by which all costs take milliseconds, or has fewer networks than would be sampled."""
+    cheap = type(space).blocks is not SearchSpace.blocks
+    few = math.prod(len(gene.choices) for gene in space.genes) <= LARGEST_BATCH
+    return EARLY_BATCH if cheap or few else LARGEST_BATCH
 
 
 def draw_by_sampling(
@@ -115,9 +117,7 @@ def draw_from_list(
     return None
 
 
-def mutant(
-    space: SearchSpace, history: History, parent: Architecture, rng: np.random.Generator
-) -> Architecture | None:
+def mutant(space: SearchSpace, history: History, parent: Architecture, rng: np.random.Generator) -> Architecture | None:
     """A mutant of `parent` that no trial holds and that keeps the constraints; where 16 mutants are of no use, mutants
     of mutants, up to five mutations away; at last any architecture by `draw`."""
     children = [parent] * MUTANTS

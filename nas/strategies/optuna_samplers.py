@@ -15,6 +15,7 @@ from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, TPESampler
 from optuna.storages import InMemoryStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
+from threadpoolctl import threadpool_limits
 
 from nas.architecture import Architecture
 from nas.constraints import Constraint
@@ -60,7 +61,10 @@ class OptunaStrategy(Strategy):
     def propose(self, space: SearchSpace, history: History, rng: np.random.Generator) -> Proposal | None:
         facts = self.facts(history)
         ready = len(facts) >= self.start and any(len(gene.choices) > 1 for gene in space.genes)
-        arch = self._ask(space, history, facts, rng) if ready else draw(space, history, anything, rng)
+        # one thread: matrices this small only make threads wait for each other (a Gaussian process took 5 times as
+        # long with two), and sums in another order would give another answer
+        with threadpool_limits(1):
+            arch = self._ask(space, history, facts, rng) if ready else draw(space, history, anything, rng)
         return None if arch is None else Proposal(arch)
 
     def _ask(
@@ -124,7 +128,7 @@ class TPE(OptunaStrategy):
     al., JAIR 73, 2022; as in optuna.samplers.TPESampler.
     """
 
-    def __init__(self, start: int = 10, ei_candidates: int = 24, tries: int = 20) -> None:
+    def __init__(self, start: int = 10, ei_candidates: int = 24, tries: int = 5) -> None:
         super().__init__(start, tries)
         if ei_candidates < 1:
             raise NASError(f"ei_candidates={ei_candidates}", "at least 1", "mend strategy.ei_candidates")
@@ -211,7 +215,7 @@ def _trial(state: TrialState, arch: Architecture, genes: Genes) -> FrozenTrial:
         state=state,
         value=None,
         params=dict(zip(genes, arch.genes, strict=True)),
-        distributions=genes,
+        distributions=dict(genes),
         user_attrs={},
         system_attrs={},
         intermediate_values={},

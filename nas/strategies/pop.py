@@ -13,14 +13,13 @@ from nas.listing import listing
 from nas.pruned import Cut, PrunedSet, below, below_any
 from nas.space import SearchSpace
 from nas.strategies.base import (
-    EARLY_BATCH,
     LARGEST_BATCH,
     CostWindow,
     Strategy,
-    adds_up,
     draw,
     draw_by_sampling,
     draw_from_list,
+    early_batch,
 )
 from nas.strategies.ranking import first_results
 
@@ -71,11 +70,12 @@ class PartialOrderPruning(Strategy):
         accept = _Accept(self.window, cuts, space)
         if not cuts:
             return draw(space, history, accept, rng)
-        arch = draw_by_sampling(space, history, accept, rng, EARLY_BATCH if adds_up(space) else LARGEST_BATCH)
+        arch = draw_by_sampling(space, history, accept, rng, early_batch(space))
         listed = None if arch is not None else listing(space)
         if listed is None:
             return arch or draw_by_sampling(space, history, accept, rng, LARGEST_BATCH)
-        kept_N = ~self._pruned(space, history.cost, cuts).mask & self.window(listed.genes_NG, listed.costs(history.cost))
+        pruned = self._pruned(space, history.cost, cuts)
+        kept_N = self.window(listed.genes_NG, listed.costs(history.cost)) & ~pruned.mask
         return draw_from_list(space, history, listed, kept_N, rng)
 
     def _pruned(self, space: SearchSpace, cost: CostFunction, cuts: list[Cut]) -> PrunedSet:

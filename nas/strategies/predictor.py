@@ -32,7 +32,7 @@ class Predictor(Strategy):
     """
 
     def __init__(
-        self, start: int = 10, trees: int = 20, beta: float = 1.0, candidates: int = 200, fitted: int = 300
+        self, start: int = 10, trees: int = 20, beta: float = 1.0, candidates: int = 100, fitted: int = 300
     ) -> None:
         rules = {
             "start": (start, start >= 2, "at least 2"),

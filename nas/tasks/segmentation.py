@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import warnings
 from collections.abc import Mapping, Sequence
 from types import ModuleType
 
@@ -150,9 +151,11 @@ def surfaces(
             if a.any() and b.any():
                 pair = [torch.from_numpy(mask)[None, None].float() for mask in (a, b)]
                 its = {"include_background": True, "spacing": tuple(map(float, spacing))}
-                hd = measure.compute_hausdorff_distance(*pair, percentile=HD_PERCENTILE, **its)
-                hd95[case, number - 1] = float(hd)
-                surface[case, number - 1] = float(measure.compute_surface_dice(*pair, [tolerance], **its))
+                with warnings.catch_warnings():  # MONAI 1.6 warns of an argument that it passes to itself
+                    warnings.simplefilter("ignore", FutureWarning)
+                    hd = measure.compute_hausdorff_distance(*pair, percentile=HD_PERCENTILE, **its)
+                    share = measure.compute_surface_dice(*pair, [tolerance], **its)
+                hd95[case, number - 1], surface[case, number - 1] = float(hd), float(share)
             elif a.any() or b.any():
                 hd95[case, number - 1] = float(np.linalg.norm(spacing * target.shape[1:]))
                 surface[case, number - 1] = 0.0

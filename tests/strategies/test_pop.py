@@ -8,33 +8,18 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
 
-from nas.architecture import Architecture, Gene
+from nas.constraints import Constraint
 from nas.errors import NASError
 from nas.history import History, Record, State
+from nas.listing import listing
 from nas.pareto import front_mask
-from nas.pruned import PrunedSet
+from nas.pruned import PrunedSet, below, below_any
 from nas.space import SearchSpace
-from nas.strategies.pop import PartialOrderPruning
+from nas.strategies import pop
+from nas.strategies.pop import PartialOrderPruning, has_stalled, two_smallest_of_prefixes
 from nas.strategies.random import RandomSearch
-from nas.tasks.base import TaskSpec
-
-OBJECTIVES = {"score": "maximize", "cost": "minimize"}
-
-
-class Grid(SearchSpace):
-    """sizes[i] choices for gene i; the last gene is unordered where `mixed`."""
-
-    def __init__(self, sizes: tuple[int, ...] = (3, 3, 3), mixed: bool = False) -> None:
-        self.sizes, self.mixed = tuple(sizes), mixed
-        last = len(sizes) - 1
-        self.genes = tuple(
-            Gene(f"g{i}", tuple(range(size)), ordered=not (mixed and i == last)) for i, size in enumerate(sizes)
-        )
-
-    def build(self, arch: Architecture, task: TaskSpec | None = None) -> nn.Module:
-        return nn.Identity()
+from tests.strategies.tables import OBJECTIVES, Grid, empty, extended, play, record, total
 
 
 def less_equal(space: SearchSpace, a: np.ndarray, b: np.ndarray) -> bool:
@@ -153,17 +138,13 @@ def test_the_cost_window_is_kept() -> None:
 def test_results_of_other_budgets_are_not_compared() -> None:
     space = Grid((2, 2))
 
-    def record(number: int, genes: tuple[int, int], budget: int, score: float, cost: float) -> Record:
-        metrics = {"score": score, "cost": cost}
-        return Record(number, space.architecture(genes), budget, State.COMPLETE, metrics, finished=number + 1.0)
+    def result(number: int, genes: tuple[int, int], budget: int, score: float) -> Record:
+        return record(number, space.architecture(genes), {"score": score, "cost": float(sum(genes))}, budget)
 
-    def cost(genes_NG: np.ndarray) -> np.ndarray:
-        return genes_NG.sum(axis=1).astype(float)
-
-    small, large = record(0, (1, 1), 5, 0.5, 2.0), record(1, (1, 0), 50, 0.9, 1.0)
-    assert PartialOrderPruning().cuts(History((small, large), OBJECTIVES, cost, "cost")) == []
-    same = record(1, (1, 0), 5, 0.9, 1.0)
-    assert [cut.threshold for cut in PartialOrderPruning().cuts(History((small, same), OBJECTIVES, cost, "cost"))] == [1.0]
+    small, large = result(0, (1, 1), 5, 0.5), result(1, (1, 0), 50, 0.9)
+    assert PartialOrderPruning().cuts(extended(empty(), small, large)) == []
+    same = result(1, (1, 0), 5, 0.9)
+    assert [cut.threshold for cut in PartialOrderPruning().cuts(extended(empty(), small, same))] == [1.0]
 
 
 def test_random_search_visits_every_point_once_and_then_ends() -> None:
@@ -184,3 +165,140 @@ def test_settings_out_of_range() -> None:
         PartialOrderPruning(margin=-1)
     with pytest.raises(NASError, match="cost_min"):
         RandomSearch(cost_min=2, cost_max=1)
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> History:
+    """Finished trials on a small grid, some of two budgets, some breaking a constraint on their score."""
+    space = Grid((4, 4, 3), mixed=True)
+    every = [space.architecture(tuple(row)) for row in space.enumerate().tolist()]
+    picked = draw(st.lists(st.integers(0, len(every) - 1), max_size=14))
+    records = [
+        record(
+            number,
+            every[row],
+            {"score": float(draw(st.integers(0, 4))), "cost": float(sum(every[row].genes))},
+            draw(st.sampled_from([1, 1, 1, 9])),
+        )
+        for number, row in enumerate(picked)
+    ]
+    limits = draw(st.sampled_from([(), (Constraint("score", 2.0, at_most=False),)]))
+    return extended(empty(constraints=limits), *records)
+
+
+@given(histories(), st.sampled_from([0.0, 1.0]))
+@settings(max_examples=150, deadline=None)
+def test_cuts_are_the_rule_by_two_loops(history: History, margin: float) -> None:
+    done = pop.first_results(history)
+    expected = []
+    for m in done:
+        costs = [
+            sum(y.arch.genes)
+            for y in done
+            if y is not m
+            and y.budget == m.budget
+            and y.metrics["score"] >= m.metrics["score"] + margin
+            and history.violations([y])[0] == 0
+        ]
+        if costs:
+            expected.append((m.arch.genes, float(min(costs)), m.metrics["score"]))
+    found = [(cut.genes, cut.threshold, cut.score) for cut in PartialOrderPruning(margin).cuts(history)]
+    assert sorted(found) == sorted(expected)
+
+
+@given(st.lists(st.integers(0, 5).map(float), max_size=12))
+def test_two_smallest_of_prefixes(costs: list[float]) -> None:
+    cheapest_N, second_N = two_smallest_of_prefixes(np.array(costs))
+    for number in range(len(costs)):
+        prefix = costs[: number + 1]
+        assert cheapest_N[number] == prefix.index(min(prefix))
+        assert second_N[number] == (sorted(prefix)[1] if number else np.inf)
+
+
+@given(histories(), st.integers(0, 99))
+@settings(max_examples=60, deadline=None)
+def test_comparing_all_cuts_at_once_is_comparing_them_one_by_one(history: History, seed: int) -> None:
+    space, rng = Grid((4, 4, 3), mixed=True), np.random.default_rng(seed)
+    genes_NG = space.encode([space.sample(rng) for _ in range(20)])
+    tops_KG = space.encode([space.sample(rng) for _ in range(7)])
+    mask_NK = rng.random((20, 7)) < 0.5
+    expected = np.zeros(20, dtype=bool)
+    for top_G, mask_N in zip(tops_KG, mask_NK.T, strict=True):
+        expected[below(genes_NG, top_G, space.ordered, mask_N)] = True
+    assert below_any(genes_NG, tops_KG, space.ordered, mask_NK).tolist() == expected.tolist()
+    cuts = PartialOrderPruning().cuts(history)
+    accept = pop._Accept(pop.CostWindow(), cuts, space)
+    kept_N = accept(genes_NG, total)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pop, "AT_ONCE", 0)
+        assert accept(genes_NG, total).tolist() == kept_N.tolist()
+
+
+@given(st.lists(histories(), min_size=2, max_size=5), st.integers(0, 99))
+@settings(max_examples=60, deadline=None)
+def test_what_was_proposed_before_changes_no_proposal(views: list[History], seed: int) -> None:
+    """Unrelated, longer and shorter histories one after the other, in a space looked through at once."""
+    space, used = Grid((4, 4, 3), mixed=True), PartialOrderPruning(patience=0)
+    for view in [*views, views[0]]:
+        fresh = PartialOrderPruning(patience=0)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(pop, "early_batch", lambda space: 0)
+            first, second = (s.propose(space, view, np.random.default_rng(seed)) for s in (used, fresh))
+        assert first == second
+        cuts = fresh.cuts(view)
+        if first is not None and cuts:
+            point = np.array([first.arch.genes])
+            assert pop._Accept(pop.CostWindow(), cuts, space)(point, total).all()
+
+
+def test_nothing_is_pruned_by_a_network_that_breaks_a_constraint() -> None:
+    space = Grid((3, 3))
+    big = record(0, space.architecture((2, 2)), {"score": 0.5, "cost": 4.0, "recall": 0.9})
+    cheat = record(1, space.architecture((0, 0)), {"score": 0.9, "cost": 0.0, "recall": 0.1})
+    strategy = PartialOrderPruning()
+    assert len(strategy.cuts(extended(empty(), big, cheat))) == 1
+    recall = (Constraint("recall", 0.5, at_most=False),)
+    assert strategy.cuts(extended(empty(constraints=recall), big, cheat)) == []
+    slow = (Constraint("recall", 0.5, at_most=True),)  # now m breaks it, and y does not
+    assert len(strategy.cuts(extended(empty(constraints=slow), big, cheat))) == 1
+
+
+@pytest.mark.parametrize(
+    ("objectives", "prunes"),
+    [
+        ({"score": "maximize"}, True),
+        ({"loss": "minimize", "cost": "minimize"}, True),
+        ({"score": "maximize", "cost": "minimize", "loss": "minimize"}, False),
+        ({"score": "maximize", "cost": "maximize"}, False),
+        ({"cost": "minimize"}, False),
+    ],
+)
+def test_nothing_is_pruned_where_another_objective_may_matter(objectives: dict[str, str], prunes: bool) -> None:
+    space = Grid((3, 3))
+    metrics = [{"score": 0.5, "loss": 0.5, "cost": 4.0}, {"score": 0.9, "loss": 0.1, "cost": 0.0}]
+    records = [record(i, space.architecture((2 - 2 * i,) * 2), m) for i, m in enumerate(metrics)]
+    assert bool(PartialOrderPruning().cuts(extended(empty(objectives), *records))) == prunes
+
+
+def test_a_search_without_a_feasible_network_never_stalls() -> None:
+    space = Grid((6, 6))
+    history = play(RandomSearch(), space, empty(constraints=(Constraint("score", 99.0, at_most=False),)), 20)
+    assert not has_stalled(pop.first_results(history), history, 3)
+    assert PartialOrderPruning(patience=3).propose(space, history, np.random.default_rng(0)) is not None
+
+
+def test_a_listing_is_made_once_and_computes_each_cost_once() -> None:
+    calls = []
+
+    def counted(genes_NG: np.ndarray) -> np.ndarray:
+        calls.append(len(genes_NG))
+        return total(genes_NG)
+
+    listed = listing(Grid((3, 4)))
+    assert listed is not None
+    assert listing(Grid((3, 4))) is listed
+    for _ in range(2):
+        assert listed.costs(counted)(listed.genes_NG).tolist() == total(listed.genes_NG).tolist()
+    assert calls == [12]
+    limited = empty(constraints=(Constraint("cost", 2.0),), costs={"cost": counted})
+    assert listed.admits(limited).tolist() == limited.admits(listed.genes_NG).tolist()

@@ -1,0 +1,200 @@
+"""What holds for every strategy, with settings small enough that its own rule is soon at work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from nas.constraints import Constraint
+from nas.errors import NASError
+from nas.history import History, Record, State
+from nas.strategies.base import Strategy
+from nas.strategies.evolution import RegularizedEvolution
+from nas.strategies.halving import SuccessiveHalving
+from nas.strategies.local_search import LocalSearch
+from nas.strategies.optuna_samplers import NSGA2, TPE, GaussianProcess
+from nas.strategies.pop import PartialOrderPruning
+from nas.strategies.predictor import Predictor
+from nas.strategies.random import RandomSearch
+from nas.testing import check_strategy
+from tests.strategies.tables import Grid, Staircase, empty, extended, hill, play, record, total
+
+MAKE: dict[str, Callable[[], Strategy]] = {
+    "random": RandomSearch,
+    "pop": lambda: PartialOrderPruning(patience=0),
+    "evolution": lambda: RegularizedEvolution(8, 3),
+    "nsga2": lambda: NSGA2(8),
+    "tpe": lambda: TPE(5),
+    "gp": lambda: GaussianProcess(5, fitted=15, tries=2),
+    "local_search": lambda: LocalSearch(3),
+    "predictor": lambda: Predictor(5, trees=8, candidates=30),
+    "halving": lambda: SuccessiveHalving(2, 1, 4),
+}
+GUIDED = sorted(set(MAKE) - {"random", "pop"})
+every_strategy = pytest.mark.parametrize("name", sorted(MAKE))
+TRIALS = {"gp": 12}
+
+
+@every_strategy
+@pytest.mark.parametrize("space", [Grid((5, 4, 4, 3), mixed=True), Staircase((4, 4, 4, 4))], ids=["grid", "staircase"])
+def test_it_conforms_when_its_own_rule_is_at_work(name: str, space: Grid) -> None:
+    check_strategy(MAKE[name](), space, TRIALS.get(name, 40))
+
+
+@pytest.mark.parametrize("name", sorted(set(MAKE) - {"pop", "halving"}))
+def test_it_visits_a_tiny_space_whole_and_then_ends(name: str) -> None:
+    space = Grid((3, 2, 2), mixed=True)
+    history = play(MAKE[name](), space, empty(), 50)
+    assert len(history) == len({r.arch for r in history}) == 12
+
+
+@pytest.mark.parametrize("name", sorted(set(MAKE) - {"pop", "halving"}))
+def test_it_visits_what_a_constraint_leaves_and_then_ends(name: str) -> None:
+    space = Staircase((3, 3, 3))
+    limits = (Constraint("cost", 3.0), Constraint("cost", 1.0, at_most=False))
+    history = play(MAKE[name](), space, empty(constraints=limits, costs={"cost": total}), 50)
+    expected = {tuple(row) for row in space.enumerate().tolist() if 1 <= sum(row) <= 3}
+    assert sorted(r.arch.genes for r in history) == sorted(expected)
+
+
+@every_strategy
+def test_a_constraint_that_nothing_keeps_ends_the_search(name: str) -> None:
+    limits = (Constraint("cost", -1.0),)
+    assert len(play(MAKE[name](), Grid((3, 3)), empty(constraints=limits, costs={"cost": total}), 5)) == 0
+
+
+@every_strategy
+def test_workers_that_have_not_finished_share_no_network(name: str) -> None:
+    """Thirty proposals after ten finished trials, none of which ends."""
+    space = Grid((6, 6, 6))
+    strategy = MAKE[name]()
+    history = play(strategy, space, empty(), 10)
+    for number in range(10, 10 + (4 if name == "gp" else 30)):
+        proposal = strategy.propose(space, history, np.random.default_rng(number))
+        assert proposal is not None
+        held = {(r.arch, r.budget) for r in history}
+        assert (proposal.arch, proposal.budget) not in held
+        history = extended(history, Record(number, proposal.arch, proposal.budget, State.RUNNING))
+
+
+@every_strategy
+def test_nothing_but_failures(name: str) -> None:
+    space, strategy = Grid((6, 6, 6)), MAKE[name]()
+    history = empty()
+    for number in range(12):
+        proposal = strategy.propose(space, history, np.random.default_rng(number))
+        assert proposal is not None
+        assert proposal.arch not in {r.arch for r in history}
+        history = extended(history, Record(number, proposal.arch, proposal.budget, State.FAILED, finished=number + 1.0))
+
+
+@every_strategy
+@pytest.mark.parametrize(
+    "objectives",
+    [{"score": "maximize"}, {"loss": "minimize"}, {"loss": "minimize", "cost": "minimize", "score": "maximize"}],
+    ids=["one", "minimised", "three"],
+)
+def test_any_objectives(name: str, objectives: dict[str, str]) -> None:
+    def metrics(genes: tuple[int, ...]) -> dict[str, float]:
+        return {**hill(genes), "loss": -hill(genes)["score"] + genes[0] % 2}
+
+    trials = TRIALS.get(name, 25)
+    history = play(MAKE[name](), Grid((5, 5, 5)), empty(objectives), trials, score=metrics)
+    assert len(history) == trials
+
+
+@every_strategy
+def test_a_constraint_on_a_metric_that_nobody_reports(name: str) -> None:
+    if name in ("random",):
+        return  # it reads no metric at all
+    with pytest.raises(NASError, match="nobody reports"):
+        play(MAKE[name](), Grid((5, 5, 5)), empty(constraints=(Constraint("speed", 1.0),)), 30)
+
+
+def best_of(history: History) -> float:
+    feasible = [r for r, excess in zip(history, history.violations(history), strict=True) if excess == 0]
+    return max((r.metrics["score"] for r in feasible), default=-99.0)
+
+
+@pytest.mark.parametrize("name", sorted(set(GUIDED) - {"halving"}))
+@pytest.mark.parametrize("limits", [(), (Constraint("heat", 6.0),)], ids=["free", "constrained"])
+def test_it_finds_the_hill_better_than_random_search(name: str, limits: tuple[Constraint, ...]) -> None:
+    """The best score of a network that keeps the constraints, known only after training; means over seeds. Random
+    search is at about -3 after as many trials."""
+
+    def metrics(genes: tuple[int, ...]) -> dict[str, float]:
+        return {**hill(genes), "heat": float(genes[0] + genes[1] + abs(genes[2] - 3))}
+
+    space, objectives = Grid((6, 6, 6, 6, 6)), {"score": "maximize"}
+    seeds, trials = (2, 25) if name == "gp" else (8, 60)
+
+    def mean(strategy: Strategy) -> float:
+        start = empty(objectives, constraints=limits)
+        return float(np.mean([best_of(play(strategy, space, start, trials, seed, metrics)) for seed in range(seeds)]))
+
+    assert mean(MAKE[name]()) >= mean(RandomSearch()) + 0.5
+
+
+@pytest.mark.parametrize("name", ["evolution", "nsga2", "tpe", "predictor", "local_search"])
+def test_it_finds_a_front_better_than_random_search(name: str) -> None:
+    """The hypervolume of score and cost above (-30, 26), means over seeds."""
+
+    def volume(history: History) -> float:
+        area, reached = 0.0, -30.0
+        for r in sorted(history.front(), key=lambda r: r.metrics["cost"]):
+            area += max(r.metrics["score"] - reached, 0.0) * (26.0 - r.metrics["cost"])
+            reached = max(reached, r.metrics["score"])
+        return area
+
+    space = Grid((6, 6, 6, 6, 6))
+
+    def mean(strategy: Strategy) -> float:
+        return float(np.mean([volume(play(strategy, space, empty(), 60, seed)) for seed in range(6)]))
+
+    assert mean(MAKE[name]()) >= mean(RandomSearch())
+
+
+@pytest.mark.parametrize("name", GUIDED)
+def test_a_strategy_is_the_same_in_every_process(name: str) -> None:
+    """No answer may depend on the order of a set or a hash of strings: running trials in another order of numbers."""
+    space, strategy = Grid((6, 6, 6)), MAKE[name]()
+    history = play(strategy, space, empty(), 12)
+    archs = [space.architecture((5, 5, i)) for i in range(6)]
+    running = [Record(12 + i, arch, 1, State.RUNNING) for i, arch in enumerate(archs)]
+    history = extended(history, *(r for r in running if r.arch not in {done.arch for done in history}))
+    assert len({repr(MAKE[name]().propose(space, history, np.random.default_rng(5))) for _ in range(2)}) == 1
+
+
+def test_settings_out_of_range() -> None:
+    wrong: list[tuple[Callable[[], Strategy], str]] = [
+        (lambda: RegularizedEvolution(1), "population"),
+        (lambda: RegularizedEvolution(5, 6), "tournament"),
+        (lambda: LocalSearch(0), "starts"),
+        (lambda: SuccessiveHalving(1), "eta"),
+        (lambda: SuccessiveHalving(3, 5, 4), "min_budget"),
+        (lambda: SuccessiveHalving(3, 0, 4), "min_budget"),
+        (lambda: Predictor(start=1), "start"),
+        (lambda: Predictor(beta=-1), "beta"),
+        (lambda: Predictor(fitted=5), "fitted"),
+        (lambda: NSGA2(1), "start"),
+        (lambda: NSGA2(crossover=2), "crossover"),
+        (lambda: TPE(tries=0), "tries"),
+        (lambda: TPE(ei_candidates=0), "ei_candidates"),
+        (lambda: GaussianProcess(fitted=2), "fitted"),
+    ]
+    for make, word in wrong:
+        with pytest.raises(NASError, match=word):
+            make()
+
+
+def test_a_result_of_a_larger_budget_replaces_that_of_a_smaller() -> None:
+    """Strategies without rungs compare networks at their largest budget."""
+    space = Grid((6, 6))
+    low = record(0, space.architecture((0, 0)), {"score": 9.0, "cost": 0.0}, budget=1)
+    high = record(1, space.architecture((0, 0)), {"score": 0.0, "cost": 0.0}, budget=9)
+    other = record(2, space.architecture((5, 5)), {"score": 5.0, "cost": 10.0}, budget=9)
+    history = extended(empty({"score": "maximize"}), low, high, other)
+    (climb, *_) = sorted(LocalSearch(1).climbs(space, history), key=lambda climb: climb.place)
+    assert climb.top == other.arch

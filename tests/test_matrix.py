@@ -1,0 +1,86 @@
+"""Every strategy on every space: four trials each on real data, through the search loop and the store.
+
+The pairs are found in conf/; there is no list of exceptions. Volumes and trainings are tiny: what is tested is that the
+pair works, not what it finds.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hydra.utils import instantiate
+
+from nas.cost import CostModel
+from nas.data.lidc_shapes import LidcShapes
+from nas.data.loading import VolumeSet
+from nas.data.store import VolumeStore
+from nas.evaluators.base import EvaluationContext
+from nas.evaluators.train import Train
+from nas.history import State
+from nas.search import Budget, search
+from nas.study import Study
+from nas.training.settings import TrainingSettings
+from tests.conftest import REPO
+from tests.test_conformance import composed, names
+
+TRIALS = 4
+OBJECTIVES = {"classification": {"auc": "maximize", "macs": "minimize"}, "segmentation": {"dice": "maximize"}}
+SETTINGS = TrainingSettings(epochs=1, batch_size=8, lr=0.01, precision="fp32")
+
+
+@pytest.fixture(scope="module")
+def stores(data_cache: Path) -> dict[str, VolumeStore]:
+    """Kind of task -> real volumes with a label each, or with a mask each."""
+    tissue = instantiate(composed("data=icbm_tissue", f"data_cache={data_cache}").data)
+    return {
+        "classification": LidcShapes(str(data_cache), size=16, spacing_mm=2.0).prepare(),
+        "segmentation": tissue.prepare(),
+    }
+
+
+def some_of_each(store: VolumeStore, count: int, seed: int) -> np.ndarray:
+    """Samples of every class, where samples have a class."""
+    rng = np.random.default_rng(seed)
+    if getattr(store, "masks", None) is not None or len(np.unique(store.labels)) < 2:
+        return np.sort(rng.choice(len(store), size=min(count, len(store)), replace=False))
+    rows = [rng.choice(np.flatnonzero(store.labels == label), count // 2, replace=False) for label in (0, 1)]
+    return np.sort(np.concatenate(rows))
+
+
+@pytest.mark.parametrize("space_name", names("space"))
+@pytest.mark.parametrize("strategy_name", names("strategy"))
+def test_pair(strategy_name: str, space_name: str, stores: dict[str, VolumeStore], tmp_path: Path) -> None:
+    cfg = composed(f"space={space_name}", f"strategy={strategy_name}")
+    space, strategy = instantiate(cfg.space), instantiate(cfg.strategy)
+    store, objectives = stores[space.kind], OBJECTIVES[space.kind]
+    task = instantiate(
+        composed(f"task={space.kind}").task, in_channels=store.shape[0], outputs=len(store.classes), dims=store.dims
+    )
+    device = torch.device("cpu")
+    context = EvaluationContext(
+        space=space,
+        task=task,
+        train=VolumeSet(store, some_of_each(store, 16, 0), device),
+        valid=VolumeSet(store, some_of_each(store, 8, 1), device),
+        folder=tmp_path / "checkpoints",
+        device=device,
+        seed=0,
+    )
+    cost = CostModel(space, task.spec, store.shape, "macs")
+    study = Study(f"sqlite:///{tmp_path}/study.db", "matrix", space, objectives, {})
+    history = search(strategy, Train(SETTINGS), study, cost, context, Budget(TRIALS))
+    assert [record.state for record in history] == [State.COMPLETE] * TRIALS
+    assert len({(record.arch.id, record.budget) for record in history}) == TRIALS
+    assert all(np.isfinite(record.metrics[name]) for record in history for name in objectives)
+    assert history.front()
+    study.close()
+
+
+def test_the_matrix_is_whole() -> None:
+    folders = [sorted(path.stem for path in (REPO / "conf" / group).glob("*.yaml")) for group in ("strategy", "space")]
+    assert folders == [names("strategy"), names("space")]
+    assert len(folders[0]) >= 9
+    assert len(folders[1]) >= 2
