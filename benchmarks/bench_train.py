@@ -9,20 +9,21 @@ data resident on the device, augmentation of whole batches there, channels-last,
 that both ratios can be told apart. Both draw the same changes (flips, shifts of up to 2 voxels, a cut-out cube). All
 ways take turns in windows of a second within one run, and the medians of the windows are compared: what else runs on
 the machine hits all of them. Before each window a few steps go untimed, so that batches the plain loop's workers
-prepared while another way had its turn do not count. "x2" is two candidates trained at once with one thread each,
-which is how two workers of a search use two cores: small volumes keep two threads of one step busy for only part of
-the time. On a GPU: a step captured as a CUDA graph, and several candidates at once, each in its own stream.
+prepared while another way had its turn do not count. "x2" is two candidates trained at once, each in a process with one
+thread, which is how two workers of a search use two cores: small volumes keep two threads of one step busy for only
+part of the time. On a GPU: a step captured as a CUDA graph, and several candidates at once, each in its own stream.
 """
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ from torch.utils.data import DataLoader, Dataset
 from benchmarks.common import write_results
 from nas.data.augment import Augment
 from nas.data.loading import VolumeSet
-from nas.data.store import Sample, write_store
+from nas.data.store import Sample, VolumeStore, write_store
 from nas.tasks.classification import Classification
 from nas.training.precision import autocast
 from nas.training.settings import TrainingSettings, has_fast_bf16
@@ -50,6 +51,7 @@ NETWORKS = {
 BATCH = {16: 32, 32: 16}
 SHIFT, CUTOUT, WORKERS, AT_ONCE = 2, 4, 2, 4
 CHUNK_STEPS = 2  # steps between two looks at the clock
+BURST_STEPS = 4  # steps of several processes between two waits for each other
 WINDOW_SECONDS = 1.0
 
 
@@ -161,21 +163,30 @@ def several_on_gpu(make: Callable[[], Iterator[int]], count: int, device: torch.
         yield samples
 
 
-def several_on_cpu(make: Callable[[], Iterator[int]], count: int) -> Iterator[int]:
-    """`count` trainings at once, one thread each, CHUNK_STEPS steps of each side by side; yields once a step."""
+def several_on_cpu(network: str, data: VolumeSet, settings: TrainingSettings, count: int) -> Iterator[int]:
+    """`count` trainings at once, each a process with one thread; one yield is BURST_STEPS steps of each."""
+    context = multiprocessing.get_context("spawn")
+    pipes = []
+    for _ in range(count):
+        mine, theirs = context.Pipe()
+        words = (theirs, network, data.store.path, settings)
+        context.Process(target=train_on_demand, args=words, daemon=True).start()
+        pipes.append(mine)
+    while True:
+        for pipe in pipes:
+            pipe.send(BURST_STEPS)
+        yield sum(pipe.recv() for pipe in pipes)
 
-    def advance(training: Iterator[int]) -> int:
-        torch.set_num_threads(1)
-        return sum(next(training) for _ in range(CHUNK_STEPS))
 
-    threads, trainings = torch.get_num_threads(), [make() for _ in range(count)]
-    with ThreadPoolExecutor(count) as pool:
+def train_on_demand(pipe: Connection, network: str, path: Path, settings: TrainingSettings) -> None:
+    """Takes as many steps as are asked for, and says how many samples these were."""
+    torch.set_num_threads(1)
+    device = torch.device("cpu")
+    store = VolumeStore(path)
+    training = our_steps(network, VolumeSet(store, range(len(store)), device), settings, device)
+    with suppress(EOFError, BrokenPipeError):  # the other end is gone: done
         while True:
-            samples = sum(pool.map(advance, trainings))
-            torch.set_num_threads(threads)
-            yield samples
-            for _ in range(CHUNK_STEPS - 1):
-                yield 0
+            pipe.send(sum(next(training) for _ in range(pipe.recv())))
 
 
 def ways(network: str, data: VolumeSet, batch_size: int, device: torch.device) -> dict[str, Iterator[int]]:
@@ -196,9 +207,9 @@ def ways(network: str, data: VolumeSet, batch_size: int, device: torch.device) -
         )
     elif torch.get_num_threads() > 1:
         cores = torch.get_num_threads()
-        found[f"ours fp32 x{cores}"] = several_on_cpu(lambda: our_steps(network, data, fp32, device), cores)
+        found[f"ours fp32 x{cores}"] = several_on_cpu(network, data, fp32, cores)
         if has_fast_bf16(device):
-            found[f"ours bf16 x{cores}"] = several_on_cpu(lambda: our_steps(network, data, bf16, device), cores)
+            found[f"ours bf16 x{cores}"] = several_on_cpu(network, data, bf16, cores)
     return found
 
 

@@ -63,6 +63,7 @@ def run_search_experiment(cfg: DictConfig, folder: Path, quiet: bool = False) ->
     strategy = instantiate(cfg.strategy)
     table = LatencyTable.load(cfg.cost.table) if cfg.cost.table else None
     cost = CostModel(space, setting.task.spec, setting.store.input_shape, cfg.cost.metric, table)
+    cost.of(space.repair([len(gene.choices) - 1 for gene in space.genes]))  # data that do not fit are refused at once
     constraints = [Constraint.parse(text) for text in plain["constraints"]]
     study = Study(
         cfg.study.url,

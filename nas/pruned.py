@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,7 @@ from nas.space import SearchSpace
 
 SAMPLE = 100_000  # networks that stand for a space that is too large to list
 WHOLE_COLUMNS = 8
+KEPT_SHARE = 0.75  # of the rows of an OpenSet, below which those that were ruled out are dropped
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +83,6 @@ class PrunedSet:
             self.bound_N[rows] = cut.score
             self._applied[cut.genes] = cut.threshold
 
-    def is_implied_by(self, threshold_of: Mapping[tuple[int, ...], float]) -> bool:
-        """Whether everything that was ever ruled out here is ruled out by these cuts (genes -> threshold) too."""
-        return all(threshold_of.get(genes, np.inf) <= threshold for genes, threshold in self._applied.items())
-
     @property
     def mask(self) -> np.ndarray:
         """(N,) bool: ruled out. The bound on the score of these rows is `bound_N`."""
@@ -94,3 +91,41 @@ class PrunedSet:
     @property
     def share(self) -> float:
         return float(self.mask.mean())
+
+
+class OpenSet:
+    """The networks of a listed space that no cut rules out. It only shrinks, and with it the time of a further cut.
+
+    genes_NG, cost_N: the whole space. `mask` is over all of it.
+    """
+
+    def __init__(self, genes_NG: np.ndarray, cost_N: np.ndarray, ordered_G: np.ndarray) -> None:
+        self.mask = np.ones(len(genes_NG), dtype=bool)
+        self._ordered = ordered_G
+        self._rows, self._genes_RG, self._cost_R = np.arange(len(genes_NG)), genes_NG, cost_N
+        self._open_R = np.ones(len(genes_NG), dtype=bool)
+        self._applied: dict[tuple[int, ...], float] = {}
+
+    def update(self, cuts: Iterable[Cut]) -> None:
+        """Applies the cuts that are new or have become sharper, the largest networks first, as they rule out most."""
+        new = [cut for cut in cuts if self._applied.get(cut.genes, np.inf) > cut.threshold]
+        for cut in sorted(new, key=lambda cut: -sum(cut.genes)):
+            top_G = np.array(cut.genes, dtype=self._genes_RG.dtype)
+            hit = below(self._genes_RG, top_G, self._ordered, self._open_R & (self._cost_R >= cut.threshold))
+            self._open_R[hit] = False
+            self._applied[cut.genes] = min(cut.threshold, self._applied.get(cut.genes, np.inf))
+            self.mask[self._rows[hit]] = False
+            if np.count_nonzero(self._open_R) < KEPT_SHARE * len(self._open_R):
+                self._compress()
+
+    def _compress(self) -> None:
+        self._genes_RG = np.asfortranarray(self._genes_RG[self._open_R])
+        self._rows, self._cost_R = self._rows[self._open_R], self._cost_R[self._open_R]
+        self._open_R = np.ones(len(self._rows), dtype=bool)
+
+    def is_implied_by(self, cuts: Iterable[Cut]) -> bool:
+        """Whether these cuts rule out everything that was ever ruled out here."""
+        lowest: dict[tuple[int, ...], float] = {}
+        for cut in cuts:
+            lowest[cut.genes] = min(cut.threshold, lowest.get(cut.genes, np.inf))
+        return all(lowest.get(genes, np.inf) <= threshold for genes, threshold in self._applied.items())

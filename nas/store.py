@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
+import os
 import random
 import re
 import time
 import warnings
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -152,7 +155,7 @@ class Store:
                     if is_of_store(error):
                         raise unusable(self.url, error) from error
                     raise
-                if time.monotonic() + pause > end:
+                if time.monotonic() + pause > end and not (is_race(error) and time.monotonic() < end + PATIENCE_S):
                     raise unusable(self.url, error) from error
                 log.warning("the store does not answer (%s); trying again", first_line(error))
             time.sleep(pause * random.uniform(0.5, 1.5))
@@ -164,28 +167,37 @@ def open_storage(url: str) -> BaseStorage:
     scheme, separator, rest = str(url).partition("://")
     if not separator or not rest.strip("/"):
         raise _bad_url(url)
-    if scheme == "journal":
-        return JournalStorage(JournalFile(_with_folder(url, rest)))
-    if scheme == "grpc":
-        match = re.fullmatch(r"([^:/]+|\[[0-9a-fA-F:]+\]):(\d+)/?", rest)
-        if match is None:
-            raise _bad_url(url)
-        from optuna.storages import GrpcStorageProxy
-
-        return GrpcStorageProxy(host=match[1], port=int(match[2]))
-    options: dict[str, Any] = {"pool_pre_ping": True}
-    if scheme.startswith("sqlite"):
-        _with_folder(url, rest.partition("?")[0].removeprefix("/"))
-        options["connect_args"] = {"timeout": 60}
     try:
-        return optuna.storages.get_storage(RDBStorage(url, engine_kwargs=options))
-    except (ArgumentError, NoSuchModuleError, ValueError) as error:
-        raise _bad_url(url, error) from error
+        if scheme == "journal":
+            return JournalStorage(JournalFile(_with_folder(url, rest)))
+        if scheme == "grpc":
+            return _open_proxy(url, rest)
+        return _open_database(url, scheme, rest)
     except ImportError as error:
         extra = "grpc" if scheme == "grpc" else "postgres"
         raise NASError(
             f"study.url={url} ({first_line(error)})", "the store's driver", f"pip install 'voxnas[{extra}]'"
         ) from error
+
+
+def _open_proxy(url: str, rest: str) -> BaseStorage:
+    match = re.fullmatch(r"([^:/]+|\[[0-9a-fA-F:]+\]):(\d+)/?", rest)
+    if match is None:
+        raise _bad_url(url)
+    return optuna.storages.GrpcStorageProxy(host=match[1], port=int(match[2]))
+
+
+def _open_database(url: str, scheme: str, rest: str) -> BaseStorage:
+    options: dict[str, Any] = {"pool_pre_ping": True}
+    turn: AbstractContextManager[None] = nullcontext()
+    if scheme.startswith("sqlite"):
+        turn = one_at_a_time(Path(_with_folder(url, rest.partition("?")[0].removeprefix("/"))).parent)
+        options["connect_args"] = {"timeout": 60}
+    try:
+        with turn:
+            return optuna.storages.get_storage(RDBStorage(url, engine_kwargs=options))
+    except (ArgumentError, NoSuchModuleError, ValueError) as error:
+        raise _bad_url(url, error) from error
     except RuntimeError as error:  # Optuna's word for tables of another version
         raise unusable(url, error) from error
 
@@ -200,6 +212,18 @@ def _with_folder(url: str, path: str) -> str:
     return path
 
 
+@contextmanager
+def one_at_a_time(folder: Path) -> Iterator[None]:
+    """Workers that start together would make the same tables: one does, the others wait for it (a lock on the folder,
+    which leaves no file behind)."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
 def _bad_url(url: str, error: Exception | None = None) -> NASError:
     reason = f" ({first_line(error)})" if error is not None else ""
     return NASError(f"study.url={url}{reason}", FORMS, "mend study.url")
@@ -211,6 +235,11 @@ def is_of_store(error: Exception) -> bool:
     return isinstance(error, known) or _grpc_code(error) != ""
 
 
+def is_race(error: Exception) -> bool:
+    """Whether another worker made the same thing at the same time; the next try finds it made."""
+    return any(word in str(error) for word in RACES)
+
+
 def is_passing(error: Exception) -> bool:
     """Whether the same call may succeed later: no connection, a lock, a full disk, a lost race."""
     code = _grpc_code(error)
@@ -218,7 +247,7 @@ def is_passing(error: Exception) -> bool:
         return code in ("UNAVAILABLE", "UNKNOWN", "INTERNAL", "DEADLINE_EXCEEDED", "CANCELLED")
     if isinstance(error, SQLAlchemyError | optuna.exceptions.StorageInternalError):
         text = str(error)
-        return any(word in text for word in RACES) or not any(word in text for word in LASTING)
+        return is_race(error) or not any(word in text for word in LASTING)
     return isinstance(error, OSError)
 
 

@@ -33,7 +33,7 @@ SCHEMA = 2
 GENES, BUDGET, METRICS, REASON, WITHDRAWN, CLAIM = (
     f"voxnas:{key}" for key in ("genes", "budget", "metrics", "reason", "withdrawn", "claim")
 )
-SPEC, CONFIG, REGISTERED = "voxnas:spec", "voxnas:config", "voxnas:worker:"
+SPEC, CONFIG, SPACE, REGISTERED = "voxnas:spec", "voxnas:config", "voxnas:space", "voxnas:worker:"
 LEASE_S = 60.0
 LONGEST_PAUSE_S = 0.05  # of a worker that withdrew, so that two do not meet again
 log = logging.getLogger(__name__)
@@ -99,6 +99,11 @@ class Study:
         """The configuration with which the study was made."""
         return dict(self.store.attrs().get(CONFIG, {}))
 
+    @property
+    def space_facts(self) -> dict[str, Any]:
+        """Class path, arguments, fingerprint and genes of the space, as `nas.trials_table` writes them."""
+        return dict(self.store.attrs().get(SPACE, {}))
+
     def _recorded_spec(self) -> dict[str, Any]:
         found = self.store.attrs().get(SPEC)
         if found is None or found.get("schema") != SCHEMA:
@@ -117,6 +122,7 @@ class Study:
                 self._recorded_spec()
             self.store.set_metric_names(list(self.objectives))
             self.store.set_attr(CONFIG, dict(config or {}))
+            self.store.set_attr(SPACE, facts_of(self.space))
             self.store.set_attr(SPEC, self.spec)
         found = self._recorded_spec()
         for key in sorted({*self.spec, *found}):
@@ -313,6 +319,14 @@ class Study:
 
     def _reason(self, attrs: Mapping[str, Any]) -> str:
         return next((str(attrs[key]) for key in sorted(attrs, reverse=True) if key.startswith(REASON)), "")
+
+
+def facts_of(space: SearchSpace | None) -> dict[str, Any]:
+    """What a person, or another program, needs to know of a space to read its gene vectors."""
+    assert space is not None, "a study opened for reading makes nothing"
+    genes = [{"name": gene.name, "choices": list(gene.choices), "ordered": gene.ordered} for gene in space.genes]
+    made = {"class": space.class_path, "arguments": space.arguments, "fingerprint": space.fingerprint}
+    return {**made, "genes": genes}
 
 
 def _is_live(trial: FrozenTrial) -> bool:

@@ -91,6 +91,7 @@ def test_slices_with_a_two_dimensional_space_and_windows(command: Command) -> No
         (["space=unet", "task=classification"], "task=segmentation"),
         (["space=unet", "data.dims=2"], "space.spatial_dims=2"),
         (["space=unet", "task.overlap=2"], "overlap"),
+        (["space=unet", "strategy=random", "data.size=20"], "multiples of 8"),
         (["space=unet", "data.spacing_mm=9"], "spacing_mm"),
     ],
 )

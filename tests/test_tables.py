@@ -188,3 +188,17 @@ def test_a_file_that_is_no_result(tmp_path: Path, capsys: pytest.CaptureFixture)
     assert main([str(tmp_path / "x.json")]) == 2
     assert capsys.readouterr().err.startswith("error: got")
     assert main([str(tmp_path / "nowhere.json")]) == 2
+
+
+def test_a_segmentation_has_columns_of_its_own() -> None:
+    scores = {"dice": 0.75, "dice_1": 0.7, "dice_2": 0.8, "hd95": 3.25, "surface_dice": 0.6}
+    bounds = {"dice": [0.7, 0.8], "hd95": [2.0, 4.0]}
+    changes = {"mean": scores, "ci95": bounds, "ensembles": {}, "length_unit": "mm"}
+    changes |= {"baselines": {"intensity": {**scores, "ci95": bounds}}}
+    found = table(result(0, 0.0, **changes), result(1, 0.0, **changes))
+    row = found["naslung/model-1, mean of 2"]
+    assert row["Dice"] == "0.750 ± 0.000 [0.700, 0.800]"
+    assert row["HD95"] == "3.250 ± 0.000"
+    assert "AUC" not in row
+    assert found["intensity"]["surface Dice"] == "0.600 ± 0.000"
+    assert "HD95 in mm" in caption(result(0, 0.0, **changes))

@@ -30,7 +30,8 @@ class IcbmTissue(Source):
     """Blocks of size^3 voxels of `spacing_mm`, labelled background, grey or white matter.
 
     ONE SUBJECT, and not even a person: an average brain, smoother than any scan, whose labels are thresholded maps of
-    the same average. It shows that a segmentation works from end to end, and says nothing about patients.
+    the same average. It shows that a segmentation works from end to end, and says nothing about patients. The labels
+    nearly follow from the value of a voxel: the baseline `intensity` is hard to beat.
     The template is its own mirror image, voxel by voxel. Only the left half with the midline is used, as otherwise
     each block would stand in the training part and, mirrored, in the test part.
     Blocks do not overlap. group: the region, 2 x 2 x 2 neighbouring blocks, so that a split keeps regions together;

@@ -9,8 +9,9 @@ import numpy as np
 from nas.architecture import Architecture
 from nas.errors import NASError
 from nas.history import CostFunction, History, Proposal, Record
-from nas.listing import listing
-from nas.pruned import Cut, PrunedSet, below, below_any
+from nas.listing import Listing, listing
+from nas.pareto import front_mask
+from nas.pruned import Cut, OpenSet, PrunedSet, below, below_any
 from nas.space import SearchSpace
 from nas.strategies.base import (
     LARGEST_BATCH,
@@ -54,13 +55,14 @@ class PartialOrderPruning(Strategy):
             )
         self.margin, self.patience = margin, patience
         self.window = CostWindow(cost_min, cost_max)
-        self._followed: tuple[str, CostFunction, PrunedSet] | None = None  # saves time: see `_pruned`
+        self._followed: tuple[tuple[str, CostFunction], OpenSet] | None = None  # saves time: see `_open`
 
     def propose(self, space: SearchSpace, history: History, rng: np.random.Generator) -> Proposal | None:
         facts = first_results(history)
-        if self.patience and has_stalled(facts, history, self.patience):
+        cost_N = costs_of(facts, history)
+        if self.patience and has_stalled(facts, cost_N, history, self.patience):
             return None
-        arch = self._draw(space, history, self._all_cuts(facts, history), rng)
+        arch = self._draw(space, history, self._all_cuts(facts, cost_N, history), rng)
         return None if arch is None else Proposal(arch)
 
     def _draw(
@@ -74,23 +76,20 @@ class PartialOrderPruning(Strategy):
         listed = None if arch is not None else listing(space)
         if listed is None:
             return arch or draw_by_sampling(space, history, accept, rng, LARGEST_BATCH)
-        pruned = self._pruned(space, history.cost, cuts)
-        kept_N = self.window(listed.genes_NG, listed.costs(history.cost)) & ~pruned.mask
+        kept_N = self.window(listed.genes_NG, listed.costs(history.cost)) & self._open(
+            space, listed, history.cost, cuts
+        )
         return draw_from_list(space, history, listed, kept_N, rng)
 
-    def _pruned(self, space: SearchSpace, cost: CostFunction, cuts: list[Cut]) -> PrunedSet:
-        """What the cuts rule out. The set of the last call grows by the new cuts; where the history lacks what was
-        applied then (another study, a shorter view), it is made anew, so that the answer depends on the cuts alone."""
-        if self._followed is not None:
-            known_space, known_cost, pruned = self._followed
-            same = known_space == space.fingerprint and known_cost == cost
-            if same and pruned.is_implied_by(_thresholds(cuts)):
-                pruned.update(cuts)
-                return pruned
-        pruned = self.pruned_set(space, cost)
-        pruned.update(cuts)
-        self._followed = (space.fingerprint, cost, pruned)
-        return pruned
+    def _open(self, space: SearchSpace, listed: Listing, cost: CostFunction, cuts: list[Cut]) -> np.ndarray:
+        """(N,) bool: what no cut rules out. The set of the last call shrinks by the new cuts; where the history lacks
+        what was applied then (another study, a shorter view), it is made anew: the answer depends on the cuts alone."""
+        key = (space.fingerprint, cost)
+        if self._followed is None or self._followed[0] != key or not self._followed[1].is_implied_by(cuts):
+            cost_N = listed.costs(cost)(listed.genes_NG)
+            self._followed = (key, OpenSet(listed.genes_NG, cost_N, space.ordered))
+        self._followed[1].update(cuts)
+        return self._followed[1].mask
 
     def cuts(self, history: History) -> list[Cut]:
         """For each finished m the lowest cost of another y, one that keeps the constraints and scores at least
@@ -98,21 +97,24 @@ class PartialOrderPruning(Strategy):
 
         Only results of one budget are compared with each other; the cuts of all budgets count.
         """
-        return self._all_cuts(first_results(history), history)
+        facts = first_results(history)
+        return self._all_cuts(facts, costs_of(facts, history), history)
 
-    def _all_cuts(self, facts: Sequence[Record], history: History) -> list[Cut]:
+    def _all_cuts(self, facts: Sequence[Record], cost_N: np.ndarray, history: History) -> list[Cut]:
         costs = {history.cost_name, *history.costs}
         if history.score in costs or set(history.objectives) - {history.score, history.cost_name}:
             return []
         if history.objectives.get(history.cost_name) == "maximize":
             return []
-        groups: dict[int, list[Record]] = {}
-        for record in facts:
-            groups.setdefault(record.budget, []).append(record)
-        return [cut for group in groups.values() for cut in self._cuts(group, history)]
+        groups: dict[int, list[int]] = {}
+        for row, record in enumerate(facts):
+            groups.setdefault(record.budget, []).append(row)
+        return [
+            cut for rows in groups.values() for cut in self._cuts([facts[row] for row in rows], cost_N[rows], history)
+        ]
 
-    def _cuts(self, facts: list[Record], history: History) -> list[Cut]:
-        score_N, cost_N = scores_and_costs(facts, history)
+    def _cuts(self, facts: list[Record], cost_N: np.ndarray, history: History) -> list[Cut]:
+        score_N = history.scores(facts)
         order_N = np.argsort(-score_N, kind="stable")
         usable_N = np.where(history.violations(facts) == 0, cost_N, np.inf)[order_N]
         cheapest_N, second_N = two_smallest_of_prefixes(usable_N)
@@ -149,35 +151,26 @@ class _Accept:
         return kept_N
 
 
-def _thresholds(cuts: list[Cut]) -> dict[tuple[int, ...], float]:
-    """The lowest threshold of each cut's genes: an architecture may be cut at several budgets."""
-    lowest: dict[tuple[int, ...], float] = {}
-    for cut in cuts:
-        lowest[cut.genes] = min(cut.threshold, lowest.get(cut.genes, np.inf))
-    return lowest
+def costs_of(facts: Sequence[Record], history: History) -> np.ndarray:
+    """(N,) deterministic costs."""
+    return history.cost(np.array([record.arch.genes for record in facts])) if facts else np.empty(0)
 
 
-def scores_and_costs(facts: Sequence[Record], history: History) -> tuple[np.ndarray, np.ndarray]:
-    """(N,) scores, larger is better, and (N,) deterministic costs."""
-    return history.scores(facts), history.cost(np.array([record.arch.genes for record in facts]))
-
-
-def has_stalled(facts: Sequence[Record], history: History, patience: int) -> bool:
+def has_stalled(facts: Sequence[Record], cost_N: np.ndarray, history: History, patience: int) -> bool:
     """Whether the last `patience` finished trials have left the Pareto front of all objectives and the cost as it was.
 
     Only networks that keep the constraints are of the front; before there is one, nothing has stalled.
     """
-    if len(facts) < patience:
-        return False
     feasible_N = history.violations(facts) == 0
-    cost_N = history.cost(np.array([record.arch.genes for record in facts]))
-    values_NM = np.column_stack([history.values(facts), -cost_N])
-    if not feasible_N.any():
+    values_NM = history.values(facts)[feasible_N]
+    if history.cost_name not in history.objectives:
+        values_NM = np.column_stack([values_NM, -cost_N[feasible_N]])
+    early = int(feasible_N[: len(facts) - patience].sum()) if len(facts) >= patience else 0
+    if not early:
         return False
-    for last in range(len(facts) - patience, len(facts)):
-        before_NM = values_NM[:last][feasible_N[:last]]
-        dominated = (before_NM >= values_NM[last]).all(axis=1) & (before_NM > values_NM[last]).any(axis=1)
-        if feasible_N[last] and not dominated.any():
+    front_FM = values_NM[:early][front_mask(values_NM[:early])]
+    for value_M in values_NM[early:]:  # what the front dominates leaves it as it is
+        if not ((front_FM >= value_M).all(axis=1) & (front_FM > value_M).any(axis=1)).any():
             return False
     return True
 

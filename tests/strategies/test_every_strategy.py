@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 
 import numpy as np
@@ -19,28 +22,29 @@ from nas.strategies.pop import PartialOrderPruning
 from nas.strategies.predictor import Predictor
 from nas.strategies.random import RandomSearch
 from nas.testing import check_strategy
+from tests.conftest import REPO
 from tests.strategies.tables import Grid, Staircase, empty, extended, hill, play, record, total
 
 MAKE: dict[str, Callable[[], Strategy]] = {
     "random": RandomSearch,
     "pop": lambda: PartialOrderPruning(patience=0),
-    "evolution": lambda: RegularizedEvolution(8, 3),
+    "evolution": lambda: RegularizedEvolution(10, 5),
     "nsga2": lambda: NSGA2(8),
     "tpe": lambda: TPE(5),
-    "gp": lambda: GaussianProcess(5, fitted=15, tries=2),
+    "gp": lambda: GaussianProcess(5, fitted=10, tries=1),
     "local_search": lambda: LocalSearch(3),
     "predictor": lambda: Predictor(5, trees=8, candidates=30),
     "halving": lambda: SuccessiveHalving(2, 1, 4),
 }
 GUIDED = sorted(set(MAKE) - {"random", "pop"})
 every_strategy = pytest.mark.parametrize("name", sorted(MAKE))
-TRIALS = {"gp": 12}
+TRIALS = {"gp": 8}  # a proposal takes half a second
 
 
 @every_strategy
 @pytest.mark.parametrize("space", [Grid((5, 4, 4, 3), mixed=True), Staircase((4, 4, 4, 4))], ids=["grid", "staircase"])
 def test_it_conforms_when_its_own_rule_is_at_work(name: str, space: Grid) -> None:
-    check_strategy(MAKE[name](), space, TRIALS.get(name, 40))
+    check_strategy(MAKE[name](), space, TRIALS.get(name, 25))
 
 
 @pytest.mark.parametrize("name", sorted(set(MAKE) - {"pop", "halving"}))
@@ -67,7 +71,7 @@ def test_a_constraint_that_nothing_keeps_ends_the_search(name: str) -> None:
 
 @every_strategy
 def test_workers_that_have_not_finished_share_no_network(name: str) -> None:
-    """Thirty proposals after ten finished trials, none of which ends."""
+    """Proposals after ten finished trials, none of which ends."""
     space = Grid((6, 6, 6))
     strategy = MAKE[name]()
     history = play(strategy, space, empty(), 10)
@@ -102,7 +106,8 @@ def test_any_objectives(name: str, objectives: dict[str, str]) -> None:
 
     trials = TRIALS.get(name, 25)
     history = play(MAKE[name](), Grid((5, 5, 5)), empty(objectives), trials, score=metrics)
-    assert len(history) == trials
+    assert len(history) == trials or name == "pop"  # which rules out the whole space with some objectives
+    assert len(history) > 0
 
 
 @every_strategy
@@ -127,11 +132,10 @@ def test_it_finds_the_hill_better_than_random_search(name: str, limits: tuple[Co
     def metrics(genes: tuple[int, ...]) -> dict[str, float]:
         return {**hill(genes), "heat": float(genes[0] + genes[1] + abs(genes[2] - 3))}
 
-    space, objectives = Grid((6, 6, 6, 6, 6)), {"score": "maximize"}
-    seeds, trials = (2, 25) if name == "gp" else (8, 60)
+    space, start = Grid((6, 6, 6, 6, 6)), empty({"score": "maximize"}, constraints=limits)
+    seeds, trials = (2, 25) if name == "gp" else (5, 60)
 
     def mean(strategy: Strategy) -> float:
-        start = empty(objectives, constraints=limits)
         return float(np.mean([best_of(play(strategy, space, start, trials, seed, metrics)) for seed in range(seeds)]))
 
     assert mean(MAKE[name]()) >= mean(RandomSearch()) + 0.5
@@ -151,20 +155,39 @@ def test_it_finds_a_front_better_than_random_search(name: str) -> None:
     space = Grid((6, 6, 6, 6, 6))
 
     def mean(strategy: Strategy) -> float:
-        return float(np.mean([volume(play(strategy, space, empty(), 60, seed)) for seed in range(6)]))
+        return float(np.mean([volume(play(strategy, space, empty(), 60, seed)) for seed in range(5)]))
 
     assert mean(MAKE[name]()) >= mean(RandomSearch())
 
 
-@pytest.mark.parametrize("name", GUIDED)
-def test_a_strategy_is_the_same_in_every_process(name: str) -> None:
-    """No answer may depend on the order of a set or a hash of strings: running trials in another order of numbers."""
-    space, strategy = Grid((6, 6, 6)), MAKE[name]()
-    history = play(strategy, space, empty(), 12)
-    archs = [space.architecture((5, 5, i)) for i in range(6)]
-    running = [Record(12 + i, arch, 1, State.RUNNING) for i, arch in enumerate(archs)]
-    history = extended(history, *(r for r in running if r.arch not in {done.arch for done in history}))
-    assert len({repr(MAKE[name]().propose(space, history, np.random.default_rng(5))) for _ in range(2)}) == 1
+def test_proposals_are_the_same_in_every_process() -> None:
+    """No answer may depend on the order of a set, which changes with the hash seed of the process."""
+    code = (
+        "import numpy as np\n"
+        "from nas.history import Record, State\n"
+        "from tests.strategies.tables import Grid, empty, extended, play\n"
+        "from tests.strategies.test_every_strategy import GUIDED, MAKE\n"
+        "space = Grid((6, 6, 6))\n"
+        "for name in GUIDED:\n"
+        "    history = play(MAKE[name](), space, empty(), 12)\n"
+        "    held = {r.arch for r in history}\n"
+        "    archs = [space.architecture((i, 5, 5 - i)) for i in range(6)]\n"
+        "    more = [Record(12 + i, a, 1, State.RUNNING) for i, a in enumerate(archs) if a not in held]\n"
+        "    print(name, MAKE[name]().propose(space, extended(history, *more), np.random.default_rng(5)))\n"
+    )
+    said = [
+        subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=REPO,
+            env={**os.environ, "PYTHONHASHSEED": seed},
+        ).stdout
+        for seed in ("1", "2")
+    ]
+    assert said[0] == said[1]
+    assert len(said[0].splitlines()) == len(GUIDED)
 
 
 def test_settings_out_of_range() -> None:

@@ -14,7 +14,7 @@ from nas.errors import NASError
 from nas.history import History, Record, State
 from nas.listing import listing
 from nas.pareto import front_mask
-from nas.pruned import PrunedSet, below, below_any
+from nas.pruned import OpenSet, PrunedSet, below, below_any
 from nas.space import SearchSpace
 from nas.strategies import pop
 from nas.strategies.pop import PartialOrderPruning, has_stalled, two_smallest_of_prefixes
@@ -251,6 +251,21 @@ def test_what_was_proposed_before_changes_no_proposal(views: list[History], seed
             assert pop._Accept(pop.CostWindow(), cuts, space)(point, total).all()
 
 
+@given(histories(), histories())
+@settings(max_examples=100, deadline=None)
+def test_the_open_set_is_what_the_pruned_set_leaves(first: History, second: History) -> None:
+    space = Grid((4, 4, 3), mixed=True)
+    pruned = PrunedSet(space, total)
+    left = OpenSet(pruned.genes_NG, pruned.cost_N, space.ordered)
+    for view in (first, second):
+        cuts = PartialOrderPruning().cuts(view)
+        pruned.update(cuts)
+        left.update(cuts)
+        assert left.mask.tolist() == (~pruned.mask).tolist()
+        assert left.is_implied_by([*PartialOrderPruning().cuts(first), *PartialOrderPruning().cuts(second)])
+    assert left.is_implied_by([]) == (not left._applied)
+
+
 def test_nothing_is_pruned_by_a_network_that_breaks_a_constraint() -> None:
     space = Grid((3, 3))
     big = record(0, space.architecture((2, 2)), {"score": 0.5, "cost": 4.0, "recall": 0.9})
@@ -283,8 +298,32 @@ def test_nothing_is_pruned_where_another_objective_may_matter(objectives: dict[s
 def test_a_search_without_a_feasible_network_never_stalls() -> None:
     space = Grid((6, 6))
     history = play(RandomSearch(), space, empty(constraints=(Constraint("score", 99.0, at_most=False),)), 20)
-    assert not has_stalled(pop.first_results(history), history, 3)
+    facts = pop.first_results(history)
+    assert not has_stalled(facts, pop.costs_of(facts, history), history, 3)
     assert PartialOrderPruning(patience=3).propose(space, history, np.random.default_rng(0)) is not None
+
+
+@given(histories(), st.integers(1, 8))
+@settings(max_examples=150, deadline=None)
+def test_a_search_has_stalled_when_its_front_is_the_one_of_before(history: History, patience: int) -> None:
+    facts = pop.first_results(history)
+
+    def front(count: int) -> set[tuple[float, float]]:
+        kept = [r for r in facts[:count] if history.violations([r])[0] == 0]
+        values_NM = history.values(kept)
+        return {tuple(row) for row in values_NM[front_mask(values_NM)]} if kept else set()
+
+    before = front(len(facts) - patience) if len(facts) >= patience else set()
+    stalled = has_stalled(facts, pop.costs_of(facts, history), history, patience)
+    if stalled:
+        assert before
+        assert front(len(facts)) == before
+    elif before:
+        late = facts[len(facts) - patience :]
+        new = [
+            r for r in late if history.violations([r])[0] == 0 and tuple(history.values([r])[0]) in front(len(facts))
+        ]
+        assert new  # equal values count as a change: another network is on the front
 
 
 def test_a_listing_is_made_once_and_computes_each_cost_once() -> None:

@@ -113,7 +113,7 @@ def test_gradients_in_bf16_are_those_of_fp32(dims: int, up: str, kernel: int) ->
         gradients.append([parameter.grad.flatten().clone() for parameter in model.parameters()])  # type: ignore[union-attr]
     together = [torch.cat(part) for part in gradients]
     assert torch.isfinite(together[1]).all()
-    assert torch.cosine_similarity(*together, dim=0) > 0.98
+    assert torch.cosine_similarity(*together, dim=0) > 0.95
 
 
 def test_the_evaluator_trains_members_of_the_space(parts: Parts, tmp_path: Path) -> None:

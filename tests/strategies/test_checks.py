@@ -1,0 +1,141 @@
+"""The conformance checks catch what they are there for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from nas.data.loading import VolumeSet
+from nas.data.store import VolumeStore
+from nas.evaluators.base import EvaluationContext
+from nas.evaluators.train import Train
+from nas.history import History, Proposal, State
+from nas.space import SearchSpace
+from nas.strategies.base import Strategy
+from nas.strategies.random import RandomSearch
+from nas.tasks.classification import Classification
+from nas.testing import check_evaluator, check_strategy
+from nas.training.settings import TrainingSettings
+from search_spaces.naslung import NASLungSpace
+from tests.strategies.tables import Grid
+from tests.training.blobs import blob_store, halves
+
+NETWORKS = NASLungSpace(widths=(4, 8), max_depth=4)
+ARCH = NETWORKS.from_stages([[4], [4], [8]])
+
+
+class Counting(Strategy):
+    """Keeps a state that changes its answer."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def propose(self, space: SearchSpace, history: History, rng: np.random.Generator) -> Proposal | None:
+        self.calls += 1
+        return Proposal(space.sample(np.random.default_rng(self.calls)))
+
+
+class Fractional(Strategy):
+    """Asks for a budget that is no whole number."""
+
+    def propose(self, space: SearchSpace, history: History, rng: np.random.Generator) -> Proposal | None:
+        return Proposal(space.sample(rng), 2.0)  # type: ignore[arg-type]
+
+
+class Blind(Strategy):
+    """Does not look at what was tried, nor at constraints."""
+
+    def propose(self, space: SearchSpace, history: History, rng: np.random.Generator) -> Proposal | None:
+        return Proposal(space.sample(rng))
+
+
+class Repeating(Strategy):
+    """Trains its first network again and again."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def propose(self, space: SearchSpace, history: History, rng: np.random.Generator) -> Proposal | None:
+        return Proposal(space.repair([0] * len(space.genes)), 50 + self.step * len(history))
+
+
+class Ended(Strategy):
+    def propose(self, space: SearchSpace, history: History, rng: np.random.Generator) -> Proposal | None:
+        return None
+
+
+@pytest.mark.parametrize(
+    ("strategy", "word"),
+    [
+        (Counting(), "pure function"),
+        (Fractional(), "whole number"),
+        (Blind(), "broken|twice"),
+        (Repeating(0), "twice"),
+        (Repeating(-1), "no larger budget"),
+        (Repeating(1), "still running"),
+        (Ended(), "no proposal"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_strategy_that_breaks_the_contract_is_caught(strategy: Strategy, word: str) -> None:
+    with pytest.raises(AssertionError, match=word):
+        check_strategy(strategy, Grid((5, 5)), 30)
+
+
+def test_a_checked_search_holds_a_running_and_a_failed_trial() -> None:
+    states = [record.state for record in check_strategy(RandomSearch(), Grid((5, 5)))]
+    assert (len(states), states[3], states[5]) == (12, State.RUNNING, State.FAILED)
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> EvaluationContext:
+    train, valid = halves(blob_store(tmp_path / "blobs.h5"))
+    return EvaluationContext(NETWORKS, Classification(), train, valid, tmp_path / "runs", torch.device("cpu"), seed=0)
+
+
+@pytest.mark.parametrize("schedule", ["onecycle", "constant"])
+def test_the_evaluator_train_conforms(context: EvaluationContext, schedule: str) -> None:
+    settings = TrainingSettings(epochs=2, batch_size=16, precision="fp32", schedule=schedule)
+    assert check_evaluator(Train(settings), context, Proposal(ARCH, 3))["epochs"] == 3
+    assert not context.folder.exists()
+
+
+def peek(proposal: Proposal, context: EvaluationContext) -> Mapping[str, float]:
+    """Reads the last row of the store, which is of no part of a narrowed context."""
+    store = context.train.store
+    return {"auc": float(VolumeSet(store, [len(store) - 1], "cpu").store.read([len(store) - 1]).mean())}
+
+
+def another(proposal: Proposal, context: EvaluationContext) -> Mapping[str, float]:
+    return {"auc": float(len(VolumeStore(context.train.store.path.parent / "other.h5")))}
+
+
+def drifting(proposal: Proposal, context: EvaluationContext) -> Mapping[str, float]:
+    context.folder.mkdir(parents=True, exist_ok=True)
+    (context.folder / str(len(list(context.folder.iterdir())))).touch()
+    return {"auc": float(len(list(context.folder.iterdir())))}
+
+
+@pytest.mark.parametrize(
+    ("evaluator", "word"),
+    [
+        (peek, "no part of the context"),
+        (another, "no store of the context"),
+        (drifting, "second time"),
+        (lambda proposal, context: {"auc": torch.rand(()).item()}, "second time"),
+        (lambda proposal, context: {"accuracy": 1.0}, "no auc"),
+        (lambda proposal, context: {"auc": float("nan")}, "not finite"),
+        (lambda proposal, context: {"auc": "0.5"}, "no number"),
+    ],
+)
+def test_an_evaluator_that_breaks_the_contract_is_caught(context: EvaluationContext, evaluator, word: str) -> None:  # type: ignore[no-untyped-def]
+    blob_store(Path(context.train.store.path).parent / "other.h5", n=4)
+    store = context.train.store
+    narrowed = replace(context, valid=VolumeSet(store, range(40, 50), "cpu"))
+    with pytest.raises(AssertionError, match=word):
+        check_evaluator(evaluator, narrowed, Proposal(ARCH))
