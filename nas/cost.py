@@ -135,6 +135,7 @@ class CostModel:
             table.require(space, self.input_shape)
         self._whole: dict[tuple[int, ...], float] = {}
         self._vocabulary_costs: np.ndarray | None = None
+        self._block_profiles: dict[str, Profile] = {}
         self._offers_blocks: bool | None = None
         self._siblings: dict[str, CostModel] = {metric: self}
 
@@ -142,7 +143,7 @@ class CostModel:
         """The cost of another metric, for the same space, task, input and table."""
         if metric not in self._siblings:
             sibling = CostModel(self.space, self.task, self.input_shape, metric, self.table)
-            sibling._siblings = self._siblings
+            sibling._siblings, sibling._block_profiles = self._siblings, self._block_profiles
             self._siblings[metric] = sibling
         return self._siblings[metric]
 
@@ -196,9 +197,11 @@ class CostModel:
         if self.metric == "latency_ms":
             assert self.table is not None
             return self.table.median_ms(block.key)
-        with torch.device("meta"):
-            model = block.build()
-        return float(getattr(profile(model, (1, *block.input_shape)), self.metric))
+        if block.key not in self._block_profiles:
+            with torch.device("meta"):
+                model = block.build()
+            self._block_profiles[block.key] = profile(model, (1, *block.input_shape))
+        return float(getattr(self._block_profiles[block.key], self.metric))
 
     def _measure_whole(self, genes: tuple[int, ...]) -> float:
         if self.metric == "latency_ms":

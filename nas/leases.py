@@ -28,16 +28,18 @@ LONGEST_PAUSE_S = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """The present attempt at a trial. beat: -1 where its worker gave it back. epoch: epochs done, as last heard."""
+    """The present attempt at a trial. beat: -1 where its worker gave it back. epoch: epochs done, as last heard. seen:
+    when its worker last beat by its own clock, in seconds since 1970, for people to read (0.0: never)."""
 
     owner: Mapping[str, Any]
     beat: int
     epoch: int
+    seen: float = 0.0
 
 
 def attempt_of(attrs: Mapping[str, Any]) -> Attempt:
-    beat, epoch = attrs[BEAT]
-    return Attempt(attrs[OWNER], int(beat), int(epoch))
+    beat, epoch, *seen = attrs[BEAT]
+    return Attempt(attrs[OWNER], int(beat), int(epoch), float(seen[0]) if seen else 0.0)
 
 
 def is_mine(owner: Mapping[str, Any] | None, me: Mapping[str, Any]) -> bool:

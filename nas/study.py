@@ -3,6 +3,8 @@
 A trial is created whole, in one write, with its architecture, budget and owner. Two workers never hold the same
 architecture and budget: each writes its claim, then reads; who finds a rival withdraws. (Two claims confirmed at once
 would each have to be written before the other was read.) Nobody waits, and nobody needs the others' clocks.
+
+python -m nas.study list|show|pareto|export|resume|delete <store> [<study>]      # for people
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import json
 import logging
 import math
 import random
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,9 +27,10 @@ from nas.architecture import Architecture
 from nas.constraints import Constraint
 from nas.errors import NASError, TrialFailed
 from nas.history import CostFunction, History, Proposal, Record, State
-from nas.leases import ATTEMPT, BEAT, OWNER, WORKER, Watch, attempt_of, is_mine
+from nas.leases import ATTEMPT, BEAT, OWNER, WORKER, Attempt, Watch, attempt_of, is_mine
 from nas.owner import is_dead, new_owner, place
 from nas.space import SearchSpace
+from nas.space_facts import SpaceFacts
 from nas.store import Store
 
 SCHEMA = 2
@@ -87,7 +91,7 @@ class Study:
             self.spec = json.loads(
                 json.dumps({**spec, "schema": SCHEMA, "space": space.fingerprint, "objectives": self.objectives})
             )
-            self._agree(config)
+            self._agree(space, config)
 
     @classmethod
     def open(cls, url: str, name: str) -> Study:
@@ -100,9 +104,19 @@ class Study:
         return dict(self.store.attrs().get(CONFIG, {}))
 
     @property
-    def space_facts(self) -> dict[str, Any]:
-        """Class path, arguments, fingerprint and genes of the space, as `nas.trials_table` writes them."""
-        return dict(self.store.attrs().get(SPACE, {}))
+    def space_facts(self) -> SpaceFacts:
+        """What is recorded of the space. Raises NASError where the study is of a version that did not record it."""
+        found = self.store.attrs().get(SPACE)
+        if found is None:
+            raise NASError(
+                f"the study {self.name!r} without a record of its space", "a newer study", "read its trials as csv"
+            )
+        return SpaceFacts.from_json(found)
+
+    def attempts(self) -> dict[int, Attempt]:
+        """Who works on each running trial: trial number -> the last that was heard of its worker."""
+        running = self.store.trials((TrialState.RUNNING,))
+        return {trial.number: attempt_of(trial.user_attrs) for trial in running if _is_live(trial)}
 
     def _recorded_spec(self) -> dict[str, Any]:
         found = self.store.attrs().get(SPEC)
@@ -115,14 +129,14 @@ class Study:
             )
         return dict(found)
 
-    def _agree(self, config: Mapping[str, Any] | None) -> None:
+    def _agree(self, space: SearchSpace, config: Mapping[str, Any] | None) -> None:
         """Writes the spec of a new study; of several workers that do so at once, all read what came last."""
         if self.store.attrs().get(SPEC) is None:
             if self.store.trials():
                 self._recorded_spec()
             self.store.set_metric_names(list(self.objectives))
             self.store.set_attr(CONFIG, dict(config or {}))
-            self.store.set_attr(SPACE, facts_of(self.space))
+            self.store.set_attr(SPACE, SpaceFacts.of(space).to_json())
             self.store.set_attr(SPEC, self.spec)
         found = self._recorded_spec()
         for key in sorted({*self.spec, *found}):
@@ -242,7 +256,7 @@ class Study:
         trial = self.store.trial(ticket.trial_id)
         if trial.state.is_finished() or not self._holds(ticket, trial):
             return False
-        return self.store.set_trial_attr(ticket.trial_id, BEAT, [beat, epoch])
+        return self.store.set_trial_attr(ticket.trial_id, BEAT, [beat, epoch, round(time.time())])
 
     def release(self, ticket: Ticket) -> None:
         """Gives an interrupted trial back: whoever comes next goes on with it."""
@@ -340,3 +354,9 @@ def _twice(worker: str, how: str) -> NASError:
 def _short(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value)
     return text if len(text) <= 80 else text[:77] + "..."
+
+
+if __name__ == "__main__":
+    from nas.study_command import main
+
+    sys.exit(main(sys.argv[1:]))

@@ -1,14 +1,90 @@
-"""The trials of a study as a table for other programs: csv."""
+"""The trials of a study as a table for other programs: csv, and HDF5 that can be read back and replayed."""
 
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
-from nas.files import write_text
-from nas.history import Record
+import h5py
+import numpy as np
+
+from nas.errors import NASError
+from nas.files import write_bytes, write_text
+from nas.history import Record, State
+from nas.space_facts import SpaceFacts
+
+FORMAT = 1
+SECONDS = "seconds"  # the metric in which an evaluator says how long it took
+
+
+@dataclass(frozen=True)
+class TrialsTable:
+    """Trials as arrays, in order of number: what `write_h5` writes and `read_h5` reads.
+
+    genes_NG: int16. budgets_N: epochs, 0 = the evaluator's own. metrics: name -> float64 (N,), NaN where a trial has
+    none. seconds_N: how long each trial took, NaN while it runs. spec: what all who worked on the study agreed on.
+    """
+
+    space: SpaceFacts
+    objectives: Mapping[str, str]
+    spec: Mapping[str, Any]
+    numbers_N: np.ndarray
+    genes_NG: np.ndarray
+    budgets_N: np.ndarray
+    seconds_N: np.ndarray
+    states: tuple[State, ...]
+    reasons: tuple[str, ...]
+    metrics: Mapping[str, np.ndarray]
+
+    def __len__(self) -> int:
+        return len(self.states)
+
+    @classmethod
+    def of(
+        cls, records: Sequence[Record], space: SpaceFacts, objectives: Mapping[str, str], spec: Mapping[str, Any]
+    ) -> TrialsTable:
+        """The seconds are those of the metric `seconds`, else from the start to the end of the trial."""
+        names = sorted({name for record in records for name in record.metrics})
+        nan = float("nan")
+        columns = {name: [record.metrics.get(name, nan) for record in records] for name in names}
+        genes = [record.arch.genes for record in records]
+        return cls(
+            space=space,
+            objectives=dict(objectives),
+            spec=dict(spec),
+            numbers_N=np.array([record.number for record in records], dtype=np.int64),
+            genes_NG=np.array(genes, dtype=np.int16).reshape(len(records), len(space.genes)),
+            budgets_N=np.array([record.budget for record in records], dtype=np.int64),
+            seconds_N=np.array([_seconds(record) for record in records], dtype=np.float64),
+            states=tuple(record.state for record in records),
+            reasons=tuple(record.reason for record in records),
+            metrics={name: np.array(column, dtype=np.float64) for name, column in columns.items()},
+        )
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of the content, not of the file: the same trials give the same hash with every version of HDF5."""
+        digest = hashlib.sha256(json.dumps([FORMAT, *self._words()], sort_keys=True).encode())
+        for name, array in self._arrays().items():
+            digest.update(f"{name}{array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<")).tobytes())
+        return digest.hexdigest()
+
+    def _words(self) -> list[Any]:
+        states = [state.value for state in self.states]
+        return [self.space.to_json(), self.objectives, self.spec, states, self.reasons]
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        facts = {"numbers": self.numbers_N, "genes": self.genes_NG, "budgets": self.budgets_N}
+        metrics = {f"metrics/{name}": self.metrics[name] for name in sorted(self.metrics)}
+        return {**facts, "seconds": self.seconds_N, **metrics}
 
 
 def write_csv(path: str | Path, records: Sequence[Record]) -> None:
@@ -24,3 +100,58 @@ def write_csv(path: str | Path, records: Sequence[Record]) -> None:
         row = [record.number, record.state.value, record.arch.id, genes, record.budget, *metrics]
         writer.writerow([*row, seconds, record.worker, record.reason])
     write_text(path, text.getvalue())
+
+
+def write_h5(path: str | Path, table: TrialsTable) -> None:
+    """Datasets numbers, genes, budgets, seconds, states, reasons and metrics/<name>; the rest are attributes (JSON)."""
+    memory = io.BytesIO()
+    with h5py.File(memory, "w") as file:
+        for name, array in table._arrays().items():
+            file.create_dataset(name, data=array, compression="gzip" if array.size else None)
+        file.require_group("metrics")
+        words = h5py.string_dtype()
+        file.create_dataset("states", data=[state.value for state in table.states], dtype=words)
+        file.create_dataset("reasons", data=list(table.reasons), dtype=words)
+        file.attrs["format"] = FORMAT
+        for key in ("objectives", "spec"):
+            file.attrs[key] = json.dumps(getattr(table, key))
+        file.attrs["space"] = json.dumps(table.space.to_json())
+        file.attrs["sha256"] = table.sha256
+    write_bytes(path, memory.getvalue())
+
+
+def read_h5(path: str | Path) -> TrialsTable:
+    """Raises NASError for a missing file, one that is no table of this format, and one whose content was changed."""
+    try:
+        with h5py.File(path, "r") as file:
+            if int(file.attrs["format"]) != FORMAT:
+                raise ValueError(f"format {file.attrs['format']}")
+            table = TrialsTable(
+                space=SpaceFacts.from_json(json.loads(file.attrs["space"])),
+                objectives=json.loads(file.attrs["objectives"]),
+                spec=json.loads(file.attrs["spec"]),
+                numbers_N=file["numbers"][:],
+                genes_NG=file["genes"][:],
+                budgets_N=file["budgets"][:],
+                seconds_N=file["seconds"][:],
+                states=tuple(State(word) for word in file["states"].asstr()[:]),
+                reasons=tuple(file["reasons"].asstr()[:]),
+                metrics={name: column[:] for name, column in file["metrics"].items()},
+            )
+            sha256 = file.attrs["sha256"]
+    except (OSError, KeyError, ValueError, TypeError, AttributeError) as error:
+        reason = "no such file" if not Path(path).exists() else " ".join(str(error).split())[:200]
+        raise NASError(
+            f"{path} ({reason})",
+            f"a table of trials, format {FORMAT}",
+            "write one: python -m nas.study export <store> <study> --out trials.h5",
+        ) from error
+    if table.sha256 != sha256:
+        raise NASError(f"{path}, whose content does not fit its hash", "an unedited table", "export it again")
+    return table
+
+
+def _seconds(record: Record) -> float:
+    if SECONDS in record.metrics:
+        return record.metrics[SECONDS]
+    return record.finished - record.started if record.finished else float("nan")

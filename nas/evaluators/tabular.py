@@ -1,0 +1,90 @@
+"""The evaluator that looks results up in a table of trained networks instead of training them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from nas.errors import NASError, TrialFailed
+from nas.evaluators.base import EvaluationContext
+from nas.history import Proposal, State
+from nas.trials_table import SECONDS, TrialsTable, read_h5
+
+
+class Tabular:
+    """Proposal -> the metrics recorded for it; `seconds` are those that the trial took, so that the best score over
+    the time that training would have taken can be computed.
+
+    path: a table as `python -m nas.study export` writes it. Of several trials of one network and budget the first
+    finished one counts. Budget 0 is the largest budget of the table. A network that the table does not hold, or whose
+    trial failed, fails; a budget that no trial of the table has is a mistake of the setting (NASError).
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = path
+        self.table = read_h5(path)
+        self.look_up = LookUp(self.table, str(path))
+
+    @property
+    def identity(self) -> Mapping[str, str]:
+        """What a study records in place of the path: the same table elsewhere is the same evaluator."""
+        return {"tabular": self.table.sha256}
+
+    def __call__(self, proposal: Proposal, context: EvaluationContext) -> Mapping[str, float]:
+        if proposal.arch.space != self.table.space.fingerprint:
+            raise NASError(
+                f"the space {proposal.arch.space} with a table of {self.table.space.fingerprint} ({self.path})",
+                "a table of the same space",
+                "restore the arguments of the space, or mend evaluator.path",
+            )
+        return self.look_up(proposal)
+
+
+class LookUp:
+    """The rows of a table by genes and budget. name: what messages call the table."""
+
+    def __init__(self, table: TrialsTable, name: str = "the table") -> None:
+        self.table, self.name = table, name
+        self._rows: dict[tuple[tuple[int, ...], int], int] = {}
+        pairs = zip(map(tuple, table.genes_NG.tolist()), table.budgets_N.tolist(), strict=True)
+        for row, (key, state) in enumerate(zip(pairs, table.states, strict=True)):
+            better = key not in self._rows or table.states[self._rows[key]] is not State.COMPLETE
+            if state is State.COMPLETE and better:
+                self._rows[key] = row
+            elif state is State.FAILED:
+                self._rows.setdefault(key, row)
+        if not any(state is State.COMPLETE for state in table.states):
+            raise NASError(f"{name} without a finished trial", "at least one", "export a study that has results")
+        self.budgets = sorted({budget for _, budget in self._rows})
+
+    def row(self, proposal: Proposal) -> int:
+        """The row of a proposal, of a finished or a failed trial. Raises TrialFailed where there is none."""
+        budget = proposal.budget
+        if budget not in self.budgets:
+            if budget:
+                known = ", ".join(map(str, self.budgets))
+                raise NASError(
+                    f"a proposal for {budget} epochs with {self.name}",
+                    f"a budget that it holds ({known}; 0: the evaluator's own)",
+                    "set the strategy's budgets to these, or take a strategy that has none",
+                )
+            budget = self.budgets[-1]
+        row = self._rows.get((proposal.arch.genes, budget))
+        if row is None:
+            raise TrialFailed(f"{self.name} does not hold this network with {budget} epochs")
+        return row
+
+    def seconds(self, row: int) -> float:
+        """How long the trial took; 0.0 where that was not recorded."""
+        seconds = float(self.table.seconds_N[row])
+        return seconds if seconds == seconds else 0.0
+
+    def metrics(self, row: int) -> dict[str, float]:
+        """Raises TrialFailed, with the recorded reason, for a trial that failed."""
+        if self.table.states[row] is not State.COMPLETE:
+            raise TrialFailed(self.table.reasons[row])
+        values = {name: float(column[row]) for name, column in self.table.metrics.items()}
+        return {**{name: value for name, value in values.items() if value == value}, SECONDS: self.seconds(row)}
+
+    def __call__(self, proposal: Proposal) -> dict[str, float]:
+        return self.metrics(self.row(proposal))
