@@ -12,13 +12,15 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from experiments.cli import run_as_command
+from experiments.cli import run_as_command, shares_terminal
 from experiments.search import run_search_experiment
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="search")
 def run(cfg: DictConfig) -> None:
-    run_search_experiment(cfg, Path(HydraConfig.get().runtime.output_dir))
+    silent = shares_terminal()
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    run_search_experiment(cfg, folder, quiet=silent and cfg.worker != 0, silent=silent)
 
 
 def main() -> None:

@@ -82,7 +82,7 @@ def _voxel_probabilities(model: Pipeline, store: VolumeStore, row: int) -> np.nd
     """(K, D, H, W) float32."""
     values_VC = store.read([row])[0].reshape(store.shape[0], -1).T.astype(np.float64)
     prob_VK = model.predict_proba(values_VC)
-    return prob_VK.T.reshape(-1, *store.input_shape[1:]).astype(np.float32)
+    return prob_VK.T.reshape(-1, *store.sample_shape[1:]).astype(np.float32)
 
 
 def used_rows(rounds: Sequence[Round]) -> np.ndarray:

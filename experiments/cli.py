@@ -11,13 +11,20 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from nas.errors import NASError
 
 USER_ERROR, INTERRUPTED = 2, 130
+EXTRAS = {"joblib": "joblib", "submitit_local": "slurm", "submitit_slurm": "slurm", "ray": "ray", "ray_aws": "ray"}
+ON_ONE_TERMINAL = ("joblib", "ray")  # launchers whose jobs run side by side and write to one terminal
+# Never part of the name of a sweep's folder: they are in the folder's name already, or (worker) share a folder
+UNNAMED = ("name", "study.name", "experiment", "worker", "arch", "space", "strategy", "seed")
 
 
 def run_as_command(task: Callable[[], None]) -> None:
@@ -27,6 +34,7 @@ def run_as_command(task: Callable[[], None]) -> None:
     signal.signal(signal.SIGTERM, _interrupt)
     logging.captureWarnings(True)
     try:
+        sys.argv[1:] = with_sweep_folders(sys.argv[1:])
         task()
     except KeyboardInterrupt:
         print("interrupted; the same command goes on where this one stopped", file=sys.stderr)
@@ -34,6 +42,39 @@ def run_as_command(task: Callable[[], None]) -> None:
     except (NASError, HydraException, OmegaConfBaseException) as error:
         print(f"error: {explain(error)}", file=sys.stderr)
         sys.exit(USER_ERROR)
+
+
+def with_sweep_folders(arguments: list[str]) -> list[str]:
+    """The arguments of a sweep, and the order to name the folders of its jobs by what the sweep varies only: what is
+    the same for all jobs does not move them elsewhere, and all workers of a study find one folder.
+
+    Raises NASError where two jobs would be the same worker.
+    """
+    if not {"-m", "--multirun"} & set(arguments):
+        return arguments
+    unnamed, last = set(UNNAMED), len(arguments) - 1
+    for position, word in enumerate(arguments):
+        try:
+            override = OverridesParser.create().parse_override(word)
+        except HydraException:  # an option, or a mistake that Hydra tells of
+            continue
+        last = position
+        if not override.is_sweep_override():
+            unnamed.add(override.key_or_group)
+        elif override.key_or_group == "worker":
+            workers = list(override.sweep_iterator())
+            if len(set(workers)) < len(workers):
+                raise NASError(f"{word}, the same worker twice", "a number for each worker", "worker=range(0,8)")
+    names = ",".join(f"'{key}'" for key in sorted(unnamed))
+    order = f"hydra.job.config.override_dirname.exclude_keys=[{names}]"
+    return [*arguments[: last + 1], order, *arguments[last + 1 :]]  # Hydra wants all settings in one row
+
+
+def shares_terminal() -> bool:
+    """Whether the running job writes to the terminal on which another job of the sweep shows its progress."""
+    hydra = HydraConfig.get()
+    parallel = hydra.mode is RunMode.MULTIRUN and hydra.runtime.choices["hydra/launcher"] in ON_ONE_TERMINAL
+    return bool(parallel and hydra.job.num != 0)
 
 
 def explain(error: BaseException) -> NASError:
@@ -48,6 +89,13 @@ def explain(error: BaseException) -> NASError:
         problem, _, options = words.partition("Available options in ")
         group, _, names = options.partition(":")
         names = names.partition("Config search path")[0]
+        launcher = problem.rpartition("hydra/launcher/")[2].strip(" '")
+        if launcher in EXTRAS:
+            return NASError(
+                f"hydra/launcher={launcher}, which is not installed",
+                f"one of: {names.strip()}",
+                f"pip install 'voxnas[{EXTRAS[launcher]}]'",
+            )
         return NASError(problem.strip(), f"one of: {names.strip()}", f"choose {group.strip(' ' + chr(39))}=<name>")
     return NASError(words, "a setting that the configuration knows", "compare with `--cfg job` and the files in conf/")
 

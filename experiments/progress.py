@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+from contextlib import AbstractContextManager, nullcontext
 
 from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 from nas.history import History, State
 from nas.pruned import PrunedSet
@@ -14,11 +16,11 @@ QUIET_INTERVAL_S = 10.0  # between lines where the output is a file rather than 
 
 
 class SearchProgress:
-    """done/total, best score, share of the space pruned, time left."""
+    """done/total, best score, share of the space pruned, time left. silent: nothing at all."""
 
-    def __init__(self, total: int, strategy: Strategy, pruned: PrunedSet | None) -> None:
-        self._strategy, self._pruned = strategy, pruned
-        self._bar = _bar(total, "search", position=0)
+    def __init__(self, total: int, strategy: Strategy, pruned: PrunedSet | None, silent: bool = False) -> None:
+        self._strategy, self._pruned, self.silent = strategy, pruned, silent
+        self._bar = _bar(total, "search", position=0, silent=silent)
 
     def update(self, history: History) -> None:
         ended = sum(record.state is not State.RUNNING for record in history)
@@ -42,13 +44,13 @@ class SearchProgress:
 class TrainingProgress:
     """Epochs of one training; the line goes away when it ends where it stands under a search line."""
 
-    def __init__(self, name: str, keep: bool) -> None:
-        self._name, self._keep = name, keep
+    def __init__(self, name: str, keep: bool, silent: bool = False) -> None:
+        self._name, self._keep, self._silent = name, keep, silent
         self._bar: tqdm | None = None
 
     def update(self, epoch: int, epochs: int, note: str = "") -> None:
         if self._bar is None:
-            self._bar = _bar(epochs, self._name, position=0 if self._keep else 1, leave=self._keep)
+            self._bar = _bar(epochs, self._name, position=0 if self._keep else 1, leave=self._keep, silent=self._silent)
         self._bar.n = epoch
         self._bar.set_postfix_str(note, refresh=True)
         if epoch >= epochs:
@@ -60,8 +62,14 @@ class TrainingProgress:
             self._bar = None
 
 
-def _bar(total: int, name: str, position: int, leave: bool = True) -> tqdm:
+def logs_above(progress: SearchProgress) -> AbstractContextManager[None]:
+    """Log lines appear above the progress line instead of in the middle of it."""
+    return nullcontext() if progress.silent else logging_redirect_tqdm()
+
+
+def _bar(total: int, name: str, position: int, leave: bool = True, silent: bool = False) -> tqdm:
     return tqdm(
+        disable=silent,
         total=total,
         desc=name,
         position=position,

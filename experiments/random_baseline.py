@@ -8,7 +8,8 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from experiments.search import LOCAL, run_search_experiment
+from experiments.search import run_search_experiment
+from experiments.search_results import LOCAL
 from experiments.setup import Setting
 from nas.artifact import Artifact, load
 from nas.errors import NASError
@@ -20,7 +21,7 @@ def random_search_network(searched: Artifact, folder: Path, setting: Setting, lo
     """Repeats the search that found `searched` with strategy=random: same space, data, split, training, number of
     finished trials and cost window. It resumes in `folder`, and it too sees no test fold.
 
-    local: the settings that belong to this machine (LOCAL in experiments.search), as the running command has them.
+    local: the settings that belong to this machine (LOCAL in experiments.search_results), as the command has them.
 
     Raises NASError where the data at hand are not those of the search.
     """

@@ -92,7 +92,7 @@ def _one_round(
         raise NASError(
             f"{failure} in {folder}", "a training that ends", "lower training.lr or the batch size"
         ) from failure
-    prob = predict(model, setting.task, test, training.batch_size)
+    prob = predict(model, setting.task, test.scaled_as(train), training.batch_size)
     if is_main():
         content = io.BytesIO()
         np.save(content, prob, allow_pickle=False)
@@ -103,6 +103,8 @@ def _one_round(
 def _fingerprint(network: Artifact, setting: Setting, part: Round, training: TrainingSettings, seed: int) -> str:
     rows = [part.train.tolist(), part.valid.tolist(), part.test.tolist()]
     content = [network.arch.id, setting.store.sha256, setting.split.sha256, rows, repr(asdict(training)), seed]
+    if setting.store.patches is not None:
+        content.append(repr(setting.store.patches))
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 

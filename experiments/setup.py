@@ -43,7 +43,7 @@ class Setting:
                 "task and data of one kind",
                 f"task={store.kind}, or other data",
             )
-        return cls(store, split, task, pick_device(cfg.device))
+        return cls(store, split, task, pick_device(cfg.device, cfg.get("worker", 0)))
 
     @property
     def data_facts(self) -> dict[str, Any]:
@@ -60,10 +60,11 @@ def named_objectives(objectives: Mapping[str, str], task: Task) -> dict[str, str
     return {task.score if name == "score" else name: way for name, way in objectives.items()}
 
 
-def pick_device(name: str) -> torch.device:
-    """auto: the first GPU where there is one. Raises NASError for a device that is not there."""
+def pick_device(name: str, worker: int = 0) -> torch.device:
+    """auto: the workers take the GPUs in turn, where there are any. Raises NASError for a device that is not there."""
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        return torch.device(f"cuda:{worker % count}" if count > 1 else "cuda" if count else "cpu")
     try:
         torch.empty(1, device=name)
         return torch.device(name)

@@ -291,7 +291,7 @@ def _examples(setting: Setting, scorer: _Scorer, main: System) -> list[Example]:
     found = []
     for position in chosen_cases(dice_N):
         row = scorer.rows[position]
-        image = setting.store.read([row]).reshape(setting.store.input_shape)[0]
+        image = setting.store.read([row]).reshape(setting.store.sample_shape)[0]
         name = str(setting.store.names[row])
         found.append(Example(name, image, scorer.target[position], guess[position], float(dice_N[position])))
     return found

@@ -150,7 +150,7 @@ class CostModel:
     def all_of(self, arch: Architecture, asked: Container[str] = METRICS) -> dict[str, float]:
         """The costs of one network by name: those that are sums of blocks always, the others where they are asked for
         or where the network has to be profiled whole in any case."""
-        if self._is_sum("macs"):
+        if self.of_metric("macs").is_sum:
             names = ["params", "macs", "bytes", *(["activation_bytes"] if "activation_bytes" in asked else [])]
             found = {name: self.of_metric(name).of(arch) for name in names}
         else:
@@ -159,11 +159,13 @@ class CostModel:
             found["latency_ms"] = self.of_metric("latency_ms").of(arch)
         return found
 
-    def _is_sum(self, metric: str) -> bool:
+    @property
+    def is_sum(self) -> bool:
+        """Whether a network costs the sum of its blocks, so that a million networks are a matter of a second."""
         if self._offers_blocks is None:
             first = np.array([self.space.sample(np.random.default_rng(0)).genes])
             self._offers_blocks = self.space.blocks(first, self.input_shape[1:], self.task) is not None
-        return self._offers_blocks and metric != "activation_bytes"
+        return self._offers_blocks and self.metric != "activation_bytes"
 
     @property
     def identity(self) -> Mapping[str, Any]:
@@ -173,7 +175,7 @@ class CostModel:
 
     def __call__(self, genes_NG: np.ndarray) -> np.ndarray:
         genes_NG = np.atleast_2d(genes_NG)
-        if not self._is_sum(self.metric):
+        if not self.is_sum:
             return np.array([self._measure_whole(tuple(int(g) for g in genes)) for genes in genes_NG])
         parts = [self._sum_blocks(genes_NG[start : start + CHUNK]) for start in range(0, len(genes_NG), CHUNK)]
         return np.concatenate(parts) if parts else np.empty(0)
@@ -184,7 +186,7 @@ class CostModel:
 
     def _sum_blocks(self, genes_NG: np.ndarray) -> np.ndarray:
         offered = self.space.blocks(genes_NG, self.input_shape[1:], self.task)
-        assert offered is not None  # `_is_sum` looked
+        assert offered is not None  # `is_sum` looked
         vocabulary, ids_NK = offered
         if self._vocabulary_costs is None:
             self._vocabulary_costs = np.array([*(self._cost_of_block(block) for block in vocabulary), 0.0])

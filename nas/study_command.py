@@ -165,7 +165,9 @@ def _export(options: argparse.Namespace) -> None:
         else:
             write_h5(out, TrialsTable.of(records, study.space_facts, study.objectives, study.spec))
     except OSError as error:
-        raise NASError(f"--out {out} ({error.strerror})", "a file that can be written", "choose another place") from error
+        raise NASError(
+            f"--out {out} ({error.strerror})", "a file that can be written", "choose another place"
+        ) from error
     study.close()
     _say(f"wrote {len(records)} trials to {out}")
 

@@ -92,7 +92,7 @@ def write_csv(path: str | Path, records: Sequence[Record]) -> None:
     names = sorted({name for record in records for name in record.metrics})
     text = io.StringIO()
     writer = csv.writer(text)
-    writer.writerow(["number", "state", "arch_id", "genes", "budget", *names, "seconds", "worker", "reason"])
+    writer.writerow(["number", "state", "arch_id", "genes", "budget", *names, "wall_seconds", "worker", "reason"])
     for record in records:
         seconds = f"{record.finished - record.started:.2f}" if record.finished else ""
         genes = " ".join(map(str, record.arch.genes))

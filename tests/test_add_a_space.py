@@ -15,7 +15,7 @@ import pytest
 from tests.conftest import REPO
 
 PAGE = (REPO / "docs/add-a-space.md").read_text()
-QUICK = ["experiment=demo", "training.epochs=1", "study.trials=3", "study.name=plain", "strategy.cost_max=null"]
+QUICK = ["experiment=demo", "training.epochs=1", "study.trials=3", "study.name=plain", "constraints=[]"]
 
 
 def files() -> dict[str, str]:

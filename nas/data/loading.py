@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import copy
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 
 import numpy as np
 import torch
 
+from nas.data.intensity import Intensity
+from nas.data.patches import bounds, draw
 from nas.data.store import VolumeStore
 from nas.errors import NASError
+
+Batch = tuple[torch.Tensor, torch.Tensor]
+Read = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 def plan_batches(n: int, batch_size: int, generator: torch.Generator | None = None) -> list[np.ndarray]:
@@ -28,6 +34,8 @@ class VolumeSet:
 
     indices: (N,) rows of the store. device: where batches are made. max_resident_mb: a set of at most that many
     10^6 bytes, in its stored type, stays on the device after the first use; a larger one is read from the file.
+    Where the store's values are to be scaled by the training part (`store.by_training`), batches are of a set that
+    `scaled_as` gave; without it NASError.
     Attributes: labels (N,) int64, indices (N,) int64, shape (C, D, H, W), of slices (C, H, W), resident (bool).
     """
 
@@ -46,13 +54,39 @@ class VolumeSet:
                 f"row {wrong[0]} of {store.name}", f"rows 0 to {len(store) - 1}", "take rows from a split of it"
             )
         self.labels: np.ndarray = store.labels[self.indices]
-        self.shape: tuple[int, ...] = store.input_shape
+        self.shape: tuple[int, ...] = store.sample_shape
         mask_bytes = int(np.prod(self.shape[1:])) if store.kind == "segmentation" else 0
         sample_bytes = int(np.prod(self.shape)) * store.dtype.itemsize + mask_bytes
+        self.intensity: Intensity | None = None
         self.resident = len(self) * sample_bytes <= max_resident_mb * 1e6
 
     def __len__(self) -> int:
         return len(self.indices)
+
+    @property
+    def per_epoch(self) -> int:
+        """Samples of a shuffled pass: more than the set has where several patches of each volume are drawn."""
+        return len(self) * (1 if self.store.patches is None else self.store.patches.per_volume)
+
+    def scaled_as(self, train: VolumeSet) -> VolumeSet:
+        """This set with intensities scaled by the statistics of `train`, where the store asks for that."""
+        if not self.store.by_training or self.intensity is not None:
+            return self
+        scaled = copy.copy(self)
+        scaled.intensity = train.intensity or train.store.intensity(train.indices)
+        return scaled
+
+    def without_padding(self, prob_BKDHW: np.ndarray, positions: np.ndarray) -> np.ndarray:
+        """Predictions for these samples, background with certainty where a volume was padded."""
+        if self.store.extents_N3 is None:
+            return prob_BKDHW
+        out = np.zeros_like(prob_BKDHW)
+        out[:, 0] = 1
+        rows = self.indices[positions]
+        for place, (low, high) in enumerate(zip(*bounds(self.shape[1:], self.store.extents_N3[rows]), strict=True)):
+            real = (place, slice(None), *map(slice, low, high))
+            out[real] = prob_BKDHW[real]
+        return out
 
     @cached_property
     def _volumes_NCDHW(self) -> torch.Tensor:
@@ -69,35 +103,62 @@ class VolumeSet:
 
     def batches(
         self, batch_size: int, *, generator: torch.Generator | None = None, rank: int = 0, world: int = 1
-    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    ) -> Iterator[Batch]:
         """One pass: (x_BCDHW float32, y int64) on the device, x = stored value times scale plus offset, y = labels (B,)
         or masks (B, D, H, W); of slices x_BCHW and masks (B, H, W).
 
-        generator: shuffles; None: in order. rank, world: this process's share of every batch of batch_size.
+        generator: shuffles, and of a store with `patches` draws these; None: whole samples in order. rank, world: this
+        process's share of every batch of batch_size.
         """
-        plan = [rows[rank::world] for rows in plan_batches(len(self), batch_size, generator)]
-        plan = [rows for rows in plan if len(rows)]
-        if plan:
-            yield from self._resident(plan) if self.resident else self._streamed(plan)
+        if generator is not None and self.store.patches is not None:
+            yield from self._patches(batch_size, generator, rank, world)
+            return
+        plan = _share(plan_batches(len(self), batch_size, generator), rank, world)
+        if plan and self.resident:
+            order = torch.from_numpy(np.concatenate(plan)).to(self.device)  # one transfer for the whole pass
+            for rows_B in order.split([len(rows) for rows in plan]):
+                yield self._scaled(self._volumes_NCDHW[rows_B]), self._targets_N[rows_B].long()
+        elif plan:
+            yield from self._streamed(plan, self._read_whole)
 
-    def _resident(self, plan: list[np.ndarray]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        order = torch.from_numpy(np.concatenate(plan)).to(self.device)  # one transfer for the whole pass
-        for rows_B in order.split([len(rows) for rows in plan]):
-            yield self._scaled(self._volumes_NCDHW[rows_B]), self._targets_N[rows_B].long()
+    def _read_whole(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return self.store.read(self.indices[positions]), self.store.targets(self.indices[positions])
 
-    def _streamed(self, plan: list[np.ndarray]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    def _patches(self, batch_size: int, generator: torch.Generator, rank: int, world: int) -> Iterator[Batch]:
+        store, patches = self.store, self.store.patches
+        assert patches is not None
+        assert store.extents_N3 is not None
+        assert store.located_NKM is not None
+        drawn = draw(
+            patches, store.shape[1:], store.extents_N3[self.indices], store.located_NKM[self.indices], generator
+        )
+        plan = _share(plan_batches(self.per_epoch, batch_size), rank, world)
+        if self.resident:
+            for draws in plan:
+                cuts = [
+                    (int(drawn.rows_P[i]), tuple(map(slice, drawn.corners_P3[i], drawn.corners_P3[i] + patches.size_DHW)))
+                    for i in draws
+                ]
+                x_BCDHW = torch.stack([self._volumes_NCDHW[(row, slice(None), *cut)] for row, cut in cuts])
+                yield self._scaled(x_BCDHW), torch.stack([self._targets_N[(row, *cut)] for row, cut in cuts]).long()
+        elif plan:
+            yield from self._streamed(
+                plan, lambda draws: store.read_patches(self.indices[drawn.rows_P[draws]], drawn.corners_P3[draws])
+            )
+
+    def _streamed(self, plan: list[np.ndarray], read: Read) -> Iterator[Batch]:
         pin = self.device.type == "cuda"
 
-        def read(rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-            x, y = map(torch.from_numpy, (self.store.read(self.indices[rows]), self.store.targets(self.indices[rows])))
+        def load(positions: np.ndarray) -> Batch:
+            x, y = map(torch.from_numpy, read(positions))
             return (x.pin_memory(), y.pin_memory()) if pin else (x, y)
 
         with ThreadPoolExecutor(1, thread_name_prefix="volumes") as thread:
-            ahead = thread.submit(read, plan[0])
+            ahead = thread.submit(load, plan[0])
             for number in range(len(plan)):
                 x, y = ahead.result()
                 if number + 1 < len(plan):
-                    ahead = thread.submit(read, plan[number + 1])
+                    ahead = thread.submit(load, plan[number + 1])
                 yield self._scaled(x.to(self.device, non_blocking=pin)), y.to(self.device, non_blocking=pin).long()
 
     def _scaled(self, stored_BCDHW: torch.Tensor) -> torch.Tensor:
@@ -106,4 +167,17 @@ class VolumeSet:
             x_BCDHW = x_BCDHW * self.store.scale
         if self.store.offset != 0.0:
             x_BCDHW = x_BCDHW + self.store.offset
-        return x_BCDHW.view(-1, *self.shape)
+        if self.store.by_training:
+            if self.intensity is None:
+                raise NASError(
+                    f"a part of {self.store.name} without statistics of the training part",
+                    "intensities scaled by the training part",
+                    "part.scaled_as(train)",
+                )
+            x_BCDHW = self.intensity(x_BCDHW)
+        return x_BCDHW if self.store.dims == 3 else x_BCDHW.flatten(1, 2)
+
+
+def _share(plan: list[np.ndarray], rank: int, world: int) -> list[np.ndarray]:
+    shares = [rows[rank::world] for rows in plan]
+    return [rows for rows in shares if len(rows)]

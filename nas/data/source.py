@@ -24,6 +24,7 @@ class Source(ABC):
     classes: Sequence[str]
     scale: float = 1.0
     offset: float = 0.0
+    by_training: bool = False  # values are stored raw, and scaled by statistics of the training part
     cache_dir: str
 
     @abstractmethod
@@ -59,5 +60,6 @@ class Source(ABC):
             classes=self.classes,
             scale=self.scale,
             offset=self.offset,
+            by_training=self.by_training,
             provenance={**self.provenance(), "arguments": json.loads(json.dumps(self.arguments(), default=str))},
         )

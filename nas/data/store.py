@@ -13,9 +13,12 @@ from typing import Any
 import h5py
 import numpy as np
 
+from nas.data.intensity import Intensity
+from nas.data.patches import Patches, locate
 from nas.errors import NASError
 
 FORMAT = 1
+BLOCK = 64  # voxels a side of a chunk of padded volumes, of which patches are read
 DAMAGE = (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError)  # what h5py raises for a broken file
 
 
@@ -28,6 +31,7 @@ class Sample:
     spacing_mm: (D, H, W) voxel size, NaN where unknown. size_mm3: volume of the object, NaN where unknown.
     fold: the split given by the data set's authors ("train", "val", "test", or "0".."9"), "" where there is none.
     mask_DHW: for segmentation, the class of every voxel, and `label` is then 0; None: `label` is the class.
+    extent_DHW: voxels of the real volume where it was padded, on both sides alike, to the shape of all; masks only.
     A slice is a volume with D = 1.
     """
 
@@ -39,6 +43,7 @@ class Sample:
     size_mm3: float = float("nan")
     fold: str = ""
     mask_DHW: np.ndarray | None = None
+    extent_DHW: tuple[int, int, int] | None = None
 
 
 class VolumeStore:
@@ -48,8 +53,11 @@ class VolumeStore:
     masks), shape (C, D, H, W), dtype (as stored), scale and offset (a network sees the stored value times `scale` plus
     `offset`), classes (names), labels (N,) int64, groups (N,) str, folds (N,) str, names (N,) str, spacing_mm (N, 3),
     size_mm3 (N,), voxels_NK (with masks: the voxels of each class in each sample), unit (what a group is, "patient"
-    unless the source says otherwise), provenance (dict).
-    Where D is 1 the samples are slices: a network sees `input_shape`, (C, H, W), and `dims` is 2.
+    unless the source says otherwise), provenance (dict). Of padded volumes: extents_N3 (their real voxels), located_NKM
+    (flat positions of voxels of each class, see nas/data/patches.py), else None; patches (how they are drawn in
+    training, None: whole), which `draw_patches` sets; by_training: values are still to be scaled by statistics of the
+    training part (`intensity`).
+    Where D is 1 the samples are slices, of `sample_shape` (C, H, W), and `dims` is 2.
     A file that is no store, is cut short or is damaged is a NASError, on opening or when the damaged row is read
     (each volume carries a checksum).
     """
@@ -80,6 +88,9 @@ class VolumeStore:
         self.spacing_mm, self.size_mm3 = file["spacing_mm"][:], file["size_mm3"][:]
         self.kind = "segmentation" if "masks" in file else "classification"
         self.voxels_NK = file["voxels"][:] if "masks" in file else None
+        self.extents_N3, self.located_NKM = (file[key][:] if key in file else None for key in ("extents", "located"))
+        self.by_training = bool(file.attrs.get("by_training", False))
+        self.patches: Patches | None = None
         self.unit = str(self.provenance.get("unit", "patient"))
         lengths = {len(file["volumes"]), *map(len, (self.labels, self.groups, self.folds, self.names, self.spacing_mm))}
         if len(lengths | {len(self.size_mm3)}) > 1:
@@ -100,9 +111,33 @@ class VolumeStore:
         return 2 if self.shape[1] == 1 else 3
 
     @property
-    def input_shape(self) -> tuple[int, ...]:
-        """What a network sees of a sample: (C, D, H, W), of slices (C, H, W)."""
+    def sample_shape(self) -> tuple[int, ...]:
+        """A whole sample: (C, D, H, W), of slices (C, H, W)."""
         return self.shape if self.dims == 3 else (self.shape[0], *self.shape[2:])
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """What a network is given at once in training: a patch, where patches are drawn, else a whole sample."""
+        return self.sample_shape if self.patches is None else (self.shape[0], *self.patches.size_DHW)
+
+    def draw_patches(self, patches: Patches) -> None:
+        """From now on a training sees patches. Raises NASError where they are larger than the volumes."""
+        if any(side > whole for side, whole in zip(patches.size_DHW, self.shape[1:], strict=True)):
+            raise NASError(
+                f"patches of {list(patches.size_DHW)} voxels from volumes of {list(self.shape[1:])}",
+                "no side larger than the volumes' (D, H, W)",
+                "a smaller data.patch",
+            )
+        self.patches = patches
+
+    def intensity(self, rows: Sequence[int] | np.ndarray) -> Intensity:
+        """Statistics of the foreground of these samples; those of no other are read."""
+        chosen = np.unique(self._rows(rows))
+        try:
+            with h5py.File(self.path, "r") as file:
+                return Intensity.of_foreground(file["values"][chosen])
+        except DAMAGE as error:
+            raise self._damaged(str(error)) from error
 
     def read(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         """(B, C, D, H, W) stored values of the named samples, in the order asked for; only those chunks are read.
@@ -116,7 +151,17 @@ class VolumeStore:
         (B, H, W). Raises as `read` does."""
         if self.kind == "classification":
             return self.labels[self._rows(indices)]
-        return self._masks(indices).reshape(-1, *self.input_shape[1:])
+        return self._masks(indices).reshape(-1, *self.sample_shape[1:])
+
+    def read_patches(
+        self, indices: Sequence[int] | np.ndarray, corners_B3: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Stored values (B, C, D, H, W) and masks (B, D, H, W) of one patch of each named sample, from these first voxels
+        on; only the chunks that hold them are read. Raises as `read` does."""
+        assert self.patches is not None
+        size = self.patches.size_DHW
+        volumes = self._read("volumes", indices, (self.shape[0], *size), self.dtype, np.pad(corners_B3, ((0, 0), (1, 0))))
+        return volumes, self._read("masks", indices, size, np.dtype(np.uint8), corners_B3)
 
     def voxel_mm(self, indices: Sequence[int] | np.ndarray) -> np.ndarray | None:
         """Voxel sizes of the named samples, (B, 3), of slices (B, 2); None where one of them is unknown."""
@@ -133,9 +178,15 @@ class VolumeStore:
         return rows
 
     def _read(
-        self, name: str, indices: Sequence[int] | np.ndarray, shape: tuple[int, ...], dtype: np.dtype
+        self,
+        name: str,
+        indices: Sequence[int] | np.ndarray,
+        shape: tuple[int, ...],
+        dtype: np.dtype,
+        corners: np.ndarray | None = None,
     ) -> np.ndarray:
         rows = self._rows(indices)
+        starts = np.zeros((len(rows), len(shape)), dtype=int) if corners is None else corners
         out = np.empty((len(rows), *shape), dtype=dtype)
         try:
             with h5py.File(self.path, "r") as file:
@@ -143,7 +194,7 @@ class VolumeStore:
                 dataset = file[name].id
                 chosen, one = dataset.get_space(), h5py.h5s.create_simple(shape)
                 for place, row in enumerate(rows):
-                    chosen.select_hyperslab((int(row), *[0] * len(shape)), (1, *shape))
+                    chosen.select_hyperslab((int(row), *map(int, starts[place])), (1, *shape))
                     dataset.read(one, chosen, out[place])
         except OSError as error:
             raise self._damaged(str(error)) from error
@@ -151,7 +202,7 @@ class VolumeStore:
 
     def verify(self) -> None:
         """Reads everything and computes the content hash again. Raises NASError where it is another."""
-        digest = _digest(self.name, self.classes, self.scale, self.offset)
+        digest = _digest(self.name, self.classes, self.scale, self.offset, self.by_training)
         for row in range(len(self)):
             sample = Sample(
                 name=self.names[row],
@@ -162,6 +213,7 @@ class VolumeStore:
                 size_mm3=self.size_mm3[row],
                 fold=self.folds[row],
                 mask_DHW=self._masks([row])[0] if self.kind == "segmentation" else None,
+                extent_DHW=None if self.extents_N3 is None else tuple(self.extents_N3[row]),
             )
             _add(digest, sample, sample.volume_CDHW)
         if digest.hexdigest() != self.sha256:
@@ -177,8 +229,11 @@ def write_store(
     provenance: Mapping[str, Any],
     scale: float = 1.0,
     offset: float = 0.0,
+    by_training: bool = False,
 ) -> VolumeStore:
     """Writes a store through a temporary file and a rename: a reader sees all of it or none.
+
+    by_training: the values are to be scaled by statistics of the training part, for padded volumes with masks only.
 
     Raises NASError for no samples, a volume of another shape or type than the first, NaN or infinite values, a label
     without a class, a mask of another shape than its volume or with a value that is no class, masks for some samples
@@ -189,7 +244,10 @@ def write_store(
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with h5py.File(temporary, "w") as file:
-            _write(file, samples, name=name, classes=classes, provenance=provenance, scale=scale, offset=offset)
+            digest = _digest(name, classes, scale, offset, by_training)
+            _write(file, samples, digest, name=name, classes=classes, provenance=provenance, scale=scale, offset=offset)
+            if by_training:
+                file.attrs["by_training"] = True
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -199,6 +257,7 @@ def write_store(
 def _write(
     file: h5py.File,
     samples: Iterable[Sample],
+    digest: hashlib._Hash,
     *,
     name: str,
     classes: Sequence[str],
@@ -206,17 +265,18 @@ def _write(
     scale: float,
     offset: float,
 ) -> None:
-    digest = _digest(name, classes, scale, offset)
     rows: list[Sample] = []
     voxels: list[np.ndarray] = []
+    located: list[np.ndarray] = []
+    values: list[np.ndarray] = []
     volumes = masks = None
     for sample in samples:
         volume = np.ascontiguousarray(sample.volume_CDHW)
         if volumes is None:
-            volumes = _growing(file, "volumes", volume)
-            masks = (
-                None if sample.mask_DHW is None else _growing(file, "masks", np.empty(volume.shape[1:], dtype=np.uint8))
-            )
+            block = None if sample.extent_DHW is None else BLOCK
+            volumes = _growing(file, "volumes", volume, block)
+            if sample.mask_DHW is not None:
+                masks = _growing(file, "masks", np.empty(volume.shape[1:], dtype=np.uint8), block)
         if volume.shape != volumes.shape[1:] or volume.dtype != volumes.dtype:
             raise NASError(
                 f"{sample.name} of shape {volume.shape} and type {volume.dtype}",
@@ -237,12 +297,19 @@ def _write(
             masks.resize(len(rows) + 1, axis=0)
             masks[len(rows)] = mask
             voxels.append(np.bincount(mask.ravel(), minlength=len(classes)))
+            if sample.extent_DHW is not None:
+                located.append(locate(mask, sample.extent_DHW, len(classes)))
+                values_CKM = volume.reshape(len(volume), -1)[:, located[-1]].astype(np.float32)
+                values.append(np.where(located[-1] < 0, np.float32(np.nan), values_CKM))
         _add(digest, sample, volume)
         rows.append(sample)
     if not rows:
         raise NASError(f"no samples for {name}", "at least one volume", "check the source's path and its filters")
     if voxels:
         file["voxels"] = np.array(voxels, dtype=np.int64)
+    if located:
+        file["extents"] = np.array([row.extent_DHW for row in rows], dtype=np.int64)
+        file["located"], file["values"] = np.array(located), np.array(values)
     text = h5py.string_dtype()
     file["labels"] = np.array([row.label for row in rows], dtype=np.int64)
     file.create_dataset("groups", data=[row.group for row in rows], dtype=text)
@@ -261,13 +328,14 @@ def _write(
     )
 
 
-def _growing(file: h5py.File, name: str, first: np.ndarray) -> h5py.Dataset:
-    """A dataset of rows like `first`, each a chunk with a checksum."""
+def _growing(file: h5py.File, name: str, first: np.ndarray, block: int | None = None) -> h5py.Dataset:
+    """A dataset of rows like `first`, each a chunk with a checksum, or several of at most `block` voxels a side."""
+    chunk = first.shape if block is None else tuple(min(side, block) for side in first.shape)
     return file.create_dataset(
         name,
         shape=(0, *first.shape),
         maxshape=(None, *first.shape),
-        chunks=(1, *first.shape),
+        chunks=(1, *chunk),
         dtype=first.dtype,
         compression="lzf",
         shuffle=first.dtype.itemsize > 1,
@@ -293,8 +361,10 @@ def _checked_mask(sample: Sample, classes: int) -> np.ndarray:
     return mask.astype(np.uint8)
 
 
-def _digest(name: str, classes: Sequence[str], scale: float, offset: float) -> hashlib._Hash:
-    return hashlib.sha256(json.dumps([str(name), list(classes), float(scale), float(offset)]).encode())
+def _digest(name: str, classes: Sequence[str], scale: float, offset: float, by_training: bool = False) -> hashlib._Hash:
+    # nothing is added for what older stores did not have: they keep their hashes
+    more = ["by_training"] if by_training else []
+    return hashlib.sha256(json.dumps([str(name), list(classes), float(scale), float(offset), *more]).encode())
 
 
 def _add(digest: hashlib._Hash, sample: Sample, volume: np.ndarray) -> None:
@@ -303,4 +373,6 @@ def _add(digest: hashlib._Hash, sample: Sample, volume: np.ndarray) -> None:
     digest.update(repr((volume.shape, volume.dtype.str)).encode() + np.ascontiguousarray(volume).tobytes())
     if sample.mask_DHW is not None:  # nothing is added without one: older stores keep their hashes
         digest.update(np.ascontiguousarray(sample.mask_DHW, dtype=np.uint8).tobytes())
+    if sample.extent_DHW is not None:
+        digest.update(repr(("extent", *map(int, sample.extent_DHW))).encode())
     digest.update(repr((str(sample.name), int(sample.label), str(sample.group), numbers, str(sample.fold))).encode())

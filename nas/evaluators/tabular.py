@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from nas.errors import NASError, TrialFailed
 from nas.evaluators.base import EvaluationContext
 from nas.history import Proposal, State
+from nas.space import SearchSpace
 from nas.trials_table import SECONDS, TrialsTable, read_h5
 
 
@@ -30,13 +31,26 @@ class Tabular:
         """What a study records in place of the path: the same table elsewhere is the same evaluator."""
         return {"tabular": self.table.sha256}
 
-    def __call__(self, proposal: Proposal, context: EvaluationContext) -> Mapping[str, float]:
-        if proposal.arch.space != self.table.space.fingerprint:
+    def require(self, space: SearchSpace, input_shape: Sequence[int]) -> None:
+        """Raises NASError where the table is of another space, or its costs are of inputs of another shape.
+
+        input_shape: (C, D, H, W) of the volumes for which the search computes costs.
+        """
+        if space.fingerprint != self.table.space.fingerprint:
             raise NASError(
-                f"the space {proposal.arch.space} with a table of {self.table.space.fingerprint} ({self.path})",
+                f"the space {space.fingerprint} with a table of {self.table.space.fingerprint} ({self.path})",
                 "a table of the same space",
                 "restore the arguments of the space, or mend evaluator.path",
             )
+        recorded = self.table.spec.get("cost", {}).get("input_shape")
+        if recorded is not None and list(recorded) != list(input_shape):
+            raise NASError(
+                f"volumes of shape {list(input_shape)} with a table of shape {recorded} ({self.path})",
+                "the data with which the table was made",
+                "restore data.size and the other settings of the data",
+            )
+
+    def __call__(self, proposal: Proposal, context: EvaluationContext) -> Mapping[str, float]:
         return self.look_up(proposal)
 
 

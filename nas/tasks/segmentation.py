@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import warnings
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from types import ModuleType
 
 import numpy as np
@@ -15,6 +16,7 @@ from nas.errors import NASError, TrialFailed
 from nas.tasks.base import Resampled, Task, TaskSpec
 
 HD_PERCENTILE = 95.0
+WINDOWS = 4  # at once, at least: on a CPU single ones fall into a slow path of 3D convolutions
 LENGTHS = ("hd95",)  # smaller is better; in mm where the voxel size is known, else in voxels
 
 
@@ -22,7 +24,9 @@ class Segmentation(Task):
     """Dice and cross entropy (MONAI's DiceCELoss) in training; probabilities by a sliding window at inference.
 
     outputs: classes, 0 the background. window: sides of the sliding window in voxels, one number or one a side; None:
-    each image at once. overlap: of neighbouring windows, a fraction. tolerance: of the surface Dice, in mm.
+    each image at once. overlap: of neighbouring windows, a fraction. flips: axes (0 = D, 1 = H, 2 = W; in 2D H, W)
+    along which images are also predicted mirrored, in every combination; the probabilities are averaged. tolerance:
+    of the surface Dice, in mm.
     Metrics, over the classes other than the background: dice, surface_dice (the share of both surfaces that lies
     within the tolerance of the other, arXiv 2111.05408), hd95 (95th percentile of the distances between the surfaces,
     the larger of the two directions); each also for every class as dice_1, dice_2, ...
@@ -42,10 +46,11 @@ class Segmentation(Task):
         window: int | Sequence[int] | None = None,
         overlap: float = 0.25,
         tolerance: float = 1.0,
+        flips: Sequence[int] = (),
     ) -> None:
         self.spec = TaskSpec("segmentation", dims, in_channels, outputs)
         self.window = (window,) * dims if isinstance(window, int) else None if window is None else tuple(window)
-        self.overlap, self.tolerance = overlap, tolerance
+        self.overlap, self.tolerance, self.flips = overlap, tolerance, tuple(flips)
         rules = {
             "outputs": (outputs >= 2, outputs, "the background and at least one class"),
             "window": (
@@ -54,6 +59,7 @@ class Segmentation(Task):
                 f"one side or {dims} of at least 1 voxel, or null",
             ),
             "overlap": (0 <= overlap < 1, overlap, "a fraction in [0, 1)"),
+            "flips": (set(self.flips) <= set(range(dims)), flips, f"axes out of {', '.join(map(str, range(dims)))}"),
             "tolerance": (tolerance >= 0, tolerance, "at least 0 mm"),
         }
         for name, (holds, got, expected) in rules.items():
@@ -66,21 +72,29 @@ class Segmentation(Task):
         return self._loss(output.float(), y[:, None])
 
     def predict(self, model: nn.Module, x_BCDHW: torch.Tensor) -> torch.Tensor:
-        """Class probabilities (B, K, D, H, W) in fp32; logits are averaged where windows overlap. The model's mode is
-        left as it was."""
+        """Class probabilities (B, K, D, H, W) in fp32; where windows overlap, logits are averaged with Gaussian weights,
+        largest in the middle of a window. The model's mode is left as it was."""
         training = model.training
         model.eval()
+        views = [axes for count in range(len(self.flips) + 1) for axes in combinations(self.flips, count)]
         try:
             with torch.inference_mode():
-                if self.window is None:
-                    logits_BKDHW = model(x_BCDHW)
-                else:
-                    logits_BKDHW = _monai("inferers").sliding_window_inference(
-                        x_BCDHW, self.window, len(x_BCDHW), model, overlap=self.overlap
-                    )
-                return logits_BKDHW.float().softmax(dim=1)
+                parts = (self._probabilities(model, x_BCDHW, [2 + axis for axis in axes]) for axes in views)
+                return sum(parts, torch.zeros(())) / len(views) if self.flips else next(parts)
         finally:
             model.train(training)
+
+    def _probabilities(self, model: nn.Module, x_BCDHW: torch.Tensor, mirrored: list[int]) -> torch.Tensor:
+        """As seen with these axes of the tensor turned round, turned back."""
+        x_BCDHW = x_BCDHW.flip(mirrored) if mirrored else x_BCDHW
+        if self.window is None:
+            logits_BKDHW = model(x_BCDHW)
+        else:
+            logits_BKDHW = _monai("inferers").sliding_window_inference(
+                x_BCDHW, self.window, max(WINDOWS, len(x_BCDHW)), model, overlap=self.overlap, mode="gaussian"
+            )
+        prob_BKDHW = logits_BKDHW.float().softmax(dim=1)
+        return prob_BKDHW.flip(mirrored) if mirrored else prob_BKDHW
 
     def metrics(
         self, prediction: np.ndarray, target: np.ndarray, spacing_mm: np.ndarray | None = None

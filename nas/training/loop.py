@@ -83,6 +83,7 @@ def fit(
     checkpoint is written; what it raises ends the training.
     Raises TrialFailed for a loss that is not finite and where memory runs out.
     """
+    train, valid = train.scaled_as(train), valid.scaled_as(train)
     _check_sizes(train, valid, settings)
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices), _out_of_memory_fails_the_trial(), _fast_kernels(device):
@@ -105,9 +106,12 @@ def predict(model: nn.Module, task: Task, data: VolumeSet, batch_size: int) -> n
     Under torchrun each rank predicts its share and all ranks return the whole.
     """
     rank, world = distributed.rank(), distributed.world()
-    plan = [rows[rank::world] for rows in plan_batches(len(data), batch_size)]
+    plan = [rows for rows in (rows[rank::world] for rows in plan_batches(len(data), batch_size)) if len(rows)]
     batches = data.batches(batch_size, rank=rank, world=world)
-    parts = [task.predict(model, x_BCDHW).cpu().numpy() for x_BCDHW, _ in batches]
+    parts = [
+        data.without_padding(task.predict(model, x_BCDHW).cpu().numpy(), rows)
+        for rows, (x_BCDHW, _) in zip(plan, batches, strict=True)
+    ]
     shares = distributed.gather((np.concatenate(plan), np.concatenate(parts)) if parts else None)
     found = [share for share in shares if share is not None]
     rows, values = np.concatenate([share[0] for share in found]), np.concatenate([share[1] for share in found])
@@ -180,7 +184,7 @@ class _Run:
         summed = torch.zeros((), device=self.steps.device)
         for loss, samples in self.steps.epoch(number):
             summed += loss * samples
-        return float(distributed.total(summed)) / len(self.steps.train)
+        return float(distributed.total(summed)) / self.steps.train.per_epoch
 
     def _save(self, folder: Path, progress: _Progress) -> None:
         state = {
@@ -207,7 +211,8 @@ def _identity(fingerprint: str, steps: Steps, valid: VolumeSet) -> dict[str, str
         del values["epochs"], values["patience"]  # they decide where such a training stops, not what it does
     parts = {f"training.{name}": str(value) for name, value in values.items()}
     for name, part in (("train", steps.train), ("valid", valid)):
-        parts[name] = f"{part.store.sha256[:12]}, rows {_digest(part.indices)}"
+        patches = "" if part.store.patches is None else f", {part.store.patches}"
+        parts[name] = f"{part.store.sha256[:12]}, rows {_digest(part.indices)}{patches}"
     return {"network": fingerprint, "seed": str(steps.seed), **parts}
 
 
@@ -219,7 +224,7 @@ def _check_sizes(train: VolumeSet, valid: VolumeSet, settings: TrainingSettings)
     for name, part in (("training", train), ("validation", valid)):
         if len(part) < 2:
             raise NASError(f"{len(part)} samples in the {name} part", "at least 2", "use fewer folds or more data")
-    smallest = min(len(rows) for rows in plan_batches(len(train), settings.batch_size))
+    smallest = min(len(rows) for rows in plan_batches(train.per_epoch, settings.batch_size))
     if smallest < distributed.world():
         raise NASError(
             f"batches of {smallest} samples for {distributed.world()} processes",

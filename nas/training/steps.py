@@ -41,7 +41,7 @@ class Steps:
                 parameter.data = channels_last(parameter.data)
         self.needs_target = bool(getattr(model, "needs_target", False))
         self.optimizer = make_optimizer(self.model, settings)
-        self.batch_sizes = [len(rows) for rows in plan_batches(len(train), settings.batch_size)]
+        self.batch_sizes = [len(rows) for rows in plan_batches(train.per_epoch, settings.batch_size)]
         self.schedule = make_schedule(self.optimizer, settings, settings.epochs * len(self.batch_sizes))
         wrapped = distributed.wrap(self.model)
         self.forward: Callable[..., torch.Tensor] = wrapped

@@ -1,0 +1,181 @@
+"""Which strategy finds good networks soonest: every strategy of conf/ on a table of really trained networks.
+
+    python -m benchmarks.compare_strategies --table benchmarks/tables/naslung714.h5
+
+Each strategy runs with many seeds on the table (nas/replay.py), once alone by the number of trained networks and once
+with eight simulated workers by the time that their trainings took. Shown are the mean of the best score so far and the
+band between its quartiles. A search that ends by itself keeps its last value.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import multiprocessing
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+
+from benchmarks.common import RESULTS, machine, table
+from nas.errors import NASError
+from nas.files import write_bytes, write_text
+from nas.history import State
+from nas.replay import replay
+from nas.trials_table import TrialsTable, read_h5
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+REPO = Path(__file__).resolve().parents[1]
+MARKS = (10, 25, 50, 100)  # trials at which the rows tell the best score so far
+POINTS = 200  # of a curve over time
+load = lru_cache(maxsize=1)(read_h5)  # once a process
+
+
+def one_run(path: str, name: str, trials: int, seed: int, workers: int) -> tuple[list[float], list[float]] | str:
+    """Times and best scores of one replay; the reason where the strategy cannot run on the table."""
+    trials_table = load(path)
+    with initialize_config_dir(str(REPO / "conf"), version_base="1.3"):
+        strategy = instantiate(compose("search", overrides=[f"strategy={name}"]).strategy)
+    try:
+        result = replay(strategy, trials_table, trials, seed, workers)
+    except NASError as error:
+        return str(error)
+    return result.time_T.tolist(), result.best_T.tolist()
+
+
+def over_trials(runs: Sequence[tuple[list[float], list[float]]], trials: int) -> np.ndarray:
+    """(S, T) best score of S seeds after each of T trials."""
+    return np.array([np.pad(best, (0, trials - len(best)), mode="edge") for _, best in runs])
+
+
+def over_time(runs: Sequence[tuple[list[float], list[float]]], time_P: np.ndarray) -> np.ndarray:
+    """(S, P) best score of S seeds at P times, in seconds; NaN before the first result."""
+    rows = []
+    for ends, best in runs:
+        position_P = np.searchsorted(ends, time_P, side="right") - 1
+        rows.append(np.where(position_P >= 0, np.array(best)[position_P], np.nan))
+    return np.array(rows)
+
+
+def curve(best_SX: np.ndarray) -> dict[str, list[float | None]]:
+    """Mean and quartiles over the seeds; none where a seed has no result yet."""
+    known_X = np.isfinite(best_SX).all(axis=0)
+    values = {"mean": best_SX.mean(axis=0), "q25": np.quantile(best_SX, 0.25, axis=0)}
+    values["q75"] = np.quantile(best_SX, 0.75, axis=0)
+    return {
+        key: [float(value) if known else None for value, known in zip(value_X, known_X, strict=True)]
+        for key, value_X in values.items()
+    }
+
+
+def summary_row(name: str, best_ST: np.ndarray, lengths: Sequence[int]) -> dict[str, Any]:
+    marks = {f"best@{mark}": float(best_ST[:, mark - 1].mean()) for mark in MARKS if mark <= best_ST.shape[1]}
+    last = best_ST[:, -1]
+    return {
+        "strategy": name,
+        **marks,
+        "end_mean": float(last.mean()),
+        "end_q25": float(np.quantile(last, 0.25)),
+        "end_q75": float(np.quantile(last, 0.75)),
+        "trials_median": int(np.median(lengths)),
+    }
+
+
+def best_of(trials_table: TrialsTable, score: str, way: str) -> float:
+    done = np.array([state is State.COMPLETE for state in trials_table.states])
+    return float((np.nanmax if way == "maximize" else np.nanmin)(trials_table.metrics[score][done]))
+
+
+def plot(
+    path: Path, score: str, top: float, panels: Mapping[str, Mapping[str, tuple[np.ndarray, Mapping[str, Any]]]]
+) -> None:
+    """One panel for each x axis: label -> strategy -> (x, curve)."""
+    figure, axes = plt.subplots(1, len(panels), figsize=(11, 4.2), sharey=True, layout="constrained")
+    for axis, (label, curves) in zip(axes, panels.items(), strict=True):
+        for number, (name, (x, values)) in enumerate(curves.items()):
+            color, style = f"C{number}", "--" if name == "random" else "-"
+            mean, low, high = (np.array(values[key], dtype=float) for key in ("mean", "q25", "q75"))
+            axis.plot(x, mean, style, color=color, label=name, linewidth=1.6)
+            axis.fill_between(x, low, high, color=color, alpha=0.12, linewidth=0)
+        axis.axhline(top, color="0.6", linewidth=0.8, linestyle=":")
+        axis.set_xlabel(label)
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[0].set_ylabel(f"best {score} so far (dotted: best of the table)")
+    axes[-1].legend(frameon=False, fontsize=8, loc="lower right")
+    image = io.BytesIO()
+    figure.savefig(image, dpi=120, format="png")
+    write_bytes(path, image.getvalue())
+    plt.close(figure)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--table", type=Path, default=REPO / "benchmarks/tables/naslung714.h5")
+    parser.add_argument(
+        "--strategies", nargs="+", default=sorted(p.stem for p in (REPO / "conf/strategy").glob("*.yaml"))
+    )
+    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--trials", type=int, default=150)
+    parser.add_argument("--workers", type=int, default=8, help="simulated workers of the second panel")
+    parser.add_argument("--jobs", type=int, default=1, help="processes that compute")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the JSON")
+    parser.add_argument("--plot", type=Path, default=REPO / "docs/images/strategies.png")
+    options = parser.parse_args(arguments)
+    trials_table = load(str(options.table))
+    score, way = next(item for item in trials_table.objectives.items() if item[1] == "maximize")
+    settings = [
+        (name, w, seed) for name in options.strategies for w in (1, options.workers) for seed in range(options.seeds)
+    ]
+    with ProcessPoolExecutor(options.jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
+        futures = [
+            pool.submit(one_run, str(options.table), name, options.trials, seed, w) for name, w, seed in settings
+        ]
+        answers = dict(zip(settings, (future.result() for future in futures), strict=True))
+    rows, skipped, by_trials, by_time = [], {}, {}, {}
+    for name in options.strategies:
+        alone, together = ([answers[name, w, seed] for seed in range(options.seeds)] for w in (1, options.workers))
+        refused = [answer for answer in (*alone, *together) if isinstance(answer, str)]
+        if refused:
+            skipped[name] = refused[0]
+            continue
+        best_ST = over_trials(alone, options.trials)
+        rows.append(summary_row(name, best_ST, [len(best) for _, best in alone]))
+        by_trials[name] = (np.arange(1, options.trials + 1), curve(best_ST))
+        by_time[name] = together
+    last_s = max((ends[-1] for runs in by_time.values() for ends, _ in runs), default=0.0)
+    time_P = np.linspace(0.0, last_s, POINTS)
+    over_hours = {name: (time_P / 3600, curve(over_time(runs, time_P))) for name, runs in by_time.items()}
+    content = {
+        "name": "compare_strategies",
+        "machine": machine(),
+        "table": {"file": options.table.name, "sha256": trials_table.sha256, "trials": len(trials_table)},
+        "score": score,
+        "best_of_table": best_of(trials_table, score, way),
+        "seeds": options.seeds,
+        "trials": options.trials,
+        "workers": options.workers,
+        "rows": rows,
+        "skipped": skipped,
+        "over_trials": {name: values for name, (_, values) in by_trials.items()},
+        "over_time": {"seconds": time_P.tolist(), **{name: values for name, (_, values) in over_hours.items()}},
+    }
+    write_text(options.out / "compare_strategies.json", json.dumps(content, indent=1, allow_nan=False) + "\n")
+    print(table(rows))
+    for name, reason in skipped.items():
+        print(f"left out: {name}: {reason}")
+    hours = f"simulated hours, {options.workers} workers"
+    plot(options.plot, score, content["best_of_table"], {"trained networks, one worker": by_trials, hours: over_hours})
+    print(f"-> {options.out / 'compare_strategies.json'}, {options.plot}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""Architectures as MONAI's code (`search_code_*.pt`): written as tensors, read as tensors or as its numpy arrays.
+
+A file holds node_a (B + 1, D), arch_code_a (B, E) and arch_code_c (B, E), the operation of each edge, which counts only
+where arch_code_a is 1. Both frameworks number edges and operations alike.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from nas.architecture import Architecture
+from nas.errors import NASError
+from search_spaces.dints.space import DiNTSSpace
+
+NUMPY = [np.ndarray, np.dtype, np.int64, np.float64, type(np.dtype(np.int64)), type(np.dtype(np.float64))]
+
+
+def to_monai(space: DiNTSSpace, arch: Architecture) -> dict[str, torch.Tensor]:
+    """node_a, arch_code_a (float64) and arch_code_c (int64), as `TopologyInstance` and `DiNTS` take them (as numpy
+    arrays, for MONAI up to 1.6)."""
+    tables, operations_BE = space.lattice, space.table(arch.genes)
+    on_BE = operations_BE >= 0
+    read_S = tables.state_of(on_BE[:1], tables.sources_E)
+    left_S = tables.state_of(on_BE, tables.targets_E)
+    node_BD = tables.levels_SD[np.concatenate([read_S, left_S])]
+    return {
+        "node_a": torch.from_numpy(node_BD.astype(np.int64)),
+        "arch_code_a": torch.from_numpy(on_BE.astype(np.float64)),
+        "arch_code_c": torch.from_numpy(np.maximum(operations_BE, 0)),
+    }
+
+
+def from_monai(space: DiNTSSpace, code: Mapping[str, Any]) -> Architecture:
+    """The architecture of a code. Raises NASError for a code of other sizes, and for one that is not feasible."""
+    try:
+        on_BE, operations_BE = (np.asarray(code[name]) for name in ("arch_code_a", "arch_code_c"))
+    except KeyError as error:
+        raise NASError(
+            f"a code without {error}", "arch_code_a and arch_code_c", "take the file that was saved"
+        ) from error
+    shape = (space.num_blocks, space.lattice.edges)
+    if on_BE.shape != shape or operations_BE.shape != shape:
+        raise NASError(
+            f"codes of shape {on_BE.shape} and {operations_BE.shape}",
+            f"{shape}, blocks x edges",
+            "space.num_blocks and space.num_depths of the search that wrote the code",
+        )
+    on_BE = on_BE > 0
+    known = np.isin(operations_BE[on_BE], range(len(space.operations))).all()
+    if not known or not space.lattice.is_feasible(on_BE):
+        raise NASError(
+            "a code that is not feasible" if known else "a code with unknown operations",
+            f"blocks that read what the one before wrote, and operations 0 to {len(space.operations) - 1}",
+            "decode the search again; `space.repair` gives the nearest feasible architecture",
+        )
+    return space.from_table(np.where(on_BE, operations_BE, -1).astype(np.int64))
+
+
+def save_monai_code(path: str | Path, space: DiNTSSpace, arch: Architecture) -> None:
+    """Writes tensors, which `torch.load(path, weights_only=True)` reads."""
+    torch.save(to_monai(space, arch), path)
+
+
+def load_monai_code(path: str | Path, space: DiNTSSpace) -> Architecture:
+    """Reads a file of `save_monai_code` or of MONAI's search; no other pickled object than arrays is accepted."""
+    try:
+        with torch.serialization.safe_globals([*NUMPY, *_reconstructors()]):
+            code = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise NASError(f"{path} ({error})", "a search_code_*.pt of tensors or arrays", "check the file") from error
+    if not isinstance(code, Mapping):
+        raise NASError(f"a {type(code).__name__} in {path}", "a dictionary with arch_code_a", "check the file")
+    return from_monai(space, code)
+
+
+def _reconstructors() -> list[Any]:
+    """The functions that numpy names in its pickles, under the names of numpy 1 and 2."""
+    array, number = np.zeros(1).__reduce__()[0], np.float64(0).__reduce__()[0]
+    return [
+        (f, f"{home}.{f.__name__}")
+        for f in (array, number)
+        for home in ("numpy.core.multiarray", "numpy._core.multiarray")
+    ]

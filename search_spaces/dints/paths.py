@@ -1,0 +1,94 @@
+"""The best feasible sequence of patterns, and the k best, by dynamic programming over the states between blocks.
+
+What a block does depends on its past only through the levels that are in use, so that 2^D - 1 states stand for the
+(2^(3D-2) - 1)^B sequences: the algorithm of Viterbi, IEEE Trans. Inf. Theory 13(2), 1967. Axes as in `topology`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from search_spaces.dints.topology import Lattice
+
+
+def best_path(
+    lattice: Lattice,
+    score_BN: np.ndarray,
+    start_S: np.ndarray | None = None,
+    end_S: np.ndarray | None = None,
+) -> tuple[np.ndarray, float]:
+    """The feasible sequence of patterns with the largest sum of scores: rows (B,) of `patterns_NE` and the sum.
+
+    start_S, end_S: added for the state that the first block reads and the last one leaves. Ties: the lowest numbers.
+    """
+    best_BSS = best_between(lattice, score_BN)
+    value_S = np.zeros(lattice.states) if start_S is None else start_S
+    came_from = []
+    for best_SS in best_BSS:
+        reached_SS = best_SS + value_S[:, None]
+        came_from.append(reached_SS.argmax(axis=0))
+        value_S = reached_SS.max(axis=0)
+    if end_S is not None:
+        value_S = value_S + end_S
+    state = int(value_S.argmax())
+    total = float(value_S[state])
+    order_N, starts_P, pairs_P = lattice.by_pair
+    rows = []
+    for score_N, from_S in zip(score_BN[::-1], came_from[::-1], strict=True):
+        before = int(from_S[state])
+        pair = int(np.searchsorted(pairs_P, before * lattice.states + state))
+        end = starts_P[pair + 1] if pair + 1 < len(starts_P) else len(order_N)
+        members = order_N[starts_P[pair] : end]
+        rows.append(int(members[score_N[members].argmax()]))
+        state = before
+    return np.array(rows[::-1]), total
+
+
+def best_between(lattice: Lattice, score_BN: np.ndarray) -> np.ndarray:
+    """(B, S, S): the best score of a pattern that leads from a state to a state; -inf where none does."""
+    order_N, starts_P, pairs_P = lattice.by_pair
+    best_BSS = np.full((len(score_BN), lattice.states**2), -np.inf)
+    best_BSS[:, pairs_P] = np.maximum.reduceat(score_BN[:, order_N], starts_P, axis=1)
+    return best_BSS.reshape(-1, lattice.states, lattice.states)
+
+
+def best_paths(lattice: Lattice, score_BN: np.ndarray, k: int) -> list[tuple[np.ndarray, float]]:
+    """The k feasible sequences with the largest sums, best first; fewer where there are fewer."""
+    groups = [np.flatnonzero(lattice.left_N == state) for state in range(lattice.states)]
+    value_SK = np.full((lattice.states, k), -np.inf)
+    value_SK[:, 0] = 0.0
+    history = []  # per block, for each state and rank: the pattern, and the rank of the path before it
+    for score_N in score_BN:
+        next_SK = np.full((lattice.states, k), -np.inf)
+        pattern_SK, rank_SK = np.zeros((2, lattice.states, k), dtype=np.int64)
+        for state, rows in enumerate(groups):
+            values = (score_N[rows, None] + value_SK[lattice.entered_N[rows]]).ravel()
+            top = np.argsort(-values, kind="stable")[:k]
+            next_SK[state, : len(top)] = values[top]
+            pattern_SK[state, : len(top)], rank_SK[state, : len(top)] = rows[top // k], top % k
+        history.append((pattern_SK, rank_SK))
+        value_SK = next_SK
+    found = []
+    for flat in np.argsort(-value_SK.ravel(), kind="stable")[:k]:
+        state, rank = divmod(int(flat), k)
+        total = float(value_SK[state, rank])
+        if total == -np.inf:
+            break
+        rows = []
+        for pattern_SK, rank_SK in reversed(history):
+            pattern, rank = int(pattern_SK[state, rank]), int(rank_SK[state, rank])
+            rows.append(pattern)
+            state = int(lattice.entered_N[pattern])
+        found.append((np.array(rows[::-1]), total))
+    return found
+
+
+def nearest(lattice: Lattice, on_BE: np.ndarray, weight_BE: np.ndarray | None = None) -> np.ndarray:
+    """The feasible topology (B, E) with the fewest edges switched otherwise than in `on_BE`; a switch of an edge counts
+    `weight_BE` (1)."""
+    weight_BE = np.ones(on_BE.shape) if weight_BE is None else weight_BE
+    # switching off all that is on, then back on what the pattern has
+    gain_BE = np.where(on_BE, weight_BE, -weight_BE)
+    score_BN = gain_BE @ lattice.patterns_NE.T.astype(np.float64)
+    rows_B, _ = best_path(lattice, score_BN)
+    return lattice.patterns_NE[rows_B]

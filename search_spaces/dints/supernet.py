@@ -1,0 +1,220 @@
+"""The DiNTS supernet, grouped by node: all edges that enter a feature map are computed together.
+
+Equal to MONAI's `DiNTS(TopologySearch)` with the same weights, by another route: the two or three edges of a node
+share one concatenated activation and one ReLU; their convolutions are one grouped convolution; and the probability of
+edge and operation, a factor of the normalised map, is folded into scale and shift of the normalisation, so that no
+weighted copy of a map is made or kept for the backward pass.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from nas.architecture import Architecture
+from nas.errors import NASError
+from nas.supernet import Decoded, Supernet
+from nas.tasks.base import TaskSpec
+from search_spaces.dints.budget import best_within
+from search_spaces.dints.cells import OPERATIONS, Plan, Stem, resolution_change
+from search_spaces.dints.costs import EdgeCosts
+from search_spaces.dints.decode import Scores, k_best, monai_decode
+from search_spaces.dints.network import DiNTSNetwork, Head, edge_name
+from search_spaces.dints.relaxation import Relaxation
+from search_spaces.dints.space import DiNTSSpace
+
+# PyTorch 2.13 sends an fp32 convolution of batch 1 on a CPU to its slow routine unless it is grouped or its input has
+# more channels x depth x height than this (use_mkldnn in ATen's Convolution.cpp); above it, plain ones are faster.
+SLOW_UP_TO = 20_480
+
+
+class GroupedOperation(nn.Module):
+    """One cell operation on all edges of a node. weights: (edges * C, C, *kernel) for each kernel in a row; scale and
+    shift: (edges * C,)."""
+
+    def __init__(self, kernels: tuple[tuple[int, ...], ...], edges: int, channels: int) -> None:
+        super().__init__()
+        self.edges = edges
+        self.weights = nn.ParameterList(torch.empty(edges * channels, channels, *kernel) for kernel in kernels)
+        self.scale, self.shift = nn.Parameter(torch.ones(edges * channels)), nn.Parameter(torch.zeros(edges * channels))
+        for weight in self.weights:
+            nn.init.kaiming_uniform_(weight, a=math.sqrt(5))  # as torch's own convolutions
+
+    def forward(self, relu_BCDHW: torch.Tensor, share_E: torch.Tensor) -> torch.Tensor:
+        """Rectified maps of the edges side by side (B, edges * C, ...), shares (edges,) -> their weighted sum
+        (B, C, ...)."""
+        y_BCDHW = relu_BCDHW
+        for weight in self.weights:
+            y_BCDHW = grouped_convolution(y_BCDHW, weight, self.edges)
+        share_C = share_E.repeat_interleave(len(self.scale) // self.edges, output_size=len(self.scale))
+        y_BCDHW = F.instance_norm(y_BCDHW, weight=self.scale * share_C, bias=self.shift * share_C)
+        return y_BCDHW.unflatten(1, (self.edges, -1)).sum(dim=1)
+
+
+def grouped_convolution(x_BCDHW: torch.Tensor, weight: torch.Tensor, groups: int) -> torch.Tensor:
+    """A padded convolution within each group of channels, by the faster of two equal routes."""
+    convolve = F.conv3d if x_BCDHW.ndim == 5 else F.conv2d
+    padding = tuple(length // 2 for length in weight.shape[2:])
+    if groups == 1 or at_once(x_BCDHW, groups):
+        return convolve(x_BCDHW, weight, padding=padding, groups=groups)
+    pairs = zip(x_BCDHW.chunk(groups, dim=1), weight.chunk(groups), strict=True)
+    return torch.cat([convolve(part, kernel, padding=padding) for part, kernel in pairs], dim=1)
+
+
+def at_once(x_BCDHW: torch.Tensor, groups: int) -> bool:
+    """Whether one grouped convolution is faster than one convolution a group."""
+    if x_BCDHW.device.type != "cpu" or x_BCDHW.dtype != torch.float32 or torch.is_autocast_enabled("cpu"):
+        return False
+    return len(x_BCDHW) == 1 and x_BCDHW.shape[1] // groups * math.prod(x_BCDHW.shape[2:4]) <= SLOW_UP_TO
+
+
+class Node(nn.Module):
+    """What enters one feature map: for each edge a change of resolution, then all operations on all edges."""
+
+    def __init__(self, plan: Plan, sources: tuple[int, ...], target: int) -> None:
+        super().__init__()
+        self.changes = nn.ModuleList(resolution_change(plan, source, target) for source in sources)
+        kernels = OPERATIONS[plan.dims].values()
+        width = plan.width(target)
+        # the first operation, the skip, has no parameters
+        self.operations = nn.ModuleList(GroupedOperation(row, len(sources), width) for row in kernels if row)
+
+    def forward(self, share_EK: torch.Tensor, *maps: torch.Tensor) -> torch.Tensor:
+        """Shares of edges and operations, and the map that each edge reads -> the node's map (B, C, ...)."""
+        x_BECDHW = torch.stack([change(x) for change, x in zip(self.changes, maps, strict=True)], dim=1)
+        relu_BCDHW = x_BECDHW.flatten(1, 2).relu()
+        # a product with a row of shares sums over the edges without a weighted copy of each map
+        out_BCDHW = (share_EK[:, 0].to(x_BECDHW.dtype) @ x_BECDHW.flatten(2)).view_as(x_BECDHW[:, 0])
+        for number, operation in enumerate(self.operations, start=1):
+            out_BCDHW = out_BCDHW + operation(relu_BCDHW, share_EK[:, number])
+        return out_BCDHW
+
+
+class DiNTSSupernet(Supernet):
+    """Image (B, in_channels, D, H, W) -> logits (B, outputs, D, H, W), of all architectures of a space at once.
+
+    Parameters of the architecture: `relaxation.alpha_edges_BE`, `relaxation.alpha_operations_BEK`.
+    checkpointing: activations inside a node are computed again in the backward pass instead of kept. Nothing in
+    `forward` waits for the device.
+    """
+
+    def __init__(self, space: DiNTSSpace, task: TaskSpec | None = None, checkpointing: bool = False) -> None:
+        super().__init__()
+        self.space, self.task, self.plan = space, task, space.plan(task)
+        self.checkpointing = checkpointing
+        tables, depths = space.lattice, range(space.num_depths)
+        self.incoming = [np.flatnonzero(tables.targets_E == level) for level in depths]
+        self.sources = [tuple(tables.sources_E[edges].tolist()) for edges in self.incoming]
+        self.stems = nn.ModuleList(Stem(self.plan, level) for level in depths)
+        self.rows = nn.ModuleList(
+            nn.ModuleList(Node(self.plan, self.sources[level], level) for level in depths)
+            for _ in range(space.num_blocks)
+        )
+        self.head = Head(self.plan, space.num_depths - 1)
+        self.relaxation = Relaxation(tables, space.num_blocks, len(space.operations))
+
+    def forward(self, x_BCDHW: torch.Tensor) -> torch.Tensor:
+        sides = tuple(x_BCDHW.shape[2:])
+        self.plan.require_sides(sides)
+        maps = [stem(x_BCDHW) for stem in self.stems]
+        share_BEK = self.relaxation.edge_probs()[:, :, None] * self.relaxation.operation_probs()
+        for row, share_EK in zip(self.rows, share_BEK, strict=True):
+            maps = [self._node(row[level], share_EK, maps, level) for level in range(len(maps))]
+        logits_BKDHW = self.head(dict(enumerate(maps)), sides)
+        assert isinstance(logits_BKDHW, torch.Tensor)  # this head has no deep supervision
+        return logits_BKDHW
+
+    def _node(self, node: nn.Module, share_EK: torch.Tensor, maps: list[torch.Tensor], level: int) -> torch.Tensor:
+        edges = self.incoming[level]
+        arguments = (share_EK[edges[0] : edges[-1] + 1], *(maps[source] for source in self.sources[level]))
+        if self.checkpointing and torch.is_grad_enabled():
+            return checkpoint(node, *arguments, use_reentrant=False)
+        return node(*arguments)
+
+    def architecture_parameters(self) -> Mapping[str, nn.Parameter]:
+        return dict(self.relaxation.named_parameters())
+
+    def regularisers(self) -> Mapping[str, torch.Tensor]:
+        """edge_entropy, operation_entropy, topology: see `Relaxation`."""
+        return {
+            "edge_entropy": self.relaxation.edge_entropy(),
+            "operation_entropy": self.relaxation.operation_entropy(),
+            "topology": self.relaxation.topology_loss(),
+        }
+
+    def expected_cost(self, block_costs: Mapping[str, float]) -> torch.Tensor:
+        """Blocks are independent here; the feasible architectures alone may cost a little more or less."""
+        return self.relaxation.expected_cost(EdgeCosts.of_blocks(self.space, block_costs))
+
+    def largest_cost(self, block_costs: Mapping[str, float]) -> float:
+        return EdgeCosts.of_blocks(self.space, block_costs).largest(self.space.num_blocks)
+
+    def decode(
+        self,
+        k: int = 1,
+        block_costs: Mapping[str, float] | None = None,
+        budget: float | None = None,
+        how: str = "exact",
+    ) -> list[Decoded]:
+        """Scores are those of `decode`. how: "exact"; or "monai", one architecture, its score minus the cost of
+        MONAI's path. A budget gives one architecture too. Raises NASError for other combinations, and for a budget
+        below the smallest architecture."""
+        alone = how == "monai" or budget is not None
+        if how not in ("exact", "monai") or k < 1 or (alone and k > 1) or (how == "monai" and budget is not None):
+            raise NASError(
+                f"decode with how={how!r}, k={k}, budget={budget}",
+                'how="exact" with k >= 1 or a budget, or how="monai" alone',
+                "ask for one of them",
+            )
+        if (block_costs is None) != (budget is None):
+            raise NASError("a budget or costs without the other", "both or none", "pass block_costs and budget")
+        edges_BE, operations_BEK = (
+            alpha.detach().cpu().numpy()
+            for alpha in (self.relaxation.alpha_edges_BE, self.relaxation.alpha_operations_BEK)
+        )
+        tables = self.space.lattice
+        if how == "monai":
+            table_BE, cost = monai_decode(tables, edges_BE, operations_BEK)
+            return [Decoded(self.space.from_table(table_BE), -cost)]
+        scores = Scores.of(tables, edges_BE, operations_BEK)
+        if block_costs is not None and budget is not None:
+            found = [best_within(scores, EdgeCosts.of_blocks(self.space, block_costs), budget)]
+        else:
+            found = k_best(scores, k)
+        return [Decoded(self.space.from_table(table_BE), score) for table_BE, score in found]
+
+    def subnetwork(self, arch: Architecture) -> DiNTSNetwork:
+        """In training mode or not, as the supernet is; the weights are copies. A head that starts above the deepest level
+        lacks the shifts that the supernet's adds from the levels below."""
+        network = self.space.network(arch, self.task).to(self.relaxation.alpha_edges_BE)
+        operations_BE = self.space.table(arch.genes)
+        with torch.no_grad():
+            for level, stem in network.stems.items():
+                stem.load_state_dict(self.stems[int(level)].state_dict())
+            for block, level in np.ndindex(self.space.num_blocks, self.space.num_depths):
+                node = self.rows[block][level]
+                for position, e in enumerate(self.incoming[level].tolist()):
+                    if operations_BE[block, e] >= 0:
+                        change, operation = network.edges[edge_name(block, e)]
+                        change.load_state_dict(node.changes[position].state_dict())
+                        _inherit(operation, node.operations, int(operations_BE[block, e]), position)
+            for level, module in enumerate(network.head.levels):
+                module.load_state_dict(self.head.levels[level].state_dict())
+            network.head.final.load_state_dict(self.head.final.state_dict())
+        return network.train(self.training)
+
+
+def _inherit(operation: nn.Module, grouped: nn.ModuleList, number: int, position: int) -> None:
+    """Copies one edge's part of a grouped operation; the skip, number 0, has none."""
+    if number == 0:
+        return
+    source = grouped[number - 1]
+    tensors = [*source.weights, source.scale, source.shift]  # the order of the parameters in `cells.operation`
+    for own, whole in zip(operation.parameters(), tensors, strict=True):
+        own.copy_(whole.chunk(source.edges)[position])

@@ -1,0 +1,127 @@
+"""Which edges of a lattice of feature maps are switched on, and which such patterns fit together.
+
+Source: He et al., DiNTS, CVPR 2021 (arXiv 2103.15954): blocks in a row, feature maps at `depths` resolutions between
+them. An edge joins a map to a map of the next row at the same or a neighbouring level.
+
+Axes in names: B blocks, E edges of a block, N patterns (sets of edges, not empty), D levels, S states (sets of levels,
+not empty; state s holds level d where bit d of s + 1 is set).
+"""
+
+from __future__ import annotations
+
+from functools import cached_property, lru_cache
+
+import numpy as np
+
+from nas.errors import NASError
+
+MOST_DEPTHS = 6  # the tables grow with 2 ** (3 * depths - 2)
+
+
+class Lattice:
+    """Tables of one block with `depths` levels; level 0 has the finest resolution.
+
+    sources_E, targets_E: the levels that an edge joins, by target, then by source. patterns_NE: every set of edges, in
+    the order of a binary count whose first digit is edge 0. entered_N: the state of levels that a pattern reads;
+    left_N: that it writes. Two patterns follow each other where the second reads exactly what the first wrote.
+    """
+
+    def __init__(self, depths: int) -> None:
+        if not 1 <= depths <= MOST_DEPTHS:
+            raise NASError(f"num_depths={depths}", f"1 to {MOST_DEPTHS}", "mend space.num_depths")
+        self.depths = depths
+        pairs = [(source, target) for target in range(depths) for source in (target - 1, target, target + 1)]
+        pairs = [(source, target) for source, target in pairs if 0 <= source < depths]
+        self.sources_E = np.array([source for source, _ in pairs])
+        self.targets_E = np.array([target for _, target in pairs])
+        self.edges, self.states = len(pairs), 2**depths - 1
+        numbers_N = np.arange(1, 2**self.edges)
+        self.patterns_NE = (numbers_N[:, None] >> np.arange(self.edges)[::-1] & 1).astype(bool)
+        self.entered_N = self.state_of(self.patterns_NE, self.sources_E)
+        self.left_N = self.state_of(self.patterns_NE, self.targets_E)
+        self.levels_SD = (np.arange(1, self.states + 1)[:, None] >> np.arange(depths) & 1).astype(bool)
+
+    def state_of(self, on_XE: np.ndarray, levels_E: np.ndarray) -> np.ndarray:
+        """(X, E) edges switched on and the level that each touches -> (X,) states; -1 for the empty set."""
+        touched = [on_XE[:, levels_E == level].any(axis=1).astype(np.int64) << level for level in range(self.depths)]
+        return np.sum(touched, axis=0) - 1
+
+    def number_of(self, on_XE: np.ndarray) -> np.ndarray:
+        """(X, E) edges -> (X,) rows of `patterns_NE`; -1 for the empty set."""
+        return on_XE.astype(np.int64) @ (1 << np.arange(self.edges)[::-1]) - 1
+
+    @cached_property
+    def by_pair(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Patterns sorted by (state entered, state left): their order (N,), where each pair starts in it (P,), and the
+        pairs themselves as entered * S + left (P,)."""
+        keys_N = self.entered_N * self.states + self.left_N
+        order_N = np.argsort(keys_N, kind="stable")
+        pairs_P, starts_P = np.unique(keys_N[order_N], return_index=True)
+        return order_N, starts_P, pairs_P
+
+    @cached_property
+    def counts_SS(self) -> np.ndarray:
+        """How many patterns lead from a state to a state; exact whole numbers of any size (dtype object)."""
+        return self.weighted_counts(1)
+
+    def weighted_counts(self, operations: int) -> np.ndarray:
+        """The same where each edge of a pattern carries one of so many operations."""
+        counts_SS = np.zeros((self.states, self.states), dtype=object)
+        weights_N = np.array([operations ** int(size) for size in self.patterns_NE.sum(axis=1)], dtype=object)
+        np.add.at(counts_SS, (self.entered_N, self.left_N), weights_N)
+        return counts_SS
+
+    @property
+    def arcs(self) -> int:
+        """How many ordered pairs of patterns fit together in consecutive blocks."""
+        return int(self.counts_SS.sum(axis=0) @ self.counts_SS.sum(axis=1))
+
+    def topologies(self, blocks: int, operations: int = 1) -> int:
+        """How many sequences of `blocks` patterns fit together, exactly; with so many operations for each edge."""
+        return int(sum(_continuations(self.weighted_counts(operations), blocks)[0]))
+
+    def every_topology(self, blocks: int) -> np.ndarray:
+        """(T, B) rows of `patterns_NE`: all sequences that fit together. For small lattices only."""
+        rows_TB = np.arange(len(self.patterns_NE))[:, None]
+        for _ in range(blocks - 1):
+            following = [np.flatnonzero(self.entered_N == self.left_N[rows[-1]]) for rows in rows_TB]
+            repeats = [len(rows) for rows in following]
+            rows_TB = np.column_stack([np.repeat(rows_TB, repeats, axis=0), np.concatenate(following)])
+        return rows_TB
+
+    def is_feasible(self, on_BE: np.ndarray) -> bool:
+        """No block is empty and each reads exactly the levels that the one before has written."""
+        entered_B, left_B = self.state_of(on_BE, self.sources_E), self.state_of(on_BE, self.targets_E)
+        return bool((entered_B >= 0).all() and (entered_B[1:] == left_B[:-1]).all())
+
+    def sample(self, blocks: int, rng: np.random.Generator) -> np.ndarray:
+        """(B, E) edges of a feasible topology, each with the same probability (to the precision of float64)."""
+        ways = _continuations(self.counts_SS, blocks)
+        order_N, starts_P, pairs_P = self.by_pair
+        chosen, state = [], int(rng.choice(self.states, p=_shares(ways[0])))
+        for block in range(blocks):
+            after = int(rng.choice(self.states, p=_shares(self.counts_SS[state] * ways[block + 1])))
+            pair = int(np.searchsorted(pairs_P, state * self.states + after))
+            chosen.append(order_N[starts_P[pair] + int(rng.integers(self.counts_SS[state, after]))])
+            state = after
+        return self.patterns_NE[chosen]
+
+
+@lru_cache(maxsize=MOST_DEPTHS)
+def lattice(depths: int) -> Lattice:
+    """The one set of tables for so many levels."""
+    return Lattice(depths)
+
+
+def _continuations(counts_SS: np.ndarray, blocks: int) -> np.ndarray:
+    """(blocks + 1, S) whole numbers: in how many ways the blocks from b on continue after a state."""
+    ways = [np.full(len(counts_SS), 1, dtype=object)]
+    for _ in range(blocks):
+        ways.append(counts_SS @ ways[-1])
+    return np.stack(ways[::-1])
+
+
+def _shares(ways_S: np.ndarray) -> np.ndarray:
+    total = ways_S.sum()
+    shares_S = np.array([float(ways / total) for ways in ways_S])
+    return shares_S / shares_S.sum()

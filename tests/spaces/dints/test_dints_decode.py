@@ -1,0 +1,185 @@
+"""Decoding against brute force, at extreme probabilities, within budgets, and against MONAI's own decode."""
+
+from __future__ import annotations
+
+import itertools
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+
+from nas.cost import profile
+from nas.errors import NASError
+from search_spaces.dints import DiNTSSpace
+from search_spaces.dints.budget import best_within
+from search_spaces.dints.costs import EdgeCosts
+from search_spaces.dints.decode import Scores, k_best, monai_arc_costs, monai_decode
+from search_spaces.dints.topology import lattice
+from tests.spaces.dints.oracle import monai_supernet
+
+SPREADS = (0.01, 0.5, 1.0, 2.0, 3.0, 4.0)
+
+
+def draw(space: DiNTSSpace, spread: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    shape = (space.num_blocks, space.lattice.edges)
+    return spread * rng.standard_normal(shape), spread * rng.standard_normal((*shape, len(space.operations)))
+
+
+def scores_of(space: DiNTSSpace, spread: float, seed: int) -> Scores:
+    return Scores.of(space.lattice, *draw(space, spread, seed))
+
+
+def block_costs(space: DiNTSSpace, metric: str, sides: tuple[int, ...]) -> dict[str, float]:
+    arch = space.sample(np.random.default_rng(0))
+    vocabulary, _ = space.blocks(space.encode([arch]), sides)
+    return {block.key: getattr(profile(block.build(), (1, *block.input_shape)), metric) for block in vocabulary}
+
+
+@cache
+def feasible(blocks: int, depths: int) -> list[tuple[int, ...]]:
+    """Every sequence of patterns, tried one by one."""
+    tables = lattice(depths)
+    tried = itertools.product(range(len(tables.patterns_NE)), repeat=blocks)
+    return [rows for rows in tried if tables.is_feasible(tables.patterns_NE[list(rows)])]
+
+
+@pytest.mark.parametrize(("blocks", "depths"), [(1, 2), (3, 2), (2, 3), (4, 1)])
+@pytest.mark.parametrize("spread", [0.5, 5.0, 50.0])
+def test_the_best_and_the_k_best_topologies_are_those_of_brute_force(blocks: int, depths: int, spread: float) -> None:
+    space = DiNTSSpace(blocks, depths, 0.125)
+    tables = space.lattice
+    for seed in range(5):
+        scores = scores_of(space, spread, seed)
+        every = feasible(blocks, depths)
+        totals = np.sort(scores.patterns_BN[np.arange(blocks), np.array(every)].sum(axis=1))[::-1]
+        for k in (1, 7, 100):
+            found = k_best(scores, k)
+            np.testing.assert_allclose([score for _, score in found], totals[:k], rtol=1e-12, atol=1e-12)
+            assert len({table.tobytes() for table, _ in found}) == len(found)
+            for table_BE, score in found:
+                assert tables.is_feasible(table_BE >= 0)
+                assert scores.of_table(table_BE) == pytest.approx(score)
+
+
+def test_log_probabilities_are_exact_and_finite_at_any_alpha() -> None:
+    space = DiNTSSpace(3, 3, 0.125)
+    alpha_BE, alpha_BEK = draw(space, 1.0, 0)
+    for shift in (0.0, -30.0, -2000.0, 2000.0, 1e6):
+        scores = Scores.of(space.lattice, alpha_BE + shift, alpha_BEK)
+        assert np.isfinite(scores.patterns_BN).all()
+        np.testing.assert_allclose(np.exp(scores.patterns_BN).sum(axis=1), 1.0, rtol=1e-9)
+    on_BE = 1 / (1 + np.exp(-alpha_BE))[:, None]
+    product_BN = np.where(space.lattice.patterns_NE, on_BE, 1 - on_BE).prod(axis=2)
+    expected_BN = product_BN / (1 - (1 - on_BE).prod(axis=2))
+    found = Scores.of(space.lattice, alpha_BE, alpha_BEK)
+    np.testing.assert_allclose(np.exp(found.patterns_BN), expected_BN, rtol=1e-12)
+
+
+@pytest.mark.parametrize(("blocks", "depths", "dims"), [(2, 2, 3), (3, 2, 2), (1, 3, 2)])
+@pytest.mark.parametrize("metric", ["macs", "params", "bytes"])
+def test_the_best_within_a_budget_is_that_of_brute_force(blocks: int, depths: int, dims: int, metric: str) -> None:
+    space = DiNTSSpace(blocks, depths, 0.125, spatial_dims=dims)
+    if len(space.operations) == 5:
+        space.operations = space.operations[:3]  # brute force over all five would take minutes
+    costs = EdgeCosts.of_blocks(space, block_costs(space, metric, (16,) * dims))
+    tables = space.lattice
+    every = []
+    for rows_B in tables.every_topology(blocks):
+        on_BE = tables.patterns_NE[rows_B]
+        choices = np.indices((len(space.operations),) * int(on_BE.sum())).reshape(int(on_BE.sum()), -1).T
+        tables_MBE = np.full((len(choices), *on_BE.shape), -1)
+        tables_MBE[:, on_BE] = choices
+        every.append(tables_MBE)
+    all_MBE = np.concatenate(every)
+    edge_M = np.where(all_MBE >= 0, costs.edge_EK[np.arange(tables.edges), all_MBE], 0.0).sum(axis=(1, 2))
+    first_M = tables.state_of(all_MBE[:, 0] >= 0, tables.sources_E)
+    last_M = tables.state_of(all_MBE[:, -1] >= 0, tables.targets_E)
+    cost_M = edge_M + costs.start_S[first_M] + costs.end_S[last_M]
+    assert costs.of(all_MBE[-1]) == cost_M[-1]
+    for seed in range(6):
+        scores = scores_of(space, (0.5, 2.0, 8.0)[seed % 3], seed)
+        rows_M = np.stack([tables.number_of(all_MBE[:, block] >= 0) for block in range(blocks)])
+        score_M = sum(scores.patterns_BN[block, rows_M[block]] for block in range(blocks))
+        for block, e in itertools.product(range(blocks), range(tables.edges)):
+            ratios_K = np.append(scores.operations_BEK[block, e], 0.0)  # the last stands for an edge that is off
+            score_M = score_M + ratios_K[all_MBE[:, block, e]]
+        for quantile in (0.0, 0.001, 0.01, 0.1, 0.5, 1.0):
+            budget = float(np.quantile(cost_M, quantile, method="lower"))
+            table_BE, score = best_within(scores, costs, budget)
+            assert tables.is_feasible(table_BE >= 0)
+            assert costs.of(table_BE) <= budget
+            assert score == pytest.approx(score_M[cost_M <= budget].max(), rel=1e-9, abs=1e-9)
+    with pytest.raises(NASError, match=f"at least {cost_M.min():.12g}, the cost of the smallest"):
+        best_within(scores, costs, cost_M.min() - 1)
+
+
+@pytest.mark.parametrize("metric", ["macs", "params", "bytes"])
+def test_budgets_of_the_published_space(metric: str) -> None:
+    """Found in seconds at (12, 4), within the budget by the profile of the network itself, and better for more."""
+    space = DiNTSSpace()
+    supernet = space.supernet()
+    costs = block_costs(space, metric, (64, 64, 64))
+    with torch.no_grad():
+        supernet.relaxation.alpha_edges_BE.normal_(0, 2)
+        supernet.relaxation.alpha_operations_BEK.normal_(0, 2)
+    free = supernet.decode()[0]
+    spent = EdgeCosts.of_blocks(space, costs).of(space.table(free.arch.genes))
+    last = -np.inf
+    for share in (0.3, 0.5, 0.8, 1.0):
+        (found,) = supernet.decode(block_costs=costs, budget=share * spent)
+        with torch.device("meta"):
+            network = space.build(found.arch)
+        assert getattr(profile(network, (1, 1, 64, 64, 64)), metric) <= share * spent
+        assert found.score > last
+        last = found.score
+    assert found == free
+
+
+@pytest.mark.parametrize("number", range(24))
+def test_monais_decode_cost_and_path(number: int, monai: torch.nn.Module) -> None:
+    """Its own Dijkstra on its own graph of 12,277 nodes, on the same draw."""
+    space = DiNTSSpace(12, 4, 0.125)
+    alpha_BE, alpha_BEK = draw(space, SPREADS[number % len(SPREADS)], number)
+    topology = monai.dints_space
+    with torch.no_grad():
+        topology.log_alpha_a.copy_(torch.from_numpy(alpha_BE))
+        topology.log_alpha_c.copy_(torch.from_numpy(alpha_BEK))
+    _, on_BE, operations_BE, _ = topology.decode()
+    table_BE, cost = monai_decode(space.lattice, alpha_BE.astype(np.float32), alpha_BEK.astype(np.float32))
+    np.testing.assert_array_equal(table_BE, np.where(on_BE > 0, operations_BE, -1))
+    rows_B = space.lattice.number_of(on_BE > 0)
+    theirs_BN = -np.log(topology.get_prob_a(child=True)[0].detach().numpy() + 1e-5) + 0.001
+    np.testing.assert_array_equal(monai_arc_costs(space.lattice, alpha_BE), theirs_BN)
+    path = 0.0
+    for block, row in enumerate(rows_B):
+        path += float(theirs_BN[block, row])
+    assert cost == path + 0.001
+
+
+@pytest.fixture(scope="module")
+def monai() -> torch.nn.Module:
+    return monai_supernet(DiNTSSpace(12, 4, 1 / 16))
+
+
+def test_monais_floor_misses_the_most_probable_path() -> None:
+    """Why it is not the default: with sharp probabilities its path is far less probable than the best one."""
+    space = DiNTSSpace()
+    alpha_BE, alpha_BEK = draw(space, 10.0, 0)
+    scores = Scores.of(space.lattice, alpha_BE, alpha_BEK)
+    table_BE, _ = monai_decode(space.lattice, alpha_BE, alpha_BEK)
+    assert scores.of_table(table_BE) < k_best(scores, 1)[0][1] - 1
+
+
+def test_decode_through_the_supernet() -> None:
+    space = DiNTSSpace(4, 3, 1 / 16)
+    supernet = space.supernet()
+    found = supernet.decode(k=5)
+    assert [item.score for item in found] == sorted((item.score for item in found), reverse=True)
+    assert len({item.arch.id for item in found}) == 5
+    assert space.architecture(supernet.decode(how="monai")[0].arch.genes)
+    with pytest.raises(NASError, match="decode with"):
+        supernet.decode(k=2, how="monai")
+    with pytest.raises(NASError, match="costs"):
+        supernet.decode(budget=1.0)

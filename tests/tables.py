@@ -1,0 +1,43 @@
+"""A table of networks that were never trained: scores made of genes, for tests of everything that reads tables."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from nas.cost import CostModel
+from nas.history import Record, State
+from nas.space import SearchSpace
+from nas.space_facts import SpaceFacts
+from nas.tasks.base import TaskSpec
+from nas.trials_table import TrialsTable
+from search_spaces.naslung import NASLungSpace
+
+SPACE = NASLungSpace(widths=(4, 8), max_depth=4)
+SPACE_WORDS = ["space.widths=[4,8]", "space.max_depth=4"]
+DATA_WORDS = ["data.size=16", "data.spacing_mm=2.0", "device=cpu"]
+OBJECTIVES = {"auc": "maximize", "macs": "minimize"}
+SHAPE = (1, 16, 16, 16)
+
+
+def records_of(space: SearchSpace = SPACE, seed: int = 0) -> list[Record]:
+    """Every network of the space, finished: a larger one is better and takes longer, with noise."""
+    every = space.enumerate()
+    assert every is not None
+    macs_N = CostModel(space, TaskSpec(), SHAPE)(every)
+    rng = np.random.default_rng(seed)
+    return [
+        Record(
+            number,
+            space.architecture(genes),
+            0,
+            State.COMPLETE,
+            {"auc": 0.5 + 0.04 * np.log10(macs) + rng.normal(0, 0.02), "macs": macs, "seconds": 10 + macs / 1e5},
+            finished=1.0,
+        )
+        for number, (genes, macs) in enumerate(zip(every.tolist(), macs_N.tolist(), strict=True))
+    ]
+
+
+def table_of(records: list[Record], space: SearchSpace = SPACE) -> TrialsTable:
+    spec = {"cost": {"metric": "macs", "table": None, "input_shape": list(SHAPE)}}
+    return TrialsTable.of(records, SpaceFacts.of(space), OBJECTIVES, spec)

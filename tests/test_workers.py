@@ -1,0 +1,162 @@
+"""Several workers started by one command, and what becomes of the folder that they share."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+
+from experiments.cli import with_sweep_folders
+from experiments.setup import pick_device
+from nas.artifact import load
+from nas.errors import NASError
+from nas.files import locked
+from nas.history import State
+from nas.study import Study
+from nas.trials_table import write_h5
+from tests.conftest import REPO
+from tests.faults.farm import PROCESSES
+from tests.tables import DATA_WORDS, OBJECTIVES, SPACE, SPACE_WORDS, records_of, table_of
+
+
+def search(folder: Path, cache: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """run_search.py as a real process, on a table."""
+    write_h5(folder / "t.h5", table_of(records_of()))
+    settings = ["evaluator=tabular", f"evaluator.path={folder}/t.h5", *SPACE_WORDS, *DATA_WORDS]
+    settings += [f"data_cache={cache}", "study.name=s"]
+    command = [sys.executable, str(REPO / "run_search.py"), *settings, *(word for word in words if word != "-m")]
+    command += ["-m"] if "-m" in words else []
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=280, env=environment)
+
+
+@pytest.mark.parametrize("launcher", ["joblib", "submitit_local"])
+def test_three_workers_of_one_study(launcher: str, tmp_path: Path, data_cache: Path) -> None:
+    package = f"hydra_plugins.hydra_{launcher.partition('_')[0]}_launcher"
+    if importlib.util.find_spec(package) is None:
+        pytest.skip(f"{package} is not installed")
+    jobs = ["hydra.launcher.n_jobs=3"] if launcher == "joblib" else []
+    words = ["-m", "worker=range(0,3)", f"hydra/launcher={launcher}", *jobs, "strategy=random", "study.trials=12"]
+    done = search(tmp_path, data_cache, *words)
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "outputs/s"
+    study = Study.open(f"sqlite:///{folder}/study.db", "s")
+    records = study.records()
+    front = {record.arch.id for record in study.history(lambda genes_NG: genes_NG[:, 0], "macs").front()}
+    study.close()
+    assert [record.state for record in records] == [State.COMPLETE] * 12
+    assert max(Counter(record.arch.id for record in records).values()) == 1
+    chosen = load(folder / "arch.json")
+    assert chosen.metrics["auc"] == max(record.metrics["auc"] for record in records)
+    assert {path.stem for path in (folder / "pareto").iterdir()} == front
+    assert chosen.arch.id in (folder / "report.html").read_text()
+    assert len((folder / "trials.csv").read_text().splitlines()) == 13
+    assert not list(folder.rglob("*.tmp"))
+    if launcher == "joblib":  # one worker speaks for all; submitit keeps the words of each in a file
+        assert done.stdout.count("Pareto front of 12 trained networks") == 1
+        assert "Traceback" not in done.stderr
+        assert " 12/12 " in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["-m", "worker=0,1,0", "hydra/launcher=joblib"], ["worker=0,1,0", "the same worker twice"]),
+        (["-m", "worker=range(0,2)", "hydra/launcher=ray"], ["hydra/launcher=ray", "voxnas[ray]"]),
+        (["worker=-1"], ["worker=-1", "range(0,8)"]),
+        (["worker=first"], ["worker=first"]),
+        (["study.url=sqlite:/x"], ["study.url=sqlite:/x", "sqlite:///study.db"]),
+        (["study.url=journal:///proc/nowhere/study.log"], ["study.url="]),
+        (["constraints=[nonsense]"], ["'nonsense'", "params<=1e6"]),
+        (["constraints=['speed<=3']"], ["speed<=3", "macs"]),
+        (["evaluator.path=nowhere.h5"], ["nowhere.h5", "export"]),
+    ],
+)
+def test_bad_settings(words: Sequence[str], said: Sequence[str], tmp_path: Path, data_cache: Path) -> None:
+    if "ray" in words[-1] and importlib.util.find_spec("hydra_plugins.hydra_ray_launcher") is not None:
+        pytest.skip("the launcher is installed")
+    done = search(tmp_path, data_cache, "study.trials=2", "strategy=random", *words)
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    line = done.stderr.strip().splitlines()[-1]
+    assert line.startswith("error: got ")
+    for word in said:
+        assert word in line
+
+
+def test_a_study_of_another_schema_is_refused(tmp_path: Path, data_cache: Path) -> None:
+    folder = tmp_path / "outputs/s"
+    study = Study(f"sqlite:///{folder}/study.db", "s", SPACE, OBJECTIVES, {})
+    study.store.set_attr("voxnas:spec", {**study.spec, "schema": 1})
+    study.close()
+    done = search(tmp_path, data_cache, "study.trials=2", "strategy=random")
+    assert done.returncode == 2
+    assert "schema 1" in done.stderr.strip().splitlines()[-1]
+
+
+def create(url: str) -> None:
+    study = Study(url, "s", SPACE, OBJECTIVES, {"data": "abc"})
+    study.register(str(os.getpid()))
+    study.close()
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "journal"])
+def test_eight_processes_create_one_study(kind: str, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/study.db" if kind == "sqlite" else f"journal://{tmp_path}/study.log"
+    processes = [PROCESSES.Process(target=create, args=(url,)) for _ in range(8)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(120)
+    assert [process.exitcode for process in processes] == [0] * 8
+    study = Study.open(url, "s")
+    assert study.store.names() == ["s"]
+    assert study.space_facts.build().fingerprint == SPACE.fingerprint
+    study.close()
+
+
+def count_up(folder: str) -> None:
+    for _ in range(50):
+        with locked(Path(folder) / "lock"):
+            counter = Path(folder) / "counter"
+            counter.write_text(str(int(counter.read_text()) + 1))
+
+
+def test_a_lock_is_held_by_one(tmp_path: Path) -> None:
+    (tmp_path / "counter").write_text("0")
+    processes = [PROCESSES.Process(target=count_up, args=(str(tmp_path),)) for _ in range(4)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+    assert (tmp_path / "counter").read_text() == "200"
+
+
+def test_workers_take_the_gpus_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    for count, expected in [(0, ["cpu"] * 4), (1, ["cuda"] * 4), (3, ["cuda:0", "cuda:1", "cuda:2", "cuda:0"])]:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda count=count: count > 0)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda count=count: count)
+        assert [str(pick_device("auto", worker)) for worker in range(4)] == expected
+    assert str(pick_device("cpu", 3)) == "cpu"
+
+
+def test_folders_are_named_by_what_a_sweep_varies() -> None:
+    plain = ["study.trials=3", "data.size=16"]
+    assert with_sweep_folders(plain) == plain
+    words = ["-m", *plain, "worker=range(0,3)", "split.folds=3,5", "+x.y=1", "hydra/launcher=joblib"]
+    *same, added = with_sweep_folders(words)
+    assert same == words
+    assert with_sweep_folders([*words[1:], "-m"]) == [*words[1:], added, "-m"]
+    names = set(json.loads(added.partition("=")[2].replace("'", '"')))
+    assert {"study.trials", "data.size", "x.y", "worker", "study.name"} <= names
+    assert "split.folds" not in names
+    with pytest.raises(NASError, match="the same worker twice"):
+        with_sweep_folders(["-m", "worker=1,2,1"])
