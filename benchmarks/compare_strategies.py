@@ -1,6 +1,6 @@
 """Which strategy finds good networks soonest: every strategy of conf/ on a table of really trained networks.
 
-    python -m benchmarks.compare_strategies --table benchmarks/tables/naslung714.h5
+    python -m benchmarks.compare_strategies --table benchmarks/tables/naslung671.h5
 
 Each strategy runs with many seeds on the table (nas/replay.py), once alone by the number of trained networks and once
 with eight simulated workers by the time that their trainings took. Shown are the mean of the best score so far and the
@@ -119,7 +119,7 @@ def plot(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--table", type=Path, default=REPO / "benchmarks/tables/naslung714.h5")
+    parser.add_argument("--table", type=Path, default=REPO / "benchmarks/tables/naslung671.h5")
     parser.add_argument(
         "--strategies", nargs="+", default=sorted(p.stem for p in (REPO / "conf/strategy").glob("*.yaml"))
     )

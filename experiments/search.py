@@ -42,7 +42,9 @@ def run_search_experiment(cfg: DictConfig, folder: Path, quiet: bool = False, si
             "start run_search.py without torchrun (for a retraining under torchrun: baselines.random_search=false)",
         )
     if not isinstance(cfg.worker, int) or cfg.worker < 0:
-        raise NASError(f"worker={cfg.worker}", "a whole number of at least 0", "several workers: -m 'worker=range(0,8)'")
+        raise NASError(
+            f"worker={cfg.worker}", "a whole number of at least 0", "several workers: -m 'worker=range(0,8)'"
+        )
     setting = Setting.of(cfg)
     plain["objectives"] = named_objectives(plain["objectives"], setting.task)
     space = instantiate(cfg.space)

@@ -9,7 +9,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from torch import nn
@@ -17,6 +17,9 @@ from torch import nn
 from nas.architecture import Architecture, Gene
 from nas.errors import NASError
 from nas.tasks.base import TaskSpec
+
+if TYPE_CHECKING:
+    from nas.supernet import Supernet
 
 ENUMERATE_LIMIT = 1_000_000  # gene vectors that the default `enumerate` is willing to try one by one
 
@@ -176,6 +179,14 @@ class SearchSpace(ABC):
         built and measured whole. input_size: (D, H, W).
         """
         return None
+
+    def supernet(self, task: TaskSpec | None = None) -> Supernet:
+        """All networks at once, for a differentiable search. Raises NASError for a space that offers none."""
+        raise NASError(
+            f"{type(self).__name__}, which offers no supernet",
+            "a space with `supernet`, such as DiNTSSpace",
+            "another strategy, or space=dints",
+        )
 
     def describe(self, arch: Architecture) -> str:
         """A picture of the architecture in text."""

@@ -158,7 +158,7 @@ class UNet(nn.Module):
             raise NASError(
                 f"a volume of {'x'.join(map(str, x_BCDHW.shape[2:]))} voxels for a U-Net of depth {self.depth}",
                 f"sides that are multiples of {factor}, at least {2 * factor}",
-                "fewer space.depths, or crop or pad the data (`data.size`)",
+                "fewer space.depths, or crop or pad the data (`data.size`, `data.patch`)",
             )
         skips = []
         for level in self.down[:-1]:

@@ -54,6 +54,22 @@ def read_image(path: str | Path, npy_spacing_mm: float | Sequence[float] = 1.0) 
     return _check(image, path)
 
 
+def read_channels(path: str | Path) -> list[Image]:
+    """The channels of a file: one of a volume, several where its fourth axis or its voxels hold them.
+
+    Raises NASError as `read_image` does.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise NASError(f"no file {path}", "an image volume", "mend the path")
+    image, sitk = _read_file(path), medical("SimpleITK")
+    if image.GetDimension() == 4:
+        return [_check(image[:, :, :, c], path) for c in range(image.GetSize()[3])]
+    image = _check(image, path)
+    count = image.GetNumberOfComponentsPerPixel()
+    return [image] if count == 1 else [sitk.VectorIndexSelectionCast(image, c) for c in range(count)]
+
+
 def read_region(path: str | Path, centre_mm: Sequence[float], reach_mm: float) -> Image:
     """The part of a MetaImage or NRRD file within `reach_mm` of a world point; of a raw file no more is read.
 
@@ -72,7 +88,7 @@ def read_region(path: str | Path, centre_mm: Sequence[float], reach_mm: float) -
             reader.SetExtractSize(size)
         image = reader.Execute()
     except RuntimeError as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
     return _check(image, path)
 
 
@@ -181,9 +197,10 @@ def _read_file(path: Path) -> Image:
     sitk = medical("SimpleITK")
     try:
         _refuse_cut_nifti(path)
+        _refuse_nan_nifti(path)
         return sitk.ReadImage(str(path))
     except (RuntimeError, EOFError, zlib.error, OSError) as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
 
 
 def _refuse_cut_nifti(path: Path) -> None:
@@ -202,12 +219,27 @@ def _refuse_cut_nifti(path: Path) -> None:
         reader.Execute()
 
 
+def _refuse_nan_nifti(path: Path) -> None:
+    """ITK reads values that are not finite as zeros, without a word."""
+    if not path.name.endswith((".nii", ".nii.gz")):
+        return
+    nibabel = medical("nibabel")
+    try:
+        stored = nibabel.load(path)
+        kind = stored.get_data_dtype().kind
+        finite = kind not in "fc" or np.isfinite(stored.dataobj.get_unscaled()).all()
+    except (nibabel.filebasedimages.ImageFileError, nibabel.spatialimages.HeaderDataError, ValueError) as error:
+        raise unreadable(path, error) from error
+    if not finite:
+        raise _not_finite(path)
+
+
 def _read_npy(path: Path, spacing_mm: float | Sequence[float]) -> Image:
     sitk = medical("SimpleITK")
     try:
         array = np.load(path, allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
     if array.ndim not in (3, 4) or array.dtype.kind not in "biuf":
         raise _not_a_volume(f"an array of shape {array.shape} and type {array.dtype}", path)
     # SimpleITK takes neither bool, half floats nor a foreign byte order.
@@ -239,15 +271,19 @@ def _check(image: Image, path: Path) -> Image:
     if "complex" in kind:
         raise _not_a_volume(f"{kind} voxels", path)
     if "float" in kind and not np.isfinite(medical("SimpleITK").GetArrayViewFromImage(image)).all():
-        raise NASError(f"NaN or infinite values in {path}", "finite voxels", "mend or leave out the volume")
+        raise _not_finite(path)
     return image
+
+
+def _not_finite(path: Path) -> NASError:
+    return NASError(f"NaN or infinite values in {path}", "finite voxels", "mend or leave out the volume")
 
 
 def _not_a_volume(got: str, path: Path) -> NASError:
     return NASError(f"{got} in {path}", "one 3D volume, with or without channels", "give one volume a file")
 
 
-def _unreadable(path: Path, error: Exception) -> NASError:
+def unreadable(path: Path, error: Exception) -> NASError:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     told = next((line for line in reversed(lines) if "No such file" not in line), type(error).__name__)
     return NASError(

@@ -47,7 +47,9 @@ class Intensity:
         values_CV = values_CV[:, np.isfinite(values_CV).all(axis=0)]
         if not values_CV.size or not (np.ptp(values_CV, axis=1) > 0).all():
             raise NASError(
-                "a training part whose foreground has one value only", "intensities that differ", "data.normalise=volume"
+                "a training part whose foreground has one value only",
+                "intensities that differ",
+                "data.normalise=volume",
             )
         low_C, high_C = np.percentile(values_CV, PERCENTILES, axis=1)
         return cls(*(tuple(of_C.tolist()) for of_C in (low_C, high_C, values_CV.mean(axis=1), values_CV.std(axis=1))))

@@ -84,8 +84,8 @@ class VolumeSet:
         out[:, 0] = 1
         rows = self.indices[positions]
         for place, (low, high) in enumerate(zip(*bounds(self.shape[1:], self.store.extents_N3[rows]), strict=True)):
-            real = (place, slice(None), *map(slice, low, high))
-            out[real] = prob_BKDHW[real]
+            d, h, w = map(slice, low, high)
+            out[place, :, d, h, w] = prob_BKDHW[place, :, d, h, w]
         return out
 
     @cached_property
@@ -135,12 +135,12 @@ class VolumeSet:
         plan = _share(plan_batches(self.per_epoch, batch_size), rank, world)
         if self.resident:
             for draws in plan:
-                cuts = [
-                    (int(drawn.rows_P[i]), tuple(map(slice, drawn.corners_P3[i], drawn.corners_P3[i] + patches.size_DHW)))
-                    for i in draws
-                ]
-                x_BCDHW = torch.stack([self._volumes_NCDHW[(row, slice(None), *cut)] for row, cut in cuts])
-                yield self._scaled(x_BCDHW), torch.stack([self._targets_N[(row, *cut)] for row, cut in cuts]).long()
+                x, y = [], []
+                for row, first_3 in zip(drawn.rows_P[draws], drawn.corners_P3[draws], strict=True):
+                    d, h, w = map(slice, first_3, first_3 + patches.size_DHW)
+                    x.append(self._volumes_NCDHW[row, :, d, h, w])
+                    y.append(self._targets_N[row, d, h, w])
+                yield self._scaled(torch.stack(x)), torch.stack(y).long()
         elif plan:
             yield from self._streamed(
                 plan, lambda draws: store.read_patches(self.indices[drawn.rows_P[draws]], drawn.corners_P3[draws])

@@ -25,7 +25,9 @@ class Patches:
 
     def __post_init__(self) -> None:
         if len(self.size_DHW) != 3 or min(self.size_DHW) < 1:
-            raise NASError(f"patches of {list(self.size_DHW)}", "three sides (D, H, W) of at least 1 voxel", "data.patch")
+            raise NASError(
+                f"patches of {list(self.size_DHW)}", "three sides (D, H, W) of at least 1 voxel", "data.patch"
+            )
         if self.per_volume < 1:
             raise NASError(f"{self.per_volume} patches a volume", "at least 1", "mend data.patches_per_volume")
 

@@ -156,11 +156,15 @@ class VolumeStore:
     def read_patches(
         self, indices: Sequence[int] | np.ndarray, corners_B3: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Stored values (B, C, D, H, W) and masks (B, D, H, W) of one patch of each named sample, from these first voxels
-        on; only the chunks that hold them are read. Raises as `read` does."""
+        """Stored values (B, C, D, H, W) and masks (B, D, H, W) of a patch of each named sample.
+
+        corners_B3: the patches' first voxels. Only the chunks that hold them are read. Raises as `read` does.
+        """
         assert self.patches is not None
         size = self.patches.size_DHW
-        volumes = self._read("volumes", indices, (self.shape[0], *size), self.dtype, np.pad(corners_B3, ((0, 0), (1, 0))))
+        volumes = self._read(
+            "volumes", indices, (self.shape[0], *size), self.dtype, np.pad(corners_B3, ((0, 0), (1, 0)))
+        )
         return volumes, self._read("masks", indices, size, np.dtype(np.uint8), corners_B3)
 
     def voxel_mm(self, indices: Sequence[int] | np.ndarray) -> np.ndarray | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import warnings
 from collections.abc import Mapping, Sequence
+from functools import reduce
 from itertools import combinations
 from types import ModuleType
 
@@ -72,15 +73,17 @@ class Segmentation(Task):
         return self._loss(output.float(), y[:, None])
 
     def predict(self, model: nn.Module, x_BCDHW: torch.Tensor) -> torch.Tensor:
-        """Class probabilities (B, K, D, H, W) in fp32; where windows overlap, logits are averaged with Gaussian weights,
-        largest in the middle of a window. The model's mode is left as it was."""
+        """Class probabilities (B, K, D, H, W) in fp32. The model's mode is left as it was.
+
+        Where windows overlap, logits are averaged with Gaussian weights, largest in the middle of a window.
+        """
         training = model.training
         model.eval()
         views = [axes for count in range(len(self.flips) + 1) for axes in combinations(self.flips, count)]
         try:
             with torch.inference_mode():
                 parts = (self._probabilities(model, x_BCDHW, [2 + axis for axis in axes]) for axes in views)
-                return sum(parts, torch.zeros(())) / len(views) if self.flips else next(parts)
+                return reduce(torch.add, parts) / len(views)
         finally:
             model.train(training)
 

@@ -131,9 +131,9 @@ class Down(nn.Module):
         self.norm = norm(dims, outputs)
 
     def forward(self, x_BCDHW: torch.Tensor) -> torch.Tensor:
-        axes = x_BCDHW.ndim - 2
+        every = (slice(None), slice(None))
         # the few voxels are taken before the ReLU, which then keeps no copy of the others
-        even, odd = (x_BCDHW[(..., *(slice(first, None, 2),) * axes)].relu() for first in (0, 1))
+        even, odd = (x_BCDHW[every + (slice(first, None, 2),) * (x_BCDHW.ndim - 2)].relu() for first in (0, 1))
         return self.norm(torch.cat([self.even(even), self.odd(odd)], dim=1))
 
 

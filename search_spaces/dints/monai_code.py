@@ -81,9 +81,6 @@ def load_monai_code(path: str | Path, space: DiNTSSpace) -> Architecture:
 
 def _reconstructors() -> list[Any]:
     """The functions that numpy names in its pickles, under the names of numpy 1 and 2."""
-    array, number = np.zeros(1).__reduce__()[0], np.float64(0).__reduce__()[0]
-    return [
-        (f, f"{home}.{f.__name__}")
-        for f in (array, number)
-        for home in ("numpy.core.multiarray", "numpy._core.multiarray")
-    ]
+    functions: list[Any] = [np.zeros(1).__reduce__()[0], np.float64(0).__reduce__()[0]]
+    homes = ("numpy.core.multiarray", "numpy._core.multiarray")
+    return [(function, f"{home}.{function.__name__}") for function in functions for home in homes]

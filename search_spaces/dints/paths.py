@@ -74,12 +74,12 @@ def best_paths(lattice: Lattice, score_BN: np.ndarray, k: int) -> list[tuple[np.
         total = float(value_SK[state, rank])
         if total == -np.inf:
             break
-        rows = []
+        path = []
         for pattern_SK, rank_SK in reversed(history):
             pattern, rank = int(pattern_SK[state, rank]), int(rank_SK[state, rank])
-            rows.append(pattern)
+            path.append(pattern)
             state = int(lattice.entered_N[pattern])
-        found.append((np.array(rows[::-1]), total))
+        found.append((np.array(path[::-1]), total))
     return found
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import cast
 
 import numpy as np
 import torch
@@ -124,13 +125,17 @@ class DiNTSSupernet(Supernet):
         self.plan.require_sides(sides)
         maps = [stem(x_BCDHW) for stem in self.stems]
         share_BEK = self.relaxation.edge_probs()[:, :, None] * self.relaxation.operation_probs()
-        for row, share_EK in zip(self.rows, share_BEK, strict=True):
-            maps = [self._node(row[level], share_EK, maps, level) for level in range(len(maps))]
+        for block, share_EK in enumerate(share_BEK.unbind()):
+            maps = [self._compute(block, level, share_EK, maps) for level in range(len(maps))]
         logits_BKDHW = self.head(dict(enumerate(maps)), sides)
         assert isinstance(logits_BKDHW, torch.Tensor)  # this head has no deep supervision
         return logits_BKDHW
 
-    def _node(self, node: nn.Module, share_EK: torch.Tensor, maps: list[torch.Tensor], level: int) -> torch.Tensor:
+    def _node(self, block: int, level: int) -> Node:
+        return cast(Node, cast(nn.ModuleList, self.rows[block])[level])
+
+    def _compute(self, block: int, level: int, share_EK: torch.Tensor, maps: list[torch.Tensor]) -> torch.Tensor:
+        node = self._node(block, level)
         edges = self.incoming[level]
         arguments = (share_EK[edges[0] : edges[-1] + 1], *(maps[source] for source in self.sources[level]))
         if self.checkpointing and torch.is_grad_enabled():
@@ -190,22 +195,22 @@ class DiNTSSupernet(Supernet):
         return [Decoded(self.space.from_table(table_BE), score) for table_BE, score in found]
 
     def subnetwork(self, arch: Architecture) -> DiNTSNetwork:
-        """In training mode or not, as the supernet is; the weights are copies. A head that starts above the deepest level
-        lacks the shifts that the supernet's adds from the levels below."""
+        """In training mode or not, as the supernet is; the weights are copies. A head that starts above the deepest
+        level lacks the shifts that the supernet's adds from the levels below."""
         network = self.space.network(arch, self.task).to(self.relaxation.alpha_edges_BE)
         operations_BE = self.space.table(arch.genes)
         with torch.no_grad():
-            for level, stem in network.stems.items():
-                stem.load_state_dict(self.stems[int(level)].state_dict())
+            for name, stem in network.stems.items():
+                stem.load_state_dict(self.stems[int(name)].state_dict())
             for block, level in np.ndindex(self.space.num_blocks, self.space.num_depths):
-                node = self.rows[block][level]
+                node = self._node(block, level)
                 for position, e in enumerate(self.incoming[level].tolist()):
                     if operations_BE[block, e] >= 0:
-                        change, operation = network.edges[edge_name(block, e)]
+                        change, operation = network.edges[edge_name(block, e)].children()
                         change.load_state_dict(node.changes[position].state_dict())
                         _inherit(operation, node.operations, int(operations_BE[block, e]), position)
-            for level, module in enumerate(network.head.levels):
-                module.load_state_dict(self.head.levels[level].state_dict())
+            for own, whole in zip(network.head.levels, self.head.levels, strict=False):
+                own.load_state_dict(whole.state_dict())  # the network's head may start above the deepest level
             network.head.final.load_state_dict(self.head.final.state_dict())
         return network.train(self.training)
 
@@ -214,7 +219,7 @@ def _inherit(operation: nn.Module, grouped: nn.ModuleList, number: int, position
     """Copies one edge's part of a grouped operation; the skip, number 0, has none."""
     if number == 0:
         return
-    source = grouped[number - 1]
+    source = cast(GroupedOperation, grouped[number - 1])
     tensors = [*source.weights, source.scale, source.shift]  # the order of the parameters in `cells.operation`
     for own, whole in zip(operation.parameters(), tensors, strict=True):
         own.copy_(whole.chunk(source.edges)[position])
