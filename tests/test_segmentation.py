@@ -155,6 +155,34 @@ def test_windows_give_what_the_whole_image_gives(dims: int, window: Any, windows
     torch.testing.assert_close(found, model.layer(x).softmax(1))
 
 
+def test_windows_are_weighted_as_a_gaussian() -> None:
+    """Where two windows overlap, the one whose middle is nearer says more; each says the mean of what it saw."""
+
+    class Mean(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            mean = x.mean(dim=(2, 3), keepdim=True) + torch.zeros_like(x)
+            return torch.cat([torch.zeros_like(x), mean], dim=1)
+
+    x = torch.zeros(1, 1, 8, 16)
+    x[..., 12:] = 1.0  # seen by the second window only: 0 to 12, and 4 to 16
+    prob = Segmentation(dims=2, window=(8, 12), overlap=0.6).predict(Mean(), x)[0, 1, 3]
+    alone, half = torch.tensor([0.0, 1 / 3]).sigmoid(), torch.tensor(1 / 6).sigmoid()
+    torch.testing.assert_close(prob[[0, 15]], alone)
+    assert alone[0] < prob[5] < prob[6] < half < prob[9] < prob[10] < alone[1]
+
+
+@pytest.mark.parametrize("flips", [(0,), (2,), (0, 2)])
+def test_mirrored_views_are_turned_back_and_averaged(flips: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    model, x = nn.Conv3d(1, 3, 3, padding=1), torch.rand(2, 1, 4, 5, 6)
+    found = Segmentation(outputs=3, flips=flips).predict(model, x)
+    views = [[], *([2 + axis] for axis in flips), *([[2 + axis for axis in flips]] if len(flips) > 1 else [])]
+    expected = torch.stack([model(x.flip(axes)).softmax(1).flip(axes) for axes in views]).mean(dim=0)
+    torch.testing.assert_close(found, expected)
+    mirrored = Segmentation(outputs=3, flips=flips).predict(model, x.flip(2 + flips[0])).flip(2 + flips[0])
+    torch.testing.assert_close(found, mirrored)
+
+
 def test_resampled_cases_give_the_metrics_of_these_cases() -> None:
     rng = np.random.default_rng(0)
     target = rng.integers(0, 3, (6, *SIDES)).astype(np.uint8)
@@ -180,7 +208,7 @@ def test_a_split_without_a_class_and_a_network_that_diverged() -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("outputs", 1), ("window", 0), ("window", (8, 8)), ("overlap", 1.0), ("tolerance", -1.0)],
+    [("outputs", 1), ("window", 0), ("window", (8, 8)), ("overlap", 1.0), ("tolerance", -1.0), ("flips", (3,))],
 )
 def test_settings_out_of_range(name: str, value: Any) -> None:
     with pytest.raises(NASError, match=f"task.{name}"):

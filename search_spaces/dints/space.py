@@ -138,7 +138,7 @@ class DiNTSSpace(SearchSpace):
 
     def supernet(self, task: TaskSpec | None = None) -> DiNTSSupernet:
         """All networks at once, with weights of edges and operations that can be trained (see `nas.supernet`)."""
-        from search_spaces.dints.supernet import DiNTSSupernet
+        from search_spaces.dints.supernet import DiNTSSupernet  # which imports this file
 
         return DiNTSSupernet(self, task)
 

@@ -1,10 +1,8 @@
-"""Decathlon folders: orientation, spacing, intensities, padded volumes, drawn patches, statistics, bad input."""
+"""Decathlon folders: orientation, spacing, intensities, padded volumes, drawn patches, statistics."""
 
 from __future__ import annotations
 
-import gzip
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import nibabel as nib
@@ -27,15 +25,16 @@ from nas.training.loop import fit, predict
 from nas.training.settings import TrainingSettings
 from search_spaces.unet import UNet
 from tests.data.test_masks import masked_samples, store_of
-from tests.data.written_decathlon import case, edit_description, world_value, write_decathlon, write_nifti
-from tests.test_commands import Command, refused
+from tests.data.written_decathlon import case, edit_description, prepared, world_value, write_decathlon, write_nifti
+from tests.test_commands import Command
 
 CPU = torch.device("cpu")
 CODES = ("RAS", "LPS", "PIR", "SLA")
 
 
-def prepared(root: Path, **arguments: object) -> VolumeStore:
-    return Msd(str(root), str(root / "cache"), **arguments).prepare()  # type: ignore[arg-type]
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return write_decathlon(tmp_path / "boxes")
 
 
 def real_part(store: VolumeStore, row: int) -> tuple[np.ndarray, np.ndarray]:
@@ -48,11 +47,6 @@ def real_part(store: VolumeStore, row: int) -> tuple[np.ndarray, np.ndarray]:
 
 def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return write_decathlon(tmp_path / "boxes")
 
 
 def test_every_orientation_becomes_lps(tmp_path: Path) -> None:
@@ -294,76 +288,6 @@ def test_a_patient_of_several_volumes_is_on_one_side(folder: Path) -> None:
         assert len(set(split.fold[store.groups == patient])) == 1
 
 
-def rewrite(folder: Path, which: str, change: Callable[[np.ndarray], np.ndarray], **how: object) -> None:
-    path = folder / which / "case_001.nii.gz"
-    write_nifti(path, change(np.asarray(nib.load(path).dataobj)), **how)  # type: ignore[arg-type]
-
-
-def cut_short(folder: Path) -> None:
-    path = folder / "imagesTr" / "case_001.nii.gz"
-    content = gzip.decompress(path.read_bytes())
-    path.write_bytes(gzip.compress(content)[: len(gzip.compress(content)) // 2])
-
-
-def with_nan(voxels: np.ndarray) -> np.ndarray:
-    changed = voxels.copy()
-    changed[1, 2, 3] = np.nan
-    return changed
-
-
-BAD: dict[str, tuple[Callable[[Path], None], str]] = {
-    "a label that is no class": (lambda f: rewrite(f, "labelsTr", lambda v: v + (v == 2)), "label 3 .*case_001"),
-    "half a label": (lambda f: rewrite(f, "labelsTr", lambda v: v * np.float32(0.5)), "label 0.5 .*case_001"),
-    "other shapes": (lambda f: rewrite(f, "labelsTr", lambda v: v[:-1]), "different shapes.*12 x 16 x 11 and 11 x"),
-    "other spacing": (lambda f: rewrite(f, "labelsTr", np.array, mm=(1, 1, 2)), "different spacings"),
-    "another place": (lambda f: rewrite(f, "labelsTr", np.array, origin=40.0), "different origins"),
-    "no image": (lambda f: (f / "imagesTr/case_001.nii.gz").unlink(), "no file .*imagesTr.case_001"),
-    "no label": (lambda f: (f / "labelsTr/case_001.nii.gz").unlink(), "no file .*labelsTr.case_001"),
-    "cut short": (cut_short, "case_001.nii.gz, which cannot be read"),
-    "no NIfTI": (lambda f: (f / "imagesTr/case_001.nii.gz").write_text("x"), "case_001.nii.gz, which cannot be read"),
-    "NaN": (lambda f: rewrite(f, "imagesTr", with_nan), "NaN .*case_001"),
-    "one value": (lambda f: rewrite(f, "imagesTr", lambda v: v * 0 + 5), "one value in .*case_001"),
-    "more channels": (lambda f: rewrite(f, "imagesTr", lambda v: np.stack([v, v], -1)), "2 channels .*1, as"),
-    "labels of channels": (
-        lambda f: rewrite(f, "labelsTr", lambda v: np.stack([v, v], -1)),
-        "2 channels in .*labelsTr",
-    ),
-    "no dataset.json": (lambda f: (f / "dataset.json").unlink(), "no file .*dataset.json"),
-    "no JSON": (lambda f: (f / "dataset.json").write_text("{"), "dataset.json, which cannot be read"),
-    "no labels": (lambda f: edit_description(f, labels=None), "without labels"),
-    "no modality, no training": (lambda f: edit_description(f, modality=None, training=None), "modality, training"),
-    "labels with a gap": (lambda f: edit_description(f, labels={"0": "air", "2": "bone"}), "numbered from 0"),
-    "labels by name": (lambda f: edit_description(f, labels={"background": 0, "bone": 1}), "numbered from 0"),
-    "a list of names": (lambda f: edit_description(f, training=["case_001"]), "training list without image"),
-}
-
-
-@pytest.mark.parametrize("name", BAD)
-def test_bad_folders_in_one_line(folder: Path, name: str) -> None:
-    spoil, said = BAD[name]
-    spoil(folder)
-    with pytest.raises(NASError, match=said) as error:
-        prepared(folder)
-    assert "\n" not in str(error.value)
-    assert not list(folder.glob("cache/*"))
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        ({"normalise": "none"}, "normalise=none"),
-        ({"spacing_mm": [1, 2]}, "three"),
-        ({"patch": [8, 8]}, "patch=.8, 8."),
-        ({"patch": 0}, "at least 1 voxel"),
-        ({"patch": 8, "patches_per_volume": 0}, "at least 1"),
-        ({"patch": [8, 64, 8]}, r"patches of \[8, 64, 8\] voxels from volumes of \[16, 32, 16\]"),
-    ],
-)
-def test_bad_settings_in_one_line(folder: Path, arguments: dict[str, object], said: str) -> None:
-    with pytest.raises(NASError, match=said):
-        prepared(folder, **arguments)
-
-
 @pytest.fixture
 def command(
     tmp_path: Path, data_cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
@@ -385,11 +309,6 @@ def test_the_experiment_searches_and_trains(command: Command, folder: Path, moda
     result = json.loads((command.folder / "outputs/train/unet_hippocampus/result.json").read_text())
     assert set(result["baselines"]) == {"intensity"}
     assert 0 <= result["mean"]["dice"] <= 1
-
-
-def test_a_patch_that_the_networks_cannot_halve_is_refused(command: Command, folder: Path) -> None:
-    words = ["experiment=unet_hippocampus", f"data.root={folder}", "data.patch=[12,12,12]", "split.folds=3"]
-    refused(command(run_search.main, *words), "12x12x12", "multiples of 8")
 
 
 @pytest.fixture(scope="module")

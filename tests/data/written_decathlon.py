@@ -9,6 +9,9 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
+from nas.data.msd import Msd
+from nas.data.store import VolumeStore
+
 SIDES_RAS = (10, 14, 9)
 
 
@@ -63,6 +66,10 @@ def write_decathlon(
     content = {"name": "Boxes", "modality": {"0": modality}, "labels": labels, "training": training, "test": []}
     (root / "dataset.json").write_text(json.dumps(content))
     return root
+
+
+def prepared(root: Path, **arguments: object) -> VolumeStore:
+    return Msd(str(root), str(root / "cache"), **arguments).prepare()  # type: ignore[arg-type]
 
 
 def edit_description(root: Path, **changes: object) -> None:
