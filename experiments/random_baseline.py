@@ -1,4 +1,4 @@
-"""Random search at the budget of a search that was made: the baseline every searched network is shown beside."""
+"""What a searched network is shown beside: random search at its search's budget, or a random network of its cost."""
 
 from __future__ import annotations
 
@@ -6,15 +6,47 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from omegaconf import OmegaConf
 
 from experiments.search import run_search_experiment
 from experiments.search_results import LOCAL
 from experiments.setup import Setting
 from nas.artifact import Artifact, load
+from nas.cost import CostModel
 from nas.errors import NASError
+from nas.history import History
+from nas.strategies.base import CostWindow, draw
 
 RANDOM = "nas.strategies.random.RandomSearch"
+INHERITED = "nas.evaluators.supernet.InheritedWeights"
+EQUAL = 0.1  # relative difference of costs that are called equal
+
+
+def rival(searched: Artifact, folder: Path, setting: Setting, local: Mapping[str, Any]) -> tuple[Artifact, str]:
+    """The network to beat, and its name in the table. A search whose candidates were trained is repeated at random;
+    where they only inherited weights, there is nothing to repeat, and one network of equal cost is drawn."""
+    if searched.provenance["search"]["evaluator"]["_target_"] == INHERITED:
+        return random_network_of_equal_cost(searched, setting, int(local["seed"])), "random, equal cost"
+    return random_search_network(searched, folder, setting, local), "random search"
+
+
+def random_network_of_equal_cost(searched: Artifact, setting: Setting, seed: int) -> Artifact:
+    """Drawn as `space.sample` draws, among those whose cost is within 10 % of that of the searched one.
+
+    Raises NASError where none is found.
+    """
+    cost = CostModel(searched.space, setting.task.spec, setting.store.input_shape, "macs")
+    own = cost.of(searched.arch)
+    window = CostWindow((1 - EQUAL) * own, (1 + EQUAL) * own)
+    arch = draw(searched.space, History((), {}, cost), window, np.random.default_rng([seed, 1]))
+    if arch is None:
+        raise NASError(
+            f"no random network of {own:.3g} MACs, give or take 10 %",
+            "one among some thousand draws",
+            "baselines.random_search=false",
+        )
+    return Artifact(searched.space, arch, setting.task.spec)
 
 
 def random_search_network(searched: Artifact, folder: Path, setting: Setting, local: Mapping[str, Any]) -> Artifact:

@@ -22,6 +22,7 @@ from nas.files import write_bytes
 from nas.training.distributed import is_main
 from nas.training.loop import OnEpoch, fit, predict
 from nas.training.settings import TrainingSettings
+from nas.training.supernet import load_supernet
 
 OnRoundEpoch = Callable[[str, int, int, Mapping[str, float]], None]
 
@@ -43,16 +44,19 @@ def retrain(
     training: TrainingSettings,
     seed: int,
     folder: Path,
+    supernet: Path | None = None,
     on_epoch: OnRoundEpoch = lambda name, epoch, epochs, metrics: None,
 ) -> list[Tested]:
     """Trains on each round's train part, keeps the epoch that is best on its validation part, predicts its test part.
 
     folder: holds a sub-folder per round with checkpoints and the prediction; rounds that are finished there are read,
-    the one that was interrupted goes on at its last epoch. on_epoch: (round, epoch, epochs, validation metrics).
-    Raises NASError where the folder holds another training, and where a training fails (NaN loss, out of memory).
+    the one that was interrupted goes on at its last epoch. supernet: the last.pt whose weights the network starts from;
+    None: its own random ones. on_epoch: (round, epoch, epochs, validation metrics).
+    Raises NASError where the folder holds another training, where the supernet is of another space or has learned from
+    other samples than the round's train part, and where a training fails (NaN loss, out of memory).
     """
     return [
-        _one_round(network, setting, part, training, seed, folder / part.name, partial(on_epoch, part.name))
+        _one_round(network, setting, part, training, seed, folder / part.name, supernet, partial(on_epoch, part.name))
         for part in rounds
     ]
 
@@ -64,9 +68,10 @@ def _one_round(
     training: TrainingSettings,
     seed: int,
     folder: Path,
+    supernet: Path | None,
     on_epoch: OnEpoch,
 ) -> Tested:
-    fingerprint = _fingerprint(network, setting, part, training, seed)
+    fingerprint = _fingerprint(network, setting, part, training, seed, supernet)
     done = folder / f"prediction-{fingerprint[:12]}.npy"
     if done.exists():
         return Tested(part.name, part.test, np.load(done, allow_pickle=False))
@@ -75,6 +80,9 @@ def _one_round(
     train, valid, test = (
         VolumeSet(setting.store, rows, setting.device) for rows in (part.train, part.valid, part.test)
     )
+    if supernet is not None:
+        weights = load_supernet(supernet, network.space, setting.task.spec, train).subnetwork(network.arch)
+        model.load_state_dict(weights.state_dict())
     try:
         fit(
             model,
@@ -100,11 +108,15 @@ def _one_round(
     return Tested(part.name, part.test, prob)
 
 
-def _fingerprint(network: Artifact, setting: Setting, part: Round, training: TrainingSettings, seed: int) -> str:
+def _fingerprint(
+    network: Artifact, setting: Setting, part: Round, training: TrainingSettings, seed: int, supernet: Path | None
+) -> str:
     rows = [part.train.tolist(), part.valid.tolist(), part.test.tolist()]
     content = [network.arch.id, setting.store.sha256, setting.split.sha256, rows, repr(asdict(training)), seed]
     if setting.store.patches is not None:
         content.append(repr(setting.store.patches))
+    if supernet is not None and supernet.is_file():
+        content.append(hashlib.sha256(supernet.read_bytes()).hexdigest())
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 

@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,12 @@ from nas.evaluators.base import EvaluationContext
 from nas.history import History
 from nas.latency import LatencyTable
 from nas.search import Budget, search
+from nas.strategies.base import Strategy
 from nas.study import Study
+from nas.tracking import NoTracking
+from nas.training import distributed
+
+SUPERNET_STRATEGY = "nas.strategies.differentiable.Differentiable"
 
 
 def run_search_experiment(cfg: DictConfig, folder: Path, quiet: bool = False, silent: bool = False) -> Path:
@@ -35,11 +41,12 @@ def run_search_experiment(cfg: DictConfig, folder: Path, quiet: bool = False, si
     Returns the path of arch.json. Raises NASError for a user's mistake; on Ctrl-C what is finished is written.
     """
     plain = resolved(cfg)
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    parallel = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    if parallel and plain["strategy"]["_target_"] != SUPERNET_STRATEGY:
         raise NASError(
             "a search under torchrun",
             "one process a worker, each with its own trials",
-            "start run_search.py without torchrun (for a retraining under torchrun: baselines.random_search=false)",
+            "start run_search.py without torchrun, or strategy=differentiable, whose supernet all processes train",
         )
     if not isinstance(cfg.worker, int) or cfg.worker < 0:
         raise NASError(
@@ -57,6 +64,22 @@ def run_search_experiment(cfg: DictConfig, folder: Path, quiet: bool = False, si
     evaluator = instantiate(cfg.evaluator)
     if hasattr(evaluator, "require"):
         evaluator.require(space, setting.store.input_shape)
+    train, valid = (VolumeSet(setting.store, indices, setting.device) for indices in setting.split.search)
+    line = TrainingProgress("  epoch", keep=False, silent=silent)
+    board = instantiate(cfg.tracking)
+    context = EvaluationContext(
+        space=space,
+        task=setting.task,
+        train=train,
+        valid=valid,
+        folder=folder / "checkpoints",
+        device=setting.device,
+        seed=cfg.seed,
+        on_epoch=line.update,
+        tracker=board,
+    )
+    if parallel and not _trained_together(strategy, context, cost):
+        return folder / CHOSEN
     study = Study(
         cfg.study.url,
         cfg.study.name,
@@ -67,19 +90,6 @@ def run_search_experiment(cfg: DictConfig, folder: Path, quiet: bool = False, si
         {**plain, "hydra": {"run": {"dir": str(folder.resolve())}, "runtime": {"cwd": os.getcwd()}}},
     )
     write_config(folder / "config.yaml", plain)
-    train, valid = (VolumeSet(setting.store, indices, setting.device) for indices in setting.split.search)
-    line = TrainingProgress("  epoch", keep=False, silent=silent)
-    context = EvaluationContext(
-        space=space,
-        task=setting.task,
-        train=train,
-        valid=valid,
-        folder=folder / "checkpoints",
-        device=setting.device,
-        seed=cfg.seed,
-        on_epoch=line.update,
-    )
-    board = instantiate(cfg.tracking)
     progress = SearchProgress(cfg.study.trials, strategy, None if silent else pruned_set(strategy, space, cost), silent)
     results = Results(folder, plain, setting, space, strategy, cost)
 
@@ -113,6 +123,18 @@ def run_search_experiment(cfg: DictConfig, folder: Path, quiet: bool = False, si
     if not quiet:
         print(summary(space, history, folder))
     return folder / CHOSEN
+
+
+def _trained_together(strategy: Strategy, context: EvaluationContext, cost: CostModel) -> bool:
+    """All processes of torchrun train the supernet; True on the one that goes on with the study, alone."""
+    context = replace(context, device=distributed.initialise(context.device))
+    try:
+        main = distributed.is_main()
+        others = replace(context, on_epoch=lambda epoch, epochs: None, tracker=NoTracking())
+        strategy.begin(context if main else others, cost)
+        return main
+    finally:
+        distributed.shutdown()
 
 
 def _spec(plain: Mapping[str, Any], setting: Setting, cost: CostModel, evaluator: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from experiments.benchmark import benchmark
 from experiments.networks import resolve, resolve_all
 from experiments.predictions import predictions_csv
 from experiments.progress import TrainingProgress
-from experiments.random_baseline import random_search_network
+from experiments.random_baseline import rival
 from experiments.retrain import Tested, retrain
 from experiments.setup import Setting, resolved, versions, write_config
 from experiments.tables import Row, caption, markdown, terminal
@@ -86,7 +86,8 @@ def _run(
     folder: Path,
 ) -> dict[str, Any]:
     trainer = _Trainer(cfg, setting, rounds, folder)
-    systems = [trainer.network(network, network_name(network)) for network in networks]
+    supernet = Path(cfg.supernet) if cfg.supernet else None
+    systems = [trainer.network(network, network_name(network), supernet) for network in networks]
     if len(networks) > 1:
         pooled = mean_probability([(system.indices, system.prob) for system in systems])
         systems.insert(0, System(f"ensemble of {len(networks)} networks", *pooled))
@@ -130,7 +131,7 @@ class _Trainer:
         self.training = instantiate(cfg.training)
         self.board = instantiate(cfg.tracking)
 
-    def network(self, network: Artifact, name: str) -> System:
+    def network(self, network: Artifact, name: str, supernet: Path | None = None) -> System:
         score = self.setting.task.score
         lines: dict[str, TrainingProgress] = {}
 
@@ -141,7 +142,7 @@ class _Trainer:
                 self.board.scalar(f"{name}: validation {score}", part, epoch, metrics[score])
 
         where = self.folder / "checkpoints" / network.arch.id
-        tested = retrain(network, self.setting, self.rounds, self.training, self.cfg.seed, where, on_epoch)
+        tested = retrain(network, self.setting, self.rounds, self.training, self.cfg.seed, where, supernet, on_epoch)
         for line in lines.values():
             line.close()
         indices, prob = mean_probability([(one.indices, one.prob) for one in tested])
@@ -159,8 +160,9 @@ class _Trainer:
             found.append(System("intensity", *intensity_baseline(store, self.rounds, seed)))
         searched = next((network for network in networks if "search" in network.provenance), None)
         if wanted.random_search and searched is not None:
-            rival = random_search_network(searched, self.folder / "random_search", self.setting, resolved(self.cfg))
-            found.append(self.network(rival, "random search"))
+            found.append(
+                self.network(*rival(searched, self.folder / "random_search", self.setting, resolved(self.cfg)))
+            )
         ids = {network.arch.id for network in networks}
         if wanted.published:
             known = resolve(wanted.published, self.setting.task.spec, self.cfg.allow_packages)

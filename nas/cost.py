@@ -184,6 +184,15 @@ class CostModel:
         """The cost of one architecture."""
         return float(self(np.array([arch.genes]))[0])
 
+    def of_blocks(self) -> dict[str, float]:
+        """The cost of each of the space's blocks by its key; empty where costs are no sums of blocks."""
+        if not self.is_sum:
+            return {}
+        genes_1G = np.array([self.space.sample(np.random.default_rng(0)).genes])
+        offered = self.space.blocks(genes_1G, self.input_shape[1:], self.task)
+        assert offered is not None  # `is_sum` looked
+        return {block.key: self._cost_of_block(block) for block in offered[0]}
+
     def _sum_blocks(self, genes_NG: np.ndarray) -> np.ndarray:
         offered = self.space.blocks(genes_NG, self.input_shape[1:], self.task)
         assert offered is not None  # `is_sum` looked

@@ -69,6 +69,7 @@ def search(
     interrupted trial is given back to the study.
     """
     costs = {c.metric: cost.of_metric(c.metric) for c in constraints if c.metric in METRICS}
+    strategy.begin(context, cost)
     study.register(str(worker))
     try:
         while True:

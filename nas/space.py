@@ -181,12 +181,10 @@ class SearchSpace(ABC):
         return None
 
     def supernet(self, task: TaskSpec | None = None) -> Supernet:
-        """All networks at once, for a differentiable search. Raises NASError for a space that offers none."""
-        raise NASError(
-            f"{type(self).__name__}, which offers no supernet",
-            "a space with `supernet`, such as DiNTSSpace",
-            "another strategy, or space=dints",
-        )
+        """All networks at once, for a differentiable search: by default weights shared by name and shape."""
+        from nas.shared_supernet import SharedSupernet  # which imports this file
+
+        return SharedSupernet(self, task)
 
     def describe(self, arch: Architecture) -> str:
         """A picture of the architecture in text."""

@@ -7,9 +7,11 @@ how probable each architecture is. It asks the supernet for regularisers and an 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from html import escape
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -24,11 +26,23 @@ class Decoded:
     score: float
 
 
-class Supernet(nn.Module, ABC):
-    """Image batch -> what a network of the space gives, mixed with the present probabilities.
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """What networks cost, in one unit. of_genes: genes (N, G) -> (N,), deterministic. of_blocks: the cost of each of
+    the space's `blocks` by its key; empty where the space offers none."""
 
-    Costs are told by the keys of the space's `blocks`: {key: parameters, MACs, bytes, or ms of a latency table}.
+    of_genes: Callable[[np.ndarray], np.ndarray]
+    of_blocks: Mapping[str, float] = field(default_factory=dict)
+
+
+class Supernet(nn.Module, ABC):
+    """Image batch -> what a network of the space gives, mixed or drawn with the present probabilities.
+
+    Called as its networks are: with (x,), with (x, y) where `needs_target`.
     """
+
+    needs_target: bool = False
+    grows: bool = False  # whether `forward` may make further weights
 
     @abstractmethod
     def architecture_parameters(self) -> Mapping[str, nn.Parameter]:
@@ -43,20 +57,31 @@ class Supernet(nn.Module, ABC):
     def regularisers(self) -> Mapping[str, torch.Tensor]:
         """Terms by name, each a scalar >= 0 that falls as the probabilities sharpen to one valid architecture."""
 
+    def architecture_loss(self, loss: torch.Tensor) -> torch.Tensor:
+        """What an architecture step minimises, from the task's loss of the last `forward`: here that loss itself."""
+        return loss
+
     @abstractmethod
-    def expected_cost(self, block_costs: Mapping[str, float]) -> torch.Tensor:
+    def expected_cost(self, costs: Costs) -> torch.Tensor:
         """Scalar: the mean cost of an architecture under the present probabilities, differentiable in all of them."""
 
     @abstractmethod
-    def largest_cost(self, block_costs: Mapping[str, float]) -> float:
-        """The cost of the dearest architecture: a constant to divide the expected cost by."""
-
-    @abstractmethod
     def decode(
-        self, k: int = 1, block_costs: Mapping[str, float] | None = None, budget: float | None = None
+        self, k: int = 1, costs: Costs | None = None, budget: float | None = None, target: float | None = None
     ) -> list[Decoded]:
-        """The k best architectures, best first; with a budget those whose cost is not above it."""
+        """The k best architectures, best first, fewer where there are fewer. With a budget or a target k is 1 and costs
+        are needed: the best one whose cost is not above the budget, and within 10 % of the target or as near as is
+        found. Raises NASError for a budget below every architecture, and tells the smallest cost."""
 
     @abstractmethod
     def subnetwork(self, arch: Architecture) -> nn.Module:
-        """The network of one architecture, with the weights that it has in the supernet."""
+        """The network of one architecture, with copies of the weights that it has in the supernet."""
+
+    def picture(self) -> str:
+        """The present probabilities as one piece of HTML."""
+        rows = [
+            f"<tr><td>{escape(name)}</td><td>{', '.join(f'{p:.2f}' for p in row)}</td></tr>"
+            for name, alpha in self.architecture_parameters().items()
+            for row in alpha.detach().softmax(dim=-1).reshape(-1, alpha.shape[-1]).tolist()
+        ]
+        return f"<table>{''.join(rows)}</table>"

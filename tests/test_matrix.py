@@ -6,6 +6,7 @@ pair works, not what it finds.
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,7 @@ from tests.test_conformance import composed, names
 
 TRIALS = 4
 OBJECTIVES = {"classification": {"auc": "maximize", "macs": "minimize"}, "segmentation": {"dice": "maximize"}}
+TINY = ("epochs", "batch_size", "lr", "precision")
 SETTINGS = TrainingSettings(epochs=1, batch_size=8, lr=0.01, precision="fp32")
 
 
@@ -53,7 +55,8 @@ def some_of_each(store: VolumeStore, count: int, seed: int) -> np.ndarray:
 @pytest.mark.parametrize("space_name", names("space"))
 @pytest.mark.parametrize("strategy_name", names("strategy"))
 def test_pair(strategy_name: str, space_name: str, stores: dict[str, VolumeStore], tmp_path: Path) -> None:
-    cfg = composed(f"space={space_name}", f"strategy={strategy_name}")
+    tiny = [f"training.{name}={value}" for name, value in asdict(SETTINGS).items() if name in TINY]
+    cfg = composed(f"space={space_name}", f"strategy={strategy_name}", *tiny)
     space, strategy = instantiate(cfg.space), instantiate(cfg.strategy)
     store, objectives = stores[space.kind], OBJECTIVES[space.kind]
     task = instantiate(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -13,6 +13,7 @@ from nas.data.loading import VolumeSet
 from nas.history import Proposal
 from nas.space import SearchSpace
 from nas.tasks.base import Task
+from nas.tracking import NoTracking, Tracker
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,7 @@ class EvaluationContext:
 
     folder: where evaluations keep their checkpoints, one sub-folder per architecture id.
     on_epoch: called after each epoch with (epoch, epochs); it renews the trial's lease and moves the progress line.
+    tracker: where live curves go.
     """
 
     space: SearchSpace
@@ -31,6 +33,7 @@ class EvaluationContext:
     device: torch.device
     seed: int
     on_epoch: Callable[[int, int], None] = lambda epoch, epochs: None
+    tracker: Tracker = field(default_factory=NoTracking)
 
 
 class Evaluator(Protocol):

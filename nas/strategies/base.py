@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,6 +15,10 @@ from nas.history import CostFunction, History, Proposal
 from nas.listing import Listing, listing
 from nas.pruned import Cut, PrunedSet
 from nas.space import SearchSpace
+
+if TYPE_CHECKING:
+    from nas.cost import CostModel
+    from nas.evaluators.base import EvaluationContext
 
 FIRST_BATCH = 16
 EARLY_BATCH = 32  # after batches up to this without a hit, a listed space is looked through where that is cheap
@@ -26,7 +31,12 @@ Accept = Callable[[np.ndarray, CostFunction], np.ndarray]  # genes (N, G), their
 
 class Strategy(ABC):
     """Proposes from the history alone: no state, so that any number of workers can run it, a killed worker loses
-    nothing, and a resumed study goes on where it was. What an instance keeps may save time, never change an answer."""
+    nothing, and a resumed study goes on where it was. What an instance keeps may save time, never change an answer;
+    what `begin` learns follows from the study's settings alone."""
+
+    def begin(self, context: EvaluationContext, cost: CostModel) -> None:
+        """Called by each worker before its first proposal; most strategies have nothing to learn beforehand."""
+        return
 
     @abstractmethod
     def propose(self, space: SearchSpace, history: History, rng: np.random.Generator) -> Proposal | None:

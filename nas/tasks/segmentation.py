@@ -68,9 +68,15 @@ class Segmentation(Task):
                 raise NASError(f"task.{name}={got}", expected, f"mend task.{name}")
         self._loss = _monai("losses").DiceCELoss(to_onehot_y=True, softmax=True)
 
-    def loss(self, output: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        """output: logits (B, K, D, H, W). y: classes (B, D, H, W)."""
-        return self._loss(output.float(), y[:, None])
+    def loss(self, output: torch.Tensor | Sequence[torch.Tensor], y: torch.Tensor) -> torch.Tensor:
+        """output: logits (B, K, D, H, W), or several, finest first, of a network with deep supervision: each counts
+        half of the one before, all together 1 (nnU-Net, Isensee et al., Nature Methods 18, 2021).
+        y: classes (B, D, H, W)."""
+        if isinstance(output, torch.Tensor):
+            return self._loss(output.float(), y[:, None])
+        weights = [0.5**number for number in range(len(output))]
+        parts = [weight * self.loss(logits, y) for weight, logits in zip(weights, output, strict=True)]
+        return reduce(torch.add, parts) / sum(weights)
 
     def predict(self, model: nn.Module, x_BCDHW: torch.Tensor) -> torch.Tensor:
         """Class probabilities (B, K, D, H, W) in fp32. The model's mode is left as it was.

@@ -8,6 +8,7 @@ such layer for the CPU, where each rank normalises by its own share and rank 0's
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from typing import Any, TypeVar
 
 import torch
@@ -68,6 +69,15 @@ def total(values: torch.Tensor) -> torch.Tensor:
     if world() > 1:
         dist.all_reduce(values)
     return values
+
+
+def add_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """Every gradient replaced by its sum over ranks, in one message."""
+    if world() > 1:
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        together = total(torch.cat([gradient.flatten() for gradient in gradients]))
+        for gradient, summed in zip(gradients, together.split([g.numel() for g in gradients]), strict=True):
+            gradient.copy_(summed.view_as(gradient))
 
 
 def gather(value: T) -> list[T]:

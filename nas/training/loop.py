@@ -126,7 +126,7 @@ class _Run:
     def __init__(self, model: nn.Module, steps: Steps, valid: VolumeSet, folder: Path | None, fingerprint: str) -> None:
         self.model, self.steps, self.valid, self.folder = model, steps, valid, folder
         self.settings, self.task, self.trained = steps.settings, steps.task, steps.model
-        self.identity = _identity(fingerprint, steps, valid)
+        self.identity = identity_of(fingerprint, steps.settings, steps.bf16, steps.seed, steps.train, valid)
         self.best_state = copy.deepcopy(self.trained.state_dict())
 
     def resume(self) -> _Progress:
@@ -204,20 +204,22 @@ class _Run:
         self.model.load_state_dict(self.best_state)
 
 
-def _identity(fingerprint: str, steps: Steps, valid: VolumeSet) -> dict[str, str]:
+def identity_of(
+    fingerprint: str, settings: TrainingSettings, bf16: bool, seed: int, train: VolumeSet, valid: VolumeSet
+) -> dict[str, str]:
     """Everything that decides the weights, as text, part by part."""
-    values = dataclasses.asdict(steps.settings) | {"precision": "bf16" if steps.bf16 else "fp32"}
-    if steps.settings.extendable:
+    values = dataclasses.asdict(settings) | {"precision": "bf16" if bf16 else "fp32"}
+    if settings.extendable:
         del values["epochs"], values["patience"]  # they decide where such a training stops, not what it does
     parts = {f"training.{name}": str(value) for name, value in values.items()}
-    for name, part in (("train", steps.train), ("valid", valid)):
-        patches = "" if part.store.patches is None else f", {part.store.patches}"
-        parts[name] = f"{part.store.sha256[:12]}, rows {_digest(part.indices)}{patches}"
-    return {"network": fingerprint, "seed": str(steps.seed), **parts}
+    return {"network": fingerprint, "seed": str(seed), **parts, "train": part_of(train), "valid": part_of(valid)}
 
 
-def _digest(indices: np.ndarray) -> str:
-    return hashlib.sha256(indices.tobytes()).hexdigest()[:12]
+def part_of(part: VolumeSet) -> str:
+    """Which samples of which store, as text."""
+    patches = "" if part.store.patches is None else f", {part.store.patches}"
+    rows = hashlib.sha256(part.indices.tobytes()).hexdigest()[:12]
+    return f"{part.store.sha256[:12]}, rows {rows}{patches}"
 
 
 def _check_sizes(train: VolumeSet, valid: VolumeSet, settings: TrainingSettings) -> None:

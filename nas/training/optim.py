@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
@@ -10,10 +12,10 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, LRScheduler, M
 from nas.training.settings import TrainingSettings
 
 
-def make_optimizer(model: nn.Module, settings: TrainingSettings) -> Optimizer:
+def make_optimizer(parameters: Iterable[nn.Parameter], settings: TrainingSettings) -> Optimizer:
     """Weights of two dimensions and more decay; biases and the scales of normalisation layers do not."""
-    weights = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
-    others = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
+    trained = [p for p in parameters if p.requires_grad]
+    weights, others = [p for p in trained if p.ndim > 1], [p for p in trained if p.ndim <= 1]
     groups = [{"params": weights, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
     groups = [group for group in groups if group["params"]]
     if settings.optimizer == "sgd":
@@ -38,6 +40,6 @@ def constant(step: int) -> float:
     return 1.0
 
 
-def clip_gradients(model: nn.Module, largest: float) -> None:
+def clip_gradients(parameters: Iterable[nn.Parameter], largest: float) -> None:
     if largest > 0:
-        torch.nn.utils.clip_grad_norm_(model.parameters(), largest)
+        torch.nn.utils.clip_grad_norm_(parameters, largest)

@@ -40,7 +40,7 @@ class Steps:
             for parameter in self.model.parameters():
                 parameter.data = channels_last(parameter.data)
         self.needs_target = bool(getattr(model, "needs_target", False))
-        self.optimizer = make_optimizer(self.model, settings)
+        self.optimizer = make_optimizer(self.model.parameters(), settings)
         self.batch_sizes = [len(rows) for rows in plan_batches(train.per_epoch, settings.batch_size)]
         self.schedule = make_schedule(self.optimizer, settings, settings.epochs * len(self.batch_sizes))
         wrapped = distributed.wrap(self.model)
@@ -72,7 +72,7 @@ class Steps:
         loss = self.task.loss(output, y)
         self.optimizer.zero_grad(set_to_none=True)
         (loss * weight if weight != 1.0 else loss).backward()
-        clip_gradients(self.model, self.settings.grad_clip)
+        clip_gradients(self.model.parameters(), self.settings.grad_clip)
         self.optimizer.step()
         self.schedule.step()
         return loss.detach()

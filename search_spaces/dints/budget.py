@@ -18,6 +18,8 @@ from search_spaces.dints.costs import EdgeCosts
 from search_spaces.dints.decode import Scores
 from search_spaces.dints.paths import best_between, best_path
 
+NEAR = 0.1  # relative difference from a target that is called near
+PREMIUMS = 60  # doublings, then halvings, of a premium
 SLACK = 1e-9  # relative; room for rounding where a bound is compared with what it bounds
 
 
@@ -27,6 +29,18 @@ def best_within(scores: Scores, costs: EdgeCosts, budget: float) -> tuple[np.nda
     search = _Search(scores, costs, budget)
     incumbent = search.solve()
     return incumbent, scores.of_table(incumbent)
+
+
+def best_near(scores: Scores, costs: EdgeCosts, target: float, budget: float | None = None) -> tuple[np.ndarray, float]:
+    """The same for an architecture that costs about `target` (see `NEAR`): the best one not above that, and where it is
+    cheaper than wanted, one that is best at a premium on cost; the nearest that premiums find where none is within.
+    A budget is kept in any case."""
+    most = (1 + NEAR) * target if budget is None else min((1 + NEAR) * target, budget)
+    search = _Search(scores, costs, most)
+    found = search.solve()
+    if costs.of(found) < (1 - NEAR) * target:
+        found = search.dearer(found, target)
+    return found, scores.of_table(found)
 
 
 @dataclass
@@ -71,6 +85,26 @@ class _Search:
             )
         price, best = self._price(free, cheapest)
         return self._close(price, best)
+
+    def dearer(self, cheap: np.ndarray, target: float) -> np.ndarray:
+        """Of the paths at premiums found by bisection, none above the budget, the one nearest to the target; of those
+        within reach of it the one with the best score."""
+        found, low, high = [cheap], 0.0, 1 / target
+        for _ in range(PREMIUMS):
+            path = self._path(-high)
+            found.append(path)
+            if self.costs.of(path) >= target:
+                break
+            low, high = high, 2 * high
+        for _ in range(PREMIUMS):
+            middle = (low + high) / 2
+            path = self._path(-middle)
+            found.append(path)
+            low, high = (low, middle) if self.costs.of(path) >= target else (middle, high)
+        found = [path for path in found if self.costs.of(path) <= self.budget]
+        away = [abs(self.costs.of(path) / target - 1) for path in found]
+        near = [path for path, distance in zip(found, away, strict=True) if distance <= NEAR]
+        return max(near, key=self.scores.of_table) if near else found[int(np.argmin(away))]
 
     def _values(self, price: float) -> tuple[np.ndarray, np.ndarray]:
         """Score minus price times cost: of each operation on each edge (B, E, K), and of each pattern with the best

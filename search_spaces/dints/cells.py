@@ -37,7 +37,8 @@ OPERATIONS: dict[int, dict[str, tuple[tuple[int, ...], ...]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The sizes that all networks of a space share. widths: channels at 1, 1/2, 1/4 ... of the resolution."""
+    """The sizes that all networks of a space share. widths: channels at 1, 1/2, 1/4 ... of the resolution.
+    deep_supervision: levels of the head have a classifier of their own, used in training only."""
 
     dims: int
     depths: int
@@ -45,6 +46,7 @@ class Plan:
     use_downsample: bool
     in_channels: int
     outputs: int
+    deep_supervision: bool = False
 
     def width(self, level: int) -> int:
         """Channels of a level of the lattice, whose finest level has half the resolution after a downsampling stem."""
@@ -64,11 +66,6 @@ class Plan:
                 f"{self.dims} sides that are multiples of {self.divisor}, one of them at least {2 * self.divisor}",
                 "crop or pad the data (`data.size`), a fitting `task.window`, or a smaller space.num_depths",
             )
-
-
-def make_plan(dims: int, depths: int, channel_mul: float, use_downsample: bool, in_channels: int, outputs: int) -> Plan:
-    widths = tuple(int(FIRST_WIDTH * 2**i * channel_mul) for i in range(depths + 1))
-    return Plan(dims, depths, widths, use_downsample, in_channels, outputs)
 
 
 def convolution(dims: int, inputs: int, outputs: int, kernel: tuple[int, ...], stride: int = 1) -> nn.Module:
@@ -160,7 +157,10 @@ def edge(plan: Plan, source: int, target: int, name: str) -> nn.Sequential:
 
 
 class HeadLevel(nn.Module):
-    """The map of a level (B, C, D, H, W) -> what is added to the next finer one, or goes to the final layers."""
+    """The map of a level (B, C, D, H, W) -> what is added to the next finer one, or goes to the final layers.
+
+    coarse: with deep supervision, the classifier of the map itself; `forward` does not use it.
+    """
 
     def __init__(self, plan: Plan, level: int) -> None:
         super().__init__()
@@ -170,6 +170,7 @@ class HeadLevel(nn.Module):
         self.layers = nn.Sequential(
             nn.ReLU(), convolution(dims, plan.width(level), width, (3,) * dims), norm(dims, width)
         )
+        self.coarse = classifier(plan, plan.width(level)) if plan.deep_supervision else None
 
     def forward(self, x_BCDHW: torch.Tensor) -> torch.Tensor:
         y_BCDHW = self.layers(x_BCDHW)

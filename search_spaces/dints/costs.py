@@ -56,7 +56,3 @@ class EdgeCosts:
         first = self.lattice.state_of(on_BE[:1], self.lattice.sources_E)[0]
         last = self.lattice.state_of(on_BE[-1:], self.lattice.targets_E)[0]
         return float(edges + self.start_S[first] + self.end_S[last])
-
-    def largest(self, blocks: int) -> float:
-        """Every edge on, each with its dearest operation."""
-        return float(blocks * self.edge_EK.max(axis=1).sum() + self.start_S.max() + self.end_S.max())

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 import torch
 from torch import nn
 
-from search_spaces.dints.cells import OPERATIONS, HeadLevel, Plan, Stem, classifier, edge, final_layers, resize
+from search_spaces.dints.cells import OPERATIONS, HeadLevel, Plan, Stem, edge, final_layers, resize
 from search_spaces.dints.topology import lattice
 
 
@@ -14,17 +16,14 @@ class Head(nn.Module):
     """Maps of the last row, finest level first -> logits (B, outputs, D, H, W): from the deepest level upwards, each is
     added to what comes from below. Levels above the deepest one take part even where they have no map of their own.
 
-    deep_supervision: in training also the logits of each coarser level, enlarged to the sides of the image: a tuple,
-    finest first.
+    With deep supervision, in training also the logits of each coarser level, enlarged to the sides of the image: a
+    tuple, finest first.
     """
 
-    def __init__(self, plan: Plan, deepest: int, deep_supervision: bool = False) -> None:
+    def __init__(self, plan: Plan, deepest: int) -> None:
         super().__init__()
         self.levels = nn.ModuleList(HeadLevel(plan, level) for level in range(deepest + 1))
         self.final = final_layers(plan)
-        self.coarse = nn.ModuleList(
-            classifier(plan, plan.width(level)) for level in range(deepest + 1) if deep_supervision
-        )
 
     def forward(self, maps: dict[int, torch.Tensor], sides: tuple[int, ...]) -> torch.Tensor | tuple[torch.Tensor, ...]:
         coarse = []
@@ -32,9 +31,10 @@ class Head(nn.Module):
         for level in reversed(range(len(self.levels))):
             own = maps.get(level)
             total = own if below is None else below if own is None else own + below
-            if self.coarse and self.training:
-                coarse.append(resize(self.coarse[level](total), sides))
-            below = self.levels[level](total)
+            part = cast(HeadLevel, self.levels[level])
+            if part.coarse is not None and self.training:
+                coarse.append(resize(part.coarse(total), sides))
+            below = part(total)
         logits_BKDHW = self.final(below)
         return (logits_BKDHW, *reversed(coarse)) if coarse else logits_BKDHW
 
@@ -43,10 +43,10 @@ class DiNTSNetwork(nn.Module):
     """Image (B, in_channels, D, H, W), in 2D (B, in_channels, H, W) -> logits (B, outputs, ...) of the same sides.
 
     operations_BE: the operation of every edge of every block, -1 for an edge that is off; the edges are a feasible
-    topology. deep_supervision: see `Head`. Raises NASError for sides that `Plan.require_sides` refuses.
+    topology. Raises NASError for sides that `Plan.require_sides` refuses.
     """
 
-    def __init__(self, plan: Plan, operations_BE: np.ndarray, deep_supervision: bool = False) -> None:
+    def __init__(self, plan: Plan, operations_BE: np.ndarray) -> None:
         super().__init__()
         tables, names = lattice(plan.depths), list(OPERATIONS[plan.dims])
         on_BE = operations_BE >= 0
@@ -65,7 +65,7 @@ class DiNTSNetwork(nn.Module):
                 for e, source, target in wires
             }
         )
-        self.head = Head(plan, int(np.flatnonzero(left)[-1]), deep_supervision)
+        self.head = Head(plan, int(np.flatnonzero(left)[-1]))
 
     def forward(self, x_BCDHW: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
         sides = tuple(x_BCDHW.shape[2:])

@@ -16,7 +16,16 @@ from nas.architecture import Architecture, Gene
 from nas.errors import NASError
 from nas.space import ENUMERATE_LIMIT, Block, Published, SearchSpace
 from nas.tasks.base import TaskSpec
-from search_spaces.dints.cells import LAYERS, OPERATIONS, HeadLevel, Plan, Stem, edge, final_layers, make_plan
+from search_spaces.dints.cells import (
+    FIRST_WIDTH,
+    LAYERS,
+    OPERATIONS,
+    HeadLevel,
+    Plan,
+    Stem,
+    edge,
+    final_layers,
+)
 from search_spaces.dints.network import DiNTSNetwork
 from search_spaces.dints.paths import nearest
 from search_spaces.dints.topology import lattice
@@ -35,7 +44,8 @@ class DiNTSSpace(SearchSpace):
     is empty and each block reads exactly the maps that the one before has written; `repair` goes to the nearest one.
     channel_mul: times 32 channels at full resolution, doubled at each halving. use_downsample: a stem halves the
     image first, so that the finest map has half its resolution. Sides of an input are multiples of 2^num_depths
-    (2^(num_depths - 1) without downsampling), and one of them is at least twice that.
+    (2^(num_depths - 1) without downsampling), and one of them is at least twice that. deep_supervision: in training the
+    networks also give logits of the coarser levels of the head (see `Head`); the supernet does not.
     In 2D the operations are ordered, each larger than the one before; in 3D the factorised ones cannot be compared.
     Raises NASError for arguments out of range.
     """
@@ -52,10 +62,12 @@ class DiNTSSpace(SearchSpace):
         out_channels: int = 2,
         spatial_dims: int = 3,
         use_downsample: bool = True,
+        deep_supervision: bool = False,
     ) -> None:
         self.num_blocks, self.num_depths, self.channel_mul = num_blocks, num_depths, channel_mul
         self.in_channels, self.out_channels = in_channels, out_channels
         self.spatial_dims, self.use_downsample = spatial_dims, use_downsample
+        self.deep_supervision = deep_supervision
         rules = {
             "num_blocks": (num_blocks >= 1, "at least 1"),
             "channel_mul": (int(32 * channel_mul) >= 1, "at least 1/32"),
@@ -130,11 +142,7 @@ class DiNTSSpace(SearchSpace):
         return np.concatenate(found)
 
     def build(self, arch: Architecture, task: TaskSpec | None = None) -> nn.Module:
-        return self.network(arch, task)
-
-    def network(self, arch: Architecture, task: TaskSpec | None = None, deep_supervision: bool = False) -> DiNTSNetwork:
-        """The network for retraining; deep_supervision: also logits of the coarser levels, in training (see `Head`)."""
-        return DiNTSNetwork(self.plan(task), self.table(arch.genes), deep_supervision)
+        return DiNTSNetwork(self.plan(task), self.table(arch.genes))
 
     def supernet(self, task: TaskSpec | None = None) -> DiNTSSupernet:
         """All networks at once, with weights of edges and operations that can be trained (see `nas.supernet`)."""
@@ -151,7 +159,9 @@ class DiNTSSpace(SearchSpace):
                 f"space.spatial_dims={task.dims}, or other data",
             )
         channels = (self.in_channels, self.out_channels) if task is None else (task.in_channels, task.outputs)
-        return make_plan(self.spatial_dims, self.num_depths, self.channel_mul, self.use_downsample, *channels)
+        widths = tuple(int(FIRST_WIDTH * 2**level * self.channel_mul) for level in range(self.num_depths + 1))
+        downsample, deep = self.use_downsample, self.deep_supervision
+        return Plan(self.spatial_dims, self.num_depths, widths, downsample, *channels, deep_supervision=deep)
 
     def blocks(
         self, genes_NG: np.ndarray, input_size: tuple[int, ...], task: TaskSpec | None = None

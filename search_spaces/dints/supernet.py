@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import cast
 
 import numpy as np
@@ -20,13 +21,14 @@ from torch.utils.checkpoint import checkpoint
 
 from nas.architecture import Architecture
 from nas.errors import NASError
-from nas.supernet import Decoded, Supernet
+from nas.supernet import Costs, Decoded, Supernet
 from nas.tasks.base import TaskSpec
-from search_spaces.dints.budget import best_within
+from search_spaces.dints.budget import best_near, best_within
 from search_spaces.dints.cells import OPERATIONS, Plan, Stem, resolution_change
 from search_spaces.dints.costs import EdgeCosts
 from search_spaces.dints.decode import Scores, k_best, monai_decode
 from search_spaces.dints.network import DiNTSNetwork, Head, edge_name
+from search_spaces.dints.picture import picture
 from search_spaces.dints.relaxation import Relaxation
 from search_spaces.dints.space import DiNTSSpace
 
@@ -107,7 +109,7 @@ class DiNTSSupernet(Supernet):
 
     def __init__(self, space: DiNTSSpace, task: TaskSpec | None = None, checkpointing: bool = False) -> None:
         super().__init__()
-        self.space, self.task, self.plan = space, task, space.plan(task)
+        self.space, self.task, self.plan = space, task, replace(space.plan(task), deep_supervision=False)
         self.checkpointing = checkpointing
         tables, depths = space.lattice, range(space.num_depths)
         self.incoming = [np.flatnonzero(tables.targets_E == level) for level in depths]
@@ -153,32 +155,31 @@ class DiNTSSupernet(Supernet):
             "topology": self.relaxation.topology_loss(),
         }
 
-    def expected_cost(self, block_costs: Mapping[str, float]) -> torch.Tensor:
+    def expected_cost(self, costs: Costs) -> torch.Tensor:
         """Blocks are independent here; the feasible architectures alone may cost a little more or less."""
-        return self.relaxation.expected_cost(EdgeCosts.of_blocks(self.space, block_costs))
-
-    def largest_cost(self, block_costs: Mapping[str, float]) -> float:
-        return EdgeCosts.of_blocks(self.space, block_costs).largest(self.space.num_blocks)
+        return self.relaxation.expected_cost(EdgeCosts.of_blocks(self.space, costs.of_blocks))
 
     def decode(
         self,
         k: int = 1,
-        block_costs: Mapping[str, float] | None = None,
+        costs: Costs | None = None,
         budget: float | None = None,
+        target: float | None = None,
         how: str = "exact",
     ) -> list[Decoded]:
         """Scores are those of `decode`. how: "exact"; or "monai", one architecture, its score minus the cost of
-        MONAI's path. A budget gives one architecture too. Raises NASError for other combinations, and for a budget
-        below the smallest architecture."""
-        alone = how == "monai" or budget is not None
-        if how not in ("exact", "monai") or k < 1 or (alone and k > 1) or (how == "monai" and budget is not None):
+        MONAI's path. A budget or a target gives one architecture too. Raises NASError for other combinations, and for a
+        budget below the smallest architecture."""
+        limited = budget is not None or target is not None
+        alone = how == "monai" or limited
+        if how not in ("exact", "monai") or k < 1 or (alone and k > 1) or (how == "monai" and limited):
             raise NASError(
                 f"decode with how={how!r}, k={k}, budget={budget}",
                 'how="exact" with k >= 1 or a budget, or how="monai" alone',
                 "ask for one of them",
             )
-        if (block_costs is None) != (budget is None):
-            raise NASError("a budget or costs without the other", "both or none", "pass block_costs and budget")
+        if limited and costs is None:
+            raise NASError("a budget or target without costs", "both or none", "pass costs")
         edges_BE, operations_BEK = (
             alpha.detach().cpu().numpy()
             for alpha in (self.relaxation.alpha_edges_BE, self.relaxation.alpha_operations_BEK)
@@ -188,8 +189,10 @@ class DiNTSSupernet(Supernet):
             table_BE, cost = monai_decode(tables, edges_BE, operations_BEK)
             return [Decoded(self.space.from_table(table_BE), -cost)]
         scores = Scores.of(tables, edges_BE, operations_BEK)
-        if block_costs is not None and budget is not None:
-            found = [best_within(scores, EdgeCosts.of_blocks(self.space, block_costs), budget)]
+        if costs is not None and target is not None:
+            found = [best_near(scores, EdgeCosts.of_blocks(self.space, costs.of_blocks), target, budget)]
+        elif costs is not None and budget is not None:
+            found = [best_within(scores, EdgeCosts.of_blocks(self.space, costs.of_blocks), budget)]
         else:
             found = k_best(scores, k)
         return [Decoded(self.space.from_table(table_BE), score) for table_BE, score in found]
@@ -197,7 +200,9 @@ class DiNTSSupernet(Supernet):
     def subnetwork(self, arch: Architecture) -> DiNTSNetwork:
         """In training mode or not, as the supernet is; the weights are copies. A head that starts above the deepest
         level lacks the shifts that the supernet's adds from the levels below."""
-        network = self.space.network(arch, self.task).to(self.relaxation.alpha_edges_BE)
+        network = DiNTSNetwork(self.space.plan(self.task), self.space.table(arch.genes)).to(
+            self.relaxation.alpha_edges_BE
+        )
         operations_BE = self.space.table(arch.genes)
         with torch.no_grad():
             for name, stem in network.stems.items():
@@ -210,9 +215,18 @@ class DiNTSSupernet(Supernet):
                         change.load_state_dict(node.changes[position].state_dict())
                         _inherit(operation, node.operations, int(operations_BE[block, e]), position)
             for own, whole in zip(network.head.levels, self.head.levels, strict=False):
-                own.load_state_dict(whole.state_dict())  # the network's head may start above the deepest level
+                # the network's head may start above the deepest level, and have classifiers of its own
+                own.load_state_dict(whole.state_dict(), strict=not self.space.deep_supervision)
             network.head.final.load_state_dict(self.head.final.state_dict())
         return network.train(self.training)
+
+    def picture(self) -> str:
+        with torch.no_grad():
+            edges_BE, operations_BEK = (
+                probs.cpu().numpy() for probs in (self.relaxation.edge_probs(), self.relaxation.operation_probs())
+            )
+        chosen_BE = self.space.table(self.decode()[0].arch.genes) >= 0
+        return picture(self.space.lattice, edges_BE, operations_BEK, self.space.operations, chosen_BE)
 
 
 def _inherit(operation: nn.Module, grouped: nn.ModuleList, number: int, position: int) -> None:

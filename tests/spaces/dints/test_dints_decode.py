@@ -13,6 +13,7 @@ from scipy.sparse.csgraph import dijkstra
 
 from nas.cost import profile
 from nas.errors import NASError
+from nas.supernet import Costs
 from search_spaces.dints import DiNTSSpace
 from search_spaces.dints.budget import best_within
 from search_spaces.dints.costs import EdgeCosts
@@ -131,7 +132,7 @@ def test_budgets_of_the_published_space(metric: str) -> None:
     spent = EdgeCosts.of_blocks(space, costs).of(space.table(free.arch.genes))
     last = -np.inf
     for share in (0.3, 0.5, 0.8, 1.0):
-        (found,) = supernet.decode(block_costs=costs, budget=share * spent)
+        (found,) = supernet.decode(costs=Costs(np.sum, costs), budget=share * spent)
         with torch.device("meta"):
             network = space.build(found.arch)
         assert getattr(profile(network, (1, 1, 64, 64, 64)), metric) <= share * spent

@@ -35,7 +35,7 @@ def test_a_network_is_equal_to_monais_of_the_same_code(dims: int, use_downsample
     space = DiNTSSpace(4, 3, TINY, 2, 3, dims, use_downsample)
     arch = space.sample(np.random.default_rng(seed))
     torch.manual_seed(seed)
-    ours, theirs = space.network(arch).double(), monai_network(space, arch).double()
+    ours, theirs = space.build(arch).double(), monai_network(space, arch).double()
     x = torch.randn(2, 2, *(16, 24, 16)[:dims], dtype=torch.float64)
     with torch.no_grad():
         for parameter in theirs.parameters():

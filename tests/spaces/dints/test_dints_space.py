@@ -17,6 +17,7 @@ from nas.artifact import Artifact, load
 from nas.cost import CostModel, profile
 from nas.errors import NASError
 from nas.tasks.base import TaskSpec
+from nas.tasks.segmentation import Segmentation
 from nas.testing import check_space
 from search_spaces.dints import DiNTSSpace
 from search_spaces.dints.paths import nearest
@@ -166,13 +167,19 @@ def test_only_what_is_used_is_built_and_trained() -> None:
 
 
 def test_deep_supervision_gives_logits_of_every_level_in_training() -> None:
-    space = DiNTSSpace(4, 3, TINY)
+    space, task = DiNTSSpace(4, 3, TINY, deep_supervision=True), Segmentation(outputs=3)
     arch = space.architecture(u_shaped(4, 3, operation=1))
-    network = space.network(arch, TaskSpec("segmentation", 3, 1, 3), deep_supervision=True)
+    network = space.build(arch, task.spec)
     out = network(torch.randn(1, 1, 16, 16, 16))
     assert [tuple(part.shape) for part in out] == [(1, 3, 16, 16, 16)] * 4
-    sum(part.square().mean() for part in out).backward()
+    y = torch.randint(3, (1, 16, 16, 16))
+    loss = task.loss(out, y)
+    parts = [task.loss(part, y) for part in out]
+    torch.testing.assert_close(loss, sum(part / 2**n for n, part in enumerate(parts)) / (1 + 1 / 2 + 1 / 4 + 1 / 8))
+    loss.backward()
     assert all(parameter.grad is not None for parameter in network.parameters())
+    inherited = space.supernet(task.spec).subnetwork(arch)
+    assert [name for name, _ in inherited.named_parameters()] == [name for name, _ in network.named_parameters()]
     assert network.eval()(torch.randn(1, 1, 16, 16, 16)).shape == (1, 3, 16, 16, 16)
 
 

@@ -1,0 +1,34 @@
+"""The evaluator that trains nothing: each network is scored with the weights that it has in a trained supernet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from nas.evaluators.base import EvaluationContext
+from nas.history import Proposal
+from nas.supernet import Supernet
+from nas.training.loop import LAST, predict
+from nas.training.supernet import FOLDER, load_supernet
+
+
+class InheritedWeights:
+    """Proposal -> validation metrics with inherited weights, as in one-shot search (Bender et al., ICML 2018).
+
+    checkpoint: the supernet's last.pt; None: the one that strategy=differentiable trains in the study's own folder. It
+    has to be of the same space. batch_size: of the predictions. Whatever the proposal's budget, the score is the same.
+    """
+
+    def __init__(self, checkpoint: str | None = None, batch_size: int = 4) -> None:
+        self.checkpoint, self.batch_size = checkpoint, batch_size
+        self._loaded: tuple[Path, Supernet] | None = None
+
+    def __call__(self, proposal: Proposal, context: EvaluationContext) -> Mapping[str, float]:
+        path = Path(self.checkpoint) if self.checkpoint else context.folder / FOLDER / LAST
+        if self._loaded is None or self._loaded[0] != path:
+            self._loaded = (path, load_supernet(path, context.space, context.task.spec))
+        network = self._loaded[1].eval().subnetwork(proposal.arch).to(context.device)
+        valid = context.valid.scaled_as(context.train)
+        prediction = predict(network, context.task, valid, self.batch_size)
+        context.on_epoch(1, 1)
+        return dict(context.task.validate(prediction, valid.targets))

@@ -1,0 +1,106 @@
+"""Differentiable search: a supernet is trained once, and the architectures it makes most probable are proposed.
+
+Source: Liu et al., DARTS (ICLR 2019, arXiv 1806.09055); He et al., DiNTS (CVPR 2021, arXiv 2103.15954).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+
+from nas.architecture import Architecture
+from nas.cost import CostModel
+from nas.evaluators.base import EvaluationContext
+from nas.files import locked
+from nas.history import History, Proposal
+from nas.space import SearchSpace
+from nas.strategies.base import CostWindow, Strategy, draw, untried
+from nas.supernet import Costs, Supernet
+from nas.training import distributed
+from nas.training.settings import TrainingSettings
+from nas.training.supernet import FOLDER, ArchitectureSettings, SupernetTraining, network_name
+
+LOOKED_AT = 64  # most probable architectures before others within the limits are drawn
+
+
+class Differentiable(Strategy):
+    """Trains the space's supernet on the training part, then proposes its architectures, best first: the answer (within
+    `budget` and near `target`, where there are any), then the next most probable ones that keep the limits.
+
+    settings: how the weights are trained. The others: see ArchitectureSettings. `begin` trains, once for all workers of
+    a folder (the others wait), and goes on where a killed run stopped; before it, proposals are those of a supernet
+    that was never trained.
+    """
+
+    def __init__(self, settings: TrainingSettings, **architecture: Any) -> None:
+        self.settings, self.architecture = settings, ArchitectureSettings(**architecture)
+        self._supernet: Supernet | None = None
+        self._costs: Costs | None = None
+        self._trained: tuple[str, str] | None = None
+
+    def begin(self, context: EvaluationContext, cost: CostModel) -> None:
+        """Raises NASError for a training part that cannot be halved, and where the loss is no longer finite."""
+        folder = context.folder / FOLDER
+        which = (context.space.fingerprint, str(folder.resolve()))
+        if self._trained == which:
+            return
+        self._supernet, self._costs = _fresh(context.space, context.task.spec, context.seed), costs_of(cost)
+        if self.architecture.budget is not None:
+            self._supernet.decode(costs=self._costs, budget=self.architecture.budget)  # one too small is told at once
+        training = SupernetTraining(
+            self._supernet,
+            context.task,
+            context.train,
+            context.valid,
+            self.settings,
+            self.architecture,
+            self._costs,
+            seed=context.seed,
+            device=context.device,
+            folder=folder,
+            fingerprint=f"{network_name(context.space)}, cost {cost.identity}",
+            tracker=context.tracker,
+        )
+        if distributed.is_main():
+            with locked(folder / ".lock"):
+                training.run(context.on_epoch)
+        else:
+            training.run()
+        self._trained = which
+
+    def propose(self, space: SearchSpace, history: History, rng: np.random.Generator) -> Proposal | None:
+        supernet = _fresh(space, None, 0) if self._supernet is None else self._supernet
+        accept = CostWindow(cost_max=self.architecture.budget)
+        for archs in self._ranked(supernet):
+            found = [
+                arch for arch in untried(space, history, archs) if accept(space.encode([arch]), history.cost).all()
+            ]
+            if found:
+                return Proposal(found[0])
+        arch = draw(space, history, accept, rng)
+        return None if arch is None else Proposal(arch)
+
+    def _ranked(self, supernet: Supernet) -> Iterator[list[Architecture]]:
+        """Longer and longer lists, best first."""
+        if self._costs is not None:
+            options = self.architecture
+            answer = supernet.decode(costs=self._costs, budget=options.budget, target=options.target)
+            yield [found.arch for found in answer]
+        count = 1
+        while count <= LOOKED_AT:
+            yield [found.arch for found in supernet.decode(count)]
+            count *= 4
+
+
+def costs_of(cost: CostModel) -> Costs:
+    """The study's cost, as a supernet asks for it."""
+    return Costs(cost, cost.of_blocks())
+
+
+def _fresh(space: SearchSpace, task: Any, seed: int) -> Supernet:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return space.supernet(task)

@@ -1,0 +1,224 @@
+"""Training a supernet: halves by patient, warm-up, resumed bit for bit, a target cost, the answer under torchrun."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from nas.cost import CostModel
+from nas.data.loading import VolumeSet
+from nas.errors import NASError
+from nas.evaluators.base import EvaluationContext
+from nas.evaluators.supernet import InheritedWeights
+from nas.history import History, Proposal
+from nas.space import SearchSpace
+from nas.strategies.differentiable import Differentiable, costs_of
+from nas.supernet import Supernet
+from nas.tasks.segmentation import Segmentation
+from nas.testing import check_evaluator
+from nas.training.settings import TrainingSettings
+from nas.training.supernet import CURVES, PICTURE, ArchitectureSettings, SupernetTraining, halves, load_supernet
+from search_spaces.dints import DiNTSSpace
+from search_spaces.unet import UNetSpace
+from tests.conftest import REPO
+from tests.training.test_segmentation_training import Parts, ball_parts
+
+CPU = torch.device("cpu")
+SETTINGS = TrainingSettings(epochs=4, batch_size=3, lr=0.02, precision="fp32")
+TASK = Segmentation(dims=2)
+SPACES: dict[str, SearchSpace] = {
+    "dints": DiNTSSpace(2, 2, 1 / 16, spatial_dims=2),
+    "shared": UNetSpace(depths=(1, 2), widths=(4, 8), block_counts=(1,), kernels=(3,), spatial_dims=2),
+}
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> Parts:
+    return ball_parts(tmp_path_factory.mktemp("balls"), 2)
+
+
+def made(
+    parts: Parts,
+    folder: Path,
+    space: SearchSpace | None = None,
+    settings: TrainingSettings = SETTINGS,
+    **architecture: Any,
+) -> SupernetTraining:
+    space = space or SPACES["dints"]
+    torch.manual_seed(0)
+    supernet = space.supernet(TASK.spec)
+    costs = costs_of(CostModel(space, TASK.spec, parts[0].shape, "macs"))
+    options = ArchitectureSettings(**{"lr": 0.1, **architecture})
+    return SupernetTraining(
+        supernet, TASK, *parts, settings, options, costs, seed=3, device=CPU, folder=folder, fingerprint="test"
+    )
+
+
+def alphas(supernet: Supernet) -> dict[str, torch.Tensor]:
+    return {name: alpha.detach().clone() for name, alpha in supernet.architecture_parameters().items()}
+
+
+def test_the_halves_share_no_patient(parts: Parts) -> None:
+    train, _ = parts
+    for seed in range(5):
+        first, second = halves(train, seed)
+        assert sorted([*first.indices, *second.indices]) == sorted(train.indices)
+        assert not set(train.store.groups[first.indices]) & set(train.store.groups[second.indices])
+        assert abs(len(first) - len(second)) <= 1
+    with pytest.raises(NASError, match="a training part of 1 "):
+        halves(VolumeSet(train.store, [0], CPU), 0)
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_probabilities_move_after_the_warm_up_only(name: str, parts: Parts, tmp_path: Path) -> None:
+    training = made(parts, tmp_path, SPACES[name], replace(SETTINGS, schedule="constant"), warm_up=0.5)
+    seen = [alphas(training.supernet)]
+    training.run(lambda epoch, epochs: seen.append(alphas(training.supernet)))
+    moved = [any(not torch.equal(before[key], after[key]) for key in before) for before, after in pairwise(seen)]
+    assert moved == [False, False, True, True]
+    assert [row["epoch"] for row in training.history] == [1, 2, 3, 4]
+    assert {"loss", "dice supernet", "dice decoded"} <= set(training.history[0])
+    assert "architecture loss" in training.history[3]
+    assert len((tmp_path / CURVES).read_text().splitlines()) == 5
+    assert (tmp_path / PICTURE).read_text().startswith("<")
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_a_killed_search_goes_on_bit_for_bit(name: str, parts: Parts, tmp_path: Path) -> None:
+    whole = made(parts, tmp_path / "whole", SPACES[name], target=2e5)
+    whole.run()
+    for stop in (1, 3):
+
+        def kill(epoch: int, epochs: int, stop: int = stop) -> None:
+            if epoch == stop:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            made(parts, tmp_path / "cut", SPACES[name], target=2e5).run(kill)
+    again = made(parts, tmp_path / "cut", SPACES[name], target=2e5)
+    again.run()
+    expected, found = whole.supernet.state_dict(), again.supernet.state_dict()
+    assert expected.keys() == found.keys()
+    assert all(torch.equal(value, found[key]) for key, value in expected.items() if isinstance(value, torch.Tensor))
+    timeless = [{key: value for key, value in row.items() if key != "seconds"} for row in whole.history]
+    assert timeless == [{key: value for key, value in row.items() if key != "seconds"} for row in again.history]
+    assert whole.decoded() == again.decoded()
+
+
+def test_another_search_does_not_go_on_there(parts: Parts, tmp_path: Path) -> None:
+    made(parts, tmp_path).run()
+    with pytest.raises(NASError, match="architecture = "):
+        made(parts, tmp_path, warm_up=0.25).run()
+
+
+@pytest.mark.parametrize("share", [0.3, 0.7])
+def test_the_target_cost_is_reached(share: float, parts: Parts, tmp_path: Path) -> None:
+    """From the expected cost of equal probabilities to a smaller one, within 10 %: expected and decoded."""
+    space = DiNTSSpace(4, 3, 1 / 16, spatial_dims=2)
+    costs = costs_of(CostModel(space, TASK.spec, parts[0].shape, "macs"))
+    torch.manual_seed(0)
+    target = share * space.supernet(TASK.spec).expected_cost(costs).item()
+    settings = replace(SETTINGS, epochs=20, batch_size=2)
+    training = made(parts, tmp_path, space, settings, warm_up=0.1, lr=0.2, target=target, validate_every=20)
+    training.run()
+    assert training.supernet.expected_cost(costs).item() == pytest.approx(target, rel=0.1)
+    arch = training.decoded()
+    assert float(costs.of_genes(np.array([arch.genes]))[0]) == pytest.approx(target, rel=0.1)
+
+
+def context(parts: Parts, folder: Path, space: SearchSpace) -> EvaluationContext:
+    return EvaluationContext(space, TASK, *parts, folder, CPU, 0)
+
+
+def test_the_strategy_proposes_the_answer_first(parts: Parts, tmp_path: Path) -> None:
+    space = SPACES["dints"]
+    cost = CostModel(space, TASK.spec, parts[0].shape, "macs")
+    strategy = Differentiable(SETTINGS, lr=0.1)
+    strategy.begin(context(parts, tmp_path, space), cost)
+    supernet = load_supernet(tmp_path / "supernet" / "last.pt", space, TASK.spec, parts[0])
+    best = [found.arch for found in supernet.decode(3)]
+    history = History((), {"dice": "maximize"}, cost)
+    first = strategy.propose(space, history, np.random.default_rng(0))
+    assert first == Proposal(best[0])
+
+    budget = 0.7 * cost.of(best[0])
+    small = Differentiable(SETTINGS, lr=0.1, budget=budget)
+    small.begin(context(parts, tmp_path / "small", space), cost)
+    proposal = small.propose(space, history, np.random.default_rng(0))
+    assert proposal is not None
+    assert cost.of(proposal.arch) <= budget
+    with pytest.raises(NASError, match="budget"):
+        Differentiable(SETTINGS, budget=1.0).begin(context(parts, tmp_path / "none", space), cost)
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_inherited_weights_score_networks(name: str, parts: Parts, tmp_path: Path) -> None:
+    space = SPACES[name]
+    strategy = Differentiable(SETTINGS)
+    strategy.begin(context(parts, tmp_path, space), CostModel(space, TASK.spec, parts[0].shape, "macs"))
+    arch = strategy.propose(space, History((), {}, np.sum), np.random.default_rng(0))
+    assert arch is not None
+    path = tmp_path / "supernet" / "last.pt"
+    metrics = check_evaluator(InheritedWeights(str(path)), context(parts, tmp_path, space), arch)
+    last = (tmp_path / "supernet" / CURVES).read_text().splitlines()
+    scored = dict(zip(last[0].split(","), last[-1].split(","), strict=True))
+    assert metrics["dice"] == pytest.approx(float(scored["dice decoded"]))
+
+
+def test_supernets_that_do_not_fit(parts: Parts, tmp_path: Path) -> None:
+    with pytest.raises(NASError, match="no supernet that can be read"):
+        load_supernet(tmp_path / "last.pt", SPACES["dints"], TASK.spec)
+    space = SPACES["dints"]
+    Differentiable(SETTINGS).begin(context(parts, tmp_path, space), CostModel(space, TASK.spec, parts[0].shape, "macs"))
+    path = tmp_path / "supernet" / "last.pt"
+    with pytest.raises(NASError, match="supernet of DiNTSSpace"):
+        load_supernet(path, SPACES["shared"], TASK.spec)
+    with pytest.raises(NASError, match="has learned from"):
+        load_supernet(path, space, TASK.spec, VolumeSet(parts[0].store, range(3), CPU))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"warm_up": 1.0}, {"lr": 0}, {"betas": (0.5,)}, {"target": 0.0}, {"budget": -1.0}, {"validate_every": 0}],
+)
+def test_settings_out_of_range(wrong: dict[str, Any]) -> None:
+    with pytest.raises(NASError, match=f"strategy.{next(iter(wrong))}"):
+        ArchitectureSettings(**wrong)
+
+
+def test_a_loss_that_is_not_finite_is_told(parts: Parts, tmp_path: Path) -> None:
+    training = made(parts, tmp_path, settings=replace(SETTINGS, lr=1e30, grad_clip=0.0, optimizer="sgd"))
+    with pytest.raises(NASError, match="no longer finite in epoch 1"):
+        training.run()
+
+
+def together(folder: Path, processes: int) -> list[dict[str, Any]]:
+    """The supernet of the balls, trained by so many processes: what each rank ends with."""
+    script = [str(Path(__file__).with_name("supernet_processes.py")), str(folder)]
+    launcher = ["-m", "torch.distributed.run", f"--nproc_per_node={processes}", "--rdzv_backend=c10d"]
+    command = [sys.executable, *launcher, "--rdzv_endpoint=127.0.0.1:0", *script]
+    environment = {**os.environ, "PYTHONPATH": str(REPO), "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return [json.loads((folder / f"rank{rank}.json").read_text()) for rank in range(processes)]
+
+
+def test_two_processes_give_one_architecture(tmp_path: Path) -> None:
+    first, second = together(tmp_path / "two", 2)
+    (alone,) = together(tmp_path / "one", 1)
+    for name, values in first["alphas"].items():
+        assert values == second["alphas"][name]
+        assert np.allclose(values, alone["alphas"][name], atol=2e-3)
+    assert first["genes"] == second["genes"] == alone["genes"]
+    assert math.isfinite(first["loss"])
