@@ -53,7 +53,7 @@ def retrain(
     the one that was interrupted goes on at its last epoch. supernet: the last.pt whose weights the network starts from;
     None: its own random ones. on_epoch: (round, epoch, epochs, validation metrics).
     Raises NASError where the folder holds another training, where the supernet is of another space or has learned from
-    other samples than the round's train part, and where a training fails (NaN loss, out of memory).
+    other samples than the search's training part of this split, and where a training fails (NaN loss, out of memory).
     """
     return [
         _one_round(network, setting, part, training, seed, folder / part.name, supernet, partial(on_epoch, part.name))
@@ -81,7 +81,8 @@ def _one_round(
         VolumeSet(setting.store, rows, setting.device) for rows in (part.train, part.valid, part.test)
     )
     if supernet is not None:
-        weights = load_supernet(supernet, network.space, setting.task.spec, train).subnetwork(network.arch)
+        searched_on = VolumeSet(setting.store, setting.split.search[0], setting.device)
+        weights = load_supernet(supernet, network.space, setting.task.spec, searched_on).subnetwork(network.arch)
         model.load_state_dict(weights.state_dict())
     try:
         fit(

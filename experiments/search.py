@@ -80,6 +80,7 @@ def run_search_experiment(cfg: DictConfig, folder: Path, quiet: bool = False, si
     )
     if parallel and not _trained_together(strategy, context, cost):
         return folder / CHOSEN
+    strategy.require(cost)
     study = Study(
         cfg.study.url,
         cfg.study.name,

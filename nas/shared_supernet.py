@@ -153,18 +153,19 @@ class SharedSupernet(Supernet):
 
     def _network(self, arch: Architecture) -> nn.Module:
         """Built on the CPU; makes the shared weights that it is the first to need."""
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), torch.inference_mode(False):  # what is made here is trained later
             torch.manual_seed(self._seed_of(arch.id))
             network = self.space.build(arch, self.task)
-        for name, value in network.named_parameters():
-            if self._key(name, value) not in self.shared:
-                self.shared[self._key(name, value)] = nn.Parameter(value.detach().clone().to(self.alphas[0].device))
+            for name, value in network.named_parameters():
+                if self._key(name, value) not in self.shared:
+                    self.shared[self._key(name, value)] = nn.Parameter(value.detach().clone().to(self.alphas[0].device))
         return network
 
     def _statistic(self, name: str, like: torch.Tensor) -> torch.Tensor:
         key = self._key(name, like)
         if key not in self._statistics:
-            self._statistics[key] = like.detach().clone()
+            with torch.inference_mode(False):
+                self._statistics[key] = like.detach().clone()
         self._statistics[key] = self._statistics[key].to(self.alphas[0].device)
         return self._statistics[key]
 

@@ -34,6 +34,11 @@ class Strategy(ABC):
     nothing, and a resumed study goes on where it was. What an instance keeps may save time, never change an answer;
     what `begin` learns follows from the study's settings alone."""
 
+    def require(self, cost: CostModel) -> None:
+        """Raises NASError where the settings cannot work for the space and task of a cost. Called before a study is
+        made, so that a mistake leaves nothing behind."""
+        return
+
     def begin(self, context: EvaluationContext, cost: CostModel) -> None:
         """Called by each worker before its first proposal; most strategies have nothing to learn beforehand."""
         return

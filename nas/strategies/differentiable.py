@@ -41,6 +41,12 @@ class Differentiable(Strategy):
         self._costs: Costs | None = None
         self._trained: tuple[str, str] | None = None
 
+    def require(self, cost: CostModel) -> None:
+        """Raises NASError for a budget below every architecture, or a target so far below that none is near it."""
+        budget, target = self.architecture.budget, self.architecture.target
+        if budget is not None or target is not None:
+            _fresh(cost.space, cost.task, 0).decode(costs=costs_of(cost), budget=budget, target=target)
+
     def begin(self, context: EvaluationContext, cost: CostModel) -> None:
         """Raises NASError for a training part that cannot be halved, and where the loss is no longer finite."""
         folder = context.folder / FOLDER
@@ -48,8 +54,6 @@ class Differentiable(Strategy):
         if self._trained == which:
             return
         self._supernet, self._costs = _fresh(context.space, context.task.spec, context.seed), costs_of(cost)
-        if self.architecture.budget is not None:
-            self._supernet.decode(costs=self._costs, budget=self.architecture.budget)  # one too small is told at once
         training = SupernetTraining(
             self._supernet,
             context.task,

@@ -159,7 +159,7 @@ def test_the_strategy_proposes_the_answer_first(parts: Parts, tmp_path: Path) ->
     assert proposal is not None
     assert cost.of(proposal.arch) <= budget
     with pytest.raises(NASError, match="budget"):
-        Differentiable(SETTINGS, budget=1.0).begin(context(parts, tmp_path / "none", space), cost)
+        Differentiable(SETTINGS, budget=1.0).require(cost)
 
 
 @pytest.mark.parametrize("name", SPACES)

@@ -15,7 +15,7 @@ from nas.cost import profile
 from nas.errors import NASError
 from nas.supernet import Costs
 from search_spaces.dints import DiNTSSpace
-from search_spaces.dints.budget import best_within
+from search_spaces.dints.budget import best_near, best_within
 from search_spaces.dints.costs import EdgeCosts
 from search_spaces.dints.decode import Scores, k_best, monai_arc_costs, monai_decode
 from search_spaces.dints.monai_code import to_monai
@@ -117,6 +117,26 @@ def test_the_best_within_a_budget_is_that_of_brute_force(blocks: int, depths: in
             assert score == pytest.approx(score_M[cost_M <= budget].max(), rel=1e-9, abs=1e-9)
     with pytest.raises(NASError, match=f"at least {cost_M.min():.12g}, the cost of the smallest"):
         best_within(scores, costs, cost_M.min() - 1)
+
+
+@pytest.mark.parametrize("share", [0.4, 0.6, 0.8, 1.3, 1.8])
+@pytest.mark.parametrize("seed", range(3))
+def test_the_best_near_a_target_is_near_it(share: float, seed: int) -> None:
+    """Cheaper and dearer than what is most probable; and as good as the best of all that cost at most as much."""
+    space = DiNTSSpace(6, 3, 0.125)
+    costs = EdgeCosts.of_blocks(space, block_costs(space, "macs", (32, 32, 32)))
+    scores = scores_of(space, 2.0, seed)
+    ((free_BE, best),) = k_best(scores, 1)
+    target = share * costs.of(free_BE)
+    table_BE, score = best_near(scores, costs, target)
+    assert space.lattice.is_feasible(table_BE >= 0)
+    assert costs.of(table_BE) == pytest.approx(target, rel=0.1)
+    assert score == pytest.approx(scores.of_table(table_BE))
+    assert score <= best
+    if share < 1:
+        assert score == best_within(scores, costs, 1.1 * target)[1]
+    table_BE, _ = best_near(scores, costs, target, budget=target)
+    assert costs.of(table_BE) <= target
 
 
 @pytest.mark.parametrize("metric", ["macs", "params", "bytes"])
