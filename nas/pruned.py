@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,8 +16,7 @@ WHOLE_COLUMNS = 8
 KEPT_SHARE = 0.75  # of the rows of an OpenSet, below which those that were ruled out are dropped
 
 
-@dataclass(frozen=True, slots=True)
-class Cut:
+class Cut(NamedTuple):
     """Rules out every x with x <= genes and cost(x) >= threshold; score: what bounds the score of those x."""
 
     genes: tuple[int, ...]
