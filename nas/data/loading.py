@@ -76,16 +76,27 @@ class VolumeSet:
         scaled.intensity = train.intensity or train.store.intensity(train.indices)
         return scaled
 
-    def without_padding(self, prob_BKDHW: np.ndarray, positions: np.ndarray) -> np.ndarray:
-        """Predictions for these samples, background with certainty where a volume was padded."""
+    def predicted(
+        self, predict: Callable[[torch.Tensor], torch.Tensor], x_BCDHW: torch.Tensor, positions: np.ndarray, whole: bool
+    ) -> np.ndarray:
+        """What `predict` says of the batch of these samples; background with certainty where a volume was padded.
+
+        whole: padding is shown to `predict`, which then gets volumes of one shape; else it sees each real part alone.
+        """
         if self.store.extents_N3 is None:
-            return prob_BKDHW
-        out = np.zeros_like(prob_BKDHW)
+            return predict(x_BCDHW).cpu().numpy()
+        real = [
+            (slice(None), *map(slice, low, high))
+            for low, high in zip(*bounds(self.shape[1:], self.store.extents_N3[self.indices[positions]]), strict=True)
+        ]
+        if whole:
+            parts = [prob_KDHW[at] for prob_KDHW, at in zip(predict(x_BCDHW), real, strict=True)]
+        else:
+            parts = [predict(x_CDHW[at][None])[0] for x_CDHW, at in zip(x_BCDHW, real, strict=True)]
+        out = np.zeros((len(x_BCDHW), len(parts[0]), *x_BCDHW.shape[2:]), dtype=np.float32)
         out[:, 0] = 1
-        rows = self.indices[positions]
-        for place, (low, high) in enumerate(zip(*bounds(self.shape[1:], self.store.extents_N3[rows]), strict=True)):
-            d, h, w = map(slice, low, high)
-            out[place, :, d, h, w] = prob_BKDHW[place, :, d, h, w]
+        for prob_KDHW, at, part in zip(out, real, parts, strict=True):
+            prob_KDHW[at] = part.cpu().numpy()
         return out
 
     @cached_property

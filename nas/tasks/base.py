@@ -42,6 +42,11 @@ class Task(ABC):
     def kind(self) -> str:
         return self.spec.kind
 
+    @property
+    def any_size(self) -> bool:
+        """Whether `predict` takes volumes of any sides, whatever the networks need."""
+        return False
+
     @abstractmethod
     def loss(self, output: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """Scalar training loss from what the network returned (e.g. logits_BK) and the target."""

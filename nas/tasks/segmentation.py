@@ -68,6 +68,10 @@ class Segmentation(Task):
                 raise NASError(f"task.{name}={got}", expected, f"mend task.{name}")
         self._loss = _monai("losses").DiceCELoss(to_onehot_y=True, softmax=True)
 
+    @property
+    def any_size(self) -> bool:
+        return self.window is not None
+
     def loss(self, output: torch.Tensor | Sequence[torch.Tensor], y: torch.Tensor) -> torch.Tensor:
         """output: logits (B, K, D, H, W), or several, finest first, of a network with deep supervision: each counts
         half of the one before, all together 1 (nnU-Net, Isensee et al., Nature Methods 18, 2021).

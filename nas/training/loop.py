@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +110,7 @@ def predict(model: nn.Module, task: Task, data: VolumeSet, batch_size: int) -> n
     plan = [rows for rows in (rows[rank::world] for rows in plan_batches(len(data), batch_size)) if len(rows)]
     batches = data.batches(batch_size, rank=rank, world=world)
     parts = [
-        data.without_padding(task.predict(model, x_BCDHW).cpu().numpy(), rows)
+        data.predicted(partial(task.predict, model), x_BCDHW, rows, whole=not task.any_size)
         for rows, (x_BCDHW, _) in zip(plan, batches, strict=True)
     ]
     shares = distributed.gather((np.concatenate(plan), np.concatenate(parts)) if parts else None)
