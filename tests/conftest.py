@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.commands import Command
+
 REPO = Path(__file__).resolve().parents[1]
 
 
@@ -23,3 +25,11 @@ def shared_data() -> Path:
 def data_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder for prepared stores that all tests of one worker share."""
     return tmp_path_factory.mktemp("data_cache")
+
+
+@pytest.fixture
+def command(
+    tmp_path: Path, data_cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> Command:
+    """Runs `run_search.main` and its like in a folder of the test's own."""
+    return Command(tmp_path, data_cache, monkeypatch, capsys)

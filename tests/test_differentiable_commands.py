@@ -13,19 +13,12 @@ import pytest
 import run_search
 import run_train
 from nas.artifact import load
+from tests.commands import Command, refused
 from tests.conftest import REPO
-from tests.test_commands import Command, refused
 
 DEMO = ["experiment=dints_demo", "split.folds=3", "training.precision=fp32"]
 QUICK = ["strategy.settings.epochs=4", "strategy.settings.batch_size=8", "strategy.target=null", "study.trials=2"]
 SMALL = ["space.num_blocks=2", "space.num_depths=2", "space.channel_mul=0.0625"]
-
-
-@pytest.fixture
-def command(
-    tmp_path: Path, data_cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
-) -> Command:
-    return Command(tmp_path, data_cache, monkeypatch, capsys)
 
 
 def search(command: Command, *words: str) -> tuple[int, str, str]:

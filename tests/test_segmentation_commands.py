@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,18 +12,11 @@ import pytest
 import run_search
 import run_train
 from nas.artifact import load
-from tests.test_commands import Command, refused
+from tests.commands import Command, refused
 
 DATA = ["task=segmentation", "data=icbm_tissue", "data.size=16", "data.spacing_mm=2", "split.folds=3"]
 QUICK = ["training=demo", "training.epochs=1", "training.batch_size=8"]
 SPACE = ["space=unet", "space.depths=[1]", "space.widths=[4,8]", "space.block_counts=[1]", "space.kernels=[3]"]
-
-
-@pytest.fixture
-def command(
-    tmp_path: Path, data_cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
-) -> Command:
-    return Command(tmp_path, data_cache, monkeypatch, capsys)
 
 
 def search(command: Command, *words: str) -> tuple[int, str, str]:

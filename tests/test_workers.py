@@ -23,17 +23,10 @@ from nas.files import locked
 from nas.history import State
 from nas.study import Study
 from nas.trials_table import write_h5
+from tests.commands import Command, refused
 from tests.conftest import REPO
 from tests.faults.farm import PROCESSES
 from tests.tables import DATA_WORDS, OBJECTIVES, SPACE, SPACE_WORDS, records_of, table_of
-from tests.test_commands import Command, refused
-
-
-@pytest.fixture
-def command(
-    tmp_path: Path, data_cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
-) -> Command:
-    return Command(tmp_path, data_cache, monkeypatch, capsys)
 
 
 def search(folder: Path, cache: Path, *words: str) -> subprocess.CompletedProcess[str]:

@@ -24,9 +24,9 @@ from nas.tasks.segmentation import Segmentation
 from nas.training.loop import fit, predict
 from nas.training.settings import TrainingSettings
 from search_spaces.unet import UNet
+from tests.commands import Command
 from tests.data.test_masks import masked_samples, store_of
 from tests.data.written_decathlon import case, edit_description, prepared, world_value, write_decathlon, write_nifti
-from tests.test_commands import Command
 
 CPU = torch.device("cpu")
 CODES = ("RAS", "LPS", "PIR", "SLA")
@@ -249,6 +249,25 @@ def test_padding_is_background(folder: Path) -> None:
     np.testing.assert_allclose(prob.sum(axis=1), 1, atol=1e-6)
 
 
+@pytest.mark.parametrize("window", [None, 8])
+def test_windows_see_the_real_part_alone(window: int | None, folder: Path) -> None:
+    """A network that says how bright the image is on average: with windows it never sees padding."""
+    store = prepared(folder)
+
+    class Mean(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            mean = (x != 0).float().mean(dim=(1, 2, 3, 4), keepdim=True) + torch.zeros_like(x)
+            return torch.cat([torch.zeros_like(x), mean, torch.zeros_like(x)], dim=1)
+
+    data = VolumeSet(store, [4, 0], "cpu")
+    prob = predict(Mean(), Segmentation(outputs=3, window=window), data, 2)
+    filled = np.e / (np.e + 2)  # softmax of (0, 1, 0): no voxel of what the network saw was padding
+    seen = [real_part(store, row)[0] for row in (4, 0)]
+    for volume, part in zip(prob, seen, strict=True):
+        middle = volume[(1, *(side // 2 for side in volume.shape[1:]))]
+        assert np.isclose(middle, filled, atol=0.01) == (window is not None), part.shape
+
+
 def test_statistics_are_of_the_training_part_alone(tmp_path: Path) -> None:
     """The same training patients beside others a thousand times as bright: the same numbers reach the network."""
     stores = [
@@ -286,13 +305,6 @@ def test_a_patient_of_several_volumes_is_on_one_side(folder: Path) -> None:
     split = Split(store, folds=3)
     for patient in ("p0", "p1", "p2"):
         assert len(set(split.fold[store.groups == patient])) == 1
-
-
-@pytest.fixture
-def command(
-    tmp_path: Path, data_cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
-) -> Command:
-    return Command(tmp_path, data_cache, monkeypatch, capsys)
 
 
 @pytest.mark.parametrize("modality", ["MRI", "CT"])

@@ -12,8 +12,8 @@ import pytest
 
 import run_search
 from nas.errors import NASError
+from tests.commands import Command, refused
 from tests.data.written_decathlon import edit_description, prepared, write_decathlon, write_nifti
-from tests.test_commands import Command, refused
 
 
 @pytest.fixture
@@ -89,13 +89,6 @@ def test_bad_folders_in_one_line(folder: Path, name: str) -> None:
 def test_bad_settings_in_one_line(folder: Path, arguments: dict[str, object], said: str) -> None:
     with pytest.raises(NASError, match=said):
         prepared(folder, **arguments)
-
-
-@pytest.fixture
-def command(
-    tmp_path: Path, data_cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
-) -> Command:
-    return Command(tmp_path, data_cache, monkeypatch, capsys)
 
 
 def test_a_patch_that_the_networks_cannot_halve_is_refused(command: Command, folder: Path) -> None:
