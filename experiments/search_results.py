@@ -19,9 +19,11 @@ from nas.files import locked, write_text
 from nas.history import History, Record
 from nas.pruned import PrunedSet
 from nas.report import search_report
+from nas.report.supernet import supernet_sections
 from nas.space import SearchSpace
 from nas.strategies.base import Strategy
 from nas.study import Study
+from nas.training.supernet import FOLDER
 from nas.trials_table import write_csv
 
 CHOSEN = "arch.json"
@@ -106,6 +108,7 @@ class Results:
             pruned_cost=cost_P,
             pruned_bound=bound_P,
             settings=self.plain,
+            more=supernet_sections(self.folder / "checkpoints" / FOLDER),
         )
 
 

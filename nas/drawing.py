@@ -27,9 +27,13 @@ def draw(
 ) -> str:
     """The architecture as one SVG element that stands alone or inside a page, light or dark.
 
-    Where the space offers `blocks`, a left-to-right chain; else the text of `space.describe`.
+    The space's own picture where it has one; a left-to-right chain where it offers `blocks`; else the text of
+    `space.describe`.
     input_size: (D, H, W); the default of 64 a side does, as only ratios of resolutions are drawn.
     """
+    own = space.picture(arch)
+    if own is not None:
+        return own
     chain = chain_of(space, arch, task, input_size)
     return _draw_text(space.describe(arch)) if chain is None else _draw_chain(chain)
 

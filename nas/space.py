@@ -192,5 +192,9 @@ class SearchSpace(ABC):
         pairs = zip(self.genes, self.values(arch), strict=True)
         return "\n".join(f"{gene.name:<{width}}  {value}" for gene, value in pairs)
 
+    def picture(self, arch: Architecture) -> str | None:
+        """The architecture as an SVG element; None: it is drawn as a chain of its blocks."""
+        return None
+
     def _issue(self, genes: Sequence[int]) -> Architecture:
         return Architecture(self.fingerprint, tuple(genes))

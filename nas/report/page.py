@@ -75,14 +75,15 @@ def figure(content: str) -> str:
 
 
 def architecture_section(heading: str, space: SearchSpace, arch: Architecture) -> str:
-    """The drawing, and under a drawn chain the architecture in words."""
-    drawing = draw(space, arch)
-    if chain_of(space, arch) is None:
+    """The drawing, and under it the architecture in words, unless these are what was drawn."""
+    drawing, own = draw(space, arch), space.picture(arch) is not None
+    if not own and chain_of(space, arch) is None:
         return section(heading, "", f'<div class="picture">{drawing}</div>')
     note = (
         "Height is the resolution that a block reads; width grows with the logarithm of the channels that it reads, "
         "which are the number above it."
     )
+    note = "" if own else note
     words = f"<pre>{escape(space.describe(arch))}</pre>"
     return section(heading, note, f'<div class="picture">{drawing}{words}</div>')
 

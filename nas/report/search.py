@@ -34,8 +34,9 @@ def search_report(
     pruned_cost: np.ndarray,
     pruned_bound: np.ndarray,
     settings: Mapping[str, Any],
+    more: Sequence[str] = (),
 ) -> None:
-    """Writes one self-contained HTML file.
+    """Writes one self-contained HTML file. more: further sections, as HTML, after the chosen architecture.
 
     pruned_share: (finished trials, share of the space ruled out, 0..1), empty where the strategy rules nothing out.
     pruned_cost, pruned_bound: (P,) cost of each pruned and never trained architecture, and the upper bound on its
@@ -65,6 +66,7 @@ def search_report(
             _front_table(history, chosen),
             pair(*over_time),
             architecture_section("The chosen architecture", space, chosen.arch),
+            *more,
             *_failed_table(history),
             _settings(space, history, settings),
         ],

@@ -25,6 +25,7 @@ from nas.architecture import Architecture
 from nas.data.loading import VolumeSet, plan_batches
 from nas.errors import NASError
 from nas.files import write_text
+from nas.report.supernet import CURVES, PICTURE
 from nas.space import SearchSpace
 from nas.supernet import Costs, Supernet
 from nas.tasks.base import Task, TaskSpec
@@ -38,7 +39,6 @@ from nas.training.settings import TrainingSettings
 from nas.training.steps import channels_last, derive
 
 FOLDER = "supernet"  # of a supernet, beside the checkpoints of the evaluations
-CURVES, PICTURE = "curves.csv", "picture.html"
 log = logging.getLogger(__name__)
 
 

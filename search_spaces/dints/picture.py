@@ -7,12 +7,17 @@ import numpy as np
 from search_spaces.dints.topology import Lattice
 
 STEP_X, STEP_Y, MARGIN, TITLE = 84.0, 66.0, 34.0, 46.0  # px
+LEGEND = 96.0  # px, an operation in the legend
 TONES = ("#8a94a0", "#c8643c", "#2f78b7", "#4c9a6a", "#8a6bb8")  # of the operations, readable on white and on black
 LEAST = 0.03  # probability below which an edge is not drawn
 
 
 def picture(
-    lattice: Lattice, edges_BE: np.ndarray, operations_BEK: np.ndarray, names: tuple[str, ...], chosen_BE: np.ndarray
+    lattice: Lattice,
+    edges_BE: np.ndarray,
+    operations_BEK: np.ndarray,
+    names: tuple[str, ...],
+    chosen_BE: np.ndarray | None = None,
 ) -> str:
     """An SVG element. Rows: levels, the finest on top; columns: rows of feature maps, the image's side left.
 
@@ -20,10 +25,14 @@ def picture(
     colour: its most probable operation; a dot in the middle: it is on in the decoded architecture chosen_BE.
     """
     blocks, depths = len(edges_BE), lattice.depths
-    width, height = 2 * MARGIN + blocks * STEP_X, TITLE + MARGIN + (depths - 1) * STEP_Y
+    chosen_BE = np.zeros(edges_BE.shape, dtype=bool) if chosen_BE is None else chosen_BE
+    width, height = (
+        max(2 * MARGIN + blocks * STEP_X, MARGIN + LEGEND * len(names)),
+        TITLE + MARGIN + (depths - 1) * STEP_Y,
+    )
     parts = []
     for k, name in enumerate(names):
-        x = MARGIN + 96 * k
+        x = MARGIN + LEGEND * k
         parts.append(f'<line x1="{x}" y1="14" x2="{x + 22}" y2="14" stroke="{TONES[k]}" stroke-width="4"/>')
         parts.append(f'<text x="{x + 28}" y="18" fill="currentColor" font-size="12">{name}</text>')
     for block, e in np.ndindex(edges_BE.shape):

@@ -28,6 +28,7 @@ from search_spaces.dints.cells import (
 )
 from search_spaces.dints.network import DiNTSNetwork
 from search_spaces.dints.paths import nearest
+from search_spaces.dints.picture import picture
 from search_spaces.dints.topology import lattice
 
 if TYPE_CHECKING:
@@ -221,6 +222,12 @@ class DiNTSSpace(SearchSpace):
             ]
             lines.append(f"block {block:<3} {', '.join(edges)}")
         return "\n".join(lines)
+
+    def picture(self, arch: Architecture) -> str:
+        """Rows: levels, the finest on top; the edges that are on, in the colour of their operation."""
+        table_BE = self.table(arch.genes)
+        chosen_BEK = table_BE[..., None] == np.arange(len(self.operations))
+        return picture(self.lattice, (table_BE >= 0).astype(float), chosen_BEK.astype(float), self.operations)
 
 
 def u_shaped(blocks: int, depths: int, operation: int) -> tuple[int, ...]:

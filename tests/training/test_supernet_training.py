@@ -22,13 +22,14 @@ from nas.errors import NASError
 from nas.evaluators.base import EvaluationContext
 from nas.evaluators.supernet import InheritedWeights
 from nas.history import History, Proposal
+from nas.report.supernet import CURVES, PICTURE
 from nas.space import SearchSpace
 from nas.strategies.differentiable import Differentiable, costs_of
 from nas.supernet import Supernet
 from nas.tasks.segmentation import Segmentation
 from nas.testing import check_evaluator
 from nas.training.settings import TrainingSettings
-from nas.training.supernet import CURVES, PICTURE, ArchitectureSettings, SupernetTraining, halves, load_supernet
+from nas.training.supernet import ArchitectureSettings, SupernetTraining, halves, load_supernet
 from search_spaces.dints import DiNTSSpace
 from search_spaces.unet import UNetSpace
 from tests.conftest import REPO

@@ -1,0 +1,53 @@
+"""What a report shows of the training of a supernet: its curves, and its probabilities at the end."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from nas.report.page import figure, pair, section
+from nas.report.plot import Axis, Plot
+
+CURVES, PICTURE = "curves.csv", "picture.html"
+WIDTH, HEIGHT = 430, 250  # px
+TONES = ("curve", "curve tone1", "curve tone2", "curve tone3")
+
+
+def supernet_sections(folder: str | Path) -> list[str]:
+    """From the curves.csv and picture.html that a supernet's training leaves; nothing where there are none."""
+    folder = Path(folder)
+    if not (folder / CURVES).is_file():
+        return []
+    with open(folder / CURVES, newline="") as file:
+        rows = [{name: float(text) for name, text in row.items() if text} for row in csv.DictReader(file)]
+    names = [name for name in dict.fromkeys(name for row in rows for name in row) if name not in ("epoch", "seconds")]
+    losses = [name for name in names if name.endswith("loss")]
+    scores = [name for name in names if name.endswith((" supernet", " decoded"))]
+    others = [name for name in names if name not in (*losses, *scores)]
+    plots = [_plot("loss", losses, rows), _plot("validation score", scores, rows)]
+    plots += [_plot(name.replace("_", " "), [name], rows) for name in others]
+    note = (
+        "Weights learn from one half of the training patients, the probabilities from the other, after a warm-up. "
+        "Decoded: the network that would be the answer at that moment, with the weights that it has in the supernet."
+    )
+    found = [section("The supernet's training", note, pair(*(figure(plot) for plot in plots if plot)))]
+    if (folder / PICTURE).is_file():
+        picture = (folder / PICTURE).read_text()
+        found.append(section("What it made probable", "", f'<div class="picture">{picture}</div>'))
+    return found
+
+
+def _plot(label: str, names: Sequence[str], rows: Sequence[Mapping[str, float]]) -> str:
+    values = [row[name] for row in rows for name in names if name in row]
+    if not values:
+        return ""
+    legend = [(tone, "line", name) for tone, name in zip(TONES, names, strict=False)]
+    x, y = Axis.counting("epoch", len(rows)), Axis.over(label, np.array(values))
+    plot = Plot(x, y, title=f"{label} by epoch", width=WIDTH, height=HEIGHT, legend=legend if len(names) > 1 else ())
+    for tone, name in zip(TONES, names, strict=False):
+        known = [row for row in rows if name in row]
+        plot.line(np.array([row["epoch"] for row in known]), np.array([row[name] for row in known]), tone)
+    return plot.svg()
