@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +18,7 @@ from experiments.progress import SearchProgress, TrainingProgress, logs_above
 from experiments.search_results import CHOSEN, Results, pruned_set, summary
 from experiments.setup import Setting, named_objectives, resolved, write_config
 from nas.constraints import Constraint
-from nas.cost import CostModel
+from nas.cost import METRICS, CostModel
 from nas.data.loading import VolumeSet
 from nas.errors import NASError
 from nas.evaluators.base import EvaluationContext
@@ -27,6 +27,7 @@ from nas.latency import LatencyTable
 from nas.search import Budget, search
 from nas.strategies.base import Strategy
 from nas.study import Study
+from nas.tasks.base import Task
 from nas.tracking import NoTracking
 from nas.training import distributed
 
@@ -61,7 +62,9 @@ def run_search_experiment(cfg: DictConfig, folder: Path, quiet: bool = False, si
     cost = CostModel(space, setting.task.spec, setting.store.input_shape, cfg.cost.metric, table)
     cost.of(space.repair([len(gene.choices) - 1 for gene in space.genes]))  # data that do not fit are refused at once
     constraints = [Constraint.parse(text) for text in plain["constraints"]]
+    budget = Budget(cfg.study.trials, cfg.study.time_limit_s)
     evaluator = instantiate(cfg.evaluator)
+    _require_known([*plain["objectives"], *(one.metric for one in constraints)], setting.task, evaluator, cost)
     if hasattr(evaluator, "require"):
         evaluator.require(space, setting.store.input_shape)
     train, valid = (VolumeSet(setting.store, indices, setting.device) for indices in setting.split.search)
@@ -113,17 +116,39 @@ def run_search_experiment(cfg: DictConfig, folder: Path, quiet: bool = False, si
             study,
             cost,
             context,
-            Budget(cfg.study.trials, cfg.study.time_limit_s),
+            budget,
             constraints=constraints,
             worker=cfg.worker,
             on_trial=on_trial,
         )
     history = results.history
+    if not len(history):
+        raise NASError(
+            f"no network that keeps {', '.join(plain['constraints']) or 'the limits of the strategy'}",
+            "limits that some network of the space keeps",
+            "mend constraints or the strategy's limits, with another study.name",
+        )
     if not history.complete():
         raise NASError("a search without a finished trial", "at least one", "see the reasons in trials.csv")
     if not quiet:
         print(summary(space, history, folder))
     return folder / CHOSEN
+
+
+def _require_known(names: Sequence[str], task: Task, evaluator: Any, cost: CostModel) -> None:
+    """Before a study is made: every objective and constraint is a cost that can be computed or, where the evaluator
+    reports the task's metrics and no others, one of these."""
+    for name in names:
+        if name in METRICS:
+            cost.of_metric(name)
+        elif getattr(evaluator, "reports_task_metrics", False):
+            known = {*task.validation_metrics(), "epochs", "seconds"}
+            if name not in known:
+                raise NASError(
+                    f"the metric {name!r}",
+                    f"one of {', '.join(sorted({*known, *METRICS}))}",
+                    "mend objectives or constraints",
+                )
 
 
 def _trained_together(strategy: Strategy, context: EvaluationContext, cost: CostModel) -> bool:

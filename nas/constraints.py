@@ -45,7 +45,8 @@ class Constraint:
 
 
 def violation(constraints: Iterable[Constraint], metrics: Mapping[str, float]) -> float:
-    """The sum of all excesses of one network; 0.0 = feasible. Raises NASError for a metric that nobody reports."""
+    """The sum of all excesses of one network; 0.0 = feasible, NaN where a metric is. Raises NASError for a metric that
+    nobody reports."""
     total = 0.0
     for constraint in constraints:
         if constraint.metric not in metrics:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import heapq
 import logging
+import math
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -16,7 +16,7 @@ from nas.cost import METRICS, CostModel
 from nas.errors import NASError, TrialFailed
 from nas.evaluators.base import EvaluationContext, Evaluator
 from nas.heartbeat import Heartbeat, time_limit
-from nas.history import History, State
+from nas.history import History, Record, State
 from nas.strategies.base import Strategy
 from nas.study import Study, Ticket
 
@@ -29,14 +29,16 @@ log = logging.getLogger(__name__)
 class Budget:
     """trials: finished trials the study is to hold in the end, failed ones included; a resumed study counts its own.
 
-    time_limit_s: a trial that takes longer fails; None: no limit.
+    time_limit_s: a trial that takes longer fails; None: no limit. Raises NASError for other values.
     """
 
     trials: int
     time_limit_s: float | None = None
 
     def __post_init__(self) -> None:
-        if self.trials < 1 or (self.time_limit_s is not None and self.time_limit_s <= 0):
+        whole = isinstance(self.trials, int) and not isinstance(self.trials, bool)
+        timed = self.time_limit_s is None or (isinstance(self.time_limit_s, int | float) and self.time_limit_s > 0)
+        if not whole or self.trials < 1 or not timed:
             raise NASError(
                 f"trials={self.trials}, time_limit_s={self.time_limit_s}",
                 "at least one trial, and a time above 0",
@@ -65,20 +67,23 @@ def search(
     A trial whose worker is gone is taken over first. The random generator of a proposal depends only on (seed, worker,
     number of trials), so a resumed study goes on as if it had never stopped. A candidate that cannot be scored fails
     its trial with a reason. A worker for whom nothing is left stays until the others' trials are finished, to take
-    over from those that die. Raises NASError after 5 failed trials in a row, and for a worker number that is taken; an
-    interrupted trial is given back to the study.
+    over from those that die. Raises NASError where the last 5 trials that ended since this worker began have failed,
+    and for a worker number that is taken; an interrupted trial is given back to the study.
     """
     costs = {c.metric: cost.of_metric(c.metric) for c in constraints if c.metric in METRICS}
     strategy.begin(context, cost)
     study.register(str(worker))
+    earlier: frozenset[int] | None = None  # what had ended before this worker began
     try:
         while True:
             history = study.history(cost, cost.metric, constraints, costs)
             on_trial(history)
-            _stop_if_hopeless(history)
             running = sum(record.state is State.RUNNING for record in history)
             if len(history) - running >= budget.trials:
                 return history
+            if earlier is None:
+                earlier = frozenset(record.number for record in history if record.state is not State.RUNNING)
+            _stop_if_hopeless([record for record in history if record.number not in earlier])
             ticket = study.take_over(str(worker)) if running else None
             if ticket is None and len(history) < budget.trials:
                 rng = np.random.default_rng([context.seed, worker, len(history)])
@@ -122,7 +127,8 @@ def _evaluate(
                     **cost.all_of(ticket.proposal.arch, asked),
                     **evaluator(ticket.proposal, replace(context, on_epoch=on_epoch)),
                 }
-            violation(constraints, metrics)  # a constraint on what nobody reports is told after the first trial
+            if not math.isfinite(violation(constraints, metrics)):
+                raise TrialFailed(f"no finite value for one of {', '.join(map(str, constraints))}")
             study.finish(ticket, metrics)
         except LeaseLost:
             log.warning("trial %d went to another worker; this one stops", ticket.number)
@@ -137,12 +143,12 @@ def _evaluate(
             study.fail(ticket, f"{type(error).__name__}: {error}")
 
 
-def _stop_if_hopeless(history: History) -> None:
-    ended = (record for record in history if record.state is not State.RUNNING)
-    last = heapq.nlargest(FAILURES_IN_A_ROW, ended, key=lambda record: record.finished)
+def _stop_if_hopeless(records: Sequence[Record]) -> None:
+    """records: in order of number, by which "last" is meant: the clocks of workers may differ."""
+    last = [record for record in records if record.state is not State.RUNNING][-FAILURES_IN_A_ROW:]
     if len(last) == FAILURES_IN_A_ROW and all(record.state is State.FAILED for record in last):
         raise NASError(
-            f"{FAILURES_IN_A_ROW} failed trials in a row, the last with {last[0].reason!r}",
+            f"{FAILURES_IN_A_ROW} failed trials in a row, the last with {last[-1].reason!r}",
             "candidates that train",
             "mend the training settings or the data, then run the same command again",
         )

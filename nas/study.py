@@ -38,6 +38,7 @@ GENES, BUDGET, METRICS, REASON, WITHDRAWN, CLAIM = (
     f"voxnas:{key}" for key in ("genes", "budget", "metrics", "reason", "withdrawn", "claim")
 )
 SPEC, CONFIG, SPACE, REGISTERED = "voxnas:spec", "voxnas:config", "voxnas:space", "voxnas:worker:"
+MAKING = "voxnas:making:"  # the spec of a worker that found a study without one
 LEASE_S = 60.0
 LONGEST_PAUSE_S = 0.05  # of a worker that withdrew, so that two do not meet again
 log = logging.getLogger(__name__)
@@ -71,6 +72,13 @@ class Study:
         lease_s: float = LEASE_S,
         config: Mapping[str, Any] | None = None,
     ) -> None:
+        if not isinstance(lease_s, int | float) or not lease_s > 0:
+            raise NASError(f"study.lease_s={lease_s}", "seconds, above 0", "mend study.lease_s")
+        for metric, way in objectives.items():
+            if way not in ("maximize", "minimize"):
+                raise NASError(
+                    f"objectives={{{metric}: {way}}}", "maximize or minimize for each metric", "mend objectives"
+                )
         self.url, self.name, self.space, self.objectives = url, name, space, dict(objectives)
         self.owner = new_owner()
         self._finished: dict[int, Record] = {}
@@ -130,15 +138,24 @@ class Study:
         return dict(found)
 
     def _agree(self, space: SearchSpace, config: Mapping[str, Any] | None) -> None:
-        """Writes the spec of a new study; of several workers that do so at once, all read what came last."""
+        """Writes the spec of a new study. Each worker that finds none writes down its own, then reads: of two that
+        differ at least one sees the other and is refused, whichever spec the study gets."""
         if self.store.attrs().get(SPEC) is None:
             if self.store.trials():
                 self._recorded_spec()
+            mine = f"{MAKING}{self.owner['token']}"
+            self.store.set_attr(mine, self.spec)
+            for key, rival in self.store.attrs().items():
+                if key.startswith(MAKING) and rival is not None and rival != self.spec:
+                    self.store.set_attr(mine, None)
+                    self._require_equal(rival)
             self.store.set_metric_names(list(self.objectives))
             self.store.set_attr(CONFIG, dict(config or {}))
             self.store.set_attr(SPACE, SpaceFacts.of(space).to_json())
             self.store.set_attr(SPEC, self.spec)
-        found = self._recorded_spec()
+        self._require_equal(self._recorded_spec())
+
+    def _require_equal(self, found: Mapping[str, Any]) -> None:
         for key in sorted({*self.spec, *found}):
             if self.spec.get(key) != found.get(key):
                 raise NASError(
@@ -212,24 +229,21 @@ class Study:
             CLAIM,
         )
         records = self.records()
-        held = any(
-            record.arch.id == arch.id
-            and record.budget == proposal.budget
-            and record.number != trial.number
-            and record.state is not State.FAILED
-            for record in records
-        )
         late = limit is not None and sum(record.number <= trial.number for record in records) > limit
-        if held or late:
-            self.store.set_trial_attr(trial._trial_id, WITHDRAWN, True)
-            self.store.finish(trial._trial_id, TrialState.FAIL)
+        if late or any(record.number != trial.number for record in _holding(proposal, records)):
+            self._withdraw(trial._trial_id)
             time.sleep(random.uniform(0, LONGEST_PAUSE_S))
             return None
         return Ticket(trial.number, trial._trial_id, proposal)
 
+    def _withdraw(self, trial_id: int) -> None:
+        self.store.set_trial_attr(trial_id, WITHDRAWN, True)
+        self.store.finish(trial_id, TrialState.FAIL)
+
     def take_over(self, worker: str = "") -> Ticket | None:
         """A running trial whose worker is gone: given back, its process ended on this machine, or no sign of life for
-        the length of a lease by this worker's own clock. A trial in which several workers died is failed instead.
+        the length of a lease by this worker's own clock. A trial in which several workers died is failed instead; a
+        claim whose worker died before it looked for rivals, and that has one, is withdrawn in its place.
 
         Raises NASError where a living worker on another machine has this worker's number.
         """
@@ -245,7 +259,12 @@ class Study:
             if attempt is None:
                 continue
             record = self._record(trial)
-            ticket = Ticket(trial.number, trial._trial_id, Proposal(record.arch, record.budget), attempt)
+            proposal = Proposal(record.arch, record.budget)
+            rivals = _holding(proposal, self.records())  # of two that run, the honest one was there first
+            if any(rival.number < trial.number or rival.state is State.COMPLETE for rival in rivals):
+                self._withdraw(trial._trial_id)
+                continue
+            ticket = Ticket(trial.number, trial._trial_id, proposal, attempt)
             if not self._watch.is_hopeless(trial):
                 return ticket
             self.fail(ticket, "worker after worker died in it without finishing an epoch")
@@ -341,6 +360,15 @@ def facts_of(space: SearchSpace | None) -> dict[str, Any]:
     genes = [{"name": gene.name, "choices": list(gene.choices), "ordered": gene.ordered} for gene in space.genes]
     made = {"class": space.class_path, "arguments": space.arguments, "fingerprint": space.fingerprint}
     return {**made, "genes": genes}
+
+
+def _holding(proposal: Proposal, records: Sequence[Record]) -> list[Record]:
+    """The trials, running or finished, that hold the same architecture and budget."""
+    return [
+        record
+        for record in records
+        if record.arch.id == proposal.arch.id and record.budget == proposal.budget and record.state is not State.FAILED
+    ]
 
 
 def _is_live(trial: FrozenTrial) -> bool:

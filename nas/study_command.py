@@ -74,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     resume.add_argument("--worker", type=int, default=0, help="this worker's number, another for each worker")
     delete = add("delete", _delete, "deletes a study from the store")
     delete.add_argument("--yes", action="store_true", help="does not ask")
+    delete.add_argument("--force", action="store_true", help="even where workers may be alive")
     return parser
 
 
@@ -209,6 +210,11 @@ def _delete(options: argparse.Namespace) -> None:
     store = Store(url)
     name = _name(store, options.study)
     store.attach(name)
+    live = 0 if options.force else _workers_in(url, name)
+    if live:
+        raise NASError(
+            f"{live} workers on {name!r} that may be alive", "none", "stop them first; --force where they are gone"
+        )
     if not options.yes:
         _say(f"type the name of the study to delete it and all its trials from {url}:")
         typed = sys.stdin.readline().strip()
@@ -217,6 +223,17 @@ def _delete(options: argparse.Namespace) -> None:
     store.delete()
     store.close()
     _say(f"deleted {name} from {url}")
+
+
+def _workers_in(url: str, name: str) -> int:
+    """0 too for a study that cannot be read, of which nobody could say."""
+    try:
+        study = Study.open(url, name)
+    except NASError:
+        return 0
+    live = _living(study)
+    study.close()
+    return live
 
 
 def _opened(options: argparse.Namespace) -> Study:

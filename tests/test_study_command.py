@@ -132,12 +132,14 @@ def test_deleting(command: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     url = f"sqlite:///{tmp_path}/study.db"
     fill(url)
     fill(url, "second")
+    code, _, said = command("delete", url, "first", "--yes")
+    assert (code, "1 workers on 'first' that may be alive" in said) == (2, True)  # a trial of this very process
     monkeypatch.setattr("sys.stdin", io.StringIO("something else\n"))
-    assert command("delete", url, "first")[0] == 2
+    assert command("delete", url, "first", "--force")[0] == 2
     assert "first" in command("list", url)[1]
     monkeypatch.setattr("sys.stdin", io.StringIO("first\n"))
-    assert command("delete", url, "first")[0] == 0
-    assert command("delete", url, "second", "--yes")[0] == 0
+    assert command("delete", url, "first", "--force")[0] == 0
+    assert command("delete", url, "second", "--yes", "--force")[0] == 0
     assert len(command("list", url)[1].splitlines()) == 1
 
 

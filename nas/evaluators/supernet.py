@@ -19,6 +19,8 @@ class InheritedWeights:
     has to be of the same space. batch_size: of the predictions. Whatever the proposal's budget, the score is the same.
     """
 
+    reports_task_metrics = True
+
     def __init__(self, checkpoint: str | None = None, batch_size: int = 4) -> None:
         self.checkpoint, self.batch_size = checkpoint, batch_size
         self._loaded: tuple[Path, Supernet] | None = None

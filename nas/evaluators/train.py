@@ -24,6 +24,8 @@ class Train:
     checkpoint of a smaller one; with any other schedule each budget is a training of its own.
     """
 
+    reports_task_metrics = True
+
     def __init__(self, settings: TrainingSettings) -> None:
         self.settings = settings
 

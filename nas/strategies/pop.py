@@ -57,10 +57,11 @@ class PartialOrderPruning(Strategy):
         self.margin, self.patience = margin, patience
         self.window = CostWindow(cost_min, cost_max)
         self._followed: tuple[tuple[str, CostFunction], OpenSet] | None = None  # saves time: see `_open`
+        self._costs: tuple[CostFunction, dict[tuple[int, ...], float]] | None = None  # saves time: see `_costs_of`
 
     def propose(self, space: SearchSpace, history: History, rng: np.random.Generator) -> Proposal | None:
         facts = first_results(history)
-        cost_N = costs_of(facts, history)
+        cost_N = self._costs_of(facts, history)
         if self.patience and has_stalled(facts, cost_N, history, self.patience):
             return None
         arch = self._draw(space, history, self._all_cuts(facts, cost_N, history), rng)
@@ -99,7 +100,17 @@ class PartialOrderPruning(Strategy):
         Only results of one budget are compared with each other; the cuts of all budgets count.
         """
         facts = first_results(history)
-        return self._all_cuts(facts, costs_of(facts, history), history)
+        return self._all_cuts(facts, self._costs_of(facts, history), history)
+
+    def _costs_of(self, facts: Sequence[Record], history: History) -> np.ndarray:
+        """(N,) deterministic costs; each network's is computed once for a cost function."""
+        if self._costs is None or self._costs[0] is not history.cost:
+            self._costs = (history.cost, {})
+        known = self._costs[1]
+        new = list(dict.fromkeys(record.arch.genes for record in facts if record.arch.genes not in known))
+        if new:
+            known.update(zip(new, history.cost(matrix(new, len(new[0]))).tolist(), strict=True))
+        return np.array([known[record.arch.genes] for record in facts], dtype=np.float64)
 
     def _all_cuts(self, facts: Sequence[Record], cost_N: np.ndarray, history: History) -> list[Cut]:
         costs = {history.cost_name, *history.costs}
@@ -151,13 +162,6 @@ class _Accept:
         for top_G, threshold in zip(self.tops_KG, self.threshold_K, strict=True):
             kept_N[below(genes_NG, top_G, self.ordered_G, kept_N & (cost_N >= threshold))] = False
         return kept_N
-
-
-def costs_of(facts: Sequence[Record], history: History) -> np.ndarray:
-    """(N,) deterministic costs."""
-    if not facts:
-        return np.empty(0)
-    return history.cost(matrix([record.arch.genes for record in facts], len(facts[0].arch.genes)))
 
 
 def matrix(genes: Sequence[tuple[int, ...]], length: int) -> np.ndarray:

@@ -68,6 +68,16 @@ class Task(ABC):
         """The metrics after each epoch, `score` among them: all of them, unless they take long."""
         return self.metrics(prediction, target)
 
+    def validation_metrics(self) -> frozenset[str]:
+        """The names of what `validate` gives, from one sample of each class, or one that holds each class once."""
+        classes = np.arange(self.spec.outputs)
+        prediction_NK = np.eye(self.spec.outputs)
+        if self.kind != "segmentation":
+            return frozenset(self.validate(prediction_NK, classes))
+        ones = (1,) * (self.spec.dims - 1)
+        prediction = prediction_NK.reshape(1, len(classes), len(classes), *ones)
+        return frozenset(self.validate(prediction, classes.reshape(1, -1, *ones)))
+
     def resampled(self, prediction: np.ndarray, target: np.ndarray, spacing_mm: np.ndarray | None = None) -> Resampled:
         """The metrics as a function of the samples drawn, for a bootstrap that asks thousands of times. It gives {}
         where no metric is defined on the draw."""

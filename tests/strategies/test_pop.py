@@ -299,7 +299,7 @@ def test_a_search_without_a_feasible_network_never_stalls() -> None:
     space = Grid((6, 6))
     history = play(RandomSearch(), space, empty(constraints=(Constraint("score", 99.0, at_most=False),)), 20)
     facts = pop.first_results(history)
-    assert not has_stalled(facts, pop.costs_of(facts, history), history, 3)
+    assert not has_stalled(facts, history.cost(np.array([record.arch.genes for record in facts])), history, 3)
     assert PartialOrderPruning(patience=3).propose(space, history, np.random.default_rng(0)) is not None
 
 
@@ -314,7 +314,7 @@ def test_a_search_has_stalled_when_its_front_is_the_one_of_before(history: Histo
         return {tuple(row) for row in values_NM[front_mask(values_NM)]} if kept else set()
 
     before = front(len(facts) - patience) if len(facts) >= patience else set()
-    stalled = has_stalled(facts, pop.costs_of(facts, history), history, patience)
+    stalled = has_stalled(facts, history.cost(np.array([record.arch.genes for record in facts])), history, patience)
     if stalled:
         assert before
         assert front(len(facts)) == before
