@@ -21,10 +21,9 @@ from torch.func import functional_call
 from nas.architecture import Architecture
 from nas.errors import NASError
 from nas.space import SearchSpace
-from nas.supernet import Costs, Decoded, Supernet
+from nas.supernet import NEAR, Costs, Decoded, Supernet
 from nas.tasks.base import TaskSpec
 
-NEAR = 0.1  # relative difference from a target that is called near
 FORGET = 0.1  # weight of the newest loss in the moving mean
 COST_DRAWS = 16  # architectures drawn for an expected cost
 LOOKED_AT = 4096  # gene vectors, by falling probability, that a decode goes through

@@ -17,6 +17,8 @@ from torch import nn
 
 from nas.architecture import Architecture
 
+NEAR = 0.1  # relative difference from a target cost that is called near
+
 
 @dataclass(frozen=True, slots=True)
 class Decoded:

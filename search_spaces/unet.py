@@ -98,12 +98,8 @@ class UNetSpace(SearchSpace):
                 raise NASError(f"{name}={getattr(self, name)}", expected, f"mend space.{name}")
 
     def build(self, arch: Architecture, task: TaskSpec | None = None) -> nn.Module:
-        if task is not None and task.dims != self.spatial_dims:
-            raise NASError(
-                f"a task of {task.dims} dimensions for a space of {self.spatial_dims}",
-                "the same number of both",
-                f"space.spatial_dims={task.dims}, or other data",
-            )
+        if task is not None:
+            task.require_dims(self.spatial_dims)
         channels = (self.in_channels, self.out_channels) if task is None else (task.in_channels, task.outputs)
         return UNet(self.spatial_dims, *channels, *self.values(arch))  # type: ignore[arg-type]
 

@@ -47,6 +47,12 @@ class Augment:
         """(B, C, D, H, W) float -> the same shape and device. generator: on the CPU or on the batch's device."""
         return self._changed(x_BCDHW, None, generator)[0]
 
+    def of_batch(
+        self, x_BCDHW: torch.Tensor, y: torch.Tensor, generator: torch.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Volumes with their labels (B,), which stay, or with their masks (B, D, H, W), which move along."""
+        return self.with_mask(x_BCDHW, y, generator) if y.ndim > 1 else (self(x_BCDHW, generator), y)
+
     def with_mask(
         self, x_BCDHW: torch.Tensor, mask_BDHW: torch.Tensor, generator: torch.Generator
     ) -> tuple[torch.Tensor, torch.Tensor]:

@@ -19,6 +19,7 @@ from nas.history import History, Proposal
 from nas.space import SearchSpace
 from nas.strategies.base import CostWindow, Strategy, draw, untried
 from nas.supernet import Costs, Supernet
+from nas.tasks.base import TaskSpec
 from nas.training import distributed
 from nas.training.settings import TrainingSettings
 from nas.training.supernet import FOLDER, ArchitectureSettings, SupernetTraining, network_name
@@ -104,7 +105,7 @@ def costs_of(cost: CostModel) -> Costs:
     return Costs(cost, cost.of_blocks())
 
 
-def _fresh(space: SearchSpace, task: Any, seed: int) -> Supernet:
+def _fresh(space: SearchSpace, task: TaskSpec | None, seed: int) -> Supernet:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return space.supernet(task)

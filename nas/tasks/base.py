@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from nas.errors import NASError
+
 Resampled = Callable[[np.ndarray], Mapping[str, float]]  # positions of samples, perhaps repeated -> metrics over them
 
 
@@ -25,6 +27,15 @@ class TaskSpec:
     dims: int = 3
     in_channels: int = 1
     outputs: int = 2
+
+    def require_dims(self, dims: int) -> None:
+        """Raises NASError where a space makes networks for images of other dimensions."""
+        if self.dims != dims:
+            raise NASError(
+                f"a task of {self.dims} dimensions for a space of {dims}",
+                "the same number of both",
+                f"space.spatial_dims={self.dims}, or other data",
+            )
 
 
 class Task(ABC):

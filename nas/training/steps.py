@@ -57,10 +57,8 @@ class Steps:
         self.model.train()
         batches = self.train.batches(self.settings.batch_size, generator=order, rank=rank, world=world)
         for (x_BCDHW, y), size in zip(batches, self.batch_sizes, strict=True):  # y: labels (B,) or masks (B, D, H, W)
-            if self.settings.augment is not None and y.ndim > 1:
-                x_BCDHW, y = self.settings.augment.with_mask(x_BCDHW, y, changes)
-            elif self.settings.augment is not None:
-                x_BCDHW = self.settings.augment(x_BCDHW, changes)
+            if self.settings.augment is not None:
+                x_BCDHW, y = self.settings.augment.of_batch(x_BCDHW, y, changes)
             share = len(y) / size  # of this step's samples; ranks may differ by one sample
             yield self._step(x_BCDHW, y, share * world), len(y)
 

@@ -259,10 +259,8 @@ class SupernetTraining:
         augment = self.settings.augment
         batches = part.batches(self.settings.batch_size, generator=order, rank=rank, world=world)
         for (x_BCDHW, y), size in zip(batches, sizes, strict=True):
-            if augment is not None and y.ndim > 1:
-                x_BCDHW, y = augment.with_mask(x_BCDHW, y, changes)
-            elif augment is not None:
-                x_BCDHW = augment(x_BCDHW, changes)
+            if augment is not None:
+                x_BCDHW, y = augment.of_batch(x_BCDHW, y, changes)
             yield x_BCDHW, y, len(y) / size
 
     def _endless(self, part: VolumeSet, epoch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor, float]]:

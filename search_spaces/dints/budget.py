@@ -14,11 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from nas.errors import NASError
+from nas.supernet import NEAR
 from search_spaces.dints.costs import EdgeCosts
 from search_spaces.dints.decode import Scores
 from search_spaces.dints.paths import best_between, best_path
 
-NEAR = 0.1  # relative difference from a target that is called near
 PREMIUMS = 60  # doublings, then halvings, of a premium
 SLACK = 1e-9  # relative; room for rounding where a bound is compared with what it bounds
 

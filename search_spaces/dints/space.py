@@ -153,12 +153,8 @@ class DiNTSSpace(SearchSpace):
 
     def plan(self, task: TaskSpec | None = None) -> Plan:
         """The sizes of the networks for a task. Raises NASError where its dimensions are not those of the space."""
-        if task is not None and task.dims != self.spatial_dims:
-            raise NASError(
-                f"a task of {task.dims} dimensions for a space of {self.spatial_dims}",
-                "the same number of both",
-                f"space.spatial_dims={task.dims}, or other data",
-            )
+        if task is not None:
+            task.require_dims(self.spatial_dims)
         channels = (self.in_channels, self.out_channels) if task is None else (task.in_channels, task.outputs)
         widths = tuple(int(FIRST_WIDTH * 2**level * self.channel_mul) for level in range(self.num_depths + 1))
         downsample, deep = self.use_downsample, self.deep_supervision

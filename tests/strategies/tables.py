@@ -72,3 +72,12 @@ def play(
             break
         history = extended(history, record(number, proposal.arch, score(proposal.arch.genes), proposal.budget))
     return history
+
+
+def beats(history: History, a: Record, b: Record) -> bool:
+    """Deb's rule, then Pareto dominance."""
+    excess_a, excess_b = history.violations([a, b])
+    if excess_a or excess_b:
+        return bool(excess_a < excess_b)
+    x, y = history.values([a, b])
+    return bool((x >= y).all() and (x > y).any())

@@ -13,7 +13,7 @@ from nas.architecture import Architecture
 from nas.constraints import Constraint
 from nas.history import History, Record, State
 from nas.strategies.evolution import RegularizedEvolution
-from tests.strategies.tables import Grid, empty, extended, record
+from tests.strategies.tables import Grid, beats, empty, extended, record
 
 
 class Watched(Grid):
@@ -43,15 +43,6 @@ def studies(draw: st.DrawFn) -> History:
     limits = draw(st.sampled_from([(), (Constraint("score", 3.0, at_most=False),)]))
     objectives = draw(st.sampled_from([{"score": "maximize"}, {"score": "maximize", "cost": "minimize"}]))
     return extended(empty(objectives, constraints=limits), *records)
-
-
-def beats(history: History, a: Record, b: Record) -> bool:
-    """Deb's rule, then Pareto dominance."""
-    excess_a, excess_b = history.violations([a, b])
-    if excess_a or excess_b:
-        return bool(excess_a < excess_b)
-    x, y = history.values([a, b])
-    return bool((x >= y).all() and (x > y).any())
 
 
 @given(studies(), st.integers(0, 999))

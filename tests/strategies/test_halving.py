@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from nas.constraints import Constraint
 from nas.history import History, Record, State
 from nas.strategies.halving import SuccessiveHalving, rungs
-from tests.strategies.tables import Grid, empty, extended, hill, play, record
+from tests.strategies.tables import Grid, beats, empty, extended, hill, play, record
 
 SPACE = Grid((4, 4, 4), mixed=True)
 
@@ -51,14 +51,6 @@ def studies(draw: st.DrawFn) -> History:
     limits = draw(st.sampled_from([(), (Constraint("score", 3.0, at_most=False),)]))
     objectives = draw(st.sampled_from([{"score": "maximize"}, {"score": "maximize", "cost": "minimize"}]))
     return extended(empty(objectives, constraints=limits), *records)
-
-
-def beats(history: History, a: Record, b: Record) -> bool:
-    excess_a, excess_b = history.violations([a, b])
-    if excess_a or excess_b:
-        return bool(excess_a < excess_b)
-    x, y = history.values([a, b])
-    return bool((x >= y).all() and (x > y).any())
 
 
 @given(studies(), st.sampled_from([2, 3]), st.integers(0, 99))
