@@ -65,6 +65,8 @@ def run_train_experiment(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     networks = resolve_all(plain["arch"], setting.task.spec, cfg.allow_packages)
     split = setting.split
     rounds = split.holdout_rounds() if cfg.protocol == "holdout" else split.cross_validation_rounds()
+    if cfg.rounds is not None:
+        rounds = _first(rounds, cfg)
     for network in networks:
         require_untouched_test(network, setting, cfg.protocol)
     device = distributed.initialise(setting.device)
@@ -96,6 +98,16 @@ def _run(
     if not is_main():
         return {}
     return _write(folder, plain, setting, networks, systems, baselines)
+
+
+def _first(rounds: list[Round], cfg: DictConfig) -> list[Round]:
+    if cfg.protocol != "holdout" or not isinstance(cfg.rounds, int) or not 1 <= cfg.rounds <= len(rounds):
+        raise NASError(
+            f"rounds={cfg.rounds} with protocol={cfg.protocol}",
+            f"1 to {len(rounds)} rounds of protocol=holdout, or null",
+            "mend rounds",
+        )
+    return rounds[: cfg.rounds]
 
 
 def require_untouched_test(network: Artifact, setting: Setting, protocol: str) -> None:

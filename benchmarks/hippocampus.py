@@ -1,0 +1,126 @@
+"""The table of docs/dints.md: a searched DiNTS network beside others of its cost, on patients that no search saw.
+
+For each test fold of five, by patient: our search; MONAI's search for as many epochs; a random DiNTS topology within
+10 % of the MACs of ours; the narrowest plain U-Net that has no fewer MACs. Each is then trained alike, by run_train.py, on
+three of the other folds, its best epoch chosen on the fourth. A killed run goes on when the command is given again.
+
+python -m benchmarks.hippocampus /path/to/Task04_Hippocampus --folds 0 1 2 3 4
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.common import write_results
+from experiments.pooled import pooled_rows, pooled_table, read_pooled
+from nas.artifact import Artifact, load
+from nas.cost import CostModel
+from nas.errors import NASError
+from nas.files import write_text
+from nas.history import History
+from nas.strategies.base import CostWindow, draw
+from search_spaces.unet import UNetSpace
+
+OURS, MONAI, RANDOM, UNET = "searched (ours)", "MONAI's search", "random topology, equal cost", "U-Net, no less cost"
+FOLDERS = {OURS: "ours", MONAI: "monai", RANDOM: "random", UNET: "unet"}
+EXPERIMENT = "experiment=dints_hippocampus"
+PATCH = (32, 48, 32)  # of the experiment
+EQUAL = 0.1
+WIDTHS = tuple(range(4, 65, 4))
+
+
+def run_fold(root: Path, fold: int, out: Path) -> None:
+    """Everything of one test fold, into `out`."""
+    data = [EXPERIMENT, f"data.root={root}", f"split.test_fold={fold}"]
+    searched, monai = out / "search" / "arch.json", out / "search_monai" / "arch.json"
+    _timed(out / "search.json", ["run_search.py", *data, f"study.name=fold{fold}", f"hydra.run.dir={out / 'search'}"])
+    _timed(out / "search_monai.json", ["-m", "benchmarks.monai_search", str(monai.parent), *data])
+    ours = load(searched)
+    archs = {OURS: searched, MONAI: monai}
+    for name, artifact in ((RANDOM, random_topology(ours, fold)), (UNET, unet_above(ours))):
+        archs[name] = out / f"{FOLDERS[name]}.json"
+        artifact.save(archs[name])
+    for name, arch in archs.items():
+        rest = ["rounds=1", "baselines.intensity=false", "baselines.random_search=false", "baselines.published=null"]
+        _run(["run_train.py", *data, f"arch={arch}", *rest, f"hydra.run.dir={out / FOLDERS[name]}"])
+
+
+def random_topology(ours: Artifact, seed: int) -> Artifact:
+    """Drawn as `space.sample` draws, among those within 10 % of the MACs of `ours`."""
+    cost = CostModel(ours.space, ours.task, (ours.task.in_channels, *PATCH), "macs")
+    own = cost.of(ours.arch)
+    window = CostWindow((1 - EQUAL) * own, (1 + EQUAL) * own)
+    arch = draw(ours.space, History((), {}, cost), window, np.random.default_rng([seed, 1]))
+    if arch is None:
+        raise NASError(f"no random network of {own:.3g} MACs", "one among some thousand draws", "another seed")
+    return Artifact(ours.space, arch, ours.task)
+
+
+def unet_above(ours: Artifact) -> Artifact:
+    """The narrowest U-Net of three halvings, two convolutions a level and instance normalisation with those MACs."""
+    shape = (ours.task.in_channels, *PATCH)
+    least = CostModel(ours.space, ours.task, shape, "macs").of(ours.arch)
+    channels = {"in_channels": ours.task.in_channels, "out_channels": ours.task.outputs}
+    space = UNetSpace((3,), WIDTHS, (2,), (3,), ("instance",), ("transposed",), **channels)  # type: ignore[arg-type]
+    cost = CostModel(space, ours.task, shape, "macs")
+    archs = [space.architecture((0, width, 0, 0, 0, 0)) for width in range(len(WIDTHS))]
+    return Artifact(space, next(arch for arch in archs if cost.of(arch) >= least), ours.task)
+
+
+def _timed(record: Path, command: Sequence[str]) -> None:
+    """Runs it unless it is done, and keeps its CPU seconds."""
+    if record.exists():
+        return
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    _run(command)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    write_text(record, json.dumps({"cpu_s": round(seconds, 1)}) + "\n")
+
+
+def _run(command: Sequence[str]) -> None:
+    subprocess.run([sys.executable, *command], check=True)
+
+
+def main(arguments: Sequence[str]) -> None:
+    parser = argparse.ArgumentParser(description="DiNTS on the hippocampus, test fold by test fold.")
+    parser.add_argument("root", type=Path)
+    parser.add_argument("--folds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
+    parser.add_argument("--out", type=Path, default=Path("outputs/hippocampus"))
+    options = parser.parse_args(arguments)
+    folders = [(options.out / f"fold{fold}").resolve() for fold in options.folds]
+    for fold, folder in zip(options.folds, folders, strict=True):
+        run_fold(options.root.resolve(), fold, folder)
+    systems = [read_pooled(name, [folder / part for folder in folders]) for name, part in FOLDERS.items()]
+    print(pooled_table(systems))
+    rows, margins = pooled_rows(systems)
+    searches = {OURS: "search.json", MONAI: "search_monai.json"}
+    seconds = {
+        name: float(np.mean([json.loads((folder / record).read_text())["cpu_s"] for folder in folders]))
+        for name, record in searches.items()
+    }
+    above = {str(margin["above"]): margin for margin in margins}
+    table = []
+    for row in rows:
+        dice = {key: value for key, value in row.metrics.items() if key.startswith("dice")}
+        its = {"system": row.system, **dice, "ci95": row.ci95["dice"], "hd95": row.metrics["hd95"], **row.costs}
+        margin = above.get(row.system, {})
+        its |= {
+            "ours above it": margin.get("dice"),
+            "its ci95": margin.get("ci95"),
+            "search_cpu_s": seconds.get(row.system),
+        }
+        table.append({**its, "folds": options.folds})
+    write_results("hippocampus", table)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,123 @@
+"""MONAI's DiNTS search on the data, split and schedule of a search of ours: its supernet, its regularisers, its decode.
+
+Source of the terms and their weights: the search script of MONAI's pancreas bundle (`pancreas_ct_dints_segmentation`).
+Only the loop around them (`nas/training/supernet.py`: halves of the patients, optimisers, augmentation) is ours.
+
+python -m benchmarks.monai_search outputs/monai experiment=dints_hippocampus data.root=/path/to/Task04_Hippocampus
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import hydra
+import torch
+from hydra.utils import instantiate
+from monai.networks.nets import DiNTS, TopologySearch
+from omegaconf import DictConfig
+from torch import nn
+
+from experiments.setup import Setting
+from nas.architecture import Architecture
+from nas.artifact import Artifact
+from nas.data.loading import VolumeSet
+from nas.supernet import Costs, Decoded, Supernet
+from nas.tasks.base import TaskSpec
+from nas.training.supernet import ArchitectureSettings, SupernetTraining
+from search_spaces.dints import DiNTSSpace
+from search_spaces.dints.monai_code import from_monai
+
+RAM_FACTOR = 0.8  # of the memory of all edges, with which MONAI's bundle searches
+WEIGHTS = {"topology": 0.001}  # the other terms count once
+
+
+class MonaiSupernet(Supernet):
+    """MONAI's `DiNTS` over its `TopologySearch`. patch: sides of the images it is trained on."""
+
+    def __init__(self, space: DiNTSSpace, task: TaskSpec, patch: Sequence[int]) -> None:
+        super().__init__()
+        self.space, self.patch = space, (2, task.in_channels, *patch)
+        self.lattice = TopologySearch(
+            channel_mul=space.channel_mul,
+            num_blocks=space.num_blocks,
+            num_depths=space.num_depths,
+            use_downsample=space.use_downsample,
+            spatial_dims=task.dims,
+            device="cpu",
+        )
+        self.network = DiNTS(
+            dints_space=self.lattice,
+            in_channels=task.in_channels,
+            num_classes=task.outputs,
+            use_downsample=space.use_downsample,
+            spatial_dims=task.dims,
+        )
+
+    def forward(self, x_BCDHW: torch.Tensor) -> torch.Tensor:
+        return self.network(x_BCDHW)
+
+    def architecture_parameters(self) -> Mapping[str, nn.Parameter]:
+        return {"log_alpha_a": self.lattice.log_alpha_a, "log_alpha_c": self.lattice.log_alpha_c}
+
+    def regularisers(self) -> Mapping[str, torch.Tensor]:
+        children_BS, edges_BE = self.lattice.get_prob_a(child=True)
+        operations_BEO = self.lattice.log_alpha_c.softmax(-1)
+        usage = self.lattice.get_ram_cost_usage(self.patch)
+        full = self.lattice.get_ram_cost_usage(self.patch, full=True)
+        return {
+            "edge_entropy": -(edges_BE * (edges_BE + 1e-5).log()).mean(),
+            "operation_entropy": -(operations_BEO * self.lattice.log_alpha_c.log_softmax(-1)).mean(),
+            "memory": (RAM_FACTOR - usage / full).abs(),
+            "topology": self.lattice.get_topology_entropy(children_BS),
+        }
+
+    def expected_cost(self, costs: Costs) -> torch.Tensor:
+        raise NotImplementedError("MONAI's search knows no target")
+
+    def decode(
+        self, k: int = 1, costs: Costs | None = None, budget: float | None = None, target: float | None = None
+    ) -> list[Decoded]:
+        _, edges_BE, operations_BE, _ = self.lattice.decode()
+        return [Decoded(from_monai(self.space, {"arch_code_a": edges_BE, "arch_code_c": operations_BE}), 0.0)]
+
+    def subnetwork(self, arch: Architecture) -> nn.Module:
+        """The supernet itself: MONAI's search validates nothing else."""
+        return self
+
+
+def monai_search(cfg: DictConfig, folder: Path) -> Artifact:
+    """Searches as `cfg`, a composed search of strategy=differentiable, says; resumes in `folder`."""
+    setting, space, strategy = Setting.of(cfg), instantiate(cfg.space), instantiate(cfg.strategy)
+    train, valid = (VolumeSet(setting.store, rows, setting.device) for rows in setting.split.search)
+    own = strategy.architecture
+    torch.manual_seed(cfg.seed)
+    training = SupernetTraining(
+        MonaiSupernet(space, setting.task.spec, setting.store.input_shape[1:]),
+        setting.task,
+        train,
+        valid,
+        strategy.settings,
+        ArchitectureSettings(own.warm_up, own.lr, own.betas, WEIGHTS, validate_every=own.validate_every),
+        Costs(lambda genes_NG: genes_NG[:, 0] * 0.0),
+        seed=cfg.seed,
+        device=setting.device,
+        folder=folder,
+        fingerprint=f"MONAI's supernet of {space.fingerprint}",
+    )
+    training.run()
+    facts = {"data": setting.data_facts, "split": setting.split_facts, "found by": "MONAI's DiNTS search"}
+    return Artifact(space, training.decoded(), setting.task.spec, provenance=facts)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """arguments: the folder of arch.json, and overrides of conf/search.yaml."""
+    folder, *overrides = arguments
+    with hydra.initialize_config_module("conf", version_base="1.3"):
+        cfg = hydra.compose("search", overrides=overrides)
+        monai_search(cfg, Path(folder)).save(Path(folder) / "arch.json")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
