@@ -1,8 +1,8 @@
 """The table of docs/dints.md: a searched DiNTS network beside others of its cost, on patients that no search saw.
 
 For each test fold of five, by patient: our search; MONAI's search for as many epochs; a random DiNTS topology within
-10 % of the MACs of ours; the narrowest plain U-Net that has no fewer MACs. Each is then trained alike, by run_train.py, on
-three of the other folds, its best epoch chosen on the fourth. A killed run goes on when the command is given again.
+10 % of the MACs of ours; the narrowest plain U-Net that has no fewer MACs. Each is then trained alike, by run_train.py,
+on three of the other folds, its best epoch chosen on the fourth. A killed run goes on when the command is given again.
 
 python -m benchmarks.hippocampus /path/to/Task04_Hippocampus --folds 0 1 2 3 4
 """
@@ -107,18 +107,14 @@ def main(arguments: Sequence[str]) -> None:
         name: float(np.mean([json.loads((folder / record).read_text())["cpu_s"] for folder in folders]))
         for name, record in searches.items()
     }
-    above = {str(margin["above"]): margin for margin in margins}
+    above = {margin.above: {"ours above it": margin.dice, "its ci95": margin.ci95} for margin in margins}
     table = []
     for row in rows:
         dice = {key: value for key, value in row.metrics.items() if key.startswith("dice")}
         its = {"system": row.system, **dice, "ci95": row.ci95["dice"], "hd95": row.metrics["hd95"], **row.costs}
-        margin = above.get(row.system, {})
-        its |= {
-            "ours above it": margin.get("dice"),
-            "its ci95": margin.get("ci95"),
-            "search_cpu_s": seconds.get(row.system),
-        }
-        table.append({**its, "folds": options.folds})
+        its |= above.get(row.system, {"ours above it": None, "its ci95": None})
+        its |= {"search_cpu_s": seconds.get(row.system), "folds": options.folds}
+        table.append(its)
     write_results("hippocampus", table)
 
 

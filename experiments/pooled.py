@@ -109,11 +109,19 @@ def _no_predictions(got: str) -> NASError:
     return NASError(got, "the predictions of a segmentation that run_train.py wrote", "check the path")
 
 
-def pooled_rows(
-    systems: Sequence[Pooled], resamples: int = 2000, seed: int = 0
-) -> tuple[list[Row], list[dict[str, object]]]:
-    """Rows of the table; and for each system after the first the mean Dice by which the first is above it, with its
-    95 % interval, both over the same resamples of patients. Raises NASError for systems that tested other cases."""
+@dataclass(frozen=True)
+class Margin:
+    """By how much mean Dice the first system is above another one, and its 95 % interval."""
+
+    above: str
+    dice: float
+    ci95: tuple[float, float]
+
+
+def pooled_rows(systems: Sequence[Pooled], resamples: int = 2000, seed: int = 0) -> tuple[list[Row], list[Margin]]:
+    """Rows of the table, and the margins of the first system over the others, all over the same resamples of patients.
+
+    Raises NASError for systems that tested other cases."""
     first = systems[0]
     for other in systems[1:]:
         if other.data != first.data or not np.array_equal(other.cases, first.cases):
@@ -128,18 +136,15 @@ def pooled_rows(
     for system in systems:
         rows.append(Row(system.name, system.metrics(everything), bootstrap.interval(system.metrics), system.costs))
         if system is not first:
-            margin, (low, high) = _margin(first, system, bootstrap, everything)
-            margins.append({"above": system.name, "dice": margin, "ci95": [low, high]})
+            margins.append(_margin(first, system, bootstrap, everything))
     return rows, margins
 
 
-def _margin(
-    first: Pooled, other: Pooled, bootstrap: GroupBootstrap, everything: np.ndarray
-) -> tuple[float, tuple[float, float]]:
+def _margin(first: Pooled, other: Pooled, bootstrap: GroupBootstrap, everything: np.ndarray) -> Margin:
     def difference(rows: np.ndarray) -> dict[str, float]:
         return {"dice": first.metrics(rows)["dice"] - other.metrics(rows)["dice"]}
 
-    return difference(everything)["dice"], bootstrap.interval(difference)["dice"]
+    return Margin(other.name, difference(everything)["dice"], bootstrap.interval(difference)["dice"])
 
 
 def pooled_table(systems: Sequence[Pooled]) -> str:
@@ -160,8 +165,8 @@ def pooled_table(systems: Sequence[Pooled]) -> str:
             cells.append(f"{row.metrics[f'dice_{number}']:.3f} [{low:.3f}, {high:.3f}]")
         text += f"| {row.system} | {' | '.join(cells)} |\n"
     for margin in margins:
-        low, high = margin["ci95"]  # type: ignore[misc]
-        text += f"\n{first.name} above {margin['above']}: {margin['dice']:+.4f} Dice [{low:+.4f}, {high:+.4f}]\n"
+        low, high = margin.ci95
+        text += f"\n{first.name} above {margin.above}: {margin.dice:+.4f} Dice [{low:+.4f}, {high:+.4f}]\n"
     return text
 
 

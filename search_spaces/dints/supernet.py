@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import cast
 
@@ -29,6 +30,7 @@ from search_spaces.dints.costs import EdgeCosts
 from search_spaces.dints.decode import Scores, k_best, monai_decode
 from search_spaces.dints.network import DiNTSNetwork, Head, edge_name
 from search_spaces.dints.picture import picture
+from search_spaces.dints.rectified import computed_again, rectified
 from search_spaces.dints.relaxation import Relaxation
 from search_spaces.dints.space import DiNTSSpace
 
@@ -98,14 +100,19 @@ class Node(nn.Module):
         # the first operation, the skip, has no parameters
         self.operations = nn.ModuleList(GroupedOperation(row, len(sources), width) for row in kernels if row)
 
-    def forward(self, share_EK: torch.Tensor, *maps: torch.Tensor) -> torch.Tensor:
-        """Shares of edges and operations, and the map that each edge reads -> the node's map (B, C, ...)."""
+    def forward(self, share_EK: torch.Tensor, *maps: torch.Tensor, lean: bool = False) -> torch.Tensor:
+        """Shares of edges and operations, and the map that each edge reads -> the node's map (B, C, ...).
+
+        lean: rectified maps are not kept for the backward pass.
+        """
         x_BECDHW = torch.stack([change(x) for change, x in zip(self.changes, maps, strict=True)], dim=1)
-        relu_BCDHW = x_BECDHW.flatten(1, 2).relu()
+        x_BCDHW = x_BECDHW.flatten(1, 2)
+        relu_BCDHW = rectified(x_BCDHW)
         # a product with a row of shares sums over the edges without a weighted copy of each map
         out_BCDHW = (share_EK[:, 0].to(x_BECDHW.dtype) @ x_BECDHW.flatten(2)).view_as(x_BECDHW[:, 0])
-        for number, operation in enumerate(self.operations, start=1):
-            out_BCDHW = out_BCDHW + operation(relu_BCDHW, share_EK[:, number])
+        with computed_again(x_BCDHW, relu_BCDHW) if lean else nullcontext():
+            for number, operation in enumerate(self.operations, start=1):
+                out_BCDHW = out_BCDHW + operation(relu_BCDHW, share_EK[:, number])
         return out_BCDHW
 
 
@@ -152,7 +159,7 @@ class DiNTSSupernet(Supernet):
         arguments = (share_EK[edges[0] : edges[-1] + 1], *(maps[source] for source in self.sources[level]))
         if self.checkpointing and torch.is_grad_enabled():
             return checkpoint(node, *arguments, use_reentrant=False)
-        return node(*arguments)
+        return node(*arguments, lean=torch.is_grad_enabled() and not torch.compiler.is_compiling())
 
     def architecture_parameters(self) -> Mapping[str, nn.Parameter]:
         return dict(self.relaxation.named_parameters())

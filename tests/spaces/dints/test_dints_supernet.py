@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
+from torch.multiprocessing.reductions import StorageWeakRef
 
 from nas.errors import NASError
 from search_spaces.dints import DiNTSSpace
 from search_spaces.dints import supernet as supernet_module
+from search_spaces.dints.rectified import computed_again, rectified
 from tests.spaces.dints.oracle import gradient, ours_from_monai, pair
 
 TINY = 1 / 16
@@ -70,7 +75,9 @@ def test_fp32_of_either_convolution_route_agrees_with_float64() -> None:
         torch.testing.assert_close(out, exact.float(), rtol=1e-4, atol=1e-4)
 
 
-def test_checkpointing_changes_nothing_but_memory() -> None:
+def test_checkpointing_changes_nothing_but_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    # hooks see what is kept only where there are no others further in
+    monkeypatch.setattr("search_spaces.dints.supernet.computed_again", lambda *_: nullcontext())
     torch.manual_seed(0)
     supernet = DiNTSSpace(3, 3, TINY).supernet().double()
     x = torch.randn(1, 1, 16, 16, 16, dtype=torch.float64)
@@ -90,6 +97,25 @@ def test_checkpointing_changes_nothing_but_memory() -> None:
         kept.append(saved[0])
     torch.testing.assert_close(*gradients)
     assert kept[1] < 0.5 * kept[0]
+
+
+def test_a_rectified_map_is_not_kept() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(1, 4, 6, 6, 6, dtype=torch.float64, requires_grad=True)
+    weights = torch.randn(2, 2, 2, 3, 3, 3, dtype=torch.float64, requires_grad=True)
+    gradients, gone = [], []
+    for lean in (True, False):
+        relu = rectified(x)
+        memory = StorageWeakRef(relu.untyped_storage())
+        with computed_again(x, relu) if lean else nullcontext():
+            parts = [F.conv3d(part, weight) for part, weight in zip(relu.chunk(2, dim=1), weights, strict=True)]
+            out = torch.cat(parts).square().mean()
+        del relu
+        gone.append(memory.expired())
+        gradients.append(torch.autograd.grad(out, [x, weights]))
+    assert gone == [True, False]
+    for found, expected in zip(*gradients, strict=True):
+        torch.testing.assert_close(found, expected, rtol=0, atol=0)
 
 
 def test_bf16_trains() -> None:
