@@ -1,0 +1,1 @@
+"""The lung-tumour detector, end to end: data, training, service."""
