@@ -58,6 +58,12 @@ def _positive(kind: Callable[[str], float]) -> Callable[[str], float]:
     return positive
 
 
+def _port(word: str) -> int:
+    if not 0 <= int(word) < 2**16:
+        raise ValueError
+    return int(word)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = _Words(
         prog="python -m experiments.lung_detector.serve",
@@ -68,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     add("model", type=Path, help="folder or checkpoint of a trained detector")
     add("--threshold", type=float, default=0.25, help="lowest score that is told (default: %(default)s)")
     add("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    add("--port", type=int, default=8000, help="0 takes a free one (default: %(default)s)")
+    add("--port", type=_port, default=8000, help="0 takes a free one (default: %(default)s)")
     add("--key-file", type=Path, help=f"file with the key (default: the environment variable {KEY_VARIABLE})")
     add("--insecure-local", action="store_true", help="start without a key; on a loopback address only")
     add("--max-mb", type=_positive(float), default=16.0, help="largest upload, in 2^20 bytes (default: %(default)s)")
@@ -89,6 +95,7 @@ def _parser() -> argparse.ArgumentParser:
 def _serve(options: argparse.Namespace) -> None:
     key = _key(options)
     try:
+        import python_multipart  # noqa: F401  Starlette looks for it when the first form comes
         import uvicorn
 
         from experiments.lung_detector.service.app import Settings, create_app
@@ -117,6 +124,7 @@ def _serve(options: argparse.Namespace) -> None:
         ws="none",
         log_level="info",
         server_header=False,
+        headers=[("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff")],
         proxy_headers=False,
         timeout_graceful_shutdown=30,
     )
@@ -171,7 +179,7 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family, backlog=128)
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         raise NASError(f"--host {host} --port {port} ({error})", "a free address", "choose another port") from error
 
 

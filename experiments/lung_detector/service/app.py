@@ -25,7 +25,6 @@ from experiments.lung_detector.service.picture import annotated_png
 from experiments.lung_detector.service.refusal import Refusal
 from experiments.lung_detector.service.upload import FORM, LingeringClose, read_upload
 from nas.errors import NASError
-from nas.report.style import STYLE
 
 T = TypeVar("T")
 
@@ -96,7 +95,8 @@ class Problem(BaseModel):
     detail: str
 
 
-PROBLEMS: dict[int | str, dict[str, Any]] = {
+ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"image/png": {"schema": FILE}}, "description": "The slice with boxes, or the boxes"},
     400: {"model": Problem, "description": "A broken file or form"},
     401: {"model": Problem, "description": "No key, or a wrong one"},
     408: {"model": Problem, "description": "The upload took too long"},
@@ -158,8 +158,7 @@ def create_app(predictor: Predicts, settings: Settings) -> FastAPI:
         summary="Detect tumours in one PNG or DICOM slice",
         dependencies=[Depends(check_key)],
         response_model=Prediction,
-        responses={200: {"content": {"image/png": {"schema": FILE}}, "description": "Boxes, or drawn boxes"}}
-        | PROBLEMS,
+        responses=ANSWERS,
         openapi_extra=BODY,
     )
     async def predict(request: Request) -> Response:
@@ -189,7 +188,6 @@ def create_app(predictor: Predicts, settings: Settings) -> FastAPI:
         )
 
     page = (resources.files(__package__) / "page.html").read_text(encoding="utf-8")
-    page = page.replace("/* the look of the reports */", STYLE)
 
     @app.get("/", include_in_schema=False)
     async def drop_page() -> HTMLResponse:

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+import pydicom
 from PIL import Image
+from pydicom.filereader import read_dataset
 
 from experiments.lung_detector.service.refusal import Refusal
-from nas.data.image_io import medical
 
 Units = Literal["hu", "grey"]
 
@@ -56,6 +57,18 @@ class Slice:
         return np.rint(np.clip((self.pixels_HW - low) / (high - low), 0, 1) * 255).astype(np.uint8)
 
 
+class _FewReads(io.BytesIO):
+    """A file of some thousand elements at most: millions of empty ones would keep a reader busy for minutes."""
+
+    left = 20_000
+
+    def read(self, size: int | None = -1) -> bytes:
+        self.left -= 1
+        if self.left < 0:
+            raise _no_slice("DICOM of too many elements", "a few hundred")
+        return super().read(size)
+
+
 def read_slice(content: bytes, limits: Limits) -> Slice:
     """The image in a PNG or DICOM file, told apart by their first bytes.
 
@@ -86,9 +99,10 @@ def _read_png(content: bytes, limits: Limits) -> Slice:
 def _read_dicom(content: bytes, limits: Limits) -> Slice:
     try:
         _check_syntax(content)
-        header = medical("pydicom").dcmread(io.BytesIO(content), specific_tags=list(TAGS))
+        header = pydicom.dcmread(_FewReads(content), specific_tags=list(TAGS))
         slope, intercept = _check_slice(header, limits)
-        pixels_HW = header.pixel_array.astype(np.float32) * np.float32(slope) + np.float32(intercept)
+        with np.errstate(all="ignore"):  # what overflows is refused below
+            pixels_HW = header.pixel_array.astype(np.float32) * np.float32(slope) + np.float32(intercept)
     except Refusal:
         raise
     except Exception as error:  # pydicom lets every kind of exception out of a broken file, RecursionError too
@@ -100,9 +114,7 @@ def _read_dicom(content: bytes, limits: Limits) -> Slice:
 
 def _check_syntax(content: bytes) -> None:
     """Refuses all but plain pixels by the file's first group, before `dcmread` would inflate a deflated file."""
-    from pydicom.filereader import read_dataset
-
-    start = io.BytesIO(content)
+    start = _FewReads(content)
     start.seek(DICOM_MARK.stop)
     meta = read_dataset(start, is_implicit_VR=False, is_little_endian=True, stop_when=lambda tag, *_: tag.group != 2)
     syntax = meta.TransferSyntaxUID

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 
 from fastapi import Request
 from starlette.datastructures import Headers, UploadFile
@@ -94,10 +95,8 @@ class LingeringClose:
                 await send(message)
                 return
             await send({**message, "more_body": True})
-            try:
+            with suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(throw_away(), self.seconds)
-            except asyncio.TimeoutError:
-                pass
             await send({"type": "http.response.body"})
 
         await self.app(scope, watched_receive, lingering_send)
