@@ -39,7 +39,7 @@ class DetectorSpace(SearchSpace):
             arguments={
                 "settings": {
                     "depths": (3,),
-                    "widths": (16,),
+                    "widths": (8,),
                     "block_counts": (2,),
                     "kernels": (3,),
                     "norms": ("group",),
@@ -47,7 +47,7 @@ class DetectorSpace(SearchSpace):
                     "spatial_dims": 2,
                 },
                 "stems": (2,),
-                "pyramids": (32,),
+                "pyramids": (16,),
                 "heads": (2,),
             },
             source="the network that experiments/lung_detector trains unless another is named",

@@ -1,4 +1,4 @@
-"""The predictor that the service imports: what it promises of boxes, units and sizes, and files that are no detector."""
+"""The predictor that the service imports: what it promises of boxes, units, sizes, and files that are no detector."""
 
 from __future__ import annotations
 

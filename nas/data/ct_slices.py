@@ -33,19 +33,25 @@ def windowed(hu_HW: np.ndarray, windows: Sequence[str]) -> np.ndarray:
 
 
 def fitted(grey_CHW: np.ndarray, size: int) -> tuple[np.ndarray, float]:
-    """Grey values in [0, 1] -> (C, size, size) uint8, and the factor that coordinates were multiplied by.
+    """Grey values in [0, 1] -> (C, size, size) uint8, black beyond the image, and the factor of `resized`."""
+    image_CHW, factor = resized(grey_CHW, size)
+    return np.rint(image_CHW * 255).astype(np.uint8), factor
+
+
+def resized(image_CHW: np.ndarray, size: int, fill: float = 0.0) -> tuple[np.ndarray, float]:
+    """(C, size, size) float32, and the factor that coordinates were multiplied by.
 
     The longer side becomes `size`, by the mean over areas where it shrinks, linearly where it grows; the rest, at the
-    right or at the bottom, is black.
+    right or at the bottom, is `fill`.
     """
-    height, width = grey_CHW.shape[1:]
+    height, width = image_CHW.shape[1:]
     factor = size / max(height, width)
     sides = (max(1, round(height * factor)), max(1, round(width * factor)))
-    image = torch.from_numpy(np.ascontiguousarray(grey_CHW, dtype=np.float32))[None]
+    image = torch.from_numpy(np.ascontiguousarray(image_CHW, dtype=np.float32))[None]
     if factor < 1:
         image = F.interpolate(image, size=sides, mode="area")
     elif factor > 1:
         image = F.interpolate(image, size=sides, mode="bilinear", align_corners=False)
-    out = np.zeros((len(grey_CHW), size, size), dtype=np.uint8)
-    out[:, : sides[0], : sides[1]] = np.rint(image[0].numpy() * 255)
+    out = np.full((len(image_CHW), size, size), fill, dtype=np.float32)
+    out[:, : sides[0], : sides[1]] = image[0].numpy()
     return out, factor
