@@ -23,7 +23,6 @@ from experiments.setup import Setting, resolved, versions, write_config
 from experiments.tables import Row, caption, markdown, terminal
 from nas.artifact import Artifact
 from nas.data.splits import Round
-from nas.ensemble import mean_probability
 from nas.errors import NASError
 from nas.files import write_text
 from nas.report import train_report
@@ -41,8 +40,8 @@ class System:
     """A row of the table.
 
     indices (N,), prob: the tested samples and their mean probability over the rounds, (N, K), of a segmentation
-    (N, K, D, H, W). tested: the single networks behind it, one a round. costs: as `benchmark` gives them; empty where
-    it is no single network.
+    (N, K, D, H, W), of a detection pooled boxes (`Task.pooled`). tested: the single networks behind it, one a round.
+    costs: as `benchmark` gives them; empty where it is no single network.
     """
 
     name: str
@@ -89,7 +88,7 @@ def _run(
     supernet = Path(cfg.supernet) if cfg.supernet else None
     systems = [trainer.network(network, network_name(network), supernet) for network in networks]
     if len(networks) > 1:
-        pooled = mean_probability([(system.indices, system.prob) for system in systems])
+        pooled = setting.task.pooled([(system.indices, system.prob) for system in systems])
         systems.insert(0, System(f"ensemble of {len(networks)} networks", *pooled))
     baselines = trainer.baselines(networks)
     trainer.board.close()
@@ -145,7 +144,7 @@ class _Trainer:
         tested = retrain(network, self.setting, self.rounds, self.training, self.cfg.seed, where, supernet, on_epoch)
         for line in lines.values():
             line.close()
-        indices, prob = mean_probability([(one.indices, one.prob) for one in tested])
+        indices, prob = self.setting.task.pooled([(one.indices, one.prob) for one in tested])
         costs = benchmark(network.build(self.setting.task.spec), self.setting.store.input_shape, self.setting.device)
         return System(name, indices, prob, tested, costs)
 

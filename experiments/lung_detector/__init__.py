@@ -1,1 +1,1 @@
-"""The lung-tumour detector, end to end: data, training, service."""
+"""The lung-tumour detector: preparation of DICOM series with boxes, training, prediction, service."""
