@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from experiments.lung_detector.service.batches import Batches, Places
-from experiments.lung_detector.service.images import Slice, Units
+from experiments.lung_detector.service.images import Slice
 from experiments.lung_detector.service.refusal import Refusal
 from nas.errors import NASError
 from tests.service.bright_spots import Spots
@@ -30,7 +30,7 @@ class Recorder:
         self.batches: list[tuple[str, list[float]]] = []
         self.go = threading.Event()
 
-    def predict(self, images: Sequence[np.ndarray], units: Units) -> list[Spots]:
+    def predict(self, images: Sequence[np.ndarray], units: str) -> list[Spots]:
         values = [float(image[0, 0]) for image in images]
         self.batches.append((units, values))
         assert self.go.wait(10)
@@ -39,7 +39,7 @@ class Recorder:
         return [Spots(*NONE, (str(value),)) for value in values]
 
 
-def image(value: float, units: Units = "hu") -> Slice:
+def image(value: float, units: str = "hu") -> Slice:
     return Slice(np.full((2, 2), value, dtype=np.float32), units)
 
 

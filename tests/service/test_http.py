@@ -60,8 +60,9 @@ def test_a_picture_with_boxes_and_nothing_of_the_patient(client: httpx.Client, s
     pixels = np.asarray(Image.open(io.BytesIO(answer.content)))
     assert pixels.shape == (64, 64, 3)
     drawn = (pixels != pixels[..., :1]).any(axis=-1)  # boxes have colours, slices do not
-    assert drawn[10:21, 20].all()
-    assert drawn[20, 20:41].all()
+    assert drawn[10:20, [20, 39]].all()
+    assert drawn[[10, 19], 20:40].all()
+    assert not drawn[11:19, 21:39].any()
     assert not drawn[40:].any()
     assert PATIENT not in server.log.read_text()
 

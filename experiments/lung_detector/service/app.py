@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from importlib import resources
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
@@ -19,12 +19,15 @@ from pydantic import BaseModel
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect
 
-from experiments.lung_detector.service.batches import Batches, Found, Places, Predicts
+from experiments.lung_detector.service.batches import Batches, Places, Predicts
 from experiments.lung_detector.service.images import Limits, Slice, read_slice
 from experiments.lung_detector.service.picture import annotated_png
 from experiments.lung_detector.service.refusal import Refusal
 from experiments.lung_detector.service.upload import FORM, LingeringClose, read_upload
 from nas.errors import NASError
+
+if TYPE_CHECKING:
+    from experiments.lung_detector.predictor import Detections
 
 T = TypeVar("T")
 
@@ -140,7 +143,7 @@ def create_app(predictor: Predicts, settings: Settings) -> FastAPI:
     async def aside(work: Callable[..., T], *given: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(readers, work, *given)
 
-    async def detections(content: bytes) -> tuple[Slice, Found]:
+    async def detections(content: bytes) -> tuple[Slice, Detections]:
         image = await aside(read_slice, content, settings.limits)
         try:
             return image, await batches.predict(image)
@@ -196,7 +199,7 @@ def create_app(predictor: Predicts, settings: Settings) -> FastAPI:
     return app
 
 
-def prediction(image: Slice, found: Found) -> Prediction:
+def prediction(image: Slice, found: Detections) -> Prediction:
     rows = zip(found.boxes_N4.tolist(), found.scores_N.tolist(), found.labels, strict=True)
     height, width = image.pixels_HW.shape
     return Prediction(

@@ -7,28 +7,23 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from experiments.lung_detector.service.images import Slice, Units
+from experiments.lung_detector.service.images import Slice
 from experiments.lung_detector.service.refusal import Refusal
 
-
-class Found(Protocol):
-    """What was found in one image: boxes_N4 (x0, y0, x1, y1 in pixels), scores_N in [0, 1] descending, labels."""
-
-    boxes_N4: np.ndarray
-    scores_N: np.ndarray
-    labels: tuple[str, ...]
+if TYPE_CHECKING:  # torch is the predictor's need, not the service's
+    from experiments.lung_detector.predictor import Detections, Units
 
 
 class Predicts(Protocol):
-    """The part of a predictor that the service needs."""
+    """The part of `Predictor` that the service needs; another class may be named on the command line."""
 
     classes: tuple[str, ...]
 
-    def predict(self, images: Sequence[np.ndarray], units: Units) -> Sequence[Found]: ...
+    def predict(self, images: Sequence[np.ndarray], units: Units) -> Sequence[Detections]: ...
 
 
 class Places:
@@ -58,11 +53,11 @@ class Batches:
 
     def __init__(self, predictor: Predicts, largest: int) -> None:
         self.predictor, self.largest = predictor, largest
-        self._waiting: deque[tuple[Slice, asyncio.Future[Found]]] = deque()
+        self._waiting: deque[tuple[Slice, asyncio.Future[Detections]]] = deque()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="predictor")
         self._work: asyncio.Task[None] | None = None
 
-    async def predict(self, image: Slice) -> Found:
+    async def predict(self, image: Slice) -> Detections:
         """Raises what the predictor raises for this image."""
         place = (image, asyncio.get_running_loop().create_future())
         self._waiting.append(place)
@@ -85,7 +80,7 @@ class Batches:
                 self._waiting.remove(place)
             await self._predict(batch, units)
 
-    async def _predict(self, batch: list[tuple[Slice, asyncio.Future[Found]]], units: Units) -> None:
+    async def _predict(self, batch: list[tuple[Slice, asyncio.Future[Detections]]], units: Units) -> None:
         images = [image.pixels_HW for image, _ in batch]
         try:
             loop = asyncio.get_running_loop()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import struct
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pydicom
@@ -19,7 +19,8 @@ from pydicom.filereader import read_dataset
 
 from experiments.lung_detector.service.refusal import Refusal
 
-Units = Literal["hu", "grey"]
+if TYPE_CHECKING:
+    from experiments.lung_detector.predictor import Units
 
 PNG_START = b"\x89PNG\r\n\x1a\n"
 DICOM_MARK = slice(128, 132)
