@@ -49,3 +49,10 @@ class BrightSpots:
         labels = tuple(self.classes[(x1 - x0) * (y1 - y0) >= 400] for x0, y0, x1, y1 in boxes)
         shape = np.array(boxes, dtype=np.float32).reshape(-1, 4)
         return Spots(shape, np.clip([scores[k] for k in order], 0, 1).astype(np.float32), labels)
+
+
+class Failing(BrightSpots):
+    """A predictor with a defect."""
+
+    def predict(self, images: Sequence[np.ndarray], units: str) -> list[Spots]:
+        raise RuntimeError("a defect")

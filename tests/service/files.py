@@ -34,11 +34,13 @@ def slice_png(size: int = 64) -> bytes:
     return png(np.clip((slice_hu(size) + 1000.0) / 1400 * 255, 0, 255).astype(np.uint8))
 
 
-def png_bomb(width: int = 12_000, height: int = 12_000) -> bytes:
-    """A small file that holds 144 megapixels of black."""
+def png_bomb(width: int = 12_000, height: int = 12_000, small_first: bool = False) -> bytes:
+    """A small file that holds 144 megapixels of black. small_first: a header of 64 x 64 pixels before the real one."""
     pack = zlib.compressobj(9)
     rows = b"".join(pack.compress(bytes(width + 1)) for _ in range(height)) + pack.flush()
-    parts = (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)), (b"IDAT", rows), (b"IEND", b"")
+    sizes = [(64, 64)] * small_first + [(width, height)]
+    headers = [(b"IHDR", struct.pack(">IIBBBBB", *size, 8, 0, 0, 0, 0)) for size in sizes]
+    parts = [*headers, (b"IDAT", rows), (b"IEND", b"")]
     chunks = (struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in parts)
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
 

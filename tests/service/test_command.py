@@ -14,7 +14,7 @@ from experiments.lung_detector.serve import main
 from tests.commands import refused
 from tests.conftest import REPO
 from tests.service.files import slice_png
-from tests.service.server import BRIGHT_SPOTS, Server
+from tests.service.server import BRIGHT_SPOTS, KEY, Server
 
 LONG = "0123456789abcdef"
 
@@ -85,3 +85,16 @@ def test_without_a_key_only_names_of_this_machine_are_answered(checkpoint: str, 
         server.stop()
     assert server.process.returncode in (0, -15)
     assert "Traceback" not in server.log.read_text()
+
+
+def test_a_defect_of_the_predictor_is_told_in_one_line_and_logged(tmp_path: Path) -> None:
+    server = Server(tmp_path, "--predictor", "tests.service.bright_spots:Failing")
+    try:
+        headers = {"X-API-Key": KEY, "Accept": "application/json"}
+        answer = httpx.post(f"{server.url}/predict", files={"file": slice_png()}, headers=headers)
+        assert answer.status_code == 500
+        assert answer.json() == {"detail": "the service failed on this request; its log says how"}
+        assert httpx.get(f"{server.url}/health").json()["at_work"] == 0
+    finally:
+        server.stop()
+    assert "RuntimeError: a defect" in server.log.read_text()

@@ -86,7 +86,11 @@ def test_refusals(status: int, content: bytes) -> None:
     assert len(str(refused.value).splitlines()) == 1
 
 
-@pytest.mark.parametrize(("status", "made"), [(413, png_bomb), (415, deflated_dicom)])
+def disguised_bomb() -> bytes:
+    return png_bomb(9_000, 9_000, small_first=True)
+
+
+@pytest.mark.parametrize(("status", "made"), [(413, png_bomb), (413, disguised_bomb), (415, deflated_dicom)])
 def test_bombs_are_refused_before_they_go_off(status: int, made: Callable[[], bytes]) -> None:
     bomb = made()
     assert len(bomb) < 2**18

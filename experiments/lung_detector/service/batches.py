@@ -85,6 +85,7 @@ class Batches:
         try:
             loop = asyncio.get_running_loop()
             found = await loop.run_in_executor(self._thread, self.predictor.predict, images, units)
+            answers = list(zip(batch, found, strict=True))
         except Exception as error:
             if len(batch) > 1:
                 for place in batch:
@@ -92,6 +93,6 @@ class Batches:
             elif not batch[0][1].done():
                 batch[0][1].set_exception(error)
             return
-        for (_, future), one in zip(batch, found, strict=True):
+        for (_, future), one in answers:
             if not future.done():  # its request may have given up
                 future.set_result(one)

@@ -16,6 +16,7 @@ import numpy as np
 import pydicom
 from PIL import Image
 from pydicom.filereader import read_dataset
+from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from experiments.lung_detector.service.refusal import Refusal
 
@@ -25,11 +26,7 @@ if TYPE_CHECKING:
 PNG_START = b"\x89PNG\r\n\x1a\n"
 DICOM_MARK = slice(128, 132)
 SHOWN_HU = (-1000.0, 400.0)  # air to bone: lung and soft tissue in one picture, for people
-UNCOMPRESSED = {
-    "1.2.840.10008.1.2": "implicit VR, little endian",
-    "1.2.840.10008.1.2.1": "explicit VR, little endian",
-    "1.2.840.10008.1.2.2": "explicit VR, big endian",
-}
+UNCOMPRESSED = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian)
 TAGS = (
     *("Modality", "ImageType", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation", "Rows", "Columns"),
     *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "RescaleSlope", "RescaleIntercept", "PixelData"),
@@ -90,8 +87,11 @@ def _read_png(content: bytes, limits: Limits) -> Slice:
     _check_size(height, width, limits)
     try:
         with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
+            _check_size(image.height, image.width, limits)  # a second header may say otherwise, and Pillow believes it
             deep = image.mode in ("I;16", "I")  # one channel of 16 bits
             grey_HW = np.asarray(image if deep else image.convert("L"), dtype=np.float32)
+    except Refusal:
+        raise
     except Exception as error:  # Pillow tells of broken files by half a dozen exceptions, SyntaxError among them
         raise _broken("PNG") from error
     return Slice(grey_HW / (65535 if deep else 255), "grey")
@@ -118,8 +118,7 @@ def _check_syntax(content: bytes) -> None:
     start = _FewReads(content)
     start.seek(DICOM_MARK.stop)
     meta = read_dataset(start, is_implicit_VR=False, is_little_endian=True, stop_when=lambda tag, *_: tag.group != 2)
-    syntax = meta.TransferSyntaxUID
-    if syntax not in UNCOMPRESSED:
+    if meta.TransferSyntaxUID not in UNCOMPRESSED:
         raise Refusal(
             415,
             "DICOM in a compressed or unknown transfer syntax",

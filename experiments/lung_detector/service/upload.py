@@ -39,13 +39,15 @@ async def read_upload(request: Request, most_bytes: int) -> bytes:
     try:
         form = await _InMemory(request.headers, body, max_files=1, max_fields=1).parse()
     except MultiPartException as error:
-        raise Refusal(
-            400, f"a broken form ({error.message})", "one file named `file`", "curl -F file=@slice"
-        ) from error
+        raise _no_file(f"a broken form ({error.message})") from error
     file = form.get("file")
     if not isinstance(file, UploadFile):
-        raise Refusal(400, "a form without a file", "one file named `file`", "curl -F file=@slice")
+        raise _no_file("a form without a file")
     return await file.read()
+
+
+def _no_file(got: str) -> Refusal:
+    return Refusal(400, got, "one file named `file`", "curl -F file=@slice")
 
 
 async def _limited(request: Request, most_bytes: int, around: int) -> AsyncGenerator[bytes, None]:
