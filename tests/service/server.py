@@ -44,6 +44,11 @@ class Server:
         assert found is not None
         return int(found.group(1)) * 1024 / 1e6
 
+    def cpu_seconds(self) -> float:
+        """Processor time that the process has used."""
+        numbers = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(numbers[11]) + int(numbers[12])) / os.sysconf("SC_CLK_TCK")
+
     def stop(self) -> None:
         self.process.terminate()
         try:
