@@ -5,8 +5,8 @@
 A server process of its own on this machine, clients that keep their connections, slices of 512 x 512 pixels. `plain`
 reads and predicts the same files one after another in one process; `to_plain` is throughput against that. `cpu_ms` is
 processor time of the server a request: unlike the others it does not depend on what else the machine does. Memory is
-the server's resident memory while a mix of DICOM, PNG and broken files is sent, asked for as boxes and as pictures. Without
---model the published detector is served untrained, at 256 pixels a side.
+the server's resident memory while a mix of DICOM, PNG and broken files is sent, asked for as boxes and as pictures.
+Without --model the published detector is served untrained, at 256 pixels a side.
 """
 
 from __future__ import annotations
