@@ -26,6 +26,7 @@ from nas.data.splits import Round
 from nas.errors import NASError
 from nas.files import write_text
 from nas.report import train_report
+from nas.report.boxes import BoxExample, mean_overlaps
 from nas.report.slices import Example, chosen_cases
 from nas.stats import GroupBootstrap, mean_of
 from nas.tasks.segmentation import Segmentation, dice
@@ -263,6 +264,7 @@ def _write(
         result=result,
         predictions=_curves(scorer, main, everything) if setting.task.kind == "classification" else {},
         examples=_examples(setting, scorer, main),
+        boxes=_box_examples(setting, scorer, main),
         table_rows=[row.cells() for row in rows],
     )
     print(terminal(rows, caption(result)))
@@ -291,8 +293,23 @@ def _examples(setting: Setting, scorer: _Scorer, main: System) -> list[Example]:
     dice_N = np.ma.masked_invalid(dice(guess, scorer.target, main.prob.shape[1])).mean(axis=1).filled(np.nan)
     found = []
     for position in chosen_cases(dice_N):
-        row = scorer.rows[position]
-        image = setting.store.read([row]).reshape(setting.store.sample_shape)[0]
-        name = str(setting.store.names[row])
+        name, image = _image(setting, scorer.rows[position])
         found.append(Example(name, image, scorer.target[position], guess[position], float(dice_N[position])))
     return found
+
+
+def _box_examples(setting: Setting, scorer: _Scorer, main: System) -> list[BoxExample]:
+    """The test images of a detection that the report shows."""
+    if setting.task.kind != "detection":
+        return []
+    chosen = chosen_cases(mean_overlaps(main.prob, scorer.target))
+    return [
+        BoxExample(*_image(setting, scorer.rows[position]), scorer.target[position], main.prob[position])
+        for position in chosen
+    ]
+
+
+def _image(setting: Setting, row: int) -> tuple[str, np.ndarray]:
+    """Name and first channel of a sample."""
+    image = setting.store.read([row]).reshape(setting.store.sample_shape)[0]
+    return str(setting.store.names[row]), image

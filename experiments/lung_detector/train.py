@@ -1,6 +1,6 @@
 """Trains a detector and packs it for the predictor and the service.
 
-python -m experiments.lung_detector.train experiment=lung_detector [arch=outputs/lung_detector/arch.json] [data=…]
+python -m experiments.lung_detector.train experiment=lung_detector arch=detector/lung-slices
 """
 
 from __future__ import annotations
@@ -29,8 +29,6 @@ from nas.data.store import VolumeStore
 from nas.errors import NASError
 from nas.files import write_text
 from nas.training.loop import BEST
-
-DEFAULT = "detector/lung-slices"
 
 
 def train_detector(cfg: DictConfig, folder: Path) -> dict[str, Any]:
@@ -96,7 +94,6 @@ def preprocessing_of(store: VolumeStore) -> Preprocessing:
 @hydra.main(version_base="1.3", config_path="pkg://conf", config_name="train")
 def train(cfg: DictConfig) -> None:
     folder = Path(HydraConfig.get().runtime.output_dir)
-    cfg.arch = cfg.get("arch") or DEFAULT
     result = train_detector(cfg, folder)
     metrics = ", ".join(f"{name} {value:.3f}" for name, value in result["test"].items())
     print(f"{result['samples']['test']} test images: {metrics}; {result['cpu_s'] / 60:.1f} minutes of CPU")
