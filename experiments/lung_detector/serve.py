@@ -33,7 +33,7 @@ NO_KEY = (
 
 class _Words(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise NASError(f"the words given ({message})", self.format_usage(), f"see {self.prog} --help")
+        raise NASError(f"the words given ({message})", f"{self.prog} MODEL [options]", f"see {self.prog} --help")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
