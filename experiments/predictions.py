@@ -15,7 +15,8 @@ from nas.tasks.segmentation import Segmentation
 def predictions_csv(setting: Setting, rows: np.ndarray, systems: Mapping[str, np.ndarray]) -> str:
     """One line a tested sample: its name, its patient and, for a classification, label and each system's probability
     of every class but the first; for a segmentation each system's metrics of every class but the background, empty
-    where the sample does not count for the class.
+    where the sample does not count for the class; for a detection, of every class, the objects and each system's
+    highest probability of a box, 0 where it has none.
 
     systems: name -> probabilities of `rows`.
     """
@@ -27,6 +28,14 @@ def predictions_csv(setting: Setting, rows: np.ndarray, systems: Mapping[str, np
             for metric, values_NK in task.of_cases(prob.argmax(axis=1), target, voxel_mm).items():
                 for label, values_N in zip(store.classes[1:], values_NK.T, strict=True):
                     columns[f"{name}: {metric}, {label}"] = [_number(value) for value in values_N]
+    elif store.boxes_NM7 is not None:
+        for number, label in enumerate(store.classes):
+            columns[f"objects: {label}"] = [
+                str(count) for count in (store.boxes_NM7[rows, :, -1] == number).sum(axis=1)
+            ]
+            for name, found in systems.items():
+                highest = np.where(found[..., -1] == number, found[..., -2], 0.0).max(axis=1)
+                columns[f"{name}: {label}"] = [_number(value) for value in highest]
     else:
         columns["label"] = [store.classes[label] for label in store.labels[rows]]
         for name, prob_NK in systems.items():

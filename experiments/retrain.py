@@ -29,8 +29,8 @@ OnRoundEpoch = Callable[[str, int, int, Mapping[str, float]], None]
 
 @dataclass(frozen=True)
 class Tested:
-    """What one trained network said of one test part. indices: rows of the store; prob: class probabilities (N, K), of
-    a segmentation (N, K, D, H, W)."""
+    """What one trained network said of one test part. indices: rows of the store; prob: what `Task.predict` gives,
+    class probabilities (N, K), of a segmentation (N, K, D, H, W), of a detection boxes."""
 
     round: str
     indices: np.ndarray

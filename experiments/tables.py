@@ -20,6 +20,7 @@ from nas.errors import NASError
 
 METRICS = {"auc": "AUC", "accuracy": "accuracy", "sensitivity": "sens.", "specificity": "spec.", "f1": "F1"}
 SEGMENTATION_METRICS = {"dice": "Dice", "hd95": "HD95", "surface_dice": "surface Dice"}
+DETECTION_METRICS = {"map50": "mAP@0.5", "map": "mAP@0.5:0.95", "recall50": "recall@0.5"}
 NOTHING = "–"
 WIDTH = 100  # columns of a terminal
 
@@ -63,7 +64,7 @@ class Row:
 
 def columns_of(metrics: Mapping[str, Any]) -> dict[str, str]:
     """Metric -> column, of the task that such metrics come from."""
-    return SEGMENTATION_METRICS if "dice" in metrics else METRICS
+    return SEGMENTATION_METRICS if "dice" in metrics else DETECTION_METRICS if "map50" in metrics else METRICS
 
 
 def markdown(rows: Sequence[Row], caption: str) -> str:

@@ -23,10 +23,10 @@ from experiments.setup import Setting, resolved, versions, write_config
 from experiments.tables import Row, caption, markdown, terminal
 from nas.artifact import Artifact
 from nas.data.splits import Round
-from nas.ensemble import mean_probability
 from nas.errors import NASError
 from nas.files import write_text
 from nas.report import train_report
+from nas.report.boxes import BoxExample, mean_overlaps
 from nas.report.slices import Example, chosen_cases
 from nas.stats import GroupBootstrap, mean_of
 from nas.tasks.segmentation import Segmentation, dice
@@ -41,8 +41,8 @@ class System:
     """A row of the table.
 
     indices (N,), prob: the tested samples and their mean probability over the rounds, (N, K), of a segmentation
-    (N, K, D, H, W). tested: the single networks behind it, one a round. costs: as `benchmark` gives them; empty where
-    it is no single network.
+    (N, K, D, H, W), of a detection pooled boxes (`Task.pooled`). tested: the single networks behind it, one a round.
+    costs: as `benchmark` gives them; empty where it is no single network.
     """
 
     name: str
@@ -91,7 +91,7 @@ def _run(
     supernet = Path(cfg.supernet) if cfg.supernet else None
     systems = [trainer.network(network, network_name(network), supernet) for network in networks]
     if len(networks) > 1:
-        pooled = mean_probability([(system.indices, system.prob) for system in systems])
+        pooled = setting.task.pooled([(system.indices, system.prob) for system in systems])
         systems.insert(0, System(f"ensemble of {len(networks)} networks", *pooled))
     baselines = trainer.baselines(networks)
     trainer.board.close()
@@ -157,7 +157,7 @@ class _Trainer:
         tested = retrain(network, self.setting, self.rounds, self.training, self.cfg.seed, where, supernet, on_epoch)
         for line in lines.values():
             line.close()
-        indices, prob = mean_probability([(one.indices, one.prob) for one in tested])
+        indices, prob = self.setting.task.pooled([(one.indices, one.prob) for one in tested])
         costs = benchmark(network.build(self.setting.task.spec), self.setting.store.input_shape, self.setting.device)
         return System(name, indices, prob, tested, costs)
 
@@ -276,6 +276,7 @@ def _write(
         result=result,
         predictions=_curves(scorer, main, everything) if setting.task.kind == "classification" else {},
         examples=_examples(setting, scorer, main),
+        boxes=_box_examples(setting, scorer, main),
         table_rows=[row.cells() for row in rows],
     )
     print(terminal(rows, caption(result)))
@@ -304,8 +305,23 @@ def _examples(setting: Setting, scorer: _Scorer, main: System) -> list[Example]:
     dice_N = np.ma.masked_invalid(dice(guess, scorer.target, main.prob.shape[1])).mean(axis=1).filled(np.nan)
     found = []
     for position in chosen_cases(dice_N):
-        row = scorer.rows[position]
-        image = setting.store.read([row]).reshape(setting.store.sample_shape)[0]
-        name = str(setting.store.names[row])
+        name, image = _image(setting, scorer.rows[position])
         found.append(Example(name, image, scorer.target[position], guess[position], float(dice_N[position])))
     return found
+
+
+def _box_examples(setting: Setting, scorer: _Scorer, main: System) -> list[BoxExample]:
+    """The test images of a detection that the report shows."""
+    if setting.task.kind != "detection":
+        return []
+    chosen = chosen_cases(mean_overlaps(main.prob, scorer.target))
+    return [
+        BoxExample(*_image(setting, scorer.rows[position]), scorer.target[position], main.prob[position])
+        for position in chosen
+    ]
+
+
+def _image(setting: Setting, row: int) -> tuple[str, np.ndarray]:
+    """Name and first channel of a sample."""
+    image = setting.store.read([row]).reshape(setting.store.sample_shape)[0]
+    return str(setting.store.names[row]), image

@@ -57,6 +57,16 @@ class SearchSpace(ABC):
     def build(self, arch: Architecture, task: TaskSpec | None = None) -> nn.Module:
         """A network (B, C, D, H, W) -> what the task asks for; None: the space's own channels and outputs."""
 
+    def features(self, arch: Architecture, in_channels: int) -> nn.Module:
+        """The network without its head, for a detector (search_spaces/detector.py): (B, in_channels, D, H, W) -> a list
+        of feature maps, finest first, each with half the sides of the one before; its attribute `channels` are
+        theirs. Raises NASError where the space offers none."""
+        raise NASError(
+            f"{type(self).__name__} as a backbone",
+            "a space whose networks give feature maps",
+            "write `features` for it, or take UNetSpace or NASLungSpace",
+        )
+
     @classmethod
     def from_name(cls, name: str) -> tuple[SearchSpace, Architecture]:
         """A published network and the space it lives in. Raises NASError for a name that is not in `published`."""

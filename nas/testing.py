@@ -27,13 +27,15 @@ from nas.tasks.base import TaskSpec
 OBJECTIVES = {"score": "maximize", "cost": "minimize"}
 
 
-def check_space(space: SearchSpace, input_shape: tuple[int, ...] = (1, 16, 16, 16), outputs: int = 2) -> None:
+def check_space(space: SearchSpace, input_shape: tuple[int, ...] | None = None, outputs: int = 2) -> None:
     """Asserts what every strategy and `arch.json` rely on: arguments that rebuild the space, a total and idempotent
     `repair`, samples, mutants and children inside the space, an `encode` that agrees with the genes, an enumeration
     without repetition, blocks that add up, and networks that take (B, C, D, H, W) and train.
 
-    input_shape: (C, D, H, W) of a small volume the space accepts.
+    input_shape: (C, D, H, W) of a small volume the space accepts; None: one channel and 16 voxels a side, in 2D where
+    the space says `spatial_dims` 2.
     """
+    input_shape = input_shape or (1, *(16,) * getattr(space, "spatial_dims", 3))
     again = type(space)(**json.loads(json.dumps(space.arguments)))
     assert again.fingerprint == space.fingerprint, "arguments do not rebuild the space"
     rng = np.random.default_rng(0)
@@ -57,7 +59,7 @@ def check_space(space: SearchSpace, input_shape: tuple[int, ...] = (1, 16, 16, 1
         rows = rng.choice(len(every), size=min(50, len(every)), replace=False)
         for row in every[rows]:
             space.architecture([int(gene) for gene in row])
-    task = TaskSpec(in_channels=input_shape[0], outputs=outputs, dims=len(input_shape) - 1)
+    task = TaskSpec(space.kind, len(input_shape) - 1, input_shape[0], outputs)
     _check_networks(space, archs[:2], task, input_shape)
     for name in space.published:
         home, arch = type(space).from_name(name)
@@ -69,7 +71,7 @@ def _check_networks(space: SearchSpace, archs: list, task: TaskSpec, input_shape
     for arch in archs:
         network = space.build(arch, task)
         out = network(x, torch.zeros(2, dtype=torch.long)) if getattr(network, "needs_target", False) else network(x)
-        assert out.shape[:2] == (2, task.outputs), f"output of shape {tuple(out.shape)}"
+        assert out.shape[:2] == (2, task.channels), f"output of shape {tuple(out.shape)}"
         out.square().mean().backward()
         assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters()), (
             "nothing can be trained"

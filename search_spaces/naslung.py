@@ -19,6 +19,7 @@ from nas.architecture import Architecture, Gene
 from nas.errors import NASError
 from nas.space import Block, Published, SearchSpace
 from nas.tasks.base import TaskSpec
+from search_spaces.layers.features import Features
 from search_spaces.naslung_network import (
     ATTENTION,
     HEADS,
@@ -111,6 +112,11 @@ class NASLungSpace(SearchSpace):
     def build(self, arch: Architecture, task: TaskSpec | None = None) -> nn.Module:
         channels, outputs = self._channels(task)
         return NASLungNet(channels, self.stem, self.stages(arch), self.cbam, self.head, outputs)
+
+    def features(self, arch: Architecture, in_channels: int) -> nn.Module:
+        stages = self.stages(arch)
+        network = NASLungNet(in_channels, self.stem, stages, self.cbam, self.head, 2)
+        return Features(network, [self.stem[1], *(widths[-1] for widths in stages)])
 
     def _channels(self, task: TaskSpec | None) -> tuple[int, int]:
         if task is not None and task.dims != 3:

@@ -93,13 +93,17 @@ class NASLungNet(nn.Module):
         self.head = PooledHead(head, width, outputs)
 
     def forward(self, x_BCDHW: torch.Tensor, y_B: torch.Tensor | None = None) -> torch.Tensor:
+        return self.head(self.features(x_BCDHW)[-1], y_B)
+
+    def features(self, x_BCDHW: torch.Tensor) -> list[torch.Tensor]:
+        """What the stem and each stage give, the finest first."""
         if any(side % REDUCTION for side in x_BCDHW.shape[2:]):
             raise NASError(
                 f"a volume of {'x'.join(map(str, x_BCDHW.shape[2:]))} voxels",
                 f"sides that are multiples of {REDUCTION}",
                 "crop or pad the data (`data.size`)",
             )
-        x_BCDHW = self.stem(x_BCDHW)
+        found = [self.stem(x_BCDHW)]
         for stage in self.stages:
-            x_BCDHW = stage(x_BCDHW)
-        return self.head(x_BCDHW, y_B)
+            found.append(stage(found[-1]))
+        return found

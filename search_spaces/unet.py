@@ -16,6 +16,7 @@ from nas.architecture import Architecture, Gene
 from nas.errors import NASError
 from nas.space import Published, SearchSpace
 from nas.tasks.base import TaskSpec
+from search_spaces.layers.features import Features
 
 NORMS = ("batch", "instance", "group")
 UPS = ("transposed", "resize")
@@ -103,6 +104,11 @@ class UNetSpace(SearchSpace):
         channels = (self.in_channels, self.out_channels) if task is None else (task.in_channels, task.outputs)
         return UNet(self.spatial_dims, *channels, *self.values(arch))  # type: ignore[arg-type]
 
+    def features(self, arch: Architecture, in_channels: int) -> nn.Module:
+        network = UNet(self.spatial_dims, in_channels, self.out_channels, *self.values(arch))  # type: ignore[arg-type]
+        depth, width, *_ = self.values(arch)
+        return Features(network, [int(width) * 2**level for level in range(int(depth) + 1)])
+
     def describe(self, arch: Architecture) -> str:
         depth, width, blocks, kernel, norm, up = self.values(arch)
         sides = " x ".join([str(kernel)] * self.spatial_dims)
@@ -149,6 +155,10 @@ class UNet(nn.Module):
         self.head = convolution(width, out_channels, 1)
 
     def forward(self, x_BCDHW: torch.Tensor) -> torch.Tensor:
+        return self.head(self.features(x_BCDHW)[0])
+
+    def features(self, x_BCDHW: torch.Tensor) -> list[torch.Tensor]:
+        """What comes up at every level, finest first: the widths of the levels, the bottom last."""
         factor = 2**self.depth
         if any(side % factor or side < 2 * factor for side in x_BCDHW.shape[2:]):
             raise NASError(
@@ -160,10 +170,10 @@ class UNet(nn.Module):
         for level in self.down[:-1]:
             skips.append(level(x_BCDHW))
             x_BCDHW = self.pool(skips[-1])
-        x_BCDHW = self.down[-1](x_BCDHW)
+        found = [self.down[-1](x_BCDHW)]
         for up, merge in zip(self.up, self.merge, strict=True):
-            x_BCDHW = merge(torch.cat([skips.pop(), up(x_BCDHW)], dim=1))
-        return self.head(x_BCDHW)
+            found.insert(0, merge(torch.cat([skips.pop(), up(found[0])], dim=1)))
+        return found
 
 
 def _level(dims: int, inputs: int, outputs: int, blocks: int, kernel: int, norm: str) -> nn.Sequential:

@@ -16,7 +16,7 @@ from nas.errors import NASError
 from nas.testing import check_space, check_strategy
 from tests.conftest import REPO
 
-SHIPPED = ("lidc_shapes", "icbm_tissue")  # data that come with a package
+SHIPPED = ("lidc_shapes", "icbm_tissue", "nodule_phantoms")  # data that come with a package
 
 
 def names(group: str) -> list[str]:

@@ -16,6 +16,7 @@ from hydra.utils import instantiate
 from nas.cost import CostModel
 from nas.data.lidc_shapes import LidcShapes
 from nas.data.loading import VolumeSet
+from nas.data.nodule_phantoms import NodulePhantoms
 from nas.data.store import VolumeStore
 from nas.evaluators.base import EvaluationContext
 from nas.evaluators.train import Train
@@ -27,18 +28,23 @@ from tests.conftest import REPO
 from tests.test_conformance import composed, names
 
 TRIALS = 4
-OBJECTIVES = {"classification": {"auc": "maximize", "macs": "minimize"}, "segmentation": {"dice": "maximize"}}
+OBJECTIVES = {
+    "classification": {"auc": "maximize", "macs": "minimize"},
+    "segmentation": {"dice": "maximize"},
+    "detection": {"map50": "maximize"},
+}
 TINY = ("training.epochs=2", "training.batch_size=8", "training.precision=fp32")  # where a strategy trains by itself
 SETTINGS = TrainingSettings(epochs=1, batch_size=8, lr=0.01, precision="fp32")
 
 
 @pytest.fixture(scope="module")
 def stores(data_cache: Path) -> dict[str, VolumeStore]:
-    """Kind of task -> real volumes with a label each, or with a mask each."""
+    """Kind of task -> real volumes with a label each, or with a mask each, or drawn slices with boxes."""
     tissue = instantiate(composed("data=icbm_tissue", f"data_cache={data_cache}").data)
     return {
         "classification": LidcShapes(str(data_cache), size=16, spacing_mm=2.0).prepare(),
         "segmentation": tissue.prepare(),
+        "detection": NodulePhantoms(str(data_cache), patients=8, slices=3, size=48, radius_mm=(16, 20)).prepare(),
     }
 
 
@@ -70,7 +76,7 @@ def test_pair(strategy_name: str, space_name: str, stores: dict[str, VolumeStore
         device=device,
         seed=0,
     )
-    cost = CostModel(space, task.spec, store.shape, "macs")
+    cost = CostModel(space, task.spec, store.sample_shape, "macs")
     study = Study(f"sqlite:///{tmp_path}/study.db", "matrix", space, objectives, {})
     history = search(strategy, Train(SETTINGS), study, cost, context, Budget(TRIALS))
     assert [record.state for record in history] == [State.COMPLETE] * TRIALS

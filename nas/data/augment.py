@@ -14,14 +14,16 @@ from nas.errors import NASError
 
 @dataclass(frozen=True)
 class Augment:
-    """Each sample gets its own draw; labels stay true, masks move along. Bit for bit the same from the same generator.
+    """Each sample gets its own draw; labels stay true, masks and boxes move along. Bit for bit the same from the same
+    generator.
 
     flip: axes that are mirrored with probability 1/2 each (0 = D, 1 = H, 2 = W). shift: voxels, each axis moves by a
     whole number in [-shift, shift] (padding by the border voxel, then cropping). rotate: degrees, about each axis by an
     angle in [-rotate, rotate]. scale: fraction, zoom by a factor in [1 - scale, 1 + scale]. cutout: edge in voxels of
     a cube at a random place that is set to 0.
-    Rotation and zoom are one trilinear resampling (of masks: the nearest voxel), skipped where both are 0; the rest is
-    exact voxel copying. Slices (B, C, H, W) are volumes with D = 1, and turn in their own plane only.
+    Rotation and zoom are one trilinear resampling (of masks: the nearest voxel), skipped where both are 0, as they have
+    to be with boxes; the rest is exact voxel copying. Slices (B, C, H, W) are volumes with D = 1, and turn in their own
+    plane only.
     """
 
     flip: Sequence[int] = ()
@@ -50,7 +52,10 @@ class Augment:
     def of_batch(
         self, x_BCDHW: torch.Tensor, y: torch.Tensor, generator: torch.Generator
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Volumes with their labels (B,), which stay, or with their masks (B, D, H, W), which move along."""
+        """Volumes with their labels (B,), which stay, or with masks (B, D, H, W), or with boxes (B, M, 7), in 2D
+        (B, M, 5), of floats, which move along. Raises NASError for boxes with rotation or zoom."""
+        if y.is_floating_point():
+            return self.with_boxes(x_BCDHW, y, generator)
         return self.with_mask(x_BCDHW, y, generator) if y.ndim > 1 else (self(x_BCDHW, generator), y)
 
     def with_mask(
@@ -60,6 +65,29 @@ class Augment:
         x_BCDHW, moved_BCDHW = self._changed(x_BCDHW, mask_BDHW[:, None], generator)
         assert moved_BCDHW is not None  # a mask was given
         return x_BCDHW, moved_BCDHW[:, 0]
+
+    def with_boxes(
+        self, x_BCDHW: torch.Tensor, boxes_BMX: torch.Tensor, generator: torch.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Volumes, changed as without boxes, and the boxes (nas/tasks/boxes.py, then their class) moved along and cut
+        off at the edge; one that has left the volume gets class -1; cutout leaves boxes alone."""
+        if self.rotate or self.scale:
+            raise NASError(
+                f"augment.rotate={self.rotate}, augment.scale={self.scale} for boxes",
+                "0 of both",
+                "training.augment.rotate=0 training.augment.scale=0",
+            )
+        moves = self._moves(len(x_BCDHW), generator.clone_state())  # the draws that `self(...)` takes first
+        x_BCDHW = self(x_BCDHW, generator)
+        dims, low, high = x_BCDHW.ndim - 2, [], []
+        for axis, side in enumerate(x_BCDHW.shape[2:]):
+            flipped_B1, offset_B1 = (of_3B[3 - dims + axis, :, None].to(boxes_BMX.device) for of_3B in moves)
+            first, last = boxes_BMX[..., axis], boxes_BMX[..., dims + axis]
+            low.append(torch.where(flipped_B1, side + offset_B1 - last, first - offset_B1).clamp(0, side))
+            high.append(torch.where(flipped_B1, side + offset_B1 - first, last - offset_B1).clamp(0, side))
+        inside_BM = (torch.stack(low) < torch.stack(high)).all(dim=0)
+        classes_BM = torch.where(inside_BM, boxes_BMX[..., -1], -1.0)
+        return x_BCDHW, torch.stack([*low, *high, classes_BM], dim=-1)
 
     def _changed(
         self, x_BCDHW: torch.Tensor, mask_BCDHW: torch.Tensor | None, generator: torch.Generator
@@ -84,17 +112,20 @@ class Augment:
     def _flip_and_shift(self, x_BCDHW: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """(B, D, H, W) for one gather: on each axis, output voxel i reads input voxel clamp(flipped(i) + shift)."""
         B, _, *sides = x_BCDHW.shape
-        draws_6B = torch.rand((6, B), generator=generator, device=generator.device).to(x_BCDHW.device)
+        flipped_3B, offset_3B = (of_3B.to(x_BCDHW.device) for of_3B in self._moves(B, generator))
         source = torch.zeros((B, 1, 1, 1), dtype=torch.int64, device=x_BCDHW.device)
         for axis, side in enumerate(sides):
             index_BN = torch.arange(side, device=x_BCDHW.device).expand(B, side)
-            if axis in self.flip:
-                index_BN = torch.where(draws_6B[axis, :, None] < 0.5, side - 1 - index_BN, index_BN)
-            if self.shift:
-                offset_B = (draws_6B[3 + axis] * (2 * self.shift + 1)).long() - self.shift
-                index_BN = (index_BN + offset_B[:, None]).clamp(0, side - 1)
+            index_BN = torch.where(flipped_3B[axis, :, None], side - 1 - index_BN, index_BN)
+            index_BN = (index_BN + offset_3B[axis, :, None]).clamp(0, side - 1)
             source = source * side + index_BN.reshape(B, *(-1 if i == axis else 1 for i in range(3)))
         return source
+
+    def _moves(self, batch: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        """(3, B) bool: which axes of a sample are mirrored; (3, B) int64: voxels that it is then moved by."""
+        draws_6B = torch.rand((6, batch), generator=generator, device=generator.device)
+        mirrored_31 = torch.tensor([[axis in self.flip] for axis in range(3)], device=generator.device)
+        return (draws_6B[:3] < 0.5) & mirrored_31, (draws_6B[3:] * (2 * self.shift + 1)).long() - self.shift
 
     def _grid(self, x_BCDHW: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """(B, D, H, W, 3): where in the input each voxel of the output is read."""

@@ -105,7 +105,7 @@ class VolumeSet:
 
     @cached_property
     def targets(self) -> np.ndarray:
-        """Labels (N,) int64 or masks (N, D, H, W) uint8, of slices (N, H, W)."""
+        """As `VolumeStore.targets` gives them: labels, masks or boxes."""
         return self.store.targets(self.indices)
 
     @cached_property
@@ -115,8 +115,8 @@ class VolumeSet:
     def batches(
         self, batch_size: int, *, generator: torch.Generator | None = None, rank: int = 0, world: int = 1
     ) -> Iterator[Batch]:
-        """One pass: (x_BCDHW float32, y int64) on the device, x = stored value times scale plus offset, y = labels (B,)
-        or masks (B, D, H, W); of slices x_BCHW and masks (B, H, W).
+        """One pass: (x_BCDHW float32, y) on the device, x = stored value times scale plus offset, y = labels (B,) or
+        masks (B, D, H, W), int64, or boxes (B, M, 7), float32; of slices x_BCHW, masks (B, H, W), boxes (B, M, 5).
 
         generator: shuffles, and of a store with `patches` draws these; None: whole samples in order. rank, world: this
         process's share of every batch of batch_size.
@@ -128,7 +128,7 @@ class VolumeSet:
         if plan and self.resident:
             order = torch.from_numpy(np.concatenate(plan)).to(self.device)  # one transfer for the whole pass
             for rows_B in order.split([len(rows) for rows in plan]):
-                yield self._scaled(self._volumes_NCDHW[rows_B]), self._targets_N[rows_B].long()
+                yield self._scaled(self._volumes_NCDHW[rows_B]), _target(self._targets_N[rows_B])
         elif plan:
             yield from self._streamed(plan, self._read_whole)
 
@@ -170,7 +170,7 @@ class VolumeSet:
                 x, y = ahead.result()
                 if number + 1 < len(plan):
                     ahead = thread.submit(load, plan[number + 1])
-                yield self._scaled(x.to(self.device, non_blocking=pin)), y.to(self.device, non_blocking=pin).long()
+                yield self._scaled(x.to(self.device, non_blocking=pin)), _target(y.to(self.device, non_blocking=pin))
 
     def _scaled(self, stored_BCDHW: torch.Tensor) -> torch.Tensor:
         x_BCDHW = stored_BCDHW.to(torch.float32)
@@ -187,6 +187,10 @@ class VolumeSet:
                 )
             x_BCDHW = self.intensity(x_BCDHW)
         return x_BCDHW if self.store.dims == 3 else x_BCDHW.flatten(1, 2)
+
+
+def _target(stored: torch.Tensor) -> torch.Tensor:
+    return stored if stored.is_floating_point() else stored.long()
 
 
 def _share(plan: list[np.ndarray], rank: int, world: int) -> list[np.ndarray]:

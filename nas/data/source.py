@@ -61,5 +61,5 @@ class Source(ABC):
             scale=self.scale,
             offset=self.offset,
             by_training=self.by_training,
-            provenance={**self.provenance(), "arguments": json.loads(json.dumps(self.arguments(), default=str))},
+            provenance={"arguments": json.loads(json.dumps(self.arguments(), default=str)), **self.provenance()},
         )

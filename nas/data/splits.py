@@ -35,7 +35,7 @@ class Split:
     where there are any.
     Attributes: fold (N,) int or the official part's number, search (train rows, valid rows), test (rows), unit (what
     a group is: "patient", or what the source says), sha256.
-    With masks, folds are grouped by patient only: a mask has no one class to stratify by.
+    With masks or boxes, folds are grouped by patient only: a sample has no one class to stratify by.
     Raises NASError for one class only, fewer patients than folds, a fold without one of the classes, a patient in two
     folds, and a test_fold that does not exist.
     """
@@ -48,7 +48,7 @@ class Split:
             raise NASError(f"split.given=true for {store.name}, which gives no folds", "own folds", "split.given=false")
         self.unit, has_NK = store.unit, _has_classes(store)
         found = int(has_NK.any(axis=0).sum())
-        if found < max(2, len(store.classes)):
+        if found < (len(store.classes) if store.kind == "detection" else max(2, len(store.classes))):
             raise NASError(
                 f"labels of {found} class in {store.name}",
                 f"all of {', '.join(store.classes)}",
@@ -139,9 +139,11 @@ def _given_folds(store: VolumeStore) -> np.ndarray:
 
 
 def _has_classes(store: VolumeStore) -> np.ndarray:
-    """(N, K) bool: which classes a sample is of or, with masks, has a voxel of."""
+    """(N, K) bool: which classes a sample is of or, with masks or boxes, has a voxel or an object of."""
     if store.voxels_NK is not None:
         return store.voxels_NK > 0
+    if store.boxes_NM7 is not None:
+        return (store.boxes_NM7[:, :, -1, None] == np.arange(len(store.classes))).any(axis=1)
     return store.labels[:, None] == np.arange(len(store.classes))
 
 

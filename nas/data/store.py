@@ -30,7 +30,9 @@ class Sample:
     group: the patient; no split ever puts one group on both sides.
     spacing_mm: (D, H, W) voxel size, NaN where unknown. size_mm3: volume of the object, NaN where unknown.
     fold: the split given by the data set's authors ("train", "val", "test", or "0".."9"), "" where there is none.
-    mask_DHW: for segmentation, the class of every voxel, and `label` is then 0; None: `label` is the class.
+    mask_DHW: for segmentation, the class of every voxel. boxes_M7: for detection, the objects: low corner (D, H, W),
+    high corner, class; corners are edges, voxel i reaches from i to i + 1. With either `label` is 0, without it is the
+    class.
     extent_DHW: voxels of the real volume where it was padded, on both sides alike, to the shape of all; masks only.
     A slice is a volume with D = 1.
     """
@@ -43,16 +45,18 @@ class Sample:
     size_mm3: float = float("nan")
     fold: str = ""
     mask_DHW: np.ndarray | None = None
+    boxes_M7: np.ndarray | None = None
     extent_DHW: tuple[int, int, int] | None = None
 
 
 class VolumeStore:
     """Reads one store. Metadata is in memory; volumes are read by index, nothing else is opened.
 
-    Attributes: path, name, sha256 (content hash), kind ("classification", or "segmentation" where the samples have
-    masks), shape (C, D, H, W), dtype (as stored), scale and offset (a network sees the stored value times `scale` plus
-    `offset`), classes (names), labels (N,) int64, groups (N,) str, folds (N,) str, names (N,) str, spacing_mm (N, 3),
-    size_mm3 (N,), voxels_NK (with masks: the voxels of each class in each sample), unit (what a group is, "patient"
+    Attributes: path, name, sha256 (content hash), kind ("classification", "segmentation" where the samples have masks,
+    "detection" where they have boxes), shape (C, D, H, W), dtype (as stored), scale and offset (a network sees the
+    stored value times `scale` plus `offset`), classes (names), labels (N,) int64, groups (N,) str, folds (N,) str,
+    names (N,) str, spacing_mm (N, 3), size_mm3 (N,), voxels_NK (with masks: the voxels of each class in each sample),
+    boxes_NM7 (with boxes: as in Sample, class -1 where a sample has fewer than M), unit (what a group is, "patient"
     unless the source says otherwise), provenance (dict). Of padded volumes: extents_N3 (their real voxels), located_NKM
     (flat positions of voxels of each class, see nas/data/patches.py), else None; patches (how they are drawn in
     training, None: whole), which `draw_patches` sets; by_training: values are still to be scaled by statistics of the
@@ -86,8 +90,9 @@ class VolumeStore:
         self.labels = file["labels"][:].astype(np.int64)
         self.groups, self.folds, self.names = (file[key].asstr()[:].astype(str) for key in ("groups", "folds", "names"))
         self.spacing_mm, self.size_mm3 = file["spacing_mm"][:], file["size_mm3"][:]
-        self.kind = "segmentation" if "masks" in file else "classification"
+        self.kind = "segmentation" if "masks" in file else "detection" if "boxes" in file else "classification"
         self.voxels_NK = file["voxels"][:] if "masks" in file else None
+        self.boxes_NM7 = file["boxes"][:] if "boxes" in file else None
         self.extents_N3, self.located_NKM = (file[key][:] if key in file else None for key in ("extents", "located"))
         self.by_training = bool(file.attrs.get("by_training", False))
         self.patches: Patches | None = None
@@ -147,10 +152,13 @@ class VolumeStore:
         return self._read("volumes", indices, self.shape, self.dtype)
 
     def targets(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
-        """What a network is to say of the named samples: labels (B,) int64, or masks (B, D, H, W) uint8, of slices
-        (B, H, W). Raises as `read` does."""
+        """What a network is to say of the named samples: labels (B,) int64, masks (B, D, H, W) uint8, of slices
+        (B, H, W), or boxes (B, M, 7) float32, of slices (B, M, 5). Raises as `read` does."""
         if self.kind == "classification":
             return self.labels[self._rows(indices)]
+        if self.boxes_NM7 is not None:
+            boxes_BM7 = self.boxes_NM7[self._rows(indices)]
+            return boxes_BM7 if self.dims == 3 else boxes_BM7[..., [1, 2, 4, 5, 6]]
         return self._masks(indices).reshape(-1, *self.sample_shape[1:])
 
     def read_patches(
@@ -204,21 +212,26 @@ class VolumeStore:
             raise self._damaged(str(error)) from error
         return out
 
+    def sample(self, row: int) -> Sample:
+        """One row as it was written. Raises as `read` does."""
+        return Sample(
+            name=str(self.names[row]),
+            volume_CDHW=self.read([row])[0],
+            label=int(self.labels[row]),
+            group=str(self.groups[row]),
+            spacing_mm=tuple(self.spacing_mm[row]),
+            size_mm3=float(self.size_mm3[row]),
+            fold=str(self.folds[row]),
+            mask_DHW=self._masks([row])[0] if self.kind == "segmentation" else None,
+            boxes_M7=None if self.boxes_NM7 is None else self.boxes_NM7[row][self.boxes_NM7[row, :, -1] >= 0],
+            extent_DHW=None if self.extents_N3 is None else tuple(self.extents_N3[row]),
+        )
+
     def verify(self) -> None:
         """Reads everything and computes the content hash again. Raises NASError where it is another."""
         digest = _digest(self.name, self.classes, self.scale, self.offset, self.by_training)
         for row in range(len(self)):
-            sample = Sample(
-                name=self.names[row],
-                volume_CDHW=self.read([row])[0],
-                label=int(self.labels[row]),
-                group=self.groups[row],
-                spacing_mm=tuple(self.spacing_mm[row]),
-                size_mm3=self.size_mm3[row],
-                fold=self.folds[row],
-                mask_DHW=self._masks([row])[0] if self.kind == "segmentation" else None,
-                extent_DHW=None if self.extents_N3 is None else tuple(self.extents_N3[row]),
-            )
+            sample = self.sample(row)
             _add(digest, sample, sample.volume_CDHW)
         if digest.hexdigest() != self.sha256:
             raise self._damaged(f"its content has the hash {digest.hexdigest()[:12]}, written was {self.sha256[:12]}")
@@ -240,8 +253,9 @@ def write_store(
     by_training: the values are to be scaled by statistics of the training part, for padded volumes with masks only.
 
     Raises NASError for no samples, a volume of another shape or type than the first, NaN or infinite values, a label
-    without a class, a mask of another shape than its volume or with a value that is no class, masks for some samples
-    only. Whatever ends the writing, no half file is left and an older store stays as it was.
+    without a class, a mask of another shape than its volume or with a value that is no class, a box that is empty, not
+    inside its volume or of no class, masks or boxes for some samples only. Whatever ends the writing, no half file is
+    left and an older store stays as it was.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -273,6 +287,7 @@ def _write(
     voxels: list[np.ndarray] = []
     located: list[np.ndarray] = []
     values: list[np.ndarray] = []
+    boxes: list[np.ndarray] = []
     volumes = masks = None
     for sample in samples:
         volume = np.ascontiguousarray(sample.volume_CDHW)
@@ -294,6 +309,11 @@ def _write(
         if (masks is None) != (sample.mask_DHW is None):
             without = "out" if sample.mask_DHW is None else ""
             raise NASError(f"{sample.name} with{without} a mask", "masks for all samples or none", "mend the source")
+        if bool(rows) and (rows[0].boxes_M7 is None) != (sample.boxes_M7 is None):
+            without = "out" if sample.boxes_M7 is None else ""
+            raise NASError(f"{sample.name} with{without} boxes", "boxes for all samples or none", "mend the source")
+        if sample.boxes_M7 is not None:
+            boxes.append(_checked_boxes(sample, len(classes)))
         volumes.resize(len(rows) + 1, axis=0)
         volumes[len(rows)] = volume
         if masks is not None:
@@ -311,6 +331,12 @@ def _write(
         raise NASError(f"no samples for {name}", "at least one volume", "check the source's path and its filters")
     if voxels:
         file["voxels"] = np.array(voxels, dtype=np.int64)
+    if boxes:
+        padded = np.zeros((len(boxes), max(1, *map(len, boxes)), 7), dtype=np.float32)
+        padded[..., -1] = -1
+        for row, its in zip(padded, boxes, strict=True):
+            row[: len(its)] = its
+        file["boxes"] = padded
     if located:
         file["extents"] = np.array([row.extent_DHW for row in rows], dtype=np.int64)
         file["located"], file["values"] = np.array(located), np.array(values)
@@ -365,6 +391,21 @@ def _checked_mask(sample: Sample, classes: int) -> np.ndarray:
     return mask.astype(np.uint8)
 
 
+def _checked_boxes(sample: Sample, classes: int) -> np.ndarray:
+    """The boxes as (M, 7) float32."""
+    boxes = np.asarray(sample.boxes_M7, dtype=np.float32).reshape(-1, 7)
+    low, high, number = boxes[:, :3], boxes[:, 3:6], boxes[:, 6]
+    inside = (low >= 0) & (low < high) & (high <= sample.volume_CDHW.shape[1:])
+    for box, holds in zip(boxes, inside.all(axis=1) & np.isin(number, range(classes)), strict=True):
+        if not holds:
+            raise NASError(
+                f"the box {box.tolist()} of {sample.name}",
+                f"low corner, high corner and class 0 to {classes - 1}, inside {list(sample.volume_CDHW.shape[1:])}",
+                "mend the source",
+            )
+    return boxes
+
+
 def _digest(name: str, classes: Sequence[str], scale: float, offset: float, by_training: bool = False) -> hashlib._Hash:
     # nothing is added for what older stores did not have: they keep their hashes
     more = ["by_training"] if by_training else []
@@ -377,6 +418,8 @@ def _add(digest: hashlib._Hash, sample: Sample, volume: np.ndarray) -> None:
     digest.update(repr((volume.shape, volume.dtype.str)).encode() + np.ascontiguousarray(volume).tobytes())
     if sample.mask_DHW is not None:  # nothing is added without one: older stores keep their hashes
         digest.update(np.ascontiguousarray(sample.mask_DHW, dtype=np.uint8).tobytes())
+    if sample.boxes_M7 is not None:
+        digest.update(np.ascontiguousarray(sample.boxes_M7, dtype=np.float32).tobytes())
     if sample.extent_DHW is not None:
         digest.update(repr(("extent", *map(int, sample.extent_DHW))).encode())
     digest.update(repr((str(sample.name), int(sample.label), str(sample.group), numbers, str(sample.fold))).encode())

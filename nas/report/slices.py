@@ -49,8 +49,8 @@ def slices_section(examples: Sequence[Example], classes: Sequence[str]) -> str:
         image, truth, guess = (
             values if number is None else values[number] for values in (example.image, example.truth, example.guess)
         )
-        grey = _grey(image)
-        pictures = {"image": grey, "truth": _painted(grey, truth), "prediction": _painted(grey, guess)}
+        plain = grey(image)
+        pictures = {"image": plain, "truth": _painted(plain, truth), "prediction": _painted(plain, guess)}
         cells = "".join(f"<td>{_img(picture, f'{what} of {example.name}')}</td>" for what, picture in pictures.items())
         where = "" if number is None else f", slice {number + 1} of {len(example.image)}"
         rows += f'<tr><th colspan="3">{escape(example.name + where)}: Dice {example.dice:.3f}</th></tr><tr>{cells}</tr>'
@@ -64,7 +64,7 @@ def _fullest(mask_DHW: np.ndarray) -> int:
     return int((mask_DHW > 0).sum(axis=(1, 2)).argmax())
 
 
-def _grey(image_HW: np.ndarray) -> np.ndarray:
+def grey(image_HW: np.ndarray) -> np.ndarray:
     """(H, W, 3) uint8, black to white over the values of this slice."""
     low, high = float(image_HW.min()), float(image_HW.max())
     values = (image_HW.astype(np.float64) - low) / (high - low or 1.0)
@@ -85,11 +85,15 @@ def _colour(number: int) -> tuple[int, int, int]:
 
 def _img(picture_HW3: np.ndarray, alt: str) -> str:
     """The picture inside the page, as PNG; rows run upwards, as the axes of the data do."""
-    content = io.BytesIO()
-    imsave(content, picture_HW3[::-1], format="png")
-    data = base64.b64encode(content.getvalue()).decode()
     style = f"width: {WIDTH}px; image-rendering: pixelated; display: block"
-    return f'<img style="{style}" alt="{escape(alt)}" src="data:image/png;base64,{data}">'
+    return f'<img style="{style}" alt="{escape(alt)}" src="{png(picture_HW3[::-1])}">'
+
+
+def png(picture_HW3: np.ndarray) -> str:
+    """A data URI of the picture, its first row at the top."""
+    content = io.BytesIO()
+    imsave(content, picture_HW3, format="png")
+    return f"data:image/png;base64,{base64.b64encode(content.getvalue()).decode()}"
 
 
 def _key(classes: Sequence[str]) -> str:

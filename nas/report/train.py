@@ -12,6 +12,7 @@ from sklearn.calibration import calibration_curve
 
 from nas.architecture import Architecture
 from nas.errors import NASError
+from nas.report.boxes import BoxExample, boxes_section
 from nas.report.page import Cell, architecture_section, facts, figure, pair, section, settings_table, table, write_page
 from nas.report.plot import Axis, Plot
 from nas.report.roc import Roc, roc
@@ -47,13 +48,15 @@ def train_report(
     predictions: Mapping[str, np.ndarray],
     table_rows: Sequence[Mapping[str, Any]],
     examples: Sequence[Example] = (),
+    boxes: Sequence[BoxExample] = (),
 ) -> None:
     """Writes one self-contained HTML file.
 
     result: the content of result.json. table_rows: column -> text or number, one mapping a row; the first column
     names the row, and the row that holds `arch.id` in any column is set apart.
     predictions: over all test cases, `label` (N,) int, `group` (N,) str, `prob` (N,) of class 1 or (N, K), and in the
-    same form `prob_<baseline>`; empty for a task that is no classification. examples: test cases of a segmentation.
+    same form `prob_<baseline>`; empty for a task that is no classification. examples: test cases of a segmentation;
+    boxes: test images of a detection.
     `result["data"]["classes"]`, where given, names the classes. Raises NASError for predictions of unequal length or
     with NaN.
     """
@@ -70,6 +73,8 @@ def train_report(
         body += [pair(left, right)] if len(names) <= FEW else [left, right]
     if examples:
         body.append(slices_section(examples, result["data"]["classes"]))
+    if boxes:
+        body.append(boxes_section(boxes, result["data"]["classes"]))
     body += [
         _folds(result, unit_of_split),
         architecture_section("The architecture", space, arch),

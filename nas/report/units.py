@@ -34,8 +34,11 @@ UNITS = {
     "dice": Unit("Dice"),
     "hd95": Unit("HD95"),
     "surface_dice": Unit("surface Dice"),
+    "map50": Unit("mAP@0.5"),
+    "map": Unit("mAP@0.5:0.95"),
+    "recall50": Unit("recall@0.5"),
 }
-SCORES = ("auc", "f1", "dice", "hd95", "surface_dice")
+SCORES = ("auc", "f1", "dice", "hd95", "surface_dice", "map50", "map", "recall50")
 
 
 def unit(metric: str) -> Unit:

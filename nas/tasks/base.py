@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import nn
 
+from nas.ensemble import mean_probability
 from nas.errors import NASError
 
 Resampled = Callable[[np.ndarray], Mapping[str, float]]  # positions of samples, perhaps repeated -> metrics over them
@@ -19,14 +20,19 @@ Resampled = Callable[[np.ndarray], Mapping[str, float]]  # positions of samples,
 class TaskSpec:
     """What a search space must know to build a network.
 
-    kind: "classification" or "segmentation". dims: spatial dimensions (2 or 3). in_channels: image channels. outputs:
-    classes, of a segmentation with the background.
+    kind: "classification", "segmentation" or "detection". dims: spatial dimensions (2 or 3). in_channels: image
+    channels. outputs: classes, of a segmentation with the background.
     """
 
     kind: str = "classification"
     dims: int = 3
     in_channels: int = 1
     outputs: int = 2
+
+    @property
+    def channels(self) -> int:
+        """Of a network's output (B, channels, ...): classes, of a detection what nas/tasks/detection.py lists."""
+        return self.outputs + 3 * self.dims + 2 if self.kind == "detection" else self.outputs
 
     def require_dims(self, dims: int) -> None:
         """Raises NASError where a space makes networks for images of other dimensions."""
@@ -42,8 +48,9 @@ class Task(ABC):
     """Loss, inference and metrics. A network may set `needs_target = True`: it is then called as
     `model(x_BCDHW, y_B)` in training, so that a margin head (SphereFace) can see the label.
 
-    Targets are what the store keeps for the task's kind: labels (N,), or masks (N, D, H, W). A constructor takes what
-    the data decide, in_channels, outputs and dims, and whatever settings the task has.
+    Targets are what the store keeps for the task's kind: labels (N,), masks (N, D, H, W), or boxes (N, M, 2n + 1), see
+    nas/tasks/detection.py. A constructor takes what the data decide, in_channels, outputs and dims, and whatever
+    settings the task has.
     """
 
     spec: TaskSpec
@@ -64,7 +71,8 @@ class Task(ABC):
 
     @abstractmethod
     def predict(self, model: nn.Module, x_BCDHW: torch.Tensor) -> torch.Tensor:
-        """Inference on one batch, in fp32: class probabilities (B, K), of a segmentation (B, K, D, H, W)."""
+        """Inference on one batch, in fp32: class probabilities (B, K), of a segmentation (B, K, D, H, W); of a
+        detection as many boxes for each, see nas/tasks/detection.py."""
 
     @abstractmethod
     def metrics(
@@ -74,6 +82,11 @@ class Task(ABC):
 
         spacing_mm: (N, 3) voxel sizes, in 2D (N, 2), for metrics that are lengths; None: lengths are in voxels.
         """
+
+    def pooled(self, predictions: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+        """Rows and predictions of several networks -> all rows in rising order, and one prediction for each: by
+        default the mean over the networks that predicted it."""
+        return mean_probability(predictions)
 
     def validate(self, prediction: np.ndarray, target: np.ndarray) -> Mapping[str, float]:
         """The metrics after each epoch, `score` among them: all of them, unless they take long."""

@@ -1,0 +1,75 @@
+"""How well a detector does on phantoms it has not seen, and how much time its training takes.
+
+    python -m benchmarks.bench_detector [--trained FOLDER] [--real CT ...]
+
+Trains `detector/lung-slices` with conf/experiment/lung_detector.yaml (one thread) and tests it once on the 200 slices
+of 40 drawn persons. --trained: the folder of such a training instead of a new one. --real: CT volumes into which 200
+more are drawn; the detector has not seen any real CT.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from benchmarks.common import write_results
+from experiments.lung_detector.predictor import Predictor
+from nas.data.loading import VolumeSet
+from nas.data.nodule_phantoms import NodulePhantoms
+from nas.training.loop import predict
+
+REPO = Path(__file__).resolve().parents[1]
+SETTINGS = {"size": 256, "radius_mm": (4.0, 15.0)}  # as in conf/experiment/lung_detector.yaml
+
+
+def trained(folder: Path) -> None:
+    words = ["experiment=lung_detector", "arch=detector/lung-slices", f"hydra.run.dir={folder}", "device=cpu"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "experiments.lung_detector.train", *words]
+    subprocess.run(command, cwd=REPO, check=True, env=environment)
+
+
+def on_real_ct(folder: Path, paths: Sequence[str], cache: str) -> dict[str, object]:
+    """Metrics on 200 phantoms in real CT, and the time of one slice."""
+    store = NodulePhantoms(cache, patients=40, backgrounds=paths, **SETTINGS).prepare()  # type: ignore[arg-type]
+    predictor = Predictor.load(folder)
+    predictor.task.least = 0.02  # mAP counts improbable boxes too
+    part = VolumeSet(store, range(len(store)), "cpu")
+    started = time.process_time()
+    found = predict(predictor.network, predictor.task, part, 8)
+    seconds = time.process_time() - started
+    metrics = predictor.task.metrics(found, store.targets(range(len(store))))
+    return {"test": "drawn into real CT", "slices": len(store), **metrics, "cpu s a slice": seconds / len(store)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trained", type=Path, help="folder of a training, instead of a new one")
+    parser.add_argument("--real", nargs="+", default=[], help="CT volumes (NIfTI, NRRD, MetaImage, DICOM folders)")
+    parser.add_argument("--out", type=Path, default=None, help="folder of the JSON (default: benchmarks/results)")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as name:
+        folder = given.trained or Path(name) / "detector"
+        if given.trained is None:
+            trained(folder)
+        result = json.loads((folder / "result.json").read_text())
+        sizes = {"slices": result["samples"]["test"], **result["test"]}
+        minutes = {"training: CPU minutes": result["cpu_s"] / 60, "training: slices": result["samples"]["train"]}
+        rows: list[dict[str, object]] = [{"test": "drawn chest", **sizes, **minutes, "params": result["params"]}]
+        if given.real:
+            rows.append(on_real_ct(folder, given.real, name))
+    write_results("bench_detector", rows, given.out, seed=result["seed"])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The lung-tumour detector: preparation of DICOM series with boxes, training, prediction, service."""

@@ -1,0 +1,207 @@
+"""DICOM series with PASCAL VOC boxes -> images with boxes: an HDF5 store, and the same as YOLO and COCO data sets.
+
+python -m experiments.lung_detector.prepare /path/to/Lung-PET-CT-Dx prepared --windows lung mediastinum --size 256
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import shutil
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from experiments.cli import USER_ERROR
+from nas.data.ct_slices import WINDOWS_HU
+from nas.data.lung_pet_ct_dx import LungPetCtDx
+from nas.data.splits import OFFICIAL
+from nas.data.store import Sample, VolumeStore, write_store
+from nas.errors import NASError
+from nas.files import write_text
+
+STORE = "store.h5"
+
+
+def prepare(source: LungPetCtDx, out: Path) -> VolumeStore:
+    """Writes the folder `out`, whole or not at all:
+
+    store.h5 (data=prepared data.path=…); images/<part>/*.png, of two windows the first red and the second green, with
+    labels/<part>/*.txt and dataset.yaml, in YOLO's form; coco_<part>.json. Images without a box have an empty label
+    file. The parts are those of the store's given split, all "train" where there is none.
+    Raises NASError where `out` is there, for whatever the source refuses, and where `check_export` finds a fault.
+    """
+    if out.exists():
+        raise NASError(f"{out}, which is there already", "a new folder", "another name, or remove it first")
+    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    try:
+        temporary.mkdir(parents=True)
+        coco = {part: _Coco(source.classes) for part in OFFICIAL}
+        write_store(
+            temporary / STORE,
+            _exported(source.samples(), temporary, coco),
+            name=source.name,
+            classes=source.classes,
+            scale=source.scale,
+            provenance=source.provenance(),
+        )
+        for part, content in coco.items():
+            if content.images:
+                write_text(temporary / f"coco_{part}.json", json.dumps(content.as_json()) + "\n")
+        write_text(
+            temporary / "dataset.yaml", _yolo_yaml(source.classes, [part for part in OFFICIAL if coco[part].images])
+        )
+        check_export(temporary)
+        temporary.rename(out)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return VolumeStore(out / STORE)
+
+
+def part_of(sample_fold: str) -> str:
+    return sample_fold or OFFICIAL[0]
+
+
+def _exported(samples: Iterator[Sample], out: Path, coco: dict[str, _Coco]) -> Iterator[Sample]:
+    """The samples as they come, each written as image and label on its way."""
+    for sample in samples:
+        part = part_of(sample.fold)
+        image, label = out / "images" / part / f"{sample.name}.png", out / "labels" / part / f"{sample.name}.txt"
+        image.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(_pixels(sample.volume_CDHW[:, 0])).save(image)  # pixels alone: no text chunk is written
+        assert sample.boxes_M7 is not None
+        height, width = sample.volume_CDHW.shape[2:]
+        edges = sample.boxes_M7[:, [2, 1, 5, 4]].astype(float)  # x0, y0, x1, y1
+        classes = sample.boxes_M7[:, 6].astype(int)
+        write_text(label, "".join(_yolo_line(*pair, width, height) for pair in zip(edges, classes, strict=True)))
+        coco[part].add(image.name, width, height, edges, classes)
+        yield sample
+
+
+def _pixels(image_CHW: np.ndarray) -> np.ndarray:
+    if len(image_CHW) == 1:
+        return image_CHW[0]
+    return np.stack([*image_CHW, np.zeros_like(image_CHW[0])], axis=-1)
+
+
+def _yolo_line(edges: np.ndarray, number: int, width: int, height: int) -> str:
+    """Class, middle and sides as fractions of the image (the form of darknet, Redmon et al. 2016)."""
+    x0, y0, x1, y1 = edges
+    numbers = ((x0 + x1) / 2 / width, (y0 + y1) / 2 / height, (x1 - x0) / width, (y1 - y0) / height)
+    return " ".join([str(number), *(f"{value:.6f}" for value in numbers)]) + "\n"
+
+
+def _yolo_yaml(classes: Sequence[str], parts: Sequence[str]) -> str:
+    lines = ["path: .", *(f"{part}: images/{part}" for part in parts), "names:"]
+    return "\n".join([*lines, *(f"  {number}: {name}" for number, name in enumerate(classes))]) + "\n"
+
+
+class _Coco:
+    """One part in the form of COCO's instances (Lin et al., ECCV 2014, arXiv 1405.0312)."""
+
+    def __init__(self, classes: Sequence[str]) -> None:
+        self.categories = [{"id": number, "name": name} for number, name in enumerate(classes)]
+        self.images: list[dict[str, Any]] = []
+        self.annotations: list[dict[str, Any]] = []
+
+    def add(self, name: str, width: int, height: int, edges: np.ndarray, classes: np.ndarray) -> None:
+        image = {"id": len(self.images) + 1, "file_name": name, "width": width, "height": height}
+        self.images.append(image)
+        for (x0, y0, x1, y1), number in zip(edges.tolist(), classes.tolist(), strict=True):
+            box = [x0, y0, x1 - x0, y1 - y0]
+            facts = {"image_id": image["id"], "category_id": number, "bbox": box, "area": box[2] * box[3], "iscrowd": 0}
+            self.annotations.append({"id": len(self.annotations) + 1, **facts})
+
+    def as_json(self) -> dict[str, Any]:
+        return {"images": self.images, "annotations": self.annotations, "categories": self.categories}
+
+
+def check_export(out: Path) -> None:
+    """Reads the files again. Raises NASError for a patient in two parts, an image that is there twice, an image
+    without a label file or the other way round, and boxes that COCO and YOLO do not agree on."""
+    part_of_patient: dict[str, str] = {}
+    part_of_pixels: dict[str, Path] = {}
+    for folder in sorted((out / "images").iterdir()):
+        labels = {path.stem: path for path in (out / "labels" / folder.name).iterdir()}
+        images = {path.stem: path for path in sorted(folder.iterdir())}
+        if labels.keys() != images.keys():
+            lone = sorted(labels.keys() ^ images.keys())
+            raise _fault(f"{lone[0]} in {folder.name}, of which image or label is missing", "one label an image")
+        for name, path in images.items():
+            patient = name.partition("-series-")[0]
+            if part_of_patient.setdefault(patient, folder.name) != folder.name:
+                raise _fault(f"{patient} in {folder.name} and {part_of_patient[patient]}", "each patient in one part")
+            with Image.open(path) as image:
+                digest = hashlib.sha256(np.asarray(image).tobytes()).hexdigest()
+            if digest in part_of_pixels:
+                raise _fault(f"the same image as {part_of_pixels[digest].name} and {path.name}", "each image once")
+            part_of_pixels[digest] = path
+        lines = sum(len(path.read_text().splitlines()) for path in labels.values())
+        boxes = len(json.loads((out / f"coco_{folder.name}.json").read_text())["annotations"])
+        if lines != boxes:
+            raise _fault(f"{lines} boxes for YOLO and {boxes} for COCO in {folder.name}", "the same boxes")
+
+
+def _fault(got: str, expected: str) -> NASError:
+    return NASError(got, expected, "mend the source: a copied slice or series, or one patient under two identifiers")
+
+
+def summary(store: VolumeStore) -> str:
+    """What was written, a line a part."""
+    assert store.boxes_NM7 is not None
+    lines = []
+    for part in OFFICIAL:
+        rows = np.flatnonzero([part_of(fold) == part for fold in store.folds])
+        if not len(rows):
+            continue
+        numbers = store.boxes_NM7[rows, :, -1]
+        count = Counter(store.classes[int(number)] for number in numbers[numbers >= 0])
+        boxes = ", ".join(f"{count[name]} {name}" for name in store.classes)
+        empty = int((numbers < 0).all(axis=1).sum())
+        patients = len(set(store.groups[rows]))
+        lines.append(f"{part}: {len(rows)} images of {patients} patients, {empty} without a box; boxes: {boxes}")
+    return "\n".join(lines)
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m experiments.lung_detector.prepare", description=__doc__)
+    parser.add_argument("root", help="folder with CT series and XML files, in any folders below it")
+    parser.add_argument("out", type=Path, help="folder that is made")
+    parser.add_argument("--windows", nargs="+", default=["lung"], help=f"{', '.join(WINDOWS_HU)}; a channel each")
+    parser.add_argument("--size", type=int, default=512, help="pixels a side")
+    parser.add_argument("--negatives", type=float, default=1.0, help="slices without a box per slice with one")
+    parser.add_argument("--all-slices", action="store_true", help="every slice, however many have no box")
+    parser.add_argument("--merge", action="store_true", help="one class instead of all")
+    parser.add_argument("--skip-unknown", action="store_true", help="pass over annotations of missing slices")
+    parser.add_argument("--parts", nargs=3, type=float, default=[0.7, 0.15, 0.15], help="shares of patients")
+    parser.add_argument("--seed", type=int, default=0, help="of the split and of the drawn slices")
+    given = parser.parse_args(words)
+    try:
+        source = LungPetCtDx(
+            given.root,
+            cache_dir="",
+            windows=given.windows,
+            size=given.size,
+            negatives=None if given.all_slices else given.negatives,
+            merge=given.merge,
+            unknown="skip" if given.skip_unknown else "refuse",
+            parts=given.parts,
+            seed=given.seed,
+        )
+        store = prepare(source, given.out)
+    except NASError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(USER_ERROR)
+    print(summary(store))
+    print(f"wrote {given.out}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,187 @@
+"""`python -m experiments.lung_detector.serve`: a trained detector as an HTTP service, with a page to drop a slice on.
+
+    VOXNAS_API_KEY=... python -m experiments.lung_detector.serve outputs/lung_detector
+    python -m experiments.lung_detector.serve outputs/lung_detector --insecure-local
+
+Every prediction asks for the key in the header X-API-Key; without a key the service starts only for this machine, and
+only when told so. See docs/service.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ipaddress
+import logging
+import os
+import pkgutil
+import socket
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from nas.errors import NASError
+
+KEY_VARIABLE = "VOXNAS_API_KEY"
+SHORTEST_KEY = 16
+NO_KEY = (
+    f"set {KEY_VARIABLE} or --key-file (python -c 'import secrets; print(secrets.token_urlsafe())' makes a key), or "
+    "say --insecure-local to try it on this machine alone"
+)
+
+
+class _Words(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise NASError(f"the words given ({message})", f"{self.prog} MODEL [options]", f"see {self.prog} --help")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serves until it is interrupted. Exit code 0, or 2 with one line for a user's mistake."""
+    try:
+        _serve(_parser().parse_args(argv))
+    except NASError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        pass
+    return 0
+
+
+def _positive(kind: Callable[[str], float]) -> Callable[[str], float]:
+    def positive(word: str) -> float:
+        number = kind(word)
+        if not 0 < number < float("inf"):
+            raise ValueError
+        return number
+
+    return positive
+
+
+def _port(word: str) -> int:
+    if not 0 <= int(word) < 2**16:
+        raise ValueError
+    return int(word)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Words(
+        prog="python -m experiments.lung_detector.serve",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("model", type=Path, help="folder or checkpoint of a trained detector")
+    add("--threshold", type=float, default=0.25, help="lowest score that is told (default: %(default)s)")
+    add("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    add("--port", type=_port, default=8000, help="0 takes a free one (default: %(default)s)")
+    add("--key-file", type=Path, help=f"file with the key (default: the environment variable {KEY_VARIABLE})")
+    add("--insecure-local", action="store_true", help="start without a key; on a loopback address only")
+    add("--max-mb", type=_positive(float), default=16.0, help="largest upload, in 2^20 bytes (default: %(default)s)")
+    add("--max-pixels", type=_positive(int), default=2048 * 2048, help="largest image (default: %(default)s)")
+    add("--places", type=_positive(int), default=16, help="requests at work at a time; then 429 (default: %(default)s)")
+    add("--batch", type=_positive(int), default=8, help="images predicted together at most (default: %(default)s)")
+    add("--upload-seconds", type=_positive(float), default=30.0, help="longest upload; then 408 (default: %(default)s)")
+    add("--answer-seconds", type=_positive(float), default=30.0, help="longest wait; then 429 (default: %(default)s)")
+    add(
+        "--predictor",
+        default="experiments.lung_detector.predictor:Predictor",
+        metavar="MODULE:CLASS",
+        help="class with `load(path, threshold)`, `classes` and `predict` (default: %(default)s)",
+    )
+    return parser
+
+
+def _serve(options: argparse.Namespace) -> None:
+    key = _key(options)
+    try:
+        import python_multipart  # noqa: F401  Starlette looks for it when the first form comes
+        import uvicorn
+
+        from experiments.lung_detector.service.app import Settings, create_app
+        from experiments.lung_detector.service.images import Limits
+    except ModuleNotFoundError as error:
+        raise NASError(
+            f"no package {error.name}", "the packages of the service", "pip install 'voxnas[serve]'"
+        ) from error
+    limits = Limits(most_bytes=int(options.max_mb * 2**20), most_pixels=options.max_pixels)
+    settings = Settings(
+        key=key,
+        limits=limits,
+        places=options.places,
+        largest_batch=options.batch,
+        upload_seconds=options.upload_seconds,
+        answer_seconds=options.answer_seconds,
+    )
+    predictor = _predictor_class(options.predictor).load(options.model, options.threshold)
+    listener = _listen(options.host, options.port)
+    # pydicom quotes values of a file, which may be a patient's, in its warnings
+    warnings.filterwarnings("ignore", module="pydicom")
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL)
+    config = uvicorn.Config(
+        create_app(predictor, settings),
+        http="h11",
+        ws="none",
+        log_level="info",
+        server_header=False,
+        headers=[("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff")],
+        proxy_headers=False,
+        timeout_graceful_shutdown=30,
+    )
+    asked = "with a key" if key else "WITHOUT a key, for this machine alone"
+    host, port = listener.getsockname()[:2]
+    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    print(f"serving {options.model} {asked} at http://{address} (API: http://{address}/docs)", flush=True)
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+def _key(options: argparse.Namespace) -> str | None:
+    """The configured key; None with --insecure-local. A configured key is asked for in every case."""
+    key, where = os.environ.get(KEY_VARIABLE, ""), KEY_VARIABLE
+    if options.key_file is not None:
+        where = str(options.key_file)
+        try:
+            key = options.key_file.read_text().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise NASError(f"--key-file {where}, which cannot be read", "a text file with the key", NO_KEY) from error
+    elif not key and options.insecure_local:
+        if not _is_loopback(options.host):
+            raise NASError(
+                f"--insecure-local with --host {options.host}", "a loopback address", "leave --host out, or set a key"
+            )
+        return None
+    if not key:
+        raise NASError("no API key", "a key that clients send in X-API-Key", NO_KEY)
+    if len(key) < SHORTEST_KEY or not all("!" <= letter <= "~" for letter in key):
+        raise NASError(
+            f"a key in {where} that is short or has odd letters",
+            f"at least {SHORTEST_KEY} printable ASCII letters without spaces",
+            NO_KEY,
+        )
+    return key
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _predictor_class(name: str) -> Any:
+    try:
+        return pkgutil.resolve_name(name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise NASError(f"--predictor {name} ({error})", "MODULE:CLASS", "name a class that can be imported") from error
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family, backlog=128)
+    except OSError as error:
+        raise NASError(f"--host {host} --port {port} ({error})", "a free address", "choose another port") from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())

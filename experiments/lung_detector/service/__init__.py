@@ -1,0 +1,1 @@
+"""The lung-tumour detector as an HTTP service: see docs/service.md."""

@@ -1,0 +1,240 @@
+"""The routes: `POST /predict`, `GET /health`, the page at `/`, OpenAPI at `/docs` and `/openapi.json`."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from importlib import resources
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+from fastapi import Depends, FastAPI, Request, Response
+from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.security import APIKeyHeader
+from fastapi_offline import FastAPIOffline
+from pydantic import BaseModel
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import ClientDisconnect
+
+from experiments.lung_detector.service.batches import Batches, Places, Predicts
+from experiments.lung_detector.service.images import Limits, Slice, read_slice
+from experiments.lung_detector.service.picture import annotated_png
+from experiments.lung_detector.service.refusal import Refusal
+from experiments.lung_detector.service.upload import FORM, LingeringClose, read_upload
+from nas.errors import NASError
+
+if TYPE_CHECKING:
+    from experiments.lung_detector.predictor import Detections
+
+T = TypeVar("T")
+
+LOOPBACK = ("localhost", "127.0.0.1", "::1", "[::1]")
+PAGE_POLICY = (  # the page loads nothing from elsewhere and cannot be framed
+    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src blob:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+FILE = {"type": "string", "format": "binary"}
+BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            FORM: {"schema": {"type": "object", "properties": {"file": FILE}, "required": ["file"]}},
+            "image/png": {"schema": FILE},
+            "application/dicom": {"schema": FILE},
+        },
+    }
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """key: what X-API-Key must hold; None asks for no key and answers only to loopback names.
+
+    places: requests at work at a time. largest_batch: images predicted together. upload_seconds, answer_seconds: the
+    longest that an upload, and then its answer, may take. linger_seconds: see LingeringClose.
+    """
+
+    key: str | None
+    limits: Limits = field(default_factory=Limits)
+    places: int = 16
+    largest_batch: int = 8
+    upload_seconds: float = 30.0
+    answer_seconds: float = 30.0
+    linger_seconds: float = 2.0
+
+
+class Detection(BaseModel):
+    """box: x0, y0, x1, y1 in pixels of the image that was sent. score: from 0 to 1."""
+
+    box: tuple[float, float, float, float]
+    score: float
+    label: str
+
+
+class Prediction(BaseModel):
+    """The detections of one image, the surest first."""
+
+    width: int
+    height: int
+    detections: list[Detection]
+
+
+class Health(BaseModel):
+    """at_work: requests that hold one of `places`."""
+
+    status: str
+    classes: list[str]
+    key_required: bool
+    at_work: int
+    places: int
+
+
+class Problem(BaseModel):
+    """One line: what was got, what was expected, how to fix it."""
+
+    detail: str
+
+
+ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"image/png": {"schema": FILE}}, "description": "The slice with boxes, or the boxes"},
+    400: {"model": Problem, "description": "A broken file or form"},
+    401: {"model": Problem, "description": "No key, or a wrong one"},
+    408: {"model": Problem, "description": "The upload took too long"},
+    413: {"model": Problem, "description": "Too many bytes or pixels"},
+    415: {"model": Problem, "description": "Neither PNG nor uncompressed DICOM"},
+    422: {"model": Problem, "description": "Not one CT slice"},
+    429: {"model": Problem, "description": "Too many requests at work"},
+}
+
+
+def create_app(predictor: Predicts, settings: Settings) -> FastAPI:
+    """The application around a predictor that is loaded already."""
+    places, batches = Places(settings.places), Batches(predictor, settings.largest_batch)
+    readers = ThreadPoolExecutor(2, thread_name_prefix="reader")
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        batches.close()
+        readers.shutdown(wait=False, cancel_futures=True)
+
+    app = FastAPIOffline(
+        title="VoxNAS lung-tumour detector",
+        description="Boxes around lung tumours in one CT slice. For research; not a medical device.",
+        redoc_url=None,
+        lifespan=lifespan,
+    )
+    app.add_middleware(LingeringClose, seconds=settings.linger_seconds)
+    if settings.key is None:  # a page of another site cannot reach a service without a key by a name of its own
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=LOOPBACK, www_redirect=False)
+    app.add_exception_handler(Refusal, _refuse)
+    app.add_exception_handler(ClientDisconnect, _refuse_the_gone)
+    app.add_exception_handler(Exception, _tell_of_a_defect)
+
+    async def check_key(
+        given: Annotated[str | None, Depends(APIKeyHeader(name="X-API-Key", auto_error=False))],
+    ) -> None:
+        if settings.key is not None and not hmac.compare_digest((given or "").encode(), settings.key.encode()):
+            raise Refusal(401, "no key, or a wrong one", "the service's key", "send it in the header X-API-Key")
+
+    async def aside(work: Callable[..., T], *given: object) -> T:
+        return await asyncio.get_running_loop().run_in_executor(readers, work, *given)
+
+    async def detections(content: bytes) -> tuple[Slice, Detections]:
+        image = await aside(read_slice, content, settings.limits)
+        try:
+            return image, await batches.predict(image)
+        except NASError as error:
+            raise Refusal(422, error.got, error.expected, error.fix) from error
+
+    async def answer(content: bytes, as_json: bool) -> Response:
+        image, found = await detections(content)
+        if as_json:
+            return JSONResponse(prediction(image, found).model_dump())
+        return Response(await aside(annotated_png, image.shown(), found, predictor.classes), media_type="image/png")
+
+    @app.post(
+        "/predict",
+        summary="Detect tumours in one PNG or DICOM slice",
+        dependencies=[Depends(check_key)],
+        response_model=Prediction,
+        responses=ANSWERS,
+        openapi_extra=BODY,
+    )
+    async def predict(request: Request) -> Response:
+        """The annotated PNG, or with `Accept: application/json` the boxes as JSON."""
+        with places.one():
+            try:
+                upload = read_upload(request, settings.limits.most_bytes)
+                content = await asyncio.wait_for(upload, settings.upload_seconds)
+            except asyncio.TimeoutError as error:
+                took = f"an upload of more than {settings.upload_seconds:g} s"
+                raise Refusal(408, took, "a faster one", "send it again") from error
+            try:
+                as_json = prefers_json(request.headers.get("accept", "*/*"))
+                return await asyncio.wait_for(answer(content, as_json), settings.answer_seconds)
+            except asyncio.TimeoutError as error:
+                waited = f"no free predictor in {settings.answer_seconds:g} s"
+                raise Refusal(429, waited, "a less busy service", "send it again in a while") from error
+
+    @app.get("/health", summary="Whether the service answers")
+    async def health() -> Health:
+        return Health(
+            status="ok",
+            classes=list(predictor.classes),
+            key_required=settings.key is not None,
+            at_work=places.taken,
+            places=places.count,
+        )
+
+    page = (resources.files(__package__) / "page.html").read_text(encoding="utf-8")
+
+    @app.get("/", include_in_schema=False)
+    async def drop_page() -> HTMLResponse:
+        return HTMLResponse(page, headers={"Content-Security-Policy": PAGE_POLICY})
+
+    return app
+
+
+def prediction(image: Slice, found: Detections) -> Prediction:
+    rows = zip(found.boxes_N4.tolist(), found.scores_N.tolist(), found.labels, strict=True)
+    height, width = image.pixels_HW.shape
+    return Prediction(
+        width=width,
+        height=height,
+        detections=[Detection(box=tuple(box), score=score, label=label) for box, score, label in rows],
+    )
+
+
+def prefers_json(accept: str) -> bool:
+    """Whether `Accept` gives JSON a greater weight than PNG; PNG is the answer where neither is preferred."""
+    weights: dict[str, float] = {}
+    for part in accept.split(","):
+        kind, *parameters = (word.strip().lower() for word in part.split(";"))
+        told = [word.removeprefix("q=") for word in parameters if word.startswith("q=")]
+        try:
+            weights[kind] = float(told[0]) if told else 1.0
+        except ValueError:
+            weights[kind] = 0.0
+    json, png = (
+        next((weights[kind] for kind in kinds if kind in weights), 0.0)
+        for kinds in (("application/json", "application/*", "*/*"), ("image/png", "image/*", "*/*"))
+    )
+    return json > png
+
+
+async def _refuse(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Refusal)
+    headers = {"Retry-After": "1"} if error.status == 429 else None
+    return JSONResponse({"detail": str(error)}, error.status, headers)
+
+
+async def _refuse_the_gone(request: Request, error: Exception) -> Response:
+    return Response(status_code=400)  # nobody is there to read it
+
+
+async def _tell_of_a_defect(request: Request, error: Exception) -> Response:
+    return JSONResponse({"detail": "the service failed on this request; its log says how"}, 500)

@@ -1,0 +1,165 @@
+"""A PNG or a DICOM slice that a stranger sent, read within limits.
+
+Headers are read first, and nothing is decompressed or set aside for pixels before they were found to be within the
+limits. Compressed and deflated DICOM is refused: no decoder runs on unknown bytes, and a few of them cannot become
+gigabytes. Nothing of a file is kept but its pixels; no message repeats more of it than its kind.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pydicom
+from PIL import Image
+from pydicom.filereader import read_dataset
+from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+from experiments.lung_detector.service.refusal import Refusal
+
+if TYPE_CHECKING:
+    from experiments.lung_detector.predictor import Units
+
+PNG_START = b"\x89PNG\r\n\x1a\n"
+DICOM_MARK = slice(128, 132)
+SHOWN_HU = (-1000.0, 400.0)  # air to bone: lung and soft tissue in one picture, for people
+UNCOMPRESSED = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian)
+TAGS = (
+    *("Modality", "ImageType", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation", "Rows", "Columns"),
+    *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "RescaleSlope", "RescaleIntercept", "PixelData"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Of one upload: bytes, pixels (height x width), and pixels of its shorter side."""
+
+    most_bytes: int = 16 * 2**20
+    most_pixels: int = 2048 * 2048
+    least_side: int = 32
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Slice:
+    """pixels_HW: float32 in Hounsfield units ("hu") or grey values in [0, 1] ("grey")."""
+
+    pixels_HW: np.ndarray
+    units: Units
+
+    def shown(self) -> np.ndarray:
+        """(H, W) uint8 for people: grey values as they are, Hounsfield units through the window SHOWN_HU."""
+        low, high = SHOWN_HU if self.units == "hu" else (0.0, 1.0)
+        return np.rint(np.clip((self.pixels_HW - low) / (high - low), 0, 1) * 255).astype(np.uint8)
+
+
+class _FewReads(io.BytesIO):
+    """A file of some thousand elements at most: millions of empty ones would keep a reader busy for minutes."""
+
+    left = 20_000
+
+    def read(self, size: int | None = -1) -> bytes:
+        self.left -= 1
+        if self.left < 0:
+            raise _no_slice("DICOM of too many elements", "a few hundred")
+        return super().read(size)
+
+
+def read_slice(content: bytes, limits: Limits) -> Slice:
+    """The image in a PNG or DICOM file, told apart by their first bytes.
+
+    Raises Refusal: 400 for a file that is cut short or broken, 413 beyond the limits, 415 for what is neither PNG nor
+    uncompressed DICOM, 422 for a file that holds no single CT slice.
+    """
+    if content.startswith(PNG_START):
+        return _read_png(content, limits)
+    if content[DICOM_MARK] == b"DICM":
+        return _read_dicom(content, limits)
+    raise Refusal(415, "a file that is neither PNG nor DICOM", "a PNG or one DICOM slice", "send the .png or .dcm file")
+
+
+def _read_png(content: bytes, limits: Limits) -> Slice:
+    if content[12:16] != b"IHDR" or len(content) < 24:
+        raise _broken("PNG")
+    width, height = struct.unpack(">II", content[16:24])
+    _check_size(height, width, limits)
+    try:
+        with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
+            _check_size(image.height, image.width, limits)  # a second header may say otherwise, and Pillow believes it
+            deep = image.mode in ("I;16", "I")  # one channel of 16 bits
+            grey_HW = np.asarray(image if deep else image.convert("L"), dtype=np.float32)
+    except Refusal:
+        raise
+    except Exception as error:  # Pillow tells of broken files by half a dozen exceptions, SyntaxError among them
+        raise _broken("PNG") from error
+    return Slice(grey_HW / (65535 if deep else 255), "grey")
+
+
+def _read_dicom(content: bytes, limits: Limits) -> Slice:
+    try:
+        _check_syntax(content)
+        header = pydicom.dcmread(_FewReads(content), specific_tags=list(TAGS))
+        slope, intercept = _check_slice(header, limits)
+        with np.errstate(all="ignore"):  # what overflows is refused below
+            pixels_HW = header.pixel_array.astype(np.float32) * np.float32(slope) + np.float32(intercept)
+    except Refusal:
+        raise
+    except Exception as error:  # pydicom lets every kind of exception out of a broken file, RecursionError too
+        raise _broken("DICOM") from error
+    if not np.isfinite(pixels_HW).all():
+        raise _no_slice("values that are not finite", "finite Hounsfield units")
+    return Slice(pixels_HW, "hu")
+
+
+def _check_syntax(content: bytes) -> None:
+    """Refuses all but plain pixels by the file's first group, before `dcmread` would inflate a deflated file."""
+    start = _FewReads(content)
+    start.seek(DICOM_MARK.stop)
+    meta = read_dataset(start, is_implicit_VR=False, is_little_endian=True, stop_when=lambda tag, *_: tag.group != 2)
+    if meta.TransferSyntaxUID not in UNCOMPRESSED:
+        raise Refusal(
+            415,
+            "DICOM in a compressed or unknown transfer syntax",
+            "uncompressed DICOM",
+            "decompress it first (gdcmconv --raw, dcmdjpeg)",
+        )
+
+
+def _check_slice(header: Any, limits: Limits) -> tuple[float, float]:
+    """Slope and intercept of a header that is that of one CT slice within the limits."""
+    modality = header.get("Modality")
+    if modality != "CT":
+        known = modality if str(modality).isalpha() and len(str(modality)) == 2 else "unknown"
+        raise _no_slice(f"DICOM of modality {known}", "CT")
+    if "LOCALIZER" in (header.get("ImageType") or ()):
+        raise _no_slice("a localizer", "an axial slice")
+    if int(header.get("NumberOfFrames") or 1) != 1:
+        raise _no_slice("DICOM of several frames", "one slice a file")
+    if header.get("SamplesPerPixel") != 1 or header.get("PhotometricInterpretation") != "MONOCHROME2":
+        raise _no_slice("DICOM in colours, or inverted", "MONOCHROME2")
+    if "PixelData" not in header:
+        raise _no_slice("DICOM without pixels", "a slice with its pixels")
+    if header.get("RescaleSlope") is None or header.get("RescaleIntercept") is None:
+        raise _no_slice("CT without rescale slope and intercept", "Hounsfield units")
+    _check_size(int(header.Rows), int(header.Columns), limits)
+    return float(header.RescaleSlope), float(header.RescaleIntercept)
+
+
+def _check_size(height: int, width: int, limits: Limits) -> None:
+    if height * width > limits.most_pixels:
+        raise Refusal(
+            413, f"{width} x {height} pixels", f"at most {limits.most_pixels} pixels", "crop or scale the image down"
+        )
+    if min(height, width) < limits.least_side:
+        least = f"{limits.least_side} x {limits.least_side}"
+        raise Refusal(422, f"{width} x {height} pixels", f"at least {least}", "send the whole slice")
+
+
+def _broken(kind: str) -> Refusal:
+    return Refusal(400, f"a broken {kind} file", f"a complete {kind} file", "export or send it again")
+
+
+def _no_slice(got: str, expected: str) -> Refusal:
+    return Refusal(422, got, expected, "send one axial CT slice")

@@ -1,0 +1,212 @@
+"""Detection: boxes around objects, by an anchor-free network.
+
+A network returns one tensor (B, K + 2 + 3n, P) in fp32 for K classes in n dimensions: for each of P points of its
+feature maps, in this order,
+- K logits, `centre`: whether an object of the class has its middle here;
+- 1 logit, `score`: how well the box fits;
+- 2n edges of the box, in voxels (see nas/tasks/boxes.py);
+- n coordinates of the point and 1 stride of its feature map, in voxels, which are constants.
+So loss and decoding need to know nothing else of the network. `TaskSpec.channels` is the number of rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from nas.errors import NASError, TrialFailed
+from nas.tasks.base import Resampled, Task, TaskSpec
+from nas.tasks.boxes import overlaps, paired_overlaps, suppressed_by_class, volumes
+from nas.tasks.coco import Matched, coco_metrics, match
+
+REACH = 8  # strides: a feature map is for boxes whose longest side is below that, and not below half of it
+RADIUS = 1.5  # strides around the middle of a box within which points answer for it (FCOS's centre sampling)
+ALPHA, GAMMA = 0.25, 2.0  # of the focal loss
+BOX_WEIGHT = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Points:
+    """What a network said, by part; leading axes as given. centre (..., K, P), score (..., P), boxes (..., P, 2n),
+    place (P, n), stride (P,)."""
+
+    centre: torch.Tensor
+    score: torch.Tensor
+    boxes: torch.Tensor
+    place: torch.Tensor
+    stride: torch.Tensor
+
+    @classmethod
+    def of(cls, output_BCP: torch.Tensor, spec: TaskSpec) -> Points:
+        K, n = spec.outputs, spec.dims
+        centre, score, boxes, place, stride = output_BCP.float().split([K, 1, 2 * n, n, 1], dim=1)
+        return cls(centre, score[:, 0], boxes.transpose(1, 2), place[0].T, stride[0, 0])
+
+
+class Detection(Task):
+    """Loss, decoding and COCO metrics of an anchor-free detector (FCOS, Tian et al., arXiv 2006.09214).
+
+    Targets: (B, M, 2n + 1) float32: boxes in voxels and their class, -1 where a sample has fewer than M.
+    Predictions: (B, detections, 2n + 2): boxes, probability, class, by falling probability; probability 0 and class -1
+    where there are fewer. The probability is the geometric mean of those of centre and score.
+    Training: points near the middle of an object answer for it, those of one feature map, chosen by its size. Focal
+    loss on the centre, generalised IoU on the box, cross entropy of the score with the IoU that the box has.
+    outputs: classes of objects; there is no background class. detections: boxes kept of an image. overlap: above this
+    IoU the less probable of two boxes of a class is removed. least: probability below which a box is not kept.
+    Metrics, COCO's: map50 (mean average precision at IoU 0.5), map (its mean over IoU 0.5, 0.55, ..., 0.95), recall50
+    (the share of objects found at IoU 0.5 by any of the boxes kept); classes without an object in the target do not
+    count. Raises NASError for a setting out of range.
+    """
+
+    score = "map50"
+
+    def __init__(
+        self,
+        in_channels: int = 1,
+        outputs: int = 1,
+        dims: int = 3,
+        detections: int = 30,
+        overlap: float = 0.3,
+        least: float = 0.02,
+    ) -> None:
+        self.spec = TaskSpec("detection", dims, in_channels, outputs)
+        self.detections, self.overlap, self.least = detections, overlap, least
+        rules = {
+            "detections": (detections >= 1, detections, "at least 1"),
+            "overlap": (0 <= overlap <= 1, overlap, "a fraction in [0, 1]"),
+            "least": (0 < least < 1, least, "a probability above 0 and below 1"),
+        }
+        for name, (holds, got, expected) in rules.items():
+            if not holds:
+                raise NASError(f"task.{name}={got}", expected, f"mend task.{name}")
+
+    def loss(self, output: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """output: (B, C, P) of the network. y: (B, M, 2n + 1) boxes and classes."""
+        points = Points.of(output, self.spec)
+        of_BP, classes_BP = assigned(points.place, points.stride, y)
+        hit = of_BP >= 0
+        truth_BKP = F.one_hot((classes_BP + 1).long(), self.spec.outputs + 1).movedim(-1, 1)[:, 1:].float()
+        positives = hit.sum().clamp(min=1)
+        centre = focal_loss(points.centre, truth_BKP).sum() / positives
+        wanted_BPX = y[..., :-1].gather(1, of_BP.clamp(min=0)[..., None].expand(-1, -1, points.boxes.shape[-1]))
+        overlap_H, generalised_H = paired_overlaps(points.boxes[hit], wanted_BPX[hit])
+        box = (1 - generalised_H).sum() / positives
+        fit = F.binary_cross_entropy_with_logits(points.score[hit], overlap_H.detach(), reduction="sum") / positives
+        return centre + BOX_WEIGHT * box + fit
+
+    def predict(self, model: nn.Module, x_BCDHW: torch.Tensor) -> torch.Tensor:
+        """(B, detections, 2n + 2), boxes clipped to the image. The model's mode is left as it was."""
+        training = model.training
+        model.eval()
+        try:
+            with torch.inference_mode():
+                return self.decoded(model(x_BCDHW), x_BCDHW.shape[2:])
+        finally:
+            model.train(training)
+
+    def decoded(self, output_BCP: torch.Tensor, sides: Sequence[int]) -> torch.Tensor:
+        """What a network said of images with these sides -> (B, detections, 2n + 2)."""
+        points = Points.of(output_BCP, self.spec)
+        prob_BKP = (points.centre.sigmoid() * points.score.sigmoid()[:, None]).sqrt()
+        ends = points.boxes.new_tensor([float(side) for side in sides] * 2)
+        boxes_BPX = torch.minimum(points.boxes.clamp(min=0), ends)
+        return torch.stack([self._kept(boxes, prob) for boxes, prob in zip(boxes_BPX, prob_BKP, strict=True)])
+
+    def _kept(self, boxes_PX: torch.Tensor, prob_KP: torch.Tensor) -> torch.Tensor:
+        prob_N, flat_N = prob_KP.flatten().topk(min(10 * self.detections, prob_KP.numel()))
+        # NaN stays: a network that diverged is told by `metrics`, not by an empty answer
+        likely = ~(prob_N < self.least)
+        prob_N, flat_N = prob_N[likely], flat_N[likely]
+        classes_N, at_N = flat_N // prob_KP.shape[1], flat_N % prob_KP.shape[1]
+        return self._strongest(torch.cat([boxes_PX[at_N], prob_N[:, None], classes_N[:, None]], dim=1))
+
+    def _strongest(self, found_NX: torch.Tensor) -> torch.Tensor:
+        """(N, 2n + 2) in any order -> (detections, 2n + 2) without overlapping ones."""
+        kept = suppressed_by_class(found_NX[:, :-2], found_NX[:, -2], found_NX[:, -1], self.overlap)
+        out = found_NX.new_zeros((self.detections, found_NX.shape[1]))
+        out[:, -1] = -1
+        kept = kept[: self.detections]
+        out[: len(kept)] = found_NX[kept]
+        return out
+
+    def pooled(self, predictions: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+        """Of the boxes that overlap the most probable one stays, with the mean over the networks of the highest
+        probability that each gave to such a box (0 where it has none)."""
+        rows = np.unique(np.concatenate([rows for rows, _ in predictions]))
+        of_row: dict[int, list[torch.Tensor]] = {int(row): [] for row in rows}
+        for its_rows, prediction in predictions:
+            for row, found in zip(its_rows, prediction, strict=True):
+                of_row[int(row)].append(torch.from_numpy(found))
+        return rows, np.stack([self._mean(of_row[int(row)]).numpy() for row in rows])
+
+    def _mean(self, networks: Sequence[torch.Tensor]) -> torch.Tensor:
+        real = [found_NX[found_NX[:, -1] >= 0] for found_NX in networks]
+        merged_NX = self._strongest(torch.cat(real))
+        total_N = torch.zeros(len(merged_NX), dtype=merged_NX.dtype)
+        for found_MX in real:
+            same_NM = overlaps(merged_NX[:, :-2], found_MX[:, :-2]) > self.overlap
+            same_NM &= merged_NX[:, None, -1] == found_MX[None, :, -1]
+            if len(found_MX):
+                total_N += (same_NM * found_MX[:, -2]).amax(dim=1)
+        merged_NX[:, -2] = total_N / len(real)
+        return merged_NX[merged_NX[:, -2].argsort(descending=True, stable=True)]
+
+    def metrics(
+        self, prediction: np.ndarray, target: np.ndarray, spacing_mm: np.ndarray | None = None
+    ) -> Mapping[str, float]:
+        """prediction (N, detections, 2n + 2), target (N, M, 2n + 1). Raises NASError where no sample has a box,
+        TrialFailed for predictions that are not finite."""
+        if not (target[..., -1] >= 0).any():
+            raise NASError("a split without a box", "objects on every side of a split", "use fewer folds or more data")
+        return coco_metrics(self._matched(prediction, target))
+
+    def resampled(self, prediction: np.ndarray, target: np.ndarray, spacing_mm: np.ndarray | None = None) -> Resampled:
+        matched = self._matched(prediction, target)
+        return lambda rows: coco_metrics([matched[row] for row in rows])
+
+    def _matched(self, prediction: np.ndarray, target: np.ndarray) -> list[Matched]:
+        if not np.isfinite(prediction).all():
+            raise TrialFailed("the network's boxes are not finite")
+        return match(prediction, target)
+
+    def validation_metrics(self) -> frozenset[str]:
+        target = np.array([[*[0.0] * self.spec.dims, *[1.0] * self.spec.dims, 0.0]])[None]
+        return frozenset(self.validate(np.insert(target, -1, 1.0, axis=-1), target))
+
+
+def assigned(place_Pn: torch.Tensor, stride_P: torch.Tensor, y_BMX: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Which box each point answers for, (B, P) position among M, -1 for none; and its class (B, P), -1 for none.
+
+    A point answers for a box where its feature map is for boxes of that size (`REACH`) and the point is either the
+    nearest to the box's middle, or within `RADIUS` strides of it and inside the box. Of several the smallest box.
+    """
+    low_BMn, high_BMn = y_BMX[..., :-1].chunk(2, dim=-1)
+    middle_BMn, sides_BMn = (low_BMn + high_BMn) / 2, high_BMn - low_BMn
+    longest_BM1 = sides_BMn.amax(dim=-1, keepdim=True)
+    least_P = torch.where(stride_P == stride_P.min(), 0.0, REACH / 2 * stride_P)
+    most_P = torch.where(stride_P == stride_P.max(), torch.inf, REACH * stride_P)
+    for_size_BMP = (least_P <= longest_BM1) & (longest_BM1 < most_P)
+    away_BMPn = place_Pn - middle_BMn[:, :, None]
+    steps_BMP = away_BMPn.abs().amax(dim=-1) / stride_P
+    inside_BMP = (away_BMPn.abs() < sides_BMn[:, :, None] / 2).all(dim=-1)
+    real_BM1 = (y_BMX[..., -1] >= 0)[..., None]
+    answers_BMP = real_BM1 & for_size_BMP & ((steps_BMP <= 0.5) | ((steps_BMP <= RADIUS) & inside_BMP))
+    size_BMP = torch.where(answers_BMP, volumes(y_BMX[..., :-1])[..., None], torch.inf)
+    smallest_BP, of_BP = size_BMP.min(dim=1)
+    of_BP = torch.where(smallest_BP < torch.inf, of_BP, -1)
+    classes_BP = torch.where(of_BP >= 0, y_BMX[..., -1].gather(1, of_BP.clamp(min=0)), -1.0)
+    return of_BP, classes_BP
+
+
+def focal_loss(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+    """Element by element: -a (1 - p)^g log p where truth is 1, -(1 - a) p^g log(1 - p) where it is 0 (Lin et al., ICCV
+    2017, arXiv 1708.02002, equation 5)."""
+    entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
+    prob = logits.sigmoid()
+    wrong = torch.where(truth == 1, 1 - prob, prob)
+    return torch.where(truth == 1, ALPHA, 1 - ALPHA) * wrong**GAMMA * entropy

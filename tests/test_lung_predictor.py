@@ -1,0 +1,94 @@
+"""The predictor that the service imports: what it promises of boxes, units, sizes, and files that are no detector."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from experiments.lung_detector.predictor import ARCH, WEIGHTS, Predictor, Preprocessing, save
+from nas.artifact import Artifact
+from nas.errors import NASError
+from nas.tasks.base import TaskSpec
+from search_spaces.detector import DetectorSpace
+
+SMALL = {"depths": [1], "widths": [4], "block_counts": [1], "kernels": [3], "norms": ["group"], "ups": ["resize"]}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained detector of two windows and two classes."""
+    folder = tmp_path_factory.mktemp("detector")
+    space = DetectorSpace(settings={**SMALL, "spatial_dims": 2}, stems=[2], pyramids=[8], heads=[1])
+    artifact = Artifact(space, space.repair([0] * len(space.genes)), TaskSpec("detection", 2, 2, 2))
+    torch.manual_seed(0)
+    network = artifact.build()
+    save(folder, artifact, network, ["A", "G"], Preprocessing(("lung", "mediastinum"), 64))
+    return folder
+
+
+def test_what_is_told_of_images_of_any_size_in_one_batch(folder: Path) -> None:
+    predictor = Predictor.load(folder, threshold=0.05)
+    assert predictor.classes == ("A", "G")
+    rng = np.random.default_rng(0)
+    images = [rng.uniform(-1000, 400, sides).astype(np.float32) for sides in ((64, 64), (512, 512), (40, 90), (7, 5))]
+    found = predictor.predict(images, units="hu")
+    assert len(found) == 4
+    assert sum(len(one.labels) for one in found) > 0
+    for one, image in zip(found, images, strict=True):
+        assert one.boxes_N4.dtype == np.float32
+        assert one.boxes_N4.shape == (len(one.scores_N), 4) == (len(one.labels), 4)
+        assert (np.diff(one.scores_N) <= 0).all()
+        assert ((one.scores_N >= 0.05) & (one.scores_N <= 1)).all()
+        assert (one.boxes_N4[:, :2] < one.boxes_N4[:, 2:]).all()
+        assert (one.boxes_N4 >= 0).all()
+        assert (one.boxes_N4 <= [image.shape[1], image.shape[0]] * 2).all()
+        assert set(one.labels) <= {"A", "G"}
+    alone = predictor.predict([images[1]], units="hu")[0]
+    np.testing.assert_allclose(alone.boxes_N4, found[1].boxes_N4, atol=1e-2)
+
+
+def test_grey_values_are_windowed_hu(folder: Path) -> None:
+    """A network of the lung window says the same of HU and of the grey values that the window makes of them."""
+    network = Predictor.load(folder).network
+    lung = Predictor(network, TaskSpec("detection", 2, 2, 2), "AG", Preprocessing(("lung", "lung"), 64), 0.05)
+    hu = np.random.default_rng(1).uniform(-1500, 300, (64, 64)).astype(np.float32)
+    grey = (np.clip(hu, -1350, 150) + 1350) / 1500
+    a, b = lung.predict([hu], units="hu")[0], lung.predict([grey], units="grey")[0]
+    np.testing.assert_array_equal(a.boxes_N4, b.boxes_N4)
+    assert len(a.labels) > 0
+
+
+def test_no_image_and_no_box(folder: Path) -> None:
+    predictor = Predictor.load(folder / WEIGHTS, threshold=0.99)
+    assert predictor.predict([]) == []
+    (found,) = predictor.predict([np.zeros((32, 32), dtype=np.float32)], units="grey")
+    assert (found.boxes_N4.shape, found.scores_N.shape, found.labels) == ((0, 4), (0,), ())
+
+
+@pytest.mark.parametrize("image", [np.zeros((3, 8, 8)), np.full((8, 8), np.nan), np.zeros((0, 8))])
+def test_what_is_no_slice(folder: Path, image: np.ndarray) -> None:
+    with pytest.raises(NASError, match="finite"):
+        Predictor.load(folder).predict([image.astype(np.float32)])
+
+
+def test_what_is_no_detector(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(NASError, match="no trained detector"):
+        Predictor.load(tmp_path)
+    (tmp_path / WEIGHTS).write_bytes((folder / WEIGHTS).read_bytes()[:1000])
+    with pytest.raises(NASError, match="no trained detector"):
+        Predictor.load(tmp_path)
+    torch.save(torch.nn.Linear(2, 2), tmp_path / WEIGHTS)  # a pickle of code is not opened
+    with pytest.raises(NASError, match="no trained detector"):
+        Predictor.load(tmp_path)
+    (tmp_path / WEIGHTS).write_bytes((folder / WEIGHTS).read_bytes())
+    with pytest.raises(NASError, match=ARCH):
+        Predictor.load(tmp_path)
+    space = DetectorSpace(settings={**SMALL, "spatial_dims": 2}, stems=[1], pyramids=[8], heads=[1])
+    Artifact(space, space.repair([0] * 9), TaskSpec("detection", 2, 2, 2)).save(tmp_path / ARCH)
+    with pytest.raises(NASError, match="two files of one training"):
+        Predictor.load(tmp_path)
+    with pytest.raises(NASError, match="threshold"):
+        Predictor.load(folder, threshold=0.0)
