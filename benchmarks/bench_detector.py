@@ -23,6 +23,7 @@ import torch
 
 from benchmarks.common import write_results
 from experiments.lung_detector.predictor import Predictor
+from experiments.lung_detector.train import RESULT
 from nas.data.loading import VolumeSet
 from nas.data.nodule_phantoms import NodulePhantoms
 from nas.training.loop import predict
@@ -63,7 +64,7 @@ def main() -> None:
         folder = given.trained or Path(name) / "detector"
         if given.trained is None:
             trained(folder)
-        result = json.loads((folder / "result.json").read_text())
+        result = json.loads((folder / RESULT).read_text())
         sizes = {"slices": result["samples"]["test"], **result["test"]}
         minutes = {"training: CPU minutes": result["cpu_s"] / 60, "training: slices": result["samples"]["train"]}
         rows: list[dict[str, object]] = [{"test": "drawn chest", **sizes, **minutes, "params": result["params"]}]

@@ -139,7 +139,8 @@ class LungPetCtDx(Source):
         if patients < 3:
             return [""] * patients
         order = np.random.default_rng(self.seed).permutation(patients)
-        valid, test = (max(1, round(share * patients)) for share in self.parts[1:])
+        valid = min(max(1, round(self.parts[1] * patients)), patients - 2)
+        test = min(max(1, round(self.parts[2] * patients)), patients - 1 - valid)
         part = np.full(patients, OFFICIAL[0], dtype=object)
         part[order[:valid]], part[order[valid : valid + test]] = OFFICIAL[1], OFFICIAL[2]
         return part.tolist()
