@@ -58,7 +58,7 @@ def test_search_then_train_then_predict(command: Command) -> None:
     assert code == 0, err
     assert "test images: map50" in out
     packed = command.folder / "outputs/train/d"
-    assert json.loads((packed / "result.json").read_text())["samples"]["test"] > 0
+    assert json.loads((packed / "detector.json").read_text())["samples"]["test"] > 0
     predictor = Predictor.load(packed, threshold=0.001)
     assert predictor.classes == ("nodule",)
     assert predictor.preprocessing.size == 48
