@@ -110,8 +110,8 @@ class CascadeSpace(SearchSpace):
         if task is not None:
             task.require_dims(3)
         channels = (self.in_channels, self.out_channels) if task is None else (task.in_channels, task.outputs)
-        values = self.values(arch)
-        return Cascade(*channels, *values, self.dropout, self.deep_supervision)  # type: ignore[arg-type]
+        settings = {"dropout": self.dropout, "deep_supervision": self.deep_supervision}
+        return Cascade(*channels, *self.values(arch), **settings)  # type: ignore[arg-type]
 
     def describe(self, arch: Architecture) -> str:
         width, depth, levels, blocks, growth, fusion = self.values(arch)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -81,7 +82,7 @@ class ModalityUNet(nn.Module):
         self.stem = nn.Conv3d(modalities, widths[0], 3, padding=1, groups=groups)
         self.halve = nn.ModuleList(
             nn.Sequential(nn.Conv3d(fine, coarse, 3, stride=2, padding=1, groups=groups), nn.Dropout(dropout))
-            for fine, coarse in zip(widths[:-1], widths[1:], strict=True)
+            for fine, coarse in pairwise(widths)
         )
         self.encode = nn.ModuleList(_residuals(channels, groups, blocks) for channels in widths)
         self.up, self.merge, self.decode = nn.ModuleDict(), nn.ModuleDict(), nn.ModuleDict()

@@ -39,10 +39,10 @@ def region_metrics(
     if_empty = {"one": (1.0, 0.0, 1.0), "zero": (0.0, diagonal, 0.0), "skip": (np.nan,) * 3}[empty]
     found = {}
     for name, classes in regions.items():
-        pair = [np.isin(volume, classes).astype(np.uint8)[None] for volume in (guess_DHW, truth_DHW)]
-        hd95, surface = surfaces(*pair, 2, np.array([spacing_mm]), tolerance)
-        measured = [float(values[0, 0]) for values in (dice(*pair, 2), hd95, surface)]
-        found[name] = dict(zip(METRICS, measured if any(mask.any() for mask in pair) else if_empty, strict=True))
+        a, b = (np.isin(volume, classes).astype(np.uint8)[None] for volume in (guess_DHW, truth_DHW))
+        measured = (dice(a, b, 2), *surfaces(a, b, 2, np.array([spacing_mm]), tolerance))
+        values = [float(value_NK[0, 0]) for value_NK in measured] if a.any() or b.any() else if_empty
+        found[name] = dict(zip(METRICS, values, strict=True))
     return found
 
 

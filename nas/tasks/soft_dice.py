@@ -22,9 +22,9 @@ def soft_dice_loss(logits_BKDHW: torch.Tensor, share_BKDHW: torch.Tensor) -> tor
 
 def shares(y_BDHW: torch.Tensor, classes: int, sides: Sequence[int]) -> torch.Tensor:
     """Classes (B, D, H, W) -> (B, classes, *sides): the share of each class among the voxels that a coarser voxel
-    holds; where the sides stay as they are, one-hot. In 2D without D."""
+    holds; where the sides stay as they are, one-hot. sides: whole parts of those of y_BDHW. In 2D without D."""
     one_hot_BKDHW = F.one_hot(y_BDHW, classes).movedim(-1, 1).float()
     if tuple(y_BDHW.shape[1:]) == tuple(sides):
         return one_hot_BKDHW
-    pool = F.adaptive_avg_pool3d if y_BDHW.ndim == 4 else F.adaptive_avg_pool2d
-    return pool(one_hot_BKDHW, tuple(sides))
+    kernel = [fine // coarse for fine, coarse in zip(y_BDHW.shape[1:], sides, strict=True)]
+    return (F.avg_pool3d if y_BDHW.ndim == 4 else F.avg_pool2d)(one_hot_BKDHW, kernel)
