@@ -13,6 +13,9 @@ from nas.errors import NASError
 
 FUSIONS = ("max", "mean", "early")
 EPSILON = 1e-3  # of the normalisation, as published
+# The logit of the background at first. Soft Dice of the other classes says nothing of it: from equal logits a small
+# class becomes the one that holds the background, and its Dice, then near 0 everywhere, has no gradient to leave it.
+BACKGROUND = 3.0
 
 
 class Cascade(nn.Module):
@@ -55,8 +58,8 @@ class Cascade(nn.Module):
         guides: list[torch.Tensor] = []  # probabilities of the coarser scales, the next coarser one first
         for step in reversed(range(len(self.networks))):
             seen_BCDHW = F.avg_pool3d(x_BCDHW, 2**step) if step else x_BCDHW
-            found.insert(0, self.networks[step](seen_BCDHW, guides))
-            guides.insert(0, found[0].softmax(dim=1))
+            found = [self.networks[step](seen_BCDHW, guides), *found]
+            guides = [found[0].softmax(dim=1), *guides]
         return tuple(found) if self.training and self.deep_supervision and len(found) > 1 else found[0]
 
 
@@ -95,6 +98,8 @@ class ModalityUNet(nn.Module):
             self.decode[str(level)] = _residuals(channels, 1, blocks)
             below = channels
         self.head = nn.Conv3d(below, outputs, 1)
+        with torch.no_grad():
+            nn.init.constant_(self.head.bias[:1], BACKGROUND)  # type: ignore[index]
 
     def forward(self, x_BCDHW: torch.Tensor, guides: Sequence[torch.Tensor]) -> torch.Tensor:
         at_level: Mapping[int, torch.Tensor] = dict(enumerate(guides, start=1))

@@ -113,36 +113,44 @@ class Brats(Source):
         """Reads the modalities. Raises NASError where they do not fit each other, or one has one value only."""
         sitk = medical("SimpleITK")
         images = read_images(subject, self.modalities)
-        volume_CDHW = np.stack([sitk.GetArrayFromImage(oriented(image)) for image in images])
-        box = _box_of(volume_CDHW != 0, subject)
+        whole = [oriented(image) for image in images]
+        box = _box_of([sitk.GetArrayViewFromImage(image) for image in whole], subject)
+        parts = [_cut(image, box) for image in whole]
+        # cut already: what lies outside of the box is 0, and no part of a mean or deviation
+        volume_CDHW = np.stack([sitk.GetArrayFromImage(part) for part in parts])
         if self.order == "normalise_first":
             volume_CDHW = _unit_range(_standardised(volume_CDHW, subject), volume_CDHW != 0)
-        parts, whole = [], oriented(images[0])
+        grids = []
         for volume_DHW in volume_CDHW:
             part = sitk.GetImageFromArray(volume_DHW)
-            part.CopyInformation(whole)
-            parts.append(self._part(part, box))
-        volume_CDHW = np.stack([sitk.GetArrayFromImage(part) for part in parts])
+            part.CopyInformation(parts[0])
+            grids.append(of_size(part, self.size))
+        volume_CDHW = np.stack([sitk.GetArrayFromImage(grid) for grid in grids])
         if self.order == "resample_first":
             volume_CDHW = _standardised(volume_CDHW, subject)
-        return Seen(volume_CDHW.astype(np.float32), parts[0], images[0], box)
+        return Seen(volume_CDHW.astype(np.float32), grids[0], images[0], box)
 
     def _mask(self, label: Image, seen: Seen) -> np.ndarray:
-        part = self._part(oriented(label, labels=True), seen.box, labels=True)
+        part = of_size(_cut(oriented(label, labels=True), seen.box), self.size, labels=True)
         return np.searchsorted(LABELS, medical("SimpleITK").GetArrayFromImage(part)).astype(np.uint8)
 
-    def _part(self, image: Image, box: tuple[list[int], list[int]], labels: bool = False) -> Image:
-        low, size = box
-        return of_size(medical("SimpleITK").RegionOfInterest(image, size, low), self.size, labels)
+
+def _cut(image: Image, box: tuple[list[int], list[int]]) -> Image:
+    low, size = box
+    return medical("SimpleITK").RegionOfInterest(image, size, low)
 
 
-def _box_of(there_CDHW: np.ndarray, subject: Subject) -> tuple[list[int], list[int]]:
-    """First voxel and size (x, y, z) of what is there in any modality, its last voxel included."""
-    places_3V = np.array(np.nonzero(there_CDHW.any(axis=0)))[::-1]
-    if not places_3V.size:
-        raise NASError(f"nothing but 0 in the images of {subject.name}", "a brain", "leave the subject out")
-    low, high = places_3V.min(axis=1), places_3V.max(axis=1)
-    return low.tolist(), (high - low + 1).tolist()
+def _box_of(volumes_DHW: Sequence[np.ndarray], subject: Subject) -> tuple[list[int], list[int]]:
+    """First voxel and size (x, y, z) of what is not 0 in one of the volumes, its last voxel included."""
+    there_DHW = np.any([volume_DHW != 0 for volume_DHW in volumes_DHW], axis=0)
+    low, size = [], []
+    for others in ((0, 1), (0, 2), (1, 2)):
+        found = np.flatnonzero(there_DHW.any(axis=others))
+        if not len(found):
+            raise NASError(f"nothing but 0 in the images of {subject.name}", "a brain", "leave the subject out")
+        low.append(int(found[0]))
+        size.append(int(found[-1] - found[0] + 1))
+    return low, size
 
 
 def _standardised(volume_CDHW: np.ndarray, subject: Subject) -> np.ndarray:
