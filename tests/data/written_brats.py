@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 
 from nas.data.brats import Brats
@@ -45,6 +46,14 @@ def write_brats(root: Path, count: int = 6) -> Path:
     for number in range(count):
         write_subject(root / ("HGG" if number % 2 else "LGG") / f"Brats18_{number:03d}_1", seed=number)
     return root
+
+
+def real_part(root: Path, folder: Path) -> Path:
+    """A part of the real subject below `root`, with the tumour, on the grid that its files have: quicker to read."""
+    folder.mkdir(parents=True)
+    for path in sorted(root.rglob("*.nii.gz")):
+        nib.save(nib.load(path).slicer[50:120, 50:130, 50:125], folder / path.name)
+    return folder
 
 
 def source(root: Path, **arguments: object) -> Brats:
