@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +12,34 @@ import numpy as np
 from omegaconf import DictConfig
 
 from experiments.brain_tumor.predict import SUFFIX
-from experiments.brain_tumor.report import Case, write_report
+from experiments.brain_tumor.report import write_report
 from experiments.brain_tumor.system import System
 from nas.data.brats import REGIONS
 from nas.data.brats_folder import LABELS, Subject, find_subjects, read_images, read_label
+from nas.data.grid import oriented
 from nas.data.image_io import medical
 from nas.errors import NASError
 from nas.files import write_text
+from nas.report.slices import Example, chosen_cases
 from nas.stats import GroupBootstrap
-from nas.tasks.regions import region_metrics, require_empty_rule
+from nas.tasks.regions import METRICS, region_metrics, require_empty_rule
 
 SHOWN = ("dice", "hd95")  # in tables; the file has all
+RULES = {
+    "one": "Dice 1 and a distance of 0 mm",
+    "zero": "Dice 0 and the diagonal of the image",
+    "skip": "nothing, the subject does not count for it",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A subject with its prediction. part: of the training. scores: region -> metric -> value."""
+
+    subject: Subject
+    prediction: Path
+    part: str
+    scores: Mapping[str, Mapping[str, float]]
 
 
 def evaluate(cfg: DictConfig, folder: Path) -> dict[str, Any]:
@@ -32,30 +50,38 @@ def evaluate(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     require_empty_rule(cfg.empty)
     system = System.load(folder, cfg.allow_packages)
     modalities = system.preparation.modalities
-    pairs = _pairs(Path(cfg.predictions), find_subjects(cfg.data.root, modalities))
-    cases = [_case(subject, path, modalities, cfg.empty, system.part_of(subject.name)) for subject, path in pairs]
-    columns = {f"{region} {metric}": (region, metric) for region in REGIONS for metric in cases[0].scores[region]}
-    values_NM = np.array([[case.scores[region][metric] for region, metric in columns.values()] for case in cases])
-    known = np.isfinite(values_NM).any(axis=0)
+    cases = []
+    for subject, path in _pairs(Path(cfg.predictions), find_subjects(cfg.data.root, modalities)):
+        _, truth_DHW, guess_DHW, spacing_mm = _volumes(subject, path, modalities)
+        scores = region_metrics(guess_DHW, truth_DHW, REGIONS, spacing_mm, cfg.empty)
+        cases.append(Case(subject, path, system.part_of(subject.name), scores))
+    values = {
+        f"{region} {metric}": np.array([case.scores[region][metric] for case in cases])
+        for region in REGIONS
+        for metric in METRICS
+    }
     result: dict[str, Any] = {
         "arch_id": system.network.arch.id,
         "empty": cfg.empty,
         "regions": {region: [LABELS[number] for number in classes] for region, classes in REGIONS.items()},
-        "subjects": {case.name: {"part": case.part, **case.scores} for case in cases},
-        "mean": _summary(columns, known, values_NM, np.nanmean),
-        "median": _summary(columns, known, values_NM, np.nanmedian),
+        "subjects": {case.subject.name: {"part": case.part, **case.scores} for case in cases},
+        "mean": {name: _over(values_N, np.mean) for name, values_N in values.items()},
+        "median": {name: _over(values_N, np.median) for name, values_N in values.items()},
     }
     if len(cases) > 1:
         bootstrap = GroupBootstrap(np.arange(len(cases)), np.zeros(len(cases)), cfg.resamples, cfg.seed)
-        kept = {name: values_NM[:, i] for i, name in enumerate(columns) if known[i]}
+        known = {name: values_N for name, values_N in values.items() if np.isfinite(values_N).any()}
         result["ci95"] = bootstrap.interval(
-            lambda rows: {name: _mean(values_N[rows]) for name, values_N in kept.items()}
+            lambda rows: {name: _over(values_N[rows], np.mean) for name, values_N in known.items()}
         )
     rows = _rows(cases, result)
+    note = f"WT: labels 1, 2 and 4. TC: 1 and 4. ET: 4. A region neither there nor predicted scores {RULES[cfg.empty]}."
     write_text(folder / "evaluation.json", json.dumps(_without_nan(result), indent=1) + "\n")
-    write_text(folder / "table.md", _markdown(rows, cfg.empty))
-    write_report(folder / "report.html", system, cases, rows, cfg.empty)
-    print(_markdown(rows, cfg.empty))
+    write_text(folder / "table.md", _markdown(rows, note))
+    write_report(
+        folder / "report.html", system, rows, note, [case.part for case in cases], _examples(cases, modalities)
+    )
+    print(_markdown(rows, note))
     print(f"wrote {folder / 'evaluation.json'}, {folder / 'table.md'} and {folder / 'report.html'}")
     return result
 
@@ -75,23 +101,34 @@ def _pairs(predictions: Path, subjects: Sequence[Subject]) -> list[tuple[Subject
     return [(by_name[path.name.removesuffix(SUFFIX)], path) for path in found]
 
 
-def _case(subject: Subject, path: Path, modalities: Sequence[str], empty: str, part: str) -> Case:
+def _volumes(
+    subject: Subject, prediction: Path, modalities: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[float, ...]]:
+    """The last modality, true and predicted classes, each (D, H, W) turned to LPS, and the spacing in mm."""
     sitk = medical("SimpleITK")
     images = read_images(subject, modalities)
     assert subject.label is not None  # they were asked for
-    truth, guess = (read_label(file, images[0]) for file in (subject.label, path))
-    truth_DHW, guess_DHW = (np.searchsorted(LABELS, sitk.GetArrayFromImage(label)) for label in (truth, guess))
-    scores = region_metrics(guess_DHW, truth_DHW, REGIONS, truth.GetSpacing()[::-1], empty)
-    return Case(subject.name, part, scores, sitk.GetArrayFromImage(images[-1]), truth_DHW, guess_DHW)
+    labels = (oriented(read_label(path, images[0]), labels=True) for path in (subject.label, prediction))
+    truth_DHW, guess_DHW = (np.searchsorted(LABELS, sitk.GetArrayFromImage(label)).astype(np.uint8) for label in labels)
+    image = oriented(images[-1])
+    return sitk.GetArrayFromImage(image), truth_DHW, guess_DHW, image.GetSpacing()[::-1]
 
 
-def _summary(columns: Mapping[str, object], known: np.ndarray, values_NM: np.ndarray, of: Any) -> dict[str, float]:
+def _examples(cases: Sequence[Case], modalities: Sequence[str]) -> list[Example]:
+    """Of a report: rows of its pictures run upwards, those of these volumes to the back."""
+    found = []
+    for place in chosen_cases(np.array([case.scores["WT"]["dice"] for case in cases])):
+        case = cases[place]
+        image, truth, guess, _ = _volumes(case.subject, case.prediction, modalities)
+        dice = case.scores["WT"]["dice"]
+        found.append(Example(case.subject.name, image[:, ::-1], truth[:, ::-1], guess[:, ::-1], dice))
+    return found
+
+
+def _over(values_N: np.ndarray, of: Callable[[np.ndarray], Any]) -> float:
     """Over the subjects that count; NaN where none does."""
-    return {name: float(of(values_NM[:, i])) if known[i] else float("nan") for i, name in enumerate(columns)}
-
-
-def _mean(values_N: np.ndarray) -> float:
-    return float(np.nanmean(values_N)) if np.isfinite(values_N).any() else float("nan")
+    known = values_N[np.isfinite(values_N)]
+    return float(of(known)) if len(known) else float("nan")
 
 
 def _without_nan(value: Any) -> Any:
@@ -107,7 +144,7 @@ def _rows(cases: Sequence[Case], result: Mapping[str, Any]) -> list[dict[str, st
     """One a subject and, of several, their mean with its interval and their median."""
     asked = [(region, metric) for metric in SHOWN for region in REGIONS]
     rows = [
-        {"subject": f"{case.name} ({case.part})"}
+        {"subject": f"{case.subject.name} ({case.part})"}
         | {_heading(region, metric): _number(metric, case.scores[region][metric]) for region, metric in asked}
         for case in cases
     ]
@@ -131,9 +168,8 @@ def _number(metric: str, value: float) -> str:
     return "–" if not np.isfinite(value) else f"{value:.3f}" if metric == "dice" else f"{value:.1f}"
 
 
-def _markdown(rows: Sequence[Mapping[str, str]], empty: str) -> str:
+def _markdown(rows: Sequence[Mapping[str, str]], note: str) -> str:
     head = list(rows[0])
     lines = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * (len(head) - 1)]
     lines += ["| " + " | ".join(row.values()) + " |" for row in rows]
-    note = "labels WT 1, 2, 4; TC 1, 4; ET 4"
-    return f"{note}; a region neither there nor predicted: {empty}\n\n" + "\n".join(lines) + "\n"
+    return note + "\n\n" + "\n".join(lines) + "\n"
