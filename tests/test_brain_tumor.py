@@ -150,10 +150,12 @@ def test_mistakes_in_one_line(command: Command, root: Path) -> None:
         command(main, "train", f"data.root={next(root.rglob('Brats18_000_1'))}", *QUICK, arch), "1 subject", "overfit"
     )
     refused(command(main, "train", *here, "arch=cascade/brats2018-f1", "name=c"), "16x16x16", "multiples of 32")
+    assert not (command.folder / "outputs").exists()
+    refused(command(main, "train", *here, "arch=[cascade/brats2018-f1,cascade/brats2018-f2]"), "one network")
     few = ["training.epochs=1", "training.batch_size=2", "overfit=true", "name=d"]
     assert command(main, "train", *here, arch, *few)[0] == 0
-    refused(command(main, "predict", *here, "name=d", "subjects=test"), "subjects=test", "not empty")
-    refused(command(main, "predict", *here, "name=d", "subjects=[nobody]"), "nobody")
+    refused(command(main, "predict", *here, "name=d", "subjects=test"), "subjects=test, but none", "not empty")
+    refused(command(main, "predict", *here, "name=d", "subjects=[nobody]"), "no nobody in")
     refused(command(main, "predict", *here, "name=d", "smallest_component=2"), "smallest_component=2")
     refused(command(main, "evaluate", *here, "name=d"), "no prediction in")
     refused(command(main, "evaluate", *here, "name=d", "empty=none"), "empty=none")

@@ -29,8 +29,8 @@ SUFFIX = ".nii.gz"
 def predict(cfg: DictConfig, folder: Path) -> list[Path]:
     """Writes `predictions`/<subject>.nii.gz, labels 0, 1, 2, 4 on the grid and affine of the subject's first modality,
     and predictions.json. The same subject gives the same bytes. Raises NASError for a user's mistake."""
-    if not 0 <= cfg.smallest_component < 1:
-        raise NASError(f"smallest_component={cfg.smallest_component}", "a fraction in [0, 1)", "mend it")
+    if not isinstance(cfg.smallest_component, int | float) or not 0 <= cfg.smallest_component < 1:
+        raise NASError(f"smallest_component={cfg.smallest_component}", "a fraction in [0, 1)", "0 to keep all")
     system = System.load(folder, cfg.allow_packages)
     subjects = _chosen(cfg.subjects, system, cfg.data.root)
     device, target = pick_device(cfg.device), Path(cfg.predictions)
@@ -66,15 +66,16 @@ def predict(cfg: DictConfig, folder: Path) -> list[Path]:
     return [target / f"{subject.name}{SUFFIX}" for subject in subjects]
 
 
-def _chosen(asked: str | ListConfig, system: System, root: str | None) -> list[Subject]:
+def _chosen(asked: str | ListConfig | None, system: System, root: str | None) -> list[Subject]:
     found = find_subjects(root, system.preparation.modalities, labelled=False)
-    if asked == "all":
+    if asked is None or asked == "all":
         return found
-    names = list(system.parts.get(asked, [asked])) if isinstance(asked, str) else list(asked)
+    names = list(system.parts.get(asked, [asked])) if isinstance(asked, str) else [str(name) for name in asked]
     missing = sorted(set(names) - {subject.name for subject in found})
     if missing or not names:
+        got = f"no {missing[0]} in {root}" if missing else "none"
         raise NASError(
-            f"subjects={asked}, of which {missing[0] if missing else 'none'} is in {root}",
+            f"subjects={asked}, but {got}",
             f"all, one of {', '.join(system.parts)} that is not empty, or names of folders",
             "mend subjects or data.root",
         )

@@ -41,8 +41,11 @@ def train(cfg: DictConfig, folder: Path) -> System:
         raise NASError(f"data={type(source).__name__}", "BraTS subjects", "data=brats")
     store = source.prepare()
     task = instantiate(cfg.task, in_channels=store.shape[0], outputs=len(store.classes), dims=store.dims)
-    (network,) = resolve_all(plain["arch"], task.spec, cfg.allow_packages)
+    network, *others = resolve_all(plain["arch"], task.spec, cfg.allow_packages)
+    if others:
+        raise NASError(f"arch={plain['arch']}", "one network", "train each under a name of its own")
     parts = _parts(cfg, store)
+    costs = static_costs(network.space, network.arch, task.spec, store.input_shape)
     write_config(folder / "config.yaml", plain)
     torch.manual_seed(cfg.seed)
     model = network.build(task.spec)
@@ -63,7 +66,7 @@ def train(cfg: DictConfig, folder: Path) -> System:
             "epochs": result.epochs_run,
             "seconds": round(result.seconds, 1),
             "validation": dict(result.metrics),
-            "costs": static_costs(network.space, network.arch, task.spec, store.input_shape),
+            "costs": costs,
             "versions": versions(),
         },
     )
