@@ -71,6 +71,7 @@ def _check_networks(space: SearchSpace, archs: list, task: TaskSpec, input_shape
     for arch in archs:
         network = space.build(arch, task)
         out = network(x, torch.zeros(2, dtype=torch.long)) if getattr(network, "needs_target", False) else network(x)
+        out = out[0] if isinstance(out, tuple) else out  # of deep supervision the finest
         assert out.shape[:2] == (2, task.channels), f"output of shape {tuple(out.shape)}"
         out.square().mean().backward()
         assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters()), (

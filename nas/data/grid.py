@@ -46,29 +46,59 @@ def on_grid(image: Image, spacing_DHW_mm: Triple | None, labels: bool = False) -
     (factor - 1) / 2 voxels). Intensities are float32, labels keep their type.
     """
     sitk = medical("SimpleITK")
-    image = sitk.DICOMOrient(image, "LPS")
-    if not labels:
-        image = sitk.Cast(image, sitk.sitkFloat32)
+    image = oriented(image, labels)
     old_xyz = np.array(image.GetSpacing())
     if spacing_DHW_mm is None or np.allclose(spacing_DHW_mm[::-1], old_xyz, rtol=1e-4):
         return sitk.GetArrayFromImage(image), _triple(old_xyz[::-1])
-    new_xyz = np.array(spacing_DHW_mm[::-1], dtype=float)
-    old_size = np.array(image.GetSize())
-    size_xyz = _sides(old_size[::-1], old_xyz[::-1], spacing_DHW_mm)[::-1]
+    size_DHW = _sides(image.GetSize()[::-1], old_xyz[::-1], spacing_DHW_mm)
+    image = _resampled(image, size_DHW, spacing_DHW_mm, labels)
+    return sitk.GetArrayFromImage(image), _triple(spacing_DHW_mm)
+
+
+def of_size(image: Image, size_DHW: tuple[int, int, int], labels: bool = False) -> Image:
+    """A volume of one channel, on its own axes, as `size_DHW` voxels that cover what it covers; smoothed as `on_grid`
+    does."""
+    extent_xyz = np.array(image.GetSize()) * image.GetSpacing()
+    return _resampled(image, size_DHW, _triple(extent_xyz[::-1] / np.array(size_DHW)), labels)
+
+
+def oriented(image: Image, labels: bool = False) -> Image:
+    """On axes nearest to LPS. Intensities become float32, labels keep their type."""
+    sitk = medical("SimpleITK")
+    image = sitk.DICOMOrient(image, "LPS")
+    return image if labels else sitk.Cast(image, sitk.sitkFloat32)
+
+
+def onto(volume_DHW: np.ndarray, grid: Image, image: Image) -> np.ndarray:
+    """Values on the voxels of `grid` -> (D, H, W) on those of `image`, in the order of its own axes: linear
+    interpolation, 0 outside of what `grid` covers."""
+    sitk = medical("SimpleITK")
+    values = sitk.GetImageFromArray(volume_DHW)
+    values.CopyInformation(grid)
+    return sitk.GetArrayFromImage(sitk.Resample(values, image, sitk.Transform(3, sitk.sitkIdentity), sitk.sitkLinear))
+
+
+def _resampled(image: Image, size_DHW: Sequence[float], spacing_DHW_mm: Triple, labels: bool) -> Image:
+    """On a grid of this size and spacing in the middle of the volume."""
+    sitk = medical("SimpleITK")
+    old_xyz, new_xyz = np.array(image.GetSpacing()), np.array(spacing_DHW_mm[::-1], dtype=float)
+    size_xyz = [int(side) for side in size_DHW[::-1]]
     axes = np.reshape(image.GetDirection(), (3, 3))
-    middle = np.array(image.TransformContinuousIndexToPhysicalPoint(((old_size - 1) / 2).tolist()))
+    middle = np.array(image.TransformContinuousIndexToPhysicalPoint(((np.array(image.GetSize()) - 1) / 2).tolist()))
     corner = middle - axes @ ((np.array(size_xyz) - 1) / 2 * new_xyz)
     sigma_mm = np.maximum(0, (new_xyz - old_xyz) / 2)
     if not labels and sigma_mm.any():
         image = sitk.DiscreteGaussian(image, (sigma_mm**2).tolist())
     way = sitk.sitkNearestNeighbor if labels else sitk.sitkLinear
     identity = sitk.Transform(3, sitk.sitkIdentity)
-    grid = (list(size_xyz), identity, way, corner.tolist(), new_xyz.tolist(), image.GetDirection())
-    return sitk.GetArrayFromImage(sitk.Resample(image, *grid)), _triple(spacing_DHW_mm)
+    return sitk.Resample(image, size_xyz, identity, way, corner.tolist(), new_xyz.tolist(), image.GetDirection())
 
 
-def require_same_grid(image: Image, label: Image, path: Path) -> None:
-    """Raises NASError where an image and its label differ in size, spacing, direction or place (by half a voxel)."""
+def require_same_grid(
+    image: Image, label: Image, path: Path, names: tuple[str, str] = ("an image", "its label")
+) -> None:
+    """Raises NASError where an image and its label, or two images of other `names`, differ in size, spacing, direction
+    or place (by half a voxel)."""
     spacing, size = np.array(image.GetSpacing()), np.array(image.GetSize())
     facts = {
         "shapes": (image.GetSize() == label.GetSize(), image.GetSize(), label.GetSize()),
@@ -88,9 +118,9 @@ def require_same_grid(image: Image, label: Image, path: Path) -> None:
         if not holds:
             shown = (" x ".join(f"{value:.4g}" for value in values) for values in (its, other))
             raise NASError(
-                f"different {name} of an image and its label, {' and '.join(shown)} (x, y, z), for {path}",
-                "image and label on one grid",
-                "resample the label onto its image, by nearest neighbour",
+                f"different {name} of {' and '.join(names)}, {' and '.join(shown)} (x, y, z), for {path}",
+                "both on one grid",
+                f"resample {names[1]} onto {names[0]}, labels by nearest neighbour",
             )
 
 

@@ -21,7 +21,7 @@ from nas.data.image_io import read_channels, triple
 from nas.data.intensity import standardised
 from nas.data.patches import Patches
 from nas.data.source import Source
-from nas.data.store import Sample, VolumeStore
+from nas.data.store import Sample
 from nas.errors import NASError
 
 NEEDED = ("labels", "modality", "training")
@@ -72,7 +72,7 @@ class Msd(Source):
         self.root, self.cache_dir, self.normalise = root, cache_dir, normalise
         self.spacing_mm = None if spacing_mm is None else triple(spacing_mm)
         self.patch, self.patches_per_volume = patch, patches_per_volume
-        self._patches = None if patch is None else Patches(_sides(patch), patches_per_volume)
+        self.patches = None if patch is None else Patches.of(patch, patches_per_volume)
 
     @cached_property
     def _description(self) -> Mapping[str, Any]:
@@ -139,10 +139,6 @@ class Msd(Source):
         name = image.name.removesuffix(".gz").removesuffix(".nii")
         return Case(name, image, label, str(entry.get("patient", name)))
 
-    def arguments(self) -> dict[str, Any]:
-        """Without what is decided when a store is used, not when it is made."""
-        return {key: value for key, value in super().arguments().items() if not key.startswith("patch")}
-
     def content_key(self) -> str:
         files = [path for case in self.cases for path in (case.image, case.label)]
         facts = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
@@ -151,12 +147,6 @@ class Msd(Source):
     def provenance(self) -> Mapping[str, Any]:
         keys = ("name", "reference", "licence", "release")
         return {"source": str(self.root), **{key: self._description.get(key) for key in keys}}
-
-    def prepare(self) -> VolumeStore:
-        store = super().prepare()
-        if self._patches is not None:
-            store.draw_patches(self._patches)
-        return store
 
     def samples(self) -> Iterator[Sample]:
         sizes = [planned_size(case.image, self.spacing_mm) for case in self.cases]
@@ -221,10 +211,3 @@ def _in_order(names: Any, key: str, least: int) -> tuple[str, ...]:
             f"mend {key}",
         )
     return tuple(str(names[number]) for number in numbers)
-
-
-def _sides(patch: int | Sequence[int]) -> tuple[int, int, int]:
-    sides = (patch,) * 3 if isinstance(patch, int) else tuple(patch)
-    if len(sides) != 3 or not all(isinstance(side, int) and side >= 1 for side in sides):
-        raise NASError(f"patch={list(sides)}", "one side, or three (D, H, W), of at least 1 voxel", "mend data.patch")
-    return sides[0], sides[1], sides[2]

@@ -31,6 +31,16 @@ class Patches:
         if self.per_volume < 1:
             raise NASError(f"{self.per_volume} patches a volume", "at least 1", "mend data.patches_per_volume")
 
+    @classmethod
+    def of(cls, patch: int | Sequence[int], per_volume: int) -> Patches:
+        """From the settings of a source. Raises NASError for what is neither one side nor three."""
+        sides = (patch,) * 3 if isinstance(patch, int) else tuple(patch)
+        if len(sides) != 3 or not all(isinstance(side, int) and side >= 1 for side in sides):
+            raise NASError(
+                f"patch={list(sides)}", "one side, or three (D, H, W), of at least 1 voxel", "mend data.patch"
+            )
+        return cls((sides[0], sides[1], sides[2]), per_volume)
+
 
 def bounds(shape_DHW: Sequence[int], extents_N3: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """First voxels and ends (N, 3) of the real part of volumes that were padded on both sides alike."""

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from nas.data.patches import Patches
 from nas.data.store import Sample, VolumeStore, write_store
 
 
@@ -25,6 +26,7 @@ class Source(ABC):
     scale: float = 1.0
     offset: float = 0.0
     by_training: bool = False  # values are stored raw, and scaled by statistics of the training part
+    patches: Patches | None = None  # what a training sees of a volume; None: all of it
     cache_dir: str
 
     @abstractmethod
@@ -40,9 +42,10 @@ class Source(ABC):
         return {}
 
     def arguments(self) -> dict[str, Any]:
-        """Constructor arguments, less the cache folder."""
+        """Constructor arguments, less the cache folder and what is decided when a store is used, not made."""
         names = inspect.signature(type(self).__init__).parameters
-        return {key: getattr(self, key) for key in names if key not in ("self", "cache_dir")}
+        unsaid = ("self", "cache_dir", "patch", "patches_per_volume")
+        return {key: getattr(self, key) for key in names if key not in unsaid}
 
     def store_path(self) -> Path:
         key = json.dumps([type(self).__name__, self.arguments(), self.content_key()], sort_keys=True, default=str)
@@ -51,8 +54,12 @@ class Source(ABC):
     def prepare(self) -> VolumeStore:
         """The store, made on the first call. A store cut short by a full disk or edited by hand is a NASError."""
         path = self.store_path()
-        if path.exists():
-            return VolumeStore(path)
+        store = VolumeStore(path) if path.exists() else self._written(path)
+        if self.patches is not None:
+            store.draw_patches(self.patches)
+        return store
+
+    def _written(self, path: Path) -> VolumeStore:
         return write_store(
             path,
             self.samples(),

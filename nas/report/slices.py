@@ -55,7 +55,7 @@ def slices_section(examples: Sequence[Example], classes: Sequence[str]) -> str:
         where = "" if number is None else f", slice {number + 1} of {len(example.image)}"
         rows += f'<tr><th colspan="3">{escape(example.name + where)}: Dice {example.dice:.3f}</th></tr><tr>{cells}</tr>'
     head = "<tr><th>image</th><th>truth</th><th>prediction</th></tr>"
-    note = "Test cases with the worst, the middle and the best Dice. Of a volume: the slice with most of the classes."
+    note = "Cases with the worst, the middle and the best Dice. Of a volume: the slice with most of the classes."
     table = f'<div class="scroll"><table><thead>{head}</thead><tbody>{rows}</tbody></table></div>'
     return section("Example slices", note, _key(classes), figure(table))
 

@@ -15,15 +15,19 @@ from torch import nn
 
 from nas.errors import NASError, TrialFailed
 from nas.tasks.base import Resampled, Task, TaskSpec
+from nas.tasks.soft_dice import shares, soft_dice_loss
 
 HD_PERCENTILE = 95.0
 WINDOWS = 4  # at once, at least: on a CPU single ones fall into a slow path of 3D convolutions
 LENGTHS = ("hd95",)  # smaller is better; in mm where the voxel size is known, else in voxels
+LOSSES = ("dice_ce", "soft_dice")
 
 
 class Segmentation(Task):
     """Dice and cross entropy (MONAI's DiceCELoss) in training; probabilities by a sliding window at inference.
 
+    loss: "dice_ce", or "soft_dice" (nas/tasks/soft_dice.py) without cross entropy. scale_weights: of the outputs of a
+    network with deep supervision, finest first; None: each counts half of the one before, all together 1.
     outputs: classes, 0 the background. window: sides of the sliding window in voxels, one number or one a side; None:
     each image at once. overlap: of neighbouring windows, a fraction. flips: axes (0 = D, 1 = H, 2 = W; in 2D H, W)
     along which images are also predicted mirrored, in every combination; the probabilities are averaged. tolerance:
@@ -48,10 +52,13 @@ class Segmentation(Task):
         overlap: float = 0.25,
         tolerance: float = 1.0,
         flips: Sequence[int] = (),
+        loss: str = "dice_ce",
+        scale_weights: Sequence[float] | None = None,
     ) -> None:
         self.spec = TaskSpec("segmentation", dims, in_channels, outputs)
         self.window = (window,) * dims if isinstance(window, int) else None if window is None else tuple(window)
         self.overlap, self.tolerance, self.flips = overlap, tolerance, tuple(flips)
+        self.scale_weights = None if scale_weights is None else tuple(scale_weights)
         rules = {
             "outputs": (outputs >= 2, outputs, "the background and at least one class"),
             "window": (
@@ -62,25 +69,50 @@ class Segmentation(Task):
             "overlap": (0 <= overlap < 1, overlap, "a fraction in [0, 1)"),
             "flips": (set(self.flips) <= set(range(dims)), flips, f"axes out of {', '.join(map(str, range(dims)))}"),
             "tolerance": (tolerance >= 0, tolerance, "at least 0 mm"),
+            "loss": (loss in LOSSES, loss, f"one of {', '.join(LOSSES)}"),
+            "scale_weights": (
+                self.scale_weights is None or min(self.scale_weights, default=0) > 0,
+                scale_weights,
+                "numbers above 0, or null",
+            ),
         }
         for name, (holds, got, expected) in rules.items():
             if not holds:
                 raise NASError(f"task.{name}={got}", expected, f"mend task.{name}")
-        self._loss = _monai("losses").DiceCELoss(to_onehot_y=True, softmax=True)
+        losses = _monai("losses")
+        self._of_classes = None if loss == "soft_dice" else losses.DiceCELoss(to_onehot_y=True, softmax=True)
+        self._of_shares = soft_dice_loss if loss == "soft_dice" else losses.DiceCELoss(softmax=True)
 
     @property
     def any_size(self) -> bool:
         return self.window is not None
 
     def loss(self, output: torch.Tensor | Sequence[torch.Tensor], y: torch.Tensor) -> torch.Tensor:
-        """output: logits (B, K, D, H, W), or several, finest first, of a network with deep supervision: each counts
-        half of the one before, all together 1 (nnU-Net, Isensee et al., Nature Methods 18, 2021).
-        y: classes (B, D, H, W)."""
+        """output: logits (B, K, D, H, W), or several, finest first, of a network with deep supervision: by default each
+        counts half of the one before, all together 1 (nnU-Net, Isensee et al., Nature Methods 18, 2021). The target of
+        a coarser output is the share of each class among the voxels that one of its own holds.
+        y: classes (B, D, H, W). Raises NASError for more outputs than scale_weights."""
         if isinstance(output, torch.Tensor):
-            return self._loss(output.float(), y[:, None])
-        weights = [0.5**number for number in range(len(output))]
-        parts = [weight * self.loss(logits, y) for weight, logits in zip(weights, output, strict=True)]
-        return reduce(torch.add, parts) / sum(weights)
+            return self._loss(output, y)
+        if self.scale_weights is None:
+            halves = [0.5**number for number in range(len(output))]
+            weights = [half / sum(halves) for half in halves]
+        elif len(output) <= len(self.scale_weights):
+            weights = list(self.scale_weights[: len(output)])
+        else:
+            raise NASError(
+                f"task.scale_weights={list(self.scale_weights)} for a network of {len(output)} outputs",
+                "a weight an output",
+                "add weights, or task.scale_weights=null",
+            )
+        parts = [weight * self._loss(logits, y) for weight, logits in zip(weights, output, strict=True)]
+        return reduce(torch.add, parts)
+
+    def _loss(self, logits_BKDHW: torch.Tensor, y_BDHW: torch.Tensor) -> torch.Tensor:
+        sides = logits_BKDHW.shape[2:]
+        if self._of_classes is not None and sides == y_BDHW.shape[1:]:
+            return self._of_classes(logits_BKDHW.float(), y_BDHW[:, None])
+        return self._of_shares(logits_BKDHW.float(), shares(y_BDHW, self.spec.outputs, sides))
 
     def predict(self, model: nn.Module, x_BCDHW: torch.Tensor) -> torch.Tensor:
         """Class probabilities (B, K, D, H, W) in fp32. The model's mode is left as it was.

@@ -1,0 +1,175 @@
+"""Scores predictions by the regions of BraTS: whole tumour (WT), tumour core (TC), enhancing tumour (ET)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from omegaconf import DictConfig
+
+from experiments.brain_tumor.predict import SUFFIX
+from experiments.brain_tumor.report import write_report
+from experiments.brain_tumor.system import System
+from nas.data.brats import REGIONS
+from nas.data.brats_folder import LABELS, Subject, find_subjects, read_images, read_label
+from nas.data.grid import oriented
+from nas.data.image_io import medical
+from nas.errors import NASError
+from nas.files import write_text
+from nas.report.slices import Example, chosen_cases
+from nas.stats import GroupBootstrap
+from nas.tasks.regions import METRICS, region_metrics, require_empty_rule
+
+SHOWN = ("dice", "hd95")  # in tables; the file has all
+RULES = {
+    "one": "Dice 1 and a distance of 0 mm",
+    "zero": "Dice 0 and the diagonal of the image",
+    "skip": "nothing, the subject does not count for it",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A subject with its prediction. part: of the training. scores: region -> metric -> value."""
+
+    subject: Subject
+    prediction: Path
+    part: str
+    scores: Mapping[str, Mapping[str, float]]
+
+
+def evaluate(cfg: DictConfig, folder: Path) -> dict[str, Any]:
+    """Every prediction in `predictions` against the labels of the subject of its name, on the subject's own grid.
+
+    Writes evaluation.json, table.md and report.html into `folder`. Raises NASError for a user's mistake.
+    """
+    require_empty_rule(cfg.empty)
+    system = System.load(folder, cfg.allow_packages)
+    modalities = system.preparation.modalities
+    cases = []
+    for subject, path in _pairs(Path(cfg.predictions), find_subjects(cfg.data.root, modalities)):
+        _, truth_DHW, guess_DHW, spacing_mm = _volumes(subject, path, modalities)
+        scores = region_metrics(guess_DHW, truth_DHW, REGIONS, spacing_mm, cfg.empty)
+        cases.append(Case(subject, path, system.part_of(subject.name), scores))
+    values = {
+        f"{region} {metric}": np.array([case.scores[region][metric] for case in cases])
+        for region in REGIONS
+        for metric in METRICS
+    }
+    result: dict[str, Any] = {
+        "arch_id": system.network.arch.id,
+        "empty": cfg.empty,
+        "regions": {region: [LABELS[number] for number in classes] for region, classes in REGIONS.items()},
+        "subjects": {case.subject.name: {"part": case.part, **case.scores} for case in cases},
+        "mean": {name: _over(values_N, np.mean) for name, values_N in values.items()},
+        "median": {name: _over(values_N, np.median) for name, values_N in values.items()},
+    }
+    if len(cases) > 1:
+        bootstrap = GroupBootstrap(np.arange(len(cases)), np.zeros(len(cases)), cfg.resamples, cfg.seed)
+        known = {name: values_N for name, values_N in values.items() if np.isfinite(values_N).any()}
+        result["ci95"] = bootstrap.interval(
+            lambda rows: {name: _over(values_N[rows], np.mean) for name, values_N in known.items()}
+        )
+    rows = _rows(cases, result)
+    note = f"WT: labels 1, 2 and 4. TC: 1 and 4. ET: 4. A region neither there nor predicted scores {RULES[cfg.empty]}."
+    write_text(folder / "evaluation.json", json.dumps(_without_nan(result), indent=1) + "\n")
+    write_text(folder / "table.md", _markdown(rows, note))
+    write_report(
+        folder / "report.html", system, rows, note, [case.part for case in cases], _examples(cases, modalities)
+    )
+    print(_markdown(rows, note))
+    print(f"wrote {folder / 'evaluation.json'}, {folder / 'table.md'} and {folder / 'report.html'}")
+    return result
+
+
+def _pairs(predictions: Path, subjects: Sequence[Subject]) -> list[tuple[Subject, Path]]:
+    found = sorted(predictions.glob(f"*{SUFFIX}"))
+    if not found:
+        raise NASError(
+            f"no prediction in {predictions}", f"files <subject>{SUFFIX}", "predict first, or mend predictions"
+        )
+    by_name = {subject.name: subject for subject in subjects}
+    for path in found:
+        if path.name.removesuffix(SUFFIX) not in by_name:
+            raise NASError(
+                f"{path} without a subject of its name", "a folder with labels for each prediction", "mend data.root"
+            )
+    return [(by_name[path.name.removesuffix(SUFFIX)], path) for path in found]
+
+
+def _volumes(
+    subject: Subject, prediction: Path, modalities: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[float, ...]]:
+    """The last modality, true and predicted classes, each (D, H, W) turned to LPS, and the spacing in mm."""
+    sitk = medical("SimpleITK")
+    images = read_images(subject, modalities)
+    assert subject.label is not None  # they were asked for
+    labels = (oriented(read_label(path, images[0]), labels=True) for path in (subject.label, prediction))
+    truth_DHW, guess_DHW = (np.searchsorted(LABELS, sitk.GetArrayFromImage(label)).astype(np.uint8) for label in labels)
+    image = oriented(images[-1])
+    return sitk.GetArrayFromImage(image), truth_DHW, guess_DHW, image.GetSpacing()[::-1]
+
+
+def _examples(cases: Sequence[Case], modalities: Sequence[str]) -> list[Example]:
+    """Of a report: rows of its pictures run upwards, those of these volumes to the back."""
+    found = []
+    for place in chosen_cases(np.array([case.scores["WT"]["dice"] for case in cases])):
+        case = cases[place]
+        image, truth, guess, _ = _volumes(case.subject, case.prediction, modalities)
+        dice = case.scores["WT"]["dice"]
+        found.append(Example(case.subject.name, image[:, ::-1], truth[:, ::-1], guess[:, ::-1], dice))
+    return found
+
+
+def _over(values_N: np.ndarray, of: Callable[[np.ndarray], Any]) -> float:
+    """Over the subjects that count; NaN where none does."""
+    known = values_N[np.isfinite(values_N)]
+    return float(of(known)) if len(known) else float("nan")
+
+
+def _without_nan(value: Any) -> Any:
+    """JSON has no NaN: null instead."""
+    if isinstance(value, Mapping):
+        return {key: _without_nan(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(one) for one in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def _rows(cases: Sequence[Case], result: Mapping[str, Any]) -> list[dict[str, str]]:
+    """One a subject and, of several, their mean with its interval and their median."""
+    asked = [(region, metric) for metric in SHOWN for region in REGIONS]
+    rows = [
+        {"subject": f"{case.subject.name} ({case.part})"}
+        | {_heading(region, metric): _number(metric, case.scores[region][metric]) for region, metric in asked}
+        for case in cases
+    ]
+    if len(cases) == 1:
+        return rows
+    means, medians = ({"subject": f"{name} of {len(cases)}"} for name in ("mean", "median"))
+    for region, metric in asked:
+        key, heading = f"{region} {metric}", _heading(region, metric)
+        low, high = result["ci95"].get(key, (float("nan"),) * 2)
+        interval = f" [{_number(metric, low)}, {_number(metric, high)}]"
+        means[heading] = _number(metric, result["mean"][key]) + interval
+        medians[heading] = _number(metric, result["median"][key])
+    return [*rows, means, medians]
+
+
+def _heading(region: str, metric: str) -> str:
+    return f"{region} Dice" if metric == "dice" else f"{region} HD95 (mm)"
+
+
+def _number(metric: str, value: float) -> str:
+    return "–" if not np.isfinite(value) else f"{value:.3f}" if metric == "dice" else f"{value:.1f}"
+
+
+def _markdown(rows: Sequence[Mapping[str, str]], note: str) -> str:
+    head = list(rows[0])
+    lines = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * (len(head) - 1)]
+    lines += ["| " + " | ".join(row.values()) + " |" for row in rows]
+    return note + "\n\n" + "\n".join(lines) + "\n"

@@ -1,0 +1,129 @@
+"""Cascades of 3D U-Nets for images of several modalities: a network per scale, the coarse ones guide the fine ones.
+
+Source: Lachinov, Vasiliev and Turlapov, BrainLes 2018 (arXiv 1810.04008), and the network published of it as
+`brain-tumor-segmentation-0001` of the Open Model Zoo.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+from torch import nn
+
+from nas.architecture import Architecture, Gene
+from nas.errors import NASError
+from nas.space import Published, SearchSpace
+from nas.tasks.base import TaskSpec
+from search_spaces.cascade_network import FUSIONS, Cascade
+
+SOURCE = "BraTS 2018, Lachinov et al. (arXiv 1810.04008); brain-tumor-segmentation-0001 of the Open Model Zoo"
+
+
+def _published(width: int, source: str) -> Published:
+    one_of_each = {"depths": (3,), "levels": (3,), "block_counts": (1,), "growths": (2,), "fusions": ("max",)}
+    return Published((0,) * 6, {"widths": (width,), **one_of_each, "in_channels": 4, "out_channels": 4}, source)
+
+
+class CascadeSpace(SearchSpace):
+    """Cascades of `levels` U-Nets at 1, 1/2, 1/4 ... of the resolution, each with an encoder per modality.
+
+    Genes, each with the choices given here: width (channels of a modality in the finest network, at its full
+    resolution; doubled at each halving), depth (halvings in each network), levels (networks), blocks (residual blocks
+    a resolution and side), growth (times the width, from each network to the next coarser one), which are ordered: a
+    later choice is never smaller; and fusion, which is not: the "max" or the "mean" over the encoders of the
+    modalities, or "early", one encoder that sees all of them.
+    A map of a coarser network enters the decoder where it has its resolution, so that levels <= depth; a growth
+    without a second network is the first choice.
+    deep_supervision: in training a network gives the logits of all its scales, finest first, each with the sides of
+    its scale. dropout: probability that a value that was halved is left out.
+    Sides of an input are multiples of 2^(depth + levels - 1) and at least twice as long. Raises NASError for
+    arguments outside these ranges.
+    """
+
+    kind: ClassVar[str] = "segmentation"
+    published: ClassVar[Mapping[str, Published]] = {
+        "brats2018": _published(8, SOURCE),
+        "brats2018-f4": _published(4, f"{SOURCE}; half as wide, as its published configuration"),
+        "brats2018-f2": _published(2, f"{SOURCE}; a quarter as wide, for a small machine"),
+        "brats2018-f1": _published(1, f"{SOURCE}; an eighth as wide, for a small machine"),
+    }
+
+    def __init__(
+        self,
+        widths: Sequence[int] = (2, 4, 8),
+        depths: Sequence[int] = (2, 3),
+        levels: Sequence[int] = (1, 2, 3),
+        block_counts: Sequence[int] = (1, 2),
+        growths: Sequence[int] = (1, 2),
+        fusions: Sequence[str] = FUSIONS,
+        in_channels: int = 4,
+        out_channels: int = 4,
+        deep_supervision: bool = True,
+        dropout: float = 0.1,
+    ) -> None:
+        self.widths, self.depths, self.levels = tuple(widths), tuple(depths), tuple(levels)
+        self.block_counts, self.growths, self.fusions = tuple(block_counts), tuple(growths), tuple(fusions)
+        self.in_channels, self.out_channels = in_channels, out_channels
+        self.deep_supervision, self.dropout = deep_supervision, dropout
+        self._check_arguments()
+        self.genes = (
+            Gene("width", self.widths, ordered=True),
+            Gene("depth", self.depths, ordered=True),
+            Gene("levels", self.levels, ordered=True),
+            Gene("blocks", self.block_counts, ordered=True),
+            Gene("growth", self.growths, ordered=True),
+            Gene("fusion", self.fusions),
+        )
+
+    def _check_arguments(self) -> None:
+        increasing = "increasing numbers of at least 1"
+        fusions_known = 0 < len(self.fusions) == len(set(self.fusions)) and set(self.fusions) <= set(FUSIONS)
+        rules = {
+            **{
+                name: (_increasing(getattr(self, name)), increasing)
+                for name in ("widths", "depths", "levels", "block_counts", "growths")
+            },
+            "fusions": (fusions_known, f"some of {', '.join(FUSIONS)}, each once"),
+            "in_channels": (self.in_channels >= 1, "at least 1"),
+            "out_channels": (self.out_channels >= 2, "at least 2, the background included"),
+            "dropout": (0 <= self.dropout < 1, "in [0, 1)"),
+        }
+        for name, (holds, expected) in rules.items():
+            if not holds:
+                raise NASError(f"{name}={getattr(self, name)}", expected, f"mend space.{name}")
+        if self.levels[0] > self.depths[0]:
+            raise NASError(
+                f"levels={self.levels} with depths={self.depths}",
+                "a network of the least depth with the least levels, levels <= depth",
+                "fewer space.levels or larger space.depths",
+            )
+
+    def repair(self, genes: Sequence[int]) -> Architecture:
+        """Clipped; then as many networks as the depth has room for, and no growth without a second network."""
+        width, depth, levels, blocks, growth, fusion = super().repair(genes).genes
+        while self.levels[levels] > self.depths[depth]:
+            levels -= 1
+        return self._issue((width, depth, levels, blocks, growth if self.levels[levels] > 1 else 0, fusion))
+
+    def build(self, arch: Architecture, task: TaskSpec | None = None) -> nn.Module:
+        if task is not None:
+            task.require_dims(3)
+        channels = (self.in_channels, self.out_channels) if task is None else (task.in_channels, task.outputs)
+        settings = {"dropout": self.dropout, "deep_supervision": self.deep_supervision}
+        return Cascade(*channels, *self.values(arch), **settings)  # type: ignore[arg-type]
+
+    def describe(self, arch: Architecture) -> str:
+        width, depth, levels, blocks, growth, fusion = self.values(arch)
+        encoder = "one encoder of all modalities" if fusion == "early" else f"an encoder a modality, their {fusion}"
+        lines = [f"{encoder}; {blocks} residual block(s) a resolution and side"]
+        for step in reversed(range(int(levels))):
+            widths = [int(width) * int(growth) ** step * 2**level for level in range(int(depth) + 1)]
+            scales = [f"1/{2 ** (step + level)}" for level in range(int(depth) + 1)]
+            pairs = ", ".join(f"{count} at {scale}" for count, scale in zip(widths, scales, strict=True))
+            lines.append(f"network at 1/{2**step}  channels a modality: {pairs}")
+        return "\n".join(lines)
+
+
+def _increasing(numbers: Sequence[int]) -> bool:
+    return len(numbers) > 0 and numbers[0] >= 1 and list(numbers) == sorted(set(numbers))

@@ -1,0 +1,179 @@
+"""Brain tumours from the command line: trained, segmented on the grid of the files, scored by regions; bad input."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy import ndimage
+
+import run_search
+from experiments.brain_tumor.__main__ import main
+from experiments.brain_tumor.predict import without_small
+from nas.artifact import Artifact, load
+from nas.data.brats_folder import LABELS
+from nas.space import SearchSpace
+from nas.tasks.base import TaskSpec
+from search_spaces.cascade import CascadeSpace
+from search_spaces.unet import UNetSpace
+from tests.commands import Command, refused
+from tests.data.written_brats import real_part, write_brats, write_subject
+
+TASK = TaskSpec("segmentation", 3, 4, 4)
+QUICK = ["data.size=16", "training.precision=fp32", "training.lr=0.02", "split.folds=3", "resamples=50"]
+
+
+def written(path: Path, space: SearchSpace) -> str:
+    Artifact(space, space.repair([0] * len(space.genes)), TASK).save(path)
+    return f"arch={path}"
+
+
+def small_cascade(folder: Path) -> str:
+    return written(folder / "cascade.json", CascadeSpace(widths=(3,), depths=(2,), levels=(2,), dropout=0.0))
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return write_brats(tmp_path / "BraTS")
+
+
+def test_train_predict_evaluate(command: Command, root: Path) -> None:
+    """Phantoms that a cascade of two small networks learns in a few seconds; the subjects it is tested on are new."""
+    words = ["name=a", f"data.root={root}", *QUICK]
+    learn = ["repeats=6", "training.epochs=8", "training.batch_size=2", small_cascade(command.folder)]
+    code, out, err = command(main, "train", *words, *learn)
+    assert code == 0, err
+    folder = command.folder / "outputs/brain_tumor/a"
+    card = json.loads((folder / "system.json").read_text())
+    assert card["preparation"]["modalities"] == ["t1", "t2", "flair", "t1ce"]
+    assert [len(card["parts"][part]) for part in ("train", "valid", "test")] == [2, 2, 2]
+    assert "modalities t1, t2, flair, t1ce" in out
+
+    code, out, err = command(main, "predict", *words, "subjects=test")
+    assert code == 0, err
+    files = sorted((folder / "predictions").glob("*.nii.gz"))
+    assert [path.name.removesuffix(".nii.gz") for path in files] == sorted(card["parts"]["test"])
+    first = [path.read_bytes() for path in files]
+    assert command(main, "predict", *words, "subjects=test")[0] == 0
+    assert [path.read_bytes() for path in files] == first
+    told = json.loads((folder / "predictions/predictions.json").read_text())
+    assert told["modalities"] == ["t1", "t2", "flair", "t1ce"]
+    assert {one["part"] for one in told["subjects"].values()} == {"test"}
+
+    code, out, err = command(main, "evaluate", *words)
+    assert code == 0, err
+    result = json.loads((folder / "evaluation.json").read_text())
+    assert result["regions"] == {"WT": [1, 2, 4], "TC": [1, 4], "ET": [4]}
+    assert result["mean"]["WT dice"] > 0.75
+    assert result["ci95"]["WT dice"][0] <= result["mean"]["WT dice"] <= result["ci95"]["WT dice"][1]
+    for name, scores in result["subjects"].items():
+        guess, truth = (
+            np.isin(np.asarray(nib.load(path).dataobj), (1, 2, 4))
+            for path in (folder / f"predictions/{name}.nii.gz", next(root.rglob(f"{name}_seg.nii.gz")))
+        )
+        by_hand = 2 * (guess & truth).sum() / (guess.sum() + truth.sum())
+        assert scores["WT"]["dice"] == pytest.approx(by_hand)
+    assert "| subject | WT Dice | TC Dice | ET Dice | WT HD95 (mm)" in out
+    page = (folder / "report.html").read_text()
+    assert "enhancing tumour" in page
+    assert "trained on" not in page
+
+
+def test_a_searched_network_of_any_space_takes_the_place(command: Command, root: Path) -> None:
+    """A search on BraTS data with the cascade space, and its arch.json; then a U-Net on one subject alone."""
+    space = ["space=cascade", "space.widths=[2]", "space.block_counts=[1]", "evaluator=train"]
+    task = ["task=segmentation", "task.loss=soft_dice", "data=brats", f"data.root={root}", "data.size=16"]
+    few = ["training.epochs=1", "training.batch_size=4", "training.precision=fp32", "split.folds=3", "study.trials=2"]
+    code, _, err = command(run_search.main, *space, *task, *few, "study.name=s", "strategy=regularized_evolution")
+    assert code == 0, err
+    assert load(command.folder / "outputs/s/arch.json").task == TASK
+    train = ["train", *QUICK, "training.epochs=1", "training.batch_size=2", "overfit=true"]
+    code, out, err = command(main, *train, f"data.root={root}", "arch=outputs/s/arch.json", "name=s")
+    assert code == 0, err
+    one = write_subject(command.folder / "alone" / "one")
+    unet = written(command.folder / "unet.json", UNetSpace(depths=(1,), widths=(4,), block_counts=(1,), kernels=(3,)))
+    code, out, err = command(main, *train, unet, f"data.root={one}", "name=u")
+    assert code == 0, err
+    assert "'train': 1" in out
+    assert command(main, "predict", f"data.root={one}", "name=u")[0] == 0
+    assert command(main, "evaluate", f"data.root={one}", "name=u", "empty=skip")[0] == 0
+    page = (command.folder / "outputs/brain_tumor/u/report.html").read_text()
+    assert "their scores say nothing of others" in page
+
+
+def test_the_real_subject_on_its_own_grid(command: Command, shared_data: Path) -> None:
+    if not (shared_data / "brats_tcga_sample").is_dir():
+        pytest.skip(f"no brats_tcga_sample in {shared_data}")
+    root = real_part(shared_data / "brats_tcga_sample", command.folder / "real")
+    words = ["name=r", f"data.root={root}", "overfit=true", *QUICK]
+    arch = small_cascade(command.folder)
+    code, _, err = command(main, "train", *words, arch, "training.epochs=1", "training.batch_size=2")
+    assert code == 0, err
+    contents = []
+    for place in ("p", "q"):
+        assert command(main, "predict", *words, f"predictions={place}", "smallest_component=0")[0] == 0
+        contents.append((command.folder / place / "real.nii.gz").read_bytes())
+    assert contents[0] == contents[1]
+    written_image, source = nib.load(command.folder / "p/real.nii.gz"), nib.load(root / "t1.nii.gz")
+    assert written_image.shape == source.shape == (70, 80, 75)
+    np.testing.assert_array_equal(written_image.affine, source.affine)
+    assert written_image.header.get_data_dtype() == np.uint8
+    assert set(np.unique(np.asarray(written_image.dataobj))) <= set(LABELS)
+
+
+def test_modalities_that_do_not_fit(command: Command, root: Path) -> None:
+    moved = next(root.rglob("*_flair.nii.gz"))
+    image = nib.load(moved)
+    affine = image.affine.copy()
+    affine[0, 3] += 5
+    nib.save(nib.Nifti1Image(np.asarray(image.dataobj), affine), moved)
+    answer = command(main, "train", *QUICK, f"data.root={root}", small_cascade(command.folder), "name=b")
+    refused(answer, "different origins of t1 and flair", moved.name)
+    assert not (command.folder / "outputs").exists()
+    assert not list(command.cache.glob(".brats-*"))
+
+
+def test_mistakes_in_one_line(command: Command, root: Path) -> None:
+    arch, here = small_cascade(command.folder), [f"data.root={root}", *QUICK]
+    refused(command(main, "segment", *here), "'segment'", "train, predict, evaluate")
+    refused(command(main, *here), "None", "train, predict, evaluate")
+    refused(command(main, "predict", *here, "name=none"), "no file", "system.json")
+    refused(command(main, "train", arch, "data=icbm_tissue"), "IcbmTissue", "data=brats")
+    refused(command(main, "train", *here, arch, "repeats=0"), "repeats=0")
+    refused(
+        command(main, "train", f"data.root={next(root.rglob('Brats18_000_1'))}", *QUICK, arch), "1 subject", "overfit"
+    )
+    refused(command(main, "train", *here, "arch=cascade/brats2018-f1", "name=c"), "16x16x16", "multiples of 32")
+    assert not (command.folder / "outputs").exists()
+    refused(command(main, "train", *here, "arch=[cascade/brats2018-f1,cascade/brats2018-f2]"), "one network")
+    few = ["training.epochs=1", "training.batch_size=2", "overfit=true", "name=d"]
+    assert command(main, "train", *here, arch, *few)[0] == 0
+    refused(command(main, "predict", *here, "name=d", "subjects=test"), "subjects=test, but none", "not empty")
+    refused(command(main, "predict", *here, "name=d", "subjects=[nobody]"), "no nobody in")
+    refused(command(main, "predict", *here, "name=d", "smallest_component=2"), "smallest_component=2")
+    refused(command(main, "evaluate", *here, "name=d"), "no prediction in")
+    refused(command(main, "evaluate", *here, "name=d", "empty=none"), "empty=none")
+    card = command.folder / "outputs/brain_tumor/d/system.json"
+    card.write_text(card.read_text().replace('"arch_id": "', '"arch_id": "x'))
+    refused(command(main, "predict", *here, "name=d"), "different networks")
+    card.write_text("{")
+    refused(command(main, "predict", *here, "name=d"), "which cannot be read")
+
+
+@settings(max_examples=30, deadline=None)
+@given(arrays(np.uint8, (5, 6, 4), elements=st.sampled_from([0, 0, 0, 1, 2, 3])), st.sampled_from([0.0, 0.1, 0.5]))
+def test_small_components_go_and_nothing_else(classes: np.ndarray, share: float) -> None:
+    found = without_small(classes, share)
+    numbers, count = ndimage.label(classes)  # labels what is not 0, whatever its class
+    total = int((classes > 0).sum())
+    for number in range(1, count + 1):
+        here = numbers == number
+        expected = classes[here] if here.sum() >= share * total else 0
+        np.testing.assert_array_equal(found[here], expected)
+    assert not found[classes == 0].any()
