@@ -104,8 +104,9 @@ class NodulePatchSpace(SearchSpace):
     def build(self, arch: Architecture, task: TaskSpec | None = None) -> nn.Module:
         if task is None:
             task = TaskSpec(dims=2, in_channels=self.in_channels, outputs=self.outputs)
-        values = self.values(arch)
-        return PatchNet(task.dims, task.in_channels, task.outputs, *values, self.padding, self.dropout)  # type: ignore[arg-type]
+        genes = dict(zip(("depth", "stem", "width", "kernel", "hidden", "norm"), self.values(arch), strict=True))
+        settings = {"padding": self.padding, "dropout": self.dropout}
+        return PatchNet(task.dims, task.in_channels, task.outputs, **genes, **settings)  # type: ignore[arg-type]
 
     def describe(self, arch: Architecture) -> str:
         depth, stem, width, kernel, hidden, norm = self.values(arch)

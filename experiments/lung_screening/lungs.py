@@ -31,19 +31,23 @@ def lung_mask(hu_DHW: np.ndarray, spacing_mm: Triple, name: str = "the scan") ->
     """
     air_DHW = _inner_air(hu_DHW)
     air_DHW &= ~windpipe(air_DHW, spacing_mm)
-    lungs_DHW = _largest_two(air_DHW, hu_DHW)
-    ml = volume_ml(lungs_DHW, spacing_mm)
-    if ml < LEAST_ML:
-        raise NASError(
-            f"{name}, in which {ml:.0f} ml look like lung",
-            f"a CT of the chest in HU, with at least {LEAST_ML:.0f} ml of lung",
-            "give the series of the chest; check its rescale slope and intercept",
-        )
+    lungs_DHW = largest_two(air_DHW, hu_DHW)
+    require_lungs(lungs_DHW, spacing_mm, name)
     low, high = _bounds(lungs_DHW, margin=1 + int(CLOSING_MM / min(spacing_mm[1:])))
     box = tuple(map(slice, low, high))
     out_DHW = np.zeros_like(lungs_DHW)
     out_DHW[box] = _closed(lungs_DHW[box], spacing_mm)
     return out_DHW
+
+
+def require_lungs(lungs_DHW: np.ndarray, spacing_mm: Triple, name: str) -> None:
+    """Raises NASError where the mask is too small for lungs."""
+    if (ml := volume_ml(lungs_DHW, spacing_mm)) < LEAST_ML:
+        raise NASError(
+            f"{name}, in which {ml:.0f} ml look like lung",
+            f"a CT of the chest in HU, with at least {LEAST_ML:.0f} ml of lung",
+            "give the series of the chest; check its rescale slope and intercept",
+        )
 
 
 def volume_ml(mask_DHW: np.ndarray, spacing_mm: Triple) -> float:
@@ -98,7 +102,7 @@ def _middle_column(air_DHW: np.ndarray) -> float:
     return float(columns[[0, -1]].mean()) if len(columns) else (air_DHW.shape[2] - 1) / 2
 
 
-def _largest_two(air_DHW: np.ndarray, hu_DHW: np.ndarray) -> np.ndarray:
+def largest_two(air_DHW: np.ndarray, hu_DHW: np.ndarray) -> np.ndarray:
     """The largest component that is no gas, and the next where it is large enough to be the other lung."""
     labels_DHW, _ = ndimage.label(air_DHW)
     sizes = np.bincount(labels_DHW.ravel())
