@@ -39,8 +39,8 @@ from nas.tasks.base import TaskSpec
 from nas.tasks.segmentation import dice
 from search_spaces.unet import UNetSpace
 
-USAGE = "python -m benchmarks.bench_lung_screening root=<folder> out=<folder> [scans=10] [nodules=10] [epochs=40]"
-OPTIONS = {"root": "", "out": "", "scans": 10, "nodules": 10, "epochs": 40, "lung_epochs": 30, "stride_mm": 4.2}
+USAGE = "python -m benchmarks.bench_lung_screening root=<folder> out=<folder> [scans=6] [nodules=10] [epochs=16]"
+OPTIONS = {"root": "", "out": "", "scans": 6, "nodules": 10, "epochs": 16, "lung_epochs": 10, "stride_mm": 4.2}
 MOST = 200  # candidates a scan, before any threshold
 SIDE = 128  # of the slices that the U-Net sees
 Ball = tuple[tuple[float, float, float], float]
@@ -81,7 +81,13 @@ def phantoms(scan: Scan, tumours: list[Ball], options: dict[str, Any], seed: int
 def train(out: Path, root: Path, name: str, *words: str) -> Trained:
     folder = out / name
     if not (folder / "result.json").exists():
-        settings = [f"data.root={root}", f"data_cache={out / 'stores'}", f"hydra.run.dir={folder}", "split.folds=3"]
+        settings = [
+            f"data.root={root}",
+            f"data_cache={out / 'stores'}",
+            f"hydra.run.dir={folder}",
+            "split.given=false",
+            "split.folds=3",
+        ]
         plain = ["resamples=100", "device=cpu", "baselines.published=null", "baselines.features=false"]
         shape = ["training.augment.cutout=0", "training.augment.shift=1"]
         subprocess.run([sys.executable, "run_train.py", f"name={name}", *words, *settings, *plain, *shape], check=True)

@@ -99,7 +99,8 @@ def _pictures(found: Screening, content: Mapping[str, Any]) -> str:
             words += f", malignancy {row['malignancy']:.3f}"
         cells += (
             f'<tr><th colspan="2">{escape(words)}</th></tr>'
-            f'<tr style="vertical-align: top"><td>{img(close_up(found, position), f"5 cm around {name}", CLOSE_PX)}</td>'
+            '<tr style="vertical-align: top">'
+            f"<td>{img(close_up(found, position), f'5 cm around {name}', CLOSE_PX)}</td>"
             f"<td>{img(overlay(found, level), f'slice of {name}', SLICE_PX)}</td></tr>"
         )
     if not cells:
