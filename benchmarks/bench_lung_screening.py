@@ -39,8 +39,8 @@ from nas.tasks.base import TaskSpec
 from nas.tasks.segmentation import dice
 from search_spaces.unet import UNetSpace
 
-USAGE = "python -m benchmarks.bench_lung_screening root=<folder> out=<folder> [scans=6] [nodules=10] [epochs=16]"
-OPTIONS = {"root": "", "out": "", "scans": 6, "nodules": 10, "epochs": 16, "lung_epochs": 10, "stride_mm": 4.2}
+USAGE = "python -m benchmarks.bench_lung_screening root=<folder> out=<folder> [scans=6] [nodules=10] [epochs=30]"
+OPTIONS = {"root": "", "out": "", "scans": 6, "nodules": 10, "epochs": 30, "lung_epochs": 12, "stride_mm": 4.2}
 MOST = 200  # candidates a scan, before any threshold
 SIDE = 128  # of the slices that the U-Net sees
 Ball = tuple[tuple[float, float, float], float]
@@ -142,7 +142,9 @@ def direction(there: str, here: str, cts: dict[str, tuple[Scan, list[Ball]]], op
         f"arch={out / 'unet.json'}",
         f"data.size={SIDE}",
         f"training.epochs={options['lung_epochs']}",
-        "training.batch_size=16",
+        "data.per_scan=16",
+        "training.batch_size=4",
+        "training.lr=0.02",
         "training.augment.flip=[2]",
         "baselines.intensity=false",
     )

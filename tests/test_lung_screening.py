@@ -65,8 +65,8 @@ def test_a_nodule_at_the_pleura_stays_inside() -> None:
     hu_DHW = scan.hu_DHW.copy()
     hu_DHW[level][ball_HW] = 40
     mask_DHW = of(scan.with_hu(hu_DHW, "pleura"))
-    inside_HW = ball_HW & lungs_DHW[level]
-    assert inside_HW.sum() >= 10
+    inside_HW = ball_HW & lungs_DHW[level] & (w > edge)  # the outermost pixel is half wall
+    assert inside_HW.sum() >= 9
     assert mask_DHW[level][inside_HW].mean() > 0.85
 
 
