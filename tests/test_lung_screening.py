@@ -74,7 +74,7 @@ def test_scans_without_lungs() -> None:
     scan, _ = chest(np.random.default_rng(0))
     filled = np.where(scan.hu_DHW < -400, -1000, scan.hu_DHW)  # gas where the lungs were
     for hu_DHW in (np.full_like(scan.hu_DHW, 40), np.full_like(scan.hu_DHW, -1000), filled.astype(np.int16)):
-        with pytest.raises(NASError, match="ml look like lung.*a CT of the chest"):
+        with pytest.raises(NASError, match=r"ml look like lung.*a CT of the chest"):
             lung_mask(hu_DHW, scan.spacing_mm, "abdomen")
 
 

@@ -1,4 +1,4 @@
-"""The lung screening from end to end: both stages trained on a LUNA16 folder, then a CT screened with three networks."""
+"""The lung screening from end to end: trained on a LUNA16 folder, then a CT is screened with three networks."""
 
 from __future__ import annotations
 
@@ -70,14 +70,19 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trainings:
         "malignancy": Artifact(small, small.sample(np.random.default_rng(0)), TaskSpec()),
     }
     settings = {
-        "lungs": "data=luna16_lungs task=segmentation data.size=64 data.per_scan=10 training.epochs=14 training.lr=0.02",
-        "patches": "data=luna16_patches data.size=32 data.spacing_mm=1.5 data.per_scan=90 training.epochs=10 training.lr=0.01",
-        "malignancy": "data=luna16 data.annotations=labels.csv data.size=16 training.epochs=1",
+        "lungs": "data=luna16_lungs task=segmentation data.size=64 data.per_scan=10",
+        "patches": "data=luna16_patches data.size=32 data.spacing_mm=1.5 data.per_scan=90",
+        "malignancy": "data=luna16 data.annotations=labels.csv data.size=16",
+    }
+    training = {
+        "lungs": "training.epochs=14 training.lr=0.02 training.batch_size=4",
+        "patches": "training.epochs=10 training.lr=0.01 training.batch_size=16",
+        "malignancy": "training.epochs=1 training.batch_size=16",
     }
     for name, words in settings.items():
         networks[name].save(folder / f"{name}.json")
         where = [f"data.root={luna}", f"data_cache={folder / 'stores'}", f"arch={folder / name}.json"]
-        more = [*where, "training.augment=null", f"training.batch_size={4 if name == 'lungs' else 16}"]
+        more = [*where, *training[name].split(), "training.augment=null"]
         cfg = composed(*words.split(), *more, *QUICK, *PLAIN, config="train")
         run_train_experiment(cfg, folder / name)
     rng = np.random.default_rng(99)

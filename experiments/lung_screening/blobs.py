@@ -14,12 +14,12 @@ from experiments.lung_screening.scan import Scan
 
 GRID_MM = 1.5  # voxels on which it is done
 DIAMETERS_MM = (6.0, 10.0, 16.0)  # a ball of diameter d answers most at sigma = d / 4
-HALF_HU = 100.0  # of z_dot: the response that is scored 1/2
+HALF_HU = 40.0  # of z_dot: the response that is scored 1/2
 BRIGHT_HU = -600.0  # what a candidate's middle is at least, smoothed
 
 
 def blob_candidates(scan: Scan, lungs_DHW: np.ndarray, most: int) -> list[Candidate]:
-    """The strongest blobs inside of the lungs, best first, at most `most`. score = z_dot / (z_dot + 100 HU)."""
+    """The strongest blobs inside of the lungs, best first, at most `most`. score = z_dot / (z_dot + 40 HU)."""
     zoom = np.array(scan.spacing_mm) / GRID_MM
     low, high = (np.argwhere(lungs_DHW).min(axis=0), np.argwhere(lungs_DHW).max(axis=0) + 1)
     box = tuple(map(slice, low, high))

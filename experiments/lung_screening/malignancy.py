@@ -13,6 +13,7 @@ from experiments.trained import Trained
 from nas.errors import NASError
 
 BATCH = 16
+FIX = "train the architecture on luna16, lidc_dicom or a manifest of CTs"
 
 
 def require_malignancy(network: Trained) -> None:
@@ -22,7 +23,13 @@ def require_malignancy(network: Trained) -> None:
         raise NASError(
             f"stage3 trained for {network.task.kind} with the classes {', '.join(classes)}",
             "a classification in two classes, benign and malignant",
-            "train the architecture on luna16, lidc_dicom or a manifest",
+            FIX,
+        )
+    if not network.source.cuts:
+        raise NASError(
+            f"stage3 trained on {network.source.name}, whose samples are not cut out of CTs around points",
+            "crops of CTs with a nodule in the middle",
+            FIX,
         )
 
 
@@ -30,7 +37,7 @@ def with_malignancy(
     scan: Scan, candidates: Sequence[Candidate], network: Trained, on_candidates: Callable[[int], object] | None = None
 ) -> list[Candidate]:
     """The candidates with the probability of the second class. Each is cut out as the training's samples were: size,
-    voxel size and HU window are those of its source. Raises NASError where the source's samples are no crops."""
+    voxel size and HU window are those of its source. Raises NASError for a point outside of the scan."""
     found: list[Candidate] = []
     for first in range(0, len(candidates), BATCH):
         part = candidates[first : first + BATCH]

@@ -41,13 +41,18 @@ class Source(ABC):
         """(C, D, H, W) stored values around a world point (LPS mm) of an image, exactly as `samples` cuts them: what a
         network that was trained on this source expects of a new scan. name: the image's, for messages.
 
-        Raises NASError for a source whose samples are not cut out of such images.
+        Raises NASError for a source whose samples are not cut out of such images (`cuts` is False).
         """
         raise NASError(
-            f"a network trained on {self.name}, whose samples are not cut around points of a scan",
-            "one trained on luna16, lidc_dicom or a manifest",
-            "train the architecture on such data",
+            f"{self.name}, whose samples are not cut out of scans around points",
+            "luna16, lidc_dicom or a manifest",
+            "choose such data",
         )
+
+    @property
+    def cuts(self) -> bool:
+        """Whether samples are cut out of scans around points, and `cut` therefore works."""
+        return type(self).cut is not Source.cut
 
     def content_key(self) -> str:
         """What identifies the content cheaply (a version, file sizes and dates); "" where arguments say all."""
