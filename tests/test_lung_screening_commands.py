@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import shutil
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import SimpleITK as sitk
 
 from experiments.cli import as_command
 from experiments.lung_screening.__main__ import run
+from experiments.lung_screening.malignancy import require_malignancy
 from experiments.lung_screening.phantoms import Nodule, chest, with_nodules, write_luna16
 from experiments.lung_screening.phantoms import run as make_phantoms
 from experiments.lung_screening.scan import Scan
@@ -20,6 +22,7 @@ from experiments.trained import Trained
 from nas.artifact import Artifact
 from nas.cost import profile
 from nas.data.image_io import read_image, to_array
+from nas.data.lidc_shapes import LidcShapes
 from nas.errors import NASError
 from nas.tasks.base import TaskSpec
 from nas.tasks.segmentation import dice
@@ -143,6 +146,27 @@ def test_malignancy_is_of_crops_on_the_grid_of_its_training(trained: Trainings) 
     assert crop.shape == (1, 16, 16, 16)
     assert crop[0, 7:9, 7:9, 7:9].mean() > -350  # the nodule is in the middle, in lung of -860 HU
     assert Trained.load(trained["malignancy"], most=1).models[0].state_dict().keys()
+
+
+def test_a_network_trained_on_outlines_is_refused_before_anything_is_computed(trained: Trainings) -> None:
+    outlines = replace(Trained.load(trained["malignancy"]), source=LidcShapes(str(trained.folder)))
+    with pytest.raises(NASError, match="stage3 trained on lidc_shapes, whose samples are not cut out of CTs"):
+        require_malignancy(outlines)
+    with pytest.raises(NASError, match="lidc_shapes, whose samples are not cut out of scans"):
+        outlines.source.cut(trained.scan.image, trained.nodules[0].centre_mm, "scan")
+
+
+def test_weights_that_are_broken_or_a_class_that_is_not_trusted(trained: Trainings, tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(trained["patches"], folder)
+    weights = next(folder.glob("checkpoints/*/*/best.pt"))
+    weights.write_bytes(weights.read_bytes()[:200])
+    with pytest.raises(NASError, match="which cannot be read"):
+        Trained.load(folder)
+    config = folder / "config.yaml"
+    config.write_text(config.read_text().replace("experiments.lung_screening.training_data.NodulePatches", "os.getcwd"))
+    with pytest.raises(NASError, match=r"the class 'os\.getcwd'"):
+        Trained.load(folder)
 
 
 def test_the_same_command_without_a_network_and_again(trained: Trainings, tmp_path: Path) -> None:
