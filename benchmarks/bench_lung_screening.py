@@ -3,8 +3,8 @@
 python -m benchmarks.bench_lung_screening root=<folder of lung1_ct and lung_pet_ct_dx> out=<folder>
 
 Each CT is once the background of the training and once of the test: no network sees the patient that it is tested on.
-Training data are written in LUNA16's form and read by run_train.py. The networks are the published one of stage 2 and
-a small U-Net; beside them stands the classical method. Tumours that the CTs really have count neither way.
+Training data are written in LUNA16's form and read by run_train.py. The networks are `arch` (of stage 2; the published
+one) and a small U-Net; beside them stands the classical method. Tumours that the CTs really have count neither way.
 """
 
 from __future__ import annotations
@@ -39,8 +39,19 @@ from nas.tasks.base import TaskSpec
 from nas.tasks.segmentation import dice
 from search_spaces.unet import UNetSpace
 
-USAGE = "python -m benchmarks.bench_lung_screening root=<folder> out=<folder> [scans=6] [nodules=10] [epochs=30]"
-OPTIONS = {"root": "", "out": "", "scans": 6, "nodules": 10, "epochs": 30, "lung_epochs": 12, "stride_mm": 4.2}
+USAGE = (
+    "python -m benchmarks.bench_lung_screening root=<folder> out=<folder> [arch=] [scans=6] [nodules=10] [epochs=30]"
+)
+OPTIONS = {
+    "root": "",
+    "out": "",
+    "arch": "nodule_patch/lung-screening",
+    "scans": 6,
+    "nodules": 10,
+    "epochs": 30,
+    "lung_epochs": 12,
+    "stride_mm": 4.2,
+}
 MOST = 200  # candidates a scan, before any threshold
 SIDE = 128  # of the slices that the U-Net sees
 Ball = tuple[tuple[float, float, float], float]
@@ -125,7 +136,7 @@ def direction(there: str, here: str, cts: dict[str, tuple[Scan, list[Ball]]], op
         folder,
         f"patches-{there}",
         "data=luna16_patches",
-        "arch=nodule_patch/lung-screening",
+        f"arch={options['arch']}",
         "data.per_nodule=10",
         "data.per_scan=120",
         f"training.epochs={options['epochs']}",
@@ -154,7 +165,7 @@ def direction(there: str, here: str, cts: dict[str, tuple[Scan, list[Ball]]], op
     print(f"\ntrained on {there}, tested on {here} ({options['scans']} x {options['nodules']} phantom nodules)")
     print(f"lungs: Dice of the U-Net with the classical mask {dice(guess_DHW[None], truth_DHW[None], 2)[0, 0]:.4f}")
     tests = phantoms(scan, tumours, options, seed=2)
-    found: dict[str, list[Findings]] = {"stage 2, published network": [], "classical": []}
+    found: dict[str, list[Findings]] = {options["arch"]: [], "classical": []}
     seconds = dict.fromkeys(found, 0.0)
     for phantom, truth in tests:
         lungs_DHW = lung_mask(phantom.hu_DHW, phantom.spacing_mm)

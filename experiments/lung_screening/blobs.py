@@ -10,6 +10,7 @@ import numpy as np
 from scipy import ndimage
 
 from experiments.lung_screening.candidates import RADIUS_MM, Candidate, suppress
+from experiments.lung_screening.lungs import bounds
 from experiments.lung_screening.scan import Scan
 
 GRID_MM = 1.5  # voxels on which it is done
@@ -21,7 +22,7 @@ BRIGHT_HU = -600.0  # what a candidate's middle is at least, smoothed
 def blob_candidates(scan: Scan, lungs_DHW: np.ndarray, most: int) -> list[Candidate]:
     """The strongest blobs inside of the lungs, best first, at most `most`. score = z_dot / (z_dot + 40 HU)."""
     zoom = np.array(scan.spacing_mm) / GRID_MM
-    low, high = (np.argwhere(lungs_DHW).min(axis=0), np.argwhere(lungs_DHW).max(axis=0) + 1)
+    low, high = bounds(lungs_DHW)
     box = tuple(map(slice, low, high))
     hu = ndimage.zoom(scan.hu_DHW[box].astype(np.float32), zoom, order=1, grid_mode=True, mode="nearest")
     inside = ndimage.zoom(lungs_DHW[box].astype(np.uint8), zoom, order=0, grid_mode=True, mode="nearest") > 0
@@ -32,15 +33,11 @@ def blob_candidates(scan: Scan, lungs_DHW: np.ndarray, most: int) -> list[Candid
         best = np.maximum(best, _dots(hu, inside, diameter / 4 / GRID_MM))
     peaks = np.argwhere((best > 0) & (best == ndimage.maximum_filter(best, size=5)))
     scores = best[tuple(peaks.T)] / (best[tuple(peaks.T)] + HALF_HU)
-    points = scan.world((peaks + 0.5) * (np.array(box_sides(box)) / hu.shape) - 0.5 + low)
+    points = scan.world((peaks + 0.5) * (np.subtract(high, low) / hu.shape) - 0.5 + low)
     return [
         Candidate((float(points[i][0]), float(points[i][1]), float(points[i][2])), float(scores[i]))
         for i in suppress(points, scores, RADIUS_MM)[:most]
     ]
-
-
-def box_sides(box: tuple[slice, ...]) -> list[int]:
-    return [part.stop - part.start for part in box]
 
 
 def _dots(hu: np.ndarray, inside: np.ndarray, sigma: float) -> np.ndarray:

@@ -33,7 +33,7 @@ def lung_mask(hu_DHW: np.ndarray, spacing_mm: Triple, name: str = "the scan") ->
     air_DHW &= ~windpipe(air_DHW, spacing_mm)
     lungs_DHW = largest_two(air_DHW, hu_DHW)
     require_lungs(lungs_DHW, spacing_mm, name)
-    low, high = _bounds(lungs_DHW, margin=1 + int(CLOSING_MM / min(spacing_mm[1:])))
+    low, high = bounds(lungs_DHW, margin=1 + int(CLOSING_MM / min(spacing_mm[1:])))
     box = tuple(map(slice, low, high))
     out_DHW = np.zeros_like(lungs_DHW)
     out_DHW[box] = _closed(lungs_DHW[box], spacing_mm)
@@ -143,8 +143,8 @@ def _closing(mask_HW: np.ndarray, radius: float) -> np.ndarray:
     return ndimage.distance_transform_edt(near_HW) > radius
 
 
-def _bounds(mask_DHW: np.ndarray, margin: int) -> tuple[list[int], list[int]]:
-    """First voxel and end of what is set, with a margin within each slice."""
+def bounds(mask_DHW: np.ndarray, margin: int = 0) -> tuple[list[int], list[int]]:
+    """First voxel and end of what is set, along each axis, with a margin within each slice."""
     low, high = [], []
     for axis, more in enumerate((0, margin, margin)):
         others = tuple(other for other in range(3) if other != axis)
