@@ -6,7 +6,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -41,6 +41,19 @@ def run_as_command(task: Callable[[], None]) -> None:
         sys.exit(INTERRUPTED)
     except (NASError, HydraException, OmegaConfBaseException) as error:
         print(f"error: {explain(error)}", file=sys.stderr)
+        sys.exit(USER_ERROR)
+
+
+def as_command(task: Callable[[Sequence[str]], None], words: Sequence[str]) -> None:
+    """Runs the body of a command that is not Hydra's and exits."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        task(words)
+    except KeyboardInterrupt:
+        print("interrupted; nothing half done was written", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    except NASError as error:
+        print(f"error: {error}", file=sys.stderr)
         sys.exit(USER_ERROR)
 
 

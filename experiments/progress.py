@@ -20,7 +20,7 @@ class SearchProgress:
 
     def __init__(self, total: int, strategy: Strategy, pruned: PrunedSet | None, silent: bool = False) -> None:
         self._strategy, self._pruned, self.silent = strategy, pruned, silent
-        self._bar = _bar(total, "search", position=0, silent=silent)
+        self._bar = progress_bar(total, "search", position=0, silent=silent)
 
     def update(self, history: History) -> None:
         ended = sum(record.state is not State.RUNNING for record in history)
@@ -50,7 +50,9 @@ class TrainingProgress:
 
     def update(self, epoch: int, epochs: int, note: str = "") -> None:
         if self._bar is None:
-            self._bar = _bar(epochs, self._name, position=0 if self._keep else 1, leave=self._keep, silent=self._silent)
+            self._bar = progress_bar(
+                epochs, self._name, position=0 if self._keep else 1, leave=self._keep, silent=self._silent
+            )
         self._bar.n = epoch
         self._bar.set_postfix_str(note, refresh=True)
         if epoch >= epochs:
@@ -67,7 +69,7 @@ def logs_above(progress: SearchProgress) -> AbstractContextManager[None]:
     return nullcontext() if progress.silent else logging_redirect_tqdm()
 
 
-def _bar(total: int, name: str, position: int, leave: bool = True, silent: bool = False) -> tqdm:
+def progress_bar(total: int, name: str, position: int, leave: bool = True, silent: bool = False) -> tqdm:
     return tqdm(
         disable=silent,
         total=total,

@@ -154,6 +154,8 @@ class _Trainer:
                 self.board.scalar(f"{name}: validation {score}", part, epoch, metrics[score])
 
         where = self.folder / "checkpoints" / network.arch.id
+        if is_main():
+            network.save(where / "arch.json")  # with the weights beside it, all that a later command needs
         tested = retrain(network, self.setting, self.rounds, self.training, self.cfg.seed, where, supernet, on_epoch)
         for line in lines.values():
             line.close()

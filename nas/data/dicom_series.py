@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _TAGS = [
     "SeriesInstanceUID",
+    "Modality",
     "PatientID",
     "Rows",
     "Columns",
@@ -26,14 +27,24 @@ _TAGS = [
     "RescaleSlope",
     "RescaleIntercept",
 ]
+# What ITK decodes: uncompressed, deflated, RLE, JPEG, JPEG-LS, JPEG 2000.
+_IMPLICIT = "1.2.840.10008.1.2"
+_DECODED = {_IMPLICIT} | {
+    f"{_IMPLICIT}.{end}"
+    for end in ("1", "1.99", "2", "5", "4.50", "4.51", "4.57", "4.70", "4.80", "4.81", "4.90", "4.91")
+}
 
 
 @dataclass(frozen=True, slots=True)
 class DicomSeries:
-    """Slices in order along their normal, at the distances position_mm (N,); z_mm (N,) is z of ImagePositionPatient."""
+    """Slices in order along their normal, at the distances position_mm (N,); z_mm (N,) is z of ImagePositionPatient.
+
+    modality: "CT", "MR", "PT" …, "" where the files do not say.
+    """
 
     folder: Path
     uid: str
+    modality: str
     patient: str
     files: tuple[str, ...]
     position_mm: np.ndarray
@@ -56,11 +67,7 @@ class DicomSeries:
         if len(gaps) == 0:
             raise NASError(f"one slice of series {self.uid} in {self.folder}", "a volume", "give the whole series")
         if not self.even(first, last):
-            raise NASError(
-                f"slices {gaps.min():.2f} to {gaps.max():.2f} mm apart in {self.folder}",
-                "slices at even distances",
-                "fetch the missing slices, or remove those that are there twice",
-            )
+            raise self._uneven(gaps, self.files[part])
         try:
             # ITK takes the type of the first slice for all: slices with rescales of their own need floats.
             return sitk.ReadImage(self.files[part], sitk.sitkUnknown if self.one_rescale else sitk.sitkFloat32)
@@ -72,12 +79,31 @@ class DicomSeries:
                 "fetch the series again",
             ) from error
 
+    def _uneven(self, gaps: np.ndarray, files: tuple[str, ...]) -> NASError:
+        """Doubled slices are told before missing ones: they make the usual distance look uneven."""
+        doubled = np.flatnonzero(gaps <= 0.1 * np.median(gaps))
+        if len(doubled):
+            pair = " and ".join(Path(file).name for file in files[doubled[0] : doubled[0] + 2])
+            return NASError(
+                f"{len(doubled)} slices that are there twice in {self.folder}, such as {pair}",
+                "slices at even distances, each once",
+                "remove the copies, or put each reconstruction into a folder of its own",
+            )
+        widest = int(gaps.argmax())
+        pair = " and ".join(Path(file).name for file in files[widest : widest + 2])
+        return NASError(
+            f"{gaps[widest]:.2f} mm between {pair} in {self.folder}, where slices are {np.median(gaps):.2f} mm apart",
+            "slices at even distances",
+            "fetch the missing slices",
+        )
+
 
 def open_series(folder: str | Path, uid: str | None = None) -> DicomSeries:
     """The series of a folder; other files (XML, notes) may lie beside the slices.
 
     uid: SeriesInstanceUID where the folder may hold several; without it, a second series is a NASError, as are a
-    folder without DICOM slices and slices that differ in size, spacing or orientation.
+    folder without DICOM slices, slices that differ in size, spacing or orientation, and a compression that cannot be
+    decoded.
     """
     folder = Path(folder)
     headers = {str(path): header for path in sorted(folder.iterdir()) if (header := read_header(path)) is not None}
@@ -123,6 +149,13 @@ def read_header(path: Path) -> Any | None:
 def _ordered(folder: Path, uid: str, headers: dict[str, Any]) -> DicomSeries:
     grids = set()
     for path, header in headers.items():
+        syntax = header.file_meta.get("TransferSyntaxUID", _IMPLICIT)
+        if syntax not in _DECODED:
+            raise NASError(
+                f"pixels compressed as {getattr(syntax, 'name', syntax)} in {path}",
+                "DICOM files that are uncompressed, or compressed as RLE, JPEG, JPEG-LS or JPEG 2000",
+                "decompress them (gdcmconv --raw, dcmdjpeg), or convert the series to NIfTI (dcm2niix)",
+            )
         if any(header.get(tag) is None for tag in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")):
             raise NASError(
                 f"no position, orientation or pixel spacing in {path}",
@@ -147,6 +180,7 @@ def _ordered(folder: Path, uid: str, headers: dict[str, Any]) -> DicomSeries:
     return DicomSeries(
         folder=folder,
         uid=uid,
+        modality=str(first.get("Modality", "")),
         patient=str(first.get("PatientID", "")),
         files=tuple(files),
         position_mm=np.array([along[path] for path in files]),

@@ -71,12 +71,15 @@ class LidcDicom(Source):
                 point = world_point(part, series.z_mm[first : last + 1], nodule)
                 yield Sample(
                     name=nodule.name,
-                    volume_CDHW=crop_hu(part, point, self.size, self.spacing_mm, self.window, nodule.name),
+                    volume_CDHW=self.cut(part, point, nodule.name),
                     label=label,
                     group=nodule.patient_id,
                     spacing_mm=(self.spacing_mm,) * 3,
                     size_mm3=ReaderShare(nodule).volume_mm3,
                 )
+
+    def cut(self, image: Image, centre_mm: Sequence[float], name: str) -> np.ndarray:
+        return crop_hu(image, centre_mm, self.size, self.spacing_mm, self.window, name)
 
     def content_key(self) -> str:
         names = [nodule.name for nodules in self.nodules.values() for nodule, _ in nodules]

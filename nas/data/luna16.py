@@ -18,11 +18,13 @@ from __future__ import annotations
 import logging
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from nas.data.csv_table import Row, read_table, stamp
 from nas.data.image_io import crop_hu, hu_window, reach, read_region
@@ -31,13 +33,18 @@ from nas.data.source import Source
 from nas.data.store import Sample
 from nas.errors import NASError
 
+if TYPE_CHECKING:
+    from SimpleITK import Image
+
 log = logging.getLogger(__name__)
 
 DEEPLUNG = ("seriesuid", "diameter_mm", "malignant")
 WORLD = ("seriesuid", "coordX", "coordY", "coordZ", "diameter_mm", "malignancy")
 
 
-Points = Mapping[tuple[str, str], Sequence[tuple[float, float, float]]]
+Point = tuple[float, float, float]
+Points = Mapping[tuple[str, str], Sequence[Point]]
+Scans = dict[str, tuple[Path, str]]  # SeriesInstanceUID -> (.mhd file, fold)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,24 +92,24 @@ class Luna16(Source):
         self.scale, self.offset = 1 / (high - low), -low / (high - low)
 
     def samples(self) -> Iterator[Sample]:
-        patient_of = _patients()
-        fold_of: dict[str, str] = {}
         reach_mm = reach((self.size,) * 3, (self.spacing_mm,) * 3)
+        place_of = patients_and_folds((nodule.series for nodule in self.nodules), self.scans)
         for nodule in self.nodules:
-            path, subset = self.scans[nodule.series]
-            patient = patient_of.get(nodule.series, nodule.series)
-            if (fold := fold_of.setdefault(patient, subset)) != subset:
-                log.warning("%s of subset%s joins the patient's other scan in fold %s", nodule.name, subset, fold)
+            path = self.scans[nodule.series][0]
+            patient, fold = place_of[nodule.series]
             part = read_region(path, nodule.centre_mm, reach_mm)
             yield Sample(
                 name=nodule.name,
-                volume_CDHW=crop_hu(part, nodule.centre_mm, self.size, self.spacing_mm, self.window, path.name),
+                volume_CDHW=self.cut(part, nodule.centre_mm, path.name),
                 label=nodule.label,
                 group=patient,
                 spacing_mm=(self.spacing_mm,) * 3,
                 size_mm3=math.pi / 6 * nodule.diameter_mm**3,
                 fold=fold,
             )
+
+    def cut(self, image: Image, centre_mm: Sequence[float], name: str) -> np.ndarray:
+        return crop_hu(image, centre_mm, self.size, self.spacing_mm, self.window, name)
 
     def content_key(self) -> str:
         return stamp(self.nodules, dict.fromkeys(self.scans[nodule.series][0] for nodule in self.nodules))
@@ -111,41 +118,14 @@ class Luna16(Source):
         return {"source": "LUNA16, from LIDC-IDRI", "licence": "CC BY 4.0", "doi": "10.1016/j.media.2017.06.015"}
 
     @cached_property
-    def scans(self) -> dict[str, tuple[Path, str]]:
-        """SeriesInstanceUID -> (.mhd file, fold)."""
-        if self.root is None or not Path(self.root).is_dir():
-            raise NASError(
-                f"no folder {self.root}" if self.root else "no folder of LUNA16",
-                "the folder with subset0 … subset9 and annotations.csv",
-                "data.root=/path/to/luna16",
-            )
-        scans: dict[str, tuple[Path, str]] = {}
-        for fold in map(str, range(10)):
-            for path in sorted((Path(self.root) / f"subset{fold}").rglob("*.mhd")):
-                if path.stem in scans:
-                    raise NASError(
-                        f"scan {path.stem} in subset{scans[path.stem][1]} and subset{fold}",
-                        "every scan in one subset",
-                        "remove the copy",
-                    )
-                scans[path.stem] = (path, fold)
-        if not scans:
-            raise NASError(f"no subset*/*.mhd in {self.root}", "unpacked subsets of LUNA16", "unpack subset0.zip …")
-        return scans
-
-    def _csv(self, name: str) -> Path:
-        folder = Path(self.root or "")
-        places = [folder / name, folder / "CSVFILES" / name, Path(name)]
-        found = next((path for path in places if path.is_file()), None)
-        if found is None:
-            raise NASError(f"no file {name} in {folder}", f"{name} there or in CSVFILES/", "give its path")
-        return found
+    def scans(self) -> Scans:
+        return find_scans(self.root)
 
     @cached_property
     def nodules(self) -> list[Annotation]:
         """The annotated nodules, in the order of the csv."""
         scans = self.scans
-        path = self._csv(self.annotations)
+        path = find_csv(self.root, self.annotations)
         columns, rows = read_table(path)
         if set(WORLD) <= set(columns):
             nodules = [_annotation(row, _point(row), "malignancy") for row in rows]
@@ -174,14 +154,68 @@ class Luna16(Source):
 
     def _published_points(self) -> Points:
         """World points by (series, diameter), from LUNA16's own annotations.csv."""
-        path = self._csv(self.positions)
-        columns, rows = read_table(path)
-        if not set(WORLD[:5]) <= set(columns):
-            raise NASError(f"columns {', '.join(columns)} in {path}", ",".join(WORLD[:5]), "take LUNA16's own file")
         points = defaultdict(list)
-        for row in rows:
-            points[row["seriesuid"], _diameter_key(row)].append(_point(row))
+        for series, nodules in annotated_nodules(find_csv(self.root, self.positions)).items():
+            for point, diameter_mm in nodules:
+                points[series, _diameter_key(diameter_mm)].append(point)
         return points
+
+
+def find_scans(root: str | None) -> Scans:
+    """SeriesInstanceUID -> (.mhd file, fold) of the folder `root`. Raises NASError where there are none."""
+    if root is None or not Path(root).is_dir():
+        raise NASError(
+            f"no folder {root}" if root else "no folder of LUNA16",
+            "the folder with subset0 … subset9 and annotations.csv",
+            "data.root=/path/to/luna16",
+        )
+    scans: Scans = {}
+    for fold in map(str, range(10)):
+        for path in sorted((Path(root) / f"subset{fold}").rglob("*.mhd")):
+            if path.stem in scans:
+                raise NASError(
+                    f"scan {path.stem} in subset{scans[path.stem][1]} and subset{fold}",
+                    "every scan in one subset",
+                    "remove the copy",
+                )
+            scans[path.stem] = (path, fold)
+    if not scans:
+        raise NASError(f"no subset*/*.mhd in {root}", "unpacked subsets of LUNA16", "unpack subset0.zip …")
+    return scans
+
+
+def find_csv(root: str | None, name: str) -> Path:
+    folder = Path(root or "")
+    places = [folder / name, folder / "CSVFILES" / name, Path(name)]
+    found = next((path for path in places if path.is_file()), None)
+    if found is None:
+        raise NASError(f"no file {name} in {folder}", f"{name} there or in CSVFILES/", "give its path")
+    return found
+
+
+def annotated_nodules(path: Path) -> dict[str, list[tuple[Point, float]]]:
+    """LUNA16's own annotations.csv: series -> the centres in world mm (LPS) and the diameters in mm of its nodules."""
+    columns, rows = read_table(path)
+    if not set(WORLD[:5]) <= set(columns):
+        raise NASError(f"columns {', '.join(columns)} in {path}", ",".join(WORLD[:5]), "take LUNA16's own file")
+    nodules = defaultdict(list)
+    for row in rows:
+        nodules[row["seriesuid"]].append((_point(row), _diameter(row)))
+    return nodules
+
+
+def patients_and_folds(series: Iterable[str], scans: Scans) -> dict[str, tuple[str, str]]:
+    """Series -> (patient, fold). The patient is LIDC-IDRI's, or the series itself where it is none of LIDC-IDRI's; one
+    whose scans lie in two subsets stays in the fold of the first, so that no fold knows a patient of another."""
+    patient_of = _patients()
+    fold_of: dict[str, str] = {}
+    found = {}
+    for uid in dict.fromkeys(series):
+        patient, subset = patient_of.get(uid, uid), scans[uid][1]
+        if (fold := fold_of.setdefault(patient, subset)) != subset:
+            log.warning("%s of subset%s joins the patient's other scan in fold %s", uid, subset, fold)
+        found[uid] = (patient, fold)
+    return found
 
 
 @cache
@@ -194,12 +228,19 @@ def _point(row: Row) -> tuple[float, float, float]:
     return row.number("coordX"), row.number("coordY"), row.number("coordZ")
 
 
-def _diameter_key(row: Row) -> str:
-    return f"{row.number('diameter_mm'):.6f}"  # both files print the same number, with nine digits or with seventeen
+def _diameter(row: Row) -> float:
+    diameter_mm = row.number("diameter_mm")
+    if diameter_mm <= 0:
+        raise NASError(f"diameter_mm {diameter_mm} in {row.at}", "a diameter above 0", "mend the line")
+    return diameter_mm
+
+
+def _diameter_key(diameter_mm: float) -> str:
+    return f"{diameter_mm:.6f}"  # both files print the same number, with nine digits or with seventeen
 
 
 def _lookup(row: Row, points: Points) -> tuple[float, float, float]:
-    series, diameter = row["seriesuid"].split("-")[0], _diameter_key(row)
+    series, diameter = row["seriesuid"].split("-")[0], _diameter_key(_diameter(row))
     found = points.get((series, diameter), [])
     if len(found) != 1:
         raise NASError(
@@ -213,9 +254,6 @@ def _lookup(row: Row, points: Points) -> tuple[float, float, float]:
 def _annotation(row: Row, centre_mm: tuple[float, float, float], label: str) -> Annotation:
     if row.number(label) not in (0, 1):
         raise NASError(f"{label} {row[label]} in {row.at}", "0 (benign) or 1 (malignant)", "turn ratings into 0 and 1")
-    diameter_mm = row.number("diameter_mm")
-    if diameter_mm <= 0:
-        raise NASError(f"diameter_mm {diameter_mm} in {row.at}", "a diameter above 0", "mend the line")
     series = row["seriesuid"].split("-")[0]
     x, y, z = centre_mm
-    return Annotation(f"{series}@{x:.1f},{y:.1f},{z:.1f}", series, centre_mm, diameter_mm, int(row.number(label)))
+    return Annotation(f"{series}@{x:.1f},{y:.1f},{z:.1f}", series, centre_mm, _diameter(row), int(row.number(label)))

@@ -151,17 +151,18 @@ class Manifest(Source):
         return Item(name, path, row["label"], row["patient"], row.cells.get("split", ""), point)
 
     def _volume(self, image: Image, item: Item) -> np.ndarray:
-        low, high = self.window or self._own_range(image, item.path)
-        point = item.point_mm if item.point_mm is not None else middle(image)
-        volume_CDHW = crop(image, point, self.size, self.spacing_mm, low, str(item.path))
-        return to_window(volume_CDHW, low, high)
+        return self.cut(image, item.point_mm if item.point_mm is not None else middle(image), str(item.path))
 
-    def _own_range(self, image: Image, path: Path) -> tuple[np.ndarray, np.ndarray]:
+    def cut(self, image: Image, centre_mm: Sequence[float], name: str) -> np.ndarray:
+        low, high = self.window or self._own_range(image, name)
+        return to_window(crop(image, centre_mm, self.size, self.spacing_mm, low, name), low, high)
+
+    def _own_range(self, image: Image, name: str) -> tuple[np.ndarray, np.ndarray]:
         voxels = to_array(image).reshape(image.GetNumberOfComponentsPerPixel(), -1)
         low, high = np.percentile(voxels, self.percentiles, axis=1)
         if not (low < high).all():
             raise NASError(
-                f"a channel with {low.min():g} at both percentiles {self.percentiles} in {path}",
+                f"a channel with {low.min():g} at both percentiles {self.percentiles} in {name}",
                 "intensities that differ",
                 "give data.window=[low,high], or leave out the volume",
             )

@@ -8,10 +8,16 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from nas.data.patches import Patches
 from nas.data.store import Sample, VolumeStore, write_store
+from nas.errors import NASError
+
+if TYPE_CHECKING:
+    from SimpleITK import Image
 
 
 class Source(ABC):
@@ -32,6 +38,23 @@ class Source(ABC):
     @abstractmethod
     def samples(self) -> Iterator[Sample]:
         """Every sample, in a fixed order. Raises NASError for a missing or broken source."""
+
+    def cut(self, image: Image, centre_mm: Sequence[float], name: str) -> np.ndarray:
+        """(C, D, H, W) stored values around a world point (LPS mm) of an image, exactly as `samples` cuts them: what a
+        network that was trained on this source expects of a new scan. name: the image's, for messages.
+
+        Raises NASError for a source whose samples are not cut out of such images (`cuts` is False).
+        """
+        raise NASError(
+            f"{self.name}, whose samples are not cut out of scans around points",
+            "luna16, lidc_dicom or a manifest",
+            "choose such data",
+        )
+
+    @property
+    def cuts(self) -> bool:
+        """Whether samples are cut out of scans around points, and `cut` therefore works."""
+        return type(self).cut is not Source.cut
 
     def content_key(self) -> str:
         """What identifies the content cheaply (a version, file sizes and dates); "" where arguments say all."""

@@ -21,7 +21,8 @@ WIDTH = 190  # px of a picture on the page
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One case. image: (D, H, W), or of a slice (H, W), any scale. truth, guess: classes of the same shape.
+    """One case. image: (D, H, W), or of a slice (H, W), any scale; its rows run upwards on the page, as the axes of
+    most data do. truth, guess: classes of the same shape.
 
     dice: of the case, NaN where it has no class but the background.
     """
@@ -51,7 +52,9 @@ def slices_section(examples: Sequence[Example], classes: Sequence[str]) -> str:
         )
         plain = grey(image)
         pictures = {"image": plain, "truth": _painted(plain, truth), "prediction": _painted(plain, guess)}
-        cells = "".join(f"<td>{_img(picture, f'{what} of {example.name}')}</td>" for what, picture in pictures.items())
+        cells = "".join(  # rows run upwards, as the axes of the data do
+            f"<td>{img(picture[::-1], f'{what} of {example.name}', WIDTH)}</td>" for what, picture in pictures.items()
+        )
         where = "" if number is None else f", slice {number + 1} of {len(example.image)}"
         rows += f'<tr><th colspan="3">{escape(example.name + where)}: Dice {example.dice:.3f}</th></tr><tr>{cells}</tr>'
     head = "<tr><th>image</th><th>truth</th><th>prediction</th></tr>"
@@ -83,10 +86,10 @@ def _colour(number: int) -> tuple[int, int, int]:
     return COLOURS[(number - 1) % len(COLOURS)]
 
 
-def _img(picture_HW3: np.ndarray, alt: str) -> str:
-    """The picture inside the page, as PNG; rows run upwards, as the axes of the data do."""
-    style = f"width: {WIDTH}px; image-rendering: pixelated; display: block"
-    return f'<img style="{style}" alt="{escape(alt)}" src="{png(picture_HW3[::-1])}">'
+def img(picture_HW3: np.ndarray, alt: str, width: int) -> str:
+    """The picture inside the page, as PNG, its first row above, `width` px wide."""
+    style = f"width: {width}px; image-rendering: pixelated; display: block"
+    return f'<img style="{style}" alt="{escape(alt)}" src="{png(picture_HW3)}">'
 
 
 def png(picture_HW3: np.ndarray) -> str:

@@ -1,0 +1,195 @@
+"""FROC of the screening on phantom nodules in two real CTs, and the Dice of its first stage.
+
+python -m benchmarks.bench_lung_screening root=<folder of lung1_ct and lung_pet_ct_dx> out=<folder>
+
+Each CT is once the background of the training and once of the test: no network sees the patient that it is tested on.
+Training data are written in LUNA16's form and read by run_train.py. The networks are `arch` (of stage 2; the published
+one) and a small U-Net; beside them stands the classical method. Tumours that the CTs really have count neither way.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ET
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+
+from experiments.cli import as_command
+from experiments.lung_screening.blobs import blob_candidates
+from experiments.lung_screening.candidates import Candidate, of_map
+from experiments.lung_screening.lung_network import network_lung_mask
+from experiments.lung_screening.lungs import lung_mask
+from experiments.lung_screening.patches import nodule_map
+from experiments.lung_screening.phantoms import Nodule, with_nodules, write_luna16
+from experiments.lung_screening.scan import Scan
+from experiments.trained import Trained
+from experiments.words import read_words
+from nas.artifact import Artifact
+from nas.data.dicom_series import open_series
+from nas.data.grid import on_grid
+from nas.data.image_io import read_image
+from nas.froc import RATES, Findings, Froc, froc
+from nas.tasks.base import TaskSpec
+from nas.tasks.segmentation import dice
+from search_spaces.unet import UNetSpace
+
+USAGE = (
+    "python -m benchmarks.bench_lung_screening root=<folder> out=<folder> [arch=] [scans=6] [nodules=10] [epochs=30]"
+)
+OPTIONS = {
+    "root": "",
+    "out": "",
+    "arch": "nodule_patch/lung-screening",
+    "scans": 6,
+    "nodules": 10,
+    "epochs": 30,
+    "lung_epochs": 12,
+    "stride_mm": 4.2,
+}
+MOST = 200  # candidates a scan, before any threshold
+SIDE = 128  # of the slices that the U-Net sees
+Ball = tuple[tuple[float, float, float], float]
+Phantom = tuple[Scan, list[Nodule]]
+
+
+def lung1(root: Path) -> tuple[Scan, list[Ball]]:
+    scan = Scan.read(root / "lung1_ct" / "lung1_image.nrrd")
+    label_DHW, _ = on_grid(read_image(root / "lung1_ct" / "lung1_label.nrrd"), None, labels=True)
+    return scan, [_ball(scan, np.argwhere(label_DHW > 0).mean(axis=0), 15.0)]
+
+
+def pet_ct(root: Path) -> tuple[Scan, list[Ball]]:
+    folder = root / "lung_pet_ct_dx"
+    scan = Scan.read(folder / "A0002_CT_B40f")
+    files = open_series(folder / "A0002_CT_B40f").files
+    level_of = {pydicom.dcmread(file, stop_before_pixels=True).SOPInstanceUID: n for n, file in enumerate(files)}
+    balls = []
+    for path in sorted(folder.glob("Annotation/*/*.xml")):
+        for box in ET.parse(path).getroot().iter("bndbox"):
+            x0, y0, x1, y1 = (float(box.findtext(name, "nan")) for name in ("xmin", "ymin", "xmax", "ymax"))
+            reach_mm = float(np.hypot(x1 - x0, y1 - y0)) / 2 * scan.spacing_mm[1]
+            balls.append(_ball(scan, np.array([level_of[path.stem], (y0 + y1) / 2, (x0 + x1) / 2]), reach_mm))
+    return scan, balls
+
+
+def _ball(scan: Scan, index: np.ndarray, radius_mm: float) -> Ball:
+    x, y, z = scan.world(index[None])[0]
+    return (float(x), float(y), float(z)), radius_mm
+
+
+def phantoms(scan: Scan, tumours: list[Ball], options: dict[str, Any], seed: int) -> list[Phantom]:
+    lungs_DHW = lung_mask(scan.hu_DHW, scan.spacing_mm, scan.name)
+    rngs = [np.random.default_rng([seed, number]) for number in range(options["scans"])]
+    return [with_nodules(scan, lungs_DHW, rng, options["nodules"], keep_off_mm=tumours) for rng in rngs]
+
+
+def train(out: Path, root: Path, name: str, *words: str) -> Trained:
+    folder = out / name
+    if not (folder / "result.json").exists():
+        settings = [
+            f"data.root={root}",
+            f"data_cache={out / 'stores'}",
+            f"hydra.run.dir={folder}",
+            "split.given=false",
+            "split.folds=3",
+        ]
+        plain = ["resamples=100", "device=cpu", "baselines.published=null", "baselines.features=false"]
+        shape = ["training.augment.cutout=0", "training.augment.shift=1"]
+        subprocess.run([sys.executable, "run_train.py", f"name={name}", *words, *settings, *plain, *shape], check=True)
+    return Trained.load(folder, most=1)
+
+
+def findings(candidates: Sequence[Candidate], nodules: Sequence[Nodule], tumours: Sequence[Ball]) -> Findings:
+    centres = [nodule.centre_mm for nodule in nodules] + [centre for centre, _ in tumours]
+    radii = [nodule.diameter_mm / 2 for nodule in nodules] + [radius for _, radius in tumours]
+    return Findings(
+        np.array([one.point_mm for one in candidates]).reshape(-1, 3),
+        np.array([one.score for one in candidates]),
+        np.array(centres),
+        np.array(radii),
+        np.arange(len(radii)) >= len(nodules),
+    )
+
+
+def tell(name: str, curve: Froc, seconds: float, scans: int) -> None:
+    at = "  ".join(f"{curve.at(rate):.2f}" for rate in RATES)
+    print(
+        f"{name:<32} {curve.cpm:.3f}  {at}  never hit {curve.never_hit}/{curve.nodules}, {seconds / scans:.1f} s a CT"
+    )
+
+
+def direction(there: str, here: str, cts: dict[str, tuple[Scan, list[Ball]]], options: dict[str, Any]) -> None:
+    """Trained on phantoms in the CT `there`, tested on others in the CT `here`."""
+    out = Path(options["out"])
+    folder = out / f"luna16-{there}"
+    if not (folder / "annotations.csv").exists():
+        made = phantoms(*cts[there], options, seed=1)
+        write_luna16(folder, [(f"{there}.{number}", *phantom) for number, phantom in enumerate(made)])
+    nodules = train(
+        out,
+        folder,
+        f"patches-{there}",
+        "data=luna16_patches",
+        f"arch={options['arch']}",
+        "data.per_nodule=10",
+        "data.per_scan=120",
+        f"training.epochs={options['epochs']}",
+        "training.augment.flip=[1,2]",
+    )
+    space = UNetSpace((4,), (4,), (2,), (3,), ("batch",), ("resize",), spatial_dims=2)
+    Artifact(space, space.architecture((0,) * 6), TaskSpec("segmentation", 2)).save(out / "unet.json")
+    lungs = train(
+        out,
+        folder,
+        f"lungs-{there}",
+        "data=luna16_lungs",
+        "task=segmentation",
+        f"arch={out / 'unet.json'}",
+        f"data.size={SIDE}",
+        f"training.epochs={options['lung_epochs']}",
+        "data.per_scan=16",
+        "training.batch_size=4",
+        "training.lr=0.02",
+        "training.augment.flip=[2]",
+        "baselines.intensity=false",
+    )
+    scan, tumours = cts[here]
+    truth_DHW = lung_mask(scan.hu_DHW, scan.spacing_mm)
+    guess_DHW = network_lung_mask(scan, lungs)
+    print(f"\ntrained on {there}, tested on {here} ({options['scans']} x {options['nodules']} phantom nodules)")
+    print(f"lungs: Dice of the U-Net with the classical mask {dice(guess_DHW[None], truth_DHW[None], 2)[0, 0]:.4f}")
+    tests = phantoms(scan, tumours, options, seed=2)
+    found: dict[str, list[Findings]] = {options["arch"]: [], "classical": []}
+    seconds = dict.fromkeys(found, 0.0)
+    for phantom, truth in tests:
+        lungs_DHW = lung_mask(phantom.hu_DHW, phantom.spacing_mm)
+        for name in found:
+            started = time.perf_counter()
+            if name == "classical":
+                candidates = blob_candidates(phantom, lungs_DHW, MOST)
+            else:
+                seen = nodule_map(phantom, lungs_DHW, nodules, options["stride_mm"])
+                candidates = of_map(phantom, seen, 0.01, MOST)
+            seconds[name] += time.perf_counter() - started
+            found[name].append(findings(candidates, truth, tumours))
+    print(f"{'false positives a scan:':<32} {'CPM':<5}  " + "  ".join(f"{rate:<4g}" for rate in RATES))
+    for name, scans in found.items():
+        tell(name, froc(scans), seconds[name], len(scans))
+
+
+def run(words: Sequence[str]) -> None:
+    options = read_words(words, OPTIONS, USAGE)
+    root = Path(options["root"])
+    cts = {"lung1": lung1(root), "pet_ct": pet_ct(root)}
+    direction("lung1", "pet_ct", cts, options)
+    direction("pet_ct", "lung1", cts, options)
+
+
+if __name__ == "__main__":
+    as_command(run, sys.argv[1:])

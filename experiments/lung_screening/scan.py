@@ -1,0 +1,74 @@
+"""A CT as all stages see it: HU on the scan's own voxels, and the way between these and world mm."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nas.data.ct import read_ct
+from nas.data.grid import Triple, on_grid
+from nas.data.image_io import medical
+
+if TYPE_CHECKING:
+    from SimpleITK import Image
+
+HU_RANGE = (-1024, 3071)  # what twelve bits hold; values beyond are padding and metal
+
+
+@dataclass(frozen=True)
+class Scan:
+    """image: of one channel, as it was read. Arrays are (D, H, W), with D towards the head, H to the back and W to the
+    left; points are world mm (x, y, z) in LPS as in DICOM."""
+
+    name: str
+    image: Image
+
+    @classmethod
+    def read(cls, path: str | Path) -> Scan:
+        """Raises NASError as `nas.data.ct.read_ct` does."""
+        return cls(Path(path).name or str(path), read_ct(path))
+
+    @cached_property
+    def _upright(self) -> Image:
+        return medical("SimpleITK").DICOMOrient(self.image, "LPS")
+
+    @cached_property
+    def hu_DHW(self) -> np.ndarray:
+        """(D, H, W) int16."""
+        return np.clip(on_grid(self._upright, None)[0], *HU_RANGE).astype(np.int16)
+
+    @property
+    def spacing_mm(self) -> Triple:
+        """(D, H, W)."""
+        x, y, z = self._upright.GetSpacing()
+        return z, y, x
+
+    def world(self, index_N3: np.ndarray) -> np.ndarray:
+        """Voxel indices (d, h, w), fractions too, (N, 3) -> world mm (x, y, z), (N, 3)."""
+        axes, origin = np.reshape(self._upright.GetDirection(), (3, 3)), np.array(self._upright.GetOrigin())
+        return index_N3[:, ::-1] * self._upright.GetSpacing() @ axes.T + origin
+
+    def index(self, world_N3: np.ndarray) -> np.ndarray:
+        """World mm (x, y, z), (N, 3) -> voxel indices (d, h, w) as fractions, (N, 3)."""
+        axes, origin = np.reshape(self._upright.GetDirection(), (3, 3)), np.array(self._upright.GetOrigin())
+        return ((world_N3 - origin) @ np.linalg.inv(axes).T / self._upright.GetSpacing())[:, ::-1]
+
+    def with_hu(self, hu_DHW: np.ndarray, name: str) -> Scan:
+        """Other values on the same voxels."""
+        image = medical("SimpleITK").GetImageFromArray(hu_DHW)
+        image.CopyInformation(self._upright)
+        return Scan(name, image)
+
+    def as_read(self, labels_DHW: np.ndarray) -> Image:
+        """Labels of these voxels as an image on the grid of the file."""
+        sitk = medical("SimpleITK")
+        image = sitk.GetImageFromArray(labels_DHW.astype(np.uint8))
+        image.CopyInformation(self._upright)
+        code = sitk.DICOMOrientImageFilter.GetOrientationFromDirectionCosines(self.image.GetDirection())
+        image = sitk.DICOMOrient(image, code)
+        image.CopyInformation(self.image)
+        return image

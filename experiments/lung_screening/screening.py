@@ -1,0 +1,125 @@
+"""The stages one after the other, on one CT: lungs, candidates, malignancy; timed."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from experiments.lung_screening.blobs import blob_candidates
+from experiments.lung_screening.candidates import RADIUS_MM, Candidate, of_map
+from experiments.lung_screening.lung_network import network_lung_mask
+from experiments.lung_screening.lungs import lung_mask, volume_ml
+from experiments.lung_screening.malignancy import with_malignancy
+from experiments.lung_screening.patches import BATCH, STRIDE_MM, nodule_map
+from experiments.lung_screening.scan import Scan
+from experiments.progress import progress_bar
+from experiments.trained import Trained
+from nas.cost import profile
+
+CLASSICAL = "classical"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """least: score from which on a candidate is told. most: candidates told. radius_mm: of the non-maximum
+    suppression. stride_mm: between patches. batch: patches at once."""
+
+    least: float = 0.5
+    most: int = 20
+    radius_mm: float = RADIUS_MM
+    stride_mm: float = STRIDE_MM
+    batch: int = BATCH
+
+
+@dataclass(frozen=True)
+class Stages:
+    """The networks; None: the classical method, for malignancy nothing."""
+
+    lungs: Trained | None = None
+    nodules: Trained | None = None
+    malignancy: Trained | None = None
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        first, second = (CLASSICAL if one is None else one.facts for one in (self.lungs, self.nodules))
+        return {"lungs": first, "nodules": second, "malignancy": self.malignancy and self.malignancy.facts}
+
+
+@dataclass
+class Screening:
+    """What was found. lungs_DHW: bool, on the voxels of scan.hu_DHW. patches, macs: of the second stage.
+
+    seconds: of each stage; peak_memory_mb: of the process until its end.
+    """
+
+    scan: Scan
+    lungs_DHW: np.ndarray
+    candidates: Sequence[Candidate]
+    stages: Stages
+    settings: Settings
+    patches: int = 0
+    macs: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
+    peak_memory_mb: float = 0.0
+
+    @property
+    def lungs_ml(self) -> float:
+        return volume_ml(self.lungs_DHW, self.scan.spacing_mm)
+
+    @property
+    def voxels_N3(self) -> np.ndarray:
+        """Places of the candidates as voxel indices (d, h, w), rounded."""
+        points = np.array([one.point_mm for one in self.candidates]).reshape(-1, 3)
+        return np.rint(self.scan.index(points)).astype(int).clip(0, np.array(self.lungs_DHW.shape) - 1)
+
+
+def screen(scan: Scan, stages: Stages, settings: Settings, silent: bool = False) -> Screening:
+    """Raises NASError where no lungs are found, and for networks that were trained on something else."""
+    seconds: dict[str, float] = {}
+    slices = len(scan.hu_DHW)
+    with _stage("lungs", slices, seconds, silent) as step:
+        if stages.lungs is None:
+            lungs_DHW = lung_mask(scan.hu_DHW, scan.spacing_mm, scan.name)
+            step(slices)
+        else:
+            lungs_DHW = network_lung_mask(scan, stages.lungs, on_slices=step)
+    patches = macs = 0
+    with _stage("nodules", slices, seconds, silent) as step:
+        if stages.nodules is None:
+            candidates = [one for one in blob_candidates(scan, lungs_DHW, settings.most) if one.score >= settings.least]
+            step(slices)
+        else:
+            found = nodule_map(scan, lungs_DHW, stages.nodules, settings.stride_mm, settings.batch, step)
+            candidates = of_map(scan, found, settings.least, settings.most, settings.radius_mm)
+            patches, macs = len(found), len(found) * _macs(stages.nodules)
+    if stages.malignancy is not None:
+        with _stage("malignancy", len(candidates), seconds, silent) as step:
+            candidates = with_malignancy(scan, candidates, stages.malignancy, step)
+    return Screening(scan, lungs_DHW, candidates, stages, settings, patches, macs, seconds, _peak_memory_mb())
+
+
+@contextmanager
+def _stage(name: str, total: int, seconds: dict[str, float], silent: bool) -> Iterator[Callable[[int], object]]:
+    started = time.perf_counter()
+    with progress_bar(total, name, position=0, silent=silent) as bar:
+        yield bar.update
+    seconds[name] = round(time.perf_counter() - started, 2)
+
+
+def _macs(network: Trained) -> int:
+    """Of one patch, by all networks of the stage."""
+    side = network.source.size  # type: ignore[attr-defined]
+    channels = network.artifact.task.in_channels
+    return len(network.models) * profile(network.models[0], (1, channels, side, side)).macs
+
+
+def _peak_memory_mb() -> float:
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6, 1)

@@ -1,0 +1,213 @@
+"""What both stages learn from, made of a LUNA16 folder: slices with lung masks, patches with and without a nodule."""
+
+from __future__ import annotations
+
+import logging
+import zlib
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from experiments.lung_screening.lungs import lung_mask
+from experiments.lung_screening.scan import Scan
+from experiments.lung_screening.slices import moved, patch, to_pixel, to_side
+from nas.data.csv_table import stamp
+from nas.data.image_io import hu_window
+from nas.data.luna16 import Point, Scans, annotated_nodules, find_csv, find_scans, patients_and_folds
+from nas.data.source import Source
+from nas.data.store import Sample
+from nas.errors import NASError
+
+log = logging.getLogger(__name__)
+
+
+class _LunaScans(Source):
+    """Samples of every scan of a LUNA16 folder, with the lungs that the classical method finds.
+
+    HU are clipped to `window` and stored exactly; scale and offset turn the window into [0, 1]. group: the patient of
+    LIDC-IDRI, or the series where it is none of LIDC-IDRI's. fold: the subset. Scans in which no lungs are found are
+    left out, and told.
+    """
+
+    root: str | None
+    window: tuple[float, float]
+
+    def _set_window(self, window: Sequence[float]) -> None:
+        self.window = hu_window(window)
+        low, high = self.window
+        self.scale, self.offset = 1 / (high - low), -low / (high - low)
+
+    @cached_property
+    def scans(self) -> Scans:
+        return find_scans(self.root)
+
+    def samples(self) -> Iterator[Sample]:
+        places = patients_and_folds(self.scans, self.scans)
+        for uid, (path, _) in self.scans.items():
+            scan = Scan.read(path)
+            try:
+                lungs_DHW = lung_mask(scan.hu_DHW, scan.spacing_mm, uid)
+            except NASError as error:
+                log.warning("left out %s: %s", uid, error)
+                continue
+            patient, fold = places[uid]
+            yield from self._of_scan(uid, scan, lungs_DHW, patient, fold)
+
+    @abstractmethod
+    def _of_scan(self, uid: str, scan: Scan, lungs_DHW: np.ndarray, patient: str, fold: str) -> Iterator[Sample]: ...
+
+    def stored(self, hu: np.ndarray) -> np.ndarray:
+        """int16 HU within the window."""
+        return np.rint(np.clip(hu, *self.window)).astype(np.int16)
+
+    def content_key(self) -> str:
+        return stamp(sorted(self.scans), [path for path, _ in self.scans.values()])
+
+    def provenance(self) -> Mapping[str, Any]:
+        return {"source": f"{self.root}, a folder in the form of LUNA16 (doi 10.1016/j.media.2017.06.015)"}
+
+
+class LungSlices(_LunaScans):
+    """The first stage: `per_scan` axial slices of each scan, evenly from end to end, as 1 x size x size pixels, with
+    the mask of the lungs. A slice that is not square is brought to a square."""
+
+    name = "luna16_lungs"
+    classes = ("background", "lung")
+
+    def __init__(
+        self,
+        root: str | None,
+        cache_dir: str,
+        size: int = 512,
+        per_scan: int = 24,
+        window: Sequence[float] = (-1000, 1000),
+    ) -> None:
+        self.root, self.cache_dir, self.size, self.per_scan = root, cache_dir, int(size), int(per_scan)
+        self._set_window(window)
+
+    def _of_scan(self, uid: str, scan: Scan, lungs_DHW: np.ndarray, patient: str, fold: str) -> Iterator[Sample]:
+        levels = np.unique(np.linspace(0, len(lungs_DHW) - 1, self.per_scan).round().astype(int))
+        slices_NHW = self.stored(to_side(scan.hu_DHW[levels], self.size))
+        masks_NHW = to_side(lungs_DHW[levels], self.size) >= 0.5
+        depth_mm, height_mm, width_mm = scan.spacing_mm
+        old_H, old_W = lungs_DHW.shape[1:]
+        for level, slice_HW, mask_HW in zip(levels, slices_NHW, masks_NHW, strict=True):
+            yield Sample(
+                name=f"{uid}@{level}",
+                volume_CDHW=slice_HW[None, None],
+                label=0,
+                group=patient,
+                spacing_mm=(depth_mm, height_mm * old_H / self.size, width_mm * old_W / self.size),
+                fold=fold,
+                mask_DHW=mask_HW[None],
+            )
+
+
+class NodulePatches(_LunaScans):
+    """The second stage: patches of `size` x `size` pixels of `spacing_mm` from axial slices; class 1: a nodule in the
+    middle.
+
+    With a nodule: `per_nodule` of each, from slices that show it, its centre at most `jitter_mm` from the middle.
+    Without: `per_scan` of each scan around points of the lungs, a third anywhere, a third where the lung is bright
+    (vessels, the borders), a third beside a nodule (which is then in the picture, but not in its middle).
+    annotations: LUNA16's csv of nodules.
+    """
+
+    name = "luna16_patches"
+    classes = ("no nodule", "nodule")
+    BRIGHT_HU = -500.0
+    CLEAR_MM = 6.0  # from a nodule's surface to the middle of a patch without
+
+    def __init__(
+        self,
+        root: str | None,
+        cache_dir: str,
+        size: int = 64,
+        spacing_mm: float = 0.7,
+        window: Sequence[float] = (-1000, 400),
+        per_nodule: int = 6,
+        per_scan: int = 24,
+        jitter_mm: float = 2.0,
+        annotations: str = "annotations.csv",
+        seed: int = 0,
+    ) -> None:
+        self.root, self.cache_dir, self.size, self.spacing_mm = root, cache_dir, int(size), float(spacing_mm)
+        self.per_nodule, self.per_scan, self.jitter_mm = int(per_nodule), int(per_scan), float(jitter_mm)
+        self.annotations, self.seed = annotations, int(seed)
+        self._set_window(window)
+
+    @cached_property
+    def nodules(self) -> dict[str, list[tuple[Point, float]]]:
+        return annotated_nodules(find_csv(self.root, self.annotations))
+
+    def content_key(self) -> str:
+        return stamp([super().content_key(), self.nodules], [])
+
+    def _of_scan(self, uid: str, scan: Scan, lungs_DHW: np.ndarray, patient: str, fold: str) -> Iterator[Sample]:
+        rng = np.random.default_rng([self.seed, zlib.crc32(uid.encode())])
+        nodules = self.nodules.get(uid, [])
+        centres_N3 = scan.index(np.array([point for point, _ in nodules]).reshape(-1, 3))
+        radii_N = np.array([diameter for _, diameter in nodules]) / 2
+        with_one = self._with_nodule(scan, centres_N3, radii_N, rng)
+        without = self._without(scan, lungs_DHW, centres_N3, radii_N, rng)
+        depth_mm = scan.spacing_mm[0]
+        for label, places in ((1, with_one), (0, without)):
+            for d, h, w in places:
+                slice_HW = to_pixel(scan.hu_DHW[int(d)], scan.spacing_mm[1:], self.spacing_mm)
+                centre = moved(np.array([h, w]), scan.hu_DHW.shape[1:], slice_HW.shape)
+                yield Sample(
+                    name=f"{uid}@{int(d)},{h:.1f},{w:.1f}",
+                    volume_CDHW=self.stored(patch(slice_HW, centre, self.size))[None, None],
+                    label=label,
+                    group=patient,
+                    spacing_mm=(depth_mm, self.spacing_mm, self.spacing_mm),
+                    fold=fold,
+                )
+
+    def _with_nodule(
+        self, scan: Scan, centres_N3: np.ndarray, radii_N: np.ndarray, rng: np.random.Generator
+    ) -> list[np.ndarray]:
+        """Middles of patches as voxel indices (level, row, column)."""
+        places = []
+        for centre, radius in zip(centres_N3, radii_N, strict=True):
+            levels = np.arange(len(scan.hu_DHW))
+            off_mm = np.abs(levels - centre[0]) * scan.spacing_mm[0]
+            shown = levels[off_mm <= max(0.6 * radius, scan.spacing_mm[0] / 2)]
+            for _ in range(self.per_nodule if len(shown) else 0):
+                off = rng.uniform(-self.jitter_mm, self.jitter_mm, 2) / scan.spacing_mm[1:]
+                places.append(np.array([rng.choice(shown), *(centre[1:] + off)]))
+        return places
+
+    def _without(
+        self,
+        scan: Scan,
+        lungs_DHW: np.ndarray,
+        centres_N3: np.ndarray,
+        radii_N: np.ndarray,
+        rng: np.random.Generator,
+    ) -> list[np.ndarray]:
+        lung_P = np.flatnonzero(lungs_DHW)
+        bright_P = lung_P[scan.hu_DHW.ravel()[lung_P] > self.BRIGHT_HU]
+        places: list[np.ndarray] = []
+        for number in range(50 * self.per_scan):
+            if len(places) == self.per_scan:
+                break
+            kind = number % 3
+            if kind == 2 and len(radii_N):
+                chosen = rng.integers(len(radii_N))
+                angle, far_mm = rng.uniform(0, 2 * np.pi), radii_N[chosen] + self.CLEAR_MM + rng.uniform(0, 10)
+                off_mm = np.array([0.0, far_mm * np.sin(angle), far_mm * np.cos(angle)])
+                place = np.rint(centres_N3[chosen] + off_mm / scan.spacing_mm)
+                place = place.clip(0, np.array(lungs_DHW.shape) - 1)
+                if not lungs_DHW[tuple(place.astype(int))]:
+                    continue
+            else:
+                pool_P = bright_P if kind == 1 and len(bright_P) else lung_P
+                place = np.array(np.unravel_index(rng.choice(pool_P), lungs_DHW.shape), dtype=float)
+            distance_mm = np.linalg.norm((centres_N3 - place) * scan.spacing_mm, axis=1)
+            if (distance_mm >= radii_N + self.CLEAR_MM).all():
+                places.append(place)
+        return places

@@ -1,0 +1,84 @@
+"""FROC: sensitivity of a detector of nodules against its false positives per scan, and the CPM that sums it up.
+
+Source: the rules of LUNA16 (Setio et al., Medical Image Analysis 42, 2017). A candidate hits a nodule when it lies
+nearer to its centre than the nodule's radius. Of several that hit one nodule the best counts, and the others are
+neither right nor wrong; so are those that hit a finding which is excluded. Every other one is a false positive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from nas.errors import NASError
+
+RATES = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)  # false positives per scan at which the CPM takes the sensitivity
+
+
+@dataclass(frozen=True)
+class Froc:
+    """The curve, one point for each threshold from high to low: false_positives per scan and sensitivity, both (T,).
+
+    nodules: in all scans. never_hit: of these, without a candidate at any threshold.
+    """
+
+    false_positives: np.ndarray
+    sensitivity: np.ndarray
+    nodules: int
+    never_hit: int
+
+    def at(self, rate: float) -> float:
+        """The largest sensitivity with at most `rate` false positives per scan."""
+        allowed = self.sensitivity[self.false_positives <= rate]
+        return float(allowed.max()) if len(allowed) else 0.0
+
+    @property
+    def cpm(self) -> float:
+        """Competition performance metric: the mean sensitivity at 1/8, 1/4, 1/2, 1, 2, 4 and 8 per scan."""
+        return float(np.mean([self.at(rate) for rate in RATES]))
+
+
+@dataclass(frozen=True)
+class Findings:
+    """One scan: candidates (N, 3) with scores (N,), centres (M, 3) and radii (M,) of its nodules; excluded (M,) bool,
+    findings that count for nothing (None: none). Points are in mm."""
+
+    candidates_N3: np.ndarray
+    scores_N: np.ndarray
+    centres_M3: np.ndarray
+    radii_M: np.ndarray
+    excluded_M: np.ndarray | None = None
+
+
+def froc(scans: Sequence[Findings]) -> Froc:
+    """Raises NASError where no scan has a nodule that counts, and for scores that are not finite."""
+    hits, wrong, nodules = [], [], 0
+    for scan in scans:
+        if not np.isfinite(scan.scores_N).all():
+            raise NASError("scores that are not finite", "a number for each candidate", "check the network")
+        found, false = _matched(scan)
+        hits.append(found)
+        wrong.append(false)
+        nodules += int(_counted(scan).sum())
+    if nodules == 0:
+        raise NASError("no nodule in any scan", "at least one that is not excluded", "give scans with nodules")
+    hit, false = np.concatenate(hits), np.concatenate(wrong)
+    thresholds = np.unique(np.concatenate([hit[np.isfinite(hit)], false]))[::-1]
+    ranked_hit, ranked_false = np.sort(hit), np.sort(false)
+    caught = len(hit) - np.searchsorted(ranked_hit, thresholds, side="left")
+    alarms = len(false) - np.searchsorted(ranked_false, thresholds, side="left")
+    return Froc(alarms / len(scans), caught / nodules, nodules, int(np.isneginf(hit).sum()))
+
+
+def _counted(scan: Findings) -> np.ndarray:
+    return np.ones(len(scan.radii_M), dtype=bool) if scan.excluded_M is None else ~scan.excluded_M
+
+
+def _matched(scan: Findings) -> tuple[np.ndarray, np.ndarray]:
+    """The best score of each nodule that counts, -inf where nothing hits it, and the scores of all false positives."""
+    distance_NM = np.linalg.norm(scan.candidates_N3[:, None] - scan.centres_M3[None], axis=-1)
+    hit_NM = distance_NM < scan.radii_M
+    best_M = np.where(hit_NM, scan.scores_N[:, None], -np.inf).max(axis=0, initial=-np.inf)
+    return best_M[_counted(scan)], scan.scores_N[~hit_NM.any(axis=1)]

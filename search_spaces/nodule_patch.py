@@ -1,0 +1,186 @@
+"""Patch classifiers after LeNet: convolution and pooling by turns, then two hidden layers.
+
+Sources: LeCun et al., Proc. IEEE 86(11), 1998 (LeNet-5); the point `lung-screening` is the second stage of the lung
+screening proposed in openvinotoolkit/open_model_zoo#1705, which says nodule or none of 64 x 64 pixels of a CT slice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+import torch
+from torch import nn
+
+from nas.architecture import Architecture, Gene
+from nas.errors import NASError
+from nas.space import Published, SearchSpace
+from nas.tasks.base import TaskSpec
+
+GRID = 4  # sides of the map that the hidden layers read; of 64 x 64 pixels the published network has just that left
+RATIO = 0.7  # second hidden layer to the first: 84 of 120
+NORMS = ("none", "batch")
+PADDINGS = ("same", "valid")
+LAYERS = {  # by spatial dimensions
+    2: (nn.Conv2d, nn.BatchNorm2d, nn.MaxPool2d, nn.Dropout2d, nn.AdaptiveAvgPool2d),
+    3: (nn.Conv3d, nn.BatchNorm3d, nn.MaxPool3d, nn.Dropout3d, nn.AdaptiveAvgPool3d),
+}
+
+
+class NodulePatchSpace(SearchSpace):
+    """Networks of `depth` stages (convolution, ReLU, pooling by 2) and two hidden layers, in 2D or 3D as the task says.
+
+    Genes, each with the choices given here: depth, stem (channels of the first stage), width (of the others), kernel,
+    hidden (neurons of the first hidden layer; the second has 0.7 times as many), which are ordered; norm ("none",
+    "batch"), which is not. padding: "same" leaves a stage's sides as they are before they are halved; "valid", as
+    published, makes them smaller by kernel - 1. dropout: probability, of whole channels after the last convolution and
+    of neurons in the hidden layers.
+    Raises NASError for arguments out of range.
+    """
+
+    published: ClassVar[Mapping[str, Published]] = {
+        "lung-screening": Published(
+            genes=(0, 0, 0, 0, 0, 0),
+            arguments={
+                "depths": (3,),
+                "stems": (6,),
+                "widths": (16,),
+                "kernels": (5,),
+                "hidden": (120,),
+                "norms": ("none",),
+                "padding": "valid",
+            },
+            source="nodule patches of the screening pipeline proposed in openvinotoolkit/open_model_zoo#1705",
+        )
+    }
+
+    def __init__(
+        self,
+        depths: Sequence[int] = (2, 3),
+        stems: Sequence[int] = (4, 6, 8, 12),
+        widths: Sequence[int] = (8, 16, 32),
+        kernels: Sequence[int] = (3, 5),
+        hidden: Sequence[int] = (30, 60, 120),
+        norms: Sequence[str] = NORMS,
+        padding: str = "same",
+        dropout: float = 0.5,
+        in_channels: int = 1,
+        outputs: int = 2,
+    ) -> None:
+        self.depths, self.stems, self.widths = tuple(depths), tuple(stems), tuple(widths)
+        self.kernels, self.hidden, self.norms = tuple(kernels), tuple(hidden), tuple(norms)
+        self.padding, self.dropout = padding, dropout
+        self.in_channels, self.outputs = in_channels, outputs
+        self._check_arguments()
+        self.genes = (
+            Gene("depth", self.depths, ordered=True),
+            Gene("stem", self.stems, ordered=True),
+            Gene("width", self.widths, ordered=True),
+            Gene("kernel", self.kernels, ordered=True),
+            Gene("hidden", self.hidden, ordered=True),
+            Gene("norm", self.norms),
+        )
+
+    def _check_arguments(self) -> None:
+        rules = {
+            name: (_increasing(getattr(self, name)), "increasing numbers of at least 1") for name in ("stems", "widths")
+        } | {
+            "depths": (_increasing(self.depths) and self.depths[0] >= 2, "increasing numbers of at least 2"),
+            "kernels": (_increasing(self.kernels) and all(k % 2 for k in self.kernels), "increasing odd numbers"),
+            "hidden": (_increasing(self.hidden) and self.hidden[0] >= 2, "increasing numbers of at least 2"),
+            "norms": (
+                0 < len(self.norms) == len(set(self.norms)) and set(self.norms) <= set(NORMS),
+                f"some of {', '.join(NORMS)}, each once",
+            ),
+            "padding": (self.padding in PADDINGS, f"one of {', '.join(PADDINGS)}"),
+            "dropout": (0 <= self.dropout < 1, "a probability in [0, 1)"),
+            "in_channels": (self.in_channels >= 1, "at least 1"),
+            "outputs": (self.outputs >= 2, "at least 2"),
+        }
+        for name, (holds, expected) in rules.items():
+            if not holds:
+                raise NASError(f"{name}={getattr(self, name)}", expected, f"mend space.{name}")
+
+    def build(self, arch: Architecture, task: TaskSpec | None = None) -> nn.Module:
+        if task is None:
+            task = TaskSpec(dims=2, in_channels=self.in_channels, outputs=self.outputs)
+        genes = dict(zip(("depth", "stem", "width", "kernel", "hidden", "norm"), self.values(arch), strict=True))
+        settings = {"padding": self.padding, "dropout": self.dropout}
+        return PatchNet(task.dims, task.in_channels, task.outputs, **genes, **settings)  # type: ignore[arg-type]
+
+    def describe(self, arch: Architecture) -> str:
+        depth, stem, width, kernel, hidden, norm = self.values(arch)
+        norms = "" if norm == "none" else f", {norm} normalisation"
+        lines = [
+            f"stage {stage}  {stem if stage == 0 else width} channels, kernel {kernel}{norms}, ReLU, pooling by 2"
+            for stage in range(int(depth))
+        ]
+        return "\n".join([*lines, f"head     {hidden} > {_second(int(hidden))} > classes"])
+
+
+class PatchNet(nn.Module):
+    """(B, in_channels, H, W), in 3D (B, in_channels, D, H, W) -> logits (B, outputs).
+
+    Arguments are the values of the genes, see NodulePatchSpace. Raises NASError for a patch that its stages use up.
+    """
+
+    def __init__(
+        self,
+        dims: int,
+        in_channels: int,
+        outputs: int,
+        depth: int,
+        stem: int,
+        width: int,
+        kernel: int,
+        hidden: int,
+        norm: str,
+        padding: str,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        self.shrinks, self.depth = kernel - 1 if padding == "valid" else 0, depth
+        convolution, batch_norm, pool, drop_channels, adaptive = LAYERS[dims]
+        stages: list[nn.Module] = []
+        channels = in_channels
+        for stage in range(depth):
+            made = stem if stage == 0 else width
+            stages.append(convolution(channels, made, kernel, padding=padding))
+            if norm == "batch":
+                stages.append(batch_norm(made))
+            if stage == depth - 1:
+                stages.append(drop_channels(dropout))
+            stages += [nn.ReLU(), pool(2)]
+            channels = made
+        self.stages = nn.Sequential(*stages)
+        self.grid = adaptive(GRID)
+        self.head = nn.Sequential(
+            nn.Flatten(),
+            nn.Linear(channels * GRID**dims, hidden),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            nn.Linear(hidden, _second(hidden)),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            nn.Linear(_second(hidden), outputs),
+        )
+
+    def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
+        side = min(x_BCHW.shape[2:])
+        for _ in range(self.depth):
+            side = (side - self.shrinks) // 2
+        if side < 1:
+            raise NASError(
+                f"a patch of {'x'.join(map(str, x_BCHW.shape[2:]))} for {self.depth} stages",
+                "sides that leave something after every convolution and pooling",
+                "larger patches (`data.size`), fewer space.depths, or space.padding=same",
+            )
+        return self.head(self.grid(self.stages(x_BCHW)))
+
+
+def _second(hidden: int) -> int:
+    return round(RATIO * hidden)
+
+
+def _increasing(numbers: Sequence[int]) -> bool:
+    return len(numbers) > 0 and numbers[0] >= 1 and list(numbers) == sorted(set(numbers))
