@@ -40,7 +40,13 @@ def planned_size(path: Path, spacing_DHW_mm: Triple | None) -> tuple[int, int, i
 
 
 def on_grid(image: Image, spacing_DHW_mm: Triple | None, labels: bool = False) -> tuple[np.ndarray, Triple]:
-    """((D, H, W) array, its spacing in mm) of a volume of one channel; None: on the voxels that it has.
+    """((D, H, W) array, its spacing in mm) of `image_on_grid`."""
+    image = image_on_grid(image, spacing_DHW_mm, labels)
+    return medical("SimpleITK").GetArrayFromImage(image), _triple(image.GetSpacing()[::-1])
+
+
+def image_on_grid(image: Image, spacing_DHW_mm: Triple | None, labels: bool = False) -> Image:
+    """A volume of one channel, turned to LPS, with voxels of this size; None: with those that it has.
 
     The grid lies in the middle of the volume. An axis of intensities that gets coarser is smoothed first (sigma =
     (factor - 1) / 2 voxels). Intensities are float32, labels keep their type.
@@ -51,7 +57,7 @@ def on_grid(image: Image, spacing_DHW_mm: Triple | None, labels: bool = False) -
         image = sitk.Cast(image, sitk.sitkFloat32)
     old_xyz = np.array(image.GetSpacing())
     if spacing_DHW_mm is None or np.allclose(spacing_DHW_mm[::-1], old_xyz, rtol=1e-4):
-        return sitk.GetArrayFromImage(image), _triple(old_xyz[::-1])
+        return image
     new_xyz = np.array(spacing_DHW_mm[::-1], dtype=float)
     old_size = np.array(image.GetSize())
     size_xyz = _sides(old_size[::-1], old_xyz[::-1], spacing_DHW_mm)[::-1]
@@ -64,7 +70,7 @@ def on_grid(image: Image, spacing_DHW_mm: Triple | None, labels: bool = False) -
     way = sitk.sitkNearestNeighbor if labels else sitk.sitkLinear
     identity = sitk.Transform(3, sitk.sitkIdentity)
     grid = (list(size_xyz), identity, way, corner.tolist(), new_xyz.tolist(), image.GetDirection())
-    return sitk.GetArrayFromImage(sitk.Resample(image, *grid)), _triple(spacing_DHW_mm)
+    return sitk.Resample(image, *grid)
 
 
 def require_same_grid(image: Image, label: Image, path: Path) -> None:
