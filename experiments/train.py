@@ -100,9 +100,10 @@ def _run(
     trainer.board.close()
     if not is_main():
         return {}
-    if plain["export"]:
-        export_rounds(networks, rounds, folder, listed(plain["export"]), cfg.allow_packages)
-    return _write(folder, plain, setting, networks, systems, baselines)
+    result = _write(folder, plain, setting, networks, systems, baselines)
+    if formats := listed(plain["export"]):
+        export_rounds(networks, rounds, folder, formats, cfg.allow_packages)
+    return result
 
 
 def require_untouched_test(network: Artifact, setting: Setting, protocol: str) -> None:

@@ -63,34 +63,63 @@ def export(
     network above 2 GiB, and one that differs from torch by more than LIMIT (where what it computes depends on the
     values it sees, for example).
     """
-    require_formats(formats)
-    model = _Flat(copy.deepcopy(network).cpu().float()).eval()
-    sides = free_sides(model, input_shape)
-    trial = _Trial.of(model, input_shape, sides)
-    onnx = _traced(model, trial, sides)
-    files: dict[str, ModelFile] = {}
-    contents: dict[str, bytes] = {}
-    for kind in formats:
-        made = {MODEL_FILES[kind]: onnx} if kind == "onnx" else _openvino_ir(onnx, kind)
-        precision = "fp16" if kind.endswith("fp16") else "fp32"
-        files[kind] = trial.compared(_runner(made, kind), made, kind, precision)
-        contents |= made
+    made = convert(network, input_shape, formats, classes)
     folder = Path(folder)
     (folder / CARD).unlink(missing_ok=True)  # until it is written again, no card tells of other files
-    for name, content in contents.items():
+    for name, content in made.contents.items():
         write_bytes(folder / name, content)
     card = ModelCard(
         task=asdict(task) if task else {},
-        inputs=(_input(input_shape, sides, channels),),
-        outputs=trial.outputs(classes, sides),
-        sides=sides,
-        files=files,
+        inputs=(_input(input_shape, made.sides, channels),),
+        outputs=made.outputs,
+        sides=made.sides,
+        files=made.files,
         preparation=dict(preparation or {"how": "array"}),
         inference=dict(inference or {}),
         facts={**(facts or {}), "versions": _versions(formats)},
     )
     card.save(folder)
     return card
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A network in some formats. contents: by file name."""
+
+    contents: Mapping[str, bytes]
+    files: Mapping[str, ModelFile]
+    outputs: tuple[Port, ...]
+    sides: Sides
+
+
+def convert(
+    network: nn.Module, input_shape: Sequence[int], formats: Sequence[str], classes: Sequence[str] = ()
+) -> Converted:
+    """What `export` writes, and compares with torch before: see there. Raises NASError as it does."""
+    require_formats(formats)
+    training = network.training
+    try:
+        model = _Flat(network).eval()
+        if any(t.device.type != "cpu" or t.dtype in (torch.bfloat16, torch.float16) for t in _tensors(model)):
+            model = copy.deepcopy(model).cpu().float()
+        if reason := _refuses(model, input_shape):
+            raise NASError(
+                f"an input of shape {tuple(input_shape)} ({reason})",
+                "channels and sides that the network takes",
+                "mend the size",
+            )
+        sides = free_sides(model, input_shape)
+        trial = _Trial.of(model, input_shape, sides)
+        onnx = _traced(model, trial, sides)
+    finally:
+        network.train(training)
+    files: dict[str, ModelFile] = {}
+    contents: dict[str, bytes] = {}
+    for kind in formats:
+        made = {MODEL_FILES[kind]: onnx} if kind == "onnx" else _openvino_ir(onnx, kind)
+        files[kind] = trial.compared(_runner(made, kind), made, kind)
+        contents |= made
+    return Converted(contents, files, trial.outputs(classes, sides), sides)
 
 
 def require_formats(formats: Sequence[str]) -> None:
@@ -106,33 +135,37 @@ def require_formats(formats: Sequence[str]) -> None:
 
 
 def free_sides(model: nn.Module, input_shape: Sequence[int]) -> Sides:
-    """Which sides a network takes besides those of `input_shape` (C, D, H, W): found by trying, on a copy without
-    data. Raises NASError where it refuses the shape itself."""
+    """Which sides a network takes besides those of `input_shape` (C, D, H, W), which it does: found by trying, on a
+    copy without data."""
     channels, *sides = input_shape
-    ghost = copy.deepcopy(model).to("meta").eval()
-    if reason := _refuses(ghost, (channels, *sides)):
-        raise NASError(
-            f"an input of shape {tuple(input_shape)} ({reason})",
-            "channels and sides that the network takes",
-            "mend the size",
-        )
+    # without ever copying the weights: a copy of the network that is told that these are the copies of its tensors
+    ghost = copy.deepcopy(model, {id(tensor): _without_data(tensor) for tensor in _tensors(model)}).eval()
     for step in STEPS:
-        larger = [[side + times * step for side in sides] for times in (1, 2, 3)]
-        if not any(side % step for side in sides) and not any(_refuses(ghost, (channels, *one)) for one in larger):
-            cubes = range(step, min(sides) + 1, step)
-            least = next((side for side in cubes if not _refuses(ghost, (channels, *[side] * len(sides)))), max(sides))
-            return Sides(multiple_of=step, at_least=least)
+        if any(side % step for side in sides) or _refuses(ghost, (channels, *(side + step for side in sides))):
+            continue
+        smaller = range(step, min(sides), step)
+        least = next((side for side in smaller if not _refuses(ghost, (channels, *[side] * len(sides)))), max(sides))
+        return Sides(multiple_of=step, at_least=least)
     return Sides(fixed=tuple(sides))
 
 
-def _refuses(ghost: nn.Module, shape: Sequence[int]) -> str:
-    """Why a network on the meta device does not take a shape; "" where it does."""
+def _refuses(model: nn.Module, shape: Sequence[int]) -> str:
+    """Why a network does not take a shape, on the device on which it is; "" where it does."""
     try:
         with torch.no_grad():
-            ghost(torch.empty(1, *shape, device="meta"))
+            model(torch.zeros(1, *shape, device=next((t.device for t in _tensors(model)), None)))
     except (NASError, RuntimeError, ValueError, TypeError, NotImplementedError) as error:
-        return str(error).splitlines()[0][:200] or type(error).__name__
+        return str(error).partition("\n")[0][:200] or type(error).__name__
     return ""
+
+
+def _tensors(model: nn.Module) -> list[torch.Tensor]:
+    return [*model.parameters(), *model.buffers()]
+
+
+def _without_data(tensor: torch.Tensor) -> torch.Tensor:
+    ghost = torch.empty_like(tensor, device="meta")
+    return nn.Parameter(ghost, requires_grad=False) if isinstance(tensor, nn.Parameter) else ghost
 
 
 class _Flat(nn.Module):
@@ -189,17 +222,17 @@ class _Trial:
             ports.append(Port(name, axes, tuple(lengths), named))
         return tuple(ports)
 
-    def compared(self, run: Runner, made: Mapping[str, bytes], kind: str, precision: str) -> ModelFile:
+    def compared(self, run: Runner, made: Mapping[str, bytes], kind: str) -> ModelFile:
         """Raises NASError where the network as it is in the files says something else than torch does."""
+        precision = "fp16" if kind.endswith("fp16") else "fp32"
         largest = max(float(one.abs().max()) for outputs in self.expected for one in outputs)
         limit = LIMIT[precision] * max(1.0, largest)
         difference = 0.0
         for x_BCDHW, expected in zip(self.inputs, self.expected, strict=True):
             for said, meant in zip(run(x_BCDHW.numpy()), expected, strict=True):
                 same = said.shape == tuple(meant.shape)
-                # NaN is greater than nothing, so that the largest is asked of what is finite only after this
                 apart = float(np.abs(said - meant.numpy()).max()) if same else np.inf
-                difference = max(difference, apart if np.isfinite(apart) else np.inf)
+                difference = max(difference, apart if np.isfinite(apart) else np.inf)  # NaN is no maximum
         if not difference <= limit:
             raise NASError(
                 f"{MODEL_FILES[kind]} that differs from torch by {difference:.2g}",
