@@ -50,9 +50,9 @@ def retrain(
 ) -> list[Tested]:
     """Trains on each round's train part, keeps the epoch that is best on its validation part, predicts its test part.
 
-    folder: holds a sub-folder per round with checkpoints, the network's arch.json and the prediction; rounds that are finished there are read,
-    the one that was interrupted goes on at its last epoch. supernet: the last.pt whose weights the network starts from;
-    None: its own random ones. on_epoch: (round, epoch, epochs, validation metrics).
+    folder: holds a sub-folder per round with checkpoints, the network's arch.json and the prediction; rounds that are
+    finished there are read, the one that was interrupted goes on at its last epoch. supernet: the last.pt whose weights
+    the network starts from; None: its own random ones. on_epoch: (round, epoch, epochs, validation metrics).
     Raises NASError where the folder holds another training, where the supernet is of another space or has learned from
     other samples than the search's training part of this split, and where a training fails (NaN loss, out of memory).
     """

@@ -52,3 +52,7 @@ def run(name: str, words: list[str]) -> int:
     sys.argv = [f"voxnas {name}", *words]
     command()
     return 0
+
+
+if __name__ == "__main__":
+    main()

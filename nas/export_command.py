@@ -81,7 +81,11 @@ def export_checkpoint(
         preparation=preparation,
         inference=trained.get("inference", {}),
         facts={
-            "network": {"id": network.arch.id, "space": network.space.class_path, "name": network.provenance.get("published")},
+            "network": {
+                "id": network.arch.id,
+                "space": network.space.class_path,
+                "name": network.provenance.get("published"),
+            },
             "trained": {name: trained[name] for name in ("data", "split", "round", "seed") if name in trained},
             "validation": metrics,
         },

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
+from torch.utils._pytree import tree_leaves, tree_map
 
 from nas.errors import NASError
 
@@ -11,14 +14,37 @@ SIDES = (8, 16, 32, 64, 128)
 CONVOLUTIONS = (nn.Conv2d, nn.Conv3d)
 
 
-def lively(network: nn.Module, seed: int = 0) -> nn.Module:
-    """With statistics of normalisation as after a training: at their first values a fault in them would not be seen."""
-    generator = torch.Generator().manual_seed(seed)
-    for layer in network.modules():
-        if isinstance(layer, nn.BatchNorm2d | nn.BatchNorm3d):
-            layer.running_mean.uniform_(-0.2, 0.2, generator=generator)
-            layer.running_var.uniform_(0.2, 0.6, generator=generator)
-    return network.eval()
+class OfUnitSize(nn.Module):
+    """A network whose outputs are divided by a number: logits of about 1, whatever its weights are at the start."""
+
+    def __init__(self, network: nn.Module, size: float) -> None:
+        super().__init__()
+        self.network, self.size = network, size
+
+    def forward(self, x_BCDHW: torch.Tensor) -> Any:
+        return tree_map(lambda out: out / self.size, self.network(x_BCDHW))
+
+
+def lively(network: nn.Module, shape: tuple[int, ...] | None = None) -> nn.Module:
+    """In inference, with statistics of batch normalisation as after a training and outputs of about 1: with its first
+    statistics a deep network says nearly the same of everything, and a fault would not be seen."""
+    shape = shape or smallest_input(network.eval())
+    layers = [layer for layer in network.modules() if isinstance(layer, nn.BatchNorm2d | nn.BatchNorm3d)]
+    for layer in layers:
+        layer.momentum = None  # the mean over all batches seen from now on
+        layer.reset_running_stats()
+        layer.train()
+    generator = torch.Generator().manual_seed(0)
+    x_BCDHW = torch.randn(2, *shape, generator=generator)
+    with torch.no_grad():
+        if layers:
+            network(torch.randn(6, shape[0], 2 * shape[1], *shape[2:], generator=generator))
+        for layer in layers:  # over so few values some channels hardly vary, and would be blown up on others
+            layer.running_var.clamp_(min=float(layer.running_var.mean()))  # type: ignore[union-attr]
+        said = tree_leaves(network.eval()(x_BCDHW[:2]))
+    size = max(float(out.abs().max()) for out in said)
+    assert max(float((out[0] - out[1]).abs().max()) for out in said) > 0.01 * size, "it says the same of everything"
+    return OfUnitSize(network, size).eval()
 
 
 def smallest_input(network: nn.Module) -> tuple[int, ...]:

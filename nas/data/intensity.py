@@ -71,6 +71,7 @@ class Intensity:
     def of_array(self, x_CDHW: np.ndarray) -> np.ndarray:
         """The same of one volume without torch; float32."""
         low, high, mean, std = (
-            np.reshape(np.float32(of_C), (-1, 1, 1, 1)) for of_C in (self.low_C, self.high_C, self.mean_C, self.std_C)
+            np.array(of_C, dtype=np.float32).reshape(-1, 1, 1, 1)
+            for of_C in (self.low_C, self.high_C, self.mean_C, self.std_C)
         )
         return (x_CDHW.astype(np.float32).clip(low, high) - mean) / std

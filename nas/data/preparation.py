@@ -79,25 +79,21 @@ def windowed_crop(
     return to_window(crop(image, point_mm, size_DHW, spacing_DHW_mm, low, name), low, high)
 
 
-def back_on_image(labels_KDHW: np.ndarray, prepared: Prepared) -> Image:
+def back_on_image(prob_KDHW: np.ndarray, prepared: Prepared) -> Image:
     """Class probabilities on a volume's grid -> the most probable class at each voxel of the image itself: uint8,
     with its size, spacing, origin and direction. Between voxels of the grid the probabilities are interpolated."""
     sitk = medical("SimpleITK")
     assert prepared.image is not None
     assert prepared.grid is not None
-    best = label = None
-    for number, prob_DHW in enumerate(labels_KDHW):
+    label = best = np.zeros(prepared.image.GetSize()[::-1])
+    for number, prob_DHW in enumerate(prob_KDHW):
         prob = sitk.GetImageFromArray(prob_DHW)
         prob.CopyInformation(prepared.grid)
         identity = sitk.Transform(3, sitk.sitkIdentity)
         kind = (sitk.sitkLinear, 0.0, sitk.sitkFloat32, True)  # True: beyond the grid's last voxels stands their value
         here = sitk.GetArrayFromImage(sitk.Resample(prob, prepared.image, identity, *kind))
-        if best is None:
-            best, label = here, np.zeros(here.shape, dtype=np.uint8)
-        else:
-            label[here > best] = number
-            best = np.maximum(best, here)
-    image = sitk.GetImageFromArray(label)
+        label, best = np.where(here > best, number, label), np.maximum(here, best)
+    image = sitk.GetImageFromArray(label.astype(np.uint8))
     image.CopyInformation(prepared.image)
     return image
 

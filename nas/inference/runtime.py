@@ -16,6 +16,7 @@ from nas.inference.sliding_window import slide
 from nas.model_card import CARD, ModelCard
 
 OPENVINO_SETTINGS = {"INFERENCE_PRECISION_HINT": "f32"}  # its own choice on a CPU may be bf16: differences of 1e-2
+OVERLAP = 0.25  # of windows where a network takes one size only
 
 Runner = Callable[[np.ndarray], list[np.ndarray]]  # a batch -> the network's outputs
 
@@ -49,8 +50,8 @@ class ExportedNetwork:
     def probabilities(self, x_BCDHW: np.ndarray) -> np.ndarray:
         """Class probabilities (B, K), of a segmentation (B, K, D, H, W): as the task's `predict` gives them.
 
-        A segmentation takes any sides: it slides its window, or without one is shown the image with zeros around it
-        up to sides that the network takes. Raises NASError for other channels or sides, and for a network of another
+        A segmentation takes any sides: it slides its window, or without one is shown the image filled up to sides that
+        the network takes. Raises NASError for other channels or sides, and for a network of another
         kind of task.
         """
         kind, channels = self.card.task.get("kind"), self.card.inputs[0].shape[1]
@@ -74,14 +75,18 @@ class ExportedNetwork:
         return reduce(np.add, parts) / len(views)
 
     def _logits(self, x_BCDHW: np.ndarray) -> np.ndarray:
-        window = self.card.inference.get("window")
+        def network(seen: np.ndarray) -> np.ndarray:
+            return self(seen)[0]
+
+        window, sides = self.card.inference.get("window"), self.card.sides
         if window is not None:
-            return slide(lambda seen: self(seen)[0], x_BCDHW, window, self.card.inference["overlap"])
-        sides = self.card.sides
-        if sides.fixed is not None and any(own > side for own, side in zip(x_BCDHW.shape[2:], sides.fixed, strict=True)):
-            return slide(lambda seen: self(seen)[0], x_BCDHW, sides.fixed, 0.25)
-        wanted = sides.fixed or [_up(own, sides.multiple_of, sides.at_least) for own in x_BCDHW.shape[2:]]
-        return slide(lambda seen: self(seen)[0], x_BCDHW, wanted, 0.0)
+            return slide(network, x_BCDHW, window, self.card.inference["overlap"])
+        if sides.fixed is not None:
+            return slide(network, x_BCDHW, sides.fixed, OVERLAP)
+        whole = [_up(own, sides.multiple_of, sides.at_least) for own in x_BCDHW.shape[2:]]
+        # as the store of a training fills up its volumes: raw values with the least one, others with their mean, 0
+        fill = float(x_BCDHW.min()) if self.card.preparation.get("normalise") == "training" else 0.0
+        return slide(network, x_BCDHW, whole, 0.0, fill)
 
     def _require_sides(self, sides: Sequence[int]) -> None:
         rule = self.card.sides

@@ -1,4 +1,4 @@
-"""A network slid over images larger than what it sees at once, in numpy: as MONAI does it in nas/tasks/segmentation.py."""
+"""A network slid over images larger than what it sees at once, in numpy: as MONAI does it for a training."""
 
 from __future__ import annotations
 
@@ -14,17 +14,20 @@ AT_ONCE = 4  # windows
 Network = Callable[[np.ndarray], np.ndarray]
 
 
-def slide(network: Network, x_BCDHW: np.ndarray, window: Sequence[int], overlap: float) -> np.ndarray:
+def slide(
+    network: Network, x_BCDHW: np.ndarray, window: Sequence[int], overlap: float, fill: float = 0.0
+) -> np.ndarray:
     """Logits (B, K, D, H, W): the mean over windows, each weighted as a Gaussian, largest in its middle.
 
-    network: (B, C, *window) -> (B, K, *window). An image smaller than the window is padded with 0 on both sides alike
-    for the network, and cut out again. Any number of spatial axes. overlap: of neighbouring windows, in [0, 1).
+    network: (B, C, *window) -> (B, K, *window). An image smaller than the window is padded with `fill` on both
+    sides alike for the network, and cut out again. Any number of spatial axes. overlap: of neighbouring windows, in
+    [0, 1).
     """
     sides = x_BCDHW.shape[2:]
     missing = [max(0, side - own) for side, own in zip(window, sides, strict=True)]
     before = [total // 2 for total in missing]
     pads = [(half, total - half) for half, total in zip(before, missing, strict=True)]
-    x_BCDHW = np.pad(x_BCDHW, [(0, 0), (0, 0), *pads])
+    x_BCDHW = np.pad(x_BCDHW, [(0, 0), (0, 0), *pads], constant_values=fill)
     padded = x_BCDHW.shape[2:]
     weight = importance(window)
     places = list(product(*(starts(*lengths, overlap) for lengths in zip(padded, window, strict=True))))
@@ -35,12 +38,12 @@ def slide(network: Network, x_BCDHW: np.ndarray, window: Sequence[int], overlap:
         weights[_at(place, window)] += weight
     for first in range(0, len(wanted), AT_ONCE):
         some = wanted[first : first + AT_ONCE]
-        seen = np.stack([x_BCDHW[(image, slice(None), *_at(place, window))] for image, place in some])
+        seen = np.stack([x_BCDHW[image][_at(place, window, all_of=1)] for image, place in some])
         logits = network(np.ascontiguousarray(seen, dtype=np.float32))
         if total is None:
             total = np.zeros((len(x_BCDHW), logits.shape[1], *padded), dtype=np.float32)
         for (image, place), one in zip(some, logits, strict=True):
-            total[(image, slice(None), *_at(place, window))] += one * weight
+            total[image][_at(place, window, all_of=1)] += one * weight
     assert total is not None
     inside = tuple(slice(half, half + side) for half, side in zip(before, sides, strict=True))
     return (total / weights)[(slice(None), slice(None), *inside)]
@@ -64,5 +67,7 @@ def importance(window: Sequence[int]) -> np.ndarray:
     return weight.clip(max(float(weight.min()), LEAST)).astype(np.float32)
 
 
-def _at(place: Sequence[int], window: Sequence[int]) -> tuple[slice, ...]:
-    return tuple(slice(start, start + side) for start, side in zip(place, window, strict=True))
+def _at(place: Sequence[int], window: Sequence[int], all_of: int = 0) -> tuple[slice, ...]:
+    """Where a window is, after `all_of` axes of which it has all."""
+    found = [slice(start, start + side) for start, side in zip(place, window, strict=True)]
+    return (*[slice(None)] * all_of, *found)
