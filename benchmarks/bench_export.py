@@ -13,6 +13,7 @@ import logging
 import sys
 import time
 import warnings
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from torch import nn
 from benchmarks.common import write_results
 from nas.export import FORMATS, convert
 from nas.inference.runtime import run_onnx
-from tests.exported import lively, smallest_input
+from tests.exported import at_the_smallest_size
 from tests.test_conformance import composed, names
 
 
@@ -37,8 +38,8 @@ def main(spaces: list[str]) -> None:
         for name in type(home).published:
             networks[name] = lambda home=home, name=name: _published(type(home), name)
         for number, (name, build) in enumerate(networks.items()):
-            network = lively(build())
-            rows.append({"space": space, "network": name, **_measured(network, compare=number == 0)})
+            measured = at_the_smallest_size(build(), partial(_measured, compare=number == 0))
+            rows.append({"space": space, "network": name, **measured})
             print(rows[-1], flush=True)
     write_results("bench_export", rows)
 
@@ -48,8 +49,7 @@ def _published(kind: type, name: str) -> nn.Module:
     return home.build(arch)
 
 
-def _measured(network: nn.Module, compare: bool) -> dict[str, Any]:
-    shape = smallest_input(network)
+def _measured(network: nn.Module, shape: tuple[int, ...], compare: bool) -> dict[str, Any]:
     row: dict[str, Any] = {"params": sum(p.numel() for p in network.parameters()), "input": list(shape)}
     started = time.perf_counter()
     made = convert(network, shape, FORMATS)

@@ -13,6 +13,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout, suppress
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -21,6 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.onnx import OnnxExporterError
 from torch.utils._pytree import keystr, tree_flatten_with_path
 
 from nas.errors import NASError
@@ -37,6 +39,7 @@ INPUT = "image"
 SPACE = {2: ("height", "width"), 3: ("depth", "height", "width")}
 STEPS = (1, 2, 4, 8, 16, 32, 64)  # of which a network may want its sides to be multiples
 MOST_BYTES = 2**31 - 2**20  # of weights: a protobuf, and so a single ONNX file, ends at 2 GiB
+REFUSALS = (NASError, RuntimeError, ValueError, TypeError)  # what networks say to sides that they do not take
 
 
 def export(
@@ -102,17 +105,21 @@ def convert(
         model = _Flat(network).eval()
         if any(t.device.type != "cpu" or t.dtype in (torch.bfloat16, torch.float16) for t in _tensors(model)):
             model = copy.deepcopy(model).cpu().float()
-        if reason := _refuses(model, input_shape):
-            raise NASError(
-                f"an input of shape {tuple(input_shape)} ({reason})",
-                "channels and sides that the network takes",
-                "mend the size",
-            )
         sides = free_sides(model, input_shape)
         trial = _Trial.of(model, input_shape, sides)
         onnx = _traced(model, trial, sides)
+        if onnx is None and not sides.fixed:  # a layer may have an ONNX form for one size only, as adaptive pooling
+            sides = Sides(fixed=tuple(input_shape[1:]))
+            trial = _Trial.of(model, input_shape, sides)
+            onnx = _traced(model, trial, sides)
     finally:
         network.train(training)
+    if onnx is None:
+        raise NASError(
+            f"a network with a layer that ONNX lacks for an input of {tuple(input_shape)}",
+            "layers of opset 17; adaptive pooling needs sides that are multiples of what it gives",
+            "another size, or another network",
+        )
     files: dict[str, ModelFile] = {}
     contents: dict[str, bytes] = {}
     for kind in formats:
@@ -149,14 +156,18 @@ def free_sides(model: nn.Module, input_shape: Sequence[int]) -> Sides:
     return Sides(fixed=tuple(sides))
 
 
-def _refuses(model: nn.Module, shape: Sequence[int]) -> str:
-    """Why a network does not take a shape, on the device on which it is; "" where it does."""
+def _refuses(ghost: nn.Module, shape: Sequence[int]) -> bool:
+    """Whether a network on the meta device does not take a shape."""
     try:
         with torch.no_grad():
-            model(torch.zeros(1, *shape, device=next((t.device for t in _tensors(model)), None)))
-    except (NASError, RuntimeError, ValueError, TypeError, NotImplementedError) as error:
-        return str(error).partition("\n")[0][:200] or type(error).__name__
-    return ""
+            ghost(torch.empty(1, *shape, device="meta"))
+    except REFUSALS:
+        return True
+    return False
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0][:200]
 
 
 def _tensors(model: nn.Module) -> list[torch.Tensor]:
@@ -202,8 +213,15 @@ class _Trial:
         generator = torch.Generator().manual_seed(0)
         shapes = ((2, *input_shape), (1, channels, longer, *others))
         inputs = tuple(torch.randn(shape, generator=generator) for shape in shapes)
-        with torch.inference_mode():
-            said = [model(x_BCDHW) for x_BCDHW in inputs]
+        try:
+            with torch.inference_mode():
+                said = [model(x_BCDHW) for x_BCDHW in inputs]
+        except REFUSALS as error:
+            raise NASError(
+                f"an input of shape {tuple(input_shape)} ({_first_line(error)})",
+                "channels and sides that the network takes",
+                "mend the size",
+            ) from error
         return cls(model.names, inputs, tuple((one,) if isinstance(one, torch.Tensor) else one for one in said))
 
     def outputs(self, classes: Sequence[str], sides: Sides) -> tuple[Port, ...]:
@@ -231,7 +249,15 @@ class _Trial:
         limit = LIMIT[precision] * max(1.0, largest)
         difference = 0.0
         for x_BCDHW, expected in zip(self.inputs, self.expected, strict=True):
-            for said, meant in zip(run(x_BCDHW.numpy()), expected, strict=True):
+            try:
+                outputs = run(x_BCDHW.numpy())
+            except Exception as error:  # the runtimes raise classes of their own
+                raise NASError(
+                    f"{MODEL_FILES[kind]}, which fails for an input of {tuple(x_BCDHW.shape)} ({_first_line(error)})",
+                    "a network whose graph is the same for every batch",
+                    "x.shape[0] in place of len(x) in its forward, which tracing takes for a constant",
+                ) from error
+            for said, meant in zip(outputs, expected, strict=True):
                 same = said.shape == tuple(meant.shape)
                 apart = float(np.abs(said - meant.numpy()).max()) if same else np.inf
                 difference = max(difference, apart if np.isfinite(apart) else np.inf)  # NaN is no maximum
@@ -257,8 +283,8 @@ def _input(input_shape: Sequence[int], sides: Sides, channels: Sequence[str]) ->
     return Port(INPUT, "BC" + "DHW"[1 - len(input_shape) :], ("batch", input_shape[0], *space), tuple(channels))
 
 
-def _traced(model: _Flat, trial: _Trial, sides: Sides) -> bytes:
-    """The network as an ONNX file.
+def _traced(model: _Flat, trial: _Trial, sides: Sides) -> bytes | None:
+    """The network as an ONNX file; None where ONNX lacks a layer of it.
 
     By tracing: over the networks of our spaces it took 0.05 to 0.4 s where torch.export took 2 to 20, with files up to
     three times smaller, the same differences from torch and no constraint on free sides (docs/deployment.md).
@@ -271,7 +297,7 @@ def _traced(model: _Flat, trial: _Trial, sides: Sides) -> bytes:
     for port in trial.outputs((), sides):
         free[port.name] = {axis: length for axis, length in enumerate(port.shape) if isinstance(length, str)}
     content = io.BytesIO()
-    with warnings.catch_warnings(), torch.no_grad():
+    with warnings.catch_warnings(), redirect_stdout(io.StringIO()), torch.no_grad(), suppress(OnnxExporterError):
         warnings.simplefilter("ignore")  # of tracing: checks of sides are not recorded, which is what is wanted
         torch.onnx.export(
             model,
@@ -284,7 +310,7 @@ def _traced(model: _Flat, trial: _Trial, sides: Sides) -> bytes:
             dynamic_axes=free,
             do_constant_folding=False,  # the runtimes do that; here it takes as long as all the rest
         )
-    return content.getvalue()
+    return content.getvalue() or None
 
 
 def _openvino_ir(onnx: bytes, kind: str) -> dict[str, bytes]:

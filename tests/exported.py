@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -12,6 +13,7 @@ from nas.errors import NASError
 
 SIDES = (8, 16, 32, 64, 128)
 CONVOLUTIONS = (nn.Conv2d, nn.Conv3d)
+T = TypeVar("T")
 
 
 class OfUnitSize(nn.Module):
@@ -30,6 +32,8 @@ def lively(network: nn.Module, shape: tuple[int, ...] | None = None) -> nn.Modul
     statistics a deep network says nearly the same of everything, and a fault would not be seen."""
     shape = shape or smallest_input(network.eval())
     layers = [layer for layer in network.modules() if isinstance(layer, nn.BatchNorm2d | nn.BatchNorm3d)]
+    if not layers:
+        return network.eval()
     for layer in layers:
         layer.momentum = None  # the mean over all batches seen from now on
         layer.reset_running_stats()
@@ -37,8 +41,7 @@ def lively(network: nn.Module, shape: tuple[int, ...] | None = None) -> nn.Modul
     generator = torch.Generator().manual_seed(0)
     x_BCDHW = torch.randn(2, *shape, generator=generator)
     with torch.no_grad():
-        if layers:
-            network(torch.randn(6, shape[0], 2 * shape[1], *shape[2:], generator=generator))
+        network(torch.randn(6, shape[0], 2 * shape[1], *shape[2:], generator=generator))
         for layer in layers:  # over so few values some channels hardly vary, and would be blown up on others
             layer.running_var.clamp_(min=float(layer.running_var.mean()))  # type: ignore[union-attr]
         said = tree_leaves(network.eval()(x_BCDHW[:2]))
@@ -48,15 +51,29 @@ def lively(network: nn.Module, shape: tuple[int, ...] | None = None) -> nn.Modul
 
 
 def smallest_input(network: nn.Module) -> tuple[int, ...]:
-    """(C, D, H, W), in 2D (C, H, W), of the smallest cube that the network takes in inference."""
+    return next(inputs(network))
+
+
+def inputs(network: nn.Module) -> Iterator[tuple[int, ...]]:
+    """(C, D, H, W), in 2D (C, H, W), of the cubes that the network takes, the smallest first. (Not of smaller boxes:
+    instance normalisation over the two voxels that these leave at the bottom blows rounding errors up.)"""
     first = next(layer for layer in network.modules() if isinstance(layer, CONVOLUTIONS))
-    dims = first.weight.ndim - 2
     for side in SIDES:
-        shape = (first.in_channels, *[side] * dims)
+        shape = (first.in_channels, *[side] * (first.weight.ndim - 2))
         try:
             with torch.inference_mode():
                 network(torch.zeros(1, *shape))
         except (NASError, RuntimeError, ValueError):
             continue
-        return shape
-    raise AssertionError(f"{type(network).__name__} takes no cube of {SIDES}")
+        yield shape
+
+
+def at_the_smallest_size(network: nn.Module, work: Callable[[nn.Module, tuple[int, ...]], T]) -> T:
+    """`work` on the network, made lively, and the smallest input for which ONNX has all of its layers."""
+    for shape in inputs(network.eval()):
+        try:
+            return work(lively(network, shape), shape)
+        except NASError as error:
+            if "a layer that ONNX lacks" not in str(error):
+                raise
+    raise AssertionError(f"{type(network).__name__} takes no cube of {SIDES} that ONNX has layers for")

@@ -18,7 +18,7 @@ from nas.inference.runtime import ExportedNetwork
 from nas.model_card import CARD, ModelCard, ModelFile, Sides
 from nas.space import SearchSpace
 from search_spaces.unet import UNetSpace
-from tests.exported import lively, smallest_input
+from tests.exported import at_the_smallest_size, lively
 from tests.test_conformance import composed, names
 
 LIMIT = 1e-4
@@ -48,10 +48,10 @@ def test_published_network(space: str, name: str) -> None:
     in all formats: python -m benchmarks.bench_export."""
     home, arch = type(space_of(space)).from_name(name)
     torch.manual_seed(0)
-    network = lively(home.build(arch))
+    network = home.build(arch)
     size = sum(parameter.numel() for parameter in network.parameters())
     formats = ("onnx", "openvino") if size < SMALL and name == PUBLISHED[space][0] else ("onnx",)
-    agrees(convert(network, smallest_input(network), formats).files, formats)
+    agrees(at_the_smallest_size(network, lambda one, shape: convert(one, shape, formats)).files, formats)
 
 
 @pytest.mark.parametrize("name", names("space"))
@@ -59,9 +59,10 @@ def test_one_architecture_of_every_space(name: str, tmp_path: Path) -> None:
     """In all formats, written and read again: a batch of three of a size that was not compared before."""
     space = space_of(name)
     torch.manual_seed(0)
-    network = lively(space.build(space.sample(np.random.default_rng(0))))
-    shape = smallest_input(network)
-    card = export(network, shape, tmp_path, FORMATS)
+    built = space.build(space.sample(np.random.default_rng(0)))
+    card, network, shape = at_the_smallest_size(
+        built, lambda one, shape: (export(one, shape, tmp_path, FORMATS), one, shape)
+    )
     agrees(card.files, FORMATS)
     assert ModelCard.load(tmp_path / CARD) == card
     sides = shape[1:] if card.sides.fixed else [*shape[1:-1], shape[-1] + card.sides.multiple_of]
@@ -135,6 +136,25 @@ def test_a_file_that_says_something_else_is_not_written(tmp_path: Path) -> None:
     with pytest.raises(NASError, match=r"model\.onnx that differs from torch by"):
         export(Wayward(), (1, 4, 4, 4), tmp_path, ("onnx",))
     assert list(tmp_path.iterdir()) == []
+
+
+class Counted(nn.Module):
+    """With the batch as a constant, where it is traced."""
+
+    def forward(self, x_BCDHW: torch.Tensor) -> torch.Tensor:
+        return x_BCDHW.mean((2, 3, 4)) + torch.ones(1, 1).expand(len(x_BCDHW), -1)
+
+
+def test_a_batch_that_is_taken_for_a_constant() -> None:
+    with pytest.raises(NASError, match=r"model\.onnx"):
+        convert(Counted(), (1, 4, 4, 4), ("onnx",))
+
+
+def test_a_layer_that_onnx_has_for_one_size_only() -> None:
+    network = nn.Sequential(nn.Conv2d(1, 3, 3, padding=1), nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(48, 2))
+    assert convert(network, (1, 8, 8), ("onnx",)).sides == Sides(fixed=(8, 8))
+    with pytest.raises(NASError, match="a layer that ONNX lacks"):
+        convert(network, (1, 9, 9), ("onnx",))
 
 
 def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
