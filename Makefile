@@ -11,7 +11,7 @@ install: $(VENV)/.installed
 
 $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(PIP_ENV) $(PY) -m pip install --quiet --disable-pip-version-check -e '.[dev,medical]'
+	$(PIP_ENV) $(PY) -m pip install --quiet --disable-pip-version-check -e '.[dev,medical,export]'
 	touch $@
 
 # One thread: on two cores nearly as fast as two for networks this small, and a busy second core does no harm,

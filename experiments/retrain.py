@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from nas.data.loading import VolumeSet
 from nas.data.splits import Round
 from nas.errors import NASError, TrialFailed
 from nas.files import write_bytes
+from nas.training.checkpoint import ARCHITECTURE
 from nas.training.distributed import is_main
 from nas.training.loop import OnEpoch, fit, predict
 from nas.training.settings import TrainingSettings
@@ -49,9 +50,9 @@ def retrain(
 ) -> list[Tested]:
     """Trains on each round's train part, keeps the epoch that is best on its validation part, predicts its test part.
 
-    folder: holds a sub-folder per round with checkpoints and the prediction; rounds that are finished there are read,
-    the one that was interrupted goes on at its last epoch. supernet: the last.pt whose weights the network starts from;
-    None: its own random ones. on_epoch: (round, epoch, epochs, validation metrics).
+    folder: holds a sub-folder per round with checkpoints, the network's arch.json and the prediction; rounds that are
+    finished there are read, the one that was interrupted goes on at its last epoch. supernet: the last.pt whose weights
+    the network starts from; None: its own random ones. on_epoch: (round, epoch, epochs, validation metrics).
     Raises NASError where the folder holds another training, where the supernet is of another space or has learned from
     other samples than the search's training part of this split, and where a training fails (NaN loss, out of memory).
     """
@@ -72,6 +73,8 @@ def _one_round(
     on_epoch: OnEpoch,
 ) -> Tested:
     fingerprint = _fingerprint(network, setting, part, training, seed, supernet)
+    if is_main():
+        _described(network, setting, part, seed).save(folder / ARCHITECTURE)
     done = folder / f"prediction-{fingerprint[:12]}.npy"
     if done.exists():
         return Tested(part.name, part.test, np.load(done, allow_pickle=False))
@@ -107,6 +110,24 @@ def _one_round(
         np.save(content, prob, allow_pickle=False)
         write_bytes(done, content.getvalue())
     return Tested(part.name, part.test, prob)
+
+
+def _described(network: Artifact, setting: Setting, part: Round, seed: int) -> Artifact:
+    """The network with what `nas.export` has to know of its training: what its weights belong to."""
+    preparation = dict(setting.preparation)
+    if setting.store.by_training:
+        preparation["intensity"] = asdict(setting.store.intensity(part.train))
+    trained = {
+        "input_shape": setting.store.input_shape,
+        "classes": setting.store.classes,
+        "preparation": preparation,
+        "inference": setting.task.inference,
+        "data": setting.data_facts,
+        "split": setting.split_facts,
+        "round": part.name,
+        "seed": seed,
+    }
+    return replace(network, task=setting.task.spec, provenance={**network.provenance, "trained": trained})
 
 
 def _fingerprint(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -23,18 +23,21 @@ PACKAGES = ("voxnas", "torch", "numpy", "scikit-learn", "optuna", "hydra-core")
 
 @dataclass(frozen=True)
 class Setting:
-    """The data, their split, the task and the device of a command."""
+    """The data, their split, the task and the device of a command. preparation: how the data's source makes its
+    volumes, see nas/data/preparation.py."""
 
     store: VolumeStore
     split: Split
     task: Task
     device: torch.device
+    preparation: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, cfg: DictConfig) -> Setting:
         if not isinstance(cfg.seed, int) or cfg.seed < 0:
             raise NASError(f"seed={cfg.seed}", "a whole number of at least 0", "mend seed")
-        store = instantiate(cfg.data).prepare()
+        source = instantiate(cfg.data)
+        store = source.prepare()
         split = instantiate(cfg.split, store)
         task = instantiate(cfg.task, in_channels=store.shape[0], outputs=len(store.classes), dims=store.dims)
         if task.kind != store.kind:
@@ -43,7 +46,7 @@ class Setting:
                 "task and data of one kind",
                 f"task={store.kind}, or other data",
             )
-        return cls(store, split, task, pick_device(cfg.device, cfg.get("worker", 0)))
+        return cls(store, split, task, pick_device(cfg.device, cfg.get("worker", 0)), source.preparation())
 
     @property
     def data_facts(self) -> dict[str, Any]:

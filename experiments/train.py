@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 
 from experiments.baselines import feature_baseline, intensity_baseline, volume_baseline
 from experiments.benchmark import benchmark
+from experiments.exports import export_rounds
 from experiments.networks import resolve, resolve_all
 from experiments.predictions import predictions_csv
 from experiments.progress import TrainingProgress
@@ -24,6 +25,8 @@ from experiments.tables import Row, caption, markdown, terminal
 from nas.artifact import Artifact
 from nas.data.splits import Round
 from nas.errors import NASError
+from nas.export import require_formats
+from nas.export_command import listed
 from nas.files import write_text
 from nas.report import train_report
 from nas.report.boxes import BoxExample, mean_overlaps
@@ -63,6 +66,8 @@ def run_train_experiment(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     if cfg.protocol not in PROTOCOLS:
         raise NASError(f"protocol={cfg.protocol}", f"one of {', '.join(PROTOCOLS)}", "mend protocol")
     networks = resolve_all(plain["arch"], setting.task.spec, cfg.allow_packages)
+    if formats := listed(plain["export"]):
+        require_formats(formats)
     split = setting.split
     rounds = split.holdout_rounds() if cfg.protocol == "holdout" else split.cross_validation_rounds()
     if cfg.rounds is not None:
@@ -97,7 +102,10 @@ def _run(
     trainer.board.close()
     if not is_main():
         return {}
-    return _write(folder, plain, setting, networks, systems, baselines)
+    result = _write(folder, plain, setting, networks, systems, baselines)
+    if formats := listed(plain["export"]):
+        export_rounds(networks, rounds, folder, formats, cfg.allow_packages)
+    return result
 
 
 def _first(rounds: list[Round], cfg: DictConfig) -> list[Round]:

@@ -15,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from nas.artifact import import_space
 from nas.errors import NASError
 from nas.latency import LatencyTable, measure_table
+from nas.options import read_options
 from nas.tasks.base import TaskSpec
 
 USAGE = (
@@ -92,17 +93,11 @@ def _log_progress(done: int, total: int) -> None:
 
 def _options(words: Sequence[str]) -> dict[str, Any]:
     """Defaults, overridden by the words; `space` and `space.<argument>` turned into a class and its arguments."""
-    plain = [word for word in words if not word.startswith("space.")]
+    options = read_options([word for word in words if not word.startswith("space.")], DEFAULTS, USAGE)
     try:
-        given = OmegaConf.to_container(OmegaConf.from_dotlist(list(plain)))
         overrides = OmegaConf.from_dotlist([word for word in words if word.startswith("space.")])
     except (OmegaConfBaseException, ValueError) as error:
         raise NASError(f"the words {' '.join(words)!r} ({error})", USAGE, "write key=value") from error
-    assert isinstance(given, dict)
-    unknown = sorted(set(given) - set(DEFAULTS))
-    if unknown:
-        raise NASError(f"the option {unknown[0]!r}", f"one of {', '.join(DEFAULTS)}", USAGE)
-    options = {**DEFAULTS, **given}
     conf = _space_conf(options["space"])
     if "space" in overrides:
         content = OmegaConf.to_container(OmegaConf.merge(conf, overrides.space))

@@ -40,19 +40,23 @@ def planned_size(path: Path, spacing_DHW_mm: Triple | None) -> tuple[int, int, i
 
 
 def on_grid(image: Image, spacing_DHW_mm: Triple | None, labels: bool = False) -> tuple[np.ndarray, Triple]:
-    """((D, H, W) array, its spacing in mm) of a volume of one channel; None: on the voxels that it has.
+    """((D, H, W) array, its spacing in mm) of `image_on_grid`."""
+    image = image_on_grid(image, spacing_DHW_mm, labels)
+    return medical("SimpleITK").GetArrayFromImage(image), _triple(image.GetSpacing()[::-1])
+
+
+def image_on_grid(image: Image, spacing_DHW_mm: Triple | None, labels: bool = False) -> Image:
+    """A volume of one channel, turned to LPS, with voxels of this size; None: with those that it has.
 
     The grid lies in the middle of the volume. An axis of intensities that gets coarser is smoothed first (sigma =
     (factor - 1) / 2 voxels). Intensities are float32, labels keep their type.
     """
-    sitk = medical("SimpleITK")
     image = oriented(image, labels)
     old_xyz = np.array(image.GetSpacing())
     if spacing_DHW_mm is None or np.allclose(spacing_DHW_mm[::-1], old_xyz, rtol=1e-4):
-        return sitk.GetArrayFromImage(image), _triple(old_xyz[::-1])
+        return image
     size_DHW = _sides(image.GetSize()[::-1], old_xyz[::-1], spacing_DHW_mm)
-    image = _resampled(image, size_DHW, spacing_DHW_mm, labels)
-    return sitk.GetArrayFromImage(image), _triple(spacing_DHW_mm)
+    return _resampled(image, size_DHW, spacing_DHW_mm, labels)
 
 
 def of_size(image: Image, size_DHW: tuple[int, int, int], labels: bool = False) -> Image:

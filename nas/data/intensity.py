@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from nas.errors import NASError
+
+if TYPE_CHECKING:  # exported networks prepare their input where torch is not installed
+    import torch
 
 PERCENTILES = (0.5, 99.5)
 
@@ -27,6 +30,11 @@ def standardised(volume_CDHW: np.ndarray, name: str) -> np.ndarray:
             raise NASError(f"channel {c} of one value in {name}", "intensities that differ", "leave out the volume")
         out_CDHW[c] = (channel_DHW.clip(low, high) - seen.clip(low, high).mean()) / std
     return out_CDHW
+
+
+def whole_hu(volume_CDHW: np.ndarray) -> np.ndarray:
+    """CT as int16, half the size of float32."""
+    return np.rint(volume_CDHW).clip(-32768, 32767).astype(np.int16)
 
 
 @dataclass(frozen=True)
@@ -59,3 +67,11 @@ class Intensity:
             x_BCDHW.new_tensor(of_C).view(-1, 1, 1, 1) for of_C in (self.low_C, self.high_C, self.mean_C, self.std_C)
         )
         return (x_BCDHW.clamp(low, high) - mean) / std
+
+    def of_array(self, x_CDHW: np.ndarray) -> np.ndarray:
+        """The same of one volume without torch; float32."""
+        low, high, mean, std = (
+            np.array(of_C, dtype=np.float32).reshape(-1, 1, 1, 1)
+            for of_C in (self.low_C, self.high_C, self.mean_C, self.std_C)
+        )
+        return (x_CDHW.astype(np.float32).clip(low, high) - mean) / std

@@ -85,6 +85,10 @@ class LidcDicom(Source):
         names = [nodule.name for nodules in self.nodules.values() for nodule, _ in nodules]
         return stamp(names, [self.folders[uid] for uid in self.nodules])
 
+    def preparation(self) -> Mapping[str, Any]:
+        here = {"how": "crop_hu", "size": self.size, "spacing_mm": self.spacing_mm, "window": self.window}
+        return {**super().preparation(), **here}
+
     def provenance(self) -> Mapping[str, Any]:
         return {"source": LICENCE}
 

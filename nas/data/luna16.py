@@ -114,6 +114,10 @@ class Luna16(Source):
     def content_key(self) -> str:
         return stamp(self.nodules, dict.fromkeys(self.scans[nodule.series][0] for nodule in self.nodules))
 
+    def preparation(self) -> Mapping[str, Any]:
+        here = {"how": "crop_hu", "size": self.size, "spacing_mm": self.spacing_mm, "window": self.window}
+        return {**super().preparation(), **here}
+
     def provenance(self) -> Mapping[str, Any]:
         return {"source": "LUNA16, from LIDC-IDRI", "licence": "CC BY 4.0", "doi": "10.1016/j.media.2017.06.015"}
 

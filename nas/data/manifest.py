@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nas.data.csv_table import Row, read_table, stamp
-from nas.data.image_io import FULL, crop, middle, read_image, to_array, to_window, triple
+from nas.data.image_io import FULL, middle, read_image, triple
+from nas.data.preparation import windowed_crop
 from nas.data.source import Source
 from nas.data.store import Sample
 from nas.errors import NASError
@@ -126,7 +127,9 @@ class Manifest(Source):
                 before = (item.path, read_image(item.path, self.npy_spacing_mm))
             yield Sample(
                 name=item.name,
-                volume_CDHW=self._volume(before[1], item),
+                volume_CDHW=self.cut(
+                    before[1], middle(before[1]) if item.point_mm is None else item.point_mm, str(item.path)
+                ),
                 label=number[item.label],
                 group=item.patient,
                 spacing_mm=self.spacing_mm,
@@ -139,6 +142,10 @@ class Manifest(Source):
     def provenance(self) -> Mapping[str, Any]:
         return {"source": str(self.path)}
 
+    def preparation(self) -> Mapping[str, Any]:
+        names = ("size", "spacing_mm", "window", "percentiles", "npy_spacing_mm")
+        return {**super().preparation(), "how": "crop", **{name: getattr(self, name) for name in names}}
+
     def _item(self, row: Row, with_point: bool) -> Item:
         for column in ("path", "label", "patient"):
             if not row[column]:
@@ -150,23 +157,8 @@ class Manifest(Source):
         name = row["path"] if point is None else f"{row['path']}@{','.join(f'{mm:g}' for mm in point)}"
         return Item(name, path, row["label"], row["patient"], row.cells.get("split", ""), point)
 
-    def _volume(self, image: Image, item: Item) -> np.ndarray:
-        return self.cut(image, item.point_mm if item.point_mm is not None else middle(image), str(item.path))
-
     def cut(self, image: Image, centre_mm: Sequence[float], name: str) -> np.ndarray:
-        low, high = self.window or self._own_range(image, name)
-        return to_window(crop(image, centre_mm, self.size, self.spacing_mm, low, name), low, high)
-
-    def _own_range(self, image: Image, name: str) -> tuple[np.ndarray, np.ndarray]:
-        voxels = to_array(image).reshape(image.GetNumberOfComponentsPerPixel(), -1)
-        low, high = np.percentile(voxels, self.percentiles, axis=1)
-        if not (low < high).all():
-            raise NASError(
-                f"a channel with {low.min():g} at both percentiles {self.percentiles} in {name}",
-                "intensities that differ",
-                "give data.window=[low,high], or leave out the volume",
-            )
-        return low, high
+        return windowed_crop(image, centre_mm, self.size, self.spacing_mm, self.window, self.percentiles, name)
 
 
 def _range(ends: Sequence[float], name: str) -> tuple[float, float]:

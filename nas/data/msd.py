@@ -18,7 +18,7 @@ import numpy as np
 
 from nas.data.grid import on_grid, planned_size, require_same_grid
 from nas.data.image_io import read_channels, triple
-from nas.data.intensity import standardised
+from nas.data.intensity import standardised, whole_hu
 from nas.data.patches import Patches
 from nas.data.source import Source
 from nas.data.store import Sample
@@ -112,6 +112,10 @@ class Msd(Source):
     def _is_ct(self) -> bool:
         return any(modality.upper() == "CT" for modality in self.modalities)
 
+    @property
+    def _in_hounsfield(self) -> bool:
+        return self.by_training and self._is_ct and len(self.modalities) == 1
+
     @cached_property
     def cases(self) -> list[Case]:
         """The training list, checked; every file is there."""
@@ -148,6 +152,17 @@ class Msd(Source):
         keys = ("name", "reference", "licence", "release")
         return {"source": str(self.root), **{key: self._description.get(key) for key in keys}}
 
+    def preparation(self) -> Mapping[str, Any]:
+        """Where the training part scales values, without its statistics, which only a training knows."""
+        return {
+            **super().preparation(),
+            "how": "grid",
+            "channels": self.modalities,
+            "spacing_mm": self.spacing_mm,
+            "normalise": "training" if self.by_training else "volume",
+            "hounsfield": self._in_hounsfield,
+        }
+
     def samples(self) -> Iterator[Sample]:
         sizes = [planned_size(case.image, self.spacing_mm) for case in self.cases]
         shape_DHW = (-(-np.max(sizes, axis=0) // STEP) * STEP).tolist()
@@ -180,9 +195,7 @@ class Msd(Source):
     def _values(self, volume_CDHW: np.ndarray, path: Path) -> np.ndarray:
         if not self.by_training:
             return standardised(volume_CDHW, str(path))
-        if len(volume_CDHW) == 1 and self._is_ct:
-            return np.rint(volume_CDHW).clip(-32768, 32767).astype(np.int16)  # whole HU: half the size
-        return volume_CDHW
+        return whole_hu(volume_CDHW) if self._in_hounsfield else volume_CDHW
 
     def _whole_numbers(self, mask_DHW: np.ndarray, path: Path) -> np.ndarray:
         wrong = np.setdiff1d(np.unique(mask_DHW), np.arange(len(self.classes)))

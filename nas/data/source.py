@@ -64,6 +64,11 @@ class Source(ABC):
         """Where the data come from and under which licence."""
         return {}
 
+    def preparation(self) -> Mapping[str, Any]:
+        """How a file becomes what a network sees, in a form of nas/data/preparation.py, for the card of an exported
+        network; by default: not from a file, but from arrays of stored values."""
+        return {"how": "array", "scale": self.scale, "offset": self.offset}
+
     def arguments(self) -> dict[str, Any]:
         """Constructor arguments, less the cache folder and what is decided when a store is used, not made."""
         names = inspect.signature(type(self).__init__).parameters

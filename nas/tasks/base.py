@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -64,6 +65,11 @@ class Task(ABC):
     def any_size(self) -> bool:
         """Whether `predict` takes volumes of any sides, whatever the networks need."""
         return False
+
+    @property
+    def inference(self) -> Mapping[str, Any]:
+        """What `predict` does around the network, as JSON values, for the card of an exported network."""
+        return {}
 
     @abstractmethod
     def loss(self, output: torch.Tensor, y: torch.Tensor) -> torch.Tensor:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from functools import reduce
 from itertools import combinations
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import torch
@@ -86,6 +87,11 @@ class Segmentation(Task):
     @property
     def any_size(self) -> bool:
         return self.window is not None
+
+    @property
+    def inference(self) -> Mapping[str, Any]:
+        window = None if self.window is None else list(self.window)
+        return {"window": window, "overlap": self.overlap, "flips": list(self.flips)}
 
     def loss(self, output: torch.Tensor | Sequence[torch.Tensor], y: torch.Tensor) -> torch.Tensor:
         """output: logits (B, K, D, H, W), or several, finest first, of a network with deep supervision: by default each

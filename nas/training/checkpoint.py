@@ -15,6 +15,7 @@ from nas.errors import NASError
 from nas.files import write_bytes
 
 FORMAT = 1
+ARCHITECTURE = "arch.json"  # beside the checkpoints of a retraining: the network that they are weights of
 log = logging.getLogger(__name__)
 
 
@@ -48,3 +49,18 @@ def load_checkpoint(path: Path, identity: Mapping[str, str]) -> dict[str, Any] |
                 "train in another folder, or delete this one",
             )
     return state
+
+
+def load_weights(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, float]]:
+    """The network's state on the CPU, and the metrics of its epoch. Raises NASError for a file that is missing, cut
+    short, or no checkpoint of a training."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        row = state["metrics"] if "metrics" in state else state["history"][-1]
+        return state["model"], {str(name): float(value) for name, value in row.items()}
+    except (RuntimeError, EOFError, OSError, LookupError, TypeError, ValueError, pickle.UnpicklingError) as error:
+        raise NASError(
+            f"{path}, which cannot be read as a checkpoint ({str(error).splitlines()[0][:120]})",
+            "best.pt or last.pt of a training",
+            "mend the path",
+        ) from error

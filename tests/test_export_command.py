@@ -1,0 +1,152 @@
+"""`run_train.py export=…`, `python -m nas.export` and `voxnas`: from a trained network to files that say the same."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import run_train
+from experiments import voxnas
+from nas.artifact import Artifact, load
+from nas.data.store import VolumeStore
+from nas.errors import NASError
+from nas.export_command import export_checkpoint, main
+from nas.inference.predict import predict_file
+from nas.inference.runtime import ExportedNetwork
+from nas.model_card import ModelCard
+from nas.tasks.base import TaskSpec
+from search_spaces.unet import UNetSpace
+from tests.commands import Command, refused
+
+DATA = ["task=segmentation", "data=icbm_tissue", "data.size=16", "data.spacing_mm=2", "split.folds=3"]
+QUICK = ["training=demo", "training.epochs=1", "training.batch_size=8", "resamples=50", "name=t"]
+PLAIN = ["baselines.random_search=false", "baselines.intensity=false", "baselines.published=null"]
+
+
+def artifact(width: int) -> Artifact:
+    """With batch normalisation: over a window of nothing but background the others blow up rounding errors."""
+    space = UNetSpace(depths=(1,), widths=(width,), block_counts=(1,), kernels=(3,), norms=("batch",))
+    return Artifact(space, space.sample(np.random.default_rng(0)), TaskSpec("segmentation", 3, 1, 3))
+
+
+@pytest.fixture
+def trained(command: Command) -> Command:
+    artifact(4).save("arch.json")
+    words = [*DATA, *QUICK, *PLAIN, "arch=arch.json", "task.window=[8,8,8]", "export=[onnx,openvino]"]
+    code, out, err = command(run_train.main, *words)
+    assert code == 0, err
+    assert "model.onnx: fp32, at most" in out
+    assert "model.xml: fp32, at most" in out
+    return command
+
+
+def test_a_trained_network_as_files(trained: Command, caplog: pytest.LogCaptureFixture) -> None:
+    """What the exported networks of both rounds say of the test samples is what the training said of them."""
+    arch = artifact(4).arch.id
+    folder = trained.folder / "outputs/train/t"
+    (store_path,) = trained.cache.glob("icbm_tissue-*.h5")
+    store = VolumeStore(store_path)
+    result = json.loads((folder / "result.json").read_text())
+    for part in result["folds"]:
+        where = folder / "checkpoints" / arch / part["fold"]
+        (told,) = where.glob("prediction-*.npy")
+        meant = np.load(told)
+        home = folder / "export" / f"{arch}-{part['fold']}"
+        card = ModelCard.load(home / "model.json")
+        assert card.outputs[0].channels == ("background", "grey matter", "white matter")
+        assert card.inputs[0].shape == ("batch", 1, "depth", "height", "width")
+        assert (card.sides.multiple_of, card.sides.at_least) == (2, 4)
+        assert card.inference == {"window": [8, 8, 8], "overlap": 0.25, "flips": []}
+        assert card.facts["trained"]["data"]["sha256"] == store.sha256
+        assert card.facts["validation"]["dice"] > 0
+        assert {"torch", "onnx", "onnxruntime", "openvino", "opset"} == set(card.facts["versions"])
+        said = _said_of_all(store, home / "model.onnx")
+        apart_NM = np.abs(said[:, None] - meant[None]).max(axis=(2, 3, 4, 5))
+        assert sorted(apart_NM.argmin(axis=0)) == sorted(set(apart_NM.argmin(axis=0)))
+        assert apart_NM.min(axis=0).max() < 1e-4
+    checkpoint = folder / "checkpoints" / arch / result["folds"][0]["fold"]
+    caplog.set_level(logging.INFO)
+    assert main([f"checkpoint={checkpoint}", "formats=[onnx,openvino_fp16]", "out=again"]) == 0
+    assert "wrote again/model_fp16.xml: fp16, at most" in caplog.text
+    first = folder / "export" / f"{arch}-{result['folds'][0]['fold']}" / "model.onnx"
+    assert Path("again/model.onnx").read_bytes() == first.read_bytes()
+
+    artifact(8).save("other.json")
+    for words, told_of in (
+        ((f"checkpoint={checkpoint}", "arch=other.json"), "not those of"),
+        ((f"checkpoint={checkpoint}/none.pt",), "cannot be read as a checkpoint"),
+        ((f"checkpoint={checkpoint}", "size=7"), "multiples of 2"),
+        ((f"checkpoint={checkpoint}", "formats=tflite"), "the format 'tflite'"),
+        ((f"checkpoint={checkpoint}", "sizes=8"), "the option 'sizes'"),
+        (("formats=onnx",), "no checkpoint"),
+    ):
+        caplog.clear()
+        assert main(words) == 2
+        assert told_of in caplog.text
+    weights = torch.load(checkpoint / "best.pt", weights_only=True)
+    torch.save(weights, "alone.pt")
+    artifact(4).save("arch.json")
+    with pytest.raises(NASError, match="says nothing of a training"):
+        export_checkpoint(Path("alone.pt"), load("arch.json"), Path("x"), ["onnx"])
+
+
+def _said_of_all(store: VolumeStore, model: Path) -> np.ndarray:
+    """(N, K, D, H, W): what an exported network says of all samples of a store, each given as a file."""
+    network, found = ExportedNetwork(model, threads=1), []
+    for row in range(len(store)):
+        np.save("sample.npy", store.read([row])[0])
+        found.append(predict_file([network], Path("sample.npy"))[0])
+    return np.stack(found)
+
+
+def test_a_format_that_cannot_be_written_is_told_before_the_training(command: Command) -> None:
+    artifact(4).save("arch.json")
+    answer = command(run_train.main, *DATA, *QUICK, *PLAIN, "arch=arch.json", "export=[onnx,coreml]")
+    refused(answer, "the format 'coreml'")
+    assert not (command.folder / "outputs/train/t/checkpoints").exists()
+
+
+def voxnas_says(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> tuple[int, str, str]:
+    monkeypatch.setattr(sys, "argv", ["voxnas", *words])
+    try:
+        voxnas.main()
+        code = 0
+    except SystemExit as end:
+        code = int(end.code or 0)
+    said = capsys.readouterr()
+    return code, said.out, said.err
+
+
+def test_one_name_for_all_commands(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, out, _ = voxnas_says([], monkeypatch, capsys)
+    assert code == 0
+    assert all(name in out for name in voxnas.COMMANDS)
+    refused(voxnas_says(["fly"], monkeypatch, capsys), "the command 'fly'", "predict")
+    for name in ("export", "study"):
+        caplog.clear()
+        assert voxnas_says([name], monkeypatch, capsys)[0] == 2
+        assert "error: got" in caplog.text
+    for name in ("search", "train"):
+        words = [name, "--cfg", "job", "strategy=random", *(["arch=x"] if name == "train" else [])]
+        code, out, err = voxnas_says(words, monkeypatch, capsys)
+        assert (code, err) == (0, "")
+        assert "nas.strategies.random.RandomSearch" in out
+
+
+def test_a_command_that_is_not_installed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    monkeypatch.setitem(voxnas.COMMANDS, "serve", ("experiments.nowhere", True, "a service"))
+    refused(voxnas_says(["serve"], monkeypatch, capsys), "experiments.nowhere", "a service")
