@@ -23,7 +23,7 @@ def random_boxes(draw: st.DrawFn) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.from_numpy(np.hstack([low, low + sides])).float(), torch.from_numpy(scores).float()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(random_boxes(), st.sampled_from([0.0, 0.1, 0.3, 0.5, 0.75, 1.0]))
 def test_suppression_is_monais(given_boxes: tuple[torch.Tensor, torch.Tensor], threshold: float) -> None:
     boxes_NX, scores_N = given_boxes

@@ -30,7 +30,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_what_is_told_of_images_of_any_size_in_one_batch(folder: Path) -> None:
-    predictor = Predictor.load(folder, threshold=0.05)
+    predictor = Predictor.load(folder, threshold=0.003)
     assert predictor.classes == ("A", "G")
     rng = np.random.default_rng(0)
     images = [rng.uniform(-1000, 400, sides).astype(np.float32) for sides in ((64, 64), (512, 512), (40, 90), (7, 5))]
@@ -41,7 +41,7 @@ def test_what_is_told_of_images_of_any_size_in_one_batch(folder: Path) -> None:
         assert one.boxes_N4.dtype == np.float32
         assert one.boxes_N4.shape == (len(one.scores_N), 4) == (len(one.labels), 4)
         assert (np.diff(one.scores_N) <= 0).all()
-        assert ((one.scores_N >= 0.05) & (one.scores_N <= 1)).all()
+        assert ((one.scores_N >= 0.003) & (one.scores_N <= 1)).all()
         assert (one.boxes_N4[:, :2] < one.boxes_N4[:, 2:]).all()
         assert (one.boxes_N4 >= 0).all()
         assert (one.boxes_N4 <= [image.shape[1], image.shape[0]] * 2).all()
@@ -53,7 +53,7 @@ def test_what_is_told_of_images_of_any_size_in_one_batch(folder: Path) -> None:
 def test_grey_values_are_windowed_hu(folder: Path) -> None:
     """A network of the lung window says the same of HU and of the grey values that the window makes of them."""
     network = Predictor.load(folder).network
-    lung = Predictor(network, TaskSpec("detection", 2, 2, 2), "AG", Preprocessing(("lung", "lung"), 64), 0.05)
+    lung = Predictor(network, TaskSpec("detection", 2, 2, 2), "AG", Preprocessing(("lung", "lung"), 64), 0.003)
     hu = np.random.default_rng(1).uniform(-1500, 300, (64, 64)).astype(np.float32)
     grey = (np.clip(hu, -1350, 150) + 1350) / 1500
     a, b = lung.predict([hu], units="hu")[0], lung.predict([grey], units="grey")[0]

@@ -179,7 +179,9 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--negatives", type=float, default=1.0, help="slices without a box per slice with one")
     parser.add_argument("--all-slices", action="store_true", help="every slice, however many have no box")
     parser.add_argument("--merge", action="store_true", help="one class instead of all")
-    parser.add_argument("--skip-unknown", action="store_true", help="pass over annotations of missing slices")
+    parser.add_argument(
+        "--skip-unknown", action="store_true", help="pass over annotations of missing slices and series that are no CT"
+    )
     parser.add_argument("--parts", nargs=3, type=float, default=[0.7, 0.15, 0.15], help="shares of patients")
     parser.add_argument("--seed", type=int, default=0, help="of the split and of the drawn slices")
     given = parser.parse_args(words)

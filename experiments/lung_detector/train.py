@@ -19,7 +19,7 @@ from omegaconf import DictConfig
 
 from experiments.cli import run_as_command
 from experiments.lung_detector.predictor import Preprocessing, save
-from experiments.networks import resolve
+from experiments.networks import resolve_all
 from experiments.progress import TrainingProgress
 from experiments.retrain import retrain
 from experiments.setup import Setting, resolved, versions, write_config
@@ -30,19 +30,21 @@ from nas.errors import NASError
 from nas.files import write_text
 from nas.training.loop import BEST
 
+RESULT = "detector.json"
+
 
 def train_detector(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     """Trains `arch` on the training part of the split's first round, keeps the epoch that is best on its validation
-    part, tests it once, and writes into `folder`: arch.json and detector.pt (what `Predictor.load` takes), result.json,
-    config.yaml, checkpoints/. The same command again goes on where it was. Returns the content of result.json.
+    part, tests it once, and writes into `folder`: arch.json and detector.pt (what `Predictor.load` takes),
+    detector.json, config.yaml, checkpoints/. The same command again goes on where it was, and takes over what
+    run_train.py has trained under the same name. Returns the content of detector.json.
 
     Raises NASError for data that are no CT slices with boxes, and whatever `retrain` refuses.
     """
     plain = resolved(cfg)
     setting = Setting.of(cfg)
     preprocessing = preprocessing_of(setting.store)
-    network = resolve(str(plain["arch"]), setting.task.spec, cfg.allow_packages)
-    network.space.require_kind(setting.task.spec)
+    (network,) = resolve_all([plain["arch"]], setting.task.spec, cfg.allow_packages)
     require_untouched_test(network, setting, "holdout")
     write_config(folder / "config.yaml", plain)
     line = TrainingProgress("training", keep=True)
@@ -53,13 +55,12 @@ def train_detector(cfg: DictConfig, folder: Path) -> dict[str, Any]:
 
     started, used = time.perf_counter(), time.process_time()
     part = setting.split.holdout_rounds()[0]
-    (tested,) = retrain(
-        network, setting, [part], instantiate(cfg.training), cfg.seed, folder / "checkpoints", None, on_epoch
-    )
+    checkpoints = folder / "checkpoints" / network.arch.id  # where run_train.py of the same name has its own
+    (tested,) = retrain(network, setting, [part], instantiate(cfg.training), cfg.seed, checkpoints, None, on_epoch)
     line.close()
     store = setting.store
     model = network.build(setting.task.spec)
-    best = torch.load(folder / "checkpoints" / part.name / BEST, map_location="cpu", weights_only=True)
+    best = torch.load(checkpoints / part.name / BEST, map_location="cpu", weights_only=True)
     model.load_state_dict(best["model"])
     save(folder, network, model, store.classes, preprocessing)
     result = {
@@ -75,7 +76,7 @@ def train_detector(cfg: DictConfig, folder: Path) -> dict[str, Any]:
         "seed": cfg.seed,
         "versions": versions(),
     }
-    write_text(folder / "result.json", json.dumps(result, indent=1) + "\n")
+    write_text(folder / RESULT, json.dumps(result, indent=1) + "\n")
     return result
 
 

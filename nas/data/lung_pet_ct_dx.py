@@ -33,7 +33,7 @@ class LungPetCtDx(Source):
     root: folder with CT series and XML files, in any folders below it. windows: lung, mediastinum, a channel each.
     negatives: slices without a box per slice with one, drawn in each series by `seed`; null: all there are. merge: one
     class "tumour" instead of every class of the files. unknown: what happens with the annotation of a slice that is not
-    there, "refuse" or "skip" (of a part of the data set).
+    there, and with a series that is no CT: "refuse" or "skip" (the data set has PET too).
     parts: shares of patients for training, validation and test, drawn by `seed` and at least one each, as the given
     split; with fewer than three patients there is none.
     Nothing that is stored tells the patient: names, identifiers, dates and paths are replaced by numbers, in the order
@@ -88,7 +88,7 @@ class LungPetCtDx(Source):
         return (MERGED,) if self.merge else self._labels
 
     def samples(self) -> Iterator[Sample]:
-        series = [(one, _slice_uids(one)) for one in map(open_series, self._folders)]
+        series = [(one, uids) for one in map(open_series, self._folders) if (uids := self._uids(one))]
         self._check_uids([uid for _, uids in series for uid in uids])
         patients = list(dict.fromkeys(one.patient for one, _ in series))
         folds = self._folds(len(patients))
@@ -139,12 +139,33 @@ class LungPetCtDx(Source):
         if patients < 3:
             return [""] * patients
         order = np.random.default_rng(self.seed).permutation(patients)
-        valid, test = (max(1, round(share * patients)) for share in self.parts[1:])
+        valid = min(max(1, round(self.parts[1] * patients)), patients - 2)
+        test = min(max(1, round(self.parts[2] * patients)), patients - 1 - valid)
         part = np.full(patients, OFFICIAL[0], dtype=object)
         part[order[:valid]], part[order[valid : valid + test]] = OFFICIAL[1], OFFICIAL[2]
         return part.tolist()
 
+    def _uids(self, series: DicomSeries) -> list[str]:
+        """SOPInstanceUID of each slice; none of a series that is passed over."""
+        pydicom = medical("pydicom")
+        tags = ["SOPInstanceUID", "Modality"]
+        headers = [pydicom.dcmread(path, stop_before_pixels=True, specific_tags=tags) for path in series.files]
+        modalities = sorted({str(header.get("Modality", "none")) for header in headers})
+        if modalities != ["CT"]:
+            if self.unknown == "skip":
+                return []
+            raise NASError(
+                f"modality {', '.join(modalities)} in {series.folder}",
+                "CT, whose values are HU",
+                "leave the folder out, or data.unknown=skip",
+            )
+        if not series.patient:
+            raise NASError(f"no PatientID in {series.folder}", "a patient to split by", "give each patient a PatientID")
+        return [str(header.SOPInstanceUID) for header in headers]
+
     def _check_uids(self, uids: Sequence[str]) -> None:
+        if not uids:
+            raise NASError(f"no CT series below {self.root}", "at least one", "mend data.root")
         uid, times = Counter(uids).most_common(1)[0]
         if times > 1:
             raise NASError(f"{times} files of slice {uid}", "each slice once", "remove the copies")
@@ -185,18 +206,3 @@ class LungPetCtDx(Source):
     @cached_property
     def _labels(self) -> tuple[str, ...]:
         return tuple(sorted({label for path in self._annotations.values() for label in labels_of(path)}))
-
-
-def _slice_uids(series: DicomSeries) -> list[str]:
-    """SOPInstanceUID of each slice. Raises NASError for another modality than CT, and where no patient is named."""
-    pydicom = medical("pydicom")
-    tags = ["SOPInstanceUID", "Modality"]
-    headers = [pydicom.dcmread(path, stop_before_pixels=True, specific_tags=tags) for path in series.files]
-    modalities = {str(header.get("Modality", "none")) for header in headers}
-    if modalities != {"CT"}:
-        raise NASError(
-            f"modality {', '.join(sorted(modalities))} in {series.folder}", "CT, whose values are HU", "leave it out"
-        )
-    if not series.patient:
-        raise NASError(f"no PatientID in {series.folder}", "a patient to split by", "give each patient an identifier")
-    return [str(header.SOPInstanceUID) for header in headers]

@@ -53,7 +53,7 @@ class Detection(Task):
 
     Targets: (B, M, 2n + 1) float32: boxes in voxels and their class, -1 where a sample has fewer than M.
     Predictions: (B, detections, 2n + 2): boxes, probability, class, by falling probability; probability 0 and class -1
-    where there are fewer. The probability is the geometric mean of those of centre and score.
+    where there are fewer. The probability is the product of those of centre and score.
     Training: points near the middle of an object answer for it, those of one feature map, chosen by its size. Focal
     loss on the centre, generalised IoU on the box, cross entropy of the score with the IoU that the box has.
     outputs: classes of objects; there is no background class. detections: boxes kept of an image. overlap: above this
@@ -72,7 +72,7 @@ class Detection(Task):
         dims: int = 3,
         detections: int = 30,
         overlap: float = 0.3,
-        least: float = 0.02,
+        least: float = 0.001,
     ) -> None:
         self.spec = TaskSpec("detection", dims, in_channels, outputs)
         self.detections, self.overlap, self.least = detections, overlap, least
@@ -112,7 +112,7 @@ class Detection(Task):
     def decoded(self, output_BCP: torch.Tensor, sides: Sequence[int]) -> torch.Tensor:
         """What a network said of images with these sides -> (B, detections, 2n + 2)."""
         points = Points.of(output_BCP, self.spec)
-        prob_BKP = (points.centre.sigmoid() * points.score.sigmoid()[:, None]).sqrt()
+        prob_BKP = points.centre.sigmoid() * points.score.sigmoid()[:, None]
         ends = points.boxes.new_tensor([float(side) for side in sides] * 2)
         boxes_BPX = torch.minimum(points.boxes.clamp(min=0), ends)
         return torch.stack([self._kept(boxes, prob) for boxes, prob in zip(boxes_BPX, prob_BKP, strict=True)])

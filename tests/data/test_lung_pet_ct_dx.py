@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pydicom
 import pytest
+from pydicom.encaps import encapsulate
+from pydicom.uid import HTJ2KLossless
 
 from nas.data.lung_pet_ct_dx import LungPetCtDx
 from nas.errors import NASError
@@ -101,10 +103,8 @@ def test_the_real_series(shared_data: Path, tmp_path: Path) -> None:
         _, y0, x0, _, y1, x1, _ = boxes[row].astype(int)
         inside, across = (store.read([row])[0][0, 0, y0:y1, a:b] for a, b in ((x0, x1), (512 - x1, 512 - x0)))
         shares.append(((inside > 0).mean(), (across > 0).mean()))
-    # tumour is soft tissue; on the other side of the body there is mostly lung, which is 0 in this window
-    tumour, other = np.mean(shares, axis=0)
-    assert tumour > 0.7
-    assert other < 0.5
+    # tumour is soft tissue; on the other side of the body there is more lung, which is 0 in this window
+    assert all(tumour > other + 0.15 for tumour, other in shares)
 
 
 @pytest.mark.parametrize(
@@ -169,8 +169,9 @@ def test_series_that_are_refused(root: Path, tmp_path: Path) -> None:
         shutil.rmtree(folder)
         shutil.copytree(kept, folder)
 
-    changed(folder, Modality="MR")
-    refused("modality MR")
+    changed(folder, Modality="PT")
+    assert len(source(root, tmp_path / "skipped", unknown="skip").prepare()) == 10
+    refused("modality PT")
     changed(folder, PatientID="")
     refused("no PatientID")
     for path in (root / "CT-P3-3").glob("*.dcm"):
@@ -185,6 +186,13 @@ def test_series_that_are_refused(root: Path, tmp_path: Path) -> None:
             path.unlink()
     refused("mm apart")
     first.write_bytes(first.read_bytes()[:-800])
+    refused("cannot be read")
+    for path in folder.glob("*.dcm"):  # compressed in a way that nothing here can decode
+        one = pydicom.dcmread(path)
+        one.file_meta.TransferSyntaxUID = HTJ2KLossless
+        one.PixelData = encapsulate([bytes(500)])
+        one["PixelData"].is_undefined_length = True
+        one.save_as(path)
     refused("cannot be read")
     shutil.copytree(folder, root / "again")
     assert len(source(root, tmp_path).prepare()) == 12  # one series in two folders is read once
