@@ -54,11 +54,14 @@ def test_search_then_train_then_predict(command: Command) -> None:
     assert page.count("data:image/png;base64,") == 3
     assert "mAP@0.5" in page
 
-    words = ["arch=outputs/s/arch.json", "name=d", "split.folds=3", "training.epochs=1"]
+    words = ["arch=outputs/s/arch.json", "name=t", "split.folds=3", "training.epochs=1"]
+    trained = sorted(folder.rglob("prediction-*.npy"))
     code, out, err = command(lung_train.main, *DATA, *QUICK, *words)
     assert code == 0, err
     assert "test images: map50" in out
-    packed = command.folder / "outputs/train/d"
+    assert sorted(folder.rglob("prediction-*.npy")) == trained  # it took over what run_train.py had trained
+    packed = folder
+    assert json.loads((packed / "detector.json").read_text())["test"]["map50"] == result["folds"][0]["map50"]
     assert json.loads((packed / "detector.json").read_text())["samples"]["test"] > 0
     predictor = Predictor.load(packed, threshold=0.001)
     assert predictor.classes == ("nodule",)
