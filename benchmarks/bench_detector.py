@@ -19,6 +19,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from benchmarks.common import write_results
@@ -26,6 +27,7 @@ from experiments.lung_detector.predictor import Predictor
 from experiments.lung_detector.train import RESULT
 from nas.data.loading import VolumeSet
 from nas.data.nodule_phantoms import NodulePhantoms
+from nas.tasks.boxes import overlaps
 from nas.training.loop import predict
 
 REPO = Path(__file__).resolve().parents[1]
@@ -49,8 +51,28 @@ def on_real_ct(folder: Path, paths: Sequence[str], cache: str) -> dict[str, obje
     started = time.process_time()
     found = predict(predictor.network, predictor.task, part, 8)
     seconds = time.process_time() - started
-    metrics = predictor.task.metrics(found, store.targets(range(len(store))))
-    return {"test": "drawn into real CT", "slices": len(store), **metrics, "cpu s a slice": seconds / len(store)}
+    target = store.targets(range(len(store)))
+    metrics = predictor.task.metrics(found, target)
+    told = told_boxes(found, target, predictor.threshold)
+    return {
+        "test": "drawn into real CT",
+        "slices": len(store),
+        **metrics,
+        **told,
+        "cpu s a slice": seconds / len(store),
+    }
+
+
+def told_boxes(found_NPX: np.ndarray, target_NMX: np.ndarray, threshold: float) -> dict[str, int]:
+    """Nodules, those that a box from this probability on overlaps by half, and the other boxes."""
+    nodules = met = others = 0
+    for found, target in zip(map(torch.from_numpy, found_NPX), map(torch.from_numpy, target_NMX), strict=True):
+        told, real = found[found[:, -2] >= threshold], target[target[:, -1] >= 0]
+        fit_MT = overlaps(real[:, :-1], told[:, :-2]) >= 0.5
+        nodules += len(real)
+        met += int(fit_MT.any(dim=1).sum())
+        others += int((~fit_MT.any(dim=0)).sum())
+    return {"nodules": nodules, f"met at {threshold:g}": met, f"other boxes at {threshold:g}": others}
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ from tests.service.files import dicom, slice_hu, slice_png
 from tests.service.server import KEY, Server
 from tests.test_lung_predictor import folder as detector  # noqa: F401  a fixture
 
-THRESHOLD = 0.05
+THRESHOLD = 0.002
 
 
 def test_the_boxes_are_the_predictors(detector: Path, tmp_path: Path) -> None:  # noqa: F811

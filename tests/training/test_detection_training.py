@@ -20,11 +20,11 @@ def test_the_sample_series_by_heart(shared_data: Path, tmp_path: Path) -> None:
     if not path.is_dir():
         pytest.skip(f"no {path}")
     store = LungPetCtDx(str(path), str(tmp_path), size=64).prepare()
-    unet = {"depths": [3], "widths": [4], "block_counts": [1], "norms": ["group"], "ups": ["resize"], "spatial_dims": 2}
-    space, task = DetectorSpace(settings=unet, stems=[2], pyramids=[16], heads=[1]), Detection(dims=2)
+    unet = {"depths": [2], "widths": [4], "block_counts": [1], "norms": ["group"], "ups": ["resize"], "spatial_dims": 2}
+    space, task = DetectorSpace(settings=unet, stems=[2], pyramids=[8], heads=[1]), Detection(dims=2)
     torch.manual_seed(0)
     network = space.build(space.repair([0] * len(space.genes)), task.spec)
     part = VolumeSet(store, range(len(store)), "cpu")  # one patient: nothing to validate on but itself
-    settings = TrainingSettings(epochs=30, batch_size=10, lr=0.01, precision="fp32")
+    settings = TrainingSettings(epochs=18, batch_size=10, lr=0.01, precision="fp32")
     found = fit(network, task, part, part, settings, seed=0, device=torch.device("cpu"))
     assert found.metrics["map50"] >= 0.8
