@@ -12,6 +12,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from nas.data.csv_table import Row, read_table, stamp
 from nas.data.image_io import FULL, middle, read_image, triple
 from nas.data.preparation import windowed_crop
@@ -125,20 +127,18 @@ class Manifest(Source):
                 before = (item.path, read_image(item.path, self.npy_spacing_mm))
             yield Sample(
                 name=item.name,
-                volume_CDHW=windowed_crop(
-                    before[1],
-                    middle(before[1]) if item.point_mm is None else item.point_mm,
-                    self.size,
-                    self.spacing_mm,
-                    self.window,
-                    self.percentiles,
-                    str(item.path),
+                volume_CDHW=self.cut(
+                    before[1], middle(before[1]) if item.point_mm is None else item.point_mm, str(item.path)
                 ),
                 label=number[item.label],
                 group=item.patient,
                 spacing_mm=self.spacing_mm,
                 fold=item.split,
             )
+
+    def cut(self, image: Image, centre_mm: Sequence[float], name: str) -> np.ndarray:
+        """(C, D, H, W) int16 around a world point, as the store keeps it. name: of the volume, for messages."""
+        return windowed_crop(image, centre_mm, self.size, self.spacing_mm, self.window, self.percentiles, name)
 
     def content_key(self) -> str:
         return stamp(self.items, dict.fromkeys(item.path for item in self.items))
