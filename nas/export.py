@@ -58,8 +58,8 @@ def export(
     """Writes `network` as model.onnx, model.xml (with model.bin), model_fp16.xml and the card model.json into `folder`.
 
     input_shape: (C, D, H, W), in 2D (C, H, W), of an input that the network takes. The batch is free; the sides are
-    free in steps that the network takes, where it takes others at all. channels, classes:
-    names of the input's channels and of the classes. The rest goes into the card as it is.
+    free in steps that the network takes, where it takes others at all. channels, classes: names of the input's channels
+    and of the classes. The rest goes into the card as it is.
     The network is traced as it is in inference: outputs that it gives in training only are no part of the files.
     Each file is compared with torch on random inputs of two shapes before anything is written.
     Raises NASError for a format that is unknown or whose package is missing, a shape that the network refuses, a

@@ -14,6 +14,7 @@ import torch
 import run_train
 from experiments import voxnas
 from nas.artifact import Artifact, load
+from nas.data.icbm_tissue import IcbmTissue
 from nas.data.store import VolumeStore
 from nas.errors import NASError
 from nas.export_command import export_checkpoint, main
@@ -50,8 +51,7 @@ def test_a_trained_network_as_files(trained: Command, caplog: pytest.LogCaptureF
     """What the exported networks of both rounds say of the test samples is what the training said of them."""
     arch = artifact(4).arch.id
     folder = trained.folder / "outputs/train/t"
-    (store_path,) = trained.cache.glob("icbm_tissue-*.h5")
-    store = VolumeStore(store_path)
+    store = IcbmTissue(str(trained.cache), size=16, spacing_mm=2).prepare()
     result = json.loads((folder / "result.json").read_text())
     for part in result["folds"]:
         where = folder / "checkpoints" / arch / part["fold"]

@@ -32,6 +32,15 @@ def test_installed_packages_work_elsewhere(tmp_path: Path) -> None:
     words = [sys.executable, str(site / "bin/voxnas-search"), "--cfg", "job", "strategy=random"]
     done = subprocess.run(words, env=environment, cwd=elsewhere, check=True, capture_output=True, text=True)
     assert "nas.strategies.random.RandomSearch" in done.stdout
+    done = subprocess.run(
+        [sys.executable, str(site / "bin/voxnas"), "--help"],
+        env=environment,
+        cwd=elsewhere,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert "voxnas <command>" in done.stdout
 
 
 def test_every_yaml_is_installed() -> None:

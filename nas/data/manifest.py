@@ -136,6 +136,10 @@ class Manifest(Source):
                 fold=item.split,
             )
 
+    def cut(self, image: Image, centre_mm: Sequence[float], name: str) -> np.ndarray:
+        """(C, D, H, W) int16 around a world point, as the store keeps it. name: of the volume, for messages."""
+        return windowed_crop(image, centre_mm, self.size, self.spacing_mm, self.window, self.percentiles, name)
+
     def content_key(self) -> str:
         return stamp(self.items, dict.fromkeys(item.path for item in self.items))
 

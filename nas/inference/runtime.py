@@ -80,6 +80,7 @@ class ExportedNetwork:
 
         window, sides = self.card.inference.get("window"), self.card.sides
         if window is not None:
+            self._require_sides(window)
             return slide(network, x_BCDHW, window, self.card.inference["overlap"])
         if sides.fixed is not None:
             return slide(network, x_BCDHW, sides.fixed, OVERLAP)
