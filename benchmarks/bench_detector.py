@@ -32,7 +32,7 @@ from nas.training.loop import predict
 
 REPO = Path(__file__).resolve().parents[1]
 LEAST = 0.001  # as in conf/task/detection.yaml: mAP counts improbable boxes too
-SETTINGS = {"size": 256, "radius_mm": (4.0, 15.0)}  # as in conf/experiment/lung_detector.yaml
+SETTINGS = {"size": 256, "radius_mm": (4.0, 15.0)}  # as in conf/data/nodule_phantoms.yaml
 
 
 def trained(folder: Path) -> None:

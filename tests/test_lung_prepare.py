@@ -12,9 +12,12 @@ import pydicom
 import pytest
 from PIL import Image
 
+from experiments.lung_detector import train as lung_train
+from experiments.lung_detector.predictor import Predictor
 from experiments.lung_detector.prepare import STORE, check_export, main
 from nas.data.store import VolumeStore
 from nas.errors import NASError
+from tests.commands import Command
 from tests.data.test_lung_pet_ct_dx import changed
 from tests.data.written_boxes import write_series, write_voc
 
@@ -65,6 +68,17 @@ def test_the_three_forms_agree(root: Path, tmp_path: Path, capsys: pytest.Captur
             seen += 1
     assert seen == len(store) == 12
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_what_is_prepared_can_be_trained_on(root: Path, tmp_path: Path, command: Command) -> None:
+    run(root, tmp_path / "out")
+    words = ["experiment=lung_detector", "arch=detector/lung-slices", "data=prepared"]
+    quick = ["training.epochs=1", "training.batch_size=4"]
+    code, out, err = command(lung_train.main, *words, f"data.path={tmp_path / 'out' / STORE}", *quick)
+    assert code == 0, err
+    assert "4 test images" in out
+    predictor = Predictor.load(tmp_path / "outputs" / "train" / "lung_detector")
+    assert predictor.classes == ("A", "G")
 
 
 def test_nothing_tells_the_patient(root: Path, tmp_path: Path) -> None:
