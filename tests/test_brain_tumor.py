@@ -93,12 +93,14 @@ def test_a_searched_network_of_any_space_takes_the_place(command: Command, root:
     code, _, err = command(run_search.main, *space, *task, *few, "study.name=s", "strategy=regularized_evolution")
     assert code == 0, err
     assert load(command.folder / "outputs/s/arch.json").task == TASK
-    train = ["train", *QUICK, "training.epochs=1", "training.batch_size=2", "overfit=true"]
-    code, out, err = command(main, *train, f"data.root={root}", "arch=outputs/s/arch.json", "name=s")
+    train = ["train", *QUICK, "training.epochs=1", "training.batch_size=2"]
+    found = [f"data.root={root}", "arch=outputs/s/arch.json", "name=s"]
+    refused(command(main, *train, *found, "split.test_fold=1"), "whose test fold it never saw")
+    code, out, err = command(main, *train, *found)
     assert code == 0, err
     one = write_subject(command.folder / "alone" / "one")
     unet = written(command.folder / "unet.json", UNetSpace(depths=(1,), widths=(4,), block_counts=(1,), kernels=(3,)))
-    code, out, err = command(main, *train, unet, f"data.root={one}", "name=u")
+    code, out, err = command(main, *train, unet, f"data.root={one}", "name=u", "overfit=true")
     assert code == 0, err
     assert "'train': 1" in out
     assert command(main, "predict", f"data.root={one}", "name=u")[0] == 0

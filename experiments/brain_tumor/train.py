@@ -16,7 +16,8 @@ from omegaconf import DictConfig
 from experiments.brain_tumor.system import Preparation, System
 from experiments.networks import resolve_all
 from experiments.progress import TrainingProgress
-from experiments.setup import pick_device, resolved, versions, write_config
+from experiments.setup import Setting, pick_device, resolved, versions, write_config
+from experiments.train import require_untouched_test
 from nas.artifact import Artifact
 from nas.cost import static_costs
 from nas.data.brats import Brats
@@ -44,7 +45,7 @@ def train(cfg: DictConfig, folder: Path) -> System:
     network, *others = resolve_all(plain["arch"], task.spec, cfg.allow_packages)
     if others:
         raise NASError(f"arch={plain['arch']}", "one network", "train each under a name of its own")
-    parts = _parts(cfg, store)
+    parts = _parts(cfg, store, task, network)
     costs = static_costs(network.space, network.arch, task.spec, store.input_shape)
     write_config(folder / "config.yaml", plain)
     torch.manual_seed(cfg.seed)
@@ -75,8 +76,9 @@ def train(cfg: DictConfig, folder: Path) -> System:
     return system
 
 
-def _parts(cfg: DictConfig, store: VolumeStore) -> dict[str, np.ndarray]:
-    """Rows of the store: those that are trained on, those that choose the epoch, and those that are left."""
+def _parts(cfg: DictConfig, store: VolumeStore, task: Segmentation, network: Artifact) -> dict[str, np.ndarray]:
+    """Rows of the store: those that are trained on, those that choose the epoch, and those that are left, which the
+    search of a searched network left too."""
     if cfg.overfit:
         every = np.arange(len(store))
         return {"train": every, "valid": every, "test": every[:0]}
@@ -87,6 +89,7 @@ def _parts(cfg: DictConfig, store: VolumeStore) -> dict[str, np.ndarray]:
             "overfit=true, which trains and validates on the same subjects",
         )
     split = instantiate(cfg.split, store)
+    require_untouched_test(network, Setting(store, split, task, pick_device(cfg.device)), "holdout")
     return {"train": split.search[0], "valid": split.search[1], "test": split.test}
 
 
