@@ -55,12 +55,9 @@ def _facts(found: Screening, content: Mapping[str, Any]) -> str:
     patches = f"{content['patches']:,} patches, {significant(content['patch_macs'] / 1e9)} G MACs"
     return facts(
         [
+            ("Nodules found by", "network" if found.stages.nodules else "no network", ""),
             ("Candidates", str(len(found.candidates)), f"score of at least {found.settings.least:g}"),
-            (
-                "Lungs",
-                f"{found.lungs_ml / 1000:.2f} l",
-                "by the classical method" if found.stages.lungs is None else "by a network",
-            ),
+            ("Lungs", f"{found.lungs_ml / 1000:.2f} l", f"by {'a' if found.stages.lungs else 'no'} network"),
             ("Slices", str(len(found.lungs_DHW)), f"{found.scan.spacing_mm[0]:.3g} mm apart"),
             ("Time", f"{seconds['total']:.1f} s", patches if content["patches"] else ""),
             ("Peak memory", f"{content['peak_memory_mb']:,.0f} MB", ""),
@@ -99,8 +96,8 @@ def _pictures(found: Screening, content: Mapping[str, Any]) -> str:
             words += f", malignancy {row['malignancy']:.3f}"
         cells += (
             f'<tr><th colspan="2">{escape(words)}</th></tr>'
-            '<tr style="vertical-align: top">'
-            f"<td>{img(close_up(found, position), f'5 cm around {name}', CLOSE_PX)}</td>"
+            '<tr><td style="vertical-align: top">'
+            f"{img(close_up(found, position), f'5 cm around {name}', CLOSE_PX)}</td>"
             f"<td>{img(overlay(found, level), f'slice of {name}', SLICE_PX)}</td></tr>"
         )
     if not cells:
