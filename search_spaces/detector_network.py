@@ -73,7 +73,7 @@ class Detector(nn.Module):
         logits, shift, size = answer_BCP.split([self.outputs + 1, self.dims, self.dims], dim=1)
         axes = [torch.arange(side, device=answer_BCP.device) for side in answer_BCDHW.shape[2:]]
         place_nP = (torch.stack(torch.meshgrid(axes, indexing="ij")).flatten(1) + 0.5) * stride
-        place_BnP = place_nP.expand(len(answer_BCP), -1, -1)
+        place_BnP = place_nP.expand(answer_BCP.shape[0], -1, -1)  # `len` would be a constant in an exported graph
         middle = place_BnP + shift * stride
         half = size.clamp(max=LARGEST).exp() * stride / 2
         strides_B1P = torch.full_like(answer_BCP[:, :1], float(stride))
