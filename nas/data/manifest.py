@@ -161,9 +161,6 @@ class Manifest(Source):
         name = row["path"] if point is None else f"{row['path']}@{','.join(f'{mm:g}' for mm in point)}"
         return Item(name, path, row["label"], row["patient"], row.cells.get("split", ""), point)
 
-    def cut(self, image: Image, centre_mm: Sequence[float], name: str) -> np.ndarray:
-        return windowed_crop(image, centre_mm, self.size, self.spacing_mm, self.window, self.percentiles, name)
-
 
 def _range(ends: Sequence[float], name: str) -> tuple[float, float]:
     numbers = [float(end) for end in ends]
