@@ -78,7 +78,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trainings:
         "malignancy": "data=luna16 data.annotations=labels.csv data.size=16",
     }
     training = {
-        "lungs": "training.epochs=14 training.lr=0.02 training.batch_size=4",
+        "lungs": "training.epochs=20 training.lr=0.02 training.batch_size=4",
         "patches": "training.epochs=10 training.lr=0.01 training.batch_size=16",
         "malignancy": "training.epochs=1 training.batch_size=16",
     }
