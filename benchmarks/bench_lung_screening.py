@@ -29,12 +29,12 @@ from experiments.lung_screening.patches import nodule_map
 from experiments.lung_screening.phantoms import Nodule, with_nodules, write_luna16
 from experiments.lung_screening.scan import Scan
 from experiments.trained import Trained
-from experiments.words import read_words
 from nas.artifact import Artifact
 from nas.data.dicom_series import open_series
 from nas.data.grid import on_grid
 from nas.data.image_io import read_image
 from nas.froc import RATES, Findings, Froc, froc
+from nas.options import read_options
 from nas.tasks.base import TaskSpec
 from nas.tasks.segmentation import dice
 from search_spaces.unet import UNetSpace
@@ -184,7 +184,7 @@ def direction(there: str, here: str, cts: dict[str, tuple[Scan, list[Ball]]], op
 
 
 def run(words: Sequence[str]) -> None:
-    options = read_words(words, OPTIONS, USAGE)
+    options = read_options(words, OPTIONS, USAGE)
     root = Path(options["root"])
     cts = {"lung1": lung1(root), "pet_ct": pet_ct(root)}
     direction("lung1", "pet_ct", cts, options)

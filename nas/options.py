@@ -1,4 +1,4 @@
-"""Settings of a command of `nas` as words key=value, read as Hydra reads them but without Hydra."""
+"""Settings of a command that is not Hydra's as words key=value, read as Hydra reads them."""
 
 from __future__ import annotations
 
@@ -10,15 +10,32 @@ from omegaconf.errors import OmegaConfBaseException
 
 from nas.errors import NASError
 
+KINDS = {bool: "true or false", int: "a whole number", float: "a number"}
+
 
 def read_options(words: Sequence[str], defaults: Mapping[str, Any], usage: str) -> dict[str, Any]:
-    """The defaults, overridden by the words. Raises NASError for a word that is no key=value, or an unknown key."""
+    """The defaults, overridden by the words. A default that is a text, a number, true or false takes only its like.
+
+    Raises NASError for a word that is no key=value, an unknown key, and a value of another type.
+    """
     try:
         given = OmegaConf.to_container(OmegaConf.from_dotlist(list(words)))
     except (OmegaConfBaseException, ValueError) as error:
         raise NASError(f"the words {' '.join(words)!r} ({error})", usage, "write key=value") from error
     assert isinstance(given, dict)
-    unknown = sorted(set(map(str, given)) - set(defaults))
+    values = {str(key): value for key, value in given.items()}
+    unknown = sorted(set(values) - set(defaults))
     if unknown:
         raise NASError(f"the option {unknown[0]!r}", f"one of {', '.join(defaults)}", usage)
-    return {**defaults, **{str(key): value for key, value in given.items()}}
+    return {**defaults, **{key: _like(defaults[key], key, value) for key, value in values.items()}}
+
+
+def _like(default: Any, key: str, value: Any) -> Any:
+    kind = type(default)
+    if kind is str:
+        return str(value)
+    if kind is float and type(value) is int:
+        return float(value)
+    if kind in KINDS and type(value) is not kind:
+        raise NASError(f"{key}={value}", f"{KINDS[kind]}, as {default}", f"mend {key}=")
+    return value

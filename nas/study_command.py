@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 from omegaconf import OmegaConf
@@ -26,17 +26,11 @@ from nas.store import Store
 from nas.study import Study
 from nas.study_place import store_url
 from nas.trials_table import TrialsTable, write_csv, write_h5
+from nas.words import parser_class
 
 USAGE = "python -m nas.study list|show|pareto|export|resume|delete <store> [<study>]"
 MOST_SHOWN = 20  # running trials, and failures, of which a person wants to read
 log = logging.getLogger(__name__)
-
-
-class _Words(argparse.ArgumentParser):
-    """A parser that tells of a mistake as every other command does."""
-
-    def error(self, message: str) -> NoReturn:
-        raise NASError(f"the words given ({message})", USAGE, "see python -m nas.study --help")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -53,8 +47,9 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Words(prog="python -m nas.study", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True, parser_class=_Words)
+    words = parser_class(USAGE, "python -m nas.study")
+    parser = words(prog="python -m nas.study", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True, parser_class=words)
 
     def add(name: str, run: Callable[[argparse.Namespace], int | None], help: str) -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=help, description=help)

@@ -15,6 +15,7 @@ from nas.architecture import Architecture, Gene
 from nas.errors import NASError
 from nas.space import Published, SearchSpace
 from nas.tasks.base import TaskSpec
+from search_spaces.arguments import increasing, require, some_of
 from search_spaces.cascade_network import FUSIONS, Cascade
 
 SOURCE = "BraTS 2018, Lachinov et al. (arXiv 1810.04008); brain-tumor-segmentation-0001 of the Open Model Zoo"
@@ -77,21 +78,15 @@ class CascadeSpace(SearchSpace):
         )
 
     def _check_arguments(self) -> None:
-        increasing = "increasing numbers of at least 1"
-        fusions_known = 0 < len(self.fusions) == len(set(self.fusions)) and set(self.fusions) <= set(FUSIONS)
+        numbers = ("widths", "depths", "levels", "block_counts", "growths")
         rules = {
-            **{
-                name: (_increasing(getattr(self, name)), increasing)
-                for name in ("widths", "depths", "levels", "block_counts", "growths")
-            },
-            "fusions": (fusions_known, f"some of {', '.join(FUSIONS)}, each once"),
+            **{name: (increasing(getattr(self, name)), "increasing numbers of at least 1") for name in numbers},
+            "fusions": (some_of(self.fusions, FUSIONS), f"some of {', '.join(FUSIONS)}, each once"),
             "in_channels": (self.in_channels >= 1, "at least 1"),
             "out_channels": (self.out_channels >= 2, "at least 2, the background included"),
             "dropout": (0 <= self.dropout < 1, "in [0, 1)"),
         }
-        for name, (holds, expected) in rules.items():
-            if not holds:
-                raise NASError(f"{name}={getattr(self, name)}", expected, f"mend space.{name}")
+        require(self, rules)
         if self.levels[0] > self.depths[0]:
             raise NASError(
                 f"levels={self.levels} with depths={self.depths}",
@@ -123,7 +118,3 @@ class CascadeSpace(SearchSpace):
             pairs = ", ".join(f"{count} at {scale}" for count, scale in zip(widths, scales, strict=True))
             lines.append(f"network at 1/{2**step}  channels a modality: {pairs}")
         return "\n".join(lines)
-
-
-def _increasing(numbers: Sequence[int]) -> bool:
-    return len(numbers) > 0 and numbers[0] >= 1 and list(numbers) == sorted(set(numbers))

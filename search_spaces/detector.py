@@ -15,6 +15,7 @@ from nas.architecture import Architecture, Gene
 from nas.errors import NASError
 from nas.space import ENUMERATE_LIMIT, Published, SearchSpace
 from nas.tasks.base import TaskSpec
+from search_spaces.arguments import increasing, require, some_of
 from search_spaces.detector_network import Detector, stem_width
 from search_spaces.unet import GROUPS
 
@@ -81,20 +82,18 @@ class DetectorSpace(SearchSpace):
     def _check_arguments(self) -> None:
         rules = {
             "stems": (
-                0 < len(self.stems) == len(set(self.stems)) and set(self.stems) <= set(STEMS),
+                some_of(self.stems, STEMS),
                 f"some of {', '.join(map(str, STEMS))}, each once",
             ),
             "pyramids": (
-                _increasing(self.pyramids) and not any(width % GROUPS for width in self.pyramids),
+                increasing(self.pyramids) and not any(width % GROUPS for width in self.pyramids),
                 f"increasing multiples of {GROUPS}",
             ),
-            "heads": (_increasing(self.heads), "increasing numbers of at least 1"),
+            "heads": (increasing(self.heads), "increasing numbers of at least 1"),
             "in_channels": (self.in_channels >= 1, "at least 1"),
             "outputs": (self.outputs >= 1, "at least 1 class of objects"),
         }
-        for name, (holds, expected) in rules.items():
-            if not holds:
-                raise NASError(f"{name}={getattr(self, name)}", expected, f"mend space.{name}")
+        require(self, rules)
 
     def build(self, arch: Architecture, task: TaskSpec | None = None) -> nn.Module:
         if task is not None:
@@ -150,7 +149,3 @@ def _space(class_path: str, settings: Mapping[str, Any]) -> SearchSpace:
         raise NASError(
             f"space.settings of {name} ({error})", "its constructor's arguments", "mend space.settings"
         ) from error
-
-
-def _increasing(numbers: Sequence[int]) -> bool:
-    return len(numbers) > 0 and numbers[0] >= 1 and list(numbers) == sorted(set(numbers))

@@ -16,6 +16,7 @@ from nas.architecture import Architecture, Gene
 from nas.errors import NASError
 from nas.space import Published, SearchSpace
 from nas.tasks.base import TaskSpec
+from search_spaces.arguments import increasing, require, some_of
 
 GRID = 4  # sides of the map that the hidden layers read; of 64 x 64 pixels the published network has just that left
 RATIO = 0.7  # second hidden layer to the first: 84 of 120
@@ -83,13 +84,13 @@ class NodulePatchSpace(SearchSpace):
 
     def _check_arguments(self) -> None:
         rules = {
-            name: (_increasing(getattr(self, name)), "increasing numbers of at least 1") for name in ("stems", "widths")
+            name: (increasing(getattr(self, name)), "increasing numbers of at least 1") for name in ("stems", "widths")
         } | {
-            "depths": (_increasing(self.depths) and self.depths[0] >= 2, "increasing numbers of at least 2"),
-            "kernels": (_increasing(self.kernels) and all(k % 2 for k in self.kernels), "increasing odd numbers"),
-            "hidden": (_increasing(self.hidden) and self.hidden[0] >= 2, "increasing numbers of at least 2"),
+            "depths": (increasing(self.depths) and self.depths[0] >= 2, "increasing numbers of at least 2"),
+            "kernels": (increasing(self.kernels) and all(k % 2 for k in self.kernels), "increasing odd numbers"),
+            "hidden": (increasing(self.hidden) and self.hidden[0] >= 2, "increasing numbers of at least 2"),
             "norms": (
-                0 < len(self.norms) == len(set(self.norms)) and set(self.norms) <= set(NORMS),
+                some_of(self.norms, NORMS),
                 f"some of {', '.join(NORMS)}, each once",
             ),
             "padding": (self.padding in PADDINGS, f"one of {', '.join(PADDINGS)}"),
@@ -97,9 +98,7 @@ class NodulePatchSpace(SearchSpace):
             "in_channels": (self.in_channels >= 1, "at least 1"),
             "outputs": (self.outputs >= 2, "at least 2"),
         }
-        for name, (holds, expected) in rules.items():
-            if not holds:
-                raise NASError(f"{name}={getattr(self, name)}", expected, f"mend space.{name}")
+        require(self, rules)
 
     def build(self, arch: Architecture, task: TaskSpec | None = None) -> nn.Module:
         if task is None:
@@ -180,7 +179,3 @@ class PatchNet(nn.Module):
 
 def _second(hidden: int) -> int:
     return round(RATIO * hidden)
-
-
-def _increasing(numbers: Sequence[int]) -> bool:
-    return len(numbers) > 0 and numbers[0] >= 1 and list(numbers) == sorted(set(numbers))

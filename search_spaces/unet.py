@@ -16,6 +16,7 @@ from nas.architecture import Architecture, Gene
 from nas.errors import NASError
 from nas.space import Published, SearchSpace
 from nas.tasks.base import TaskSpec
+from search_spaces.arguments import increasing, require, some_of
 from search_spaces.layers.features import Features
 
 NORMS = ("batch", "instance", "group")
@@ -81,22 +82,20 @@ class UNetSpace(SearchSpace):
 
     def _check_arguments(self) -> None:
         rules = {
-            "depths": (_increasing(self.depths), "increasing numbers of at least 1"),
+            "depths": (increasing(self.depths), "increasing numbers of at least 1"),
             "widths": (
-                _increasing(self.widths) and not any(width % GROUPS for width in self.widths),
+                increasing(self.widths) and not any(width % GROUPS for width in self.widths),
                 f"increasing multiples of {GROUPS}",
             ),
-            "block_counts": (_increasing(self.block_counts), "increasing numbers of at least 1"),
-            "kernels": (_increasing(self.kernels) and all(k % 2 for k in self.kernels), "increasing odd numbers"),
-            "norms": (_choice(self.norms, NORMS), f"some of {', '.join(NORMS)}, each once"),
-            "ups": (_choice(self.ups, UPS), f"some of {', '.join(UPS)}, each once"),
+            "block_counts": (increasing(self.block_counts), "increasing numbers of at least 1"),
+            "kernels": (increasing(self.kernels) and all(k % 2 for k in self.kernels), "increasing odd numbers"),
+            "norms": (some_of(self.norms, NORMS), f"some of {', '.join(NORMS)}, each once"),
+            "ups": (some_of(self.ups, UPS), f"some of {', '.join(UPS)}, each once"),
             "spatial_dims": (self.spatial_dims in LAYERS, "2 or 3"),
             "in_channels": (self.in_channels >= 1, "at least 1"),
             "out_channels": (self.out_channels >= 2, "at least 2, the background included"),
         }
-        for name, (holds, expected) in rules.items():
-            if not holds:
-                raise NASError(f"{name}={getattr(self, name)}", expected, f"mend space.{name}")
+        require(self, rules)
 
     def build(self, arch: Architecture, task: TaskSpec | None = None) -> nn.Module:
         if task is not None:
@@ -197,11 +196,3 @@ def _up(dims: int, inputs: int, outputs: int, kernel: int, norm: str, up: str) -
     if up == "transposed":
         return LAYERS[dims][1](inputs, outputs, 2, stride=2)
     return nn.Sequential(nn.Upsample(scale_factor=2), _convolution(dims, inputs, outputs, kernel, norm))
-
-
-def _increasing(numbers: Sequence[int]) -> bool:
-    return len(numbers) > 0 and numbers[0] >= 1 and list(numbers) == sorted(set(numbers))
-
-
-def _choice(given: Sequence[str], known: Sequence[str]) -> bool:
-    return 0 < len(given) == len(set(given)) and set(given) <= set(known)

@@ -194,7 +194,7 @@ def test_the_same_command_without_a_network_and_again(trained: Trainings, tmp_pa
         (["stage2={patches}", "stage3={lungs}"], "stage3 trained for segmentation"),
         (["--no-network", "least=2"], "least=2.0"),
         (["--no-network", "most=many"], "most=many"),
-        (["--no-network", "colour=red"], "the word 'colour=red'"),
+        (["--no-network", "colour=red"], "the option 'colour'"),
         (["--no-network", "{ct}"], "CTs of different names"),
     ],
     ids=str,

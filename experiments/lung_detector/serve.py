@@ -19,21 +19,18 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from nas.errors import NASError
+from nas.words import parser_class
 
+PROGRAM = "python -m experiments.lung_detector.serve"
 KEY_VARIABLE = "VOXNAS_API_KEY"
 SHORTEST_KEY = 16
 NO_KEY = (
     f"set {KEY_VARIABLE} or --key-file (python -c 'import secrets; print(secrets.token_urlsafe())' makes a key), or "
     "say --insecure-local to try it on this machine alone"
 )
-
-
-class _Words(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise NASError(f"the words given ({message})", f"{self.prog} MODEL [options]", f"see {self.prog} --help")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -65,8 +62,8 @@ def _port(word: str) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Words(
-        prog="python -m experiments.lung_detector.serve",
+    parser = parser_class(f"{PROGRAM} MODEL [options]", PROGRAM)(
+        prog=PROGRAM,
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -22,8 +22,8 @@ from experiments.lung_screening.scan import Scan
 from experiments.lung_screening.screening import Screening, Settings, Stages, screen
 from experiments.setup import pick_device
 from experiments.trained import Trained
-from experiments.words import read_words
 from nas.errors import NASError
+from nas.options import read_options
 
 USAGE = (
     "python -m experiments.lung_screening <CT> [<CT> …] stage1=<training> stage2=<training> [stage3=<arch.json> "
@@ -48,7 +48,7 @@ SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mhd", ".mha", ".npy")
 
 def run(words: Sequence[str]) -> None:
     paths = [word for word in words if "=" not in word and word != NO_NETWORK]
-    options = read_words([word for word in words if "=" in word], DEFAULTS, USAGE)
+    options = read_options([word for word in words if "=" in word], DEFAULTS, USAGE)
     names = [_name(path) for path in paths]
     if not paths or len(set(names)) < len(names):
         raise NASError(f"{len(paths)} CTs named {', '.join(names) or 'nothing'}", "CTs of different names", USAGE)

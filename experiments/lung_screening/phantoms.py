@@ -20,11 +20,11 @@ from scipy import ndimage
 from experiments.cli import as_command
 from experiments.lung_screening.lungs import lung_mask
 from experiments.lung_screening.scan import Scan
-from experiments.words import read_words
 from nas.data.grid import Triple
 from nas.data.image_io import medical
 from nas.errors import NASError
 from nas.files import write_text
+from nas.options import read_options
 
 USAGE = "python -m experiments.lung_screening.phantoms out=<folder> [ct=<CT>,<CT>…] [scans=10] [nodules=8] [seed=0]"
 OPTIONS = {"out": "", "ct": "", "scans": 10, "nodules": 8, "seed": 0}
@@ -177,7 +177,7 @@ def write_luna16(folder: Path, scans: Sequence[tuple[str, Scan, Sequence[Nodule]
 
 
 def run(words: Sequence[str]) -> None:
-    options = read_words(words, OPTIONS, USAGE)
+    options = read_options(words, OPTIONS, USAGE)
     if not options["out"]:
         raise NASError("no out=", "a folder for the scans", USAGE)
     read = [Scan.read(path) for path in str(options["ct"]).split(",") if path]

@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from nas.errors import NASError
 from nas.inference.predict import (
@@ -21,14 +20,10 @@ from nas.inference.predict import (
     write_probabilities,
 )
 from nas.inference.runtime import ExportedNetwork
+from nas.words import parser_class
 
 USAGE = "voxnas predict --model model.onnx [--model another.onnx] --out <file or folder> <input> [<input> ...]"
 log = logging.getLogger(__name__)
-
-
-class _Words(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise NASError(f"the words given ({message})", USAGE, "see voxnas predict --help")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -45,7 +40,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Words(prog="voxnas predict", description=__doc__)
+    parser = parser_class(USAGE, "voxnas predict")(prog="voxnas predict", description=__doc__)
     parser.add_argument(
         "--model",
         action="append",

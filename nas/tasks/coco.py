@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping, Sequence
 from functools import cache
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import torch
 
-from nas.errors import NASError
 from nas.tasks.boxes import overlaps
+from nas.tasks.monai_part import monai_part
 
 Matched = Mapping[int, Mapping[str, np.ndarray]]  # of one image: class -> what MONAI's matching_batch tells
 IOUS, HALF = (0.5, 0.95, 0.05), 0.5
@@ -26,7 +24,7 @@ def match(prediction: np.ndarray, target: np.ndarray) -> list[Matched]:
     """
     found = [boxes[boxes[:, -1] >= 0] for boxes in prediction]
     wanted = [boxes[boxes[:, -1] >= 0] for boxes in target]
-    return _monai("matching").matching_batch(
+    return monai_part("apps.detection.metrics.matching").matching_batch(
         iou_fn=lambda a, b: overlaps(torch.from_numpy(a), torch.from_numpy(b)).numpy(),
         iou_thresholds=_metric(1).iou_thresholds,
         pred_boxes=[boxes[:, :-2] for boxes in found],
@@ -58,14 +56,6 @@ def coco_metrics(images: Sequence[Matched]) -> dict[str, float]:
 @cache
 def _metric(classes: int) -> Any:
     names = [str(number) for number in range(classes)]
-    return _monai("coco").COCOMetric(names, [HALF], IOUS, (LIMIT,), per_class=False, verbose=False)
-
-
-def _monai(part: str) -> ModuleType:
-    """MONAI takes seconds to import and is an extra: only who measures boxes needs it."""
-    try:
-        return importlib.import_module(f"monai.apps.detection.metrics.{part}")
-    except ImportError as error:
-        raise NASError(
-            f"detection metrics without MONAI ({error})", "the extra `medical`", "pip install 'voxnas[medical]'"
-        ) from error
+    return monai_part("apps.detection.metrics.coco").COCOMetric(
+        names, [HALF], IOUS, (LIMIT,), per_class=False, verbose=False
+    )

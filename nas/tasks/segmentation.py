@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 import warnings
 from collections.abc import Mapping, Sequence
 from functools import reduce
 from itertools import combinations
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -16,6 +14,7 @@ from torch import nn
 
 from nas.errors import NASError, TrialFailed
 from nas.tasks.base import Resampled, Task, TaskSpec
+from nas.tasks.monai_part import monai_part
 from nas.tasks.soft_dice import shares, soft_dice_loss
 
 HD_PERCENTILE = 95.0
@@ -80,7 +79,7 @@ class Segmentation(Task):
         for name, (holds, got, expected) in rules.items():
             if not holds:
                 raise NASError(f"task.{name}={got}", expected, f"mend task.{name}")
-        losses = _monai("losses")
+        losses = monai_part("losses")
         self._of_classes = None if loss == "soft_dice" else losses.DiceCELoss(to_onehot_y=True, softmax=True)
         self._of_shares = soft_dice_loss if loss == "soft_dice" else losses.DiceCELoss(softmax=True)
 
@@ -141,7 +140,7 @@ class Segmentation(Task):
         if self.window is None:
             logits_BKDHW = model(x_BCDHW)
         else:
-            logits_BKDHW = _monai("inferers").sliding_window_inference(
+            logits_BKDHW = monai_part("inferers").sliding_window_inference(
                 x_BCDHW, self.window, max(WINDOWS, len(x_BCDHW)), model, overlap=self.overlap, mode="gaussian"
             )
         prob_BKDHW = logits_BKDHW.float().softmax(dim=1)
@@ -208,7 +207,7 @@ def surfaces(
 
     guess, target: (N, D, H, W) classes. spacing_mm: (N, 3); lengths are in its unit.
     """
-    measure = _monai("metrics")
+    measure = monai_part("metrics")
     hd95, surface = np.full((2, len(target), classes - 1), np.nan)
     for case, spacing in enumerate(spacing_mm):
         for number in range(1, classes):
@@ -239,13 +238,3 @@ def _mean_over_cases(cases: Mapping[str, np.ndarray], rows: np.ndarray) -> dict[
         found[name] = float(mean_K.mean())
         each |= {f"{name}_{number}": float(value) for number, value in enumerate(mean_K, start=1)}
     return found | each
-
-
-def _monai(part: str) -> ModuleType:
-    """MONAI takes seconds to import and is an extra: only who segments needs it."""
-    try:
-        return importlib.import_module(f"monai.{part}")
-    except ImportError as error:
-        raise NASError(
-            f"segmentation without MONAI ({error})", "the extra `medical`", "pip install 'voxnas[medical]'"
-        ) from error
