@@ -152,11 +152,9 @@ def pooled_table(systems: Sequence[Pooled]) -> str:
     rows, margins = pooled_rows(systems)
     first = systems[0]
     patients = len(np.unique(first.groups))
-    text = markdown(
-        rows,
-        f"{first.data[1]} ({first.data[0][:8]}), {first.folds} test folds, {len(first.cases)} cases of {patients}; "
-        "[95 % interval, bootstrap over these]",
-    )
+    folds = f"{first.folds} test fold{'s' * (first.folds > 1)}, {len(first.cases)} cases of {patients}"
+    caption = f"{first.data[1]} ({first.data[0][:8]}), {folds}; [95 % interval, bootstrap over these]"
+    text = markdown(rows, caption)
     text += "\n| Dice | " + " | ".join(first.classes) + " |\n| --- |" + " ---: |" * len(first.classes) + "\n"
     for row in rows:
         cells = []
