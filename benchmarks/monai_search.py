@@ -39,21 +39,10 @@ class MonaiSupernet(Supernet):
     def __init__(self, space: DiNTSSpace, task: TaskSpec, patch: Sequence[int]) -> None:
         super().__init__()
         self.space, self.patch = space, (2, task.in_channels, *patch)
-        self.lattice = TopologySearch(
-            channel_mul=space.channel_mul,
-            num_blocks=space.num_blocks,
-            num_depths=space.num_depths,
-            use_downsample=space.use_downsample,
-            spatial_dims=task.dims,
-            device="cpu",
-        )
-        self.network = DiNTS(
-            dints_space=self.lattice,
-            in_channels=task.in_channels,
-            num_classes=task.outputs,
-            use_downsample=space.use_downsample,
-            spatial_dims=task.dims,
-        )
+        alike = {"use_downsample": space.use_downsample, "spatial_dims": task.dims}
+        sizes = (space.channel_mul, space.num_blocks, space.num_depths)
+        self.lattice = TopologySearch(*sizes, device="cpu", **alike)
+        self.network = DiNTS(self.lattice, task.in_channels, task.outputs, **alike)
 
     def forward(self, x_BCDHW: torch.Tensor) -> torch.Tensor:
         return self.network(x_BCDHW)
@@ -62,19 +51,22 @@ class MonaiSupernet(Supernet):
         return {"log_alpha_a": self.lattice.log_alpha_a, "log_alpha_c": self.lattice.log_alpha_c}
 
     def regularisers(self) -> Mapping[str, torch.Tensor]:
-        children_BS, edges_BE = self.lattice.get_prob_a(child=True)
+        sets_BN, _ = self.lattice.get_prob_a(child=True)  # probabilities of the N sets of edges of a block
         operations_BEO = self.lattice.log_alpha_c.softmax(-1)
-        usage = self.lattice.get_ram_cost_usage(self.patch)
         full = self.lattice.get_ram_cost_usage(self.patch, full=True)
         return {
-            "edge_entropy": -(edges_BE * (edges_BE + 1e-5).log()).mean(),
+            "edge_entropy": -(sets_BN * (sets_BN + 1e-5).log()).mean(),
             "operation_entropy": -(operations_BEO * self.lattice.log_alpha_c.log_softmax(-1)).mean(),
-            "memory": (RAM_FACTOR - usage / full).abs(),
-            "topology": self.lattice.get_topology_entropy(children_BS),
+            "memory": (RAM_FACTOR - self._memory() / full).abs(),
+            "topology": self.lattice.get_topology_entropy(sets_BN),
         }
 
     def expected_cost(self, costs: Costs) -> torch.Tensor:
-        raise NotImplementedError("MONAI's search knows no target")
+        """MONAI's estimate of the memory, the only cost that its search knows."""
+        return self._memory()
+
+    def _memory(self) -> torch.Tensor:
+        return self.lattice.get_ram_cost_usage(self.patch)
 
     def decode(
         self, k: int = 1, costs: Costs | None = None, budget: float | None = None, target: float | None = None

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from experiments.cli import as_command
 from experiments.tables import Row, markdown, read_result
 from nas.errors import NASError
 from nas.stats import GroupBootstrap
@@ -168,22 +169,17 @@ def pooled_table(systems: Sequence[Pooled]) -> str:
     return text
 
 
-def main(arguments: Sequence[str]) -> int:
+def run(words: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(description="One table over test folds.")
     parser.add_argument("systems", nargs="+", help="name=folders of run_train.py, with wildcards")
-    try:
-        systems = []
-        for text in parser.parse_args(arguments).systems:
-            name, found, pattern = text.partition("=")
-            if not found:
-                raise NASError(text, "name=folders", "for example 'searched=outputs/train/fold*'")
-            systems.append(read_pooled(name, [Path(path) for path in sorted(glob.glob(pattern))]))
-        print(pooled_table(systems), end="")
-    except NASError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    systems = []
+    for text in parser.parse_args(words).systems:
+        name, found, pattern = text.partition("=")
+        if not found:
+            raise NASError(text, "name=folders", "for example 'searched=outputs/train/fold*'")
+        systems.append(read_pooled(name, [Path(path) for path in sorted(glob.glob(pattern))]))
+    print(pooled_table(systems), end="")
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    as_command(run, sys.argv[1:])

@@ -11,6 +11,7 @@ import pytest
 
 import run_train
 from experiments import pooled
+from experiments.cli import as_command
 from experiments.pooled import pooled_rows, read_pooled
 from nas.artifact import Artifact
 from nas.errors import NASError
@@ -57,7 +58,7 @@ def test_two_systems_over_two_folds(folders: Path, capsys: pytest.CaptureFixture
     assert margin.dice == pytest.approx(rows[0].metrics["dice"] - rows[1].metrics["dice"])
     assert margin.ci95[0] < margin.dice < margin.ci95[1]
 
-    assert pooled.main([f"a={folders}/unet0-fold*", f"b={folders}/unet1-fold*"]) == 0
+    as_command(pooled.run, [f"a={folders}/unet0-fold*", f"b={folders}/unet1-fold*"])
     out = capsys.readouterr().out
     assert "2 test folds" in out
     assert f"| a | {rows[0].metrics['dice']:.3f} [" in out
@@ -67,10 +68,11 @@ def test_two_systems_over_two_folds(folders: Path, capsys: pytest.CaptureFixture
         read_pooled("again", [folders / "unet0-fold0", folders / "unet0-fold0"])
     with pytest.raises(NASError, match="the same test folds"):
         pooled_rows([one, read_pooled("half", [folders / "unet1-fold0"])])
-    assert pooled.main(["a=nowhere*"]) == 2
-    assert pooled.main(["nowhere"]) == 2
     (folders / "unet0-fold0/predictions.csv").write_text("sample,region\na,b\n")
-    assert pooled.main([f"a={folders}/unet0-fold*"]) == 2
+    for word in ("a=nowhere*", "nowhere", f"a={folders}/unet0-fold*"):
+        with pytest.raises(SystemExit) as ended:
+            as_command(pooled.run, [word])
+        assert ended.value.code == 2
     assert capsys.readouterr().err.count("error: ") == 3
 
 
