@@ -40,8 +40,8 @@ class MonaiSupernet(Supernet):
         super().__init__()
         self.space, self.patch = space, (2, task.in_channels, *patch)
         alike = {"use_downsample": space.use_downsample, "spatial_dims": task.dims}
-        sizes = (space.channel_mul, space.num_blocks, space.num_depths)
-        self.lattice = TopologySearch(*sizes, device="cpu", **alike)
+        sizes = {name: getattr(space, name) for name in ("channel_mul", "num_blocks", "num_depths")}
+        self.lattice = TopologySearch(device="cpu", **sizes, **alike)
         self.network = DiNTS(self.lattice, task.in_channels, task.outputs, **alike)
 
     def forward(self, x_BCDHW: torch.Tensor) -> torch.Tensor:
