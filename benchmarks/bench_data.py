@@ -23,7 +23,8 @@ import numpy as np
 from benchmarks.common import write_results
 from nas.data.lidc_shapes import LidcShapes
 from nas.data.loading import plan_batches
-from nas.data.store import Sample, write_store
+from nas.data.sample import Sample
+from nas.data.store import write_store
 
 Reader = Callable[[np.ndarray], np.ndarray]
 

@@ -11,8 +11,9 @@ from scipy import ndimage
 from experiments.baselines import feature_baseline, volume_baseline
 from nas.data.features import NAMES, feature_table, features, object_mask, sizes
 from nas.data.lidc_shapes import LidcShapes
+from nas.data.sample import Sample
 from nas.data.splits import Split
-from nas.data.store import Sample, VolumeStore, write_store
+from nas.data.store import VolumeStore, write_store
 from nas.stats import binary_metrics
 
 

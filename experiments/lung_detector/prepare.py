@@ -22,8 +22,9 @@ from PIL import Image
 from experiments.cli import USER_ERROR
 from nas.data.ct_slices import WINDOWS_HU
 from nas.data.lung_pet_ct_dx import LungPetCtDx
+from nas.data.sample import Sample
 from nas.data.splits import OFFICIAL
-from nas.data.store import Sample, VolumeStore, write_store
+from nas.data.store import VolumeStore, write_store
 from nas.errors import NASError
 from nas.files import write_text
 

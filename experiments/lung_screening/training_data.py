@@ -17,8 +17,8 @@ from experiments.lung_screening.slices import moved, patch, to_pixel, to_side
 from nas.data.csv_table import stamp
 from nas.data.image_io import hu_window
 from nas.data.luna16 import Point, Scans, annotated_nodules, find_csv, find_scans, patients_and_folds
+from nas.data.sample import Sample
 from nas.data.source import Source
-from nas.data.store import Sample
 from nas.errors import NASError
 
 log = logging.getLogger(__name__)

@@ -18,8 +18,8 @@ from nas.data.brats_folder import ENDINGS, LABELS, Subject, find_subjects, read_
 from nas.data.grid import of_size, oriented
 from nas.data.image_io import medical, triple
 from nas.data.patches import Patches
+from nas.data.sample import Sample
 from nas.data.source import Source
-from nas.data.store import Sample
 from nas.errors import NASError
 
 if TYPE_CHECKING:

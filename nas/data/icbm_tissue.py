@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from nas.data.image_io import medical
+from nas.data.sample import Sample
 from nas.data.source import Source
-from nas.data.store import Sample
 from nas.errors import NASError
 
 FILE = "mni_icbm152_{}_tal_nlin_sym_09a_converted.nii.gz"

@@ -20,8 +20,8 @@ from nas.data.dicom_series import DicomSeries, find_series, open_series
 from nas.data.image_io import crop_hu, hu_window, reach
 from nas.data.lidc_database import LICENCE, Nodule, labelled_nodules
 from nas.data.lidc_shapes import ReaderShare
+from nas.data.sample import Sample
 from nas.data.source import Source
-from nas.data.store import Sample
 from nas.errors import NASError
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ import numpy as np
 
 from nas.data.csv_table import stamp
 from nas.data.npz import read_npz
+from nas.data.sample import Sample
 from nas.data.source import Source
-from nas.data.store import Sample
 from nas.errors import NASError
 
 FILE = "lidc_nodules_882.npz"

@@ -9,8 +9,8 @@ import numpy as np
 from matplotlib.path import Path as Polygon
 
 from nas.data.lidc_database import LICENCE, Contour, Nodule, Reading, labelled_nodules
+from nas.data.sample import Sample
 from nas.data.source import Source
-from nas.data.store import Sample
 from nas.errors import NASError
 
 SUBSAMPLES_PER_MM = 1  # points per mm and axis whose mean is a voxel: 2 mm voxels average 2 x 2 x 2 points

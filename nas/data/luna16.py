@@ -29,8 +29,8 @@ import numpy as np
 from nas.data.csv_table import Row, read_table, stamp
 from nas.data.image_io import crop_hu, hu_window, reach, read_region
 from nas.data.lidc_database import read_nodules
+from nas.data.sample import Sample
 from nas.data.source import Source
-from nas.data.store import Sample
 from nas.errors import NASError
 
 if TYPE_CHECKING:

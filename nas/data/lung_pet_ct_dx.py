@@ -18,9 +18,9 @@ from nas.data.csv_table import stamp
 from nas.data.ct_slices import check_windows, fitted, windowed
 from nas.data.dicom_series import DicomSeries, find_series, open_series
 from nas.data.image_io import medical, to_array
+from nas.data.sample import Sample
 from nas.data.source import Source
 from nas.data.splits import OFFICIAL
-from nas.data.store import Sample
 from nas.data.voc_boxes import labels_of, read_voc
 from nas.errors import NASError
 

@@ -17,8 +17,8 @@ import numpy as np
 from nas.data.csv_table import Row, read_table, stamp
 from nas.data.image_io import FULL, middle, read_image, triple
 from nas.data.preparation import windowed_crop
+from nas.data.sample import Sample
 from nas.data.source import Source
-from nas.data.store import Sample
 from nas.errors import NASError
 
 if TYPE_CHECKING:

@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 
 from nas.data.npz import read_npz
+from nas.data.sample import Sample
 from nas.data.source import Source
-from nas.data.store import Sample
 from nas.errors import NASError
 
 log = logging.getLogger(__name__)

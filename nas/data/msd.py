@@ -20,8 +20,8 @@ from nas.data.grid import on_grid, planned_size, require_same_grid
 from nas.data.image_io import read_channels, triple
 from nas.data.intensity import standardised, whole_hu
 from nas.data.patches import Patches
+from nas.data.sample import Sample
 from nas.data.source import Source
-from nas.data.store import Sample
 from nas.errors import NASError
 
 NEEDED = ("labels", "modality", "training")

@@ -13,8 +13,8 @@ from scipy import ndimage
 from nas.data.ct_slices import check_windows, resized, windowed
 from nas.data.drawn_chest import FIELD_MM, VOXEL_MM, add_ball, chest_slice, lung_block, noise_hu
 from nas.data.image_io import AIR_HU, read_image, to_array
+from nas.data.sample import Sample
 from nas.data.source import Source
-from nas.data.store import Sample
 from nas.errors import NASError
 
 NODULE_HU = (-100.0, 60.0)  # solid nodules

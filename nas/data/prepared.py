@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from nas.data.sample import Sample
 from nas.data.source import Source
-from nas.data.store import Sample, VolumeStore
+from nas.data.store import VolumeStore
 from nas.errors import NASError
 
 

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nas.data.patches import Patches
-from nas.data.store import Sample, VolumeStore, write_store
+from nas.data.sample import Sample
+from nas.data.store import VolumeStore, write_store
 from nas.errors import NASError
 
 if TYPE_CHECKING:

@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,38 +14,12 @@ import numpy as np
 
 from nas.data.intensity import Intensity
 from nas.data.patches import Patches, locate
+from nas.data.sample import Sample, add_to, checked_boxes, checked_mask, new_digest
 from nas.errors import NASError
 
 FORMAT = 1
 BLOCK = 64  # voxels a side of a chunk of padded volumes, of which patches are read
 DAMAGE = (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError)  # what h5py raises for a broken file
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One volume on its way into a store.
-
-    volume_CDHW: uint8, int16 or float32; every sample of a store has the same shape and type.
-    group: the patient; no split ever puts one group on both sides.
-    spacing_mm: (D, H, W) voxel size, NaN where unknown. size_mm3: volume of the object, NaN where unknown.
-    fold: the split given by the data set's authors ("train", "val", "test", or "0".."9"), "" where there is none.
-    mask_DHW: for segmentation, the class of every voxel. boxes_M7: for detection, the objects: low corner (D, H, W),
-    high corner, class; corners are edges, voxel i reaches from i to i + 1. With either `label` is 0, without it is the
-    class.
-    extent_DHW: voxels of the real volume where it was padded, on both sides alike, to the shape of all; masks only.
-    A slice is a volume with D = 1.
-    """
-
-    name: str
-    volume_CDHW: np.ndarray
-    label: int
-    group: str
-    spacing_mm: tuple[float, float, float] = (float("nan"),) * 3
-    size_mm3: float = float("nan")
-    fold: str = ""
-    mask_DHW: np.ndarray | None = None
-    boxes_M7: np.ndarray | None = None
-    extent_DHW: tuple[int, int, int] | None = None
 
 
 class VolumeStore:
@@ -229,10 +202,10 @@ class VolumeStore:
 
     def verify(self) -> None:
         """Reads everything and computes the content hash again. Raises NASError where it is another."""
-        digest = _digest(self.name, self.classes, self.scale, self.offset, self.by_training)
+        digest = new_digest(self.name, self.classes, self.scale, self.offset, self.by_training)
         for row in range(len(self)):
             sample = self.sample(row)
-            _add(digest, sample, sample.volume_CDHW)
+            add_to(digest, sample, sample.volume_CDHW)
         if digest.hexdigest() != self.sha256:
             raise self._damaged(f"its content has the hash {digest.hexdigest()[:12]}, written was {self.sha256[:12]}")
 
@@ -262,7 +235,7 @@ def write_store(
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with h5py.File(temporary, "w") as file:
-            digest = _digest(name, classes, scale, offset, by_training)
+            digest = new_digest(name, classes, scale, offset, by_training)
             _write(file, samples, digest, name=name, classes=classes, provenance=provenance, scale=scale, offset=offset)
             if by_training:
                 file.attrs["by_training"] = True
@@ -313,11 +286,11 @@ def _write(
             without = "out" if sample.boxes_M7 is None else ""
             raise NASError(f"{sample.name} with{without} boxes", "boxes for all samples or none", "mend the source")
         if sample.boxes_M7 is not None:
-            boxes.append(_checked_boxes(sample, len(classes)))
+            boxes.append(checked_boxes(sample, len(classes)))
         volumes.resize(len(rows) + 1, axis=0)
         volumes[len(rows)] = volume
         if masks is not None:
-            mask = _checked_mask(sample, len(classes))
+            mask = checked_mask(sample, len(classes))
             masks.resize(len(rows) + 1, axis=0)
             masks[len(rows)] = mask
             voxels.append(np.bincount(mask.ravel(), minlength=len(classes)))
@@ -325,7 +298,7 @@ def _write(
                 located.append(locate(mask, sample.extent_DHW, len(classes)))
                 values_CKM = volume.reshape(len(volume), -1)[:, located[-1]].astype(np.float32)
                 values.append(np.where(located[-1] < 0, np.float32(np.nan), values_CKM))
-        _add(digest, sample, volume)
+        add_to(digest, sample, volume)
         rows.append(sample)
     if not rows:
         raise NASError(f"no samples for {name}", "at least one volume", "check the source's path and its filters")
@@ -371,55 +344,3 @@ def _growing(file: h5py.File, name: str, first: np.ndarray, block: int | None = 
         shuffle=first.dtype.itemsize > 1,
         fletcher32=True,
     )
-
-
-def _checked_mask(sample: Sample, classes: int) -> np.ndarray:
-    """The mask as uint8."""
-    mask = np.asarray(sample.mask_DHW)
-    if mask.shape != sample.volume_CDHW.shape[1:] or mask.dtype.kind not in "bui":
-        raise NASError(
-            f"a mask of shape {mask.shape} and type {mask.dtype} for {sample.name}",
-            f"whole numbers of shape {sample.volume_CDHW.shape[1:]}, as its volume",
-            "resample volume and mask to one grid, the mask by nearest neighbour",
-        )
-    if mask.min() < 0 or mask.max() >= classes:
-        raise NASError(
-            f"the values {mask.min()} to {mask.max()} in the mask of {sample.name}",
-            f"classes 0 to {classes - 1}",
-            "name every class of the masks, the background first",
-        )
-    return mask.astype(np.uint8)
-
-
-def _checked_boxes(sample: Sample, classes: int) -> np.ndarray:
-    """The boxes as (M, 7) float32."""
-    boxes = np.asarray(sample.boxes_M7, dtype=np.float32).reshape(-1, 7)
-    low, high, number = boxes[:, :3], boxes[:, 3:6], boxes[:, 6]
-    inside = (low >= 0) & (low < high) & (high <= sample.volume_CDHW.shape[1:])
-    for box, holds in zip(boxes, inside.all(axis=1) & np.isin(number, range(classes)), strict=True):
-        if not holds:
-            raise NASError(
-                f"the box {box.tolist()} of {sample.name}",
-                f"low corner, high corner and class 0 to {classes - 1}, inside {list(sample.volume_CDHW.shape[1:])}",
-                "mend the source",
-            )
-    return boxes
-
-
-def _digest(name: str, classes: Sequence[str], scale: float, offset: float, by_training: bool = False) -> hashlib._Hash:
-    # nothing is added for what older stores did not have: they keep their hashes
-    more = ["by_training"] if by_training else []
-    return hashlib.sha256(json.dumps([str(name), list(classes), float(scale), float(offset), *more]).encode())
-
-
-def _add(digest: hashlib._Hash, sample: Sample, volume: np.ndarray) -> None:
-    """Adds one sample; plain types first, as NumPy's own print differently."""
-    numbers = (*map(float, sample.spacing_mm), float(sample.size_mm3))
-    digest.update(repr((volume.shape, volume.dtype.str)).encode() + np.ascontiguousarray(volume).tobytes())
-    if sample.mask_DHW is not None:  # nothing is added without one: older stores keep their hashes
-        digest.update(np.ascontiguousarray(sample.mask_DHW, dtype=np.uint8).tobytes())
-    if sample.boxes_M7 is not None:
-        digest.update(np.ascontiguousarray(sample.boxes_M7, dtype=np.float32).tobytes())
-    if sample.extent_DHW is not None:
-        digest.update(repr(("extent", *map(int, sample.extent_DHW))).encode())
-    digest.update(repr((str(sample.name), int(sample.label), str(sample.group), numbers, str(sample.fold))).encode())

@@ -11,8 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nas.data.lidc_shapes import LidcShapes
+from nas.data.sample import Sample
 from nas.data.splits import Round, Split
-from nas.data.store import Sample, VolumeStore, write_store
+from nas.data.store import VolumeStore, write_store
 from nas.errors import NASError
 
 VOXEL = np.zeros((1, 1, 1, 1), dtype=np.uint8)

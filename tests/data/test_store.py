@@ -10,7 +10,8 @@ import h5py
 import numpy as np
 import pytest
 
-from nas.data.store import Sample, VolumeStore, write_store
+from nas.data.sample import Sample
+from nas.data.store import VolumeStore, write_store
 from nas.errors import NASError
 
 SETTINGS = {"name": "toy", "classes": ("benign", "malignant"), "provenance": {"source": "made here"}}

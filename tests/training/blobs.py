@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from nas.data.loading import VolumeSet
-from nas.data.store import Sample, VolumeStore, write_store
+from nas.data.sample import Sample
+from nas.data.store import VolumeStore, write_store
 
 SIDE = 8
 
