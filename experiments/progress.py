@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 
 from tqdm import tqdm
@@ -41,6 +42,11 @@ class SearchProgress:
         self._bar.close()
 
 
+def scored(score: str, metrics: Mapping[str, float]) -> str:
+    """The score in words; nothing after an epoch that was not validated."""
+    return f"{score} {metrics[score]:.3f}" if metrics else ""
+
+
 class TrainingProgress:
     """Epochs of one training; the line goes away when it ends where it stands under a search line."""
 
@@ -49,12 +55,15 @@ class TrainingProgress:
         self._bar: tqdm | None = None
 
     def update(self, epoch: int, epochs: int, note: str = "") -> None:
+        """note: beside the epoch; empty: what was noted last stays."""
         if self._bar is None:
             self._bar = progress_bar(
                 epochs, self._name, position=0 if self._keep else 1, leave=self._keep, silent=self._silent
             )
         self._bar.n = epoch
-        self._bar.set_postfix_str(note, refresh=True)
+        if note:
+            self._bar.set_postfix_str(note, refresh=False)
+        self._bar.refresh()
         if epoch >= epochs:
             self.close()
 

@@ -17,7 +17,7 @@ from experiments.benchmark import benchmark
 from experiments.exports import export_rounds
 from experiments.networks import resolve, resolve_all
 from experiments.predictions import predictions_csv
-from experiments.progress import TrainingProgress
+from experiments.progress import TrainingProgress, scored
 from experiments.random_baseline import rival
 from experiments.retrain import Tested, retrain
 from experiments.setup import Setting, resolved, versions, write_config
@@ -158,8 +158,9 @@ class _Trainer:
         def on_epoch(part: str, epoch: int, epochs: int, metrics: Mapping[str, float]) -> None:
             if is_main():
                 line = lines.setdefault(part, TrainingProgress(f"{name} {part}", keep=True))
-                line.update(epoch, epochs, f"{score} {metrics[score]:.3f}")
-                self.board.scalar(f"{name}: validation {score}", part, epoch, metrics[score])
+                line.update(epoch, epochs, scored(score, metrics))
+                if metrics:
+                    self.board.scalar(f"{name}: validation {score}", part, epoch, metrics[score])
 
         where = self.folder / "checkpoints" / network.arch.id
         if is_main():

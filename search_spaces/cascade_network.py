@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from nas.errors import NASError
+from search_spaces.layers.instance_norm import InstanceNorm3d
 
 FUSIONS = ("max", "mean", "early")
 EPSILON = 1e-3  # of the normalisation, as published
@@ -129,7 +130,7 @@ class Residual(nn.Module):
         super().__init__()
         layers: list[nn.Module] = []
         for _ in range(2):
-            layers += [nn.InstanceNorm3d(channels, eps=EPSILON, affine=True), nn.ReLU()]
+            layers += [InstanceNorm3d(channels, eps=EPSILON, affine=True), nn.ReLU()]
             layers += [nn.Conv3d(channels, channels, 3, padding=1, groups=groups)]
         self.layers = nn.Sequential(*layers)
 

@@ -75,7 +75,7 @@ def test_distances_between_surfaces_by_brute_force(
     guess[0, 0, 0, 0] = target[0, -1, -1, -1] = 1  # neither is empty
     hd95, share = surfaces(guess, target, 2, np.array([spacing]), tolerance)
     expected = brute_force(guess[0], target[0], np.array(spacing), tolerance)
-    np.testing.assert_allclose((hd95[0, 0], share[0, 0]), expected, rtol=1e-5)
+    np.testing.assert_allclose((hd95[0, 0], share[0, 0]), expected, rtol=1e-4)  # MONAI measures in fp32
 
 
 def test_a_block_moved_by_two_voxels() -> None:

@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 
 from experiments.brain_tumor.system import Preparation, System
 from experiments.networks import resolve_all
-from experiments.progress import TrainingProgress
+from experiments.progress import TrainingProgress, scored
 from experiments.setup import Setting, pick_device, resolved, versions, write_config
 from experiments.train import require_untouched_test
 from nas.artifact import Artifact
@@ -120,7 +120,7 @@ def _fit(
             device=device,
             folder=folder / "checkpoints",
             fingerprint=hashlib.sha256(json.dumps(content).encode()).hexdigest(),
-            on_epoch=lambda epoch, epochs, metrics: line.update(epoch, epochs, f"Dice {metrics['dice']:.3f}"),
+            on_epoch=lambda epoch, epochs, metrics: line.update(epoch, epochs, scored("dice", metrics)),
         )
     except TrialFailed as failure:
         raise NASError(str(failure), "a training that ends", "lower training.lr or the batch size") from failure

@@ -20,7 +20,7 @@ from omegaconf import DictConfig
 from experiments.cli import run_as_command
 from experiments.lung_detector.predictor import Preprocessing, save
 from experiments.networks import resolve_all
-from experiments.progress import TrainingProgress
+from experiments.progress import TrainingProgress, scored
 from experiments.retrain import retrain
 from experiments.setup import Setting, resolved, versions, write_config
 from experiments.train import require_untouched_test
@@ -51,7 +51,7 @@ def train_detector(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     score = setting.task.score
 
     def on_epoch(part: str, epoch: int, epochs: int, metrics: Mapping[str, float]) -> None:
-        line.update(epoch, epochs, f"{score} {metrics[score]:.3f}")
+        line.update(epoch, epochs, scored(score, metrics))
 
     started, used = time.perf_counter(), time.process_time()
     part = setting.split.holdout_rounds()[0]

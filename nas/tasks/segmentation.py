@@ -129,22 +129,26 @@ class Segmentation(Task):
         views = [axes for count in range(len(self.flips) + 1) for axes in combinations(self.flips, count)]
         try:
             with torch.inference_mode():
-                parts = (self._probabilities(model, x_BCDHW, [2 + axis for axis in axes]) for axes in views)
-                return reduce(torch.add, parts) / len(views)
+                pairs = (views[first : first + 2] for first in range(0, len(views), 2))
+                return reduce(torch.add, (self._summed(model, x_BCDHW, pair) for pair in pairs)) / len(views)
         finally:
             model.train(training)
 
-    def _probabilities(self, model: nn.Module, x_BCDHW: torch.Tensor, mirrored: list[int]) -> torch.Tensor:
-        """As seen with these axes of the tensor turned round, turned back."""
-        x_BCDHW = x_BCDHW.flip(mirrored) if mirrored else x_BCDHW
+    def _summed(self, model: nn.Module, x_BCDHW: torch.Tensor, views: Sequence[tuple[int, ...]]) -> torch.Tensor:
+        """Probabilities as seen with the axes of each view turned round, turned back; summed over the views.
+
+        Views are seen in one batch: of one volume alone PyTorch computes fp32 convolutions slowly on a CPU.
+        """
+        turned = [[2 + axis for axis in view] for view in views]
+        x_NCDHW = torch.cat([x_BCDHW.flip(axes) if axes else x_BCDHW for axes in turned])
         if self.window is None:
-            logits_BKDHW = model(x_BCDHW)
+            logits_NKDHW = model(x_NCDHW)
         else:
-            logits_BKDHW = monai_part("inferers").sliding_window_inference(
-                x_BCDHW, self.window, max(WINDOWS, len(x_BCDHW)), model, overlap=self.overlap, mode="gaussian"
+            logits_NKDHW = monai_part("inferers").sliding_window_inference(
+                x_NCDHW, self.window, max(WINDOWS, len(x_NCDHW)), model, overlap=self.overlap, mode="gaussian"
             )
-        prob_BKDHW = logits_BKDHW.float().softmax(dim=1)
-        return prob_BKDHW.flip(mirrored) if mirrored else prob_BKDHW
+        parts = zip(logits_NKDHW.float().softmax(dim=1).chunk(len(views)), turned, strict=True)
+        return reduce(torch.add, (prob_BKDHW.flip(axes) if axes else prob_BKDHW for prob_BKDHW, axes in parts))
 
     def metrics(
         self, prediction: np.ndarray, target: np.ndarray, spacing_mm: np.ndarray | None = None

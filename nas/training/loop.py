@@ -80,8 +80,8 @@ def fit(
     Batch order, augmentation and dropout are drawn anew for each epoch from (seed, epoch), so that a training resumed
     from `folder` is the uninterrupted one, bit for bit on a CPU. folder: keeps last.pt and best.pt; None: no
     checkpoints. fingerprint: names the network (architecture, initial weights); a checkpoint of another network,
-    seed, data or settings is a NASError. on_epoch: called as (epoch, epochs, validation metrics) after the
-    checkpoint is written; what it raises ends the training.
+    seed, data or settings is a NASError. on_epoch: called as (epoch, epochs, validation metrics; none after
+    an epoch that was not validated) when the checkpoint is written; what it raises ends the training.
     Raises TrialFailed for a loss that is not finite and where memory runs out.
     """
     train, valid = train.scaled_as(train), valid.scaled_as(train)
@@ -159,7 +159,7 @@ class _Run:
         return {**last, "best_model": best["model"]}
 
     def epoch(self, progress: _Progress) -> dict[str, float]:
-        """One epoch, its validation and its checkpoint; returns the validation metrics."""
+        """One epoch, its validation where one is due, and its checkpoint; returns the validation metrics, if any."""
         started, number = time.perf_counter(), progress.epoch + 1
         lr = self.steps.optimizer.param_groups[0]["lr"]
         loss = self._train_one(number)
@@ -167,11 +167,9 @@ class _Run:
             raise TrialFailed(
                 f"loss became {'NaN' if math.isnan(loss) else 'infinite'} in epoch {number} (lr {lr:.2g})"
             )
-        distributed.share_buffers(self.trained)
-        prediction = predict(self.trained, self.task, self.valid, self.settings.batch_size)
-        metrics = dict(self.task.validate(prediction, self.valid.targets))
-        score = metrics[self.task.score]
-        if progress.best_epoch == 0 or score > progress.history[progress.best_epoch - 1][self.task.score]:
+        metrics = self._validate() if self._validates(number) else {}
+        score = metrics.get(self.task.score, -math.inf)
+        if metrics and (progress.best_epoch == 0 or score > progress.history[progress.best_epoch - 1][self.task.score]):
             progress.best_epoch = number
             self.best_state = copy.deepcopy(self.trained.state_dict())
         progress.history.append({"epoch": number, "loss": loss, "lr": lr, **metrics})
@@ -179,6 +177,14 @@ class _Run:
         if self.folder is not None and distributed.is_main():
             self._save(self.folder, progress)
         return metrics
+
+    def _validates(self, number: int) -> bool:
+        return number % self.settings.validate_every == 0 or number == self.settings.epochs
+
+    def _validate(self) -> dict[str, float]:
+        distributed.share_buffers(self.trained)
+        prediction = predict(self.trained, self.task, self.valid, self.settings.batch_size)
+        return dict(self.task.validate(prediction, self.valid.targets))
 
     def _train_one(self, number: int) -> float:
         """The mean training loss over all samples of all ranks; read once, so that a GPU is never waited for."""

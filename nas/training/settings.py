@@ -22,8 +22,9 @@ class TrainingSettings:
     schedule: onecycle, cosine (to 0), step (a tenth at 1/2 and at 3/4 of the steps) or constant.
     precision: bf16 (autocast; weights and optimiser stay fp32), fp32, or auto: bf16 where the device computes in it.
     grad_clip: largest norm of the gradient, 0 = none. patience: epochs without a better validation score before the
-    training stops, 0 = off. compile: torch.compile, which pays only in long trainings (on a CPU in fp32 only: what
-    keeps bf16 right there cannot be compiled).
+    training stops, 0 = off. validate_every: epochs between two validations; the last epoch is always validated, and
+    the best epoch is one of those. compile: torch.compile, which pays only in long trainings (on a CPU in fp32 only:
+    what keeps bf16 right there cannot be compiled).
     channels_last: memory layout (B, D, H, W, C) of activations and weights.
     Raises NASError for a value out of range.
     """
@@ -38,6 +39,7 @@ class TrainingSettings:
     precision: str = "auto"
     grad_clip: float = 1.0
     patience: int = 0
+    validate_every: int = 1
     compile: bool = False
     channels_last: bool = True
     augment: Augment | None = None
@@ -53,7 +55,8 @@ class TrainingSettings:
             "schedule": (self.schedule in SCHEDULES, f"one of {', '.join(SCHEDULES)}"),
             "precision": (self.precision in PRECISIONS, f"one of {', '.join(PRECISIONS)}"),
             "grad_clip": (self.grad_clip >= 0, "at least 0"),
-            "patience": (self.patience >= 0, "at least 0"),
+            "patience": (self.patience == 0 or self.patience >= self.validate_every, "0, or at least validate_every"),
+            "validate_every": (self.validate_every >= 1, "at least 1 epoch"),
         }
         for name, (holds, expected) in rules.items():
             if not holds:

@@ -10,14 +10,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from nas.errors import NASError
+from search_spaces.layers.instance_norm import InstanceNorm2d, InstanceNorm3d
+from search_spaces.layers.resize import resize
 
-LAYERS: dict[int, tuple[type[nn.Module], type[nn.Module], str]] = {
-    2: (nn.Conv2d, nn.InstanceNorm2d, "bilinear"),
-    3: (nn.Conv3d, nn.InstanceNorm3d, "trilinear"),
+LAYERS: dict[int, tuple[type[nn.Module], type[nn.Module]]] = {
+    2: (nn.Conv2d, InstanceNorm2d),
+    3: (nn.Conv3d, InstanceNorm3d),
 }
 FIRST_WIDTH = 32  # channels at full resolution where channel_mul is 1
 
@@ -75,13 +76,6 @@ def convolution(dims: int, inputs: int, outputs: int, kernel: tuple[int, ...], s
 
 def norm(dims: int, channels: int) -> nn.Module:
     return LAYERS[dims][1](channels, affine=True)
-
-
-def resize(x_BCDHW: torch.Tensor, sides: tuple[int, ...]) -> torch.Tensor:
-    """Linear interpolation between the outermost voxel centres; the same tensor where the sides stay as they are."""
-    if tuple(x_BCDHW.shape[2:]) == sides:
-        return x_BCDHW
-    return F.interpolate(x_BCDHW, size=sides, mode=LAYERS[x_BCDHW.ndim - 2][2], align_corners=True)
 
 
 class Stem(nn.Module):

@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from search_spaces.dints.cells import OPERATIONS, HeadLevel, Plan, Stem, edge, final_layers, resize
+from search_spaces.dints.cells import OPERATIONS, HeadLevel, Plan, Stem, edge, final_layers
 from search_spaces.dints.topology import lattice
+from search_spaces.layers.resize import resize
 
 
 class Head(nn.Module):

@@ -9,9 +9,10 @@ weighted copy of a map is made or kept for the backward pass.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import reduce
 from typing import cast
 
 import numpy as np
@@ -33,6 +34,7 @@ from search_spaces.dints.picture import picture
 from search_spaces.dints.rectified import computed_again, rectified
 from search_spaces.dints.relaxation import Relaxation
 from search_spaces.dints.space import DiNTSSpace
+from search_spaces.layers.instance_norm import instance_norm
 
 # PyTorch 2.13 sends an fp32 convolution of batch 1 on a CPU to its slow routine unless it is grouped or its input has
 # more channels x depth x height than this (use_mkldnn in ATen's Convolution.cpp); above it, plain ones are faster.
@@ -55,16 +57,25 @@ class GroupedOperation(nn.Module):
     def forward(self, relu_BCDHW: torch.Tensor, share_E: torch.Tensor) -> torch.Tensor:
         """Rectified maps of the edges side by side (B, edges * C, ...), shares (edges,) -> their weighted sum
         (B, C, ...)."""
-        y_BCDHW = relu_BCDHW
-        for weight in self.weights:
-            y_BCDHW = grouped_convolution(y_BCDHW, weight, self.edges)
         share_C = share_E.repeat_interleave(len(self.scale) // self.edges, output_size=len(self.scale))
-        y_BCDHW = F.instance_norm(y_BCDHW, weight=self.scale * share_C, bias=self.shift * share_C)
-        return y_BCDHW.unflatten(1, (self.edges, -1)).sum(dim=1)
+        scale_C, shift_C = self.scale * share_C, self.shift * share_C
+        if at_once(relu_BCDHW, self.edges):
+            y_BCDHW = _convolved(relu_BCDHW, self.weights, self.edges)
+            return instance_norm(y_BCDHW, scale_C, shift_C).unflatten(1, (self.edges, -1)).sum(dim=1)
+        parts = (tensor.chunk(self.edges) for tensor in (scale_C, shift_C, *self.weights))
+        of_edges = zip(relu_BCDHW.chunk(self.edges, dim=1), *parts, strict=True)
+        maps = [instance_norm(_convolved(part, weights, 1), scale, shift) for part, scale, shift, *weights in of_edges]
+        return reduce(torch.add, maps)
+
+
+def _convolved(x_BCDHW: torch.Tensor, weights: Iterable[torch.Tensor], groups: int) -> torch.Tensor:
+    for weight in weights:
+        x_BCDHW = grouped_convolution(x_BCDHW, weight, groups)
+    return x_BCDHW
 
 
 def grouped_convolution(x_BCDHW: torch.Tensor, weight: torch.Tensor, groups: int) -> torch.Tensor:
-    """A padded convolution within each group of channels, by the fastest of equal routes.
+    """A padded convolution within each group of channels.
 
     A kernel along the first axis alone is slow in 3D on a CPU (2 to 2.5 times): there it goes over D x (H W).
     """
@@ -73,10 +84,7 @@ def grouped_convolution(x_BCDHW: torch.Tensor, weight: torch.Tensor, groups: int
         return y_BCDV.unflatten(3, x_BCDHW.shape[3:])
     convolve = F.conv3d if x_BCDHW.ndim == 5 else F.conv2d
     padding = tuple(length // 2 for length in weight.shape[2:])
-    if groups == 1 or at_once(x_BCDHW, groups):
-        return convolve(x_BCDHW, weight, padding=padding, groups=groups)
-    pairs = zip(x_BCDHW.chunk(groups, dim=1), weight.chunk(groups), strict=True)
-    return torch.cat([convolve(part, kernel, padding=padding) for part, kernel in pairs], dim=1)
+    return convolve(x_BCDHW, weight, padding=padding, groups=groups)
 
 
 def at_once(x_BCDHW: torch.Tensor, groups: int) -> bool:

@@ -1,4 +1,4 @@
-"""Attention and the angular head against their definitions, written out in the test."""
+"""Attention and the angular head against their definitions, written out in the test; faster routes against PyTorch."""
 
 from __future__ import annotations
 
@@ -7,8 +7,13 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
 
 from search_spaces.layers.cbam import PublishedCBAM3D, WooCBAM3D
+from search_spaces.layers.instance_norm import InstanceNorm2d, InstanceNorm3d
+from search_spaces.layers.resize import MODES, resize
 from search_spaces.layers.sphereface import AngularHead, annealed_lambda, phi
 
 
@@ -118,3 +123,56 @@ def test_head_computes_in_full_precision_under_bf16() -> None:
         logits = head(x.bfloat16(), y)
     assert logits.dtype == torch.float32
     torch.testing.assert_close(logits, full, rtol=0.05, atol=0.3)
+
+
+@given(
+    sides=st.lists(st.integers(1, 7), min_size=2, max_size=3),
+    wanted=st.lists(st.integers(1, 14), min_size=3, max_size=3),
+    seed=st.integers(0, 99),
+)
+def test_resized_maps_and_gradients_are_those_of_pytorch(sides: list[int], wanted: list[int], seed: int) -> None:
+    shape, target = tuple(sides), tuple(wanted[: len(sides)])
+    x = torch.randn(2, 3, *shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    mine, theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
+    y = resize(mine, target)
+    expected = F.interpolate(theirs, size=target, mode=MODES[len(target)], align_corners=True)
+    torch.testing.assert_close(y, expected, rtol=0, atol=1e-12)
+    for out in (y, expected):
+        if out.requires_grad:
+            out.square().sum().backward()
+    torch.testing.assert_close(mine.grad, theirs.grad, rtol=0, atol=1e-12)
+
+
+def test_resizing_keeps_the_type_under_autocast() -> None:
+    x = torch.randn(1, 2, 4, 4, 4).bfloat16()
+    with torch.autocast("cpu", torch.bfloat16):
+        y = resize(x, (8, 8, 8))
+    assert y.dtype is torch.bfloat16
+    expected = F.interpolate(x.float(), size=(8, 8, 8), mode="trilinear", align_corners=True)
+    torch.testing.assert_close(y, expected.bfloat16(), rtol=0, atol=0.02)
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("dims", [2, 3])
+def test_instance_normalisation_is_that_of_pytorch(dims: int, channels_last: bool) -> None:
+    own, plain = {2: (InstanceNorm2d, nn.InstanceNorm2d), 3: (InstanceNorm3d, nn.InstanceNorm3d)}[dims]
+    layers = [kind(5, affine=True).double() for kind in (own, plain)]
+    with torch.no_grad():
+        layers[0].weight.normal_()
+        layers[0].bias.normal_()
+    layers[1].load_state_dict(layers[0].state_dict())
+    x = torch.randn(2, 5, *(3, 4, 6)[:dims], dtype=torch.float64) * 3 + 1
+    if channels_last:
+        x = x.to(memory_format={2: torch.channels_last, 3: torch.channels_last_3d}[dims])
+    inputs = [x.clone().requires_grad_() for _ in layers]
+    outputs = [layer(x) for layer, x in zip(layers, inputs, strict=True)]
+    torch.testing.assert_close(*outputs, rtol=0, atol=1e-12)
+    for out in outputs:
+        out.pow(3).sum().backward()
+    for tensors in (inputs, *zip(*(layer.parameters() for layer in layers), strict=True)):
+        torch.testing.assert_close(tensors[0].grad, tensors[1].grad, rtol=1e-12, atol=1e-10)
+
+
+def test_a_map_of_one_voxel_cannot_be_normalised() -> None:
+    with pytest.raises(ValueError, match="nothing to normalise"):
+        InstanceNorm3d(2)(torch.ones(2, 2, 1, 1, 1))

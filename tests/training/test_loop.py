@@ -71,6 +71,29 @@ def test_early_stopping_waits_exactly_so_long(parts: Parts) -> None:
     assert result.epochs_run == result.best_epoch + 3 < 40
 
 
+@pytest.mark.parametrize("killed", [None, 2, 4])
+def test_only_every_nth_epoch_is_validated_and_the_last(parts: Parts, tmp_path: Path, killed: int | None) -> None:
+    settings, seen = replace(SETTINGS, epochs=7, lr=0.03, validate_every=3), []
+    if killed is not None:
+
+        def stop(epoch: int, *rest: object) -> None:
+            if epoch == killed:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            train(net(), parts, settings, folder=tmp_path, on_epoch=stop)
+    model = net()
+    result = train(model, parts, settings, folder=tmp_path, on_epoch=lambda *call: seen.append(call))
+    assert [epoch for epoch, _, metrics in seen if metrics] == [epoch for epoch in (3, 6, 7) if epoch > (killed or 0)]
+    assert [row["epoch"] for row in result.history if "auc" in row] == [3, 6, 7]
+    scores = {row["epoch"]: row["auc"] for row in result.history if "auc" in row}
+    assert result.best_epoch == max(scores, key=lambda epoch: scores[epoch])
+    assert TASK.metrics(predict(model, TASK, parts[1], 8), parts[1].labels) == result.metrics
+    whole = train(other := net(), parts, replace(settings, validate_every=1))
+    assert [row["loss"] for row in whole.history] == [row["loss"] for row in result.history]
+    assert whole.best_epoch != result.best_epoch or same(model, other)
+
+
 def test_the_seed_decides_everything(parts: Parts) -> None:
     first, second, other = net(), net(), net()
     results = [train(first, parts), train(second, parts), train(other, parts, seed=1)]
@@ -213,6 +236,7 @@ def test_a_part_that_is_too_small_is_told(parts: Parts, which: int) -> None:
         {"precision": "fp16"},
         {"grad_clip": -1.0},
         {"patience": -1},
+        {"validate_every": 0},
     ],
     ids=lambda change: next(iter(change)),
 )
@@ -228,3 +252,8 @@ def test_auto_precision_follows_the_device() -> None:
     assert not TrainingSettings(precision="auto", compile=True).uses_bf16(CPU)
     with pytest.raises(NASError, match="compile"):
         TrainingSettings(precision="bf16", compile=True).uses_bf16(CPU)
+
+
+def test_patience_is_counted_in_validated_epochs() -> None:
+    with pytest.raises(NASError, match="at least validate_every"):
+        TrainingSettings(patience=3, validate_every=5)
