@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from nas.errors import NASError
+from search_spaces.layers.convolution import Conv3d
 from search_spaces.layers.instance_norm import InstanceNorm3d
 
 FUSIONS = ("max", "mean", "early")
@@ -83,9 +84,9 @@ class ModalityUNet(nn.Module):
         self.fusion, self.encoders = fusion, 1 if fusion == "early" else modalities
         widths = [self.encoders * width * 2**level for level in range(depth + 1)]  # of all encoders side by side
         groups = self.encoders
-        self.stem = nn.Conv3d(modalities, widths[0], 3, padding=1, groups=groups)
+        self.stem = Conv3d(modalities, widths[0], 3, padding=1, groups=groups)
         self.halve = nn.ModuleList(
-            nn.Sequential(nn.Conv3d(fine, coarse, 3, stride=2, padding=1, groups=groups), nn.Dropout(dropout))
+            nn.Sequential(Conv3d(fine, coarse, 3, stride=2, padding=1, groups=groups), nn.Dropout(dropout))
             for fine, coarse in pairwise(widths)
         )
         self.encode = nn.ModuleList(_residuals(channels, groups, blocks) for channels in widths)
@@ -95,10 +96,10 @@ class ModalityUNet(nn.Module):
             channels = width * 2 ** (level + 1)
             entering = channels + width * 2**level + (outputs if 1 <= level <= guides else 0)
             self.up[str(level)] = nn.ConvTranspose3d(below, channels, 2, stride=2, bias=False)
-            self.merge[str(level)] = nn.Conv3d(entering, channels, 1)
+            self.merge[str(level)] = Conv3d(entering, channels, 1)
             self.decode[str(level)] = _residuals(channels, 1, blocks)
             below = channels
-        self.head = nn.Conv3d(below, outputs, 1)
+        self.head = Conv3d(below, outputs, 1)
         with torch.no_grad():
             nn.init.constant_(self.head.bias[:1], BACKGROUND)  # type: ignore[index]
 
@@ -131,7 +132,7 @@ class Residual(nn.Module):
         layers: list[nn.Module] = []
         for _ in range(2):
             layers += [InstanceNorm3d(channels, eps=EPSILON, affine=True), nn.ReLU()]
-            layers += [nn.Conv3d(channels, channels, 3, padding=1, groups=groups)]
+            layers += [Conv3d(channels, channels, 3, padding=1, groups=groups)]
         self.layers = nn.Sequential(*layers)
 
     def forward(self, x_BCDHW: torch.Tensor) -> torch.Tensor:

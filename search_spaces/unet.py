@@ -17,6 +17,7 @@ from nas.errors import NASError
 from nas.space import Published, SearchSpace
 from nas.tasks.base import TaskSpec
 from search_spaces.arguments import increasing, require, some_of
+from search_spaces.layers.convolution import Conv3d
 from search_spaces.layers.features import Features
 from search_spaces.layers.instance_norm import InstanceNorm2d, InstanceNorm3d
 
@@ -25,7 +26,7 @@ UPS = ("transposed", "resize")
 GROUPS = 4  # of group normalisation; widths are multiples of it
 LAYERS = {  # by spatial dimensions
     2: (nn.Conv2d, nn.ConvTranspose2d, nn.MaxPool2d, nn.BatchNorm2d, InstanceNorm2d),
-    3: (nn.Conv3d, nn.ConvTranspose3d, nn.MaxPool3d, nn.BatchNorm3d, InstanceNorm3d),
+    3: (Conv3d, nn.ConvTranspose3d, nn.MaxPool3d, nn.BatchNorm3d, InstanceNorm3d),
 }
 
 

@@ -13,12 +13,13 @@ import torch
 from torch import nn
 
 from nas.errors import NASError
+from search_spaces.layers.convolution import Conv3d
 from search_spaces.layers.instance_norm import InstanceNorm2d, InstanceNorm3d
 from search_spaces.layers.resize import resize
 
 LAYERS: dict[int, tuple[type[nn.Module], type[nn.Module]]] = {
     2: (nn.Conv2d, InstanceNorm2d),
-    3: (nn.Conv3d, InstanceNorm3d),
+    3: (Conv3d, InstanceNorm3d),
 }
 FIRST_WIDTH = 32  # channels at full resolution where channel_mul is 1
 

@@ -12,7 +12,6 @@ import math
 from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
-from functools import reduce
 from typing import cast
 
 import numpy as np
@@ -34,12 +33,10 @@ from search_spaces.dints.picture import picture
 from search_spaces.dints.rectified import computed_again, rectified
 from search_spaces.dints.relaxation import Relaxation
 from search_spaces.dints.space import DiNTSSpace
+from search_spaces.layers.convolution import slow_alone
 from search_spaces.layers.instance_norm import instance_norm
 
-# PyTorch 2.13 sends an fp32 convolution of batch 1 on a CPU to its slow routine unless it is grouped or its input has
-# more channels x depth x height than this (use_mkldnn in ATen's Convolution.cpp); above it, plain ones are faster.
-SLOW_UP_TO = 20_480
-SMALL = 16**3  # voxels up to which a grouped one is faster in bf16 and at larger batches, as measured with AVX-512
+SMALL = 16**3  # voxels up to which a grouped convolution is faster in bf16 and at larger batches (measured, AVX-512)
 
 
 class GroupedOperation(nn.Module):
@@ -58,14 +55,14 @@ class GroupedOperation(nn.Module):
         """Rectified maps of the edges side by side (B, edges * C, ...), shares (edges,) -> their weighted sum
         (B, C, ...)."""
         share_C = share_E.repeat_interleave(len(self.scale) // self.edges, output_size=len(self.scale))
-        scale_C, shift_C = self.scale * share_C, self.shift * share_C
-        if at_once(relu_BCDHW, self.edges):
-            y_BCDHW = _convolved(relu_BCDHW, self.weights, self.edges)
-            return instance_norm(y_BCDHW, scale_C, shift_C).unflatten(1, (self.edges, -1)).sum(dim=1)
-        parts = (tensor.chunk(self.edges) for tensor in (scale_C, shift_C, *self.weights))
-        of_edges = zip(relu_BCDHW.chunk(self.edges, dim=1), *parts, strict=True)
-        maps = [instance_norm(_convolved(part, weights, 1), scale, shift) for part, scale, shift, *weights in of_edges]
-        return reduce(torch.add, maps)
+        y_BCDHW = _convolved(relu_BCDHW, self.weights, self.edges)
+        y_BCDHW = instance_norm(y_BCDHW, self.scale * share_C, self.shift * share_C)
+        return y_BCDHW.unflatten(1, (self.edges, -1)).sum(dim=1)
+
+    def of_edge(self, edge: int, relu_BCDHW: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
+        """The rectified map of one edge (B, C, ...), its share () -> its weighted map (B, C, ...)."""
+        scale_C, shift_C, *weights = (own.chunk(self.edges)[edge] for own in (self.scale, self.shift, *self.weights))
+        return instance_norm(_convolved(relu_BCDHW, weights, 1), scale_C * share, shift_C * share)
 
 
 def _convolved(x_BCDHW: torch.Tensor, weights: Iterable[torch.Tensor], groups: int) -> torch.Tensor:
@@ -87,13 +84,13 @@ def grouped_convolution(x_BCDHW: torch.Tensor, weight: torch.Tensor, groups: int
     return convolve(x_BCDHW, weight, padding=padding, groups=groups)
 
 
-def at_once(x_BCDHW: torch.Tensor, groups: int) -> bool:
-    """Whether one grouped convolution is faster than one convolution a group."""
+def at_once(x_BCDHW: torch.Tensor) -> bool:
+    """Whether a grouped convolution over all edges, of maps like this one, is faster than one an edge."""
     if x_BCDHW.device.type != "cpu":
         return False
-    plain = x_BCDHW.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
-    if plain and len(x_BCDHW) == 1:
-        return x_BCDHW.shape[1] // groups * math.prod(x_BCDHW.shape[2:4]) <= SLOW_UP_TO
+    bf16 = x_BCDHW.dtype == torch.bfloat16 or torch.is_autocast_enabled("cpu")
+    if len(x_BCDHW) == 1 and not bf16:
+        return slow_alone(x_BCDHW)
     return math.prod(x_BCDHW.shape[2:]) <= SMALL
 
 
@@ -102,6 +99,7 @@ class Node(nn.Module):
 
     def __init__(self, plan: Plan, sources: tuple[int, ...], target: int) -> None:
         super().__init__()
+        self.own = sources.index(target)  # where the edge from the same level stands
         self.changes = nn.ModuleList(resolution_change(plan, source, target) for source in sources)
         kernels = OPERATIONS[plan.dims].values()
         width = plan.width(target)
@@ -113,7 +111,26 @@ class Node(nn.Module):
 
         lean: rectified maps are not kept for the backward pass.
         """
-        x_BECDHW = torch.stack([change(x) for change, x in zip(self.changes, maps, strict=True)], dim=1)
+        compute = self._at_once if at_once(maps[self.own]) else self._in_turn
+        return compute(share_EK, [change(x) for change, x in zip(self.changes, maps, strict=True)], lean)
+
+    def _in_turn(self, share_EK: torch.Tensor, maps: list[torch.Tensor], lean: bool) -> torch.Tensor:
+        """One edge after the other. maps: (B, C, ...) each, after the changes of resolution."""
+        skips = share_EK[:, 0].to(maps[0].dtype)
+        out_BCDHW = maps[0] * skips[0]
+        for x_BCDHW, share in zip(maps[1:], skips[1:], strict=True):
+            out_BCDHW = torch.addcmul(out_BCDHW, x_BCDHW, share)
+        for edge, x_BCDHW in enumerate(maps):
+            relu_BCDHW = rectified(x_BCDHW)
+            with computed_again(x_BCDHW, relu_BCDHW) if lean else nullcontext():
+                for number, operation in enumerate(self.operations, start=1):
+                    own = cast(GroupedOperation, operation).of_edge(edge, relu_BCDHW, share_EK[edge, number])
+                    out_BCDHW = out_BCDHW + own
+        return out_BCDHW
+
+    def _at_once(self, share_EK: torch.Tensor, maps: list[torch.Tensor], lean: bool) -> torch.Tensor:
+        """All edges side by side. maps: as of `_in_turn`."""
+        x_BECDHW = torch.stack(maps, dim=1)
         x_BCDHW = x_BECDHW.flatten(1, 2)
         relu_BCDHW = rectified(x_BCDHW)
         # a product with a row of shares sums over the edges without a weighted copy of each map

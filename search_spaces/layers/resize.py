@@ -8,6 +8,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from search_spaces.layers.layout import is_channels_last
+
 MODES = {2: "bilinear", 3: "trilinear"}
 
 
@@ -25,17 +27,20 @@ def resize(x_BCDHW: torch.Tensor, sides: tuple[int, ...]) -> torch.Tensor:
 
 
 def _by_products(x_BCDHW: torch.Tensor, sides: tuple[int, ...]) -> torch.Tensor:
-    """The last axis first, so that the larger maps are made last."""
+    """The last axis first, so that the larger maps are made last. The memory layout stays as it is."""
+    last = is_channels_last(x_BCDHW)
+    y_BDHWC = x_BCDHW.movedim(1, -1) if last else x_BCDHW.contiguous()  # one of the two is never copied
+    first = 1 if last else 2
     with torch.autocast("cpu", enabled=False):
-        kind = torch.promote_types(x_BCDHW.dtype, torch.float32)
-        y_BCDHW = x_BCDHW.contiguous().to(kind)
-        for axis in range(y_BCDHW.ndim - 1, 1, -1):
-            weights_MN = torch.from_numpy(_weights(y_BCDHW.shape[axis], sides[axis - 2])).to(kind)
-            if axis == y_BCDHW.ndim - 1:
-                y_BCDHW = y_BCDHW @ weights_MN.T
+        y_BDHWC = y_BDHWC.to(torch.promote_types(x_BCDHW.dtype, torch.float32))
+        for axis in reversed(range(first, first + len(sides))):
+            weights_MN = torch.from_numpy(_weights(y_BDHWC.shape[axis], sides[axis - first])).to(y_BDHWC.dtype)
+            if axis == y_BDHWC.ndim - 1:
+                y_BDHWC = y_BDHWC @ weights_MN.T
             else:
-                y_BCDHW = (weights_MN @ y_BCDHW.flatten(axis + 1)).unflatten(axis + 1, y_BCDHW.shape[axis + 1 :])
-        return y_BCDHW.to(x_BCDHW.dtype)
+                y_BDHWC = (weights_MN @ y_BDHWC.flatten(axis + 1)).unflatten(axis + 1, y_BDHWC.shape[axis + 1 :])
+        y_BDHWC = y_BDHWC.to(x_BCDHW.dtype)
+    return y_BDHWC.movedim(-1, 1) if last else y_BDHWC
 
 
 @lru_cache(maxsize=256)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from search_spaces.layers.cbam import PublishedCBAM3D, WooCBAM3D
+from search_spaces.layers.convolution import Conv3d, slow_alone
 from search_spaces.layers.instance_norm import InstanceNorm2d, InstanceNorm3d
 from search_spaces.layers.resize import MODES, resize
 from search_spaces.layers.sphereface import AngularHead, annealed_lambda, phi
@@ -176,3 +178,24 @@ def test_instance_normalisation_is_that_of_pytorch(dims: int, channels_last: boo
 def test_a_map_of_one_voxel_cannot_be_normalised() -> None:
     with pytest.raises(ValueError, match="nothing to normalise"):
         InstanceNorm3d(2)(torch.ones(2, 2, 1, 1, 1))
+
+
+@pytest.mark.parametrize("inputs", [1, 3, 4, 16])
+@pytest.mark.parametrize("kernel", [(3, 3, 3), (1, 3, 3), (3, 3, 1), (3, 1, 1), (1, 1, 1)])
+@pytest.mark.parametrize("change", [{}, {"stride": 2}, {"bias": False}, {"groups": 1, "dilation": 2}])
+def test_a_convolution_of_one_volume_is_that_of_pytorch(
+    inputs: int, kernel: tuple[int, ...], change: dict[str, Any]
+) -> None:
+    torch.manual_seed(0)
+    layer = Conv3d(inputs, 6, kernel, padding=tuple(length // 2 for length in kernel), **change)
+    x = torch.randn(1, inputs, 6, 8, 10)
+    assert slow_alone(x)
+    got, weight = x.clone().requires_grad_(), layer.weight.detach().clone().requires_grad_()
+    y = layer(got)
+    two = torch.cat([x, x]).requires_grad_()  # a batch of two takes the fast routine
+    expected = F.conv3d(two, weight, layer.bias, layer.stride, layer.padding, layer.dilation)[:1]
+    torch.testing.assert_close(y, expected, rtol=1e-5, atol=1e-5)
+    y.square().sum().backward()
+    expected.square().sum().backward()
+    torch.testing.assert_close(got.grad, two.grad[:1], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(layer.weight.grad, weight.grad, rtol=1e-4, atol=1e-4)

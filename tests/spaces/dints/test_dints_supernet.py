@@ -49,7 +49,7 @@ def test_parameters_of_the_published_supernet(channel_mul: float, count: int) ->
 @pytest.mark.parametrize("name", SHAPES)
 def test_equal_to_monai_in_output_and_all_gradients(name: str, at_once: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """By both routes of a convolution, whichever is the faster one here."""
-    monkeypatch.setattr(supernet_module, "at_once", lambda x, groups: at_once)
+    monkeypatch.setattr(supernet_module, "at_once", lambda x: at_once)
     arguments, shape = SHAPES[name]
     torch.manual_seed(0)
     ours, theirs = pair(DiNTSSpace(out_channels=3, **arguments))
