@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 from nas.data.loading import VolumeSet, plan_batches
-from nas.layout import channels_last
 from nas.tasks.base import Task
 from nas.training import distributed
 from nas.training.optim import clip_gradients, make_optimizer, make_schedule
@@ -75,6 +74,11 @@ class Steps:
         self.optimizer.step()
         self.schedule.step()
         return loss.detach()
+
+
+def channels_last(tensor: torch.Tensor) -> torch.Tensor:
+    formats = {4: torch.channels_last, 5: torch.channels_last_3d}
+    return tensor.contiguous(memory_format=formats[tensor.ndim]) if tensor.ndim in formats else tensor
 
 
 def derive(*words: int) -> int:

@@ -25,7 +25,6 @@ from nas.architecture import Architecture
 from nas.data.loading import VolumeSet, plan_batches
 from nas.errors import NASError
 from nas.files import write_text
-from nas.layout import channels_last
 from nas.report.supernet import CURVES, PICTURE
 from nas.space import SearchSpace
 from nas.supernet import Costs, Supernet
@@ -37,7 +36,7 @@ from nas.training.loop import LAST, identity_of, part_of, predict
 from nas.training.optim import clip_gradients, make_optimizer, make_schedule
 from nas.training.precision import autocast
 from nas.training.settings import TrainingSettings
-from nas.training.steps import derive
+from nas.training.steps import channels_last, derive
 
 FOLDER = "supernet"  # of a supernet, beside the checkpoints of the evaluations
 log = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from nas.layout import is_channels_last
+from search_spaces.layers.layout import is_channels_last
 
 
 def instance_norm(

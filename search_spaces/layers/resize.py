@@ -8,7 +8,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from nas.layout import is_channels_last
+from search_spaces.layers.layout import is_channels_last
 
 MODES = {2: "bilinear", 3: "trilinear"}
 
