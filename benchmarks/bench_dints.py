@@ -116,8 +116,6 @@ def on_cpu(net: nn.Module, x_BCDHW: torch.Tensor, steps: int, bf16: bool) -> dic
     """Times of steps that follow one another, as in a training; then, in one more step, what the forward pass keeps."""
 
     def forward() -> torch.Tensor:
-        for parameter in net.parameters():
-            parameter.grad = None
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             return net(x_BCDHW)
 
@@ -126,8 +124,7 @@ def on_cpu(net: nn.Module, x_BCDHW: torch.Tensor, steps: int, bf16: bool) -> dic
         started = time.process_time()
         forward().float().square().mean().backward()
         times.append(time.process_time() - started)
-    for parameter in net.parameters():
-        parameter.grad = None
+        net.zero_grad()
     trim()
     before = rss_mb()
     kept = forward()  # its graph holds the activations

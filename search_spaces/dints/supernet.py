@@ -1,22 +1,16 @@
-"""The DiNTS supernet, grouped by node: all edges that enter a feature map are computed together.
+"""The DiNTS supernet, computed node by node (`node.py`).
 
-Equal to MONAI's `DiNTS(TopologySearch)` with the same weights, by another route: the two or three edges of a node
-share one concatenated activation and one ReLU; their convolutions are one grouped convolution; and the probability of
-edge and operation, a factor of the normalised map, is folded into scale and shift of the normalisation, so that no
-weighted copy of a map is made or kept for the backward pass.
+Equal to MONAI's `DiNTS(TopologySearch)` with the same weights, by another route.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping
-from contextlib import nullcontext
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import cast
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
@@ -25,120 +19,14 @@ from nas.errors import NASError
 from nas.supernet import Costs, Decoded, Supernet
 from nas.tasks.base import TaskSpec
 from search_spaces.dints.budget import best_near, best_within
-from search_spaces.dints.cells import OPERATIONS, Plan, Stem, resolution_change
+from search_spaces.dints.cells import Stem
 from search_spaces.dints.costs import EdgeCosts
 from search_spaces.dints.decode import Scores, k_best, monai_decode
 from search_spaces.dints.network import DiNTSNetwork, Head, edge_name
+from search_spaces.dints.node import GroupedOperation, Node
 from search_spaces.dints.picture import picture
-from search_spaces.dints.rectified import computed_again, rectified
 from search_spaces.dints.relaxation import Relaxation
 from search_spaces.dints.space import DiNTSSpace
-from search_spaces.layers.convolution import slow_alone
-from search_spaces.layers.instance_norm import instance_norm
-
-SMALL = 16**3  # voxels up to which a grouped convolution is faster in bf16 and at larger batches (measured, AVX-512)
-
-
-class GroupedOperation(nn.Module):
-    """One cell operation on all edges of a node. weights: (edges * C, C, *kernel) for each kernel in a row; scale and
-    shift: (edges * C,)."""
-
-    def __init__(self, kernels: tuple[tuple[int, ...], ...], edges: int, channels: int) -> None:
-        super().__init__()
-        self.edges = edges
-        self.weights = nn.ParameterList(torch.empty(edges * channels, channels, *kernel) for kernel in kernels)
-        self.scale, self.shift = nn.Parameter(torch.ones(edges * channels)), nn.Parameter(torch.zeros(edges * channels))
-        for weight in self.weights:
-            nn.init.kaiming_uniform_(weight, a=math.sqrt(5))  # as torch's own convolutions
-
-    def forward(self, relu_BCDHW: torch.Tensor, share_E: torch.Tensor) -> torch.Tensor:
-        """Rectified maps of the edges side by side (B, edges * C, ...), shares (edges,) -> their weighted sum
-        (B, C, ...)."""
-        share_C = share_E.repeat_interleave(len(self.scale) // self.edges, output_size=len(self.scale))
-        y_BCDHW = _convolved(relu_BCDHW, self.weights, self.edges)
-        y_BCDHW = instance_norm(y_BCDHW, self.scale * share_C, self.shift * share_C)
-        return y_BCDHW.unflatten(1, (self.edges, -1)).sum(dim=1)
-
-    def of_edge(self, edge: int, relu_BCDHW: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
-        """The rectified map of one edge (B, C, ...), its share () -> its weighted map (B, C, ...)."""
-        scale_C, shift_C, *weights = (own.chunk(self.edges)[edge] for own in (self.scale, self.shift, *self.weights))
-        return instance_norm(_convolved(relu_BCDHW, weights, 1), scale_C * share, shift_C * share)
-
-
-def _convolved(x_BCDHW: torch.Tensor, weights: Iterable[torch.Tensor], groups: int) -> torch.Tensor:
-    for weight in weights:
-        x_BCDHW = grouped_convolution(x_BCDHW, weight, groups)
-    return x_BCDHW
-
-
-def grouped_convolution(x_BCDHW: torch.Tensor, weight: torch.Tensor, groups: int) -> torch.Tensor:
-    """A padded convolution within each group of channels.
-
-    A kernel along the first axis alone is slow in 3D on a CPU (2 to 2.5 times): there it goes over D x (H W).
-    """
-    if x_BCDHW.ndim == 5 and weight.shape[3:] == (1, 1) and x_BCDHW.device.type == "cpu":
-        y_BCDV = grouped_convolution(x_BCDHW.flatten(3), weight.flatten(3), groups)
-        return y_BCDV.unflatten(3, x_BCDHW.shape[3:])
-    convolve = F.conv3d if x_BCDHW.ndim == 5 else F.conv2d
-    padding = tuple(length // 2 for length in weight.shape[2:])
-    return convolve(x_BCDHW, weight, padding=padding, groups=groups)
-
-
-def at_once(x_BCDHW: torch.Tensor) -> bool:
-    """Whether a grouped convolution over all edges, of maps like this one, is faster than one an edge."""
-    if x_BCDHW.device.type != "cpu":
-        return False
-    bf16 = x_BCDHW.dtype == torch.bfloat16 or torch.is_autocast_enabled("cpu")
-    if len(x_BCDHW) == 1 and not bf16:
-        return slow_alone(x_BCDHW)
-    return math.prod(x_BCDHW.shape[2:]) <= SMALL
-
-
-class Node(nn.Module):
-    """What enters one feature map: for each edge a change of resolution, then all operations on all edges."""
-
-    def __init__(self, plan: Plan, sources: tuple[int, ...], target: int) -> None:
-        super().__init__()
-        self.own = sources.index(target)  # where the edge from the same level stands
-        self.changes = nn.ModuleList(resolution_change(plan, source, target) for source in sources)
-        kernels = OPERATIONS[plan.dims].values()
-        width = plan.width(target)
-        # the first operation, the skip, has no parameters
-        self.operations = nn.ModuleList(GroupedOperation(row, len(sources), width) for row in kernels if row)
-
-    def forward(self, share_EK: torch.Tensor, *maps: torch.Tensor, lean: bool = False) -> torch.Tensor:
-        """Shares of edges and operations, and the map that each edge reads -> the node's map (B, C, ...).
-
-        lean: rectified maps are not kept for the backward pass.
-        """
-        compute = self._at_once if at_once(maps[self.own]) else self._in_turn
-        return compute(share_EK, [change(x) for change, x in zip(self.changes, maps, strict=True)], lean)
-
-    def _in_turn(self, share_EK: torch.Tensor, maps: list[torch.Tensor], lean: bool) -> torch.Tensor:
-        """One edge after the other. maps: (B, C, ...) each, after the changes of resolution."""
-        skips = share_EK[:, 0].to(maps[0].dtype)
-        out_BCDHW = maps[0] * skips[0]
-        for x_BCDHW, share in zip(maps[1:], skips[1:], strict=True):
-            out_BCDHW = torch.addcmul(out_BCDHW, x_BCDHW, share)
-        for edge, x_BCDHW in enumerate(maps):
-            relu_BCDHW = rectified(x_BCDHW)
-            with computed_again(x_BCDHW, relu_BCDHW) if lean else nullcontext():
-                for number, operation in enumerate(self.operations, start=1):
-                    own = cast(GroupedOperation, operation).of_edge(edge, relu_BCDHW, share_EK[edge, number])
-                    out_BCDHW = out_BCDHW + own
-        return out_BCDHW
-
-    def _at_once(self, share_EK: torch.Tensor, maps: list[torch.Tensor], lean: bool) -> torch.Tensor:
-        """All edges side by side. maps: as of `_in_turn`."""
-        x_BECDHW = torch.stack(maps, dim=1)
-        x_BCDHW = x_BECDHW.flatten(1, 2)
-        relu_BCDHW = rectified(x_BCDHW)
-        # a product with a row of shares sums over the edges without a weighted copy of each map
-        out_BCDHW = (share_EK[:, 0].to(x_BECDHW.dtype) @ x_BECDHW.flatten(2)).view_as(x_BECDHW[:, 0])
-        with computed_again(x_BCDHW, relu_BCDHW) if lean else nullcontext():
-            for number, operation in enumerate(self.operations, start=1):
-                out_BCDHW = out_BCDHW + operation(relu_BCDHW, share_EK[:, number])
-        return out_BCDHW
 
 
 class DiNTSSupernet(Supernet):

@@ -16,10 +16,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from nas.history import State
 from tests.faults.worker import Orders, attach, front_from_raw, front_of, score_of, work
+from tests.programs import missing
 
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["tests.faults.worker"])
@@ -113,7 +112,7 @@ class Postgres:
         found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
         local = shutil.which("initdb")
         if not found and local is None:
-            pytest.skip("PostgreSQL is not installed (Debian: postgresql)")
+            missing("PostgreSQL", "postgresql")
         self.bin = found[-1].parent if found else Path(str(local)).parent
         self.data, self.port = folder / "pg", free_port()
         self.user: dict[str, Any] = {}

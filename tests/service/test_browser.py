@@ -7,17 +7,19 @@ from pathlib import Path
 
 import pytest
 
+from tests.programs import missing
 from tests.service.browser import CHROMIUM, Browser
 from tests.service.files import dicom
 from tests.service.server import KEY, Server
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
 SAID = "document.getElementById('said').textContent"
 SHOWN = "!document.getElementById('result').hidden"
 
 
 @pytest.fixture
 def page(server: Server, tmp_path: Path) -> Iterator[Browser]:
+    if CHROMIUM is None:
+        missing("Chromium", "chromium")
     browser = Browser(tmp_path / "profile")
     try:
         browser.open(server.url)

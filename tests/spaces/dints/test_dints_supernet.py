@@ -11,8 +11,7 @@ import torch.nn.functional as F
 from torch.multiprocessing.reductions import StorageWeakRef
 
 from nas.errors import NASError
-from search_spaces.dints import DiNTSSpace
-from search_spaces.dints import supernet as supernet_module
+from search_spaces.dints import DiNTSSpace, node
 from search_spaces.dints.rectified import computed_again, rectified
 from tests.spaces.dints.oracle import gradient, ours_from_monai, pair
 
@@ -49,7 +48,7 @@ def test_parameters_of_the_published_supernet(channel_mul: float, count: int) ->
 @pytest.mark.parametrize("name", SHAPES)
 def test_equal_to_monai_in_output_and_all_gradients(name: str, at_once: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """By both routes of a convolution, whichever is the faster one here."""
-    monkeypatch.setattr(supernet_module, "at_once", lambda x: at_once)
+    monkeypatch.setattr(node, "at_once", lambda x: at_once)
     arguments, shape = SHAPES[name]
     torch.manual_seed(0)
     ours, theirs = pair(DiNTSSpace(out_channels=3, **arguments))
@@ -77,7 +76,7 @@ def test_fp32_of_either_convolution_route_agrees_with_float64() -> None:
 
 def test_checkpointing_changes_nothing_but_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     # hooks see what is kept only where there are no others further in
-    monkeypatch.setattr("search_spaces.dints.supernet.computed_again", lambda *_: nullcontext())
+    monkeypatch.setattr("search_spaces.dints.node.computed_again", lambda *_: nullcontext())
     torch.manual_seed(0)
     supernet = DiNTSSpace(3, 3, TINY).supernet().double()
     x = torch.randn(1, 1, 16, 16, 16, dtype=torch.float64)
