@@ -332,7 +332,14 @@ def test_train_report_of_one_class_has_no_curve(tmp_path: Path) -> None:
 def test_train_report_without_predictions(tmp_path: Path) -> None:
     page = write_train(tmp_path / "report.html", {})
     assert "Confusion matrix" not in page.text
-    assert "Test folds" in page.text
+    assert "Each training" in page.text
+
+
+@pytest.mark.parametrize(("protocol", "cases"), [("holdout", 120), ("cross_validation", 240)])
+def test_cases_are_counted_once(tmp_path: Path, protocol: str, cases: int) -> None:
+    folds = [{"fold": name, "n": 120, "auc": 0.8} for name in ("a", "b")]
+    page = write_train(tmp_path / "report.html", {}, protocol=protocol, folds=folds)
+    assert re.search(rf"Test cases\s*{cases}\s*2 trainings", page.text)
 
 
 @pytest.mark.parametrize(

@@ -105,11 +105,13 @@ def _facts(arch: Architecture, result: Mapping[str, Any]) -> str:
     latency = result.get("latency_ms")
     if latency:
         items.append(("Latency", show("latency_ms", latency["median"], symbol=True), str(latency.get("device", ""))))
-    if result.get("data", {}).get("n"):
-        folds = len(result.get("folds", ()))
-        items.append(
-            ("Cases", f"{result['data']['n']:,}", f"{folds} test fold{'s' if folds != 1 else ''}" if folds else "")
-        )
+    rounds = result.get("folds", ())
+    if rounds:
+        tested = [fold["n"] for fold in rounds]
+        cases = (
+            tested[0] if result.get("protocol") == "holdout" else sum(tested)
+        )  # one test fold for all, or each its own
+        items.append(("Test cases", f"{cases:,}", f"{len(rounds)} training{'s' if len(rounds) > 1 else ''}"))
     return facts(items)
 
 
@@ -241,7 +243,11 @@ def _folds(result: Mapping[str, Any], unit_of_split: str) -> str:
     if not folds:
         return ""
     names = [name for name in folds[0] if name not in ("fold", "n")]
-    head = [Cell("fold"), Cell("cases", number=True), *(Cell(unit(name).heading, number=True) for name in names)]
+    head = [
+        Cell("training"),
+        Cell("test cases", number=True),
+        *(Cell(unit(name).heading, number=True) for name in names),
+    ]
     rows = [
         [Cell(str(fold["fold"])), Cell(str(fold["n"]), number=True)]
         + [Cell(show(name, fold.get(name)), number=True) for name in names]
@@ -255,7 +261,7 @@ def _folds(result: Mapping[str, Any], unit_of_split: str) -> str:
         texts = [f"{show(name, low)} to {show(name, high)}" for name, (low, high) in zip(names, bounds, strict=True)]
         rows.append([Cell("95 % interval"), Cell(""), *(Cell(text, number=True) for text in texts)])
     note = f"Intervals by bootstrap over {unit_of_split}s." if interval else ""
-    return section("Test folds", note, table(head, rows, marks))
+    return section("Each training", note, table(head, rows, marks))
 
 
 def _settings(space: SearchSpace, result: Mapping[str, Any]) -> str:
