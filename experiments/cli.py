@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import signal
@@ -21,6 +22,8 @@ from omegaconf.errors import OmegaConfBaseException
 from nas.errors import NASError
 
 USER_ERROR, INTERRUPTED = 2, 130
+# A file where a folder should be, a place without the right to it, a full or read-only disk
+NO_PLACE = (errno.EEXIST, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 EXTRAS = {"joblib": "joblib", "submitit_local": "slurm", "submitit_slurm": "slurm", "ray": "ray", "ray_aws": "ray"}
 ON_ONE_TERMINAL = ("joblib", "ray")  # launchers whose jobs run side by side and write to one terminal
 # Never part of the name of a sweep's folder: they are in the folder's name already, or (worker) share a folder
@@ -41,6 +44,14 @@ def run_as_command(task: Callable[[], None]) -> None:
         sys.exit(INTERRUPTED)
     except (NASError, HydraException, OmegaConfBaseException) as error:
         print(f"error: {explain(error)}", file=sys.stderr)
+        sys.exit(USER_ERROR)
+    except OSError as error:
+        if error.errno not in NO_PLACE:
+            raise
+        got = f"{error.filename or 'a file'}: {(error.strerror or '').lower()}"
+        fix = "mend that, or name another folder (hydra.run.dir, data_cache, data.root)"
+        mistake = NASError(got, "folders that may be written to and files that may be read", fix)
+        print(f"error: {mistake}", file=sys.stderr)
         sys.exit(USER_ERROR)
 
 

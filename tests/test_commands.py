@@ -194,12 +194,15 @@ def test_no_architecture_and_an_unknown_protocol(command: Command) -> None:
     refused(command.train("arch=naslung/model-1", "protocol=best"), "holdout")
 
 
-def test_a_real_process_ends_with_two_and_one_line(tmp_path: Path) -> None:
-    words = [sys.executable, str(REPO / "run_search.py"), "space=nowhere"]
+@pytest.mark.parametrize("mistake", ["space=nowhere", "hydra.run.dir=taken", "hydra.run.dir=taken/below"])
+def test_a_real_process_ends_with_two_and_one_line(tmp_path: Path, mistake: str) -> None:
+    (tmp_path / "taken").write_text("a file, no folder")
+    words = [sys.executable, str(REPO / "run_search.py"), mistake]
     done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+    assert mistake.partition("=")[2] in done.stderr
 
 
 def test_retraining_under_torchrun(tmp_path: Path, data_cache: Path, store_path: Path) -> None:
