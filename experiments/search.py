@@ -81,9 +81,9 @@ def run_search_experiment(cfg: DictConfig, folder: Path, quiet: bool = False, si
         on_epoch=line.update,
         tracker=board,
     )
+    strategy.require(cost)
     if parallel and not _trained_together(strategy, context, cost):
         return folder / CHOSEN
-    strategy.require(cost)
     study = Study(
         cfg.study.url,
         cfg.study.name,

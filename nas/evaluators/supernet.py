@@ -16,7 +16,8 @@ class InheritedWeights:
     """Proposal -> validation metrics with inherited weights, as in one-shot search (Bender et al., ICML 2018).
 
     checkpoint: the supernet's last.pt; None: the one that strategy=differentiable trains in the study's own folder. It
-    has to be of the same space. batch_size: of the predictions. Whatever the proposal's budget, the score is the same.
+    has to be of the same space, data and split. batch_size: of the predictions. Whatever the proposal's budget, the
+    score is the same.
     """
 
     reports_task_metrics = True
@@ -28,7 +29,7 @@ class InheritedWeights:
     def __call__(self, proposal: Proposal, context: EvaluationContext) -> Mapping[str, float]:
         path = Path(self.checkpoint) if self.checkpoint else context.folder / FOLDER / LAST
         if self._loaded is None or self._loaded[0] != path:
-            self._loaded = (path, load_supernet(path, context.space, context.task.spec))
+            self._loaded = (path, load_supernet(path, context.space, context.task.spec, context.train))
         network = self._loaded[1].eval().subnetwork(proposal.arch).to(context.device)
         valid = context.valid.scaled_as(context.train)
         prediction = predict(network, context.task, valid, self.batch_size)

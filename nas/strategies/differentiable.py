@@ -5,7 +5,7 @@ Source: Liu et al., DARTS (ICLR 2019, arXiv 1806.09055); He et al., DiNTS (CVPR 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
 from typing import Any
 
 import numpy as np
@@ -13,18 +13,19 @@ import torch
 
 from nas.architecture import Architecture
 from nas.cost import CostModel
+from nas.errors import NASError
 from nas.evaluators.base import EvaluationContext
 from nas.files import locked
 from nas.history import History, Proposal
 from nas.space import SearchSpace
 from nas.strategies.base import CostWindow, Strategy, draw, untried
-from nas.supernet import Costs, Supernet
+from nas.supernet import NEAR, Costs, Supernet
 from nas.tasks.base import TaskSpec
 from nas.training import distributed
 from nas.training.settings import TrainingSettings
 from nas.training.supernet import FOLDER, ArchitectureSettings, SupernetTraining, network_name
 
-LOOKED_AT = 64  # most probable architectures before others within the limits are drawn
+LOOKED_AT = 256  # most probable architectures before others within the limits are drawn
 
 
 class Differentiable(Strategy):
@@ -38,15 +39,25 @@ class Differentiable(Strategy):
 
     def __init__(self, settings: TrainingSettings, **architecture: Any) -> None:
         self.settings, self.architecture = settings, ArchitectureSettings(**architecture)
+        self.window = _window(self.architecture.target, self.architecture.budget)
         self._supernet: Supernet | None = None
         self._costs: Costs | None = None
         self._trained: tuple[str, str] | None = None
 
     def require(self, cost: CostModel) -> None:
-        """Raises NASError for a budget below every architecture, or a target so far below that none is near it."""
+        """Raises NASError for a budget below every architecture, a target that none is near, and a cost that cannot be
+        expected."""
         budget, target = self.architecture.budget, self.architecture.target
-        if budget is not None or target is not None:
-            _fresh(cost.space, cost.task, 0).decode(costs=costs_of(cost), budget=budget, target=target)
+        if budget is None and target is None:
+            return
+        supernet = _fresh(cost.space, cost.task, 0)
+        found = supernet.decode(costs=costs_of(cost), budget=budget, target=target)[0]
+        if target is not None and supernet.decodes_exactly and cost.of(found.arch) < self.window.low:
+            raise NASError(
+                f"strategy.target={target:.12g}",
+                f"a {cost.metric} that networks of the space have; the nearest found has {cost.of(found.arch):.12g}",
+                "a smaller target, or a larger space",
+            )
 
     def begin(self, context: EvaluationContext, cost: CostModel) -> None:
         """Raises NASError for a training part that cannot be halved, and where the loss is no longer finite."""
@@ -78,26 +89,33 @@ class Differentiable(Strategy):
 
     def propose(self, space: SearchSpace, history: History, rng: np.random.Generator) -> Proposal | None:
         supernet = _fresh(space, None, 0) if self._supernet is None else self._supernet
-        accept = CostWindow(cost_max=self.architecture.budget)
-        for archs in self._ranked(supernet):
-            found = [
-                arch for arch in untried(space, history, archs) if accept(space.encode([arch]), history.cost).all()
-            ]
-            if found:
-                return Proposal(found[0])
-        arch = draw(space, history, accept, rng)
-        return None if arch is None else Proposal(arch)
-
-    def _ranked(self, supernet: Supernet) -> Iterator[list[Architecture]]:
-        """Longer and longer lists, best first."""
-        if self._costs is not None:
-            options = self.architecture
-            answer = supernet.decode(costs=self._costs, budget=options.budget, target=options.target)
-            yield [found.arch for found in answer]
+        answer = untried(space, history, self._answer(supernet))
+        if answer:
+            return Proposal(answer[0])
         count = 1
         while count <= LOOKED_AT:
-            yield [found.arch for found in supernet.decode(count)]
+            likely = untried(space, history, [decoded.arch for decoded in supernet.decode(count)])
+            for found in likely:
+                if self.window(space.encode([found]), history.cost).all():
+                    return Proposal(found)
             count *= 4
+        arch = draw(space, history, self.window, rng)
+        return None if arch is None else Proposal(arch)
+
+    def _answer(self, supernet: Supernet) -> list[Architecture]:
+        """The one within the budget and as near to the target as there is; none before `begin`."""
+        if self._costs is None:
+            return []
+        found = supernet.decode(costs=self._costs, budget=self.architecture.budget, target=self.architecture.target)
+        return [found[0].arch]
+
+
+def _window(target: float | None, budget: float | None) -> CostWindow:
+    """What proposals after the answer may cost: at most the budget, and near the target where the budget allows it."""
+    if target is None:
+        return CostWindow(cost_max=budget)
+    least, most = (1 - NEAR) * target, min((1 + NEAR) * target, math.inf if budget is None else budget)
+    return CostWindow(least if least <= most else None, most)
 
 
 def costs_of(cost: CostModel) -> Costs:

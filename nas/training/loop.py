@@ -87,7 +87,7 @@ def fit(
     train, valid = train.scaled_as(train), valid.scaled_as(train)
     _check_sizes(train, valid, settings)
     devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices), _out_of_memory_fails_the_trial(), _fast_kernels(device):
+    with torch.random.fork_rng(devices=devices), out_of_memory_fails_the_trial(), _fast_kernels(device):
         steps = Steps(model, task, settings, train, seed=seed, device=device)
         run = _Run(model, steps, valid, folder, fingerprint)
         progress = run.resume()
@@ -233,17 +233,23 @@ def _check_sizes(train: VolumeSet, valid: VolumeSet, settings: TrainingSettings)
     for name, part in (("training", train), ("validation", valid)):
         if len(part) < 2:
             raise NASError(f"{len(part)} samples in the {name} part", "at least 2", "use fewer folds or more data")
-    smallest = min(len(rows) for rows in plan_batches(train.per_epoch, settings.batch_size))
+    require_sample_a_process(train, settings.batch_size)
+
+
+def require_sample_a_process(part: VolumeSet, batch_size: int) -> None:
+    """Raises NASError where torchrun has started more processes than the smallest batch has samples."""
+    smallest = min(len(rows) for rows in plan_batches(part.per_epoch, batch_size))
     if smallest < distributed.world():
         raise NASError(
             f"batches of {smallest} samples for {distributed.world()} processes",
             "at least one sample a process",
-            "raise training.batch_size or start fewer processes",
+            "raise the batch_size or start fewer processes",
         )
 
 
 @contextmanager
-def _out_of_memory_fails_the_trial() -> Iterator[None]:
+def out_of_memory_fails_the_trial() -> Iterator[None]:
+    """Raises TrialFailed for what PyTorch and Python raise where memory runs out."""
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError) as error:

@@ -12,6 +12,7 @@ import math
 import pickle
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from torch.optim import Adam
 
 from nas.architecture import Architecture
 from nas.data.loading import VolumeSet, plan_batches
-from nas.errors import NASError
+from nas.errors import NASError, TrialFailed
 from nas.files import write_text
 from nas.report.supernet import CURVES, PICTURE
 from nas.space import SearchSpace
@@ -32,7 +33,14 @@ from nas.tasks.base import Task, TaskSpec
 from nas.tracking import NoTracking, Tracker
 from nas.training import distributed
 from nas.training.checkpoint import load_checkpoint, save_checkpoint
-from nas.training.loop import LAST, identity_of, part_of, predict
+from nas.training.loop import (
+    LAST,
+    identity_of,
+    out_of_memory_fails_the_trial,
+    part_of,
+    predict,
+    require_sample_a_process,
+)
 from nas.training.optim import clip_gradients, make_optimizer, make_schedule
 from nas.training.precision import autocast
 from nas.training.settings import TrainingSettings
@@ -46,10 +54,11 @@ log = logging.getLogger(__name__)
 class ArchitectureSettings:
     """warm_up: share of the epochs in which only weights are trained. lr, betas: of Adam on the probabilities.
 
-    regularisers: weights of the supernet's terms by name, 1 where none is said; they rise from 0 after the warm-up to
-    these values at the end, in any precision alike. target: the expected cost that the search is to reach, in the
-    study's cost unit; None: cost plays no part. stiffness: half of it is the penalty of a deviation by 100 %.
-    budget: a hard limit on the decoded architecture's cost. validate_every: epochs between two validations.
+    regularisers: weights of the supernet's terms by name; where none is said its own, else 1. They rise from 0 after
+    the warm-up to these values at the end, in any precision alike. target: the expected cost that the search is to
+    reach, in the study's cost unit; None: cost plays no part. stiffness: half of it is the penalty of a deviation by
+    100 %. budget: a hard limit on the decoded architecture's cost. validate_every: epochs between two validations.
+    checkpointing: activations are computed again in the backward pass instead of kept.
     Raises NASError for a value out of range.
     """
 
@@ -61,6 +70,7 @@ class ArchitectureSettings:
     stiffness: float = 20.0
     budget: float | None = None
     validate_every: int = 1
+    checkpointing: bool = False
 
     def __post_init__(self) -> None:
         rules = {
@@ -125,6 +135,11 @@ class SupernetTraining:
         self.supernet, self.task, self.settings, self.options = supernet.to(device), task, settings, architecture
         self.train, self.valid = train.scaled_as(train), valid.scaled_as(train)
         self.parts = halves(self.train, seed)
+        for part in self.parts:
+            require_sample_a_process(part, settings.batch_size)
+        self.weights_of_terms = _weights_of_terms(supernet, architecture)
+        if supernet.checkpointing is not None:
+            supernet.checkpointing = architecture.checkpointing
         self.costs, self.seed, self.device, self.folder = costs, seed, device, folder
         self.tracker: Tracker = tracker or NoTracking()
         self.bf16 = settings.uses_bf16(device)
@@ -151,9 +166,9 @@ class SupernetTraining:
         return min(int(self.options.warm_up * self.settings.epochs), self.settings.epochs - 1)
 
     def run(self, on_epoch: Callable[[int, int], None] = lambda epoch, epochs: None) -> None:
-        """Trains what is left to train. Raises NASError where the loss is no longer finite."""
+        """Trains what is left to train. Raises NASError where the loss is no longer finite or memory runs out."""
         devices = [self.device] if self.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=devices):
+        with torch.random.fork_rng(devices=devices), _out_of_memory_is_told():
             self._resume()
             while len(self.history) < self.settings.epochs:
                 self._epoch(len(self.history) + 1)
@@ -216,7 +231,7 @@ class SupernetTraining:
         loss = self.supernet.architecture_loss(self._task_loss(x_BCDHW, y))
         self._adopt_new_weights()
         terms = dict(self.supernet.regularisers())
-        others = [ramp * self.options.regularisers.get(name, 1.0) * term for name, term in terms.items()]
+        others = [ramp * self.weights_of_terms[name] * term for name, term in terms.items()]
         if self.options.target is not None:
             terms["cost"] = self.supernet.expected_cost(self.costs)
             deviation = terms["cost"] / self.options.target - 1
@@ -309,6 +324,35 @@ class SupernetTraining:
         write_text(self.folder / PICTURE, self.supernet.picture())
 
 
+def _weights_of_terms(supernet: Supernet, options: ArchitectureSettings) -> dict[str, float]:
+    """Of every term. Raises NASError for the weight of a term that this supernet does not have, and for checkpointing
+    where it has no such choice."""
+    terms = supernet.regularisers()
+    if unknown := [name for name in options.regularisers if name not in terms]:
+        raise NASError(
+            f"strategy.regularisers.{unknown[0]}", f"one of {', '.join(terms)}", "mend or leave out that weight"
+        )
+    if options.checkpointing and supernet.checkpointing is None:
+        raise NASError(
+            f"strategy.checkpointing=true for a {type(supernet).__name__}", "false", "strategy.checkpointing=false"
+        )
+    weights = {**supernet.weights_of_terms, **options.regularisers}
+    return {name: float(weights.get(name, 1.0)) for name in terms}
+
+
+@contextmanager
+def _out_of_memory_is_told() -> Iterator[None]:
+    try:
+        with out_of_memory_fails_the_trial():
+            yield
+    except TrialFailed as error:
+        raise NASError(
+            f"a supernet that is {error}",
+            "one that fits into the memory",
+            "strategy.checkpointing=true, smaller patches, or a smaller strategy.settings.batch_size",
+        ) from error
+
+
 def network_name(space: SearchSpace) -> str:
     """How a checkpoint names the supernet of a space."""
     return f"supernet of {space.fingerprint}"
@@ -333,5 +377,12 @@ def load_supernet(path: Path, space: SearchSpace, task: TaskSpec, train: VolumeS
             f"a supernet that has learned from {learned_from}", part_of(train), "the data and split of the search"
         )
     supernet = space.supernet(task)
-    supernet.load_state_dict(state["supernet"])
+    try:
+        supernet.load_state_dict(state["supernet"])
+    except RuntimeError as error:
+        raise NASError(
+            f"a supernet in {path} whose weights have other sizes",
+            f"one for {task}",
+            "take the supernet of a search on data with as many channels and classes",
+        ) from error
     return supernet

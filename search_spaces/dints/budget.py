@@ -27,7 +27,7 @@ def best_within(scores: Scores, costs: EdgeCosts, budget: float) -> tuple[np.nda
     """Operations (B, E), -1 for off, of the architecture with the largest score whose cost is at most `budget`, and
     the score. Raises NASError where the cheapest feasible architecture costs more, and says what it costs."""
     search = _Search(scores, costs, budget)
-    incumbent = search.solve()
+    incumbent = search.solve(f"a budget of {budget:.12g}")
     return incumbent, scores.of_table(incumbent)
 
 
@@ -37,7 +37,7 @@ def best_near(scores: Scores, costs: EdgeCosts, target: float, budget: float | N
     A budget is kept in any case."""
     most = (1 + NEAR) * target if budget is None else min((1 + NEAR) * target, budget)
     search = _Search(scores, costs, most)
-    found = search.solve()
+    found = search.solve(f"a target of {target:.12g}" if budget is None else f"a budget of {most:.12g}")
     if costs.of(found) < (1 - NEAR) * target:
         found = search.dearer(found, target)
     return found, scores.of_table(found)
@@ -72,16 +72,17 @@ class _Search:
         self.blocks = len(scores.patterns_BN)
         self.patterns_EN = self.lattice.patterns_NE.T.astype(np.float64)
 
-    def solve(self) -> np.ndarray:
+    def solve(self, limit: str) -> np.ndarray:
+        """limit: what to call the budget where no architecture keeps it."""
         free = self._path(0.0)
         if self.costs.of(free) <= self.budget:
             return free
         cheapest = self._cheapest()
         if self.costs.of(cheapest) > self.budget:
             raise NASError(
-                f"a budget of {self.budget:.12g}",
+                limit,
                 f"at least {self.costs.of(cheapest):.12g}, the cost of the smallest feasible architecture",
-                "raise the budget, or make the space smaller (space.channel_mul, space.num_blocks)",
+                "raise it, or make the space smaller (space.channel_mul, space.num_blocks)",
             )
         price, best = self._price(free, cheapest)
         return self._close(price, best)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from nas.errors import NASError
 from search_spaces.dints.topology import Lattice
@@ -27,7 +28,13 @@ class EdgeCosts:
 
     @classmethod
     def of_blocks(cls, space: DiNTSSpace, block_costs: Mapping[str, float]) -> EdgeCosts:
-        """From the costs of the space's `blocks` by key. Raises NASError where one is missing."""
+        """From the costs of the space's `blocks` by key. Raises NASError where one is missing, or all are."""
+        if not block_costs:
+            raise NASError(
+                "a cost that is no sum over edges",
+                "cost.metric=macs, params, bytes or latency_ms",
+                "mend cost.metric, or leave out strategy.target and strategy.budget",
+            )
         tables = space.lattice
         try:
             stem_D = np.array([block_costs[f"stem {level}"] for level in range(space.num_depths)], dtype=np.float64)
@@ -48,6 +55,11 @@ class EdgeCosts:
             ) from error
         deepest_S = np.array([np.flatnonzero(levels)[-1] for levels in tables.levels_SD])
         return cls(tables, edge_EK, tables.levels_SD @ stem_D, np.cumsum(head_D)[deepest_S] + final)
+
+    def as_tensors(self, like: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """edge_EK, start_S and end_S of the type and on the device of `like`."""
+        tables = (self.edge_EK, self.start_S, self.end_S)
+        return tuple(torch.from_numpy(table).to(like) for table in tables)
 
     def of(self, operations_BE: np.ndarray) -> float:
         """The cost of one architecture; -1 stands for an edge that is off."""

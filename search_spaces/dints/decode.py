@@ -2,8 +2,7 @@
 
 The score of an architecture is the log-probability of its topology (the sum over blocks of the exact log-probability
 of the block's set of edges), plus for each edge that is on how much less probable its operation is than the edge's
-best one, as a log-ratio <= 0. Without a budget the operations are the best ones, and the score is the log-probability
-of the topology alone. Axes as in `topology`; K: operations.
+best one, as a log-ratio <= 0. Axes as in `topology`; K: operations.
 """
 
 from __future__ import annotations
@@ -50,13 +49,32 @@ class Scores:
 
 
 def k_best(scores: Scores, k: int) -> list[tuple[np.ndarray, float]]:
-    """The k most probable feasible topologies, each with its most probable operations: (B, E) and score, best first;
-    fewer where there are fewer."""
+    """The k feasible architectures with the best scores: (B, E) operations and score, best first; fewer where there are
+    fewer."""
     if k == 1:
-        found = [best_path(scores.lattice, scores.patterns_BN)]
-    else:
-        found = best_paths(scores.lattice, scores.patterns_BN, k)
-    return [(scores.best_operations(rows_B), score) for rows_B, score in found]
+        rows_B, score = best_path(scores.lattice, scores.patterns_BN)
+        return [(scores.best_operations(rows_B), score)]
+    found = []
+    # each of the k best has one of the k best topologies, which with its best operations is at least as good
+    topologies = best_paths(scores.lattice, scores.patterns_BN, k)
+    least = topologies[-1][1] if len(topologies) == k else -np.inf
+    for rows_B, score in topologies:
+        tables_MBE, lost_M = _operations(scores, rows_B, k, score - least)
+        found += [(table_BE, score - float(lost)) for table_BE, lost in zip(tables_MBE, lost_M, strict=True)]
+    return sorted(found, key=lambda one: -one[1])[:k]
+
+
+def _operations(scores: Scores, rows_B: np.ndarray, k: int, slack: float) -> tuple[np.ndarray, np.ndarray]:
+    """The k choices of operations on a topology that lose least, and at most `slack`: (M, B, E), and the loss (M,)."""
+    tables_MBE, lost_M = scores.best_operations(rows_B)[None], np.zeros(1)
+    for b, e in np.argwhere(tables_MBE[0] >= 0):
+        total_MK = lost_M[:, None] - scores.operations_BEK[b, e]
+        rows, operations = np.nonzero(total_MK <= slack)
+        kept = np.argsort(total_MK[rows, operations], kind="stable")[:k]
+        rows, operations = rows[kept], operations[kept]
+        tables_MBE, lost_M = tables_MBE[rows], total_MK[rows, operations]
+        tables_MBE[:, b, e] = operations
+    return tables_MBE, lost_M
 
 
 def monai_arc_costs(lattice: Lattice, alpha_edges_BE: np.ndarray) -> np.ndarray:

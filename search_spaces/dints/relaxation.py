@@ -60,14 +60,14 @@ class Relaxation(nn.Module):
         """(B, E, K): of the operations, given that the edge is on."""
         return self.alpha_operations_BEK.softmax(dim=2)
 
-    def state_log_probs(self) -> torch.Tensor:
-        """(B, 2, S): of the levels that a block reads, and of those that it writes.
+    def state_log_probs(self, blocks: slice = slice(None)) -> torch.Tensor:
+        """(B, 2, S): of the levels that a block reads, and of those that it writes. blocks: which of them.
 
         Every edge reads one level and writes one, so that levels are used independently of each other, given that not
         none is: no sum over all patterns is needed. The odds of a level are the sum of exp(sum of alpha) over the
         non-empty sets of its edges.
         """
-        sums_BXDF = (self.alpha_edges_BE @ self.subsets_QE.T).unflatten(1, self.absent_XDF.shape)
+        sums_BXDF = (self.alpha_edges_BE[blocks] @ self.subsets_QE.T).unflatten(1, self.absent_XDF.shape)
         odds_BXD = sums_BXDF.masked_fill(self.absent_XDF, _lowest(sums_BXDF)).logsumexp(dim=3)
         return (odds_BXD @ self.levels_SD.T).log_softmax(dim=2)
 
@@ -92,11 +92,10 @@ class Relaxation(nn.Module):
 
     def expected_cost(self, costs: EdgeCosts) -> torch.Tensor:
         """The mean over independent blocks of an architecture's cost."""
-        edge_EK, start_S, end_S = (
-            torch.from_numpy(table).to(self.alpha_edges_BE) for table in (costs.edge_EK, costs.start_S, costs.end_S)
-        )
-        log_BXS = self.state_log_probs()
-        edges = torch.einsum("be,bek,ek->", self.edge_probs(), self.operation_probs(), edge_EK)
+        edge_EK, start_S, end_S = costs.as_tensors(self.alpha_edges_BE)
+        ends = slice(None, None, max(len(self.alpha_edges_BE) - 1, 1))  # the first and the last block
+        log_BXS = self.state_log_probs(ends)
+        edges = (self.edge_probs() * (self.operation_probs() * edge_EK).sum(dim=2)).sum()
         return edges + log_BXS[0, 0].exp() @ start_S + log_BXS[-1, 1].exp() @ end_S
 
 

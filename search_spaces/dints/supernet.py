@@ -37,6 +37,9 @@ class DiNTSSupernet(Supernet):
     `forward` waits for the device.
     """
 
+    decodes_exactly = True
+    weights_of_terms: Mapping[str, float] = {"topology": 0.001}  # as in MONAI's search
+
     def __init__(self, space: DiNTSSpace, task: TaskSpec | None = None, checkpointing: bool = False) -> None:
         super().__init__()
         self.space, self.task, self.plan = space, task, replace(space.plan(task), deep_supervision=False)
@@ -51,12 +54,14 @@ class DiNTSSupernet(Supernet):
         )
         self.head = Head(self.plan, space.num_depths - 1)
         self.relaxation = Relaxation(tables, space.num_blocks, len(space.operations))
+        self._priced: tuple[Mapping[str, float], EdgeCosts] | None = None
 
     def forward(self, x_BCDHW: torch.Tensor) -> torch.Tensor:
         sides = tuple(x_BCDHW.shape[2:])
         self.plan.require_sides(sides)
         maps = [stem(x_BCDHW) for stem in self.stems]
-        share_BEK = self.relaxation.edge_probs()[:, :, None] * self.relaxation.operation_probs()
+        with torch.autocast(x_BCDHW.device.type, enabled=False):  # 8 bits would be other probabilities than the decoded
+            share_BEK = self.relaxation.edge_probs()[:, :, None] * self.relaxation.operation_probs()
         for block, share_EK in enumerate(share_BEK.unbind()):
             maps = [self._compute(block, level, share_EK, maps) for level in range(len(maps))]
         logits_BKDHW = self.head(dict(enumerate(maps)), sides)
@@ -87,7 +92,13 @@ class DiNTSSupernet(Supernet):
 
     def expected_cost(self, costs: Costs) -> torch.Tensor:
         """Blocks are independent here; the feasible architectures alone may cost a little more or less."""
-        return self.relaxation.expected_cost(EdgeCosts.of_blocks(self.space, costs.of_blocks))
+        return self.relaxation.expected_cost(self._edge_costs(costs))
+
+    def _edge_costs(self, costs: Costs) -> EdgeCosts:
+        """The table of the last costs asked for is kept: a search asks for the same ones in every step."""
+        if self._priced is None or self._priced[0] is not costs.of_blocks:
+            self._priced = costs.of_blocks, EdgeCosts.of_blocks(self.space, costs.of_blocks)
+        return self._priced[1]
 
     def decode(
         self,
@@ -120,9 +131,9 @@ class DiNTSSupernet(Supernet):
             return [Decoded(self.space.from_table(table_BE), -cost)]
         scores = Scores.of(tables, edges_BE, operations_BEK)
         if costs is not None and target is not None:
-            found = [best_near(scores, EdgeCosts.of_blocks(self.space, costs.of_blocks), target, budget)]
+            found = [best_near(scores, self._edge_costs(costs), target, budget)]
         elif costs is not None and budget is not None:
-            found = [best_within(scores, EdgeCosts.of_blocks(self.space, costs.of_blocks), budget)]
+            found = [best_within(scores, self._edge_costs(costs), budget)]
         else:
             found = k_best(scores, k)
         return [Decoded(self.space.from_table(table_BE), score) for table_BE, score in found]

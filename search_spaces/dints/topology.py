@@ -24,6 +24,8 @@ class Lattice:
     sources_E, targets_E: the levels that an edge joins, by target, then by source. patterns_NE: every set of edges, in
     the order of a binary count whose first digit is edge 0. entered_N: the state of levels that a pattern reads;
     left_N: that it writes. Two patterns follow each other where the second reads exactly what the first wrote.
+    by_pair: patterns sorted by (state entered, state left): their order (N,), where each pair starts in it (P,), and
+    the pairs themselves as entered * S + left (P,).
     """
 
     def __init__(self, depths: int) -> None:
@@ -39,6 +41,10 @@ class Lattice:
         self.patterns_NE = (numbers_N[:, None] >> np.arange(self.edges)[::-1] & 1).astype(bool)
         self.entered_N = self.state_of(self.patterns_NE, self.sources_E)
         self.left_N = self.state_of(self.patterns_NE, self.targets_E)
+        keys_N = self.entered_N * self.states + self.left_N
+        order_N = np.argsort(keys_N, kind="stable")
+        pairs_P, starts_P = np.unique(keys_N[order_N], return_index=True)
+        self.by_pair = order_N, starts_P, pairs_P
         self.levels_SD = (np.arange(1, self.states + 1)[:, None] >> np.arange(depths) & 1).astype(bool)
 
     def state_of(self, on_XE: np.ndarray, levels_E: np.ndarray) -> np.ndarray:
@@ -49,15 +55,6 @@ class Lattice:
     def number_of(self, on_XE: np.ndarray) -> np.ndarray:
         """(X, E) edges -> (X,) rows of `patterns_NE`; -1 for the empty set."""
         return on_XE.astype(np.int64) @ (1 << np.arange(self.edges)[::-1]) - 1
-
-    @cached_property
-    def by_pair(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Patterns sorted by (state entered, state left): their order (N,), where each pair starts in it (P,), and the
-        pairs themselves as entered * S + left (P,)."""
-        keys_N = self.entered_N * self.states + self.left_N
-        order_N = np.argsort(keys_N, kind="stable")
-        pairs_P, starts_P = np.unique(keys_N[order_N], return_index=True)
-        return order_N, starts_P, pairs_P
 
     @cached_property
     def counts_SS(self) -> np.ndarray:

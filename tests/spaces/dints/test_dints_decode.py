@@ -19,6 +19,7 @@ from search_spaces.dints.budget import best_near, best_within
 from search_spaces.dints.costs import EdgeCosts
 from search_spaces.dints.decode import Scores, k_best, monai_arc_costs, monai_decode
 from search_spaces.dints.monai_code import to_monai
+from search_spaces.dints.paths import best_paths
 from search_spaces.dints.topology import lattice
 from tests.spaces.dints.oracle import monai_supernet
 
@@ -58,13 +59,58 @@ def test_the_best_and_the_k_best_topologies_are_those_of_brute_force(blocks: int
         scores = scores_of(space, spread, seed)
         every = feasible(blocks, depths)
         totals = np.sort(scores.patterns_BN[np.arange(blocks), np.array(every)].sum(axis=1))[::-1]
+        assert k_best(scores, 1)[0][1] == pytest.approx(totals[0])
         for k in (1, 7, 100):
-            found = k_best(scores, k)
+            found = best_paths(tables, scores.patterns_BN, k)
             np.testing.assert_allclose([score for _, score in found], totals[:k], rtol=1e-12, atol=1e-12)
-            assert len({table.tobytes() for table, _ in found}) == len(found)
+            assert len({rows_B.tobytes() for rows_B, _ in found}) == len(found)
+            assert all(tables.is_feasible(tables.patterns_NE[rows_B]) for rows_B, _ in found)
+
+
+def every_architecture(space: DiNTSSpace) -> np.ndarray:
+    """(M, B, E) operations of all, one topology after the other."""
+    every = []
+    for rows_B in space.lattice.every_topology(space.num_blocks):
+        on_BE = space.lattice.patterns_NE[rows_B]
+        choices = np.indices((len(space.operations),) * int(on_BE.sum())).reshape(int(on_BE.sum()), -1).T
+        tables_MBE = np.full((len(choices), *on_BE.shape), -1)
+        tables_MBE[:, on_BE] = choices
+        every.append(tables_MBE)
+    return np.concatenate(every)
+
+
+def scores_by_hand(space: DiNTSSpace, scores: Scores, all_MBE: np.ndarray) -> np.ndarray:
+    score_M = np.zeros(len(all_MBE))
+    for block in range(space.num_blocks):
+        score_M += scores.patterns_BN[block, space.lattice.number_of(all_MBE[:, block] >= 0)]
+        for e in range(space.lattice.edges):
+            ratios_K = np.append(scores.operations_BEK[block, e], 0.0)  # the last stands for an edge that is off
+            score_M += ratios_K[all_MBE[:, block, e]]
+    return score_M
+
+
+def few_operations(blocks: int, depths: int, dims: int) -> DiNTSSpace:
+    space = DiNTSSpace(blocks, depths, 0.125, spatial_dims=dims)
+    space.operations = space.operations[:3]  # brute force over all five would take minutes
+    return space
+
+
+@pytest.mark.parametrize(("blocks", "depths", "dims"), [(2, 2, 3), (3, 2, 2), (1, 3, 2), (1, 1, 3)])
+@pytest.mark.parametrize("spread", [0.05, 1.0, 20.0])
+def test_the_k_best_architectures_are_those_of_brute_force(blocks: int, depths: int, dims: int, spread: float) -> None:
+    space = few_operations(blocks, depths, dims)
+    all_MBE = every_architecture(space)
+    for seed in range(3):
+        alpha_BE, alpha_BEK = draw(space, spread, seed)
+        scores = Scores.of(space.lattice, alpha_BE, alpha_BEK[:, :, : len(space.operations)])
+        ranked = np.sort(scores_by_hand(space, scores, all_MBE))[::-1]
+        for k in (1, 2, 9, 200):
+            found = k_best(scores, k)
+            np.testing.assert_allclose([score for _, score in found], ranked[:k], rtol=1e-9, atol=1e-9)
+            assert len({table_BE.tobytes() for table_BE, _ in found}) == len(found)
             for table_BE, score in found:
-                assert tables.is_feasible(table_BE >= 0)
-                assert scores.of_table(table_BE) == pytest.approx(score)
+                assert space.lattice.is_feasible(table_BE >= 0)
+                assert scores.of_table(table_BE) == pytest.approx(score, abs=1e-9)
 
 
 def test_log_probabilities_are_exact_and_finite_at_any_alpha() -> None:
@@ -84,19 +130,10 @@ def test_log_probabilities_are_exact_and_finite_at_any_alpha() -> None:
 @pytest.mark.parametrize(("blocks", "depths", "dims"), [(2, 2, 3), (3, 2, 2), (1, 3, 2)])
 @pytest.mark.parametrize("metric", ["macs", "params", "bytes"])
 def test_the_best_within_a_budget_is_that_of_brute_force(blocks: int, depths: int, dims: int, metric: str) -> None:
-    space = DiNTSSpace(blocks, depths, 0.125, spatial_dims=dims)
-    if len(space.operations) == 5:
-        space.operations = space.operations[:3]  # brute force over all five would take minutes
+    space = few_operations(blocks, depths, dims)
     costs = EdgeCosts.of_blocks(space, block_costs(space, metric, (16,) * dims))
     tables = space.lattice
-    every = []
-    for rows_B in tables.every_topology(blocks):
-        on_BE = tables.patterns_NE[rows_B]
-        choices = np.indices((len(space.operations),) * int(on_BE.sum())).reshape(int(on_BE.sum()), -1).T
-        tables_MBE = np.full((len(choices), *on_BE.shape), -1)
-        tables_MBE[:, on_BE] = choices
-        every.append(tables_MBE)
-    all_MBE = np.concatenate(every)
+    all_MBE = every_architecture(space)
     edge_M = np.where(all_MBE >= 0, costs.edge_EK[np.arange(tables.edges), all_MBE], 0.0).sum(axis=(1, 2))
     first_M = tables.state_of(all_MBE[:, 0] >= 0, tables.sources_E)
     last_M = tables.state_of(all_MBE[:, -1] >= 0, tables.targets_E)
@@ -104,11 +141,7 @@ def test_the_best_within_a_budget_is_that_of_brute_force(blocks: int, depths: in
     assert costs.of(all_MBE[-1]) == cost_M[-1]
     for seed in range(6):
         scores = scores_of(space, (0.5, 2.0, 8.0)[seed % 3], seed)
-        rows_M = np.stack([tables.number_of(all_MBE[:, block] >= 0) for block in range(blocks)])
-        score_M = sum(scores.patterns_BN[block, rows_M[block]] for block in range(blocks))
-        for block, e in itertools.product(range(blocks), range(tables.edges)):
-            ratios_K = np.append(scores.operations_BEK[block, e], 0.0)  # the last stands for an edge that is off
-            score_M = score_M + ratios_K[all_MBE[:, block, e]]
+        score_M = scores_by_hand(space, scores, all_MBE)
         for quantile in (0.0, 0.001, 0.01, 0.1, 0.5, 1.0):
             budget = float(np.quantile(cost_M, quantile, method="lower"))
             table_BE, score = best_within(scores, costs, budget)
