@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra.core.global_hydra import GlobalHydra
@@ -12,6 +14,7 @@ from omegaconf import OmegaConf
 
 from nas.artifact import Artifact, import_space, load
 from nas.errors import NASError
+from nas.space import SearchSpace
 from nas.tasks.base import TaskSpec
 
 
@@ -31,6 +34,31 @@ def resolve(name: str, task: TaskSpec, allow: Sequence[str]) -> Artifact:
     space_class = import_space(_class_path(space_name), allow)
     space, arch = space_class.from_name(network)
     return Artifact(space, arch, task, provenance={"published": name})
+
+
+def changed(network: Artifact, changes: Mapping[str, Any]) -> Artifact:
+    """The same genes in a space with other arguments (DiNTS searches at half the width that it trains with); the
+    provenance keeps those of the search. Raises NASError for arguments that the space does not know or refuses."""
+    if not changes:
+        return network
+    own = network.space.arguments
+    if unknown := [name for name in changes if name not in own]:
+        raise NASError(f"space_changes.{unknown[0]}", f"one of {', '.join(own)}", "mend space_changes")
+    space = type(network.space)(**{**own, **changes})
+    if len(space.genes) != len(network.arch.genes):
+        raise NASError(
+            f"space_changes={dict(changes)}, with which a network has {len(space.genes)} genes",
+            f"changes that keep its {len(network.arch.genes)}",
+            "change widths or the training of the network, not its topology",
+        )
+    provenance = {**network.provenance, "searched_space": own}
+    return replace(network, space=space, arch=space.architecture(network.arch.genes), provenance=provenance)
+
+
+def searched_space(network: Artifact) -> SearchSpace:
+    """The space as the search had it."""
+    own = network.provenance.get("searched_space")
+    return network.space if own is None else type(network.space)(**own)
 
 
 def resolve_all(names: object, task: TaskSpec, allow: Sequence[str]) -> list[Artifact]:

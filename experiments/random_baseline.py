@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from experiments.search import run_search_experiment
@@ -64,8 +65,8 @@ def random_search_network(searched: Artifact, folder: Path, setting: Setting, lo
             "the data of the search, to repeat it at random",
             "baselines.random_search=false where the data are others on purpose",
         )
-    window = {key: plain["strategy"].get(key) for key in ("cost_min", "cost_max")}
-    plain |= {"strategy": {"_target_": RANDOM, **window}, "worker": 1}  # draws of its own, not those of worker 0
+    window = getattr(instantiate(plain["strategy"]), "window", CostWindow())
+    plain |= {"strategy": {"_target_": RANDOM, **window.limits}, "worker": 1}  # draws of its own, not those of worker 0
     plain["study"] = {
         "name": f"{searched.provenance['study']}-random",
         "url": f"sqlite:///{folder.resolve()}/study.db",

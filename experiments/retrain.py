@@ -12,7 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
+from experiments.networks import searched_space
 from experiments.setup import Setting
 from nas.artifact import Artifact
 from nas.data.loading import VolumeSet
@@ -85,8 +87,9 @@ def _one_round(
     )
     if supernet is not None:
         searched_on = VolumeSet(setting.store, setting.split.search[0], setting.device)
-        weights = load_supernet(supernet, network.space, setting.task.spec, searched_on).subnetwork(network.arch)
-        model.load_state_dict(weights.state_dict())
+        space = searched_space(network)
+        weights = load_supernet(supernet, space, setting.task.spec, searched_on)
+        _inherit(model, weights.subnetwork(space.architecture(network.arch.genes)))
     try:
         fit(
             model,
@@ -110,6 +113,19 @@ def _one_round(
         np.save(content, prob, allow_pickle=False)
         write_bytes(done, content.getvalue())
     return Tested(part.name, part.test, prob)
+
+
+def _inherit(model: nn.Module, weights: nn.Module) -> None:
+    """What only the training adds, such as classifiers for deep supervision, keeps its own first weights."""
+    found, own = weights.state_dict(), model.state_dict()
+    unlike = [name for name, value in found.items() if name not in own or own[name].shape != value.shape]
+    if unlike:
+        raise NASError(
+            f"a network whose {unlike[0]} is not as in the supernet",
+            "space_changes that keep the sizes of weights",
+            "leave out supernet= or the space_changes",
+        )
+    model.load_state_dict({**own, **found})
 
 
 def _described(network: Artifact, setting: Setting, part: Round, seed: int) -> Artifact:

@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 
 from experiments.progress import SearchProgress, TrainingProgress, logs_above
 from experiments.search_results import CHOSEN, Results, pruned_set, summary
-from experiments.setup import Setting, named_objectives, resolved, write_config
+from experiments.setup import Setting, named_objectives, require_window, resolved, write_config
 from nas.constraints import Constraint
 from nas.cost import METRICS, CostModel
 from nas.data.loading import VolumeSet
@@ -41,9 +41,8 @@ def run_search_experiment(cfg: DictConfig, folder: Path, quiet: bool = False, si
     quiet: no summary at the end. silent: no progress either, for a worker that shares its terminal with others.
     Returns the path of arch.json. Raises NASError for a user's mistake; on Ctrl-C what is finished is written.
     """
-    plain = resolved(cfg)
     parallel = int(os.environ.get("WORLD_SIZE", "1")) > 1
-    if parallel and plain["strategy"]["_target_"] != SUPERNET_STRATEGY:
+    if parallel and cfg.strategy["_target_"] != SUPERNET_STRATEGY:
         raise NASError(
             "a search under torchrun",
             "one process a worker, each with its own trials",
@@ -54,13 +53,16 @@ def run_search_experiment(cfg: DictConfig, folder: Path, quiet: bool = False, si
             f"worker={cfg.worker}", "a whole number of at least 0", "several workers: -m 'worker=range(0,8)'"
         )
     setting = Setting.of(cfg)
+    plain = resolved(cfg)
     plain["objectives"] = named_objectives(plain["objectives"], setting.task)
     space = instantiate(cfg.space)
     space.require_kind(setting.task.spec)
     strategy = instantiate(cfg.strategy)
     table = LatencyTable.load(cfg.cost.table) if cfg.cost.table else None
     cost = CostModel(space, setting.task.spec, setting.store.input_shape, cfg.cost.metric, table)
-    cost.of(space.repair([len(gene.choices) - 1 for gene in space.genes]))  # data that do not fit are refused at once
+    largest = space.repair([len(gene.choices) - 1 for gene in space.genes])
+    cost.of(largest)  # data that do not fit are refused at once
+    require_window(setting, space, largest)
     constraints = [Constraint.parse(text) for text in plain["constraints"]]
     budget = Budget(cfg.study.trials, cfg.study.time_limit_s)
     evaluator = instantiate(cfg.evaluator)

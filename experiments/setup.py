@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib import resources
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,13 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from nas.architecture import Architecture
+from nas.cost import profile
 from nas.data.splits import Split
 from nas.data.store import VolumeStore
 from nas.errors import NASError
 from nas.files import write_text
+from nas.space import SearchSpace
 from nas.tasks.base import Task
 
 PACKAGES = ("voxnas", "torch", "numpy", "scikit-learn", "optuna", "hydra-core")
@@ -34,11 +38,14 @@ class Setting:
 
     @classmethod
     def of(cls, cfg: DictConfig) -> Setting:
+        """Fills in `cfg.task` where none was chosen. Raises NASError for a user's mistake."""
         if not isinstance(cfg.seed, int) or cfg.seed < 0:
             raise NASError(f"seed={cfg.seed}", "a whole number of at least 0", "mend seed")
         source = instantiate(cfg.data)
         store = source.prepare()
         split = instantiate(cfg.split, store)
+        if cfg.get("task") is None:
+            OmegaConf.update(cfg, "task", _task_of(store.kind), force_add=True)
         task = instantiate(cfg.task, in_channels=store.shape[0], outputs=len(store.classes), dims=store.dims)
         if task.kind != store.kind:
             raise NASError(
@@ -56,6 +63,22 @@ class Setting:
     @property
     def split_facts(self) -> dict[str, Any]:
         return {"sha256": self.split.sha256, "unit": self.split.unit}
+
+
+def _task_of(kind: str) -> DictConfig:
+    """The configuration of the task of that name, as the file has it."""
+    conf = OmegaConf.create((resources.files("conf") / "task" / f"{kind}.yaml").read_text())
+    assert isinstance(conf, DictConfig)
+    return conf
+
+
+def require_window(setting: Setting, space: SearchSpace, arch: Architecture) -> None:
+    """Raises NASError for a window of the task's sliding inference that the network refuses: before it is trained."""
+    window = setting.task.inference.get("window")
+    if window is not None:
+        with torch.device("meta"):
+            network = space.build(arch, setting.task.spec)
+        profile(network, (1, setting.store.shape[0], *window))
 
 
 def named_objectives(objectives: Mapping[str, str], task: Task) -> dict[str, str]:

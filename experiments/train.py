@@ -15,12 +15,12 @@ from omegaconf import DictConfig
 from experiments.baselines import feature_baseline, intensity_baseline, volume_baseline
 from experiments.benchmark import benchmark
 from experiments.exports import export_rounds
-from experiments.networks import resolve, resolve_all
+from experiments.networks import changed, resolve, resolve_all
 from experiments.predictions import predictions_csv
 from experiments.progress import TrainingProgress, scored
 from experiments.random_baseline import rival
 from experiments.retrain import Tested, retrain
-from experiments.setup import Setting, resolved, versions, write_config
+from experiments.setup import Setting, require_window, resolved, versions, write_config
 from experiments.tables import Row, caption, markdown, terminal
 from nas.artifact import Artifact
 from nas.data.splits import Round
@@ -61,11 +61,14 @@ def run_train_experiment(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     result.json, predictions.csv, table.md, report.html, config.yaml, checkpoints/. Returns the content of result.json.
     The same command again goes on where it was. Raises NASError for a user's mistake.
     """
-    plain = resolved(cfg)
     setting = Setting.of(cfg)
+    plain = resolved(cfg)
     if cfg.protocol not in PROTOCOLS:
         raise NASError(f"protocol={cfg.protocol}", f"one of {', '.join(PROTOCOLS)}", "mend protocol")
-    networks = resolve_all(plain["arch"], setting.task.spec, cfg.allow_packages)
+    networks = [
+        changed(network, plain["space_changes"])
+        for network in resolve_all(plain["arch"], setting.task.spec, cfg.allow_packages)
+    ]
     if formats := listed(plain["export"]):
         require_formats(formats)
     split = setting.split
@@ -74,6 +77,7 @@ def run_train_experiment(cfg: DictConfig, folder: Path) -> dict[str, Any]:
         rounds = _first(rounds, cfg)
     for network in networks:
         require_untouched_test(network, setting, cfg.protocol)
+        require_window(setting, network.space, network.arch)
     device = distributed.initialise(setting.device)
     setting = replace(setting, device=device)
     if is_main():

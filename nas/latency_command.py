@@ -19,11 +19,12 @@ from nas.options import read_options
 from nas.tasks.base import TaskSpec
 
 USAGE = (
-    "python -m nas.cost latency space=<name in conf/space> [size=32] [channels=1] [outputs=2] [batch=2] [out=<file>]"
+    "python -m nas.cost latency space=<name in conf/space> [size=32 or size=[D,H,W]] [channels=1] [outputs=2] "
+    "[batch=2] [out=<file>]"
 )
 DEFAULTS: dict[str, Any] = {
     "space": None,
-    "size": 32,
+    "size": [32, 32, 32],  # one number: a cube
     "channels": 1,
     "outputs": 2,
     "batch": 2,
@@ -57,18 +58,19 @@ def run(arguments: Sequence[str]) -> LatencyTable:
         raise NASError(
             f"space arguments ({error})", f"those of {space_class.__name__}", "mend space.<argument>"
         ) from error
-    shape = (options["channels"], *[options["size"]] * 3)
-    task = TaskSpec(in_channels=options["channels"], outputs=options["outputs"])
+    sides = _sides(options["size"])
+    task = TaskSpec(space.kind, len(sides), options["channels"], options["outputs"])
     table = measure_table(
         space,
-        shape,
+        (options["channels"], *sides),
         task,
         torch.device(options["device"]),
         batch=options["batch"],
         checks=options["networks"],
         progress=_log_progress,
     )
-    path = Path(options["out"] or f"outputs/latency/{options['space']}-{options['size']}.json")
+    name = "x".join(map(str, sides if len(set(sides)) > 1 else sides[:1]))
+    path = Path(options["out"] or f"outputs/latency/{options['space']}-{name}.json")
     table.save(path)
     check = table.meta["check"]
     log.info(
@@ -84,6 +86,13 @@ def run(arguments: Sequence[str]) -> LatencyTable:
     )
     log.info("wrote %s (use: cost.metric=latency_ms cost.table=%s)", path, path)
     return table
+
+
+def _sides(size: Any) -> list[int]:
+    sides = [size] * 3 if isinstance(size, int) else size
+    if not isinstance(sides, list) or len(sides) not in (2, 3) or not all(type(n) is int and n >= 1 for n in sides):
+        raise NASError(f"size={size}", "a whole number of at least 1, or [D,H,W], in 2D [H,W]", "mend size=")
+    return sides
 
 
 def _log_progress(done: int, total: int) -> None:

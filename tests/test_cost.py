@@ -15,7 +15,10 @@ from torch import nn
 from nas.cost import CostModel, profile, static_costs
 from nas.errors import NASError
 from nas.latency import LatencyTable, measure_table
+from nas.latency_command import main as latency_main
+from nas.strategies.differentiable import costs_of
 from nas.tasks.base import TaskSpec
+from search_spaces.dints import DiNTSSpace
 from search_spaces.naslung import NASLungSpace
 
 TASK, SHAPE = TaskSpec(), (1, 16, 16, 16)
@@ -128,7 +131,26 @@ def test_latency_command(tmp_path: Path) -> None:
     assert LatencyTable.load(out).meta["input_shape"] == [1, 8, 8, 8]
 
 
-@pytest.mark.parametrize("words", [["latency", "space=nowhere"], ["latency", "speed=3"], ["measure"]])
+def test_a_table_for_images_that_are_no_cubes_steers_a_supernet(tmp_path: Path) -> None:
+    out = tmp_path / "table.json"
+    words = ["latency", "space=dints", "space.num_blocks=2", "space.num_depths=2", "space.channel_mul=0.0625"]
+    assert latency_main([*words, "size=[8,16,12]", "outputs=3", "networks=2", f"out={out}"]) == 0
+    space = DiNTSSpace(2, 2, 0.0625)
+    task = TaskSpec("segmentation", outputs=3)
+    cost = CostModel(space, task, (1, 8, 16, 12), "latency_ms", LatencyTable.load(out))
+    supernet = space.supernet(task)
+    found = supernet.expected_cost(costs_of(cost))
+    gradients = torch.autograd.grad(found, list(supernet.architecture_parameters().values()))
+    assert found.item() > 0
+    assert all(gradient.abs().max() > 0 for gradient in gradients)
+    with pytest.raises(NASError, match="latency table"):
+        CostModel(space, task, (1, 16, 16, 16), "latency_ms", LatencyTable.load(out))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["latency", "space=nowhere"], ["latency", "speed=3"], ["latency", "space=naslung", "size=[8,8,8,8]"], ["measure"]],
+)
 def test_latency_command_refuses_in_one_line(words: list[str]) -> None:
     done = subprocess.run([sys.executable, "-m", "nas.cost", *words], capture_output=True, text=True, check=False)
     assert done.returncode == 2

@@ -65,6 +65,12 @@ class CostWindow:
         if self.low > self.high:
             raise NASError(f"cost_min={cost_min}, cost_max={cost_max}", "cost_min <= cost_max", "mend the cost window")
 
+    @property
+    def limits(self) -> dict[str, float | None]:
+        """The arguments that make this window."""
+        ends = {"cost_min": self.low, "cost_max": self.high}
+        return {name: float(end) if np.isfinite(end) else None for name, end in ends.items()}
+
     def __call__(self, genes_NG: np.ndarray, cost: CostFunction) -> np.ndarray:
         """(N,) bool. An open window costs nothing: no network is measured for it."""
         if self.low == -np.inf and self.high == np.inf:

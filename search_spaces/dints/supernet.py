@@ -6,6 +6,7 @@ Equal to MONAI's `DiNTS(TopologySearch)` with the same weights, by another route
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import cast
 
@@ -60,7 +61,7 @@ class DiNTSSupernet(Supernet):
         sides = tuple(x_BCDHW.shape[2:])
         self.plan.require_sides(sides)
         maps = [stem(x_BCDHW) for stem in self.stems]
-        with torch.autocast(x_BCDHW.device.type, enabled=False):  # 8 bits would be other probabilities than the decoded
+        with _unrounded(x_BCDHW.device.type):
             share_BEK = self.relaxation.edge_probs()[:, :, None] * self.relaxation.operation_probs()
         for block, share_EK in enumerate(share_BEK.unbind()):
             maps = [self._compute(block, level, share_EK, maps) for level in range(len(maps))]
@@ -168,6 +169,11 @@ class DiNTSSupernet(Supernet):
             )
         chosen_BE = self.space.table(self.decode()[0].arch.genes) >= 0
         return picture(self.space.lattice, edges_BE, operations_BEK, self.space.operations, chosen_BE)
+
+
+def _unrounded(device: str) -> AbstractContextManager[object]:
+    """No autocast: in bf16 the probabilities would be others than those that are regularised and decoded."""
+    return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
 
 
 def _inherit(operation: nn.Module, grouped: nn.ModuleList, number: int, position: int) -> None:

@@ -21,13 +21,14 @@ from nas.data.loading import VolumeSet
 from nas.errors import NASError
 from nas.evaluators.base import EvaluationContext
 from nas.evaluators.supernet import InheritedWeights
-from nas.history import History, Proposal
+from nas.history import History, Proposal, Record, State
 from nas.report.supernet import CURVES, PICTURE
 from nas.space import SearchSpace
 from nas.strategies.differentiable import Differentiable, costs_of
 from nas.supernet import Supernet
 from nas.tasks.segmentation import Segmentation
 from nas.testing import check_evaluator
+from nas.tracking import NoTracking, Tracker
 from nas.training.settings import TrainingSettings
 from nas.training.supernet import ArchitectureSettings, SupernetTraining, halves, load_supernet
 from search_spaces.dints import DiNTSSpace
@@ -54,6 +55,7 @@ def made(
     folder: Path,
     space: SearchSpace | None = None,
     settings: TrainingSettings = SETTINGS,
+    tracker: Tracker | None = None,
     **architecture: Any,
 ) -> SupernetTraining:
     space = space or SPACES["dints"]
@@ -62,7 +64,17 @@ def made(
     costs = costs_of(CostModel(space, TASK.spec, parts[0].shape, "macs"))
     options = ArchitectureSettings(**{"lr": 0.1, **architecture})
     return SupernetTraining(
-        supernet, TASK, *parts, settings, options, costs, seed=3, device=CPU, folder=folder, fingerprint="test"
+        supernet,
+        TASK,
+        *parts,
+        settings,
+        options,
+        costs,
+        seed=3,
+        device=CPU,
+        folder=folder,
+        fingerprint="test",
+        tracker=tracker,
     )
 
 
@@ -159,8 +171,75 @@ def test_the_strategy_proposes_the_answer_first(parts: Parts, tmp_path: Path) ->
     proposal = small.propose(space, history, np.random.default_rng(0))
     assert proposal is not None
     assert cost.of(proposal.arch) <= budget
-    with pytest.raises(NASError, match="budget"):
-        Differentiable(SETTINGS, budget=1.0).require(cost)
+    for limit in ("budget", "target"):
+        with pytest.raises(NASError, match=f"a {limit} of 1; .*smallest feasible architecture"):
+            Differentiable(SETTINGS, **{limit: 1.0}).require(cost)
+    with pytest.raises(NASError, match=r"strategy.target=1e\+12"):
+        Differentiable(SETTINGS, target=1e12).require(cost)
+
+
+def test_every_proposal_is_near_the_target_and_within_the_budget(parts: Parts, tmp_path: Path) -> None:
+    space = DiNTSSpace(4, 3, 1 / 16, spatial_dims=2)
+    cost = CostModel(space, TASK.spec, parts[0].shape, "macs")
+    target = 0.6 * space.supernet(TASK.spec).expected_cost(costs_of(cost)).item()
+    strategy = Differentiable(replace(SETTINGS, epochs=1), target=target, budget=1.05 * target)
+    strategy.begin(context(parts, tmp_path, space), cost)
+    records: list[Record] = []
+    for number in range(12):
+        history = History(records, {"dice": "maximize"}, cost)
+        proposal = strategy.propose(space, history, np.random.default_rng(number))
+        assert proposal is not None
+        assert (
+            (0.9 if number else 0.8) * target <= cost.of(proposal.arch) <= 1.05 * target
+        )  # the answer: as near as found
+        records.append(Record(number, proposal.arch, 0, State.COMPLETE, {"dice": 0.5}, finished=1.0))
+    assert len({record.arch for record in records}) == 12
+
+
+class Board(NoTracking):
+    """Keeps what it is sent."""
+
+    def __init__(self) -> None:
+        self.curves: dict[str, list[float]] = {}
+        self.texts: list[str] = []
+
+    def scalar(self, plot: str, series: str, step: float, value: float) -> None:
+        self.curves.setdefault(series, []).append(value)
+
+    def text(self, name: str, html: str) -> None:
+        self.texts.append(html)
+
+
+def test_the_board_shows_curves_and_the_topology_as_it_sharpens(parts: Parts, tmp_path: Path) -> None:
+    board = Board()
+    made(parts, tmp_path, settings=replace(SETTINGS, schedule="constant"), tracker=board, target=2e5).run()
+    assert {"loss", "edge_entropy", "operation_entropy", "topology", "cost", "dice decoded"} <= set(board.curves)
+    assert len(board.curves["loss"]) == 4
+    assert len(set(board.texts[1:])) == 3  # one picture an epoch, and after the warm-up each another
+
+
+def test_what_a_supernet_cannot_do_is_told_before_it_is_trained(
+    parts: Parts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(NASError, match=r"strategy.regularisers.topologi; expected one of edge_entropy"):
+        made(parts, tmp_path, regularisers={"topologi": 1.0})
+    with pytest.raises(NASError, match="checkpointing=true for a SharedSupernet"):
+        made(parts, tmp_path, SPACES["shared"], checkpointing=True)
+    assert made(parts, tmp_path, checkpointing=True).supernet.checkpointing is True
+    monkeypatch.setattr("nas.training.distributed.world", lambda: 4)
+    with pytest.raises(NASError, match="samples for 4 processes"):
+        made(parts, tmp_path)
+
+
+def test_memory_that_runs_out_ends_in_one_line(parts: Parts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    training = made(parts, tmp_path)
+
+    def full(*inputs: torch.Tensor) -> torch.Tensor:
+        raise MemoryError
+
+    monkeypatch.setattr(training, "forward", full)
+    with pytest.raises(NASError, match=r"out of memory.*strategy.checkpointing=true"):
+        training.run()
 
 
 @pytest.mark.parametrize("name", SPACES)
@@ -187,6 +266,12 @@ def test_supernets_that_do_not_fit(parts: Parts, tmp_path: Path) -> None:
         load_supernet(path, SPACES["shared"], TASK.spec)
     with pytest.raises(NASError, match="has learned from"):
         load_supernet(path, space, TASK.spec, VolumeSet(parts[0].store, range(3), CPU))
+    other = replace(context(parts, tmp_path, space), train=VolumeSet(parts[0].store, range(3), CPU))
+    proposal = Proposal(space.sample(np.random.default_rng(0)))
+    with pytest.raises(NASError, match="has learned from"):
+        InheritedWeights(str(path))(proposal, other)
+    with pytest.raises(NASError, match="weights have other sizes"):
+        load_supernet(path, space, replace(TASK.spec, outputs=5))
 
 
 @pytest.mark.parametrize(
