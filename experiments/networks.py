@@ -61,8 +61,10 @@ def searched_space(network: Artifact) -> SearchSpace:
     return network.space if own is None else type(network.space)(**own)
 
 
-def resolve_all(names: object, task: TaskSpec, allow: Sequence[str]) -> list[Artifact]:
-    """One name or a list of them. Raises NASError for an empty list or one network twice."""
+def resolve_all(
+    names: object, task: TaskSpec, allow: Sequence[str], changes: Mapping[str, Any] | None = None
+) -> list[Artifact]:
+    """One name or a list of them, each `changed`. Raises NASError for an empty list or one network twice."""
     listed = (
         [str(name) for name in names] if isinstance(names, Sequence) and not isinstance(names, str) else [str(names)]
     )
@@ -78,7 +80,7 @@ def resolve_all(names: object, task: TaskSpec, allow: Sequence[str]) -> list[Art
                 f"the task of the data, {task}",
                 "choose the data it was searched on",
             )
-    return found
+    return [changed(artifact, changes or {}) for artifact in found]
 
 
 def _class_path(space_name: str) -> str:

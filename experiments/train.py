@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from experiments.baselines import feature_baseline, intensity_baseline, volume_baseline
 from experiments.benchmark import benchmark
 from experiments.exports import export_rounds
-from experiments.networks import changed, resolve, resolve_all
+from experiments.networks import resolve, resolve_all
 from experiments.predictions import predictions_csv
 from experiments.progress import TrainingProgress, scored
 from experiments.random_baseline import rival
@@ -65,10 +65,7 @@ def run_train_experiment(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     plain = resolved(cfg)
     if cfg.protocol not in PROTOCOLS:
         raise NASError(f"protocol={cfg.protocol}", f"one of {', '.join(PROTOCOLS)}", "mend protocol")
-    networks = [
-        changed(network, plain["space_changes"])
-        for network in resolve_all(plain["arch"], setting.task.spec, cfg.allow_packages)
-    ]
+    networks = resolve_all(plain["arch"], setting.task.spec, cfg.allow_packages, plain["space_changes"])
     if formats := listed(plain["export"]):
         require_formats(formats)
     split = setting.split

@@ -41,10 +41,10 @@ def train_detector(cfg: DictConfig, folder: Path) -> dict[str, Any]:
 
     Raises NASError for data that are no CT slices with boxes, and whatever `retrain` refuses.
     """
-    plain = resolved(cfg)
     setting = Setting.of(cfg)
+    plain = resolved(cfg)
     preprocessing = preprocessing_of(setting.store)
-    (network,) = resolve_all([plain["arch"]], setting.task.spec, cfg.allow_packages)
+    (network,) = resolve_all([plain["arch"]], setting.task.spec, cfg.allow_packages, plain["space_changes"])
     require_untouched_test(network, setting, "holdout")
     write_config(folder / "config.yaml", plain)
     line = TrainingProgress("training", keep=True)
