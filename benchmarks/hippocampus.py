@@ -22,19 +22,16 @@ import numpy as np
 
 from benchmarks.common import write_results
 from experiments.pooled import pooled_rows, pooled_table, read_pooled
+from experiments.random_baseline import random_network_of_equal_cost
 from nas.artifact import Artifact, load
 from nas.cost import CostModel
-from nas.errors import NASError
 from nas.files import write_text
-from nas.history import History
-from nas.strategies.base import CostWindow, draw
 from search_spaces.unet import UNetSpace
 
 OURS, MONAI, RANDOM, UNET = "searched (ours)", "MONAI's search", "random topology, equal cost", "U-Net, no less cost"
 FOLDERS = {OURS: "ours", MONAI: "monai", RANDOM: "random", UNET: "unet"}
 EXPERIMENT = "experiment=dints_hippocampus"
 PATCH = (32, 48, 32)  # of the experiment
-EQUAL = 0.1
 WIDTHS = tuple(range(4, 65, 4))
 MONAI_EPOCHS = 12  # as many as ours: at these sizes a step of either takes about as long; CPU times are in the table
 
@@ -48,7 +45,9 @@ def run_fold(root: Path, fold: int, out: Path) -> None:
     _timed(out / "search_monai.json", rival)
     ours = load(searched)
     archs = {OURS: searched, MONAI: monai}
-    for name, artifact in ((RANDOM, random_topology(ours, fold)), (UNET, unet_above(ours))):
+    shape = (ours.task.in_channels, *PATCH)
+    random = random_network_of_equal_cost(ours, ours.task, shape, fold)
+    for name, artifact in ((RANDOM, random), (UNET, unet_above(ours, shape))):
         archs[name] = out / f"{FOLDERS[name]}.json"
         artifact.save(archs[name])
     for name, arch in archs.items():
@@ -56,20 +55,9 @@ def run_fold(root: Path, fold: int, out: Path) -> None:
         _run(["run_train.py", *data, f"arch={arch}", *rest, f"hydra.run.dir={out / FOLDERS[name]}"])
 
 
-def random_topology(ours: Artifact, seed: int) -> Artifact:
-    """Drawn as `space.sample` draws, among those within 10 % of the MACs of `ours`."""
-    cost = CostModel(ours.space, ours.task, (ours.task.in_channels, *PATCH), "macs")
-    own = cost.of(ours.arch)
-    window = CostWindow((1 - EQUAL) * own, (1 + EQUAL) * own)
-    arch = draw(ours.space, History((), {}, cost), window, np.random.default_rng([seed, 1]))
-    if arch is None:
-        raise NASError(f"no random network of {own:.3g} MACs", "one among some thousand draws", "another seed")
-    return Artifact(ours.space, arch, ours.task)
-
-
-def unet_above(ours: Artifact) -> Artifact:
-    """The narrowest U-Net of three halvings, two convolutions a level and instance normalisation with those MACs."""
-    shape = (ours.task.in_channels, *PATCH)
+def unet_above(ours: Artifact, shape: Sequence[int]) -> Artifact:
+    """The narrowest U-Net of three halvings, two convolutions a level and instance normalisation with those MACs
+    on inputs of `shape` (C, D, H, W)."""
     least = CostModel(ours.space, ours.task, shape, "macs").of(ours.arch)
     channels = {"in_channels": ours.task.in_channels, "out_channels": ours.task.outputs}
     space = UNetSpace((3,), WIDTHS, (2,), (3,), ("instance",), ("transposed",), **channels)  # type: ignore[arg-type]

@@ -25,7 +25,8 @@ from nas.artifact import Artifact
 from nas.data.loading import VolumeSet
 from nas.supernet import Costs, Decoded, Supernet
 from nas.tasks.base import TaskSpec
-from nas.training.supernet import ArchitectureSettings, SupernetTraining
+from nas.training.architecture_settings import ArchitectureSettings
+from nas.training.supernet import SupernetTraining
 from search_spaces.dints import DiNTSSpace
 from search_spaces.dints.monai_code import from_monai
 

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -43,16 +43,13 @@ def run_as_command(task: Callable[[], None]) -> None:
         print("interrupted; the same command goes on where this one stopped", file=sys.stderr)
         sys.exit(INTERRUPTED)
     except (NASError, HydraException, OmegaConfBaseException) as error:
-        print(f"error: {explain(error)}", file=sys.stderr)
-        sys.exit(USER_ERROR)
+        _refuse(explain(error))
     except OSError as error:
         if error.errno not in NO_PLACE:
             raise
         got = f"{error.filename or 'a file'}: {(error.strerror or '').lower()}"
         fix = "mend that, or name another folder (hydra.run.dir, data_cache, data.root)"
-        mistake = NASError(got, "folders that may be written to and files that may be read", fix)
-        print(f"error: {mistake}", file=sys.stderr)
-        sys.exit(USER_ERROR)
+        _refuse(NASError(got, "folders that may be written to and files that may be read", fix))
 
 
 def as_command(task: Callable[[Sequence[str]], None], words: Sequence[str]) -> None:
@@ -64,8 +61,12 @@ def as_command(task: Callable[[Sequence[str]], None], words: Sequence[str]) -> N
         print("interrupted; nothing half done was written", file=sys.stderr)
         sys.exit(INTERRUPTED)
     except NASError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(USER_ERROR)
+        _refuse(error)
+
+
+def _refuse(mistake: NASError) -> NoReturn:
+    print(f"error: {mistake}", file=sys.stderr)
+    sys.exit(USER_ERROR)
 
 
 def with_sweep_folders(arguments: list[str]) -> list[str]:

@@ -36,7 +36,7 @@ def resolve(name: str, task: TaskSpec, allow: Sequence[str]) -> Artifact:
     return Artifact(space, arch, task, provenance={"published": name})
 
 
-def changed(network: Artifact, changes: Mapping[str, Any]) -> Artifact:
+def changed(network: Artifact, changes: Mapping[str, Any] | None) -> Artifact:
     """The same genes in a space with other arguments (DiNTS searches at half the width that it trains with); the
     provenance keeps those of the search. Raises NASError for arguments that the space does not know or refuses."""
     if not changes:
@@ -80,7 +80,7 @@ def resolve_all(
                 f"the task of the data, {task}",
                 "choose the data it was searched on",
             )
-    return [changed(artifact, changes or {}) for artifact in found]
+    return [changed(artifact, changes) for artifact in found]
 
 
 def _class_path(space_name: str) -> str:

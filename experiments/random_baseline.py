@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from nas.cost import CostModel
 from nas.errors import NASError
 from nas.history import History
 from nas.strategies.base import CostWindow, draw
+from nas.tasks.base import TaskSpec
 
 RANDOM = "nas.strategies.random.RandomSearch"
 INHERITED = "nas.evaluators.supernet.InheritedWeights"
@@ -28,16 +29,15 @@ def rival(searched: Artifact, folder: Path, setting: Setting, local: Mapping[str
     """The network to beat, and its name in the table. A search whose candidates were trained is repeated at random;
     where they only inherited weights, there is nothing to repeat, and one network of equal cost is drawn."""
     if searched.provenance["search"]["evaluator"]["_target_"] == INHERITED:
-        return random_network_of_equal_cost(searched, setting, int(local["seed"])), "random, equal cost"
+        drawn = random_network_of_equal_cost(searched, setting.task.spec, setting.store.input_shape, int(local["seed"]))
+        return drawn, "random, equal cost"
     return random_search_network(searched, folder, setting, local), "random search"
 
 
-def random_network_of_equal_cost(searched: Artifact, setting: Setting, seed: int) -> Artifact:
-    """Drawn as `space.sample` draws, among those whose cost is within 10 % of that of the searched one.
-
-    Raises NASError where none is found.
-    """
-    cost = CostModel(searched.space, setting.task.spec, setting.store.input_shape, "macs")
+def random_network_of_equal_cost(searched: Artifact, task: TaskSpec, input_shape: Sequence[int], seed: int) -> Artifact:
+    """Drawn as `space.sample` draws, among those whose MACs are within 10 % of those of the searched one, on inputs of
+    `input_shape` (C, D, H, W). Raises NASError where none is found."""
+    cost = CostModel(searched.space, task, input_shape, "macs")
     own = cost.of(searched.arch)
     window = CostWindow((1 - EQUAL) * own, (1 + EQUAL) * own)
     arch = draw(searched.space, History((), {}, cost), window, np.random.default_rng([seed, 1]))
@@ -47,7 +47,7 @@ def random_network_of_equal_cost(searched: Artifact, setting: Setting, seed: int
             "one among some thousand draws",
             "baselines.random_search=false",
         )
-    return Artifact(searched.space, arch, setting.task.spec)
+    return Artifact(searched.space, arch, task)
 
 
 def random_search_network(searched: Artifact, folder: Path, setting: Setting, local: Mapping[str, Any]) -> Artifact:

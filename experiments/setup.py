@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib import resources
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from nas.data.splits import Split
 from nas.data.store import VolumeStore
 from nas.errors import NASError
 from nas.files import write_text
+from nas.options import packaged
 from nas.space import SearchSpace
 from nas.tasks.base import Task
 
@@ -45,7 +45,7 @@ class Setting:
         store = source.prepare()
         split = instantiate(cfg.split, store)
         if cfg.get("task") is None:
-            OmegaConf.update(cfg, "task", _task_of(store.kind), force_add=True)
+            OmegaConf.update(cfg, "task", packaged("task", store.kind), force_add=True)
         task = instantiate(cfg.task, in_channels=store.shape[0], outputs=len(store.classes), dims=store.dims)
         if task.kind != store.kind:
             raise NASError(
@@ -63,13 +63,6 @@ class Setting:
     @property
     def split_facts(self) -> dict[str, Any]:
         return {"sha256": self.split.sha256, "unit": self.split.unit}
-
-
-def _task_of(kind: str) -> DictConfig:
-    """The configuration of the task of that name, as the file has it."""
-    conf = OmegaConf.create((resources.files("conf") / "task" / f"{kind}.yaml").read_text())
-    assert isinstance(conf, DictConfig)
-    return conf
 
 
 def require_window(setting: Setting, space: SearchSpace, arch: Architecture) -> None:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from nas.artifact import import_space
 from nas.errors import NASError
 from nas.latency import LatencyTable, measure_table
-from nas.options import read_options
+from nas.options import packaged, read_options
 from nas.tasks.base import TaskSpec
 
 USAGE = (
@@ -107,7 +106,7 @@ def _options(words: Sequence[str]) -> dict[str, Any]:
         overrides = OmegaConf.from_dotlist([word for word in words if word.startswith("space.")])
     except (OmegaConfBaseException, ValueError) as error:
         raise NASError(f"the words {' '.join(words)!r} ({error})", USAGE, "write key=value") from error
-    conf = _space_conf(options["space"])
+    conf = packaged("space", options["space"])
     if "space" in overrides:
         content = OmegaConf.to_container(OmegaConf.merge(conf, overrides.space))
     else:
@@ -116,13 +115,3 @@ def _options(words: Sequence[str]) -> dict[str, Any]:
     options["space_class"] = content.pop("_target_")
     options["space_arguments"] = content
     return options
-
-
-def _space_conf(name: Any) -> DictConfig:
-    folder = resources.files("conf") / "space"
-    names = sorted(entry.name[:-5] for entry in folder.iterdir() if entry.name.endswith(".yaml"))
-    if name not in names:
-        raise NASError(f"space={name}", f"one of {', '.join(names)}", USAGE)
-    conf = OmegaConf.create((folder / f"{name}.yaml").read_text())
-    assert isinstance(conf, DictConfig)
-    return conf

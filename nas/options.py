@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib import resources
 from typing import Any
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from nas.errors import NASError
@@ -28,6 +29,17 @@ def read_options(words: Sequence[str], defaults: Mapping[str, Any], usage: str) 
     if unknown:
         raise NASError(f"the option {unknown[0]!r}", f"one of {', '.join(defaults)}", usage)
     return {**defaults, **{key: _like(defaults[key], key, value) for key, value in values.items()}}
+
+
+def packaged(group: str, name: Any) -> DictConfig:
+    """conf/<group>/<name>.yaml as the file has it. Raises NASError for a name that is not there."""
+    folder = resources.files("conf") / group
+    names = sorted(entry.name[:-5] for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+    if name not in names:
+        raise NASError(f"{group}={name}", f"one of {', '.join(names)}", f"choose {group}=<name>")
+    conf = OmegaConf.create((folder / f"{name}.yaml").read_text())
+    assert isinstance(conf, DictConfig)
+    return conf
 
 
 def _like(default: Any, key: str, value: Any) -> Any:

@@ -48,7 +48,7 @@ class Supernet(nn.Module, ABC):
     # whether activations are computed again in the backward pass instead of kept; None: it has no such choice
     checkpointing: bool | None = None
     decodes_exactly: bool = False  # whether `decode` finds the best of all, not only of those that it looks at
-    weights_of_terms: Mapping[str, float] = {}  # of the `regularisers` that do not count once where nothing is said
+    default_regularisers: Mapping[str, float] = {}  # weights of the `regularisers`, 1 where none is said
 
     @abstractmethod
     def architecture_parameters(self) -> Mapping[str, nn.Parameter]:

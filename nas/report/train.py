@@ -107,10 +107,8 @@ def _facts(arch: Architecture, result: Mapping[str, Any]) -> str:
         items.append(("Latency", show("latency_ms", latency["median"], symbol=True), str(latency.get("device", ""))))
     rounds = result.get("folds", ())
     if rounds:
-        tested = [fold["n"] for fold in rounds]
-        cases = (
-            tested[0] if result.get("protocol") == "holdout" else sum(tested)
-        )  # one test fold for all, or each its own
+        # a holdout has one test fold for all its trainings, a cross-validation one for each
+        cases = rounds[0]["n"] if result.get("protocol") == "holdout" else sum(fold["n"] for fold in rounds)
         items.append(("Test cases", f"{cases:,}", f"{len(rounds)} training{'s' if len(rounds) > 1 else ''}"))
     return facts(items)
 

@@ -22,8 +22,9 @@ from nas.strategies.base import CostWindow, Strategy, draw, untried
 from nas.supernet import NEAR, Costs, Supernet
 from nas.tasks.base import TaskSpec
 from nas.training import distributed
+from nas.training.architecture_settings import ArchitectureSettings
 from nas.training.settings import TrainingSettings
-from nas.training.supernet import FOLDER, ArchitectureSettings, SupernetTraining, network_name
+from nas.training.supernet import FOLDER, SupernetTraining, network_name
 
 LOOKED_AT = 256  # most probable architectures before others within the limits are drawn
 

@@ -39,7 +39,7 @@ class DiNTSSupernet(Supernet):
     """
 
     decodes_exactly = True
-    weights_of_terms: Mapping[str, float] = {"topology": 0.001}  # as in MONAI's search
+    default_regularisers: Mapping[str, float] = {"topology": 0.001}  # as in MONAI's search
 
     def __init__(self, space: DiNTSSpace, task: TaskSpec | None = None, checkpointing: bool = False) -> None:
         super().__init__()

@@ -29,8 +29,9 @@ from nas.supernet import Supernet
 from nas.tasks.segmentation import Segmentation
 from nas.testing import check_evaluator
 from nas.tracking import NoTracking, Tracker
+from nas.training.architecture_settings import ArchitectureSettings
 from nas.training.settings import TrainingSettings
-from nas.training.supernet import ArchitectureSettings, SupernetTraining, halves, load_supernet
+from nas.training.supernet import SupernetTraining, halves, load_supernet
 from search_spaces.dints import DiNTSSpace
 from search_spaces.unet import UNetSpace
 from tests.conftest import REPO

@@ -1,0 +1,93 @@
+"""The report of a training: its table, confusion matrix, ROC curve and cases, and broken predictions."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from nas.errors import NASError
+from nas.report.roc import roc
+from tests.report_pages import SVG, confusion, predictions_of, write_train
+
+
+def test_train_report_of_two_classes(tmp_path: Path) -> None:
+    given = predictions_of(2)
+    given["prob_volume"] = np.linspace(0, 1, len(given["label"]))
+    page = write_train(tmp_path / "report.html", given)
+    page.assert_stands_alone()
+    for words in ("test scores", "volume <alone>", "0.810 (0.771–0.853)", "0.771 to 0.853", "3.25 ms", "two <cores>"):
+        assert words in page.text
+    assert page.of_class("chosen") == ["tr"]
+    guess = given["prob"] >= 0.5
+    want = [[np.sum((given["label"] == t) & (guess == p)) for p in (0, 1)] for t in (0, 1)]
+    np.testing.assert_array_equal(confusion(page), want)
+    curves = page.plot("ROC")
+    words = " ".join("".join(text.itertext()) for text in curves.iter(f"{SVG}text"))
+    assert f"this network: AUC {roc_auc_score(given['label'], given['prob']):.3f}" in words
+    assert f"volume: AUC {roc_auc_score(given['label'], given['prob_volume']):.3f}" in words
+    assert len([path for path in curves.iter(f"{SVG}path") if path.attrib["class"].startswith("area")]) == 1
+    assert page.plot("calibration") is not None
+
+
+def test_train_report_of_three_classes(tmp_path: Path) -> None:
+    given = predictions_of(3)
+    data = {"name": "toy", "n": 240, "classes": ["solid", "part & solid", "ground glass"]}
+    page = write_train(tmp_path / "report.html", given, data=data)
+    assert confusion(page).sum() == 240
+    np.testing.assert_array_equal(confusion(page).sum(axis=1), np.bincount(given["label"]))
+    curves = page.plot("ROC")
+    assert len([path for path in curves.iter(f"{SVG}path") if path.attrib["class"].startswith("area")]) == 3
+    words = " ".join("".join(text.itertext()) for text in curves.iter(f"{SVG}text"))
+    for number, name in enumerate(data["classes"]):
+        assert f"{name}: AUC {roc_auc_score(given['label'] == number, given['prob'][:, number]):.3f}" in words
+
+
+def test_train_report_of_one_class_has_no_curve(tmp_path: Path) -> None:
+    given = predictions_of(2)
+    page = write_train(tmp_path / "report.html", {**given, "label": np.zeros_like(given["label"])})
+    assert "one class only" in page.text
+    assert confusion(page)[1].sum() == 0
+
+
+def test_train_report_without_predictions(tmp_path: Path) -> None:
+    page = write_train(tmp_path / "report.html", {})
+    assert "Confusion matrix" not in page.text
+    assert "Each training" in page.text
+
+
+@pytest.mark.parametrize(("protocol", "cases"), [("holdout", 120), ("cross_validation", 240)])
+def test_cases_are_counted_once(tmp_path: Path, protocol: str, cases: int) -> None:
+    folds = [{"fold": name, "n": 120, "auc": 0.8} for name in ("a", "b")]
+    page = write_train(tmp_path / "report.html", {}, protocol=protocol, folds=folds)
+    assert re.search(rf"Test cases\s*{cases}\s*2 trainings", page.text)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"prob": np.full(240, np.nan)}, "NaN"),
+        ({"group": np.array(["a", "b"])}, "lengths"),
+    ],
+)
+def test_broken_predictions(tmp_path: Path, change: dict[str, np.ndarray], message: str) -> None:
+    with pytest.raises(NASError, match=message):
+        write_train(tmp_path / "report.html", {**predictions_of(2), **change})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_roc_band_holds_the_curve_and_widens_with_groups() -> None:
+    """Cases of one patient that all agree carry the information of one: the band must grow."""
+    given = predictions_of(2, cases=60)
+    label, prob = np.repeat(given["label"], 5), np.repeat(given["prob"], 5)
+    alone = roc(label, prob, np.arange(300))
+    grouped = roc(label, prob, np.repeat(np.arange(60), 5))
+    assert alone.auc == pytest.approx(roc_auc_score(label, prob))
+    assert grouped.auc_low < alone.auc_low < alone.auc < alone.auc_high < grouped.auc_high
+    assert (grouped.high - grouped.low).mean() > 1.5 * (alone.high - alone.low).mean()
+    assert np.all(grouped.low <= grouped.high)
+    inside = np.interp(grouped.grid, grouped.fpr, grouped.tpr)
+    assert np.mean((inside >= grouped.low) & (inside <= grouped.high)) > 0.95
