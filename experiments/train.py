@@ -271,10 +271,11 @@ def _write(
     }
     if setting.task.kind == "segmentation":
         result["length_unit"] = "voxels" if scorer.spacing_mm is None else "mm"
-    single = Row(f"{main.name}, mean of {len(folds)}", result["mean"], result["ci95"], main.costs)
-    rows = [single] + [Row(one.name, pooled[one.name], bounds[one.name], one.costs) for one in everything]
-    if len(folds) > 1 and plain["protocol"] == "holdout":
-        rows = [Row(_of_folds(row.system, everything), row.metrics, row.ci95, row.costs) for row in rows]
+    rows = [Row(one.name, pooled[one.name], bounds[one.name], one.costs) for one in everything]
+    if len(folds) > 1:
+        rows.insert(0, Row(f"{main.name}, mean of {len(folds)}", result["mean"], result["ci95"], main.costs))
+        if plain["protocol"] == "holdout":
+            rows = [Row(_of_folds(row.system, everything), row.metrics, row.ci95, row.costs) for row in rows]
     write_text(folder / "result.json", json.dumps(result, indent=1) + "\n")
     write_text(folder / "table.md", markdown(rows, caption(result)))
     write_text(

@@ -81,7 +81,7 @@ def _facts(history: History, chosen: Record, pruned_share: Sequence[tuple[int, f
         ("Chosen network", chosen.arch.id, f"trial {chosen.number}"),
         (f"Validation {unit(score).name}", show(score, chosen.metrics[score]), ""),
         (unit(history.cost_name).name, show(history.cost_name, _cost(history, [chosen])[0], symbol=True), ""),
-        ("Trained networks", str(counts[State.COMPLETE]), ", ".join(more)),
+        ("Scored networks", str(counts[State.COMPLETE]), ", ".join(more)),
     ]
     if "params" in chosen.metrics and history.cost_name != "params":
         items.insert(3, ("Parameters", show("params", chosen.metrics["params"], symbol=True), ""))
@@ -110,9 +110,9 @@ def _front_figure(
     cloud_cost_P, cloud_bound_P, total = _thin(pruned_cost_P / costs.divisor, pruned_bound_P)
     all_scores, all_costs = np.r_[score_N[usable], cloud_bound_P], np.r_[cost_N[usable], cloud_cost_P]
     if not len(all_scores):
-        return section("Score against cost", "No trained network has a finite score.")
+        return section("Score against cost", "No network has a finite score.")
     legend = [
-        ("trained", "dot", "trained"),
+        ("trained", "dot", "scored"),
         ("front", "dot", "Pareto front"),
         ("chosen", "dot", "chosen"),
     ]
@@ -136,7 +136,7 @@ def _front_figure(
         plot.point(cost, value, style, radius, _tooltip(space, history, record, cost * costs.divisor))
         if record == chosen:
             plot.label(cost, value, chosen.arch.id)
-    note = "Each dot is a trained network; point at one to see more. The line joins those that no other beats in both."
+    note = "Each dot is a scored network; point at one to see more. The line joins those that no other beats in both."
     if total:
         note += (
             " Pale dots were ruled out: a network that contains them and was trained scored no more than their height,"
@@ -193,7 +193,7 @@ def _front_table(history: History, chosen: Record) -> str:
     )
     return section(
         "The Pareto front",
-        f"No trained network is better in all that was asked for: {wanted}.",
+        f"No scored network is better in all that was asked for: {wanted}.",
         table(head, rows, marks),
     )
 
@@ -203,10 +203,10 @@ def _best_so_far(history: History, done: Sequence[Record]) -> str:
     score_N = np.array([record.metrics[history.score] for record in done], dtype=np.float64)
     finite = np.isfinite(score_N)
     if not finite.any():
-        return section("Best score so far", "No trained network has a finite score.")
+        return section("Best score so far", "No network has a finite score.")
     trial_N = np.arange(1, len(done) + 1, dtype=np.float64)
     best_N = np.fmax.accumulate(score_N)
-    x, y = Axis.counting("trained networks", len(done)), Axis.over(f"validation {name}", score_N[finite])
+    x, y = Axis.counting("scored networks", len(done)), Axis.over(f"validation {name}", score_N[finite])
     legend = [("trained", "dot", "each network"), ("curve", "line", "best so far")]
     plot = Plot(x, y, title=f"best validation {name} so far", width=430, height=290, legend=legend)
     known = np.isfinite(best_N)
@@ -215,12 +215,12 @@ def _best_so_far(history: History, done: Sequence[Record]) -> str:
     ):
         plot.point(trial, score, "trained", 3.0, f"{record.arch.id} (trial {record.number})\n{name} {score:.3f}")
     plot.step(trial_N[known], best_N[known], to_edge=True)
-    return section("Best score so far", "In the order in which trainings ended.", figure(plot.svg()))
+    return section("Best score so far", "In the order in which the scores came in.", figure(plot.svg()))
 
 
 def _share_over_time(pruned_share: Sequence[tuple[int, float]]) -> str:
     trial_T, share_T = np.array(pruned_share, dtype=np.float64).T
-    x = Axis.counting("trained networks", trial_T[-1])
+    x = Axis.counting("scored networks", trial_T[-1])
     y = Axis("share of the space", 0.0, min(1.0, max(1.1 * share_T.max(), 0.01)), percent=True)
     legend = [("curve", "line", "ruled out")]
     plot = Plot(x, y, title="share of the space ruled out", width=430, height=290, legend=legend)

@@ -50,4 +50,6 @@ def _plot(label: str, names: Sequence[str], rows: Sequence[Mapping[str, float]])
     for tone, name in zip(TONES, names, strict=False):
         known = [row for row in rows if name in row]
         plot.line(np.array([row["epoch"] for row in known]), np.array([row[name] for row in known]), tone)
+        if len(known) == 1:  # a line of one point cannot be seen
+            plot.point(known[0]["epoch"], known[0][name], tone, 3.0, f"{name} {known[0][name]:.3f}")
     return plot.svg()

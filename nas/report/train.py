@@ -255,8 +255,10 @@ def _folds(result: Mapping[str, Any], unit_of_split: str) -> str:
     rows.append([Cell("mean"), Cell("")] + [Cell(show(name, mean.get(name)), number=True) for name in names])
     marks = {len(folds): "total"}
     if interval:
-        bounds = [interval.get(name) or (None, None) for name in names]
-        texts = [f"{show(name, low)} to {show(name, high)}" for name, (low, high) in zip(names, bounds, strict=True)]
+        texts = [
+            " to ".join(show(name, bound) for bound in interval[name]) if interval.get(name) else show(name, None)
+            for name in names
+        ]
         rows.append([Cell("95 % interval"), Cell(""), *(Cell(text, number=True) for text in texts)])
     note = f"Intervals by bootstrap over {unit_of_split}s." if interval else ""
     return section("Each training", note, table(head, rows, marks))
