@@ -105,8 +105,8 @@ def regularisers(who: str) -> dict[str, float]:
             target = MEMORY * float(net.expected_cost(costs))
 
         def terms() -> torch.Tensor:
-            found = net.regularisers()
-            away = net.expected_cost(costs) / target - 1
+            found, cost = net.regularisers_and_cost(costs)
+            away = cost / target - 1
             return found["edge_entropy"] + found["operation_entropy"] + 0.001 * found["topology"] + 10 * away.square()
 
     times = []

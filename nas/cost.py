@@ -1,4 +1,4 @@
-"""What a network costs: parameters, MACs, bytes, activation memory, and latency from a table of the user's device.
+"""What a network costs: parameters, MACs, bytes, memory of activations, and latency from a table of the device.
 
 python -m nas.cost latency space=naslung            # measure this device's table and write it
 """
@@ -8,13 +8,15 @@ from __future__ import annotations
 import copy
 import sys
 import weakref
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
+from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
@@ -26,7 +28,7 @@ from nas.space import Block, SearchSpace
 from nas.tasks.base import TaskSpec
 
 STATIC_METRICS = ("params", "macs", "bytes", "activation_bytes")
-METRICS = (*STATIC_METRICS, "latency_ms")
+METRICS = (*STATIC_METRICS, "training_bytes", "latency_ms")
 CHUNK = 262_144  # networks whose block sums are taken at once; bounds the memory on spaces of 10^7
 
 
@@ -88,15 +90,8 @@ def profile(model: nn.Module, input_shape: Sequence[int]) -> Profile:
     with torch.no_grad():
         x = torch.empty(tuple(input_shape), device="meta")
         live.hold(x)
-        try:
-            with live, counter:
-                ghost(x)
-        except (RuntimeError, ValueError, TypeError) as error:
-            raise NASError(
-                f"{type(model).__name__} failing on an input of shape {tuple(input_shape)} ({error})",
-                "a shape (B, C, D, H, W) that the network accepts",
-                "check the channels and sides of the data",
-            ) from error
+        with _refusing(model, input_shape), live, counter:
+            ghost(x)
     model.train(training)
     return Profile(
         params=sum(p.numel() for p in model.parameters() if p.requires_grad),
@@ -106,11 +101,48 @@ def profile(model: nn.Module, input_shape: Sequence[int]) -> Profile:
     )
 
 
+def training_bytes(model: nn.Module, input_shape: Sequence[int]) -> int:
+    """Bytes in fp32 of what one forward pass in training mode keeps for the gradients, on an input of `input_shape`
+    (B, C, D, H, W) that asks for one too: storages that are shared once, parameters and buffers never.
+
+    It is what a training step needs beside weights, gradients and the optimiser's state. Counted on a copy without
+    data. Raises NASError where the model does not accept the shape.
+    """
+    ghost = copy.deepcopy(model).to("meta").train()
+    own = {tensor.untyped_storage()._cdata for tensor in (*ghost.parameters(), *ghost.buffers())}
+    kept: dict[int, torch.UntypedStorage] = {}  # held, lest the address of one that is freed stands for another
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in own:
+            kept[storage._cdata] = storage
+        return tensor
+
+    x = torch.empty(tuple(input_shape), device="meta", requires_grad=True)
+    target = (torch.zeros(len(x), dtype=torch.long, device="meta"),) if getattr(ghost, "needs_target", False) else ()
+    with _refusing(model, input_shape), saved_tensors_hooks(keep, lambda tensor: tensor):
+        ghost(x, *target)
+    return sum(storage.nbytes() for storage in kept.values())
+
+
+@contextmanager
+def _refusing(model: nn.Module, input_shape: Sequence[int]) -> Iterator[None]:
+    try:
+        yield
+    except (RuntimeError, ValueError, TypeError) as error:
+        raise NASError(
+            f"{type(model).__name__} failing on an input of shape {tuple(input_shape)} ({error})",
+            "a shape (B, C, D, H, W) that the network accepts",
+            "check the channels and sides of the data",
+        ) from error
+
+
 class CostModel:
     """A deterministic cost of architectures: genes (N, G) -> (N,) float64.
 
-    metric: "params", "macs", "bytes", "activation_bytes", or "latency_ms" from a measured `table`. Where the space
-    offers blocks, a network costs the sum of its blocks (activation memory is never a sum: it is profiled whole).
+    metric: "params", "macs", "bytes", "activation_bytes", "training_bytes" (of one sample; see `training_bytes`), or
+    "latency_ms" from a measured `table`. Where the space offers blocks, a network costs the sum of its blocks (a peak,
+    activation_bytes, is never a sum: it is profiled whole).
     """
 
     def __init__(
@@ -155,6 +187,8 @@ class CostModel:
             found = {name: self.of_metric(name).of(arch) for name in names}
         else:
             found = static_costs(self.space, arch, self.task, self.input_shape)
+        if "training_bytes" in asked:
+            found["training_bytes"] = self.of_metric("training_bytes").of(arch)
         if self.table is not None:
             found["latency_ms"] = self.of_metric("latency_ms").of(arch)
         return found
@@ -208,10 +242,10 @@ class CostModel:
         if self.metric == "latency_ms":
             assert self.table is not None
             return self.table.median_ms(block.key)
+        if self.metric == "training_bytes":
+            return _training_bytes_of_one(_ghost(block), block.input_shape)
         if block.key not in self._block_profiles:
-            with torch.device("meta"):
-                model = block.build()
-            self._block_profiles[block.key] = profile(model, (1, *block.input_shape))
+            self._block_profiles[block.key] = profile(_ghost(block), (1, *block.input_shape))
         return float(getattr(self._block_profiles[block.key], self.metric))
 
     def _measure_whole(self, genes: tuple[int, ...]) -> float:
@@ -223,8 +257,21 @@ class CostModel:
             )
         if genes not in self._whole:
             model = self.space.build(self.space.architecture(genes), self.task)
-            self._whole[genes] = float(getattr(profile(model, (1, *self.input_shape)), self.metric))
+            if self.metric == "training_bytes":
+                self._whole[genes] = _training_bytes_of_one(model, self.input_shape)
+            else:
+                self._whole[genes] = float(getattr(profile(model, (1, *self.input_shape)), self.metric))
         return self._whole[genes]
+
+
+def _ghost(block: Block) -> nn.Module:
+    with torch.device("meta"):
+        return block.build()
+
+
+def _training_bytes_of_one(model: nn.Module, input_shape: Sequence[int]) -> float:
+    """Of one sample in a batch of two, as batch normalisation takes no fewer."""
+    return training_bytes(model, (2, *input_shape)) / 2
 
 
 def static_costs(

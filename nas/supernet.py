@@ -71,6 +71,10 @@ class Supernet(nn.Module, ABC):
     def expected_cost(self, costs: Costs) -> torch.Tensor:
         """Scalar: the mean cost of an architecture under the present probabilities, differentiable in all of them."""
 
+    def regularisers_and_cost(self, costs: Costs) -> tuple[Mapping[str, torch.Tensor], torch.Tensor]:
+        """Both at once, for one backward pass through the two: they may share a graph."""
+        return self.regularisers(), self.expected_cost(costs)
+
     @abstractmethod
     def decode(
         self, k: int = 1, costs: Costs | None = None, budget: float | None = None, target: float | None = None

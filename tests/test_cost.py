@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from nas.cost import CostModel, profile, static_costs
+from nas.cost import CostModel, profile, static_costs, training_bytes
 from nas.errors import NASError
 from nas.latency import LatencyTable, measure_table
 from nas.latency_command import main as latency_main
@@ -47,6 +47,42 @@ def test_profile_leaves_the_model_alone_and_counts_the_batch() -> None:
 def test_profile_of_a_shape_the_network_refuses() -> None:
     with pytest.raises(NASError, match="shape"):
         profile(nn.Conv3d(2, 2, 1), (1, 1, 4, 4, 4))
+
+
+def test_bytes_of_a_training_step_counted_by_hand() -> None:
+    network = nn.Sequential(nn.Conv3d(1, 4, 3, padding=1), nn.ReLU(), nn.Conv3d(4, 2, 3, padding=1))
+    # the first convolution keeps the image, the ReLU its result, which is also what the second convolution keeps
+    assert training_bytes(network, (3, 1, 8, 8, 8)) == 3 * 512 * 4 * (1 + 4)
+    with pytest.raises(NASError, match="failing on an input of shape"):
+        training_bytes(network, (3, 2, 8, 8, 8))
+
+
+@pytest.mark.parametrize("use_downsample", [True, False])
+def test_bytes_of_a_training_step_of_dints_are_those_of_its_blocks_and_of_real_tensors(use_downsample: bool) -> None:
+    space = DiNTSSpace(5, 3, 0.25, use_downsample=use_downsample)
+    arch = space.sample(np.random.default_rng(0))
+    cost = CostModel(space, TaskSpec("segmentation"), (1, 32, 32, 32), "training_bytes")
+    network = space.build(arch)
+    assert cost.is_sum
+    assert cost.of(arch) == training_bytes(network, (2, 1, 32, 32, 32)) / 2
+    kept: dict[int, torch.Tensor] = {}
+    weights = {parameter.untyped_storage().data_ptr() for parameter in network.parameters()}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        network(torch.randn(2, 1, 32, 32, 32))
+    real = sum(tensor.untyped_storage().nbytes() for key, tensor in kept.items() if key not in weights)
+    assert 2 * cost.of(arch) == pytest.approx(real, rel=0.1)
+
+
+def test_bytes_of_a_training_step_of_blocks_that_share_tensors() -> None:
+    """Where a stage of NAS-Lung ends, two blocks keep the same tensor."""
+    arch = SMALL.sample(np.random.default_rng(0))
+    whole = training_bytes(SMALL.build(arch), (2, *SHAPE)) / 2
+    assert whole <= CostModel(SMALL, TASK, SHAPE, "training_bytes").of(arch) <= 1.05 * whole
 
 
 def test_published_macs() -> None:

@@ -20,7 +20,8 @@ from nas.space import SearchSpace
 
 CLOUD = 2000  # pruned architectures shown at most
 FAILED_SHOWN = 10
-COSTS = ("params", "macs", "bytes", "activation_bytes", "latency_ms")  # columns of the front, where measured
+# columns of the front, where measured
+COSTS = ("params", "macs", "bytes", "activation_bytes", "training_bytes", "latency_ms")
 
 
 def search_report(

@@ -27,6 +27,7 @@ UNITS = {
     "macs": Unit("MACs", "G", 1e9),
     "bytes": Unit("size", "MB", 1e6),
     "activation_bytes": Unit("activations", "MB", 1e6),
+    "training_bytes": Unit("activations in training", "MB", 1e6),
     "latency_ms": Unit("latency", "ms"),
     "peak_memory_mb": Unit("peak memory", "MB"),
     "auc": Unit("AUC"),

@@ -192,12 +192,13 @@ class SupernetTraining:
         self._trains(weights=False)
         loss = self.supernet.architecture_loss(self._task_loss(x_BCDHW, y))
         self._adopt_new_weights()
-        terms = dict(self.supernet.regularisers())
-        others = [ramp * self.weights_of_terms[name] * term for name, term in terms.items()]
-        if self.options.target is not None:
-            terms["cost"] = self.supernet.expected_cost(self.costs)
-            deviation = terms["cost"] / self.options.target - 1
-            others.append(self.options.stiffness / 2 * deviation.square())
+        if self.options.target is None:
+            terms, limits = dict(self.supernet.regularisers()), []
+        else:
+            regularisers, cost = self.supernet.regularisers_and_cost(self.costs)
+            limits = [self.options.stiffness / 2 * (cost / self.options.target - 1).square()]
+            terms = {**regularisers, "cost": cost}
+        others = limits + [ramp * weight * terms[name] for name, weight in self.weights_of_terms.items()]
         self.architecture.zero_grad(set_to_none=True)
         total = loss * share + sum(others) / distributed.world()
         total.backward()

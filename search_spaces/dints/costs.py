@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,6 +25,9 @@ class EdgeCosts:
     edge_EK: np.ndarray
     start_S: np.ndarray
     end_S: np.ndarray
+    _tensors: dict[tuple[torch.dtype, torch.device], tuple[torch.Tensor, ...]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @classmethod
     def of_blocks(cls, space: DiNTSSpace, block_costs: Mapping[str, float]) -> EdgeCosts:
@@ -32,7 +35,7 @@ class EdgeCosts:
         if not block_costs:
             raise NASError(
                 "a cost that is no sum over edges",
-                "cost.metric=macs, params, bytes or latency_ms",
+                "cost.metric=macs, params, bytes, training_bytes or latency_ms",
                 "mend cost.metric, or leave out strategy.target and strategy.budget",
             )
         tables = space.lattice
@@ -57,9 +60,12 @@ class EdgeCosts:
         return cls(tables, edge_EK, tables.levels_SD @ stem_D, np.cumsum(head_D)[deepest_S] + final)
 
     def as_tensors(self, like: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """edge_EK, start_S and end_S of the type and on the device of `like`."""
-        tables = (self.edge_EK, self.start_S, self.end_S)
-        return tuple(torch.from_numpy(table).to(like) for table in tables)
+        """edge_EK, start_S and end_S of the type and on the device of `like`; kept, as every step asks for them."""
+        kind = like.dtype, like.device
+        if kind not in self._tensors:
+            tables = (self.edge_EK, self.start_S, self.end_S)
+            self._tensors[kind] = tuple(torch.from_numpy(table).to(like) for table in tables)
+        return self._tensors[kind]
 
     def of(self, operations_BE: np.ndarray) -> float:
         """The cost of one architecture; -1 stands for an edge that is off."""

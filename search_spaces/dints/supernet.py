@@ -23,6 +23,7 @@ from search_spaces.dints.budget import best_near, best_within
 from search_spaces.dints.cells import Stem
 from search_spaces.dints.costs import EdgeCosts
 from search_spaces.dints.decode import Scores, k_best, monai_decode
+from search_spaces.dints.marginals import Marginals
 from search_spaces.dints.network import DiNTSNetwork, Head, edge_name
 from search_spaces.dints.node import GroupedOperation, Node
 from search_spaces.dints.picture import picture
@@ -62,7 +63,8 @@ class DiNTSSupernet(Supernet):
         self.plan.require_sides(sides)
         maps = [stem(x_BCDHW) for stem in self.stems]
         with _unrounded(x_BCDHW.device.type):
-            share_BEK = self.relaxation.edge_probs()[:, :, None] * self.relaxation.operation_probs()
+            now = self.relaxation.marginals()
+            share_BEK = now.edge_probs()[:, :, None] * now.operation_BEK
         for block, share_EK in enumerate(share_BEK.unbind()):
             maps = [self._compute(block, level, share_EK, maps) for level in range(len(maps))]
         logits_BKDHW = self.head(dict(enumerate(maps)), sides)
@@ -84,16 +86,16 @@ class DiNTSSupernet(Supernet):
         return dict(self.relaxation.named_parameters())
 
     def regularisers(self) -> Mapping[str, torch.Tensor]:
-        """edge_entropy, operation_entropy, topology: see `Relaxation`."""
-        return {
-            "edge_entropy": self.relaxation.edge_entropy(),
-            "operation_entropy": self.relaxation.operation_entropy(),
-            "topology": self.relaxation.topology_loss(),
-        }
+        """edge_entropy, operation_entropy, topology: see `Marginals`."""
+        return _regularisers(self.relaxation.marginals())
 
     def expected_cost(self, costs: Costs) -> torch.Tensor:
         """Blocks are independent here; the feasible architectures alone may cost a little more or less."""
-        return self.relaxation.expected_cost(self._edge_costs(costs))
+        return self.relaxation.marginals().expected_cost(self._edge_costs(costs))
+
+    def regularisers_and_cost(self, costs: Costs) -> tuple[Mapping[str, torch.Tensor], torch.Tensor]:
+        now = self.relaxation.marginals()
+        return _regularisers(now), now.expected_cost(self._edge_costs(costs))
 
     def _edge_costs(self, costs: Costs) -> EdgeCosts:
         """The table of the last costs asked for is kept: a search asks for the same ones in every step."""
@@ -164,11 +166,20 @@ class DiNTSSupernet(Supernet):
 
     def picture(self) -> str:
         with torch.no_grad():
+            now = self.relaxation.marginals()
             edges_BE, operations_BEK = (
-                probs.cpu().numpy() for probs in (self.relaxation.edge_probs(), self.relaxation.operation_probs())
+                probs.cpu().numpy() for probs in (now.edge_probs(), now.operation_BEK)
             )
         chosen_BE = self.space.table(self.decode()[0].arch.genes) >= 0
         return picture(self.space.lattice, edges_BE, operations_BEK, self.space.operations, chosen_BE)
+
+
+def _regularisers(now: Marginals) -> dict[str, torch.Tensor]:
+    return {
+        "edge_entropy": now.edge_entropy(),
+        "operation_entropy": now.operation_entropy(),
+        "topology": now.topology_loss(),
+    }
 
 
 def _unrounded(device: str) -> AbstractContextManager[object]:

@@ -18,7 +18,7 @@ from search_spaces.dints.supernet import DiNTSSupernet
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # MONAI's own deprecations
-    from monai.networks.nets.dints import DiNTS, TopologyInstance, TopologySearch
+    from monai.networks.nets import dints as monai_dints
 
 
 def sizes(space: DiNTSSpace) -> dict[str, object]:
@@ -32,7 +32,7 @@ def sizes(space: DiNTSSpace) -> dict[str, object]:
 
 
 def whole(space: DiNTSSpace, lattice: nn.Module, node_a: np.ndarray | None = None) -> nn.Module:
-    return DiNTS(
+    return monai_dints.DiNTS(
         lattice,
         space.in_channels,
         space.out_channels,
@@ -44,13 +44,13 @@ def whole(space: DiNTSSpace, lattice: nn.Module, node_a: np.ndarray | None = Non
 
 def monai_supernet(space: DiNTSSpace) -> nn.Module:
     with contextlib.redirect_stdout(io.StringIO()):
-        return whole(space, TopologySearch(**sizes(space)))
+        return whole(space, monai_dints.TopologySearch(**sizes(space)))
 
 
 def monai_network(space: DiNTSSpace, arch: Architecture) -> nn.Module:
     code = {name: tensor.numpy() for name, tensor in to_monai(space, arch).items()}
     with contextlib.redirect_stdout(io.StringIO()):
-        topology = TopologyInstance(arch_code=[code["arch_code_a"], code["arch_code_c"]], **sizes(space))
+        topology = monai_dints.TopologyInstance(arch_code=[code["arch_code_a"], code["arch_code_c"]], **sizes(space))
         return whole(space, topology, code["node_a"])
 
 

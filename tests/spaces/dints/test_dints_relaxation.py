@@ -28,6 +28,13 @@ def relaxation(depths: int, blocks: int, spread: float, operations: int = 5) -> 
     return found
 
 
+def pattern_log_probs(found: Relaxation) -> torch.Tensor:
+    """(B, N): of every set of edges, given that it is not empty; all 2 ** E - 1 of them."""
+    depths = found.levels_DS.shape[0]
+    patterns_NE = torch.from_numpy(lattice(depths).patterns_NE).to(found.alpha_edges_BE)
+    return (found.alpha_edges_BE @ patterns_NE.T).log_softmax(dim=1)
+
+
 def gradients(value: torch.Tensor, *parameters: torch.Tensor) -> list[torch.Tensor]:
     found = torch.autograd.grad(value, parameters, allow_unused=True, retain_graph=True)
     return [torch.zeros_like(p) if grad is None else grad for p, grad in zip(parameters, found, strict=True)]
@@ -43,13 +50,16 @@ def test_regularisers_have_monais_values_and_gradients(depths: int, blocks: int,
         theirs.log_alpha_c.copy_(ours.alpha_operations_BEK)
     probs_BN, edges_BE = theirs.get_prob_a(child=True)
     log_operations = theirs.log_alpha_c.log_softmax(dim=-1)
-    usage = _monai_memory(space, theirs)
+    now, usage = ours.marginals(), _monai_memory(space, theirs)
+    own_BN = pattern_log_probs(ours).exp()
     pairs = {
-        "edges": (ours.edge_probs().square().sum(), edges_BE.square().sum()),
-        "edge entropy": (ours.edge_entropy(MONAI_FLOOR), -(probs_BN * (probs_BN + 1e-5).log()).mean()),
-        "operation entropy": (ours.operation_entropy(), -(log_operations.exp() * log_operations).mean()),
-        "topology": (ours.topology_loss(MONAI_FLOOR), theirs.get_topology_entropy(probs_BN)),
-        "memory": (ours.expected_cost(usage), theirs.get_ram_cost_usage((1, 1, 64, 64, 64))),
+        "edges": (now.edge_probs().square().sum(), edges_BE.square().sum()),
+        "sets of edges": (own_BN.square().sum(), probs_BN.square().sum()),
+        # MONAI adds 1e-5 to each probability; ours, without, is that of the definition
+        "edge entropy": (now.edge_entropy(), -(probs_BN * probs_BN.log()).mean()),
+        "operation entropy": (now.operation_entropy(), -(log_operations.exp() * log_operations).mean()),
+        "topology": (now.topology_loss(MONAI_FLOOR), theirs.get_topology_entropy(probs_BN)),
+        "memory": (now.expected_cost(usage), theirs.get_ram_cost_usage((1, 1, 64, 64, 64))),
     }
     for name, (mine, other) in pairs.items():
         tolerance = 1e-5 if name == "memory" else 1e-9  # MONAI computes the memory in float32
@@ -69,13 +79,15 @@ def _monai_memory(space: DiNTSSpace, theirs: torch.nn.Module) -> EdgeCosts:
 
 
 @pytest.mark.parametrize("depths", [1, 2, 3, 4])
-def test_probabilities_of_states_are_sums_over_patterns(depths: int) -> None:
+def test_probabilities_of_states_and_edges_are_sums_over_patterns(depths: int) -> None:
     found, tables = relaxation(depths, 5, 2.0), lattice(depths)
-    probs_BN = found.pattern_log_probs().exp().detach().numpy()
-    states_BXS = found.state_log_probs().exp().detach().numpy()
-    for x, states_N in enumerate((tables.entered_N, tables.left_N)):
+    probs_BN = pattern_log_probs(found).exp().detach().numpy()
+    now = found.marginals()
+    for states_BS, states_N in ((now.read_BS, tables.entered_N), (now.left_BS, tables.left_N)):
         for state in range(tables.states):
-            np.testing.assert_allclose(states_BXS[:, x, state], probs_BN[:, states_N == state].sum(axis=1), rtol=1e-9)
+            summed_B = probs_BN[:, states_N == state].sum(axis=1)
+            np.testing.assert_allclose(states_BS[:, state].detach().numpy(), summed_B, rtol=1e-9)
+    np.testing.assert_allclose(now.edge_probs().detach().numpy(), probs_BN @ tables.patterns_NE, rtol=1e-9)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -90,12 +102,13 @@ def test_everything_is_finite_at_any_alpha(value: float, dtype: torch.dtype) -> 
             found.alpha_edges_BE.copy_((value * pattern).expand(3, 7))
             found.alpha_operations_BEK[..., 0] = value
         costs = EdgeCosts(space.lattice, np.ones((7, 5)), np.ones(7), np.ones(7))
-        terms = [found.edge_entropy(), found.operation_entropy(), found.topology_loss(), found.expected_cost(costs)]
-        for term in terms:
+        now = found.marginals()
+        for term in (now.edge_entropy(), now.operation_entropy(), now.topology_loss(), now.expected_cost(costs)):
             assert term.isfinite()
             for grad in gradients(term, found.alpha_edges_BE, found.alpha_operations_BEK):
                 assert grad.isfinite().all()
-        torch.testing.assert_close(found.pattern_log_probs().exp().sum(dim=1), torch.ones(3, dtype=dtype))
+        torch.testing.assert_close(now.read_BS.sum(dim=1), torch.ones(3, dtype=dtype))
+        assert ((now.edge_probs() >= 0) & (now.edge_probs() <= 1 + 1e-6)).all()
 
 
 def test_regularisers_vanish_at_one_feasible_architecture_only() -> None:
@@ -125,8 +138,8 @@ def test_the_expected_cost_is_the_mean_over_all_choices(metric: str) -> None:
         for alpha in supernet.architecture_parameters().values():
             alpha.normal_(0, 1)
     edge_costs = EdgeCosts.of_blocks(space, costs)
-    patterns_N = supernet.relaxation.pattern_log_probs()[0].exp().detach().numpy()
-    operations_EK = supernet.relaxation.operation_probs()[0].detach().numpy()
+    patterns_N = pattern_log_probs(supernet.relaxation)[0].exp().detach().numpy()
+    operations_EK = supernet.relaxation.marginals().operation_BEK[0].detach().numpy()
     mean = 0.0
     for row, on_E in enumerate(space.lattice.patterns_NE):
         for chosen in itertools.product(range(2), repeat=int(on_E.sum())):
@@ -138,5 +151,8 @@ def test_the_expected_cost_is_the_mean_over_all_choices(metric: str) -> None:
     assert supernet.expected_cost(told).item() == pytest.approx(mean, rel=1e-6)
     grads = gradients(supernet.expected_cost(told), *supernet.architecture_parameters().values())
     assert all(grad.abs().sum() > 0 for grad in grads), "edges and operations are both steered"
+    terms, cost = supernet.regularisers_and_cost(told)
+    assert cost.item() == supernet.expected_cost(told).item()
+    assert terms == supernet.regularisers()
     with pytest.raises(NASError, match="costs without"):
         supernet.expected_cost(replace(told, of_blocks={"final": 1.0}))
