@@ -23,12 +23,13 @@ LAYERS: dict[int, tuple[type[nn.Module], type[nn.Module]]] = {
 }
 FIRST_WIDTH = 32  # channels at full resolution where channel_mul is 1
 
+SKIP = "skip"
 # A cell operation is a ReLU, these convolutions in a row, and a normalisation; without kernels it is the identity.
 # The second kernel of a factorised ("P3D") operation covers the axis that the first one left out.
 OPERATIONS: dict[int, dict[str, tuple[tuple[int, ...], ...]]] = {
-    2: {"skip": (), "3x3": ((3, 3),)},
+    2: {SKIP: (), "3x3": ((3, 3),)},
     3: {
-        "skip": (),
+        SKIP: (),
         "3x3x3": ((3, 3, 3),),
         "3x3x1": ((3, 3, 1), (1, 1, 3)),
         "3x1x3": ((3, 1, 3), (1, 3, 1)),
@@ -40,7 +41,8 @@ OPERATIONS: dict[int, dict[str, tuple[tuple[int, ...], ...]]] = {
 @dataclass(frozen=True, slots=True)
 class Plan:
     """The sizes that all networks of a space share. widths: channels at 1, 1/2, 1/4 ... of the resolution.
-    deep_supervision: levels of the head have a classifier of their own, used in training only."""
+    operations: of the edges, by name. deep_supervision: levels of the head have a classifier of their own, used in
+    training only."""
 
     dims: int
     depths: int
@@ -48,6 +50,7 @@ class Plan:
     use_downsample: bool
     in_channels: int
     outputs: int
+    operations: tuple[str, ...]
     deep_supervision: bool = False
 
     def width(self, level: int) -> int:

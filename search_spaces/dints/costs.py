@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from nas.errors import NASError
+from search_spaces.dints.cells import SKIP
 from search_spaces.dints.topology import Lattice
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class EdgeCosts:
             edge_EK = np.array(
                 [
                     [
-                        0.0 if name == "skip" and source == target else block_costs[f"edge {source}>{target} {name}"]
+                        0.0 if name == SKIP and source == target else block_costs[f"edge {source}>{target} {name}"]
                         for name in space.operations
                     ]
                     for source, target in zip(tables.sources_E, tables.targets_E, strict=True)

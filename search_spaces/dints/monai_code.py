@@ -1,7 +1,8 @@
 """Architectures as MONAI's code (`search_code_*.pt`): written as tensors, read as tensors or as its numpy arrays.
 
 A file holds node_a (B + 1, D), arch_code_a (B, E) and arch_code_c (B, E), the operation of each edge, which counts only
-where arch_code_a is 1. Both frameworks number edges and operations alike.
+where arch_code_a is 1. Both frameworks number edges and operations alike; in a space with fewer operations they keep
+their numbers.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import torch
 
 from nas.architecture import Architecture
 from nas.errors import NASError
+from search_spaces.dints.cells import OPERATIONS
 from search_spaces.dints.space import DiNTSSpace
 
 NUMPY = [np.ndarray, np.dtype, np.int64, np.float64, type(np.dtype(np.int64)), type(np.dtype(np.float64))]
@@ -32,7 +34,7 @@ def to_monai(space: DiNTSSpace, arch: Architecture) -> dict[str, torch.Tensor]:
     return {
         "node_a": torch.from_numpy(node_BD.astype(np.int64)),
         "arch_code_a": torch.from_numpy(on_BE.astype(np.float64)),
-        "arch_code_c": torch.from_numpy(np.maximum(operations_BE, 0)),
+        "arch_code_c": torch.from_numpy(_numbers(space)[np.maximum(operations_BE, 0)]),
     }
 
 
@@ -52,14 +54,20 @@ def from_monai(space: DiNTSSpace, code: Mapping[str, Any]) -> Architecture:
             "space.num_blocks and space.num_depths of the search that wrote the code",
         )
     on_BE = on_BE > 0
-    known = np.isin(operations_BE[on_BE], range(len(space.operations))).all()
+    numbers_K = _numbers(space)
+    known = np.isin(operations_BE[on_BE], numbers_K).all()
     if not known or not space.lattice.is_feasible(on_BE):
         raise NASError(
             "a code that is not feasible" if known else "a code with unknown operations",
-            f"blocks that read what the one before wrote, and operations 0 to {len(space.operations) - 1}",
+            f"blocks that read what the one before wrote, and operations {', '.join(map(str, numbers_K))}",
             "decode the search again; `space.repair` gives the nearest feasible architecture",
         )
-    return space.from_table(np.where(on_BE, operations_BE, -1).astype(np.int64))
+    return space.from_table(np.where(on_BE, np.searchsorted(numbers_K, operations_BE), -1))
+
+
+def _numbers(space: DiNTSSpace) -> np.ndarray:
+    """(K,): MONAI's numbers of the space's operations, rising."""
+    return np.flatnonzero([name in space.operations for name in OPERATIONS[space.spatial_dims]])
 
 
 def save_monai_code(path: str | Path, space: DiNTSSpace, arch: Architecture) -> None:

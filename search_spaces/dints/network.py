@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from search_spaces.dints.cells import OPERATIONS, HeadLevel, Plan, Stem, edge, final_layers
+from search_spaces.dints.cells import HeadLevel, Plan, Stem, edge, final_layers
 from search_spaces.dints.topology import lattice
 from search_spaces.layers.resize import resize
 
@@ -49,7 +49,7 @@ class DiNTSNetwork(nn.Module):
 
     def __init__(self, plan: Plan, operations_BE: np.ndarray) -> None:
         super().__init__()
-        tables, names = lattice(plan.depths), list(OPERATIONS[plan.dims])
+        tables, names = lattice(plan.depths), plan.operations
         on_BE = operations_BE >= 0
         entered = tables.levels_SD[tables.state_of(on_BE[:1], tables.sources_E)[0]]
         left = tables.levels_SD[tables.state_of(on_BE[-1:], tables.targets_E)[0]]

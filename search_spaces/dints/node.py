@@ -86,7 +86,7 @@ class Node(nn.Module):
         super().__init__()
         self.level = sources.index(target)  # where the edge from the same level stands
         self.changes = nn.ModuleList(resolution_change(plan, source, target) for source in sources)
-        kernels = OPERATIONS[plan.dims].values()
+        kernels = [OPERATIONS[plan.dims][name] for name in plan.operations]
         width = plan.width(target)
         # the first operation, the skip, has no parameters
         self.operations = nn.ModuleList(GroupedOperation(row, len(sources), width) for row in kernels if row)

@@ -20,6 +20,7 @@ from search_spaces.dints.cells import (
     FIRST_WIDTH,
     LAYERS,
     OPERATIONS,
+    SKIP,
     HeadLevel,
     Plan,
     Stem,
@@ -46,7 +47,8 @@ class DiNTSSpace(SearchSpace):
     channel_mul: times 32 channels at full resolution, doubled at each halving. use_downsample: a stem halves the
     image first, so that the finest map has half its resolution. Sides of an input are multiples of 2^num_depths
     (2^(num_depths - 1) without downsampling), and one of them is at least twice that. deep_supervision: in training the
-    networks also give logits of the coarser levels of the head (see `Head`); the supernet does not.
+    networks also give logits of the coarser levels of the head (see `Head`); the supernet does not. operations: those
+    of an edge, the skip and any of the others in the order of `OPERATIONS`; None: all.
     In 2D the operations are ordered, each larger than the one before; in 3D the factorised ones cannot be compared.
     Raises NASError for arguments out of range.
     """
@@ -64,23 +66,29 @@ class DiNTSSpace(SearchSpace):
         spatial_dims: int = 3,
         use_downsample: bool = True,
         deep_supervision: bool = False,
+        operations: Sequence[str] | None = None,
     ) -> None:
         self.num_blocks, self.num_depths, self.channel_mul = num_blocks, num_depths, channel_mul
         self.in_channels, self.out_channels = in_channels, out_channels
         self.spatial_dims, self.use_downsample = spatial_dims, use_downsample
         self.deep_supervision = deep_supervision
+        known = OPERATIONS.get(spatial_dims, {})
+        self.operations = tuple(known if operations is None else map(str, operations))
         rules = {
             "num_blocks": (num_blocks >= 1, "at least 1"),
             "channel_mul": (int(32 * channel_mul) >= 1, "at least 1/32"),
             "in_channels": (in_channels >= 1, "at least 1"),
             "out_channels": (out_channels >= 2, "at least 2, the background included"),
             "spatial_dims": (spatial_dims in LAYERS, "2 or 3"),
+            "operations": (
+                self.operations[:1] == (SKIP,) and self.operations == tuple(n for n in known if n in self.operations),
+                f"{SKIP} and any of the others, in this order: {', '.join(known)}",
+            ),
         }
         for name, (holds, expected) in rules.items():
             if not holds:
                 raise NASError(f"{name}={getattr(self, name)}", expected, f"mend space.{name}")
         self.lattice = lattice(num_depths)
-        self.operations = tuple(OPERATIONS[spatial_dims])
         self.genes = tuple(
             Gene(f"{block + 1}:{source}>{target}", (OFF, *self.operations), ordered=spatial_dims == 2)
             for block in range(num_blocks)
@@ -157,8 +165,15 @@ class DiNTSSpace(SearchSpace):
             task.require_dims(self.spatial_dims)
         channels = (self.in_channels, self.out_channels) if task is None else (task.in_channels, task.outputs)
         widths = tuple(int(FIRST_WIDTH * 2**level * self.channel_mul) for level in range(self.num_depths + 1))
-        downsample, deep = self.use_downsample, self.deep_supervision
-        return Plan(self.spatial_dims, self.num_depths, widths, downsample, *channels, deep_supervision=deep)
+        return Plan(
+            self.spatial_dims,
+            self.num_depths,
+            widths,
+            self.use_downsample,
+            *channels,
+            operations=self.operations,
+            deep_supervision=self.deep_supervision,
+        )
 
     def blocks(
         self, genes_NG: np.ndarray, input_size: tuple[int, ...], task: TaskSpec | None = None

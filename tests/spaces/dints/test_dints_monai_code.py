@@ -31,8 +31,10 @@ def copy_weights(ours: DiNTSNetwork, theirs: torch.nn.Module) -> None:
 @pytest.mark.parametrize("dims", [2, 3])
 @pytest.mark.parametrize("use_downsample", [True, False])
 @pytest.mark.parametrize("seed", range(3))
-def test_a_network_is_equal_to_monais_of_the_same_code(dims: int, use_downsample: bool, seed: int) -> None:
-    space = DiNTSSpace(4, 3, TINY, 2, 3, dims, use_downsample)
+@pytest.mark.parametrize("few", [False, True])
+def test_a_network_is_equal_to_monais_of_the_same_code(dims: int, use_downsample: bool, seed: int, few: bool) -> None:
+    operations = (("skip",) if dims == 2 else ("skip", "3x3x1", "1x3x3")) if few else None
+    space = DiNTSSpace(4, 3, TINY, 2, 3, dims, use_downsample, operations=operations)
     arch = space.sample(np.random.default_rng(seed))
     torch.manual_seed(seed)
     ours, theirs = space.build(arch).double(), monai_network(space, arch).double()
@@ -93,6 +95,11 @@ def test_codes_that_do_not_fit(tmp_path: Path) -> None:
         from_monai(space, code | {"arch_code_a": torch.zeros(3, 7)})
     with pytest.raises(NASError, match="unknown operations"):
         from_monai(space, code | {"arch_code_c": code["arch_code_c"] + 5})
+    fewer = DiNTSSpace(3, 3, TINY, operations=("skip", "3x1x3"))
+    arch = fewer.sample(np.random.default_rng(0))
+    assert from_monai(fewer, to_monai(fewer, arch)) == arch
+    with pytest.raises(NASError, match="and operations 0, 3"):
+        from_monai(fewer, code)
     with pytest.raises(NASError, match=r"check the file"):
         load_monai_code(tmp_path / "none.pt", space)
     torch.save({"arch_code_a": Path("x")}, tmp_path / "code.pt")

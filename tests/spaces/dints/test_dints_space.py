@@ -70,6 +70,7 @@ CONFORMING: list[tuple[dict[str, Any], tuple[int, ...]]] = [
     ({"num_blocks": 4, "num_depths": 3, "channel_mul": TINY, "spatial_dims": 2}, (3, 16, 24)),
     ({"num_blocks": 2, "num_depths": 2, "channel_mul": TINY, "spatial_dims": 2, "use_downsample": False}, (1, 4, 6)),
     ({"num_blocks": 2, "num_depths": 1, "channel_mul": TINY}, (1, 4, 4, 4)),
+    ({"num_blocks": 3, "num_depths": 2, "channel_mul": TINY, "operations": ["skip", "3x3x1"]}, (1, 8, 8, 8)),
 ]
 
 
@@ -201,6 +202,10 @@ def test_arch_json_builds_the_same_network(tmp_path: Any) -> None:
         ({"channel_mul": 0.01}, "at least 1/32"),
         ({"out_channels": 1}, "background included"),
         ({"spatial_dims": 4}, "2 or 3"),
+        ({"operations": ["3x3x3"]}, "skip and any of the others, in this order: skip, 3x3x3, 3x3x1, 3x1x3, 1x3x3"),
+        ({"operations": ["skip", "3x3x1", "3x3x3"]}, "in this order"),
+        ({"operations": ["skip", "5x5x5"]}, "in this order"),
+        ({"operations": []}, "skip and any"),
     ],
 )
 def test_bad_arguments_are_refused(arguments: dict[str, Any], words: str) -> None:

@@ -156,8 +156,10 @@ def test_nothing_waits_for_the_device_and_the_graph_is_whole() -> None:
 
 @pytest.mark.parametrize("dims", [2, 3])
 @pytest.mark.parametrize("use_downsample", [True, False])
-def test_a_sharp_supernet_is_its_subnetwork(dims: int, use_downsample: bool) -> None:
-    space = DiNTSSpace(3, 3, TINY, spatial_dims=dims, use_downsample=use_downsample)
+@pytest.mark.parametrize("few", [True, False])
+def test_a_sharp_supernet_is_its_subnetwork(dims: int, use_downsample: bool, few: bool) -> None:
+    operations = (("skip",) if dims == 2 else ("skip", "3x3x1", "1x3x3")) if few else None
+    space = DiNTSSpace(3, 3, TINY, spatial_dims=dims, use_downsample=use_downsample, operations=operations)
     rng = np.random.default_rng(3)
     sampled = (space.sample(rng) for _ in range(50))
     # the head of the supernet adds shifts of levels below the deepest map, which a network does not have
