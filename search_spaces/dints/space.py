@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from torch import nn
@@ -94,6 +94,14 @@ class DiNTSSpace(SearchSpace):
             for block in range(num_blocks)
             for source, target in zip(self.lattice.sources_E, self.lattice.targets_E, strict=True)
         )
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Without `operations` where they are all: ids of architectures stay those of the time before that argument."""
+        found = super().arguments
+        if len(self.operations) == len(OPERATIONS[self.spatial_dims]):
+            del found["operations"]
+        return found
 
     def table(self, genes: Sequence[int]) -> np.ndarray:
         """Genes -> (B, E) operations, -1 for an edge that is off."""

@@ -193,6 +193,13 @@ def test_arch_json_builds_the_same_network(tmp_path: Any) -> None:
     again.build().load_state_dict(space.build(arch, task).state_dict())
 
 
+def test_ids_are_those_of_the_time_before_operations_could_be_chosen() -> None:
+    space, arch = DiNTSSpace.from_name("u-shaped")
+    assert arch.id == "572d5c08858b"
+    assert DiNTSSpace(operations=["skip", "3x3x3", "3x3x1", "3x1x3", "1x3x3"]).fingerprint == space.fingerprint
+    assert DiNTSSpace(operations=["skip", "3x3x3"]).fingerprint != space.fingerprint
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
