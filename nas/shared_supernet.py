@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import heapq
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,7 +22,7 @@ from torch.func import functional_call
 from nas.architecture import Architecture
 from nas.errors import NASError
 from nas.space import SearchSpace
-from nas.supernet import NEAR, Costs, Decoded, Supernet
+from nas.supernet import NEAR, Costs, Decoded, Supernet, allowed_costs
 from nas.tasks.base import TaskSpec
 
 FORGET = 0.1  # weight of the newest loss in the moving mean
@@ -106,7 +107,7 @@ class SharedSupernet(Supernet):
             if not limited and len(found) == k:
                 break
         ranked = [Decoded(arch, score) for arch, score in found.items()]
-        return [_limited(ranked, costs, budget, target)] if limited else ranked
+        return _limited(ranked, costs, budget, target)[:k] if limited else ranked
 
     def subnetwork(self, arch: Architecture) -> nn.Module:
         network = self._network(arch)
@@ -190,18 +191,23 @@ class SharedSupernet(Supernet):
         return super().load_state_dict(state_dict, *args, **options)
 
 
-def _limited(ranked: Sequence[Decoded], costs: Costs | None, budget: float | None, target: float | None) -> Decoded:
-    """The first within the budget and near the target; the nearest to the target where none is near."""
+def _limited(
+    ranked: Sequence[Decoded], costs: Costs | None, budget: float | None, target: float | None
+) -> list[Decoded]:
+    """The first within the budget and near the target, or the nearest to the target where none is near; then the others
+    of `allowed_costs`."""
     if costs is None:
         raise NASError("a budget or target without costs", "both or none", "pass costs")
     cost_N = costs.of_genes(np.array([one.arch.genes for one in ranked]))
-    allowed_N = np.ones(len(ranked), dtype=bool) if budget is None else cost_N <= budget
-    if not allowed_N.any():
+    least, most = allowed_costs(target, budget)
+    within_N = cost_N <= (math.inf if budget is None else budget)
+    if not within_N.any():
         raise NASError(
             f"a budget of {budget:.4g}",
             f"at least {cost_N.min():.4g}, the cheapest of the {LOOKED_AT} most probable networks",
             "raise strategy.budget, or lower strategy.target, which makes cheap networks probable",
         )
     away_N = np.zeros(len(ranked)) if target is None else np.abs(cost_N / target - 1)
-    away_N = np.where(allowed_N, np.maximum(away_N, NEAR), np.inf)
-    return ranked[int(away_N.argmin())]
+    first = int(np.where(within_N, np.maximum(away_N, NEAR), np.inf).argmin())
+    others = np.flatnonzero((cost_N >= least) & (cost_N <= most)).tolist()
+    return [ranked[first], *(ranked[other] for other in others if other != first)]

@@ -6,6 +6,7 @@ how probable each architecture is. It asks the supernet for regularisers and an 
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -35,6 +36,16 @@ class Costs:
 
     of_genes: Callable[[np.ndarray], np.ndarray]
     of_blocks: Mapping[str, float] = field(default_factory=dict)
+
+
+def allowed_costs(target: float | None, budget: float | None) -> tuple[float, float]:
+    """(least, most) that an architecture may cost: at most the budget, and near the target where the budget allows it;
+    -inf and inf where nothing is said."""
+    most = math.inf if budget is None else budget
+    if target is None:
+        return -math.inf, most
+    least, most = (1 - NEAR) * target, min((1 + NEAR) * target, most)
+    return (least if least <= most else -math.inf), most
 
 
 class Supernet(nn.Module, ABC):
@@ -79,9 +90,10 @@ class Supernet(nn.Module, ABC):
     def decode(
         self, k: int = 1, costs: Costs | None = None, budget: float | None = None, target: float | None = None
     ) -> list[Decoded]:
-        """The k best architectures, best first, fewer where there are fewer. With a budget or a target k is 1 and costs
-        are needed: the best one whose cost is not above the budget, and within 10 % of the target or as near as is
-        found. Raises NASError for a budget below every architecture, and tells the smallest cost."""
+        """The k best architectures, best first, fewer where there are fewer. With a budget or a target, which need
+        costs, the first is the best one whose cost is not above the budget, and within 10 % of the target or as near as
+        is found; the others are the next best that keep `allowed_costs`, of those that are looked at. Raises NASError
+        for a budget below every architecture, and tells the smallest cost."""
 
     @abstractmethod
     def subnetwork(self, arch: Architecture) -> nn.Module:

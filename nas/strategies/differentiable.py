@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from nas.architecture import Architecture
 from nas.cost import CostModel
 from nas.errors import NASError
 from nas.evaluators.base import EvaluationContext
@@ -19,7 +18,7 @@ from nas.files import locked
 from nas.history import History, Proposal
 from nas.space import SearchSpace
 from nas.strategies.base import CostWindow, Strategy, draw, untried
-from nas.supernet import NEAR, Costs, Supernet
+from nas.supernet import Costs, Supernet, allowed_costs
 from nas.tasks.base import TaskSpec
 from nas.training import distributed
 from nas.training.architecture_settings import ArchitectureSettings
@@ -89,34 +88,27 @@ class Differentiable(Strategy):
         self._trained = which
 
     def propose(self, space: SearchSpace, history: History, rng: np.random.Generator) -> Proposal | None:
+        """Before `begin` there are no costs to decode by: the most probable ones are looked through for the limits."""
+        budget, target = self.architecture.budget, self.architecture.target
         supernet = _fresh(space, None, 0) if self._supernet is None else self._supernet
-        answer = untried(space, history, self._answer(supernet))
-        if answer:
-            return Proposal(answer[0])
+        begun = self._costs is not None
         count = 1
         while count <= LOOKED_AT:
-            likely = untried(space, history, [decoded.arch for decoded in supernet.decode(count)])
-            for found in likely:
-                if self.window(space.encode([found]), history.cost).all():
+            decoded = supernet.decode(count, self._costs, budget, target) if begun else supernet.decode(count)
+            likely = [one.arch for one in decoded]
+            for found in untried(space, history, likely):
+                answer = begun and found == likely[0]  # as near to the target as there is
+                if answer or self.window(space.encode([found]), history.cost).all():
                     return Proposal(found)
             count *= 4
         arch = draw(space, history, self.window, rng)
         return None if arch is None else Proposal(arch)
 
-    def _answer(self, supernet: Supernet) -> list[Architecture]:
-        """The one within the budget and as near to the target as there is; none before `begin`."""
-        if self._costs is None:
-            return []
-        found = supernet.decode(costs=self._costs, budget=self.architecture.budget, target=self.architecture.target)
-        return [found[0].arch]
-
 
 def _window(target: float | None, budget: float | None) -> CostWindow:
-    """What proposals after the answer may cost: at most the budget, and near the target where the budget allows it."""
-    if target is None:
-        return CostWindow(cost_max=budget)
-    least, most = (1 - NEAR) * target, min((1 + NEAR) * target, math.inf if budget is None else budget)
-    return CostWindow(least if least <= most else None, most)
+    """What proposals after the answer may cost."""
+    least, most = allowed_costs(target, budget)
+    return CostWindow(least if least > -math.inf else None, most if most < math.inf else None)
 
 
 def costs_of(cost: CostModel) -> Costs:

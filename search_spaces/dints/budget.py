@@ -9,6 +9,7 @@ are not both dearer and worse than another: Handler and Zang, Networks 10(4), 19
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,9 +17,10 @@ import numpy as np
 from nas.errors import NASError
 from nas.supernet import NEAR
 from search_spaces.dints.costs import EdgeCosts
-from search_spaces.dints.decode import Scores
+from search_spaces.dints.decode import Scores, k_best
 from search_spaces.dints.paths import best_between, best_path
 
+LOOKED_AT = 256  # architectures gone through for others beside the best
 PREMIUMS = 60  # doublings, then halvings, of a premium
 SLACK = 1e-9  # relative; room for rounding where a bound is compared with what it bounds
 
@@ -41,6 +43,26 @@ def best_near(scores: Scores, costs: EdgeCosts, target: float, budget: float | N
     if costs.of(found) < (1 - NEAR) * target:
         found = search.dearer(found, target)
     return found, scores.of_table(found)
+
+
+def next_best(scores: Scores, costs: EdgeCosts, k: int, least: float, most: float) -> list[tuple[np.ndarray, float]]:
+    """The best architectures that cost from `least` to `most`, at most k, best first: the k best of all where the bound
+    of the price proves it, otherwise those among the `LOOKED_AT` that are worth most at that price."""
+    search = _Search(scores, costs, most)
+    price = search.price_of(least, most)
+    if price is None:
+        return []
+    priced, count = search.priced(price), k
+    while True:
+        looked_at = k_best(priced, count)
+        tables = [table_BE for table_BE, _ in looked_at if least <= costs.of(table_BE) <= most]
+        found = sorted(((table_BE, scores.of_table(table_BE)) for table_BE in tables), key=lambda one: -one[1])
+        # the others are worth no more than the last one, and the dearest of them has the largest score for its worth
+        beyond = looked_at[-1][1] + (price * (most if price > 0 else least) if price else 0.0)
+        proven = len(found) >= k and found[k - 1][1] >= beyond
+        if proven or len(looked_at) < count or count >= LOOKED_AT:
+            return found[:k]
+        count = min(4 * count, LOOKED_AT)
 
 
 @dataclass
@@ -90,22 +112,48 @@ class _Search:
     def dearer(self, cheap: np.ndarray, target: float) -> np.ndarray:
         """Of the paths at premiums found by bisection, none above the budget, the one nearest to the target; of those
         within reach of it the one with the best score."""
-        found, low, high = [cheap], 0.0, 1 / target
+        paths = [cheap, *(path for _, path in self._premiums(target))]
+        found = [path for path in paths if self.costs.of(path) <= self.budget]
+        away = [abs(self.costs.of(path) / target - 1) for path in found]
+        near = [path for path, distance in zip(found, away, strict=True) if distance <= NEAR]
+        return max(near, key=self.scores.of_table) if near else found[int(np.argmin(away))]
+
+    def price_of(self, least: float, most: float) -> float | None:
+        """The price at which the best architectures cost from `least` to `most`; negative for a premium. None where
+        every architecture costs more, or no premium reaches the least."""
+        free = self._path(0.0)
+        spent = self.costs.of(free)
+        if spent > most:
+            cheapest = self._cheapest()
+            return self._price(free, cheapest)[0] if self.costs.of(cheapest) <= most else None
+        if spent >= least:
+            return 0.0
+        *_, (premium, dearest) = self._premiums(least)
+        return -premium if self.costs.of(dearest) >= least else None
+
+    def priced(self, price: float) -> Scores:
+        """The scores of architectures minus price times cost."""
+        edges_BEK, value_BN = self._values(price)
+        value_BN[0] -= price * self.costs.start_S[self.lattice.entered_N]
+        value_BN[-1] -= price * self.costs.end_S[self.lattice.left_N]
+        return Scores(self.lattice, value_BN, edges_BEK - edges_BEK.max(axis=2, keepdims=True))
+
+    def _premiums(self, target: float) -> Iterator[tuple[float, np.ndarray]]:
+        """Premiums and the best paths at them: doubled until a path costs the target, then bisected; the last of them
+        is the least premium found at which it does."""
+        low, high = 0.0, 1 / target
         for _ in range(PREMIUMS):
             path = self._path(-high)
-            found.append(path)
+            yield high, path
             if self.costs.of(path) >= target:
                 break
             low, high = high, 2 * high
         for _ in range(PREMIUMS):
             middle = (low + high) / 2
             path = self._path(-middle)
-            found.append(path)
+            yield middle, path
             low, high = (low, middle) if self.costs.of(path) >= target else (middle, high)
-        found = [path for path in found if self.costs.of(path) <= self.budget]
-        away = [abs(self.costs.of(path) / target - 1) for path in found]
-        near = [path for path, distance in zip(found, away, strict=True) if distance <= NEAR]
-        return max(near, key=self.scores.of_table) if near else found[int(np.argmin(away))]
+        yield high, self._path(-high)
 
     def _values(self, price: float) -> tuple[np.ndarray, np.ndarray]:
         """Score minus price times cost: of each operation on each edge (B, E, K), and of each pattern with the best
@@ -114,14 +162,12 @@ class _Search:
         return edges_BEK, self.scores.patterns_BN + edges_BEK.max(axis=2) @ self.patterns_EN
 
     def _path(self, price: float) -> np.ndarray:
-        edges_BEK, value_BN = self._values(price)
-        rows_B, _ = best_path(self.lattice, value_BN, -price * self.costs.start_S, -price * self.costs.end_S)
-        return np.where(self.lattice.patterns_NE[rows_B], edges_BEK.argmax(axis=2), -1)
+        priced = self.priced(price)
+        return priced.best_operations(best_path(self.lattice, priced.patterns_BN)[0])
 
     def _cheapest(self) -> np.ndarray:
-        cost_BN = np.tile(self.costs.edge_EK.min(axis=1) @ self.patterns_EN, (self.blocks, 1))
-        rows_B, _ = best_path(self.lattice, -cost_BN, -self.costs.start_S, -self.costs.end_S)
-        return np.where(self.lattice.patterns_NE[rows_B], self.costs.edge_EK.argmin(axis=1), -1)
+        alike = Scores(self.lattice, np.zeros_like(self.scores.patterns_BN), np.zeros_like(self.scores.operations_BEK))
+        return _Search(alike, self.costs, self.budget)._path(1.0)
 
     def _price(self, dear: np.ndarray, cheap: np.ndarray) -> tuple[float, np.ndarray]:
         """The price with the least bound, where a path within the budget and one beyond it are equally good, and the

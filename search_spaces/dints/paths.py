@@ -11,25 +11,16 @@ import numpy as np
 from search_spaces.dints.topology import Lattice
 
 
-def best_path(
-    lattice: Lattice,
-    score_BN: np.ndarray,
-    start_S: np.ndarray | None = None,
-    end_S: np.ndarray | None = None,
-) -> tuple[np.ndarray, float]:
-    """The feasible sequence of patterns with the largest sum of scores: rows (B,) of `patterns_NE` and the sum.
-
-    start_S, end_S: added for the state that the first block reads and the last one leaves. Ties: the lowest numbers.
-    """
+def best_path(lattice: Lattice, score_BN: np.ndarray) -> tuple[np.ndarray, float]:
+    """The feasible sequence of patterns with the largest sum of scores: rows (B,) of `patterns_NE` and the sum. Ties:
+    the lowest numbers."""
     best_BSS = best_between(lattice, score_BN)
-    value_S = np.zeros(lattice.states) if start_S is None else start_S
+    value_S = np.zeros(lattice.states)
     came_from = []
     for best_SS in best_BSS:
         reached_SS = best_SS + value_S[:, None]
         came_from.append(reached_SS.argmax(axis=0))
         value_S = reached_SS.max(axis=0)
-    if end_S is not None:
-        value_S = value_S + end_S
     state = int(value_S.argmax())
     total = float(value_S[state])
     order_N, starts_P, pairs_P = lattice.by_pair

@@ -17,9 +17,9 @@ from torch.utils.checkpoint import checkpoint
 
 from nas.architecture import Architecture
 from nas.errors import NASError
-from nas.supernet import Costs, Decoded, Supernet
+from nas.supernet import Costs, Decoded, Supernet, allowed_costs
 from nas.tasks.base import TaskSpec
-from search_spaces.dints.budget import best_near, best_within
+from search_spaces.dints.budget import best_near, best_within, next_best
 from search_spaces.dints.cells import Stem
 from search_spaces.dints.costs import EdgeCosts
 from search_spaces.dints.decode import Scores, k_best, monai_decode
@@ -112,14 +112,13 @@ class DiNTSSupernet(Supernet):
         how: str = "exact",
     ) -> list[Decoded]:
         """Scores are those of `decode`. how: "exact"; or "monai", one architecture, its score minus the cost of
-        MONAI's path. A budget or a target gives one architecture too. Raises NASError for other combinations, and for a
-        budget below the smallest architecture."""
+        MONAI's path. Within a budget or near a target the first is the best of all, the others as by `next_best`.
+        Raises NASError for other combinations, and for a budget below the smallest architecture."""
         limited = budget is not None or target is not None
-        alone = how == "monai" or limited
-        if how not in ("exact", "monai") or k < 1 or (alone and k > 1) or (how == "monai" and limited):
+        if how not in ("exact", "monai") or k < 1 or (how == "monai" and (k > 1 or limited)):
             raise NASError(
                 f"decode with how={how!r}, k={k}, budget={budget}",
-                'how="exact" with k >= 1 or a budget, or how="monai" alone',
+                'how="exact" with k >= 1, or how="monai" alone',
                 "ask for one of them",
             )
         if limited and costs is None:
@@ -133,12 +132,10 @@ class DiNTSSupernet(Supernet):
             table_BE, cost = monai_decode(tables, edges_BE, operations_BEK)
             return [Decoded(self.space.from_table(table_BE), -cost)]
         scores = Scores.of(tables, edges_BE, operations_BEK)
-        if costs is not None and target is not None:
-            found = [best_near(scores, self._edge_costs(costs), target, budget)]
-        elif costs is not None and budget is not None:
-            found = [best_within(scores, self._edge_costs(costs), budget)]
-        else:
+        if costs is None or not limited:
             found = k_best(scores, k)
+        else:
+            found = _limited(scores, self._edge_costs(costs), k, budget, target)
         return [Decoded(self.space.from_table(table_BE), score) for table_BE, score in found]
 
     def subnetwork(self, arch: Architecture) -> DiNTSNetwork:
@@ -172,6 +169,18 @@ class DiNTSSupernet(Supernet):
             )
         chosen_BE = self.space.table(self.decode()[0].arch.genes) >= 0
         return picture(self.space.lattice, edges_BE, operations_BEK, self.space.operations, chosen_BE)
+
+
+def _limited(
+    scores: Scores, costs: EdgeCosts, k: int, budget: float | None, target: float | None
+) -> list[tuple[np.ndarray, float]]:
+    if target is not None:
+        first = best_near(scores, costs, target, budget)
+    else:
+        assert budget is not None  # one of the two is given
+        first = best_within(scores, costs, budget)
+    others = next_best(scores, costs, k, *allowed_costs(target, budget)) if k > 1 else []
+    return [first, *(other for other in others if not np.array_equal(other[0], first[0]))][:k]
 
 
 def _regularisers(now: Marginals) -> dict[str, torch.Tensor]:

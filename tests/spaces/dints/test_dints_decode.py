@@ -16,7 +16,7 @@ from nas.errors import NASError
 from nas.supernet import Costs
 from nas.tasks.base import TaskSpec
 from search_spaces.dints import DiNTSSpace
-from search_spaces.dints.budget import best_near, best_within
+from search_spaces.dints.budget import best_near, best_within, next_best
 from search_spaces.dints.costs import EdgeCosts
 from search_spaces.dints.decode import Scores, k_best, monai_decode
 from search_spaces.dints.monai_code import to_monai
@@ -127,6 +127,14 @@ def test_log_probabilities_are_exact_and_finite_at_any_alpha() -> None:
     np.testing.assert_allclose(np.exp(found.patterns_BN), expected_BN, rtol=1e-12)
 
 
+def costs_by_hand(costs: EdgeCosts, all_MBE: np.ndarray) -> np.ndarray:
+    tables = costs.lattice
+    edge_M = np.where(all_MBE >= 0, costs.edge_EK[np.arange(tables.edges), all_MBE], 0.0).sum(axis=(1, 2))
+    first_M = tables.state_of(all_MBE[:, 0] >= 0, tables.sources_E)
+    last_M = tables.state_of(all_MBE[:, -1] >= 0, tables.targets_E)
+    return edge_M + costs.start_S[first_M] + costs.end_S[last_M]
+
+
 @pytest.mark.parametrize(("blocks", "depths", "dims"), [(2, 2, 3), (3, 2, 2), (1, 3, 2)])
 @pytest.mark.parametrize("metric", ["macs", "params", "bytes"])
 def test_the_best_within_a_budget_is_that_of_brute_force(blocks: int, depths: int, dims: int, metric: str) -> None:
@@ -134,10 +142,7 @@ def test_the_best_within_a_budget_is_that_of_brute_force(blocks: int, depths: in
     costs = EdgeCosts.of_blocks(space, block_costs(space, metric, (16,) * dims))
     tables = space.lattice
     all_MBE = every_architecture(space)
-    edge_M = np.where(all_MBE >= 0, costs.edge_EK[np.arange(tables.edges), all_MBE], 0.0).sum(axis=(1, 2))
-    first_M = tables.state_of(all_MBE[:, 0] >= 0, tables.sources_E)
-    last_M = tables.state_of(all_MBE[:, -1] >= 0, tables.targets_E)
-    cost_M = edge_M + costs.start_S[first_M] + costs.end_S[last_M]
+    cost_M = costs_by_hand(costs, all_MBE)
     assert costs.of(all_MBE[-1]) == cost_M[-1]
     for seed in range(6):
         scores = scores_of(space, (0.5, 2.0, 8.0)[seed % 3], seed)
@@ -150,6 +155,33 @@ def test_the_best_within_a_budget_is_that_of_brute_force(blocks: int, depths: in
             assert score == pytest.approx(score_M[cost_M <= budget].max(), rel=1e-9, abs=1e-9)
     with pytest.raises(NASError, match=f"at least {cost_M.min():.12g}, the cost of the smallest"):
         best_within(scores, costs, cost_M.min() - 1)
+
+
+@pytest.mark.parametrize(("blocks", "depths", "dims"), [(2, 2, 3), (3, 2, 2), (1, 3, 2)])
+def test_the_next_best_within_limits_are_those_of_brute_force(blocks: int, depths: int, dims: int) -> None:
+    """Where the price proves it, here nearly always; in any case they keep the limits and differ."""
+    space = few_operations(blocks, depths, dims)
+    costs = EdgeCosts.of_blocks(space, block_costs(space, "macs", (16,) * dims))
+    all_MBE = every_architecture(space)
+    cost_M = costs_by_hand(costs, all_MBE)
+    equal = asked = 0
+    for seed in range(6):
+        scores = scores_of(space, (0.5, 2.0, 8.0)[seed % 3], seed)
+        score_M = scores_by_hand(space, scores, all_MBE)
+        for low, high in ((-np.inf, 0.1), (-np.inf, 0.6), (0.3, 0.4), (0.7, 0.9), (-np.inf, 1.0)):
+            most = float(np.quantile(cost_M, high))
+            least = -np.inf if low == -np.inf else float(np.quantile(cost_M, low))
+            found = next_best(scores, costs, 5, least, most)
+            assert len({table_BE.tobytes() for table_BE, _ in found}) == len(found) == 5
+            for table_BE, score in found:
+                assert least <= costs.of(table_BE) <= most
+                assert score == pytest.approx(scores.of_table(table_BE))
+            best = np.sort(score_M[(cost_M >= least) & (cost_M <= most)])[::-1][:5]
+            asked += 1
+            equal += np.allclose([score for _, score in found], best, rtol=1e-9, atol=1e-9)
+    assert equal >= 0.9 * asked
+    assert next_best(scores, costs, 5, -np.inf, cost_M.min() - 1) == []
+    assert next_best(scores, costs, 5, cost_M.max() + 1, np.inf) == []
 
 
 @pytest.mark.parametrize("share", [0.4, 0.6, 0.8, 1.3, 1.8])
