@@ -1,10 +1,10 @@
-"""The best architecture within a hard budget, exactly: a resource-constrained longest path.
+"""The best architecture within a hard budget, exactly, and the next best: a resource-constrained longest path.
 
 A price per unit of cost turns the budget into a part of the score; the best path at any price bounds the score of
 every architecture within the budget (Lagrangian relaxation). At the price with the least bound, only architectures
 that can still reach the best one found so far are gone through, block by block, keeping for each state those that
 are not both dearer and worse than another: Handler and Zang, Networks 10(4), 1980; Desrochers and Soumis, INFOR 26(3),
-1988. Axes as in `topology`; K: operations.
+1988. The next best are among those that are worth most at that price. Axes as in `topology`; K: operations.
 """
 
 from __future__ import annotations
