@@ -1,9 +1,9 @@
 """The table of docs/dints.md: a searched DiNTS network beside others of its cost, on patients that no search saw.
 
-For each test fold of five, by patient: our search; MONAI's search in about the same time; a random DiNTS topology
-within 10 % of the MACs of ours; the narrowest plain U-Net that has no fewer MACs. Each is then trained alike, by
-run_train.py, on three of the other folds, its best epoch chosen on the fourth. A killed run goes on when the command is
-given again.
+For each test fold of five, by patient: our search; MONAI's search in about the same time, its factor of the memory such
+that networks cost about as much as ours; a random DiNTS topology within 10 % of the MACs of ours; the narrowest plain
+U-Net that has no fewer MACs. Each is then trained alike, by run_train.py, on three of the other folds, its best epoch
+chosen on the fourth. A killed run goes on when the command is given again.
 
 python -m benchmarks.hippocampus /path/to/Task04_Hippocampus --folds 0 1 2 3 4
 """
