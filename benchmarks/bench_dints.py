@@ -6,7 +6,7 @@
 A step is forward and backward with all gradients, from random weights and a random image; given is the median of
 `--steps` in a row after one that is not counted. CPU seconds are those of the process, with one thread. Memory:
 `activations` is what the process has grown by when the forward pass is done; `extra` is how far a decode's peak lies
-above its start.
+above its start. `--cases` measures some anew; the rows of the others stay, each with its date.
 """
 
 from __future__ import annotations
@@ -23,12 +23,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from benchmarks.common import write_results
+from benchmarks.common import RESULTS, write_results
 from nas.cost import CostModel
 from nas.supernet import Costs
 from nas.tasks.base import TaskSpec
@@ -205,7 +207,8 @@ def compared(case: str, options: argparse.Namespace) -> Iterator[dict[str, Any]]
     size = f"({BLOCKS}, {DEPTHS}, {facts['mul']}), {facts['sides']}^3, batch {facts['batch']}" if facts else "(12, 4)"
     for name, value in theirs.items():
         ratio = value / ours[name] if ours[name] > 0 else None
-        yield {"case": case, "of": size, "measure": name, MONAI: value, OURS: ours[name], "MONAI / VoxNAS": ratio}
+        row = {"case": case, "of": size, "measure": name, MONAI: value, OURS: ours[name], "MONAI / VoxNAS": ratio}
+        yield row | {"date": datetime.now(timezone.utc).isoformat(timespec="seconds")}
 
 
 def child(who: str, case: str, options: argparse.Namespace) -> dict[str, float]:
@@ -229,8 +232,12 @@ def main() -> None:
         print(json.dumps(child(*options.child, options)))
         return
     cases = list(GPU_STEPS) if options.cases == ["gpu"] else options.cases
-    rows = [row for case in cases for row in compared(case, options)]
-    write_results("bench_dints" if options.device == "cpu" else "bench_dints_gpu", rows, options.out)
+    name = "bench_dints" if options.device == "cpu" else "bench_dints_gpu"
+    rows = {case: list(compared(case, options)) for case in cases}
+    known = (RESULTS if options.out is None else Path(options.out)) / f"{name}.json"
+    earlier = json.loads(known.read_text())["rows"] if known.exists() else []
+    rows = {row["case"]: [one for one in earlier if one["case"] == row["case"]] for row in earlier} | rows
+    write_results(name, [row for of_case in rows.values() for row in of_case], options.out)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import sys
 import weakref
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -27,8 +27,7 @@ from nas.latency import LatencyTable
 from nas.space import Block, SearchSpace
 from nas.tasks.base import TaskSpec
 
-STATIC_METRICS = ("params", "macs", "bytes", "activation_bytes")
-METRICS = (*STATIC_METRICS, "training_bytes", "latency_ms")
+METRICS = ("params", "macs", "bytes", "activation_bytes", "training_bytes", "latency_ms")
 CHUNK = 262_144  # networks whose block sums are taken at once; bounds the memory on spaces of 10^7
 
 
@@ -165,9 +164,8 @@ class CostModel:
         self.input_shape = tuple(int(n) for n in input_shape)  # (C, D, H, W)
         if table is not None:
             table.require(space, self.input_shape)
-        self._whole: dict[tuple[int, ...], float] = {}
         self._vocabulary_costs: np.ndarray | None = None
-        self._block_profiles: dict[str, Profile] = {}
+        self._measured: dict[str | tuple[int, ...], dict[str, float]] = {}  # by block key, or genes
         self._offers_blocks: bool | None = None
         self._siblings: dict[str, CostModel] = {metric: self}
 
@@ -175,7 +173,7 @@ class CostModel:
         """The cost of another metric, for the same space, task, input and table."""
         if metric not in self._siblings:
             sibling = CostModel(self.space, self.task, self.input_shape, metric, self.table)
-            sibling._siblings, sibling._block_profiles = self._siblings, self._block_profiles
+            sibling._siblings, sibling._measured = self._siblings, self._measured
             self._siblings[metric] = sibling
         return self._siblings[metric]
 
@@ -242,11 +240,7 @@ class CostModel:
         if self.metric == "latency_ms":
             assert self.table is not None
             return self.table.median_ms(block.key)
-        if self.metric == "training_bytes":
-            return _training_bytes_of_one(_ghost(block), block.input_shape)
-        if block.key not in self._block_profiles:
-            self._block_profiles[block.key] = profile(_ghost(block), (1, *block.input_shape))
-        return float(getattr(self._block_profiles[block.key], self.metric))
+        return self._measure(block.key, lambda: _ghost(block), block.input_shape)
 
     def _measure_whole(self, genes: tuple[int, ...]) -> float:
         if self.metric == "latency_ms":
@@ -255,13 +249,18 @@ class CostModel:
                 "a space with `blocks`",
                 "choose cost.metric=macs, params or bytes",
             )
-        if genes not in self._whole:
-            model = self.space.build(self.space.architecture(genes), self.task)
-            if self.metric == "training_bytes":
-                self._whole[genes] = _training_bytes_of_one(model, self.input_shape)
-            else:
-                self._whole[genes] = float(getattr(profile(model, (1, *self.input_shape)), self.metric))
-        return self._whole[genes]
+        return self._measure(
+            genes, lambda: self.space.build(self.space.architecture(genes), self.task), self.input_shape
+        )
+
+    def _measure(
+        self, key: str | tuple[int, ...], build: Callable[[], nn.Module], input_shape: Sequence[int]
+    ) -> float:
+        """The cost of what `build` makes, which `key` names; its other costs are kept for the other metrics."""
+        found = self._measured.setdefault(key, {})
+        if self.metric not in found:
+            found.update(measured(build(), input_shape, self.metric))
+        return found[self.metric]
 
 
 def _ghost(block: Block) -> nn.Module:
@@ -269,17 +268,19 @@ def _ghost(block: Block) -> nn.Module:
         return block.build()
 
 
-def _training_bytes_of_one(model: nn.Module, input_shape: Sequence[int]) -> float:
-    """Of one sample in a batch of two, as batch normalisation takes no fewer."""
-    return training_bytes(model, (2, *input_shape)) / 2
+def measured(model: nn.Module, input_shape: Sequence[int], metric: str) -> dict[str, float]:
+    """What `model` costs for one sample of `input_shape` (C, D, H, W): `metric`, any of METRICS but the latency, and
+    what is found with it."""
+    if metric == "training_bytes":  # of one in a batch of two: batch normalisation takes no fewer
+        return {metric: training_bytes(model, (2, *input_shape)) / 2}
+    return {name: float(value) for name, value in asdict(profile(model, (1, *input_shape))).items()}
 
 
 def static_costs(
     space: SearchSpace, arch: Architecture, task: TaskSpec, input_shape: Sequence[int]
 ) -> dict[str, float]:
     """Parameters, MACs, bytes and activation bytes of one network, measured on the whole."""
-    values = asdict(profile(space.build(arch, task), (1, *input_shape)))
-    return {name: float(values[name]) for name in STATIC_METRICS}
+    return measured(space.build(arch, task), input_shape, "macs")
 
 
 if __name__ == "__main__":

@@ -48,6 +48,13 @@ class Marginals:
         shares_BQ = (self.level_BD.unsqueeze(2) * self.subset_BDF).flatten(1)
         return shares_BQ @ self.relaxation.subsets_EQ[:, : shares_BQ.shape[1]].T
 
+    def regularisers(self) -> dict[str, torch.Tensor]:
+        return {
+            "edge_entropy": self.edge_entropy(),
+            "operation_entropy": self.operation_entropy(),
+            "topology": self.topology_loss(),
+        }
+
     def edge_entropy(self) -> torch.Tensor:
         """Mean over blocks and sets of edges of -p log p."""
         within_BD = (self.subset_BDF * self.log_subset_BDF).sum(dim=2)

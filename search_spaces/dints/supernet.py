@@ -17,13 +17,12 @@ from torch.utils.checkpoint import checkpoint
 
 from nas.architecture import Architecture
 from nas.errors import NASError
-from nas.supernet import Costs, Decoded, Supernet, allowed_costs
+from nas.supernet import Costs, Decoded, Supernet
 from nas.tasks.base import TaskSpec
-from search_spaces.dints.budget import best_near, best_within, next_best
 from search_spaces.dints.cells import Stem
 from search_spaces.dints.costs import EdgeCosts
 from search_spaces.dints.decode import Scores, k_best, monai_decode
-from search_spaces.dints.marginals import Marginals
+from search_spaces.dints.limits import best_limited
 from search_spaces.dints.network import DiNTSNetwork, Head, edge_name
 from search_spaces.dints.node import GroupedOperation, Node
 from search_spaces.dints.picture import picture
@@ -87,7 +86,7 @@ class DiNTSSupernet(Supernet):
 
     def regularisers(self) -> Mapping[str, torch.Tensor]:
         """edge_entropy, operation_entropy, topology: see `Marginals`."""
-        return _regularisers(self.relaxation.marginals())
+        return self.relaxation.marginals().regularisers()
 
     def expected_cost(self, costs: Costs) -> torch.Tensor:
         """Blocks are independent here; the feasible architectures alone may cost a little more or less."""
@@ -95,7 +94,7 @@ class DiNTSSupernet(Supernet):
 
     def regularisers_and_cost(self, costs: Costs) -> tuple[Mapping[str, torch.Tensor], torch.Tensor]:
         now = self.relaxation.marginals()
-        return _regularisers(now), now.expected_cost(self._edge_costs(costs))
+        return now.regularisers(), now.expected_cost(self._edge_costs(costs))
 
     def _edge_costs(self, costs: Costs) -> EdgeCosts:
         """The table of the last costs asked for is kept: a search asks for the same ones in every step."""
@@ -112,8 +111,8 @@ class DiNTSSupernet(Supernet):
         how: str = "exact",
     ) -> list[Decoded]:
         """Scores are those of `decode`. how: "exact"; or "monai", one architecture, its score minus the cost of
-        MONAI's path. Within a budget or near a target the first is the best of all, the others as by `next_best`.
-        Raises NASError for other combinations, and for a budget below the smallest architecture."""
+        MONAI's path. With a budget or a target: see `best_limited`. Raises NASError for other combinations, and for a
+        budget below the smallest architecture."""
         limited = budget is not None or target is not None
         if how not in ("exact", "monai") or k < 1 or (how == "monai" and (k > 1 or limited)):
             raise NASError(
@@ -135,7 +134,7 @@ class DiNTSSupernet(Supernet):
         if costs is None or not limited:
             found = k_best(scores, k)
         else:
-            found = _limited(scores, self._edge_costs(costs), k, budget, target)
+            found = best_limited(scores, self._edge_costs(costs), k, budget, target)
         return [Decoded(self.space.from_table(table_BE), score) for table_BE, score in found]
 
     def subnetwork(self, arch: Architecture) -> DiNTSNetwork:
@@ -164,31 +163,9 @@ class DiNTSSupernet(Supernet):
     def picture(self) -> str:
         with torch.no_grad():
             now = self.relaxation.marginals()
-            edges_BE, operations_BEK = (
-                probs.cpu().numpy() for probs in (now.edge_probs(), now.operation_BEK)
-            )
+            edges_BE, operations_BEK = (probs.cpu().numpy() for probs in (now.edge_probs(), now.operation_BEK))
         chosen_BE = self.space.table(self.decode()[0].arch.genes) >= 0
         return picture(self.space.lattice, edges_BE, operations_BEK, self.space.operations, chosen_BE)
-
-
-def _limited(
-    scores: Scores, costs: EdgeCosts, k: int, budget: float | None, target: float | None
-) -> list[tuple[np.ndarray, float]]:
-    if target is not None:
-        first = best_near(scores, costs, target, budget)
-    else:
-        assert budget is not None  # one of the two is given
-        first = best_within(scores, costs, budget)
-    others = next_best(scores, costs, k, *allowed_costs(target, budget)) if k > 1 else []
-    return [first, *(other for other in others if not np.array_equal(other[0], first[0]))][:k]
-
-
-def _regularisers(now: Marginals) -> dict[str, torch.Tensor]:
-    return {
-        "edge_entropy": now.edge_entropy(),
-        "operation_entropy": now.operation_entropy(),
-        "topology": now.topology_loss(),
-    }
 
 
 def _unrounded(device: str) -> AbstractContextManager[object]:

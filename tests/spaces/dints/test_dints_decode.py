@@ -11,14 +11,15 @@ import pytest
 import torch
 from scipy.sparse.csgraph import dijkstra
 
-from nas.cost import CostModel, profile, training_bytes
+from nas.cost import CostModel, measured, profile
 from nas.errors import NASError
 from nas.supernet import Costs
 from nas.tasks.base import TaskSpec
 from search_spaces.dints import DiNTSSpace
-from search_spaces.dints.budget import best_near, best_within, next_best
+from search_spaces.dints.budget import best_near, best_within
 from search_spaces.dints.costs import EdgeCosts
 from search_spaces.dints.decode import Scores, k_best, monai_decode
+from search_spaces.dints.limits import next_best
 from search_spaces.dints.monai_code import to_monai
 from search_spaces.dints.paths import best_paths
 from search_spaces.dints.topology import lattice
@@ -221,12 +222,7 @@ def test_budgets_of_the_published_space(metric: str) -> None:
         (found,) = supernet.decode(costs=costs, budget=share * spent)
         with torch.device("meta"):
             network = space.build(found.arch)
-        whole = (
-            training_bytes(network, (1, 1, 64, 64, 64))
-            if metric == "training_bytes"
-            else getattr(profile(network, (1, 1, 64, 64, 64)), metric)
-        )
-        assert whole == cost.of(found.arch) <= share * spent
+        assert measured(network, (1, 64, 64, 64), metric)[metric] == cost.of(found.arch) <= share * spent
         assert found.score > last
         last = found.score
     assert (found.arch, found.score) == (free.arch, pytest.approx(free.score))
