@@ -252,14 +252,13 @@ def _write(
     everything = [*systems, *baselines]
     pooled = {system.name: scorer.of(system) for system in everything}
     bounds = {system.name: scorer.interval(system) for system in everything}
-    metrics = list(bounds[main.name])
     result: dict[str, Any] = {
         "name": main.name,
         "arch_id": networks[0].arch.id,
         **main.costs,
         "protocol": plain["protocol"],
         "folds": folds,
-        "mean": mean_of([{name: fold[name] for name in metrics} for fold in folds]),
+        "mean": mean_of([{name: fold[name] for name in fold if name not in ("fold", "n")} for fold in folds]),
         "ci95": scorer.interval_of_mean(main),
         "ensembles": {system.name: {**pooled[system.name], "ci95": bounds[system.name]} for system in systems},
         "baselines": {system.name: {**pooled[system.name], "ci95": bounds[system.name]} for system in baselines},

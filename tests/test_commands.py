@@ -64,6 +64,7 @@ def test_search_then_train(command: Command) -> None:
     assert len(result["folds"]) == 2  # three folds: one is the test fold, the others validate in turn
     split = Split(LidcShapes(str(command.cache), size=16, spacing_mm=2.0).prepare(), folds=3)
     assert {fold["n"] for fold in result["folds"]} == {len(split.test)}
+    assert {"fold", "n", *result["mean"]} == set(result["folds"][0])
     for metric, (low, high) in result["ci95"].items():
         assert low <= result["mean"][metric] <= high
     assert result["split"]["sha256"] == split.sha256 == artifact.provenance["split"]["sha256"]
