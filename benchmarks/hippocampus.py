@@ -2,10 +2,11 @@
 
 For each test fold of five, by patient: our search; MONAI's search in about the same time, its factor of the memory such
 that networks cost about as much as ours; a random DiNTS topology within 10 % of the MACs of ours; the narrowest plain
-U-Net that has no fewer MACs. Each is then trained alike, by run_train.py, on three of the other folds, its best epoch
-chosen on the fourth. A killed run goes on when the command is given again.
+U-Net that has no fewer MACs. Each is then trained alike, by run_train.py and the experiment that `--training` names, on
+three of the other folds, its best epoch chosen on the fourth. A killed run goes on when the command is given again.
 
 python -m benchmarks.hippocampus /path/to/Task04_Hippocampus --folds 0 1 2 3 4
+python -m benchmarks.hippocampus /path/to/Task04_Hippocampus --training dints_hippocampus_long --systems ours unet
 """
 
 from __future__ import annotations
@@ -31,18 +32,22 @@ from search_spaces.unet import UNetSpace
 OURS, MONAI, RANDOM, UNET = "searched (ours)", "MONAI's search", "random topology, equal cost", "U-Net, no less cost"
 FOLDERS = {OURS: "ours", MONAI: "monai", RANDOM: "random", UNET: "unet"}
 EXPERIMENT = "experiment=dints_hippocampus"
-PATCH = (32, 48, 32)  # of the experiment
+PATCH = (32, 48, 32)  # of the experiment, for which costs are compared
 WIDTHS = tuple(range(4, 65, 4))
 MONAI_EPOCHS = 12  # as many as ours: at these sizes a step of either takes about as long; CPU times are in the table
 
 
-def run_fold(root: Path, fold: int, out: Path) -> None:
-    """Everything of one test fold, into `out`."""
-    data = [EXPERIMENT, f"data.root={root}", f"split.test_fold={fold}"]
+def run_fold(root: Path, fold: int, out: Path, systems: Sequence[str], training: str) -> None:
+    """Everything of one test fold for these systems (keys of FOLDERS), into `out`; `training`: an experiment."""
+    of_fold = [f"data.root={root}", f"split.test_fold={fold}"]
+    data = [EXPERIMENT, *of_fold]
+    trained = [f"experiment={training}", *of_fold, "rounds=1"]
+    trained += ["baselines.intensity=false", "baselines.random_search=false", "baselines.published=null"]
     searched, monai = out / "search" / "arch.json", out / "search_monai" / "arch.json"
     _timed(out / "search.json", ["run_search.py", *data, f"study.name=fold{fold}", f"hydra.run.dir={out / 'search'}"])
-    rival = ["-m", "benchmarks.monai_search", str(monai.parent), *data, f"strategy.settings.epochs={MONAI_EPOCHS}"]
-    _timed(out / "search_monai.json", rival)
+    if MONAI in systems:
+        rival = ["-m", "benchmarks.monai_search", str(monai.parent), *data, f"strategy.settings.epochs={MONAI_EPOCHS}"]
+        _timed(out / "search_monai.json", rival)
     ours = load(searched)
     archs = {OURS: searched, MONAI: monai}
     shape = (ours.task.in_channels, *PATCH)
@@ -50,9 +55,8 @@ def run_fold(root: Path, fold: int, out: Path) -> None:
     for name, artifact in ((RANDOM, random), (UNET, unet_above(ours, shape))):
         archs[name] = out / f"{FOLDERS[name]}.json"
         artifact.save(archs[name])
-    for name, arch in archs.items():
-        rest = ["rounds=1", "baselines.intensity=false", "baselines.random_search=false", "baselines.published=null"]
-        _run(["run_train.py", *data, f"arch={arch}", *rest, f"hydra.run.dir={out / FOLDERS[name]}"])
+    for name in systems:
+        _run(["run_train.py", *trained, f"arch={archs[name]}", f"hydra.run.dir={out / training / FOLDERS[name]}"])
 
 
 def unet_above(ours: Artifact, shape: Sequence[int]) -> Artifact:
@@ -85,18 +89,22 @@ def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(description="DiNTS on the hippocampus, test fold by test fold.")
     parser.add_argument("root", type=Path)
     parser.add_argument("--folds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
+    parser.add_argument("--systems", nargs="+", choices=FOLDERS.values(), default=list(FOLDERS.values()))
+    parser.add_argument("--training", default="dints_hippocampus", help="experiment that says how networks are trained")
     parser.add_argument("--out", type=Path, default=Path("outputs/hippocampus"))
     options = parser.parse_args(arguments)
+    chosen = [name for name, folder in FOLDERS.items() if folder in {FOLDERS[OURS], *options.systems}]
     folders = [(options.out / f"fold{fold}").resolve() for fold in options.folds]
     for fold, folder in zip(options.folds, folders, strict=True):
-        run_fold(options.root.resolve(), fold, folder)
-    systems = [read_pooled(name, [folder / part for folder in folders]) for name, part in FOLDERS.items()]
+        run_fold(options.root.resolve(), fold, folder, chosen, options.training)
+    systems = [read_pooled(name, [folder / options.training / FOLDERS[name] for folder in folders]) for name in chosen]
     print(pooled_table(systems))
     rows, margins = pooled_rows(systems)
     searches = {OURS: "search.json", MONAI: "search_monai.json"}
     seconds = {
         name: float(np.mean([json.loads((folder / record).read_text())["cpu_s"] for folder in folders]))
         for name, record in searches.items()
+        if name in chosen
     }
     above = {margin.above: {"ours above it": margin.dice, "its ci95": margin.ci95} for margin in margins}
     table = []
@@ -106,7 +114,7 @@ def main(arguments: Sequence[str]) -> None:
         its |= above.get(row.system, {"ours above it": None, "its ci95": None})
         its |= {"search_cpu_s": seconds.get(row.system), "folds": options.folds}
         table.append(its)
-    write_results("hippocampus", table)
+    write_results(options.training.removeprefix("dints_"), table)
 
 
 if __name__ == "__main__":

@@ -253,9 +253,7 @@ class CostModel:
             genes, lambda: self.space.build(self.space.architecture(genes), self.task), self.input_shape
         )
 
-    def _measure(
-        self, key: str | tuple[int, ...], build: Callable[[], nn.Module], input_shape: Sequence[int]
-    ) -> float:
+    def _measure(self, key: str | tuple[int, ...], build: Callable[[], nn.Module], input_shape: Sequence[int]) -> float:
         """The cost of what `build` makes, which `key` names; its other costs are kept for the other metrics."""
         found = self._measured.setdefault(key, {})
         if self.metric not in found:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
+from nas.data.intensity_changes import changed_intensities
 from nas.errors import NASError
 
 
@@ -20,7 +21,8 @@ class Augment:
     flip: axes that are mirrored with probability 1/2 each (0 = D, 1 = H, 2 = W). shift: voxels, each axis moves by a
     whole number in [-shift, shift] (padding by the border voxel, then cropping). rotate: degrees, about each axis by an
     angle in [-rotate, rotate]. scale: fraction, zoom by a factor in [1 - scale, 1 + scale]. cutout: edge in voxels of
-    a cube at a random place that is set to 0.
+    a cube at a random place that is set to 0. gamma, contrast, brightness, noise: of the intensities
+    (nas/data/intensity_changes.py), in the units of the normalised volumes.
     Rotation and zoom are one trilinear resampling (of masks: the nearest voxel), skipped where both are 0, as they have
     to be with boxes; the rest is exact voxel copying. Slices (B, C, H, W) are volumes with D = 1, and turn in their own
     plane only.
@@ -31,6 +33,10 @@ class Augment:
     rotate: float = 0.0
     scale: float = 0.0
     cutout: int = 0
+    gamma: float = 0.0
+    contrast: float = 0.0
+    brightness: float = 0.0
+    noise: float = 0.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "flip", tuple(int(axis) for axis in self.flip))
@@ -40,6 +46,10 @@ class Augment:
             "rotate": (0 <= self.rotate <= 180, "0 to 180 degrees"),
             "scale": (0 <= self.scale < 1, "a fraction in [0, 1)"),
             "cutout": (self.cutout >= 0, "at least 0 voxels"),
+            "gamma": (self.gamma >= 0, "at least 0"),
+            "contrast": (0 <= self.contrast < 1, "a fraction in [0, 1)"),
+            "brightness": (self.brightness >= 0, "at least 0"),
+            "noise": (self.noise >= 0, "a standard deviation of at least 0"),
         }
         for name, (holds, expected) in rules.items():
             if not holds:
@@ -105,6 +115,9 @@ class Augment:
             source = self._flip_and_shift(x_BCDHW, generator)
             x_BCDHW = _gathered(x_BCDHW, source)
             mask_BCDHW = None if mask_BCDHW is None else _gathered(mask_BCDHW, source)
+        intensities = (self.gamma, self.contrast, self.brightness, self.noise)
+        if any(intensities):
+            x_BCDHW = changed_intensities(x_BCDHW, *intensities, generator)
         if self.cutout:
             x_BCDHW = self._cut_out(x_BCDHW, generator)
         return x_BCDHW, mask_BCDHW

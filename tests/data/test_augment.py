@@ -128,7 +128,17 @@ def test_the_input_is_left_alone() -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [{"flip": (3,)}, {"shift": -1}, {"rotate": 200}, {"scale": 1.0}, {"cutout": -2}],
+    [
+        {"flip": (3,)},
+        {"shift": -1},
+        {"rotate": 200},
+        {"scale": 1.0},
+        {"cutout": -2},
+        {"gamma": -1},
+        {"contrast": 1.0},
+        {"brightness": -0.1},
+        {"noise": -0.1},
+    ],
     ids=lambda arguments: next(iter(arguments)),
 )
 def test_values_out_of_range_are_told(arguments: dict[str, Any]) -> None:
