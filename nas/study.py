@@ -156,13 +156,13 @@ class Study:
         self._require_equal(self._recorded_spec())
 
     def _require_equal(self, found: Mapping[str, Any]) -> None:
-        for key in sorted({*self.spec, *found}):
-            if self.spec.get(key) != found.get(key):
-                raise NASError(
-                    f"{key} {_short(self.spec.get(key))} for the study {self.name!r}",
-                    f"{key} {_short(found.get(key))}, with which it was made",
-                    "restore the setting, or start another study (study.name=...)",
-                )
+        if self.spec != found:
+            key, mine, its = _first_difference(self.spec, found)
+            raise NASError(
+                f"{key} {_short(mine)} for the study {self.name!r}",
+                f"{key} {_short(its)}, with which it was made",
+                "restore the setting, or start another study (study.name=...)",
+            )
 
     def register(self, worker: str) -> None:
         """Takes the worker's number for this process. Raises NASError where a living process has it."""
@@ -377,6 +377,14 @@ def _is_live(trial: FrozenTrial) -> bool:
 
 def _twice(worker: str, how: str) -> NASError:
     return NASError(f"worker={worker} twice in one study ({how})", "a number of its own for each worker", "worker=<n>")
+
+
+def _first_difference(mine: Any, its: Any, name: str = "") -> tuple[str, Any, Any]:
+    """Of two values that differ: the dotted name of the innermost setting, and what it is in either (None: absent)."""
+    if isinstance(mine, Mapping) and isinstance(its, Mapping):
+        key = next(key for key in sorted({*mine, *its}) if mine.get(key) != its.get(key))
+        return _first_difference(mine.get(key), its.get(key), f"{name}.{key}" if name else key)
+    return name, mine, its
 
 
 def _short(value: Any) -> str:

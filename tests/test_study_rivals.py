@@ -22,7 +22,7 @@ from nas.tasks.base import TaskSpec
 from tests.faults.worker import NAME, OBJECTIVES, Boxes
 
 
-def study_of(path: Path, lease_s: float = 60.0, **spec: str) -> Study:
+def study_of(path: Path, lease_s: float = 60.0, **spec: Any) -> Study:
     return Study(f"sqlite:///{path}/study.db", NAME, Boxes(), OBJECTIVES, spec, lease_s)
 
 
@@ -69,6 +69,20 @@ def test_two_who_begin_a_study_with_different_settings(tmp_path: Path) -> None:
     again = seen.store.attrs()
     assert again[SPEC]["data"] == "a"
     assert [spec["data"] for key, spec in again.items() if key.startswith(MAKING) and spec] == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        ({"settings": {"epochs": 3, "augment": {"shift": 1}}}, "got strategy.*augment.shift 1 .*augment.shift 2,"),
+        ({"settings": {"epochs": 3, "augment": {"shift": 2, "gamma": 0}}}, "augment.gamma 0 .*augment.gamma null,"),
+        ({"settings": None}, 'got strategy.settings null .* strategy.settings {"epochs": 3, .*}, with which'),
+    ],
+)
+def test_the_setting_that_differs_is_named(other: Any, said: str, tmp_path: Path) -> None:
+    study_of(tmp_path, strategy={"settings": {"epochs": 3, "augment": {"shift": 2}}})
+    with pytest.raises(NASError, match=said):
+        study_of(tmp_path, strategy=other)
 
 
 @pytest.mark.parametrize(
