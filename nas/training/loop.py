@@ -150,7 +150,8 @@ class _Run:
         if len(last["history"]) > self.settings.epochs:
             log.info("%s is past the %d epochs asked for: the training starts over", folder, self.settings.epochs)
             return None
-        if last["best_epoch"] == len(last["history"]):  # best.pt may be one epoch behind: it is written second
+        # none is validated yet; or best.pt may be one epoch behind: it is written second
+        if last["best_epoch"] in (0, len(last["history"])):
             return {**last, "best_model": last["model"]}
         best = load_checkpoint(folder / BEST, self.identity)
         if best is None or best["epoch"] != last["best_epoch"]:

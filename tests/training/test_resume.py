@@ -73,6 +73,16 @@ def test_killed_after_three_of_six_epochs(parts: Parts, tmp_path: Path, change: 
     assert_same(straight, train(parts, settings, tmp_path))
 
 
+def test_killed_before_the_first_validation(parts: Parts, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    settings = replace(SETTINGS, validate_every=4)
+    straight = train(parts, settings, None)
+    with pytest.raises(Killed):
+        train(parts, settings, tmp_path, 3)
+    with caplog.at_level(logging.WARNING):
+        assert_same(straight, train(parts, settings, tmp_path))
+    assert "starts over" not in caplog.text
+
+
 def test_killed_while_early_stopping_waits(parts: Parts, tmp_path: Path) -> None:
     settings = replace(SETTINGS, epochs=40, patience=3, lr=0.05)
     straight = train(parts, settings, None)
