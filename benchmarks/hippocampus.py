@@ -89,7 +89,13 @@ def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(description="DiNTS on the hippocampus, test fold by test fold.")
     parser.add_argument("root", type=Path)
     parser.add_argument("--folds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
-    parser.add_argument("--systems", nargs="+", choices=FOLDERS.values(), default=list(FOLDERS.values()))
+    parser.add_argument(
+        "--systems",
+        nargs="+",
+        choices=FOLDERS.values(),
+        default=list(FOLDERS.values()),
+        help="ours is always among them",
+    )
     parser.add_argument("--training", default="dints_hippocampus", help="experiment that says how networks are trained")
     parser.add_argument("--out", type=Path, default=Path("outputs/hippocampus"))
     options = parser.parse_args(arguments)

@@ -25,6 +25,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from nas.architecture import Architecture
 from nas.constraints import Constraint
+from nas.difference import first_difference
 from nas.errors import NASError, TrialFailed
 from nas.history import CostFunction, History, Proposal, Record, State
 from nas.leases import ATTEMPT, BEAT, OWNER, WORKER, Attempt, Watch, attempt_of, is_mine
@@ -157,7 +158,7 @@ class Study:
 
     def _require_equal(self, found: Mapping[str, Any]) -> None:
         if self.spec != found:
-            key, mine, its = _first_difference(self.spec, found)
+            key, mine, its = first_difference(self.spec, found)
             raise NASError(
                 f"{key} {_short(mine)} for the study {self.name!r}",
                 f"{key} {_short(its)}, with which it was made",
@@ -377,14 +378,6 @@ def _is_live(trial: FrozenTrial) -> bool:
 
 def _twice(worker: str, how: str) -> NASError:
     return NASError(f"worker={worker} twice in one study ({how})", "a number of its own for each worker", "worker=<n>")
-
-
-def _first_difference(mine: Any, its: Any, name: str = "") -> tuple[str, Any, Any]:
-    """Of two values that differ: the dotted name of the innermost setting, and what it is in either (None: absent)."""
-    if isinstance(mine, Mapping) and isinstance(its, Mapping):
-        key = next(key for key in sorted({*mine, *its}) if mine.get(key) != its.get(key))
-        return _first_difference(mine.get(key), its.get(key), f"{name}.{key}" if name else key)
-    return name, mine, its
 
 
 def _short(value: Any) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from nas.difference import first_difference
 from nas.errors import NASError
 from nas.files import write_bytes
 
@@ -41,13 +42,13 @@ def load_checkpoint(path: Path, identity: Mapping[str, str]) -> dict[str, Any] |
         return None
     if state["format"] != FORMAT:
         raise NASError(f"checkpoint format {state['format']} in {path}", f"format {FORMAT}", f"delete {path.parent}")
-    for part in sorted({*found, *identity}):
-        if found.get(part) != identity.get(part):
-            raise NASError(
-                f"the checkpoint {path} of a training with {part} = {found.get(part)}",
-                f"{part} = {identity.get(part)}",
-                "train in another folder, or delete this one",
-            )
+    if found != identity:
+        part, its, asked = first_difference(found, identity)
+        raise NASError(
+            f"the checkpoint {path} of a training with {part} = {its}",
+            f"{part} = {asked}",
+            "train in another folder, or delete this one",
+        )
     return state
 
 
