@@ -12,7 +12,7 @@ def first_difference(mine: Any, other: Any, name: str = "") -> tuple[str, Any, A
     """Of two values that differ, nested mappings with names as keys: the dotted name of the innermost setting that
     does, the first by name, and what it is in either, or ABSENT."""
     if isinstance(mine, Mapping) and isinstance(other, Mapping):
-        pairs = {key: (mine.get(key, ABSENT), other.get(key, ABSENT)) for key in sorted({*mine, *other})}
-        key = next(key for key, (one, another) in pairs.items() if one != another)
-        return first_difference(*pairs[key], f"{name}.{key}" if name else key)
+        names = sorted({*mine, *other})
+        key = next(key for key in names if (key in mine, mine.get(key)) != (key in other, other.get(key)))
+        return first_difference(mine.get(key, ABSENT), other.get(key, ABSENT), f"{name}.{key}" if name else key)
     return name, mine, other

@@ -77,6 +77,7 @@ def test_two_who_begin_a_study_with_different_settings(tmp_path: Path) -> None:
         ({"settings": {"epochs": 3, "augment": {"shift": 1}}}, "got strategy.*augment.shift 1 .*augment.shift 2,"),
         ({"settings": {"epochs": 3, "augment": {"shift": 2, "gamma": 0}}}, "augment.gamma 0 .*augment.gamma absent,"),
         ({"settings": {"epochs": 3, "augment": {"shift": 2, "gamma": None}}}, "gamma null .*gamma absent,"),
+        ({"settings": {"epochs": 3, "augment": {"shift": 2, "gamma": "absent"}}}, "gamma absent .*gamma absent,"),
         ({"settings": None}, 'got strategy.settings null .* strategy.settings {"epochs": 3, .*}, with which'),
     ],
 )
