@@ -21,14 +21,13 @@ from nas.strategies.base import CostWindow, draw
 from nas.tasks.base import TaskSpec
 
 RANDOM = "nas.strategies.random.RandomSearch"
-INHERITED = "nas.evaluators.supernet.InheritedWeights"
 EQUAL = 0.1  # relative difference of costs that are called equal
 
 
 def rival(searched: Artifact, folder: Path, setting: Setting, local: Mapping[str, Any]) -> tuple[Artifact, str]:
     """The network to beat, and its name in the table. A search whose candidates were trained is repeated at random;
     where they only inherited weights, there is nothing to repeat, and one network of equal cost is drawn."""
-    if searched.provenance["search"]["evaluator"]["_target_"] == INHERITED:
+    if not instantiate(searched.provenance["search"]["evaluator"]).trains:
         drawn = random_network_of_equal_cost(searched, setting.task.spec, setting.store.input_shape, int(local["seed"]))
         return drawn, "random, equal cost"
     return random_search_network(searched, folder, setting, local), "random search"
@@ -65,8 +64,9 @@ def random_search_network(searched: Artifact, folder: Path, setting: Setting, lo
             "the data of the search, to repeat it at random",
             "baselines.random_search=false where the data are others on purpose",
         )
-    window = getattr(instantiate(plain["strategy"]), "window", CostWindow())
-    plain |= {"strategy": {"_target_": RANDOM, **window.limits}, "worker": 1}  # draws of its own, not those of worker 0
+    limits = instantiate(plain["strategy"]).limits
+    # worker 1: other draws than those of worker 0 of the search
+    plain |= {"strategy": {"_target_": RANDOM, **limits.arguments}, "worker": 1}
     plain["study"] = {
         "name": f"{searched.provenance['study']}-random",
         "url": f"sqlite:///{folder.resolve()}/study.db",

@@ -21,7 +21,7 @@ from nas.constraints import Constraint
 from nas.cost import METRICS, CostModel
 from nas.data.loading import VolumeSet
 from nas.errors import NASError
-from nas.evaluators.base import EvaluationContext
+from nas.evaluators.base import EvaluationContext, Evaluator
 from nas.history import History
 from nas.latency import LatencyTable
 from nas.search import Budget, search
@@ -31,8 +31,6 @@ from nas.tasks.base import Task
 from nas.tracking import NoTracking
 from nas.training import distributed
 
-SUPERNET_STRATEGY = "nas.strategies.differentiable.Differentiable"
-
 
 def run_search_experiment(cfg: DictConfig, folder: Path, quiet: bool = False, silent: bool = False) -> Path:
     """Runs one worker until the study holds `study.trials` trials, and writes into `folder`:
@@ -41,8 +39,9 @@ def run_search_experiment(cfg: DictConfig, folder: Path, quiet: bool = False, si
     quiet: no summary at the end. silent: no progress either, for a worker that shares its terminal with others.
     Returns the path of arch.json. Raises NASError for a user's mistake; on Ctrl-C what is finished is written.
     """
+    strategy = instantiate(cfg.strategy)
     parallel = int(os.environ.get("WORLD_SIZE", "1")) > 1
-    if parallel and cfg.strategy["_target_"] != SUPERNET_STRATEGY:
+    if parallel and not strategy.trains_supernet:
         raise NASError(
             "a search under torchrun",
             "one process a worker, each with its own trials",
@@ -57,7 +56,6 @@ def run_search_experiment(cfg: DictConfig, folder: Path, quiet: bool = False, si
     plain["objectives"] = named_objectives(plain["objectives"], setting.task)
     space = instantiate(cfg.space)
     space.require_kind(setting.task.spec)
-    strategy = instantiate(cfg.strategy)
     table = LatencyTable.load(cfg.cost.table) if cfg.cost.table else None
     cost = CostModel(space, setting.task.spec, setting.store.input_shape, cfg.cost.metric, table)
     largest = space.repair([len(gene.choices) - 1 for gene in space.genes])
@@ -67,8 +65,7 @@ def run_search_experiment(cfg: DictConfig, folder: Path, quiet: bool = False, si
     budget = Budget(cfg.study.trials, cfg.study.time_limit_s)
     evaluator = instantiate(cfg.evaluator)
     _require_known([*plain["objectives"], *(one.metric for one in constraints)], setting.task, evaluator, cost)
-    if hasattr(evaluator, "require"):
-        evaluator.require(space, setting.store.input_shape)
+    evaluator.check(space, setting.store.input_shape)
     train, valid = (VolumeSet(setting.store, indices, setting.device) for indices in setting.split.search)
     line = TrainingProgress("  epoch", keep=False, silent=silent)
     board = instantiate(cfg.tracking)
@@ -91,7 +88,7 @@ def run_search_experiment(cfg: DictConfig, folder: Path, quiet: bool = False, si
         cfg.study.name,
         space,
         plain["objectives"],
-        _spec(plain, setting, cost, getattr(evaluator, "identity", plain["evaluator"])),
+        _spec(plain, setting, cost, evaluator.identity),
         cfg.study.lease_s,
         {**plain, "hydra": {"run": {"dir": str(folder.resolve())}, "runtime": {"cwd": os.getcwd()}}},
     )
@@ -137,20 +134,18 @@ def run_search_experiment(cfg: DictConfig, folder: Path, quiet: bool = False, si
     return folder / CHOSEN
 
 
-def _require_known(names: Sequence[str], task: Task, evaluator: Any, cost: CostModel) -> None:
-    """Before a study is made: every objective and constraint is a cost that can be computed or, where the evaluator
-    reports the task's metrics and no others, one of these."""
+def _require_known(names: Sequence[str], task: Task, evaluator: Evaluator, cost: CostModel) -> None:
+    """Check that every objective and constraint is a cost, or a metric of the evaluator if these are known."""
+    reported = evaluator.metrics(task)
     for name in names:
         if name in METRICS:
             cost.of_metric(name)
-        elif getattr(evaluator, "reports_task_metrics", False):
-            known = {*task.validation_metrics(), "epochs", "seconds"}
-            if name not in known:
-                raise NASError(
-                    f"the metric {name!r}",
-                    f"one of {', '.join(sorted({*known, *METRICS}))}",
-                    "mend objectives or constraints",
-                )
+        elif reported is not None and name not in reported:
+            raise NASError(
+                f"the metric {name!r}",
+                f"one of {', '.join(sorted({*reported, *METRICS}))}",
+                "mend objectives or constraints",
+            )
 
 
 def _trained_together(strategy: Strategy, context: EvaluationContext, cost: CostModel) -> bool:

@@ -89,14 +89,14 @@ def test_files_that_are_no_table(path: Path, tmp_path: Path) -> None:
 
 def test_the_evaluator_gives_what_was_recorded(path: Path, records: list[Record]) -> None:
     evaluator = Tabular(path)
-    evaluator.require(SPACE, SHAPE)
+    evaluator.check(SPACE, SHAPE)
     assert evaluator(Proposal(records[3].arch), NOTHING) == records[3].metrics
     with pytest.raises(NASError, match="7 epochs"):
         evaluator(Proposal(records[3].arch, 7), NOTHING)
     with pytest.raises(NASError, match="a table of the same space"):
-        evaluator.require(NASLungSpace(), SHAPE)
+        evaluator.check(NASLungSpace(), SHAPE)
     with pytest.raises(NASError, match=r"data\.size"):
-        evaluator.require(SPACE, (1, 32, 32, 32))
+        evaluator.check(SPACE, (1, 32, 32, 32))
 
 
 def test_failed_and_unknown_networks_and_budgets(records: list[Record], tmp_path: Path) -> None:

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from nas.evaluators.base import EvaluationContext
+from nas.evaluators.base import EvaluationContext, Evaluator
 from nas.history import Proposal
 from nas.supernet import Supernet
+from nas.tasks.base import Task
 from nas.training.loop import LAST, predict
 from nas.training.supernet import FOLDER, load_supernet
 
 
-class InheritedWeights:
+class InheritedWeights(Evaluator):
     """Proposal -> validation metrics with inherited weights, as in one-shot search (Bender et al., ICML 2018).
 
     checkpoint: the supernet's last.pt; None: the one that strategy=differentiable trains in the study's own folder. It
@@ -20,11 +21,15 @@ class InheritedWeights:
     score is the same.
     """
 
-    reports_task_metrics = True
+    trains = False
 
     def __init__(self, checkpoint: str | None = None, batch_size: int = 4) -> None:
         self.checkpoint, self.batch_size = checkpoint, batch_size
         self._loaded: tuple[Path, Supernet] | None = None
+
+    def metrics(self, task: Task) -> frozenset[str]:
+        """Return the names of the task's validation metrics."""
+        return task.validation_metrics()
 
     def __call__(self, proposal: Proposal, context: EvaluationContext) -> Mapping[str, float]:
         path = Path(self.checkpoint) if self.checkpoint else context.folder / FOLDER / LAST

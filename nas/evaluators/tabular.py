@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from nas.errors import NASError, TrialFailed
-from nas.evaluators.base import EvaluationContext
+from nas.evaluators.base import EvaluationContext, Evaluator
 from nas.history import Proposal, State
 from nas.space import SearchSpace
 from nas.trials_table import SECONDS, TrialsTable, read_h5
 
 
-class Tabular:
+class Tabular(Evaluator):
     """Proposal -> the metrics recorded for it; `seconds` are those that the trial took, so that the best score over
     the time that training would have taken can be computed.
 
@@ -26,12 +26,14 @@ class Tabular:
         self.table = read_h5(path)
         self.look_up = LookUp(self.table, str(path))
 
+    trains = False
+
     @property
     def identity(self) -> Mapping[str, str]:
         """What a study records in place of the path: the same table elsewhere is the same evaluator."""
         return {"tabular": self.table.sha256}
 
-    def require(self, space: SearchSpace, input_shape: Sequence[int]) -> None:
+    def check(self, space: SearchSpace, input_shape: Sequence[int]) -> None:
         """Raises NASError where the table is of another space, or its costs are of inputs of another shape.
 
         input_shape: (C, D, H, W) of the volumes for which the search computes costs.

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from nas.architecture import Architecture
-from nas.evaluators.base import EvaluationContext
+from nas.evaluators.base import EvaluationContext, Evaluator
 from nas.history import Proposal
+from nas.tasks.base import Task
 from nas.training.loop import fit
 from nas.training.settings import TrainingSettings
 
 
-class Train:
+class Train(Evaluator):
     """Proposal -> validation metrics of the best epoch, `epochs` (run) and `seconds`.
 
     Seeds depend on (context.seed, architecture) only: the same pair gives the same metrics, bit for bit on a CPU. A
@@ -24,10 +26,17 @@ class Train:
     checkpoint of a smaller one; with any other schedule each budget is a training of its own.
     """
 
-    reports_task_metrics = True
-
     def __init__(self, settings: TrainingSettings) -> None:
         self.settings = settings
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """The evaluator and all training settings."""
+        return {"class": f"{type(self).__module__}.{type(self).__qualname__}", "settings": asdict(self.settings)}
+
+    def metrics(self, task: Task) -> frozenset[str]:
+        """Return the names of the task's validation metrics, `epochs` and `seconds`."""
+        return task.validation_metrics() | {"epochs", "seconds"}
 
     def __call__(self, proposal: Proposal, context: EvaluationContext) -> Mapping[str, float]:
         arch = proposal.arch

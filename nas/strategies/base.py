@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -29,10 +29,43 @@ FURTHEST = 5  # mutations in a row before `mutant` gives up and draws
 Accept = Callable[[np.ndarray, CostFunction], np.ndarray]  # genes (N, G), their cost function -> (N,) bool
 
 
+class CostWindow:
+    """cost_min <= cost <= cost_max, in the study's cost unit; None leaves a side open."""
+
+    def __init__(self, cost_min: float | None = None, cost_max: float | None = None) -> None:
+        self.low = -np.inf if cost_min is None else float(cost_min)
+        self.high = np.inf if cost_max is None else float(cost_max)
+        if self.low > self.high:
+            raise NASError(f"cost_min={cost_min}, cost_max={cost_max}", "cost_min <= cost_max", "mend the cost window")
+
+    @property
+    def arguments(self) -> dict[str, float | None]:
+        """The arguments that make this window."""
+        ends = {"cost_min": self.low, "cost_max": self.high}
+        return {name: float(end) if np.isfinite(end) else None for name, end in ends.items()}
+
+    def __call__(self, genes_NG: np.ndarray, cost: CostFunction) -> np.ndarray:
+        """(N,) bool. An open window costs nothing: no network is measured for it."""
+        if self.low == -np.inf and self.high == np.inf:
+            return np.ones(len(genes_NG), dtype=bool)
+        cost_N = cost(genes_NG)
+        return np.asarray((cost_N >= self.low) & (cost_N <= self.high))
+
+
+OPEN = CostWindow()
+
+
 class Strategy(ABC):
     """Proposes from the history alone: no state, so that any number of workers can run it, a killed worker loses
     nothing, and a resumed study goes on where it was. What an instance keeps may save time, never change an answer;
-    what `begin` learns follows from the study's settings alone."""
+    what `begin` learns follows from the study's settings alone.
+
+    trains_supernet: whether `begin` trains a supernet, in which several processes may take part. limits: the costs that
+    all proposals keep to, and that a random search beside this strategy has to keep to as well.
+    """
+
+    trains_supernet: ClassVar[bool] = False
+    limits: CostWindow = OPEN
 
     def require(self, cost: CostModel) -> None:
         """Raises NASError where the settings cannot work for the space and task of a cost. Called before a study is
@@ -54,29 +87,6 @@ class Strategy(ABC):
     def pruned_set(self, space: SearchSpace, cost: CostFunction) -> PrunedSet | None:
         """Bookkeeping of what `cuts` rule out, for people to look at; None where it rules out nothing."""
         return None
-
-
-class CostWindow:
-    """cost_min <= cost <= cost_max, in the study's cost unit; None leaves a side open."""
-
-    def __init__(self, cost_min: float | None = None, cost_max: float | None = None) -> None:
-        self.low = -np.inf if cost_min is None else float(cost_min)
-        self.high = np.inf if cost_max is None else float(cost_max)
-        if self.low > self.high:
-            raise NASError(f"cost_min={cost_min}, cost_max={cost_max}", "cost_min <= cost_max", "mend the cost window")
-
-    @property
-    def limits(self) -> dict[str, float | None]:
-        """The arguments that make this window."""
-        ends = {"cost_min": self.low, "cost_max": self.high}
-        return {name: float(end) if np.isfinite(end) else None for name, end in ends.items()}
-
-    def __call__(self, genes_NG: np.ndarray, cost: CostFunction) -> np.ndarray:
-        """(N,) bool. An open window costs nothing: no network is measured for it."""
-        if self.low == -np.inf and self.high == np.inf:
-            return np.ones(len(genes_NG), dtype=bool)
-        cost_N = cost(genes_NG)
-        return np.asarray((cost_N >= self.low) & (cost_N <= self.high))
 
 
 def anything(genes_NG: np.ndarray, cost: CostFunction) -> np.ndarray:

@@ -37,9 +37,11 @@ class Differentiable(Strategy):
     that was never trained.
     """
 
+    trains_supernet = True
+
     def __init__(self, settings: TrainingSettings, **architecture: Any) -> None:
         self.settings, self.architecture = settings, ArchitectureSettings(**architecture)
-        self.window = _window(self.architecture.target, self.architecture.budget)
+        self.limits = _window(self.architecture.target, self.architecture.budget)
         self._supernet: Supernet | None = None
         self._costs: Costs | None = None
         self._trained: tuple[str, str] | None = None
@@ -52,7 +54,7 @@ class Differentiable(Strategy):
             return
         supernet = _fresh(cost.space, cost.task, 0)
         found = supernet.decode(costs=costs_of(cost), budget=budget, target=target)[0]
-        if target is not None and supernet.decodes_exactly and cost.of(found.arch) < self.window.low:
+        if target is not None and supernet.decodes_exactly and cost.of(found.arch) < self.limits.low:
             raise NASError(
                 f"strategy.target={target:.12g}",
                 f"a {cost.metric} that networks of the space have; the nearest found has {cost.of(found.arch):.12g}",
@@ -98,10 +100,10 @@ class Differentiable(Strategy):
             likely = [one.arch for one in decoded]
             for found in untried(space, history, likely):
                 answer = begun and found == likely[0]  # as near to the target as there is
-                if answer or self.window(space.encode([found]), history.cost).all():
+                if answer or self.limits(space.encode([found]), history.cost).all():
                     return Proposal(found)
             count *= 4
-        arch = draw(space, history, self.window, rng)
+        arch = draw(space, history, self.limits, rng)
         return None if arch is None else Proposal(arch)
 
 

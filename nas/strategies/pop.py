@@ -55,7 +55,7 @@ class PartialOrderPruning(Strategy):
                 f"margin={margin}, patience={patience}", "values of at least 0", "mend the strategy's settings"
             )
         self.margin, self.patience = margin, patience
-        self.window = CostWindow(cost_min, cost_max)
+        self.limits = CostWindow(cost_min, cost_max)
         self._followed: tuple[tuple[str, CostFunction], OpenSet] | None = None  # saves time: see `_open`
         self._costs: tuple[CostFunction, dict[tuple[int, ...], float]] | None = None  # saves time: see `_costs_of`
 
@@ -71,14 +71,14 @@ class PartialOrderPruning(Strategy):
         self, space: SearchSpace, history: History, cuts: list[Cut], rng: np.random.Generator
     ) -> Architecture | None:
         """As `draw`; the whole space is looked through in the bookkeeping of the cuts that were applied before."""
-        accept = _Accept(self.window, cuts, space)
+        accept = _Accept(self.limits, cuts, space)
         if not cuts:
             return draw(space, history, accept, rng)
         arch = draw_by_sampling(space, history, accept, rng, early_batch(space))
         listed = None if arch is not None else listing(space)
         if listed is None:
             return arch or draw_by_sampling(space, history, accept, rng, LARGEST_BATCH)
-        kept_N = self.window(listed.genes_NG, listed.costs(history.cost)) & self._open(
+        kept_N = self.limits(listed.genes_NG, listed.costs(history.cost)) & self._open(
             space, listed, history.cost, cuts
         )
         return draw_from_list(space, history, listed, kept_N, rng)

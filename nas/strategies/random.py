@@ -17,8 +17,8 @@ class RandomSearch(Strategy):
     """
 
     def __init__(self, cost_min: float | None = None, cost_max: float | None = None) -> None:
-        self.window = CostWindow(cost_min, cost_max)
+        self.limits = CostWindow(cost_min, cost_max)
 
     def propose(self, space: SearchSpace, history: History, rng: np.random.Generator) -> Proposal | None:
-        arch = draw(space, history, self.window, rng)
+        arch = draw(space, history, self.limits, rng)
         return None if arch is None else Proposal(arch)
