@@ -13,7 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from experiments.cli import run_as_command, shares_terminal
-from experiments.search import run_search_experiment
+from experiments.search.job import run_search_experiment
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="search")

@@ -13,7 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from experiments.cli import run_as_command
-from experiments.train import run_train_experiment
+from experiments.train.job import run_train_experiment
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")

@@ -21,9 +21,9 @@ import nibabel as nib
 import numpy as np
 
 from benchmarks.common import write_results
-from nas.data.lidc_shapes import LidcShapes
 from nas.data.loading import plan_batches
 from nas.data.sample import Sample
+from nas.data.sources.lidc_shapes import LidcShapes
 from nas.data.store import write_store
 
 Reader = Callable[[np.ndarray], np.ndarray]

@@ -26,8 +26,8 @@ from benchmarks.common import write_results
 from experiments.lung_detector.predictor import Predictor
 from experiments.lung_detector.train import RESULT
 from nas.data.loading import VolumeSet
-from nas.data.nodule_phantoms import NodulePhantoms
-from nas.tasks.boxes import overlaps
+from nas.data.sources.nodule_phantoms import NodulePhantoms
+from nas.metrics.boxes import overlaps
 from nas.training.loop import predict
 
 REPO = Path(__file__).resolve().parents[1]

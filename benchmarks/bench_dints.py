@@ -31,8 +31,8 @@ import torch
 from torch import nn
 
 from benchmarks.common import RESULTS, write_results
-from nas.cost import CostModel
-from nas.supernet import Costs
+from nas.cost.model import CostModel
+from nas.supernets.base import Costs
 from nas.tasks.base import TaskSpec
 from search_spaces.dints import DiNTSSpace
 from tests.spaces.dints.oracle import monai_supernet

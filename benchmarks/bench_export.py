@@ -2,8 +2,9 @@
 
 python -m benchmarks.bench_export [naslung unet ...] writes benchmarks/results/bench_export.json
 
-Each network is converted by tracing, as nas/export.py does it, and the first of each space also by torch.export, the
-other way that torch offers, for comparison in the same run. Inputs are the smallest cubes that the networks take.
+Each network is converted by tracing, as nas/export/onnx.py does it, and the first of each space also by
+torch.export, the other way that torch offers, for comparison in the same run. Inputs are the smallest cubes that the
+networks take.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from hydra.utils import instantiate
 from torch import nn
 
 from benchmarks.common import write_results
-from nas.export import FORMATS, convert
+from nas.export.onnx import FORMATS, convert
 from nas.inference.runtime import run_onnx
 from tests.exported import at_the_smallest_size
 from tests.test_conformance import composed, names

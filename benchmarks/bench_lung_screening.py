@@ -28,13 +28,13 @@ from experiments.lung_screening.lungs import lung_mask
 from experiments.lung_screening.patches import nodule_map
 from experiments.lung_screening.phantoms import Nodule, with_nodules, write_luna16
 from experiments.lung_screening.scan import Scan
+from experiments.options import read_options
 from experiments.trained import Trained
 from nas.artifact import Artifact
-from nas.data.dicom_series import open_series
-from nas.data.grid import on_grid
-from nas.data.image_io import read_image
-from nas.froc import RATES, Findings, Froc, froc
-from nas.options import read_options
+from nas.data.io.dicom import open_series
+from nas.data.io.grid import on_grid
+from nas.data.io.images import read_image
+from nas.metrics.froc import RATES, Findings, Froc, froc
 from nas.tasks.base import TaskSpec
 from nas.tasks.segmentation import dice
 from search_spaces.unet import UNetSpace

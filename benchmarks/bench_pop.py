@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.common import write_results
-from nas.cost import CostModel
+from nas.cost.model import CostModel
 from nas.history import History, Record, State
-from nas.pruned import PrunedSet
 from nas.space import SearchSpace
-from nas.strategies.pop import PartialOrderPruning
+from nas.strategies.partial_order.cuts import PrunedSet
+from nas.strategies.partial_order.strategy import PartialOrderPruning
 from nas.tasks.base import TaskSpec
 from search_spaces.naslung import NASLungSpace
 

@@ -28,15 +28,15 @@ import torch
 from optuna.trial import TrialState
 
 from benchmarks.common import write_results
-from nas.cost import CostModel
+from nas.cost.model import CostModel
 from nas.evaluators.base import EvaluationContext
 from nas.history import History, Proposal
-from nas.leases import ATTEMPT, BEAT, OWNER, WORKER
 from nas.search import Budget, search
 from nas.strategies.base import Strategy
-from nas.strategies.pop import PartialOrderPruning
+from nas.strategies.partial_order.strategy import PartialOrderPruning
 from nas.strategies.random import RandomSearch
-from nas.study import BUDGET, CLAIM, GENES, METRICS, Study
+from nas.study.lease import ATTEMPT, BEAT, OWNER, WORKER
+from nas.study.study import BUDGET, CLAIM, GENES, METRICS, Study
 from nas.tasks.base import TaskSpec
 from search_spaces.naslung import NASLungSpace
 from tests.faults.farm import store_of

@@ -34,10 +34,10 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.common import write_results
-from nas.data.augment import Augment
 from nas.data.loading import VolumeSet
 from nas.data.sample import Sample
 from nas.data.store import VolumeStore, write_store
+from nas.data.transforms.augment import Augment
 from nas.tasks.classification import Classification
 from nas.training.precision import autocast
 from nas.training.settings import TrainingSettings, has_fast_bf16

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from nas.files import write_text
+from nas.utils.files import write_text
 
 RESULTS = Path(__file__).resolve().parent / "results"
 

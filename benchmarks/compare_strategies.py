@@ -2,9 +2,9 @@
 
     python -m benchmarks.compare_strategies --table benchmarks/tables/naslung671.h5
 
-Each strategy runs with many seeds on the table (nas/replay.py), once alone by the number of trained networks and once
-with eight simulated workers by the time that their trainings took. Shown are the mean of the best score so far and the
-band between its quartiles. A search that ends by itself keeps its last value.
+Each strategy runs with many seeds on the table (nas/simulator.py), once alone by the number of trained networks and
+once with eight simulated workers by the time that their trainings took. Shown are the mean of the best score so far
+and the band between its quartiles. A search that ends by itself keeps its last value.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from hydra.utils import instantiate
 
 from benchmarks.common import RESULTS, machine, table
 from nas.errors import NASError
-from nas.files import write_bytes, write_text
 from nas.history import State
-from nas.replay import replay
+from nas.simulator import replay
 from nas.trials_table import TrialsTable, read_h5
+from nas.utils.files import write_bytes, write_text
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt

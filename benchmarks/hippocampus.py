@@ -22,11 +22,11 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.common import write_results
-from experiments.pooled import pooled_rows, pooled_table, read_pooled
-from experiments.random_baseline import random_network_of_equal_cost
+from experiments.search.random_counterpart import random_network_of_equal_cost
+from experiments.train.pooled import pooled_rows, pooled_table, read_pooled
 from nas.artifact import Artifact, load
-from nas.cost import CostModel
-from nas.files import write_text
+from nas.cost.model import CostModel
+from nas.utils.files import write_text
 from search_spaces.unet import UNetSpace
 
 OURS, MONAI, RANDOM, UNET = "searched (ours)", "MONAI's search", "random topology, equal cost", "U-Net, no less cost"

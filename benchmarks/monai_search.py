@@ -1,7 +1,7 @@
 """MONAI's DiNTS search on the data, split and schedule of a search of ours: its supernet, its regularisers, its decode.
 
 Source of the terms and their weights: the search script of MONAI's pancreas bundle (`pancreas_ct_dints_segmentation`),
-but for the factor of the memory. Only the loop around them (`nas/training/supernet.py`: halves of the patients,
+but for the factor of the memory. Only the loop around them (`nas/supernets/trainer.py`: halves of the patients,
 optimisers, augmentation) is ours.
 
 python -m benchmarks.monai_search outputs/monai experiment=dints_hippocampus data.root=/path/to/Task04_Hippocampus
@@ -20,14 +20,14 @@ from monai.networks.nets import DiNTS, TopologySearch
 from omegaconf import DictConfig
 from torch import nn
 
-from experiments.setup import Setting
+from experiments.context import Setting
 from nas.architecture import Architecture
 from nas.artifact import Artifact
 from nas.data.loading import VolumeSet
-from nas.supernet import Costs, Decoded, Supernet
+from nas.supernets.base import Costs, Decoded, Supernet
+from nas.supernets.settings import ArchitectureSettings
+from nas.supernets.trainer import SupernetTraining
 from nas.tasks.base import TaskSpec
-from nas.training.architecture_settings import ArchitectureSettings
-from nas.training.supernet import SupernetTraining
 from search_spaces.dints import DiNTSSpace
 from search_spaces.dints.monai_code import from_monai
 

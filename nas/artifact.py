@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import inspect
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -14,9 +12,10 @@ from torch import nn
 
 from nas.architecture import Architecture
 from nas.errors import NASError
-from nas.files import write_text
 from nas.space import SearchSpace
 from nas.tasks.base import TaskSpec
+from nas.utils.files import write_text
+from nas.utils.locate import locate
 
 SCHEMA = 1
 OWN_SPACES = "search_spaces"
@@ -53,26 +52,19 @@ class Artifact:
 
 
 def import_space(class_path: str, allow: Sequence[str] = ()) -> type[SearchSpace]:
-    """The class behind a dotted path. Only packages that are trusted are imported at all: `search_spaces` and those in
-    `allow`. Raises NASError for any other package, a missing class, or a class that is no SearchSpace."""
-    package = class_path.partition(".")[0]
-    trusted = (OWN_SPACES, *allow)
-    if package not in trusted:
-        raise NASError(
-            f"the class {class_path!r}",
-            f"a search space of {', '.join(trusted)}",
-            f"allow_packages=[{package}] if you trust that package",
-        )
-    module_name, _, name = class_path.rpartition(".")
-    try:
-        found = getattr(importlib.import_module(module_name), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise NASError(
-            f"the class {class_path!r} ({error})", "a class that can be imported", "check the path"
-        ) from error
-    if not (inspect.isclass(found) and issubclass(found, SearchSpace)):
-        raise NASError(f"{class_path!r}", "a subclass of nas.space.SearchSpace", "name the space's class")
-    return found
+    """Import the class of a search space.
+
+    Args:
+        class_path: Dotted path of the class.
+        allow: Packages beside `search_spaces` whose spaces may be imported.
+
+    Returns:
+        The class.
+
+    Raises:
+        NASError: If the package is not trusted, or there is no such space in it.
+    """
+    return locate(class_path, SearchSpace, packages=(OWN_SPACES,), allow=allow)  # type: ignore[type-abstract]
 
 
 def load(path: str | Path, allow: Sequence[str] = ()) -> Artifact:

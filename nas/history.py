@@ -10,8 +10,8 @@ from functools import cached_property
 import numpy as np
 
 from nas.architecture import Architecture
-from nas.constraints import Constraint, violation
-from nas.pareto import front_mask
+from nas.multiobjective.constraints import Constraint, violation
+from nas.multiobjective.pareto import front_mask
 
 
 class State(str, Enum):

@@ -11,14 +11,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from nas.constraints import Constraint, violation
-from nas.cost import METRICS, CostModel
+from nas.cost.model import METRICS, CostModel
 from nas.errors import NASError, TrialFailed
 from nas.evaluators.base import EvaluationContext, Evaluator
-from nas.heartbeat import Heartbeat, time_limit
 from nas.history import History, Record, State
+from nas.multiobjective.constraints import Constraint, violation
 from nas.strategies.base import Strategy
-from nas.study import Study, Ticket
+from nas.study.heartbeat import Heartbeat, time_limit
+from nas.study.study import Study, Ticket
 
 FAILURES_IN_A_ROW = 5  # then something is wrong with the setting, not with the candidates
 IDLE_S = 1.0  # between two looks of a worker that has nothing to do but to stand in for one that dies

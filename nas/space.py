@@ -19,7 +19,7 @@ from nas.errors import NASError
 from nas.tasks.base import TaskSpec
 
 if TYPE_CHECKING:
-    from nas.supernet import Supernet
+    from nas.supernets.base import Supernet
 
 ENUMERATE_LIMIT = 1_000_000  # gene vectors that the default `enumerate` is willing to try one by one
 
@@ -192,7 +192,7 @@ class SearchSpace(ABC):
 
     def supernet(self, task: TaskSpec | None = None) -> Supernet:
         """All networks at once, for a differentiable search: by default weights shared by name and shape."""
-        from nas.shared_supernet import SharedSupernet  # which imports this file
+        from nas.supernets.shared import SharedSupernet  # which imports this file
 
         return SharedSupernet(self, task)
 

@@ -16,10 +16,10 @@ import h5py
 import numpy as np
 import torch
 
-from nas.constraints import Constraint
 from nas.data.store import VolumeStore
 from nas.evaluators.base import EvaluationContext, Evaluator
 from nas.history import History, Proposal, Record, State
+from nas.multiobjective.constraints import Constraint
 from nas.space import SearchSpace
 from nas.strategies.base import Strategy
 from nas.tasks.base import TaskSpec

@@ -16,9 +16,9 @@ import h5py
 import numpy as np
 
 from nas.errors import NASError
-from nas.files import write_bytes, write_text
 from nas.history import Record, State
 from nas.space_facts import SpaceFacts
+from nas.utils.files import write_bytes, write_text
 
 FORMAT = 1
 SECONDS = "seconds"  # the metric in which an evaluator says how long it took
@@ -144,7 +144,7 @@ def read_h5(path: str | Path) -> TrialsTable:
         raise NASError(
             f"{path} ({reason})",
             f"a table of trials, format {FORMAT}",
-            "write one: python -m nas.study export <store> <study> --out trials.h5",
+            "write one: voxnas study export <store> <study> --out trials.h5",
         ) from error
     if table.sha256 != sha256:
         raise NASError(f"{path}, whose content does not fit its hash", "an unedited table", "export it again")

@@ -1,1 +1,25 @@
-"""Search spaces; published networks are named points of them."""
+"""Search spaces: sets of networks whose architectures are vectors of genes."""
+
+from typing import TYPE_CHECKING
+
+from nas.utils.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from search_spaces.cascade import CascadeSpace as CascadeSpace
+    from search_spaces.detector import DetectorSpace as DetectorSpace
+    from search_spaces.dints.space import DiNTSSpace as DiNTSSpace
+    from search_spaces.naslung import NASLungSpace as NASLungSpace
+    from search_spaces.nodule_patch import NodulePatchSpace as NodulePatchSpace
+    from search_spaces.unet import UNetSpace as UNetSpace
+
+__getattr__, __dir__, __all__ = lazy_exports(
+    __name__,
+    {
+        "CascadeSpace": "search_spaces.cascade",
+        "DetectorSpace": "search_spaces.detector",
+        "DiNTSSpace": "search_spaces.dints.space",
+        "NASLungSpace": "search_spaces.naslung",
+        "NodulePatchSpace": "search_spaces.nodule_patch",
+        "UNetSpace": "search_spaces.unet",
+    },
+)

@@ -43,7 +43,7 @@ class BareEnvironment:
         return subprocess.run(command, env=environment, cwd=self.python.parent, capture_output=True, text=True)
 
     def voxnas(self, *words: object) -> subprocess.CompletedProcess[str]:
-        return self.run("-m", "experiments.voxnas", *map(str, words))
+        return self.run("-m", "experiments.commands.voxnas", *map(str, words))
 
 
 def _with_requirements(names: Sequence[str]) -> list[str]:

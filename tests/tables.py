@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from nas.cost import CostModel
+from nas.cost.model import CostModel
 from nas.history import Record, State
 from nas.space import SearchSpace
 from nas.space_facts import SpaceFacts

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from experiments.baselines import feature_baseline, volume_baseline
-from nas.data.features import NAMES, feature_table, features, object_mask, sizes
-from nas.data.lidc_shapes import LidcShapes
+from nas.baselines.features import NAMES, feature_table, features, object_mask, sizes
+from nas.baselines.simple import feature_baseline, volume_baseline
 from nas.data.sample import Sample
+from nas.data.sources.lidc_shapes import LidcShapes
 from nas.data.splits import Split
 from nas.data.store import VolumeStore, write_store
-from nas.stats import binary_metrics
+from nas.metrics.bootstrap import binary_metrics
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from monai.data import box_utils
 
-from nas.tasks.boxes import non_max_suppression, overlaps, paired_overlaps, suppressed_by_class, volumes
+from nas.metrics.boxes import non_max_suppression, overlaps, paired_overlaps, suppressed_by_class, volumes
 
 
 @st.composite

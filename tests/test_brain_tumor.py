@@ -17,7 +17,7 @@ import run_search
 from experiments.brain_tumor.__main__ import main
 from experiments.brain_tumor.predict import without_small
 from nas.artifact import Artifact, load
-from nas.data.brats_folder import LABELS
+from nas.data.io.brats_folder import LABELS
 from nas.space import SearchSpace
 from nas.tasks.base import TaskSpec
 from search_spaces.cascade import CascadeSpace

@@ -17,7 +17,7 @@ import pytest
 import run_search
 import run_train
 from nas.artifact import load
-from nas.data.lidc_shapes import LidcShapes
+from nas.data.sources.lidc_shapes import LidcShapes
 from nas.data.splits import Split
 from tests.commands import SMALL, SPACE, Command, refused
 from tests.conftest import REPO

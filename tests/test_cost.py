@@ -12,10 +12,10 @@ import pytest
 import torch
 from torch import nn
 
-from nas.cost import CostModel, profile, static_costs, training_bytes
+from experiments.commands.cost import main as latency_main
+from nas.cost.latency import LatencyTable, measure_table
+from nas.cost.model import CostModel, profile, static_costs, training_bytes
 from nas.errors import NASError
-from nas.latency import LatencyTable, measure_table
-from nas.latency_command import main as latency_main
 from nas.strategies.differentiable import costs_of
 from nas.tasks.base import TaskSpec
 from search_spaces.dints import DiNTSSpace
@@ -162,7 +162,12 @@ def test_bad_tables(table: LatencyTable, tmp_path: Path) -> None:
 def test_latency_command(tmp_path: Path) -> None:
     out = tmp_path / "table.json"
     words = ["latency", "space=naslung", "space.widths=[4]", "space.max_depth=3", "size=8", "networks=2", f"out={out}"]
-    done = subprocess.run([sys.executable, "-m", "nas.cost", *words], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "experiments.commands.voxnas", "cost", *words],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert "random networks: median error" in done.stderr
     assert LatencyTable.load(out).meta["input_shape"] == [1, 8, 8, 8]
 
@@ -188,7 +193,12 @@ def test_a_table_for_images_that_are_no_cubes_steers_a_supernet(tmp_path: Path) 
     [["latency", "space=nowhere"], ["latency", "speed=3"], ["latency", "space=naslung", "size=[8,8,8,8]"], ["measure"]],
 )
 def test_latency_command_refuses_in_one_line(words: list[str]) -> None:
-    done = subprocess.run([sys.executable, "-m", "nas.cost", *words], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "experiments.commands.voxnas", "cost", *words],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 2
     assert done.stderr.startswith("error: got")
     assert len(done.stderr.splitlines()) == 1

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from nas.history import Proposal
-from nas.study import Study
+from nas.study.study import Study
 from tests.tables import OBJECTIVES, SPACE, records_of
 
 pytest.importorskip("optuna_dashboard")

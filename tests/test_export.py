@@ -13,9 +13,9 @@ from hydra.utils import instantiate
 from torch import nn
 
 from nas.errors import NASError
-from nas.export import FORMATS, convert, export
+from nas.export.onnx import FORMATS, convert, export
+from nas.inference.model_card import CARD, ModelCard, ModelFile, Sides
 from nas.inference.runtime import ExportedNetwork
-from nas.model_card import CARD, ModelCard, ModelFile, Sides
 from nas.space import SearchSpace
 from search_spaces.unet import UNetSpace
 from tests.exported import at_the_smallest_size, lively

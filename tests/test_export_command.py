@@ -1,4 +1,4 @@
-"""`run_train.py export=…`, `python -m nas.export` and `voxnas`: from a trained network to files that say the same."""
+"""`run_train.py export=…`, `voxnas export` and `voxnas`: from a trained network to files that say the same."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ import pytest
 import torch
 
 import run_train
-from experiments import voxnas
+from experiments.commands import voxnas
+from experiments.commands.export import export_checkpoint, main
 from nas.artifact import Artifact, load
-from nas.data.icbm_tissue import IcbmTissue
+from nas.data.sources.icbm_tissue import IcbmTissue
 from nas.data.store import VolumeStore
 from nas.errors import NASError
-from nas.export_command import export_checkpoint, main
+from nas.inference.model_card import ModelCard
 from nas.inference.predict import predict_file
 from nas.inference.runtime import ExportedNetwork
-from nas.model_card import ModelCard
 from nas.tasks.base import TaskSpec
 from search_spaces.unet import UNetSpace
 from tests.commands import Command, refused
@@ -144,7 +144,7 @@ def test_one_name_for_all_commands(
         words = [name, "--cfg", "job", "strategy=random", *(["arch=x"] if name == "train" else [])]
         code, out, err = voxnas_says(words, monkeypatch, capsys)
         assert (code, err) == (0, "")
-        assert "nas.strategies.random.RandomSearch" in out
+        assert "nas.strategies.RandomSearch" in out
 
 
 def test_a_command_that_is_not_installed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nas.files import whole_folder
+from nas.utils.files import whole_folder
 
 
 def test_a_new_folder_takes_the_old_ones_place(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nas.errors import NASError
-from nas.froc import RATES, Findings, froc
+from nas.metrics.froc import RATES, Findings, froc
 
 CENTRES = np.array([[0.0, 0, 0], [50, 0, 0], [100, 0, 0]])
 RADII = np.array([5.0, 5, 5])

@@ -16,10 +16,10 @@ from experiments.lung_screening.phantoms import chest, with_nodules, write_luna1
 from experiments.lung_screening.scan import Scan
 from experiments.lung_screening.slices import moved, patch, to_pixel, to_side
 from experiments.lung_screening.training_data import LungSlices, NodulePatches
-from nas.data.grid import on_grid
-from nas.data.image_io import read_image
+from nas.data.io.grid import on_grid
+from nas.data.io.images import read_image
 from nas.errors import NASError
-from nas.froc import Findings, froc
+from nas.metrics.froc import Findings, froc
 from nas.tasks.segmentation import dice
 
 

@@ -17,12 +17,12 @@ from experiments.lung_screening.malignancy import require_malignancy
 from experiments.lung_screening.phantoms import Nodule, chest, with_nodules, write_luna16
 from experiments.lung_screening.phantoms import run as make_phantoms
 from experiments.lung_screening.scan import Scan
-from experiments.train import run_train_experiment
+from experiments.train.job import run_train_experiment
 from experiments.trained import Trained
 from nas.artifact import Artifact
-from nas.cost import profile
-from nas.data.image_io import read_image, to_array
-from nas.data.lidc_shapes import LidcShapes
+from nas.cost.model import profile
+from nas.data.io.images import read_image, to_array
+from nas.data.sources.lidc_shapes import LidcShapes
 from nas.errors import NASError
 from nas.tasks.base import TaskSpec
 from nas.tasks.segmentation import dice

@@ -13,16 +13,16 @@ import pytest
 import torch
 from hydra.utils import instantiate
 
-from nas.cost import CostModel
-from nas.data.lidc_shapes import LidcShapes
+from nas.cost.model import CostModel
 from nas.data.loading import VolumeSet
-from nas.data.nodule_phantoms import NodulePhantoms
+from nas.data.sources.lidc_shapes import LidcShapes
+from nas.data.sources.nodule_phantoms import NodulePhantoms
 from nas.data.store import VolumeStore
 from nas.evaluators.base import EvaluationContext
 from nas.evaluators.train import Train
 from nas.history import State
 from nas.search import Budget, search
-from nas.study import Study
+from nas.study.study import Study
 from nas.training.settings import TrainingSettings
 from tests.conftest import REPO
 from tests.test_conformance import composed, names

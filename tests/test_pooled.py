@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 import run_train
-from experiments import pooled
 from experiments.cli import as_command
-from experiments.pooled import pooled_rows, read_pooled
+from experiments.train import pooled
+from experiments.train.pooled import pooled_rows, read_pooled
 from nas.artifact import Artifact
 from nas.errors import NASError
 from nas.tasks.base import TaskSpec

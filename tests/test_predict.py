@@ -17,16 +17,16 @@ from hypothesis import strategies as st
 from monai.inferers import sliding_window_inference
 from torch import nn
 
-from nas.data.grid import image_on_grid
+from experiments.commands.predict import main
+from nas.data.io.grid import image_on_grid
 from nas.data.loading import VolumeSet
-from nas.data.manifest import Manifest
-from nas.data.msd import Msd
-from nas.data.preparation import Prepared, back_on_image, prepared
 from nas.data.source import Source
+from nas.data.sources.manifest import Manifest
+from nas.data.sources.msd import Msd
+from nas.data.transforms.preparation import Prepared, back_on_image, prepared
 from nas.errors import NASError
-from nas.export import export
+from nas.export.onnx import export
 from nas.inference.predict import predict_file
-from nas.inference.predict_command import main
 from nas.inference.runtime import ExportedNetwork
 from nas.inference.sliding_window import slide
 from nas.tasks.base import Task

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from monai.metrics import compute_dice, compute_hausdorff_distance
 
-from nas.data.brats import REGIONS
+from nas.data.sources.brats import REGIONS
 from nas.errors import NASError
-from nas.tasks.regions import region_metrics
+from nas.metrics.regions import region_metrics
 
 MM = (2.0, 1.0, 0.5)
 volumes = arrays(np.uint8, (6, 7, 5), elements=st.integers(0, 3))

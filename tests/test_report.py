@@ -12,8 +12,8 @@ import pytest
 
 from nas.errors import NASError
 from nas.history import History, Record, State
-from nas.report.plot import Axis
-from nas.report.units import show
+from nas.html.plot import Axis
+from nas.metrics.names import show
 from search_spaces.naslung import NASLungSpace
 from tests.report_pages import SVG, ToySpace, cost, dots, toy_history, write_search
 

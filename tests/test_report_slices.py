@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from nas.report.slices import COLOURS, Example, chosen_cases, slices_section
+from nas.html.slices import COLOURS, Example, chosen_cases, slices_section
 
 CLASSES = ("background", "grey <matter>", "white matter")
 

@@ -10,7 +10,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from nas.errors import NASError
-from nas.report.roc import roc
+from nas.html.roc import roc
 from tests.report_pages import SVG, confusion, predictions_of, write_train
 
 

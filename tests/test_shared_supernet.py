@@ -12,9 +12,9 @@ from torch import nn
 
 from nas.architecture import Architecture, Gene
 from nas.errors import NASError
-from nas.shared_supernet import SharedSupernet
 from nas.space import SearchSpace
-from nas.supernet import Costs
+from nas.supernets.base import Costs
+from nas.supernets.shared import SharedSupernet
 from nas.tasks.base import TaskSpec
 
 

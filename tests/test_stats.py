@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from nas.ensemble import mean_probability
 from nas.errors import NASError
-from nas.stats import GroupBootstrap, auc, binary_metrics, mean_of
+from nas.metrics.bootstrap import GroupBootstrap, auc, binary_metrics, mean_of
+from nas.metrics.ensemble import mean_probability
 from nas.tasks.classification import Classification
 
 

@@ -11,8 +11,8 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 
 from nas.errors import NASError
 from nas.history import Proposal
-from nas.store import Store, is_passing, is_race, open_storage
-from nas.study import GENES, SPEC, Study
+from nas.study.storage import Store, is_passing, is_race, open_storage
+from nas.study.study import GENES, SPEC, Study
 from tests.faults.worker import OBJECTIVES, Boxes
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from nas.errors import NASError, TrialFailed
 from nas.history import Proposal, State
-from nas.study import Study
+from nas.study.study import Study
 from nas.trials_table import write_csv
 from search_spaces.naslung import NASLungSpace
 

@@ -1,4 +1,4 @@
-"""`python -m nas.study`: what a person sees of the studies in a store, and what is done for them."""
+"""`voxnas study`: what a person sees of the studies in a store, and what is done for them."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from experiments.commands.study import main
 from nas.history import Proposal
-from nas.study import SPEC, Study
-from nas.study_command import main
+from nas.study.study import SPEC, Study
 from nas.trials_table import read_h5, write_h5
 from tests.conftest import REPO
 from tests.tables import DATA_WORDS, OBJECTIVES, SPACE, SPACE_WORDS, records_of, table_of
@@ -211,7 +211,7 @@ def test_resuming(tmp_path: Path, data_cache: Path, command: Run) -> None:
     moved = tmp_path / "moved to here"
     shutil.move(tmp_path / "outputs/s", moved)
     refused(command("resume", str(moved), "--trials", "2"), "at least 3")
-    resume = [sys.executable, "-m", "nas.study", "resume", str(moved), "--trials", "5"]
+    resume = [sys.executable, "-m", "experiments.commands.voxnas", "study", "resume", str(moved), "--trials", "5"]
     done = subprocess.run(resume, cwd="/", capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr
     assert "Pareto front of 5 trained networks" in done.stdout

@@ -10,14 +10,14 @@ from unittest import mock
 import numpy as np
 import pytest
 
-from nas.constraints import Constraint
-from nas.cost import CostModel
+from nas.cost.model import CostModel
 from nas.errors import NASError
 from nas.evaluators.base import EvaluationContext
 from nas.history import Proposal, State
+from nas.multiobjective.constraints import Constraint
 from nas.search import Budget, search
 from nas.strategies.random import RandomSearch
-from nas.study import MAKING, SPEC, Study
+from nas.study.study import MAKING, SPEC, Study
 from nas.tasks.base import TaskSpec
 from tests.faults.worker import NAME, OBJECTIVES, Boxes
 
@@ -64,7 +64,10 @@ def test_two_who_begin_a_study_with_different_settings(tmp_path: Path) -> None:
         hidden["calls"] = hidden.get("calls", 0) + 1
         return {} if hidden["calls"] == 1 else attrs
 
-    with mock.patch("nas.store.Store.attrs", before_a), pytest.raises(NASError, match=r"data b .*expected data a"):
+    with (
+        mock.patch("nas.study.storage.Store.attrs", before_a),
+        pytest.raises(NASError, match=r"data b .*expected data a"),
+    ):
         study_of(tmp_path, data="b")
     again = seen.store.attrs()
     assert again[SPEC]["data"] == "a"

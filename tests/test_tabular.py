@@ -20,10 +20,10 @@ from benchmarks import compare_strategies
 from nas.errors import NASError, TrialFailed
 from nas.evaluators.tabular import Tabular
 from nas.history import Proposal, Record, State
-from nas.replay import replay
+from nas.simulator import replay
 from nas.space_facts import SpaceFacts
 from nas.strategies.evolution import RegularizedEvolution
-from nas.strategies.pop import PartialOrderPruning
+from nas.strategies.partial_order.strategy import PartialOrderPruning
 from nas.strategies.random import RandomSearch
 from nas.trials_table import TrialsTable, read_h5, write_h5
 from search_spaces.naslung import NASLungSpace

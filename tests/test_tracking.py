@@ -218,4 +218,4 @@ def test_configuration_names_the_environment(rest: dict, env: str) -> None:
     tracking = OmegaConf.load(CONF / "tracking" / "visdom.yaml")
     cfg = OmegaConf.create({"tracking": tracking, **rest})
     assert cfg.tracking.env == env
-    assert cfg.tracking._target_ == "nas.tracking.VisdomBoard"
+    assert cfg.tracking._target_ == "nas.VisdomBoard"

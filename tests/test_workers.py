@@ -16,13 +16,13 @@ import torch
 
 import run_search
 from experiments.cli import with_sweep_folders
-from experiments.setup import pick_device
+from experiments.context import pick_device
 from nas.artifact import load
 from nas.errors import NASError
-from nas.files import locked
 from nas.history import State
-from nas.study import Study
+from nas.study.study import Study
 from nas.trials_table import write_h5
+from nas.utils.files import locked
 from tests.commands import Command, refused
 from tests.conftest import REPO
 from tests.faults.farm import PROCESSES

@@ -14,15 +14,15 @@ from omegaconf import DictConfig
 from experiments.brain_tumor.predict import SUFFIX
 from experiments.brain_tumor.report import write_report
 from experiments.brain_tumor.system import System
-from nas.data.brats import REGIONS
-from nas.data.brats_folder import LABELS, Subject, find_subjects, read_images, read_label
-from nas.data.grid import oriented
-from nas.data.image_io import medical
+from nas.data.io.brats_folder import LABELS, Subject, find_subjects, read_images, read_label
+from nas.data.io.grid import oriented
+from nas.data.io.images import medical
+from nas.data.sources.brats import REGIONS
 from nas.errors import NASError
-from nas.files import write_text
-from nas.report.slices import Example, chosen_cases
-from nas.stats import GroupBootstrap
-from nas.tasks.regions import METRICS, region_metrics, require_empty_rule
+from nas.html.slices import Example, chosen_cases
+from nas.metrics.bootstrap import GroupBootstrap
+from nas.metrics.regions import METRICS, region_metrics, require_empty_rule
+from nas.utils.files import write_text
 
 SHOWN = ("dice", "hd95")  # in tables; the file has all
 RULES = {

@@ -15,13 +15,13 @@ from scipy import ndimage
 from tqdm import tqdm
 
 from experiments.brain_tumor.system import System
-from experiments.setup import pick_device
-from nas.data.brats import REGIONS, Seen
-from nas.data.brats_folder import LABELS, Subject, find_subjects
-from nas.data.grid import onto
-from nas.data.image_io import medical
+from experiments.context import pick_device
+from nas.data.io.brats_folder import LABELS, Subject, find_subjects
+from nas.data.io.grid import onto
+from nas.data.io.images import medical
+from nas.data.sources.brats import REGIONS, Seen
 from nas.errors import NASError
-from nas.files import write_bytes, write_text
+from nas.utils.files import write_bytes, write_text
 
 SUFFIX = ".nii.gz"
 

@@ -8,10 +8,10 @@ from html import escape
 from pathlib import Path
 
 from experiments.brain_tumor.system import System
-from nas.data.brats import Brats
-from nas.report.page import Cell, architecture_section, facts, section, settings_table, table, write_page
-from nas.report.slices import Example, slices_section
-from nas.report.units import show
+from nas.data.sources.brats import Brats
+from nas.html.page import Cell, architecture_section, facts, section, settings_table, table, write_page
+from nas.html.slices import Example, slices_section
+from nas.metrics.names import show
 
 
 def write_report(

@@ -14,10 +14,10 @@ import torch
 from torch import nn
 
 from nas.artifact import Artifact, load
-from nas.data.brats import Brats
+from nas.data.sources.brats import Brats
 from nas.errors import NASError
-from nas.files import write_bytes, write_text
 from nas.tasks.segmentation import Segmentation
+from nas.utils.files import write_bytes, write_text
 
 SCHEMA = 1
 ARCH, WEIGHTS, CARD = "arch.json", "weights.pt", "system.json"

@@ -14,15 +14,15 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from experiments.brain_tumor.system import Preparation, System
+from experiments.context import Setting, pick_device, resolved, versions, write_config
 from experiments.networks import resolve_all
 from experiments.progress import TrainingProgress, scored
-from experiments.setup import Setting, pick_device, resolved, versions, write_config
-from experiments.train import require_untouched_test
+from experiments.train.job import require_untouched_test
 from nas.artifact import Artifact
-from nas.cost import static_costs
-from nas.data.brats import Brats
-from nas.data.brats_folder import LABELS
+from nas.cost.model import static_costs
+from nas.data.io.brats_folder import LABELS
 from nas.data.loading import VolumeSet
+from nas.data.sources.brats import Brats
 from nas.data.store import VolumeStore
 from nas.errors import NASError, TrialFailed
 from nas.tasks.segmentation import Segmentation

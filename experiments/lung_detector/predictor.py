@@ -17,11 +17,11 @@ import torch
 from torch import nn
 
 from nas.artifact import Artifact, load
-from nas.data.ct_slices import check_windows, fitted, windowed
+from nas.data.transforms.ct_slices import check_windows, fitted, windowed
 from nas.errors import NASError
-from nas.files import write_bytes
 from nas.tasks.base import TaskSpec
 from nas.tasks.detection import Detection
+from nas.utils.files import write_bytes
 
 ARCH, WEIGHTS = "arch.json", "detector.pt"
 FORMAT = 1
@@ -40,8 +40,8 @@ class Detections:
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What an image goes through before the network: windows of HU as channels (nas/data/ct_slices.py), `size` pixels
-    a side."""
+    """What an image goes through before the network: windows of HU as channels (nas/data/transforms/ct_slices.py),
+    `size` pixels a side."""
 
     windows: tuple[str, ...]
     size: int

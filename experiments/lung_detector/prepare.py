@@ -20,13 +20,13 @@ import numpy as np
 from PIL import Image
 
 from experiments.cli import USER_ERROR
-from nas.data.ct_slices import WINDOWS_HU
-from nas.data.lung_pet_ct_dx import LungPetCtDx
 from nas.data.sample import Sample
+from nas.data.sources.lung_pet_ct_dx import LungPetCtDx
 from nas.data.splits import OFFICIAL
 from nas.data.store import VolumeStore, write_store
+from nas.data.transforms.ct_slices import WINDOWS_HU
 from nas.errors import NASError
-from nas.files import write_text
+from nas.utils.files import write_text
 
 STORE = "store.h5"
 

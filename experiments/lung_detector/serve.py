@@ -21,8 +21,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from experiments.cli_parser import parser_class
 from nas.errors import NASError
-from nas.words import parser_class
 
 PROGRAM = "python -m experiments.lung_detector.serve"
 KEY_VARIABLE = "VOXNAS_API_KEY"

@@ -18,17 +18,17 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from experiments.cli import run_as_command
+from experiments.context import Setting, resolved, versions, write_config
 from experiments.lung_detector.predictor import Preprocessing, save
 from experiments.networks import resolve_all
 from experiments.progress import TrainingProgress, scored
-from experiments.retrain import retrain
-from experiments.setup import Setting, resolved, versions, write_config
-from experiments.train import require_untouched_test
-from nas.data.ct_slices import check_windows
+from experiments.train.job import require_untouched_test
 from nas.data.store import VolumeStore
+from nas.data.transforms.ct_slices import check_windows
 from nas.errors import NASError
-from nas.files import write_text
+from nas.retraining.folds import retrain
 from nas.training.loop import BEST
+from nas.utils.files import write_text
 
 RESULT = "detector.json"
 

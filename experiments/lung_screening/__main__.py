@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from experiments.cli import as_command
+from experiments.context import pick_device
 from experiments.lung_screening.malignancy import require_malignancy
 from experiments.lung_screening.output import write
 from experiments.lung_screening.scan import Scan
 from experiments.lung_screening.screening import Screening, Settings, Stages, screen
-from experiments.setup import pick_device
+from experiments.options import read_options
 from experiments.trained import Trained
 from nas.errors import NASError
-from nas.options import read_options
 
 USAGE = (
     "python -m experiments.lung_screening <CT> [<CT> …] stage1=<training> stage2=<training> [stage3=<arch.json> "

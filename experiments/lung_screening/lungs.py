@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from nas.data.grid import Triple
+from nas.data.io.grid import Triple
 from nas.errors import NASError
 
 AIR_HU = -400.0  # below: lung or other air

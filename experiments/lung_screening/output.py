@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from matplotlib.image import imsave
 
+from experiments.context import versions
 from experiments.lung_screening.pictures import levels_with_lung, overlay
 from experiments.lung_screening.report import write_report
 from experiments.lung_screening.screening import Screening
-from experiments.setup import versions
-from nas.data.image_io import medical
-from nas.files import whole_folder, write_text
+from nas.data.io.images import medical
+from nas.utils.files import whole_folder, write_text
 
 COORDINATES = "world mm in LPS as in DICOM: x to the patient's left, y to the back, z to the head"
 BALL_MM = 3.0  # radius of the ball that marks a candidate in the mask

@@ -13,7 +13,7 @@ from experiments.lung_screening.scan import Scan
 from experiments.lung_screening.slices import moved, to_pixel
 from experiments.lung_screening.training_data import NodulePatches
 from experiments.trained import Trained
-from nas.data.image_io import AIR_HU
+from nas.data.io.images import AIR_HU
 from nas.errors import NASError
 
 BATCH = 512  # patches

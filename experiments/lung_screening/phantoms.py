@@ -20,11 +20,11 @@ from scipy import ndimage
 from experiments.cli import as_command
 from experiments.lung_screening.lungs import lung_mask
 from experiments.lung_screening.scan import Scan
-from nas.data.grid import Triple
-from nas.data.image_io import medical
+from experiments.options import read_options
+from nas.data.io.grid import Triple
+from nas.data.io.images import medical
 from nas.errors import NASError
-from nas.files import write_text
-from nas.options import read_options
+from nas.utils.files import write_text
 
 USAGE = "python -m experiments.lung_screening.phantoms out=<folder> [ct=<CT>,<CT>…] [scans=10] [nodules=8] [seed=0]"
 OPTIONS = {"out": "", "ct": "", "scans": 10, "nodules": 8, "seed": 0}

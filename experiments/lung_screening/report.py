@@ -9,9 +9,9 @@ from typing import Any
 
 from experiments.lung_screening.pictures import close_up, levels_with_lung, overlay
 from experiments.lung_screening.screening import CLASSICAL, Screening
-from nas.report.page import Cell, facts, figure, section, settings_table, table, write_page
-from nas.report.slices import img
-from nas.report.units import significant
+from nas.html.page import Cell, facts, figure, section, settings_table, table, write_page
+from nas.html.slices import img
+from nas.metrics.names import significant
 
 SHOWN = 12  # candidates with pictures
 CLOSE_PX, SLICE_PX = 220, 400

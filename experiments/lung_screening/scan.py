@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nas.data.ct import read_ct
-from nas.data.grid import Triple, on_grid
-from nas.data.image_io import medical
+from nas.data.io.ct import read_ct
+from nas.data.io.grid import Triple, on_grid
+from nas.data.io.images import medical
 
 if TYPE_CHECKING:
     from SimpleITK import Image
@@ -29,7 +29,7 @@ class Scan:
 
     @classmethod
     def read(cls, path: str | Path) -> Scan:
-        """Raises NASError as `nas.data.ct.read_ct` does."""
+        """Raises NASError as `nas.data.io.ct.read_ct` does."""
         return cls(Path(path).name or str(path), read_ct(path))
 
     @cached_property

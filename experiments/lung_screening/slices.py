@@ -6,7 +6,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from nas.data.image_io import AIR_HU
+from nas.data.io.images import AIR_HU
 
 
 def to_side(slices_NHW: np.ndarray, side: int) -> np.ndarray:

@@ -14,11 +14,18 @@ import numpy as np
 from experiments.lung_screening.lungs import lung_mask
 from experiments.lung_screening.scan import Scan
 from experiments.lung_screening.slices import moved, patch, to_pixel, to_side
-from nas.data.csv_table import stamp
-from nas.data.image_io import hu_window
-from nas.data.luna16 import Point, Scans, annotated_nodules, find_csv, find_scans, patients_and_folds
+from nas.data.io.csv_table import stamp
+from nas.data.io.images import hu_window
 from nas.data.sample import Sample
 from nas.data.source import Source
+from nas.data.sources.luna16 import (
+    Point,
+    Scans,
+    annotated_nodules,
+    find_csv,
+    find_scans,
+    patients_and_folds,
+)
 from nas.errors import NASError
 
 log = logging.getLogger(__name__)

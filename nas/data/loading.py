@@ -10,9 +10,9 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from nas.data.intensity import Intensity
-from nas.data.patches import bounds, draw
 from nas.data.store import VolumeStore
+from nas.data.transforms.intensity import Intensity
+from nas.data.transforms.patches import bounds, draw
 from nas.errors import NASError
 
 Batch = tuple[torch.Tensor, torch.Tensor]

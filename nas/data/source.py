@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nas.data.patches import Patches
 from nas.data.sample import Sample
 from nas.data.store import VolumeStore, write_store
+from nas.data.transforms.patches import Patches
 from nas.errors import NASError
 
 if TYPE_CHECKING:
@@ -66,8 +66,8 @@ class Source(ABC):
         return {}
 
     def preparation(self) -> Mapping[str, Any]:
-        """How a file becomes what a network sees, in a form of nas/data/preparation.py, for the card of an exported
-        network; by default: not from a file, but from arrays of stored values."""
+        """How a file becomes what a network sees, in a form of nas/data/transforms/preparation.py, for the card of an
+        exported network; by default: not from a file, but from arrays of stored values."""
         return {"how": "array", "scale": self.scale, "offset": self.offset}
 
     def arguments(self) -> dict[str, Any]:

@@ -12,9 +12,9 @@ from typing import Any
 import h5py
 import numpy as np
 
-from nas.data.intensity import Intensity
-from nas.data.patches import Patches, locate
 from nas.data.sample import Sample, add_to, checked_boxes, checked_mask, new_digest
+from nas.data.transforms.intensity import Intensity
+from nas.data.transforms.patches import Patches, locate
 from nas.errors import NASError
 
 FORMAT = 1
@@ -31,9 +31,9 @@ class VolumeStore:
     names (N,) str, spacing_mm (N, 3), size_mm3 (N,), voxels_NK (with masks: the voxels of each class in each sample),
     boxes_NM7 (with boxes: as in Sample, class -1 where a sample has fewer than M), unit (what a group is, "patient"
     unless the source says otherwise), provenance (dict). Of padded volumes: extents_N3 (their real voxels), located_NKM
-    (flat positions of voxels of each class, see nas/data/patches.py), else None; patches (how they are drawn in
-    training, None: whole), which `draw_patches` sets; by_training: values are still to be scaled by statistics of the
-    training part (`intensity`).
+    (flat positions of voxels of each class, see nas/data/transforms/patches.py), else None; patches (how they are
+    drawn in training, None: whole), which `draw_patches` sets; by_training: values are still to be scaled by
+    statistics of the training part (`intensity`).
     Where D is 1 the samples are slices, of `sample_shape` (C, H, W), and `dims` is 2.
     A file that is no store, is cut short or is damaged is a NASError, on opening or when the damaged row is read
     (each volume carries a checksum).

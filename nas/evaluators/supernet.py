@@ -7,10 +7,10 @@ from pathlib import Path
 
 from nas.evaluators.base import EvaluationContext, Evaluator
 from nas.history import Proposal
-from nas.supernet import Supernet
+from nas.supernets.base import Supernet
+from nas.supernets.trainer import FOLDER, load_supernet
 from nas.tasks.base import Task
 from nas.training.loop import LAST, predict
-from nas.training.supernet import FOLDER, load_supernet
 
 
 class InheritedWeights(Evaluator):

@@ -16,7 +16,7 @@ class Tabular(Evaluator):
     """Proposal -> the metrics recorded for it; `seconds` are those that the trial took, so that the best score over
     the time that training would have taken can be computed.
 
-    path: a table as `python -m nas.study export` writes it. Of several trials of one network and budget the first
+    path: a table as `voxnas study export` writes it. Of several trials of one network and budget the first
     finished one counts. Budget 0 is the largest budget of the table. A network that the table does not hold, or whose
     trial failed, fails; a budget that no trial of the table has is a mistake of the setting (NASError).
     """

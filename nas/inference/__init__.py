@@ -1,1 +1,1 @@
-"""Exported networks in use. Needs no torch: numpy and onnxruntime or OpenVINO, and the readers of image files."""
+"""Prediction with exported networks, without torch."""

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from nas.data.image_io import medical
-from nas.data.preparation import Prepared, back_on_image, prepared
+from nas.data.io.images import medical
+from nas.data.transforms.preparation import Prepared, back_on_image, prepared
 from nas.errors import NASError
-from nas.files import write_bytes, write_text
 from nas.inference.runtime import ExportedNetwork
+from nas.utils.files import write_bytes, write_text
 
 IMAGES = (".nii.gz", ".nii", ".nrrd", ".mha")  # what a label map may be written as
 
@@ -39,7 +39,7 @@ def predict_file(
     networks: Sequence[ExportedNetwork], path: Path, point_mm: Sequence[float] | None = None
 ) -> tuple[np.ndarray, Prepared]:
     """Mean probabilities of the networks for one file, (K,), of a segmentation (K, D, H, W) on the grid of the second
-    value. point_mm: as nas.data.preparation.prepared. A network of slices is given all slices of a volume.
+    value. point_mm: as nas.data.transforms.preparation.prepared. A network of slices is given all slices of a volume.
 
     Raises NASError for a file that cannot be read, or that is not what the networks are for.
     """

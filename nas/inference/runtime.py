@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from nas.errors import NASError
+from nas.inference.model_card import CARD, ModelCard
 from nas.inference.sliding_window import slide
-from nas.model_card import CARD, ModelCard
 
 OPENVINO_SETTINGS = {"INFERENCE_PRECISION_HINT": "f32"}  # its own choice on a CPU may be bf16: differences of 1e-2
 OVERLAP = 0.25  # of windows where a network takes one size only

@@ -12,10 +12,20 @@ import numpy as np
 
 from nas.errors import NASError
 from nas.history import History, Record, State
-from nas.pareto import front_mask
-from nas.report.page import Cell, architecture_section, facts, figure, pair, section, settings_table, table, write_page
-from nas.report.plot import Axis, Plot
-from nas.report.units import show, unit
+from nas.html.page import (
+    Cell,
+    architecture_section,
+    facts,
+    figure,
+    pair,
+    section,
+    settings_table,
+    table,
+    write_page,
+)
+from nas.html.plot import Axis, Plot
+from nas.metrics.names import show, unit
+from nas.multiobjective.pareto import front_mask
 from nas.space import SearchSpace
 
 CLOUD = 2000  # pruned architectures shown at most

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from nas.report.page import figure, pair, section
-from nas.report.plot import Axis, Plot
+from nas.html.page import figure, pair, section
+from nas.html.plot import Axis, Plot
 
 CURVES, PICTURE = "curves.csv", "picture.html"
 WIDTH, HEIGHT = 430, 250  # px

@@ -12,12 +12,22 @@ from sklearn.calibration import calibration_curve
 
 from nas.architecture import Architecture
 from nas.errors import NASError
-from nas.report.boxes import BoxExample, boxes_section
-from nas.report.page import Cell, architecture_section, facts, figure, pair, section, settings_table, table, write_page
-from nas.report.plot import Axis, Plot
-from nas.report.roc import Roc, roc
-from nas.report.slices import Example, slices_section
-from nas.report.units import show, unit
+from nas.html.boxes import BoxExample, boxes_section
+from nas.html.page import (
+    Cell,
+    architecture_section,
+    facts,
+    figure,
+    pair,
+    section,
+    settings_table,
+    table,
+    write_page,
+)
+from nas.html.plot import Axis, Plot
+from nas.html.roc import Roc, roc
+from nas.html.slices import Example, slices_section
+from nas.metrics.names import show, unit
 from nas.space import SearchSpace
 
 BASELINE = "prob_"

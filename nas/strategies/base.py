@@ -12,12 +12,12 @@ import numpy as np
 from nas.architecture import Architecture
 from nas.errors import NASError
 from nas.history import CostFunction, History, Proposal
-from nas.listing import Listing, listing
-from nas.pruned import Cut, PrunedSet
 from nas.space import SearchSpace
+from nas.strategies.enumeration import Listing, listing
+from nas.strategies.partial_order.cuts import Cut, PrunedSet
 
 if TYPE_CHECKING:
-    from nas.cost import CostModel
+    from nas.cost.model import CostModel
     from nas.evaluators.base import EvaluationContext
 
 FIRST_BATCH = 16

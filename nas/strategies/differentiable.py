@@ -11,19 +11,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from nas.cost import CostModel
+from nas.cost.model import CostModel
 from nas.errors import NASError
 from nas.evaluators.base import EvaluationContext
-from nas.files import locked
 from nas.history import History, Proposal
 from nas.space import SearchSpace
 from nas.strategies.base import CostWindow, Strategy, draw, untried
-from nas.supernet import Costs, Supernet, allowed_costs
+from nas.supernets.base import Costs, Supernet, allowed_costs
+from nas.supernets.settings import ArchitectureSettings
+from nas.supernets.trainer import FOLDER, SupernetTraining, network_name
 from nas.tasks.base import TaskSpec
 from nas.training import distributed
-from nas.training.architecture_settings import ArchitectureSettings
 from nas.training.settings import TrainingSettings
-from nas.training.supernet import FOLDER, SupernetTraining, network_name
+from nas.utils.files import locked
 
 LOOKED_AT = 256  # most probable architectures before others within the limits are drawn
 

@@ -18,9 +18,9 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from threadpoolctl import threadpool_limits
 
 from nas.architecture import Architecture
-from nas.constraints import Constraint
 from nas.errors import NASError
 from nas.history import History, Proposal, Record, State
+from nas.multiobjective.constraints import Constraint
 from nas.space import SearchSpace
 from nas.strategies.base import Strategy, anything, draw, held, mutant
 from nas.strategies.ranking import best_and_newest

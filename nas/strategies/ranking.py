@@ -8,7 +8,7 @@ import numpy as np
 
 from nas.architecture import Architecture
 from nas.history import History, Record
-from nas.pareto import front_ranks
+from nas.multiobjective.pareto import front_ranks
 from nas.space import SearchSpace
 
 

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from nas.ensemble import mean_probability
 from nas.errors import NASError
+from nas.metrics.ensemble import mean_probability
 
 Resampled = Callable[[np.ndarray], Mapping[str, float]]  # positions of samples, perhaps repeated -> metrics over them
 

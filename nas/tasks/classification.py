@@ -11,7 +11,7 @@ from sklearn import metrics as sk
 from torch import nn
 
 from nas.errors import NASError, TrialFailed
-from nas.stats import binary_metrics
+from nas.metrics.bootstrap import binary_metrics
 from nas.tasks.base import Resampled, Task, TaskSpec
 
 

@@ -4,7 +4,7 @@ A network returns one tensor (B, K + 2 + 3n, P) in fp32 for K classes in n dimen
 feature maps, in this order,
 - K logits, `centre`: whether an object of the class has its middle here;
 - 1 logit, `score`: how well the box fits;
-- 2n edges of the box, in voxels (see nas/tasks/boxes.py);
+- 2n edges of the box, in voxels (see nas/metrics/boxes.py);
 - n coordinates of the point and 1 stride of its feature map, in voxels, which are constants.
 So loss and decoding need to know nothing else of the network. `TaskSpec.channels` is the number of rows.
 """
@@ -20,9 +20,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from nas.errors import NASError, TrialFailed
+from nas.metrics.boxes import overlaps, paired_overlaps, suppressed_by_class, volumes
+from nas.metrics.coco import Matched, coco_metrics, match
 from nas.tasks.base import Resampled, Task, TaskSpec
-from nas.tasks.boxes import overlaps, paired_overlaps, suppressed_by_class, volumes
-from nas.tasks.coco import Matched, coco_metrics, match
 
 REACH = 8  # strides: a feature map is for boxes whose longest side is below that, and not below half of it
 RADIUS = 1.5  # strides around the middle of a box within which points answer for it (FCOS's centre sampling)

@@ -14,8 +14,8 @@ from torch import nn
 
 from nas.errors import NASError, TrialFailed
 from nas.tasks.base import Resampled, Task, TaskSpec
-from nas.tasks.monai_part import monai_part
 from nas.tasks.soft_dice import shares, soft_dice_loss
+from nas.utils.optional import monai_part
 
 HD_PERCENTILE = 95.0
 WINDOWS = 4  # at once, at least: on a CPU single ones fall into a slow path of 3D convolutions

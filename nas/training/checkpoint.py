@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 
-from nas.difference import first_difference
 from nas.errors import NASError
-from nas.files import write_bytes
+from nas.utils.config_diff import first_difference
+from nas.utils.files import write_bytes
 
 FORMAT = 1
 ARCHITECTURE = "arch.json"  # beside the checkpoints of a retraining: the network that they are weights of

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from nas.data.augment import Augment
+from nas.data.transforms.augment import Augment
 from nas.errors import NASError
 
 OPTIMIZERS = ("adamw", "adam", "sgd")

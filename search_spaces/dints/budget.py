@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nas.errors import NASError
-from nas.supernet import NEAR, allowed_costs
+from nas.supernets.base import NEAR, allowed_costs
 from search_spaces.dints.costs import EdgeCosts
 from search_spaces.dints.decode import Scores
 from search_spaces.dints.paths import best_between

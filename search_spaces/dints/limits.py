@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from nas.supernet import allowed_costs
+from nas.supernets.base import allowed_costs
 from search_spaces.dints.budget import best_near, best_within
 from search_spaces.dints.costs import EdgeCosts
 from search_spaces.dints.decode import Scores, k_best

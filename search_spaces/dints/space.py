@@ -162,7 +162,7 @@ class DiNTSSpace(SearchSpace):
         return DiNTSNetwork(self.plan(task), self.table(arch.genes))
 
     def supernet(self, task: TaskSpec | None = None) -> DiNTSSupernet:
-        """All networks at once, with weights of edges and operations that can be trained (see `nas.supernet`)."""
+        """All networks at once, with weights of edges and operations that can be trained (see `nas.supernets.base`)."""
         from search_spaces.dints.supernet import DiNTSSupernet  # which imports this file
 
         return DiNTSSupernet(self, task)

@@ -17,7 +17,7 @@ from torch.utils.checkpoint import checkpoint
 
 from nas.architecture import Architecture
 from nas.errors import NASError
-from nas.supernet import Costs, Decoded, Supernet
+from nas.supernets.base import Costs, Decoded, Supernet
 from nas.tasks.base import TaskSpec
 from search_spaces.dints.cells import Stem
 from search_spaces.dints.costs import EdgeCosts

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from nas.data.augment import Augment, _rotations
+from nas.data.transforms.augment import Augment, _rotations
 from nas.errors import NASError
 
 EVERYTHING = Augment(flip=(0, 1, 2), shift=2, rotate=10, scale=0.1, cutout=3)

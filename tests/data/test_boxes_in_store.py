@@ -12,12 +12,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nas.data.augment import Augment
 from nas.data.loading import VolumeSet
-from nas.data.prepared import PreparedStore
 from nas.data.sample import Sample
+from nas.data.sources.prepared import PreparedStore
 from nas.data.splits import Split
 from nas.data.store import VolumeStore, write_store
+from nas.data.transforms.augment import Augment
 from nas.errors import NASError
 
 

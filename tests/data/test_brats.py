@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from nas.data.brats import CLIP, REGIONS, Brats
-from nas.data.brats_folder import find_subjects
-from nas.data.grid import onto
+from nas.data.io.brats_folder import find_subjects
+from nas.data.io.grid import onto
+from nas.data.sources.brats import CLIP, REGIONS, Brats
 from nas.data.splits import Split
 from nas.errors import NASError
 from tests.data.written_brats import MODALITIES, real_part, source, subject, write_brats, write_subject

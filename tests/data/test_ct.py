@@ -14,9 +14,9 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import HTJ2KLossless, RLELossless
 from written_scans import ball, write_dicom
 
-from nas.data.ct import read_ct
-from nas.data.dicom_series import open_series
-from nas.data.image_io import to_array
+from nas.data.io.ct import read_ct
+from nas.data.io.dicom import open_series
+from nas.data.io.images import to_array
 from nas.errors import NASError
 
 

@@ -10,8 +10,8 @@ import nibabel
 import numpy as np
 import pytest
 
-from nas.data import icbm_tissue
-from nas.data.icbm_tissue import FILE, IcbmTissue
+from nas.data.sources import icbm_tissue
+from nas.data.sources.icbm_tissue import FILE, IcbmTissue
 from nas.data.splits import Split
 from nas.data.store import VolumeStore
 from nas.errors import NASError

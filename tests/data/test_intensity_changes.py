@@ -6,8 +6,8 @@ import pytest
 import torch
 from monai.transforms.intensity.array import AdjustContrast
 
-from nas.data.augment import Augment
-from nas.data.intensity_changes import changed_intensities, raised
+from nas.data.transforms.augment import Augment
+from nas.data.transforms.intensity_changes import changed_intensities, raised
 
 OFF = {"gamma": 0.0, "contrast": 0.0, "brightness": 0.0, "noise": 0.0}
 

@@ -11,8 +11,8 @@ import SimpleITK as sitk
 from matplotlib.path import Path as Polygon
 from written_scans import LUNG, NODULE, PRONE, STRAIGHT, off_centre, write_dicom
 
-from nas.data.lidc_database import database_path
-from nas.data.lidc_dicom import LidcDicom
+from nas.data.sources._lidc_database import database_path
+from nas.data.sources.lidc_dicom import LidcDicom
 from nas.errors import NASError
 
 # LIDC-IDRI-0773: two nodules of at least three readers, malignant (mean 3.7) and benign (2.25), 4 mm apart in z.
@@ -101,7 +101,7 @@ def test_contours_land_in_the_middle_of_the_crops(lidc, tmp_path, caplog):
 
 def test_centroid_is_exact_to_half_a_voxel(tmp_path, lidc):
     """A single bright pixel column at the centroid of the database ends in the middle of the crop."""
-    from nas.data.lidc_database import read_nodules
+    from nas.data.sources._lidc_database import read_nodules
 
     nodule = next(
         n for n in read_nodules() if n.series_instance_uid == SERIES and len(n.readings) >= 3 and n.malignancy > 3
@@ -143,7 +143,7 @@ def test_other_grid(lidc, tmp_path):
 def test_nodules_with_missing_slices_are_left_out(lidc, tmp_path, caplog):
     root = tmp_path / "part"
     write_dicom(root / "a", painted(), uid=SERIES, patient=PATIENT)
-    from nas.data.dicom_series import open_series
+    from nas.data.io.dicom import open_series
 
     (root / "a" / open_series(root / "a").files[9]).unlink()
     with pytest.raises(NASError, match="no samples"):

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nas.data.lidc_nodules import FILE, LidcNodules, centred_cube
+from nas.data.sources.lidc_nodules import FILE, LidcNodules, centred_cube
 from nas.data.store import VolumeStore
 from nas.errors import NASError
 

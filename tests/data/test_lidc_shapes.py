@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from nas.data.lidc_database import (
+from nas.data.sources._lidc_database import (
     Contour,
     Nodule,
     Reading,
@@ -19,7 +19,7 @@ from nas.data.lidc_database import (
     labelled_nodules,
     read_nodules,
 )
-from nas.data.lidc_shapes import LidcShapes, ReaderShare
+from nas.data.sources.lidc_shapes import LidcShapes, ReaderShare
 from nas.data.store import VolumeStore
 from nas.errors import NASError
 

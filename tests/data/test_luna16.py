@@ -9,7 +9,7 @@ import pytest
 import SimpleITK as sitk
 from written_scans import LUNG, NODULE, PRONE, RIB, STRAIGHT, ball, off_centre
 
-from nas.data.luna16 import Luna16
+from nas.data.sources.luna16 import Luna16
 from nas.errors import NASError
 
 # The first is a real one, of patient LIDC-IDRI-0078.

@@ -12,7 +12,7 @@ import pytest
 from pydicom.encaps import encapsulate
 from pydicom.uid import HTJ2KLossless
 
-from nas.data.lung_pet_ct_dx import LungPetCtDx
+from nas.data.sources.lung_pet_ct_dx import LungPetCtDx
 from nas.errors import NASError
 from tests.data.written_boxes import uids_of, write_series, write_voc
 

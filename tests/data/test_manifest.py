@@ -7,7 +7,7 @@ import pytest
 import SimpleITK as sitk
 from written_scans import LUNG, NODULE, PRONE, ball, off_centre, write_dicom
 
-from nas.data.manifest import Manifest
+from nas.data.sources.manifest import Manifest
 from nas.errors import NASError
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nas.data.medmnist3d import SETS, MedMNIST3D
+from nas.data.sources.medmnist3d import SETS, MedMNIST3D
 from nas.data.splits import Split
 from nas.errors import NASError
 

@@ -13,12 +13,12 @@ from torch import nn
 
 import run_search
 import run_train
-from nas.data.intensity import Intensity
 from nas.data.loading import VolumeSet
-from nas.data.msd import Msd
-from nas.data.patches import LOCATED, Patches, bounds, draw
+from nas.data.sources.msd import Msd
 from nas.data.splits import Split
 from nas.data.store import VolumeStore
+from nas.data.transforms.intensity import Intensity
+from nas.data.transforms.patches import LOCATED, Patches, bounds, draw
 from nas.errors import NASError
 from nas.tasks.segmentation import Segmentation
 from nas.training.loop import fit, predict

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from nas.data.ct_slices import WINDOWS_HU, fitted, windowed
-from nas.data.nodule_phantoms import NodulePhantoms, lung_of
+from nas.data.sources.nodule_phantoms import NodulePhantoms, lung_of
 from nas.data.store import VolumeStore
+from nas.data.transforms.ct_slices import WINDOWS_HU, fitted, windowed
 from nas.errors import NASError
 
 

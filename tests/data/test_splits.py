@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nas.data.lidc_shapes import LidcShapes
 from nas.data.sample import Sample
+from nas.data.sources.lidc_shapes import LidcShapes
 from nas.data.splits import Round, Split
 from nas.data.store import VolumeStore, write_store
 from nas.errors import NASError

@@ -8,7 +8,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from nas.data.brats import Brats
+from nas.data.sources.brats import Brats
 from tests.data.written_decathlon import write_nifti
 
 SIDES_RAS = (24, 30, 20)

@@ -9,7 +9,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from nas.data.msd import Msd
+from nas.data.sources.msd import Msd
 from nas.data.store import VolumeStore
 
 SIDES_RAS = (10, 14, 9)

@@ -17,16 +17,16 @@ import torch
 from torch import nn
 
 from nas.architecture import Architecture, Gene
-from nas.cost import CostModel
+from nas.cost.model import CostModel
 from nas.errors import NASError, TrialFailed
 from nas.evaluators.base import EvaluationContext
-from nas.files import write_text
 from nas.history import Proposal
 from nas.search import Budget, search
 from nas.space import SearchSpace
 from nas.strategies.random import RandomSearch
-from nas.study import Study
+from nas.study.study import Study
 from nas.tasks.base import TaskSpec
+from nas.utils.files import write_text
 
 OBJECTIVES = {"score": "maximize", "params": "minimize"}
 NAME = "faults"

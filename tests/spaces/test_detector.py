@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from nas.artifact import Artifact, load
-from nas.cost import CostModel
+from nas.cost.model import CostModel
 from nas.errors import NASError
 from nas.tasks.base import TaskSpec
 from nas.tasks.detection import Detection, Points

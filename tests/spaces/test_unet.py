@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nas.artifact import Artifact, load
-from nas.cost import profile
+from nas.cost.model import profile
 from nas.errors import NASError
 from nas.tasks.base import TaskSpec
 from nas.testing import check_space

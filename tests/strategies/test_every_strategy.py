@@ -10,15 +10,15 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from nas.constraints import Constraint
 from nas.errors import NASError
 from nas.history import History, Record, State
+from nas.multiobjective.constraints import Constraint
 from nas.strategies.base import Strategy
 from nas.strategies.evolution import RegularizedEvolution
 from nas.strategies.halving import SuccessiveHalving
 from nas.strategies.local_search import LocalSearch
 from nas.strategies.optuna_samplers import NSGA2, TPE, GaussianProcess
-from nas.strategies.pop import PartialOrderPruning
+from nas.strategies.partial_order.strategy import PartialOrderPruning
 from nas.strategies.predictor import Predictor
 from nas.strategies.random import RandomSearch
 from nas.testing import check_strategy

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nas.architecture import Architecture
-from nas.constraints import Constraint
 from nas.history import History, Record, State
+from nas.multiobjective.constraints import Constraint
 from nas.strategies.evolution import RegularizedEvolution
 from tests.strategies.tables import Grid, beats, empty, extended, record
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nas.constraints import Constraint
 from nas.history import History, Record, State
+from nas.multiobjective.constraints import Constraint
 from nas.strategies.halving import SuccessiveHalving, rungs
 from tests.strategies.tables import Grid, beats, empty, extended, hill, play, record
 

@@ -7,8 +7,8 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from nas.constraints import Constraint
 from nas.history import History, Record, State
+from nas.multiobjective.constraints import Constraint
 from nas.strategies import optuna_samplers
 from nas.strategies.optuna_samplers import (
     NSGA2,

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from nas.constraints import Constraint
-from nas.pareto import BLOCK, front_mask, front_ranks
+from nas.multiobjective.constraints import Constraint
+from nas.multiobjective.pareto import BLOCK, front_mask, front_ranks
 from nas.strategies.ranking import best_and_newest, best_first, constrained_ranks, neighbours
 from tests.strategies.tables import Grid, Staircase, empty, extended, record
 

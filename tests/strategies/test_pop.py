@@ -9,15 +9,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nas.constraints import Constraint
 from nas.errors import NASError
 from nas.history import History, Record, State
-from nas.listing import listing
-from nas.pareto import front_mask
-from nas.pruned import OpenSet, PrunedSet, below, below_any
+from nas.multiobjective.constraints import Constraint
+from nas.multiobjective.pareto import front_mask
 from nas.space import SearchSpace
-from nas.strategies import pop
-from nas.strategies.pop import PartialOrderPruning, has_stalled, two_smallest_of_prefixes
+from nas.strategies.enumeration import listing
+from nas.strategies.partial_order import strategy as pop
+from nas.strategies.partial_order.cuts import OpenSet, PrunedSet, below, below_any
+from nas.strategies.partial_order.strategy import (
+    PartialOrderPruning,
+    has_stalled,
+    two_smallest_of_prefixes,
+)
 from nas.strategies.random import RandomSearch
 from tests.strategies.tables import OBJECTIVES, Grid, empty, extended, play, record, total
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from nas.constraints import Constraint
+from nas.multiobjective.constraints import Constraint
 from nas.strategies.predictor import Predictor
 from nas.strategies.random import RandomSearch
 from tests.strategies.tables import Grid, empty, hill, play

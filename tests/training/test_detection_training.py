@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from nas.data.loading import VolumeSet
-from nas.data.lung_pet_ct_dx import LungPetCtDx
+from nas.data.sources.lung_pet_ct_dx import LungPetCtDx
 from nas.tasks.detection import Detection
 from nas.training.loop import fit
 from nas.training.settings import TrainingSettings

@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import nn
 
-from nas.data.augment import Augment
 from nas.data.loading import VolumeSet
+from nas.data.transforms.augment import Augment
 from nas.errors import NASError, TrialFailed
 from nas.tasks.classification import Classification
 from nas.training.loop import FitResult, fit, predict

@@ -11,10 +11,10 @@ import torch
 from torch import nn
 
 from nas.architecture import Architecture
-from nas.data.augment import Augment
 from nas.data.loading import VolumeSet
 from nas.data.sample import Sample
 from nas.data.store import write_store
+from nas.data.transforms.augment import Augment
 from nas.evaluators.base import EvaluationContext
 from nas.evaluators.train import Train
 from nas.history import Proposal

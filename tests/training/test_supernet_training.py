@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 
-from nas.cost import CostModel
+from nas.cost.model import CostModel
 from nas.data.loading import VolumeSet
 from nas.errors import NASError
 from nas.evaluators.base import EvaluationContext
@@ -25,13 +25,13 @@ from nas.history import History, Proposal, Record, State
 from nas.report.supernet import CURVES, PICTURE
 from nas.space import SearchSpace
 from nas.strategies.differentiable import Differentiable, costs_of
-from nas.supernet import Supernet
+from nas.supernets.base import Supernet
+from nas.supernets.settings import ArchitectureSettings
+from nas.supernets.trainer import SupernetTraining, halves, load_supernet
 from nas.tasks.segmentation import Segmentation
 from nas.testing import check_evaluator
 from nas.tracking import NoTracking, Tracker
-from nas.training.architecture_settings import ArchitectureSettings
 from nas.training.settings import TrainingSettings
-from nas.training.supernet import SupernetTraining, halves, load_supernet
 from search_spaces.dints import DiNTSSpace
 from search_spaces.unet import UNetSpace
 from tests.conftest import REPO

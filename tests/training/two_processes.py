@@ -8,8 +8,8 @@ from pathlib import Path
 
 import torch
 
-from nas.data.augment import Augment
 from nas.data.store import VolumeStore
+from nas.data.transforms.augment import Augment
 from nas.tasks.classification import Classification
 from nas.training import distributed
 from nas.training.loop import fit, predict

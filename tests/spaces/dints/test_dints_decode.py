@@ -11,9 +11,9 @@ import pytest
 import torch
 from scipy.sparse.csgraph import dijkstra
 
-from nas.cost import CostModel, measured, profile
+from nas.cost.model import CostModel, measured, profile
 from nas.errors import NASError
-from nas.supernet import Costs
+from nas.supernets.base import Costs
 from nas.tasks.base import TaskSpec
 from search_spaces.dints import DiNTSSpace
 from search_spaces.dints.budget import best_near, best_within

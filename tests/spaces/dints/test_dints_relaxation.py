@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from nas.cost import profile
+from nas.cost.model import profile
 from nas.errors import NASError
-from nas.supernet import Costs
+from nas.supernets.base import Costs
 from search_spaces.dints import DiNTSSpace
 from search_spaces.dints.costs import EdgeCosts
 from search_spaces.dints.relaxation import MONAI_FLOOR, Relaxation

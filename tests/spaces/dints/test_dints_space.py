@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nas.artifact import Artifact, load
-from nas.cost import CostModel, profile
+from nas.cost.model import CostModel, profile
 from nas.errors import NASError
 from nas.tasks.base import TaskSpec
 from nas.tasks.segmentation import Segmentation

@@ -1,0 +1,1 @@
+"""The command that searches: from a configuration to arch.json and a report."""

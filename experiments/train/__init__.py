@@ -1,0 +1,1 @@
+"""The command that retrains and tests architectures."""

@@ -1,0 +1,114 @@
+"""Subjects in the form of the BraTS challenges: a folder each, with a NIfTI file a modality and one of labels."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nas.data.io.grid import require_same_grid
+from nas.data.io.images import medical, read_channels
+from nas.errors import NASError
+
+if TYPE_CHECKING:
+    from SimpleITK import Image
+
+# How the file names of the challenges of 2012 to 2023, and of tools around them, end.
+ENDINGS = {
+    "t1": ("t1", "t1n"),
+    "t1ce": ("t1ce", "t1c", "t1gd"),
+    "t2": ("t2", "t2w"),
+    "flair": ("flair", "fla", "t2f"),
+}
+LABEL = "segmentation"
+LABELS = (0, 1, 2, 4)  # as files hold them: background, necrosis, oedema, enhancing tumour
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """name: of its folder. images: a file a modality, in the order asked for. label: None where it has none."""
+
+    name: str
+    images: tuple[Path, ...]
+    label: Path | None
+
+
+def find_subjects(root: str | Path | None, modalities: Sequence[str], labelled: bool = True) -> list[Subject]:
+    """Every folder at or below `root` that holds NIfTI files, in the order of their paths.
+
+    modalities: names out of `ENDINGS`. labelled: each has a segmentation. Raises NASError where there is none, for a
+    modality that is missing or there twice, and for two folders of one name.
+    """
+    if root is None:
+        raise NASError("no data.root", "a folder of BraTS subjects", "data.root=/path/to/BraTS")
+    if not Path(root).is_dir():
+        raise NASError(f"no folder {root}", "a folder of BraTS subjects", "mend data.root")
+    folders = sorted({path.parent for path in Path(root).rglob("*.nii*") if path.name.endswith((".nii", ".nii.gz"))})
+    if not folders:
+        raise NASError(f"no NIfTI file in {root}", "a folder a subject, with a file a modality", "mend data.root")
+    found = [_subject(folder, modalities, labelled) for folder in folders]
+    names = [subject.name for subject in found]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise NASError(f"two folders {twice} in {root}", "a name of its own for each subject", "rename one")
+    return found
+
+
+def _subject(folder: Path, modalities: Sequence[str], labelled: bool) -> Subject:
+    files: dict[str, list[Path]] = {}
+    for path in sorted(folder.iterdir()):
+        if path.name.endswith((".nii", ".nii.gz")):
+            files.setdefault(_kind(path, folder.name), []).append(path)
+    for kind in (*modalities, *([LABEL] if labelled else [])):
+        if kind not in files:
+            endings = "_seg" if kind == LABEL else " or ".join(f"_{ending}" for ending in ENDINGS[kind])
+            raise NASError(
+                f"{folder} without {kind}",
+                f"a file whose name ends in {endings}, .nii or .nii.gz",
+                "copy or rename the file, or leave the subject out",
+            )
+        if len(files[kind]) > 1:
+            names = ", ".join(path.name for path in files[kind])
+            raise NASError(f"{len(files[kind])} files of {kind} in {folder} ({names})", "one", "move the other away")
+    label = files[LABEL][0] if len(files.get(LABEL, ())) == 1 else None
+    return Subject(folder.name, tuple(files[modality][0] for modality in modalities), label)
+
+
+def _kind(path: Path, subject: str) -> str:
+    """A modality, `LABEL`, or "" for another file."""
+    words = re.split(r"[_.\-]+", path.name.removesuffix(".gz").removesuffix(".nii").removeprefix(subject).lower())
+    if any(word.startswith("seg") for word in words):
+        return LABEL
+    return next((modality for modality, endings in ENDINGS.items() if words[-1] in endings), "")
+
+
+def read_images(subject: Subject, modalities: Sequence[str]) -> list[Image]:
+    """Its modalities, on the axes that the files have. Raises NASError where they are not on one grid."""
+    images = [_volume(path) for path in subject.images]
+    for modality, image, path in zip(modalities[1:], images[1:], subject.images[1:], strict=True):
+        require_same_grid(images[0], image, path, (modalities[0], modality))
+    return images
+
+
+def read_label(path: Path, image: Image) -> Image:
+    """Labels 0, 1, 2, 4, on the grid of the subject's first modality. Raises NASError for others and another grid."""
+    label = _volume(path)
+    require_same_grid(image, label, path)
+    wrong = np.setdiff1d(np.unique(medical("SimpleITK").GetArrayViewFromImage(label)), LABELS)
+    if len(wrong):
+        raise NASError(
+            f"the label {wrong[0]:g} in {path}",
+            "0 background, 1 necrosis, 2 oedema, 4 enhancing tumour",
+            "renumber the labels (from 2023 on BraTS writes 3 for 4)",
+        )
+    return label
+
+
+def _volume(path: Path) -> Image:
+    channels = read_channels(path)
+    if len(channels) != 1:
+        raise NASError(f"{len(channels)} channels in {path}", "one volume a file", "split it into files")
+    return channels[0]

@@ -1,0 +1,41 @@
+"""A whole CT in HU, refused in one line where it is none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nas.data.io.dicom import open_series
+from nas.data.io.images import medical, read_image
+from nas.errors import NASError
+
+if TYPE_CHECKING:
+    from SimpleITK import Image
+
+AIR_AT_MOST = -800  # the lowest value of a scan that shows air
+
+
+def read_ct(path: str | Path) -> Image:
+    """A folder with one DICOM series, or a NIfTI, NRRD or MetaImage file, of HU.
+
+    Raises NASError as `nas.data.io.images.read_image` and `nas.data.io.dicom.open_series` do, for a series of
+    another modality than CT, for several channels, and for values that are no HU (nothing in the volume is air).
+    """
+    path = Path(path)
+    if path.is_dir():
+        series = open_series(path)
+        if series.modality not in ("CT", ""):
+            raise NASError(f"a series of the modality {series.modality} in {path}", "a CT", "give the folder of a CT")
+    image = read_image(path)
+    if image.GetNumberOfComponentsPerPixel() > 1:
+        raise NASError(
+            f"{image.GetNumberOfComponentsPerPixel()} channels in {path}", "one channel of HU", "give the CT alone"
+        )
+    lowest = float(medical("SimpleITK").GetArrayViewFromImage(image).min())
+    if lowest > AIR_AT_MOST:
+        raise NASError(
+            f"values of at least {lowest:g} in {path}",
+            "a CT in HU, where air is about -1000",
+            "give a CT, with its rescale intercept applied (1024 less, where air is 0)",
+        )
+    return image

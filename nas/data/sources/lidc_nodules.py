@@ -1,0 +1,89 @@
+"""882 nodules of LIDC-IDRI cut out of CT along their outlines, as one npz file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nas.data.io.csv_table import stamp
+from nas.data.io.npz import read_npz
+from nas.data.sample import Sample
+from nas.data.source import Source
+from nas.errors import NASError
+
+FILE = "lidc_nodules_882.npz"
+ARRAYS = ("volumes", "depth", "label", "exam", "nodule_id", "spacing_z_xy_mm")
+
+
+class LidcNodules(Source):
+    """Real grey values: 615 benign nodules (malignancy 1 or 2) and 267 malignant ones (4 or 5), background 0.
+
+    root: folder that holds lidc_nodules_882.npz, itself or in a folder lidc_nodules_882: volumes (882, 43, 64, 64)
+    uint8, depth, label, exam, nodule_id, spacing_z_xy_mm.
+    Voxels stay as the scanner made them, since the voxel size is known for 688 nodules only. A cube of `size` voxels
+    has the middle of the nodule's bounding box in its middle; 41 nodules are wider than 32 pixels and lose their rims.
+    Values: uint8, seen as 0 to 1. group: the exam (494; no patient is known to have two). spacing_mm and size_mm3 (the
+    whole nodule's, also where the cube cuts it): NaN where unknown.
+    """
+
+    name = "lidc_nodules"
+    classes = ("benign", "malignant")
+    scale = 1 / 255
+
+    def __init__(self, root: str | None, cache_dir: str, size: int = 32) -> None:
+        if size < 1:
+            raise NASError(f"size={size}", "at least 1", "mend data.size")
+        self.root, self.cache_dir, self.size = root, cache_dir, size
+
+    def content_key(self) -> str:
+        return stamp("", [self._file()])
+
+    def provenance(self) -> Mapping[str, Any]:
+        return {
+            "source": "LIDC-IDRI (TCIA), CC BY 3.0, doi 10.7937/K9/TCIA.2015.LO9QL9SX; "
+            "cut out by MaximoDouglas/pulmonary-nodule-classification, commit 12e9a26"
+        }
+
+    def samples(self) -> Iterator[Sample]:
+        arrays = read_npz(self._file(), ARRAYS)
+        for volume, depth, label, exam, nodule, (z_mm, xy_mm) in zip(*arrays, strict=True):
+            voxels = int(np.count_nonzero(volume))
+            if voxels == 0 or depth != np.count_nonzero(volume.any(axis=(1, 2))):
+                raise NASError(
+                    f"nodule {nodule} of exam {exam} with empty slices", "a whole nodule", "fetch the file again"
+                )
+            yield Sample(
+                name=f"{exam}/{nodule}",
+                volume_CDHW=centred_cube(volume, self.size)[None],
+                label=int(label),
+                group=str(exam),
+                spacing_mm=(float(z_mm), float(xy_mm), float(xy_mm)),
+                size_mm3=voxels * float(z_mm) * float(xy_mm) ** 2,
+            )
+
+    def _file(self) -> Path:
+        if self.root is not None:
+            for path in (Path(self.root) / FILE, Path(self.root) / "lidc_nodules_882" / FILE):
+                if path.is_file():
+                    return path
+        raise NASError(
+            f"no {FILE} in {self.root}" if self.root else f"no folder with {FILE}",
+            "the folder that holds it",
+            "data.root=/path/to/it, or the environment variable VOXNAS_DATA",
+        )
+
+
+def centred_cube(volume_DHW: np.ndarray, size: int) -> np.ndarray:
+    """(size, size, size): the middle of what is not 0 comes to the middle; the rest is cut off or filled with 0."""
+    out = np.zeros((size,) * 3, dtype=volume_DHW.dtype)
+    source, target = [], []
+    for axis, found in enumerate(np.nonzero(volume_DHW)):
+        shift = size // 2 - (int(found.min()) + int(found.max()) + 1) // 2
+        first, last = max(0, -shift), min(volume_DHW.shape[axis], size - shift)
+        source.append(slice(first, last))
+        target.append(slice(first + shift, last + shift))
+    out[tuple(target)] = volume_DHW[tuple(source)]
+    return out

@@ -1,0 +1,263 @@
+"""LUNA16 (Setio et al. 2017): lung nodules cut out of CT, benign or malignant, in the ten published folds.
+
+Layout of the folder: `subset0` … `subset9` with the `.mhd`/`.raw` scans, `annotations.csv` as LUNA16 ships it (in the
+folder or in `CSVFILES/`), and a csv that says which nodules are malignant:
+
+- DeepLung's and NAS-Lung's `annotationdetclsconvfnl_v3.csv`, with the columns
+  `seriesuid,coordX,coordY,coordZ,diameter_mm,malignant`. Its coordinates are NOT world coordinates: they are voxels
+  (z, y, x) of DeepLung's own preprocessing (1 mm, cut to the lung mask), and its ids carry suffixes (`<uid>-12`).
+  Only id, diameter and label are used; the place comes from `annotations.csv`, matched by scan and diameter.
+- one's own, with the columns `seriesuid,coordX,coordY,coordZ,diameter_mm,malignancy` in world mm (LPS, as in
+  `annotations.csv`).
+
+The label is 0 (benign) or 1 (malignant) in both.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nas.data.io.csv_table import Row, read_table, stamp
+from nas.data.io.images import crop_hu, hu_window, reach, read_region
+from nas.data.sample import Sample
+from nas.data.source import Source
+from nas.data.sources._lidc_database import read_nodules
+from nas.errors import NASError
+
+if TYPE_CHECKING:
+    from SimpleITK import Image
+
+log = logging.getLogger(__name__)
+
+DEEPLUNG = ("seriesuid", "diameter_mm", "malignant")
+WORLD = ("seriesuid", "coordX", "coordY", "coordZ", "diameter_mm", "malignancy")
+
+
+Point = tuple[float, float, float]
+Points = Mapping[tuple[str, str], Sequence[Point]]
+Scans = dict[str, tuple[Path, str]]  # SeriesInstanceUID -> (.mhd file, fold)
+
+
+@dataclass(frozen=True, slots=True)
+class Annotation:
+    """One nodule: its scan, its centre in world mm (LPS), its diameter, 0 or 1."""
+
+    name: str
+    series: str
+    centre_mm: tuple[float, float, float]
+    diameter_mm: float
+    label: int
+
+
+class Luna16(Source):
+    """Crops of `size`³ voxels of `spacing_mm`, the nodule in the middle, as int16 HU.
+
+    HU are clipped to `window` and stored exactly; scale and offset turn the window into [0, 1] (with the default
+    window 1/1800 and 1200/1800). Beyond the scan stands air, -1000 HU. group: the patient of LIDC-IDRI, or the series
+    where it is none of LIDC-IDRI's. fold: "0" … "9", the subset; a patient whose scans lie in
+    two subsets stays in the first, so that no fold knows a patient of another. size_mm3: the ball of the diameter.
+
+    annotations, positions: csv files, in the folder or by path. skip_missing: leave out nodules of scans that are in
+    no subset (a partial download) instead of refusing them.
+    """
+
+    name = "luna16"
+    classes = ("benign", "malignant")
+
+    def __init__(
+        self,
+        root: str | None,
+        cache_dir: str,
+        spacing_mm: float = 1.0,
+        size: int = 32,
+        window: Sequence[float] = (-1200, 600),
+        annotations: str = "annotationdetclsconvfnl_v3.csv",
+        positions: str = "annotations.csv",
+        skip_missing: bool = False,
+    ) -> None:
+        self.root, self.cache_dir = root, cache_dir
+        self.spacing_mm, self.size = float(spacing_mm), int(size)
+        self.window = hu_window(window)
+        self.annotations, self.positions, self.skip_missing = annotations, positions, skip_missing
+        low, high = self.window
+        self.scale, self.offset = 1 / (high - low), -low / (high - low)
+
+    def samples(self) -> Iterator[Sample]:
+        reach_mm = reach((self.size,) * 3, (self.spacing_mm,) * 3)
+        place_of = patients_and_folds((nodule.series for nodule in self.nodules), self.scans)
+        for nodule in self.nodules:
+            path = self.scans[nodule.series][0]
+            patient, fold = place_of[nodule.series]
+            part = read_region(path, nodule.centre_mm, reach_mm)
+            yield Sample(
+                name=nodule.name,
+                volume_CDHW=self.cut(part, nodule.centre_mm, path.name),
+                label=nodule.label,
+                group=patient,
+                spacing_mm=(self.spacing_mm,) * 3,
+                size_mm3=math.pi / 6 * nodule.diameter_mm**3,
+                fold=fold,
+            )
+
+    def cut(self, image: Image, centre_mm: Sequence[float], name: str) -> np.ndarray:
+        return crop_hu(image, centre_mm, self.size, self.spacing_mm, self.window, name)
+
+    def content_key(self) -> str:
+        return stamp(self.nodules, dict.fromkeys(self.scans[nodule.series][0] for nodule in self.nodules))
+
+    def preparation(self) -> Mapping[str, Any]:
+        here = {"how": "crop_hu", "size": self.size, "spacing_mm": self.spacing_mm, "window": self.window}
+        return {**super().preparation(), **here}
+
+    def provenance(self) -> Mapping[str, Any]:
+        return {"source": "LUNA16, from LIDC-IDRI", "licence": "CC BY 4.0", "doi": "10.1016/j.media.2017.06.015"}
+
+    @cached_property
+    def scans(self) -> Scans:
+        return find_scans(self.root)
+
+    @cached_property
+    def nodules(self) -> list[Annotation]:
+        """The annotated nodules, in the order of the csv."""
+        scans = self.scans
+        path = find_csv(self.root, self.annotations)
+        columns, rows = read_table(path)
+        if set(WORLD) <= set(columns):
+            nodules = [_annotation(row, _point(row), "malignancy") for row in rows]
+        elif set(DEEPLUNG) <= set(columns):
+            point_of = self._published_points()
+            nodules = [_annotation(row, _lookup(row, point_of), "malignant") for row in rows]
+        else:
+            raise NASError(
+                f"columns {', '.join(columns)} in {path}",
+                f"{','.join(WORLD)} (world mm), or DeepLung's file with the column `malignant`",
+                "name the columns so",
+            )
+        missing = sorted({nodule.series for nodule in nodules} - set(scans))
+        if missing and not self.skip_missing:
+            raise NASError(
+                f"{len(missing)} scans of {path.name} that are in no subset, such as {missing[0]}",
+                "the .mhd file of every annotated scan below subset0 … subset9",
+                "fetch the missing subsets, or leave these nodules out with data.skip_missing=true",
+            )
+        kept = [nodule for nodule in nodules if nodule.series in scans]
+        if len(kept) < len(nodules):
+            log.warning("left out %d nodules, whose scans are in no subset", len(nodules) - len(kept))
+        if len({nodule.label for nodule in kept}) < 2:
+            raise NASError(f"nodules of one class only in {path.name}", "benign and malignant ones", "check the labels")
+        return kept
+
+    def _published_points(self) -> Points:
+        """World points by (series, diameter), from LUNA16's own annotations.csv."""
+        points = defaultdict(list)
+        for series, nodules in annotated_nodules(find_csv(self.root, self.positions)).items():
+            for point, diameter_mm in nodules:
+                points[series, _diameter_key(diameter_mm)].append(point)
+        return points
+
+
+def find_scans(root: str | None) -> Scans:
+    """SeriesInstanceUID -> (.mhd file, fold) of the folder `root`. Raises NASError where there are none."""
+    if root is None or not Path(root).is_dir():
+        raise NASError(
+            f"no folder {root}" if root else "no folder of LUNA16",
+            "the folder with subset0 … subset9 and annotations.csv",
+            "data.root=/path/to/luna16",
+        )
+    scans: Scans = {}
+    for fold in map(str, range(10)):
+        for path in sorted((Path(root) / f"subset{fold}").rglob("*.mhd")):
+            if path.stem in scans:
+                raise NASError(
+                    f"scan {path.stem} in subset{scans[path.stem][1]} and subset{fold}",
+                    "every scan in one subset",
+                    "remove the copy",
+                )
+            scans[path.stem] = (path, fold)
+    if not scans:
+        raise NASError(f"no subset*/*.mhd in {root}", "unpacked subsets of LUNA16", "unpack subset0.zip …")
+    return scans
+
+
+def find_csv(root: str | None, name: str) -> Path:
+    folder = Path(root or "")
+    places = [folder / name, folder / "CSVFILES" / name, Path(name)]
+    found = next((path for path in places if path.is_file()), None)
+    if found is None:
+        raise NASError(f"no file {name} in {folder}", f"{name} there or in CSVFILES/", "give its path")
+    return found
+
+
+def annotated_nodules(path: Path) -> dict[str, list[tuple[Point, float]]]:
+    """LUNA16's own annotations.csv: series -> the centres in world mm (LPS) and the diameters in mm of its nodules."""
+    columns, rows = read_table(path)
+    if not set(WORLD[:5]) <= set(columns):
+        raise NASError(f"columns {', '.join(columns)} in {path}", ",".join(WORLD[:5]), "take LUNA16's own file")
+    nodules = defaultdict(list)
+    for row in rows:
+        nodules[row["seriesuid"]].append((_point(row), _diameter(row)))
+    return nodules
+
+
+def patients_and_folds(series: Iterable[str], scans: Scans) -> dict[str, tuple[str, str]]:
+    """Series -> (patient, fold). The patient is LIDC-IDRI's, or the series itself where it is none of LIDC-IDRI's; one
+    whose scans lie in two subsets stays in the fold of the first, so that no fold knows a patient of another."""
+    patient_of = _patients()
+    fold_of: dict[str, str] = {}
+    found = {}
+    for uid in dict.fromkeys(series):
+        patient, subset = patient_of.get(uid, uid), scans[uid][1]
+        if (fold := fold_of.setdefault(patient, subset)) != subset:
+            log.warning("%s of subset%s joins the patient's other scan in fold %s", uid, subset, fold)
+        found[uid] = (patient, fold)
+    return found
+
+
+@cache
+def _patients() -> dict[str, str]:
+    """SeriesInstanceUID -> patient, of LIDC-IDRI."""
+    return {nodule.series_instance_uid: nodule.patient_id for nodule in read_nodules()}
+
+
+def _point(row: Row) -> tuple[float, float, float]:
+    return row.number("coordX"), row.number("coordY"), row.number("coordZ")
+
+
+def _diameter(row: Row) -> float:
+    diameter_mm = row.number("diameter_mm")
+    if diameter_mm <= 0:
+        raise NASError(f"diameter_mm {diameter_mm} in {row.at}", "a diameter above 0", "mend the line")
+    return diameter_mm
+
+
+def _diameter_key(diameter_mm: float) -> str:
+    return f"{diameter_mm:.6f}"  # both files print the same number, with nine digits or with seventeen
+
+
+def _lookup(row: Row, points: Points) -> tuple[float, float, float]:
+    series, diameter = row["seriesuid"].split("-")[0], _diameter_key(_diameter(row))
+    found = points.get((series, diameter), [])
+    if len(found) != 1:
+        raise NASError(
+            f"{row.at}: {len(found) or 'no'} nodules of {diameter} mm in scan {series} of LUNA16's annotations.csv",
+            "exactly one: DeepLung's file lists nodules of LUNA16 (its own coordinates are not world mm)",
+            "for other nodules name the label column `malignancy` and give world mm",
+        )
+    return found[0]
+
+
+def _annotation(row: Row, centre_mm: tuple[float, float, float], label: str) -> Annotation:
+    if row.number(label) not in (0, 1):
+        raise NASError(f"{label} {row[label]} in {row.at}", "0 (benign) or 1 (malignant)", "turn ratings into 0 and 1")
+    series = row["seriesuid"].split("-")[0]
+    x, y, z = centre_mm
+    return Annotation(f"{series}@{x:.1f},{y:.1f},{z:.1f}", series, centre_mm, _diameter(row), int(row.number(label)))

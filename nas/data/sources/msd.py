@@ -1,0 +1,226 @@
+"""Any folder in the form of the Medical Segmentation Decathlon: dataset.json beside NIfTI images and labels.
+
+Source of the form and of the ten data sets: Antonelli et al., Nature Communications 13 (2022) 4128, doi
+10.1038/s41467-022-30695-9 (CC BY-SA 4.0).
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nas.data.io.grid import on_grid, planned_size, require_same_grid
+from nas.data.io.images import read_channels, triple
+from nas.data.sample import Sample
+from nas.data.source import Source
+from nas.data.transforms.intensity import standardised, whole_hu
+from nas.data.transforms.patches import Patches
+from nas.errors import NASError
+
+NEEDED = ("labels", "modality", "training")
+NORMALISATIONS = ("auto", "volume", "training")
+STEP = 16  # voxels: the common shape is a multiple, so that a network of four halvings takes volumes whole
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One entry of the training list."""
+
+    name: str
+    image: Path
+    label: Path
+    patient: str
+
+
+class Msd(Source):
+    """The labelled volumes of `root`, the folder with dataset.json; its unlabelled test images are not used.
+
+    group: an entry's "patient" where it has this key (not of the Decathlon's own), else the file: the Decathlon does
+    not say which of its volumes are of one person.
+    Volumes are turned to LPS (D to the head, H to the back, W to the left). spacing_mm: the grid they are brought to,
+    one number or (D, H, W), images linearly and labels by the nearest voxel; None: each keeps its own voxels.
+    normalise: "volume" standardises each channel of each volume by itself and stores that. "training" stores raw
+    values; a training scales them by the foreground of its own training part, and no other patient (nas/data/
+    intensity.py). "auto": "training" where a modality is CT, whose units mean something, else "volume".
+    The store has one shape, that of the largest volume rounded up to multiples of 16. Smaller ones are padded on both
+    sides alike: standardised values with 0 (the mean), raw ones with the volume's least; what a network says of the
+    padding is not counted.
+    patch: voxels (D, H, W) of what a training sees; None: whole volumes. Another patch needs no other store.
+    patches_per_volume: of each volume an epoch.
+    """
+
+    name = "msd"
+
+    def __init__(
+        self,
+        root: str | None,
+        cache_dir: str,
+        spacing_mm: float | Sequence[float] | None = None,
+        normalise: str = "auto",
+        patch: int | Sequence[int] | None = None,
+        patches_per_volume: int = 1,
+    ) -> None:
+        if normalise not in NORMALISATIONS:
+            raise NASError(f"normalise={normalise}", f"one of {', '.join(NORMALISATIONS)}", "mend data.normalise")
+        self.root, self.cache_dir, self.normalise = root, cache_dir, normalise
+        self.spacing_mm = None if spacing_mm is None else triple(spacing_mm)
+        self.patch, self.patches_per_volume = patch, patches_per_volume
+        self.patches = None if patch is None else Patches.of(patch, patches_per_volume)
+
+    @cached_property
+    def _description(self) -> Mapping[str, Any]:
+        if self.root is None:
+            raise NASError(
+                "no data.root", "a folder with dataset.json, imagesTr and labelsTr", "data.root=/path/to/Task04"
+            )
+        path = Path(self.root) / "dataset.json"
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise NASError(f"no file {path}", "a Decathlon folder with dataset.json", "mend data.root") from error
+        except (OSError, ValueError) as error:
+            raise NASError(f"{path}, which cannot be read ({error})", "JSON", "copy the file again") from error
+        missing = [key for key in NEEDED if not isinstance(found, dict) or not found.get(key)]
+        if missing:
+            raise NASError(
+                f"{path} without {', '.join(missing)}", f"the keys {', '.join(NEEDED)}", "add them to the file"
+            )
+        return found
+
+    @cached_property
+    def classes(self) -> Sequence[str]:  # type: ignore[override]
+        """Names in the order of their numbers, the background first."""
+        return _in_order(self._description["labels"], "labels", least=2)
+
+    @cached_property
+    def modalities(self) -> Sequence[str]:
+        """One a channel."""
+        return _in_order(self._description["modality"], "modality", least=1)
+
+    @cached_property
+    def by_training(self) -> bool:  # type: ignore[override]
+        return self.normalise == "training" or (self.normalise == "auto" and self._is_ct)
+
+    @property
+    def _is_ct(self) -> bool:
+        return any(modality.upper() == "CT" for modality in self.modalities)
+
+    @property
+    def _in_hounsfield(self) -> bool:
+        return self.by_training and self._is_ct and len(self.modalities) == 1
+
+    @cached_property
+    def cases(self) -> list[Case]:
+        """The training list, checked; every file is there."""
+        entries = self._description["training"]
+        if not isinstance(entries, list) or not all(
+            isinstance(e, dict) and {"image", "label"} <= set(e) for e in entries
+        ):
+            raise NASError(
+                f"a training list without image and label in {self.root}/dataset.json",
+                'entries {"image": "./imagesTr/a.nii.gz", "label": "./labelsTr/a.nii.gz"}',
+                "mend the list",
+            )
+        found = [self._case(entry) for entry in entries]
+        if twice := [path for path, n in Counter(case.image for case in found).items() if n > 1]:
+            raise NASError(f"{twice[0]} twice in dataset.json", "each volume once", "remove the second entry")
+        return found
+
+    def _case(self, entry: Mapping[str, Any]) -> Case:
+        image, label = (Path(str(self.root)) / str(entry[key]) for key in ("image", "label"))
+        for path in (image, label):
+            if not path.is_file():
+                raise NASError(
+                    f"no file {path} (named in dataset.json)", "every volume of the list", "copy the file again"
+                )
+        name = image.name.removesuffix(".gz").removesuffix(".nii")
+        return Case(name, image, label, str(entry.get("patient", name)))
+
+    def content_key(self) -> str:
+        files = [path for case in self.cases for path in (case.image, case.label)]
+        facts = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+        return json.dumps([self.classes, self.modalities, [case.patient for case in self.cases], facts])
+
+    def provenance(self) -> Mapping[str, Any]:
+        keys = ("name", "reference", "licence", "release")
+        return {"source": str(self.root), **{key: self._description.get(key) for key in keys}}
+
+    def preparation(self) -> Mapping[str, Any]:
+        """Where the training part scales values, without its statistics, which only a training knows."""
+        return {
+            **super().preparation(),
+            "how": "grid",
+            "channels": self.modalities,
+            "spacing_mm": self.spacing_mm,
+            "normalise": "training" if self.by_training else "volume",
+            "hounsfield": self._in_hounsfield,
+        }
+
+    def samples(self) -> Iterator[Sample]:
+        sizes = [planned_size(case.image, self.spacing_mm) for case in self.cases]
+        shape_DHW = (-(-np.max(sizes, axis=0) // STEP) * STEP).tolist()
+        for case in self.cases:
+            images, labels = read_channels(case.image), read_channels(case.label)
+            if len(images) != len(self.modalities):
+                raise NASError(
+                    f"{len(images)} channels in {case.image}",
+                    f"{len(self.modalities)}, as dataset.json names modalities ({', '.join(self.modalities)})",
+                    "mend the file or modality",
+                )
+            if len(labels) != 1:
+                raise NASError(f"{len(labels)} channels in {case.label}", "one class a voxel", "one volume of labels")
+            require_same_grid(images[0], labels[0], case.image)
+            mask_DHW, spacing_mm = on_grid(labels[0], self.spacing_mm, labels=True)
+            volume_CDHW = np.stack([on_grid(image, self.spacing_mm)[0] for image in images])
+            mask_DHW, volume_CDHW = self._whole_numbers(mask_DHW, case.label), self._values(volume_CDHW, case.image)
+            fill = volume_CDHW.min(axis=(1, 2, 3)) if self.by_training else np.zeros(len(volume_CDHW))
+            depth, height, width = mask_DHW.shape
+            yield Sample(
+                name=case.name,
+                volume_CDHW=np.stack([_padded(v, shape_DHW, f) for v, f in zip(volume_CDHW, fill, strict=True)]),
+                label=0,
+                group=case.patient,
+                spacing_mm=spacing_mm,
+                mask_DHW=_padded(mask_DHW, shape_DHW, 0),
+                extent_DHW=(depth, height, width),
+            )
+
+    def _values(self, volume_CDHW: np.ndarray, path: Path) -> np.ndarray:
+        if not self.by_training:
+            return standardised(volume_CDHW, str(path))
+        return whole_hu(volume_CDHW) if self._in_hounsfield else volume_CDHW
+
+    def _whole_numbers(self, mask_DHW: np.ndarray, path: Path) -> np.ndarray:
+        wrong = np.setdiff1d(np.unique(mask_DHW), np.arange(len(self.classes)))
+        if len(wrong):
+            raise NASError(
+                f"the label {wrong[0]:g} in {path}",
+                f"0 to {len(self.classes) - 1}, as dataset.json names the classes ({', '.join(self.classes)})",
+                "mend the file or labels",
+            )
+        return mask_DHW.astype(np.uint8)
+
+
+def _padded(volume_DHW: np.ndarray, shape_DHW: Sequence[int], fill: float) -> np.ndarray:
+    before = [(whole - side) // 2 for whole, side in zip(shape_DHW, volume_DHW.shape, strict=True)]
+    after = [whole - side - b for whole, side, b in zip(shape_DHW, volume_DHW.shape, before, strict=True)]
+    return np.pad(volume_DHW, list(zip(before, after, strict=True)), constant_values=fill)
+
+
+def _in_order(names: Any, key: str, least: int) -> tuple[str, ...]:
+    """The values of {"0": ..., "1": ...} in the order of their numbers."""
+    numbers = [str(number) for number in range(len(names))] if isinstance(names, dict) else []
+    if len(numbers) < least or set(names) != set(numbers):
+        raise NASError(
+            f"{key} {json.dumps(names)[:120]} in dataset.json",
+            f'at least {least}, numbered from 0: {{"0": "name", ...}}',
+            f"mend {key}",
+        )
+    return tuple(str(names[number]) for number in numbers)

@@ -1,0 +1,165 @@
+"""Phantom nodules with known boxes, in a drawn chest or in real CT: detection without any annotated data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import ndimage
+
+from nas.data.io.images import AIR_HU, read_image, to_array
+from nas.data.sample import Sample
+from nas.data.source import Source
+from nas.data.sources._drawn_chest import FIELD_MM, VOXEL_MM, add_ball, chest_slice, lung_block, noise_hu
+from nas.data.transforms.ct_slices import check_windows, resized, windowed
+from nas.errors import NASError
+
+NODULE_HU = (-100.0, 60.0)  # solid nodules
+GAP = 2  # voxels between a nodule and the edge of the lung, or another nodule
+LUNG_HU, LUNG_SHARE = -500.0, 0.04  # of real CT: what is lung, and how much of a slice has to be
+BLOCK = 4  # neighbouring slices of a real CT that a split keeps together
+
+
+class NodulePhantoms(Source):
+    """Slices (dims=2) or blocks of lung (dims=3) with solid ellipsoids whose boxes are known exactly.
+
+    patients, slices: that many drawn chests, each with so many images; with `backgrounds` (paths of CT volumes or DICOM
+    folders, 2D only) real slices stand in for the drawn ones: `patients` blocks of 4 neighbouring ones, and `slices`
+    images made on each. size: voxels a side. radius_mm: smallest and largest. most: nodules of an image, 1 to `most`.
+    negatives: share of images without one. windows: of HU, one channel each (nas/data/transforms/ct_slices.py).
+    Vessels are drawn too, 1 to 3 mm thick: they are what a nodule can be mistaken for. What is found here says that a
+    detector works, and little of how it does on patients. Values: uint8, seen as 0 to 1.
+    """
+
+    name = "nodule_phantoms"
+    classes = ("nodule",)
+    scale = 1 / 255
+
+    def __init__(
+        self,
+        cache_dir: str,
+        patients: int = 60,
+        slices: int = 5,
+        size: int = 128,
+        dims: int = 2,
+        radius_mm: Sequence[float] = (6.0, 20.0),
+        most: int = 3,
+        negatives: float = 0.25,
+        windows: Sequence[str] = ("lung",),
+        backgrounds: Sequence[str] = (),
+        seed: int = 0,
+    ) -> None:
+        self.cache_dir, self.patients, self.slices, self.size, self.dims = cache_dir, patients, slices, size, dims
+        self.radius_mm, self.most, self.negatives = tuple(radius_mm), most, negatives
+        self.windows, self.backgrounds, self.seed = check_windows(windows), tuple(map(str, backgrounds)), seed
+        rules = {
+            "patients": (patients >= 1, "at least 1"),
+            "slices": (slices >= 1, "at least 1"),
+            "size": (16 <= size <= 1024, "16 to 1024 voxels"),
+            "dims": (dims in (2, 3), "2 or 3"),
+            "radius_mm": (
+                len(self.radius_mm) == 2 and 0 < self.radius_mm[0] <= self.radius_mm[1],
+                "[smallest, largest]",
+            ),
+            "most": (most >= 1, "at least 1"),
+            "negatives": (0 <= negatives < 1, "a share in [0, 1)"),
+            "backgrounds": (dims == 2 or not self.backgrounds, "none for blocks (dims=3)"),
+        }
+        for name, (holds, expected) in rules.items():
+            if not holds:
+                raise NASError(f"{name}={getattr(self, name)}", expected, f"mend data.{name}")
+
+    def provenance(self) -> Mapping[str, Any]:
+        return {"source": "drawn phantoms", "unit": "block of slices" if self.backgrounds else "phantom"}
+
+    def samples(self) -> Iterator[Sample]:
+        real = [block for path in self.backgrounds for block in _real_blocks(path, self.size)]
+        for patient in range(self.patients):
+            rng = np.random.default_rng([self.seed, patient])
+            block = real[int(rng.integers(len(real)))] if real else None
+            build = int(rng.integers(2**31))  # of the drawn chest of this patient
+            for number in range(self.slices):
+                hu, lung, voxel_mm = block.slice(rng) if block else self._drawn(build, rng)
+                count = 0 if rng.random() < self.negatives else int(rng.integers(1, self.most + 1))
+                boxes = self._add_nodules(hu, lung, voxel_mm, count, rng)
+                yield Sample(
+                    name=f"phantom-{patient:04}-{number:02}",
+                    volume_CDHW=self._volume(hu),
+                    label=0,
+                    group=block.name if block else f"phantom-{patient:04}",
+                    spacing_mm=(voxel_mm,) * 3,
+                    boxes_M7=boxes,
+                )
+
+    def _drawn(self, build: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, float]:
+        if self.dims == 3:
+            return *lung_block(self.size, rng), VOXEL_MM
+        return *chest_slice(self.size, np.random.default_rng(build), rng), FIELD_MM / self.size
+
+    def _volume(self, hu: np.ndarray) -> np.ndarray:
+        """(C, D, H, W) uint8."""
+        volume = np.rint(255 * windowed(hu, self.windows)).astype(np.uint8)
+        return volume if self.dims == 3 else volume[:, None]
+
+    def _add_nodules(
+        self, hu: np.ndarray, lung: np.ndarray, voxel_mm: float, count: int, rng: np.random.Generator
+    ) -> np.ndarray:
+        """Draws into `hu`; (M, 7) boxes. Fewer than `count` where there is no room for more."""
+        depth = ndimage.distance_transform_edt(np.pad(lung, 1))[(slice(1, -1),) * hu.ndim]
+        noise, boxes = noise_hu(hu.shape, rng), []
+        for _ in range(count):
+            radii = rng.uniform(self.radius_mm[0], self.radius_mm[1]) * rng.uniform(0.8, 1.0, hu.ndim) / voxel_mm
+            room = np.argwhere(depth > radii.max() + GAP)
+            if not len(room):
+                continue
+            centre = room[rng.integers(len(room))] + rng.uniform(0, 1, hu.ndim)
+            share = np.zeros_like(hu)
+            add_ball(share, centre, radii, 1.0)
+            # with noise of its own: a nodule is not to be told by its smoothness
+            hu += share * (rng.uniform(*NODULE_HU) + noise - hu)
+            depth = np.minimum(depth, ndimage.distance_transform_edt(share == 0))
+            low, high = np.clip(centre - radii, 0, None), np.minimum(centre + radii, hu.shape)
+            flat = ([0.0], [1.0]) if hu.ndim == 2 else ([], [])
+            boxes.append([*flat[0], *low, *flat[1], *high, 0.0])
+        return np.array(boxes, dtype=np.float32).reshape(-1, 7)
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """Neighbouring slices of a CT that show enough lung."""
+
+    name: str
+    hu_NHW: np.ndarray
+    voxel_mm: float
+
+    def slice(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, float]:
+        hu_HW = self.hu_NHW[rng.integers(len(self.hu_NHW))].copy()
+        return hu_HW, lung_of(hu_HW), self.voxel_mm
+
+
+def lung_of(hu_HW: np.ndarray) -> np.ndarray:
+    """(H, W) bool: regions of air that the edge of the slice does not touch, less those below half a percent of it."""
+    air, _ = ndimage.label(hu_HW < LUNG_HU)
+    kept = np.bincount(air.ravel()) >= 0.005 * air.size
+    kept[np.concatenate([[0], air[0], air[-1], air[:, 0], air[:, -1]])] = False
+    return kept[air]
+
+
+def _real_blocks(path: str, size: int) -> list[_Block]:
+    """Raises NASError for a volume that cannot be read or shows no lung."""
+    image = read_image(path)
+    hu_DHW, factor = resized(to_array(image)[0], size, AIR_HU)
+    showing = [number for number, hu_HW in enumerate(hu_DHW) if lung_of(hu_HW).mean() >= LUNG_SHARE]
+    if not showing:
+        raise NASError(f"{path} without a slice that shows lungs", "a CT of the chest in HU", "mend data.backgrounds")
+    voxel_mm = image.GetSpacing()[0] / factor
+    starts = range(0, len(hu_DHW), BLOCK)
+    blocks = [[number for number in showing if start <= number < start + BLOCK] for start in starts]
+    return [
+        _Block(f"{Path(path).name}-{start}", hu_DHW[numbers], voxel_mm)
+        for start, numbers in zip(starts, blocks, strict=True)
+        if numbers
+    ]

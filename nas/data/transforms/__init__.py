@@ -1,0 +1,1 @@
+"""Changes of volumes: crops, intensities, augmentation."""

@@ -1,0 +1,154 @@
+"""From a file to what a network sees, by the description that a model card keeps. Needs no torch.
+
+A source of data says what it does to its volumes (`Source.preparation`), in one of these forms:
+
+- {"how": "crop", "size", "spacing_mm", "window", "percentiles", "npy_spacing_mm"}: a box around a point, as `manifest`
+- {"how": "crop_hu", "size", "spacing_mm", "window"}: a box of CT in a window of HU, as `luna16` and `lidc_dicom`
+- {"how": "grid", "spacing_mm", "normalise", "hounsfield", "intensity"}: whole volumes, as `msd`
+- {"how": "array"}: arrays (.npy) whose axes and values are already those of the data set
+
+Each with "scale" and "offset" of the stored values, and "channels", what they show, where the source knows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nas.data.io.grid import image_on_grid
+from nas.data.io.images import (
+    crop,
+    crop_hu,
+    medical,
+    middle,
+    read_channels,
+    read_image,
+    to_array,
+    to_window,
+)
+from nas.data.transforms.intensity import Intensity, standardised, whole_hu
+from nas.errors import NASError
+
+if TYPE_CHECKING:
+    from SimpleITK import Image
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """x_CDHW: float32, of an array for a 2D network (C, H, W). Of whole volumes also `image`, as it was read, and
+    `grid`, the geometry of x_CDHW; None: what a network says of it belongs to no place in an image."""
+
+    x_CDHW: np.ndarray
+    image: Image | None = None
+    grid: Image | None = None
+
+
+def prepared(
+    path: str | Path, preparation: Mapping[str, Any], point_mm: Sequence[float] | None = None, dims: int = 3
+) -> Prepared:
+    """Reads a file and prepares it as the training data were. point_mm: the middle of a crop, in world mm, LPS as in
+    DICOM; None: the middle of the volume. dims: spatial dimensions of an array.
+
+    Raises NASError for a file that is missing, broken or of another kind than the preparation is for.
+    """
+    how = preparation.get("how")
+    scale, offset = (np.float32(preparation.get(name, value)) for name, value in (("scale", 1), ("offset", 0)))
+    if how == "array":
+        return Prepared(_array(Path(path), dims).astype(np.float32) * scale + offset)
+    if how == "grid":
+        return _on_grid(Path(path), preparation)
+    if how not in ("crop", "crop_hu"):
+        raise NASError(f"the preparation {how!r}", "array, crop, crop_hu or grid", "update voxnas")
+    image = read_image(path, preparation.get("npy_spacing_mm", 1.0))
+    place = middle(image) if point_mm is None else point_mm
+    size, spacing_mm, window = preparation["size"], preparation["spacing_mm"], preparation["window"]
+    if how == "crop_hu":
+        stored_CDHW = crop_hu(image, place, size, spacing_mm, tuple(window), str(path))
+    else:
+        stored_CDHW = windowed_crop(image, place, size, spacing_mm, window, preparation["percentiles"], str(path))
+    return Prepared(stored_CDHW.astype(np.float32) * scale + offset)
+
+
+def windowed_crop(
+    image: Image,
+    point_mm: Sequence[float],
+    size_DHW: Sequence[int],
+    spacing_DHW_mm: Sequence[float],
+    window: Sequence[float] | None,
+    percentiles: Sequence[float],
+    name: str,
+) -> np.ndarray:
+    """(C, D, H, W) int16 as `to_window` gives it, of a box around a point; window None: each channel between its own
+    percentiles. Beyond the volume stands the low end. Raises NASError where these percentiles do not differ."""
+    low, high = window or _own_range(image, percentiles, name)
+    return to_window(crop(image, point_mm, size_DHW, spacing_DHW_mm, low, name), low, high)
+
+
+def back_on_image(prob_KDHW: np.ndarray, prepared: Prepared) -> Image:
+    """Class probabilities on a volume's grid -> the most probable class at each voxel of the image itself: uint8,
+    with its size, spacing, origin and direction. Between voxels of the grid the probabilities are interpolated."""
+    sitk = medical("SimpleITK")
+    assert prepared.image is not None
+    assert prepared.grid is not None
+    label = best = np.zeros(prepared.image.GetSize()[::-1])
+    for number, prob_DHW in enumerate(prob_KDHW):
+        prob = sitk.GetImageFromArray(prob_DHW)
+        prob.CopyInformation(prepared.grid)
+        identity = sitk.Transform(3, sitk.sitkIdentity)
+        kind = (sitk.sitkLinear, 0.0, sitk.sitkFloat32, True)  # True: beyond the grid's last voxels stands their value
+        here = sitk.GetArrayFromImage(sitk.Resample(prob, prepared.image, identity, *kind))
+        label, best = np.where(here > best, number, label), np.maximum(here, best)
+    image = sitk.GetImageFromArray(label.astype(np.uint8))
+    image.CopyInformation(prepared.image)
+    return image
+
+
+def _on_grid(path: Path, preparation: Mapping[str, Any]) -> Prepared:
+    channels = [read_image(path)] if path.is_dir() or path.suffix == ".npy" else read_channels(path)
+    spacing_mm = preparation["spacing_mm"]
+    grids = [image_on_grid(channel, spacing_mm) for channel in channels]
+    raw_CDHW = np.stack([medical("SimpleITK").GetArrayFromImage(grid) for grid in grids])
+    if preparation["normalise"] == "volume":
+        return Prepared(standardised(raw_CDHW, str(path)), channels[0], grids[0])
+    stored_CDHW = whole_hu(raw_CDHW) if preparation["hounsfield"] else raw_CDHW
+    intensity = Intensity(**preparation["intensity"])
+    if len(stored_CDHW) != len(intensity.mean_C):
+        raise NASError(f"{len(stored_CDHW)} channels in {path}", str(len(intensity.mean_C)), "mend the file")
+    return Prepared(intensity.of_array(stored_CDHW), channels[0], grids[0])
+
+
+def _array(path: Path, dims: int) -> np.ndarray:
+    if path.suffix != ".npy":
+        raise NASError(
+            f"{path} for a network of data that VoxNAS makes itself",
+            ".npy arrays with the values and axes of its training data",
+            "see data.preparation in the model's card; train on `manifest` or `msd` for networks that take image files",
+        )
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise NASError(f"{path}, which cannot be read ({error})", "a complete .npy file", "write it again") from error
+    array = array[None] if array.ndim == dims else array
+    if array.ndim != dims + 1 or array.dtype.kind not in "biuf" or not np.isfinite(array).all():
+        raise NASError(
+            f"an array of shape {array.shape} and type {array.dtype} in {path}",
+            f"finite numbers with {dims} sides, or channels and {dims} sides",
+            "mend the array",
+        )
+    return array
+
+
+def _own_range(image: Image, percentiles: Sequence[float], name: str) -> tuple[np.ndarray, np.ndarray]:
+    voxels = to_array(image).reshape(image.GetNumberOfComponentsPerPixel(), -1)
+    low, high = np.percentile(voxels, percentiles, axis=1)
+    if not (low < high).all():
+        raise NASError(
+            f"a channel with {low.min():g} at both percentiles {tuple(percentiles)} in {name}",
+            "intensities that differ",
+            "give data.window=[low,high], or leave out the volume",
+        )
+    return low, high

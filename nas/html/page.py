@@ -1,0 +1,125 @@
+"""The parts of a report's page: head, facts, tables, settings. Every text that comes in is escaped here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from nas.architecture import Architecture
+from nas.html.architecture_svg import chain_of, draw
+from nas.html.style import STYLE
+from nas.space import SearchSpace
+from nas.utils.files import write_text
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A table's cell. number: aligned right. tag: a word that sets the row apart."""
+
+    text: str
+    number: bool = False
+    code: bool = False
+    tag: str = ""
+
+    def html(self, element: str = "td") -> str:
+        body = f"<code>{escape(self.text)}</code>" if self.code else escape(self.text)
+        tag = f'<span class="tag">{escape(self.tag)}</span>' if self.tag else ""
+        style = ' class="number"' if self.number else ""
+        return f"<{element}{style}>{body}{tag}</{element}>"
+
+
+def write_page(path: str | Path, *, kicker: str, title: str, lead: str, body: Iterable[str]) -> None:
+    """One HTML file, written whole or not at all. lead and body are HTML; title and kicker are text."""
+    try:
+        maker = f"VoxNAS {version('voxnas')}"
+    except PackageNotFoundError:
+        maker = "VoxNAS"
+    write_text(
+        path,
+        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>{escape(title)}</title>\n'
+        f"<style>{STYLE}</style>\n</head>\n<body>\n<main>\n"
+        f'<header><p class="kicker">{escape(kicker)}</p><h1>{escape(title)}</h1><p class="lead">{lead}</p></header>\n'
+        + "\n".join(body)
+        + f"\n<footer>Written by {escape(maker)}.</footer>\n</main>\n</body>\n</html>\n",
+    )
+
+
+def facts(items: Sequence[tuple[str, str, str]]) -> str:
+    """Headline facts: (what, value, small print under it)."""
+    cells = []
+    for number, (what, value, note) in enumerate(items):
+        code = ' class="code"' if number == 0 else ""
+        small = f"<small>{escape(note)}</small>" if note else ""
+        cells.append(f"<div><dt>{escape(what)}</dt><dd{code}>{escape(value)}</dd>{small}</div>")
+    return f'<dl class="facts">{"".join(cells)}</dl>'
+
+
+def section(heading: str, note: str, *content: str) -> str:
+    """heading and note are text, content is HTML."""
+    small = f'<p class="note">{escape(note)}</p>' if note else ""
+    return f"<section><h2>{escape(heading)}</h2>{small}{''.join(content)}</section>"
+
+
+def pair(*sections: str) -> str:
+    """Sections side by side where the page is wide enough."""
+    return f'<div class="pair">{"".join(sections)}</div>'
+
+
+def figure(content: str) -> str:
+    return f"<figure>{content}</figure>"
+
+
+def architecture_section(heading: str, space: SearchSpace, arch: Architecture) -> str:
+    """The drawing, and under it the architecture in words, unless these are what was drawn."""
+    drawing, own = draw(space, arch), space.picture(arch) is not None
+    if not own and chain_of(space, arch) is None:
+        return section(heading, "", f'<div class="picture">{drawing}</div>')
+    note = (
+        "Height is the resolution that a block reads; width grows with the logarithm of the channels that it reads, "
+        "which are the number above it."
+    )
+    note = "" if own else note
+    words = f"<pre>{escape(space.describe(arch))}</pre>"
+    return section(heading, note, f'<div class="picture">{drawing}{words}</div>')
+
+
+def table(head: Sequence[Cell], rows: Iterable[Sequence[Cell]], marks: Mapping[int, str] | None = None) -> str:
+    """marks: row number -> its class ("chosen", "total")."""
+    top = "".join(cell.html("th") for cell in head)
+    body = ""
+    for number, row in enumerate(rows):
+        mark = f' class="{(marks or {})[number]}"' if number in (marks or {}) else ""
+        body += f"<tr{mark}>{''.join(cell.html() for cell in row)}</tr>\n"
+    head_html = f"<thead><tr>{top}</tr></thead>"
+    return f'<div class="scroll"><table class="wide">{head_html}<tbody>\n{body}</tbody></table></div>'
+
+
+def settings_table(content: Mapping[str, Any]) -> str:
+    """Nested settings as small tables, one for each top-level group; single values come first."""
+    single = {key: value for key, value in content.items() if not isinstance(value, Mapping)}
+    groups = {"": single} if single else {}
+    groups |= {str(key): dict(value) for key, value in content.items() if isinstance(value, Mapping) and value}
+    parts = []
+    for name, values in groups.items():
+        rows = "".join(f"<tr><td>{escape(key)}</td><td>{escape(text)}</td></tr>" for key, text in _flat(values))
+        heading = f"<h3>{escape(name)}</h3>" if name else ""
+        parts.append(f'<section>{heading}<table class="wide">{rows}</table></section>')
+    return f'<div class="settings">{"".join(parts)}</div>'
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    rows: list[tuple[str, str]] = []
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping) and value:
+            rows += _flat(value, f"{name}.")
+        elif isinstance(value, Sequence) and not isinstance(value, str):
+            rows.append((name, ", ".join(map(str, value)) or "none"))
+        else:
+            rows.append((name, "none" if value is None or value == {} else str(value)))
+    return rows

@@ -1,0 +1,45 @@
+"""ROC curve with a confidence band by bootstrap over patients."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.metrics import roc_curve
+
+from nas.metrics.bootstrap import PERCENTILES, GroupBootstrap, auc
+
+RESAMPLES = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Roc:
+    """fpr, tpr: the curve. auc, auc_low, auc_high: its area and 95 % interval.
+
+    grid, low, high: (T,) pointwise 95 % band of the sensitivity at fixed false positive rates.
+    """
+
+    fpr: np.ndarray
+    tpr: np.ndarray
+    auc: float
+    auc_low: float
+    auc_high: float
+    grid: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
+def roc(positive_N: np.ndarray, prob_N: np.ndarray, group_N: np.ndarray, seed: int = 0) -> Roc:
+    """The curve of one class against the rest, both of which must be present; the patients of group_N are resampled."""
+    positive_N, prob_N = np.asarray(positive_N, dtype=bool), np.asarray(prob_N)
+    fpr, tpr, _ = roc_curve(positive_N, prob_N)
+    grid = np.linspace(0.0, 1.0, 201)
+    curves, areas = [], []
+    for rows in GroupBootstrap(np.asarray(group_N), positive_N, RESAMPLES, seed).rows:
+        false_T, true_T, _ = roc_curve(positive_N[rows], prob_N[rows])
+        # Where the curve steps upwards, interp takes the highest sensitivity at that rate.
+        curves.append(np.interp(grid, false_T, true_T))
+        areas.append(auc(prob_N[rows], positive_N[rows]))
+    low, high = np.percentile(curves, PERCENTILES, axis=0)
+    auc_low, auc_high = np.percentile(areas, PERCENTILES)
+    return Roc(fpr, tpr, auc(prob_N, positive_N), float(auc_low), float(auc_high), grid, low, high)

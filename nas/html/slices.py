@@ -1,0 +1,107 @@
+"""Example slices of a segmentation: the image, the truth and the prediction side by side."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+import numpy as np
+from matplotlib.image import imsave
+
+from nas.html.page import figure, section
+
+COLOURS = ((36, 104, 168), (201, 80, 42), (62, 138, 92), (133, 96, 184), (165, 122, 28))  # of classes 1, 2, ...
+OPACITY = 0.55
+SHOWN = 3  # cases: the worst, the middle and the best
+WIDTH = 190  # px of a picture on the page
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One case. image: (D, H, W), or of a slice (H, W), any scale; its rows run upwards on the page, as the axes of
+    most data do. truth, guess: classes of the same shape.
+
+    dice: of the case, NaN where it has no class but the background.
+    """
+
+    name: str
+    image: np.ndarray
+    truth: np.ndarray
+    guess: np.ndarray
+    dice: float
+
+
+def chosen_cases(dice_N: np.ndarray) -> list[int]:
+    """Positions of the worst, the middle and the best case, each once; cases without a number are left out."""
+    order = [int(position) for position in np.argsort(dice_N, kind="stable") if np.isfinite(dice_N[position])]
+    if len(order) <= SHOWN:
+        return order
+    return [order[0], order[len(order) // 2], order[-1]]
+
+
+def slices_section(examples: Sequence[Example], classes: Sequence[str]) -> str:
+    """classes: names, the background first. Of a volume the slice with most voxels of the other classes is shown."""
+    rows = ""
+    for example in examples:
+        number = _fullest(example.truth) if example.image.ndim == 3 else None
+        image, truth, guess = (
+            values if number is None else values[number] for values in (example.image, example.truth, example.guess)
+        )
+        plain = grey(image)
+        pictures = {"image": plain, "truth": _painted(plain, truth), "prediction": _painted(plain, guess)}
+        cells = "".join(  # rows run upwards, as the axes of the data do
+            f"<td>{img(picture[::-1], f'{what} of {example.name}', WIDTH)}</td>" for what, picture in pictures.items()
+        )
+        where = "" if number is None else f", slice {number + 1} of {len(example.image)}"
+        rows += f'<tr><th colspan="3">{escape(example.name + where)}: Dice {example.dice:.3f}</th></tr><tr>{cells}</tr>'
+    head = "<tr><th>image</th><th>truth</th><th>prediction</th></tr>"
+    note = "Cases with the worst, the middle and the best Dice. Of a volume: the slice with most of the classes."
+    table = f'<div class="scroll"><table><thead>{head}</thead><tbody>{rows}</tbody></table></div>'
+    return section("Example slices", note, _key(classes), figure(table))
+
+
+def _fullest(mask_DHW: np.ndarray) -> int:
+    return int((mask_DHW > 0).sum(axis=(1, 2)).argmax())
+
+
+def grey(image_HW: np.ndarray) -> np.ndarray:
+    """(H, W, 3) uint8, black to white over the values of this slice."""
+    low, high = float(image_HW.min()), float(image_HW.max())
+    values = (image_HW.astype(np.float64) - low) / (high - low or 1.0)
+    return np.repeat(np.rint(255 * values).astype(np.uint8)[..., None], 3, axis=2)
+
+
+def _painted(grey_HW3: np.ndarray, mask_HW: np.ndarray) -> np.ndarray:
+    painted = grey_HW3.copy()
+    for number in range(1, int(mask_HW.max()) + 1):
+        here = mask_HW == number
+        painted[here] = np.rint((1 - OPACITY) * grey_HW3[here] + OPACITY * np.array(_colour(number)))
+    return painted
+
+
+def _colour(number: int) -> tuple[int, int, int]:
+    return COLOURS[(number - 1) % len(COLOURS)]
+
+
+def img(picture_HW3: np.ndarray, alt: str, width: int) -> str:
+    """The picture inside the page, as PNG, its first row above, `width` px wide."""
+    style = f"width: {width}px; image-rendering: pixelated; display: block"
+    return f'<img style="{style}" alt="{escape(alt)}" src="{png(picture_HW3)}">'
+
+
+def png(picture_HW3: np.ndarray) -> str:
+    """A data URI of the picture, its first row at the top."""
+    content = io.BytesIO()
+    imsave(content, picture_HW3, format="png")
+    return f"data:image/png;base64,{base64.b64encode(content.getvalue()).decode()}"
+
+
+def _key(classes: Sequence[str]) -> str:
+    parts = []
+    for number, name in enumerate(classes[1:], start=1):
+        square = f"display: inline-block; width: 11px; height: 11px; background: rgb{_colour(number)}"
+        parts.append(f'<span style="{square}"></span> {escape(name)}')
+    return f'<p class="note">{" &nbsp; ".join(parts)}</p>'

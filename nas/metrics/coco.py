@@ -1,0 +1,61 @@
+"""COCO's detection metrics, computed by MONAI (pure Python: needs neither pycocotools nor torchvision)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+
+from nas.metrics.boxes import overlaps
+from nas.utils.optional import monai_part
+
+Matched = Mapping[int, Mapping[str, np.ndarray]]  # of one image: class -> what MONAI's matching_batch tells
+IOUS, HALF = (0.5, 0.95, 0.05), 0.5
+LIMIT = 100  # boxes of an image that count
+
+
+def match(prediction: np.ndarray, target: np.ndarray) -> list[Matched]:
+    """For each image, which of its boxes meet an object at each IoU, the most probable box first.
+
+    prediction: (N, P, 2n + 2) boxes, probability, class. target: (N, M, 2n + 1) boxes, class. Class -1: no box.
+    """
+    found = [boxes[boxes[:, -1] >= 0] for boxes in prediction]
+    wanted = [boxes[boxes[:, -1] >= 0] for boxes in target]
+    return monai_part("apps.detection.metrics.matching").matching_batch(
+        iou_fn=lambda a, b: overlaps(torch.from_numpy(a), torch.from_numpy(b)).numpy(),
+        iou_thresholds=_metric(1).iou_thresholds,
+        pred_boxes=[boxes[:, :-2] for boxes in found],
+        pred_scores=[boxes[:, -2] for boxes in found],
+        pred_classes=[boxes[:, -1].astype(int) for boxes in found],
+        gt_boxes=[boxes[:, :-1] for boxes in wanted],
+        gt_classes=[boxes[:, -1].astype(int) for boxes in wanted],
+        max_detections=LIMIT,
+    )
+
+
+def coco_metrics(images: Sequence[Matched]) -> dict[str, float]:
+    """map50, map and recall50 over these images; {} where they hold no object."""
+    present = sorted({number for image in images for number, its in image.items() if its["gtMatches"].shape[-1]})
+    if not present:
+        return {}
+    # MONAI counts a class without objects as -1: only the others are shown to it, under numbers from 0
+    renamed = [{new: image[old] for new, old in enumerate(present) if old in image} for image in images]
+    values, _ = _metric(len(present))(renamed)
+    low, high, step = IOUS
+    mean = f"IoU_{low:.2f}_{high:.2f}_{step:.2f}_MaxDet_{LIMIT}"
+    return {
+        "map50": values[f"AP_IoU_{HALF:.2f}_MaxDet_{LIMIT}"],
+        "map": values[f"mAP_{mean}"],
+        "recall50": values[f"AR_IoU_{HALF:.2f}_MaxDet_{LIMIT}"],
+    }
+
+
+@cache
+def _metric(classes: int) -> Any:
+    names = [str(number) for number in range(classes)]
+    return monai_part("apps.detection.metrics.coco").COCOMetric(
+        names, [HALF], IOUS, (LIMIT,), per_class=False, verbose=False
+    )

@@ -1,0 +1,213 @@
+"""A supernet for any space: networks drawn one at a time, whose weights are shared by name and shape.
+
+The probability of an architecture is a product over genes, each with parameters of its own. A step draws one network;
+its weights take the task's gradient, and the probabilities the score-function gradient of its loss (Williams, Machine
+Learning 8, 1992, with a moving mean as baseline), as Pham et al. (ENAS, ICML 2018, arXiv 1802.03268) train a controller
+over shared weights. Nothing is asked of the space but `genes`, `repair` and `build`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.func import functional_call
+
+from nas.architecture import Architecture
+from nas.errors import NASError
+from nas.space import SearchSpace
+from nas.supernets.base import NEAR, Costs, Decoded, Supernet, allowed_costs
+from nas.tasks.base import TaskSpec
+
+FORGET = 0.1  # weight of the newest loss in the moving mean
+COST_DRAWS = 16  # architectures drawn for an expected cost
+LOOKED_AT = 4096  # gene vectors, by falling probability, that a decode goes through
+
+
+class SharedSupernet(Supernet):
+    """In training the network of an architecture drawn anew for each `forward`, in evaluation the most probable one.
+
+    Parameters of the architecture: `alpha.<gene>`, one number a choice, from 0. Weights come into being when a network
+    that needs them is first drawn. What is drawn, and the first values of weights, depend on nothing but torch's
+    initial seed when this is made and the count of draws: all is the same on every rank, and after a resume. `last` is
+    the architecture of the last `forward`.
+    """
+
+    grows = True
+    baseline: torch.Tensor
+    draws: torch.Tensor
+
+    def __init__(self, space: SearchSpace, task: TaskSpec | None = None) -> None:
+        super().__init__()
+        self.space, self.task, self.seed = space, task, torch.initial_seed()
+        self.alphas = nn.ParameterList(torch.zeros(len(gene.choices)) for gene in space.genes)
+        self.shared = nn.ParameterDict()
+        self.register_buffer("baseline", torch.zeros(2))  # moving mean of the loss, and its weight so far
+        self.register_buffer("draws", torch.zeros((), dtype=torch.int64))
+        self._statistics: dict[str, torch.Tensor] = {}
+        self._log_prob = torch.zeros(())
+        self.last = space.repair([0] * len(space.genes))
+        self.needs_target = bool(getattr(self._network(self.last), "needs_target", False))
+
+    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+        if self.training:
+            genes_1G, self._log_prob = self._draw(1)
+            self.last = self.space.repair(genes_1G[0])
+        else:
+            self.last = self.decode()[0].arch
+        network = self._network(self.last).train(self.training).to(inputs[0].device)
+        tensors = {name: self.shared[self._key(name, value)] for name, value in network.named_parameters()}
+        statistics = {name: self._statistic(name, value) for name, value in network.named_buffers()}
+        return functional_call(network, {**tensors, **statistics}, inputs)
+
+    def architecture_parameters(self) -> Mapping[str, nn.Parameter]:
+        return {f"alpha.{gene.name}": alpha for gene, alpha in zip(self.space.genes, self.alphas, strict=True)}
+
+    def regularisers(self) -> Mapping[str, torch.Tensor]:
+        """entropy: the mean over genes of the entropy of their choices, over that of equal ones."""
+        shares = [
+            -(alpha.softmax(0) * alpha.log_softmax(0)).sum() / np.log(len(alpha))
+            for alpha in self.alphas
+            if len(alpha) > 1
+        ]
+        return {"entropy": torch.stack(shares).mean()} if shares else {}
+
+    def architecture_loss(self, loss: torch.Tensor) -> torch.Tensor:
+        """The value of `loss`, with a gradient in the probabilities instead of the weights."""
+        with torch.no_grad():
+            mean, weight = self.baseline
+            advantage = loss - torch.where(weight > 0, mean / weight.clamp(min=FORGET), loss)
+            self.baseline.mul_(1 - FORGET).add_(FORGET * torch.stack([loss.float(), torch.ones_like(mean)]))
+        surrogate = advantage * self._log_prob
+        return loss.detach() + surrogate - surrogate.detach()
+
+    def expected_cost(self, costs: Costs) -> torch.Tensor:
+        """Estimated from a few architectures drawn; unbiased in value and gradient."""
+        genes_NG, log_N = self._draw(COST_DRAWS)
+        valid_NG = np.array([self.space.repair(genes).genes for genes in genes_NG])
+        cost_N = torch.as_tensor(costs.of_genes(valid_NG), dtype=log_N.dtype, device=log_N.device)
+        surrogate = ((cost_N - cost_N.mean()) * COST_DRAWS / (COST_DRAWS - 1) * log_N).mean()
+        return cost_N.mean() + surrogate - surrogate.detach()
+
+    def decode(
+        self, k: int = 1, costs: Costs | None = None, budget: float | None = None, target: float | None = None
+    ) -> list[Decoded]:
+        """Gene vectors by falling probability, repaired, each architecture once; score: the log-probability.
+        Only the 4096 most probable vectors are looked at."""
+        found: dict[Architecture, float] = {}
+        limited = budget is not None or target is not None
+        for genes, score in self._most_probable():
+            found.setdefault(self.space.repair(genes), score)
+            if not limited and len(found) == k:
+                break
+        ranked = [Decoded(arch, score) for arch, score in found.items()]
+        return _limited(ranked, costs, budget, target)[:k] if limited else ranked
+
+    def subnetwork(self, arch: Architecture) -> nn.Module:
+        network = self._network(arch)
+        with torch.no_grad():
+            for name, own in network.named_parameters():
+                own.copy_(self.shared[self._key(name, own)])
+            for name, statistic in network.named_buffers():
+                statistic.copy_(self._statistic(name, statistic))
+        return network.to(self.alphas[0].device).train(self.training)
+
+    def _most_probable(self):  # type: ignore[no-untyped-def]
+        """Gene vectors with their log-probability, best first: a best-first walk over the ranks of each gene's
+        choices."""
+        logs = [alpha.detach().double().log_softmax(0).cpu().numpy() for alpha in self.alphas]
+        orders = [np.argsort(-log, kind="stable") for log in logs]
+
+        def score(ranks: tuple[int, ...]) -> float:
+            return float(sum(log[order[r]] for log, order, r in zip(logs, orders, ranks, strict=True)))
+
+        first = (0,) * len(logs)
+        heap, seen = [(-score(first), first)], {first}
+        for _ in range(LOOKED_AT):
+            if not heap:
+                return
+            minus, ranks = heapq.heappop(heap)
+            yield [int(order[r]) for order, r in zip(orders, ranks, strict=True)], -minus
+            for gene, rank in enumerate(ranks):
+                later = (*ranks[:gene], rank + 1, *ranks[gene + 1 :])
+                if rank + 1 < len(logs[gene]) and later not in seen:
+                    seen.add(later)
+                    heapq.heappush(heap, (-score(later), later))
+
+    def _draw(self, count: int) -> tuple[np.ndarray, torch.Tensor]:
+        """Genes (N, G), not repaired, and their log-probabilities (N,), with a gradient."""
+        generator = torch.Generator().manual_seed(self._seed_of(f"draw {int(self.draws)}"))
+        self.draws += 1
+        columns, logs = [], []
+        for alpha in self.alphas:
+            chosen_N = torch.multinomial(alpha.detach().cpu().softmax(0), count, replacement=True, generator=generator)
+            columns.append(chosen_N.numpy())
+            logs.append(alpha.log_softmax(0)[chosen_N.to(alpha.device)])
+        return np.stack(columns, axis=1), torch.stack(logs).sum(dim=0)
+
+    def _network(self, arch: Architecture) -> nn.Module:
+        """Built on the CPU; makes the shared weights that it is the first to need."""
+        with torch.random.fork_rng(devices=[]), torch.inference_mode(False):  # what is made here is trained later
+            torch.manual_seed(self._seed_of(arch.id))
+            network = self.space.build(arch, self.task)
+            for name, value in network.named_parameters():
+                if self._key(name, value) not in self.shared:
+                    self.shared[self._key(name, value)] = nn.Parameter(value.detach().clone().to(self.alphas[0].device))
+        return network
+
+    def _statistic(self, name: str, like: torch.Tensor) -> torch.Tensor:
+        key = self._key(name, like)
+        if key not in self._statistics:
+            with torch.inference_mode(False):
+                self._statistics[key] = like.detach().clone()
+        self._statistics[key] = self._statistics[key].to(self.alphas[0].device)
+        return self._statistics[key]
+
+    @staticmethod
+    def _key(name: str, value: torch.Tensor) -> str:
+        return f"{name.replace('.', '/')} {'x'.join(map(str, value.shape))}"
+
+    def _seed_of(self, words: str) -> int:
+        return int.from_bytes(hashlib.blake2s(f"{self.seed}|{words}".encode(), digest_size=7).digest(), "big")
+
+    def get_extra_state(self) -> dict[str, torch.Tensor]:
+        return dict(self._statistics)
+
+    def set_extra_state(self, state: dict[str, torch.Tensor]) -> None:
+        self._statistics = dict(state)
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **options: Any) -> Any:
+        """Weights that no drawn network has needed yet are made first, in their order."""
+        for name, value in state_dict.items():
+            key = name.removeprefix("shared.")
+            if key != name and key not in self.shared:
+                self.shared[key] = nn.Parameter(torch.empty_like(value, device=self.alphas[0].device))
+        return super().load_state_dict(state_dict, *args, **options)
+
+
+def _limited(
+    ranked: Sequence[Decoded], costs: Costs | None, budget: float | None, target: float | None
+) -> list[Decoded]:
+    """The first within the budget and near the target, or the nearest to the target where none is near; then the others
+    of `allowed_costs`."""
+    if costs is None:
+        raise NASError("a budget or target without costs", "both or none", "pass costs")
+    cost_N = costs.of_genes(np.array([one.arch.genes for one in ranked]))
+    least, most = allowed_costs(target, budget)
+    within_N = cost_N <= (math.inf if budget is None else budget)
+    if not within_N.any():
+        raise NASError(
+            f"a budget of {budget:.4g}",
+            f"at least {cost_N.min():.4g}, the cheapest of the {LOOKED_AT} most probable networks",
+            "raise strategy.budget, or lower strategy.target, which makes cheap networks probable",
+        )
+    away_N = np.zeros(len(ranked)) if target is None else np.abs(cost_N / target - 1)
+    first = int(np.where(within_N, np.maximum(away_N, NEAR), np.inf).argmin())
+    others = np.flatnonzero((cost_N >= least) & (cost_N <= most)).tolist()
+    return [ranked[first], *(ranked[other] for other in others if other != first)]

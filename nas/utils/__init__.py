@@ -1,0 +1,1 @@
+"""Helpers without knowledge of the domain: files, processes, lazy imports."""
