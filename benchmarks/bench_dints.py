@@ -33,7 +33,7 @@ from torch import nn
 from benchmarks.common import RESULTS, write_results
 from nas.cost.model import CostModel
 from nas.supernets.base import Costs
-from nas.tasks.base import TaskSpec
+from nas.task_spec import TaskSpec
 from search_spaces.dints import DiNTSSpace
 from tests.spaces.dints.oracle import monai_supernet
 

@@ -35,8 +35,8 @@ from nas.data.io.dicom import open_series
 from nas.data.io.grid import on_grid
 from nas.data.io.images import read_image
 from nas.metrics.froc import RATES, Findings, Froc, froc
-from nas.tasks.base import TaskSpec
-from nas.tasks.segmentation import dice
+from nas.metrics.surface import dice
+from nas.task_spec import TaskSpec
 from search_spaces.unet import UNetSpace
 
 USAGE = (

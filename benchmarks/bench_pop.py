@@ -22,7 +22,7 @@ from nas.history import History, Record, State
 from nas.space import SearchSpace
 from nas.strategies.partial_order.cuts import PrunedSet
 from nas.strategies.partial_order.strategy import PartialOrderPruning
-from nas.tasks.base import TaskSpec
+from nas.task_spec import TaskSpec
 from search_spaces.naslung import NASLungSpace
 
 OBJECTIVES = {"auc": "maximize", "macs": "minimize"}

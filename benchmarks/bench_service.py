@@ -29,7 +29,7 @@ from benchmarks.common import write_results
 from experiments.lung_detector.predictor import Predictor, Preprocessing, save
 from experiments.lung_detector.service.images import Limits, read_slice
 from nas.artifact import Artifact
-from nas.tasks.base import TaskSpec
+from nas.task_spec import TaskSpec
 from search_spaces.detector import DetectorSpace
 from tests.service.files import dicom, png
 from tests.service.server import KEY, Server

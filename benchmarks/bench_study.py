@@ -37,7 +37,7 @@ from nas.strategies.partial_order.strategy import PartialOrderPruning
 from nas.strategies.random import RandomSearch
 from nas.study.lease import ATTEMPT, BEAT, OWNER, WORKER
 from nas.study.study import BUDGET, CLAIM, GENES, METRICS, Study
-from nas.tasks.base import TaskSpec
+from nas.task_spec import TaskSpec
 from search_spaces.naslung import NASLungSpace
 from tests.faults.farm import store_of
 

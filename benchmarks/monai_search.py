@@ -27,7 +27,7 @@ from nas.data.loading import VolumeSet
 from nas.supernets.base import Costs, Decoded, Supernet
 from nas.supernets.settings import ArchitectureSettings
 from nas.supernets.trainer import SupernetTraining
-from nas.tasks.base import TaskSpec
+from nas.task_spec import TaskSpec
 from search_spaces.dints import DiNTSSpace
 from search_spaces.dints.monai_code import from_monai
 

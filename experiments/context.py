@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from experiments.options import packaged
 from nas.architecture import Architecture
-from nas.cost.model import profile
+from nas.cost.profile import profile
 from nas.data.splits import Split
 from nas.data.store import VolumeStore
 from nas.errors import NASError

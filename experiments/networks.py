@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 from nas.artifact import Artifact, import_space, load
 from nas.errors import NASError
 from nas.space import SearchSpace
-from nas.tasks.base import TaskSpec
+from nas.task_spec import TaskSpec
 
 
 def resolve(name: str, task: TaskSpec, allow: Sequence[str]) -> Artifact:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from nas.history import Proposal as Proposal
     from nas.space import Published as Published
     from nas.space import SearchSpace as SearchSpace
-    from nas.tasks.base import TaskSpec as TaskSpec
+    from nas.task_spec import TaskSpec as TaskSpec
     from nas.tracking import NoTracking as NoTracking
     from nas.tracking import VisdomBoard as VisdomBoard
 

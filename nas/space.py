@@ -16,7 +16,7 @@ from torch import nn
 
 from nas.architecture import Architecture, Gene
 from nas.errors import NASError
-from nas.tasks.base import TaskSpec
+from nas.task_spec import TaskSpec
 
 if TYPE_CHECKING:
     from nas.supernets.base import Supernet

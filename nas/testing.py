@@ -22,7 +22,7 @@ from nas.history import History, Proposal, Record, State
 from nas.multiobjective.constraints import Constraint
 from nas.space import SearchSpace
 from nas.strategies.base import Strategy
-from nas.tasks.base import TaskSpec
+from nas.task_spec import TaskSpec
 
 OBJECTIVES = {"score": "maximize", "cost": "minimize"}
 

@@ -14,7 +14,7 @@ from torch import nn
 from nas.architecture import Architecture, Gene
 from nas.errors import NASError
 from nas.space import ENUMERATE_LIMIT, Published, SearchSpace
-from nas.tasks.base import TaskSpec
+from nas.task_spec import TaskSpec
 from search_spaces.arguments import increasing, require, some_of
 from search_spaces.detector_network import Detector, stem_width
 from search_spaces.unet import GROUPS

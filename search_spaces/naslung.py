@@ -18,7 +18,7 @@ from torch import nn
 from nas.architecture import Architecture, Gene
 from nas.errors import NASError
 from nas.space import Block, Published, SearchSpace
-from nas.tasks.base import TaskSpec
+from nas.task_spec import TaskSpec
 from search_spaces.layers.features import Features
 from search_spaces.naslung_network import (
     ATTENTION,

@@ -15,7 +15,7 @@ from torch import nn
 from nas.architecture import Architecture, Gene
 from nas.errors import NASError
 from nas.space import Published, SearchSpace
-from nas.tasks.base import TaskSpec
+from nas.task_spec import TaskSpec
 from search_spaces.arguments import increasing, require, some_of
 
 GRID = 4  # sides of the map that the hidden layers read; of 64 x 64 pixels the published network has just that left

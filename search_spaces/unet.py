@@ -15,7 +15,7 @@ from torch import nn
 from nas.architecture import Architecture, Gene
 from nas.errors import NASError
 from nas.space import Published, SearchSpace
-from nas.tasks.base import TaskSpec
+from nas.task_spec import TaskSpec
 from search_spaces.arguments import increasing, require, some_of
 from search_spaces.layers.convolution import Conv3d
 from search_spaces.layers.features import Features

@@ -16,7 +16,7 @@ from nas.architecture import Architecture, Gene
 from nas.history import History, Record, State
 from nas.report import search_report, train_report
 from nas.space import SearchSpace
-from nas.tasks.base import TaskSpec
+from nas.task_spec import TaskSpec
 
 SVG = "{http://www.w3.org/2000/svg}"
 EMPTY = np.empty(0)

@@ -8,7 +8,7 @@ from nas.cost.model import CostModel
 from nas.history import Record, State
 from nas.space import SearchSpace
 from nas.space_facts import SpaceFacts
-from nas.tasks.base import TaskSpec
+from nas.task_spec import TaskSpec
 from nas.trials_table import TrialsTable
 from search_spaces.naslung import NASLungSpace
 

@@ -10,7 +10,7 @@ import pytest
 
 from nas.artifact import Artifact, load
 from nas.errors import NASError
-from nas.tasks.base import TaskSpec
+from nas.task_spec import TaskSpec
 from search_spaces.naslung import NASLungSpace
 
 

@@ -19,7 +19,7 @@ from experiments.brain_tumor.predict import without_small
 from nas.artifact import Artifact, load
 from nas.data.io.brats_folder import LABELS
 from nas.space import SearchSpace
-from nas.tasks.base import TaskSpec
+from nas.task_spec import TaskSpec
 from search_spaces.cascade import CascadeSpace
 from search_spaces.unet import UNetSpace
 from tests.commands import Command, refused

@@ -14,10 +14,11 @@ from torch import nn
 
 from experiments.commands.cost import main as latency_main
 from nas.cost.latency import LatencyTable, measure_table
-from nas.cost.model import CostModel, profile, static_costs, training_bytes
+from nas.cost.model import CostModel, static_costs
+from nas.cost.profile import profile, training_bytes
 from nas.errors import NASError
 from nas.strategies.differentiable import costs_of
-from nas.tasks.base import TaskSpec
+from nas.task_spec import TaskSpec
 from search_spaces.dints import DiNTSSpace
 from search_spaces.naslung import NASLungSpace
 

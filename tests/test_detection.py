@@ -14,7 +14,7 @@ from torch import nn
 
 from nas.errors import NASError, TrialFailed
 from nas.metrics.coco import coco_metrics, match
-from nas.tasks.base import TaskSpec
+from nas.task_spec import TaskSpec
 from nas.tasks.detection import RADIUS, REACH, Detection, assigned, focal_loss
 
 NONE = [0.0, 0, 0, 0, -1]

@@ -21,7 +21,7 @@ from nas.errors import NASError
 from nas.inference.model_card import ModelCard
 from nas.inference.predict import predict_file
 from nas.inference.runtime import ExportedNetwork
-from nas.tasks.base import TaskSpec
+from nas.task_spec import TaskSpec
 from search_spaces.unet import UNetSpace
 from tests.commands import Command, refused
 

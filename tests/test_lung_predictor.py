@@ -11,7 +11,7 @@ import torch
 from experiments.lung_detector.predictor import ARCH, WEIGHTS, Predictor, Preprocessing, save
 from nas.artifact import Artifact
 from nas.errors import NASError
-from nas.tasks.base import TaskSpec
+from nas.task_spec import TaskSpec
 from search_spaces.detector import DetectorSpace
 
 SMALL = {"depths": [1], "widths": [4], "block_counts": [1], "kernels": [3], "norms": ["group"], "ups": ["resize"]}

@@ -20,7 +20,7 @@ from nas.data.io.grid import on_grid
 from nas.data.io.images import read_image
 from nas.errors import NASError
 from nas.metrics.froc import Findings, froc
-from nas.tasks.segmentation import dice
+from nas.metrics.surface import dice
 
 
 def of(scan: Scan) -> np.ndarray:

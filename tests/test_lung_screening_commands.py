@@ -20,12 +20,12 @@ from experiments.lung_screening.scan import Scan
 from experiments.train.job import run_train_experiment
 from experiments.trained import Trained
 from nas.artifact import Artifact
-from nas.cost.model import profile
+from nas.cost.profile import profile
 from nas.data.io.images import read_image, to_array
 from nas.data.sources.lidc_shapes import LidcShapes
 from nas.errors import NASError
-from nas.tasks.base import TaskSpec
-from nas.tasks.segmentation import dice
+from nas.metrics.surface import dice
+from nas.task_spec import TaskSpec
 from search_spaces.naslung import NASLungSpace
 from search_spaces.nodule_patch import NodulePatchSpace
 from search_spaces.unet import UNetSpace

@@ -11,11 +11,11 @@ import pytest
 
 import run_train
 from experiments.cli import as_command
-from experiments.train import pooled
+from experiments.train.job import pooled
 from experiments.train.pooled import pooled_rows, read_pooled
 from nas.artifact import Artifact
 from nas.errors import NASError
-from nas.tasks.base import TaskSpec
+from nas.task_spec import TaskSpec
 from search_spaces.unet import UNetSpace
 from tests.commands import Command, refused
 

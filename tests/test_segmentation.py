@@ -16,7 +16,8 @@ from scipy import ndimage
 from torch import nn
 
 from nas.errors import NASError, TrialFailed
-from nas.tasks.segmentation import Segmentation, dice, surfaces
+from nas.metrics.surface import dice, surfaces
+from nas.tasks.segmentation import Segmentation
 
 SIDES = (5, 6, 4)
 masks = arrays(np.uint8, (2, *SIDES), elements=st.integers(0, 2))

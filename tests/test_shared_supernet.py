@@ -15,7 +15,7 @@ from nas.errors import NASError
 from nas.space import SearchSpace
 from nas.supernets.base import Costs
 from nas.supernets.shared import SharedSupernet
-from nas.tasks.base import TaskSpec
+from nas.task_spec import TaskSpec
 
 
 class Chains(SearchSpace):

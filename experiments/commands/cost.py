@@ -15,7 +15,7 @@ from experiments.options import packaged, read_options
 from nas.artifact import import_space
 from nas.cost.latency import LatencyTable, measure_table
 from nas.errors import NASError
-from nas.tasks.base import TaskSpec
+from nas.task_spec import TaskSpec
 
 USAGE = (
     "voxnas cost latency space=<name in conf/space> [size=32 or size=[D,H,W]] [channels=1] [outputs=2] "

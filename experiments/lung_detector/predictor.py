@@ -19,7 +19,7 @@ from torch import nn
 from nas.artifact import Artifact, load
 from nas.data.transforms.ct_slices import check_windows, fitted, windowed
 from nas.errors import NASError
-from nas.tasks.base import TaskSpec
+from nas.task_spec import TaskSpec
 from nas.tasks.detection import Detection
 from nas.utils.files import write_bytes
 

@@ -21,7 +21,7 @@ from experiments.lung_screening.patches import BATCH, STRIDE_MM, nodule_map
 from experiments.lung_screening.scan import Scan
 from experiments.progress import progress_bar
 from experiments.trained import Trained
-from nas.cost.model import profile
+from nas.cost.profile import profile
 
 CLASSICAL = "classical"
 

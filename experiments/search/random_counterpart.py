@@ -17,8 +17,8 @@ from nas.artifact import Artifact, load
 from nas.cost.model import CostModel
 from nas.errors import NASError
 from nas.history import History
-from nas.strategies.base import CostWindow, draw
-from nas.tasks.base import TaskSpec
+from nas.strategies.sampling import CostWindow, draw
+from nas.task_spec import TaskSpec
 from nas.utils.locate import with_present_names
 
 RANDOM = "nas.strategies.RandomSearch"
@@ -54,7 +54,7 @@ def random_search_network(searched: Artifact, folder: Path, setting: Setting, lo
     """Repeats the search that found `searched` with strategy=random: same space, data, split, training, number of
     finished trials and cost window. It resumes in `folder`, and it too sees no test fold.
 
-    local: the settings that belong to this machine (LOCAL in experiments.search.results), as the command has them.
+    local: the settings that belong to this machine (LOCAL in experiments.search.job.results), as the command has them.
 
     Raises NASError where the data at hand are not those of the search.
     """

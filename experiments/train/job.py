@@ -27,11 +27,12 @@ from nas.export.onnx import require_formats
 from nas.html.boxes import BoxExample, mean_overlaps
 from nas.html.slices import Example, chosen_cases
 from nas.metrics.bootstrap import GroupBootstrap, mean_of
+from nas.metrics.surface import dice
 from nas.report import train_report
 from nas.retraining.folds import Tested, retrain
 from nas.retraining.predictions import predictions_csv
 from nas.retraining.tables import Row, caption, markdown, terminal
-from nas.tasks.segmentation import Segmentation, dice
+from nas.tasks.segmentation import Segmentation
 from nas.training import distributed
 from nas.training.distributed import is_main
 from nas.utils.files import write_text

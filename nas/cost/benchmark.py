@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from nas.cost.latency import device_name, forward_times, quantiles
-from nas.cost.model import profile
+from nas.cost.profile import profile
 
 
 def benchmark(model: nn.Module, input_shape: Sequence[int], device: torch.device) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from torch import nn
 
 from nas.errors import NASError
 from nas.space import SearchSpace
-from nas.tasks.base import TaskSpec
+from nas.task_spec import TaskSpec
 from nas.utils.files import write_text
 
 WARMUP, REPEATS = 3, 15

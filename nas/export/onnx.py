@@ -27,7 +27,7 @@ from torch.utils._pytree import keystr, tree_flatten_with_path
 from nas.errors import NASError
 from nas.inference.model_card import CARD, MODEL_FILES, ModelCard, ModelFile, Port, Sides
 from nas.inference.runtime import Runner, run_onnx, run_openvino
-from nas.tasks.base import TaskSpec
+from nas.task_spec import TaskSpec
 from nas.utils.files import write_bytes
 
 FORMATS = tuple(MODEL_FILES)

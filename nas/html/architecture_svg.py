@@ -12,7 +12,7 @@ from itertools import groupby, pairwise
 from nas.architecture import Architecture
 from nas.errors import NASError
 from nas.space import Block, SearchSpace
-from nas.tasks.base import TaskSpec
+from nas.task_spec import TaskSpec
 
 PAGE = 1000  # px after which a chain goes on in the next row; a page less wide shows it smaller
 SIDE = 64  # assumed input side: only ratios of sides are drawn

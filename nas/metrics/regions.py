@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from nas.errors import NASError
-from nas.tasks.segmentation import dice, surfaces
+from nas.metrics.surface import dice, surfaces
 
 METRICS = ("dice", "hd95", "surface_dice")
 EMPTY = ("one", "zero", "skip")

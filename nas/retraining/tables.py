@@ -1,6 +1,6 @@
 """The table of a training, in the terminal and as Markdown; and one table of several trainings.
 
-python -m nas.retraining.tables outputs/train/*/result.json
+python -m experiments.tables outputs/train/*/result.json
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ WIDTH = 100  # columns of a terminal
 @dataclass(frozen=True)
 class Row:
     """One system. metrics and ci95 (95 % intervals; that of the first metric is shown) as fractions, lengths as they
-    are; costs as `nas.cost.benchmark` gives them.
+    are; costs as `nas.cost.model.benchmark` gives them.
 
     seeds: where the metrics are means over seeds, how many, and `deviation` is their standard deviation.
     """

@@ -16,11 +16,12 @@ from nas.errors import NASError
 from nas.evaluators.base import EvaluationContext
 from nas.history import History, Proposal
 from nas.space import SearchSpace
-from nas.strategies.base import CostWindow, Strategy, draw, untried
+from nas.strategies.base import Strategy
+from nas.strategies.sampling import CostWindow, draw, untried
 from nas.supernets.base import Costs, Supernet, allowed_costs
 from nas.supernets.settings import ArchitectureSettings
 from nas.supernets.trainer import FOLDER, SupernetTraining, network_name
-from nas.tasks.base import TaskSpec
+from nas.task_spec import TaskSpec
 from nas.training import distributed
 from nas.training.settings import TrainingSettings
 from nas.utils.files import locked

@@ -7,8 +7,9 @@ import numpy as np
 from nas.errors import NASError
 from nas.history import History, Proposal, State
 from nas.space import SearchSpace
-from nas.strategies.base import Strategy, anything, draw, mutant
+from nas.strategies.base import Strategy
 from nas.strategies.ranking import best_first
+from nas.strategies.sampling import anything, draw, mutant
 
 
 class RegularizedEvolution(Strategy):

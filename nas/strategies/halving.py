@@ -9,8 +9,9 @@ import numpy as np
 from nas.errors import NASError
 from nas.history import History, Proposal
 from nas.space import SearchSpace
-from nas.strategies.base import Strategy, anything, draw
+from nas.strategies.base import Strategy
 from nas.strategies.ranking import best_first, first_results
+from nas.strategies.sampling import anything, draw
 
 
 class SuccessiveHalving(Strategy):

@@ -10,8 +10,9 @@ from nas.architecture import Architecture
 from nas.errors import NASError
 from nas.history import History, Proposal
 from nas.space import SearchSpace
-from nas.strategies.base import Strategy, anything, draw, untried
+from nas.strategies.base import Strategy
 from nas.strategies.ranking import best_first, neighbours
+from nas.strategies.sampling import anything, draw, untried
 
 REMEMBERED = 1024  # architectures whose neighbours are kept: about 50 kB each for 21 genes of 7 choices
 

@@ -22,8 +22,9 @@ from nas.errors import NASError
 from nas.history import History, Proposal, Record, State
 from nas.multiobjective.constraints import Constraint
 from nas.space import SearchSpace
-from nas.strategies.base import Strategy, anything, draw, held, mutant
+from nas.strategies.base import Strategy
 from nas.strategies.ranking import best_and_newest
+from nas.strategies.sampling import anything, draw, held, mutant
 
 SEEDS = 2**32  # Optuna's samplers take a seed below this
 

@@ -9,8 +9,9 @@ from nas.architecture import Architecture
 from nas.errors import NASError
 from nas.history import History, Proposal
 from nas.space import SearchSpace
-from nas.strategies.base import Strategy, anything, draw, untried
+from nas.strategies.base import Strategy
 from nas.strategies.ranking import best_and_newest, best_first, constrained_ranks
+from nas.strategies.sampling import anything, draw, untried
 
 PARENTS = 10  # finished networks, best first, that candidates are mutated from
 DISTANCE = 3  # mutations in a row at most

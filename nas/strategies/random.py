@@ -6,7 +6,8 @@ import numpy as np
 
 from nas.history import History, Proposal
 from nas.space import SearchSpace
-from nas.strategies.base import CostWindow, Strategy, draw
+from nas.strategies.base import Strategy
+from nas.strategies.sampling import CostWindow, draw
 
 
 class RandomSearch(Strategy):

@@ -23,7 +23,7 @@ from nas.architecture import Architecture
 from nas.errors import NASError
 from nas.space import SearchSpace
 from nas.supernets.base import NEAR, Costs, Decoded, Supernet, allowed_costs
-from nas.tasks.base import TaskSpec
+from nas.task_spec import TaskSpec
 
 FORGET = 0.1  # weight of the newest loss in the moving mean
 COST_DRAWS = 16  # architectures drawn for an expected cost

@@ -28,7 +28,8 @@ from nas.report.supernet import CURVES, PICTURE
 from nas.space import SearchSpace
 from nas.supernets.base import Costs, Supernet
 from nas.supernets.settings import ArchitectureSettings
-from nas.tasks.base import Task, TaskSpec
+from nas.task_spec import TaskSpec
+from nas.tasks.base import Task
 from nas.tracking import NoTracking, Tracker
 from nas.training import distributed
 from nas.training.checkpoint import load_checkpoint, save_checkpoint

@@ -4,45 +4,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from nas.errors import NASError
 from nas.metrics.ensemble import mean_probability
+from nas.task_spec import TaskSpec
 
 Resampled = Callable[[np.ndarray], Mapping[str, float]]  # positions of samples, perhaps repeated -> metrics over them
-
-
-@dataclass(frozen=True, slots=True)
-class TaskSpec:
-    """What a search space must know to build a network.
-
-    kind: "classification", "segmentation" or "detection". dims: spatial dimensions (2 or 3). in_channels: image
-    channels. outputs: classes, of a segmentation with the background.
-    """
-
-    kind: str = "classification"
-    dims: int = 3
-    in_channels: int = 1
-    outputs: int = 2
-
-    @property
-    def channels(self) -> int:
-        """Of a network's output (B, channels, ...): classes, of a detection what nas/tasks/detection.py lists."""
-        return self.outputs + 3 * self.dims + 2 if self.kind == "detection" else self.outputs
-
-    def require_dims(self, dims: int) -> None:
-        """Raises NASError where a space makes networks for images of other dimensions."""
-        if self.dims != dims:
-            raise NASError(
-                f"a task of {self.dims} dimensions for a space of {dims}",
-                "the same number of both",
-                f"space.spatial_dims={self.dims}, or other data",
-            )
 
 
 class Task(ABC):

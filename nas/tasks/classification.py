@@ -12,7 +12,8 @@ from torch import nn
 
 from nas.errors import NASError, TrialFailed
 from nas.metrics.bootstrap import binary_metrics
-from nas.tasks.base import Resampled, Task, TaskSpec
+from nas.task_spec import TaskSpec
+from nas.tasks.base import Resampled, Task
 
 
 class Classification(Task):

@@ -22,7 +22,8 @@ from torch import nn
 from nas.errors import NASError, TrialFailed
 from nas.metrics.boxes import overlaps, paired_overlaps, suppressed_by_class, volumes
 from nas.metrics.coco import Matched, coco_metrics, match
-from nas.tasks.base import Resampled, Task, TaskSpec
+from nas.task_spec import TaskSpec
+from nas.tasks.base import Resampled, Task
 
 REACH = 8  # strides: a feature map is for boxes whose longest side is below that, and not below half of it
 RADIUS = 1.5  # strides around the middle of a box within which points answer for it (FCOS's centre sampling)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from functools import reduce
 from itertools import combinations
@@ -13,11 +12,12 @@ import torch
 from torch import nn
 
 from nas.errors import NASError, TrialFailed
-from nas.tasks.base import Resampled, Task, TaskSpec
+from nas.metrics.surface import dice, surfaces
+from nas.task_spec import TaskSpec
+from nas.tasks.base import Resampled, Task
 from nas.tasks.soft_dice import shares, soft_dice_loss
 from nas.utils.optional import monai_part
 
-HD_PERCENTILE = 95.0
 WINDOWS = 4  # at once, at least: on a CPU single ones fall into a slow path of 3D convolutions
 LENGTHS = ("hd95",)  # smaller is better; in mm where the voxel size is known, else in voxels
 LOSSES = ("dice_ce", "soft_dice")
@@ -191,43 +191,6 @@ class Segmentation(Task):
                 "use fewer folds or more data",
             )
         return prediction.argmax(axis=1), target
-
-
-def dice(guess: np.ndarray, target: np.ndarray, classes: int) -> np.ndarray:
-    """(N, classes - 1): 2 |A ∩ B| / (|A| + |B|) of each case and class but the background, NaN where both are empty."""
-    values = np.full((len(target), classes - 1), np.nan)
-    axes = tuple(range(1, target.ndim))
-    for number in range(1, classes):
-        a, b = guess == number, target == number
-        total = a.sum(axes) + b.sum(axes)
-        np.divide(2 * (a & b).sum(axes), total, out=values[:, number - 1], where=total > 0)
-    return values
-
-
-def surfaces(
-    guess: np.ndarray, target: np.ndarray, classes: int, spacing_mm: np.ndarray, tolerance: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """hd95 and surface Dice, each (N, classes - 1), under the rule for empty regions that Segmentation states.
-
-    guess, target: (N, D, H, W) classes. spacing_mm: (N, 3); lengths are in its unit.
-    """
-    measure = monai_part("metrics")
-    hd95, surface = np.full((2, len(target), classes - 1), np.nan)
-    for case, spacing in enumerate(spacing_mm):
-        for number in range(1, classes):
-            a, b = guess[case] == number, target[case] == number
-            if a.any() and b.any():
-                pair = [torch.from_numpy(mask)[None, None].float() for mask in (a, b)]
-                its = {"include_background": True, "spacing": tuple(map(float, spacing))}
-                with warnings.catch_warnings():  # MONAI 1.6 warns of an argument that it passes to itself
-                    warnings.simplefilter("ignore", FutureWarning)
-                    hd = measure.compute_hausdorff_distance(*pair, percentile=HD_PERCENTILE, **its)
-                    share = measure.compute_surface_dice(*pair, [tolerance], **its)
-                hd95[case, number - 1], surface[case, number - 1] = float(hd), float(share)
-            elif a.any() or b.any():
-                hd95[case, number - 1] = float(np.linalg.norm(spacing * target.shape[1:]))
-                surface[case, number - 1] = 0.0
-    return hd95, surface
 
 
 def _mean_over_cases(cases: Mapping[str, np.ndarray], rows: np.ndarray) -> dict[str, float]:

@@ -15,7 +15,7 @@ from torch import nn
 from nas.architecture import Architecture, Gene
 from nas.errors import NASError
 from nas.space import ENUMERATE_LIMIT, Block, Published, SearchSpace
-from nas.tasks.base import TaskSpec
+from nas.task_spec import TaskSpec
 from search_spaces.dints.cells import (
     FIRST_WIDTH,
     LAYERS,

@@ -18,7 +18,7 @@ from torch.utils.checkpoint import checkpoint
 from nas.architecture import Architecture
 from nas.errors import NASError
 from nas.supernets.base import Costs, Decoded, Supernet
-from nas.tasks.base import TaskSpec
+from nas.task_spec import TaskSpec
 from search_spaces.dints.cells import Stem
 from search_spaces.dints.costs import EdgeCosts
 from search_spaces.dints.decode import Scores, k_best, monai_decode

@@ -25,7 +25,7 @@ from nas.search import Budget, search
 from nas.space import SearchSpace
 from nas.strategies.random import RandomSearch
 from nas.study.study import Study
-from nas.tasks.base import TaskSpec
+from nas.task_spec import TaskSpec
 from nas.utils.files import write_text
 
 OBJECTIVES = {"score": "maximize", "params": "minimize"}

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from nas.cost.model import profile
+from nas.cost.profile import profile
 from nas.errors import NASError
-from nas.tasks.base import TaskSpec
+from nas.task_spec import TaskSpec
 from nas.testing import check_space
 from search_spaces.cascade import CascadeSpace
 from search_spaces.cascade_network import Cascade, ModalityUNet, Residual

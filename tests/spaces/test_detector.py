@@ -12,7 +12,7 @@ import torch
 from nas.artifact import Artifact, load
 from nas.cost.model import CostModel
 from nas.errors import NASError
-from nas.tasks.base import TaskSpec
+from nas.task_spec import TaskSpec
 from nas.tasks.detection import Detection, Points
 from nas.testing import check_space
 from search_spaces.detector import DetectorSpace

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nas.artifact import Artifact, load
-from nas.cost.model import profile
+from nas.cost.profile import profile
 from nas.errors import NASError
-from nas.tasks.base import TaskSpec
+from nas.task_spec import TaskSpec
 from nas.testing import check_space
 from search_spaces.unet import UNet, UNetSpace
 

@@ -11,7 +11,7 @@ from nas.architecture import Architecture, Gene
 from nas.history import History, Record, State
 from nas.space import SearchSpace
 from nas.strategies.base import Strategy
-from nas.tasks.base import TaskSpec
+from nas.task_spec import TaskSpec
 
 OBJECTIVES = {"score": "maximize", "cost": "minimize"}
 Score = Callable[[tuple[int, ...]], Mapping[str, float]]

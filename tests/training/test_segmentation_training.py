@@ -18,7 +18,7 @@ from nas.data.transforms.augment import Augment
 from nas.evaluators.base import EvaluationContext
 from nas.evaluators.train import Train
 from nas.history import Proposal
-from nas.tasks.base import TaskSpec
+from nas.task_spec import TaskSpec
 from nas.tasks.segmentation import Segmentation
 from nas.training.loop import FitResult, fit, predict
 from nas.training.precision import autocast

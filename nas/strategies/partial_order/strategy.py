@@ -12,18 +12,18 @@ from nas.errors import NASError
 from nas.history import CostFunction, History, Proposal, Record
 from nas.multiobjective.pareto import front_mask
 from nas.space import SearchSpace
-from nas.strategies.base import (
+from nas.strategies.base import Strategy
+from nas.strategies.enumeration import Listing, listing
+from nas.strategies.partial_order.cuts import Cut, OpenSet, PrunedSet, below, below_any
+from nas.strategies.ranking import first_results
+from nas.strategies.sampling import (
     LARGEST_BATCH,
     CostWindow,
-    Strategy,
     draw,
     draw_by_sampling,
     draw_from_list,
     early_batch,
 )
-from nas.strategies.enumeration import Listing, listing
-from nas.strategies.partial_order.cuts import Cut, OpenSet, PrunedSet, below, below_any
-from nas.strategies.ranking import first_results
 
 AT_ONCE = 20_000_000  # comparisons N * K * G that one expression may make; beyond it, cut by cut with early exits
 
