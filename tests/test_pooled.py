@@ -11,7 +11,7 @@ import pytest
 
 import run_train
 from experiments.cli import as_command
-from experiments.train.job import pooled
+from experiments.train import pooled
 from experiments.train.pooled import pooled_rows, read_pooled
 from nas.artifact import Artifact
 from nas.errors import NASError

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from nas.retraining.tables import METRICS, Row, caption, main, markdown, over_seeds, terminal
+from experiments.tables import main
+from nas.retraining.tables import METRICS, Row, caption, markdown, over_seeds, terminal
 
 
 def scores(value: float) -> dict[str, Any]:
