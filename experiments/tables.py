@@ -1,4 +1,4 @@
-"""One table of several result.json files: python -m nas.retraining.tables RESULT..."""
+"""One table of several result.json files: python -m experiments.tables RESULT..."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The table of a training, in the terminal and as Markdown; and one table of several trainings.
 
-python -m nas.retraining.tables outputs/train/*/result.json
+python -m experiments.tables outputs/train/*/result.json
 """
 
 from __future__ import annotations
