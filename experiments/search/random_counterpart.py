@@ -54,7 +54,7 @@ def random_search_network(searched: Artifact, folder: Path, setting: Setting, lo
     """Repeats the search that found `searched` with strategy=random: same space, data, split, training, number of
     finished trials and cost window. It resumes in `folder`, and it too sees no test fold.
 
-    local: the settings that belong to this machine (LOCAL in experiments.search.job.results), as the command has them.
+    local: the settings that belong to this machine (LOCAL in experiments.search.results), as the command has them.
 
     Raises NASError where the data at hand are not those of the search.
     """

@@ -26,7 +26,7 @@ WIDTH = 100  # columns of a terminal
 @dataclass(frozen=True)
 class Row:
     """One system. metrics and ci95 (95 % intervals; that of the first metric is shown) as fractions, lengths as they
-    are; costs as `nas.cost.model.benchmark` gives them.
+    are; costs as `nas.cost.benchmark` gives them.
 
     seeds: where the metrics are means over seeds, how many, and `deviation` is their standard deviation.
     """
