@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from nas.history import Proposal
-from nas.study.study import Study
+from tests.problems import study_of as make_study
 from tests.tables import OBJECTIVES, SPACE, records_of
 
 pytest.importorskip("optuna_dashboard")
@@ -27,7 +27,7 @@ def read(port: int, path: str) -> Any:
 
 def test_the_dashboard_shows_a_study(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/study.db"
-    study = Study(url, "shown", SPACE, OBJECTIVES, {"data": "abc"})
+    study = make_study(url, "shown", SPACE, OBJECTIVES, {"data": "abc"})
     for record in records_of()[:3]:
         ticket = study.claim(Proposal(record.arch), "0")
         assert ticket is not None

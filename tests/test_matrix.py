@@ -13,18 +13,17 @@ import pytest
 import torch
 from hydra.utils import instantiate
 
-from nas.cost.model import CostModel
 from nas.data.loading import VolumeSet
 from nas.data.sources.lidc_shapes import LidcShapes
 from nas.data.sources.nodule_phantoms import NodulePhantoms
 from nas.data.store import VolumeStore
-from nas.evaluators.base import EvaluationContext
 from nas.evaluators.train import Train
 from nas.history import State
-from nas.search import Budget, search
+from nas.search import SearchJob, search
 from nas.study.study import Study
 from nas.training.settings import TrainingSettings
 from tests.conftest import REPO
+from tests.problems import context_in, problem_of
 from tests.test_conformance import composed, names
 
 TRIALS = 4
@@ -67,18 +66,11 @@ def test_pair(strategy_name: str, space_name: str, stores: dict[str, VolumeStore
         composed(f"task={space.kind}").task, in_channels=store.shape[0], outputs=len(store.classes), dims=store.dims
     )
     device = torch.device("cpu")
-    context = EvaluationContext(
-        space=space,
-        task=task,
-        train=VolumeSet(store, some_of_each(store, 16, 0), device),
-        valid=VolumeSet(store, some_of_each(store, 8, 1), device),
-        folder=tmp_path / "checkpoints",
-        device=device,
-        seed=0,
-    )
-    cost = CostModel(space, task.spec, store.sample_shape, "macs")
-    study = Study(f"sqlite:///{tmp_path}/study.db", "matrix", space, objectives, {})
-    history = search(strategy, Train(SETTINGS), study, cost, context, Budget(TRIALS))
+    train, valid = (VolumeSet(store, some_of_each(store, n, seed), device) for n, seed in ((16, 0), (8, 1)))
+    problem = problem_of(space, objectives, task=task, shape=store.sample_shape)
+    study = Study(f"sqlite:///{tmp_path}/study.db", "matrix", problem, {})
+    context = context_in(tmp_path / "checkpoints", train, valid)
+    history = search(SearchJob(problem, strategy, Train(SETTINGS), context, TRIALS), study)
     assert [record.state for record in history] == [State.COMPLETE] * TRIALS
     assert len({(record.arch.id, record.budget) for record in history}) == TRIALS
     assert all(np.isfinite(record.metrics[name]) for record in history for name in objectives)

@@ -16,6 +16,7 @@ from nas.history import Proposal, State
 from nas.study.study import Study
 from nas.trials_table import write_csv
 from search_spaces.naslung import NASLungSpace
+from tests.problems import study_of as make_study
 
 OBJECTIVES = {"auc": "maximize", "macs": "minimize"}
 SPEC = {"data": "abc", "split": "def"}
@@ -27,7 +28,7 @@ def url(folder: Path) -> str:
 
 
 def attach(folder: Path, **spec: str) -> Study:
-    return Study(url(folder), "s", SPACE, OBJECTIVES, {**SPEC, **spec})
+    return make_study(url(folder), "s", SPACE, OBJECTIVES, {**SPEC, **spec})
 
 
 def cost(genes_NG: np.ndarray) -> np.ndarray:
@@ -56,7 +57,7 @@ def test_records_of_every_end(tmp_path: Path) -> None:
         assert records[0].budget == 3
         assert records[1].reason == "loss became NaN"
         assert records[0].finished >= records[0].started > 0
-    assert [r.number for r in study.history(cost, "macs").front()] == [0]
+    assert [r.number for r in study.history().front()] == [0]
 
 
 def test_an_architecture_is_claimed_once(tmp_path: Path) -> None:
@@ -129,9 +130,9 @@ def test_other_settings_are_refused_by_name(tmp_path: Path, key: str, value: str
 def test_another_space_and_other_objectives_are_refused(tmp_path: Path) -> None:
     attach(tmp_path)
     with pytest.raises(NASError, match="space"):
-        Study(url(tmp_path), "s", NASLungSpace(), OBJECTIVES, SPEC)
+        make_study(url(tmp_path), "s", NASLungSpace(), OBJECTIVES, SPEC)
     with pytest.raises(NASError, match="objectives"):
-        Study(url(tmp_path), "s", SPACE, {"accuracy": "maximize", "macs": "minimize"}, SPEC)
+        make_study(url(tmp_path), "s", SPACE, {"accuracy": "maximize", "macs": "minimize"}, SPEC)
 
 
 def test_a_store_that_is_cut_short(tmp_path: Path) -> None:
@@ -146,7 +147,7 @@ def test_a_store_that_is_cut_short(tmp_path: Path) -> None:
 
 def test_a_store_that_is_no_store() -> None:
     with pytest.raises(NASError, match=r"study\.url=nonsense"):
-        Study("nonsense://x", "s", SPACE, OBJECTIVES, SPEC)
+        make_study("nonsense://x", "s", SPACE, OBJECTIVES, SPEC)
 
 
 def test_export(tmp_path: Path) -> None:

@@ -16,9 +16,10 @@ import pytest
 
 from experiments.commands.study import main
 from nas.history import Proposal
-from nas.study.study import SPEC, Study
+from nas.study.reader import SPEC, StudyReader
 from nas.trials_table import read_h5, write_h5
 from tests.conftest import REPO
+from tests.problems import study_of as make_study
 from tests.tables import DATA_WORDS, OBJECTIVES, SPACE, SPACE_WORDS, records_of, table_of
 
 Run = Callable[..., tuple[int, str, str]]
@@ -39,7 +40,7 @@ def command(capsys: pytest.CaptureFixture, caplog: pytest.LogCaptureFixture) -> 
 def fill(url: str, name: str = "first", constraints: Sequence[str] = ()) -> None:
     """Four finished trials, one failed, one running."""
     spec = {"data": "abc", "cost": {"metric": "macs"}, "constraints": list(constraints)}
-    study = Study(url, name, SPACE, OBJECTIVES, spec, config={"study": {"trials": 9}})
+    study = make_study(url, name, SPACE, OBJECTIVES, spec, config={"study": {"trials": 9}})
     records = records_of()
     for record in records[:4]:
         ticket = study.claim(Proposal(record.arch), "0")
@@ -103,7 +104,7 @@ def test_looking_changes_nothing(command: Run, place: tuple[str, Path], tmp_path
 
 def test_a_dead_worker_is_told(command: Run, tmp_path: Path) -> None:
     code = (
-        "from tests.test_study_command import *; study = Study(sys.argv[1], 's', SPACE, OBJECTIVES, {});"
+        "from tests.test_study_command import *; study = make_study(sys.argv[1], 's', SPACE, OBJECTIVES, {});"
         "study.claim(Proposal(records_of()[0].arch), '3')"
     )
     url = f"sqlite:///{tmp_path}/study.db"
@@ -147,7 +148,7 @@ def test_a_study_of_another_schema(command: Run, tmp_path: Path) -> None:
     """It is listed beside the others, not opened, and can be deleted."""
     url = f"sqlite:///{tmp_path}/study.db"
     fill(url)
-    study = Study.open(url, "first")
+    study = StudyReader.open(url, "first")
     study.store.set_attr(SPEC, {**study.spec, "schema": 77})
     study.close()
     fill(url, "second")

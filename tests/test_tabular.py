@@ -28,9 +28,11 @@ from nas.strategies.random import RandomSearch
 from nas.trials_table import TrialsTable, read_h5, write_h5
 from search_spaces.naslung import NASLungSpace
 from tests.conftest import REPO
-from tests.tables import DATA_WORDS, OBJECTIVES, SHAPE, SPACE, SPACE_WORDS, records_of, table_of
+from tests.problems import problem_of
+from tests.tables import DATA_WORDS, OBJECTIVES, SPACE, SPACE_WORDS, records_of, table_of
 
 NOTHING: Any = SimpleNamespace()
+PROBLEM = problem_of(SPACE, OBJECTIVES)
 
 
 @pytest.fixture(scope="module")
@@ -89,14 +91,14 @@ def test_files_that_are_no_table(path: Path, tmp_path: Path) -> None:
 
 def test_the_evaluator_gives_what_was_recorded(path: Path, records: list[Record]) -> None:
     evaluator = Tabular(path)
-    evaluator.check(SPACE, SHAPE)
-    assert evaluator(Proposal(records[3].arch), NOTHING) == records[3].metrics
+    evaluator.check(PROBLEM, NOTHING)
+    assert evaluator.evaluate(Proposal(records[3].arch), PROBLEM, NOTHING) == records[3].metrics
     with pytest.raises(NASError, match="7 epochs"):
-        evaluator(Proposal(records[3].arch, 7), NOTHING)
+        evaluator.evaluate(Proposal(records[3].arch, 7), PROBLEM, NOTHING)
     with pytest.raises(NASError, match="a table of the same space"):
-        evaluator.check(NASLungSpace(), SHAPE)
+        evaluator.check(problem_of(NASLungSpace(), OBJECTIVES), NOTHING)
     with pytest.raises(NASError, match=r"data\.size"):
-        evaluator.check(SPACE, (1, 32, 32, 32))
+        evaluator.check(problem_of(SPACE, OBJECTIVES, shape=(1, 32, 32, 32)), NOTHING)
 
 
 def test_failed_and_unknown_networks_and_budgets(records: list[Record], tmp_path: Path) -> None:
@@ -110,14 +112,14 @@ def test_failed_and_unknown_networks_and_budgets(records: list[Record], tmp_path
     ]
     write_h5(tmp_path / "t.h5", table_of(trials))
     evaluator = Tabular(tmp_path / "t.h5")
-    assert evaluator(Proposal(first, 2), NOTHING)["auc"] == 0.6  # the first that finished
-    assert evaluator(Proposal(first), NOTHING)["auc"] == 0.7  # the largest budget
+    assert evaluator.evaluate(Proposal(first, 2), PROBLEM, NOTHING)["auc"] == 0.6  # the first that finished
+    assert evaluator.evaluate(Proposal(first), PROBLEM, NOTHING)["auc"] == 0.7  # the largest budget
     with pytest.raises(TrialFailed, match="out of memory"):
-        evaluator(Proposal(second), NOTHING)
+        evaluator.evaluate(Proposal(second), PROBLEM, NOTHING)
     with pytest.raises(TrialFailed, match="does not hold"):
-        evaluator(Proposal(third), NOTHING)
+        evaluator.evaluate(Proposal(third), PROBLEM, NOTHING)
     with pytest.raises(TrialFailed, match="does not hold"):
-        evaluator(Proposal(second, 2), NOTHING)
+        evaluator.evaluate(Proposal(second, 2), PROBLEM, NOTHING)
 
 
 @pytest.mark.parametrize("strategy", [RandomSearch(), PartialOrderPruning(patience=0), RegularizedEvolution()])

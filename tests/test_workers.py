@@ -20,12 +20,13 @@ from experiments.context import pick_device
 from nas.artifact import load
 from nas.errors import NASError
 from nas.history import State
-from nas.study.study import Study
+from nas.study.reader import StudyReader
 from nas.trials_table import write_h5
 from nas.utils.files import locked
 from tests.commands import Command, refused
 from tests.conftest import REPO
 from tests.faults.farm import PROCESSES
+from tests.problems import study_of as make_study
 from tests.tables import DATA_WORDS, OBJECTIVES, SPACE, SPACE_WORDS, records_of, table_of
 
 
@@ -50,9 +51,9 @@ def test_three_workers_of_one_study(launcher: str, tmp_path: Path, data_cache: P
     done = search(tmp_path, data_cache, *words)
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "outputs/s"
-    study = Study.open(f"sqlite:///{folder}/study.db", "s")
+    study = StudyReader.open(f"sqlite:///{folder}/study.db", "s")
     records = study.records()
-    front = {record.arch.id for record in study.history(lambda genes_NG: genes_NG[:, 0], "macs").front()}
+    front = {record.arch.id for record in study.history().front()}
     study.close()
     assert [record.state for record in records] == [State.COMPLETE] * 12
     assert max(Counter(record.arch.id for record in records).values()) == 1
@@ -92,7 +93,7 @@ def test_bad_settings(command: Command, words: Sequence[str], said: Sequence[str
 
 def test_a_study_of_another_schema_is_refused(tmp_path: Path, data_cache: Path) -> None:
     folder = tmp_path / "outputs/s"
-    study = Study(f"sqlite:///{folder}/study.db", "s", SPACE, OBJECTIVES, {})
+    study = make_study(f"sqlite:///{folder}/study.db", "s", SPACE, OBJECTIVES, {})
     study.store.set_attr("voxnas:spec", {**study.spec, "schema": 1})
     study.close()
     done = search(tmp_path, data_cache, "study.trials=2", "strategy=random")
@@ -101,8 +102,9 @@ def test_a_study_of_another_schema_is_refused(tmp_path: Path, data_cache: Path) 
 
 
 def create(url: str) -> None:
-    study = Study(url, "s", SPACE, OBJECTIVES, {"data": "abc"})
-    study.register(str(os.getpid()))
+    study = make_study(url, "s", SPACE, OBJECTIVES, {"data": "abc"})
+    with study.worker(os.getpid()):
+        pass
     study.close()
 
 
@@ -115,7 +117,7 @@ def test_eight_processes_create_one_study(kind: str, tmp_path: Path) -> None:
     for process in processes:
         process.join(120)
     assert [process.exitcode for process in processes] == [0] * 8
-    study = Study.open(url, "s")
+    study = StudyReader.open(url, "s")
     assert study.store.names() == ["s"]
     assert study.space_facts.build().fingerprint == SPACE.fingerprint
     study.close()

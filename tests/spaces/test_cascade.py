@@ -8,11 +8,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from nas.cost.profile import profile
-from nas.task_spec import TaskSpec
 from torch import nn
 
+from nas.cost.profile import profile
 from nas.errors import NASError
+from nas.task_spec import TaskSpec
 from nas.testing import check_space
 from search_spaces.cascade import CascadeSpace
 from search_spaces.cascade_network import Cascade, ModalityUNet, Residual

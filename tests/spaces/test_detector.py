@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from nas.task_spec import TaskSpec
 
 from nas.artifact import Artifact, load
 from nas.cost.model import CostModel
 from nas.errors import NASError
+from nas.task_spec import TaskSpec
 from nas.tasks.detection import Detection, Points
 from nas.testing import check_space
 from search_spaces.detector import DetectorSpace

@@ -7,9 +7,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from nas.task_spec import TaskSpec
 
 from nas.errors import NASError
+from nas.task_spec import TaskSpec
 from search_spaces.naslung import NASLungSpace
 from search_spaces.naslung_network import NASLungNet
 

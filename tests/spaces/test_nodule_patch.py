@@ -8,10 +8,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from nas.cost.profile import profile
-from nas.task_spec import TaskSpec
 
+from nas.cost.profile import profile
 from nas.errors import NASError
+from nas.task_spec import TaskSpec
 from nas.testing import check_space
 from search_spaces.nodule_patch import NodulePatchSpace
 

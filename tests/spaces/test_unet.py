@@ -9,11 +9,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from nas.cost.profile import profile
-from nas.task_spec import TaskSpec
 
 from nas.artifact import Artifact, load
+from nas.cost.profile import profile
 from nas.errors import NASError
+from nas.task_spec import TaskSpec
 from nas.testing import check_space
 from search_spaces.unet import UNet, UNetSpace
 

@@ -46,7 +46,7 @@ def run(
         return np.array([table[tuple(int(g) for g in genes)][1] for genes in np.atleast_2d(genes_NG)])
 
     history = History((), OBJECTIVES, cost, "cost")
-    pruned = strategy.pruned_set(space, cost)
+    pruned = PrunedSet(space, cost)
     before = pruned.mask
     while True:
         pruned.update(strategy.cuts(history))

@@ -16,17 +16,19 @@ import numpy as np
 import pytest
 import torch
 
+from nas.context import RunContext
 from nas.cost.model import CostModel
 from nas.data.loading import VolumeSet
 from nas.errors import NASError
-from nas.evaluators.base import EvaluationContext
 from nas.evaluators.supernet import InheritedWeights
 from nas.history import History, Proposal, Record, State
+from nas.problem import Problem
 from nas.report.supernet import CURVES, PICTURE
 from nas.space import SearchSpace
 from nas.strategies.differentiable import Differentiable, costs_of
 from nas.supernets.base import Supernet
 from nas.supernets.settings import ArchitectureSettings
+from nas.supernets.shared import supernet_of
 from nas.supernets.trainer import SupernetTraining, halves, load_supernet
 from nas.tasks.segmentation import Segmentation
 from nas.testing import check_evaluator
@@ -61,7 +63,7 @@ def made(
 ) -> SupernetTraining:
     space = space or SPACES["dints"]
     torch.manual_seed(0)
-    supernet = space.supernet(TASK.spec)
+    supernet = supernet_of(space, TASK.spec)
     costs = costs_of(CostModel(space, TASK.spec, parts[0].shape, "macs"))
     options = ArchitectureSettings(**{"lr": 0.1, **architecture})
     return SupernetTraining(
@@ -142,7 +144,7 @@ def test_the_target_cost_is_reached(share: float, parts: Parts, tmp_path: Path) 
     space = DiNTSSpace(4, 3, 1 / 16, spatial_dims=2)
     costs = costs_of(CostModel(space, TASK.spec, parts[0].shape, "macs"))
     torch.manual_seed(0)
-    target = share * space.supernet(TASK.spec).expected_cost(costs).item()
+    target = share * supernet_of(space, TASK.spec).expected_cost(costs).item()
     settings = replace(SETTINGS, epochs=20, batch_size=2)
     training = made(parts, tmp_path, space, settings, warm_up=0.1, lr=0.2, target=target, validate_every=20)
     training.run()
@@ -151,15 +153,19 @@ def test_the_target_cost_is_reached(share: float, parts: Parts, tmp_path: Path) 
     assert float(costs.of_genes(np.array([arch.genes]))[0]) == pytest.approx(target, rel=0.1)
 
 
-def context(parts: Parts, folder: Path, space: SearchSpace) -> EvaluationContext:
-    return EvaluationContext(space, TASK, *parts, folder, CPU, 0)
+def problem(space: SearchSpace, cost: CostModel | None = None) -> Problem:
+    return Problem(space, TASK, cost or CostModel(space, TASK.spec, (1, 16, 16), "macs"), {"dice": "maximize"})
+
+
+def prepare(strategy: Differentiable, parts: Parts, folder: Path, space: SearchSpace, cost: CostModel) -> None:
+    strategy.prepare(problem(space, cost), RunContext(*parts, folder, CPU, 0))
 
 
 def test_the_strategy_proposes_the_answer_first(parts: Parts, tmp_path: Path) -> None:
     space = SPACES["dints"]
     cost = CostModel(space, TASK.spec, parts[0].shape, "macs")
     strategy = Differentiable(SETTINGS, lr=0.1)
-    strategy.begin(context(parts, tmp_path, space), cost)
+    prepare(strategy, parts, tmp_path, space, cost)
     supernet = load_supernet(tmp_path / "supernet" / "last.pt", space, TASK.spec, parts[0])
     best = [found.arch for found in supernet.decode(3)]
     history = History((), {"dice": "maximize"}, cost)
@@ -168,23 +174,23 @@ def test_the_strategy_proposes_the_answer_first(parts: Parts, tmp_path: Path) ->
 
     budget = 0.7 * cost.of(best[0])
     small = Differentiable(SETTINGS, lr=0.1, budget=budget)
-    small.begin(context(parts, tmp_path / "small", space), cost)
+    prepare(small, parts, tmp_path / "small", space, cost)
     proposal = small.propose(space, history, np.random.default_rng(0))
     assert proposal is not None
     assert cost.of(proposal.arch) <= budget
     for limit in ("budget", "target"):
         with pytest.raises(NASError, match=f"a {limit} of 1; .*smallest feasible architecture"):
-            Differentiable(SETTINGS, **{limit: 1.0}).require(cost)
+            Differentiable(SETTINGS, **{limit: 1.0}).check(problem(space, cost))
     with pytest.raises(NASError, match=r"strategy.target=1e\+12"):
-        Differentiable(SETTINGS, target=1e12).require(cost)
+        Differentiable(SETTINGS, target=1e12).check(problem(space, cost))
 
 
 def test_every_proposal_is_near_the_target_and_within_the_budget(parts: Parts, tmp_path: Path) -> None:
     space = DiNTSSpace(4, 3, 1 / 16, spatial_dims=2)
     cost = CostModel(space, TASK.spec, parts[0].shape, "macs")
-    target = 0.6 * space.supernet(TASK.spec).expected_cost(costs_of(cost)).item()
+    target = 0.6 * supernet_of(space, TASK.spec).expected_cost(costs_of(cost)).item()
     strategy = Differentiable(replace(SETTINGS, epochs=1), target=target, budget=1.05 * target)
-    strategy.begin(context(parts, tmp_path, space), cost)
+    prepare(strategy, parts, tmp_path, space, cost)
     records: list[Record] = []
     for number in range(12):
         history = History(records, {"dice": "maximize"}, cost)
@@ -246,11 +252,11 @@ def test_memory_that_runs_out_ends_in_one_line(parts: Parts, tmp_path: Path, mon
 def test_inherited_weights_score_networks(name: str, parts: Parts, tmp_path: Path) -> None:
     space = SPACES[name]
     strategy = Differentiable(SETTINGS)
-    strategy.begin(context(parts, tmp_path, space), CostModel(space, TASK.spec, parts[0].shape, "macs"))
+    prepare(strategy, parts, tmp_path, space, CostModel(space, TASK.spec, parts[0].shape, "macs"))
     arch = strategy.propose(space, History((), {}, np.sum), np.random.default_rng(0))
     assert arch is not None
     path = tmp_path / "supernet" / "last.pt"
-    metrics = check_evaluator(InheritedWeights(str(path)), context(parts, tmp_path, space), arch)
+    metrics = check_evaluator(InheritedWeights(str(path)), problem(space), RunContext(*parts, tmp_path, CPU, 0), arch)
     last = (tmp_path / "supernet" / CURVES).read_text().splitlines()
     scored = dict(zip(last[0].split(","), last[-1].split(","), strict=True))
     assert metrics["dice"] == pytest.approx(float(scored["dice decoded"]))
@@ -260,16 +266,16 @@ def test_supernets_that_do_not_fit(parts: Parts, tmp_path: Path) -> None:
     with pytest.raises(NASError, match="no supernet that can be read"):
         load_supernet(tmp_path / "last.pt", SPACES["dints"], TASK.spec)
     space = SPACES["dints"]
-    Differentiable(SETTINGS).begin(context(parts, tmp_path, space), CostModel(space, TASK.spec, parts[0].shape, "macs"))
+    prepare(Differentiable(SETTINGS), parts, tmp_path, space, CostModel(space, TASK.spec, parts[0].shape, "macs"))
     path = tmp_path / "supernet" / "last.pt"
     with pytest.raises(NASError, match="supernet of DiNTSSpace"):
         load_supernet(path, SPACES["shared"], TASK.spec)
     with pytest.raises(NASError, match="has learned from"):
         load_supernet(path, space, TASK.spec, VolumeSet(parts[0].store, range(3), CPU))
-    other = replace(context(parts, tmp_path, space), train=VolumeSet(parts[0].store, range(3), CPU))
+    other = RunContext(VolumeSet(parts[0].store, range(3), CPU), parts[1], tmp_path, CPU, 0)
     proposal = Proposal(space.sample(np.random.default_rng(0)))
     with pytest.raises(NASError, match="has learned from"):
-        InheritedWeights(str(path))(proposal, other)
+        InheritedWeights(str(path)).evaluate(proposal, problem(space), other)
     with pytest.raises(NASError, match="weights have other sizes"):
         load_supernet(path, space, replace(TASK.spec, outputs=5))
 

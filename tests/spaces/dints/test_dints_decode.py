@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from nas.cost.profile import profile
-from nas.task_spec import TaskSpec
 from scipy.sparse.csgraph import dijkstra
 
 from nas.cost.model import CostModel, measured
+from nas.cost.profile import profile
 from nas.errors import NASError
 from nas.supernets.base import Costs
+from nas.task_spec import TaskSpec
 from search_spaces.dints import DiNTSSpace
 from search_spaces.dints.budget import best_near, best_within
 from search_spaces.dints.costs import EdgeCosts

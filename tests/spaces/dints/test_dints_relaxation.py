@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from nas.cost.profile import profile
 
+from nas.cost.profile import profile
 from nas.errors import NASError
 from nas.supernets.base import Costs
 from search_spaces.dints import DiNTSSpace

@@ -12,12 +12,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from nas.cost.profile import profile
-from nas.task_spec import TaskSpec
 
 from nas.artifact import Artifact, load
 from nas.cost.model import CostModel
+from nas.cost.profile import profile
 from nas.errors import NASError
+from nas.task_spec import TaskSpec
 from nas.tasks.segmentation import Segmentation
 from nas.testing import check_space
 from search_spaces.dints import DiNTSSpace
