@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-from nas.task_spec import TaskSpec
 from torch import nn
 
 from nas.architecture import Architecture, Gene
 from nas.errors import NASError
 from nas.space import Published, SearchSpace
+from nas.task_spec import TaskSpec
 from search_spaces.arguments import is_increasing, is_subset, require
 from search_spaces.cascade_network import FUSIONS, Cascade
 

@@ -13,12 +13,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
-from nas.task_spec import TaskSpec
 from torch import nn
 
 from nas.architecture import Architecture, Gene
 from nas.errors import NASError
 from nas.space import Block, Published, SearchSpace
+from nas.task_spec import TaskSpec
 from search_spaces.arguments import is_increasing, require
 from search_spaces.layers.features import Features
 from search_spaces.naslung_blocks import BlockVocabulary

@@ -11,12 +11,12 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import torch
-from nas.task_spec import TaskSpec
 from torch import nn
 
 from nas.architecture import Architecture, Gene
 from nas.errors import NASError
 from nas.space import Published, SearchSpace
+from nas.task_spec import TaskSpec
 from search_spaces.arguments import is_increasing, is_subset, require
 
 GRID = 4  # sides of the map that the hidden layers read; the published network reduces 64 x 64 pixels to 4 x 4

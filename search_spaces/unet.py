@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import torch
-from nas.task_spec import TaskSpec
 from torch import nn
 
 from nas.architecture import Architecture, Gene
 from nas.errors import NASError
 from nas.space import Published, SearchSpace
+from nas.task_spec import TaskSpec
 from search_spaces.arguments import is_increasing, is_subset, require
 from search_spaces.layers.convolution import Conv3d
 from search_spaces.layers.features import Features

@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
-from nas.task_spec import TaskSpec
 from torch import nn
 
 from nas.architecture import Architecture, Gene
 from nas.errors import NASError
 from nas.space import ENUMERATE_LIMIT, Block, Published, SearchSpace
+from nas.task_spec import TaskSpec
 from search_spaces.arguments import require
 from search_spaces.dints.blocks import BlockVocabulary
 from search_spaces.dints.cells import FIRST_WIDTH, LAYERS, OPERATIONS, SKIP, Plan

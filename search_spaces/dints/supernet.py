@@ -12,13 +12,13 @@ from typing import Protocol, cast
 
 import numpy as np
 import torch
-from nas.task_spec import TaskSpec
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from nas.architecture import Architecture
 from nas.errors import NASError
 from nas.supernets.base import Costs, Decoded, Supernet
+from nas.task_spec import TaskSpec
 from search_spaces.dints.cells import Plan, Stem
 from search_spaces.dints.costs import EdgeCosts
 from search_spaces.dints.decode import Scores, k_best
