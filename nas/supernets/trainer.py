@@ -36,10 +36,10 @@ from nas.training.checkpoint import load_checkpoint, save_checkpoint
 from nas.training.loop import (
     LAST,
     identity_of,
-    out_of_memory_fails_the_trial,
-    part_of,
+    oom_as_trial_failed,
+    describe_subset,
     predict,
-    require_sample_a_process,
+    require_sample_per_process,
 )
 from nas.training.optim import clip_gradients, make_optimizer, make_schedule
 from nas.training.precision import autocast
@@ -99,7 +99,7 @@ class SupernetTraining:
         self.train, self.valid = train.scaled_as(train), valid.scaled_as(train)
         self.parts = halves(self.train, seed)
         for part in self.parts:
-            require_sample_a_process(part, settings.batch_size)
+            require_sample_per_process(part, settings.batch_size)
         self.weights_of_terms = _weights_of_terms(supernet, architecture)
         if supernet.checkpointing is not None:
             supernet.checkpointing = architecture.checkpointing
@@ -307,7 +307,7 @@ def _weights_of_terms(supernet: Supernet, options: ArchitectureSettings) -> dict
 @contextmanager
 def _out_of_memory_is_told() -> Iterator[None]:
     try:
-        with out_of_memory_fails_the_trial():
+        with oom_as_trial_failed():
             yield
     except TrialFailed as error:
         raise NASError(
@@ -336,9 +336,9 @@ def load_supernet(path: Path, space: SearchSpace, task: TaskSpec, train: VolumeS
         ) from error
     if not network.startswith(f"{network_name(space)},"):
         raise NASError(f"the {network} in {path}", f"a {network_name(space)}", "take the supernet of the same space")
-    if train is not None and learned_from != part_of(train):
+    if train is not None and learned_from != describe_subset(train):
         raise NASError(
-            f"a supernet that has learned from {learned_from}", part_of(train), "the data and split of the search"
+            f"a supernet that has learned from {learned_from}", describe_subset(train), "the data and split of the search"
         )
     supernet = space.supernet(task)
     try:
