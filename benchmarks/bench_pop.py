@@ -20,7 +20,7 @@ from benchmarks.common import write_results
 from nas.cost.model import CostModel
 from nas.history import History, Record, State
 from nas.space import SearchSpace
-from nas.strategies.partial_order.cuts import PrunedSet
+from nas.strategies.partial_order.dominance import PrunedSet
 from nas.strategies.partial_order.strategy import PartialOrderPruning
 from nas.task_spec import TaskSpec
 from search_spaces.naslung import NASLungSpace

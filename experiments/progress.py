@@ -11,7 +11,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from nas.history import History, State
 from nas.strategies.base import Strategy
-from nas.strategies.partial_order.cuts import PrunedSet
+from nas.strategies.partial_order.dominance import PrunedSet
 
 QUIET_INTERVAL_S = 10.0  # between lines where the output is a file rather than a terminal
 

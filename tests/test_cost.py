@@ -154,7 +154,7 @@ def test_bad_tables(table: LatencyTable, tmp_path: Path) -> None:
         LatencyTable.load(path)
     with pytest.raises(NASError, match="measure a table for this space"):
         CostModel(SMALL, TASK, (1, 32, 32, 32), "latency_ms", table)
-    with pytest.raises(NASError, match="cost.table=null"):
+    with pytest.raises(NASError, match=r"cost\.table=null"):
         CostModel(SMALL, TASK, SHAPE, "latency_ms")
     with pytest.raises(NASError, match="one of params"):
         CostModel(SMALL, TASK, SHAPE, "flops")

@@ -15,6 +15,16 @@ CHECKED = (  # folders and files with complete docstrings
     "nas/html/plot.py",
     "nas/html/style.py",
     "nas/multiobjective",
+    "nas/strategies/enumeration.py",
+    "nas/strategies/evolution.py",
+    "nas/strategies/halving.py",
+    "nas/strategies/local_search.py",
+    "nas/strategies/optuna_samplers.py",
+    "nas/strategies/partial_order",
+    "nas/strategies/predictor.py",
+    "nas/strategies/random.py",
+    "nas/strategies/ranking.py",
+    "nas/supernets",
     "nas/training",
 )
 SECTION = re.compile(r"^ *(Args|Attributes|Returns|Yields|Raises):$", re.MULTILINE)

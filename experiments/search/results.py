@@ -20,9 +20,9 @@ from nas.report import search_report
 from nas.report.supernet import supernet_sections
 from nas.space import SearchSpace
 from nas.strategies.base import Strategy
-from nas.strategies.partial_order.cuts import PrunedSet
+from nas.strategies.partial_order.dominance import PrunedSet
 from nas.study.study import Study
-from nas.supernets.trainer import FOLDER
+from nas.supernets.loading import FOLDER
 from nas.trials_table import write_csv
 from nas.utils.files import locked, write_text
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from nas.evaluators.base import EvaluationContext, Evaluator
 from nas.history import Proposal
 from nas.supernets.base import Supernet
-from nas.supernets.trainer import FOLDER, load_supernet
+from nas.supernets.loading import FOLDER, load_supernet
 from nas.tasks.base import Task
 from nas.training.loop import LAST, predict
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from nas.history import CostFunction, History, Proposal
 from nas.space import SearchSpace
-from nas.strategies.partial_order.cuts import Cut, PrunedSet
+from nas.strategies.partial_order.dominance import DominanceConstraint, PrunedSet
 from nas.strategies.sampling import OPEN, CostWindow
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Strategy(ABC):
     def propose(self, space: SearchSpace, history: History, rng: np.random.Generator) -> Proposal | None:
         """The next architecture to evaluate, at a budget at which no trial holds it; None: the search is over."""
 
-    def cuts(self, history: History) -> list[Cut]:
+    def cuts(self, history: History) -> list[DominanceConstraint]:
         """What the history rules out, for those strategies that rule anything out."""
         return []
 
