@@ -27,7 +27,7 @@ from hydra.utils import instantiate
 from benchmarks.common import RESULTS, machine, table
 from nas.errors import NASError
 from nas.history import State
-from nas.simulator import replay
+from nas.simulator import simulate
 from nas.trials_table import TrialsTable, read_h5
 from nas.utils.files import write_bytes, write_text
 
@@ -46,7 +46,7 @@ def one_run(path: str, name: str, trials: int, seed: int, workers: int) -> tuple
     with initialize_config_dir(str(REPO / "conf"), version_base="1.3"):
         strategy = instantiate(compose("search", overrides=[f"strategy={name}"]).strategy)
     try:
-        result = replay(strategy, trials_table, trials, seed, workers)
+        result = simulate(strategy, trials_table, trials, seed, workers)
     except NASError as error:
         return str(error)
     return result.time_T.tolist(), result.best_T.tolist()

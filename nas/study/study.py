@@ -28,7 +28,7 @@ from nas.history import CostFunction, History, Proposal, Record, State
 from nas.multiobjective.constraints import Constraint
 from nas.space import SearchSpace
 from nas.space_facts import SpaceFacts
-from nas.study.lease import ATTEMPT, BEAT, OWNER, WORKER, Attempt, Watch, attempt_of, is_mine
+from nas.study.lease import ATTEMPT, BEAT, OWNER, WORKER, Attempt, LeaseMonitor, attempt_of, is_mine
 from nas.study.storage import Store
 from nas.utils.config_diff import first_difference
 from nas.utils.process import is_dead, new_owner, place
@@ -84,7 +84,7 @@ class Study:
         self._finished: dict[int, Record] = {}
         self._settled: list[Record] = []  # of the first trials, as far as all of them are finished
         self._looked_at = 0  # how many trials that are
-        self.lease_s, self._watch = lease_s, Watch(lease_s, self.owner)
+        self.lease_s, self._watch = lease_s, LeaseMonitor(lease_s, self.owner)
         genes = space.genes if space is not None else ()
         self._distributions: dict[str, BaseDistribution] = {
             gene.name: CategoricalDistribution(gene.choices) for gene in genes
