@@ -58,11 +58,11 @@ def check_space(space: SearchSpace, input_shape: tuple[int, ...] | None = None, 
     matrix = space.encode(archs)
     assert matrix.shape == (len(archs), len(space.genes))
     assert [tuple(row) for row in matrix.tolist()] == [arch.genes for arch in archs]
-    every = space.enumerate()
-    if every is not None:
-        assert len(np.unique(every, axis=0)) == len(every), "the enumeration repeats itself"
-        rows = rng.choice(len(every), size=min(50, len(every)), replace=False)
-        for row in every[rows]:
+    enumerated = space.enumerate()
+    if enumerated is not None:
+        assert len(np.unique(enumerated, axis=0)) == len(enumerated), "the enumeration repeats itself"
+        rows = rng.choice(len(enumerated), size=min(50, len(enumerated)), replace=False)
+        for row in enumerated[rows]:
             space.architecture([int(gene) for gene in row])
     task = TaskSpec(space.kind, len(input_shape) - 1, input_shape[0], outputs)
     _check_networks(space, archs[:2], task, input_shape)

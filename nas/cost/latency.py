@@ -256,7 +256,6 @@ def measure_table(
     for number, arch in enumerate(archs):
         wholes[number] = np.median(forward_times(space.build(arch, task), (batch, *input_shape), device))
         progress(len(vocabulary) + number + 1, len(vocabulary) + checks)
-    relative = np.abs(sums - wholes) / wholes
     meta = {
         "device": device_name(device),
         "threads": torch.get_num_threads(),
@@ -266,12 +265,16 @@ def measure_table(
         "batch": batch,
         "warmup": WARMUP,
         "repeats": REPEATS,
-        "check": {
-            "networks": checks,
-            "seed": seed,
-            "median_error": float(np.median(relative)),
-            "largest_error": float(relative.max()),
-            "rank_correlation": float(np.corrcoef(sums.argsort().argsort(), wholes.argsort().argsort())[0, 1]),
-        },
+        "check": {"networks": checks, "seed": seed, **_agreement(sums, wholes)},
     }
     return LatencyTable.of(meta, blocks)
+
+
+def _agreement(sums: np.ndarray, wholes: np.ndarray) -> dict[str, float]:
+    """Relative errors and rank correlation of sums of blocks against times of whole networks."""
+    relative = np.abs(sums - wholes) / wholes
+    return {
+        "median_error": float(np.median(relative)),
+        "largest_error": float(relative.max()),
+        "rank_correlation": float(np.corrcoef(sums.argsort().argsort(), wholes.argsort().argsort())[0, 1]),
+    }

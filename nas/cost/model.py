@@ -82,22 +82,22 @@ class CostModel:
             self._siblings[metric] = sibling
         return self._siblings[metric]
 
-    def all_of(self, arch: Architecture, asked: Container[str] = METRICS) -> dict[str, float]:
+    def all_of(self, arch: Architecture, requested: Container[str] = METRICS) -> dict[str, float]:
         """Return the costs of one network by name.
 
         Args:
             arch: Architecture of the space.
-            asked: Names of the costs needed. Cheap ones are included in any case.
+            requested: Names of the costs needed. Cheap ones are included in any case.
 
         Returns:
             Costs by name, a subset of METRICS.
         """
         if self.of_metric("macs").is_sum:
-            names = ["params", "macs", "bytes", *(["activation_bytes"] if "activation_bytes" in asked else [])]
+            names = ["params", "macs", "bytes", *(["activation_bytes"] if "activation_bytes" in requested else [])]
             costs = {name: self.of_metric(name).of(arch) for name in names}
         else:
             costs = static_costs(self.space, arch, self.task, self.input_shape)
-        if "training_bytes" in asked:
+        if "training_bytes" in requested:
             costs["training_bytes"] = self.of_metric("training_bytes").of(arch)
         if self.table is not None:
             costs["latency_ms"] = self.of_metric("latency_ms").of(arch)

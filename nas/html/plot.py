@@ -99,15 +99,15 @@ class Axis:
         if not self.log:
             return []
         exponents = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)))
-        every = [factor * 10.0**exponent for exponent in exponents for factor in range(2, 10)]
-        return [value for value in every if self.low <= value <= self.high]
+        candidates = [factor * 10.0**exponent for exponent in exponents for factor in range(2, 10)]
+        return [value for value in candidates if self.low <= value <= self.high]
 
     def _decades(self) -> list[float]:
         decades = math.log10(self.high / self.low)
         factors = (1, 2, 5) if decades < 2.5 else (1,)
         exponents = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
-        every = [factor * 10.0**exponent for exponent in exponents for factor in factors]
-        inside = [value for value in every if self.low <= value <= self.high]
+        candidates = [factor * 10.0**exponent for exponent in exponents for factor in factors]
+        inside = [value for value in candidates if self.low <= value <= self.high]
         return inside[:: max(1, len(inside) // 8)]
 
     def _even(self, about: int) -> list[float]:

@@ -78,10 +78,10 @@ def _blockwise(sorted_NM: np.ndarray) -> np.ndarray:
     front_FM = sorted_NM[:0]
     for start in range(0, len(sorted_NM), BLOCK):
         rows_BM = sorted_NM[start : start + BLOCK]
-        alive = np.flatnonzero(~_dominated(rows_BM, front_FM))
-        alive = alive[~_dominated(rows_BM[alive], rows_BM[alive])]
-        mask_N[start + alive] = True
-        front_FM = np.concatenate([front_FM, rows_BM[alive]])
+        survivors = np.flatnonzero(~_dominated(rows_BM, front_FM))
+        survivors = survivors[~_dominated(rows_BM[survivors], rows_BM[survivors])]
+        mask_N[start + survivors] = True
+        front_FM = np.concatenate([front_FM, rows_BM[survivors]])
     return mask_N
 
 

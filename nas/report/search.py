@@ -158,17 +158,22 @@ def _front_figure(
         plot.point(cost, value, style, radius, _tooltip(space, history, record, cost * costs.divisor))
         if record == chosen:
             plot.label(cost, value, chosen.arch.id)
+    return section("Score against cost", _front_note(history, total, len(cloud_cost_P)), figure(plot.svg()))
+
+
+def _front_note(history: History, total: int, drawn: int) -> str:
+    """Explanation of the figure; `total` networks were pruned, of which `drawn` are in it."""
     note = "Each dot is a scored network, with details on hover. The line is the Pareto front of score and cost."
     if total:
         note += (
             " Pale dots were ruled out: a larger trained network scored at most their height, and a cheaper trained"
             " network scored at least as much."
         )
-        if total > len(cloud_cost_P):
-            note += f" {len(cloud_cost_P):,} of {total:,} are drawn."
+        if total > drawn:
+            note += f" {drawn:,} of {total:,} are drawn."
     if len(history.objectives) > 2:
         note += f" The table below holds the front in all objectives: {', '.join(history.objectives)}."
-    return section("Score against cost", note, figure(plot.svg()))
+    return note
 
 
 def _thin(cost_P: np.ndarray, bound_P: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:

@@ -33,9 +33,9 @@ def supernet_sections(folder: str | Path) -> list[str]:
     names = [name for name in dict.fromkeys(name for row in rows for name in row) if name not in ("epoch", "seconds")]
     losses = [name for name in names if name.endswith("loss")]
     scores = [name for name in names if name.endswith((" supernet", " decoded"))]
-    others = [name for name in names if name not in (*losses, *scores)]
+    rest = [name for name in names if name not in (*losses, *scores)]
     plots = [_plot("loss", losses, rows), _plot("validation score", scores, rows)]
-    plots += [_plot(name.replace("_", " "), [name], rows) for name in others]
+    plots += [_plot(name.replace("_", " "), [name], rows) for name in rest]
     note = (
         "Weights are trained on one half of the training patients and, after a warm-up, the probabilities on the other "
         "half. Decoded: the best network under the current probabilities, with its weights in the supernet."

@@ -39,12 +39,12 @@ class RegularizedEvolution(Strategy):
         self.population, self.tournament = population, tournament
 
     def propose(self, space: SearchSpace, history: History, rng: np.random.Generator) -> Proposal | None:
-        alive = history.final()[-self.population :]
+        population = history.final()[-self.population :]
         started = sum(record.state is not State.FAILED for record in history)
-        if started < self.population or not alive:
+        if started < self.population or not population:
             arch = draw(space, history, anything, rng)
         else:
-            entrants = [alive[row] for row in rng.integers(len(alive), size=self.tournament)]
+            entrants = [population[row] for row in rng.integers(len(population), size=self.tournament)]
             winner = entrants[best_first(history, entrants)[0]]
             arch = mutant(space, history, winner.arch, rng)
         return None if arch is None else Proposal(arch)

@@ -23,8 +23,8 @@ def make_optimizer(parameters: Iterable[nn.Parameter], settings: TrainingSetting
         The optimiser with fused kernels.
     """
     trained = [p for p in parameters if p.requires_grad]
-    weights, others = [p for p in trained if p.ndim > 1], [p for p in trained if p.ndim <= 1]
-    groups = [{"params": weights, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    weights, rest = [p for p in trained if p.ndim > 1], [p for p in trained if p.ndim <= 1]
+    groups = [{"params": weights, "weight_decay": settings.weight_decay}, {"params": rest, "weight_decay": 0.0}]
     groups = [group for group in groups if group["params"]]
     if settings.optimizer == "sgd":
         nesterov = settings.momentum > 0
