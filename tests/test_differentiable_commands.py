@@ -39,7 +39,7 @@ def test_search_then_retrain_from_the_supernet(command: Command) -> None:
     assert "<svg" in (supernet.parent / "picture.html").read_text()
     report = (folder / "report.html").read_text()
     assert all(f"{name} by epoch" in report for name in ("loss", "validation score", "topology", "edge entropy"))
-    assert "What it made probable" in report
+    assert "Final probabilities" in report
 
     words = [*DEMO, "training.epochs=1", "arch=outputs/dints_demo/arch.json", "resamples=50"]
     code, _, err = command(run_train.main, *words, "name=own", "baselines.random_search=false")

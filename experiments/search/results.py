@@ -75,7 +75,7 @@ def _write_networks(folder: Path, result: SearchResult) -> None:
 def _write_report(folder: Path, result: SearchResult, strategy: Strategy, settings: Mapping[str, Any]) -> None:
     from nas.report import search_report  # here, as plots take long to import
     from nas.report.supernet import supernet_sections
-    from nas.supernets.trainer import FOLDER
+    from nas.supernets.loading import FOLDER
 
     history = result.history
     shares, cost_P, bound_P = ruled_out_over_time(result, strategy)

@@ -21,7 +21,7 @@ from nas.data.loading import VolumeSet
 from nas.data.splits import Round
 from nas.errors import NASError, TrialFailed
 from nas.provenance import TrainingRecord
-from nas.supernets.trainer import load_supernet
+from nas.supernets.loading import load_supernet
 from nas.training.checkpoint import ARCHITECTURE
 from nas.training.distributed import is_main
 from nas.training.loop import OnEpoch, fit, predict

@@ -29,7 +29,7 @@ from nas.history import History, Proposal, State
 from nas.problem import Problem
 from nas.study.agreement import agree
 from nas.study.heartbeat import Heartbeat, time_limit
-from nas.study.lease import ATTEMPT, BEAT, OWNER, WORKER, Watch, attempt_of, is_mine
+from nas.study.lease import ATTEMPT, BEAT, OWNER, WORKER, LeaseMonitor, attempt_of, is_mine
 from nas.study.reader import (
     BUDGET,
     GENES,
@@ -97,7 +97,7 @@ class Study(StudyReader):
             raise NASError(f"study.lease_s={lease_s}", "a number of seconds above 0", "set study.lease_s to 1 or more")
         self.problem, self.lease_s = problem, lease_s
         self.owner = new_owner()
-        self._watch = Watch(lease_s, self.owner)
+        self._watch = LeaseMonitor(lease_s, self.owner)
         self._distributions: dict[str, BaseDistribution] = {
             gene.name: CategoricalDistribution(gene.choices) for gene in problem.space.genes
         }

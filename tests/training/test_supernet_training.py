@@ -27,9 +27,10 @@ from nas.report.supernet import CURVES, PICTURE
 from nas.space import SearchSpace
 from nas.strategies.differentiable import Differentiable, costs_of
 from nas.supernets.base import Supernet
+from nas.supernets.loading import load_supernet
 from nas.supernets.settings import ArchitectureSettings
 from nas.supernets.shared import supernet_of
-from nas.supernets.trainer import SupernetTraining, halves, load_supernet
+from nas.supernets.trainer import SupernetTraining, halves
 from nas.tasks.segmentation import Segmentation
 from nas.testing import check_evaluator
 from nas.tracking import NoTracking, Tracker
@@ -134,7 +135,7 @@ def test_a_killed_search_goes_on_bit_for_bit(name: str, parts: Parts, tmp_path: 
 
 def test_another_search_does_not_go_on_there(parts: Parts, tmp_path: Path) -> None:
     made(parts, tmp_path).run()
-    with pytest.raises(NASError, match="architecture = "):
+    with pytest.raises(NASError, match="architecture="):
         made(parts, tmp_path, warm_up=0.25).run()
 
 
@@ -227,7 +228,7 @@ def test_the_board_shows_curves_and_the_topology_as_it_sharpens(parts: Parts, tm
 def test_what_a_supernet_cannot_do_is_told_before_it_is_trained(
     parts: Parts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(NASError, match=r"strategy.regularisers.topologi; expected one of edge_entropy"):
+    with pytest.raises(NASError, match=r"strategy.regularisers.topologi=1.0; expected one of edge_entropy"):
         made(parts, tmp_path, regularisers={"topologi": 1.0})
     with pytest.raises(NASError, match="checkpointing=true for a SharedSupernet"):
         made(parts, tmp_path, SPACES["shared"], checkpointing=True)
@@ -244,7 +245,7 @@ def test_memory_that_runs_out_ends_in_one_line(parts: Parts, tmp_path: Path, mon
         raise MemoryError
 
     monkeypatch.setattr(training, "forward", full)
-    with pytest.raises(NASError, match=r"out of memory.*strategy.checkpointing=true"):
+    with pytest.raises(NASError, match=r"out of memory.*set strategy.checkpointing to true"):
         training.run()
 
 
@@ -270,13 +271,13 @@ def test_supernets_that_do_not_fit(parts: Parts, tmp_path: Path) -> None:
     path = tmp_path / "supernet" / "last.pt"
     with pytest.raises(NASError, match="supernet of DiNTSSpace"):
         load_supernet(path, SPACES["shared"], TASK.spec)
-    with pytest.raises(NASError, match="has learned from"):
+    with pytest.raises(NASError, match="a supernet trained on"):
         load_supernet(path, space, TASK.spec, VolumeSet(parts[0].store, range(3), CPU))
     other = RunContext(VolumeSet(parts[0].store, range(3), CPU), parts[1], tmp_path, CPU, 0)
     proposal = Proposal(space.sample(np.random.default_rng(0)))
-    with pytest.raises(NASError, match="has learned from"):
+    with pytest.raises(NASError, match="a supernet trained on"):
         InheritedWeights(str(path)).evaluate(proposal, problem(space), other)
-    with pytest.raises(NASError, match="weights have other sizes"):
+    with pytest.raises(NASError, match="weights of other sizes"):
         load_supernet(path, space, replace(TASK.spec, outputs=5))
 
 
@@ -291,7 +292,7 @@ def test_settings_out_of_range(wrong: dict[str, Any]) -> None:
 
 def test_a_loss_that_is_not_finite_is_told(parts: Parts, tmp_path: Path) -> None:
     training = made(parts, tmp_path, settings=replace(SETTINGS, lr=1e30, grad_clip=0.0, optimizer="sgd"))
-    with pytest.raises(NASError, match="no longer finite in epoch 1"):
+    with pytest.raises(NASError, match="not finite in epoch 1"):
         training.run()
 
 
