@@ -47,12 +47,7 @@ class Setting:
         if cfg.get("task") is None:
             OmegaConf.update(cfg, "task", packaged("task", store.kind), force_add=True)
         task = instantiate(cfg.task, in_channels=store.shape[0], outputs=len(store.classes), dims=store.dims)
-        if task.kind != store.kind:
-            raise NASError(
-                f"a task of {task.kind} with {store.name}, whose samples are for {store.kind}",
-                "task and data of one kind",
-                f"task={store.kind}, or other data",
-            )
+        task.require_data(store)
         return cls(store, split, task, pick_device(cfg.device, cfg.get("worker", 0)), source.preparation())
 
     @property
@@ -75,8 +70,20 @@ def require_window(setting: Setting, space: SearchSpace, arch: Architecture) -> 
 
 
 def named_objectives(objectives: Mapping[str, str], task: Task) -> dict[str, str]:
-    """`score` stands for the metric by which the task chooses the best epoch."""
-    return {task.score if name == "score" else name: way for name, way in objectives.items()}
+    """Replace `score` by the metric by which the task chooses the best epoch, in the direction of that metric.
+
+    Args:
+        objectives: Metric -> "maximize" or "minimize".
+        task: The task.
+
+    Returns:
+        The objectives in the same order.
+    """
+    score = task.metrics[0]
+    return {
+        score.name if name == "score" else name: score.direction if name == "score" else direction
+        for name, direction in objectives.items()
+    }
 
 
 def pick_device(name: str, worker: int = 0) -> torch.device:

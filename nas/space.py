@@ -80,9 +80,13 @@ class SearchSpace(ABC):
         space = cls(**point.arguments)
         return space, space.architecture(point.genes)
 
+    def is_for(self, task: TaskSpec) -> bool:
+        """Whether its networks are for tasks of this kind."""
+        return task.kind == self.kind
+
     def require_kind(self, task: TaskSpec) -> None:
         """Raises NASError where its networks are for another kind of task."""
-        if task.kind != self.kind:
+        if not self.is_for(task):
             raise NASError(
                 f"{type(self).__name__}, whose networks are for {self.kind}, with a task of {task.kind}",
                 "a space and a task of one kind",

@@ -156,7 +156,7 @@ def check_evaluator(
             raise KeyboardInterrupt
 
         metrics = evaluator(proposal, replace(context, folder=Path(folder) / "first"))
-        assert context.task.score in metrics, f"no {context.task.score} among the metrics"
+        assert context.task.score_name in metrics, f"no {context.task.score_name} among the metrics"
         for name, value in metrics.items():
             assert isinstance(value, int | float), f"{name}={value!r} is no number"
             assert math.isfinite(value), f"{name}={value} is not finite"

@@ -109,6 +109,7 @@ class Results:
             pruned_bound=bound_P,
             settings=self.plain,
             more=supernet_sections(self.folder / "checkpoints" / FOLDER),
+            metrics=self.setting.task.metrics,
         )
 
 

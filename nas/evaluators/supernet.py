@@ -29,7 +29,7 @@ class InheritedWeights(Evaluator):
 
     def metrics(self, task: Task) -> frozenset[str]:
         """Return the names of the task's validation metrics."""
-        return task.validation_metrics()
+        return task.quick_metrics
 
     def __call__(self, proposal: Proposal, context: EvaluationContext) -> Mapping[str, float]:
         path = Path(self.checkpoint) if self.checkpoint else context.folder / FOLDER / LAST
@@ -39,4 +39,4 @@ class InheritedWeights(Evaluator):
         valid = context.valid.scaled_as(context.train)
         prediction = predict(network, context.task, valid, self.batch_size)
         context.on_epoch(1, 1)
-        return dict(context.task.validate(prediction, valid.targets))
+        return dict(context.task.score(prediction, valid.targets, quick=True).over())

@@ -75,7 +75,8 @@ def fit(
     fingerprint: str = "",
     on_epoch: OnEpoch | None = None,
 ) -> FitResult:
-    """Trains and leaves the weights of the best epoch, by `task.score` on `valid`, in `model`; a tie keeps the earlier.
+    """Trains and leaves the weights of the best epoch, by the first metric of the task on `valid`, in `model`; a tie
+    keeps the earlier.
 
     Batch order, augmentation and dropout are drawn anew for each epoch from (seed, epoch), so that a training resumed
     from `folder` is the uninterrupted one, bit for bit on a CPU. folder: keeps last.pt and best.pt; None: no
@@ -169,8 +170,7 @@ class _Run:
                 f"loss became {'NaN' if math.isnan(loss) else 'infinite'} in epoch {number} (lr {lr:.2g})"
             )
         metrics = self._validate() if self._validates(number) else {}
-        score = metrics.get(self.task.score, -math.inf)
-        if metrics and (progress.best_epoch == 0 or score > progress.history[progress.best_epoch - 1][self.task.score]):
+        if metrics and (progress.best_epoch == 0 or self._better(metrics, progress.history[progress.best_epoch - 1])):
             progress.best_epoch = number
             self.best_state = copy.deepcopy(self.trained.state_dict())
         progress.history.append({"epoch": number, "loss": loss, "lr": lr, **metrics})
@@ -179,13 +179,17 @@ class _Run:
             self._save(self.folder, progress)
         return metrics
 
+    def _better(self, metrics: Mapping[str, float], than: Mapping[str, float]) -> bool:
+        score = self.task.metrics[0]
+        return score.sign * metrics[score.name] > score.sign * than[score.name]
+
     def _validates(self, number: int) -> bool:
         return number % self.settings.validate_every == 0 or number == self.settings.epochs
 
     def _validate(self) -> dict[str, float]:
         distributed.share_buffers(self.trained)
         prediction = predict(self.trained, self.task, self.valid, self.settings.batch_size)
-        return dict(self.task.validate(prediction, self.valid.targets))
+        return dict(self.task.score(prediction, self.valid.targets, quick=True).over())
 
     def _train_one(self, number: int) -> float:
         """The mean training loss over all samples of all ranks; read once, so that a GPU is never waited for."""
