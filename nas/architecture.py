@@ -10,12 +10,18 @@ from dataclasses import dataclass, field
 class Gene:
     """One decision of a search space.
 
-    ordered: a later choice is never smaller (wider, deeper, more often); this is what the partial order reads.
+    Args:
+        name: Name of the decision.
+        choices: The values to choose from.
+        ordered: Whether a later choice is never smaller (wider, deeper, more often); the partial order reads this.
+        prior: Weight of each choice when architectures are sampled; None for equal weights. Priors are not part of the
+            fingerprint of a space.
     """
 
     name: str
     choices: tuple[int | float | str | bool, ...]
     ordered: bool = False
+    prior: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -123,9 +123,18 @@ class History(Sequence[Record]):
             return np.zeros(len(records))
         return np.array([violation(self.constraints, record.metrics) for record in records])
 
+    @property
+    def best(self) -> Record:
+        """The chosen trial: the best score of the front; of equal ones the cheapest, which the front holds."""
+        return self.front()[0]
+
     def front(self) -> tuple[Record, ...]:
         """The Pareto front of the feasible networks at their largest budget, best score first; of the least infeasible
         ones where no network keeps the constraints."""
+        return self._front
+
+    @cached_property
+    def _front(self) -> tuple[Record, ...]:
         done = self.final()
         excess_N = self.violations(done)
         done = tuple(record for record, excess in zip(done, excess_N, strict=True) if excess == excess_N.min())

@@ -12,14 +12,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from torch import nn
 
 from nas.architecture import Architecture, Gene
 from nas.errors import NASError
 from nas.task_spec import TaskSpec
+from nas.utils.identity import arguments_of
 
 if TYPE_CHECKING:
-    from nas.supernets.base import Supernet
+    from torch import nn
 
 ENUMERATE_LIMIT = 1_000_000  # gene vectors that the default `enumerate` is willing to try one by one
 
@@ -52,6 +52,10 @@ class SearchSpace(ABC):
     genes: tuple[Gene, ...]
     kind: ClassVar[str] = "classification"  # the task that its networks are for, as in TaskSpec.kind
     published: ClassVar[Mapping[str, Published]] = {}
+    # the recorded class path; a class that moves to another module states its first one
+    path: ClassVar[str] = ""
+    # constructor arguments that arch.json files of earlier versions lack: recorded only if they differ from the default
+    later_arguments: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def build(self, arch: Architecture, task: TaskSpec | None = None) -> nn.Module:
@@ -95,20 +99,18 @@ class SearchSpace(ABC):
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """The constructor's arguments as JSON values."""
-        names = [name for name in inspect.signature(type(self).__init__).parameters if name != "self"]
-        missing = [name for name in names if not hasattr(self, name)]
-        if missing:
-            raise NASError(
-                f"{type(self).__name__} without the attribute {missing[0]!r}",
-                "every constructor argument kept as an attribute of the same name",
-                f"write self.{missing[0]} = {missing[0]} in __init__",
-            )
-        return json.loads(json.dumps({name: getattr(self, name) for name in names}))
+        """The constructor's arguments as JSON values, without `later_arguments` that have their default."""
+        arguments = json.loads(json.dumps(arguments_of(self)))
+        parameters = inspect.signature(type(self).__init__).parameters
+        for name in self.later_arguments:
+            if arguments[name] == json.loads(json.dumps(parameters[name].default)):
+                del arguments[name]
+        return arguments
 
     @property
     def class_path(self) -> str:
-        return f"{type(self).__module__}.{type(self).__qualname__}"
+        """Dotted path that arch.json and the fingerprint record."""
+        return self.path or f"{type(self).__module__}.{type(self).__qualname__}"
 
     @property
     def fingerprint(self) -> str:
@@ -153,7 +155,15 @@ class SearchSpace(ABC):
         return tuple(gene.choices[index] for gene, index in zip(self.genes, arch.genes, strict=True))
 
     def sample(self, rng: np.random.Generator) -> Architecture:
-        return self.repair([int(rng.integers(len(gene.choices))) for gene in self.genes])
+        """Draw each gene by its prior, then repair.
+
+        Args:
+            rng: Source of randomness.
+
+        Returns:
+            An architecture.
+        """
+        return self.repair([_draw(gene, rng) for gene in self.genes])
 
     def mutate(self, arch: Architecture, rng: np.random.Generator) -> Architecture:
         """One gene moved to another choice, then repaired; another architecture wherever 50 tries find one."""
@@ -194,12 +204,6 @@ class SearchSpace(ABC):
         """
         return None
 
-    def supernet(self, task: TaskSpec | None = None) -> Supernet:
-        """All networks at once, for a differentiable search: by default weights shared by name and shape."""
-        from nas.supernets.shared import SharedSupernet  # which imports this file
-
-        return SharedSupernet(self, task)
-
     def describe(self, arch: Architecture) -> str:
         """A picture of the architecture in text."""
         width = max(len(gene.name) for gene in self.genes)
@@ -212,3 +216,10 @@ class SearchSpace(ABC):
 
     def _issue(self, genes: Sequence[int]) -> Architecture:
         return Architecture(self.fingerprint, tuple(genes))
+
+
+def _draw(gene: Gene, rng: np.random.Generator) -> int:
+    if gene.prior is None:
+        return int(rng.integers(len(gene.choices)))
+    weights = np.array(gene.prior, dtype=float)
+    return int(rng.choice(len(gene.choices), p=weights / weights.sum()))

@@ -16,10 +16,12 @@ import h5py
 import numpy as np
 import torch
 
+from nas.context import RunContext
 from nas.data.store import VolumeStore
-from nas.evaluators.base import EvaluationContext, Evaluator
+from nas.evaluators.base import Evaluator
 from nas.history import History, Proposal, Record, State
 from nas.multiobjective.constraints import Constraint
+from nas.problem import Problem
 from nas.space import SearchSpace
 from nas.strategies.base import Strategy
 from nas.task_spec import TaskSpec
@@ -138,7 +140,11 @@ def _play(strategy: Strategy, unused: Strategy, space: SearchSpace, history: His
 
 
 def check_evaluator(
-    evaluator: Evaluator, context: EvaluationContext, proposal: Proposal, timings: Collection[str] = ("seconds",)
+    evaluator: Evaluator,
+    problem: Problem,
+    context: RunContext,
+    proposal: Proposal,
+    timings: Collection[str] = ("seconds",),
 ) -> Mapping[str, float]:
     """Asserts what a search relies on: metrics that are finite numbers and hold the task's score; the same again from
     the same folder, from an empty one, and after an interruption at the first epoch; no volume read, and no volume
@@ -149,14 +155,14 @@ def check_evaluator(
     with tempfile.TemporaryDirectory() as folder, _only_data_of(context):
 
         def evaluate(name: str) -> Mapping[str, float]:
-            metrics = evaluator(proposal, replace(context, folder=Path(folder) / name))
+            metrics = evaluator.evaluate(proposal, problem, replace(context, folder=Path(folder) / name))
             return {key: value for key, value in metrics.items() if key not in timings}
 
         def interrupt(epoch: int, epochs: int) -> None:
             raise KeyboardInterrupt
 
-        metrics = evaluator(proposal, replace(context, folder=Path(folder) / "first"))
-        assert context.task.score_name in metrics, f"no {context.task.score_name} among the metrics"
+        metrics = evaluator.evaluate(proposal, problem, replace(context, folder=Path(folder) / "first"))
+        assert problem.task.score_name in metrics, f"no {problem.task.score_name} among the metrics"
         for name, value in metrics.items():
             assert isinstance(value, int | float), f"{name}={value!r} is no number"
             assert math.isfinite(value), f"{name}={value} is not finite"
@@ -164,13 +170,13 @@ def check_evaluator(
         assert evaluate("first") == expected, "other metrics the second time in one folder"
         assert evaluate("second") == expected, "other metrics in an empty folder"
         with suppress(KeyboardInterrupt):
-            evaluator(proposal, replace(context, folder=Path(folder) / "third", on_epoch=interrupt))
+            evaluator.evaluate(proposal, problem, replace(context, folder=Path(folder) / "third", on_epoch=interrupt))
         assert evaluate("third") == expected, "other metrics after an interruption"
     return metrics
 
 
 @contextmanager
-def _only_data_of(context: EvaluationContext) -> Iterator[None]:
+def _only_data_of(context: RunContext) -> Iterator[None]:
     """Asserts that within it volumes are read from the rows of the context's parts only."""
     allowed: dict[Path, set[int]] = {}
     for part in (context.train, context.valid):

@@ -15,9 +15,9 @@ from typing import Any
 import h5py
 import numpy as np
 
+from nas.artifact import SpaceFacts
 from nas.errors import NASError
 from nas.history import Record, State
-from nas.space_facts import SpaceFacts
 from nas.utils.files import write_bytes, write_text
 
 FORMAT = 1

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from nas.artifact import SpaceFacts
 from nas.cost.model import CostModel
 from nas.history import Record, State
 from nas.space import SearchSpace
-from nas.space_facts import SpaceFacts
 from nas.task_spec import TaskSpec
 from nas.trials_table import TrialsTable
 from search_spaces.naslung import NASLungSpace

@@ -65,7 +65,7 @@ def test_two_who_begin_a_study_with_different_settings(tmp_path: Path) -> None:
         return {} if hidden["calls"] == 1 else attrs
 
     with (
-        mock.patch("nas.study.study.storage.Store.attrs", before_a),
+        mock.patch("nas.study.storage.Store.attrs", before_a),
         pytest.raises(NASError, match=r"data b .*expected data a"),
     ):
         study_of(tmp_path, data="b")

@@ -17,11 +17,11 @@ import numpy as np
 import pytest
 
 from benchmarks import compare_strategies
+from nas.artifact import SpaceFacts
 from nas.errors import NASError, TrialFailed
 from nas.evaluators.tabular import Tabular
 from nas.history import Proposal, Record, State
 from nas.simulator import replay
-from nas.space_facts import SpaceFacts
 from nas.strategies.evolution import RegularizedEvolution
 from nas.strategies.partial_order.strategy import PartialOrderPruning
 from nas.strategies.random import RandomSearch

@@ -27,7 +27,7 @@ def write_report(
     lead = "Dice and the 95th percentile of surface distances by region, on the grid of each subject's own files."
     warning = " <strong>Some of these subjects were trained on: their scores say nothing of others.</strong>"
     headline = [
-        ("network", system.network.arch.id, str(system.network.provenance.get("published", "searched"))),
+        ("network", system.network.arch.id, system.network.provenance.published or "searched"),
         ("parameters", show("params", costs["params"], symbol=True), ""),
         ("MACs", show("macs", costs["macs"], symbol=True), "a subject, one view"),
         ("subjects", str(len(parts)), ", ".join(sorted(set(parts)))),

@@ -14,11 +14,13 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from experiments.brain_tumor.system import Preparation, System
-from experiments.context import Setting, pick_device, resolved, versions, write_config
+from experiments.config import resolved
+from experiments.context import Setting, pick_device, write_config
 from experiments.networks import resolve_all
 from experiments.progress import TrainingProgress, scored
 from experiments.train.job import require_untouched_test
 from nas.artifact import Artifact
+from nas.context import versions
 from nas.cost.model import static_costs
 from nas.data.io.brats_folder import LABELS
 from nas.data.loading import VolumeSet

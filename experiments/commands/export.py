@@ -59,7 +59,7 @@ def export_checkpoint(
     Raises NASError for weights of another network, and as `export` does.
     """
     require_formats(formats)
-    trained: Mapping[str, Any] = network.provenance.get("trained", {})
+    trained: Mapping[str, Any] = network.provenance.to_json().get("training", {})
     weights, metrics = load_weights(checkpoint)
     model = network.build()
     try:
@@ -85,7 +85,7 @@ def export_checkpoint(
             "network": {
                 "id": network.arch.id,
                 "space": network.space.class_path,
-                "name": network.provenance.get("published"),
+                "name": network.provenance.published,
             },
             "trained": {name: trained[name] for name in ("data", "split", "round", "seed") if name in trained},
             "validation": metrics,

@@ -18,11 +18,13 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from experiments.cli import run_as_command
-from experiments.context import Setting, resolved, versions, write_config
+from experiments.config import resolved
+from experiments.context import Setting, write_config
 from experiments.lung_detector.predictor import Preprocessing, save
 from experiments.networks import resolve_all
 from experiments.progress import TrainingProgress, scored
 from experiments.train.job import require_untouched_test
+from nas.context import versions
 from nas.data.store import VolumeStore
 from nas.data.transforms.ct_slices import check_windows
 from nas.errors import NASError

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,14 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from experiments.commands.export import listed
-from experiments.context import Setting, require_window, resolved, versions, write_config
+from experiments.config import resolved
+from experiments.context import Setting, require_window, write_config
 from experiments.networks import resolve, resolve_all
 from experiments.progress import TrainingProgress, scored
-from experiments.search.random_counterpart import rival
+from experiments.search.random_counterpart import random_counterpart
 from experiments.train.exports import export_rounds
 from nas.artifact import Artifact
+from nas.context import versions
 from nas.cost.benchmark import benchmark
 from nas.data.splits import Round
 from nas.errors import NASError
@@ -43,6 +45,8 @@ def run_train_experiment(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     result.json, predictions.csv, table.md, report.html, config.yaml, checkpoints/. Returns the content of result.json.
     The same command again goes on where it was. Raises NASError for a user's mistake.
     """
+    if not isinstance(cfg.seed, int) or cfg.seed < 0:
+        raise NASError(f"seed={cfg.seed}", "at least 0", "set seed to 0 or more")
     setting = Setting.of(cfg)
     plain = resolved(cfg)
     if cfg.protocol not in PROTOCOLS:
@@ -56,7 +60,7 @@ def run_train_experiment(cfg: DictConfig, folder: Path) -> dict[str, Any]:
         rounds = _first(rounds, cfg)
     for network in networks:
         require_untouched_test(network, setting, cfg.protocol)
-        require_window(setting, network.space, network.arch)
+        require_window(setting.task, setting.store.shape[0], network.space, network.arch)
     device = distributed.initialise(setting.device)
     setting = replace(setting, device=device)
     if is_main():
@@ -103,8 +107,8 @@ def _first(rounds: list[Round], cfg: DictConfig) -> list[Round]:
 
 def require_untouched_test(network: Artifact, setting: Setting, protocol: str) -> None:
     """A searched network is tested on the fold its search never saw: same data, same split, protocol holdout."""
-    searched = network.provenance.get("split")
-    if searched is None:
+    search = network.provenance.search
+    if search is None:
         return
     if protocol != "holdout":
         raise NASError(
@@ -112,18 +116,16 @@ def require_untouched_test(network: Artifact, setting: Setting, protocol: str) -
             "protocol=holdout",
             "leave protocol as it is, or search anew for each test fold (split.test_fold)",
         )
-    same_data = network.provenance["data"]["sha256"] == setting.store.sha256
-    if same_data and searched["sha256"] != setting.split.sha256:
+    if search.data.sha256 == setting.store.sha256 and search.split.sha256 != setting.split.sha256:
         raise NASError(
-            f"a split {setting.split.sha256[:12]} for a network searched under {searched['sha256'][:12]}",
+            f"a split {setting.split.sha256[:12]} for a network searched under {search.split.sha256[:12]}",
             "the split of the search, whose test fold it never saw",
             "use the same split.* and seed settings as the search",
         )
 
 
 def network_name(network: Artifact) -> str:
-    published = network.provenance.get("published")
-    return str(published) if published else f"searched {network.arch.id}"
+    return network.provenance.published or f"searched {network.arch.id}"
 
 
 class _Trainer:
@@ -162,11 +164,10 @@ class _Trainer:
             for baseline in self.setting.task.baselines()
             if wanted.get(baseline.name, True)
         ]
-        searched = next((network for network in networks if "search" in network.provenance), None)
-        if wanted["random_search"] and searched is not None:
-            found.append(
-                self.network(*rival(searched, self.folder / "random_search", self.setting, resolved(self.cfg)))
-            )
+        searched = next((network for network in networks if network.provenance.search is not None), None)
+        if wanted["random_search"] and searched is not None and searched.provenance.search is not None:
+            folder = self.folder / "random_search"
+            found.append(self.network(*random_counterpart(searched, searched.provenance.search, folder, self.setting)))
         ids = {network.arch.id for network in networks}
         if wanted["published"]:
             known = resolve(wanted["published"], self.setting.task.spec, self.cfg.allow_packages)
@@ -201,8 +202,8 @@ def _write(
         ensembles={system.name: {**pooled[system.name], "ci95": bounds[system.name]} for system in systems},
         baselines={system.name: {**pooled[system.name], "ci95": bounds[system.name]} for system in baselines},
         differences={system.name: scorer.difference(main, system) for system in baselines},
-        data=setting.data_facts,
-        split=setting.split_facts,
+        data=asdict(setting.data_facts),
+        split=asdict(setting.split_facts),
         tested={"samples": len(scorer.rows), "groups": len(np.unique(scorer.group))},
         seed=plain["seed"],
         versions=versions(),

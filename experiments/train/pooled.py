@@ -1,6 +1,6 @@
 """One table over several test folds: each patient once, tested by a network whose search and training never saw it.
 
-python -m experiments.train.job.pooled 'searched=outputs/train/searched-fold*' 'U-Net=outputs/train/unet-fold*'
+python -m experiments.train.pooled 'searched=outputs/train/searched-fold*' 'U-Net=outputs/train/unet-fold*'
 
 The runs are those of `run_train.py` with another split.test_fold each, of a segmentation.
 """

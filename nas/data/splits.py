@@ -46,7 +46,7 @@ class Split:
         has_given = bool((store.folds != "").all())
         if given and not has_given:
             raise NASError(f"split.given=true for {store.name}, which gives no folds", "own folds", "split.given=false")
-        self.unit, has_NK = store.unit, _has_classes(store)
+        self.store, self.unit, has_NK = store, store.unit, _has_classes(store)
         found = int(has_NK.any(axis=0).sum())
         least = 1 if store.kind in ("detection", "regression") else 2
         if found < max(least, len(store.classes)):

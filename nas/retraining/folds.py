@@ -20,6 +20,7 @@ from nas.artifact import Artifact
 from nas.data.loading import VolumeSet
 from nas.data.splits import Round
 from nas.errors import NASError, TrialFailed
+from nas.provenance import TrainingRecord
 from nas.supernets.trainer import load_supernet
 from nas.training.checkpoint import ARCHITECTURE
 from nas.training.distributed import is_main
@@ -133,17 +134,17 @@ def _described(network: Artifact, setting: Setting, part: Round, seed: int) -> A
     preparation = dict(setting.preparation)
     if setting.store.by_training:
         preparation["intensity"] = asdict(setting.store.intensity(part.train))
-    trained = {
-        "input_shape": setting.store.input_shape,
-        "classes": setting.store.classes,
-        "preparation": preparation,
-        "inference": setting.task.inference,
-        "data": setting.data_facts,
-        "split": setting.split_facts,
-        "round": part.name,
-        "seed": seed,
-    }
-    return replace(network, task=setting.task.spec, provenance={**network.provenance, "trained": trained})
+    training = TrainingRecord(
+        input_shape=tuple(setting.store.input_shape),
+        classes=tuple(setting.store.classes),
+        preparation=preparation,
+        inference=setting.task.inference,
+        data=setting.data_facts,
+        split=setting.split_facts,
+        round=part.name,
+        seed=seed,
+    )
+    return replace(network, task=setting.task.spec, provenance=replace(network.provenance, training=training))
 
 
 def _fingerprint(

@@ -18,6 +18,7 @@ class RandomSearch(Strategy):
     """
 
     def __init__(self, cost_min: float | None = None, cost_max: float | None = None) -> None:
+        self.cost_min, self.cost_max = cost_min, cost_max
         self.limits = CostWindow(cost_min, cost_max)
 
     def propose(self, space: SearchSpace, history: History, rng: np.random.Generator) -> Proposal | None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -14,8 +15,47 @@ from yaml import YAMLError
 
 from nas.errors import NASError
 
+SQLITE = "sqlite:///"
 CONFIG, DATABASE = "config.yaml", "study.db"
 SQLITE_MARK, JOURNAL_MARK = b"SQLite format 3\0", b'{"op_code"'
+
+
+def sqlite_url(folder: Path) -> str:
+    """Return the URL of the database that a search keeps in its output folder.
+
+    Args:
+        folder: The output folder, whose name may hold any character.
+
+    Returns:
+        The URL, escaped.
+    """
+    return file_url((folder / DATABASE).resolve())
+
+
+def file_url(path: Path) -> str:
+    """Return the URL of an SQLite database.
+
+    Args:
+        path: Absolute path of the file.
+
+    Returns:
+        The URL with all characters quoted that have a meaning in URLs; see `database_path`.
+    """
+    return f"{SQLITE}{quote(str(path))}"
+
+
+def database_path(url: str) -> Path | None:
+    """Return the file of an SQLite URL.
+
+    Args:
+        url: URL of a store.
+
+    Returns:
+        The path, or None for another kind of store.
+    """
+    if not url.startswith(SQLITE):
+        return None
+    return Path(unquote(url.removeprefix(SQLITE).partition("?")[0]))
 
 
 def store_url(text: str) -> str:
@@ -29,7 +69,7 @@ def store_url(text: str) -> str:
     scheme, _, rest = text.partition("://")
     file = rest.partition("?")[0]
     if scheme.startswith("sqlite"):
-        _of_file(Path(file.removeprefix("/")), text)
+        return _of_file(database_path(text) or Path(file), text)
     elif scheme == "journal":
         _of_file(Path(file), text)
     return text
@@ -59,7 +99,7 @@ def _of_file(path: Path, said: str) -> str:
         raise NASError(f"{said} ({error.strerror})", "a store that exists", "check the path") from error
     absolute = path.resolve()
     if head.startswith(SQLITE_MARK) and _has_studies(absolute):
-        return f"sqlite:///{absolute}"
+        return file_url(absolute)
     if head.startswith(JOURNAL_MARK):
         return f"journal://{absolute}"
     raise NASError(f"{said}, which is no store of studies", f"a {DATABASE} or a journal", "check the path")

@@ -11,12 +11,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from html import escape
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from torch import nn
 
 from nas.architecture import Architecture
+from nas.task_spec import TaskSpec
 
 NEAR = 0.1  # relative difference from a target cost that is called near
 
@@ -36,6 +38,21 @@ class Costs:
 
     of_genes: Callable[[np.ndarray], np.ndarray]
     of_blocks: Mapping[str, float] = field(default_factory=dict)
+
+
+@runtime_checkable
+class HasSupernet(Protocol):
+    """A search space with a supernet of its own; for other spaces weights are shared by name and shape."""
+
+    def supernet(self, task: TaskSpec | None = None) -> Supernet:
+        """Make the supernet.
+
+        Args:
+            task: If None, the space's own numbers of channels and outputs are used.
+
+        Returns:
+            All networks of the space at once.
+        """
 
 
 def allowed_costs(target: float | None, budget: float | None) -> tuple[float, float]:

@@ -22,7 +22,7 @@ from torch.func import functional_call
 from nas.architecture import Architecture
 from nas.errors import NASError
 from nas.space import SearchSpace
-from nas.supernets.base import NEAR, Costs, Decoded, Supernet, allowed_costs
+from nas.supernets.base import NEAR, Costs, Decoded, HasSupernet, Supernet, allowed_costs
 from nas.task_spec import TaskSpec
 
 FORGET = 0.1  # weight of the newest loss in the moving mean
@@ -211,3 +211,16 @@ def _limited(
     first = int(np.where(within_N, np.maximum(away_N, NEAR), np.inf).argmin())
     others = np.flatnonzero((cost_N >= least) & (cost_N <= most)).tolist()
     return [ranked[first], *(ranked[other] for other in others if other != first)]
+
+
+def supernet_of(space: SearchSpace, task: TaskSpec | None = None) -> Supernet:
+    """Make the supernet of a space.
+
+    Args:
+        space: Any space.
+        task: If None, the space's own numbers of channels and outputs are used.
+
+    Returns:
+        The space's own supernet if it has one, else a `SharedSupernet`.
+    """
+    return space.supernet(task) if isinstance(space, HasSupernet) else SharedSupernet(space, task)

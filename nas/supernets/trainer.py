@@ -28,6 +28,7 @@ from nas.report.supernet import CURVES, PICTURE
 from nas.space import SearchSpace
 from nas.supernets.base import Costs, Supernet
 from nas.supernets.settings import ArchitectureSettings
+from nas.supernets.shared import supernet_of
 from nas.task_spec import TaskSpec
 from nas.tasks.base import Task
 from nas.tracking import NoTracking, Tracker
@@ -340,7 +341,7 @@ def load_supernet(path: Path, space: SearchSpace, task: TaskSpec, train: VolumeS
         raise NASError(
             f"a supernet that has learned from {learned_from}", part_of(train), "the data and split of the search"
         )
-    supernet = space.supernet(task)
+    supernet = supernet_of(space, task)
     try:
         supernet.load_state_dict(state["supernet"])
     except RuntimeError as error:

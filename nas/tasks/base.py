@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from nas.errors import NASError
 from nas.metrics.ensemble import mean_probability
 from nas.metrics.metric import Metric, Scores
 from nas.task_spec import TaskSpec
+from nas.utils.identity import identity_of, public_path
 
 
 @dataclass(frozen=True)
@@ -142,6 +144,18 @@ class Task(ABC):
     def quick_metrics(self) -> frozenset[str]:
         """Names of the metrics that are measured after each validated epoch."""
         return frozenset(metric.name for metric in self.metrics if metric.quick)
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """The constructor's arguments besides in_channels, outputs and dims; by default attributes of the same name."""
+        of_data = ("self", "in_channels", "outputs", "dims")
+        names = [name for name in inspect.signature(type(self).__init__).parameters if name not in of_data]
+        return {name: getattr(self, name) for name in names}
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """Class, data and settings, as a study records them."""
+        return {"class": public_path(type(self)), "spec": identity_of(self.spec), **identity_of(self.settings)}
 
     @property
     def any_size(self) -> bool:

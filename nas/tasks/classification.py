@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -55,6 +56,10 @@ class Classification(Task):
             raise NASError(f"task.score={score!r}", f"one of {', '.join(names)}", "set task.score to one of these")
         self.spec = TaskSpec("classification", dims, in_channels, outputs)
         self.metrics = tuple(sorted(METRICS, key=lambda metric: metric.name != score))
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        return {"score": self.score_name}
 
     def loss(self, output: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         return F.cross_entropy(output.float(), y)

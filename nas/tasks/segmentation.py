@@ -90,9 +90,21 @@ class Segmentation(Task):
         for name, (holds, got, expected) in rules.items():
             if not holds:
                 raise NASError(f"task.{name}={got}", expected, f"mend task.{name}")
+        self._loss_name = loss
         losses = monai_part("losses")
         self._of_classes = None if loss == "soft_dice" else losses.DiceCELoss(to_onehot_y=True, softmax=True)
         self._of_shares = soft_dice_loss if loss == "soft_dice" else losses.DiceCELoss(softmax=True)
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        return {
+            "window": self.window,
+            "overlap": self.overlap,
+            "tolerance": self.tolerance,
+            "flips": self.flips,
+            "loss": self._loss_name,
+            "scale_weights": self.scale_weights,
+        }
 
     @property
     def any_size(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -51,6 +51,14 @@ def _compare(values: np.ndarray, top: np.ndarray, ordered: bool) -> np.ndarray:
     return np.asarray(values <= top if ordered else values == top)
 
 
+def implies(cuts: Iterable[Cut], applied: Mapping[tuple[int, ...], float]) -> bool:
+    """Whether cuts rule out everything that other cuts, genes -> threshold, have ruled out."""
+    lowest: dict[tuple[int, ...], float] = {}
+    for cut in cuts:
+        lowest[cut.genes] = min(cut.threshold, lowest.get(cut.genes, np.inf))
+    return all(lowest.get(genes, np.inf) <= threshold for genes, threshold in applied.items())
+
+
 class PrunedSet:
     """Follows which architectures a growing list of cuts has ruled out, for the progress line and the report.
 
@@ -89,7 +97,12 @@ class PrunedSet:
 
     @property
     def share(self) -> float:
+        """Share of the space that is ruled out."""
         return float(self.mask.mean())
+
+    def is_implied_by(self, cuts: Iterable[Cut]) -> bool:
+        """Whether these cuts rule out everything that was ever ruled out here."""
+        return implies(cuts, self._applied)
 
 
 class OpenSet:
@@ -124,7 +137,4 @@ class OpenSet:
 
     def is_implied_by(self, cuts: Iterable[Cut]) -> bool:
         """Whether these cuts rule out everything that was ever ruled out here."""
-        lowest: dict[tuple[int, ...], float] = {}
-        for cut in cuts:
-            lowest[cut.genes] = min(cut.threshold, lowest.get(cut.genes, np.inf))
-        return all(lowest.get(genes, np.inf) <= threshold for genes, threshold in self._applied.items())
+        return implies(cuts, self._applied)

@@ -11,8 +11,9 @@ from nas.architecture import Architecture
 from nas.errors import NASError
 from nas.history import CostFunction, History, Proposal, Record
 from nas.multiobjective.pareto import front_mask
+from nas.problem import Problem
 from nas.space import SearchSpace
-from nas.strategies.base import Strategy
+from nas.strategies.base import RuledOut, Strategy
 from nas.strategies.enumeration import Listing, listing
 from nas.strategies.partial_order.cuts import Cut, OpenSet, PrunedSet, below, below_any
 from nas.strategies.ranking import first_results
@@ -55,7 +56,9 @@ class PartialOrderPruning(Strategy):
                 f"margin={margin}, patience={patience}", "values of at least 0", "mend the strategy's settings"
             )
         self.margin, self.patience = margin, patience
+        self.cost_min, self.cost_max = cost_min, cost_max
         self.limits = CostWindow(cost_min, cost_max)
+        self._pruned: tuple[tuple[str, CostFunction], PrunedSet] | None = None  # saves time: see `ruled_out`
         self._followed: tuple[tuple[str, CostFunction], OpenSet] | None = None  # saves time: see `_open`
         self._costs: tuple[CostFunction, dict[tuple[int, ...], float]] | None = None  # saves time: see `_costs_of`
 
@@ -139,8 +142,25 @@ class PartialOrderPruning(Strategy):
         genes = [facts[row].arch.genes for row in rows.tolist()]
         return list(map(Cut, genes, threshold_N[rows].tolist(), score_N[rows].tolist()))
 
-    def pruned_set(self, space: SearchSpace, cost: CostFunction) -> PrunedSet:
-        return PrunedSet(space, cost)
+    def ruled_out(self, problem: Problem, history: History) -> RuledOut | None:
+        """Return the networks that the finished trials rule out.
+
+        Args:
+            problem: What is searched.
+            history: Finished and running trials.
+
+        Returns:
+            The networks, or None if costs are no sums over blocks, because every network would have to be profiled.
+        """
+        if not problem.cost.is_sum:
+            return None
+        cuts, key = self.cuts(history), (problem.space.fingerprint, problem.cost)
+        if self._pruned is None or self._pruned[0] != key or not self._pruned[1].is_implied_by(cuts):
+            self._pruned = (key, PrunedSet(problem.space, problem.cost))
+        pruned = self._pruned[1]
+        pruned.update(cuts)
+        mask_N = pruned.mask
+        return RuledOut(pruned.share, pruned.genes_NG[mask_N], pruned.cost_N[mask_N], pruned.bound_N[mask_N])
 
 
 class _Accept:

@@ -19,9 +19,10 @@ from nas.task_spec import TaskSpec
 from search_spaces.dints import DiNTSSpace
 from search_spaces.dints.budget import best_near, best_within
 from search_spaces.dints.costs import EdgeCosts
-from search_spaces.dints.decode import Scores, k_best, monai_decode
+from search_spaces.dints.decode import Scores, k_best
 from search_spaces.dints.limits import next_best
 from search_spaces.dints.monai_code import to_monai
+from search_spaces.dints.monai_decode import monai_decode
 from search_spaces.dints.paths import best_paths
 from search_spaces.dints.topology import lattice
 from tests.spaces.dints.oracle import monai_dints, monai_supernet
@@ -141,7 +142,7 @@ def costs_by_hand(costs: EdgeCosts, all_MBE: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("metric", ["macs", "params", "bytes"])
 def test_the_best_within_a_budget_is_that_of_brute_force(blocks: int, depths: int, dims: int, metric: str) -> None:
     space = few_operations(blocks, depths, dims)
-    costs = EdgeCosts.of_blocks(space, block_costs(space, metric, (16,) * dims))
+    costs = EdgeCosts.of_blocks(space.lattice, space.operations, block_costs(space, metric, (16,) * dims))
     tables = space.lattice
     all_MBE = every_architecture(space)
     cost_M = costs_by_hand(costs, all_MBE)
@@ -163,7 +164,7 @@ def test_the_best_within_a_budget_is_that_of_brute_force(blocks: int, depths: in
 def test_the_next_best_within_limits_are_those_of_brute_force(blocks: int, depths: int, dims: int) -> None:
     """Where the price proves it, here nearly always; in any case they keep the limits and differ."""
     space = few_operations(blocks, depths, dims)
-    costs = EdgeCosts.of_blocks(space, block_costs(space, "macs", (16,) * dims))
+    costs = EdgeCosts.of_blocks(space.lattice, space.operations, block_costs(space, "macs", (16,) * dims))
     all_MBE = every_architecture(space)
     cost_M = costs_by_hand(costs, all_MBE)
     equal = asked = 0
@@ -191,7 +192,7 @@ def test_the_next_best_within_limits_are_those_of_brute_force(blocks: int, depth
 def test_the_best_near_a_target_is_near_it(share: float, seed: int) -> None:
     """Cheaper and dearer than what is most probable; and as good as the best of all that cost at most as much."""
     space = DiNTSSpace(6, 3, 0.125)
-    costs = EdgeCosts.of_blocks(space, block_costs(space, "macs", (32, 32, 32)))
+    costs = EdgeCosts.of_blocks(space.lattice, space.operations, block_costs(space, "macs", (32, 32, 32)))
     scores = scores_of(space, 2.0, seed)
     ((free_BE, best),) = k_best(scores, 1)
     target = share * costs.of(free_BE)
