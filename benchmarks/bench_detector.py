@@ -52,7 +52,7 @@ def on_real_ct(folder: Path, paths: Sequence[str], cache: str) -> dict[str, obje
     found = predict(predictor.network, predictor.task, part, 8)
     seconds = time.process_time() - started
     target = store.targets(range(len(store)))
-    metrics = predictor.task.metrics(found, target)
+    metrics = predictor.task.score(found, target).over()
     told = told_boxes(found, target, predictor.threshold)
     return {
         "test": "drawn into real CT",

@@ -77,12 +77,7 @@ class Setting:
             task = default_task(store)
         else:
             task = instantiate(config.task, in_channels=store.shape[0], outputs=len(store.classes), dims=store.dims)
-        if task.kind != store.kind:
-            raise NASError(
-                f"a task of {task.kind} with {store.name}, whose samples are for {store.kind}",
-                "task and data of one kind",
-                f"task={store.kind}, or other data",
-            )
+        task.require_data(store)
         return cls(store, split, task, pick_device(config.device, worker), source.preparation())
 
     @property

@@ -25,8 +25,8 @@ class SearchProgress:
 
     def update(self, history: History) -> None:
         ended = sum(record.state is not State.RUNNING for record in history)
-        scores = [record.metrics[history.score] for record in history.complete()]
-        words = [f"best {history.score} {max(scores):.3f}"] if scores else []
+        scores, sign = history.scores(history.complete()), history.sign[history.score]
+        words = [f"best {history.score} {sign * scores.max():.3f}"] if len(scores) else []
         failed = sum(record.state is State.FAILED for record in history)
         if failed:
             words.append(f"{failed} failed")

@@ -66,7 +66,7 @@ class Trained:
         task = _instance(settings["task"], allow, in_channels=spec.in_channels, outputs=spec.outputs, dims=spec.dims)
         states = sorted(
             (_weights(path) for path in place.glob(f"*/{BEST}")),
-            key=lambda state: -state["metrics"][task.score],
+            key=lambda state: -task.metrics[0].sign * state["metrics"][task.score_name],
         )
         if not states:
             raise NASError(f"no {BEST} below {place}", "the weights of a training", FIX)

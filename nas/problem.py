@@ -73,7 +73,8 @@ class Problem:
         Args:
             space: The networks.
             data: The prepared data set; it gives channels, classes and sides.
-            objectives: Metric name -> "maximize" or "minimize"; "score" stands for the task's first metric.
+            objectives: Metric name -> "maximize" or "minimize"; "score" stands for the task's first metric in
+                the direction of that metric.
             constraints: Hard limits such as "macs<=2e7".
             task: If None, the default task of the data's kind.
             cost: Name of the deterministic cost.
@@ -87,7 +88,11 @@ class Problem:
         """
         task = default_task(data) if task is None else task
         model = CostModel(space, task.spec, data.input_shape, cost, table)
-        named = {task.score if name == SCORE else name: direction for name, direction in objectives.items()}
+        score = task.metrics[0]
+        named = {
+            score.name if name == SCORE else name: score.direction if name == SCORE else direction
+            for name, direction in objectives.items()
+        }
         limits = tuple(item if isinstance(item, Constraint) else Constraint.parse(item) for item in constraints)
         return cls(space, task, model, named, limits)
 

@@ -124,6 +124,17 @@ class SearchSpace(ABC):
         space = cls(**point.arguments)
         return space, space.architecture(point.genes)
 
+    def is_for(self, task: TaskSpec) -> bool:
+        """Check whether the networks are for a kind of task.
+
+        Args:
+            task: Task of the search.
+
+        Returns:
+            True if they are.
+        """
+        return task.kind == self.kind
+
     def require_kind(self, task: TaskSpec) -> None:
         """Check that the networks are for a kind of task.
 
@@ -133,7 +144,7 @@ class SearchSpace(ABC):
         Raises:
             NASError: If the task is of another kind.
         """
-        if task.kind != self.kind:
+        if not self.is_for(task):
             raise NASError(
                 f"a task of {task.kind} with {type(self).__name__}, a space for {self.kind}",
                 "space and task of the same kind",

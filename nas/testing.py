@@ -183,7 +183,7 @@ def check_evaluator(
             raise KeyboardInterrupt
 
         metrics = evaluator.evaluate(proposal, problem, replace(context, folder=Path(folder) / "first"))
-        assert problem.task.score in metrics, f"no {problem.task.score} among the metrics"
+        assert problem.task.score_name in metrics, f"no {problem.task.score_name} among the metrics"
         for name, value in metrics.items():
             assert isinstance(value, int | float), f"{name}={value!r} is no number"
             assert math.isfinite(value), f"{name}={value} is not finite"

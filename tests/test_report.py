@@ -13,7 +13,8 @@ import pytest
 from nas.errors import NASError
 from nas.history import History, Record, State
 from nas.html.plot import Axis
-from nas.metrics.names import show
+from nas.metrics.names import Names
+from nas.tasks.classification import METRICS
 from search_spaces.naslung import NASLungSpace
 from tests.report_pages import SVG, ToySpace, cost, dots, toy_history, write_search
 
@@ -165,4 +166,4 @@ def test_counting_axes_have_whole_ticks(last: int) -> None:
     ],
 )
 def test_values_are_shown_in_their_unit(metric: str, value: float | None, text: str) -> None:
-    assert show(metric, value, symbol=True) == text
+    assert Names(METRICS).show(metric, value, symbol=True) == text

@@ -28,7 +28,7 @@ def test_fast_metrics_are_those_of_the_task() -> None:
     label = rng.integers(2, size=200)
     prob = np.clip(0.5 * label + rng.random(200) * 0.7 - 0.1, 0, 1)
     prob_NK = np.column_stack([1 - prob, prob])
-    full = Classification().metrics(prob_NK, label)
+    full = Classification().score(prob_NK, label).over()
     for name, value in binary_metrics(prob_NK, label).items():
         assert value == pytest.approx(full[name]), name
 

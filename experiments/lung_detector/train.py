@@ -50,7 +50,7 @@ def train_detector(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     require_untouched_test(network, setting, "holdout")
     write_config(folder / "config.yaml", plain)
     line = TrainingProgress("training", keep=True)
-    score = setting.task.score
+    score = setting.task.score_name
 
     def on_epoch(part: str, epoch: int, epochs: int, metrics: Mapping[str, float]) -> None:
         line.update(epoch, epochs, scored(score, metrics))
@@ -68,7 +68,7 @@ def train_detector(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     result = {
         "arch_id": network.arch.id,
         "params": sum(parameter.numel() for parameter in model.parameters()),
-        "test": dict(setting.task.metrics(tested.prob, store.targets(part.test))),
+        "test": dict(setting.task.score(tested.prob, store.targets(part.test)).over()),
         "samples": {"train": len(part.train), "valid": len(part.valid), "test": len(part.test)},
         "best_epoch": best["epoch"],
         "wall_s": time.perf_counter() - started,

@@ -19,9 +19,9 @@ FIX = "train the architecture on luna16, lidc_dicom or a manifest of CTs"
 def require_malignancy(network: Trained) -> None:
     """Raises NASError for a network that tells no two classes apart, or not of crops of a scan."""
     classes = tuple(network.source.classes)
-    if network.task.kind != "classification" or len(classes) != 2:
+    if network.task.spec.kind != "classification" or len(classes) != 2:
         raise NASError(
-            f"stage3 trained for {network.task.kind} with the classes {', '.join(classes)}",
+            f"stage3 trained for {network.task.spec.kind} with the classes {', '.join(classes)}",
             "a classification in two classes, benign and malignant",
             FIX,
         )

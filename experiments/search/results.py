@@ -90,6 +90,7 @@ def _write_report(folder: Path, result: SearchResult, strategy: Strategy, settin
         pruned_bound=bound_P,
         settings=settings,
         more=supernet_sections(folder / CHECKPOINTS / FOLDER),
+        metrics=result.problem.task.metrics,
     )
 
 

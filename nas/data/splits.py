@@ -48,7 +48,8 @@ class Split:
             raise NASError(f"split.given=true for {store.name}, which gives no folds", "own folds", "split.given=false")
         self.store, self.unit, has_NK = store, store.unit, _has_classes(store)
         found = int(has_NK.any(axis=0).sum())
-        if found < (len(store.classes) if store.kind == "detection" else max(2, len(store.classes))):
+        least = 1 if store.kind in ("detection", "regression") else 2
+        if found < max(least, len(store.classes)):
             raise NASError(
                 f"labels of {found} class in {store.name}",
                 f"all of {', '.join(store.classes)}",

@@ -31,7 +31,7 @@ class InheritedWeights(Evaluator):
 
     def metrics(self, task: Task) -> frozenset[str]:
         """Return the names of the task's validation metrics."""
-        return task.validation_metrics()
+        return task.quick_metrics
 
     def evaluate(self, proposal: Proposal, problem: Problem, context: RunContext) -> Mapping[str, float]:
         path = Path(self.checkpoint) if self.checkpoint else context.folder / FOLDER / LAST
@@ -41,4 +41,4 @@ class InheritedWeights(Evaluator):
         valid = context.valid.scaled_as(context.train)
         prediction = predict(network, problem.task, valid, self.batch_size)
         context.on_epoch(1, 1)
-        return dict(problem.task.validate(prediction, valid.targets))
+        return dict(problem.task.score(prediction, valid.targets, quick=True).over())

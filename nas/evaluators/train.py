@@ -32,7 +32,7 @@ class Train(Evaluator):
 
     def metrics(self, task: Task) -> frozenset[str]:
         """Return the names of the task's validation metrics, `epochs` and `seconds`."""
-        return task.validation_metrics() | {"epochs", "seconds"}
+        return task.quick_metrics | {"epochs", "seconds"}
 
     def evaluate(self, proposal: Proposal, problem: Problem, context: RunContext) -> Mapping[str, float]:
         arch = proposal.arch

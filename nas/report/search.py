@@ -24,7 +24,8 @@ from nas.html.page import (
     write_page,
 )
 from nas.html.plot import Axis, Plot
-from nas.metrics.names import show, unit
+from nas.metrics.metric import Metric
+from nas.metrics.names import Names
 from nas.multiobjective.pareto import front_mask
 from nas.space import SearchSpace
 
@@ -46,6 +47,7 @@ def search_report(
     pruned_bound: np.ndarray,
     settings: Mapping[str, Any],
     more: Sequence[str] = (),
+    metrics: Sequence[Metric] = (),
 ) -> None:
     """Write a self-contained HTML file.
 
@@ -60,6 +62,7 @@ def search_report(
         pruned_bound: (P,) upper bounds on their scores.
         settings: Settings of the search.
         more: Further sections after the chosen architecture, as HTML.
+        metrics: Metrics that the task declares, for their names and digits.
 
     Raises:
         NASError: If `chosen` is not a finished trial.
@@ -71,21 +74,23 @@ def search_report(
             "a finished trial",
             "look up the failures in trials.csv, or pass a record of `history.front()`",
         )
-    best = _best_so_far(history, done)
+    names = Names(tuple(metrics))
+    score_in_words = escape(names.unit(history.score).name)
+    best = _best_so_far(names, history, done)
     over_time = [best] if not pruned_share else [best, _share_over_time(pruned_share)]
     write_page(
         path,
         kicker="Architecture search",
         title=title,
         lead=(
-            f"Scores on this page are <strong>validation {escape(unit(history.score).name)}, not test scores</strong>. "
+            f"Scores on this page are <strong>validation {score_in_words}, not test scores</strong>. "
             "The chosen network is the best of many on these very cases, so its score is optimistic. The test cases "
             "have not been touched; retraining gives the test score."
         ),
         body=[
-            _facts(history, chosen, pruned_share),
-            _front_figure(space, history, done, chosen, np.asarray(pruned_cost), np.asarray(pruned_bound)),
-            _front_table(history, chosen),
+            _facts(names, history, chosen, pruned_share),
+            _front_figure(names, space, history, done, chosen, np.asarray(pruned_cost), np.asarray(pruned_bound)),
+            _front_table(names, history, chosen),
             pair(*over_time),
             architecture_section("The chosen architecture", space, chosen.arch),
             *more,
@@ -95,18 +100,22 @@ def search_report(
     )
 
 
-def _facts(history: History, chosen: Record, pruned_share: Sequence[tuple[int, float]]) -> str:
+def _facts(names: Names, history: History, chosen: Record, pruned_share: Sequence[tuple[int, float]]) -> str:
     counts = {state: sum(record.state is state for record in history) for state in State}
     more = [f"{counts[state]} {state.value}" for state in (State.FAILED, State.RUNNING) if counts[state]]
     score = history.score
     items = [
         ("Chosen network", chosen.arch.id, f"trial {chosen.number}"),
-        (f"Validation {unit(score).name}", show(score, chosen.metrics[score]), ""),
-        (unit(history.cost_name).name, show(history.cost_name, _cost(history, [chosen])[0], symbol=True), ""),
+        (f"Validation {names.unit(score).name}", names.show(score, chosen.metrics[score]), ""),
+        (
+            names.unit(history.cost_name).name,
+            names.show(history.cost_name, _cost(history, [chosen])[0], symbol=True),
+            "",
+        ),
         ("Scored networks", str(counts[State.COMPLETE]), ", ".join(more)),
     ]
     if "params" in chosen.metrics and history.cost_name != "params":
-        items.insert(3, ("Parameters", show("params", chosen.metrics["params"], symbol=True), ""))
+        items.insert(3, ("Parameters", names.show("params", chosen.metrics["params"], symbol=True), ""))
     if pruned_share:
         items.append(("Space ruled out", f"{100 * pruned_share[-1][1]:.1f} %", "without training"))
     return facts(items)
@@ -118,6 +127,7 @@ def _cost(history: History, records: Sequence[Record]) -> np.ndarray:
 
 
 def _front_figure(
+    names: Names,
     space: SearchSpace,
     history: History,
     done: Sequence[Record],
@@ -125,7 +135,7 @@ def _front_figure(
     pruned_cost_P: np.ndarray,
     pruned_bound_P: np.ndarray,
 ) -> str:
-    score, costs = history.score, unit(history.cost_name)
+    score, costs = history.score, names.unit(history.cost_name)
     score_N = np.array([record.metrics[score] for record in done], dtype=np.float64)
     cost_N = _cost(history, done) / costs.divisor
     usable = np.isfinite(score_N) & np.isfinite(cost_N)
@@ -141,13 +151,13 @@ def _front_figure(
     if total:
         legend.append(("cloud", "cloud", "ruled out untrained, at the upper bound on its score"))
     x = Axis.over(costs.heading, all_costs, log=True)
-    y = Axis.over(f"validation {unit(score).name}", all_scores, headroom=0.12)
-    plot = Plot(x, y, title=f"validation {unit(score).name} against {costs.heading}", height=430, legend=legend)
+    y = Axis.over(f"validation {names.unit(score).name}", all_scores, headroom=0.12)
+    plot = Plot(x, y, title=f"validation {names.unit(score).name} against {costs.heading}", height=430, legend=legend)
     if total:
         plot.cloud(cloud_cost_P, cloud_bound_P)
     shown = [record for record, use in zip(done, usable, strict=True) if use]
     score_N, cost_N = score_N[usable], cost_N[usable]
-    on_front_N = front_mask(np.column_stack([score_N, -cost_N]))
+    on_front_N = front_mask(np.column_stack([history.sign[score] * score_N, -cost_N]))
     line = np.flatnonzero(on_front_N)
     line = line[np.argsort(cost_N[line], kind="stable")]
     if len(line):
@@ -155,7 +165,7 @@ def _front_figure(
     dots = sorted(zip(shown, cost_N, score_N, on_front_N, strict=True), key=lambda dot: (dot[0] == chosen, dot[3]))
     for record, cost, value, on_front in dots:  # the chosen network is last, on top
         style, radius = ("chosen", 7.0) if record == chosen else ("front", 5.0) if on_front else ("trained", 4.0)
-        plot.point(cost, value, style, radius, _tooltip(space, history, record, cost * costs.divisor))
+        plot.point(cost, value, style, radius, _tooltip(names, space, history, record, cost * costs.divisor))
         if record == chosen:
             plot.label(cost, value, chosen.arch.id)
     return section("Score against cost", _front_note(history, total, len(cloud_cost_P)), figure(plot.svg()))
@@ -185,37 +195,37 @@ def _thin(cost_P: np.ndarray, bound_P: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return cost_P[rows], bound_P[rows], total
 
 
-def _tooltip(space: SearchSpace, history: History, record: Record, cost: float) -> str:
-    score, costs = history.score, unit(history.cost_name)
+def _tooltip(names: Names, space: SearchSpace, history: History, record: Record, cost: float) -> str:
+    score, costs = history.score, names.unit(history.cost_name)
     lines = [
         f"{record.arch.id} (trial {record.number})",
-        f"{unit(score).name} {show(score, record.metrics[score])}",
-        f"{costs.name} {show(history.cost_name, cost, symbol=True)}",
+        f"{names.unit(score).name} {names.show(score, record.metrics[score])}",
+        f"{costs.name} {names.show(history.cost_name, cost, symbol=True)}",
         space.describe(record.arch),
     ]
     return "\n".join(lines)
 
 
-def _front_table(history: History, chosen: Record) -> str:
+def _front_table(names: Names, history: History, chosen: Record) -> str:
     front = history.front()
     shared = [name for name in COSTS if all(name in record.metrics for record in front)]
-    names = list(dict.fromkeys([*history.objectives, *shared]))
+    columns = list(dict.fromkeys([*history.objectives, *shared]))
     head = [
         Cell("architecture"),
         Cell("trial", number=True),
-        *(Cell(unit(name).heading, number=True) for name in names),
+        *(Cell(names.unit(name).heading, number=True) for name in columns),
     ]
     rows = [
         [
             Cell(record.arch.id, code=True, tag="chosen" if record == chosen else ""),
             Cell(str(record.number), number=True),
-            *(Cell(show(name, record.metrics[name]), number=True) for name in names),
+            *(Cell(names.show(name, record.metrics[name]), number=True) for name in columns),
         ]
         for record in front
     ]
     marks = {number: "chosen" for number, record in enumerate(front) if record == chosen}
     wanted = ", ".join(
-        f"{'high' if direction == 'maximize' else 'low'} {unit(name).name}"
+        f"{'high' if direction == 'maximize' else 'low'} {names.unit(name).name}"
         for name, direction in history.objectives.items()
     )
     return section(
@@ -225,14 +235,15 @@ def _front_table(history: History, chosen: Record) -> str:
     )
 
 
-def _best_so_far(history: History, done: Sequence[Record]) -> str:
-    name = unit(history.score).name
+def _best_so_far(names: Names, history: History, done: Sequence[Record]) -> str:
+    name = names.unit(history.score).name
     score_N = np.array([record.metrics[history.score] for record in done], dtype=np.float64)
     finite = np.isfinite(score_N)
     if not finite.any():
         return section("Best score so far", "No network has a finite score.")
     trial_N = np.arange(1, len(done) + 1, dtype=np.float64)
-    best_N = np.fmax.accumulate(score_N)
+    better = np.fmax if history.sign[history.score] > 0 else np.fmin
+    best_N = better.accumulate(score_N)
     x, y = Axis.counting("scored networks", len(done)), Axis.over(f"validation {name}", score_N[finite])
     legend = [("trained", "dot", "each network"), ("curve", "line", "best so far")]
     plot = Plot(x, y, title=f"best validation {name} so far", width=430, height=290, legend=legend)

@@ -197,7 +197,7 @@ class SupernetTraining:
         self.history.append({"epoch": number, **row})
         for name, value in row.items():
             self.tracker.scalar(
-                "supernet score" if self.task.score in name else f"supernet {name}", name, number, value
+                "supernet score" if self.task.score_name in name else f"supernet {name}", name, number, value
             )
         self.tracker.text("probabilities", self.supernet.picture())
 
@@ -277,7 +277,7 @@ class SupernetTraining:
 
     def _validate(self) -> dict[str, float]:
         """Scores of the supernet and of the decoded architecture with its weights in the supernet."""
-        score = self.task.score
+        score = self.task.score_name
         return {
             f"{score} supernet": self._score(self.supernet),
             f"{score} decoded": self._score(self.supernet.subnetwork(self.decoded())),
@@ -285,7 +285,7 @@ class SupernetTraining:
 
     def _score(self, model: nn.Module) -> float:
         prediction = predict(model, self.task, self.valid, self.settings.batch_size)
-        return float(self.task.validate(prediction, self.valid.targets)[self.task.score])
+        return float(self.task.score(prediction, self.valid.targets, quick=True).over()[self.task.score_name])
 
     def _resume(self) -> None:
         state = distributed.from_main(

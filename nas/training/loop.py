@@ -82,8 +82,9 @@ def fit(
     fingerprint: str = "",
     on_epoch: OnEpoch | None = None,
 ) -> FitResult:
-    """Train a network and load the weights of its best epoch, by `task.score` on `valid`; the earlier one wins a tie.
+    """Train a network and load the weights of its best epoch.
 
+    The best epoch is that of the first metric of the task on `valid`; the earlier one wins a tie.
     Batch order, augmentation and dropout of an epoch depend on (seed, epoch) only, so that a resumed training gives
     the same weights as an uninterrupted one, bit for bit on a CPU.
 
@@ -199,8 +200,7 @@ class _Run:
                 f"loss became {'NaN' if math.isnan(loss) else 'infinite'} in epoch {number} (lr {lr:.2g})"
             )
         metrics = self._validate() if self._validates(number) else {}
-        score = metrics.get(self.task.score, -math.inf)
-        if metrics and (progress.best_epoch == 0 or score > progress.history[progress.best_epoch - 1][self.task.score]):
+        if metrics and (progress.best_epoch == 0 or self._better(metrics, progress.history[progress.best_epoch - 1])):
             progress.best_epoch = number
             self.best_state = copy.deepcopy(self.trained.state_dict())
         progress.history.append({"epoch": number, "loss": loss, "lr": lr, **metrics})
@@ -209,13 +209,17 @@ class _Run:
             self._save(self.folder, progress)
         return metrics
 
+    def _better(self, metrics: Mapping[str, float], than: Mapping[str, float]) -> bool:
+        score = self.task.metrics[0]
+        return score.sign * metrics[score.name] > score.sign * than[score.name]
+
     def _validates(self, number: int) -> bool:
         return number % self.settings.validate_every == 0 or number == self.settings.epochs
 
     def _validate(self) -> dict[str, float]:
         distributed.share_buffers(self.trained)
         prediction = predict(self.trained, self.task, self.valid, self.settings.batch_size)
-        return dict(self.task.validate(prediction, self.valid.targets))
+        return dict(self.task.score(prediction, self.valid.targets, quick=True).over())
 
     def _train_epoch(self, number: int) -> float:
         """Mean training loss over all samples of all ranks, read once, so that steps do not wait for the GPU."""

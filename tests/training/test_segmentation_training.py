@@ -80,8 +80,8 @@ def test_it_learns_and_keeps_the_epoch_of_the_best_dice(parts: Parts) -> None:
     prediction = predict(model, task, parts[1], 4)
     assert prediction.shape == (6, 2, *parts[1].shape[1:])
     np.testing.assert_allclose(prediction.sum(axis=1), 1, atol=1e-5)
-    assert task.validate(prediction, parts[1].targets) == {"dice": max(scores), "dice_1": max(scores)}
-    assert task.metrics(prediction, parts[1].targets)["hd95"] < 6
+    assert task.score(prediction, parts[1].targets, quick=True).over() == {"dice": max(scores), "dice_1": max(scores)}
+    assert task.score(prediction, parts[1].targets).over()["hd95"] < 6
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
