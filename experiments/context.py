@@ -62,7 +62,8 @@ class Setting:
 
     @property
     def split_facts(self) -> dict[str, Any]:
-        return {"sha256": self.split.sha256, "unit": self.split.unit}
+        facts = {"sha256": self.split.sha256, "unit": self.split.unit}
+        return {**facts, "overfit": True} if self.split.overfit else facts
 
 
 def require_window(setting: Setting, space: SearchSpace, arch: Architecture) -> None:

@@ -12,7 +12,6 @@ import numpy as np
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from experiments.commands.export import listed
 from experiments.context import Setting, require_window, resolved, versions, write_config
 from experiments.networks import resolve, resolve_all
 from experiments.progress import TrainingProgress, scored
@@ -24,6 +23,7 @@ from nas.cost.benchmark import benchmark
 from nas.data.splits import Round
 from nas.errors import NASError
 from nas.export.onnx import require_formats
+from nas.export.trained import listed
 from nas.html.boxes import BoxExample, mean_overlaps
 from nas.html.slices import Example, chosen_cases
 from nas.metrics.bootstrap import GroupBootstrap, mean_of
@@ -123,7 +123,7 @@ def _first(rounds: list[Round], cfg: DictConfig) -> list[Round]:
 def require_untouched_test(network: Artifact, setting: Setting, protocol: str) -> None:
     """A searched network is tested on the fold its search never saw: same data, same split, protocol holdout."""
     searched = network.provenance.get("split")
-    if searched is None:
+    if searched is None or setting.split.overfit:  # which tests on samples that it trained on, and says so
         return
     if protocol != "holdout":
         raise NASError(
@@ -164,10 +164,9 @@ class _Trainer:
                 if metrics:
                     self.board.scalar(f"{name}: validation {score}", part, epoch, metrics[score])
 
-        where = self.folder / "checkpoints" / network.arch.id
-        if is_main():
-            network.save(where / "arch.json")  # with the weights beside it, all that a later command needs
-        tested = retrain(network, self.setting, self.rounds, self.training, self.cfg.seed, where, supernet, on_epoch)
+        tested = retrain(
+            network, self.setting, self.rounds, self.training, self.cfg.seed, self.folder, supernet, on_epoch
+        )
         for line in lines.values():
             line.close()
         indices, prob = self.setting.task.pooled([(one.indices, one.prob) for one in tested])
