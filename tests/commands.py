@@ -26,10 +26,11 @@ class Command:
         self.folder, self.cache, self.monkeypatch, self.capsys = folder, cache, monkeypatch, capsys
         monkeypatch.chdir(folder)
 
-    def __call__(self, main: Callable[[], None], *words: str) -> tuple[int, str, str]:
+    def __call__(self, main: Callable[[], None], *words: str, cache: bool = True) -> tuple[int, str, str]:
         flags = [word for word in words if word.startswith("-")]
         settings = [word for word in words if not word.startswith("-")]
-        arguments = [main.__module__ + ".py", *flags, f"data_cache={self.cache}", "device=cpu", *settings]
+        own = [f"data_cache={self.cache}"] if cache else []
+        arguments = [main.__module__ + ".py", *flags, *own, "device=cpu", *settings]
         self.monkeypatch.setattr(sys, "argv", arguments)
         handlers, terminate = logging.root.handlers[:], signal.getsignal(signal.SIGTERM)
         try:

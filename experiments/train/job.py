@@ -11,7 +11,6 @@ import numpy as np
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from experiments.commands.export import listed
 from experiments.config import resolved
 from experiments.context import Setting, require_window, write_config
 from experiments.networks import resolve, resolve_all
@@ -24,6 +23,7 @@ from nas.cost.benchmark import benchmark
 from nas.data.splits import Round
 from nas.errors import NASError
 from nas.export.onnx import require_formats
+from nas.export.trained import listed
 from nas.metrics.bootstrap import mean_of
 from nas.metrics.metric import MM, VOXELS, in_unit_of
 from nas.report import train_report
@@ -108,7 +108,7 @@ def _first(rounds: list[Round], cfg: DictConfig) -> list[Round]:
 def require_untouched_test(network: Artifact, setting: Setting, protocol: str) -> None:
     """A searched network is tested on the fold its search never saw: same data, same split, protocol holdout."""
     search = network.provenance.search
-    if search is None:
+    if search is None or setting.split.overfit:  # tests on samples that it trained on, and the table states it
         return
     if protocol != "holdout":
         raise NASError(
@@ -147,10 +147,9 @@ class _Trainer:
                 if metrics:
                     self.board.scalar(f"{name}: validation {score}", part, epoch, metrics[score])
 
-        where = self.folder / "checkpoints" / network.arch.id
-        if is_main():
-            network.save(where / "arch.json")  # with the weights beside it, all that a later command needs
-        tested = retrain(network, self.setting, self.rounds, self.training, self.cfg.seed, where, supernet, on_epoch)
+        tested = retrain(
+            network, self.setting, self.rounds, self.training, self.cfg.seed, self.folder, supernet, on_epoch
+        )
         for line in lines.values():
             line.close()
         indices, prediction = self.setting.task.pool([(one.indices, one.prob) for one in tested])

@@ -16,7 +16,6 @@ from nas.utils.config_diff import first_difference
 from nas.utils.files import write_bytes
 
 FORMAT = 1
-ARCHITECTURE = "arch.json"  # architecture of the network, beside the checkpoints of a retraining
 log = logging.getLogger(__name__)
 
 
