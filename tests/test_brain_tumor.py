@@ -101,6 +101,7 @@ def test_train_predict_evaluate(command: Command, root: Path) -> None:
     assert "trained on" not in page
 
 
+@pytest.mark.slow
 def test_a_searched_network_of_any_space_takes_the_place(command: Command, root: Path) -> None:
     """A search on BraTS data with the cascade space, and its arch.json; then a U-Net on one subject alone."""
     space = ["space.widths=[2]", "space.block_counts=[1]", "evaluator=train", "strategy=regularized_evolution"]
@@ -126,6 +127,7 @@ def test_a_searched_network_of_any_space_takes_the_place(command: Command, root:
     assert "their scores say nothing of others" in page
 
 
+@pytest.mark.slow
 def test_the_real_subject_on_its_own_grid(command: Command, shared_data: Path) -> None:
     if not (shared_data / "brats_tcga_sample").is_dir():
         pytest.skip(f"no brats_tcga_sample in {shared_data}")
@@ -147,6 +149,7 @@ def test_the_real_subject_on_its_own_grid(command: Command, shared_data: Path) -
 
 
 def test_modalities_that_do_not_fit(command: Command, root: Path) -> None:
+    command.cache = command.folder / "cache"
     moved = next(root.rglob("*_flair.nii.gz"))
     image = nib.load(moved)
     affine = image.affine.copy()

@@ -193,13 +193,7 @@ def test_a_table_for_images_that_are_no_cubes_steers_a_supernet(tmp_path: Path) 
     "words",
     [["latency", "space=nowhere"], ["latency", "speed=3"], ["latency", "space=naslung", "size=[8,8,8,8]"], ["measure"]],
 )
-def test_latency_command_refuses_in_one_line(words: list[str]) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "experiments.commands.voxnas", "cost", *words],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: got")
-    assert len(done.stderr.splitlines()) == 1
+def test_latency_command_refuses_in_one_line(words: list[str], caplog: pytest.LogCaptureFixture) -> None:
+    assert latency_main(words) == 2
+    (line,) = caplog.text.splitlines()
+    assert "error: got" in line

@@ -68,6 +68,7 @@ def test_search_then_train_then_predict(command: Command) -> None:
     assert set(found.labels) <= {"nodule"}
 
 
+@pytest.mark.slow
 def test_volumes_with_a_classification_network_as_backbone(command: Command) -> None:
     words = [
         "data.dims=3",

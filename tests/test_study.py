@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import csv
-import multiprocessing
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +13,7 @@ from nas.history import Proposal, State
 from nas.study.study import Study
 from nas.trials_table import write_csv
 from search_spaces.naslung import NASLungSpace
+from tests.faults.farm import PROCESSES
 from tests.problems import study_of as make_study
 
 OBJECTIVES = {"auc": "maximize", "macs": "minimize"}
@@ -84,12 +82,15 @@ def test_a_value_that_is_missing_or_not_finite(tmp_path: Path) -> None:
     assert study.records()[0].state is State.RUNNING
 
 
+def claim_and_end(folder: Path) -> None:
+    attach(folder).claim(proposals(1)[0], "0")
+
+
 def test_the_trial_of_a_dead_process_is_taken_over(tmp_path: Path) -> None:
-    script = (
-        "import sys; from pathlib import Path; sys.path.insert(0, 'tests'); import test_study as t;"
-        f"t.attach(Path({str(tmp_path)!r})).claim(t.proposals(1)[0], '0')"
-    )
-    subprocess.run([sys.executable, "-c", script], check=True)
+    process = PROCESSES.Process(target=claim_and_end, args=(tmp_path,))
+    process.start()
+    process.join(400)
+    assert process.exitcode == 0
     study = attach(tmp_path)
     ticket = study.take_over()
     assert ticket is not None
@@ -172,12 +173,11 @@ def work(folder: str, worker: int) -> None:
 
 def test_several_processes_on_a_new_store(tmp_path: Path) -> None:
     """They race to create it and for every architecture; each architecture is finished exactly once."""
-    context = multiprocessing.get_context("spawn")
-    workers = [context.Process(target=work, args=(str(tmp_path), number)) for number in range(3)]
+    workers = [PROCESSES.Process(target=work, args=(str(tmp_path), number)) for number in range(3)]
     for process in workers:
         process.start()
     for process in workers:
-        process.join(timeout=120)
+        process.join(400)
     assert [process.exitcode for process in workers] == [0, 0, 0]
     records = attach(tmp_path).records()
     done = [record.arch.id for record in records if record.state is State.COMPLETE]

@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import itertools
 import json
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +14,7 @@ import h5py
 import numpy as np
 import pytest
 
+import run_search
 from benchmarks import compare_strategies
 from nas.artifact import SpaceFacts
 from nas.errors import NASError, TrialFailed
@@ -27,7 +26,7 @@ from nas.strategies.partial_order.strategy import PartialOrderPruning
 from nas.strategies.random import RandomSearch
 from nas.trials_table import TrialsTable, read_h5, write_h5
 from search_spaces.naslung import NASLungSpace
-from tests.conftest import REPO
+from tests.commands import Command, refused
 from tests.problems import problem_of
 from tests.tables import DATA_WORDS, OBJECTIVES, SPACE, SPACE_WORDS, records_of, table_of
 
@@ -173,25 +172,19 @@ def test_a_replay_on_a_part_of_the_space(records: list[Record]) -> None:
     assert failed.finished - failed.started == 77.0
 
 
-def test_the_command_does_what_the_replay_does(path: Path, data_cache: Path, tmp_path: Path) -> None:
+def test_the_command_does_what_the_replay_does(path: Path, command: Command) -> None:
     """The same proposals, in the same order, through the store and in memory."""
     settings = [f"evaluator.path={path}", "evaluator=tabular", "strategy=pop", "study.trials=8", "study.name=s"]
-    words = [*settings, *SPACE_WORDS, *DATA_WORDS, f"data_cache={data_cache}"]
-    done = subprocess.run(
-        [sys.executable, str(REPO / "run_search.py"), *words], cwd=tmp_path, capture_output=True, text=True, timeout=200
-    )
-    assert done.returncode == 0, done.stderr
-    rows = list(csv.DictReader((tmp_path / "outputs/s/trials.csv").read_text().splitlines()))
+    words = [*settings, *SPACE_WORDS, *DATA_WORDS]
+    code, _, err = command(run_search.main, *words)
+    assert code == 0, err
+    rows = list(csv.DictReader((command.folder / "outputs/s/trials.csv").read_text().splitlines()))
     result = simulate(PartialOrderPruning(), read_h5(path), 8, seed=0)
     assert [row["arch_id"] for row in rows] == [record.arch.id for record in result.history]
     assert [float(row["seconds"]) for row in rows] == [record.metrics["seconds"] for record in result.history]
     other = [*words, "space.max_depth=5", "study.name=other"]
-    done = subprocess.run(
-        [sys.executable, str(REPO / "run_search.py"), *other], cwd=tmp_path, capture_output=True, text=True, timeout=200
-    )
-    assert done.returncode == 2
-    assert "a table of the same space" in done.stderr.strip().splitlines()[-1]
-    assert not (tmp_path / "outputs/other/study.db").exists()
+    refused(command(run_search.main, *other), "a table of the same space")
+    assert not (command.folder / "outputs/other/study.db").exists()
 
 
 def test_the_comparison_of_strategies(path: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

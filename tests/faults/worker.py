@@ -50,15 +50,21 @@ class Boxes(SearchSpace):
 
 @dataclass(frozen=True)
 class Orders:
-    """What a worker is told. fault: what goes wrong in its evaluator (see `Clock`)."""
+    """What a worker is told.
+
+    lease_s: long, as workers of a busy machine may be silent for seconds. fault: what goes wrong in its evaluator (see
+    `Clock`). patience_s: how long it waits for a store that is out of reach; far longer than an outage, as a server
+    takes its time to start on a busy machine.
+    """
 
     url: str
     folder: str
     trials: int
-    lease_s: float = 10.0
+    lease_s: float = 100.0
     epoch_s: float = 0.06
     fault: str = ""
     time_limit_s: float | None = None
+    patience_s: float = 240.0
 
 
 def score_of(arch: Architecture) -> float:
@@ -100,7 +106,9 @@ class Clock(Evaluator):
 
 
 def attach(orders: Orders) -> Study:
-    return Study(orders.url, NAME, boxes_problem(OBJECTIVES), {"data": "none"}, lease_s=orders.lease_s)
+    study = Study(orders.url, NAME, boxes_problem(OBJECTIVES), {"data": "none"}, lease_s=orders.lease_s)
+    study.store.patience_s = orders.patience_s
+    return study
 
 
 def boxes_problem(objectives: Mapping[str, str], constraints: Sequence[Constraint] = ()) -> Problem:

@@ -139,7 +139,7 @@ def test_another_search_does_not_go_on_there(parts: Parts, tmp_path: Path) -> No
         made(parts, tmp_path, warm_up=0.25).run()
 
 
-@pytest.mark.parametrize("share", [0.3, 0.7])
+@pytest.mark.parametrize("share", [0.3, pytest.param(0.7, marks=pytest.mark.slow)])
 def test_the_target_cost_is_reached(share: float, parts: Parts, tmp_path: Path) -> None:
     """From the expected cost of equal probabilities to a smaller one, within 10 %: expected and decoded."""
     space = DiNTSSpace(4, 3, 1 / 16, spatial_dims=2)
@@ -302,11 +302,12 @@ def together(folder: Path, processes: int = 2) -> list[dict[str, Any]]:
     launcher = ["-m", "torch.distributed.run", f"--nproc_per_node={processes}", "--rdzv_backend=c10d"]
     command = [sys.executable, *launcher, "--rdzv_endpoint=127.0.0.1:0", *script]
     environment = {**os.environ, "PYTHONPATH": str(REPO), "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     return [json.loads((folder / f"rank{rank}.json").read_text()) for rank in range(processes)]
 
 
+@pytest.mark.slow
 def test_two_processes_give_one_architecture(parts: Parts, tmp_path: Path) -> None:
     first, second = together(tmp_path / "two")
     alone = made(parts, tmp_path / "one", target=2e5)
