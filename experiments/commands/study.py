@@ -26,7 +26,7 @@ from nas.study.study import Study
 from nas.study.url import store_url
 from nas.trials_table import TrialsTable, write_csv, write_h5
 from nas.utils.files import write_text
-from nas.utils.process import is_dead, place
+from nas.utils.process import host_id, is_dead
 
 USAGE = "voxnas study list|show|pareto|export|resume|delete <store> [<study>]"
 MOST_SHOWN = 20  # running trials, and failures, of which a person wants to read
@@ -265,7 +265,7 @@ def _asked_for(study: Study) -> int:
 def _living(study: Study) -> int:
     """Running trials whose worker may be alive: on this machine it is looked at, of others only the beat is known."""
     kept = [one for one in study.attempts().values() if one.beat != GIVEN_BACK]
-    return sum(not is_dead(one.owner) if one.owner["place"] == place() else True for one in kept)
+    return sum(not is_dead(one.owner) if one.owner["place"] == host_id() else True for one in kept)
 
 
 def _metrics(history: History, record: Record) -> str:

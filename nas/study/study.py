@@ -31,7 +31,7 @@ from nas.space_facts import SpaceFacts
 from nas.study.lease import ATTEMPT, BEAT, OWNER, WORKER, Attempt, Watch, attempt_of, is_mine
 from nas.study.storage import Store
 from nas.utils.config_diff import first_difference
-from nas.utils.process import is_dead, new_owner, place
+from nas.utils.process import host_id, is_dead, new_worker_id
 
 SCHEMA = 2
 GENES, BUDGET, METRICS, REASON, WITHDRAWN, CLAIM = (
@@ -80,7 +80,7 @@ class Study:
                     f"objectives={{{metric}: {way}}}", "maximize or minimize for each metric", "mend objectives"
                 )
         self.url, self.name, self.space, self.objectives = url, name, space, dict(objectives)
-        self.owner = new_owner()
+        self.owner = new_worker_id()
         self._finished: dict[int, Record] = {}
         self._settled: list[Record] = []  # of the first trials, as far as all of them are finished
         self._looked_at = 0  # how many trials that are
@@ -168,7 +168,7 @@ class Study:
         """Takes the worker's number for this process. Raises NASError where a living process has it."""
         key = f"{REGISTERED}{worker}"
         other = self.store.attrs().get(key)
-        if other is not None and other["place"] == place() and not is_mine(other, self.owner) and not is_dead(other):
+        if other is not None and other["place"] == host_id() and not is_mine(other, self.owner) and not is_dead(other):
             raise _twice(worker, f"process {other['pid']} has it")
         self.store.set_attr(key, self.owner)
 
@@ -251,7 +251,7 @@ class Study:
         self._watch.forget_others(running)
         for trial in running:
             owner = trial.user_attrs[OWNER]
-            if owner[WORKER] == worker and owner["place"] != place() and self._watch.saw_life(trial):
+            if owner[WORKER] == worker and owner["place"] != host_id() and self._watch.saw_life(trial):
                 raise _twice(worker, f"its trial {trial.number} is alive on another machine")
             if not self._watch.is_abandoned(trial):
                 continue
