@@ -210,7 +210,7 @@ def _creation_lock(database: Path) -> AbstractContextManager[None]:
     lock = database.with_name(f".{database.name}.lock")
     if not os.access(database.parent, os.W_OK) or (database.is_file() and not lock.is_file()):
         return nullcontext()
-    return locked(lock)
+    return locked(lock, remove=True)
 
 
 def _with_folder(url: str, path: str) -> str:

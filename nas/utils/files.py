@@ -92,13 +92,14 @@ def atomic_folder(folder: str | Path) -> Iterator[Path]:
 
 
 @contextmanager
-def locked(path: str | Path) -> Iterator[None]:
+def locked(path: str | Path, *, remove: bool = False) -> Iterator[None]:
     """Hold an exclusive lock among the processes of all machines that see the lock file.
 
     The kernel releases the lock of a process that dies. If the file system has no locks, the block runs without one.
 
     Args:
-        path: The lock file, which is made and stays. Missing folders are made.
+        path: The lock file, which is made if it is missing. Missing folders are made.
+        remove: Whether to remove the lock file at the end; a process that waits for it then makes it again.
 
     Raises:
         OSError: If the lock file cannot be opened for writing.
@@ -114,6 +115,8 @@ def locked(path: str | Path) -> Iterator[None]:
     try:
         yield
     finally:
+        if remove:
+            path.unlink(missing_ok=True)  # while it is held: FileLock drops a lock on a file that has been removed
         lock.release()
 
 
