@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import pydicom
+from experiments.trained import Trained
 
 from experiments.cli import as_command
 from experiments.lung_screening.blobs import blob_candidates
@@ -29,7 +30,6 @@ from experiments.lung_screening.patches import nodule_map
 from experiments.lung_screening.phantoms import Nodule, with_nodules, write_luna16
 from experiments.lung_screening.scan import Scan
 from experiments.options import read_options
-from experiments.trained import Trained
 from nas.artifact import Artifact
 from nas.data.io.dicom import open_series
 from nas.data.io.grid import on_grid
