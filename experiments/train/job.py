@@ -7,7 +7,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
@@ -24,14 +23,12 @@ from nas.cost.benchmark import benchmark
 from nas.data.splits import Round
 from nas.errors import NASError
 from nas.export.onnx import require_formats
-from nas.metrics.bootstrap import mean_of
-from nas.metrics.metric import MM, VOXELS, in_unit_of
 from nas.report import train_report
 from nas.retraining.folds import retrain
 from nas.retraining.predictions import predictions_csv
-from nas.retraining.result import TrainResult
 from nas.retraining.scoring import Scorer, System
-from nas.retraining.tables import Row, caption, markdown, terminal
+from nas.retraining.summary import summarise, table_rows
+from nas.retraining.tables import caption, markdown, terminal
 from nas.training import distributed
 from nas.training.distributed import is_main
 from nas.utils.files import write_text
@@ -185,36 +182,21 @@ def _write(
     baselines: Sequence[System],
 ) -> dict[str, Any]:
     """systems: the ensemble of architectures first where there are several, then each network."""
-    task, main, everything = setting.task, systems[-len(networks)], [*systems, *baselines]
-    scorer = Scorer(setting.store, task, main.indices, plain["resamples"], plain["seed"])
-    folds = scorer.folds(main)
-    pooled = {system.name: scorer.over_all(system) for system in everything}
-    bounds = {system.name: scorer.interval(system) for system in everything}
-    in_mm = scorer.spacing_mm is not None
-    result = TrainResult(
-        name=main.name,
+    main, everything = systems[-len(networks)], [*systems, *baselines]
+    scorer = Scorer(setting.store, setting.task, main.indices, plain["resamples"], plain["seed"])
+    result = summarise(
+        scorer,
+        main,
+        systems,
+        baselines,
         arch_id=networks[0].arch.id,
-        costs=main.costs,
         protocol=plain["protocol"],
-        folds=folds,
-        mean=mean_of([{name: fold[name] for name in fold if name not in ("fold", "n")} for fold in folds]),
-        ci95=scorer.interval_of_mean(main),
-        ensembles={system.name: {**pooled[system.name], "ci95": bounds[system.name]} for system in systems},
-        baselines={system.name: {**pooled[system.name], "ci95": bounds[system.name]} for system in baselines},
-        differences={system.name: scorer.difference(main, system) for system in baselines},
         data=asdict(setting.data_facts),
         split=asdict(setting.split_facts),
-        tested={"samples": len(scorer.rows), "groups": len(np.unique(scorer.group))},
         seed=plain["seed"],
         versions=versions(),
-        metrics=in_unit_of(task.metrics, in_mm),
-        length_unit=(MM if in_mm else VOXELS) if any(metric.length for metric in task.metrics) else None,
     )
-    rows = [Row(one.name, pooled[one.name], bounds[one.name], one.costs) for one in everything]
-    if len(folds) > 1:
-        rows.insert(0, Row(f"{main.name}, mean of {len(folds)}", result.mean, result.ci95, main.costs))
-        if plain["protocol"] == "holdout":
-            rows = [Row(_of_folds(row.system, everything), row.metrics, row.ci95, row.costs) for row in rows]
+    rows = table_rows(result, main, everything)
     content = result.to_json()
     result.save(folder / "result.json")
     write_text(folder / "table.md", markdown(rows, caption(result), result.columns))
@@ -227,14 +209,8 @@ def _write(
         result=content,
         table_rows=[row.cells(result.columns) for row in rows],
         metrics=result.metrics,
-        sections=task.sections(scorer.cases(main, [one for one in everything if one is not main])),
+        sections=setting.task.sections(scorer.cases(main, [one for one in everything if one is not main])),
     )
     print(terminal(rows, caption(result), result.columns))
     print(f"\nwrote {folder / 'table.md'} and {folder / 'report.html'}")
     return content
-
-
-def _of_folds(name: str, systems: Sequence[System]) -> str:
-    """Under `holdout` a network's row is the ensemble of its folds' networks, and says so."""
-    folds = {system.name: len(system.tested) for system in systems}.get(name, 0)
-    return f"{name}, ensemble of {folds}" if folds > 1 else name
