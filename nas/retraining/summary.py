@@ -45,6 +45,7 @@ def summarise(
         metrics=in_unit_of(declared, in_mm),
         tested={"samples": len(scorer.rows), "groups": len(np.unique(scorer.group))},
         length_unit=(MM if in_mm else VOXELS) if any(metric.length for metric in declared) else None,
+        task=scorer.task.identity,
         **facts,
     )
 
