@@ -1,4 +1,4 @@
-"""The canonical encoding of an architecture: indices into the choices of ordered and unordered genes."""
+"""Canonical encoding of architectures: indices into the choices of ordered and unordered genes."""
 
 from __future__ import annotations
 
@@ -26,11 +26,14 @@ class Gene:
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """A point of a search space.
+    """Point of a search space.
 
-    space: fingerprint of the issuing space (`SearchSpace.fingerprint`).
-    genes: one index into `Gene.choices` per gene.
-    id: 12 hexadecimal digits, a stable hash of the two; the same on every machine and in every version.
+    Args:
+        space: Fingerprint of the space (`SearchSpace.fingerprint`).
+        genes: One index into `Gene.choices` per gene.
+
+    Attributes:
+        id: 12 hexadecimal digits, a stable hash of both, equal on every machine and in every version.
     """
 
     space: str

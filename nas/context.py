@@ -71,7 +71,7 @@ def split_facts(split: Split) -> SplitFacts:
     Returns:
         Hash and unit.
     """
-    return SplitFacts(split.sha256, split.unit)
+    return SplitFacts(split.sha256, split.unit, split.overfit)
 
 
 def versions() -> dict[str, str]:

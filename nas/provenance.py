@@ -1,4 +1,4 @@
-"""Where an architecture comes from: the literature, a search, and a training."""
+"""Where an architecture comes from: the literature or a search."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class DataFacts:
-    """The prepared data set of a search or training.
+    """The prepared data set of a search or a training.
 
     Args:
         name: Name of the data set.
@@ -36,10 +36,12 @@ class SplitFacts:
     Args:
         sha256: Hash of the assignment of samples to folds.
         unit: What a group of samples is, for example "patient".
+        overfit: Whether all samples are trained on, validated on and tested, to see that a network can learn.
     """
 
     sha256: str
     unit: str = "patient"
+    overfit: bool = False
 
 
 @dataclass(frozen=True)
@@ -83,44 +85,17 @@ class SearchRecord:
 
 
 @dataclass(frozen=True)
-class TrainingRecord:
-    """A training, as the arch.json beside its weights records it.
-
-    Args:
-        input_shape: Shape (C, D, H, W) of a sample.
-        classes: Names of the classes.
-        preparation: How a file becomes the input of the network.
-        inference: What the task does around the network.
-        data: The data set.
-        split: Its split.
-        round: Name of the round.
-        seed: Seed of the training.
-    """
-
-    input_shape: tuple[int, ...]
-    classes: tuple[str, ...]
-    preparation: Mapping[str, Any]
-    inference: Mapping[str, Any]
-    data: DataFacts
-    split: SplitFacts
-    round: str
-    seed: int
-
-
-@dataclass(frozen=True)
 class Provenance:
     """Where an architecture comes from.
 
     Args:
         published: Name in the literature, `<space>/<name>`.
         search: The search that found it.
-        training: The training of the weights beside the file.
         searched_space: Arguments of the space in the search, if the training changed them.
     """
 
     published: str | None = None
     search: SearchRecord | None = None
-    training: TrainingRecord | None = None
     searched_space: Mapping[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -147,13 +122,9 @@ class Provenance:
         """
         try:
             content = _of_schema_1(content) if schema == 1 else content
-            search, training = content.get("search"), content.get("training")
-            return cls(
-                content.get("published"),
-                None if search is None else _record(SearchRecord, search),
-                None if training is None else _record(TrainingRecord, training),
-                content.get("searched_space"),
-            )
+            search = content.get("search")
+            record = None if search is None else _record(SearchRecord, search)
+            return cls(content.get("published"), record, content.get("searched_space"))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise NASError(
                 f"a provenance that cannot be read ({error})", "that of an unedited arch.json", "undo the edit"
@@ -180,8 +151,6 @@ def _frozen(value: Any) -> Any:
 def _of_schema_1(content: Mapping[str, Any]) -> dict[str, Any]:
     """The parts of a provenance of schema 1, whose search was spread over the top level."""
     parts: dict[str, Any] = {name: content[name] for name in ("published", "searched_space") if name in content}
-    if "trained" in content:
-        parts["training"] = content["trained"]
     if "study" in content:
         config = with_present_names(content.get("search", {}))
         names = ("study", "trials", "trial", "budget", "seed", "data", "split", "versions", "config_sha256")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,8 @@ import torch
 from nas.context import RunContext
 from nas.cost.model import CostModel
 from nas.data.loading import VolumeSet
+from nas.evaluators.base import Evaluator
+from nas.history import Proposal
 from nas.multiobjective.constraints import Constraint
 from nas.problem import Problem
 from nas.space import SearchSpace
@@ -43,3 +45,17 @@ def study_of(
     url: str, name: str, space: SearchSpace, objectives: Mapping[str, str], spec: Mapping[str, Any], **more: Any
 ) -> Study:
     return Study(url, name, problem_of(space, objectives), spec, **more)
+
+
+class EvaluatorOf(Evaluator):
+    """An evaluator whose metrics a function of proposal and context gives."""
+
+    def __init__(self, function: Callable[[Proposal, RunContext], Mapping[str, float]]) -> None:
+        self.function = function
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        return {"function": getattr(self.function, "__name__", "function")}
+
+    def evaluate(self, proposal: Proposal, problem: Problem, context: RunContext) -> Mapping[str, float]:
+        return self.function(proposal, context)

@@ -54,7 +54,7 @@ def test_bytes_of_a_training_step_counted_by_hand() -> None:
     network = nn.Sequential(nn.Conv3d(1, 4, 3, padding=1), nn.ReLU(), nn.Conv3d(4, 2, 3, padding=1))
     # the first convolution keeps the image, the ReLU its result, which is also what the second convolution keeps
     assert training_bytes(network, (3, 1, 8, 8, 8)) == 3 * 512 * 4 * (1 + 4)
-    with pytest.raises(NASError, match="failing on an input of shape"):
+    with pytest.raises(NASError, match="that the network accepts"):
         training_bytes(network, (3, 2, 8, 8, 8))
 
 
@@ -147,14 +147,14 @@ def test_bad_tables(table: LatencyTable, tmp_path: Path) -> None:
     content = json.loads(path.read_text())
     content["blocks"]["stem"]["median"] *= 2
     path.write_text(json.dumps(content))
-    with pytest.raises(NASError, match="edited"):
+    with pytest.raises(NASError, match="recorded in the file"):
         LatencyTable.load(path)
     path.write_text(path.read_text()[:100])
-    with pytest.raises(NASError, match="measure it again"):
+    with pytest.raises(NASError, match="measure the table again"):
         LatencyTable.load(path)
     with pytest.raises(NASError, match="measure a table for this space"):
         CostModel(SMALL, TASK, (1, 32, 32, 32), "latency_ms", table)
-    with pytest.raises(NASError, match="without a table"):
+    with pytest.raises(NASError, match=r"cost\.table=null"):
         CostModel(SMALL, TASK, SHAPE, "latency_ms")
     with pytest.raises(NASError, match="one of params"):
         CostModel(SMALL, TASK, SHAPE, "flops")
@@ -193,13 +193,7 @@ def test_a_table_for_images_that_are_no_cubes_steers_a_supernet(tmp_path: Path) 
     "words",
     [["latency", "space=nowhere"], ["latency", "speed=3"], ["latency", "space=naslung", "size=[8,8,8,8]"], ["measure"]],
 )
-def test_latency_command_refuses_in_one_line(words: list[str]) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "experiments.commands.voxnas", "cost", *words],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: got")
-    assert len(done.stderr.splitlines()) == 1
+def test_latency_command_refuses_in_one_line(words: list[str], caplog: pytest.LogCaptureFixture) -> None:
+    assert latency_main(words) == 2
+    (line,) = caplog.text.splitlines()
+    assert "error: got" in line

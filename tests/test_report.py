@@ -141,8 +141,8 @@ def test_axes_cover_their_values(low: float, high: float, log: bool) -> None:
     ticks = axis.ticks()
     assert 2 <= len(ticks) <= 12
     assert len({text for _, text in ticks}) == len(ticks)
-    places = axis.place(np.array([value for value, _ in ticks]))
-    assert np.all(np.diff(places) > 0)
+    positions = axis.position(np.array([value for value, _ in ticks]))
+    assert np.all(np.diff(positions) > 0)
 
 
 @pytest.mark.parametrize("last", [1, 2, 7, 40, 1000])

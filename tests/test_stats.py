@@ -15,7 +15,7 @@ from nas.tasks.classification import Classification
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), min_size=2, max_size=40))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_auc_with_ties_is_scikit_learns(rows: list[tuple[int, bool]]) -> None:
     score, positive = np.array([r[0] for r in rows]) / 5, np.array([r[1] for r in rows])
     if positive.all() or not positive.any():

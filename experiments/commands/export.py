@@ -1,25 +1,25 @@
-"""`voxnas export checkpoint=…`: a trained network as ONNX and OpenVINO, checked against torch."""
+"""`voxnas export bundle=…`: a trained network as ONNX and OpenVINO, checked against torch."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from experiments.options import read_options
-from nas.artifact import Artifact, load
+from nas.artifact import load
+from nas.bundle import bundles_of
 from nas.errors import NASError
-from nas.export.onnx import export, require_formats
-from nas.inference.model_card import CARD, ModelCard
-from nas.training.checkpoint import ARCHITECTURE, load_weights
+from nas.export.trained import export_bundle, export_checkpoint, listed, report_files
 from nas.training.loop import BEST
 
 USAGE = (
-    "voxnas export checkpoint=<best.pt, or the folder with it> [formats=[onnx,openvino,openvino_fp16]] "
-    "[out=<folder>] [arch=<arch.json>] [size=32 or [D,H,W]]"
+    "voxnas export bundle=<folder of run_train.py, or of one bundle> [formats=[onnx,openvino,openvino_fp16]] "
+    "[out=<folder>] [size=32 or [D,H,W]], or checkpoint=<best.pt of a search> arch=<arch.json> size=32"
 )
 DEFAULTS: dict[str, Any] = {
+    "bundle": None,
     "checkpoint": None,
     "formats": ["onnx", "openvino"],
     "out": None,
@@ -31,92 +31,53 @@ log = logging.getLogger(__name__)
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Exit code 0, or 2 with one line for a user's mistake."""
+    """Run the command.
+
+    Args:
+        arguments: Settings as key=value.
+
+    Returns:
+        The exit code: 0, or 2 with one line for a user's mistake.
+    """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
         options = read_options(arguments, DEFAULTS, USAGE)
-        if options["checkpoint"] is None:
-            raise NASError("no checkpoint", USAGE, "checkpoint=outputs/train/<name>/checkpoints/<id>/<round>/best.pt")
-        checkpoint = Path(options["checkpoint"])
-        checkpoint = checkpoint / BEST if checkpoint.is_dir() else checkpoint
-        folder = Path(options["out"] or checkpoint.parent / "export")
-        arch = load(options["arch"] or checkpoint.with_name(ARCHITECTURE), options["allow_packages"])
-        card = export_checkpoint(checkpoint, arch, folder, listed(options["formats"]), options["size"])
-        tell(card, folder, log.info)
+        if options["bundle"] is not None:
+            _export_bundle(options)
+        elif options["checkpoint"] is not None:
+            _export_checkpoint(options)
+        else:
+            raise NASError("no bundle", USAGE, "bundle=outputs/train/<name>, or one of the folders in its bundles/")
     except NASError as error:
         log.error("error: %s", error)
         return 2
     return 0
 
 
-def export_checkpoint(
-    checkpoint: Path, network: Artifact, folder: Path, formats: Sequence[str], size: int | Sequence[int] | None = None
-) -> ModelCard:
-    """Writes a trained network into `folder`, see nas.export.onnx.export. network: the arch.json beside the
-    checkpoint; one of a search knows nothing of a training, and then `size` says what the network takes, one side or
-    all of them.
-
-    Raises NASError for weights of another network, and as `export` does.
-    """
-    require_formats(formats)
-    trained: Mapping[str, Any] = network.provenance.to_json().get("training", {})
-    weights, metrics = load_weights(checkpoint)
-    model = network.build()
-    try:
-        model.load_state_dict(weights)
-    except RuntimeError as error:
-        raise NASError(
-            f"weights in {checkpoint} that are not those of {network.arch.id} ({str(error).splitlines()[-1].strip()})",
-            "a checkpoint of this architecture",
-            "arch=<the arch.json it was trained from>",
-        ) from error
-    preparation = trained.get("preparation", {"how": "array"})
-    return export(
-        model,
-        _input_shape(network, trained, size),
-        folder,
-        formats,
-        task=network.task,
-        channels=preparation.get("channels", ()),
-        classes=trained.get("classes", ()),
-        preparation=preparation,
-        inference=trained.get("inference", {}),
-        facts={
-            "network": {
-                "id": network.arch.id,
-                "space": network.space.class_path,
-                "name": network.provenance.published,
-            },
-            "trained": {name: trained[name] for name in ("data", "split", "round", "seed") if name in trained},
-            "validation": metrics,
-        },
-    )
+def _export_bundle(options: dict[str, Any]) -> None:
+    """Export the bundle, or the best one of a training."""
+    for name in ("checkpoint", "arch"):
+        if options[name] is not None:
+            raise NASError(f"{name}={options[name]} with bundle=", "one of the two", f"leave out {name}=")
+    home = Path(options["bundle"])
+    (bundle,) = bundles_of(home, best=1, trusted=options["allow_packages"])
+    folder = Path(options["out"] or home / "export")
+    card = export_bundle(bundle, folder, listed(options["formats"]), options["size"])
+    report_files(card, folder, log.info)
 
 
-def listed(formats: Any) -> list[str]:
-    """One format or several."""
-    return [formats] if isinstance(formats, str) else [str(kind) for kind in formats or ()]
-
-
-def tell(card: ModelCard, folder: Path, say: Callable[[str], None]) -> None:
-    """A line a file: how far it is from torch."""
-    for file in card.files.values():
-        say(
-            f"wrote {folder / file.file}: {file.precision}, at most {file.difference:.1e} from torch "
-            f"(allowed {file.limit:.0e}; largest output {file.largest_output:.3g})"
-        )
-    say(f"wrote {folder / CARD}")
-
-
-def _input_shape(network: Artifact, trained: Mapping[str, Any], size: int | Sequence[int] | None) -> tuple[int, ...]:
-    dims, channels = network.task.dims, network.task.in_channels
-    if size is None:
-        if "input_shape" not in trained:
+def _export_checkpoint(options: dict[str, Any]) -> None:
+    """Export a checkpoint that belongs to no bundle, as those of a search."""
+    checkpoint = Path(options["checkpoint"])
+    checkpoint = checkpoint / BEST if checkpoint.is_dir() else checkpoint
+    for name, example in (("arch", "arch=<arch.json>"), ("size", "size=32, or size=[D,H,W]")):
+        if options[name] is None:
             raise NASError(
-                "an architecture that says nothing of a training", "the size of its input", "size=32, or size=[D,H,W]"
+                f"checkpoint= without {name}=, which a checkpoint does not record",
+                "arch= and size= beside checkpoint=",
+                f"{example}, or bundle=outputs/train/<name> of run_train.py",
             )
-        return tuple(trained["input_shape"])
-    sides = [size] * dims if isinstance(size, int) else list(size)
-    if len(sides) != dims or not all(isinstance(side, int) and side >= 1 for side in sides):
-        raise NASError(f"size={size}", f"one side or {dims} of at least 1", "size=32")
-    return (channels, *sides)
+    folder = Path(options["out"] or checkpoint.parent / "export")
+    network = load(options["arch"], options["allow_packages"])
+    card = export_checkpoint(checkpoint, network, folder, listed(options["formats"]), options["size"])
+    report_files(card, folder, log.info)

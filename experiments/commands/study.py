@@ -21,7 +21,7 @@ from nas.study.reader import StudyReader
 from nas.study.storage import Store
 from nas.study.url import database_path, store_url
 from nas.trials_table import TrialsTable, write_csv, write_h5
-from nas.utils.process import is_dead, place
+from nas.utils.process import host_id, is_dead
 
 USAGE = "voxnas study list|show|pareto|export|resume|delete <store> [<study>]"
 MOST_SHOWN = 20  # running trials, and failures, of which a person wants to read
@@ -253,7 +253,7 @@ def _asked_for(study: StudyReader) -> int:
 def _living(study: StudyReader) -> int:
     """Running trials whose worker may be alive: on this machine it is looked at, of others only the beat is known."""
     kept = [one for one in study.attempts().values() if one.beat != GIVEN_BACK]
-    return sum(not is_dead(one.owner) if one.owner["place"] == place() else True for one in kept)
+    return sum(not is_dead(one.owner) if one.owner["place"] == host_id() else True for one in kept)
 
 
 def _metrics(history: History, record: Record) -> str:

@@ -18,12 +18,14 @@ from typing import Any
 from experiments.cli import as_command
 from experiments.context import pick_device
 from experiments.lung_screening.malignancy import require_malignancy
+from experiments.lung_screening.networks import StageNetworks
 from experiments.lung_screening.output import write
 from experiments.lung_screening.scan import Scan
 from experiments.lung_screening.screening import Screening, Settings, Stages, screen
 from experiments.options import read_options
-from experiments.trained import Trained
+from nas.artifact import load as load_artifact
 from nas.errors import NASError
+from nas.inference.model_card import CARD
 
 USAGE = (
     "python -m experiments.lung_screening <CT> [<CT> …] stage1=<training> stage2=<training> [stage3=<arch.json> "
@@ -82,20 +84,21 @@ def _stages(options: dict[str, Any], without: bool) -> Stages:
         raise NASError("no network", "stage1= and stage2=, folders of run_train.py", f"give them, or {NO_NETWORK}")
     device = str(pick_device(options["device"]))
     lungs, nodules = (
-        Trained.load(options[name], device=device, most=1) if options[name] else None for name in ("stage1", "stage2")
+        StageNetworks.load(options[name], device=device, most=1) if options[name] else None
+        for name in ("stage1", "stage2")
     )
     malignancy = _malignancy(options["stage3"], options["stage3_training"], device) if options["stage3"] else None
     return Stages(lungs, nodules, malignancy)
 
 
-def _malignancy(named: str, training: str, device: str) -> Trained:
+def _malignancy(named: str, training: str, device: str) -> StageNetworks:
     path = Path(named)
     if path.is_dir():
-        network = Trained.load(path, device=device)
+        network = StageNetworks.load(path, device=device)
     elif training:
-        network = Trained.load(training, path, device)
-    elif any(path.parent.glob("*/best.pt")) and path.is_file():  # the arch.json that run_train.py keeps with weights
-        network = Trained.load(path.parents[2], path, device)
+        network = StageNetworks.load(training, load_artifact(path).arch.id, device)
+    elif (path.parent / CARD).is_file():  # the arch.json of a bundle
+        network = StageNetworks.load(path.parent, load_artifact(path).arch.id, device)
     else:
         raise NASError(
             f"stage3={named} without its weights",

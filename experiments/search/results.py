@@ -16,7 +16,7 @@ from nas.strategies.base import Strategy
 from nas.study.study import Study
 from nas.trials_table import write_csv
 from nas.utils.files import locked, write_text
-from nas.utils.identity import digest
+from nas.utils.hashing import digest
 
 CHOSEN, PARETO = "arch.json", "pareto"
 LOCK, WRITTEN = ".results.lock", ".results.written"
@@ -75,7 +75,7 @@ def _write_networks(folder: Path, result: SearchResult) -> None:
 def _write_report(folder: Path, result: SearchResult, strategy: Strategy, settings: Mapping[str, Any]) -> None:
     from nas.report import search_report  # here, as plots take long to import
     from nas.report.supernet import supernet_sections
-    from nas.supernets.trainer import FOLDER
+    from nas.supernets.loading import FOLDER
 
     history = result.history
     shares, cost_P, bound_P = ruled_out_over_time(result, strategy)

@@ -9,7 +9,6 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from experiments.commands.export import listed
 from experiments.context import Setting, require_window, write_config
 from experiments.networks import resolve_all
 from experiments.train.config import TrainConfig
@@ -20,6 +19,7 @@ from nas.context import versions
 from nas.data.splits import Round, Split
 from nas.errors import NASError
 from nas.export.onnx import require_formats
+from nas.export.trained import listed
 from nas.report import train_report
 from nas.retraining.predictions import predictions_csv
 from nas.retraining.result import TrainResult
@@ -99,7 +99,7 @@ def require_untouched_test(network: Artifact, setting: Setting, protocol: str) -
         NASError: If the split is another one than that of the search on the same data, or every fold is tested.
     """
     search = network.provenance.search
-    if search is None:
+    if search is None or setting.split.overfit:  # tests on samples that it trained on, and the table states it
         return
     if protocol != "holdout":
         raise NASError(

@@ -77,10 +77,9 @@ class SystemTrainer:
                 if metrics:
                     self.board.scalar(f"{name}: validation {score}", part, epoch, metrics[score])
 
-        where = self.folder / "checkpoints" / network.arch.id
-        if is_main():
-            network.save(where / "arch.json")  # with the weights beside it, all that a later command needs
-        tested = retrain(network, self.setting, self.rounds, self.training, self.config.seed, where, supernet, on_epoch)
+        tested = retrain(
+            network, self.setting, self.rounds, self.training, self.config.seed, self.folder, supernet, on_epoch
+        )
         for line in lines.values():
             line.close()
         indices, prediction = self.setting.task.pool([(one.indices, one.prob) for one in tested])

@@ -10,7 +10,7 @@ from nas.evaluators.base import Evaluator
 from nas.history import Proposal
 from nas.problem import Problem
 from nas.supernets.base import Supernet
-from nas.supernets.trainer import FOLDER, load_supernet
+from nas.supernets.loading import FOLDER, load_supernet
 from nas.tasks.base import Task
 from nas.training.loop import LAST, predict
 

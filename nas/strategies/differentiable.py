@@ -21,9 +21,10 @@ from nas.space import SearchSpace
 from nas.strategies.base import Strategy
 from nas.strategies.sampling import CostWindow, draw, untried
 from nas.supernets.base import Costs, Supernet, allowed_costs
+from nas.supernets.loading import FOLDER, network_name
 from nas.supernets.settings import ArchitectureSettings
 from nas.supernets.shared import supernet_of
-from nas.supernets.trainer import FOLDER, SupernetTraining, network_name
+from nas.supernets.trainer import SupernetTraining
 from nas.task_spec import TaskSpec
 from nas.training import distributed
 from nas.training.settings import TrainingSettings

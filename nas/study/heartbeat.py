@@ -90,8 +90,18 @@ class Heartbeat:
 
 @contextmanager
 def time_limit(seconds: float | None) -> Iterator[None]:
-    """Raises TrialFailed in what runs longer (main thread, Unix). Code of another language is stopped when it returns
-    to Python."""
+    """Limit the run time of the body. Native code is interrupted when it returns to Python.
+
+    Args:
+        seconds: Maximum run time. If None, there is no limit.
+
+    Yields:
+        None.
+
+    Raises:
+        TrialFailed: If the body takes longer.
+        NASError: If a limit is set outside of a main thread on Unix.
+    """
     if seconds is None:
         yield
         return
@@ -100,7 +110,11 @@ def time_limit(seconds: float | None) -> Iterator[None]:
         raise TrialFailed(f"not done within {seconds:g} s")
 
     if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
-        raise NASError("a time limit outside of a main thread on Unix", "none there", "study.time_limit_s=null")
+        raise NASError(
+            f"study.time_limit_s={seconds:g} outside of a main thread on Unix",
+            "no time limit there",
+            "set study.time_limit_s to null",
+        )
     before = signal.signal(signal.SIGALRM, stop)
     signal.setitimer(signal.ITIMER_REAL, seconds)
     try:

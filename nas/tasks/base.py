@@ -185,7 +185,10 @@ class Task(ABC):
 
     @property
     def inference(self) -> Mapping[str, Any]:
-        """What `predict` does around the network, as JSON values, for the card of an exported network."""
+        """Settings that a prediction depends on, by the names of constructor arguments, as JSON values.
+
+        Model cards record them; `nas.bundle` builds the task of a trained network from them.
+        """
         return {}
 
     def require_data(self, store: VolumeStore) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -90,6 +91,11 @@ class Detection(Task):
         for name, (holds, got, expected) in rules.items():
             if not holds:
                 raise NASError(f"task.{name}={got}", expected, f"mend task.{name}")
+
+    @property
+    def inference(self) -> Mapping[str, Any]:
+        """The settings that a prediction depends on, by the names of constructor arguments."""
+        return {"detections": self.detections, "overlap": self.overlap, "least": self.least}
 
     def loss(self, output: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """output: (B, C, P) of the network. y: (B, M, 2n + 1) boxes and classes."""

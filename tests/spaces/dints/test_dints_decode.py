@@ -207,7 +207,9 @@ def test_the_best_near_a_target_is_near_it(share: float, seed: int) -> None:
     assert costs.of(table_BE) <= target
 
 
-@pytest.mark.parametrize("metric", ["macs", "params", "bytes", "training_bytes"])
+@pytest.mark.parametrize(
+    "metric", ["macs", *(pytest.param(name, marks=pytest.mark.slow) for name in ("params", "bytes", "training_bytes"))]
+)
 def test_budgets_of_the_published_space(metric: str) -> None:
     """Found in seconds at (12, 4), within the budget by the cost of the network as a whole, and better for more."""
     space = DiNTSSpace()
@@ -230,18 +232,24 @@ def test_budgets_of_the_published_space(metric: str) -> None:
     assert (found.arch, found.score) == (free.arch, pytest.approx(free.score))
 
 
-@pytest.fixture(scope="module")
-def monai() -> torch.nn.Module:
-    return monai_supernet(DiNTSSpace(12, 4, 1 / 16)).dints_space
+@cache
+def monai_topology(blocks: int, depths: int) -> torch.nn.Module:
+    return monai_supernet(DiNTSSpace(blocks, depths, 1 / 16)).dints_space
 
 
-@pytest.mark.parametrize("number", range(24))
+@pytest.mark.parametrize(
+    ("blocks", "depths", "number"),
+    [
+        *((4, 3, number) for number in range(len(SPREADS))),
+        *(pytest.param(12, 4, number, marks=pytest.mark.slow) for number in (0, 3)),  # 15 s each, of MONAI's decode
+    ],
+)
 def test_cost_and_path_are_those_of_monais_own_decode(
-    number: int, monai: torch.nn.Module, monkeypatch: pytest.MonkeyPatch
+    blocks: int, depths: int, number: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """MONAI tells the path only; the cost is what the solver that it calls gives for the last node of its graph."""
-    space = DiNTSSpace(12, 4, 1 / 16)
-    alpha_BE, alpha_BEK = draw(space, SPREADS[number % len(SPREADS)], number)
+    space, monai = DiNTSSpace(blocks, depths, 1 / 16), monai_topology(blocks, depths)
+    alpha_BE, alpha_BEK = draw(space, SPREADS[number], number)
     with torch.no_grad():
         monai.log_alpha_a.copy_(torch.from_numpy(alpha_BE))
         monai.log_alpha_c.copy_(torch.from_numpy(alpha_BEK))
