@@ -192,6 +192,7 @@ class _Fold:
                     "fingerprint": self.fingerprint,
                 },
                 "score": setting.task.score_name,
+                "direction": setting.task.metrics[0].direction,
                 "validation": dict(result.metrics),
             },
             curves=result.history,
