@@ -12,7 +12,7 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from experiments.options import packaged
+from experiments.conf_files import packaged
 from nas.architecture import Architecture
 from nas.cost.profile import profile
 from nas.data.splits import Split

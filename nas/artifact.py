@@ -6,9 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
-
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from nas.architecture import Architecture
 from nas.errors import NASError
@@ -16,6 +14,9 @@ from nas.space import SearchSpace
 from nas.task_spec import TaskSpec
 from nas.utils.files import write_text
 from nas.utils.locate import locate
+
+if TYPE_CHECKING:
+    from torch import nn
 
 SCHEMA = 1
 OWN_SPACES = "search_spaces"

@@ -12,13 +12,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from torch import nn
 
 from nas.architecture import Architecture, Gene
 from nas.errors import NASError
 from nas.task_spec import TaskSpec
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from nas.supernets.base import Supernet
 
 ENUMERATE_LIMIT = 1_000_000  # gene vectors that the default `enumerate` is willing to try one by one

@@ -10,7 +10,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from experiments.cli import arch_slug
+from experiments.hydra_main import arch_slug
 from nas.data.source import Source
 from nas.errors import NASError
 from nas.testing import check_space, check_strategy

@@ -10,14 +10,15 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from experiments.commands.study import main
 from nas.history import Proposal
 from nas.study.study import SPEC, Study
 from nas.trials_table import read_h5, write_h5
+from tests.commands import voxnas
 from tests.conftest import REPO
 from tests.tables import DATA_WORDS, OBJECTIVES, SPACE, SPACE_WORDS, records_of, table_of
 
@@ -25,15 +26,9 @@ Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def command(capsys: pytest.CaptureFixture, caplog: pytest.LogCaptureFixture) -> Run:
-    """Runs the command in this process: exit code, output, what it logged."""
-
-    def run(*words: str) -> tuple[int, str, str]:
-        caplog.clear()
-        code = main(words)
-        return code, capsys.readouterr().out, caplog.text
-
-    return run
+def command(capsys: pytest.CaptureFixture) -> Run:
+    """Runs `voxnas study` in this process: exit code, output, error text."""
+    return partial(voxnas, capsys, "study")
 
 
 def fill(url: str, name: str = "first", constraints: Sequence[str] = ()) -> None:
@@ -164,9 +159,9 @@ def test_a_study_of_another_schema(command: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ([], "command"),
+        ([], "COMMAND"),
         (["frob", "x"], "frob"),
-        (["show"], "store"),
+        (["show"], "FOLDER"),
         (["list", "nowhere"], "No such file"),
         (["list", "nonsense://x"], "sqlite:///"),
         (["list", "sqlite:///nowhere/study.db"], "No such file"),

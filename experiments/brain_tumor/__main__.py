@@ -8,22 +8,20 @@ python -m experiments.brain_tumor evaluate name=a data.root=/path/to/BraTS
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import hydra
-from omegaconf import DictConfig
-
-from experiments.brain_tumor.evaluate import evaluate
-from experiments.brain_tumor.predict import predict
-from experiments.brain_tumor.train import train
-from experiments.cli import run_as_command
+from experiments.hydra_command import run_hydra_command
 from nas.errors import NASError
 
-COMMANDS: dict[str, Callable[[DictConfig, Path], object]] = {"train": train, "predict": predict, "evaluate": evaluate}
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+COMMANDS = ("train", "predict", "evaluate")
+EXAMPLES = ("train name=a data.root=/path/to/BraTS", "predict name=a data.root=/path/to/BraTS subjects=test")
 
 
-@hydra.main(version_base="1.3", config_path="../../conf", config_name="brain_tumor")
 def run(cfg: DictConfig) -> None:
     if cfg.command not in COMMANDS:
         raise NASError(
@@ -31,7 +29,8 @@ def run(cfg: DictConfig) -> None:
             f"one of {', '.join(COMMANDS)}",
             "python -m experiments.brain_tumor train data.root=/path/to/BraTS",
         )
-    COMMANDS[cfg.command](cfg, Path(cfg.folder))
+    body = getattr(import_module(f"experiments.brain_tumor.{cfg.command}"), cfg.command)
+    body(cfg, Path(cfg.folder))
 
 
 def main() -> None:
@@ -40,7 +39,7 @@ def main() -> None:
     place = next((i for i, word in enumerate(words) if "=" not in word and not word.startswith("-")), None)
     if place is not None:
         sys.argv[1 + place] = f"command={words[place]}"
-    run_as_command(run)
+    run_hydra_command(run, "brain_tumor", "Train, predict and evaluate on BraTS (also: voxnas brats).", EXAMPLES)
 
 
 if __name__ == "__main__":

@@ -1,52 +1,49 @@
-"""`voxnas export checkpoint=…`: a trained network as ONNX and OpenVINO, checked against torch."""
+"""`voxnas export FOLDER`: write a trained network as ONNX and OpenVINO, checked against torch."""
 
 from __future__ import annotations
 
-import logging
+import argparse
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from experiments.options import read_options
-from nas.artifact import Artifact, load
+from experiments.cli import Parser, size_type, write_line
 from nas.errors import NASError
-from nas.export.onnx import export, require_formats
-from nas.inference.model_card import CARD, ModelCard
-from nas.training.checkpoint import ARCHITECTURE, load_weights
-from nas.training.loop import BEST
 
-USAGE = (
-    "voxnas export checkpoint=<best.pt, or the folder with it> [formats=[onnx,openvino,openvino_fp16]] "
-    "[out=<folder>] [arch=<arch.json>] [size=32 or [D,H,W]]"
-)
-DEFAULTS: dict[str, Any] = {
-    "checkpoint": None,
-    "formats": ["onnx", "openvino"],
-    "out": None,
-    "arch": None,
-    "size": None,
-    "allow_packages": [],
-}
-log = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from nas.artifact import Artifact
+    from nas.inference.model_card import ModelCard
+
+FORMATS = ("onnx", "openvino", "openvino_fp16")
+TRAINING = "outputs/train/demo/checkpoints/ID/valid1"
+EXAMPLES = (f"voxnas export {TRAINING} --format onnx", f"voxnas export {TRAINING} --size 32,48,32 --out exported")
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Exit code 0, or 2 with one line for a user's mistake."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
-        options = read_options(arguments, DEFAULTS, USAGE)
-        if options["checkpoint"] is None:
-            raise NASError("no checkpoint", USAGE, "checkpoint=outputs/train/<name>/checkpoints/<id>/<round>/best.pt")
-        checkpoint = Path(options["checkpoint"])
-        checkpoint = checkpoint / BEST if checkpoint.is_dir() else checkpoint
-        folder = Path(options["out"] or checkpoint.parent / "export")
-        arch = load(options["arch"] or checkpoint.with_name(ARCHITECTURE), options["allow_packages"])
-        card = export_checkpoint(checkpoint, arch, folder, listed(options["formats"]), options["size"])
-        tell(card, folder, log.info)
-    except NASError as error:
-        log.error("error: %s", error)
-        return 2
-    return 0
+def parser() -> Parser:
+    """Return the parser of `voxnas export`."""
+    export = Parser("voxnas export", "Write a trained network as ONNX and OpenVINO, compared with torch.", EXAMPLES)
+    add = export.add_argument
+    add("checkpoint", metavar="FOLDER", type=Path, help="folder of a training with best.pt and arch.json, or best.pt")
+    add("--format", action="append", choices=FORMATS, help="may be repeated (default: onnx and openvino)")
+    add("--size", type=size_type, help="of the input: one side, or D,H,W, or H,W (default: as trained)")
+    add("--arch", metavar="FILE", help="arch.json (default: the one beside the checkpoint)")
+    add("--allow-package", action="append", default=[], metavar="NAME", help="import spaces of this package too")
+    add("--out", metavar="FOLDER", type=Path, help="folder of the files (default: export/ beside the checkpoint)")
+    export.set_defaults(run=run)
+    return export
+
+
+def run(options: argparse.Namespace) -> None:
+    """Export the checkpoint that the options name."""
+    from nas.artifact import load
+    from nas.training.checkpoint import ARCHITECTURE
+    from nas.training.loop import BEST
+
+    checkpoint = options.checkpoint / BEST if options.checkpoint.is_dir() else options.checkpoint
+    folder = options.out or checkpoint.parent / "export"
+    arch = load(options.arch or checkpoint.with_name(ARCHITECTURE), options.allow_package)
+    size = options.size[0] if options.size and len(options.size) == 1 else options.size
+    tell(export_checkpoint(checkpoint, arch, folder, options.format or FORMATS[:2], size), folder, write_line)
 
 
 def export_checkpoint(
@@ -58,6 +55,9 @@ def export_checkpoint(
 
     Raises NASError for weights of another network, and as `export` does.
     """
+    from nas.export.onnx import export, require_formats
+    from nas.training.checkpoint import load_weights
+
     require_formats(formats)
     trained: Mapping[str, Any] = network.provenance.get("trained", {})
     weights, metrics = load_weights(checkpoint)
@@ -100,6 +100,8 @@ def listed(formats: Any) -> list[str]:
 
 def tell(card: ModelCard, folder: Path, say: Callable[[str], None]) -> None:
     """A line a file: how far it is from torch."""
+    from nas.inference.model_card import CARD
+
     for file in card.files.values():
         say(
             f"wrote {folder / file.file}: {file.precision}, at most {file.difference:.1e} from torch "

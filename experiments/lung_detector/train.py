@@ -11,14 +11,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import hydra
 import torch
-from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from experiments.cli import run_as_command
 from experiments.context import Setting, resolved, versions, write_config
+from experiments.hydra_main import output_folder, run_hydra
 from experiments.lung_detector.predictor import Preprocessing, save
 from experiments.networks import resolve_all
 from experiments.progress import TrainingProgress, scored
@@ -92,9 +90,8 @@ def preprocessing_of(store: VolumeStore) -> Preprocessing:
     return Preprocessing(check_windows(made["windows"]), int(store.shape[-1]))
 
 
-@hydra.main(version_base="1.3", config_path="pkg://conf", config_name="train")
 def train(cfg: DictConfig) -> None:
-    folder = Path(HydraConfig.get().runtime.output_dir)
+    folder = output_folder()
     result = train_detector(cfg, folder)
     metrics = ", ".join(f"{name} {value:.3f}" for name, value in result["test"].items())
     print(f"{result['samples']['test']} test images: {metrics}; {result['cpu_s'] / 60:.1f} minutes of CPU")
@@ -102,7 +99,7 @@ def train(cfg: DictConfig) -> None:
 
 
 def main() -> None:
-    run_as_command(train)
+    run_hydra(train, "train")
 
 
 if __name__ == "__main__":

@@ -8,10 +8,6 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
-
 from nas.errors import NASError
 
 CONFIG, DATABASE = "config.yaml", "study.db"
@@ -76,9 +72,11 @@ def _has_studies(path: Path) -> bool:
 
 def _configured(path: Path) -> Mapping[str, Any]:
     """The part `study` of an output folder's configuration."""
+    import yaml
+
     try:
-        content = OmegaConf.to_container(OmegaConf.load(path))
-    except (OSError, YAMLError, OmegaConfBaseException) as error:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
         raise NASError(f"{path} ({error})", "the configuration of a search", "give the URL of the store") from error
     study = content.get("study") if isinstance(content, dict) else None
     return study if isinstance(study, dict) else {}
