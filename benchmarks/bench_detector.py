@@ -1,10 +1,10 @@
-"""How well a detector does on phantoms it has not seen, and how much time its training takes.
+"""Accuracy of a detector on unseen phantoms, and the duration of its training.
 
     python -m benchmarks.bench_detector [--trained FOLDER] [--real CT ...]
 
-Trains `detector/lung-slices` with conf/experiment/lung_detector.yaml (one thread) and tests it once on the 200 slices
-of 40 drawn persons. --trained: the folder of such a training instead of a new one. --real: CT volumes into which 200
-more are drawn; the detector has not seen any real CT.
+Trains `detector/lung-slices` with conf/experiment/lung_detector.yaml (one thread) and tests it once on 200 slices of 40
+simulated patients. With --trained, the folder of an earlier training is used. With --real, the detector is also tested
+on 200 phantoms in real CT volumes, although it was trained without any real CT.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def trained(folder: Path) -> None:
 
 
 def on_real_ct(folder: Path, paths: Sequence[str], cache: str) -> dict[str, object]:
-    """Metrics on 200 phantoms in real CT, and the time of one slice."""
+    """Measure the metrics on 200 phantoms in real CT, and the time per slice."""
     store = NodulePhantoms(cache, patients=40, backgrounds=paths, **SETTINGS).prepare()  # type: ignore[arg-type]
     predictor = Predictor.load(folder)
     predictor.task.least = LEAST
@@ -52,7 +52,7 @@ def on_real_ct(folder: Path, paths: Sequence[str], cache: str) -> dict[str, obje
     found = predict(predictor.network, predictor.task, part, 8)
     seconds = time.process_time() - started
     target = store.targets(range(len(store)))
-    metrics = predictor.task.metrics(found, target)
+    metrics = predictor.task.score(found, target).over()
     told = told_boxes(found, target, predictor.threshold)
     return {
         "test": "drawn into real CT",
@@ -64,7 +64,7 @@ def on_real_ct(folder: Path, paths: Sequence[str], cache: str) -> dict[str, obje
 
 
 def told_boxes(found_NPX: np.ndarray, target_NMX: np.ndarray, threshold: float) -> dict[str, int]:
-    """Nodules, those that a box from this probability on overlaps by half, and the other boxes."""
+    """Count nodules, nodules with a box above the threshold at an IoU of at least 0.5, and false boxes."""
     nodules = met = others = 0
     for found, target in zip(map(torch.from_numpy, found_NPX), map(torch.from_numpy, target_NMX), strict=True):
         told, real = found[found[:, -2] >= threshold], target[target[:, -1] >= 0]

@@ -2,9 +2,9 @@
 
 python -m benchmarks.bench_lung_screening --root FOLDER --out FOLDER     # the root holds lung1_ct and lung_pet_ct_dx
 
-Each CT is once the background of the training and once of the test: no network sees the patient that it is tested on.
-Training data are written in LUNA16's form and read by run_train.py. The networks are `arch` (of stage 2; the published
-one) and a small U-Net; beside them stands the classical method. Tumours that the CTs really have count neither way.
+Each CT is the background of the training once and of the test once, so that no network is tested on its training
+patient. Training data are written in LUNA16's format and read by run_train.py. The networks are `arch` (stage 2, the
+published one) and a small U-Net, compared with the classical method. Real tumours in the CTs are ignored.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import pydicom
+from experiments.trained import Trained
 
 from experiments.cli import Parser, number_type, run_parser
 from experiments.lung_screening.blobs import blob_candidates
@@ -29,7 +30,6 @@ from experiments.lung_screening.lungs import lung_mask
 from experiments.lung_screening.patches import nodule_map
 from experiments.lung_screening.phantoms import Nodule, with_nodules, write_luna16
 from experiments.lung_screening.scan import Scan
-from experiments.trained import Trained
 from nas.artifact import Artifact
 from nas.data.io.dicom import open_series
 from nas.data.io.grid import on_grid
@@ -40,8 +40,8 @@ from nas.task_spec import TaskSpec
 from search_spaces.unet import UNetSpace
 
 PROGRAM = "python -m benchmarks.bench_lung_screening"
-MOST = 200  # candidates a scan, before any threshold
-SIDE = 128  # of the slices that the U-Net sees
+MOST = 200  # candidates per scan, before any threshold
+SIDE = 128  # pixels, size of the slices of the U-Net
 Ball = tuple[tuple[float, float, float], float]
 Phantom = tuple[Scan, list[Nodule]]
 
@@ -113,7 +113,7 @@ def tell(name: str, curve: Froc, seconds: float, scans: int) -> None:
 
 
 def direction(there: str, here: str, cts: dict[str, tuple[Scan, list[Ball]]], options: dict[str, Any]) -> None:
-    """Trained on phantoms in the CT `there`, tested on others in the CT `here`."""
+    """Train on phantoms in the CT `there`, and test on other phantoms in the CT `here`."""
     out = Path(options["out"])
     folder = out / f"luna16-{there}"
     if not (folder / "annotations.csv").exists():

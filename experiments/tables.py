@@ -24,9 +24,10 @@ def parser() -> Parser:
 
 def run(options: argparse.Namespace) -> None:
     """Print the table as Markdown."""
-    from nas.retraining.tables import over_seeds, read_result
+    from nas.retraining.result import TrainResult
+    from nas.retraining.tables import over_seeds
 
-    print(over_seeds({str(path): read_result(path) for path in options.results}), end="")
+    print(over_seeds({str(path): TrainResult.load(path) for path in options.results}), end="")
 
 
 if __name__ == "__main__":

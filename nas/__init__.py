@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from nas.architecture import Architecture as Architecture
     from nas.architecture import Gene as Gene
     from nas.artifact import Artifact as Artifact
+    from nas.bundle import Bundle as Bundle
     from nas.errors import NASError as NASError
     from nas.errors import TrialFailed as TrialFailed
     from nas.history import History as History
@@ -23,6 +24,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
     {
         "Architecture": "nas.architecture",
         "Artifact": "nas.artifact",
+        "Bundle": "nas.bundle",
         "Gene": "nas.architecture",
         "History": "nas.history",
         "NASError": "nas.errors",

@@ -39,6 +39,9 @@ class NoTracking:
         return
 
 
+NO_TRACKING = NoTracking()
+
+
 class VisdomBoard:
     """Sends to a Visdom server (https://github.com/fossasia/visdom), into the environment `env`.
 

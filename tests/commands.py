@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import signal
 import sys
@@ -9,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from _pytest.capture import CaptureResult
 
 import run_search
 import run_train
@@ -18,19 +20,41 @@ SMALL = ["data.size=16", "data.spacing_mm=2.0", "training=demo", "training.epoch
 SPACE = ["space.widths=[4,8]", "space.max_depth=4"]
 
 
+class OwnCapture:
+    """Takes the place of `capsys` in fixtures that run once for several tests."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._out, self._err = io.StringIO(), io.StringIO()
+        monkeypatch.setattr(sys, "stdout", self._out)
+        monkeypatch.setattr(sys, "stderr", self._err)
+
+    def readouterr(self) -> CaptureResult[str]:
+        """What was written since the last call."""
+        said = CaptureResult(self._out.getvalue(), self._err.getvalue())
+        for stream in (self._out, self._err):
+            stream.seek(0)
+            stream.truncate()
+        return said
+
+
 class Command:
     """Runs a main in this process, in a folder of its own, and gives exit code, output and error text."""
 
     def __init__(
-        self, folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+        self,
+        folder: Path,
+        cache: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str] | OwnCapture,
     ) -> None:
         self.folder, self.cache, self.monkeypatch, self.capsys = folder, cache, monkeypatch, capsys
         monkeypatch.chdir(folder)
 
-    def __call__(self, main: Callable[[], None], *words: str) -> tuple[int, str, str]:
+    def __call__(self, main: Callable[[], None], *words: str, cache: bool = True) -> tuple[int, str, str]:
         flags = [word for word in words if word.startswith("-")]
         settings = [word for word in words if not word.startswith("-")]
-        arguments = [main.__module__ + ".py", *flags, f"data_cache={self.cache}", "device=cpu", *settings]
+        own = [f"data_cache={self.cache}"] if cache else []
+        arguments = [main.__module__ + ".py", *flags, *own, "device=cpu", *settings]
         self.monkeypatch.setattr(sys, "argv", arguments)
         handlers, terminate = logging.root.handlers[:], signal.getsignal(signal.SIGTERM)
         try:

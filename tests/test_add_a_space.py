@@ -68,12 +68,13 @@ def run(environment: Path, folder: Path, words: list[str]) -> str:
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=500,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
+@pytest.mark.slow
 def test_check_search_and_retrain(environment: Path, tmp_path: Path) -> None:
     install, check, search, train = commands()
     assert install == "pip install ."
@@ -94,6 +95,7 @@ def test_check_search_and_retrain(environment: Path, tmp_path: Path) -> None:
     assert 0 <= result["mean"]["auc"] <= 1
 
 
+@pytest.mark.slow
 def test_a_package_that_was_not_allowed_is_refused(environment: Path, tmp_path: Path) -> None:
     words = [str(REPO / "run_search.py"), "hydra.searchpath=[pkg://plainnets.conf]", "space=plain", *QUICK]
     run(environment, tmp_path, words)
@@ -102,7 +104,7 @@ def test_a_package_that_was_not_allowed_is_refused(environment: Path, tmp_path: 
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=500,
     )
     assert done.returncode == 2
     last = done.stderr.splitlines()[-1]

@@ -52,7 +52,7 @@ def test_bytes_of_a_training_step_counted_by_hand() -> None:
     network = nn.Sequential(nn.Conv3d(1, 4, 3, padding=1), nn.ReLU(), nn.Conv3d(4, 2, 3, padding=1))
     # the first convolution keeps the image, the ReLU its result, which is also what the second convolution keeps
     assert training_bytes(network, (3, 1, 8, 8, 8)) == 3 * 512 * 4 * (1 + 4)
-    with pytest.raises(NASError, match="failing on an input of shape"):
+    with pytest.raises(NASError, match="that the network accepts"):
         training_bytes(network, (3, 2, 8, 8, 8))
 
 
@@ -145,14 +145,14 @@ def test_bad_tables(table: LatencyTable, tmp_path: Path) -> None:
     content = json.loads(path.read_text())
     content["blocks"]["stem"]["median"] *= 2
     path.write_text(json.dumps(content))
-    with pytest.raises(NASError, match="edited"):
+    with pytest.raises(NASError, match="recorded in the file"):
         LatencyTable.load(path)
     path.write_text(path.read_text()[:100])
-    with pytest.raises(NASError, match="measure it again"):
+    with pytest.raises(NASError, match="measure the table again"):
         LatencyTable.load(path)
     with pytest.raises(NASError, match="measure a table for this space"):
         CostModel(SMALL, TASK, (1, 32, 32, 32), "latency_ms", table)
-    with pytest.raises(NASError, match="without a table"):
+    with pytest.raises(NASError, match=r"cost\.table=null"):
         CostModel(SMALL, TASK, SHAPE, "latency_ms")
     with pytest.raises(NASError, match="one of params"):
         CostModel(SMALL, TASK, SHAPE, "flops")

@@ -8,15 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 import run_train
 from experiments.commands import voxnas
-from experiments.commands.export import export_checkpoint
-from nas.artifact import Artifact, load
+from nas.artifact import Artifact
 from nas.data.sources.icbm_tissue import IcbmTissue
 from nas.data.store import VolumeStore
-from nas.errors import NASError
 from nas.inference.model_card import ModelCard
 from nas.inference.predict import predict_file
 from nas.inference.runtime import ExportedNetwork
@@ -54,8 +51,7 @@ def test_a_trained_network_as_files(trained: Command, capsys: pytest.CaptureFixt
     store = IcbmTissue(str(trained.cache), size=16, spacing_mm=2).prepare()
     result = json.loads((folder / "result.json").read_text())
     for part in result["folds"]:
-        where = folder / "checkpoints" / arch / part["fold"]
-        (told,) = where.glob("prediction-*.npy")
+        (told,) = (folder / "checkpoints" / arch / part["fold"]).glob("prediction-*.npy")
         meant = np.load(told)
         home = folder / "export" / f"{arch}-{part['fold']}"
         card = ModelCard.load(home / "model.json")
@@ -70,29 +66,37 @@ def test_a_trained_network_as_files(trained: Command, capsys: pytest.CaptureFixt
         apart_NM = np.abs(said[:, None] - meant[None]).max(axis=(2, 3, 4, 5))
         assert sorted(apart_NM.argmin(axis=0)) == sorted(set(apart_NM.argmin(axis=0)))
         assert apart_NM.min(axis=0).max() < 1e-4
-    checkpoint = folder / "checkpoints" / arch / result["folds"][0]["fold"]
-    words = [checkpoint, "--format", "onnx", "--format", "openvino_fp16", "--out", "again"]
+    fold = result["folds"][0]["fold"]
+    bundle, checkpoint = (folder / kind / arch / fold for kind in ("bundles", "checkpoints"))
+    words = [bundle, "--format", "onnx", "--format", "openvino_fp16", "--out", "again"]
     code, out, _ = command_line(capsys, "export", *words)
     assert code == 0
     assert "wrote again/model_fp16.xml: fp16, at most" in out
-    first = folder / "export" / f"{arch}-{result['folds'][0]['fold']}" / "model.onnx"
+    first = folder / "export" / f"{arch}-{fold}" / "model.onnx"
     assert Path("again/model.onnx").read_bytes() == first.read_bytes()
+
+    # the checkpoint of a training that has no bundle, as a search leaves them
+    artifact(4).save("arch.json")
+    words = [checkpoint, "--arch", "arch.json", "--size", "16", "--format", "onnx", "--out", "bare"]
+    assert command_line(capsys, "export", *words)[0] == 0
+    bare = ModelCard.load("bare/model.json")
+    assert (bare.preparation, bare.outputs[0].channels) == ({"how": "array"}, ())
+    assert Path("bare/model.onnx").read_bytes() == first.read_bytes()
 
     artifact(8).save("other.json")
     for words, told_of in (
-        ((checkpoint, "--arch", "other.json"), "not those of"),
-        ((f"{checkpoint}/none.pt",), "cannot be read as a checkpoint"),
-        ((checkpoint, "--size", "7"), "multiples of 2"),
-        ((checkpoint, "--format", "tflite"), "--format 'tflite'"),
-        ((checkpoint, "--sizes", "8"), "the unknown argument --sizes 8"),
+        ((checkpoint, "--arch", "other.json", "--size", "16"), "not those of"),
+        ((checkpoint / "none.pt", "--arch", "arch.json", "--size", "16"), "cannot be read as a checkpoint"),
+        ((checkpoint, "--arch", "arch.json"), "without --size"),
+        ((checkpoint / "best.pt",), "without --arch"),
+        ((checkpoint,), "without bundles"),
+        ((bundle, "--size", "7"), "multiples of 2"),
+        ((bundle, "--out", bundle), "the folder of a bundle"),
+        ((bundle, "--format", "tflite"), "--format 'tflite'"),
+        ((bundle, "--sizes", "8"), "the unknown argument --sizes 8"),
         (("--format", "onnx"), "no FOLDER"),
     ):
         refused(command_line(capsys, "export", *words), told_of)
-    weights = torch.load(checkpoint / "best.pt", weights_only=True)
-    torch.save(weights, "alone.pt")
-    artifact(4).save("arch.json")
-    with pytest.raises(NASError, match="says nothing of a training"):
-        export_checkpoint(Path("alone.pt"), load("arch.json"), Path("x"), ["onnx"])
 
 
 def _said_of_all(store: VolumeStore, model: Path) -> np.ndarray:

@@ -15,14 +15,16 @@ from experiments.cli import run_parser, with_options
 from experiments.lung_screening import phantoms
 from experiments.lung_screening.command import parser
 from experiments.lung_screening.malignancy import require_malignancy
+from experiments.lung_screening.networks import StageNetworks
 from experiments.lung_screening.phantoms import Nodule, chest, with_nodules, write_luna16
 from experiments.lung_screening.scan import Scan
 from experiments.train.job import run_train_experiment
-from experiments.trained import Trained
 from nas.artifact import Artifact
 from nas.cost.profile import profile
 from nas.data.io.images import read_image, to_array
 from nas.data.sources.lidc_shapes import LidcShapes
+from nas.data.sources.luna16 import Luna16
+from nas.data.transforms.preparation import stored_crop
 from nas.errors import NASError
 from nas.metrics.surface import dice
 from nas.task_spec import TaskSpec
@@ -134,7 +136,7 @@ def test_a_ct_screened_with_three_networks(trained: Trainings, tmp_path: Path, c
         assert one["probability"] == one["score"] >= 0.5
         assert 0 <= one["malignancy"] <= 1
     assert content["patches"] > 0
-    network = Trained.load(trained["patches"], most=1)
+    network = StageNetworks.load(trained["patches"], most=1)
     assert content["patch_macs"] == content["patches"] * profile(network.models[0], (1, 1, 32, 32)).macs
     assert set(content["seconds"]) == {"lungs", "nodules", "malignancy", "pictures", "total"}
     assert content["peak_memory_mb"] > 0
@@ -147,32 +149,41 @@ def test_a_ct_screened_with_three_networks(trained: Trainings, tmp_path: Path, c
 
 
 def test_malignancy_is_of_crops_on_the_grid_of_its_training(trained: Trainings) -> None:
-    network = Trained.load(trained["malignancy"])
-    crop = network.source.cut(trained.scan.image, trained.nodules[0].centre_mm, "scan")
+    network = StageNetworks.load(trained["malignancy"])
+    crop = stored_crop(trained.scan.image, trained.nodules[0].centre_mm, network.preparation(), "scan")
+    source = Luna16(trained["luna16"], "", annotations="labels.csv", size=16)
+    np.testing.assert_array_equal(crop, source.cut(trained.scan.image, trained.nodules[0].centre_mm, "scan"))
     assert crop.shape == (1, 16, 16, 16)
     assert crop[0, 7:9, 7:9, 7:9].mean() > -350  # the nodule is in the middle, in lung of -860 HU
-    assert Trained.load(trained["malignancy"], most=1).models[0].state_dict().keys()
+    assert StageNetworks.load(trained["malignancy"], most=1).models[0].state_dict().keys()
 
 
 def test_a_network_trained_on_outlines_is_refused_before_anything_is_computed(trained: Trainings) -> None:
-    outlines = replace(Trained.load(trained["malignancy"]), source=LidcShapes(str(trained.folder)))
+    source = LidcShapes(str(trained.folder))
+    network = StageNetworks.load(trained["malignancy"], most=1)
+    trained_on = {**network.bundles[0].card.facts["trained"], "data": {"name": source.name}}
+    facts = {**network.bundles[0].card.facts, "trained": trained_on}
+    card = replace(network.bundles[0].card, preparation=source.preparation(), facts=facts)
+    outlines = replace(network, bundles=[replace(network.bundles[0], card=card)])
     with pytest.raises(NASError, match="stage3 trained on lidc_shapes, whose samples are not cut out of CTs"):
         require_malignancy(outlines)
     with pytest.raises(NASError, match="lidc_shapes, whose samples are not cut out of scans"):
-        outlines.source.cut(trained.scan.image, trained.nodules[0].centre_mm, "scan")
+        source.cut(trained.scan.image, trained.nodules[0].centre_mm, "scan")
 
 
 def test_weights_that_are_broken_or_a_class_that_is_not_trusted(trained: Trainings, tmp_path: Path) -> None:
     folder = tmp_path / "copy"
     shutil.copytree(trained["patches"], folder)
-    weights = next(folder.glob("checkpoints/*/*/best.pt"))
-    weights.write_bytes(weights.read_bytes()[:200])
-    with pytest.raises(NASError, match="which cannot be read"):
-        Trained.load(folder)
-    config = folder / "config.yaml"
-    config.write_text(config.read_text().replace("experiments.lung_screening.training_data.NodulePatches", "os.getcwd"))
+    weights = next(folder.glob("bundles/*/*/weights.pt"))
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:200])
+    with pytest.raises(NASError, match="which is damaged"):
+        StageNetworks.load(folder)
+    weights.write_bytes(whole)
+    card = weights.with_name("model.json")
+    card.write_text(card.read_text().replace("nas.tasks.classification.Classification", "os.getcwd"))
     with pytest.raises(NASError, match=r"the class 'os\.getcwd'"):
-        Trained.load(folder)
+        StageNetworks.load(folder)
 
 
 def test_the_same_command_without_a_network_and_again(trained: Trainings, tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ def folders(command: Command) -> Path:
     return command.folder / "outputs/train"
 
 
+@pytest.mark.slow
 def test_two_systems_over_two_folds(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:
     systems = [read_pooled(f"U-Net {i}", sorted(folders.glob(f"unet{i}-fold*"))) for i in (0, 1)]
     rows, margins = pooled_rows(systems, resamples=200)

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 EXAMPLES = (
-    "voxnas brats predict outputs/brain_tumor/a --root /path/to/BraTS --subjects test",
-    "voxnas brats evaluate outputs/brain_tumor/a --root /path/to/BraTS",
+    "voxnas brats predict outputs/train/a --root /path/to/BraTS --subjects test",
+    "voxnas brats evaluate outputs/train/a --root /path/to/BraTS",
 )
 
 
@@ -24,9 +24,10 @@ def parser() -> Parser:
     evaluate = brats.add_command("evaluate", "score predictions by the regions of BraTS", EXAMPLES[1:])
     for command in (predict, evaluate):
         add = command.add_argument
-        add("folder", metavar="FOLDER", type=Path, help="folder of the training")
+        add("folder", metavar="FOLDER", type=Path, help="folder of run_train.py, or of one of its bundles")
         add("--root", required=True, metavar="FOLDER", help="folder of the subjects")
-        add("--predictions", metavar="FOLDER", help="folder of the predictions (default: FOLDER/predictions)")
+        add("--out", metavar="FOLDER", type=Path, help="folder of results (default: outputs/brain_tumor/NAME)")
+        add("--predictions", metavar="FOLDER", help="folder of the predictions (default: OUT/predictions)")
         add("--allow-package", action="append", default=[], metavar="NAME", help="import spaces of this package too")
     add = predict.add_argument
     add("--subjects", nargs="+", default=["all"], help="all, train, valid, test, or names of subjects (default: all)")
@@ -50,24 +51,26 @@ def run_predict(options: argparse.Namespace) -> None:
     """Segment the chosen subjects."""
     from experiments.brain_tumor.predict import predict
 
-    predict(_settings(options), options.folder)
+    predict(_settings(options))
 
 
 def run_evaluate(options: argparse.Namespace) -> None:
     """Score the predictions."""
     from experiments.brain_tumor.evaluate import evaluate
 
-    evaluate(_settings(options), options.folder)
+    evaluate(_settings(options))
 
 
 def _settings(options: argparse.Namespace) -> DictConfig:
     """Return the options as the settings of conf/brain_tumor.yaml."""
     from omegaconf import OmegaConf
 
-    plain = {name: value for name, value in vars(options).items() if name not in ("run", "folder", "root")}
+    plain = {name: value for name, value in vars(options).items() if name not in ("run", "out", "root")}
+    folder = options.out or Path("outputs/brain_tumor") / options.folder.resolve().name
+    plain |= {"training": str(options.folder), "folder": str(folder)}
     plain["data"] = {"root": options.root}
     plain["allow_packages"] = plain.pop("allow_package")
-    plain["predictions"] = options.predictions or str(options.folder / "predictions")
+    plain["predictions"] = options.predictions or str(folder / "predictions")
     if plain.get("subjects") in (["all"], ["train"], ["valid"], ["test"]):
         plain["subjects"] = options.subjects[0]
     return OmegaConf.create(plain)

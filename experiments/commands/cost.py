@@ -72,7 +72,7 @@ def _space(name: str, settings: Sequence[str], allow: Sequence[str]) -> SearchSp
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    from experiments.conf_files import packaged
+    from experiments.config import packaged
     from nas.artifact import import_space
 
     try:

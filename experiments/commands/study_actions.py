@@ -3,32 +3,29 @@
 from __future__ import annotations
 
 import argparse
-import subprocess
+import os
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from experiments.cli import write_line
 from nas.errors import NASError
 from nas.history import History, Record, State
-from nas.multiobjective.constraints import Constraint
 from nas.study.lease import GIVEN_BACK, Attempt
+from nas.study.reader import StudyReader
 from nas.study.storage import Store
-from nas.study.study import Study
-from nas.study.url import store_url
-from nas.utils.files import write_text
-from nas.utils.process import is_dead, place
+from nas.study.url import database_path, store_url
+from nas.utils.process import host_id, is_dead
 
-MOST_SHOWN = 20  # running trials, and failures, of which a person wants to read
+MOST_SHOWN = 20  # running trials, and failures
 
 
 def list_studies(options: argparse.Namespace) -> None:
+    """List the studies of a store."""
     url = store_url(options.store)
     store = Store(url)
     names = store.names()
@@ -39,7 +36,7 @@ def list_studies(options: argparse.Namespace) -> None:
 
 def _row(url: str, name: str) -> tuple[str, ...]:
     try:
-        study = Study.open(url, name)
+        study = StudyReader.open(url, name)
     except NASError as error:
         return (name, "-", "-", "-", "-", f"cannot be read: {error.got}")
     records, asked = study.records(), _asked_for(study)
@@ -52,8 +49,9 @@ def _row(url: str, name: str) -> tuple[str, ...]:
 
 
 def show_study(options: argparse.Namespace) -> None:
+    """Show the settings of a study, its best trial and its workers."""
     study = _opened(options)
-    history, attempts = _history(study), study.attempts()
+    history, attempts = study.history(), study.attempts()
     counts = Counter(record.state for record in history)
     lines = [("study", study.name), ("store", study.url)]
     lines += [("objectives", ", ".join(f"{way} {name}" for name, way in study.objectives.items()))]
@@ -90,8 +88,9 @@ def _running_row(record: Record, attempt: Attempt | None) -> tuple[str, ...]:
 
 
 def pareto_study(options: argparse.Namespace) -> None:
+    """List the Pareto front."""
     study = _opened(options)
-    history = _history(study)
+    history = study.history()
     front = history.front() if history.complete() else ()
     rows = [("trial", "architecture", "budget", *study.objectives)]
     for record in front:
@@ -127,47 +126,39 @@ def export_study(options: argparse.Namespace) -> None:
 
 
 def resume_study(options: argparse.Namespace) -> int:
-    """Continue a search with its recorded configuration, up to a number of trials."""
+    """Continue a search with its recorded configuration, in this process."""
     study = _opened(options)
-    config, asked, name, url = study.config, _asked_for(study), study.name, study.url
+    recorded, asked, url = study.config, _asked_for(study), study.url
     study.close()
-    if not asked or not config.get("hydra"):
+    if not asked or "folder" not in recorded:
         raise NASError(
-            f"the study {name!r} without a recorded configuration",
-            "one that `voxnas search` or run_search.py made",
-            "continue it with the program that made it",
+            "a study without a recorded configuration",
+            "one that `voxnas search` created",
+            "continue it from the program that created it",
         )
     trials = options.trials or asked
     if trials < asked:
-        raise NASError(f"--trials {trials}", f"at least {asked}, the number asked for before", "leave out --trials")
-    config["study"] = {**config["study"], "url": url, "trials": trials}
-    config["worker"] = options.worker
-    return _run_search(config, name, url)
+        raise NASError(f"--trials {trials}", f"at least {asked}, the number asked for before", "leave --trials out")
+    from experiments.config import SearchConfig  # here, as they take long to import
+    from experiments.search.job import search_command
+
+    folder, cwd = _output_folder(url, Path(recorded["folder"])), Path(recorded["cwd"])
+    config = SearchConfig.of({**recorded, "study": {**recorded["study"], "url": url, "trials": trials}})
+    write_line(f"resuming {study.name} to {trials} trials, into {folder}")
+    if cwd.is_dir():
+        os.chdir(cwd)  # relative paths of the configuration
+    search_command(replace(config, worker=options.worker), folder)
+    return 0
 
 
-def _run_search(config: dict[str, Any], name: str, url: str) -> int:
-    """Run run_search.py with a whole configuration, in the folder in which the study was made."""
-    from omegaconf import OmegaConf
-
-    hydra = config.pop("hydra")
-    folder, made_in = _output_folder(hydra, url), Path(hydra["runtime"]["cwd"])
-    with tempfile.TemporaryDirectory(prefix="voxnas-") as temporary:
-        write_text(Path(temporary) / "recorded.yaml", OmegaConf.to_yaml(OmegaConf.create(config)))
-        recorded = ["--config-dir", temporary, "--config-name", "recorded"]
-        overrides = [f"hydra.run.dir='{folder}'", "hydra.output_subdir=null"]
-        command = [sys.executable, "-m", "run_search", *recorded, *overrides]
-        write_line(f"continuing {name} to {config['study']['trials']} trials, into {folder}")
-        return subprocess.run(command, check=False, cwd=made_in if made_in.is_dir() else None).returncode
-
-
-def _output_folder(hydra: dict[str, Any], url: str) -> Path:
-    """Where the results go: beside the database, else where they went."""
-    if url.startswith("sqlite:///"):
-        return Path(url.removeprefix("sqlite:///").partition("?")[0]).parent
-    return Path(hydra["run"]["dir"])
+def _output_folder(url: str, recorded: Path) -> Path:
+    """The output folder: that of the SQLite file, else the recorded one."""
+    path = database_path(url)
+    return recorded if path is None else path.resolve().parent
 
 
 def delete_study(options: argparse.Namespace) -> None:
+    """Delete a study from its store."""
     url = store_url(options.store)
     store = Store(url)
     name = _name(store, options.study)
@@ -190,7 +181,7 @@ def delete_study(options: argparse.Namespace) -> None:
 def _workers_in(url: str, name: str) -> int:
     """0 too for a study that cannot be read, of which nobody could say."""
     try:
-        study = Study.open(url, name)
+        study = StudyReader.open(url, name)
     except NASError:
         return 0
     live = _living(study)
@@ -198,12 +189,12 @@ def _workers_in(url: str, name: str) -> int:
     return live
 
 
-def _opened(options: argparse.Namespace) -> Study:
+def _opened(options: argparse.Namespace) -> StudyReader:
     url = store_url(options.store)
     store = Store(url)
     name = _name(store, options.study)
     store.close()
-    return Study.open(url, name)
+    return StudyReader.open(url, name)
 
 
 def _name(store: Store, name: str | None) -> str:
@@ -217,22 +208,15 @@ def _name(store: Store, name: str | None) -> str:
     return name
 
 
-def _history(study: Study) -> History:
-    """As the study asks for it. Costs are not known without the space; nothing here asks for them."""
-    constraints = [Constraint.parse(text) for text in study.spec.get("constraints", ())]
-    metric = str(study.spec.get("cost", {}).get("metric", ""))
-    return study.history(lambda genes_NG: np.full(len(genes_NG), np.nan), metric, constraints)
-
-
-def _asked_for(study: Study) -> int:
+def _asked_for(study: StudyReader) -> int:
     """The number of trials that the configuration asks for; 0 where none is recorded."""
     return int(study.config.get("study", {}).get("trials", 0))
 
 
-def _living(study: Study) -> int:
+def _living(study: StudyReader) -> int:
     """Running trials whose worker may be alive: on this machine it is looked at, of others only the beat is known."""
     kept = [one for one in study.attempts().values() if one.beat != GIVEN_BACK]
-    return sum(not is_dead(one.owner) if one.owner["place"] == place() else True for one in kept)
+    return sum(not is_dead(one.owner) if one.owner["place"] == host_id() else True for one in kept)
 
 
 def _metrics(history: History, record: Record) -> str:

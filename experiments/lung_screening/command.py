@@ -14,8 +14,8 @@ from experiments.cli import Parser, number_type
 from nas.errors import NASError
 
 if TYPE_CHECKING:
+    from experiments.lung_screening.networks import StageNetworks
     from experiments.lung_screening.screening import Screening, Stages
-    from experiments.trained import Trained
 
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mhd", ".mha", ".npy")
 EXAMPLES = (
@@ -67,8 +67,8 @@ def run(options: argparse.Namespace) -> None:
 
 def _stages(options: argparse.Namespace) -> Stages:
     from experiments.context import pick_device
+    from experiments.lung_screening.networks import StageNetworks
     from experiments.lung_screening.screening import Stages
-    from experiments.trained import Trained
 
     given = [name for name in ("stage1", "stage2", "stage3") if getattr(options, name)]
     if options.no_network and given:
@@ -77,24 +77,26 @@ def _stages(options: argparse.Namespace) -> Stages:
         raise NASError("no network", "--stage1 and --stage2, folders of run_train.py", "give them, or --no-network")
     device = str(pick_device(options.device))
     lungs, nodules = (
-        Trained.load(training, device=device, most=1) if training else None
+        StageNetworks.load(training, device=device, most=1) if training else None
         for training in (options.stage1, options.stage2)
     )
     malignancy = _malignancy(options.stage3, options.stage3_training, device) if options.stage3 else None
     return Stages(lungs, nodules, malignancy)
 
 
-def _malignancy(named: str, training: str | None, device: str) -> Trained:
+def _malignancy(named: str, training: str | None, device: str) -> StageNetworks:
     from experiments.lung_screening.malignancy import require_malignancy
-    from experiments.trained import Trained
+    from experiments.lung_screening.networks import StageNetworks
+    from nas.artifact import load as load_artifact
+    from nas.inference.model_card import CARD
 
     path = Path(named)
     if path.is_dir():
-        network = Trained.load(path, device=device)
+        network = StageNetworks.load(path, device=device)
     elif training:
-        network = Trained.load(training, path, device)
-    elif any(path.parent.glob("*/best.pt")) and path.is_file():  # the arch.json that run_train.py keeps with weights
-        network = Trained.load(path.parents[2], path, device)
+        network = StageNetworks.load(training, load_artifact(path).arch.id, device)
+    elif (path.parent / CARD).is_file():  # the arch.json of a bundle
+        network = StageNetworks.load(path.parent, load_artifact(path).arch.id, device)
     else:
         raise NASError(
             f"--stage3 {named} without its weights",

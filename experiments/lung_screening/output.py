@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from matplotlib.image import imsave
 
-from experiments.context import versions
 from experiments.lung_screening.pictures import levels_with_lung, overlay
 from experiments.lung_screening.report import write_report
 from experiments.lung_screening.screening import Screening
+from nas.context import versions
 from nas.data.io.images import medical
 from nas.utils.files import whole_folder, write_text
 

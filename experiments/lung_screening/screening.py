@@ -17,10 +17,10 @@ from experiments.lung_screening.candidates import RADIUS_MM, Candidate, of_map
 from experiments.lung_screening.lung_network import network_lung_mask
 from experiments.lung_screening.lungs import lung_mask, volume_ml
 from experiments.lung_screening.malignancy import with_malignancy
+from experiments.lung_screening.networks import StageNetworks
 from experiments.lung_screening.patches import BATCH, STRIDE_MM, nodule_map
 from experiments.lung_screening.scan import Scan
 from experiments.progress import progress_bar
-from experiments.trained import Trained
 from nas.cost.profile import profile
 
 CLASSICAL = "classical"
@@ -42,9 +42,9 @@ class Settings:
 class Stages:
     """The networks; None: the classical method, for malignancy nothing."""
 
-    lungs: Trained | None = None
-    nodules: Trained | None = None
-    malignancy: Trained | None = None
+    lungs: StageNetworks | None = None
+    nodules: StageNetworks | None = None
+    malignancy: StageNetworks | None = None
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -113,11 +113,10 @@ def _stage(name: str, total: int, seconds: dict[str, float], silent: bool) -> It
     seconds[name] = round(time.perf_counter() - started, 2)
 
 
-def _macs(network: Trained) -> int:
-    """Of one patch, by all networks of the stage."""
-    side = network.source.size  # type: ignore[attr-defined]
-    channels = network.artifact.task.in_channels
-    return len(network.models) * profile(network.models[0], (1, channels, side, side)).macs
+def _macs(network: StageNetworks) -> int:
+    """MACs of one patch, summed over the networks of the stage."""
+    shape = network.bundles[0].card.inputs[0].shape[1:]
+    return len(network.models) * profile(network.models[0], (1, *map(int, shape))).macs
 
 
 def _peak_memory_mb() -> float:

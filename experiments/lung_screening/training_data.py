@@ -31,6 +31,19 @@ from nas.errors import NASError
 log = logging.getLogger(__name__)
 
 
+def stored_hu(hu: np.ndarray, window: Sequence[float]) -> np.ndarray:
+    """Return HU as the data sets of both stages store them.
+
+    Args:
+        hu: Values of any shape.
+        window: Lower and upper end in HU, to which values are clipped.
+
+    Returns:
+        int16, of the same shape.
+    """
+    return np.rint(np.clip(hu, window[0], window[1])).astype(np.int16)
+
+
 class _LunaScans(Source):
     """Samples of every scan of a LUNA16 folder, with the lungs that the classical method finds.
 
@@ -68,7 +81,12 @@ class _LunaScans(Source):
 
     def stored(self, hu: np.ndarray) -> np.ndarray:
         """int16 HU within the window."""
-        return np.rint(np.clip(hu, *self.window)).astype(np.int16)
+        return stored_hu(hu, self.window)
+
+    def preparation(self) -> Mapping[str, Any]:
+        """What the stages of the screening need to cut a new scan as these samples were cut."""
+        names = ("size", "spacing_mm", "window")
+        return {**super().preparation(), **{name: getattr(self, name) for name in names if hasattr(self, name)}}
 
     def content_key(self) -> str:
         return stamp(sorted(self.scans), [path for path, _ in self.scans.values()])

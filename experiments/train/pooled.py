@@ -18,7 +18,9 @@ import numpy as np
 
 from nas.errors import NASError
 from nas.metrics.bootstrap import GroupBootstrap
-from nas.retraining.tables import Row, markdown, read_result
+from nas.retraining.result import TrainResult
+from nas.retraining.tables import Row, markdown
+from nas.tasks.segmentation import METRICS
 
 COSTS = ("params", "macs", "bytes")
 
@@ -54,11 +56,11 @@ def read_pooled(name: str, folders: Sequence[Path]) -> Pooled:
     """Raises NASError for no folder, one without a segmentation, runs that share a case, and runs on other data."""
     if not folders:
         raise NASError(f"no folder for {name}", "folders that run_train.py wrote", "check the path")
-    results = [read_result(folder / "result.json") for folder in folders]
-    data = {(result["data"]["sha256"], result["data"]["name"]) for result in results}
+    results = [TrainResult.load(folder / "result.json") for folder in folders]
+    data = {(result.data["sha256"], result.data["name"]) for result in results}
     if len(data) > 1:
         raise NASError(f"runs of {name} on {len(data)} data sets", "one", "mend the paths")
-    lines = [_lines(folder, result["name"]) for folder, result in zip(folders, results, strict=True)]
+    lines = [_lines(folder, result.name) for folder, result in zip(folders, results, strict=True)]
     case, group, numbers = (
         np.concatenate([getattr(part, key) for part in lines]) for key in ("case", "group", "values")
     )
@@ -75,7 +77,7 @@ def read_pooled(name: str, folders: Sequence[Path]) -> Pooled:
         for metric in dict.fromkeys(metric for metric, _ in columns)
     }
     classes = tuple(dict.fromkeys(label for _, label in columns))
-    costs = {key: float(np.mean([result[key] for result in results])) for key in COSTS}
+    costs = {key: float(np.mean([result.costs[key] for result in results])) for key in COSTS}
     return Pooled(name, len(folders), data.pop(), case[order], group[order], values, classes, costs)
 
 
@@ -153,7 +155,7 @@ def pooled_table(systems: Sequence[Pooled]) -> str:
     patients = len(np.unique(first.groups))
     folds = f"{first.folds} test fold{'s' * (first.folds > 1)}, {len(first.cases)} cases of {patients}"
     caption = f"{first.data[1]} ({first.data[0][:8]}), {folds}; [95 % interval, bootstrap over these]"
-    text = markdown(rows, caption)
+    text = markdown(rows, caption, METRICS)
     text += "\n| Dice | " + " | ".join(first.classes) + " |\n| --- |" + " ---: |" * len(first.classes) + "\n"
     for row in rows:
         cells = []

@@ -23,6 +23,7 @@ class Sample:
     mask_DHW: for segmentation, the class of every voxel. boxes_M7: for detection, the objects: low corner (D, H, W),
     high corner, class; corners are edges, voxel i reaches from i to i + 1. With either `label` is 0, without it is the
     class.
+    value: for a task that predicts a real number, that number; `label` is then 0.
     extent_DHW: voxels of the real volume where it was padded, on both sides alike, to the shape of all; masks only.
     A slice is a volume with D = 1.
     """
@@ -37,6 +38,7 @@ class Sample:
     mask_DHW: np.ndarray | None = None
     boxes_M7: np.ndarray | None = None
     extent_DHW: tuple[int, int, int] | None = None
+    value: float | None = None
 
 
 def checked_mask(sample: Sample, classes: int) -> np.ndarray:
@@ -91,4 +93,6 @@ def add_to(digest: hashlib._Hash, sample: Sample, volume: np.ndarray) -> None:
         digest.update(np.ascontiguousarray(sample.boxes_M7, dtype=np.float32).tobytes())
     if sample.extent_DHW is not None:
         digest.update(repr(("extent", *map(int, sample.extent_DHW))).encode())
+    if sample.value is not None:
+        digest.update(repr(("value", float(np.float32(sample.value)))).encode())
     digest.update(repr((str(sample.name), int(sample.label), str(sample.group), numbers, str(sample.fold))).encode())

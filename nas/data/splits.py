@@ -25,6 +25,11 @@ class Round:
     valid: np.ndarray
     test: np.ndarray
 
+    @property
+    def unseen(self) -> np.ndarray:
+        """Rows of the test part that neither trained the network nor chose its epoch; none with `overfit`."""
+        return np.setdiff1d(self.test, np.concatenate([self.train, self.valid]))
+
 
 class Split:
     """Assigns every sample to a fold; a patient is in one fold only.
@@ -32,7 +37,8 @@ class Split:
     Folds are stratified by class and grouped by patient (scikit-learn's StratifiedGroupKFold, shuffled by seed), or
     given by the data set's authors: "0" to "9" as folds, or train / val / test as the only round.
     test_fold: what no search ever sees. given: True uses the authors' folds, False makes own ones, None: the authors'
-    where there are any.
+    where there are any. overfit: True trains, validates and tests on all samples, in one round: it shows that a network
+    can learn, and no more; a single sample is then seen twice an epoch.
     Attributes: fold (N,) int or the official part's number, search (train rows, valid rows), test (rows), unit (what
     a group is: "patient", or what the source says), sha256.
     With masks or boxes, folds are grouped by patient only: a sample has no one class to stratify by.
@@ -41,22 +47,32 @@ class Split:
     """
 
     def __init__(
-        self, store: VolumeStore, folds: int = 5, test_fold: int = 0, seed: int = 0, given: bool | None = None
+        self,
+        store: VolumeStore,
+        folds: int = 5,
+        test_fold: int = 0,
+        seed: int = 0,
+        given: bool | None = None,
+        overfit: bool = False,
     ) -> None:
         has_given = bool((store.folds != "").all())
         if given and not has_given:
             raise NASError(f"split.given=true for {store.name}, which gives no folds", "own folds", "split.given=false")
-        self.unit, has_NK = store.unit, _has_classes(store)
+        self.store, self.unit, has_NK = store, store.unit, _has_classes(store)
         found = int(has_NK.any(axis=0).sum())
-        if found < (len(store.classes) if store.kind == "detection" else max(2, len(store.classes))):
+        least = 1 if store.kind in ("detection", "regression") else 2
+        if found < max(least, len(store.classes)):
             raise NASError(
                 f"labels of {found} class in {store.name}",
                 f"all of {', '.join(store.classes)}",
                 "check the labels",
             )
         self.given = has_given if given is None else bool(given)
-        self.official = self.given and set(store.folds) <= set(OFFICIAL)
-        if self.official:
+        self.overfit = bool(overfit)
+        self.official = self.given and set(store.folds) <= set(OFFICIAL) and not self.overfit
+        if self.overfit:
+            self.fold, test_fold = np.zeros(len(store), dtype=int), 0
+        elif self.official:
             self.fold = np.array([OFFICIAL.index(part) for part in store.folds])
             test_fold = OFFICIAL.index("test")
         else:
@@ -66,6 +82,7 @@ class Split:
             raise NASError(f"split.test_fold={test_fold}", f"0 to {self.folds - 1}", "mend split.test_fold")
         _check(store, has_NK, self.fold, self.folds)
         content = [sorted(zip(store.names.tolist(), self.fold.tolist(), strict=True)), self.official, self.test_fold]
+        content += ["overfit"] if self.overfit else []
         self.sha256 = hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
     @property
@@ -81,6 +98,10 @@ class Split:
 
     def holdout_rounds(self) -> list[Round]:
         """The test fold is tested in every round; each other fold is the validation part once (official: one round)."""
+        if self.overfit:
+            every = self._rows(0)
+            seen = np.tile(every, -(-2 // len(every)))  # a training needs two samples in either part
+            return [Round("overfit", seen, seen, every)]
         if self.official:
             return [Round("official", self._rows(0), self._rows(1), self._rows(2))]
         others = [(self.test_fold + step) % self.folds for step in range(1, self.folds)]
@@ -88,6 +109,8 @@ class Split:
 
     def cross_validation_rounds(self) -> list[Round]:
         """Each fold is the test part once, and the fold after it the validation part."""
+        if self.overfit:
+            raise NASError("split.overfit=true", "folds", "protocol=holdout, or split.overfit=false")
         if self.official:
             raise NASError("an official train / val / test split", "folds", "protocol=holdout, or split.given=false")
         return [self._round(f"fold{fold}", (fold + 1) % self.folds, fold) for fold in range(self.folds)]
@@ -110,7 +133,7 @@ def _make_folds(store: VolumeStore, folds: int, seed: int) -> np.ndarray:
         raise NASError(
             f"{patients} {store.unit}s for {folds} folds",
             f"at least one {store.unit} a fold",
-            f"split.folds={max(3, patients)}",
+            f"split.folds={patients}" if patients >= 3 else f"more {store.unit}s, or split.overfit=true for a trial",
         )
     fold = np.empty(len(store), dtype=int)
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)

@@ -26,14 +26,15 @@ class VolumeStore:
     """Reads one store. Metadata is in memory; volumes are read by index, nothing else is opened.
 
     Attributes: path, name, sha256 (content hash), kind ("classification", "segmentation" where the samples have masks,
-    "detection" where they have boxes), shape (C, D, H, W), dtype (as stored), scale and offset (a network sees the
-    stored value times `scale` plus `offset`), classes (names), labels (N,) int64, groups (N,) str, folds (N,) str,
-    names (N,) str, spacing_mm (N, 3), size_mm3 (N,), voxels_NK (with masks: the voxels of each class in each sample),
-    boxes_NM7 (with boxes: as in Sample, class -1 where a sample has fewer than M), unit (what a group is, "patient"
-    unless the source says otherwise), provenance (dict). Of padded volumes: extents_N3 (their real voxels), located_NKM
-    (flat positions of voxels of each class, see nas/data/transforms/patches.py), else None; patches (how they are
-    drawn in training, None: whole), which `draw_patches` sets; by_training: values are still to be scaled by
-    statistics of the training part (`intensity`).
+    "detection" where they have boxes, "regression" where they have a real number each), shape (C, D, H, W), dtype (as
+    stored), scale and offset (a network sees the stored value times `scale` plus `offset`), classes (names), labels
+    (N,) int64, groups (N,) str, folds (N,) str, names (N,) str, spacing_mm (N, 3), size_mm3 (N,), voxels_NK (with
+    masks: the voxels of each class in each sample), boxes_NM7 (with boxes: as in Sample, class -1 where a sample has
+    fewer than M), numbers_N (of a regression, float32), unit (what a group is, "patient" unless the source says
+    otherwise), provenance (dict). Of padded volumes: extents_N3 (their real voxels), located_NKM (flat positions of
+    voxels of each class, see nas/data/transforms/patches.py), else None; patches (how they are drawn in training,
+    None: whole), which `draw_patches` sets; by_training: values are still to be scaled by statistics of the training
+    part (`intensity`).
     Where D is 1 the samples are slices, of `sample_shape` (C, H, W), and `dims` is 2.
     A file that is no store, is cut short or is damaged is a NASError, on opening or when the damaged row is read
     (each volume carries a checksum).
@@ -63,7 +64,9 @@ class VolumeStore:
         self.labels = file["labels"][:].astype(np.int64)
         self.groups, self.folds, self.names = (file[key].asstr()[:].astype(str) for key in ("groups", "folds", "names"))
         self.spacing_mm, self.size_mm3 = file["spacing_mm"][:], file["size_mm3"][:]
-        self.kind = "segmentation" if "masks" in file else "detection" if "boxes" in file else "classification"
+        kinds = {"masks": "segmentation", "boxes": "detection", "numbers": "regression"}
+        self.kind = next((kind for key, kind in kinds.items() if key in file), "classification")
+        self.numbers_N = file["numbers"][:] if "numbers" in file else None
         self.voxels_NK = file["voxels"][:] if "masks" in file else None
         self.boxes_NM7 = file["boxes"][:] if "boxes" in file else None
         self.extents_N3, self.located_NKM = (file[key][:] if key in file else None for key in ("extents", "located"))
@@ -126,7 +129,9 @@ class VolumeStore:
 
     def targets(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         """What a network is to say of the named samples: labels (B,) int64, masks (B, D, H, W) uint8, of slices
-        (B, H, W), or boxes (B, M, 7) float32, of slices (B, M, 5). Raises as `read` does."""
+        (B, H, W), boxes (B, M, 7) float32, of slices (B, M, 5), or real numbers (B,) float32. Raises as `read` does."""
+        if self.numbers_N is not None:
+            return self.numbers_N[self._rows(indices)]
         if self.kind == "classification":
             return self.labels[self._rows(indices)]
         if self.boxes_NM7 is not None:
@@ -198,6 +203,7 @@ class VolumeStore:
             mask_DHW=self._masks([row])[0] if self.kind == "segmentation" else None,
             boxes_M7=None if self.boxes_NM7 is None else self.boxes_NM7[row][self.boxes_NM7[row, :, -1] >= 0],
             extent_DHW=None if self.extents_N3 is None else tuple(self.extents_N3[row]),
+            value=None if self.numbers_N is None else float(self.numbers_N[row]),
         )
 
     def verify(self) -> None:
@@ -285,6 +291,11 @@ def _write(
         if bool(rows) and (rows[0].boxes_M7 is None) != (sample.boxes_M7 is None):
             without = "out" if sample.boxes_M7 is None else ""
             raise NASError(f"{sample.name} with{without} boxes", "boxes for all samples or none", "mend the source")
+        if bool(rows) and (rows[0].value is None) != (sample.value is None):
+            without = "out" if sample.value is None else ""
+            raise NASError(f"{sample.name} with{without} a value", "a value for all samples or none", "fix the source")
+        if sample.value is not None and not np.isfinite(sample.value):
+            raise NASError(f"value {sample.value} of {sample.name}", "a finite number", "fix the source")
         if sample.boxes_M7 is not None:
             boxes.append(checked_boxes(sample, len(classes)))
         volumes.resize(len(rows) + 1, axis=0)
@@ -310,6 +321,8 @@ def _write(
         for row, its in zip(padded, boxes, strict=True):
             row[: len(its)] = its
         file["boxes"] = padded
+    if rows[0].value is not None:
+        file["numbers"] = np.array([row.value for row in rows], dtype=np.float32)
     if located:
         file["extents"] = np.array([row.extent_DHW for row in rows], dtype=np.int64)
         file["located"], file["values"] = np.array(located), np.array(values)

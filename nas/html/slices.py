@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from html import escape
 
 import numpy as np
-from matplotlib.image import imsave
+from PIL import Image
 
 from nas.html.page import figure, section
 
@@ -95,7 +95,7 @@ def img(picture_HW3: np.ndarray, alt: str, width: int) -> str:
 def png(picture_HW3: np.ndarray) -> str:
     """A data URI of the picture, its first row at the top."""
     content = io.BytesIO()
-    imsave(content, picture_HW3, format="png")
+    Image.fromarray(picture_HW3).save(content, format="PNG")
     return f"data:image/png;base64,{base64.b64encode(content.getvalue()).decode()}"
 
 

@@ -33,14 +33,20 @@ class GroupBootstrap:
         ]
 
     def interval(self, statistic: Callable[[np.ndarray], Mapping[str, float]]) -> dict[str, tuple[float, float]]:
-        """statistic: rows -> named values. 95 % percentile intervals of each; a draw on which a value is not defined
-        (NaN) is left out of its interval."""
-        draws = [statistic(rows) for rows in self.rows]
-        found = {}
-        for name in draws[0]:
+        """Compute 95 % percentile intervals.
+
+        Args:
+            statistic: Called with the rows of a resample; returns named values, {} if none is defined on it.
+
+        Returns:
+            Name -> (low, high), over the resamples on which the value is defined (not NaN).
+        """
+        draws = [values for values in map(statistic, self.rows) if values]
+        intervals = {}
+        for name in draws[0] if draws else ():
             low, high = np.nanpercentile([draw[name] for draw in draws], PERCENTILES)
-            found[name] = (float(low), float(high))
-        return found
+            intervals[name] = (float(low), float(high))
+        return intervals
 
 
 def _classes_of_groups(number: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -69,18 +75,29 @@ def _complete_draws(has_GK: np.ndarray, resamples: int, seed: int) -> np.ndarray
 
 
 def binary_metrics(prob_NK: np.ndarray, label_N: np.ndarray) -> dict[str, float]:
-    """auc, accuracy, sensitivity, specificity, f1 for two classes: those of the task, fast enough for resampling."""
+    """Compute the metrics of a classification in two classes, fast enough for thousands of resamples.
+
+    Args:
+        prob_NK: Class probabilities (N, 2).
+        label_N: Classes (N,), both of which occur.
+
+    Returns:
+        Metric name -> value, as nas/tasks/classification.py defines them.
+    """
     score, positive = prob_NK[:, 1], label_N == 1
     chosen = prob_NK.argmax(axis=1) == 1
     true_positive, false_positive = int((chosen & positive).sum()), int((chosen & ~positive).sum())
     positives, negatives = int(positive.sum()), int((~positive).sum())
+    sensitivity, specificity = true_positive / positives, 1 - false_positive / negatives
     denominator = true_positive + false_positive + positives
     return {
         "auc": auc(score, positive),
         "accuracy": float((chosen == positive).mean()),
-        "sensitivity": true_positive / positives,
-        "specificity": 1 - false_positive / negatives,
+        "balanced_accuracy": (sensitivity + specificity) / 2,
+        "sensitivity": sensitivity,
+        "specificity": specificity,
         "f1": 2 * true_positive / denominator if denominator else 0.0,
+        "log_loss": float(-np.log(np.where(positive, score, prob_NK[:, 0]).clip(1e-12)).mean()),
     }
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 import optuna
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
@@ -22,6 +23,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from nas.errors import NASError
 from nas.study.journal import JournalFile
+from nas.study.url import SQLITE, database_path
 
 PATIENCE_S = 120.0
 OPENING_PATIENCE_S = 10.0  # a wrong address should not take minutes to be told
@@ -190,9 +192,12 @@ def _open_proxy(url: str, rest: str) -> BaseStorage:
 def _open_database(url: str, scheme: str, rest: str) -> BaseStorage:
     options: dict[str, Any] = {"pool_pre_ping": True}
     turn: AbstractContextManager[None] = nullcontext()
-    if scheme.startswith("sqlite"):
-        turn = one_at_a_time(Path(_with_folder(url, rest.partition("?")[0].removeprefix("/"))).parent)
+    path = database_path(url)
+    if path is not None:
+        turn = one_at_a_time(Path(_with_folder(url, str(path))).parent)
         options["connect_args"] = {"timeout": 60}
+        if "%" in rest:  # a database URI, whose quoted characters SQLite itself decodes; Optuna formats braces
+            url = f"{SQLITE}file:{quote(str(path))}?uri=true"
     try:
         with turn:
             return optuna.storages.get_storage(RDBStorage(url, engine_kwargs=options))

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,10 +21,15 @@ import torch.nn.functional as F
 from torch import nn
 
 from nas.errors import NASError, TrialFailed
+from nas.html.boxes import BoxExample, boxes_section, mean_overlaps
+from nas.html.slices import chosen_cases
 from nas.metrics.boxes import overlaps, paired_overlaps, suppressed_by_class, volumes
 from nas.metrics.coco import Matched, coco_metrics, match
+from nas.metrics.metric import Metric, Scores
 from nas.task_spec import TaskSpec
-from nas.tasks.base import Resampled, Task
+from nas.tasks.base import Prediction, Task, TestedCases
+
+METRICS = (Metric("map50", "mAP@0.5"), Metric("map", "mAP@0.5:0.95"), Metric("recall50", "recall@0.5"))
 
 REACH = 8  # strides: a feature map is for boxes whose longest side is below that, and not below half of it
 RADIUS = 1.5  # strides around the middle of a box within which points answer for it (FCOS's centre sampling)
@@ -64,7 +70,7 @@ class Detection(Task):
     count. Raises NASError for a setting out of range.
     """
 
-    score = "map50"
+    metrics = METRICS
 
     def __init__(
         self,
@@ -85,6 +91,11 @@ class Detection(Task):
         for name, (holds, got, expected) in rules.items():
             if not holds:
                 raise NASError(f"task.{name}={got}", expected, f"mend task.{name}")
+
+    @property
+    def inference(self) -> Mapping[str, Any]:
+        """The settings that a prediction depends on, by the names of constructor arguments."""
+        return {"detections": self.detections, "overlap": self.overlap, "least": self.least}
 
     def loss(self, output: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """output: (B, C, P) of the network. y: (B, M, 2n + 1) boxes and classes."""
@@ -120,7 +131,7 @@ class Detection(Task):
 
     def _kept(self, boxes_PX: torch.Tensor, prob_KP: torch.Tensor) -> torch.Tensor:
         prob_N, flat_N = prob_KP.flatten().topk(min(10 * self.detections, prob_KP.numel()))
-        # NaN stays: a network that diverged is told by `metrics`, not by an empty answer
+        # NaN stays: a network that diverged is reported by `score`, not hidden as an empty answer
         likely = ~(prob_N < self.least)
         prob_N, flat_N = prob_N[likely], flat_N[likely]
         classes_N, at_N = flat_N // prob_KP.shape[1], flat_N % prob_KP.shape[1]
@@ -135,9 +146,18 @@ class Detection(Task):
         out[: len(kept)] = found_NX[kept]
         return out
 
-    def pooled(self, predictions: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-        """Of the boxes that overlap the most probable one stays, with the mean over the networks of the highest
-        probability that each gave to such a box (0 where it has none)."""
+    def pool(self, predictions: Sequence[Prediction]) -> Prediction:
+        """Combine the boxes of several networks.
+
+        Among overlapping boxes the most probable one is kept. Its probability becomes the mean over the networks of
+        the highest probability that each gave to an overlapping box, 0 for a network without one.
+
+        Args:
+            predictions: Of each network, rows of the store (N,) and boxes (N, detections, 2n + 2).
+
+        Returns:
+            All rows in rising order, and boxes of the same form.
+        """
         rows = np.unique(np.concatenate([rows for rows, _ in predictions]))
         of_row: dict[int, list[torch.Tensor]] = {int(row): [] for row in rows}
         for its_rows, prediction in predictions:
@@ -157,27 +177,63 @@ class Detection(Task):
         merged_NX[:, -2] = total_N / len(real)
         return merged_NX[merged_NX[:, -2].argsort(descending=True, stable=True)]
 
-    def metrics(
-        self, prediction: np.ndarray, target: np.ndarray, spacing_mm: np.ndarray | None = None
-    ) -> Mapping[str, float]:
-        """prediction (N, detections, 2n + 2), target (N, M, 2n + 1). Raises NASError where no sample has a box,
-        TrialFailed for predictions that are not finite."""
+    def score(
+        self, prediction: np.ndarray, target: np.ndarray, spacing_mm: np.ndarray | None = None, *, quick: bool = False
+    ) -> Scores:
+        """Measure boxes.
+
+        Args:
+            prediction: Boxes, probability and class (N, detections, 2n + 2).
+            target: Boxes and class (N, M, 2n + 1).
+            spacing_mm: Not used.
+            quick: Not used: all metrics come from one matching.
+
+        Returns:
+            The scores; over images without an object they are empty.
+
+        Raises:
+            NASError: If no sample has a box.
+            TrialFailed: If a prediction is not finite.
+        """
         if not (target[..., -1] >= 0).any():
             raise NASError("a split without a box", "objects on every side of a split", "use fewer folds or more data")
-        return coco_metrics(self._matched(prediction, target))
-
-    def resampled(self, prediction: np.ndarray, target: np.ndarray, spacing_mm: np.ndarray | None = None) -> Resampled:
-        matched = self._matched(prediction, target)
-        return lambda rows: coco_metrics([matched[row] for row in rows])
-
-    def _matched(self, prediction: np.ndarray, target: np.ndarray) -> list[Matched]:
         if not np.isfinite(prediction).all():
             raise TrialFailed("the network's boxes are not finite")
-        return match(prediction, target)
+        return DetectionScores(prediction, target, match(prediction, target))
 
-    def validation_metrics(self) -> frozenset[str]:
-        target = np.array([[*[0.0] * self.spec.dims, *[1.0] * self.spec.dims, 0.0]])[None]
-        return frozenset(self.validate(np.insert(target, -1, 1.0, axis=-1), target))
+    def sections(self, cases: TestedCases) -> list[str]:
+        shown = [
+            BoxExample(*cases.image(position), cases.target[position], cases.prediction[position])
+            for position in chosen_cases(mean_overlaps(cases.prediction, cases.target))
+        ]
+        return [boxes_section(shown, cases.classes)] if shown else []
+
+
+@dataclass(frozen=True)
+class DetectionScores:
+    """Scores of boxes.
+
+    Attributes:
+        prediction: Boxes, probability and class (N, detections, 2n + 2).
+        target: Boxes and class (N, M, 2n + 1).
+        matched: Of each image, which boxes meet an object.
+    """
+
+    prediction: np.ndarray
+    target: np.ndarray
+    matched: Sequence[Matched]
+
+    def over(self, rows: np.ndarray | None = None) -> Mapping[str, float]:
+        return coco_metrics(self.matched if rows is None else [self.matched[row] for row in rows])
+
+    def columns(self, classes: Sequence[str]) -> Mapping[str, np.ndarray]:
+        """Return, for each class, the highest probability of a box, 0 without one."""
+        of_class, prob = self.prediction[..., -1], self.prediction[..., -2]
+        return {label: np.where(of_class == k, prob, 0.0).max(axis=1) for k, label in enumerate(classes)}
+
+    def truth(self, classes: Sequence[str]) -> Mapping[str, np.ndarray]:
+        """Return, for each class, the number of objects."""
+        return {f"objects: {label}": (self.target[..., -1] == k).sum(axis=1) for k, label in enumerate(classes)}
 
 
 def assigned(place_Pn: torch.Tensor, stride_P: torch.Tensor, y_BMX: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -54,7 +54,7 @@ class Brats(Source):
     order: "normalise_first" brings each modality to mean 0 and deviation 1 over its voxels that are not 0, clips it at
     5 deviations and maps it to 0 .. 1, the background to 0; then it crops and resamples (the published code).
     "resample_first" crops, resamples, and then brings it to mean 0 and deviation 1 (the published description).
-    patch, patches_per_volume: as in `Msd`.
+    patch, patches_per_volume: as in `Msd`; without a patch, `patches_per_volume` is how often an epoch sees a subject.
     """
 
     name = "brats"
@@ -81,7 +81,8 @@ class Brats(Source):
         if order not in ORDERS:
             raise NASError(f"order={order}", f"one of {', '.join(ORDERS)}", "mend data.order")
         self.patch, self.patches_per_volume = patch, patches_per_volume
-        self.patches = None if patch is None else Patches.of(patch, patches_per_volume)
+        whole = patch is None and patches_per_volume == 1
+        self.patches = None if whole else Patches.of(self.size if patch is None else patch, patches_per_volume)
 
     @cached_property
     def subjects(self) -> list[Subject]:
@@ -94,6 +95,11 @@ class Brats(Source):
 
     def provenance(self) -> Mapping[str, Any]:
         return {"source": str(self.root), "modalities": list(self.modalities), "labels": list(LABELS)}
+
+    def preparation(self) -> Mapping[str, Any]:
+        """Arguments by which a new subject becomes an input, see `seen`."""
+        here = {"modalities": list(self.modalities), "size": list(self.size), "order": self.order}
+        return {**super().preparation(), **here, "channels": list(self.modalities)}
 
     def samples(self) -> Iterator[Sample]:
         for subject in self.subjects:

@@ -81,6 +81,10 @@ class LungPetCtDx(Source):
             "arguments": arguments,
         }
 
+    def preparation(self) -> Mapping[str, Any]:
+        """The arguments of `ct_slices.windowed` and `ct_slices.fitted`."""
+        return {**super().preparation(), "windows": list(self.windows), "size": self.size}
+
     def content_key(self) -> str:
         return stamp("", [*self._folders, *self._annotations.values()])
 

@@ -75,6 +75,11 @@ class NodulePhantoms(Source):
     def provenance(self) -> Mapping[str, Any]:
         return {"source": "drawn phantoms", "unit": "block of slices" if self.backgrounds else "phantom"}
 
+    def preparation(self) -> Mapping[str, Any]:
+        """Of slices, the arguments of `ct_slices.windowed` and `ct_slices.fitted`."""
+        here = {"windows": list(self.windows), "size": self.size} if self.dims == 2 else {}
+        return {**super().preparation(), **here}
+
     def samples(self) -> Iterator[Sample]:
         real = [block for path in self.backgrounds for block in _real_blocks(path, self.size)]
         for patient in range(self.patients):

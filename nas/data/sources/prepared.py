@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from nas.data.sample import Sample
 from nas.data.source import Source
@@ -23,6 +24,13 @@ class PreparedStore(Source):
         if self.path is None:
             raise NASError("no prepared store", "a VoxNAS volume store (.h5)", "data.path=/path/to/store.h5")
         return VolumeStore(Path(self.path))
+
+    def preparation(self) -> Mapping[str, Any]:
+        """Scale and offset of the store and, of CT slices, their windows and size."""
+        store = self.prepare()
+        made = store.provenance.get("arguments", {})
+        here = {name: made[name] for name in ("windows", "size") if store.dims == 2 and "windows" in made}
+        return {"how": "array", "scale": store.scale, "offset": store.offset, **here}
 
     def samples(self) -> Iterator[Sample]:
         store = self.prepare()

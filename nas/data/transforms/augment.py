@@ -62,11 +62,12 @@ class Augment:
     def of_batch(
         self, x_BCDHW: torch.Tensor, y: torch.Tensor, generator: torch.Generator
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Volumes with their labels (B,), which stay, or with masks (B, D, H, W), or with boxes (B, M, 7), in 2D
-        (B, M, 5), of floats, which move along. Raises NASError for boxes with rotation or zoom."""
-        if y.is_floating_point():
-            return self.with_boxes(x_BCDHW, y, generator)
-        return self.with_mask(x_BCDHW, y, generator) if y.ndim > 1 else (self(x_BCDHW, generator), y)
+        """Volumes with their labels or real numbers (B,), which stay, or with masks (B, D, H, W), or with boxes
+        (B, M, 7), in 2D (B, M, 5), of floats, which move along. Raises NASError for boxes with rotation or zoom."""
+        if y.ndim == 1:
+            return self(x_BCDHW, generator), y
+        move = self.with_boxes if y.is_floating_point() else self.with_mask
+        return move(x_BCDHW, y, generator)
 
     def with_mask(
         self, x_BCDHW: torch.Tensor, mask_BDHW: torch.Tensor, generator: torch.Generator

@@ -37,6 +37,9 @@ if TYPE_CHECKING:
     from SimpleITK import Image
 
 
+CROPS = ("crop", "crop_hu")  # values of "how" for boxes around points of an image
+
+
 @dataclass(frozen=True)
 class Prepared:
     """x_CDHW: float32, of an array for a 2D network (C, H, W). Of whole volumes also `image`, as it was read, and
@@ -61,16 +64,32 @@ def prepared(
         return Prepared(_array(Path(path), dims).astype(np.float32) * scale + offset)
     if how == "grid":
         return _on_grid(Path(path), preparation)
-    if how not in ("crop", "crop_hu"):
+    if how not in CROPS:
         raise NASError(f"the preparation {how!r}", "array, crop, crop_hu or grid", "update voxnas")
     image = read_image(path, preparation.get("npy_spacing_mm", 1.0))
-    place = middle(image) if point_mm is None else point_mm
-    size, spacing_mm, window = preparation["size"], preparation["spacing_mm"], preparation["window"]
-    if how == "crop_hu":
-        stored_CDHW = crop_hu(image, place, size, spacing_mm, tuple(window), str(path))
-    else:
-        stored_CDHW = windowed_crop(image, place, size, spacing_mm, window, preparation["percentiles"], str(path))
+    stored_CDHW = stored_crop(image, middle(image) if point_mm is None else point_mm, preparation, str(path))
     return Prepared(stored_CDHW.astype(np.float32) * scale + offset)
+
+
+def stored_crop(image: Image, point_mm: Sequence[float], preparation: Mapping[str, Any], name: str) -> np.ndarray:
+    """Cut a box around a point out of an image, as the training data were cut.
+
+    Args:
+        image: The image.
+        point_mm: Middle of the box, world mm, LPS as in DICOM.
+        preparation: Description with how="crop" or "crop_hu".
+        name: Name of the image, for messages.
+
+    Returns:
+        (C, D, H, W) int16, values as the data set stores them, before scale and offset.
+
+    Raises:
+        NASError: If the point lies outside of the image.
+    """
+    size, spacing_mm, window = preparation["size"], preparation["spacing_mm"], preparation["window"]
+    if preparation["how"] == "crop_hu":
+        return crop_hu(image, point_mm, size, spacing_mm, tuple(window), name)
+    return windowed_crop(image, point_mm, size, spacing_mm, window, preparation["percentiles"], name)
 
 
 def windowed_crop(
