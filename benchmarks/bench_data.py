@@ -24,7 +24,7 @@ from benchmarks.common import write_results
 from nas.data.loading import plan_batches
 from nas.data.sample import Sample
 from nas.data.sources.lidc_shapes import LidcShapes
-from nas.data.store import write_store
+from nas.data.store_writer import write_store
 
 Reader = Callable[[np.ndarray], np.ndarray]
 

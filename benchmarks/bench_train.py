@@ -36,7 +36,8 @@ from torch.utils.data import DataLoader, Dataset
 from benchmarks.common import write_results
 from nas.data.loading import VolumeSet
 from nas.data.sample import Sample
-from nas.data.store import VolumeStore, write_store
+from nas.data.store import VolumeStore
+from nas.data.store_writer import write_store
 from nas.data.transforms.augment import Augment
 from nas.tasks.classification import Classification
 from nas.training.precision import autocast

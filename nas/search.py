@@ -27,7 +27,8 @@ from nas.study.heartbeat import LeaseLost
 from nas.study.study import LEASE_S, Claim, Study
 from nas.study.url import sqlite_url
 from nas.tracking import NO_TRACKING, Tracker
-from nas.utils.identity import digest, identity_of
+from nas.utils.hashing import digest
+from nas.utils.identity import identity_of
 
 MAX_FAILURES = 5  # failed trials in a row after which the settings, not the candidates, are to blame
 CHECKPOINTS = "checkpoints"  # sub-folder of a search

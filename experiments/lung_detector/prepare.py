@@ -23,7 +23,8 @@ from experiments.cli import Parser, number_type, run_parser
 from nas.data.sample import Sample
 from nas.data.sources.lung_pet_ct_dx import LungPetCtDx
 from nas.data.splits import OFFICIAL
-from nas.data.store import VolumeStore, write_store
+from nas.data.store import VolumeStore
+from nas.data.store_writer import write_store
 from nas.data.transforms.ct_slices import WINDOWS_HU
 from nas.errors import NASError
 from nas.utils.files import write_text

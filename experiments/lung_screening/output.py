@@ -16,7 +16,7 @@ from experiments.lung_screening.report import write_report
 from experiments.lung_screening.screening import Screening
 from nas.context import versions
 from nas.data.io.images import medical
-from nas.utils.files import whole_folder, write_text
+from nas.utils.files import atomic_folder, write_text
 
 COORDINATES = "world mm in LPS as in DICOM: x to the patient's left, y to the back, z to the head"
 BALL_MM = 3.0  # radius of the ball that marks a candidate in the mask
@@ -29,7 +29,7 @@ def write(found: Screening, folder: Path, source: str) -> dict[str, Any]:
     mask.nii.gz: 1 the lungs, 2 a ball of 3 mm around each candidate, on the grid of the CT.
     """
     started = time.perf_counter()
-    with whole_folder(folder) as place:
+    with atomic_folder(folder) as place:
         medical("SimpleITK").WriteImage(found.scan.as_read(labels(found)), str(place / "mask.nii.gz"))
         (place / "overlays").mkdir()
         for level in levels_with_lung(found):

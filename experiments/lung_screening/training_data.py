@@ -7,17 +7,19 @@ import zlib
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 
 from experiments.lung_screening.lungs import lung_mask
 from experiments.lung_screening.scan import Scan
 from experiments.lung_screening.slices import moved, patch, to_pixel, to_side
-from nas.data.io.csv_table import stamp
+from nas.data.io.files import named_files
 from nas.data.io.images import hu_window
 from nas.data.sample import Sample
 from nas.data.source import Source
+from nas.data.sources._lidc_database import COHORT, database_path
 from nas.data.sources.luna16 import (
     Point,
     Scans,
@@ -52,6 +54,12 @@ class _LunaScans(Source):
     left out, and told.
     """
 
+    cohort = COHORT
+    UNIDENTIFYING: ClassVar[Mapping[str, str]] = {
+        **Source.UNIDENTIFYING,
+        "root": "its scans count by content, subset and series",
+        "annotations": "the nodules that are read from it count",
+    }
     root: str | None
     window: tuple[float, float]
 
@@ -88,8 +96,10 @@ class _LunaScans(Source):
         names = ("size", "spacing_mm", "window")
         return {**super().preparation(), **{name: getattr(self, name) for name in names if hasattr(self, name)}}
 
-    def content_key(self) -> str:
-        return stamp(sorted(self.scans), [path for path, _ in self.scans.values()])
+    def files(self) -> Mapping[str, Path]:
+        """List the scans by subset and series, and the database that names their patients."""
+        scans = named_files((f"subset{fold}/{uid}", path) for uid, (path, fold) in self.scans.items())
+        return {"patients": database_path(), **scans}
 
     def provenance(self) -> Mapping[str, Any]:
         return {"source": f"{self.root}, a folder in the form of LUNA16 (doi 10.1016/j.media.2017.06.015)"}
@@ -168,8 +178,9 @@ class NodulePatches(_LunaScans):
     def nodules(self) -> dict[str, list[tuple[Point, float]]]:
         return annotated_nodules(find_csv(self.root, self.annotations))
 
-    def content_key(self) -> str:
-        return stamp([super().content_key(), self.nodules], [])
+    def content(self) -> Mapping[str, Any]:
+        """Return the nodules and the digests of the files."""
+        return {"nodules": self.nodules, **super().content()}
 
     def _of_scan(self, uid: str, scan: Scan, lungs_DHW: np.ndarray, patient: str, fold: str) -> Iterator[Sample]:
         rng = np.random.default_rng([self.seed, zlib.crc32(uid.encode())])

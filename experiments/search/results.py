@@ -16,7 +16,7 @@ from nas.strategies.base import Strategy
 from nas.study.study import Study
 from nas.trials_table import write_csv
 from nas.utils.files import locked, write_text
-from nas.utils.identity import digest
+from nas.utils.hashing import digest
 
 CHOSEN, PARETO = "arch.json", "pareto"
 LOCK, WRITTEN = ".results.lock", ".results.written"

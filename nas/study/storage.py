@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import random
 import re
 import time
 import warnings
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Container, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -24,6 +23,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from nas.errors import NASError
 from nas.study.journal import JournalFile
 from nas.study.url import SQLITE, database_path
+from nas.utils.files import locked
 
 PATIENCE_S = 120.0
 OPENING_PATIENCE_S = 10.0  # a wrong address should not take minutes to be told
@@ -194,7 +194,7 @@ def _open_database(url: str, scheme: str, rest: str) -> BaseStorage:
     turn: AbstractContextManager[None] = nullcontext()
     path = database_path(url)
     if path is not None:
-        turn = one_at_a_time(Path(_with_folder(url, str(path))).parent)
+        turn = _creation_lock(Path(_with_folder(url, str(path))))
         options["connect_args"] = {"timeout": 60}
         if "%" in rest:  # a database URI, whose quoted characters SQLite itself decodes; Optuna formats braces
             url = f"{SQLITE}file:{quote(str(path))}?uri=true"
@@ -203,8 +203,19 @@ def _open_database(url: str, scheme: str, rest: str) -> BaseStorage:
             return optuna.storages.get_storage(RDBStorage(url, engine_kwargs=options))
     except (ArgumentError, NoSuchModuleError, ValueError) as error:
         raise _bad_url(url, error) from error
-    except RuntimeError as error:  # Optuna's word for tables of another version
+    except RuntimeError as error:  # Optuna raises it for tables of another version
         raise unusable(url, error) from error
+
+
+def _creation_lock(database: Path) -> AbstractContextManager[None]:
+    """Return a lock under which one worker makes the tables while the others wait.
+
+    The creator makes the lock file before the database, so a database without a lock file is complete.
+    """
+    lock = database.with_name(f".{database.name}.lock")
+    if not os.access(database.parent, os.W_OK) or (database.is_file() and not lock.is_file()):
+        return nullcontext()
+    return locked(lock, remove=True)
 
 
 def _with_folder(url: str, path: str) -> str:
@@ -215,18 +226,6 @@ def _with_folder(url: str, path: str) -> str:
         reason = error.strerror or type(error).__name__
         raise NASError(f"study.url={url} ({reason})", "a folder that can be written", "mend study.url") from error
     return path
-
-
-@contextmanager
-def one_at_a_time(folder: Path) -> Iterator[None]:
-    """Workers that start together would make the same tables: one does, the others wait for it (a lock on the folder,
-    which leaves no file behind)."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
 
 
 def _bad_url(url: str, error: Exception | None = None) -> NASError:

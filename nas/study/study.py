@@ -42,7 +42,7 @@ from nas.study.reader import (
     is_live,
 )
 from nas.study.storage import Store
-from nas.utils.process import is_dead, new_owner, place
+from nas.utils.process import host_id, is_dead, new_worker_id
 
 CLAIM, REGISTERED = "voxnas:claim", "voxnas:worker:"
 LEASE_S = 60.0
@@ -96,7 +96,7 @@ class Study(StudyReader):
         if isinstance(lease_s, bool) or not isinstance(lease_s, int | float) or not lease_s > 0:
             raise NASError(f"study.lease_s={lease_s}", "a number of seconds above 0", "set study.lease_s to 1 or more")
         self.problem, self.lease_s = problem, lease_s
-        self.owner = new_owner()
+        self.owner = new_worker_id()
         self._watch = LeaseMonitor(lease_s, self.owner)
         self._distributions: dict[str, BaseDistribution] = {
             gene.name: CategoricalDistribution(gene.choices) for gene in problem.space.genes
@@ -139,7 +139,7 @@ class Study(StudyReader):
         """
         name, key = str(number), f"{REGISTERED}{number}"
         other = self.store.attrs().get(key)
-        if other is not None and other["place"] == place() and not is_mine(other, self.owner) and not is_dead(other):
+        if other is not None and other["place"] == host_id() and not is_mine(other, self.owner) and not is_dead(other):
             raise _duplicate_worker(name, f"process {other['pid']} has it")
         self.store.set_attr(key, self.owner)
         try:
@@ -226,7 +226,7 @@ class Study(StudyReader):
         self._watch.forget_others(running)
         for trial in running:
             owner = trial.user_attrs[OWNER]
-            if owner[WORKER] == worker and owner["place"] != place() and self._watch.saw_life(trial):
+            if owner[WORKER] == worker and owner["place"] != host_id() and self._watch.saw_life(trial):
                 raise _duplicate_worker(worker, f"its trial {trial.number} is alive on another machine")
             if self._watch.is_abandoned(trial):
                 claim = self._taken(trial, worker)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import inspect
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -14,18 +12,6 @@ from pathlib import PurePath
 from typing import Any
 
 from nas.errors import NASError
-
-
-def digest(value: Any) -> str:
-    """Return the SHA-256 digest of JSON values as 64 hexadecimal digits.
-
-    Args:
-        value: Mappings with text keys, lists, numbers, texts, booleans and None. The order of keys does not matter.
-
-    Returns:
-        The digest; equal values have equal digests on every machine.
-    """
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def public_path(cls: type) -> str:

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from nas.data.loading import VolumeSet
 from nas.data.sample import Sample
 from nas.data.splits import Split
-from nas.data.store import VolumeStore, write_store
+from nas.data.store import VolumeStore
+from nas.data.store_writer import write_store
 from nas.data.transforms.augment import Augment
 from nas.errors import NASError
 from tests.data.test_store import SETTINGS, toy_samples

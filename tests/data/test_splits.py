@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from nas.data.sample import Sample
 from nas.data.sources.lidc_shapes import LidcShapes
 from nas.data.splits import Round, Split
-from nas.data.store import VolumeStore, write_store
+from nas.data.store import VolumeStore
+from nas.data.store_writer import write_store
 from nas.errors import NASError
 
 VOXEL = np.zeros((1, 1, 1, 1), dtype=np.uint8)

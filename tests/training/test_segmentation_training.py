@@ -13,7 +13,7 @@ from torch import nn
 from nas.architecture import Architecture
 from nas.data.loading import VolumeSet
 from nas.data.sample import Sample
-from nas.data.store import write_store
+from nas.data.store_writer import write_store
 from nas.data.transforms.augment import Augment
 from nas.evaluators.train import Train
 from nas.history import Proposal

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from nas.data.sample import Sample
 from nas.data.source import Source
@@ -13,14 +13,31 @@ from nas.errors import NASError
 
 
 class PreparedStore(Source):
-    """path: the file (.h5). It is read where it lies; nothing is written into the cache."""
+    """The store of a file; nothing is written into the cache.
+
+    Args:
+        path: The file (.h5).
+        cache_dir: Not used; every data set has it.
+    """
 
     name = "prepared"
+    UNIDENTIFYING: ClassVar[Mapping[str, str]] = {
+        **Source.UNIDENTIFYING,
+        "path": "the store has a content hash of its own, and no other store is made of it",
+    }
 
     def __init__(self, path: str | None, cache_dir: str) -> None:
         self.path, self.cache_dir = path, cache_dir
 
     def prepare(self) -> VolumeStore:
+        """Open the file.
+
+        Returns:
+            The store.
+
+        Raises:
+            NASError: If no path is set, or the file is missing or damaged.
+        """
         if self.path is None:
             raise NASError("no prepared store", "a VoxNAS volume store (.h5)", "data.path=/path/to/store.h5")
         return VolumeStore(Path(self.path))
@@ -33,5 +50,6 @@ class PreparedStore(Source):
         return {"how": "array", "scale": store.scale, "offset": store.offset, **here}
 
     def samples(self) -> Iterator[Sample]:
+        """Read every sample, see `Source.samples`."""
         store = self.prepare()
         return map(store.sample, range(len(store)))
