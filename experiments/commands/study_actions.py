@@ -27,7 +27,7 @@ MOST_SHOWN = 20  # running trials, and failures
 def list_studies(options: argparse.Namespace) -> None:
     """List the studies of a store."""
     url = store_url(options.store)
-    store = Store(url)
+    store = Store(url, read_only=True)
     names = store.names()
     store.close()
     rows = [("study", "complete", "failed", "running", "asked for", "state"), *(_row(url, name) for name in names)]
@@ -191,7 +191,7 @@ def _workers_in(url: str, name: str) -> int:
 
 def _opened(options: argparse.Namespace) -> StudyReader:
     url = store_url(options.store)
-    store = Store(url)
+    store = Store(url, read_only=True)
     name = _name(store, options.study)
     store.close()
     return StudyReader.open(url, name)
