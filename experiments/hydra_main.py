@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import hydra
+from hydra._internal.hydra import Hydra
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -26,6 +27,8 @@ EXTRAS = {"joblib": "joblib", "submitit_local": "slurm", "submitit_slurm": "slur
 ON_ONE_TERMINAL = ("joblib", "ray")  # launchers whose jobs run side by side and write to one terminal
 # Never part of the name of a sweep's folder: they are in the folder's name already, or (worker) share a folder
 UNNAMED = ("name", "study.name", "experiment", "worker", "arch", "space", "strategy", "seed")
+CHOOSING_MODE = ("hydra.mode", "+hydra.mode", "++hydra.mode", "hydra.searchpath")
+GET_MODE = Hydra.get_mode
 INTERRUPTED = "interrupted; the same command continues where this one stopped"
 
 
@@ -39,14 +42,13 @@ def run_hydra(job: Callable[[DictConfig], None], config_name: str) -> NoReturn:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come up to here, where they become one line
     OmegaConf.register_new_resolver("arch_slug", arch_slug, replace=True)
     logging.captureWarnings(True)
-    # Hydra's own property writes a line to stderr before it raises the job's error, which is reported here
     JobReturn.return_value = property(_value_of_job, JobReturn.return_value.fset)  # type: ignore
+    Hydra.get_mode = _mode  # type: ignore[method-assign]
 
     def body() -> None:
         try:
             sys.argv[1:] = with_sweep_folders(sys.argv[1:])
             _check_options()
-            sys.argv[1:] = with_mode(sys.argv[1:])
             hydra.main(version_base="1.3", config_path="pkg://conf", config_name=config_name)(job)()
         except (HydraException, OmegaConfBaseException) as error:
             raise explain(error) from error
@@ -100,19 +102,6 @@ def with_sweep_folders(arguments: list[str]) -> list[str]:
     return [*arguments[: last + 1], order, *arguments[last + 1 :]]  # Hydra wants all settings in one row
 
 
-def with_mode(arguments: list[str]) -> list[str]:
-    """Add --run where only a single run is possible; without it Hydra composes once more to find the mode.
-
-    Args:
-        arguments: The command line, without the program.
-
-    Returns:
-        The command line, the same if it has options or chooses the mode or further configuration files itself.
-    """
-    chosen = ("-", "hydra.mode", "hydra.searchpath", "+hydra.mode", "++hydra.mode")
-    return arguments if any(argument.startswith(chosen) for argument in arguments) else ["--run", *arguments]
-
-
 def explain(error: BaseException) -> NASError:
     """Return the user's mistake behind an error of Hydra: a NASError that it wraps, or Hydra's own message."""
     cause: BaseException | None = error
@@ -147,9 +136,17 @@ def arch_slug(arch: Any) -> str:
 
 
 def _value_of_job(result: JobReturn) -> Any:
+    """Hydra's property, without its line on stderr: the job's error is reported once, by `run_hydra`."""
     if result.status is JobStatus.FAILED:
         raise result._return_value
     return result._return_value
+
+
+def _mode(self: Hydra, config_name: str | None, overrides: list[str]) -> Any:
+    """Hydra's method, which composes the whole configuration once more, only where a sweep is possible."""
+    if any(argument.startswith(("-", *CHOOSING_MODE)) for argument in sys.argv[1:]):
+        return GET_MODE(self, config_name, overrides)
+    return None
 
 
 def _check_options() -> None:

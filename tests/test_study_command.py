@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 
 from nas.history import Proposal
-from nas.study.reader import SPEC, StudyReader
+from nas.study.reader import SPEC
+from nas.study.storage import Store
 from nas.trials_table import read_h5, write_h5
 from tests.commands import voxnas
 from tests.conftest import REPO
@@ -157,11 +158,10 @@ def test_deleting(command: Run, url: str, monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_a_study_of_another_schema(command: Run, url: str, tmp_path: Path) -> None:
     """It is listed beside the others, not opened, and can be deleted."""
-    url = f"sqlite:///{tmp_path}/study.db"
-    fill(url)
-    study = StudyReader.open(url, "first")
-    study.store.set_attr(SPEC, {**study.spec, "schema": 77})
-    study.close()
+    store = Store(url)
+    store.attach("first")
+    store.set_attr(SPEC, {**store.attrs()[SPEC], "schema": 77})
+    store.close()
     fill(url, "second")
     code, out, _ = command("list", url)
     assert code == 0
@@ -210,7 +210,7 @@ def test_bad_words(
 
 
 def test_a_study_that_no_command_made_is_not_resumed(command: Run, place: tuple[str, Path]) -> None:
-    refused(command("resume", place[0]), "run_search.py")
+    refused(command("resume", place[0]), "voxnas search")
 
 
 @pytest.mark.slow

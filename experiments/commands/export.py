@@ -67,5 +67,6 @@ def _export_checkpoint(
                 "--arch and --size with a checkpoint",
                 f"add {example}, or export a folder of run_train.py",
             )
+    assert size is not None
     checkpoint = options.folder / BEST if options.folder.is_dir() else options.folder
     return export_checkpoint(checkpoint, load(options.arch, options.allow_package), folder, formats, size)
