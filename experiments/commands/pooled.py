@@ -1,0 +1,18 @@
+"""`voxnas pooled NAME=FOLDERS...`: arguments of the table over several test folds."""
+
+from __future__ import annotations
+
+from experiments.cli import Parser
+
+EXAMPLES = (
+    "voxnas pooled 'searched=outputs/train/searched-fold*' 'U-Net=outputs/train/unet-fold*'",
+    "voxnas pooled 'searched=outputs/train/searched-fold*'",
+)
+
+
+def parser() -> Parser:
+    """Return the parser of `voxnas pooled`."""
+    pooled = Parser("voxnas pooled", "One table over several test folds of a segmentation.", EXAMPLES)
+    pooled.add_argument("systems", metavar="NAME=FOLDERS", nargs="+", help="folders of run_train.py, with wildcards")
+    pooled.set_defaults(run="experiments.train.pooled:run")
+    return pooled
