@@ -82,7 +82,8 @@ class Augment:
 
         Args:
             x_BCDHW: (B, C, D, H, W) or (B, C, H, W) floats.
-            y: Labels or real numbers (B,), masks (B, D, H, W) or (B, H, W) of whole numbers, or boxes (B, M, 7) or (B, M, 5) of floats.
+            y: Labels or real numbers (B,), masks (B, D, H, W) or (B, H, W) of whole numbers, or boxes (B, M, 7) or
+                (B, M, 5) of floats.
             generator: On the CPU or on the batch's device.
 
         Returns:
