@@ -86,7 +86,7 @@ class Brats(Source):
     def __init__(
         self,
         root: str | None,
-        cache_dir: str,
+        cache_dir: str = CACHE,
         modalities: Sequence[str] = MODALITIES,
         size: int | Sequence[int] = 128,
         order: str = "normalise_first",

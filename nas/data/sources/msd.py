@@ -75,7 +75,7 @@ class Msd(Source):
     def __init__(
         self,
         root: str | None,
-        cache_dir: str,
+        cache_dir: str = CACHE,
         spacing_mm: float | Sequence[float] | None = None,
         normalise: str = "auto",
         patch: int | Sequence[int] | None = None,
