@@ -5,7 +5,14 @@ from typing import TYPE_CHECKING
 from nas.utils.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from nas import cost, data, evaluators, strategies, study, supernets, tasks, training
+    from nas import cost as cost
+    from nas import data as data
+    from nas import evaluators as evaluators
+    from nas import strategies as strategies
+    from nas import study as study
+    from nas import supernets as supernets
+    from nas import tasks as tasks
+    from nas import training as training
     from nas.architecture import Architecture as Architecture
     from nas.architecture import Gene as Gene
     from nas.artifact import Artifact as Artifact

@@ -33,7 +33,12 @@ def test_an_architecture_keeps_its_id(name: str, tmp_path: Path) -> None:
     assert search.trains == (name in ("classification", "segmentation", "detection"))
     artifact.save(tmp_path / "arch.json")
     again = load(tmp_path / "arch.json")
-    assert again == artifact
+    assert (again.arch, again.task, again.metrics, again.provenance) == (
+        artifact.arch,
+        artifact.task,
+        artifact.metrics,
+        artifact.provenance,
+    )
     assert f'"schema": {SCHEMA}' in (tmp_path / "arch.json").read_text()
 
 
