@@ -16,13 +16,13 @@ from experiments.brain_tumor.predict import SUFFIX
 from experiments.brain_tumor.report import write_report
 from nas.data.io.brats_folder import LABELS, Subject, find_subjects, read_images, read_label
 from nas.data.io.grid import oriented
-from nas.data.io.images import medical
 from nas.data.sources.brats import REGIONS
 from nas.errors import NASError
 from nas.html.slices import Example, chosen_cases
 from nas.metrics.bootstrap import GroupBootstrap
 from nas.metrics.regions import METRICS, region_metrics, require_empty_rule
 from nas.utils.files import write_text
+from nas.utils.optional import medical
 
 SHOWN = ("dice", "hd95")  # in tables; the file has all
 RULES = {

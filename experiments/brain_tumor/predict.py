@@ -18,10 +18,10 @@ from experiments.brain_tumor.network import PARTS, TumourNetwork
 from experiments.context import pick_device
 from nas.data.io.brats_folder import LABELS, Subject, find_subjects
 from nas.data.io.grid import onto
-from nas.data.io.images import medical
 from nas.data.sources.brats import REGIONS, Seen
 from nas.errors import NASError
 from nas.utils.files import write_bytes, write_text
+from nas.utils.optional import medical
 
 SUFFIX = ".nii.gz"
 

@@ -15,8 +15,8 @@ from experiments.lung_screening.pictures import levels_with_lung, overlay
 from experiments.lung_screening.report import write_report
 from experiments.lung_screening.screening import Screening
 from nas.context import versions
-from nas.data.io.images import medical
 from nas.utils.files import atomic_folder, write_text
+from nas.utils.optional import medical
 
 COORDINATES = "world mm in LPS as in DICOM: x to the patient's left, y to the back, z to the head"
 BALL_MM = 3.0  # radius of the ball that marks a candidate in the mask

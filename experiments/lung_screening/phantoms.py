@@ -22,9 +22,9 @@ from experiments.cli import Parser, number_type, run_parser, with_options
 from experiments.lung_screening.lungs import lung_mask
 from experiments.lung_screening.scan import Scan
 from nas.data.io.grid import Triple
-from nas.data.io.images import medical
 from nas.errors import NASError
 from nas.utils.files import write_text
+from nas.utils.optional import medical
 
 PROGRAM = "python -m experiments.lung_screening.phantoms"
 EXAMPLES = (f"{PROGRAM} --out phantoms", f"{PROGRAM} --out phantoms --ct /path/to/ct --scans 4")

@@ -11,7 +11,7 @@ import numpy as np
 
 from nas.data.io.ct import read_ct
 from nas.data.io.grid import Triple, on_grid
-from nas.data.io.images import medical
+from nas.utils.optional import medical
 
 if TYPE_CHECKING:
     from SimpleITK import Image

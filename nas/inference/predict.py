@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from nas.data.io.images import medical
 from nas.data.transforms.preparation import Prepared, back_on_image, prepared
 from nas.errors import NASError
 from nas.inference.runtime import ExportedNetwork
 from nas.utils.files import write_bytes, write_text
+from nas.utils.optional import medical
 
 IMAGES = (".nii.gz", ".nii", ".nrrd", ".mha")  # what a label map may be written as
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from nas.html.page import figure, pair, section
 from nas.html.plot import Axis, Plot
+from nas.supernets.loading import CURVES, PICTURE
 
-CURVES, PICTURE = "curves.csv", "picture.html"
 WIDTH, HEIGHT = 430, 250  # px
 TONES = ("curve", "curve tone1", "curve tone2", "curve tone3")
 

@@ -15,6 +15,7 @@ from nas.supernets.shared import supernet_of
 from nas.task_spec import TaskSpec
 from nas.training.loop import describe_subset
 
+CURVES, PICTURE = "curves.csv", "picture.html"  # files of a training, for its report
 FOLDER = "supernet"  # folder of a supernet, beside the checkpoints of the evaluations
 
 

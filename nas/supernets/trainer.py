@@ -22,8 +22,8 @@ from torch.optim import Adam
 from nas.architecture import Architecture
 from nas.data.loading import VolumeSet, plan_batches
 from nas.errors import NASError, TrialFailed
-from nas.report.supernet import CURVES, PICTURE
 from nas.supernets.base import Costs, Supernet
+from nas.supernets.loading import CURVES, PICTURE
 from nas.supernets.settings import ArchitectureSettings
 from nas.tasks.base import Task
 from nas.tracking import NoTracking, Tracker

@@ -1,9 +1,10 @@
-"""Import of modules of MONAI, which is an extra and takes seconds to import."""
+"""Import of optional packages: MONAI and readers of medical images, which are extras."""
 
 from __future__ import annotations
 
 import importlib
 from types import ModuleType
+from typing import Any
 
 from nas.errors import NASError
 
@@ -24,3 +25,23 @@ def monai_part(name: str) -> ModuleType:
         return importlib.import_module(f"monai.{name}")
     except ImportError as error:
         raise NASError(f"no MONAI ({error})", "the extra `medical`", "pip install 'voxnas[medical]'") from error
+
+
+def medical(module: str) -> Any:
+    """Import a package of the extra `medical`, which `import nas` does not need.
+
+    Args:
+        module: Name of the package.
+
+    Returns:
+        The module.
+
+    Raises:
+        NASError: If it is not installed.
+    """
+    try:
+        return __import__(module)
+    except ImportError as error:
+        raise NASError(
+            f"no package {module}", "the readers of medical formats", "pip install 'voxnas[medical]'"
+        ) from error

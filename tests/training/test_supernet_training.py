@@ -23,11 +23,10 @@ from nas.errors import NASError
 from nas.evaluators.supernet import InheritedWeights
 from nas.history import History, Proposal, Record, State
 from nas.problem import Problem
-from nas.report.supernet import CURVES, PICTURE
 from nas.space import SearchSpace
 from nas.strategies.differentiable import Differentiable, costs_of
 from nas.supernets.base import Supernet
-from nas.supernets.loading import load_supernet
+from nas.supernets.loading import CURVES, PICTURE, load_supernet
 from nas.supernets.settings import ArchitectureSettings
 from nas.supernets.shared import supernet_of
 from nas.supernets.trainer import SupernetTraining, halves

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nas.data.io.grid import require_same_grid
-from nas.data.io.images import medical, read_channels
+from nas.data.io.images import read_channels
 from nas.errors import NASError
+from nas.utils.optional import medical
 
 if TYPE_CHECKING:
     from SimpleITK import Image

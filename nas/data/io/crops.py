@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nas.data.io.images import AIR_HU, FULL, checked, medical, not_a_volume, unreadable
+from nas.data.io.images import AIR_HU, FULL, checked, not_a_volume, unreadable
 from nas.errors import NASError
+from nas.utils.optional import medical
 
 if TYPE_CHECKING:
     from SimpleITK import Image

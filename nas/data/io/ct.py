@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nas.data.io.dicom import open_series
-from nas.data.io.images import medical, read_image
+from nas.data.io.images import read_image
 from nas.errors import NASError
+from nas.utils.optional import medical
 
 if TYPE_CHECKING:
     from SimpleITK import Image

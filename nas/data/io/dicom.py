@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nas.data.io.images import medical
 from nas.errors import NASError
+from nas.utils.optional import medical
 
 if TYPE_CHECKING:
     from SimpleITK import Image

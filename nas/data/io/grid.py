@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nas.data.io.images import medical, unreadable
+from nas.data.io.images import unreadable
 from nas.errors import NASError
+from nas.utils.optional import medical
 
 if TYPE_CHECKING:
     from SimpleITK import Image

@@ -11,37 +11,18 @@ import gzip
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from nas.errors import NASError
+from nas.utils.optional import medical
 
 if TYPE_CHECKING:
     from SimpleITK import Image
 
 AIR_HU = -1000.0
 FULL = 32767  # the stored value of the upper end of an intensity window
-
-
-def medical(module: str) -> Any:
-    """Import a package of the extra `medical`, which `import nas` does not need.
-
-    Args:
-        module: Name of the package.
-
-    Returns:
-        The module.
-
-    Raises:
-        NASError: If it is not installed.
-    """
-    try:
-        return __import__(module)
-    except ImportError as error:
-        raise NASError(
-            f"no package {module}", "the readers of medical formats", "pip install 'voxnas[medical]'"
-        ) from error
 
 
 def read_image(path: str | Path, npy_spacing_mm: float | Sequence[float] = 1.0) -> Image:

@@ -16,12 +16,13 @@ import numpy as np
 
 from nas.data.io.brats_folder import ENDINGS, LABEL, LABELS, Subject, find_subjects, read_images, read_label
 from nas.data.io.grid import of_size, oriented
-from nas.data.io.images import medical, triple
+from nas.data.io.images import triple
 from nas.data.sample import Sample
 from nas.data.source import CACHE, PATCH, Source
 from nas.data.transforms.patches import Patches
 from nas.errors import NASError
 from nas.utils.hashing import digest
+from nas.utils.optional import medical
 
 if TYPE_CHECKING:
     from SimpleITK import Image

@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from nas.data.io.images import medical
 from nas.data.sample import Sample
 from nas.data.source import CACHE, Source
 from nas.errors import NASError
+from nas.utils.optional import medical
 
 KINDS = ("t1", "gm", "wm")
 FILE = "mni_icbm152_{}_tal_nlin_sym_09a_converted.nii.gz"

@@ -16,13 +16,14 @@ import numpy as np
 
 from nas.data.io.dicom import DicomSeries, find_series, open_series
 from nas.data.io.files import named_files
-from nas.data.io.images import medical, to_array
+from nas.data.io.images import to_array
 from nas.data.io.voc_boxes import labels_of, read_voc
 from nas.data.sample import Sample
 from nas.data.source import CACHE, Source
 from nas.data.splits import OFFICIAL
 from nas.data.transforms.ct_slices import check_windows, fitted, windowed
 from nas.errors import NASError
+from nas.utils.optional import medical
 
 MERGED = "tumour"
 

@@ -21,9 +21,10 @@ import numpy as np
 
 from nas.data.io.crops import crop, crop_hu, middle, to_window
 from nas.data.io.grid import image_on_grid
-from nas.data.io.images import medical, read_channels, read_image, to_array
+from nas.data.io.images import read_channels, read_image, to_array
 from nas.data.transforms.intensity import Intensity, standardised, whole_hu
 from nas.errors import NASError
+from nas.utils.optional import medical
 
 if TYPE_CHECKING:
     from SimpleITK import Image
