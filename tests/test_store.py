@@ -46,7 +46,7 @@ def test_a_missing_driver_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> No
         open_storage("postgresql+psycopg://user@127.0.0.1:1/x")
 
 
-def test_a_server_that_is_not_there_is_told_soon() -> None:
+def test_a_server_that_is_not_there_is_reported_soon() -> None:
     with pytest.raises(NASError, match="a store that answers"):
         Store("postgresql+psycopg://user@127.0.0.1:1/x", patience_s=0.5)
     with pytest.raises(NASError, match="a store that answers"):

@@ -36,7 +36,6 @@ class FileDigests:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._known: dict[str, str] = {}
-        self._used: dict[str, str] = {}
         with suppress(OSError, ValueError):
             self._known = dict(json.loads(path.read_text()))
         self._saved = dict(self._known)
@@ -56,7 +55,7 @@ class FileDigests:
         except OSError:
             return ""
         if settled:
-            self._known[key] = self._used[key] = content
+            self._known[key] = content
         return content
 
     def of_all(self, paths: Iterable[Path]) -> list[str]:
@@ -83,11 +82,11 @@ class FileDigests:
         return digest(sorted(map(self.of, files_of(path))))
 
     def save(self) -> None:
-        """Write the digests that were asked for; a folder that cannot be written is not an error."""
-        if self._used and self._used != self._saved:
+        """Write the memory if it has changed; a folder that cannot be written is not an error."""
+        if self._known != self._saved:
             with suppress(OSError):
-                write_text(self.path, json.dumps(self._used, sort_keys=True))
-                self._saved = dict(self._used)
+                write_text(self.path, json.dumps(self._known, sort_keys=True))
+                self._saved = dict(self._known)
 
     def _key(self, path: Path) -> tuple[str, bool]:
         stat = path.stat()

@@ -165,9 +165,9 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
 
 @pytest.mark.parametrize("name", BAD)
 def test_bad_subjects_in_one_line(tmp_path: Path, name: str) -> None:
-    spoil, said = BAD[name]
+    spoil, message = BAD[name]
     spoil(write_subject(tmp_path / "a" / "one"))
-    with pytest.raises(NASError, match=said) as error:
+    with pytest.raises(NASError, match=message) as error:
         source(tmp_path / "a").prepare()
     assert "\n" not in str(error.value)
     assert not list(tmp_path.glob("cache/*"))
@@ -185,7 +185,7 @@ def test_bad_folders_in_one_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         ({"modalities": ["t1", "pd"]}, "modalities="),
         ({"modalities": ["t1", "t1"]}, "each once"),
@@ -194,8 +194,8 @@ def test_bad_folders_in_one_line(tmp_path: Path) -> None:
         ({"patch": 0}, "patch="),
     ],
 )
-def test_bad_settings_in_one_line(arguments: dict[str, object], said: str) -> None:
-    with pytest.raises(NASError, match=said):
+def test_bad_settings_in_one_line(arguments: dict[str, object], message: str) -> None:
+    with pytest.raises(NASError, match=message):
         Brats("somewhere", "cache", **arguments)  # type: ignore[arg-type]
 
 

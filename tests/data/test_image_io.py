@@ -237,7 +237,7 @@ def test_point_outside_of_the_scan_is_refused(tmp_path):
         read_region(tmp_path / "scan.mhd", (-x, -y, z), 20.0)
 
 
-def test_import_works_without_the_medical_extra_and_a_use_tells_what_to_install():
+def test_import_works_without_the_medical_extra_and_a_use_names_the_package():
     code = (
         "import sys; sys.modules['SimpleITK'] = sys.modules['pydicom'] = None\n"
         "import nas.data.sources.luna16, nas.data.sources.lidc_dicom, nas.data.sources.manifest\n"

@@ -1,4 +1,4 @@
-"""The volume store: what goes in comes out; damage is told in one line; nothing is ever half written."""
+"""The volume store: what goes in comes out; damage is reported in one line; nothing is ever half written."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_any_other_content_has_another_hash(store: VolumeStore, tmp_path: Path, 
 
 
 def test_only_the_asked_rows_are_touched(store: VolumeStore) -> None:
-    """Row 1 is damaged: every other row still reads, and row 1 is told."""
+    """Row 1 is damaged: every other row still reads, and row 1 is reported."""
     good = store.read([0, 2, 3, 4, 5])
     flip_a_byte_of(store.path, row=1)
     np.testing.assert_array_equal(VolumeStore(store.path).read([0, 2, 3, 4, 5]), good)
@@ -131,7 +131,7 @@ def test_verify_finds_an_edited_column(store: VolumeStore, column: str) -> None:
 
 
 @pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 0.99])
-def test_a_file_cut_short_is_told_on_opening(store: VolumeStore, share: float) -> None:
+def test_a_file_cut_short_is_reported_on_opening(store: VolumeStore, share: float) -> None:
     content = store.path.read_bytes()
     store.path.write_bytes(content[: int(share * len(content))])
     with pytest.raises(NASError, match=r"toy\.h5, which cannot be read as a volume store.*fix: delete the file"):
@@ -179,7 +179,7 @@ def test_a_text_file_a_folder_and_nothing_are_no_store(tmp_path: Path) -> None:
             VolumeStore(path)
 
 
-def test_a_store_of_another_format_is_told(store: VolumeStore) -> None:
+def test_a_store_of_another_format_is_reported(store: VolumeStore) -> None:
     with h5py.File(store.path, "r+") as file:
         file.attrs["format"] = 99
     with pytest.raises(NASError, match="store format 99"):
@@ -253,7 +253,7 @@ def test_a_store_open_for_writing_elsewhere_is_not_called_damaged(store: VolumeS
         (KeyError("volumes"), "delete the file"),
     ],
 )
-def test_reasons_not_to_read_a_store_are_told_apart(error: Exception, message: str) -> None:
+def test_reasons_not_to_read_a_store_are_distinguished(error: Exception, message: str) -> None:
     assert re.search(message, str(unreadable(Path("store.h5"), error)))
 
 
