@@ -121,7 +121,11 @@ class Task(ABC):
         return mean_probability(predictions)
 
     def baselines(self) -> tuple[Baseline, ...]:
-        """Return the simple models that networks for this task are compared with."""
+        """Return the simple models that networks for this task are compared with.
+
+        Returns:
+            The baselines in the order of the table; none by default.
+        """
         return ()
 
     def sections(self, cases: TestedCases) -> list[str]:

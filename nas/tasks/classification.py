@@ -119,7 +119,7 @@ class Classification(Task):
 
 
 @dataclass(frozen=True)
-class ClassificationScores:
+class ClassificationScores(Scores):
     """Scores of class probabilities.
 
     Attributes:
