@@ -1,6 +1,6 @@
 """FROC of the screening on phantom nodules in two real CTs, and the Dice of its first stage.
 
-python -m benchmarks.bench_lung_screening root=<folder of lung1_ct and lung_pet_ct_dx> out=<folder>
+python -m benchmarks.bench_lung_screening --root FOLDER --out FOLDER     # the root holds lung1_ct and lung_pet_ct_dx
 
 Each CT is the background of the training once and of the test once, so that no network is tested on its training
 patient. Training data are written in LUNA16's format and read by run_train.py. The networks are `arch` (stage 2, the
@@ -9,6 +9,7 @@ published one) and a small U-Net, compared with the classical method. Real tumou
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 import time
@@ -21,7 +22,7 @@ import numpy as np
 import pydicom
 from experiments.trained import Trained
 
-from experiments.cli import as_command
+from experiments.cli import Parser, number_type, run_parser
 from experiments.lung_screening.blobs import blob_candidates
 from experiments.lung_screening.candidates import Candidate, of_map
 from experiments.lung_screening.lung_network import network_lung_mask
@@ -29,7 +30,6 @@ from experiments.lung_screening.lungs import lung_mask
 from experiments.lung_screening.patches import nodule_map
 from experiments.lung_screening.phantoms import Nodule, with_nodules, write_luna16
 from experiments.lung_screening.scan import Scan
-from experiments.options import read_options
 from nas.artifact import Artifact
 from nas.data.io.dicom import open_series
 from nas.data.io.grid import on_grid
@@ -39,19 +39,7 @@ from nas.metrics.surface import dice
 from nas.task_spec import TaskSpec
 from search_spaces.unet import UNetSpace
 
-USAGE = (
-    "python -m benchmarks.bench_lung_screening root=<folder> out=<folder> [arch=] [scans=6] [nodules=10] [epochs=30]"
-)
-OPTIONS = {
-    "root": "",
-    "out": "",
-    "arch": "nodule_patch/lung-screening",
-    "scans": 6,
-    "nodules": 10,
-    "epochs": 30,
-    "lung_epochs": 12,
-    "stride_mm": 4.2,
-}
+PROGRAM = "python -m benchmarks.bench_lung_screening"
 MOST = 200  # candidates per scan, before any threshold
 SIDE = 128  # pixels, size of the slices of the U-Net
 Ball = tuple[tuple[float, float, float], float]
@@ -183,8 +171,24 @@ def direction(there: str, here: str, cts: dict[str, tuple[Scan, list[Ball]]], op
         tell(name, froc(scans), seconds[name], len(scans))
 
 
-def run(words: Sequence[str]) -> None:
-    options = read_options(words, OPTIONS, USAGE)
+def parser() -> Parser:
+    examples = [f"{PROGRAM} --root data --out out", f"{PROGRAM} --root data --out out --scans 2 --epochs 3"]
+    bench = Parser(PROGRAM, "FROC of the screening on phantom nodules in two real CTs.", examples)
+    add = bench.add_argument
+    add("--root", required=True, metavar="FOLDER", help="folder of lung1_ct and lung_pet_ct_dx")
+    add("--out", required=True, metavar="FOLDER", help="folder of the trainings")
+    add("--arch", default="nodule_patch/lung-screening", help="network of stage 2 (default: %(default)s)")
+    add("--scans", type=number_type(int, 1), default=6, help="phantom scans per CT (default: 6)")
+    add("--nodules", type=number_type(int, 1), default=10, help="nodules per scan (default: 10)")
+    add("--epochs", type=number_type(int, 1), default=30, help="of stage 2 (default: 30)")
+    add("--lung-epochs", type=number_type(int, 1), default=12, help="of stage 1 (default: 12)")
+    add("--stride-mm", type=number_type(float, 0.1), default=4.2, help="distance between patches (default: 4.2)")
+    bench.set_defaults(run=run)
+    return bench
+
+
+def run(given: argparse.Namespace) -> None:
+    options = vars(given)
     root = Path(options["root"])
     cts = {"lung1": lung1(root), "pet_ct": pet_ct(root)}
     direction("lung1", "pet_ct", cts, options)
@@ -192,4 +196,4 @@ def run(words: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    as_command(run, sys.argv[1:])
+    sys.exit(run_parser(parser(), sys.argv[1:]))

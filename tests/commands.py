@@ -14,6 +14,7 @@ from _pytest.capture import CaptureResult
 
 import run_search
 import run_train
+from experiments.commands.voxnas import run
 
 SMALL = ["data.size=16", "data.spacing_mm=2.0", "training=demo", "training.epochs=1", "training.batch_size=128"]
 SPACE = ["space.widths=[4,8]", "space.max_depth=4"]
@@ -75,6 +76,17 @@ class Command:
 
     def train(self, *words: str) -> tuple[int, str, str]:
         return self(run_train.main, *SMALL, "name=t", "split.folds=3", "resamples=100", *words)
+
+
+def voxnas(capsys: pytest.CaptureFixture, *words: object) -> tuple[int, str, str]:
+    """`voxnas` in this process, for commands that are not Hydra's: exit code, output and error text."""
+    name, *arguments = map(str, words)
+    try:
+        code = run(name, arguments)
+    except SystemExit as end:
+        code = int(end.code or 0)
+    said = capsys.readouterr()
+    return code, said.out, said.err
 
 
 def last_line(text: str) -> str:

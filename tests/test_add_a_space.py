@@ -82,14 +82,14 @@ def test_check_search_and_retrain(environment: Path, tmp_path: Path) -> None:
     assert code is not None
     run(environment, tmp_path, ["-c", code[1]])
     words = [word.strip("'") for word in search.split()]
-    assert words[0] == "voxnas-search"
-    run(environment, tmp_path, [str(REPO / "run_search.py"), *words[1:], *QUICK])
+    assert words[:2] == ["voxnas", "search"]
+    run(environment, tmp_path, [str(REPO / "run_search.py"), *words[2:], *QUICK])
     arch = json.loads((tmp_path / "outputs/plain/arch.json").read_text())
     assert arch["space"]["class"] == "plainnets.PlainSpace"
     words = [word.strip("'") for word in train.split()]
-    assert words[0] == "voxnas-train"
+    assert words[:2] == ["voxnas", "train"]
     rest = ["experiment=demo", "training.epochs=1", "name=plain", "resamples=50", "baselines.random_search=false"]
-    run(environment, tmp_path, [str(REPO / "run_train.py"), *words[1:], *rest])
+    run(environment, tmp_path, [str(REPO / "run_train.py"), *words[2:], *rest])
     result = json.loads((tmp_path / "outputs/train/plain/result.json").read_text())
     assert result["params"] > 0
     assert 0 <= result["mean"]["auc"] <= 1

@@ -11,7 +11,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from experiments.cli import arch_slug
+from experiments.hydra_main import arch_slug
 from nas.data.sample import Sample
 from nas.data.source import Source
 from nas.data.splits import Split

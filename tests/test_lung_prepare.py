@@ -12,9 +12,10 @@ import pydicom
 import pytest
 from PIL import Image
 
+from experiments.cli import run_parser
 from experiments.lung_detector import train as lung_train
 from experiments.lung_detector.predictor import Predictor
-from experiments.lung_detector.prepare import STORE, check_export, main
+from experiments.lung_detector.prepare import STORE, check_export, parser
 from nas.data.store import VolumeStore
 from nas.errors import NASError
 from tests.commands import Command
@@ -33,7 +34,9 @@ def root(tmp_path: Path) -> Path:
 
 
 def run(root: Path, out: Path, *words: str) -> None:
-    main([str(root), str(out), "--size", "48", *words])
+    code = run_parser(parser(), [str(root), str(out), "--size", "48", *words])
+    if code:
+        raise SystemExit(code)
 
 
 def test_the_three_forms_agree(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

@@ -10,15 +10,17 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from experiments.commands.study import main
 from nas.history import Proposal
-from nas.study.reader import SPEC, StudyReader
+from nas.study.reader import SPEC
+from nas.study.storage import Store
 from nas.trials_table import read_h5, write_h5
+from tests.commands import voxnas
 from tests.conftest import REPO
 from tests.faults.farm import PROCESSES
 from tests.problems import study_of as make_study
@@ -28,15 +30,9 @@ Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def command(capsys: pytest.CaptureFixture, caplog: pytest.LogCaptureFixture) -> Run:
-    """Runs the command in this process: exit code, output, what it logged."""
-
-    def run(*words: str) -> tuple[int, str, str]:
-        caplog.clear()
-        code = main(words)
-        return code, capsys.readouterr().out, caplog.text
-
-    return run
+def command(capsys: pytest.CaptureFixture) -> Run:
+    """Runs `voxnas study` in this process: exit code, output, error text."""
+    return partial(voxnas, capsys, "study")
 
 
 def fill(url: str, name: str = "first", constraints: Sequence[str] = ()) -> None:
@@ -162,11 +158,10 @@ def test_deleting(command: Run, url: str, monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_a_study_of_another_schema(command: Run, url: str, tmp_path: Path) -> None:
     """It is listed beside the others, not opened, and can be deleted."""
-    url = f"sqlite:///{tmp_path}/study.db"
-    fill(url)
-    study = StudyReader.open(url, "first")
-    study.store.set_attr(SPEC, {**study.spec, "schema": 77})
-    study.close()
+    store = Store(url)
+    store.attach("first")
+    store.set_attr(SPEC, {**store.attrs()[SPEC], "schema": 77})
+    store.close()
     fill(url, "second")
     code, out, _ = command("list", url)
     assert code == 0
@@ -181,9 +176,9 @@ def test_a_study_of_another_schema(command: Run, url: str, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ([], "command"),
+        ([], "COMMAND"),
         (["frob", "x"], "frob"),
-        (["show"], "store"),
+        (["show"], "FOLDER"),
         (["list", "nowhere"], "No such file"),
         (["list", "nonsense://x"], "sqlite:///"),
         (["list", "sqlite:///nowhere/study.db"], "No such file"),
@@ -215,7 +210,7 @@ def test_bad_words(
 
 
 def test_a_study_that_no_command_made_is_not_resumed(command: Run, place: tuple[str, Path]) -> None:
-    refused(command("resume", place[0]), "run_search.py")
+    refused(command("resume", place[0]), "voxnas search")
 
 
 @pytest.mark.slow

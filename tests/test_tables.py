@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from experiments.tables import main
 from nas.retraining.result import TrainResult
 from nas.retraining.tables import Row, caption, markdown, over_seeds, terminal
 from nas.tasks.classification import METRICS
+from tests.commands import voxnas
 
 SHOWN = [metric for metric in METRICS if metric.in_tables]
 NAMES = [metric.name for metric in SHOWN]
@@ -140,8 +140,8 @@ def test_two_networks_of_one_name_are_told_apart() -> None:
 def test_a_damaged_result_is_one_line(damage: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     path = tmp_path / "result.json"
     path.write_text(json.dumps({**result(0, 0.8), **damage}))
-    assert main([str(path)]) == 2
-    err = capsys.readouterr().err
+    code, _, err = voxnas(capsys, "tables", path)
+    assert code == 2
     assert err.startswith("error: got")
     assert err.count("\n") == 1
 
@@ -191,9 +191,10 @@ def test_both_forms_of_a_table() -> None:
 
 def test_a_file_that_is_no_result(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     (tmp_path / "x.json").write_text("{}")
-    assert main([str(tmp_path / "x.json")]) == 2
-    assert capsys.readouterr().err.startswith("error: got")
-    assert main([str(tmp_path / "nowhere.json")]) == 2
+    code, _, err = voxnas(capsys, "tables", tmp_path / "x.json")
+    assert code == 2
+    assert err.startswith("error: got")
+    assert voxnas(capsys, "tables", tmp_path / "nowhere.json")[0] == 2
 
 
 def test_a_segmentation_has_columns_of_its_own() -> None:

@@ -15,8 +15,8 @@ import pytest
 import torch
 
 import run_search
-from experiments.cli import with_sweep_folders
 from experiments.context import pick_device
+from experiments.hydra_main import with_sweep_folders
 from nas.artifact import load
 from nas.errors import NASError
 from nas.history import State

@@ -1,83 +1,72 @@
-"""`voxnas export bundle=…`: a trained network as ONNX and OpenVINO, checked against torch."""
+"""`voxnas export FOLDER`: write a trained network as ONNX and OpenVINO, checked against torch."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Sequence
+import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from experiments.options import read_options
-from nas.artifact import load
-from nas.bundle import bundles_of
+from experiments.cli import Parser, size_type, write_line
 from nas.errors import NASError
-from nas.export.trained import export_bundle, export_checkpoint, listed, report_files
-from nas.training.loop import BEST
 
-USAGE = (
-    "voxnas export bundle=<folder of run_train.py, or of one bundle> [formats=[onnx,openvino,openvino_fp16]] "
-    "[out=<folder>] [size=32 or [D,H,W]], or checkpoint=<best.pt of a search> arch=<arch.json> size=32"
+if TYPE_CHECKING:
+    from nas.inference.model_card import ModelCard
+
+FORMATS = ("onnx", "openvino", "openvino_fp16")
+EXAMPLES = (
+    "voxnas export outputs/train/demo --format onnx",
+    "voxnas export outputs/demo/checkpoints/ID/best.pt --arch outputs/demo/arch.json --size 32",
 )
-DEFAULTS: dict[str, Any] = {
-    "bundle": None,
-    "checkpoint": None,
-    "formats": ["onnx", "openvino"],
-    "out": None,
-    "arch": None,
-    "size": None,
-    "allow_packages": [],
-}
-log = logging.getLogger(__name__)
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Run the command.
-
-    Args:
-        arguments: Settings as key=value.
-
-    Returns:
-        The exit code: 0, or 2 with one line for a user's mistake.
-    """
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
-        options = read_options(arguments, DEFAULTS, USAGE)
-        if options["bundle"] is not None:
-            _export_bundle(options)
-        elif options["checkpoint"] is not None:
-            _export_checkpoint(options)
-        else:
-            raise NASError("no bundle", USAGE, "bundle=outputs/train/<name>, or one of the folders in its bundles/")
-    except NASError as error:
-        log.error("error: %s", error)
-        return 2
-    return 0
+def parser() -> Parser:
+    """Return the parser of `voxnas export`."""
+    export = Parser("voxnas export", "Write a trained network as ONNX and OpenVINO, compared with torch.", EXAMPLES)
+    add = export.add_argument
+    add("folder", metavar="FOLDER", type=Path, help="folder of run_train.py or of one bundle; or best.pt of a search")
+    add("--format", action="append", choices=FORMATS, help="may be repeated (default: onnx and openvino)")
+    add("--size", type=size_type, help="of the input: one side, or D,H,W, or H,W (default: as trained)")
+    add("--arch", metavar="FILE", help="arch.json of a best.pt that belongs to no bundle")
+    add("--allow-package", action="append", default=[], metavar="NAME", help="import spaces of this package too")
+    add("--out", metavar="FOLDER", type=Path, help="folder of the files (default: export/ beside the network)")
+    export.set_defaults(run=run)
+    return export
 
 
-def _export_bundle(options: dict[str, Any]) -> None:
-    """Export the bundle, or the best one of a training."""
-    for name in ("checkpoint", "arch"):
-        if options[name] is not None:
-            raise NASError(f"{name}={options[name]} with bundle=", "one of the two", f"leave out {name}=")
-    home = Path(options["bundle"])
-    (bundle,) = bundles_of(home, best=1, trusted=options["allow_packages"])
-    folder = Path(options["out"] or home / "export")
-    card = export_bundle(bundle, folder, listed(options["formats"]), options["size"])
-    report_files(card, folder, log.info)
+def run(options: argparse.Namespace) -> None:
+    """Export the bundle or the checkpoint that the options name."""
+    from nas.export.trained import report_files
+
+    home = options.folder.parent if options.folder.suffix == ".pt" else options.folder
+    folder = options.out or home / "export"
+    size = options.size[0] if options.size and len(options.size) == 1 else options.size
+    formats = options.format or list(FORMATS[:2])
+    if options.folder.suffix == ".pt" or options.arch is not None:
+        card = _export_checkpoint(options, folder, formats, size)
+    else:
+        from nas.bundle import bundles_of
+        from nas.export.trained import export_bundle
+
+        (bundle,) = bundles_of(options.folder, best=1, trusted=options.allow_package)
+        card = export_bundle(bundle, folder, formats, size)
+    report_files(card, folder, write_line)
 
 
-def _export_checkpoint(options: dict[str, Any]) -> None:
+def _export_checkpoint(
+    options: argparse.Namespace, folder: Path, formats: list[str], size: int | tuple[int, ...] | None
+) -> ModelCard:
     """Export a checkpoint that belongs to no bundle, as those of a search."""
-    checkpoint = Path(options["checkpoint"])
-    checkpoint = checkpoint / BEST if checkpoint.is_dir() else checkpoint
-    for name, example in (("arch", "arch=<arch.json>"), ("size", "size=32, or size=[D,H,W]")):
-        if options[name] is None:
+    from nas.artifact import load
+    from nas.export.trained import export_checkpoint
+    from nas.training.loop import BEST
+
+    for name, example in (("arch", "--arch outputs/demo/arch.json"), ("size", "--size 32, or --size 32,48,32")):
+        if getattr(options, name) is None:
             raise NASError(
-                f"checkpoint= without {name}=, which a checkpoint does not record",
-                "arch= and size= beside checkpoint=",
-                f"{example}, or bundle=outputs/train/<name> of run_train.py",
+                f"a checkpoint without --{name}, which it does not record",
+                "--arch and --size with a checkpoint",
+                f"add {example}, or export a folder of run_train.py",
             )
-    folder = Path(options["out"] or checkpoint.parent / "export")
-    network = load(options["arch"], options["allow_packages"])
-    card = export_checkpoint(checkpoint, network, folder, listed(options["formats"]), options["size"])
-    report_files(card, folder, log.info)
+    assert size is not None
+    checkpoint = options.folder / BEST if options.folder.is_dir() else options.folder
+    return export_checkpoint(checkpoint, load(options.arch, options.allow_package), folder, formats, size)

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from experiments.cli import USER_ERROR
+from experiments.cli import Parser, number_type, run_parser
 from nas.data.sample import Sample
 from nas.data.sources.lung_pet_ct_dx import LungPetCtDx
 from nas.data.splits import OFFICIAL
@@ -29,6 +29,7 @@ from nas.data.transforms.ct_slices import WINDOWS_HU
 from nas.errors import NASError
 from nas.utils.files import write_text
 
+PROGRAM = "python -m experiments.lung_detector.prepare"
 STORE = "store.h5"
 
 
@@ -172,40 +173,51 @@ def summary(store: VolumeStore) -> str:
     return "\n".join(lines)
 
 
-def main(words: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m experiments.lung_detector.prepare", description=__doc__)
-    parser.add_argument("root", help="folder with CT series and XML files, in any folders below it")
-    parser.add_argument("out", type=Path, help="folder that is made")
-    parser.add_argument("--windows", nargs="+", default=["lung"], help=f"{', '.join(WINDOWS_HU)}; a channel each")
-    parser.add_argument("--size", type=int, default=512, help="pixels a side")
-    parser.add_argument("--negatives", type=float, default=1.0, help="slices without a box per slice with one")
-    parser.add_argument("--all-slices", action="store_true", help="every slice, however many have no box")
-    parser.add_argument("--merge", action="store_true", help="one class instead of all")
-    parser.add_argument(
-        "--skip-unknown", action="store_true", help="pass over annotations of missing slices and series that are no CT"
+def parser() -> Parser:
+    """Return the parser of this command."""
+    examples = (
+        f"{PROGRAM} /path/to/Lung-PET-CT-Dx prepared",
+        f"{PROGRAM} data prepared --windows lung mediastinum --size 256",
     )
-    parser.add_argument("--parts", nargs=3, type=float, default=[0.7, 0.15, 0.15], help="shares of patients")
-    parser.add_argument("--seed", type=int, default=0, help="of the split and of the drawn slices")
-    given = parser.parse_args(words)
-    try:
-        source = LungPetCtDx(
-            given.root,
-            cache_dir="",
-            windows=given.windows,
-            size=given.size,
-            negatives=None if given.all_slices else given.negatives,
-            merge=given.merge,
-            unknown="skip" if given.skip_unknown else "refuse",
-            parts=given.parts,
-            seed=given.seed,
-        )
-        store = prepare(source, given.out)
-    except NASError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(USER_ERROR)
-    print(summary(store))
-    print(f"wrote {given.out}")
+    prepare_parser = Parser(
+        PROGRAM, "Write DICOM series with PASCAL VOC boxes as HDF5, YOLO and COCO data sets.", examples
+    )
+    add = prepare_parser.add_argument
+    add("root", metavar="FOLDER", help="folder with CT series and XML files, in any folders below it")
+    add("out", metavar="OUT", type=Path, help="new folder")
+    add("--windows", nargs="+", default=["lung"], help=f"{', '.join(WINDOWS_HU)}; one channel for each")
+    add("--size", type=number_type(int, 1), default=512, help="sides of the images in pixels (default: 512)")
+    add(
+        "--negatives",
+        type=number_type(float, 0),
+        default=1.0,
+        help="slices without a box per slice with one (default: 1)",
+    )
+    add("--all-slices", action="store_true", help="every slice, however many have no box")
+    add("--merge", action="store_true", help="one class instead of all")
+    add("--skip-unknown", action="store_true", help="skip annotations of missing slices and of series that are no CT")
+    add("--parts", nargs=3, type=number_type(float, 0, 1), default=[0.7, 0.15, 0.15], help="shares of patients")
+    add("--seed", type=number_type(int, 0), default=0, help="of the split and of the drawn slices (default: 0)")
+    prepare_parser.set_defaults(run=run)
+    return prepare_parser
+
+
+def run(options: argparse.Namespace) -> None:
+    """Prepare the data set and print what was written."""
+    source = LungPetCtDx(
+        options.root,
+        cache_dir="",
+        windows=options.windows,
+        size=options.size,
+        negatives=None if options.all_slices else options.negatives,
+        merge=options.merge,
+        unknown="skip" if options.skip_unknown else "refuse",
+        parts=options.parts,
+        seed=options.seed,
+    )
+    print(summary(prepare(source, options.out)))
+    print(f"wrote {options.out}")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_parser(parser(), sys.argv[1:]))

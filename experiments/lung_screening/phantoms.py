@@ -1,12 +1,13 @@
 """Scans with a known answer: a drawn chest, and nodules put into the lungs of a real or a drawn one.
 
-python -m experiments.lung_screening.phantoms out=<folder> [ct=<CT>,<CT>…] [scans=10] [nodules=8] [seed=0]
+python -m experiments.lung_screening.phantoms --out FOLDER [--ct CT --ct CT ...] [--scans 10] [--nodules 8] [--seed 0]
 
 writes a folder as LUNA16 has them (subset0 … subset9, annotations.csv), which trains both stages.
 """
 
 from __future__ import annotations
 
+import argparse
 import csv
 import io
 import sys
@@ -17,17 +18,16 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from experiments.cli import as_command
+from experiments.cli import Parser, number_type, run_parser, with_options
 from experiments.lung_screening.lungs import lung_mask
 from experiments.lung_screening.scan import Scan
-from experiments.options import read_options
 from nas.data.io.grid import Triple
 from nas.data.io.images import medical
 from nas.errors import NASError
 from nas.utils.files import write_text
 
-USAGE = "python -m experiments.lung_screening.phantoms out=<folder> [ct=<CT>,<CT>…] [scans=10] [nodules=8] [seed=0]"
-OPTIONS = {"out": "", "ct": "", "scans": 10, "nodules": 8, "seed": 0}
+PROGRAM = "python -m experiments.lung_screening.phantoms"
+EXAMPLES = (f"{PROGRAM} --out phantoms", f"{PROGRAM} --out phantoms --ct /path/to/ct --scans 4")
 TISSUE, FAT, LUNG, BONE, AIR = 40.0, -90.0, -860.0, 500.0, -1000.0
 NODULE_HU = (-40.0, 90.0)  # solid
 DIAMETER_MM = (6.0, 22.0)
@@ -176,20 +176,31 @@ def write_luna16(folder: Path, scans: Sequence[tuple[str, Scan, Sequence[Nodule]
     write_text(folder / "annotations.csv", text.getvalue())
 
 
-def run(words: Sequence[str]) -> None:
-    options = read_options(words, OPTIONS, USAGE)
-    if not options["out"]:
-        raise NASError("no out=", "a folder for the scans", USAGE)
-    read = [Scan.read(path) for path in str(options["ct"]).split(",") if path]
+def parser() -> Parser:
+    """Return the parser of this command."""
+    phantoms = Parser(PROGRAM, "Draw scans with nodules at known places, as a folder of LUNA16.", EXAMPLES)
+    add = phantoms.add_argument
+    add("--out", required=True, type=Path, metavar="FOLDER", help="folder of the scans")
+    add("--ct", action="append", default=[], help="a CT as background, may be repeated (default: a drawn chest)")
+    add("--scans", type=number_type(int, 1), default=10, help="number of scans (default: 10)")
+    add("--nodules", type=number_type(int, 1), default=8, help="nodules per scan (default: 8)")
+    add("--seed", type=number_type(int, 0), default=0, help="seed (default: 0)")
+    phantoms.set_defaults(run=run)
+    return phantoms
+
+
+def run(options: argparse.Namespace) -> None:
+    """Write the scans."""
+    read = [Scan.read(path) for paths in options.ct for path in paths.split(",") if path]
     backgrounds = [(scan, lung_mask(scan.hu_DHW, scan.spacing_mm, scan.name)) for scan in read]
     scans = []
-    for number in range(options["scans"]):
-        rng = np.random.default_rng([options["seed"], number])
+    for number in range(options.scans):
+        rng = np.random.default_rng([options.seed, number])
         scan, lungs_DHW = backgrounds[number % len(backgrounds)] if backgrounds else chest(rng)
-        scans.append((f"phantom.{number}", *with_nodules(scan, lungs_DHW, rng, options["nodules"])))
-    write_luna16(Path(options["out"]), scans)
-    print(f"wrote {len(scans)} scans with {options['nodules']} nodules each into {options['out']}")
+        scans.append((f"phantom.{number}", *with_nodules(scan, lungs_DHW, rng, options.nodules)))
+    write_luna16(options.out, scans)
+    print(f"wrote {len(scans)} scans with {options.nodules} nodules each into {options.out}")
 
 
 if __name__ == "__main__":
-    as_command(run, sys.argv[1:])
+    sys.exit(run_parser(parser(), with_options(sys.argv[1:])))

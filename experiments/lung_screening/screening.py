@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -120,5 +119,10 @@ def _macs(network: StageNetworks) -> int:
 
 
 def _peak_memory_mb() -> float:
+    """Peak memory of the process; 0 on Windows, which does not report it."""
+    try:
+        import resource
+    except ModuleNotFoundError:
+        return 0.0
     unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6, 1)

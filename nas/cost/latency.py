@@ -156,14 +156,14 @@ class LatencyTable:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise NASError(
                 f"cost.table={path} ({error})",
-                "a file written by `voxnas cost latency`",
-                "measure the table again with `voxnas cost latency`",
+                "a file written by `voxnas cost`",
+                "measure the table again with `voxnas cost`",
             ) from error
         if table.sha256 != stored:
             raise NASError(
                 f"cost.table={path} with sha256={table.sha256}",
                 f"sha256={stored}, as recorded in the file",
-                "measure the table again with `voxnas cost latency`",
+                "measure the table again with `voxnas cost`",
             )
         return table
 
@@ -183,7 +183,7 @@ class LatencyTable:
             raise NASError(
                 f"a latency table without the block {key!r}",
                 "a table with every block of the space",
-                "measure the table again with `voxnas cost latency`",
+                "measure the table again with `voxnas cost`",
             )
         return float(self.blocks[key]["median"])
 
@@ -203,7 +203,7 @@ class LatencyTable:
             raise NASError(
                 f"a latency table with space={measured[0]}, input_shape={measured[1]}",
                 f"space={expected[0]}, input_shape={expected[1]}",
-                "measure a table for this space and data size with `voxnas cost latency`",
+                "measure a table for this space and data size with `voxnas cost`",
             )
 
 

@@ -1,6 +1,6 @@
 """Cost of architectures: parameters, MACs, bytes, memory, and latency from a table of the device.
 
-voxnas cost latency space=naslung            # measure the table of this device and write it
+voxnas cost naslung            # measure the table of this device and write it
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class CostModel:
             raise NASError(
                 "cost.metric=latency_ms with cost.table=null",
                 "a latency table",
-                "measure one with `voxnas cost latency space=<name>` and set cost.table to its file",
+                "measure one with `voxnas cost SPACE` and set cost.table to its file",
             )
         self.space, self.task, self.metric, self.table = space, task, metric, table
         self.input_shape = tuple(int(n) for n in input_shape)  # (C, D, H, W)

@@ -1,6 +1,6 @@
 """Networks as files that run without torch: ONNX and OpenVINO IR, each compared with torch before it is written.
 
-voxnas export checkpoint=outputs/train/<name>/checkpoints/<id>/<round>/best.pt
+voxnas export outputs/train/NAME
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ class ExportedNetwork:
     def __init__(self, model: str | Path, threads: int | None = None) -> None:
         self.path = Path(model)
         if self.path.suffix not in (".onnx", ".xml"):
-            raise NASError(f"the model {self.path}", "model.onnx, or model.xml of OpenVINO", "mend --model")
+            raise NASError(f"the model {self.path}", "model.onnx, or model.xml of OpenVINO", "name one of these files")
         self.card = ModelCard.load(self.path.with_name(CARD))
         self.card.require_file(self.path)
         try:

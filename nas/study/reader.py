@@ -61,7 +61,7 @@ class StudyReader:
         Raises:
             NASError: If the store cannot be opened, or has no such study of this schema.
         """
-        store = Store(url)
+        store = Store(url, read_only=True)
         store.attach(name)
         return StudyReader(store, name)
 

@@ -9,19 +9,19 @@ import re
 import time
 import warnings
 from collections.abc import Callable, Container, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from urllib.parse import quote
 
 import optuna
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from nas.errors import NASError
 from nas.study.journal import JournalFile
+from nas.study.sqlite_reader import SqliteReader
 from nas.study.url import SQLITE, database_path
 from nas.utils.files import locked
 
@@ -47,11 +47,11 @@ class Store:
     another version of Optuna.
     """
 
-    def __init__(self, url: str, patience_s: float = PATIENCE_S) -> None:
+    def __init__(self, url: str, patience_s: float = PATIENCE_S, *, read_only: bool = False) -> None:
         self.url, self.patience_s = url, min(patience_s, OPENING_PATIENCE_S)
         optuna.logging.set_verbosity(optuna.logging.WARNING)  # else every trial is a line
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-        self._storage: BaseStorage = self._patiently(lambda: open_storage(url))
+        self._storage: BaseStorage = self._patiently(lambda: open_storage(url, read_only=read_only))
         self._patiently(self._storage.get_all_studies)
         self.patience_s = patience_s
         self._study_id = -1
@@ -164,7 +164,7 @@ class Store:
             pause = min(2 * pause, LONGEST_PAUSE_S)
 
 
-def open_storage(url: str) -> BaseStorage:
+def open_storage(url: str, *, read_only: bool = False) -> BaseStorage:
     """Raises NASError for a URL that is none of FORMS, and what the driver raises where it cannot connect."""
     scheme, separator, rest = str(url).partition("://")
     if not separator or not rest.strip("/"):
@@ -174,6 +174,10 @@ def open_storage(url: str) -> BaseStorage:
             return JournalStorage(JournalFile(_with_folder(url, rest)))
         if scheme == "grpc":
             return _open_proxy(url, rest)
+        path = database_path(url) if read_only else None
+        if path is not None:
+            with suppress(optuna.exceptions.StorageInternalError):  # tables of another version: Optuna reports them
+                return cast("BaseStorage", SqliteReader(path))
         return _open_database(url, scheme, rest)
     except ImportError as error:
         extra = "grpc" if scheme == "grpc" else "postgres"
@@ -190,6 +194,8 @@ def _open_proxy(url: str, rest: str) -> BaseStorage:
 
 
 def _open_database(url: str, scheme: str, rest: str) -> BaseStorage:
+    from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+
     options: dict[str, Any] = {"pool_pre_ping": True}
     turn: AbstractContextManager[None] = nullcontext()
     path = database_path(url)
@@ -235,6 +241,8 @@ def _bad_url(url: str, error: Exception | None = None) -> NASError:
 
 def is_of_store(error: Exception) -> bool:
     """Whether the store failed, and not what was asked of it."""
+    from sqlalchemy.exc import SQLAlchemyError  # here, as it takes as long to import as Optuna
+
     known = (SQLAlchemyError, optuna.exceptions.StorageInternalError, OSError, ValueError)
     return isinstance(error, known) or _grpc_code(error) != ""
 
@@ -246,6 +254,8 @@ def is_race(error: Exception) -> bool:
 
 def is_passing(error: Exception) -> bool:
     """Whether the same call may succeed later: no connection, a lock, a full disk, a lost race."""
+    from sqlalchemy.exc import SQLAlchemyError
+
     code = _grpc_code(error)
     if code:
         return code in ("UNAVAILABLE", "UNKNOWN", "INTERNAL", "DEADLINE_EXCEEDED", "CANCELLED")

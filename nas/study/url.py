@@ -9,10 +9,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
-
 from nas.errors import NASError
 
 SQLITE = "sqlite:///"
@@ -131,9 +127,11 @@ def _has_studies(path: Path) -> bool:
 
 def _configured(path: Path) -> Mapping[str, Any]:
     """Section `study` of the configuration of an output folder."""
+    import yaml
+
     try:
-        content = OmegaConf.to_container(OmegaConf.load(path))
-    except (OSError, YAMLError, OmegaConfBaseException) as error:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
         raise NASError(f"{path} ({error})", "the configuration of a search", "give the URL of the store") from error
     study = content.get("study") if isinstance(content, dict) else None
     return study if isinstance(study, dict) else {}

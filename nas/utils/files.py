@@ -11,10 +11,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-
-from filelock import FileLock
+from typing import TYPE_CHECKING
 
 from nas.utils.process import has_ended, host_id
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 POLL_S = 0.02  # pause between two tries to get a lock that another process holds
 NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL}  # of file systems without locks
@@ -129,6 +131,8 @@ def file_lock(path: str | Path) -> FileLock:
     Returns:
         A lock that is not held yet. Its `acquire` raises OSError if the file system has no locks.
     """
+    from filelock import FileLock  # here, so that `voxnas predict` needs no filelock
+
     return FileLock(path, poll_interval=POLL_S, fallback_to_soft=False)
 
 
