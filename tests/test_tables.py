@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -209,3 +210,12 @@ def test_a_segmentation_has_columns_of_its_own() -> None:
     assert "AUC" not in row
     assert found["intensity"]["surface Dice"] == "0.600 ± 0.000"
     assert "HD95 in mm" in caption(TrainResult.from_json(result(0, 0.0, **changes)))
+
+
+def test_a_result_is_read_as_it_was_written(tmp_path: Path) -> None:
+    differences = {"volume": {"auc": {"value": 0.1, "ci95": [0.05, 0.15]}}}
+    metrics = [asdict(metric) for metric in METRICS]
+    written = TrainResult.from_json(result(0, 0.8, differences=differences, metrics=metrics, length_unit="mm"))
+    written.save(tmp_path / "result.json")
+    assert TrainResult.load(tmp_path / "result.json") == written
+    assert json.loads((tmp_path / "result.json").read_text())["params"] == 16128  # costs stand at the top level
