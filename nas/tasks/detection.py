@@ -21,8 +21,6 @@ import torch.nn.functional as F
 from torch import nn
 
 from nas.errors import NASError, TrialFailed
-from nas.html.boxes import BoxExample, boxes_section, mean_overlaps
-from nas.html.slices import chosen_cases
 from nas.metrics.boxes import overlaps, paired_overlaps, suppressed_by_class, volumes
 from nas.metrics.coco import Matched, coco_metrics, match
 from nas.metrics.metric import Metric, Scores
@@ -238,6 +236,9 @@ class Detection(Task):
         return DetectionScores(prediction, target, match(prediction, target))
 
     def sections(self, cases: TestedCases) -> list[str]:
+        from nas.html.boxes import BoxExample, boxes_section, mean_overlaps  # here, as plots take long to import
+        from nas.html.slices import chosen_cases
+
         shown = [
             BoxExample(*cases.image(position), cases.target[position], cases.prediction[position])
             for position in chosen_cases(mean_overlaps(cases.prediction, cases.target))

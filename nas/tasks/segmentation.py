@@ -13,9 +13,7 @@ import torch
 from torch import nn
 
 from nas.baselines.base import Baseline
-from nas.baselines.simple import INTENSITY
 from nas.errors import NASError, TrialFailed
-from nas.html.slices import Example, chosen_cases, slices_section
 from nas.metrics.metric import MM, Metric, Scores
 from nas.metrics.surface import dice, surfaces
 from nas.task_spec import TaskSpec
@@ -227,9 +225,13 @@ class Segmentation(Task):
         return SegmentationScores({metric.name: values(metric.name) for metric in METRICS})
 
     def baselines(self) -> tuple[Baseline, ...]:
+        from nas.baselines.simple import INTENSITY  # here, as the models take long to import
+
         return (INTENSITY,)
 
     def sections(self, cases: TestedCases) -> list[str]:
+        from nas.html.slices import Example, chosen_cases, slices_section  # here, as plots take long to import
+
         guess = cases.prediction.argmax(axis=1)
         dice_N = np.ma.masked_invalid(dice(guess, cases.target, self.spec.outputs)).mean(axis=1).filled(np.nan)
         shown = [
