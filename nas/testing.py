@@ -166,6 +166,7 @@ def check_evaluator(
 
     Args:
         evaluator: Evaluator to check.
+        problem: Space, task, cost and objectives of the search.
         context: Data, device, seed and folder.
         proposal: Architecture and budget to evaluate.
         timings: Metrics that measure time and may differ.

@@ -54,3 +54,23 @@ def test_what_cannot_be_scored() -> None:
         Classification(outputs=1)
     with pytest.raises(NASError, match="one of auc"):
         Classification(score="dice")
+
+
+def test_scores_are_restored_from_the_columns_of_predictions() -> None:
+    rng = np.random.default_rng(0)
+    label, prob = rng.permutation(np.arange(30) % 3), rng.dirichlet(np.ones(3), 30)
+    task, classes = Classification(outputs=3), ("solid", "part solid", "ground glass")
+    scores = task.score(prob, label)
+    columns = {**scores.truth(classes), **scores.columns(classes)}
+    restored = task.from_columns({name: values.astype(str) for name, values in columns.items()}, classes)
+    assert dict(restored.over()) == pytest.approx(dict(scores.over()))
+    assert scores.over(np.flatnonzero(label < 2)) == {}  # the third class is missing
+    with pytest.raises(KeyError):
+        task.from_columns({"label": np.array(["solid"])}, classes)
+
+
+def test_the_score_is_the_first_metric() -> None:
+    task = Classification(score="f1")
+    assert task.score_name == "f1"
+    assert {metric.name for metric in task.metrics} == {metric.name for metric in Classification().metrics}
+    assert task.identity["score"] == "f1"

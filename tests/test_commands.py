@@ -116,7 +116,9 @@ def test_a_training_is_tested_on_the_fold_that_the_search_left_out(main_job: Mai
     split = Split(LidcShapes(str(main_job.command.cache), size=16, spacing_mm=2.0).prepare(), folds=3)
     assert len(result["folds"]) == 2  # three folds: one is the test fold, the others validate in turn
     assert {fold["n"] for fold in result["folds"]} == {len(split.test)}
-    assert result["split"]["sha256"] == split.sha256 == main_job.artifact.provenance["split"]["sha256"]
+    search = main_job.artifact.provenance.search
+    assert search is not None
+    assert result["split"]["sha256"] == split.sha256 == search.split.sha256
     predictions = list(csv.DictReader((main_job.trained / "predictions.csv").read_text().splitlines()))
     assert len(predictions) == len(split.test)
 

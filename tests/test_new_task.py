@@ -11,9 +11,8 @@ import torch
 
 import run_search
 import run_train
-from experiments import tables
 from nas.retraining.pooled import pooled_rows, read_pooled
-from tests.commands import Command
+from tests.commands import Command, voxnas
 
 OUTSIDE = ["hydra.searchpath=[pkg://tests.regression.conf]", "allow_packages=[tests]", "data=balls", "task=radius"]
 QUICK = ["training=demo", "training.epochs=4", "training.batch_size=8", "split.folds=3"]
@@ -62,8 +61,9 @@ def test_regression_from_search_to_export(command: Command, capsys: pytest.Captu
 
     (row,), _ = pooled_rows([read_pooled("ball", [trained], allow=["tests"])], resamples=20)
     assert row.metrics["mae"] == pytest.approx(own, abs=1e-5)
-    assert tables.main([str(trained / "result.json")]) == 0
-    assert f"| searched {found['id']}, mean of 2 | 1 | {value:.2f} [" in capsys.readouterr().out
+    code, out, err = voxnas(capsys, "tables", trained / "result.json")
+    assert code == 0, err
+    assert f"| searched {found['id']}, mean of 2 | 1 | {value:.2f} [" in out
 
 
 def _line(folder, words: str) -> str:  # type: ignore[no-untyped-def]

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from experiments.tables import main
 from nas.retraining.result import TrainResult
 from nas.retraining.tables import Row, caption, markdown, over_seeds, terminal
 from nas.tasks.classification import METRICS
+from tests.commands import voxnas
 
 SHOWN = [metric for metric in METRICS if metric.in_tables]
 NAMES = [metric.name for metric in SHOWN]
@@ -140,8 +141,8 @@ def test_two_networks_of_one_name_are_told_apart() -> None:
 def test_a_damaged_result_is_one_line(damage: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     path = tmp_path / "result.json"
     path.write_text(json.dumps({**result(0, 0.8), **damage}))
-    assert main([str(path)]) == 2
-    err = capsys.readouterr().err
+    code, _, err = voxnas(capsys, "tables", path)
+    assert code == 2
     assert err.startswith("error: got")
     assert err.count("\n") == 1
 
@@ -191,9 +192,10 @@ def test_both_forms_of_a_table() -> None:
 
 def test_a_file_that_is_no_result(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     (tmp_path / "x.json").write_text("{}")
-    assert main([str(tmp_path / "x.json")]) == 2
-    assert capsys.readouterr().err.startswith("error: got")
-    assert main([str(tmp_path / "nowhere.json")]) == 2
+    code, _, err = voxnas(capsys, "tables", tmp_path / "x.json")
+    assert code == 2
+    assert err.startswith("error: got")
+    assert voxnas(capsys, "tables", tmp_path / "nowhere.json")[0] == 2
 
 
 def test_a_segmentation_has_columns_of_its_own() -> None:
@@ -208,3 +210,12 @@ def test_a_segmentation_has_columns_of_its_own() -> None:
     assert "AUC" not in row
     assert found["intensity"]["surface Dice"] == "0.600 ± 0.000"
     assert "HD95 in mm" in caption(TrainResult.from_json(result(0, 0.0, **changes)))
+
+
+def test_a_result_is_read_as_it_was_written(tmp_path: Path) -> None:
+    differences = {"volume": {"auc": {"value": 0.1, "ci95": [0.05, 0.15]}}}
+    metrics = [asdict(metric) for metric in METRICS]
+    written = TrainResult.from_json(result(0, 0.8, differences=differences, metrics=metrics, length_unit="mm"))
+    written.save(tmp_path / "result.json")
+    assert TrainResult.load(tmp_path / "result.json") == written
+    assert json.loads((tmp_path / "result.json").read_text())["params"] == 16128  # costs stand at the top level

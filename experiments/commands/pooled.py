@@ -12,7 +12,10 @@ EXAMPLES = (
 
 def parser() -> Parser:
     """Return the parser of `voxnas pooled`."""
-    pooled = Parser("voxnas pooled", "One table over several test folds of a segmentation.", EXAMPLES)
+    pooled = Parser("voxnas pooled", "One table over several test folds.", EXAMPLES)
     pooled.add_argument("systems", metavar="NAME=FOLDERS", nargs="+", help="folders of run_train.py, with wildcards")
+    pooled.add_argument(
+        "--allow-package", action="append", default=[], metavar="NAME", help="import tasks of this package too"
+    )
     pooled.set_defaults(run="experiments.train.pooled:run")
     return pooled

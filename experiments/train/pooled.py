@@ -22,5 +22,6 @@ def run(options: argparse.Namespace) -> None:
         name, equals, pattern = text.partition("=")
         if not equals:
             raise NASError(text, "NAME=FOLDERS", "for example 'searched=outputs/train/fold*'")
-        systems.append(read_pooled(name, [Path(path) for path in sorted(glob.glob(pattern))]))
+        folders = [Path(path) for path in sorted(glob.glob(pattern))]
+        systems.append(read_pooled(name, folders, options.allow_package))
     print(pooled_table(systems), end="")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nas.data.splits import Round
-from nas.data.store import VolumeStore
+if TYPE_CHECKING:
+    from nas.data.splits import Round
+    from nas.data.store import VolumeStore
 
 Prediction = tuple[np.ndarray, np.ndarray]  # rows of the store (N,) and what is predicted for each, (N, ...)
 

@@ -118,6 +118,14 @@ def _voxel_probabilities(model: Pipeline, store: VolumeStore, row: int) -> np.nd
 
 
 def used_rows(rounds: Sequence[Round]) -> np.ndarray:
+    """Return the rows of all parts of some rounds.
+
+    Args:
+        rounds: Rounds of a split.
+
+    Returns:
+        Rows in rising order, each once.
+    """
     return np.unique(np.concatenate([np.concatenate([part.train, part.valid, part.test]) for part in rounds]))
 
 

@@ -16,11 +16,22 @@ Metrics = Callable[[np.ndarray, np.ndarray], Mapping[str, float]]  # prob_NK, la
 
 
 class GroupBootstrap:
-    """Resamples of whole groups, so that the samples of one patient stand or fall together.
+    """Resamples of whole groups, so that the samples of one patient stay together.
 
-    groups (N,): the patient of each sample. Every resample draws as many patients as there are, with replacement;
-    one that lacks a class of `labels` (N,) is drawn again, since no rate is defined on it.
-    rows: for each resample, the samples in it. Raises NASError where hardly any draw holds every class.
+    Every resample draws as many patients as there are, with replacement; one that lacks a class of `labels` is drawn
+    again, since no rate is defined on it.
+
+    Args:
+        groups: The patient of each sample (N,).
+        labels: The class of each sample (N,).
+        resamples: Number of resamples.
+        seed: Seed of the draws.
+
+    Attributes:
+        rows: For each resample, the samples in it.
+
+    Raises:
+        NASError: If hardly any draw holds every class.
     """
 
     def __init__(self, groups: np.ndarray, labels: np.ndarray, resamples: int = 2000, seed: int = 0) -> None:
@@ -114,7 +125,15 @@ def binary_metrics(prob_NK: np.ndarray, label_N: np.ndarray) -> dict[str, float]
 
 
 def auc(score_N: np.ndarray, positive_N: np.ndarray) -> float:
-    """Area under the ROC curve by ranks, ties counted half (Mann-Whitney)."""
+    """Compute the area under the ROC curve by ranks, ties counted half (Mann-Whitney).
+
+    Args:
+        score_N: Scores (N,).
+        positive_N: Whether a case is positive (N,); both kinds occur.
+
+    Returns:
+        The area, in [0, 1].
+    """
     values, position = np.unique(score_N, return_inverse=True)
     count = np.bincount(position, minlength=len(values))
     rank = np.cumsum(count) - (count - 1) / 2
@@ -124,5 +143,12 @@ def auc(score_N: np.ndarray, positive_N: np.ndarray) -> float:
 
 
 def mean_of(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """The mean of each named value over several parts (folds)."""
+    """Average named values over several parts.
+
+    Args:
+        parts: The values of each part, for example a fold; all have the names of the first.
+
+    Returns:
+        Name -> mean.
+    """
     return {name: float(np.mean([part[name] for part in parts])) for name in parts[0]}

@@ -67,7 +67,14 @@ class Scores(Protocol):
         """
 
     def truth(self, classes: Sequence[str]) -> Mapping[str, np.ndarray]:
-        """Return the target's columns of predictions.csv, in the same form as `columns`; {} if there are none."""
+        """Return the target's columns of predictions.csv.
+
+        Args:
+            classes: Names of the classes.
+
+        Returns:
+            Heading -> one value for each case (N,); {} if a target has no place in a table.
+        """
 
 
 def in_unit_of(metrics: Iterable[Metric], voxel_size_known: bool) -> tuple[Metric, ...]:

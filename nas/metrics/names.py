@@ -55,7 +55,14 @@ class Names:
     metrics: tuple[Metric, ...] = ()
 
     def unit(self, name: str) -> Unit:
-        """Look up how a cost or a metric is shown; an unknown name is written in words and has three decimals."""
+        """Look up how a cost or a metric is shown.
+
+        Args:
+            name: Name of a cost or of a metric.
+
+        Returns:
+            The unit; an unknown name is written in words and has three decimals.
+        """
         for metric in self.metrics:
             if metric.name == name:
                 return Unit(metric.label, metric.unit, decimals=metric.digits)
@@ -82,12 +89,29 @@ class Names:
 
 
 def show(name: str, value: Any, symbol: bool = False) -> str:
-    """Format a cost in its unit, as `Names.show` does."""
+    """Format a cost in its unit.
+
+    Args:
+        name: Name of a cost.
+        value: The value; None and values that are not finite give a dash.
+        symbol: Whether the unit follows the number.
+
+    Returns:
+        The text.
+    """
     return Names().show(name, value, symbol)
 
 
 def significant(value: float, digits: int = 3) -> str:
-    """Format a number with so many significant digits, without an exponent if at most 7 decimals are needed."""
+    """Format a number with significant digits, without an exponent if at most 7 decimals are needed.
+
+    Args:
+        value: The number.
+        digits: Number of significant digits.
+
+    Returns:
+        The text.
+    """
     if value == 0 or not math.isfinite(value):
         return f"{value:g}"
     places = digits - 1 - math.floor(math.log10(abs(value)))

@@ -202,7 +202,14 @@ class _Fold:
 
 
 def group_digest(group: str) -> str:
-    """Return a short hash of a patient's name, by which a bundle knows a patient without naming it."""
+    """Return a short hash of a patient's name, by which a bundle knows a patient without naming it.
+
+    Args:
+        group: Name of the patient.
+
+    Returns:
+        16 hexadecimal digits.
+    """
     return hashlib.sha256(group.encode()).hexdigest()[:16]
 
 
@@ -211,6 +218,9 @@ def group_digests(groups: np.ndarray) -> list[str]:
 
     Args:
         groups: (N,) names of patients, one per sample.
+
+    Returns:
+        One hash for each patient.
     """
     return sorted(group_digest(str(group)) for group in np.unique(groups))
 

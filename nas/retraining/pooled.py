@@ -121,7 +121,13 @@ def _task_of(result: TrainResult, allow: Sequence[str]) -> Task:
 
 @dataclass(frozen=True)
 class Margin:
-    """By how much the first system is above another one in the first metric, and the 95 % interval."""
+    """By how much the first system is above another one in the first metric.
+
+    Attributes:
+        above: Name of the other system.
+        value: The difference over all cases.
+        ci95: Its 95 % interval.
+    """
 
     above: str
     value: float

@@ -68,7 +68,11 @@ class TrainResult:
         return tuple(metric for metric in self.metrics if metric.in_tables)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the content of result.json: costs stand at the top level, and absent parts are left out."""
+        """Return the content of result.json.
+
+        Returns:
+            JSON values; costs stand at the top level, and absent parts are left out.
+        """
         content: dict[str, Any] = {
             "name": self.name,
             "arch_id": self.arch_id,
@@ -140,7 +144,11 @@ class TrainResult:
         return result
 
     def save(self, path: Path) -> None:
-        """Write result.json atomically."""
+        """Write result.json atomically.
+
+        Args:
+            path: The file.
+        """
         write_text(path, json.dumps(self.to_json(), indent=1) + "\n")
 
     @classmethod

@@ -63,15 +63,36 @@ class Scorer:
         self._drawn: dict[str, list[Mapping[str, float]]] = {}
 
     def scores(self, system: System) -> Scores:
-        """Measure the pooled predictions of a system."""
+        """Measure the pooled predictions of a system.
+
+        Args:
+            system: The system.
+
+        Returns:
+            The scores.
+        """
         return self._scores(system.prediction, self.rows)
 
     def over_all(self, system: System) -> dict[str, float]:
-        """Return the metrics of a system over all tested samples."""
+        """Measure a system over all tested samples.
+
+        Args:
+            system: The system.
+
+        Returns:
+            Metric -> value.
+        """
         return dict(self.scores(system).over())
 
     def interval(self, system: System) -> dict[str, tuple[float, float]]:
-        """Return the 95 % interval of each metric of a system."""
+        """Compute the intervals of a system.
+
+        Args:
+            system: The system.
+
+        Returns:
+            Metric -> 95 % interval.
+        """
         return intervals(self._draws(system))
 
     def difference(self, system: System, other: System) -> dict[str, dict[str, Any]]:
@@ -93,16 +114,29 @@ class Scorer:
         return {name: {"value": over_all[name], "ci95": bounds[name]} for name in bounds}
 
     def folds(self, system: System) -> list[dict[str, Any]]:
-        """Return one entry for each round: its name, number of test samples, and the metrics of its single network."""
+        """Measure the single networks of a system.
+
+        Args:
+            system: The system.
+
+        Returns:
+            One entry for each round: its name, number of test samples, and the metrics of its single network.
+        """
         return [
             {"fold": one.round, "n": len(one.indices), **self._scores(one.prob, one.indices).over()}
             for one in system.tested
         ]
 
     def interval_of_mean(self, system: System) -> dict[str, tuple[float, float]]:
-        """Return the 95 % interval of the mean over the single networks.
+        """Compute the intervals of the mean over the single networks.
 
         Patients are resampled once, and each network is measured on those of its own test part.
+
+        Args:
+            system: The system.
+
+        Returns:
+            Metric -> 95 % interval.
         """
         position = {int(row): number for number, row in enumerate(self.rows)}
         parts = []

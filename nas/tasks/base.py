@@ -6,19 +6,21 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import nn
 
 from nas.baselines.base import Baseline, Prediction
-from nas.data.store import VolumeStore
 from nas.errors import NASError
 from nas.metrics.ensemble import mean_probability
 from nas.metrics.metric import Metric, Scores
 from nas.task_spec import TaskSpec
 from nas.utils.identity import identity_of, public_path
+
+if TYPE_CHECKING:
+    from nas.data.store import VolumeStore
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,11 @@ class Task(ABC):
         return mean_probability(predictions)
 
     def baselines(self) -> tuple[Baseline, ...]:
-        """Return the simple models that networks for this task are compared with."""
+        """Return the simple models that networks for this task are compared with.
+
+        Returns:
+            The baselines in the order of the table; none by default.
+        """
         return ()
 
     def sections(self, cases: TestedCases) -> list[str]:

@@ -13,9 +13,7 @@ from sklearn import metrics as sk
 from torch import nn
 
 from nas.baselines.base import Baseline
-from nas.baselines.simple import FEATURES, VOLUME
 from nas.errors import NASError, TrialFailed
-from nas.html.classification import classification_sections
 from nas.metrics.bootstrap import binary_metrics
 from nas.metrics.metric import Metric, Scores
 from nas.task_spec import TaskSpec
@@ -110,16 +108,20 @@ class Classification(Task):
         return self.score(np.column_stack([1 - others.sum(axis=1), others]), label_N)
 
     def baselines(self) -> tuple[Baseline, ...]:
+        from nas.baselines.simple import FEATURES, VOLUME  # here, as the models take long to import
+
         return (VOLUME, FEATURES)
 
     def sections(self, cases: TestedCases) -> list[str]:
+        from nas.html.classification import classification_sections  # here, as plots take long to import
+
         return classification_sections(
             cases.target, cases.prediction, cases.group, cases.classes, cases.others, cases.unit
         )
 
 
 @dataclass(frozen=True)
-class ClassificationScores:
+class ClassificationScores(Scores):
     """Scores of class probabilities.
 
     Attributes:

@@ -21,8 +21,6 @@ import torch.nn.functional as F
 from torch import nn
 
 from nas.errors import NASError, TrialFailed
-from nas.html.boxes import BoxExample, boxes_section, mean_overlaps
-from nas.html.slices import chosen_cases
 from nas.metrics.boxes import overlaps, paired_overlaps, suppressed_by_class, volumes
 from nas.metrics.coco import Matched, coco_metrics, match
 from nas.metrics.metric import Metric, Scores
@@ -39,8 +37,15 @@ BOX_WEIGHT = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Points:
-    """What a network said, by part; leading axes as given. centre (..., K, P), score (..., P), boxes (..., P, 2n),
-    place (P, n), stride (P,)."""
+    """The parts of a network's output, with the leading axes of the output.
+
+    Attributes:
+        centre: Logits of the classes (..., K, P).
+        score: Logits of how well the box fits (..., P).
+        boxes: Edges of the boxes in voxels (..., P, 2n).
+        place: Coordinates of the points in voxels (P, n).
+        stride: Strides of their feature maps in voxels (P,).
+    """
 
     centre: torch.Tensor
     score: torch.Tensor
@@ -50,6 +55,15 @@ class Points:
 
     @classmethod
     def of(cls, output_BCP: torch.Tensor, spec: TaskSpec) -> Points:
+        """Split an output into its parts.
+
+        Args:
+            output_BCP: Output of a network (B, K + 2 + 3n, P).
+            spec: The task's classes and dimensions.
+
+        Returns:
+            The parts, in fp32.
+        """
         K, n = spec.outputs, spec.dims
         centre, score, boxes, place, stride = output_BCP.float().split([K, 1, 2 * n, n, 1], dim=1)
         return cls(centre, score[:, 0], boxes.transpose(1, 2), place[0].T, stride[0, 0])
@@ -58,16 +72,28 @@ class Points:
 class Detection(Task):
     """Loss, decoding and COCO metrics of an anchor-free detector (FCOS, Tian et al., arXiv 2006.09214).
 
-    Targets: (B, M, 2n + 1) float32: boxes in voxels and their class, -1 where a sample has fewer than M.
-    Predictions: (B, detections, 2n + 2): boxes, probability, class, by falling probability; probability 0 and class -1
-    where there are fewer. The probability is the product of those of centre and score.
-    Training: points near the middle of an object answer for it, those of one feature map, chosen by its size. Focal
-    loss on the centre, generalised IoU on the box, cross entropy of the score with the IoU that the box has.
-    outputs: classes of objects; there is no background class. detections: boxes kept of an image. overlap: above this
-    IoU the less probable of two boxes of a class is removed. least: probability below which a box is not kept.
-    Metrics, COCO's: map50 (mean average precision at IoU 0.5), map (its mean over IoU 0.5, 0.55, ..., 0.95), recall50
-    (the share of objects found at IoU 0.5 by any of the boxes kept); classes without an object in the target do not
-    count. Raises NASError for a setting out of range.
+    Targets are (B, M, 2n + 1) float32: boxes in voxels and their class, -1 where a sample has fewer than M.
+    Predictions are (B, detections, 2n + 2): boxes, probability, class, by falling probability; probability 0 and class
+    -1 where there are fewer. The probability is the product of those of centre and score.
+
+    In training, points near the middle of an object answer for it, those of one feature map, chosen by its size. The
+    loss is the focal loss on the centre, generalised IoU on the box, and cross entropy of the score with the IoU of
+    the box.
+
+    Metrics are COCO's: map50 (mean average precision at IoU 0.5), map (its mean over IoU 0.5, 0.55, ..., 0.95) and
+    recall50 (the share of objects found at IoU 0.5 by any of the boxes kept); classes without an object in the target
+    do not count.
+
+    Args:
+        in_channels: Channels of the images.
+        outputs: Classes of objects; there is no background class.
+        dims: Spatial dimensions of the images, 2 or 3.
+        detections: Boxes kept of an image.
+        overlap: IoU above which the less probable of two boxes of a class is removed, 0 to 1.
+        least: Probability below which a box is not kept, between 0 and 1.
+
+    Raises:
+        NASError: If a setting is out of range.
     """
 
     metrics = METRICS
@@ -122,7 +148,15 @@ class Detection(Task):
             model.train(training)
 
     def decoded(self, output_BCP: torch.Tensor, sides: Sequence[int]) -> torch.Tensor:
-        """What a network said of images with these sides -> (B, detections, 2n + 2)."""
+        """Decode the output of a network.
+
+        Args:
+            output_BCP: Output for images (B, K + 2 + 3n, P).
+            sides: Sides of the images in voxels.
+
+        Returns:
+            Boxes, probability and class (B, detections, 2n + 2).
+        """
         points = Points.of(output_BCP, self.spec)
         prob_BKP = points.centre.sigmoid() * points.score.sigmoid()[:, None]
         ends = points.boxes.new_tensor([float(side) for side in sides] * 2)
@@ -202,6 +236,9 @@ class Detection(Task):
         return DetectionScores(prediction, target, match(prediction, target))
 
     def sections(self, cases: TestedCases) -> list[str]:
+        from nas.html.boxes import BoxExample, boxes_section, mean_overlaps  # here, as plots take long to import
+        from nas.html.slices import chosen_cases
+
         shown = [
             BoxExample(*cases.image(position), cases.target[position], cases.prediction[position])
             for position in chosen_cases(mean_overlaps(cases.prediction, cases.target))
@@ -210,7 +247,7 @@ class Detection(Task):
 
 
 @dataclass(frozen=True)
-class DetectionScores:
+class DetectionScores(Scores):
     """Scores of boxes.
 
     Attributes:
@@ -237,10 +274,19 @@ class DetectionScores:
 
 
 def assigned(place_Pn: torch.Tensor, stride_P: torch.Tensor, y_BMX: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Which box each point answers for, (B, P) position among M, -1 for none; and its class (B, P), -1 for none.
+    """Assign points to boxes.
 
-    A point answers for a box where its feature map is for boxes of that size (`REACH`) and the point is either the
-    nearest to the box's middle, or within `RADIUS` strides of it and inside the box. Of several the smallest box.
+    A point answers for a box if its feature map is for boxes of that size (`REACH`) and the point is either the
+    nearest to the box's middle, or within `RADIUS` strides of it and inside the box; among several boxes, for the
+    smallest.
+
+    Args:
+        place_Pn: Coordinates of the points in voxels (P, n).
+        stride_P: Strides of their feature maps in voxels (P,).
+        y_BMX: Boxes and classes (B, M, 2n + 1).
+
+    Returns:
+        The position among M of the box of each point (B, P), -1 for none, and the box's class (B, P), -1 for none.
     """
     low_BMn, high_BMn = y_BMX[..., :-1].chunk(2, dim=-1)
     middle_BMn, sides_BMn = (low_BMn + high_BMn) / 2, high_BMn - low_BMn
@@ -261,8 +307,15 @@ def assigned(place_Pn: torch.Tensor, stride_P: torch.Tensor, y_BMX: torch.Tensor
 
 
 def focal_loss(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
-    """Element by element: -a (1 - p)^g log p where truth is 1, -(1 - a) p^g log(1 - p) where it is 0 (Lin et al., ICCV
-    2017, arXiv 1708.02002, equation 5)."""
+    """Compute the focal loss of each element (Lin et al., ICCV 2017, arXiv 1708.02002, equation 5).
+
+    Args:
+        logits: Logits of any shape.
+        truth: 1 or 0, of the same shape.
+
+    Returns:
+        -a (1 - p)^g log p where truth is 1, and -(1 - a) p^g log(1 - p) where it is 0.
+    """
     entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
     prob = logits.sigmoid()
     wrong = torch.where(truth == 1, 1 - prob, prob)

@@ -13,9 +13,7 @@ import torch
 from torch import nn
 
 from nas.baselines.base import Baseline
-from nas.baselines.simple import INTENSITY
 from nas.errors import NASError, TrialFailed
-from nas.html.slices import Example, chosen_cases, slices_section
 from nas.metrics.metric import MM, Metric, Scores
 from nas.metrics.surface import dice, surfaces
 from nas.task_spec import TaskSpec
@@ -27,9 +25,8 @@ WINDOWS = 4  # at once, at least: on a CPU single ones fall into a slow path of 
 LOSSES = ("dice_ce", "soft_dice")
 METRICS = (
     Metric("dice", "Dice"),
-    Metric(
-        "hd95", "HD95", MM, "minimize", quick=False, length=True
-    ),  # surface distances take longer than an epoch of a small net
+    # not quick: distances between surfaces take longer than an epoch of a small network
+    Metric("hd95", "HD95", MM, "minimize", quick=False, length=True),
     Metric("surface_dice", "surface Dice", quick=False),
 )
 
@@ -37,19 +34,30 @@ METRICS = (
 class Segmentation(Task):
     """Dice and cross entropy (MONAI's DiceCELoss) in training; probabilities by a sliding window at inference.
 
-    loss: "dice_ce", or "soft_dice" (nas/tasks/soft_dice.py) without cross entropy. scale_weights: of the outputs of a
-    network with deep supervision, finest first; None: each counts half of the one before, all together 1.
-    outputs: classes, 0 the background. window: sides of the sliding window in voxels, one number or one a side; None:
-    each image at once. overlap: of neighbouring windows, a fraction. flips: axes (0 = D, 1 = H, 2 = W; in 2D H, W)
-    along which images are also predicted mirrored, in every combination; the probabilities are averaged. tolerance:
-    of the surface Dice, in mm.
     Metrics, over the classes other than the background: dice, surface_dice (the share of both surfaces that lies
     within the tolerance of the other, arXiv 2111.05408), hd95 (95th percentile of the distances between the surfaces,
     the larger of the two directions); each also for every class as dice_1, dice_2, ...
-    Empty regions: a case in which a class is neither there nor predicted does not count for that class. Where it is
-    only there or only predicted, dice and surface_dice are 0 and hd95 is the diagonal of the image. A class's metric
-    is the mean over the cases that count, and the metric without a number the mean over classes.
-    Needs MONAI, which the extra `medical` installs. Raises NASError without it, and for a setting out of range.
+
+    Empty regions: a case in which a class is neither present nor predicted does not count for that class. If it is only
+    present or only predicted, dice and surface_dice are 0 and hd95 is the diagonal of the image. A class's metric is
+    the mean over the cases that count, and the metric without a number the mean over classes. Needs MONAI, which the
+    extra `medical` installs.
+
+    Args:
+        in_channels: Channels of the images.
+        outputs: Number of classes, 0 being the background.
+        dims: Spatial dimensions of the images, 2 or 3.
+        window: Sides of the sliding window in voxels, one number or one for each side. If None, each image at once.
+        overlap: Overlap of neighbouring windows, a fraction in [0, 1).
+        tolerance: Tolerance of the surface Dice in mm.
+        flips: Axes (0 = D, 1 = H, 2 = W; in 2D H, W) along which images are also predicted mirrored, in every
+            combination; the probabilities are averaged.
+        loss: "dice_ce", or "soft_dice" (nas/tasks/soft_dice.py) without cross entropy.
+        scale_weights: Weights of the outputs of a network with deep supervision, finest first. If None, each counts
+            half of the one before, all together 1.
+
+    Raises:
+        NASError: If MONAI is missing or a setting is out of range.
     """
 
     def __init__(
@@ -217,9 +225,13 @@ class Segmentation(Task):
         return SegmentationScores({metric.name: values(metric.name) for metric in METRICS})
 
     def baselines(self) -> tuple[Baseline, ...]:
+        from nas.baselines.simple import INTENSITY  # here, as the models take long to import
+
         return (INTENSITY,)
 
     def sections(self, cases: TestedCases) -> list[str]:
+        from nas.html.slices import Example, chosen_cases, slices_section  # here, as plots take long to import
+
         guess = cases.prediction.argmax(axis=1)
         dice_N = np.ma.masked_invalid(dice(guess, cases.target, self.spec.outputs)).mean(axis=1).filled(np.nan)
         shown = [
@@ -234,7 +246,7 @@ def _of_class(metric: Metric, number: int) -> Metric:
 
 
 @dataclass(frozen=True)
-class SegmentationScores:
+class SegmentationScores(Scores):
     """Scores of label maps.
 
     Attributes:
