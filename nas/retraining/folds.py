@@ -265,7 +265,7 @@ def _fingerprint(
         content.append(repr(setting.store.patches))
     if supernet is not None and supernet.is_file():
         content.append(hashlib.sha256(supernet.read_bytes()).hexdigest())
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(content, default=repr).encode()).hexdigest()
 
 
 def _seed_of(seed: int, *words: str) -> int:
