@@ -64,7 +64,9 @@ def help_page(program: str, summary: str, config_name: str, examples: Sequence[s
             default = chosen.get(group, "null")
             lines.append(f"  {group:<10} {', '.join(names)}{'' if default == 'null' else f' (default: {default})'}")
     settings = own.partition("\nhydra:")[0].partition("\n\n")[2].strip()  # after the list of defaults
-    return "\n".join([*lines, "", "settings (more: --cfg job):", *(f"  {line}".rstrip() for line in settings.splitlines())])
+    return "\n".join(
+        [*lines, "", "settings (more: --cfg job):", *(f"  {line}".rstrip() for line in settings.splitlines())]
+    )
 
 
 def _program() -> str:
