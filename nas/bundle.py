@@ -274,7 +274,8 @@ def _first_architecture(training: Path) -> str:
 def _score(folder: Path) -> float:
     facts = ModelCard.load(folder / CARD).facts
     try:
-        return float(facts["validation"][facts["score"]])
+        sign = -1.0 if facts.get("direction") == "minimize" else 1.0
+        return sign * float(facts["validation"][facts["score"]])
     except (LookupError, TypeError, ValueError) as error:
         raise _damaged(folder, f"{CARD} without a validation score") from error
 

@@ -28,7 +28,7 @@ from nas.study.study import LEASE_S, Claim, Study
 from nas.study.url import sqlite_url
 from nas.tracking import NO_TRACKING, Tracker
 from nas.utils.hashing import digest
-from nas.utils.identity import identity_of
+from nas.utils.identity import StudyIdentity
 
 MAX_FAILURES = 5  # failed trials in a row after which the settings, not the candidates, are to blame
 CHECKPOINTS = "checkpoints"  # sub-folder of a search
@@ -326,17 +326,17 @@ def open_study(
         NASError: If the study was created with other settings.
     """
     problem = job.problem
-    spec = {  # everything that decides a result
-        "data": split.store.sha256,
-        "split": split.sha256,
-        "cost": problem.cost.identity,
-        "strategy": identity_of(job.strategy),
-        "constraints": [str(limit) for limit in problem.constraints],
-        "evaluator": identity_of(job.evaluator),
-        "task": identity_of(problem.task),
-        "seed": job.context.seed,
-    }
-    return Study(url, name, problem, spec, lease_s=lease_s, config=config)
+    identity = StudyIdentity(
+        data=split.store.sha256,
+        split=split.sha256,
+        cost=problem.cost,
+        strategy=job.strategy,
+        constraints=[str(limit) for limit in problem.constraints],
+        evaluator=job.evaluator,
+        task=problem.task,
+        seed=job.context.seed,
+    )
+    return Study(url, name, problem, identity.parts(), lease_s=lease_s, config=config)
 
 
 def search_record(

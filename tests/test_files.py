@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import errno
 import fcntl
 import hashlib
@@ -19,6 +20,7 @@ from nas.utils.files import atomic_folder, atomic_path, file_lock, locked, tempo
 from nas.utils.hashing import digest, file_digest
 from nas.utils.seeds import derive
 
+REPO = Path(__file__).resolve().parents[1]
 PROCESSES = multiprocessing.get_context("spawn")
 
 
@@ -147,3 +149,14 @@ def test_derived_seeds_are_stable_and_differ() -> None:
     seeds = {derive(seed, *words) for seed in (0, 1, 5_000_000_000) for words in (("a",), ("b",), ("a", 1), ("a", "1"))}
     assert len(seeds) == 12
     assert all(0 <= seed < 2**32 for seed in seeds)
+
+
+@pytest.mark.parametrize("path", sorted((REPO / "nas").rglob("*.py")), ids=lambda path: str(path.relative_to(REPO)))
+def test_no_module_needs_unix_to_be_imported(path: Path) -> None:
+    imported = {
+        name
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for name in ([node.module] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names])
+    }
+    assert not imported & {"fcntl", "grp", "pwd", "resource", "termios"}

@@ -12,6 +12,7 @@ import torch
 import run_search
 import run_train
 from experiments import tables
+from nas.retraining.pooled import pooled_rows, read_pooled
 from tests.commands import Command
 
 OUTSIDE = ["hydra.searchpath=[pkg://tests.regression.conf]", "allow_packages=[tests]", "data=balls", "task=radius"]
@@ -59,6 +60,8 @@ def test_regression_from_search_to_export(command: Command, capsys: pytest.Captu
     assert last["best_epoch"] == 1 + int(np.argmin(history))
     assert sorted(path.name for path in (trained / "export").glob("*/model.onnx")) == ["model.onnx"] * 2
 
+    (row,), _ = pooled_rows([read_pooled("ball", [trained], allow=["tests"])], resamples=20)
+    assert row.metrics["mae"] == pytest.approx(own, abs=1e-5)
     assert tables.main([str(trained / "result.json")]) == 0
     assert f"| searched {found['id']}, mean of 2 | 1 | {value:.2f} [" in capsys.readouterr().out
 

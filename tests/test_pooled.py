@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 import run_train
-from experiments.train.pooled import pooled_rows, read_pooled
 from nas.artifact import Artifact
 from nas.errors import NASError
+from nas.retraining.pooled import pooled_rows, read_pooled
 from nas.task_spec import TaskSpec
 from search_spaces.unet import UNetSpace
 from tests.commands import Command, refused, voxnas
@@ -54,8 +54,8 @@ def test_two_systems_over_two_folds(folders: Path, capsys: pytest.CaptureFixture
         assert low < row.metrics["dice"] < high
     (margin,) = margins
     assert margin.above == "U-Net 1"
-    assert margin.dice == pytest.approx(rows[0].metrics["dice"] - rows[1].metrics["dice"])
-    assert margin.ci95[0] < margin.dice < margin.ci95[1]
+    assert margin.value == pytest.approx(rows[0].metrics["dice"] - rows[1].metrics["dice"])
+    assert margin.ci95[0] < margin.value < margin.ci95[1]
 
     code, out, _ = voxnas(capsys, "pooled", f"a={folders}/unet0-fold*", f"b={folders}/unet1-fold*")
     assert code == 0

@@ -15,8 +15,8 @@ import numpy as np
 from experiments.lung_screening.lungs import lung_mask
 from experiments.lung_screening.scan import Scan
 from experiments.lung_screening.slices import moved, patch, to_pixel, to_side
+from nas.data.io.crops import hu_window
 from nas.data.io.files import named_files
-from nas.data.io.images import hu_window
 from nas.data.sample import Sample
 from nas.data.source import Source
 from nas.data.sources._lidc_database import COHORT, database_path
@@ -180,7 +180,7 @@ class NodulePatches(_LunaScans):
 
     def content(self) -> Mapping[str, Any]:
         """Return the nodules and the digests of the files."""
-        return {"nodules": self.nodules, **super().content()}
+        return {**super().content(), "nodules": self.nodules}
 
     def _of_scan(self, uid: str, scan: Scan, lungs_DHW: np.ndarray, patient: str, fold: str) -> Iterator[Sample]:
         rng = np.random.default_rng([self.seed, zlib.crc32(uid.encode())])

@@ -52,12 +52,12 @@ class FileDigests:
         """
         try:
             key, settled = self._key(path)
-            found = self._known.get(key) or file_digest(path)
+            content = self._known.get(key) or file_digest(path)
         except OSError:
             return ""
         if settled:
-            self._known[key] = self._used[key] = found
-        return found
+            self._known[key] = self._used[key] = content
+        return content
 
     def of_all(self, paths: Iterable[Path]) -> list[str]:
         """Return the digests of many files, read by several threads.

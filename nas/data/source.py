@@ -21,6 +21,7 @@ from nas.data.transforms.patches import Patches
 from nas.errors import NASError
 from nas.utils.files import locked
 from nas.utils.hashing import digest
+from nas.utils.identity import StoreIdentity
 
 if TYPE_CHECKING:
     from SimpleITK import Image
@@ -140,8 +141,10 @@ class Source(ABC):
             NASError: If the source is missing.
         """
         source = type(self)
-        arguments = digest([source.__module__, source.__qualname__, self.arguments()])[:DIGITS]
-        content = digest([self.content(), reader_digest(source)])[:DIGITS]
+        path = f"{source.__module__}.{source.__qualname__}"
+        identity = StoreIdentity(path, self.arguments(), self.content(), reader_digest(source))
+        arguments = digest([identity.source, identity.arguments])[:DIGITS]
+        content = digest([identity.files, identity.code])[:DIGITS]
         return Path(self.cache_dir) / f"{self.name}-{arguments}-{content}.h5"
 
     def prepare(self) -> VolumeStore:

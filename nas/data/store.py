@@ -147,7 +147,7 @@ class VolumeStore:
         """Return the pseudonyms of patients, for files that must not hold names.
 
         They depend on cohort and patient only, so that one patient has one digest in stores with other crops, grids or
-        samples. They are no protection where the names of a cohort can be guessed, such as LIDC-IDRI-0001.
+        samples. They are no protection if the names of a cohort can be guessed, such as LIDC-IDRI-0001.
 
         Args:
             rows: Rows of the store.

@@ -41,12 +41,24 @@ class GroupBootstrap:
         Returns:
             Name -> (low, high), over the resamples on which the value is defined (not NaN).
         """
-        draws = [values for values in map(statistic, self.rows) if values]
-        intervals = {}
-        for name in draws[0] if draws else ():
-            low, high = np.nanpercentile([draw[name] for draw in draws], PERCENTILES)
-            intervals[name] = (float(low), float(high))
-        return intervals
+        return intervals([statistic(rows) for rows in self.rows])
+
+
+def intervals(draws: Sequence[Mapping[str, float]]) -> dict[str, tuple[float, float]]:
+    """Compute 95 % percentile intervals of named values.
+
+    Args:
+        draws: The values of each resample; an empty mapping is left out, and so is NaN.
+
+    Returns:
+        Name -> (low, high).
+    """
+    defined = [draw for draw in draws if draw]
+    bounds = {}
+    for name in defined[0] if defined else ():
+        low, high = np.nanpercentile([draw[name] for draw in defined], PERCENTILES)
+        bounds[name] = (float(low), float(high))
+    return bounds
 
 
 def _classes_of_groups(number: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -26,6 +26,7 @@ SHOWN_ABOVE = (
     "mean",
     "ci95",
     "baselines",
+    "differences",
     "metrics",
 )
 
@@ -59,7 +60,7 @@ def train_report(
     body = [_facts(arch, result, names)]
     if table_rows:
         body.append(_comparison(arch, table_rows))
-    body += sections
+    body += [_differences(result, unit_of_split, metrics), *sections]
     body += [
         _folds(result, unit_of_split, names),
         architecture_section("The architecture", space, arch),
@@ -107,6 +108,29 @@ def _comparison(arch: Architecture, rows: Sequence[Mapping[str, Any]]) -> str:
     marks = {place: "chosen" for place, row in enumerate(rows) if any(arch.id in str(value) for value in row.values())}
     note = "All rows were tested on the same cases."
     return section("Beside the baselines", note, table(head, body, marks))
+
+
+def _differences(result: Mapping[str, Any], unit_of_split: str, metrics: Sequence[Metric]) -> str:
+    """Return the table of network minus baseline, empty without any."""
+    differences = result.get("differences", {})
+    shown = [metric for metric in metrics if metric.in_tables]
+    if not differences or not shown:
+        return ""
+    rows = []
+    for name, of_metric in differences.items():
+        cells = [Cell(name)]
+        for metric in shown:
+            found = of_metric.get(metric.name)
+            cells.append(Cell(_signed(found["value"], found["ci95"], metric.digits) if found else "–", number=True))
+        rows.append(cells)
+    head = [Cell("network minus"), *(Cell(metric.label, number=True) for metric in shown)]
+    note = f"95 % intervals, on the same bootstrap samples of {unit_of_split}s for both."
+    return section("Paired differences", note, table(head, rows))
+
+
+def _signed(value: float, bounds: Sequence[float], digits: int) -> str:
+    low, high = bounds
+    return f"{value:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}]"
 
 
 def _is_figure(value: Any) -> bool:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -25,11 +23,12 @@ from nas.data.splits import Round
 from nas.errors import NASError, TrialFailed
 from nas.inference.model_card import CARD, ModelCard
 from nas.supernets.loading import load_supernet
-from nas.tasks.base import Task
 from nas.training.distributed import is_main
 from nas.training.loop import FitResult, OnEpoch, fit, predict
 from nas.training.settings import TrainingSettings
 from nas.utils.files import write_bytes
+from nas.utils.hashing import file_digest
+from nas.utils.identity import PredictionIdentity, TrainingIdentity
 
 DIGEST = hashlib.sha256().digest_size  # bytes that a prediction file ends with
 OnRoundEpoch = Callable[[str, int, int, Mapping[str, float]], None]
@@ -109,7 +108,7 @@ class _Fold:
         self.seed, self.supernet = seed, supernet
         self.checkpoints = folder / "checkpoints" / network.arch.id / part.name
         self.home = bundle_folder(folder, network.arch.id, part.name)
-        self.fingerprint = _fingerprint(network, setting, part, training, seed, supernet)
+        self.fingerprint = _identity(network, setting, part, training, seed, supernet).digest()
         self.train, self.valid, self.test = (
             VolumeSet(setting.store, rows, setting.device) for rows in (part.train, part.valid, part.test)
         )
@@ -192,7 +191,8 @@ class _Fold:
                     "groups": {name: group_digests(store.groups[rows]) for name, rows in self._parts().items()},
                     "fingerprint": self.fingerprint,
                 },
-                "score": setting.task.score,
+                "score": setting.task.score_name,
+                "direction": setting.task.metrics[0].direction,
                 "validation": dict(result.metrics),
             },
             curves=result.history,
@@ -248,24 +248,22 @@ def _read_array(path: Path) -> np.ndarray | None:
     return np.load(io.BytesIO(content), allow_pickle=False)
 
 
-def _settings_of(task: Task) -> dict[str, Any]:
-    """The task's class and every plain value that it holds."""
-    plain = {name: value for name, value in vars(task).items() if isinstance(value, str | int | float | tuple | None)}
-    return {"class": f"{type(task).__module__}.{type(task).__qualname__}", **plain}
-
-
-def _fingerprint(
+def _identity(
     network: Artifact, setting: Setting, part: Round, training: TrainingSettings, seed: int, supernet: Path | None
-) -> str:
-    """A hash of everything that decides the weights and the prediction."""
-    rows = [part.train.tolist(), part.valid.tolist(), part.test.tolist()]
-    content = [network.arch.id, setting.store.sha256, setting.split.sha256, rows, repr(asdict(training)), seed]
-    content.append(_settings_of(setting.task))
-    if setting.store.patches is not None:
-        content.append(repr(setting.store.patches))
-    if supernet is not None and supernet.is_file():
-        content.append(hashlib.sha256(supernet.read_bytes()).hexdigest())
-    return hashlib.sha256(json.dumps(content, default=repr).encode()).hexdigest()
+) -> PredictionIdentity:
+    """Everything that decides the weights and the prediction."""
+    inherited = "" if supernet is None or not supernet.is_file() else file_digest(supernet)
+    return PredictionIdentity(
+        TrainingIdentity(
+            network=f"{network.arch.space}/{network.arch.id} {inherited}",
+            task=setting.task,
+            training=training,
+            seed=seed,
+            train=[setting.store.sha256, part.train, setting.store.patches],
+            valid=part.valid,
+        ).parts(),
+        test=part.test,
+    )
 
 
 def _seed_of(seed: int, *words: str) -> int:

@@ -38,6 +38,7 @@ class TrainResult:
         tested: Number of samples and of groups that were tested; empty in files of earlier versions.
         versions: Versions of the packages that decide the numbers.
         length_unit: Unit of lengths, "mm" or "voxels"; None if no metric is a length.
+        task: `Task.identity`; empty in files of earlier versions.
     """
 
     name: str
@@ -57,6 +58,7 @@ class TrainResult:
     tested: Mapping[str, int] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     length_unit: str | None = None
+    task: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def columns(self) -> tuple[Metric, ...]:
@@ -81,6 +83,7 @@ class TrainResult:
             "tested": dict(self.tested),
             "seed": self.seed,
             "versions": dict(self.versions),
+            "task": dict(self.task),
             "metrics": [asdict(metric) for metric in self.metrics],
         }
         return content if self.length_unit is None else {**content, "length_unit": self.length_unit}
@@ -120,6 +123,7 @@ class TrainResult:
                 else {},
                 versions=dict(content.get("versions", {})),
                 length_unit=content.get("length_unit"),
+                task=dict(content.get("task", {})),
             )
             for scores in (result.mean, *result.ensembles.values(), *result.baselines.values()):
                 for metric in result.columns:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from nas.data.store import VolumeStore
-from nas.metrics.bootstrap import GroupBootstrap, mean_of
+from nas.metrics.bootstrap import GroupBootstrap, intervals, mean_of
 from nas.metrics.metric import Scores
 from nas.retraining.folds import Tested
 from nas.tasks.base import Task, TestedCases
@@ -60,6 +60,7 @@ class Scorer:
         self.group = store.groups[rows]
         self.bootstrap = GroupBootstrap(self.group, store.labels[rows], resamples, seed)
         self._measured: dict[int, tuple[np.ndarray, Scores]] = {}
+        self._drawn: dict[str, list[Mapping[str, float]]] = {}
 
     def scores(self, system: System) -> Scores:
         """Measure the pooled predictions of a system."""
@@ -71,7 +72,7 @@ class Scorer:
 
     def interval(self, system: System) -> dict[str, tuple[float, float]]:
         """Return the 95 % interval of each metric of a system."""
-        return self.bootstrap.interval(self.scores(system).over)
+        return intervals(self._draws(system))
 
     def difference(self, system: System, other: System) -> dict[str, dict[str, Any]]:
         """Compare two systems on the same bootstrap samples.
@@ -83,14 +84,13 @@ class Scorer:
         Returns:
             Metric -> {"value": difference over all samples, "ci95": its 95 % interval}.
         """
-        of, subtracted = self.scores(system), self.scores(other)
 
-        def difference(rows: np.ndarray | None = None) -> dict[str, float]:
-            own, its = of.over(rows), subtracted.over(rows)
+        def subtracted(own: Mapping[str, float], its: Mapping[str, float]) -> dict[str, float]:
             return {name: own[name] - its[name] for name in own if name in its}
 
-        interval = self.bootstrap.interval(difference)
-        return {name: {"value": value, "ci95": interval[name]} for name, value in difference().items()}
+        bounds = intervals(list(map(subtracted, self._draws(system), self._draws(other))))
+        over_all = subtracted(self.over_all(system), self.over_all(other))
+        return {name: {"value": over_all[name], "ci95": bounds[name]} for name in bounds}
 
     def folds(self, system: System) -> list[dict[str, Any]]:
         """Return one entry for each round: its name, number of test samples, and the metrics of its single network."""
@@ -141,6 +141,13 @@ class Scorer:
             unit=self.store.unit,
             others={other.name: other.prediction for other in others},
         )
+
+    def _draws(self, system: System) -> list[Mapping[str, float]]:
+        """Measure a system on every bootstrap sample, once."""
+        if system.name not in self._drawn:
+            over = self.scores(system).over
+            self._drawn[system.name] = [over(rows) for rows in self.bootstrap.rows]
+        return self._drawn[system.name]
 
     def _scores(self, prediction: np.ndarray, rows: np.ndarray) -> Scores:
         """Measure a prediction of some rows on the first call, and return the same scores on later ones."""

@@ -31,10 +31,10 @@ from nas.training import distributed
 from nas.training.checkpoint import load_checkpoint, save_checkpoint
 from nas.training.loop import (
     LAST,
-    identity_of,
     oom_as_trial_failed,
     predict,
     require_sample_per_process,
+    training_identity,
 )
 from nas.training.optim import clip_gradients, make_optimizer, make_schedule
 from nas.training.precision import autocast
@@ -134,7 +134,7 @@ class SupernetTraining:
             self.forward = torch.compile(supernet, dynamic=False)
         self.history: list[dict[str, float]] = []
         self.identity = {
-            **identity_of(fingerprint, settings, self.bf16, seed, self.train, self.valid),
+            **training_identity(fingerprint, task, settings, self.bf16, seed, self.train, self.valid).parts(),
             "architecture": str(architecture),
         }
 

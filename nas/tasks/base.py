@@ -135,6 +135,27 @@ class Task(ABC):
         """
         return []
 
+    def from_columns(self, columns: Mapping[str, np.ndarray], classes: Sequence[str]) -> Scores:
+        """Restore scores from columns of predictions.csv, so that several trainings are compared without their data.
+
+        Args:
+            columns: Columns as `Scores.columns` and `Scores.truth` name them -> texts (N,).
+            classes: Names of the classes.
+
+        Returns:
+            The scores of these samples.
+
+        Raises:
+            NASError: If the columns do not hold what the metrics are computed from, which is the default.
+            KeyError: If a column is missing.
+            ValueError: If a column holds a text in place of a number.
+        """
+        raise NASError(
+            f"predictions.csv of a {self.spec.kind}",
+            "a task whose metrics are functions of its columns",
+            "compare the result.json files with `voxnas tables`",
+        )
+
     @property
     def score_name(self) -> str:
         """Name of the metric by which the best epoch is chosen."""

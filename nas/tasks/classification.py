@@ -103,6 +103,12 @@ class Classification(Task):
             )
         return ClassificationScores(prediction, target)
 
+    def from_columns(self, columns: Mapping[str, np.ndarray], classes: Sequence[str]) -> Scores:
+        others = np.column_stack([columns[name].astype(np.float64) for name in classes[1:]])
+        number = {name: index for index, name in enumerate(classes)}
+        label_N = np.array([number[name] for name in columns["label"]])
+        return self.score(np.column_stack([1 - others.sum(axis=1), others]), label_N)
+
     def baselines(self) -> tuple[Baseline, ...]:
         return (VOLUME, FEATURES)
 

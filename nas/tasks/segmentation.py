@@ -209,6 +209,13 @@ class Segmentation(Task):
             values |= {"hd95": hd95, "surface_dice": surface}
         return SegmentationScores(values)
 
+    def from_columns(self, columns: Mapping[str, np.ndarray], classes: Sequence[str]) -> Scores:
+        def values(metric: str) -> np.ndarray:
+            texts_KN = [columns[f"{metric}, {name}"] for name in classes[1:]]
+            return np.array([[float(text or "nan") for text in texts_N] for texts_N in texts_KN]).T
+
+        return SegmentationScores({metric.name: values(metric.name) for metric in METRICS})
+
     def baselines(self) -> tuple[Baseline, ...]:
         return (INTENSITY,)
 

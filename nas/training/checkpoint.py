@@ -24,7 +24,7 @@ def save_checkpoint(path: Path, identity: Mapping[str, str], state: Mapping[str,
 
     Args:
         path: File to write.
-        identity: Everything that decides the weights, as text by name; see `nas.training.loop.identity_of`.
+        identity: Everything that decides the weights, by part; see `nas.training.loop.training_identity`.
         state: Tensors and plain values.
     """
     buffer = io.BytesIO()

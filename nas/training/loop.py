@@ -26,6 +26,7 @@ from nas.training import distributed
 from nas.training.checkpoint import load_checkpoint, save_checkpoint
 from nas.training.settings import TrainingSettings
 from nas.training.steps import Steps
+from nas.utils.identity import TrainingIdentity
 
 LAST, BEST = "last.pt", "best.pt"
 log = logging.getLogger(__name__)
@@ -158,7 +159,10 @@ class _Run:
     def __init__(self, model: nn.Module, steps: Steps, valid: VolumeSet, folder: Path | None, fingerprint: str) -> None:
         self.model, self.steps, self.valid, self.folder = model, steps, valid, folder
         self.settings, self.task, self.trained = steps.settings, steps.task, steps.model
-        self.identity = identity_of(fingerprint, steps.settings, steps.bf16, steps.seed, steps.train, valid)
+        identity = training_identity(
+            fingerprint, steps.task, steps.settings, steps.bf16, steps.seed, steps.train, valid
+        )
+        self.identity = identity.parts()
         self.best_state = copy.deepcopy(self.trained.state_dict())
 
     def resume(self) -> _Progress:
@@ -246,13 +250,14 @@ class _Run:
         self.model.load_state_dict(self.best_state)
 
 
-def identity_of(
-    fingerprint: str, settings: TrainingSettings, bf16: bool, seed: int, train: VolumeSet, valid: VolumeSet
-) -> dict[str, str]:
+def training_identity(
+    fingerprint: str, task: Task, settings: TrainingSettings, bf16: bool, seed: int, train: VolumeSet, valid: VolumeSet
+) -> TrainingIdentity:
     """Describe everything that decides the weights of a training.
 
     Args:
         fingerprint: Identifies the network and its initial weights.
+        task: Loss and metrics.
         settings: Training settings.
         bf16: Whether the training uses bf16.
         seed: Seed of the training.
@@ -260,14 +265,12 @@ def identity_of(
         valid: Validation samples.
 
     Returns:
-        Texts by name.
+        The identity; two numbers of epochs are one training if the learning rate is constant.
     """
     values = dataclasses.asdict(settings) | {"precision": "bf16" if bf16 else "fp32"}
     if settings.extendable:
         del values["epochs"], values["patience"]  # they decide the end of the training, not its steps
-    texts = {f"training.{name}": str(value) for name, value in values.items()}
-    subsets = {"train": describe_subset(train), "valid": describe_subset(valid)}
-    return {"network": fingerprint, "seed": str(seed), **texts, **subsets}
+    return TrainingIdentity(fingerprint, task, values, seed, describe_subset(train), describe_subset(valid))
 
 
 def describe_subset(data: VolumeSet) -> str:

@@ -12,6 +12,7 @@ from pathlib import PurePath
 from typing import Any
 
 from nas.errors import NASError
+from nas.utils.hashing import digest
 
 
 def public_path(cls: type) -> str:
@@ -105,3 +106,100 @@ def described(part: object) -> dict[str, Any]:
     else:
         arguments = arguments_of(part)
     return {"class": public_path(type(part)), **{name: identity_of(item) for name, item in arguments.items()}}
+
+
+@dataclasses.dataclass(frozen=True)
+class Identity:
+    """Everything that decides a result. Two results with equal identities are equal."""
+
+    def parts(self) -> dict[str, Any]:
+        """Describe each part.
+
+        Returns:
+            Part -> JSON value; a message about a difference names the part.
+        """
+        return {field.name: identity_of(getattr(self, field.name)) for field in dataclasses.fields(self)}
+
+    def digest(self) -> str:
+        """Hash the parts.
+
+        Returns:
+            64 hexadecimal digits.
+        """
+        return digest(self.parts())
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingIdentity(Identity):
+    """What decides the weights of a training.
+
+    Args:
+        network: Fingerprint of space and architecture, and of inherited weights.
+        task: Loss, inference and metrics; the metrics decide which epoch is kept.
+        training: Settings of the training.
+        seed: Seed of initial weights, batches and augmentation.
+        train: Training samples.
+        valid: Validation samples, which decide which epoch is kept.
+    """
+
+    network: str
+    task: Any
+    training: Any
+    seed: int
+    train: Any
+    valid: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class PredictionIdentity(Identity):
+    """What decides the prediction of a trained network.
+
+    Args:
+        training: What decides its weights.
+        test: The samples that are predicted.
+    """
+
+    training: Any
+    test: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class StudyIdentity(Identity):
+    """What decides the trials of a study beside its space and objectives.
+
+    Args:
+        data: Hash of the prepared data set.
+        split: Hash of the split.
+        cost: The deterministic cost.
+        strategy: Proposes architectures.
+        constraints: Hard limits.
+        evaluator: Scores architectures.
+        task: Loss, inference and metrics.
+        seed: Seed of the search.
+    """
+
+    data: str
+    split: str
+    cost: Any
+    strategy: Any
+    constraints: Any
+    evaluator: Any
+    task: Any
+    seed: int
+
+
+@dataclasses.dataclass(frozen=True)
+class StoreIdentity(Identity):
+    """What decides the content of a prepared data set.
+
+    Args:
+        source: Class of the source.
+        arguments: Its arguments, without those that decide nothing.
+        files: Digests of the source files.
+        code: Digest of the code that reads them.
+    """
+
+    source: str
+    arguments: Any
+    files: Any
+    code: str

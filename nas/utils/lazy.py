@@ -19,7 +19,7 @@ def lazy_exports(
             submodule would replace it.
 
     Returns:
-        The three attributes, in this order.
+        The three attributes, in this order. The first raises AttributeError for a name without an export.
     """
 
     def get(name: str) -> Any:

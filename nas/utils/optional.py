@@ -1,4 +1,4 @@
-"""Parts of MONAI, which takes seconds to import and is an extra: only the tasks that need it import it."""
+"""Import of modules of MONAI, which is an extra and takes seconds to import."""
 
 from __future__ import annotations
 
@@ -9,7 +9,17 @@ from nas.errors import NASError
 
 
 def monai_part(name: str) -> ModuleType:
-    """The module monai.<name>. Raises NASError where MONAI is not installed."""
+    """Import a module of MONAI.
+
+    Args:
+        name: Name of the module below `monai`.
+
+    Returns:
+        The module.
+
+    Raises:
+        NASError: If MONAI is not installed.
+    """
     try:
         return importlib.import_module(f"monai.{name}")
     except ImportError as error:

@@ -17,8 +17,8 @@ def new_worker_id() -> dict[str, Any]:
     """Make the identity of one worker in this process.
 
     Returns:
-        token: A random text, unlike that of any other worker. place: The host id. pid: The process number. start: When
-        the process began. The keys are those written into studies.
+        `token`, a random text; `place`, the host id; `pid`, the process number; `start`, the time at which the process
+        began. Studies hold these keys.
     """
     return {"token": uuid.uuid4().hex[:12], "place": host_id(), "pid": os.getpid(), "start": _start(os.getpid())}
 
@@ -46,7 +46,7 @@ def has_ended(pid: int) -> bool:
         pid: A process number of this host.
 
     Returns:
-        True if there is no such process. Always False on Windows, where asking would end the process.
+        True if there is no such process. Always False on Windows, because the question would end the process.
     """
     if sys.platform == "win32":  # os.kill(pid, 0) terminates the process there
         return False
@@ -64,7 +64,7 @@ def host_id() -> str:
     """Return an identifier within which a process number is unique.
 
     Returns:
-        `host/boot/process namespace`, so that containers that share a host name differ; the host name alone where the
+        `host/boot/process namespace`, so that containers that share a host name differ; the host name alone if the
         kernel does not give the rest (macOS, Windows).
     """
     names = [socket.gethostname()]

@@ -87,6 +87,10 @@ class Regression(Task):
             raise TrialFailed("the network's numbers are not finite")
         return RegressionScores(prediction.astype(np.float64), target.astype(np.float64))
 
+    def from_columns(self, columns: Mapping[str, np.ndarray], classes: Sequence[str]) -> Scores:
+        prediction_N, target_N = columns[classes[0]], columns[f"true {classes[0]}"]
+        return RegressionScores(prediction_N.astype(np.float64), target_N.astype(np.float64))
+
     def baselines(self) -> tuple[Baseline, ...]:
         return (Baseline("mean", mean_of_training),)
 

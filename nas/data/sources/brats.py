@@ -162,24 +162,24 @@ class Brats(Source):
         images = read_images(subject, self.modalities)
         whole = [oriented(image) for image in images]
         box = _box_of([sitk.GetArrayViewFromImage(image) for image in whole], subject)
-        parts = [_cut(image, box) for image in whole]
+        cropped = [_cut(image, box) for image in whole]
         # cropped first: voxels outside of the box are 0 and do not enter mean or deviation
-        volume_CDHW = np.stack([sitk.GetArrayFromImage(part) for part in parts])
+        volume_CDHW = np.stack([sitk.GetArrayFromImage(image) for image in cropped])
         if self.order == "normalise_first":
             volume_CDHW = _unit_range(_standardised(volume_CDHW, subject), volume_CDHW != 0)
         grids = []
         for volume_DHW in volume_CDHW:
-            part = sitk.GetImageFromArray(volume_DHW)
-            part.CopyInformation(parts[0])
-            grids.append(of_size(part, self.size))
+            channel = sitk.GetImageFromArray(volume_DHW)
+            channel.CopyInformation(cropped[0])
+            grids.append(of_size(channel, self.size))
         volume_CDHW = np.stack([sitk.GetArrayFromImage(grid) for grid in grids])
         if self.order == "resample_first":
             volume_CDHW = _standardised(volume_CDHW, subject)
         return Seen(volume_CDHW.astype(np.float32), grids[0], images[0], box)
 
     def _mask(self, label: Image, seen: Seen) -> np.ndarray:
-        part = of_size(_cut(oriented(label, labels=True), seen.box), self.size, labels=True)
-        return np.searchsorted(LABELS, medical("SimpleITK").GetArrayFromImage(part)).astype(np.uint8)
+        mask = of_size(_cut(oriented(label, labels=True), seen.box), self.size, labels=True)
+        return np.searchsorted(LABELS, medical("SimpleITK").GetArrayFromImage(mask)).astype(np.uint8)
 
 
 def _cut(image: Image, box: tuple[list[int], list[int]]) -> Image:

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from nas.data.io.crops import crop_hu, hu_window, reach
 from nas.data.io.dicom import DicomSeries, find_series, open_series
 from nas.data.io.files import named_files
-from nas.data.io.images import crop_hu, hu_window, reach
 from nas.data.sample import Sample
 from nas.data.source import Source
 from nas.data.sources._lidc_database import COHORT, LICENCE, Nodule, database_path, labelled_nodules
@@ -116,7 +116,11 @@ class LidcDicom(Source):
 
     @cached_property
     def folders(self) -> dict[str, Path]:
-        """Map SeriesInstanceUIDs to folders; raises NASError if the root is missing."""
+        """Map SeriesInstanceUIDs to folders.
+
+        Raises:
+            NASError: If the root is missing.
+        """
         if self.root is None or not Path(self.root).is_dir():
             raise NASError(
                 f"no folder {self.root}" if self.root else "no folder of LIDC-IDRI",

@@ -1,7 +1,7 @@
 """LUNA16 (Setio et al. 2017): lung nodules cut out of CT, benign or malignant, in the ten published folds.
 
 Layout of the folder: `subset0` … `subset9` with the `.mhd`/`.raw` scans, `annotations.csv` as LUNA16 ships it (in the
-folder or in `CSVFILES/`), and a csv that says which nodules are malignant:
+folder or in `CSVFILES/`), and a csv that states which nodules are malignant:
 
 - DeepLung's and NAS-Lung's `annotationdetclsconvfnl_v3.csv`, with the columns
   `seriesuid,coordX,coordY,coordZ,diameter_mm,malignant`. Its coordinates are NOT world coordinates: they are voxels
@@ -26,9 +26,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from nas.data.io.crops import crop_hu, hu_window, reach, read_region
 from nas.data.io.csv_table import Row, read_table
 from nas.data.io.files import named_files
-from nas.data.io.images import crop_hu, hu_window, reach, read_region
 from nas.data.sample import Sample
 from nas.data.source import Source
 from nas.data.sources._lidc_database import COHORT, database_path, read_nodules
@@ -141,7 +141,7 @@ class Luna16(Source):
 
     def content(self) -> Mapping[str, Any]:
         """Return the nodules and the digests of the files."""
-        return {"nodules": self.nodules, **super().content()}
+        return {**super().content(), "nodules": self.nodules}
 
     def preparation(self) -> Mapping[str, Any]:
         """Return the form "crop_hu" with size, spacing and window."""

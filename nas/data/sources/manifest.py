@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from nas.data.io.crops import middle
 from nas.data.io.csv_table import Row, read_table
 from nas.data.io.files import named_files
-from nas.data.io.images import FULL, middle, read_image, triple
+from nas.data.io.images import FULL, read_image, triple
 from nas.data.sample import Sample
 from nas.data.source import Source
 from nas.data.transforms.preparation import windowed_crop

@@ -28,7 +28,7 @@ from nas.utils.files import atomic_path
 log = logging.getLogger(__name__)
 
 ZENODO = "https://zenodo.org/records/10519652/files/{file}?download=1"
-PARTS = ("train", "val", "test")
+SPLITS = ("train", "val", "test")
 TIMEOUT_S = 30.0
 MD5 = "wherever the file came from, its md5 is checked"
 
@@ -161,11 +161,11 @@ class MedMNIST3D(Source):
         before = (self.pad_to - self.size) // 2
         pad = [(before, self.pad_to - self.size - before)] * 3
         spacing = (SETS[self.flag].extent_mm / self.size,) * 3
-        for part in PARTS:
-            volumes, labels = read_npz(path, [f"{part}_images", f"{part}_labels"])
+        for split in SPLITS:
+            volumes, labels = read_npz(path, [f"{split}_images", f"{split}_labels"])
             for number, (volume_DHW, label) in enumerate(zip(volumes, labels.reshape(-1), strict=True)):
-                name = f"{part}-{number}"
-                yield Sample(name, np.pad(volume_DHW, pad)[None], int(label), name, spacing, fold=part)
+                name = f"{split}-{number}"
+                yield Sample(name, np.pad(volume_DHW, pad)[None], int(label), name, spacing, fold=split)
 
     def _file(self) -> Path:
         """Return the checked file, fetched if it is missing and `download` is set."""

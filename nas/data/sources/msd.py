@@ -96,17 +96,17 @@ class Msd(Source):
             )
         path = Path(self.root) / "dataset.json"
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
+            description = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError as error:
             raise NASError(f"no file {path}", "a Decathlon folder with dataset.json", "correct data.root") from error
         except (OSError, ValueError) as error:
             raise NASError(f"{path}, which cannot be read ({error})", "JSON", "copy the file again") from error
-        missing = [key for key in NEEDED if not isinstance(found, dict) or not found.get(key)]
+        missing = [key for key in NEEDED if not isinstance(description, dict) or not description.get(key)]
         if missing:
             raise NASError(
                 f"{path} without {', '.join(missing)}", f"the keys {', '.join(NEEDED)}", "add them to the file"
             )
-        return found
+        return description
 
     @cached_property
     def classes(self) -> Sequence[str]:  # type: ignore[override]
@@ -115,11 +115,12 @@ class Msd(Source):
 
     @cached_property
     def modalities(self) -> Sequence[str]:
-        """One a channel."""
+        """Names of the channels."""
         return _in_order(self._description["modality"], "modality", least=1)
 
     @cached_property
     def by_training(self) -> bool:  # type: ignore[override]
+        """Whether values are scaled by the training set, see `normalise`."""
         return self.normalise == "training" or (self.normalise == "auto" and self._is_ct)
 
     @property
