@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.metrics import roc_curve
 
 from nas.metrics.bootstrap import PERCENTILES, GroupBootstrap, auc
 
@@ -31,6 +30,8 @@ class Roc:
 
 def roc(positive_N: np.ndarray, prob_N: np.ndarray, group_N: np.ndarray, seed: int = 0) -> Roc:
     """The curve of one class against the rest, both of which must be present; the patients of group_N are resampled."""
+    from sklearn.metrics import roc_curve
+
     positive_N, prob_N = np.asarray(positive_N, dtype=bool), np.asarray(prob_N)
     fpr, tpr, _ = roc_curve(positive_N, prob_N)
     grid = np.linspace(0.0, 1.0, 201)
