@@ -20,7 +20,7 @@ from monai.networks.nets import DiNTS, TopologySearch
 from omegaconf import DictConfig
 from torch import nn
 
-from experiments.context import Setting
+from experiments.context import task_setup
 from nas.architecture import Architecture
 from nas.artifact import Artifact
 from nas.data.loading import VolumeSet
@@ -83,7 +83,7 @@ class MonaiSupernet(Supernet):
 
 def monai_search(cfg: DictConfig, folder: Path) -> Artifact:
     """Run a composed search with strategy=differentiable; resume in `folder`."""
-    setting, space, strategy = Setting.of(cfg), instantiate(cfg.space), instantiate(cfg.strategy)
+    setting, space, strategy = task_setup(cfg), instantiate(cfg.space), instantiate(cfg.strategy)
     train, valid = (VolumeSet(setting.store, rows, setting.device) for rows in setting.split.search)
     own = strategy.architecture
     torch.manual_seed(cfg.seed)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,12 +12,9 @@ from omegaconf import OmegaConf
 
 from experiments.config import Component
 from nas.architecture import Architecture
-from nas.context import data_facts, split_facts
+from nas.context import TaskSetup
 from nas.cost.profile import profile
-from nas.data.splits import Split
-from nas.data.store import VolumeStore
 from nas.errors import NASError
-from nas.provenance import DataFacts, SplitFacts
 from nas.space import SearchSpace
 from nas.tasks.base import Task
 from nas.tasks.default import default_task
@@ -38,57 +34,28 @@ class SharedConfig(Protocol):
     def device(self) -> str: ...
 
 
-@dataclass(frozen=True)
-class Setting:
-    """The data, their split, the task and the device of a command.
+def task_setup(config: SharedConfig, worker: int = 0) -> TaskSetup:
+    """Prepare the data and make split and task.
 
     Args:
-        store: The prepared data set.
-        split: Its split.
-        task: The task.
-        device: Where networks are trained.
-        preparation: How the data's source makes its volumes, see nas/data/transforms/preparation.py.
+        config: The settings.
+        worker: Number of the worker; workers take the GPUs in turn.
+
+    Returns:
+        The objects.
+
+    Raises:
+        NASError: If a setting is wrong, or data and task are of different kinds.
     """
-
-    store: VolumeStore
-    split: Split
-    task: Task
-    device: torch.device
-    preparation: Mapping[str, Any] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, config: SharedConfig, worker: int = 0) -> Setting:
-        """Prepare the data and make split and task.
-
-        Args:
-            config: The settings.
-            worker: Number of the worker; workers take the GPUs in turn.
-
-        Returns:
-            The objects.
-
-        Raises:
-            NASError: If a setting is wrong, or data and task are of different kinds.
-        """
-        source = instantiate(config.data)
-        store = source.prepare()
-        split = instantiate(config.split, store)
-        if config.task is None:
-            task = default_task(store)
-        else:
-            task = instantiate(config.task, in_channels=store.shape[0], outputs=len(store.classes), dims=store.dims)
-        task.require_data(store)
-        return cls(store, split, task, pick_device(config.device, worker), source.preparation())
-
-    @property
-    def data_facts(self) -> DataFacts:
-        """What files record of the data set."""
-        return data_facts(self.store)
-
-    @property
-    def split_facts(self) -> SplitFacts:
-        """What files record of the split."""
-        return split_facts(self.split)
+    source = instantiate(config.data)
+    store = source.prepare()
+    split = instantiate(config.split, store)
+    if config.task is None:
+        task = default_task(store)
+    else:
+        task = instantiate(config.task, in_channels=store.shape[0], outputs=len(store.classes), dims=store.dims)
+    task.require_data(store)
+    return TaskSetup(split, task, pick_device(config.device, worker), source.preparation())
 
 
 def require_window(task: Task, channels: int, space: SearchSpace, arch: Architecture) -> None:

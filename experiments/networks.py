@@ -15,7 +15,6 @@ from omegaconf import OmegaConf
 from nas.artifact import Artifact, import_space, load
 from nas.errors import NASError
 from nas.provenance import Provenance
-from nas.space import SearchSpace
 from nas.task_spec import TaskSpec
 
 
@@ -54,12 +53,6 @@ def changed(network: Artifact, changes: Mapping[str, Any] | None) -> Artifact:
         )
     provenance = replace(network.provenance, searched_space=own)
     return replace(network, space=space, arch=space.architecture(network.arch.genes), provenance=provenance)
-
-
-def searched_space(network: Artifact) -> SearchSpace:
-    """The space as the search had it."""
-    own = network.provenance.searched_space
-    return network.space if own is None else type(network.space)(**own)
 
 
 def resolve_all(

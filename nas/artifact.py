@@ -44,6 +44,12 @@ class Artifact:
     def build(self, task: TaskSpec | None = None) -> nn.Module:
         return self.space.build(self.arch, task or self.task)
 
+    @property
+    def searched_space(self) -> SearchSpace:
+        """The space of the search, if the training changed its arguments."""
+        own = self.provenance.searched_space
+        return self.space if own is None else type(self.space)(**own)
+
     def save(self, path: str | Path) -> None:
         content = {
             "schema": SCHEMA,

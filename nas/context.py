@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -13,6 +14,7 @@ from nas.data.loading import VolumeSet
 from nas.data.splits import Split
 from nas.data.store import VolumeStore
 from nas.provenance import DataFacts, SplitFacts
+from nas.tasks.base import Task
 from nas.tracking import NO_TRACKING, Tracker
 
 PACKAGES = ("voxnas", "torch", "numpy", "scikit-learn", "optuna", "hydra-core")
@@ -48,6 +50,38 @@ class RunContext:
     seed: int
     tracker: Tracker = NO_TRACKING
     on_epoch: OnEpoch = ignore
+
+
+@dataclass(frozen=True)
+class TaskSetup:
+    """The data, their split, the task and the device of a training.
+
+    Args:
+        split: The split of the data set.
+        task: The task.
+        device: Where networks are trained.
+        preparation: How a file becomes the input of a network, see nas/data/transforms/preparation.py.
+    """
+
+    split: Split
+    task: Task
+    device: torch.device
+    preparation: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def store(self) -> VolumeStore:
+        """The prepared data set."""
+        return self.split.store
+
+    @property
+    def data_facts(self) -> DataFacts:
+        """What files record of the data set."""
+        return data_facts(self.store)
+
+    @property
+    def split_facts(self) -> SplitFacts:
+        """What files record of the split."""
+        return split_facts(self.split)
 
 
 def data_facts(store: VolumeStore) -> DataFacts:

@@ -18,7 +18,7 @@ from experiments.lung_screening.slices import moved, patch, to_pixel, to_side
 from nas.data.io.crops import hu_window
 from nas.data.io.files import named_files
 from nas.data.sample import Sample
-from nas.data.source import Source
+from nas.data.source import CACHE, Source
 from nas.data.sources._lidc_database import COHORT, database_path
 from nas.data.sources.luna16 import (
     Point,
@@ -115,7 +115,7 @@ class LungSlices(_LunaScans):
     def __init__(
         self,
         root: str | None,
-        cache_dir: str,
+        cache_dir: str = CACHE,
         size: int = 512,
         per_scan: int = 24,
         window: Sequence[float] = (-1000, 1000),
@@ -159,7 +159,7 @@ class NodulePatches(_LunaScans):
     def __init__(
         self,
         root: str | None,
-        cache_dir: str,
+        cache_dir: str = CACHE,
         size: int = 64,
         spacing_mm: float = 0.7,
         window: Sequence[float] = (-1000, 400),

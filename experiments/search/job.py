@@ -10,7 +10,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from experiments.config import SearchConfig, shareable
-from experiments.context import Setting, require_window, write_config
+from experiments.context import require_window, task_setup, write_config
 from experiments.progress import SearchProgress, TrainingProgress, logs_above
 from experiments.search.results import CHOSEN, summary, write_results
 from nas.context import ignore
@@ -67,7 +67,7 @@ def search_command(config: SearchConfig, folder: Path, *, quiet: bool = False, s
             "one process per worker, each with its own trials",
             "start run_search.py without torchrun, or use strategy=differentiable, whose supernet all processes train",
         )
-    setting = Setting.of(config, config.worker)
+    setting = task_setup(config, config.worker)
     problem = Problem.of(
         instantiate(config.space),
         setting.store,

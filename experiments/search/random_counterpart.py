@@ -8,11 +8,10 @@ from pathlib import Path
 import numpy as np
 from hydra.utils import instantiate
 
-from experiments.context import Setting
-from experiments.networks import searched_space
 from experiments.progress import SearchProgress, TrainingProgress, logs_above
 from experiments.search.results import CHOSEN
 from nas.artifact import Artifact
+from nas.context import TaskSetup
 from nas.cost.latency import LatencyTable
 from nas.cost.model import CostModel
 from nas.errors import NASError
@@ -28,7 +27,7 @@ EQUAL = 0.1  # relative difference of costs that are called equal
 
 
 def random_counterpart(
-    searched: Artifact, record: SearchRecord, folder: Path, setting: Setting
+    searched: Artifact, record: SearchRecord, folder: Path, setting: TaskSetup
 ) -> tuple[Artifact, str]:
     """Return the random network that a searched network is compared with.
 
@@ -81,7 +80,7 @@ def random_network_of_equal_cost(searched: Artifact, task: TaskSpec, input_shape
     return Artifact(searched.space, arch, task)
 
 
-def random_search_network(searched: Artifact, record: SearchRecord, folder: Path, setting: Setting) -> Artifact:
+def random_search_network(searched: Artifact, record: SearchRecord, folder: Path, setting: TaskSetup) -> Artifact:
     """Repeat a search with random search: same space, data, split, training, number of trials and cost window.
 
     Args:
@@ -105,7 +104,7 @@ def random_search_network(searched: Artifact, record: SearchRecord, folder: Path
     config = record.config
     table = config["cost"].get("table")
     problem = Problem.of(
-        searched_space(searched),
+        searched.searched_space,
         setting.store,
         objectives=config["objectives"],
         constraints=config["constraints"],

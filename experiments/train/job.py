@@ -9,13 +9,13 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from experiments.context import Setting, require_window, write_config
+from experiments.context import require_window, task_setup, write_config
 from experiments.networks import resolve_all
 from experiments.train.config import TrainConfig
 from experiments.train.exports import export_rounds
 from experiments.train.systems import SystemTrainer
 from nas.artifact import Artifact
-from nas.context import versions
+from nas.context import TaskSetup, versions
 from nas.data.splits import Round, Split
 from nas.errors import NASError
 from nas.export.onnx import require_formats
@@ -26,6 +26,7 @@ from nas.retraining.result import TrainResult
 from nas.retraining.scoring import Scorer, System
 from nas.retraining.summary import summarise, table_rows
 from nas.retraining.tables import caption, markdown, terminal
+from nas.retraining.unseen import check_unseen
 from nas.training import distributed
 from nas.training.distributed import is_main
 from nas.utils.files import write_text
@@ -48,13 +49,13 @@ def run_train_experiment(cfg: DictConfig | Mapping[str, Any], folder: Path) -> T
         NASError: If a setting is wrong, or a training fails.
     """
     config = TrainConfig.of(cfg)
-    setting = Setting.of(config)
+    setting = task_setup(config)
     networks = resolve_all(config.arch, setting.task.spec, config.allow_packages, config.space_changes)
     if formats := listed(config.export):
         require_formats(formats)
     rounds = _rounds(config, setting.split)
+    known = [_untouched_test(network, setting, config.protocol, rounds) for network in networks]
     for network in networks:
-        require_untouched_test(network, setting, config.protocol)
         require_window(setting.task, setting.store.shape[0], network.space, network.arch)
     setting = replace(setting, device=distributed.initialise(setting.device))
     if is_main():
@@ -65,7 +66,7 @@ def run_train_experiment(cfg: DictConfig | Mapping[str, Any], folder: Path) -> T
         trainer.board.close()
         if not is_main():
             return None
-        result = _write(folder, config, setting, networks, systems, baselines)
+        result = _write(folder, config, setting, networks, systems, baselines, all(known))
         if formats:
             export_rounds(networks, rounds, folder, formats, config.allow_packages)
         return result
@@ -87,41 +88,25 @@ def _rounds(config: TrainConfig, split: Split) -> list[Round]:
     return rounds[: config.rounds]
 
 
-def require_untouched_test(network: Artifact, setting: Setting, protocol: str) -> None:
-    """Check that a searched network is tested on the fold that its search never saw.
-
-    Args:
-        network: The network.
-        setting: The data and their split.
-        protocol: "holdout" or "cross_validation".
-
-    Raises:
-        NASError: If the split is another one than that of the search on the same data, or every fold is tested.
-    """
-    search = network.provenance.search
-    if search is None or setting.split.overfit:  # tests on samples that it trained on, and the table states it
-        return
-    if protocol != "holdout":
+def _untouched_test(network: Artifact, setting: TaskSetup, protocol: str, rounds: Sequence[Round]) -> bool:
+    """Check that a searched network is tested on patients that its search never saw; False if these are unknown."""
+    if network.provenance.search is not None and not setting.split.overfit and protocol != "holdout":
         raise NASError(
             f"protocol={protocol} for a network whose search saw all folds but one",
             "protocol=holdout",
             "leave protocol as it is, or search anew for each test fold (split.test_fold)",
         )
-    if search.data.sha256 == setting.store.sha256 and search.split.sha256 != setting.split.sha256:
-        raise NASError(
-            f"a split {setting.split.sha256[:12]} for a network searched under {search.split.sha256[:12]}",
-            "the split of the search, whose test fold it never saw",
-            "use the same split.* and seed settings as the search",
-        )
+    return check_unseen(network, setting.split, rounds)
 
 
 def _write(
     folder: Path,
     config: TrainConfig,
-    setting: Setting,
+    setting: TaskSetup,
     networks: Sequence[Artifact],
     systems: Sequence[System],
     baselines: Sequence[System],
+    search_patients_known: bool,
 ) -> TrainResult:
     """Measure all systems and write the results; the ensemble, if there is one, comes before the networks."""
     main, everything = systems[-len(networks)], [*systems, *baselines]
@@ -137,6 +122,7 @@ def _write(
         split=asdict(setting.split_facts),
         seed=config.seed,
         versions=versions(),
+        search_patients_known=search_patients_known,
     )
     rows = table_rows(result, main, everything)
     result.save(folder / "result.json")

@@ -7,15 +7,15 @@ from pathlib import Path
 
 from hydra.utils import instantiate
 
-from experiments.context import Setting
 from experiments.networks import resolve
 from experiments.progress import TrainingProgress, scored
 from experiments.search.random_counterpart import random_counterpart
 from experiments.train.config import TrainConfig
 from nas.artifact import Artifact
+from nas.context import TaskSetup
 from nas.cost.benchmark import benchmark
 from nas.data.splits import Round
-from nas.retraining.folds import retrain
+from nas.retraining.folds import train_folds
 from nas.retraining.scoring import System
 from nas.training.distributed import is_main
 
@@ -35,7 +35,7 @@ class SystemTrainer:
         folder: The output folder.
     """
 
-    def __init__(self, config: TrainConfig, setting: Setting, rounds: Sequence[Round], folder: Path) -> None:
+    def __init__(self, config: TrainConfig, setting: TaskSetup, rounds: Sequence[Round], folder: Path) -> None:
         self.config, self.setting, self.rounds, self.folder = config, setting, rounds, folder
         self.training = instantiate(config.training)
         self.board = instantiate(config.tracking)
@@ -77,7 +77,7 @@ class SystemTrainer:
                 if metrics:
                     self.board.scalar(f"{name}: validation {score}", part, epoch, metrics[score])
 
-        tested = retrain(
+        tested = train_folds(
             network, self.setting, self.rounds, self.training, self.config.seed, self.folder, supernet, on_epoch
         )
         for line in lines.values():

@@ -31,6 +31,9 @@ DIGITS = 10  # of the digests in the name of a store
 log = logging.getLogger(__name__)
 
 
+CACHE = "outputs/data"  # folder of the prepared stores, if none is named
+
+
 class Source(ABC):
     """One data set. As in a search space, every constructor argument is kept as an attribute of its name.
 

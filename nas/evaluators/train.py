@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -27,8 +28,8 @@ class Train(Evaluator):
     checkpoint of a smaller one; with any other schedule each budget is a training of its own.
     """
 
-    def __init__(self, settings: TrainingSettings) -> None:
-        self.settings = settings
+    def __init__(self, settings: TrainingSettings | None = None, **changes: Any) -> None:
+        self.settings = replace(settings or TrainingSettings(), **changes)
 
     def metrics(self, task: Task) -> frozenset[str]:
         """Return the names of the task's validation metrics, `epochs` and `seconds`."""

@@ -14,10 +14,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from experiments.context import Setting
-from experiments.networks import searched_space
 from nas.artifact import Artifact
 from nas.bundle import Bundle, bundle_folder
+from nas.context import TaskSetup
 from nas.data.loading import VolumeSet
 from nas.data.splits import Round
 from nas.errors import NASError, TrialFailed
@@ -51,9 +50,9 @@ class Tested:
     prob: np.ndarray
 
 
-def retrain(
+def train_folds(
     network: Artifact,
-    setting: Setting,
+    setting: TaskSetup,
     rounds: Sequence[Round],
     training: TrainingSettings,
     seed: int,
@@ -97,7 +96,7 @@ class _Fold:
     def __init__(
         self,
         network: Artifact,
-        setting: Setting,
+        setting: TaskSetup,
         part: Round,
         training: TrainingSettings,
         seed: int,
@@ -140,7 +139,7 @@ class _Fold:
         model = self.network.build(setting.task.spec).to(setting.device)
         if self.supernet is not None:
             searched_on = VolumeSet(setting.store, setting.split.search[0], setting.device)
-            space = searched_space(self.network)
+            space = self.network.searched_space
             weights = load_supernet(self.supernet, space, setting.task.spec, searched_on)
             _inherit(model, weights.subnetwork(space.architecture(self.network.arch.genes)))
         try:
@@ -249,7 +248,7 @@ def _read_array(path: Path) -> np.ndarray | None:
 
 
 def _identity(
-    network: Artifact, setting: Setting, part: Round, training: TrainingSettings, seed: int, supernet: Path | None
+    network: Artifact, setting: TaskSetup, part: Round, training: TrainingSettings, seed: int, supernet: Path | None
 ) -> PredictionIdentity:
     """Everything that decides the weights and the prediction."""
     inherited = "" if supernet is None or not supernet.is_file() else file_digest(supernet)

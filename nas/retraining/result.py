@@ -39,6 +39,7 @@ class TrainResult:
         versions: Versions of the packages that decide the numbers.
         length_unit: Unit of lengths, "mm" or "voxels"; None if no metric is a length.
         task: `Task.identity`; empty in files of earlier versions.
+        search_patients_known: False if the search of a network does not record the patients that it saw.
     """
 
     name: str
@@ -59,6 +60,7 @@ class TrainResult:
     versions: Mapping[str, str] = field(default_factory=dict)
     length_unit: str | None = None
     task: Mapping[str, Any] = field(default_factory=dict)
+    search_patients_known: bool = True
 
     @property
     def columns(self) -> tuple[Metric, ...]:
@@ -86,6 +88,8 @@ class TrainResult:
             "task": dict(self.task),
             "metrics": [asdict(metric) for metric in self.metrics],
         }
+        if not self.search_patients_known:
+            content["search_patients_known"] = False
         return content if self.length_unit is None else {**content, "length_unit": self.length_unit}
 
     @classmethod
@@ -124,6 +128,7 @@ class TrainResult:
                 versions=dict(content.get("versions", {})),
                 length_unit=content.get("length_unit"),
                 task=dict(content.get("task", {})),
+                search_patients_known=bool(content.get("search_patients_known", True)),
             )
             for scores in (result.mean, *result.ensembles.values(), *result.baselines.values()):
                 for metric in result.columns:

@@ -15,6 +15,7 @@ import numpy as np
 from nas.errors import NASError
 from nas.metrics.metric import Metric
 from nas.retraining.result import TrainResult
+from nas.retraining.unseen import UNKNOWN
 
 NOTHING = "–"
 WIDTH = 100  # columns of a terminal
@@ -127,6 +128,8 @@ def caption(result: TrainResult, seeds: Sequence[int] = ()) -> str:
     if result.tested:
         parts.append(f"{result.tested['samples']} test samples of {result.tested['groups']} {split['unit']}s")
     parts += [f"{metric.label} in {metric.unit}" for metric in result.columns if metric.unit]
+    if not result.search_patients_known:
+        parts.append(UNKNOWN)
     parts.append(f"[95 % interval, bootstrap over {split['unit']}s]")
     return "; ".join(parts)
 

@@ -15,7 +15,7 @@ from nas.errors import NASError
 from nas.utils.config_diff import first_difference
 from nas.utils.files import write_bytes
 
-FORMAT = 1
+FORMAT = 2
 log = logging.getLogger(__name__)
 
 

@@ -18,7 +18,7 @@ from nas.data.io.brats_folder import ENDINGS, LABEL, LABELS, Subject, find_subje
 from nas.data.io.grid import of_size, oriented
 from nas.data.io.images import medical, triple
 from nas.data.sample import Sample
-from nas.data.source import PATCH, Source
+from nas.data.source import CACHE, PATCH, Source
 from nas.data.transforms.patches import Patches
 from nas.errors import NASError
 from nas.utils.hashing import digest
@@ -86,7 +86,7 @@ class Brats(Source):
     def __init__(
         self,
         root: str | None,
-        cache_dir: str,
+        cache_dir: str = CACHE,
         modalities: Sequence[str] = MODALITIES,
         size: int | Sequence[int] = 128,
         order: str = "normalise_first",

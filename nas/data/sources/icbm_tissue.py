@@ -17,7 +17,7 @@ import numpy as np
 
 from nas.data.io.images import medical
 from nas.data.sample import Sample
-from nas.data.source import Source
+from nas.data.source import CACHE, Source
 from nas.errors import NASError
 
 KINDS = ("t1", "gm", "wm")
@@ -53,7 +53,7 @@ class IcbmTissue(Source):
     classes = ("background", "grey matter", "white matter")
     scale = 1 / 255
 
-    def __init__(self, cache_dir: str, size: int = 24, spacing_mm: int = 1, dims: int = 3) -> None:
+    def __init__(self, cache_dir: str = CACHE, size: int = 24, spacing_mm: int = 1, dims: int = 3) -> None:
         rules = {
             "size": (size, 1 <= size <= 64, "1 to 64 voxels"),
             "spacing_mm": (spacing_mm, spacing_mm in (1, 2, 3, 4), "1, 2, 3 or 4 mm, whole voxels of the template"),

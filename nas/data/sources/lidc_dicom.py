@@ -19,7 +19,7 @@ from nas.data.io.crops import crop_hu, hu_window, reach
 from nas.data.io.dicom import DicomSeries, find_series, open_series
 from nas.data.io.files import named_files
 from nas.data.sample import Sample
-from nas.data.source import Source
+from nas.data.source import CACHE, Source
 from nas.data.sources._lidc_database import COHORT, LICENCE, Nodule, database_path, labelled_nodules
 from nas.data.sources.lidc_shapes import ReaderShare
 from nas.errors import NASError
@@ -61,7 +61,7 @@ class LidcDicom(Source):
     def __init__(
         self,
         root: str | None,
-        cache_dir: str,
+        cache_dir: str = CACHE,
         spacing_mm: float = 1.0,
         size: int = 32,
         window: Sequence[float] = (-1200, 600),

@@ -10,7 +10,7 @@ import numpy as np
 
 from nas.data.io.npz import read_npz
 from nas.data.sample import Sample
-from nas.data.source import Source
+from nas.data.source import CACHE, Source
 from nas.errors import NASError
 
 FILE = "lidc_nodules_882.npz"
@@ -40,7 +40,7 @@ class LidcNodules(Source):
     scale = 1 / 255
     UNIDENTIFYING: ClassVar[Mapping[str, str]] = {**Source.UNIDENTIFYING, "root": "its one file counts by content"}
 
-    def __init__(self, root: str | None, cache_dir: str, size: int = 32) -> None:
+    def __init__(self, root: str | None, cache_dir: str = CACHE, size: int = 32) -> None:
         if size < 1:
             raise NASError(f"size={size}", "at least 1", "set data.size to 1 or more")
         self.root, self.cache_dir, self.size = root, cache_dir, size

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.path import Path as Polygon
 
 from nas.data.sample import Sample
-from nas.data.source import Source
+from nas.data.source import CACHE, Source
 from nas.data.sources._lidc_database import COHORT, LICENCE, Contour, Nodule, Reading, database_path, labelled_nodules
 from nas.errors import NASError
 
@@ -41,7 +41,7 @@ class LidcShapes(Source):
     classes = ("benign", "malignant")
     scale = 1 / 255
 
-    def __init__(self, cache_dir: str, size: int = 32, spacing_mm: float = 1.0, min_readers: int = 3) -> None:
+    def __init__(self, cache_dir: str = CACHE, size: int = 32, spacing_mm: float = 1.0, min_readers: int = 3) -> None:
         if size < 1 or spacing_mm <= 0:
             raise NASError(
                 f"size={size}, spacing_mm={spacing_mm}", "positive values", "set data.size and data.spacing_mm above 0"

@@ -30,7 +30,7 @@ from nas.data.io.crops import crop_hu, hu_window, reach, read_region
 from nas.data.io.csv_table import Row, read_table
 from nas.data.io.files import named_files
 from nas.data.sample import Sample
-from nas.data.source import Source
+from nas.data.source import CACHE, Source
 from nas.data.sources._lidc_database import COHORT, database_path, read_nodules
 from nas.errors import NASError
 
@@ -95,7 +95,7 @@ class Luna16(Source):
     def __init__(
         self,
         root: str | None,
-        cache_dir: str,
+        cache_dir: str = CACHE,
         spacing_mm: float = 1.0,
         size: int = 32,
         window: Sequence[float] = (-1200, 600),

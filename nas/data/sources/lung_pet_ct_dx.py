@@ -19,7 +19,7 @@ from nas.data.io.files import named_files
 from nas.data.io.images import medical, to_array
 from nas.data.io.voc_boxes import labels_of, read_voc
 from nas.data.sample import Sample
-from nas.data.source import Source
+from nas.data.source import CACHE, Source
 from nas.data.splits import OFFICIAL
 from nas.data.transforms.ct_slices import check_windows, fitted, windowed
 from nas.errors import NASError
@@ -57,7 +57,7 @@ class LungPetCtDx(Source):
     def __init__(
         self,
         root: str | None,
-        cache_dir: str,
+        cache_dir: str = CACHE,
         windows: Sequence[str] = ("lung",),
         size: int = 512,
         negatives: float | None = 1.0,

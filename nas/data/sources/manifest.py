@@ -19,7 +19,7 @@ from nas.data.io.csv_table import Row, read_table
 from nas.data.io.files import named_files
 from nas.data.io.images import FULL, read_image, triple
 from nas.data.sample import Sample
-from nas.data.source import Source
+from nas.data.source import CACHE, Source
 from nas.data.transforms.preparation import windowed_crop
 from nas.errors import NASError
 
@@ -73,7 +73,7 @@ class Manifest(Source):
     def __init__(
         self,
         path: str | None,
-        cache_dir: str,
+        cache_dir: str = CACHE,
         spacing_mm: float | Sequence[float] = 1.0,
         window: Sequence[float] | None = None,
         size: int | Sequence[int] = 32,

@@ -21,7 +21,7 @@ import numpy as np
 
 from nas.data.io.npz import read_npz
 from nas.data.sample import Sample
-from nas.data.source import Source
+from nas.data.source import CACHE, Source
 from nas.errors import NASError
 from nas.utils.files import atomic_path
 
@@ -123,7 +123,7 @@ class MedMNIST3D(Source):
     def __init__(
         self,
         root: str | None,
-        cache_dir: str,
+        cache_dir: str = CACHE,
         flag: str = "adrenalmnist3d",
         size: int = 28,
         download: bool = False,

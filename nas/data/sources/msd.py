@@ -19,7 +19,7 @@ import numpy as np
 from nas.data.io.grid import on_grid, planned_size, require_same_grid
 from nas.data.io.images import read_channels, triple
 from nas.data.sample import Sample
-from nas.data.source import PATCH, Source
+from nas.data.source import CACHE, PATCH, Source
 from nas.data.transforms.intensity import standardised, whole_hu
 from nas.data.transforms.patches import Patches
 from nas.errors import NASError
@@ -75,7 +75,7 @@ class Msd(Source):
     def __init__(
         self,
         root: str | None,
-        cache_dir: str,
+        cache_dir: str = CACHE,
         spacing_mm: float | Sequence[float] | None = None,
         normalise: str = "auto",
         patch: int | Sequence[int] | None = None,

@@ -13,7 +13,7 @@ from scipy import ndimage
 from nas.data.io.files import named_files
 from nas.data.io.images import AIR_HU, read_image, to_array
 from nas.data.sample import Sample
-from nas.data.source import Source
+from nas.data.source import CACHE, Source
 from nas.data.sources._drawn_chest import FIELD_MM, VOXEL_MM, add_ball, chest_slice, lung_block, noise_hu
 from nas.data.transforms.ct_slices import check_windows, resized, windowed
 from nas.errors import NASError
@@ -57,7 +57,7 @@ class NodulePhantoms(Source):
 
     def __init__(
         self,
-        cache_dir: str,
+        cache_dir: str = CACHE,
         patients: int = 60,
         slices: int = 5,
         size: int = 128,

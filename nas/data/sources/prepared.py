@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from nas.data.sample import Sample
-from nas.data.source import Source
+from nas.data.source import CACHE, Source
 from nas.data.store import VolumeStore
 from nas.errors import NASError
 
@@ -26,7 +26,7 @@ class PreparedStore(Source):
         "path": "the store has a content hash of its own, and no other store is made of it",
     }
 
-    def __init__(self, path: str | None, cache_dir: str) -> None:
+    def __init__(self, path: str | None, cache_dir: str = CACHE) -> None:
         self.path, self.cache_dir = path, cache_dir
 
     def prepare(self) -> VolumeStore:
