@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import logging
 import os
 import re
 import signal
@@ -192,7 +193,7 @@ def run_command(body: Callable[[], int | None], interrupted: str = "interrupted;
     Returns:
         The body's exit code, 2 for a user's mistake, 130 after an interrupt, 141 if the reader of stdout is gone.
     """
-    with ending_signals_as_interrupts():
+    with ending_signals_as_interrupts(), _quiet_logging():
         try:
             replace_unknown_characters()
             code = int(body() or 0)
@@ -247,6 +248,16 @@ def ending_signals_as_interrupts() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def _quiet_logging() -> Iterator[None]:
+    """Keep `logging` from printing a traceback if its stream is closed, as after `| head`."""
+    before, logging.raiseExceptions = logging.raiseExceptions, False
+    try:
+        yield
+    finally:
+        logging.raiseExceptions = before
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

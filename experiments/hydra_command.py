@@ -35,9 +35,7 @@ def run_hydra_command(
         examples: Arguments of two or more examples for the help page.
     """
     if {"-h", "--help"} & set(sys.argv[1:]):
-        path = Path(sys.argv[0])
-        program = f"python {path.name}" if path.suffix == ".py" else sys.argv[0]
-        sys.exit(run_command(lambda: print(help_page(program, summary, config_name, examples))))
+        sys.exit(run_command(lambda: print(help_page(_program(), summary, config_name, examples))))
     from experiments.hydra_main import run_hydra
 
     run_hydra(job, config_name)
@@ -60,9 +58,20 @@ def help_page(program: str, summary: str, config_name: str, examples: Sequence[s
     lines = [f"usage: {program} [OPTION ...] [GROUP=NAME ...] [KEY=VALUE ...]", "", summary, "", "examples:"]
     lines += [f"  {program} {example}" for example in examples]
     lines += ["", "options:", *(f"  {name:<17} {text}" for name, text in OPTIONS)]
-    lines += ["", "groups (conf/GROUP/NAME.yaml):"]
-    for group, names in groups().items():
-        default = chosen.get(group, "null")
-        lines.append(f"  {group:<10} {', '.join(names)}{'' if default == 'null' else f' (default: {default})'}")
-    settings = own.partition("\nhydra:")[0].partition("experiment: null")[2].strip()
-    return "\n".join([*lines, "", "settings (more: --cfg job):", *(f"  {line}" for line in settings.splitlines())])
+    if "- common" in own:
+        lines += ["", "groups (conf/GROUP/NAME.yaml):"]
+        for group, names in groups().items():
+            default = chosen.get(group, "null")
+            lines.append(f"  {group:<10} {', '.join(names)}{'' if default == 'null' else f' (default: {default})'}")
+    settings = own.partition("\nhydra:")[0].partition("\n\n")[2].strip()  # after the list of defaults
+    return "\n".join(
+        [*lines, "", "settings (more: --cfg job):", *(f"  {line}".rstrip() for line in settings.splitlines())]
+    )
+
+
+def _program() -> str:
+    """The command as it was typed."""
+    path = Path(sys.argv[0])
+    if path.name == "__main__.py":
+        return f"python -m experiments.{path.parent.name}"
+    return f"python {path.name}" if path.suffix == ".py" else sys.argv[0]

@@ -12,8 +12,8 @@ import pydicom
 import pytest
 from PIL import Image
 
+import run_train
 from experiments.cli import run_parser
-from experiments.lung_detector import train as lung_train
 from experiments.lung_detector.predictor import Predictor
 from experiments.lung_detector.prepare import STORE, check_export, parser
 from nas.data.store import VolumeStore
@@ -76,10 +76,11 @@ def test_the_three_forms_agree(root: Path, tmp_path: Path, capsys: pytest.Captur
 def test_what_is_prepared_can_be_trained_on(root: Path, tmp_path: Path, command: Command) -> None:
     run(root, tmp_path / "out")
     words = ["experiment=lung_detector", "arch=detector/lung-slices", "data=prepared"]
-    quick = ["training.epochs=1", "training.batch_size=4"]
-    code, out, err = command(lung_train.main, *words, f"data.path={tmp_path / 'out' / STORE}", *quick)
+    quick = ["training.epochs=1", "training.batch_size=4", "name=lung_detector"]
+    code, _, err = command(run_train.main, *words, f"data.path={tmp_path / 'out' / STORE}", *quick)
     assert code == 0, err
-    assert "4 test images" in out
+    result = json.loads((tmp_path / "outputs/train/lung_detector/result.json").read_text())
+    assert result["tested"]["samples"] == 4
     predictor = Predictor.load(tmp_path / "outputs" / "train" / "lung_detector")
     assert predictor.classes == ("A", "G")
 

@@ -53,7 +53,7 @@ def prepare(source: LungPetCtDx, out: Path) -> VolumeStore:
             name=source.name,
             classes=source.classes,
             scale=source.scale,
-            provenance=source.provenance(),
+            provenance={"arguments": {"windows": list(source.windows), "size": source.size}, **source.provenance()},
         )
         for part, content in coco.items():
             if content.images:

@@ -8,7 +8,6 @@ import warnings
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.model_selection import StratifiedGroupKFold
 
 from nas.data.store import VolumeStore
 from nas.errors import NASError
@@ -156,6 +155,8 @@ class Split:
 
 
 def _make_folds(store: VolumeStore, folds: int, seed: int) -> np.ndarray:
+    from sklearn.model_selection import StratifiedGroupKFold
+
     patients = len(np.unique(store.groups))
     if folds < 3:
         raise NASError(

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 import numpy as np
-from sklearn.calibration import calibration_curve
 
 from nas.errors import NASError
 from nas.html.page import figure, pair, section
@@ -126,6 +125,8 @@ def _confusion(label_N: np.ndarray, prob_NK: np.ndarray, names: Sequence[str]) -
 
 def _calibration(label_N: np.ndarray, prob_NK: np.ndarray, names: Sequence[str]) -> str:
     """Compare predicted probabilities of class 1 with observed frequencies."""
+    from sklearn.calibration import calibration_curve
+
     positive_N, prob_N = label_N == 1, prob_NK[:, 1]
     bins = int(np.clip(len(label_N) // CASES_PER_BIN, 1, 10))
     observed_B, stated_B = calibration_curve(positive_N, prob_N, n_bins=bins, strategy="quantile")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.metrics import roc_curve
 
 from nas.metrics.bootstrap import PERCENTILES, GroupBootstrap, auc
 
@@ -49,6 +48,8 @@ def roc(positive_N: np.ndarray, prob_N: np.ndarray, group_N: np.ndarray, seed: i
     Returns:
         The curve.
     """
+    from sklearn.metrics import roc_curve
+
     positive_N, prob_N = np.asarray(positive_N, dtype=bool), np.asarray(prob_N)
     fpr, tpr, _ = roc_curve(positive_N, prob_N)
     grid = np.linspace(0.0, 1.0, 201)

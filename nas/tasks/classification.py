@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from sklearn import metrics as sk
 from torch import nn
 
 from nas.baselines.base import Baseline
@@ -152,6 +151,8 @@ class ClassificationScores(Scores):
 
 def _metrics(prediction: np.ndarray, target: np.ndarray) -> dict[str, float]:
     """Compute all metrics from probabilities (N, K) and classes (N,), each of which occurs."""
+    from sklearn import metrics as sk
+
     classes = prediction.shape[1]
     chosen = prediction.argmax(axis=1)
     table = sk.confusion_matrix(target, chosen, labels=range(classes))

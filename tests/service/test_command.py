@@ -56,7 +56,7 @@ def test_refuses_what_it_cannot_serve(
 ) -> None:
     monkeypatch.setenv("VOXNAS_API_KEY", LONG)
     refused(start(capsys, f"{checkpoint}.none"), "no file")
-    refused(start(capsys), "model")
+    refused(start(capsys), "no MODEL")
     refused(start(capsys, checkpoint, "--places", "0"), "--places")
     refused(start(capsys, checkpoint, "--port", "70000"), "70000")
     with socket.create_server(("127.0.0.1", 0)) as taken:
