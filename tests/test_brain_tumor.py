@@ -111,7 +111,7 @@ def test_a_searched_network_of_any_space_takes_the_place(command: Command, root:
     assert load(command.folder / "outputs/s/arch.json").task == TASK
     found = [*data, "arch=outputs/s/arch.json", "name=s", "training.batch_size=2"]
     refused(train(command, *found, "split.test_fold=1"), "whose test fold it never saw")
-    code, out, err = train(command, *found)
+    code, _, err = train(command, *found)
     assert code == 0, err
     one = write_subject(command.folder / "alone" / "one")
     unet = written(command.folder / "unet.json", UNetSpace(depths=(1,), widths=(4,), block_counts=(1,), kernels=(3,)))
@@ -165,7 +165,8 @@ def test_mistakes_in_one_line(command: Command, root: Path) -> None:
     refused(apply(command, "train", *here), "'train'", "python run_train.py experiment=brain_tumor")
     refused(apply(command, "predict", *here, "name=none"), "holds no finished training", "outputs/train/none")
     refused(train(command, *here, arch, "data.patches_per_volume=0"), "0 patches a volume")
-    refused(train(command, f"data.root={next(root.rglob('Brats18_000_1'))}", arch, "split.folds=3"), "1 patients", "overfit")
+    one = f"data.root={next(root.rglob('Brats18_000_1'))}"
+    refused(train(command, one, arch, "split.folds=3"), "1 patients", "overfit")
     answer = train(command, *here, "arch=cascade/brats2018-f1", "name=c", "split.folds=3")
     refused(answer, "16x16x16", "multiples of 32")
     assert not (command.folder / "outputs/train/c/bundles").exists()

@@ -12,7 +12,7 @@ import pydicom
 import pytest
 from PIL import Image
 
-from experiments.lung_detector import train as lung_train
+import run_train
 from experiments.lung_detector.predictor import Predictor
 from experiments.lung_detector.prepare import STORE, check_export, main
 from nas.data.store import VolumeStore
@@ -74,10 +74,12 @@ def test_what_is_prepared_can_be_trained_on(root: Path, tmp_path: Path, command:
     run(root, tmp_path / "out")
     words = ["experiment=lung_detector", "arch=detector/lung-slices", "data=prepared"]
     quick = ["training.epochs=1", "training.batch_size=4"]
-    code, out, err = command(lung_train.main, *words, f"data.path={tmp_path / 'out' / STORE}", *quick)
+    short = ["rounds=1", "resamples=20"]
+    code, _, err = command(run_train.main, *words, f"data.path={tmp_path / 'out' / STORE}", *quick, *short)
     assert code == 0, err
-    assert "4 test images" in out
-    predictor = Predictor.load(tmp_path / "outputs" / "train" / "lung_detector")
+    folder = tmp_path / "outputs" / "train" / "lung_detector"
+    assert json.loads((folder / "result.json").read_text())["tested"]["samples"] == 4
+    predictor = Predictor.load(folder)
     assert predictor.classes == ("A", "G")
 
 

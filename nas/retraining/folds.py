@@ -27,7 +27,7 @@ from nas.inference.model_card import CARD, ModelCard
 from nas.supernets.trainer import load_supernet
 from nas.tasks.base import Task
 from nas.training.distributed import is_main
-from nas.training.loop import FitResult, OnEpoch, fit, predict
+from nas.training.loop import LAST, FitResult, OnEpoch, fit, predict
 from nas.training.settings import TrainingSettings
 from nas.utils.files import write_bytes
 
@@ -119,7 +119,8 @@ class _Fold:
         file = self.checkpoints / f"prediction-{self.fingerprint[:12]}.npy"
         prob = None if bundle is None else _read_array(file)
         if prob is None:
-            model = self._trained(on_epoch) if bundle is None else bundle.network(self.setting.device)
+            # of the bundle, not of the training: the same prediction, bit for bit, if it has to be made again
+            model = (bundle or self._trained(on_epoch)).network(self.setting.device)
             prob = predict(model, self.setting.task, self.test.scaled_as(self.train), self.training.batch_size)
             if is_main():
                 _write_array(file, prob)
@@ -131,11 +132,17 @@ class _Fold:
             return None
         trained = ModelCard.load(self.home / CARD).facts.get("trained")
         if not isinstance(trained, dict) or trained.get("fingerprint") != self.fingerprint:
-            return None  # of another training: the checkpoints name the difference
+            if (self.checkpoints / LAST).is_file():
+                return None  # the checkpoint names the difference
+            raise NASError(
+                f"{self.home}, a bundle of another training (other data, seed or settings)",
+                "a folder of this training",
+                "train in another folder (name=...), or delete this one",
+            )
         package = self.network.space.class_path.partition(".")[0]
         return Bundle.load(self.home, trusted=(package, type(self.setting.task).__module__.partition(".")[0]))
 
-    def _trained(self, on_epoch: OnEpoch) -> nn.Module:
+    def _trained(self, on_epoch: OnEpoch) -> Bundle:
         setting = self.setting
         torch.manual_seed(_seed_of(self.seed, self.network.arch.id, self.part.name))
         model = self.network.build(setting.task.spec).to(setting.device)
@@ -154,7 +161,7 @@ class _Fold:
                 seed=self.seed,
                 device=setting.device,
                 folder=self.checkpoints,
-                fingerprint=self.fingerprint,
+                fingerprint=_network_of(self.network, setting.task, self.supernet),
                 on_epoch=on_epoch,
             )
         except TrialFailed as failure:
@@ -163,9 +170,10 @@ class _Fold:
                 "a finite loss and enough memory",
                 "lower training.lr or the batch size",
             ) from failure
+        bundle = self._bundle(model, result)
         if is_main():
-            self._bundle(model, result).save(self.home)
-        return model
+            bundle.save(self.home)
+        return bundle
 
     def _bundle(self, model: nn.Module, result: FitResult) -> Bundle:
         setting, store = self.setting, self.setting.store
@@ -259,13 +267,17 @@ def _fingerprint(
 ) -> str:
     """A hash of everything that decides the weights and the prediction."""
     rows = [part.train.tolist(), part.valid.tolist(), part.test.tolist()]
-    content = [network.arch.id, setting.store.sha256, setting.split.sha256, rows, repr(asdict(training)), seed]
-    content.append(_settings_of(setting.task))
-    if setting.store.patches is not None:
-        content.append(repr(setting.store.patches))
-    if supernet is not None and supernet.is_file():
-        content.append(hashlib.sha256(supernet.read_bytes()).hexdigest())
+    data = [setting.store.sha256, setting.split.sha256, rows, repr(setting.store.patches)]
+    content = [_network_of(network, setting.task, supernet), data, repr(asdict(training)), seed]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+def _network_of(network: Artifact, task: Task, supernet: Path | None) -> str:
+    """The architecture, its first weights and its task, as text: what a checkpoint is compared by besides its data."""
+    text = f"{network.arch.id} for {json.dumps(_settings_of(task))}"
+    if supernet is not None and supernet.is_file():
+        text += f", from the supernet {hashlib.sha256(supernet.read_bytes()).hexdigest()[:12]}"
+    return text
 
 
 def _seed_of(seed: int, *words: str) -> int:
