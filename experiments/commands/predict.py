@@ -20,7 +20,7 @@ from nas.inference.predict import (
     write_labels,
     write_probabilities,
 )
-from nas.inference.runtime import ExportedNetwork
+from nas.inference.runtime import ExportedNetwork, InferenceNetwork
 
 USAGE = "voxnas predict --model model.onnx [--model another.onnx] --out <file or folder> <input> [<input> ...]"
 log = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ def _parser() -> argparse.ArgumentParser:
         "--model",
         action="append",
         required=True,
-        help="model.onnx, or OpenVINO's model.xml, with model.json beside it; several: their mean",
+        help="model.onnx, or OpenVINO's model.xml, with model.json beside it, or a folder of run_train.py; may be repeated",
     )
     parser.add_argument(
         "--out",
@@ -63,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(options: argparse.Namespace) -> None:
     point_mm = _point(options.point)
-    networks = [ExportedNetwork(model, options.threads) for model in options.model]
+    networks = [network for model in options.model for network in _networks(model, options.threads)]
     require_alike(networks)
     classes = classes_of(networks[0])
     segments = networks[0].card.task["kind"] == "segmentation"
@@ -87,6 +87,21 @@ def _run(options: argparse.Namespace) -> None:
     if rows:
         write_probabilities(options.out, rows)
         _say(f"wrote {options.out}")
+
+
+def _networks(model: str, threads: int | None) -> list[InferenceNetwork]:
+    """An exported network, or the bundles of a folder, which need torch."""
+    if not Path(model).is_dir():
+        return [ExportedNetwork(model, threads)]
+    try:
+        from nas.export.torch_network import bundle_networks  # an exported network is run without torch
+    except ModuleNotFoundError as error:
+        raise NASError(
+            f"no package {error.name}, which the bundle {model} needs",
+            "torch, or an exported model",
+            "pip install torch",
+        ) from error
+    return bundle_networks(model, threads)
 
 
 def _outs(out: Path, inputs: Sequence[Path]) -> list[Path]:

@@ -1,10 +1,10 @@
-"""`python -m experiments.lung_detector.serve`: a trained detector as an HTTP service, with a page to drop a slice on.
+"""`python -m experiments.lung_detector.serve`: a trained detector as an HTTP service, with a page for trying it.
 
     VOXNAS_API_KEY=... python -m experiments.lung_detector.serve outputs/lung_detector
     python -m experiments.lung_detector.serve outputs/lung_detector --insecure-local
 
-Every prediction asks for the key in the header X-API-Key; without a key the service starts only for this machine, and
-only when told so. See docs/service.md.
+Every prediction needs the key in the header X-API-Key. Without a key the service starts only with --insecure-local, on
+a loopback address. See docs/service.md.
 """
 
 from __future__ import annotations
@@ -29,12 +29,19 @@ KEY_VARIABLE = "VOXNAS_API_KEY"
 SHORTEST_KEY = 16
 NO_KEY = (
     f"set {KEY_VARIABLE} or --key-file (python -c 'import secrets; print(secrets.token_urlsafe())' makes a key), or "
-    "say --insecure-local to try it on this machine alone"
+    "use --insecure-local to try it on this machine only"
 )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Serves until it is interrupted. Exit code 0, or 2 with one line for a user's mistake."""
+    """Serve until interrupted.
+
+    Args:
+        argv: The arguments. If None, those of the command line.
+
+    Returns:
+        The exit code: 0, or 2 with one line for a user's mistake.
+    """
     try:
         _serve(_parser().parse_args(argv))
     except NASError as error:
@@ -68,15 +75,15 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("model", type=Path, help="folder or checkpoint of a trained detector")
-    add("--threshold", type=float, default=0.25, help="lowest score that is told (default: %(default)s)")
+    add("model", type=Path, help="folder of run_train.py, or of one of its bundles")
+    add("--threshold", type=float, default=0.25, help="minimum score of a reported box (default: %(default)s)")
     add("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     add("--port", type=_port, default=8000, help="0 takes a free one (default: %(default)s)")
     add("--key-file", type=Path, help=f"file with the key (default: the environment variable {KEY_VARIABLE})")
     add("--insecure-local", action="store_true", help="start without a key; on a loopback address only")
     add("--max-mb", type=_positive(float), default=16.0, help="largest upload, in 2^20 bytes (default: %(default)s)")
     add("--max-pixels", type=_positive(int), default=2048 * 2048, help="largest image (default: %(default)s)")
-    add("--places", type=_positive(int), default=16, help="requests at work at a time; then 429 (default: %(default)s)")
+    add("--places", type=_positive(int), default=16, help="requests at a time; then 429 (default: %(default)s)")
     add("--batch", type=_positive(int), default=8, help="images predicted together at most (default: %(default)s)")
     add("--upload-seconds", type=_positive(float), default=30.0, help="longest upload; then 408 (default: %(default)s)")
     add("--answer-seconds", type=_positive(float), default=30.0, help="longest wait; then 429 (default: %(default)s)")
@@ -125,7 +132,7 @@ def _serve(options: argparse.Namespace) -> None:
         proxy_headers=False,
         timeout_graceful_shutdown=30,
     )
-    asked = "with a key" if key else "WITHOUT a key, for this machine alone"
+    asked = "with a key" if key else "WITHOUT a key, for this machine only"
     host, port = listener.getsockname()[:2]
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     print(f"serving {options.model} {asked} at http://{address} (API: http://{address}/docs)", flush=True)
@@ -133,7 +140,7 @@ def _serve(options: argparse.Namespace) -> None:
 
 
 def _key(options: argparse.Namespace) -> str | None:
-    """The configured key; None with --insecure-local. A configured key is asked for in every case."""
+    """The configured key, or None with --insecure-local and no key."""
     key, where = os.environ.get(KEY_VARIABLE, ""), KEY_VARIABLE
     if options.key_file is not None:
         where = str(options.key_file)
