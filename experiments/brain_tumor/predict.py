@@ -83,7 +83,7 @@ def _chosen(asked: str | ListConfig | None, network: TumourNetwork, root: str | 
     there = find_subjects(root, network.modalities, labelled=False)
     if asked is None or asked == "all":
         return there
-    if asked in PARTS:
+    if isinstance(asked, str) and asked in PARTS:
         chosen = [subject for subject in there if asked in network.part_of(subject.name).split(" and ")]
         missing = None if len(chosen) == network.size_of(asked) else f"{len(chosen)} of {network.size_of(asked)}"
     else:

@@ -45,7 +45,7 @@ def _parser() -> argparse.ArgumentParser:
         "--model",
         action="append",
         required=True,
-        help="model.onnx, or OpenVINO's model.xml, with model.json beside it, or a folder of run_train.py; may be repeated",
+        help="model.onnx, or OpenVINO's model.xml, beside model.json, or a folder of run_train.py; may be repeated",
     )
     parser.add_argument(
         "--out",

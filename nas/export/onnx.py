@@ -1,6 +1,6 @@
 """Networks as files that run without torch: ONNX and OpenVINO IR, each compared with torch before it is written.
 
-voxnas export checkpoint=outputs/train/<name>/checkpoints/<id>/<round>/best.pt
+voxnas export bundle=outputs/train/<name>
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from torch.onnx import OnnxExporterError
 from torch.utils._pytree import keystr, tree_flatten_with_path
 
 from nas.errors import NASError
+from nas.export.sides import REFUSALS, free_sides, tensors_of
 from nas.inference.model_card import CARD, MODEL_FILES, ModelCard, ModelFile, Port, Sides
 from nas.inference.runtime import Runner, run_onnx, run_openvino
 from nas.task_spec import TaskSpec
@@ -36,9 +37,7 @@ OPSET = 17
 LIMIT = {"fp32": 1e-4, "fp16": 2e-2}  # of the difference from torch; times the largest output if it is above 1
 INPUT = "image"
 SPACE = {2: ("height", "width"), 3: ("depth", "height", "width")}
-STEPS = (1, 2, 4, 8, 16, 32, 64)  # the sides of an input may have to be multiples of one of these
 MOST_BYTES = 2**31 - 2**20  # of weights: a protobuf, and so a single ONNX file, ends at 2 GiB
-REFUSALS = (NASError, RuntimeError, ValueError, TypeError)  # exceptions of networks for unsupported sides
 
 
 def export(
@@ -137,7 +136,7 @@ def convert(
     training = network.training
     try:
         model = _Flat(network).eval()
-        if any(t.device.type != "cpu" or t.dtype in (torch.bfloat16, torch.float16) for t in _tensors(model)):
+        if any(t.device.type != "cpu" or t.dtype in (torch.bfloat16, torch.float16) for t in tensors_of(model)):
             model = copy.deepcopy(model).cpu().float()
         sides = free_sides(model, input_shape)
         trial = _Trial.of(model, input_shape, sides)
@@ -184,49 +183,8 @@ def require_formats(formats: Sequence[str]) -> None:
         raise NASError("no format", f"some of {', '.join(FORMATS)}", "export=[onnx,openvino]")
 
 
-def free_sides(model: nn.Module, input_shape: Sequence[int]) -> Sides:
-    """Find the sides that a network takes by running a copy without data (meta device).
-
-    Args:
-        model: The network.
-        input_shape: Shape of an input that the network takes: (C, D, H, W), in 2D (C, H, W).
-
-    Returns:
-        The rule for its sides.
-    """
-    channels, *sides = input_shape
-    # deepcopy finds every tensor in this memo, so that no weights are copied
-    ghost = copy.deepcopy(model, {id(tensor): _without_data(tensor) for tensor in _tensors(model)}).eval()
-    for step in STEPS:
-        if any(side % step for side in sides) or _refuses(ghost, (channels, *(side + step for side in sides))):
-            continue
-        smaller = range(step, min(sides), step)
-        least = next((side for side in smaller if not _refuses(ghost, (channels, *[side] * len(sides)))), max(sides))
-        return Sides(multiple_of=step, at_least=least)
-    return Sides(fixed=tuple(sides))
-
-
-def _refuses(ghost: nn.Module, shape: Sequence[int]) -> bool:
-    """Whether a network on the meta device does not take a shape."""
-    try:
-        with torch.no_grad():
-            ghost(torch.empty(1, *shape, device="meta"))
-    except REFUSALS:
-        return True
-    return False
-
-
 def _first_line(error: Exception) -> str:
     return str(error).partition("\n")[0][:200]
-
-
-def _tensors(model: nn.Module) -> list[torch.Tensor]:
-    return [*model.parameters(), *model.buffers()]
-
-
-def _without_data(tensor: torch.Tensor) -> torch.Tensor:
-    ghost = torch.empty_like(tensor, device="meta")
-    return nn.Parameter(ghost, requires_grad=False) if isinstance(tensor, nn.Parameter) else ghost
 
 
 class _Flat(nn.Module):

@@ -11,7 +11,7 @@ import torch
 from torch.utils._pytree import tree_leaves
 
 from nas.bundle import Bundle, bundles_of
-from nas.export.onnx import free_sides
+from nas.export.sides import free_sides
 from nas.inference.runtime import InferenceNetwork, Runner
 
 
