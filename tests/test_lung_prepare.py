@@ -116,7 +116,7 @@ def test_a_mistake_is_one_line_and_leaves_nothing(root: Path, tmp_path: Path, ca
     assert VolumeStore(tmp_path / "out" / STORE).classes == ("tumour",)
     with pytest.raises(SystemExit):
         run(root, tmp_path / "out", "--skip-unknown")
-    assert "which is there already" in capsys.readouterr().err
+    assert "which exists" in capsys.readouterr().err
 
 
 def test_one_patient_under_two_identifiers(root: Path, tmp_path: Path) -> None:

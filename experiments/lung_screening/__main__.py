@@ -1,11 +1,11 @@
-"""Screens CTs: lungs, nodule candidates, malignancy.
+"""Screening of CTs: lungs, nodule candidates, malignancy.
 
 python -m experiments.lung_screening <CT> [<CT> …] stage1=<training> stage2=<training> [stage3=<arch.json>]
 python -m experiments.lung_screening <CT> --no-network
 
-A CT is a DICOM folder or a NIfTI, NRRD or MetaImage file; what is found is written into <out>/<its name>/.
-stage1, stage2: folders of run_train.py, trained on luna16_lungs and luna16_patches; a stage that is not given is done
-by the classical method. stage3: a folder of run_train.py, or an arch.json with stage3_training=<that folder>.
+A CT is a DICOM folder or a NIfTI, NRRD or MetaImage file; the result is written into <out>/<its name>/.
+stage1, stage2: folders of run_train.py, trained on luna16_lungs and luna16_patches; the classical method does a stage
+without a folder. stage3: a folder of run_train.py, or an arch.json with stage3_training=<that folder>.
 """
 
 from __future__ import annotations
@@ -49,6 +49,14 @@ SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mhd", ".mha", ".npy")
 
 
 def run(words: Sequence[str]) -> None:
+    """Screen CTs and write the results.
+
+    Args:
+        words: Paths of CTs, settings as key=value, and --no-network.
+
+    Raises:
+        NASError: If a setting is out of range, a network does not fit its stage, or a CT cannot be screened.
+    """
     paths = [word for word in words if "=" not in word and word != NO_NETWORK]
     options = read_options([word for word in words if "=" in word], DEFAULTS, USAGE)
     names = [_name(path) for path in paths]
@@ -59,7 +67,7 @@ def run(words: Sequence[str]) -> None:
     for path, name in zip(paths, names, strict=True):
         found = screen(Scan.read(path), stages, settings)
         folder = Path(options["out"]) / name
-        _tell(name, write(found, folder, path), found, folder)
+        _report(name, write(found, folder, path), found, folder)
 
 
 def _settings(options: dict[str, Any]) -> Settings:
@@ -72,7 +80,7 @@ def _settings(options: dict[str, Any]) -> Settings:
     }
     for name, (holds, expected) in rules.items():
         if not holds:
-            raise NASError(f"{name}={options[name]}", expected, f"mend {name}=")
+            raise NASError(f"{name}={options[name]}", expected, f"give {name}= {expected}")
     return Settings(**{name: options[name] for name in rules})
 
 
@@ -115,7 +123,7 @@ def _name(path: str) -> str:
     return name[: len(name) - len(suffix)]
 
 
-def _tell(name: str, content: dict[str, Any], found: Screening, folder: Path) -> None:
+def _report(name: str, content: dict[str, Any], found: Screening, folder: Path) -> None:
     print(
         f"{name}: lungs {content['lungs_ml']:.0f} ml, {len(found.candidates)} candidates, "
         f"{content['seconds']['total']:.1f} s, peak memory {content['peak_memory_mb']:.0f} MB"
