@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -24,7 +25,7 @@ import torch
 
 from benchmarks.common import write_results
 from experiments.lung_detector.predictor import Predictor
-from experiments.lung_detector.train import RESULT
+from nas.bundle import RESULT, bundles_of
 from nas.data.loading import VolumeSet
 from nas.data.sources.nodule_phantoms import NodulePhantoms
 from nas.metrics.boxes import overlaps
@@ -37,8 +38,9 @@ SETTINGS = {"size": 256, "radius_mm": (4.0, 15.0)}  # as in conf/data/nodule_pha
 
 def trained(folder: Path) -> None:
     words = ["experiment=lung_detector", "arch=detector/lung-slices", f"hydra.run.dir={folder}", "device=cpu"]
+    words.append("rounds=1")
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "experiments.lung_detector.train", *words]
+    command = [sys.executable, "run_train.py", *words]
     subprocess.run(command, cwd=REPO, check=True, env=environment)
 
 
@@ -87,8 +89,13 @@ def main() -> None:
         if given.trained is None:
             trained(folder)
         result = json.loads((folder / RESULT).read_text())
-        sizes = {"slices": result["samples"]["test"], **result["test"]}
-        minutes = {"training: CPU minutes": result["cpu_s"] / 60, "training: slices": result["samples"]["train"]}
+        (bundle,) = bundles_of(folder, best=1)
+        test = next(fold for fold in result["folds"] if fold["fold"] == bundle.card.facts["trained"]["round"])
+        sizes = {"slices": test["n"], **{name: test[name] for name in ("map50", "map", "recall50")}}
+        minutes: dict[str, object] = {"training: slices": bundle.card.facts["trained"]["samples"]["train"]}
+        if given.trained is None:
+            used = resource.getrusage(resource.RUSAGE_CHILDREN)
+            minutes["CPU minutes"] = (used.ru_utime + used.ru_stime) / 60  # of the whole command
         rows: list[dict[str, object]] = [{"test": "drawn chest", **sizes, **minutes, "params": result["params"]}]
         if given.real:
             rows.append(on_real_ct(folder, given.real, name))

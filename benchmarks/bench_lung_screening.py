@@ -20,13 +20,13 @@ from typing import Any
 
 import numpy as np
 import pydicom
-from experiments.trained import Trained
 
 from experiments.cli import Parser, number_type, run_parser
 from experiments.lung_screening.blobs import blob_candidates
 from experiments.lung_screening.candidates import Candidate, of_map
 from experiments.lung_screening.lung_network import network_lung_mask
 from experiments.lung_screening.lungs import lung_mask
+from experiments.lung_screening.networks import StageNetworks
 from experiments.lung_screening.patches import nodule_map
 from experiments.lung_screening.phantoms import Nodule, with_nodules, write_luna16
 from experiments.lung_screening.scan import Scan
@@ -77,7 +77,7 @@ def phantoms(scan: Scan, tumours: list[Ball], options: dict[str, Any], seed: int
     return [with_nodules(scan, lungs_DHW, rng, options["nodules"], keep_off_mm=tumours) for rng in rngs]
 
 
-def train(out: Path, root: Path, name: str, *words: str) -> Trained:
+def train(out: Path, root: Path, name: str, *words: str) -> StageNetworks:
     folder = out / name
     if not (folder / "result.json").exists():
         settings = [
@@ -90,7 +90,7 @@ def train(out: Path, root: Path, name: str, *words: str) -> Trained:
         plain = ["resamples=100", "device=cpu", "baselines.published=null", "baselines.features=false"]
         shape = ["training.augment.cutout=0", "training.augment.shift=1"]
         subprocess.run([sys.executable, "run_train.py", f"name={name}", *words, *settings, *plain, *shape], check=True)
-    return Trained.load(folder, most=1)
+    return StageNetworks.load(folder, most=1)
 
 
 def findings(candidates: Sequence[Candidate], nodules: Sequence[Nodule], tumours: Sequence[Ball]) -> Findings:

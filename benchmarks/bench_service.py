@@ -26,10 +26,12 @@ import numpy as np
 import torch
 
 from benchmarks.common import write_results
-from experiments.lung_detector.predictor import Predictor, Preprocessing, save
+from experiments.lung_detector.predictor import Predictor
 from experiments.lung_detector.service.images import Limits, read_slice
 from nas.artifact import Artifact
+from nas.bundle import Bundle
 from nas.task_spec import TaskSpec
+from nas.tasks.detection import Detection
 from search_spaces.detector import DetectorSpace
 from tests.service.files import dicom, png
 from tests.service.server import KEY, Server
@@ -66,7 +68,10 @@ def untrained(folder: Path) -> Path:
     torch.manual_seed(0)
     space, arch = DetectorSpace.from_name("lung-slices")
     artifact = Artifact(space, arch, TaskSpec("detection", dims=2, in_channels=2, outputs=1))
-    save(folder, artifact, artifact.build(), ["nodule"], Preprocessing(("lung", "mediastinum"), 256))
+    preparation = {"windows": ["lung", "mediastinum"], "size": 256}
+    task = Detection(in_channels=2, outputs=1, dims=2)
+    network = artifact.build()
+    Bundle.of(network, artifact, task, (2, 256, 256), classes=["nodule"], preparation=preparation).save(folder)
     return folder
 
 

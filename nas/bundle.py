@@ -16,7 +16,6 @@ import hashlib
 import io
 import json
 import pickle
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
@@ -32,6 +31,7 @@ from nas.errors import NASError
 from nas.inference.model_card import CARD, ModelCard, Port, Sides
 from nas.task_spec import TaskSpec
 from nas.tasks.base import Task
+from nas.training.tensor_file import load_verified
 from nas.utils.files import write_bytes, write_text
 from nas.utils.locate import locate
 
@@ -42,16 +42,7 @@ PACKAGES = ("voxnas", "torch", "numpy")
 CPU = torch.device("cpu")
 TRAIN = "train the network with run_train.py"
 EARLIER = ("checkpoints/*/*/best.pt", "system.json", "detector.pt", "best.pt")  # results of earlier versions
-UNREADABLE = (
-    OSError,
-    ValueError,
-    LookupError,
-    TypeError,
-    RuntimeError,
-    EOFError,
-    pickle.UnpicklingError,
-    zipfile.BadZipFile,
-)
+UNREADABLE = (OSError, ValueError, LookupError, TypeError, RuntimeError, EOFError, pickle.UnpicklingError)
 
 
 @dataclass(frozen=True)
@@ -292,13 +283,9 @@ def _task(card: ModelCard, spec: TaskSpec, trusted: Sequence[str], folder: Path)
 def _read_weights(path: Path, checksum: str | None) -> dict[str, torch.Tensor]:
     if not path.is_file():
         raise ValueError(f"no file {path.name}")
-    content = path.read_bytes()
-    if hashlib.sha256(content).hexdigest() != checksum:
+    if hashlib.sha256(path.read_bytes()).hexdigest() != checksum:
         raise ValueError(f"{path.name} does not match its checksum")
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:  # torch stores tensors as they are; others may inflate
-        if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
-            raise ValueError(f"{path.name} is compressed")
-    state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    state = load_verified(path)
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise TypeError(f"{path.name} holds no state of a network")
     return state

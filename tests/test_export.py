@@ -188,6 +188,6 @@ def test_a_model_and_the_card_of_another(tmp_path: Path) -> None:
     with pytest.raises(NASError, match="sha256"):
         ExportedNetwork(tmp_path / "model.onnx")
     card = json.loads((tmp_path / CARD).read_text())
-    (tmp_path / CARD).write_text(json.dumps({**card, "schema": 2}))
-    with pytest.raises(NASError, match="schema 2"):
+    (tmp_path / CARD).write_text(json.dumps({**card, "schema": 3}))
+    with pytest.raises(NASError, match="schema 3"):
         ModelCard.load(tmp_path / CARD)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,10 @@ from experiments.commands import voxnas
 from nas.artifact import Artifact
 from nas.data.sources.icbm_tissue import IcbmTissue
 from nas.data.store import VolumeStore
+from nas.export.torch_network import bundle_networks
 from nas.inference.model_card import ModelCard
 from nas.inference.predict import predict_file
-from nas.inference.runtime import ExportedNetwork
+from nas.inference.runtime import ExportedNetwork, InferenceNetwork
 from nas.task_spec import TaskSpec
 from search_spaces.unet import UNetSpace
 from tests.commands import Command, refused
@@ -62,7 +64,9 @@ def test_a_trained_network_as_files(trained: Command, capsys: pytest.CaptureFixt
         assert card.facts["trained"]["data"]["sha256"] == store.sha256
         assert card.facts["validation"]["dice"] > 0
         assert {"torch", "onnx", "onnxruntime", "openvino", "opset"} == set(card.facts["versions"])
-        said = _said_of_all(store, home / "model.onnx")
+        said = _said_of_all(store, [ExportedNetwork(home / "model.onnx", threads=1)])
+        in_torch = _said_of_all(store, bundle_networks(folder / "bundles" / arch / part["fold"]))
+        assert np.abs(in_torch - said).max() < 1e-4
         apart_NM = np.abs(said[:, None] - meant[None]).max(axis=(2, 3, 4, 5))
         assert sorted(apart_NM.argmin(axis=0)) == sorted(set(apart_NM.argmin(axis=0)))
         assert apart_NM.min(axis=0).max() < 1e-4
@@ -74,6 +78,13 @@ def test_a_trained_network_as_files(trained: Command, capsys: pytest.CaptureFixt
     assert "wrote again/model_fp16.xml: fp16, at most" in out
     first = folder / "export" / f"{arch}-{fold}" / "model.onnx"
     assert Path("again/model.onnx").read_bytes() == first.read_bytes()
+
+    np.save("one.npy", store.read([0])[0])
+    assert predict_main(["--model", str(folder), "--out", "labels.npy", "one.npy"]) == 0
+    mean = predict_file(bundle_networks(folder), Path("one.npy"))[0]
+    np.testing.assert_array_equal(np.load("labels.npy"), mean.argmax(axis=0))
+    assert predict_main(["--model", str(folder / "checkpoints"), "--out", "labels.npy", "one.npy"]) == 2
+    assert "holds no finished training" in caplog.text
 
     # the checkpoint of a training that has no bundle, as a search leaves them
     artifact(4).save("arch.json")
@@ -99,12 +110,12 @@ def test_a_trained_network_as_files(trained: Command, capsys: pytest.CaptureFixt
         refused(command_line(capsys, "export", *words), told_of)
 
 
-def _said_of_all(store: VolumeStore, model: Path) -> np.ndarray:
-    """(N, K, D, H, W): what an exported network says of all samples of a store, each given as a file."""
-    network, found = ExportedNetwork(model, threads=1), []
+def _said_of_all(store: VolumeStore, networks: Sequence[InferenceNetwork]) -> np.ndarray:
+    """(N, K, D, H, W): predictions for all samples of a store, each given as a file."""
+    found = []
     for row in range(len(store)):
         np.save("sample.npy", store.read([row])[0])
-        found.append(predict_file([network], Path("sample.npy"))[0])
+        found.append(predict_file(networks, Path("sample.npy"))[0])
     return np.stack(found)
 
 

@@ -76,12 +76,13 @@ def test_the_three_forms_agree(root: Path, tmp_path: Path, capsys: pytest.Captur
 def test_what_is_prepared_can_be_trained_on(root: Path, tmp_path: Path, command: Command) -> None:
     run(root, tmp_path / "out")
     words = ["experiment=lung_detector", "arch=detector/lung-slices", "data=prepared"]
-    quick = ["training.epochs=1", "training.batch_size=4", "name=lung_detector"]
-    code, _, err = command(run_train.main, *words, f"data.path={tmp_path / 'out' / STORE}", *quick)
+    quick = ["training.epochs=1", "training.batch_size=4"]
+    short = ["rounds=1", "resamples=20"]
+    code, _, err = command(run_train.main, *words, f"data.path={tmp_path / 'out' / STORE}", *quick, *short)
     assert code == 0, err
-    result = json.loads((tmp_path / "outputs/train/lung_detector/result.json").read_text())
-    assert result["tested"]["samples"] == 4
-    predictor = Predictor.load(tmp_path / "outputs" / "train" / "lung_detector")
+    folder = tmp_path / "outputs" / "train" / "lung_detector"
+    assert json.loads((folder / "result.json").read_text())["tested"]["samples"] == 4
+    predictor = Predictor.load(folder)
     assert predictor.classes == ("A", "G")
 
 
@@ -118,7 +119,7 @@ def test_a_mistake_is_one_line_and_leaves_nothing(root: Path, tmp_path: Path, ca
     assert VolumeStore(tmp_path / "out" / STORE).classes == ("tumour",)
     with pytest.raises(SystemExit):
         run(root, tmp_path / "out", "--skip-unknown")
-    assert "which is there already" in capsys.readouterr().err
+    assert "which exists" in capsys.readouterr().err
 
 
 def test_one_patient_under_two_identifiers(root: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""`voxnas predict`: run an exported network on image files. Needs onnxruntime (or OpenVINO) and numpy, no torch."""
+"""`voxnas predict`: run a trained network on image files. An exported one needs onnxruntime or OpenVINO, no torch."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ import argparse
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from experiments.cli import Parser, number_type, write_line
 from nas.errors import NASError
+
+if TYPE_CHECKING:
+    from nas.inference.runtime import InferenceNetwork
 
 EXAMPLES = (
     "voxnas predict model.onnx image.nii.gz --out labels.nii.gz",
@@ -18,9 +22,15 @@ EXAMPLES = (
 
 def parser() -> Parser:
     """Return the parser of `voxnas predict`."""
-    predict = Parser("voxnas predict", "Run an exported network on image files; needs no torch.", EXAMPLES)
+    predict = Parser(
+        "voxnas predict", "Run a trained network on image files; an exported one needs no torch.", EXAMPLES
+    )
     add = predict.add_argument
-    add("model", metavar="MODEL", help="model.onnx, or OpenVINO's model.xml, with model.json beside it")
+    add(
+        "model",
+        metavar="MODEL",
+        help="model.onnx, or OpenVINO's model.xml, with model.json beside it, or a folder of run_train.py",
+    )
     add("input", metavar="INPUT", nargs="+", type=Path, help="NIfTI, NRRD, MetaImage, .npy, or a DICOM folder")
     add("--average-with", action="append", default=[], metavar="MODEL", help="average with this model; may be repeated")
     add(
@@ -45,10 +55,10 @@ def run(options: argparse.Namespace) -> None:
         write_labels,
         write_probabilities,
     )
-    from nas.inference.runtime import ExportedNetwork
 
     point_mm = _point(options.point)
-    networks = [ExportedNetwork(model, options.threads) for model in (options.model, *options.average_with)]
+    models = (options.model, *options.average_with)
+    networks = [network for model in models for network in _networks(model, options.threads)]
     require_alike(networks)
     classes = classes_of(networks[0])
     segments = networks[0].card.task["kind"] == "segmentation"
@@ -72,6 +82,23 @@ def run(options: argparse.Namespace) -> None:
     if rows:
         write_probabilities(options.out, rows)
         write_line(f"wrote {options.out}")
+
+
+def _networks(model: str, threads: int | None) -> list[InferenceNetwork]:
+    """An exported network, or the bundles of a folder, which need torch."""
+    if not Path(model).is_dir():
+        from nas.inference.runtime import ExportedNetwork
+
+        return [ExportedNetwork(model, threads)]
+    try:
+        from nas.export.torch_network import bundle_networks  # an exported network is run without torch
+    except ModuleNotFoundError as error:
+        raise NASError(
+            f"no package {error.name}, which the bundle {model} needs",
+            "torch, or an exported model",
+            "pip install torch",
+        ) from error
+    return bundle_networks(model, threads)
 
 
 def _outs(out: Path, inputs: Sequence[Path]) -> list[Path]:

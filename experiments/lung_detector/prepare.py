@@ -1,4 +1,4 @@
-"""DICOM series with PASCAL VOC boxes -> images with boxes: an HDF5 store, and the same as YOLO and COCO data sets.
+"""Conversion of DICOM series with PASCAL VOC boxes into an HDF5 store, and into YOLO and COCO data sets.
 
 python -m experiments.lung_detector.prepare /path/to/Lung-PET-CT-Dx prepared --windows lung mediastinum --size 256
 """
@@ -34,15 +34,24 @@ STORE = "store.h5"
 
 
 def prepare(source: LungPetCtDx, out: Path) -> VolumeStore:
-    """Writes the folder `out`, whole or not at all:
+    """Write a data set into a new folder, which appears when it is complete.
 
-    store.h5 (data=prepared data.path=…); images/<part>/*.png, of two windows the first red and the second green, with
-    labels/<part>/*.txt and dataset.yaml, in YOLO's form; coco_<part>.json. Images without a box have an empty label
-    file. The parts are those of the store's given split, all "train" where there is none.
-    Raises NASError where `out` is there, for whatever the source refuses, and where `check_export` finds a fault.
+    The folder holds store.h5 (data=prepared data.path=…); images/<part>/*.png with labels/<part>/*.txt and dataset.yaml
+    in YOLO's form; coco_<part>.json. With two windows the first is red and the second green. Images without a box have
+    an empty label file. The parts are those of the store's given split, or all "train" if there is none.
+
+    Args:
+        source: The annotated series.
+        out: Folder that is made.
+
+    Returns:
+        The store.
+
+    Raises:
+        NASError: If `out` exists, the source refuses its files, or `check_export` finds a fault.
     """
     if out.exists():
-        raise NASError(f"{out}, which is there already", "a new folder", "another name, or remove it first")
+        raise NASError(f"{out}, which exists", "a new folder", "another name, or remove it first")
     temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     try:
         temporary.mkdir(parents=True)
@@ -69,16 +78,17 @@ def prepare(source: LungPetCtDx, out: Path) -> VolumeStore:
 
 
 def part_of(sample_fold: str) -> str:
+    """Return the part of a sample: its given fold, or "train" if there is none."""
     return sample_fold or OFFICIAL[0]
 
 
 def _exported(samples: Iterator[Sample], out: Path, coco: dict[str, _Coco]) -> Iterator[Sample]:
-    """The samples as they come, each written as image and label on its way."""
+    """Yield the samples; each is also written as image and label."""
     for sample in samples:
         part = part_of(sample.fold)
         image, label = out / "images" / part / f"{sample.name}.png", out / "labels" / part / f"{sample.name}.txt"
         image.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(_pixels(sample.volume_CDHW[:, 0])).save(image)  # pixels alone: no text chunk is written
+        Image.fromarray(_pixels(sample.volume_CDHW[:, 0])).save(image)  # pixels only: no text chunk is written
         assert sample.boxes_M7 is not None
         height, width = sample.volume_CDHW.shape[2:]
         edges = sample.boxes_M7[:, [2, 1, 5, 4]].astype(float)  # x0, y0, x1, y1
@@ -95,7 +105,7 @@ def _pixels(image_CHW: np.ndarray) -> np.ndarray:
 
 
 def _yolo_line(edges: np.ndarray, number: int, width: int, height: int) -> str:
-    """Class, middle and sides as fractions of the image (the form of darknet, Redmon et al. 2016)."""
+    """Class, centre and size as fractions of the image (the form of darknet, Redmon et al. 2016)."""
     x0, y0, x1, y1 = edges
     numbers = ((x0 + x1) / 2 / width, (y0 + y1) / 2 / height, (x1 - x0) / width, (y1 - y0) / height)
     return " ".join([str(number), *(f"{value:.6f}" for value in numbers)]) + "\n"
@@ -127,8 +137,15 @@ class _Coco:
 
 
 def check_export(out: Path) -> None:
-    """Reads the files again. Raises NASError for a patient in two parts, an image that is there twice, an image
-    without a label file or the other way round, and boxes that COCO and YOLO do not agree on."""
+    """Read the files of a data set again and check them.
+
+    Args:
+        out: Folder of the data set.
+
+    Raises:
+        NASError: If a patient is in two parts, an image occurs twice, an image has no label file or a label file no
+            image, or the numbers of boxes for COCO and YOLO differ.
+    """
     part_of_patient: dict[str, str] = {}
     part_of_pixels: dict[str, Path] = {}
     for folder in sorted((out / "images").iterdir()):
@@ -136,7 +153,7 @@ def check_export(out: Path) -> None:
         images = {path.stem: path for path in sorted(folder.iterdir())}
         if labels.keys() != images.keys():
             lone = sorted(labels.keys() ^ images.keys())
-            raise _fault(f"{lone[0]} in {folder.name}, of which image or label is missing", "one label an image")
+            raise _fault(f"{lone[0]} in {folder.name}, of which image or label is missing", "one label per image")
         for name, path in images.items():
             patient = name.partition("-series-")[0]
             if part_of_patient.setdefault(patient, folder.name) != folder.name:
@@ -153,11 +170,17 @@ def check_export(out: Path) -> None:
 
 
 def _fault(got: str, expected: str) -> NASError:
-    return NASError(got, expected, "mend the source: a copied slice or series, or one patient under two identifiers")
+    return NASError(
+        got, expected, "check the source for a copied slice or series, or one patient under two identifiers"
+    )
 
 
 def summary(store: VolumeStore) -> str:
-    """What was written, a line a part."""
+    """Describe a data set in one line per part.
+
+    Args:
+        store: The store of the data set.
+    """
     assert store.boxes_NM7 is not None
     lines = []
     for part in OFFICIAL:

@@ -3,8 +3,8 @@
     VOXNAS_API_KEY=... voxnas serve outputs/lung_detector
     voxnas serve outputs/lung_detector --insecure-local
 
-Every prediction asks for the key in the header X-API-Key; without a key the service starts only for this machine, and
-only when told so. See docs/service.md.
+Every prediction needs the key in the header X-API-Key. Without a key the service starts only with --insecure-local, on
+a loopback address. See docs/service.md.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ EXAMPLES = (
 )
 NO_KEY = (
     f"set {KEY_VARIABLE} or --key-file (python -c 'import secrets; print(secrets.token_urlsafe())' makes a key), or "
-    "say --insecure-local to try it on this machine alone"
+    "use --insecure-local to try it on this machine only"
 )
 
 
@@ -129,7 +129,7 @@ def _serve(options: argparse.Namespace) -> None:
         proxy_headers=False,
         timeout_graceful_shutdown=30,
     )
-    asked = "with a key" if key else "WITHOUT a key, for this machine alone"
+    asked = "with a key" if key else "WITHOUT a key, for this machine only"
     host, port = listener.getsockname()[:2]
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     print(f"serving {options.model} {asked} at http://{address} (API: http://{address}/docs)", flush=True)
@@ -138,7 +138,7 @@ def _serve(options: argparse.Namespace) -> None:
 
 
 def _key(options: argparse.Namespace) -> str | None:
-    """The configured key; None with --insecure-local. A configured key is asked for in every case."""
+    """The configured key, or None with --insecure-local and no key."""
     key, where = os.environ.get(KEY_VARIABLE, ""), KEY_VARIABLE
     if options.key_file is not None:
         where = str(options.key_file)

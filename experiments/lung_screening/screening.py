@@ -1,4 +1,4 @@
-"""The stages one after the other, on one CT: lungs, candidates, malignancy; timed."""
+"""Screening of one CT: lungs, candidates, malignancy, with time and memory."""
 
 from __future__ import annotations
 
@@ -27,8 +27,15 @@ CLASSICAL = "classical"
 
 @dataclass(frozen=True)
 class Settings:
-    """least: score from which on a candidate is told. most: candidates told. radius_mm: of the non-maximum
-    suppression. stride_mm: between patches. batch: patches at once."""
+    """Settings of the screening.
+
+    Attributes:
+        least: Minimum score of a reported candidate.
+        most: Maximum number of reported candidates.
+        radius_mm: Radius of the non-maximum suppression.
+        stride_mm: Distance of neighbouring patches.
+        batch: Patches per batch.
+    """
 
     least: float = 0.5
     most: int = 20
@@ -39,7 +46,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Stages:
-    """The networks; None: the classical method, for malignancy nothing."""
+    """The networks of the stages. Without one, the classical method is used, and malignancy is left out."""
 
     lungs: StageNetworks | None = None
     nodules: StageNetworks | None = None
@@ -47,15 +54,25 @@ class Stages:
 
     @property
     def facts(self) -> dict[str, Any]:
+        """Methods and networks of the stages, for a report."""
         first, second = (CLASSICAL if one is None else one.facts for one in (self.lungs, self.nodules))
         return {"lungs": first, "nodules": second, "malignancy": self.malignancy and self.malignancy.facts}
 
 
 @dataclass
 class Screening:
-    """What was found. lungs_DHW: bool, on the voxels of scan.hu_DHW. patches, macs: of the second stage.
+    """The result of a screening.
 
-    seconds: of each stage; peak_memory_mb: of the process until its end.
+    Attributes:
+        scan: The CT.
+        lungs_DHW: (D, H, W) bool, on the voxels of `scan.hu_DHW`.
+        candidates: The candidates, best first.
+        stages: The networks.
+        settings: The settings.
+        patches: Patches that the second stage classified.
+        macs: MACs of the second stage.
+        seconds: Time of each stage.
+        peak_memory_mb: Peak memory of the process so far.
     """
 
     scan: Scan
@@ -70,17 +87,31 @@ class Screening:
 
     @property
     def lungs_ml(self) -> float:
+        """Volume of the lungs in ml."""
         return volume_ml(self.lungs_DHW, self.scan.spacing_mm)
 
     @property
     def voxels_N3(self) -> np.ndarray:
-        """Places of the candidates as voxel indices (d, h, w), rounded."""
+        """Voxel indices (d, h, w) of the candidates, rounded."""
         points = np.array([one.point_mm for one in self.candidates]).reshape(-1, 3)
         return np.rint(self.scan.index(points)).astype(int).clip(0, np.array(self.lungs_DHW.shape) - 1)
 
 
 def screen(scan: Scan, stages: Stages, settings: Settings, silent: bool = False) -> Screening:
-    """Raises NASError where no lungs are found, and for networks that were trained on something else."""
+    """Screen a CT.
+
+    Args:
+        scan: The CT.
+        stages: The networks.
+        settings: The settings.
+        silent: Show no progress bars.
+
+    Returns:
+        The result.
+
+    Raises:
+        NASError: If no lungs are found, or a network was trained on other data.
+    """
     seconds: dict[str, float] = {}
     slices = len(scan.hu_DHW)
     with _stage("lungs", slices, seconds, silent) as step:

@@ -1,4 +1,4 @@
-"""What both stages learn from, made of a LUNA16 folder: slices with lung masks, patches with and without a nodule."""
+"""Training data of both stages, from a LUNA16 folder: slices with lung masks, patches with and without a nodule."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ def stored_hu(hu: np.ndarray, window: Sequence[float]) -> np.ndarray:
 class _LunaScans(Source):
     """Samples of every scan of a LUNA16 folder, with the lungs that the classical method finds.
 
-    HU are clipped to `window` and stored exactly; scale and offset turn the window into [0, 1]. group: the patient of
-    LIDC-IDRI, or the series where it is none of LIDC-IDRI's. fold: the subset. Scans in which no lungs are found are
-    left out, and told.
+    HU are clipped to `window` and stored exactly; scale and offset turn the window into [0, 1]. The group of a sample
+    is the patient of LIDC-IDRI, or the series if it is not of LIDC-IDRI; the fold is the subset. Scans in which no
+    lungs are found are left out with a warning.
     """
 
     cohort = COHORT
@@ -88,11 +88,11 @@ class _LunaScans(Source):
     def _of_scan(self, uid: str, scan: Scan, lungs_DHW: np.ndarray, patient: str, fold: str) -> Iterator[Sample]: ...
 
     def stored(self, hu: np.ndarray) -> np.ndarray:
-        """int16 HU within the window."""
+        """Return HU as int16 within the window."""
         return stored_hu(hu, self.window)
 
     def preparation(self) -> Mapping[str, Any]:
-        """What the stages of the screening need to cut a new scan as these samples were cut."""
+        """Settings by which the screening cuts patches and slices out of a new scan."""
         names = ("size", "spacing_mm", "window")
         return {**super().preparation(), **{name: getattr(self, name) for name in names if hasattr(self, name)}}
 
@@ -106,8 +106,15 @@ class _LunaScans(Source):
 
 
 class LungSlices(_LunaScans):
-    """The first stage: `per_scan` axial slices of each scan, evenly from end to end, as 1 x size x size pixels, with
-    the mask of the lungs. A slice that is not square is brought to a square."""
+    """Slices with lung masks, for the first stage.
+
+    Args:
+        root: LUNA16 folder.
+        cache_dir: Folder of prepared stores.
+        size: Pixels per side; a slice that is not square is resampled to a square.
+        per_scan: Axial slices of each scan, evenly from end to end.
+        window: Lower and upper end in HU.
+    """
 
     name = "luna16_lungs"
     classes = ("background", "lung")
@@ -142,19 +149,28 @@ class LungSlices(_LunaScans):
 
 
 class NodulePatches(_LunaScans):
-    """The second stage: patches of `size` x `size` pixels of `spacing_mm` from axial slices; class 1: a nodule in the
-    middle.
+    """Patches of axial slices, for the second stage; class 1 has a nodule in the middle.
 
-    With a nodule: `per_nodule` of each, from slices that show it, its centre at most `jitter_mm` from the middle.
-    Without: `per_scan` of each scan around points of the lungs, a third anywhere, a third where the lung is bright
-    (vessels, the borders), a third beside a nodule (which is then in the picture, but not in its middle).
-    annotations: LUNA16's csv of nodules.
+    Patches without a nodule lie around points of the lungs: a third anywhere, a third at bright places (vessels,
+    borders), a third beside a nodule, which is then in the patch but not in its middle.
+
+    Args:
+        root: LUNA16 folder.
+        cache_dir: Folder of prepared stores.
+        size: Pixels per side.
+        spacing_mm: Pixel size.
+        window: Lower and upper end in HU.
+        per_nodule: Patches of each nodule, from slices that show it.
+        per_scan: Patches without a nodule of each scan.
+        jitter_mm: Maximum distance of a nodule's centre from the middle.
+        annotations: Name of LUNA16's csv of nodules.
+        seed: Seed of all draws.
     """
 
     name = "luna16_patches"
     classes = ("no nodule", "nodule")
     BRIGHT_HU = -500.0
-    CLEAR_MM = 6.0  # from a nodule's surface to the middle of a patch without
+    CLEAR_MM = 6.0  # minimum distance of a nodule's surface from the middle of a patch without a nodule
 
     def __init__(
         self,
@@ -206,7 +222,7 @@ class NodulePatches(_LunaScans):
     def _with_nodule(
         self, scan: Scan, centres_N3: np.ndarray, radii_N: np.ndarray, rng: np.random.Generator
     ) -> list[np.ndarray]:
-        """Middles of patches as voxel indices (level, row, column)."""
+        """Centres of patches as voxel indices (level, row, column)."""
         places = []
         for centre, radius in zip(centres_N3, radii_N, strict=True):
             levels = np.arange(len(scan.hu_DHW))

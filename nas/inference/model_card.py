@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from nas.errors import NASError
+from nas.inference.card_checks import first_fault
 from nas.utils.files import write_text
 
 SCHEMA = 2
@@ -158,8 +159,14 @@ class ModelCard:
         for name in ("task", "preparation", "inference", "facts", "weights"):
             if not isinstance(value := getattr(card, name), dict):
                 raise NASError(f"{name}={value!r:.40} in {path}", "a JSON object", "use the file as it was written")
-        if not card.inputs or not card.outputs or not isinstance(card.task_class, str):
+        shapes = [port.shape for port in (*card.inputs, *card.outputs)]
+        complete = card.inputs and card.outputs and isinstance(card.task_class, str)
+        if not complete or not all(isinstance(value, tuple) for value in (*shapes, card.sides.fixed or ())):
             raise NASError(f"{path} without inputs or outputs", "a complete model card", "export again")
+        sides = [*(card.sides.fixed or ()), card.sides.multiple_of, card.sides.at_least]
+        fault = first_fault(card.preparation, card.inference, [port.shape for port in card.inputs], sides)
+        if fault is not None:
+            raise NASError(f"{fault[0]} in {path}", fault[1], "use the file as it was written")
         return card
 
     def require_file(self, path: Path) -> None:

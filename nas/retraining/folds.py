@@ -23,7 +23,7 @@ from nas.errors import NASError, TrialFailed
 from nas.inference.model_card import CARD, ModelCard
 from nas.supernets.loading import load_supernet
 from nas.training.distributed import is_main
-from nas.training.loop import FitResult, OnEpoch, fit, predict
+from nas.training.loop import LAST, FitResult, OnEpoch, fit, predict
 from nas.training.settings import TrainingSettings
 from nas.utils.files import write_bytes
 from nas.utils.hashing import file_digest
@@ -117,7 +117,8 @@ class _Fold:
         file = self.checkpoints / f"prediction-{self.fingerprint[:12]}.npy"
         prob = None if bundle is None else _read_array(file)
         if prob is None:
-            model = self._trained(on_epoch) if bundle is None else bundle.network(self.setting.device)
+            # of the bundle, not of the training: the same prediction, bit for bit, if it has to be made again
+            model = (bundle or self._trained(on_epoch)).network(self.setting.device)
             prob = predict(model, self.setting.task, self.test.scaled_as(self.train), self.training.batch_size)
             if is_main():
                 _write_array(file, prob)
@@ -129,11 +130,17 @@ class _Fold:
             return None
         trained = ModelCard.load(self.home / CARD).facts.get("trained")
         if not isinstance(trained, dict) or trained.get("fingerprint") != self.fingerprint:
-            return None  # of another training: the checkpoints name the difference
+            if (self.checkpoints / LAST).is_file():
+                return None  # the checkpoint names the difference
+            raise NASError(
+                f"{self.home}, a bundle of another training (other data, seed or settings)",
+                "a folder of this training",
+                "train in another folder (name=...), or delete this one",
+            )
         package = self.network.space.class_path.partition(".")[0]
         return Bundle.load(self.home, trusted=(package, type(self.setting.task).__module__.partition(".")[0]))
 
-    def _trained(self, on_epoch: OnEpoch) -> nn.Module:
+    def _trained(self, on_epoch: OnEpoch) -> Bundle:
         setting = self.setting
         torch.manual_seed(_seed_of(self.seed, self.network.arch.id, self.part.name))
         model = self.network.build(setting.task.spec).to(setting.device)
@@ -152,7 +159,7 @@ class _Fold:
                 seed=self.seed,
                 device=setting.device,
                 folder=self.checkpoints,
-                fingerprint=self.fingerprint,
+                fingerprint=_network_of(self.network, self.supernet),
                 on_epoch=on_epoch,
             )
         except TrialFailed as failure:
@@ -161,9 +168,10 @@ class _Fold:
                 "a finite loss and enough memory",
                 "lower training.lr or the batch size",
             ) from failure
+        bundle = self._bundle(model, result)
         if is_main():
-            self._bundle(model, result).save(self.home)
-        return model
+            bundle.save(self.home)
+        return bundle
 
     def _bundle(self, model: nn.Module, result: FitResult) -> Bundle:
         setting, store = self.setting, self.setting.store
@@ -261,10 +269,9 @@ def _identity(
     network: Artifact, setting: TaskSetup, part: Round, training: TrainingSettings, seed: int, supernet: Path | None
 ) -> PredictionIdentity:
     """Everything that decides the weights and the prediction."""
-    inherited = "" if supernet is None or not supernet.is_file() else file_digest(supernet)
     return PredictionIdentity(
         TrainingIdentity(
-            network=f"{network.arch.space}/{network.arch.id} {inherited}",
+            network=_network_of(network, supernet),
             task=setting.task,
             training=training,
             seed=seed,
@@ -273,6 +280,14 @@ def _identity(
         ).parts(),
         test=part.test,
     )
+
+
+def _network_of(network: Artifact, supernet: Path | None) -> str:
+    """The architecture and its first weights, as text for messages."""
+    text = f"{network.arch.space}/{network.arch.id}"
+    if supernet is not None and supernet.is_file():
+        text += f", from the supernet {file_digest(supernet)[:12]}"
+    return text
 
 
 def _seed_of(seed: int, *words: str) -> int:

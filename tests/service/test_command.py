@@ -93,7 +93,7 @@ def test_a_defect_of_the_predictor_is_told_in_one_line_and_logged(tmp_path: Path
         headers = {"X-API-Key": KEY, "Accept": "application/json"}
         answer = httpx.post(f"{server.url}/predict", files={"file": slice_png()}, headers=headers)
         assert answer.status_code == 500
-        assert answer.json() == {"detail": "the service failed on this request; its log says how"}
+        assert answer.json() == {"detail": "the service failed on this request; see its log"}
         assert httpx.get(f"{server.url}/health").json()["at_work"] == 0
     finally:
         server.stop()
