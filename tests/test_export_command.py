@@ -80,11 +80,13 @@ def test_a_trained_network_as_files(trained: Command, capsys: pytest.CaptureFixt
     assert Path("again/model.onnx").read_bytes() == first.read_bytes()
 
     np.save("one.npy", store.read([0])[0])
-    assert predict_main(["--model", str(folder), "--out", "labels.npy", "one.npy"]) == 0
+    assert command_line(capsys, "predict", folder, "one.npy", "--out", "labels.npy")[0] == 0
     mean = predict_file(bundle_networks(folder), Path("one.npy"))[0]
     np.testing.assert_array_equal(np.load("labels.npy"), mean.argmax(axis=0))
-    assert predict_main(["--model", str(folder / "checkpoints"), "--out", "labels.npy", "one.npy"]) == 2
-    assert "holds no finished training" in caplog.text
+    refused(
+        command_line(capsys, "predict", folder / "checkpoints", "one.npy", "--out", "labels.npy"),
+        "holds no finished training",
+    )
 
     # the checkpoint of a training that has no bundle, as a search leaves them
     artifact(4).save("arch.json")

@@ -32,7 +32,7 @@ def parser() -> Parser:
         help="model.onnx, or OpenVINO's model.xml, with model.json beside it, or a folder of run_train.py",
     )
     add("input", metavar="INPUT", nargs="+", type=Path, help="NIfTI, NRRD, MetaImage, .npy, or a DICOM folder")
-    add("--average-with", action="append", default=[], metavar="MODEL", help="average with this model; may be repeated")
+    add("--average-with", action="append", default=[], metavar="MODEL", help="average with it; may be repeated")
     add(
         "--out",
         required=True,
