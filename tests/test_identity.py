@@ -1,0 +1,181 @@
+"""Every setting of conf/ is part of an identity, or on a short list of those that decide no result."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from experiments.config import SearchConfig
+from nas.data.source import Source
+from nas.errors import NASError
+from nas.training.loop import training_identity
+from nas.training.settings import TrainingSettings
+from nas.utils.hashing import digest
+from nas.utils.identity import identity_of
+from tests.test_conformance import composed, names
+
+OF_THE_DATA = {"in_channels": 1, "outputs": 2, "dims": 3}  # arguments of a task that the data give
+WORDS = [
+    "adam",
+    "sgd",
+    "fp32",
+    "cosine",
+    "constant",
+    "soft_dice",
+    "accuracy",
+    "resample_first",
+    "mediastinum",
+    "valid",
+    "image",
+    "volume",
+    "mean",
+    "max",
+    "early",
+    "woo2018",
+    "softmax",
+    "group",
+    "resize",
+    "batch",
+    "none",
+    "refuse",
+    "skip",
+    "t1",
+    "synapsemnist3d",
+    "search_spaces.naslung.NASLungSpace",
+    "other",
+]
+# settings that decide no result, each with its reason
+NO_RESULT = {
+    "strategy.checkpointing": "activations computed again are the same",
+    "evaluator.path": "a table counts by its content",
+    "evaluator.batch_size": "",
+}
+
+
+def candidates(value: Any) -> Iterator[Any]:
+    """Other values of the same kind; at least one of them is valid for every setting."""
+    if isinstance(value, bool):
+        yield not value
+    elif isinstance(value, int):
+        yield from (value + 1, value + 2, 2 * value, value // 2, value - 1)
+    elif isinstance(value, float):
+        yield from (value / 2, value + 0.1, 2 * value, value + 1)
+    elif isinstance(value, str):
+        yield from WORDS
+    elif value is None:
+        yield from (1, 2, 8, 0.5, True, [8, 8, 8], [8, 8], [0.0, 1.0], "other", ["skip", "3x3x3"], ["a", "b"], [1, 0.5])
+    elif isinstance(value, list):
+        yield from (value[:-1], [*value, *value[-1:]], [1, 2], [2, 1], [0], [0.25, 0.5], [0.5, 0.25, 0.25])
+        for position, item in enumerate(value):
+            for other in candidates(item):
+                yield [*value[:position], other, *value[position + 1 :]]
+
+
+def leaves(config: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for key, value in config.items():
+        if isinstance(value, Mapping) and value:
+            yield from leaves(value, f"{prefix}{key}.")
+        elif key not in ("_target_", "_convert_"):
+            yield f"{prefix}{key}"
+
+
+def changed(config: Mapping[str, Any], key: str, value: Any) -> dict[str, Any]:
+    copied = copy.deepcopy(dict(config))
+    *path, last = key.split(".")
+    inner = copied
+    for name in path:
+        inner = inner[name]
+    inner[last] = value
+    return copied
+
+
+def identity(group: str, config: Mapping[str, Any]) -> str:
+    """The digest of what a study, a checkpoint or a store records of a part."""
+    part = instantiate(config, **(OF_THE_DATA if group == "task" else {}), _convert_="all")
+    if group == "space":
+        return part.fingerprint
+    if isinstance(part, Source):
+        return digest([type(part).__name__, part.arguments(), part.patches])
+    if isinstance(part, TrainingSettings):
+        return digest(identity_of(part))
+    return digest(identity_of(part))
+
+
+GROUPS = ("space", "strategy", "evaluator", "task", "training", "data")
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_every_setting_of_a_part_changes_its_identity(group: str) -> None:
+    for name in names(group):
+        if (group, name) == ("evaluator", "tabular"):
+            continue  # needs a table; tests/test_tabular.py
+        override = [] if (group, name) == ("training", "default") else [f"{group}={name}"]
+        resolved = OmegaConf.to_container(composed(*override, "data_root=/data"), resolve=True)
+        assert isinstance(resolved, dict)
+        config = resolved[group]
+        own = identity(group, config)
+        ignored = (
+            instantiate(config, _convert_="all").UNIDENTIFYING if group == "data" else {}  # each with its reason
+        )
+        for key in leaves(config):
+            if f"{group}.{key}" in NO_RESULT or (key in ignored and key not in ("patch", "patches_per_volume")):
+                continue
+            value = config[key.split(".")[0]]
+            for inner in key.split(".")[1:]:
+                value = value[inner]
+            others = set()
+            for other in candidates(value):
+                if other == value:
+                    continue
+                try:
+                    others.add(identity(group, changed(config, key, other)))
+                except (NASError, Exception):
+                    continue
+            assert others - {own}, f"{group}={name}: {key} is no part of the identity"
+
+
+def test_the_top_settings_of_a_search() -> None:
+    """Each is part of the spec of a study, or decides no result."""
+    of_the_study = {
+        "objectives",
+        "constraints",
+        "cost",
+        "seed",
+        "space",
+        "strategy",
+        "evaluator",
+        "data",
+        "split",
+        "task",
+    }
+    through_others = {"training": "strategies and evaluators hold it"}
+    no_result = {
+        "study": "its name chooses the study; trials and times decide when it ends",
+        "worker": "every worker of a study has its own",
+        "device": "hardware",
+        "tracking": "a picture",
+        "allow_packages": "permission",
+        "data_root": "a path",
+        "data_cache": "a path",
+    }
+    assert set(SearchConfig.__dataclass_fields__) == of_the_study | set(through_others) | set(no_result)
+
+
+def test_a_training_is_known_by_its_task(tmp_path: Any) -> None:
+    """The same network, data and settings with another loss or window is another training."""
+    from nas.tasks.segmentation import Segmentation
+    from tests.training.test_segmentation_training import ball_parts
+
+    train, valid = ball_parts(tmp_path, 2)
+    digests = {
+        training_identity(
+            "network", Segmentation(dims=2, **changes), TrainingSettings(), False, 0, train, valid
+        ).digest()
+        for changes in ({}, {"loss": "soft_dice"}, {"window": (8, 8)}, {"flips": (1,)}, {"tolerance": 2.0})
+    }
+    assert len(digests) == 5
