@@ -148,7 +148,7 @@ class SearchSpace(ABC):
             raise NASError(
                 f"a task of {task.kind} with {type(self).__name__}, a space for {self.kind}",
                 "space and task of the same kind",
-                f"set task to {self.kind}, or use another space",
+                f"set task={self.kind}, or use another space",
             )
 
     @property
