@@ -15,7 +15,7 @@ from experiments.hydra_main import arch_slug
 from nas.data.sample import Sample
 from nas.data.source import Source
 from nas.data.splits import Split
-from nas.data.store import write_store
+from nas.data.store_writer import write_store
 from nas.data.transforms.augment import Augment
 from nas.errors import NASError
 from nas.tasks.base import Task
