@@ -22,8 +22,8 @@ from tests.test_conformance import composed, names
 OF_THE_DATA = {"in_channels": 1, "outputs": 2, "dims": 3}  # arguments of a task that the data give
 WORDS = (
     "adam", "sgd", "fp32", "cosine", "constant", "soft_dice", "accuracy", "resample_first", "mediastinum", "valid",
-    "image", "volume", "mean", "max", "early", "woo2018", "softmax", "group", "resize", "batch", "none", "refuse", "skip",
-    "t1", "synapsemnist3d", "search_spaces.naslung.NASLungSpace", "other",
+    "image", "volume", "mean", "max", "early", "woo2018", "softmax", "group", "resize", "batch", "none", "refuse",
+    "skip", "t1", "synapsemnist3d", "search_spaces.naslung.NASLungSpace", "other",
 )  # fmt: skip
 # settings that decide no result, each with its reason
 NO_RESULT = {

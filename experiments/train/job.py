@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from nas.retraining.tables import caption, markdown, terminal
 from nas.retraining.unseen import check_unseen
 from nas.training import distributed
 from nas.training.distributed import is_main
-from nas.utils.files import write_text
+from nas.utils.files import exclusive, write_text
 
 
 def run_train_experiment(cfg: DictConfig | Mapping[str, Any], folder: Path) -> TrainResult | None:
@@ -58,17 +59,19 @@ def run_train_experiment(cfg: DictConfig | Mapping[str, Any], folder: Path) -> T
     for network in networks:
         require_window(setting.task, setting.store.shape[0], network.space, network.arch)
     setting = replace(setting, device=distributed.initialise(setting.device))
-    if is_main():
-        write_config(folder / "config.yaml", config.plain())
     try:
         trainer = SystemTrainer(config, setting, rounds, folder)
-        systems, baselines = trainer.networks(networks), trainer.baselines(networks)
-        trainer.board.close()
-        if not is_main():
-            return None
-        result = _write(folder, config, setting, networks, systems, baselines, all(known))
-        if formats:
-            export_rounds(networks, rounds, folder, formats, config.allow_packages)
+        trainer.check(networks)
+        with exclusive(folder) if is_main() else nullcontext():
+            if is_main():
+                write_config(folder / "config.yaml", config.plain())
+            systems, baselines = trainer.networks(networks), trainer.baselines(networks)
+            trainer.board.close()
+            if not is_main():
+                return None
+            result = _write(folder, config, setting, networks, systems, baselines, all(known))
+            if formats:
+                export_rounds(networks, rounds, folder, formats, config.allow_packages)
         return result
     finally:
         distributed.shutdown()

@@ -15,7 +15,7 @@ from nas.artifact import Artifact
 from nas.context import TaskSetup
 from nas.cost.benchmark import benchmark
 from nas.data.splits import Round
-from nas.retraining.folds import train_folds
+from nas.retraining.folds import check_folds, train_folds
 from nas.retraining.scoring import System
 from nas.training.distributed import is_main
 
@@ -40,6 +40,24 @@ class SystemTrainer:
         self.training = instantiate(config.training)
         self.board = instantiate(config.tracking)
 
+    def check(self, networks: Sequence[Artifact]) -> None:
+        """Check, before anything is written, that the folder holds no training of these networks with other settings.
+
+        Args:
+            networks: The networks.
+
+        Raises:
+            NASError: If it does.
+        """
+        for network in networks:
+            check_folds(
+                network, self.setting, self.rounds, self.training, self.config.seed, self.folder, self._supernet
+            )
+
+    @property
+    def _supernet(self) -> Path | None:
+        return Path(self.config.supernet) if self.config.supernet else None
+
     def networks(self, networks: Sequence[Artifact]) -> list[System]:
         """Retrain networks.
 
@@ -49,8 +67,7 @@ class SystemTrainer:
         Returns:
             Their ensemble, if there are several, then each of them.
         """
-        supernet = Path(self.config.supernet) if self.config.supernet else None
-        systems = [self.network(network, network_name(network), supernet) for network in networks]
+        systems = [self.network(network, network_name(network), self._supernet) for network in networks]
         if len(systems) == 1:
             return systems
         pooled = self.setting.task.pool([(system.indices, system.prediction) for system in systems])

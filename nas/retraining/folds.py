@@ -23,7 +23,8 @@ from nas.errors import NASError, TrialFailed
 from nas.inference.model_card import CARD, ModelCard
 from nas.supernets.loading import load_supernet
 from nas.training.distributed import is_main
-from nas.training.loop import LAST, FitResult, OnEpoch, fit, predict
+from nas.training.checkpoint import load_checkpoint
+from nas.training.loop import LAST, FitResult, OnEpoch, fit, predict, training_identity
 from nas.training.settings import TrainingSettings
 from nas.utils.files import write_bytes
 from nas.utils.hashing import file_digest
@@ -90,6 +91,33 @@ def train_folds(
     ]
 
 
+def check_folds(
+    network: Artifact,
+    setting: TaskSetup,
+    rounds: Sequence[Round],
+    training: TrainingSettings,
+    seed: int,
+    folder: Path,
+    supernet: Path | None = None,
+) -> None:
+    """Check, before anything is written, that a folder holds no other training of a network.
+
+    Args:
+        network: The architecture.
+        setting: Data, task and device.
+        rounds: The folds.
+        training: Settings of the training.
+        seed: Seed of weights, batches and augmentation.
+        folder: Folder of the training.
+        supernet: Checkpoint of a supernet whose weights the network starts from.
+
+    Raises:
+        NASError: If checkpoints or a bundle of the folder belong to a training with other settings.
+    """
+    for part in rounds:
+        _Fold(network, setting, part, training, seed, folder, supernet).check()
+
+
 class _Fold:
     """The training of one network on one fold."""
 
@@ -111,6 +139,21 @@ class _Fold:
         self.train, self.valid, self.test = (
             VolumeSet(setting.store, rows, setting.device) for rows in (part.train, part.valid, part.test)
         )
+
+    def check(self) -> None:
+        """Raise NASError if the folder holds another training."""
+        settings, device = self.training, self.setting.device
+        name = _network_of(self.network, self.supernet)
+        parts = (self.seed, self.train, self.valid)
+        identity = training_identity(name, self.setting.task, settings, settings.uses_bf16(device), *parts)
+        if load_checkpoint(self.checkpoints / LAST, identity.parts()) is None and (self.home / CARD).is_file():
+            trained = ModelCard.load(self.home / CARD).facts.get("trained")
+            if not isinstance(trained, dict) or trained.get("fingerprint") != self.fingerprint:
+                raise NASError(
+                    f"the bundle {self.home} of a training with other settings",
+                    "a bundle of this training",
+                    "train in another folder (name=...), or delete this one",
+                )
 
     def tested(self, on_epoch: OnEpoch) -> Tested:
         bundle = self._finished()

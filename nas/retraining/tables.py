@@ -128,6 +128,8 @@ def caption(result: TrainResult, seeds: Sequence[int] = ()) -> str:
     if result.tested:
         parts.append(f"{result.tested['samples']} test samples of {result.tested['groups']} {split['unit']}s")
     parts += [f"{metric.label} in {metric.unit}" for metric in result.columns if metric.unit]
+    if split.get("overfit"):
+        parts.append("trained, validated and tested on the same samples")
     if not result.search_patients_known:
         parts.append(UNKNOWN)
     parts.append(f"[95 % interval, bootstrap over {split['unit']}s]")

@@ -5,8 +5,6 @@ from __future__ import annotations
 import pickle
 from pathlib import Path
 
-import torch
-
 from nas.data.loading import VolumeSet
 from nas.errors import NASError
 from nas.space import SearchSpace
@@ -14,6 +12,7 @@ from nas.supernets.base import Supernet
 from nas.supernets.shared import supernet_of
 from nas.task_spec import TaskSpec
 from nas.training.loop import describe_subset
+from nas.training.tensor_file import load_verified
 
 CURVES, PICTURE = "curves.csv", "picture.html"  # files of a training, for its report
 FOLDER = "supernet"  # folder of a supernet, beside the checkpoints of the evaluations
@@ -47,7 +46,7 @@ def load_supernet(path: Path, space: SearchSpace, task: TaskSpec, train: VolumeS
         NASError: If there is no checkpoint, or it belongs to another space, task or training samples.
     """
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = load_verified(path)
         network, trained_on = str(state["identity"]["network"]), str(state["identity"]["train"])
     except (OSError, RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
         raise NASError(

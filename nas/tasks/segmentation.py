@@ -78,7 +78,6 @@ class Segmentation(Task):
         self.window = (window,) * dims if isinstance(window, int) else None if window is None else tuple(window)
         self.overlap, self.tolerance, self.flips = overlap, tolerance, tuple(flips)
         self.scale_weights = None if scale_weights is None else tuple(scale_weights)
-        self.loss_name = loss
         rules = {
             "outputs": (outputs >= 2, outputs, "the background and at least one class"),
             "window": (

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from nas.errors import NASError
+from nas.training.tensor_file import load_verified
 from nas.utils.config_diff import first_difference
 from nas.utils.files import write_bytes
 
@@ -46,7 +47,7 @@ def load_checkpoint(path: Path, identity: Mapping[str, str]) -> dict[str, Any] |
         NASError: If the checkpoint belongs to a training of another identity, or has another format.
     """
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = load_verified(path)
         stored = state["identity"]
     except FileNotFoundError:
         return None
@@ -80,7 +81,7 @@ def load_weights(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, float]]
         NASError: If the file is missing, damaged, or not a checkpoint of a training.
     """
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = load_verified(path)
         row = state["metrics"] if "metrics" in state else state["history"][-1]
         return state["model"], {str(name): float(value) for name, value in row.items()}
     except (RuntimeError, EOFError, OSError, LookupError, TypeError, ValueError, pickle.UnpicklingError) as error:

@@ -13,6 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nas.errors import NASError
 from nas.utils.process import has_ended, host_id
 
 if TYPE_CHECKING:
@@ -119,6 +120,38 @@ def locked(path: str | Path, *, remove: bool = False) -> Iterator[None]:
     finally:
         if remove:
             path.unlink(missing_ok=True)  # while it is held: FileLock drops a lock on a file that has been removed
+        lock.release()
+
+
+@contextmanager
+def exclusive(folder: str | Path) -> Iterator[None]:
+    """Hold a folder for one command; a second one is refused at once.
+
+    Args:
+        folder: The folder, which is made if it is missing.
+
+    Raises:
+        NASError: If another process holds it.
+        OSError: If it cannot be written.
+    """
+    from filelock import Timeout
+
+    path = Path(folder) / ".lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = file_lock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise NASError(
+            f"{folder}, in which another process works", "a folder of its own", "wait for it, or use another name=..."
+        ) from error
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
         lock.release()
 
 
