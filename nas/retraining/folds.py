@@ -22,8 +22,8 @@ from nas.data.splits import Round
 from nas.errors import NASError, TrialFailed
 from nas.inference.model_card import CARD, ModelCard
 from nas.supernets.loading import load_supernet
-from nas.training.distributed import is_main
 from nas.training.checkpoint import load_checkpoint
+from nas.training.distributed import is_main
 from nas.training.loop import LAST, FitResult, OnEpoch, fit, predict, training_identity
 from nas.training.settings import TrainingSettings
 from nas.utils.files import write_bytes
