@@ -145,7 +145,7 @@ def inherited_methods(node: ast.ClassDef, classes: dict[str, ast.ClassDef]) -> s
     """Names of methods that a base class documents; `forward` is documented by torch's Module."""
     names: set[str] = set()
     for base in (ast.unparse(item).split("[")[0].split(".")[-1] for item in node.bases):
-        if base in classes:
+        if base in classes and classes[base] is not node:
             parent = classes[base]
             names |= {item.name for item in parent.body if isinstance(item, Function) and ast.get_docstring(item)}
             names |= inherited_methods(parent, classes)
