@@ -8,6 +8,7 @@ import inspect
 import json
 import os
 import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,7 @@ from nas.utils.hashing import digest, file_digest
 
 UNSETTLED_S = 2.0  # a file that changed so recently may change again within the resolution of its time stamp
 THREADS = 8
+PARSER_LOCK = threading.Lock()  # Python 3.11 counts the recursion depth of parsers in all threads together
 CODE = "nas.data."  # modules of VoxNAS that decide what a store holds
 
 
@@ -137,7 +139,10 @@ class _Undocumented(ast.NodeTransformer):
 
 def _syntax_tree(module: str) -> ast.Module | None:
     path = _source_file(module)
-    return None if path is None else ast.parse(path.read_bytes())
+    if path is None:
+        return None
+    with PARSER_LOCK:
+        return ast.parse(path.read_bytes())
 
 
 def _source_file(module: str) -> Path | None:
