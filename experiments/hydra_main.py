@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -32,6 +33,9 @@ GET_MODE = Hydra.get_mode
 INTERRUPTED = "interrupted; the same command continues where this one stopped"
 
 
+NAME = re.compile(r"^(study\.name|name)=([^'\"{}\[\]()$]+)$")  # quoted texts and functions of Hydra stay
+
+
 def run_hydra(job: Callable[[DictConfig], None], config_name: str) -> NoReturn:
     """Compose the configuration from the command line, run the job or its sweep, and exit.
 
@@ -47,7 +51,7 @@ def run_hydra(job: Callable[[DictConfig], None], config_name: str) -> NoReturn:
 
     def body() -> None:
         try:
-            sys.argv[1:] = with_sweep_folders(sys.argv[1:])
+            sys.argv[1:] = with_sweep_folders(with_names_as_typed(sys.argv[1:]))
             _check_options()
             hydra.main(version_base="1.3", config_path="pkg://conf", config_name=config_name)(job)()
         except (HydraException, OmegaConfBaseException) as error:
@@ -100,6 +104,26 @@ def with_sweep_folders(arguments: list[str]) -> list[str]:
     names = ",".join(f"'{key}'" for key in sorted(unnamed))
     order = f"hydra.job.config.override_dirname.exclude_keys=[{names}]"
     return [*arguments[: last + 1], order, *arguments[last + 1 :]]  # Hydra wants all settings in one row
+
+
+def with_names_as_typed(arguments: list[str]) -> list[str]:
+    """Quote names that Hydra would read as numbers, so that study.name=1.10 and study.name=1.1 are two studies.
+
+    Args:
+        arguments: The command line, without the program.
+
+    Returns:
+        The command line, in which `study.name` and `name` are texts.
+    """
+    return [NAME.sub(lambda match: f"{match[1]}={','.join(map(_as_text, match[2].split(',')))}", a) for a in arguments]
+
+
+def _as_text(value: str) -> str:
+    try:
+        parsed = OverridesParser.create().parse_override(f"name={value}").value()
+    except HydraException:  # Hydra reports it
+        return value
+    return value if isinstance(parsed, str) else f"'{value}'"
 
 
 def explain(error: BaseException) -> NASError:

@@ -10,7 +10,7 @@ from tests.conftest import REPO
 
 def test_the_mains_stay_small() -> None:
     for name in ("run_search.py", "run_train.py"):
-        assert len((REPO / name).read_text().splitlines()) <= 45
+        assert len((REPO / name).read_text().splitlines()) <= 55
 
 
 def test_importing_the_packages_loads_neither_readers_nor_servers() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from nas.artifact import Artifact, load
 from nas.errors import NASError
+from nas.provenance import Provenance
 from nas.task_spec import TaskSpec
 from search_spaces.naslung import NASLungSpace
 
@@ -18,7 +19,9 @@ from search_spaces.naslung import NASLungSpace
 def saved(tmp_path: Path) -> Path:
     space, arch = NASLungSpace.from_name("spcbam[4,4,[8, 8, 8], [16, 16, 16], [32, 32]]")
     path = tmp_path / "arch.json"
-    Artifact(space, arch, TaskSpec(in_channels=1, outputs=2), {"auc": 0.9}, {"seed": 3}).save(path)
+    Artifact(space, arch, TaskSpec(in_channels=1, outputs=2), {"auc": 0.9}, Provenance(published="naslung/x")).save(
+        path
+    )
     return path
 
 
@@ -32,7 +35,7 @@ def test_round_trip_builds_the_same_network(saved: Path) -> None:
     artifact = load(saved)
     assert sum(p.numel() for p in artifact.build().parameters()) == 158_500
     assert artifact.metrics == {"auc": 0.9}
-    assert artifact.provenance == {"seed": 3}
+    assert artifact.provenance == Provenance(published="naslung/x")
     assert artifact.space.fingerprint == artifact.arch.space
 
 

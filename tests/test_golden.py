@@ -70,5 +70,5 @@ def test_a_checkpoint_is_refused(tmp_path: Path) -> None:
     save_checkpoint(path, {"network": "a"}, {})
     state = torch.load(path, weights_only=True)
     torch.save({**state, "format": 1}, path)
-    with pytest.raises(NASError, match=r"format 1 .*expected format 2"):
+    with pytest.raises(NASError, match=r"format=1 .*expected format=2"):
         load_checkpoint(path, {"network": "a"})
