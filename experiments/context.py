@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from experiments.build import build
 from experiments.options import packaged
 from nas.architecture import Architecture
 from nas.cost.profile import profile
+from nas.data.source import Source
 from nas.data.splits import Split
 from nas.data.store import VolumeStore
 from nas.errors import NASError
@@ -41,12 +42,20 @@ class Setting:
         """Fills in `cfg.task` where none was chosen. Raises NASError for a user's mistake."""
         if not isinstance(cfg.seed, int) or cfg.seed < 0:
             raise NASError(f"seed={cfg.seed}", "a whole number of at least 0", "mend seed")
-        source = instantiate(cfg.data)
+        source = build(cfg.data, "data", Source, cfg.allow_packages)
         store = source.prepare()
-        split = instantiate(cfg.split, store)
+        split = build(cfg.split, "split", Split, cfg.allow_packages, store=store)
         if cfg.get("task") is None:
             OmegaConf.update(cfg, "task", packaged("task", store.kind), force_add=True)
-        task = instantiate(cfg.task, in_channels=store.shape[0], outputs=len(store.classes), dims=store.dims)
+        task = build(
+            cfg.task,
+            "task",
+            Task,
+            cfg.allow_packages,
+            in_channels=store.shape[0],
+            outputs=len(store.classes),
+            dims=store.dims,
+        )
         if task.kind != store.kind:
             raise NASError(
                 f"a task of {task.kind} with {store.name}, whose samples are for {store.kind}",

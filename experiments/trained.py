@@ -9,18 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import nn
 
+from experiments.build import build
 from nas.artifact import Artifact, load
 from nas.data.source import Source
 from nas.errors import NASError
 from nas.tasks.base import Task
 from nas.training.loop import BEST
 
-TRUSTED = ("nas.", "experiments.")  # classes that a config.yaml may name
 FIX = "give the folder outputs/train/<name> of run_train.py, or train the network with it"
 
 
@@ -61,9 +60,17 @@ class Trained:
         if not (place / "arch.json").is_file():
             raise NASError(f"no network {arch_id} in {folder}", "a training of that architecture", FIX)
         artifact = load(place / "arch.json", allow)
-        source = _instance(settings["data"], allow)
+        source = build(settings["data"], "data", Source, allow)
         spec = artifact.task
-        task = _instance(settings["task"], allow, in_channels=spec.in_channels, outputs=spec.outputs, dims=spec.dims)
+        task = build(
+            settings["task"],
+            "task",
+            Task,
+            allow,
+            in_channels=spec.in_channels,
+            outputs=spec.outputs,
+            dims=spec.dims,
+        )
         states = sorted(
             (_weights(path) for path in place.glob(f"*/{BEST}")),
             key=lambda state: -state["metrics"][task.score],
@@ -88,13 +95,6 @@ class Trained:
     @property
     def facts(self) -> dict[str, Any]:
         return {"architecture": self.artifact.arch.id, "training": str(self.folder), "networks": len(self.models)}
-
-
-def _instance(settings: Any, allow: Sequence[str], **more: Any) -> Any:
-    target = str(settings.get("_target_", "")) if isinstance(settings, dict) else ""
-    if not target.startswith((*TRUSTED, *(f"{package}." for package in allow))):
-        raise NASError(f"the class {target!r} in a config.yaml", f"one of {', '.join(TRUSTED)}", FIX)
-    return instantiate(settings, **more)
 
 
 def _weights(path: Path) -> dict[str, Any]:

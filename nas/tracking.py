@@ -5,14 +5,18 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol, runtime_checkable
 
 import numpy as np
+from annotated_types import Ge, Le, Len
+
+from nas.utils.checked import checked
 
 CONNECT_S, ANSWER_S = 2.0, 5.0  # how long a server may take before the run goes on without it
 log = logging.getLogger(__name__)
 
 
+@runtime_checkable
 class Tracker(Protocol):
     """Where curves go. No method ever raises because of the board: a run is worth more than its picture."""
 
@@ -39,6 +43,7 @@ class NoTracking:
         return
 
 
+@checked("tracking")
 class VisdomBoard:
     """Sends to a Visdom server (https://github.com/fossasia/visdom), into the environment `env`.
 
@@ -46,7 +51,12 @@ class VisdomBoard:
     7 seconds; from then on nothing is sent. Curves of an environment go on where an earlier run left them.
     """
 
-    def __init__(self, server: str = "http://localhost", port: int = 8097, env: str = "voxnas") -> None:
+    def __init__(
+        self,
+        server: Annotated[str, Len(1)] = "http://localhost",
+        port: Annotated[int, Ge(1), Le(65535)] = 8097,
+        env: Annotated[str, Len(1)] = "voxnas",
+    ) -> None:
         self.server, self.port, self.env = server, port, env
         self._client: Any = None  # a visdom.Visdom, whose type stubs know half of its members
         self._client = self._try(lambda: _connect(server, port, env))

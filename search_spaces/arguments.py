@@ -1,25 +1,30 @@
-"""What the arguments of a space are checked for."""
+"""Declared ranges of the arguments of search spaces."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
-from nas.errors import NASError
-from nas.space import SearchSpace
-
-
-def increasing(numbers: Sequence[int]) -> bool:
-    """At least one number, from 1 upwards, each larger than the one before."""
-    return len(numbers) > 0 and numbers[0] >= 1 and list(numbers) == sorted(set(numbers))
+from nas.utils.checked import Rule
 
 
-def some_of(given: Sequence[object], known: Sequence[object]) -> bool:
-    """At least one, all known, none twice."""
-    return 0 < len(given) == len(set(given)) and set(given) <= set(known)
+class Increasing(Rule):
+    """Metadata of an annotation: at least one number, each larger than the one before, within a range.
 
+    Args:
+        least: Smallest number allowed.
+        most: Largest number allowed; it keeps networks of a space buildable.
+        step: Every number is a multiple of this plus `offset`.
+        offset: 1 with a step of 2: odd numbers.
+    """
 
-def require(space: SearchSpace, rules: Mapping[str, tuple[bool, str]]) -> None:
-    """rules: argument -> whether it holds, and what is expected. Raises NASError for the first that does not."""
-    for name, (holds, expected) in rules.items():
-        if not holds:
-            raise NASError(f"{name}={getattr(space, name)}", expected, f"mend space.{name}")
+    def __init__(self, least: int, most: int, step: int = 1, offset: int = 0) -> None:
+        kind = {(1, 0): "whole numbers", (2, 1): "odd numbers"}.get((step, offset), f"multiples of {step}")
+        super().__init__(
+            lambda numbers: (
+                len(numbers) > 0
+                and least <= numbers[0] <= numbers[-1] <= most
+                and all(a < b for a, b in pairwise(numbers))
+                and all(number % step == offset for number in numbers)
+            ),
+            f"increasing {kind} from {least} to {most}",
+        )

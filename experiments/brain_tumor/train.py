@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from experiments.brain_tumor.system import Preparation, System
+from experiments.build import build
 from experiments.context import Setting, pick_device, resolved, versions, write_config
 from experiments.networks import resolve_all
 from experiments.progress import TrainingProgress, scored
@@ -22,11 +22,15 @@ from nas.artifact import Artifact
 from nas.cost.model import static_costs
 from nas.data.io.brats_folder import LABELS
 from nas.data.loading import VolumeSet
+from nas.data.source import Source
 from nas.data.sources.brats import Brats
+from nas.data.splits import Split
 from nas.data.store import VolumeStore
 from nas.errors import NASError, TrialFailed
+from nas.tasks.base import Task
 from nas.tasks.segmentation import Segmentation
 from nas.training.loop import FitResult, fit
+from nas.training.settings import TrainingSettings
 
 SEEN_BY_PREDICT = ("window", "overlap", "flips")
 
@@ -37,11 +41,19 @@ def train(cfg: DictConfig, folder: Path) -> System:
     plain = resolved(cfg)
     if not isinstance(cfg.repeats, int) or cfg.repeats < 1:
         raise NASError(f"repeats={cfg.repeats}", "a whole number of at least 1", "mend repeats")
-    source = instantiate(cfg.data)
+    source = build(cfg.data, "data", Source, cfg.allow_packages)
     if not isinstance(source, Brats):
         raise NASError(f"data={type(source).__name__}", "BraTS subjects", "data=brats")
     store = source.prepare()
-    task = instantiate(cfg.task, in_channels=store.shape[0], outputs=len(store.classes), dims=store.dims)
+    task = build(
+        cfg.task,
+        "task",
+        Task,
+        cfg.allow_packages,
+        in_channels=store.shape[0],
+        outputs=len(store.classes),
+        dims=store.dims,
+    )
     network, *others = resolve_all(plain["arch"], task.spec, cfg.allow_packages)
     if others:
         raise NASError(f"arch={plain['arch']}", "one network", "train each under a name of its own")
@@ -88,7 +100,7 @@ def _parts(cfg: DictConfig, store: VolumeStore, task: Segmentation, network: Art
             "at least 3: one to train on, one to validate, one to test",
             "overfit=true, which trains and validates on the same subjects",
         )
-    split = instantiate(cfg.split, store)
+    split = build(cfg.split, "split", Split, cfg.allow_packages, store=store)
     require_untouched_test(network, Setting(store, split, task, pick_device(cfg.device)), "holdout")
     return {"train": split.search[0], "valid": split.search[1], "test": split.test}
 
@@ -115,7 +127,7 @@ def _fit(
             task,
             VolumeSet(store, train_rows, device),
             VolumeSet(store, valid_rows, device),
-            instantiate(cfg.training),
+            build(cfg.training, "training", TrainingSettings, cfg.allow_packages),
             seed=cfg.seed,
             device=device,
             folder=folder / "checkpoints",

@@ -14,9 +14,9 @@ from typing import Any
 import hydra
 import torch
 from hydra.core.hydra_config import HydraConfig
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from experiments.build import build
 from experiments.cli import run_as_command
 from experiments.context import Setting, resolved, versions, write_config
 from experiments.lung_detector.predictor import Preprocessing, save
@@ -28,6 +28,7 @@ from nas.data.transforms.ct_slices import check_windows
 from nas.errors import NASError
 from nas.retraining.folds import retrain
 from nas.training.loop import BEST
+from nas.training.settings import TrainingSettings
 from nas.utils.files import write_text
 
 RESULT = "detector.json"
@@ -56,7 +57,16 @@ def train_detector(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     started, used = time.perf_counter(), time.process_time()
     part = setting.split.holdout_rounds()[0]
     checkpoints = folder / "checkpoints" / network.arch.id  # where run_train.py of the same name has its own
-    (tested,) = retrain(network, setting, [part], instantiate(cfg.training), cfg.seed, checkpoints, None, on_epoch)
+    (tested,) = retrain(
+        network,
+        setting,
+        [part],
+        build(cfg.training, "training", TrainingSettings, cfg.allow_packages),
+        cfg.seed,
+        checkpoints,
+        None,
+        on_epoch,
+    )
     line.close()
     store = setting.store
     model = network.build(setting.task.spec)

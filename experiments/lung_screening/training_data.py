@@ -27,6 +27,7 @@ from nas.data.sources.luna16 import (
     patients_and_folds,
 )
 from nas.errors import NASError
+from nas.utils.checked import HuWindow, NonNegativeFloat, PathName, PositiveFloat, PositiveInt, Seed, Side, checked
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +40,7 @@ class _LunaScans(Source):
     left out, and told.
     """
 
-    root: str | None
+    root: PathName | None
     window: tuple[float, float]
 
     def _set_window(self, window: Sequence[float]) -> None:
@@ -77,6 +78,7 @@ class _LunaScans(Source):
         return {"source": f"{self.root}, a folder in the form of LUNA16 (doi 10.1016/j.media.2017.06.015)"}
 
 
+@checked("data")
 class LungSlices(_LunaScans):
     """The first stage: `per_scan` axial slices of each scan, evenly from end to end, as 1 x size x size pixels, with
     the mask of the lungs. A slice that is not square is brought to a square."""
@@ -86,11 +88,11 @@ class LungSlices(_LunaScans):
 
     def __init__(
         self,
-        root: str | None,
-        cache_dir: str,
-        size: int = 512,
-        per_scan: int = 24,
-        window: Sequence[float] = (-1000, 1000),
+        root: PathName | None,
+        cache_dir: PathName,
+        size: Side = 512,
+        per_scan: PositiveInt = 24,
+        window: HuWindow = (-1000, 1000),
     ) -> None:
         self.root, self.cache_dir, self.size, self.per_scan = root, cache_dir, int(size), int(per_scan)
         self._set_window(window)
@@ -113,6 +115,7 @@ class LungSlices(_LunaScans):
             )
 
 
+@checked("data")
 class NodulePatches(_LunaScans):
     """The second stage: patches of `size` x `size` pixels of `spacing_mm` from axial slices; class 1: a nodule in the
     middle.
@@ -130,16 +133,16 @@ class NodulePatches(_LunaScans):
 
     def __init__(
         self,
-        root: str | None,
-        cache_dir: str,
-        size: int = 64,
-        spacing_mm: float = 0.7,
-        window: Sequence[float] = (-1000, 400),
-        per_nodule: int = 6,
-        per_scan: int = 24,
-        jitter_mm: float = 2.0,
-        annotations: str = "annotations.csv",
-        seed: int = 0,
+        root: PathName | None,
+        cache_dir: PathName,
+        size: Side = 64,
+        spacing_mm: PositiveFloat = 0.7,
+        window: HuWindow = (-1000, 400),
+        per_nodule: PositiveInt = 6,
+        per_scan: PositiveInt = 24,
+        jitter_mm: NonNegativeFloat = 2.0,
+        annotations: PathName = "annotations.csv",
+        seed: Seed = 0,
     ) -> None:
         self.root, self.cache_dir, self.size, self.spacing_mm = root, cache_dir, int(size), float(spacing_mm)
         self.per_nodule, self.per_scan, self.jitter_mm = int(per_nodule), int(per_scan), float(jitter_mm)

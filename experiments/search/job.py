@@ -11,9 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from experiments.build import build
 from experiments.context import Setting, named_objectives, require_window, resolved, write_config
 from experiments.progress import SearchProgress, TrainingProgress, logs_above
 from experiments.search.results import CHOSEN, Results, pruned_set, summary
@@ -25,10 +25,11 @@ from nas.evaluators.base import EvaluationContext, Evaluator
 from nas.history import History
 from nas.multiobjective.constraints import Constraint
 from nas.search import Budget, search
+from nas.space import SearchSpace
 from nas.strategies.base import Strategy
 from nas.study.study import Study
 from nas.tasks.base import Task
-from nas.tracking import NoTracking
+from nas.tracking import NoTracking, Tracker
 from nas.training import distributed
 
 
@@ -39,7 +40,7 @@ def run_search_experiment(cfg: DictConfig, folder: Path, quiet: bool = False, si
     quiet: no summary at the end. silent: no progress either, for a worker that shares its terminal with others.
     Returns the path of arch.json. Raises NASError for a user's mistake; on Ctrl-C what is finished is written.
     """
-    strategy = instantiate(cfg.strategy)
+    strategy = build(cfg.strategy, "strategy", Strategy, cfg.allow_packages)
     parallel = int(os.environ.get("WORLD_SIZE", "1")) > 1
     if parallel and not strategy.trains_supernet:
         raise NASError(
@@ -54,7 +55,7 @@ def run_search_experiment(cfg: DictConfig, folder: Path, quiet: bool = False, si
     setting = Setting.of(cfg)
     plain = resolved(cfg)
     plain["objectives"] = named_objectives(plain["objectives"], setting.task)
-    space = instantiate(cfg.space)
+    space = build(cfg.space, "space", SearchSpace, cfg.allow_packages)
     space.require_kind(setting.task.spec)
     table = LatencyTable.load(cfg.cost.table) if cfg.cost.table else None
     cost = CostModel(space, setting.task.spec, setting.store.input_shape, cfg.cost.metric, table)
@@ -63,12 +64,12 @@ def run_search_experiment(cfg: DictConfig, folder: Path, quiet: bool = False, si
     require_window(setting, space, largest)
     constraints = [Constraint.parse(text) for text in plain["constraints"]]
     budget = Budget(cfg.study.trials, cfg.study.time_limit_s)
-    evaluator = instantiate(cfg.evaluator)
+    evaluator = build(cfg.evaluator, "evaluator", Evaluator, cfg.allow_packages)
     _require_known([*plain["objectives"], *(one.metric for one in constraints)], setting.task, evaluator, cost)
     evaluator.check(space, setting.store.input_shape)
     train, valid = (VolumeSet(setting.store, indices, setting.device) for indices in setting.split.search)
     line = TrainingProgress("  epoch", keep=False, silent=silent)
-    board = instantiate(cfg.tracking)
+    board = build(cfg.tracking, "tracking", Tracker, cfg.allow_packages)
     context = EvaluationContext(
         space=space,
         task=setting.task,

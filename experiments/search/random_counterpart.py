@@ -7,16 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
+from experiments.build import build
 from experiments.context import Setting
 from experiments.search.job import run_search_experiment
 from experiments.search.results import LOCAL
 from nas.artifact import Artifact, load
 from nas.cost.model import CostModel
 from nas.errors import NASError
+from nas.evaluators.base import Evaluator
 from nas.history import History
+from nas.strategies.base import Strategy
 from nas.strategies.sampling import CostWindow, draw
 from nas.task_spec import TaskSpec
 from nas.utils.locate import with_present_names
@@ -28,7 +30,8 @@ EQUAL = 0.1  # relative difference of costs that are called equal
 def rival(searched: Artifact, folder: Path, setting: Setting, local: Mapping[str, Any]) -> tuple[Artifact, str]:
     """The network to beat, and its name in the table. A search whose candidates were trained is repeated at random;
     where they only inherited weights, there is nothing to repeat, and one network of equal cost is drawn."""
-    if not instantiate(with_present_names(searched.provenance["search"]["evaluator"])).trains:
+    allow = local["allow_packages"]
+    if not build(searched.provenance["search"]["evaluator"], "evaluator", Evaluator, allow).trains:
         drawn = random_network_of_equal_cost(searched, setting.task.spec, setting.store.input_shape, int(local["seed"]))
         return drawn, "random, equal cost"
     return random_search_network(searched, folder, setting, local), "random search"
@@ -65,7 +68,7 @@ def random_search_network(searched: Artifact, folder: Path, setting: Setting, lo
             "the data of the search, to repeat it at random",
             "baselines.random_search=false where the data are others on purpose",
         )
-    limits = instantiate(plain["strategy"]).limits
+    limits = build(plain["strategy"], "strategy", Strategy, local["allow_packages"]).limits
     # worker 1: other draws than those of worker 0 of the search
     plain |= {"strategy": {"_target_": RANDOM, **limits.arguments}, "worker": 1}
     plain["study"] = {

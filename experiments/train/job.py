@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from experiments.build import build
 from experiments.commands.export import listed
 from experiments.context import Setting, require_window, resolved, versions, write_config
 from experiments.networks import resolve, resolve_all
@@ -33,8 +33,10 @@ from nas.retraining.folds import Tested, retrain
 from nas.retraining.predictions import predictions_csv
 from nas.retraining.tables import Row, caption, markdown, terminal
 from nas.tasks.segmentation import Segmentation
+from nas.tracking import Tracker
 from nas.training import distributed
 from nas.training.distributed import is_main
+from nas.training.settings import TrainingSettings
 from nas.utils.files import write_text
 
 PROTOCOLS = ("holdout", "cross_validation")
@@ -150,8 +152,8 @@ class _Trainer:
 
     def __init__(self, cfg: DictConfig, setting: Setting, rounds: Sequence[Round], folder: Path) -> None:
         self.cfg, self.setting, self.rounds, self.folder = cfg, setting, rounds, folder
-        self.training = instantiate(cfg.training)
-        self.board = instantiate(cfg.tracking)
+        self.training = build(cfg.training, "training", TrainingSettings, cfg.allow_packages)
+        self.board = build(cfg.tracking, "tracking", Tracker, cfg.allow_packages)
 
     def network(self, network: Artifact, name: str, supernet: Path | None = None) -> System:
         score = self.setting.task.score

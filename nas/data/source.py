@@ -16,6 +16,7 @@ from nas.data.sample import Sample
 from nas.data.store import VolumeStore, write_store
 from nas.data.transforms.patches import Patches
 from nas.errors import NASError
+from nas.utils.checked import PathName
 
 if TYPE_CHECKING:
     from SimpleITK import Image
@@ -34,7 +35,7 @@ class Source(ABC):
     offset: float = 0.0
     by_training: bool = False  # values are stored raw, and scaled by statistics of the training part
     patches: Patches | None = None  # what a training sees of a volume; None: all of it
-    cache_dir: str
+    cache_dir: PathName
 
     @abstractmethod
     def samples(self) -> Iterator[Sample]:

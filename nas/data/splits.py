@@ -6,12 +6,15 @@ import hashlib
 import json
 import warnings
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Ge
 from sklearn.model_selection import StratifiedGroupKFold
 
 from nas.data.store import VolumeStore
 from nas.errors import NASError
+from nas.utils.checked import Count, Expected, Seed, checked
 
 OFFICIAL = ("train", "val", "test")
 
@@ -26,6 +29,7 @@ class Round:
     test: np.ndarray
 
 
+@checked("split")
 class Split:
     """Assigns every sample to a fold; a patient is in one fold only.
 
@@ -41,7 +45,12 @@ class Split:
     """
 
     def __init__(
-        self, store: VolumeStore, folds: int = 5, test_fold: int = 0, seed: int = 0, given: bool | None = None
+        self,
+        store: VolumeStore,
+        folds: Annotated[int, Ge(3), Expected("at least 3: one to test, one to validate, one to train on")] = 5,
+        test_fold: Count = 0,
+        seed: Seed = 0,
+        given: bool | None = None,
     ) -> None:
         has_given = bool((store.folds != "").all())
         if given and not has_given:
@@ -102,10 +111,6 @@ class Split:
 
 def _make_folds(store: VolumeStore, folds: int, seed: int) -> np.ndarray:
     patients = len(np.unique(store.groups))
-    if folds < 3:
-        raise NASError(
-            f"split.folds={folds}", "at least 3: one to test, one to validate, one to train on", "mend split.folds"
-        )
     if patients < folds:
         raise NASError(
             f"{patients} {store.unit}s for {folds} folds",

@@ -16,8 +16,10 @@ from nas.history import Proposal
 from nas.tasks.base import Task
 from nas.training.loop import fit
 from nas.training.settings import TrainingSettings
+from nas.utils.checked import checked
 
 
+@checked("evaluator")
 class Train(Evaluator):
     """Proposal -> validation metrics of the best epoch, `epochs` (run) and `seconds`.
 

@@ -6,7 +6,7 @@ Source: Liu et al., DARTS (ICLR 2019, arXiv 1806.09055); He et al., DiNTS (CVPR 
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -24,11 +24,13 @@ from nas.supernets.trainer import FOLDER, SupernetTraining, network_name
 from nas.task_spec import TaskSpec
 from nas.training import distributed
 from nas.training.settings import TrainingSettings
+from nas.utils.checked import Fraction, NonNegativeFloat, PositiveFloat, PositiveInt, checked
 from nas.utils.files import locked
 
 LOOKED_AT = 256  # most probable architectures before others within the limits are drawn
 
 
+@checked("strategy")
 class Differentiable(Strategy):
     """Trains the space's supernet on the training part, then proposes its architectures, best first: the answer (within
     `budget` and near `target`, where there are any), then the next most probable ones that keep the limits.
@@ -40,8 +42,31 @@ class Differentiable(Strategy):
 
     trains_supernet = True
 
-    def __init__(self, settings: TrainingSettings, **architecture: Any) -> None:
-        self.settings, self.architecture = settings, ArchitectureSettings(**architecture)
+    def __init__(
+        self,
+        settings: TrainingSettings,
+        warm_up: Fraction = 0.5,
+        lr: PositiveFloat = 0.01,
+        betas: tuple[Fraction, Fraction] = (0.5, 0.999),
+        regularisers: Mapping[str, NonNegativeFloat] | None = None,
+        target: PositiveFloat | None = None,
+        stiffness: PositiveFloat = 20.0,
+        budget: PositiveFloat | None = None,
+        validate_every: PositiveInt = 1,
+        checkpointing: bool = False,
+    ) -> None:
+        self.settings = settings
+        self.architecture = ArchitectureSettings(
+            warm_up=warm_up,
+            lr=lr,
+            betas=betas,
+            regularisers=regularisers or {},
+            target=target,
+            stiffness=stiffness,
+            budget=budget,
+            validate_every=validate_every,
+            checkpointing=checkpointing,
+        )
         self.limits = _window(self.architecture.target, self.architecture.budget)
         self._supernet: Supernet | None = None
         self._costs: Costs | None = None

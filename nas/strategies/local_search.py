@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from nas.architecture import Architecture
-from nas.errors import NASError
 from nas.history import History, Proposal
 from nas.space import SearchSpace
 from nas.strategies.base import Strategy
 from nas.strategies.ranking import best_first, neighbours
 from nas.strategies.sampling import anything, draw, untried
+from nas.utils.checked import PositiveInt, checked
 
 REMEMBERED = 1024  # architectures whose neighbours are kept: about 50 kB each for 21 genes of 7 choices
 
@@ -25,6 +25,7 @@ class Climb:
     place: int
 
 
+@checked("strategy")
 class LocalSearch(Strategy):
     """Tries, in random order, the networks one gene away from the best of a climb, and moves on to the first that is
     better; a climb whose best has no untried neighbour left is at a local optimum, and another starts at random.
@@ -37,9 +38,7 @@ class LocalSearch(Strategy):
     2005.02960), algorithm 1, in the variant that moves at the first improvement.
     """
 
-    def __init__(self, starts: int = 5) -> None:
-        if starts < 1:
-            raise NASError(f"starts={starts}", "at least 1", "mend strategy.starts")
+    def __init__(self, starts: PositiveInt = 5) -> None:
         self.starts = starts
         self._neighbours: dict[Architecture, tuple[Architecture, ...]] = {}
 

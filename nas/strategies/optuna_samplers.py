@@ -6,10 +6,11 @@ import copy
 from abc import abstractmethod
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import optuna
+from annotated_types import Ge, Le
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, TPESampler
 from optuna.storages import InMemoryStorage
@@ -25,9 +26,13 @@ from nas.space import SearchSpace
 from nas.strategies.base import Strategy
 from nas.strategies.ranking import best_and_newest
 from nas.strategies.sampling import anything, draw, held, mutant
+from nas.utils.checked import PositiveInt, Share, checked
 
 SEEDS = 2**32  # Optuna's samplers take a seed below this
 
+Start = Annotated[int, Ge(2)]  # finished networks before the sampler is asked
+Tries = PositiveInt
+Candidates = Annotated[int, Ge(1), Le(1_000_000)]
 Genes = Mapping[str, BaseDistribution]
 
 
@@ -42,8 +47,6 @@ class OptunaStrategy(Strategy):
     """
 
     def __init__(self, start: int, tries: int) -> None:
-        if start < 2 or tries < 1:
-            raise NASError(f"start={start}, tries={tries}", "start >= 2 and tries >= 1", "mend the strategy's settings")
         self.start, self.tries = start, tries
         optuna.logging.set_verbosity(optuna.logging.WARNING)  # it would tell of every study that is made
 
@@ -94,6 +97,7 @@ class OptunaStrategy(Strategy):
         return mutant(space, history, arch, rng)
 
 
+@checked("strategy")
 class NSGA2(OptunaStrategy):
     """NSGA-II: the parents of a generation are the best `population` of the generation before and its own parents, by
     constrained Pareto rank and crowding; children by uniform crossover and mutation.
@@ -105,11 +109,13 @@ class NSGA2(OptunaStrategy):
     """
 
     def __init__(
-        self, population: int = 20, mutation: float | None = None, crossover: float = 0.9, tries: int = 20
+        self,
+        population: Start = 20,
+        mutation: Share | None = None,
+        crossover: Share = 0.9,
+        tries: Tries = 20,
     ) -> None:
         super().__init__(population, tries)
-        if not (0 <= crossover <= 1 and (mutation is None or 0 <= mutation <= 1)):
-            raise NASError(f"mutation={mutation}, crossover={crossover}", "chances in [0, 1]", "mend the strategy")
         self.mutation, self.crossover = mutation, crossover
 
     def sampler(self, seed: int) -> BaseSampler:
@@ -121,6 +127,7 @@ class NSGA2(OptunaStrategy):
         return {NSGAIISampler._get_generation_key(): position // self.start}
 
 
+@checked("strategy")
 class TPE(OptunaStrategy):
     """Tree-structured Parzen estimators over all genes jointly; running trials count as bad ones (constant liar).
 
@@ -130,10 +137,8 @@ class TPE(OptunaStrategy):
     al., JAIR 73, 2022; as in optuna.samplers.TPESampler.
     """
 
-    def __init__(self, start: int = 10, ei_candidates: int = 24, tries: int = 5) -> None:
+    def __init__(self, start: Start = 10, ei_candidates: Candidates = 24, tries: Tries = 5) -> None:
         super().__init__(start, tries)
-        if ei_candidates < 1:
-            raise NASError(f"ei_candidates={ei_candidates}", "at least 1", "mend strategy.ei_candidates")
         self.ei_candidates = ei_candidates
 
     def sampler(self, seed: int) -> BaseSampler:
@@ -141,6 +146,7 @@ class TPE(OptunaStrategy):
         return TPESampler(n_startup_trials=0, n_ei_candidates=self.ei_candidates, multivariate=True, seed=seed)
 
 
+@checked("strategy")
 class GaussianProcess(OptunaStrategy):
     """Gaussian processes with a Matern 5/2 kernel, one an objective and one a constraint; the proposal maximises log
     expected improvement (of the hypervolume, with several objectives), given the running trials.
@@ -151,10 +157,14 @@ class GaussianProcess(OptunaStrategy):
     al., NeurIPS 2020 (arXiv 2006.05078); as in optuna.samplers.GPSampler.
     """
 
-    def __init__(self, start: int = 10, fitted: int = 100, tries: int = 3) -> None:
+    def __init__(self, start: Start = 10, fitted: Start = 100, tries: Tries = 3) -> None:
         super().__init__(start, tries)
         if fitted < start:
-            raise NASError(f"fitted={fitted}", "at least `start`", "mend strategy.fitted")
+            raise NASError(
+                f"strategy.fitted={fitted} with strategy.start={start}",
+                "fitted of at least start",
+                f"set strategy.fitted to {start} or more",
+            )
         self.fitted = fitted
 
     def sampler(self, seed: int) -> BaseSampler:

@@ -8,8 +8,10 @@ from nas.history import History, Proposal
 from nas.space import SearchSpace
 from nas.strategies.base import Strategy
 from nas.strategies.sampling import CostWindow, draw
+from nas.utils.checked import NonNegativeFloat, checked
 
 
+@checked("strategy")
 class RandomSearch(Strategy):
     """Each proposal is a fresh sample of the space inside the cost window.
 
@@ -17,7 +19,7 @@ class RandomSearch(Strategy):
     every other strategy is to be shown beside.
     """
 
-    def __init__(self, cost_min: float | None = None, cost_max: float | None = None) -> None:
+    def __init__(self, cost_min: NonNegativeFloat | None = None, cost_max: NonNegativeFloat | None = None) -> None:
         self.limits = CostWindow(cost_min, cost_max)
 
     def propose(self, space: SearchSpace, history: History, rng: np.random.Generator) -> Proposal | None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Annotated
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from annotated_types import Ge
 from sklearn import metrics as sk
 from torch import nn
 
@@ -14,8 +16,12 @@ from nas.errors import NASError, TrialFailed
 from nas.metrics.bootstrap import binary_metrics
 from nas.task_spec import TaskSpec
 from nas.tasks.base import Resampled, Task
+from nas.utils.checked import Channels, Dims, Expected, OneOf, checked
+
+SCORES = ("auc", "accuracy", "balanced_accuracy", "sensitivity", "specificity", "f1")  # larger is better
 
 
+@checked("task")
 class Classification(Task):
     """Cross entropy on logits; probabilities at inference.
 
@@ -25,13 +31,15 @@ class Classification(Task):
     balanced_accuracy, sensitivity (recall of class 1; macro mean), specificity (macro mean), f1 (of class 1; macro).
     """
 
-    METRICS = ("auc", "accuracy", "balanced_accuracy", "sensitivity", "specificity", "f1")
+    METRICS = SCORES
 
-    def __init__(self, in_channels: int = 1, outputs: int = 2, dims: int = 3, score: str = "auc") -> None:
-        if outputs < 2:
-            raise NASError(f"{outputs} class", "at least two classes", "check the labels of the data set")
-        if score not in self.METRICS:
-            raise NASError(f"the score {score!r}", f"one of {', '.join(self.METRICS)}", "mend task.score")
+    def __init__(
+        self,
+        in_channels: Channels = 1,
+        outputs: Annotated[int, Ge(2), Expected("at least two classes")] = 2,
+        dims: Dims = 3,
+        score: Annotated[str, OneOf(*SCORES)] = "auc",
+    ) -> None:
         self.spec = TaskSpec("classification", dims, in_channels, outputs)
         self.score = score
 

@@ -13,10 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from annotated_types import Ge, Gt, Le, Lt
 from torch import nn
 
 from nas.errors import NASError, TrialFailed
@@ -24,6 +26,7 @@ from nas.metrics.boxes import overlaps, paired_overlaps, suppressed_by_class, vo
 from nas.metrics.coco import Matched, coco_metrics, match
 from nas.task_spec import TaskSpec
 from nas.tasks.base import Resampled, Task
+from nas.utils.checked import Channels, Dims, PositiveInt, Share, checked
 
 REACH = 8  # strides: a feature map is for boxes whose longest side is below that, and not below half of it
 RADIUS = 1.5  # strides around the middle of a box within which points answer for it (FCOS's centre sampling)
@@ -49,6 +52,7 @@ class Points:
         return cls(centre, score[:, 0], boxes.transpose(1, 2), place[0].T, stride[0, 0])
 
 
+@checked("task")
 class Detection(Task):
     """Loss, decoding and COCO metrics of an anchor-free detector (FCOS, Tian et al., arXiv 2006.09214).
 
@@ -68,23 +72,15 @@ class Detection(Task):
 
     def __init__(
         self,
-        in_channels: int = 1,
-        outputs: int = 1,
-        dims: int = 3,
-        detections: int = 30,
-        overlap: float = 0.3,
-        least: float = 0.001,
+        in_channels: Channels = 1,
+        outputs: PositiveInt = 1,
+        dims: Dims = 3,
+        detections: Annotated[int, Ge(1), Le(100_000)] = 30,
+        overlap: Share = 0.3,
+        least: Annotated[float, Gt(0), Lt(1)] = 0.001,
     ) -> None:
         self.spec = TaskSpec("detection", dims, in_channels, outputs)
         self.detections, self.overlap, self.least = detections, overlap, least
-        rules = {
-            "detections": (detections >= 1, detections, "at least 1"),
-            "overlap": (0 <= overlap <= 1, overlap, "a fraction in [0, 1]"),
-            "least": (0 < least < 1, least, "a probability above 0 and below 1"),
-        }
-        for name, (holds, got, expected) in rules.items():
-            if not holds:
-                raise NASError(f"task.{name}={got}", expected, f"mend task.{name}")
 
     def loss(self, output: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """output: (B, C, P) of the network. y: (B, M, 2n + 1) boxes and classes."""

@@ -7,18 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
+from annotated_types import Ge, Le
 from torch import nn
 
 from nas.architecture import Architecture, Gene
 from nas.errors import NASError
 from nas.space import ENUMERATE_LIMIT, Block, Published, SearchSpace
 from nas.task_spec import TaskSpec
+from nas.utils.checked import Channels, Dims, Expected, checked
 from search_spaces.dints.cells import (
     FIRST_WIDTH,
-    LAYERS,
     OPERATIONS,
     SKIP,
     HeadLevel,
@@ -30,7 +31,7 @@ from search_spaces.dints.cells import (
 from search_spaces.dints.network import DiNTSNetwork
 from search_spaces.dints.paths import nearest
 from search_spaces.dints.picture import picture
-from search_spaces.dints.topology import lattice
+from search_spaces.dints.topology import MOST_DEPTHS, lattice
 
 if TYPE_CHECKING:
     from search_spaces.dints.supernet import DiNTSSupernet
@@ -39,6 +40,7 @@ OFF = "off"
 KEEP = 2.0  # times dearer to undo a mutation than to switch every other edge
 
 
+@checked("space")
 class DiNTSSpace(SearchSpace):
     """Networks of `num_blocks` blocks between feature maps at `num_depths` resolutions.
 
@@ -58,12 +60,12 @@ class DiNTSSpace(SearchSpace):
 
     def __init__(
         self,
-        num_blocks: int = 12,
-        num_depths: int = 4,
-        channel_mul: float = 0.5,
-        in_channels: int = 1,
-        out_channels: int = 2,
-        spatial_dims: int = 3,
+        num_blocks: Annotated[int, Ge(1), Le(64)] = 12,
+        num_depths: Annotated[int, Ge(1), Le(MOST_DEPTHS)] = 4,
+        channel_mul: Annotated[float, Ge(1 / 32), Le(64), Expected("a number from 1/32 to 64")] = 0.5,
+        in_channels: Channels = 1,
+        out_channels: Annotated[int, Ge(2), Le(4096), Expected("2 to 4096, the background included")] = 2,
+        spatial_dims: Dims = 3,
         use_downsample: bool = True,
         deep_supervision: bool = False,
         operations: Sequence[str] | None = None,
@@ -72,22 +74,14 @@ class DiNTSSpace(SearchSpace):
         self.in_channels, self.out_channels = in_channels, out_channels
         self.spatial_dims, self.use_downsample = spatial_dims, use_downsample
         self.deep_supervision = deep_supervision
-        known = OPERATIONS.get(spatial_dims, {})
-        self.operations = tuple(known if operations is None else map(str, operations))
-        rules = {
-            "num_blocks": (num_blocks >= 1, "at least 1"),
-            "channel_mul": (int(32 * channel_mul) >= 1, "at least 1/32"),
-            "in_channels": (in_channels >= 1, "at least 1"),
-            "out_channels": (out_channels >= 2, "at least 2, the background included"),
-            "spatial_dims": (spatial_dims in LAYERS, "2 or 3"),
-            "operations": (
-                self.operations[:1] == (SKIP,) and self.operations == tuple(n for n in known if n in self.operations),
+        known = OPERATIONS[spatial_dims]
+        self.operations = tuple(known if operations is None else operations)
+        if self.operations[:1] != (SKIP,) or self.operations != tuple(n for n in known if n in self.operations):
+            raise NASError(
+                f"space.operations={list(self.operations)}",
                 f"{SKIP} and any of the others, in this order: {', '.join(known)}",
-            ),
-        }
-        for name, (holds, expected) in rules.items():
-            if not holds:
-                raise NASError(f"{name}={getattr(self, name)}", expected, f"mend space.{name}")
+                f"set space.operations=[{SKIP},{list(known)[-1]}]",
+            )
         self.lattice = lattice(num_depths)
         self.genes = tuple(
             Gene(f"{block + 1}:{source}>{target}", (OFF, *self.operations), ordered=spatial_dims == 2)

@@ -13,11 +13,13 @@ from nas.data.io.npz import read_npz
 from nas.data.sample import Sample
 from nas.data.source import Source
 from nas.errors import NASError
+from nas.utils.checked import PathName, Side, checked
 
 FILE = "lidc_nodules_882.npz"
 ARRAYS = ("volumes", "depth", "label", "exam", "nodule_id", "spacing_z_xy_mm")
 
 
+@checked("data")
 class LidcNodules(Source):
     """Real grey values: 615 benign nodules (malignancy 1 or 2) and 267 malignant ones (4 or 5), background 0.
 
@@ -33,9 +35,7 @@ class LidcNodules(Source):
     classes = ("benign", "malignant")
     scale = 1 / 255
 
-    def __init__(self, root: str | None, cache_dir: str, size: int = 32) -> None:
-        if size < 1:
-            raise NASError(f"size={size}", "at least 1", "mend data.size")
+    def __init__(self, root: PathName | None, cache_dir: PathName, size: Side = 32) -> None:
         self.root, self.cache_dir, self.size = root, cache_dir, size
 
     def content_key(self) -> str:

@@ -32,6 +32,7 @@ from nas.data.sample import Sample
 from nas.data.source import Source
 from nas.data.sources._lidc_database import read_nodules
 from nas.errors import NASError
+from nas.utils.checked import HuWindow, PathName, PositiveFloat, Side, checked
 
 if TYPE_CHECKING:
     from SimpleITK import Image
@@ -58,6 +59,7 @@ class Annotation:
     label: int
 
 
+@checked("data")
 class Luna16(Source):
     """Crops of `size`³ voxels of `spacing_mm`, the nodule in the middle, as int16 HU.
 
@@ -75,13 +77,13 @@ class Luna16(Source):
 
     def __init__(
         self,
-        root: str | None,
-        cache_dir: str,
-        spacing_mm: float = 1.0,
-        size: int = 32,
-        window: Sequence[float] = (-1200, 600),
-        annotations: str = "annotationdetclsconvfnl_v3.csv",
-        positions: str = "annotations.csv",
+        root: PathName | None,
+        cache_dir: PathName,
+        spacing_mm: PositiveFloat = 1.0,
+        size: Side = 32,
+        window: HuWindow = (-1200, 600),
+        annotations: PathName = "annotationdetclsconvfnl_v3.csv",
+        positions: PathName = "annotations.csv",
         skip_missing: bool = False,
     ) -> None:
         self.root, self.cache_dir = root, cache_dir

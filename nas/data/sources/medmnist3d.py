@@ -16,14 +16,16 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from annotated_types import Len
 
 from nas.data.io.npz import read_npz
 from nas.data.sample import Sample
 from nas.data.source import Source
 from nas.errors import NASError
+from nas.utils.checked import OneOf, PathName, Side, checked
 
 log = logging.getLogger(__name__)
 
@@ -84,6 +86,7 @@ SETS: Mapping[str, MedMNISTSet] = {
 }
 
 
+@checked("data")
 class MedMNIST3D(Source):
     """One set, `size` 28 or 64, zero-padded on all sides to `pad_to` voxels (None: the next multiple of 8).
 
@@ -98,22 +101,18 @@ class MedMNIST3D(Source):
 
     def __init__(
         self,
-        root: str | None,
-        cache_dir: str,
-        flag: str = "adrenalmnist3d",
-        size: int = 28,
+        root: PathName | None,
+        cache_dir: PathName,
+        flag: Annotated[str, OneOf(*SETS)] = "adrenalmnist3d",
+        size: Annotated[int, OneOf(28, 64)] = 28,
         download: bool = False,
-        pad_to: int | None = None,
-        url: str | None = None,
+        pad_to: Side | None = None,
+        url: Annotated[str, Len(1)] | None = None,
     ) -> None:
-        if flag not in SETS:
-            raise NASError(f"flag={flag}", f"one of {', '.join(SETS)}", "mend data.flag")
-        if size not in SETS[flag].md5:
-            raise NASError(f"size={size}", "28 or 64, as the authors offer it", "mend data.size")
         self.root, self.cache_dir, self.flag, self.size, self.download = root, cache_dir, flag, size, download
         self.pad_to = -(-size // 8) * 8 if pad_to is None else pad_to
         if self.pad_to < size:
-            raise NASError(f"pad_to={pad_to}", f"at least the size, {size}", "mend data.pad_to")
+            raise NASError(f"data.pad_to={pad_to}", f"at least the size, {size}", f"set data.pad_to to {size} or more")
         self.name, self.classes = f"{flag}_{size}", SETS[flag].classes
         self.file = f"{flag}.npz" if size == 28 else f"{flag}_{size}.npz"
         self.url = ZENODO.format(file=self.file) if url is None else url

@@ -9,14 +9,16 @@ from nas.data.sample import Sample
 from nas.data.source import Source
 from nas.data.store import VolumeStore
 from nas.errors import NASError
+from nas.utils.checked import PathName, checked
 
 
+@checked("data")
 class PreparedStore(Source):
     """path: the file (.h5). It is read where it lies; nothing is written into the cache."""
 
     name = "prepared"
 
-    def __init__(self, path: str | None, cache_dir: str) -> None:
+    def __init__(self, path: PathName | None, cache_dir: PathName) -> None:
         self.path, self.cache_dir = path, cache_dir
 
     def prepare(self) -> VolumeStore:

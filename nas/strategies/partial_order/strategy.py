@@ -8,7 +8,6 @@ from itertools import chain
 import numpy as np
 
 from nas.architecture import Architecture
-from nas.errors import NASError
 from nas.history import CostFunction, History, Proposal, Record
 from nas.multiobjective.pareto import front_mask
 from nas.space import SearchSpace
@@ -24,10 +23,12 @@ from nas.strategies.sampling import (
     draw_from_list,
     early_batch,
 )
+from nas.utils.checked import Count, NonNegativeFloat, checked
 
 AT_ONCE = 20_000_000  # comparisons N * K * G that one expression may make; beyond it, cut by cut with early exits
 
 
+@checked("strategy")
 class PartialOrderPruning(Strategy):
     """Samples what is left of the space; prunes x where finished trials m, y (y != m) give
 
@@ -45,15 +46,11 @@ class PartialOrderPruning(Strategy):
 
     def __init__(
         self,
-        margin: float = 0.0,
-        cost_min: float | None = None,
-        cost_max: float | None = None,
-        patience: int = 30,
+        margin: NonNegativeFloat = 0.0,
+        cost_min: NonNegativeFloat | None = None,
+        cost_max: NonNegativeFloat | None = None,
+        patience: Count = 30,
     ) -> None:
-        if margin < 0 or patience < 0:
-            raise NASError(
-                f"margin={margin}, patience={patience}", "values of at least 0", "mend the strategy's settings"
-            )
         self.margin, self.patience = margin, patience
         self.limits = CostWindow(cost_min, cost_max)
         self._followed: tuple[tuple[str, CostFunction], OpenSet] | None = None  # saves time: see `_open`
