@@ -45,7 +45,7 @@ def _build(settings: Any, key: str, base: type[T], allow: Sequence[str], given: 
             f"settings with the _target_ of a {base.__name__}",
             f"choose a file of conf/{key}, as {key}=<name>" if "." not in key else f"leave {key} as in conf/",
         )
-    cls = locate(settings[TARGET], base, allow=allow)
+    cls: Any = locate(settings[TARGET], base, allow=allow)
     known, _ = signature_of(cls)
     arguments = {}
     for name, value in settings.items():

@@ -64,7 +64,7 @@ def import_space(class_path: str, allow: Sequence[str] = ()) -> type[SearchSpace
     Raises:
         NASError: If the package is not trusted, or there is no such space in it.
     """
-    return locate(class_path, SearchSpace, packages=(OWN_SPACES,), allow=allow)  # type: ignore[type-abstract]
+    return locate(class_path, SearchSpace, packages=(OWN_SPACES,), allow=allow)
 
 
 def load(path: str | Path, allow: Sequence[str] = ()) -> Artifact:
@@ -89,6 +89,8 @@ def load(path: str | Path, allow: Sequence[str] = ()) -> Artifact:
         raise NASError(
             f"space arguments in {path} ({error})", f"those of {space_class.__name__}", "undo the edit"
         ) from error
+    except NASError as error:
+        raise NASError(f"{error.got} in {path}", error.expected, "undo the edit") from error
     if not isinstance(genes, list):
         raise NASError(f"genes {genes!r} in {path}", "a list of whole numbers", "undo the edit")
     arch = space.architecture(genes)

@@ -8,8 +8,10 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Gt, Le
 
 from nas.cost.model import METRICS, CostModel
 from nas.errors import NASError, TrialFailed
@@ -19,12 +21,15 @@ from nas.multiobjective.constraints import Constraint, violation
 from nas.strategies.base import Strategy
 from nas.study.heartbeat import Heartbeat, time_limit
 from nas.study.study import Study, Ticket
+from nas.utils.checked import PositiveInt, checked
 
 FAILURES_IN_A_ROW = 5  # then something is wrong with the setting, not with the candidates
 IDLE_S = 1.0  # between two looks of a worker that has nothing to do but to stand in for one that dies
+LONGEST_S = 1e8  # three years: timers of the operating system refuse much longer limits
 log = logging.getLogger(__name__)
 
 
+@checked("study")
 @dataclass(frozen=True, slots=True)
 class Budget:
     """trials: finished trials the study is to hold in the end, failed ones included; a resumed study counts its own.
@@ -32,18 +37,8 @@ class Budget:
     time_limit_s: a trial that takes longer fails; None: no limit. Raises NASError for other values.
     """
 
-    trials: int
-    time_limit_s: float | None = None
-
-    def __post_init__(self) -> None:
-        whole = isinstance(self.trials, int) and not isinstance(self.trials, bool)
-        timed = self.time_limit_s is None or (isinstance(self.time_limit_s, int | float) and self.time_limit_s > 0)
-        if not whole or self.trials < 1 or not timed:
-            raise NASError(
-                f"trials={self.trials}, time_limit_s={self.time_limit_s}",
-                "at least one trial, and a time above 0",
-                "mend study.trials or study.time_limit_s",
-            )
+    trials: PositiveInt
+    time_limit_s: Annotated[float, Gt(0), Le(LONGEST_S)] | None = None
 
 
 class LeaseLost(Exception):

@@ -49,10 +49,13 @@ class SpaceFacts:
     def build(self, allow: Sequence[str] = ()) -> SearchSpace:
         """The space itself. allow: further packages whose spaces may be imported. Raises NASError where its class is
         not trusted, not there, or makes another space now."""
+        space_class = import_space(self.class_path, allow)
         try:
-            space = import_space(self.class_path, allow)(**(self.arguments or {}))
+            space = space_class(**(self.arguments or {}))
         except TypeError as error:
             raise NASError(f"space arguments ({error})", f"those of {self.class_path}", "undo the edit") from error
+        except NASError as error:
+            raise NASError(f"{error.got} as recorded", error.expected, "undo the edit") from error
         if space.fingerprint != self.fingerprint:
             raise NASError(
                 f"the space {space.fingerprint} from {self.class_path}",

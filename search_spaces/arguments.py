@@ -6,6 +6,8 @@ from itertools import pairwise
 
 from nas.utils.checked import Rule
 
+MAX_CHOICES = 100  # of one gene
+
 
 class Increasing(Rule):
     """Metadata of an annotation: at least one number, each larger than the one before, within a range.
@@ -21,10 +23,10 @@ class Increasing(Rule):
         kind = {(1, 0): "whole numbers", (2, 1): "odd numbers"}.get((step, offset), f"multiples of {step}")
         super().__init__(
             lambda numbers: (
-                len(numbers) > 0
+                0 < len(numbers) <= MAX_CHOICES
                 and least <= numbers[0] <= numbers[-1] <= most
                 and all(a < b for a, b in pairwise(numbers))
                 and all(number % step == offset for number in numbers)
             ),
-            f"increasing {kind} from {least} to {most}",
+            f"increasing {kind} from {least} to {most}, at most {MAX_CHOICES} of them",
         )

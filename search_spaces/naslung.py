@@ -57,10 +57,7 @@ class NASLungSpace(SearchSpace):
 
     def __init__(
         self,
-        stem: Stem = (
-            4,
-            4,
-        ),
+        stem: Stem = (4, 4),
         widths: Annotated[Sequence[int], Increasing(4, 4096)] = (4, 8, 16, 32, 64, 128),
         min_depth: Depth = STAGES,
         max_depth: Depth = 9,

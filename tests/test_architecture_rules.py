@@ -11,7 +11,14 @@ import pytest
 
 from tests.conftest import REPO
 
-CORE_FOR_SPACES = {"nas.architecture", "nas.space", "nas.supernets.base", "nas.tasks.base", "nas.errors"}
+CORE_FOR_SPACES = {
+    "nas.architecture",
+    "nas.space",
+    "nas.supernets.base",
+    "nas.tasks.base",
+    "nas.errors",
+    "nas.utils.checked",
+}
 STORE = {"study.py", "store.py", "leases.py", "journal_file.py"}  # where Optuna may be known, beside the strategies
 OWN = ("nas", "search_spaces", "experiments", "run_search", "run_train", "conf", "tests", "benchmarks")
 

@@ -167,7 +167,7 @@ def test_nested_settings_are_refused_with_the_key_as_typed(changes: dict[str, An
 def test_parts_that_name_no_such_class_are_refused(settings: Any, message: str) -> None:
     config = None if settings is None else OmegaConf.create(settings)
     with pytest.raises(NASError, match=message):
-        build(config, "strategy", Strategy)  # type: ignore[type-abstract]
+        build(config, "strategy", Strategy)
 
 
 def test_paths_of_earlier_versions_are_built() -> None:

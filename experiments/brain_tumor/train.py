@@ -27,7 +27,6 @@ from nas.data.sources.brats import Brats
 from nas.data.splits import Split
 from nas.data.store import VolumeStore
 from nas.errors import NASError, TrialFailed
-from nas.tasks.base import Task
 from nas.tasks.segmentation import Segmentation
 from nas.training.loop import FitResult, fit
 from nas.training.settings import TrainingSettings
@@ -48,7 +47,7 @@ def train(cfg: DictConfig, folder: Path) -> System:
     task = build(
         cfg.task,
         "task",
-        Task,
+        Segmentation,
         cfg.allow_packages,
         in_channels=store.shape[0],
         outputs=len(store.classes),

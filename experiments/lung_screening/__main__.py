@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -52,26 +53,12 @@ def run(words: Sequence[str]) -> None:
     names = [_name(path) for path in paths]
     if not paths or len(set(names)) < len(names):
         raise NASError(f"{len(paths)} CTs named {', '.join(names) or 'nothing'}", "CTs of different names", USAGE)
-    settings = _settings(options)
+    settings = Settings(**{field.name: options[field.name] for field in fields(Settings)})
     stages = _stages(options, NO_NETWORK in words)
     for path, name in zip(paths, names, strict=True):
         found = screen(Scan.read(path), stages, settings)
         folder = Path(options["out"]) / name
         _tell(name, write(found, folder, path), found, folder)
-
-
-def _settings(options: dict[str, Any]) -> Settings:
-    rules = {
-        "least": (0 <= options["least"] <= 1, "a number from 0 to 1"),
-        "most": (options["most"] >= 1, "at least 1"),
-        "radius_mm": (options["radius_mm"] > 0, "above 0"),
-        "stride_mm": (options["stride_mm"] > 0, "above 0"),
-        "batch": (options["batch"] >= 1, "at least 1"),
-    }
-    for name, (holds, expected) in rules.items():
-        if not holds:
-            raise NASError(f"{name}={options[name]}", expected, f"mend {name}=")
-    return Settings(**{name: options[name] for name in rules})
 
 
 def _stages(options: dict[str, Any], without: bool) -> Stages:

@@ -22,20 +22,22 @@ from experiments.lung_screening.scan import Scan
 from experiments.progress import progress_bar
 from experiments.trained import Trained
 from nas.cost.profile import profile
+from nas.utils.checked import PositiveFloat, PositiveInt, Share, checked
 
 CLASSICAL = "classical"
 
 
+@checked("")
 @dataclass(frozen=True)
 class Settings:
     """least: score from which on a candidate is told. most: candidates told. radius_mm: of the non-maximum
     suppression. stride_mm: between patches. batch: patches at once."""
 
-    least: float = 0.5
-    most: int = 20
-    radius_mm: float = RADIUS_MM
-    stride_mm: float = STRIDE_MM
-    batch: int = BATCH
+    least: Share = 0.5
+    most: PositiveInt = 20
+    radius_mm: PositiveFloat = RADIUS_MM
+    stride_mm: PositiveFloat = STRIDE_MM
+    batch: PositiveInt = BATCH
 
 
 @dataclass(frozen=True)

@@ -154,7 +154,7 @@ def checked(key: str) -> Callable[[type[T]], type[T]]:
     """
 
     def decorate(cls: type[T]) -> type[T]:
-        construct = cls.__init__  # type: ignore[misc]
+        construct = cls.__init__
         parameters = list(inspect.signature(construct).parameters.values())[1:]
         names = [one.name for one in parameters if one.kind is one.POSITIONAL_OR_KEYWORD]
 
@@ -165,7 +165,7 @@ def checked(key: str) -> Callable[[type[T]], type[T]]:
                 construct(self, *values, **named)  # Python's own TypeError
             construct(self, **check_arguments(cls, {**given, **named}, key))
 
-        cls.__init__ = checked_construct  # type: ignore[misc]
+        cls.__init__ = checked_construct  # type: ignore[method-assign]
         return cls
 
     return decorate
@@ -210,7 +210,7 @@ def _strict(hint: Any) -> Any:
     """Return the annotation with lists accepted for tuples, and other classes only as instances."""
     origin, parts = get_origin(hint), get_args(hint)
     if origin is Annotated:
-        return Annotated[(_strict(parts[0]), *parts[1:])]  # type: ignore[return-value]
+        return Annotated[(_strict(parts[0]), *parts[1:])]
     if origin is Literal:
         return Annotated[Any, Rule(lambda value: any(value == one and type(value) is type(one) for one in parts))]
     if origin in (Union, types.UnionType):

@@ -167,7 +167,7 @@ class Luna16(Source):
         return points
 
 
-def find_scans(root: str | None) -> Scans:
+def find_scans(root: PathName | None) -> Scans:
     """SeriesInstanceUID -> (.mhd file, fold) of the folder `root`. Raises NASError where there are none."""
     if root is None or not Path(root).is_dir():
         raise NASError(
@@ -190,7 +190,7 @@ def find_scans(root: str | None) -> Scans:
     return scans
 
 
-def find_csv(root: str | None, name: str) -> Path:
+def find_csv(root: PathName | None, name: PathName) -> Path:
     folder = Path(root or "")
     places = [folder / name, folder / "CSVFILES" / name, Path(name)]
     found = next((path for path in places if path.is_file()), None)
