@@ -49,7 +49,8 @@ class OneOf(Rule):
     """Metadata of an annotation: the value is one of these."""
 
     def __init__(self, *choices: object) -> None:
-        super().__init__(lambda value: value in choices, f"one of {', '.join(map(str, choices))}")
+        listed = f"one of {', '.join(map(str, choices))}" if len(choices) > 2 else " or ".join(map(str, choices))
+        super().__init__(lambda value: value in choices, listed)
 
 
 class SomeOf(Rule):
@@ -76,9 +77,13 @@ Share = Annotated[float, Ge(0), Le(1)]
 Fraction = Annotated[float, Ge(0), Lt(1)]
 Dims = Annotated[int, OneOf(2, 3)]
 Side = Annotated[int, Ge(1), Le(4096)]  # voxels; a volume of 4096 voxels a side does not fit any memory
-Sides = Annotated[Side | Annotated[Sequence[Side], Len(3, 3)], Expected("one side or [D, H, W], 1 to 4096 voxels each")]
+Sides = Annotated[
+    Side | Annotated[Sequence[Side], Len(3, 3)],
+    Expected("one side or three (D, H, W), of at least 1 voxel and at most 4096"),
+]
 Spacings = Annotated[
-    PositiveFloat | Annotated[Sequence[PositiveFloat], Len(3, 3)], Expected("one number above 0 or [D, H, W], in mm")
+    PositiveFloat | Annotated[Sequence[PositiveFloat], Len(3, 3)],
+    Expected("one positive number or three (D, H, W), in mm"),
 ]
 Interval = Annotated[Sequence[float], Len(2, 2), Rule(lambda ends: ends[0] < ends[1], "[low, high] with low < high")]
 HuWindow = Annotated[
@@ -90,7 +95,7 @@ HuWindow = Annotated[
     ),
 ]
 Channels = Annotated[int, Ge(1), Le(4096)]
-PathName = Annotated[str, Expected("a path"), Len(1)] | Path
+PathName = Annotated[str, Expected("a path")] | Path
 
 
 @dataclass(frozen=True)

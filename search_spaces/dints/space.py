@@ -62,7 +62,7 @@ class DiNTSSpace(SearchSpace):
         self,
         num_blocks: Annotated[int, Ge(1), Le(64)] = 12,
         num_depths: Annotated[int, Ge(1), Le(MOST_DEPTHS)] = 4,
-        channel_mul: Annotated[float, Ge(1 / 32), Le(64), Expected("a number from 1/32 to 64")] = 0.5,
+        channel_mul: Annotated[float, Ge(1 / 32), Le(64), Expected("at least 1/32 and at most 64")] = 0.5,
         in_channels: Channels = 1,
         out_channels: Annotated[int, Ge(2), Le(4096), Expected("2 to 4096, the background included")] = 2,
         spatial_dims: Dims = 3,
