@@ -1,11 +1,11 @@
-# Two commands: `make demo` (the main job on real LIDC annotations) and `make test`.
+# `make demo`: the main job on real LIDC annotations. `make test`: the tests of every change; `make test-all`: all tests.
 PYTHON ?= python3
 VENV ?= .venv
 PY = $(VENV)/bin/python
 # visdom is an sdist that needs setuptools<81 while it builds; newer pips read the second variable for that.
 PIP_ENV = PIP_CONSTRAINT=$(CURDIR)/constraints.txt PIP_BUILD_CONSTRAINT=$(CURDIR)/constraints.txt
 
-.PHONY: install demo test lint clean
+.PHONY: install demo test test-slow test-all lint clean
 
 install: $(VENV)/.installed
 
@@ -22,11 +22,23 @@ demo: install
 	OMP_NUM_THREADS=$(THREADS) $(PY) run_search.py experiment=demo
 	OMP_NUM_THREADS=$(THREADS) $(PY) run_train.py experiment=demo arch=outputs/demo/arch.json
 
+# Each prints its fifty slowest tests.
+PYTEST = OMP_NUM_THREADS=1 $(PY) -m pytest --durations=50
+
 test: install
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2
+	$(PYTEST) -n 2 -m "not slow and not faults"
+
+# The tests of faults mostly wait: six at a time take no more of two cores than two others.
+test-slow: install
+	$(PYTEST) -n 2 -m "slow and not faults"
+	$(PYTEST) -n 6 -m faults
+
+test-all: test test-slow
 
 lint: install
 	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(VENV)/bin/lint-imports --no-logo
 	$(PY) -m mypy
 
 clean:

@@ -1,4 +1,4 @@
-"""Searches a space on a data set and writes the chosen architecture: see conf/search.yaml.
+"""Search a space on a data set and write the chosen architecture: see conf/search.yaml.
 
 python run_search.py experiment=demo
 python run_search.py -m strategy=random,pop seed=0,1,2
@@ -6,26 +6,39 @@ python run_search.py -m strategy=random,pop seed=0,1,2
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import hydra
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+# The packages beside this file, also where the user's folder has an `experiments` or `conf` of its own
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+import conf  # noqa: F401
+import experiments  # noqa: F401
+import nas  # noqa: F401
+import search_spaces  # noqa: F401
 
-from experiments.cli import run_as_command, shares_terminal
-from experiments.search.job import run_search_experiment
+sys.path.pop(0)
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+EXAMPLES = ("experiment=demo", "space=naslung strategy=pop study.trials=100", "-m strategy=random,pop seed=0,1,2")
 
 
-@hydra.main(version_base="1.3", config_path="conf", config_name="search")
 def run(cfg: DictConfig) -> None:
+    from experiments.hydra_main import output_folder, shares_terminal
+    from experiments.search.job import run_search_experiment
+
     silent = shares_terminal()
-    folder = Path(HydraConfig.get().runtime.output_dir)
-    run_search_experiment(cfg, folder, quiet=silent and cfg.worker != 0, silent=silent)
+    run_search_experiment(cfg, output_folder(), quiet=silent and cfg.worker != 0, silent=silent)
 
 
 def main() -> None:
-    run_as_command(run)
+    from experiments.hydra_command import run_hydra_command
+
+    run_hydra_command(run, "search", "Search a space for architectures.", EXAMPLES)
 
 
 if __name__ == "__main__":
-    main()
+    from run_search import main as imported_main  # the processes of a launcher find the job by this name
+
+    imported_main()

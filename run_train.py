@@ -1,4 +1,4 @@
-"""Retrains and tests architectures, beside baselines, and writes the table: see conf/train.yaml.
+"""Retrain and test architectures beside baselines, and write the table: see conf/train.yaml.
 
 python run_train.py arch=outputs/demo/arch.json
 python run_train.py -m arch=naslung/model-1 seed=0,1,2
@@ -6,24 +6,42 @@ python run_train.py -m arch=naslung/model-1 seed=0,1,2
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import hydra
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+# The packages beside this file, also where the user's folder has an `experiments` or `conf` of its own
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+import conf  # noqa: F401
+import experiments  # noqa: F401
+import nas  # noqa: F401
+import search_spaces  # noqa: F401
 
-from experiments.cli import run_as_command
-from experiments.train.job import run_train_experiment
+sys.path.pop(0)
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+EXAMPLES = (
+    "arch=outputs/demo/arch.json experiment=demo",
+    "arch=naslung/model-1 export=[onnx]",
+    "-m arch=naslung/model-1 seed=0,1,2",
+)
 
 
-@hydra.main(version_base="1.3", config_path="conf", config_name="train")
 def run(cfg: DictConfig) -> None:
-    run_train_experiment(cfg, Path(HydraConfig.get().runtime.output_dir))
+    from experiments.hydra_main import output_folder
+    from experiments.train.job import run_train_experiment
+
+    run_train_experiment(cfg, output_folder())
 
 
 def main() -> None:
-    run_as_command(run)
+    from experiments.hydra_command import run_hydra_command
+
+    run_hydra_command(run, "train", "Retrain, test and export architectures.", EXAMPLES)
 
 
 if __name__ == "__main__":
-    main()
+    from run_train import main as imported_main  # the processes of a launcher find the job by this name
+
+    imported_main()

@@ -1,10 +1,10 @@
-"""Shuffled batches from the HDF5 store, against the same volumes as separate .npy and .nii.gz files.
+"""Read shuffled batches from the HDF5 store, compared with separate .npy and .nii.gz files.
 
     python -m benchmarks.bench_data [--size 32] [--samples 600] [--batch 32] [--epochs 5]
 
-Two contents: the readers' outlines of LIDC-IDRI (uint8, mostly empty: they compress well), and the same as CT-like
-values with noise (int16: they hardly compress). The files were just written, so that the disk's cache is warm, and one
-process reads without threads: what is measured is the format. One pass that is not counted goes before the others.
+Two contents are measured: outlines of LIDC-IDRI (uint8, mostly empty, with high compression), and the same outlines as
+CT-like values with noise (int16, with low compression). Files are read by one process without threads from a warm disk
+cache, so that the result depends on the format only. One warm-up pass is not counted.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from benchmarks.common import write_results
 from nas.data.loading import plan_batches
 from nas.data.sample import Sample
 from nas.data.sources.lidc_shapes import LidcShapes
-from nas.data.store import write_store
+from nas.data.store_writer import write_store
 
 Reader = Callable[[np.ndarray], np.ndarray]
 
 
 def contents(size: int, samples: int, folder: Path, seed: int) -> dict[str, list[Sample]]:
-    """The two contents, by name."""
+    """Return the two contents by name."""
     outlines = list(islice(LidcShapes(str(folder), size=size, spacing_mm=32 / size).samples(), samples))
     rng = np.random.default_rng(seed)
     grey = []
@@ -65,7 +65,7 @@ FORMATS = {"store (.h5)": as_store, ".npy files": as_npy, ".nii.gz files": as_ni
 
 
 def passes(read: Reader, samples: list[Sample], batch: int, epochs: int, seed: int) -> list[float]:
-    """Samples per second of every pass. The volumes read must be those written."""
+    """Measure samples per second of every pass, and check that the volumes are those written."""
     rng, speeds = np.random.default_rng(seed), []
     for epoch in range(epochs + 1):
         order = rng.permutation(len(samples))

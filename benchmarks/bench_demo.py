@@ -2,8 +2,8 @@
 
     python -m benchmarks.bench_demo
 
-Runs the two commands as the Makefile does (one thread), in an empty folder, and reads the parts' times from their logs
-and files.
+Runs the two commands of the Makefile (one thread) in an empty folder, and reads the times of their parts from logs and
+files.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ REPO = Path(__file__).resolve().parents[1]
 
 
 def timed(script: str, folder: Path, *words: str) -> float:
-    """Seconds of one command, run in `folder`."""
+    """Run a command in `folder` and return its wall time in seconds."""
     start = time.perf_counter()
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     subprocess.run([sys.executable, str(REPO / script), *words], cwd=folder, check=True, env=environment)
@@ -31,7 +31,7 @@ def timed(script: str, folder: Path, *words: str) -> float:
 
 
 def trial_seconds(path: Path) -> float:
-    """Seconds inside trials, from first to last, by the study's own record."""
+    """Return the seconds from the start of the first trial to the end of the last one, as recorded in the study."""
     rows = csv.DictReader(path.read_text().splitlines())
     return sum(float(row["seconds"] or 0) for row in rows if row["state"] == "complete")
 

@@ -1,10 +1,10 @@
-"""How well a detector does on phantoms it has not seen, and how much time its training takes.
+"""Accuracy of a detector on unseen phantoms, and the duration of its training.
 
     python -m benchmarks.bench_detector [--trained FOLDER] [--real CT ...]
 
-Trains `detector/lung-slices` with conf/experiment/lung_detector.yaml (one thread) and tests it once on the 200 slices
-of 40 drawn persons. --trained: the folder of such a training instead of a new one. --real: CT volumes into which 200
-more are drawn; the detector has not seen any real CT.
+Trains `detector/lung-slices` with conf/experiment/lung_detector.yaml (one thread) and tests it once on 200 slices of 40
+simulated patients. With --trained, the folder of an earlier training is used. With --real, the detector is also tested
+on 200 phantoms in real CT volumes, although it was trained without any real CT.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -24,7 +25,7 @@ import torch
 
 from benchmarks.common import write_results
 from experiments.lung_detector.predictor import Predictor
-from experiments.lung_detector.train import RESULT
+from nas.bundle import RESULT, bundles_of
 from nas.data.loading import VolumeSet
 from nas.data.sources.nodule_phantoms import NodulePhantoms
 from nas.metrics.boxes import overlaps
@@ -37,13 +38,14 @@ SETTINGS = {"size": 256, "radius_mm": (4.0, 15.0)}  # as in conf/data/nodule_pha
 
 def trained(folder: Path) -> None:
     words = ["experiment=lung_detector", "arch=detector/lung-slices", f"hydra.run.dir={folder}", "device=cpu"]
+    words.append("rounds=1")
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "experiments.lung_detector.train", *words]
+    command = [sys.executable, "run_train.py", *words]
     subprocess.run(command, cwd=REPO, check=True, env=environment)
 
 
 def on_real_ct(folder: Path, paths: Sequence[str], cache: str) -> dict[str, object]:
-    """Metrics on 200 phantoms in real CT, and the time of one slice."""
+    """Measure the metrics on 200 phantoms in real CT, and the time per slice."""
     store = NodulePhantoms(cache, patients=40, backgrounds=paths, **SETTINGS).prepare()  # type: ignore[arg-type]
     predictor = Predictor.load(folder)
     predictor.task.least = LEAST
@@ -52,7 +54,7 @@ def on_real_ct(folder: Path, paths: Sequence[str], cache: str) -> dict[str, obje
     found = predict(predictor.network, predictor.task, part, 8)
     seconds = time.process_time() - started
     target = store.targets(range(len(store)))
-    metrics = predictor.task.metrics(found, target)
+    metrics = predictor.task.score(found, target).over()
     told = told_boxes(found, target, predictor.threshold)
     return {
         "test": "drawn into real CT",
@@ -64,7 +66,7 @@ def on_real_ct(folder: Path, paths: Sequence[str], cache: str) -> dict[str, obje
 
 
 def told_boxes(found_NPX: np.ndarray, target_NMX: np.ndarray, threshold: float) -> dict[str, int]:
-    """Nodules, those that a box from this probability on overlaps by half, and the other boxes."""
+    """Count nodules, nodules with a box above the threshold at an IoU of at least 0.5, and false boxes."""
     nodules = met = others = 0
     for found, target in zip(map(torch.from_numpy, found_NPX), map(torch.from_numpy, target_NMX), strict=True):
         told, real = found[found[:, -2] >= threshold], target[target[:, -1] >= 0]
@@ -87,8 +89,13 @@ def main() -> None:
         if given.trained is None:
             trained(folder)
         result = json.loads((folder / RESULT).read_text())
-        sizes = {"slices": result["samples"]["test"], **result["test"]}
-        minutes = {"training: CPU minutes": result["cpu_s"] / 60, "training: slices": result["samples"]["train"]}
+        (bundle,) = bundles_of(folder, best=1)
+        test = next(fold for fold in result["folds"] if fold["fold"] == bundle.card.facts["trained"]["round"])
+        sizes = {"slices": test["n"], **{name: test[name] for name in ("map50", "map", "recall50")}}
+        minutes: dict[str, object] = {"training: slices": bundle.card.facts["trained"]["samples"]["train"]}
+        if given.trained is None:
+            used = resource.getrusage(resource.RUSAGE_CHILDREN)
+            minutes["CPU minutes"] = (used.ru_utime + used.ru_stime) / 60  # of the whole command
         rows: list[dict[str, object]] = [{"test": "drawn chest", **sizes, **minutes, "params": result["params"]}]
         if given.real:
             rows.append(on_real_ct(folder, given.real, name))

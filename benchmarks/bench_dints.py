@@ -1,12 +1,12 @@
-"""DiNTS beside MONAI's: decode, regularisers, a step of the supernet, memory. In turn, each in a fresh process.
+"""DiNTS compared with MONAI: decode, regularisers, supernet steps and memory, alternating, each in a new process.
 
     python -m benchmarks.bench_dints                                   # on a CPU: about ten minutes
     python -m benchmarks.bench_dints --device cuda --cases gpu         # 96^3 under autocast, with captured graphs
 
-A step is forward and backward with all gradients, from random weights and a random image; given is the median of
-`--steps` in a row after one that is not counted. CPU seconds are those of the process, with one thread. Memory:
-`activations` is what the process has grown by when the forward pass is done; `extra` is how far a decode's peak lies
-above its start. `--cases` measures some anew; the rows of the others stay, each with its date.
+A step is forward and backward with all gradients, from random weights and a random image; reported is the median of
+`--steps` successive steps after one warm-up step. CPU seconds are those of the process, with one thread. Memory:
+`activations` is the growth of the process after the forward pass; `extra` is the peak of a decode above its start.
+`--cases` repeats some measurements and keeps the rows of all other cases, each with its date.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ GPU_STEPS: dict[str, dict[str, Any]] = {
 }
 MONAI, OURS = "MONAI", "VoxNAS"
 BLOCKS, DEPTHS = 12, 4
-DRAWS = 4  # decodes: the first, and the median of the others
+DRAWS = 4  # decodes: the first, and the median of the rest
 PATCH = (1, 64, 64, 64)
-MEMORY = 0.8  # of that of all edges: the target of MONAI's bundle
+MEMORY = 0.8  # target of MONAI's bundle, relative to all edges
 
 
 def supernet(who: str, mul: float, checkpointing: bool = False) -> nn.Module:
@@ -88,7 +88,7 @@ def decode(who: str) -> dict[str, float]:
 
 
 def regularisers(who: str) -> dict[str, float]:
-    """Entropies, topology and resource term: what an architecture step adds to the task's loss."""
+    """Measure entropies, topology and resource term, the additions of an architecture step to the task's loss."""
     net = supernet(who, 1 / 16)
     if who == MONAI:
         space = net.dints_space
@@ -129,7 +129,7 @@ def step(who: str, steps: int, device: str, **case: Any) -> dict[str, float]:
 
 
 def on_cpu(net: nn.Module, x_BCDHW: torch.Tensor, steps: int, bf16: bool) -> dict[str, float]:
-    """Times of steps that follow one another, as in a training; then, in one more step, what the forward pass keeps."""
+    """Measure the times of successive steps, then the memory of activations in one more step."""
 
     def forward() -> torch.Tensor:
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
@@ -151,7 +151,7 @@ def on_cpu(net: nn.Module, x_BCDHW: torch.Tensor, steps: int, bf16: bool) -> dic
 
 
 def on_gpu(net: nn.Module, x_BCDHW: torch.Tensor, steps: int, who: str) -> dict[str, float]:
-    """Under bf16 autocast; VoxNAS as one captured graph. MONAI asks for values on the host and cannot be captured."""
+    """Measure under bf16 autocast; VoxNAS as one captured graph, MONAI without, as it reads values on the host."""
 
     def run() -> None:
         with torch.autocast("cuda", torch.bfloat16):
@@ -177,7 +177,7 @@ def on_gpu(net: nn.Module, x_BCDHW: torch.Tensor, steps: int, who: str) -> dict[
 
 
 def trim() -> None:
-    """Freed memory back to the system, so that the process is as large as what it holds."""
+    """Return freed memory to the system, so that the size of the process is the memory in use."""
     gc.collect()
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL("libc.so.6").malloc_trim(0)

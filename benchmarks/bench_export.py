@@ -1,10 +1,9 @@
-"""Every published network, and one of every space, in every format: time, size, and difference from torch.
+"""Export of every published network, and one of every space, to every format: time, size, difference from torch.
 
 python -m benchmarks.bench_export [naslung unet ...] writes benchmarks/results/bench_export.json
 
-Each network is converted by tracing, as nas/export/onnx.py does it, and the first of each space also by
-torch.export, the other way that torch offers, for comparison in the same run. Inputs are the smallest cubes that the
-networks take.
+Each network is converted by tracing, as in nas/export/onnx.py. For comparison the first network of each space is also
+converted by torch.export. Inputs are the smallest cubes that the networks accept.
 """
 
 from __future__ import annotations
@@ -67,7 +66,7 @@ def _measured(network: nn.Module, shape: tuple[int, ...], compare: bool) -> dict
 
 
 def _way(network: nn.Module, shape: tuple[int, ...], dynamo: bool) -> dict[str, Any]:
-    """One conversion with a free batch and no free sides."""
+    """Convert with a dynamic batch size and fixed spatial sizes."""
     x_BCDHW = torch.randn(2, *shape)
     free = {"dynamic_shapes": ({0: torch.export.Dim("batch")},)} if dynamo else {"dynamic_axes": {"x": {0: "batch"}}}
     content = io.BytesIO()

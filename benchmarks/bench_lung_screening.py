@@ -1,14 +1,15 @@
 """FROC of the screening on phantom nodules in two real CTs, and the Dice of its first stage.
 
-python -m benchmarks.bench_lung_screening root=<folder of lung1_ct and lung_pet_ct_dx> out=<folder>
+python -m benchmarks.bench_lung_screening --root FOLDER --out FOLDER     # the root holds lung1_ct and lung_pet_ct_dx
 
-Each CT is once the background of the training and once of the test: no network sees the patient that it is tested on.
-Training data are written in LUNA16's form and read by run_train.py. The networks are `arch` (of stage 2; the published
-one) and a small U-Net; beside them stands the classical method. Tumours that the CTs really have count neither way.
+Each CT is the background of the training once and of the test once, so that no network is tested on its training
+patient. Training data are written in LUNA16's format and read by run_train.py. The networks are `arch` (stage 2, the
+published one) and a small U-Net, compared with the classical method. Real tumours in the CTs are ignored.
 """
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 import time
@@ -20,16 +21,15 @@ from typing import Any
 import numpy as np
 import pydicom
 
-from experiments.cli import as_command
+from experiments.cli import Parser, number_type, run_parser
 from experiments.lung_screening.blobs import blob_candidates
 from experiments.lung_screening.candidates import Candidate, of_map
 from experiments.lung_screening.lung_network import network_lung_mask
 from experiments.lung_screening.lungs import lung_mask
+from experiments.lung_screening.networks import StageNetworks
 from experiments.lung_screening.patches import nodule_map
 from experiments.lung_screening.phantoms import Nodule, with_nodules, write_luna16
 from experiments.lung_screening.scan import Scan
-from experiments.options import read_options
-from experiments.trained import Trained
 from nas.artifact import Artifact
 from nas.data.io.dicom import open_series
 from nas.data.io.grid import on_grid
@@ -39,21 +39,9 @@ from nas.metrics.surface import dice
 from nas.task_spec import TaskSpec
 from search_spaces.unet import UNetSpace
 
-USAGE = (
-    "python -m benchmarks.bench_lung_screening root=<folder> out=<folder> [arch=] [scans=6] [nodules=10] [epochs=30]"
-)
-OPTIONS = {
-    "root": "",
-    "out": "",
-    "arch": "nodule_patch/lung-screening",
-    "scans": 6,
-    "nodules": 10,
-    "epochs": 30,
-    "lung_epochs": 12,
-    "stride_mm": 4.2,
-}
-MOST = 200  # candidates a scan, before any threshold
-SIDE = 128  # of the slices that the U-Net sees
+PROGRAM = "python -m benchmarks.bench_lung_screening"
+MOST = 200  # candidates per scan, before any threshold
+SIDE = 128  # pixels, size of the slices of the U-Net
 Ball = tuple[tuple[float, float, float], float]
 Phantom = tuple[Scan, list[Nodule]]
 
@@ -89,7 +77,7 @@ def phantoms(scan: Scan, tumours: list[Ball], options: dict[str, Any], seed: int
     return [with_nodules(scan, lungs_DHW, rng, options["nodules"], keep_off_mm=tumours) for rng in rngs]
 
 
-def train(out: Path, root: Path, name: str, *words: str) -> Trained:
+def train(out: Path, root: Path, name: str, *words: str) -> StageNetworks:
     folder = out / name
     if not (folder / "result.json").exists():
         settings = [
@@ -102,7 +90,7 @@ def train(out: Path, root: Path, name: str, *words: str) -> Trained:
         plain = ["resamples=100", "device=cpu", "baselines.published=null", "baselines.features=false"]
         shape = ["training.augment.cutout=0", "training.augment.shift=1"]
         subprocess.run([sys.executable, "run_train.py", f"name={name}", *words, *settings, *plain, *shape], check=True)
-    return Trained.load(folder, most=1)
+    return StageNetworks.load(folder, most=1)
 
 
 def findings(candidates: Sequence[Candidate], nodules: Sequence[Nodule], tumours: Sequence[Ball]) -> Findings:
@@ -125,7 +113,7 @@ def tell(name: str, curve: Froc, seconds: float, scans: int) -> None:
 
 
 def direction(there: str, here: str, cts: dict[str, tuple[Scan, list[Ball]]], options: dict[str, Any]) -> None:
-    """Trained on phantoms in the CT `there`, tested on others in the CT `here`."""
+    """Train on phantoms in the CT `there`, and test on other phantoms in the CT `here`."""
     out = Path(options["out"])
     folder = out / f"luna16-{there}"
     if not (folder / "annotations.csv").exists():
@@ -183,8 +171,24 @@ def direction(there: str, here: str, cts: dict[str, tuple[Scan, list[Ball]]], op
         tell(name, froc(scans), seconds[name], len(scans))
 
 
-def run(words: Sequence[str]) -> None:
-    options = read_options(words, OPTIONS, USAGE)
+def parser() -> Parser:
+    examples = [f"{PROGRAM} --root data --out out", f"{PROGRAM} --root data --out out --scans 2 --epochs 3"]
+    bench = Parser(PROGRAM, "FROC of the screening on phantom nodules in two real CTs.", examples)
+    add = bench.add_argument
+    add("--root", required=True, metavar="FOLDER", help="folder of lung1_ct and lung_pet_ct_dx")
+    add("--out", required=True, metavar="FOLDER", help="folder of the trainings")
+    add("--arch", default="nodule_patch/lung-screening", help="network of stage 2 (default: %(default)s)")
+    add("--scans", type=number_type(int, 1), default=6, help="phantom scans per CT (default: 6)")
+    add("--nodules", type=number_type(int, 1), default=10, help="nodules per scan (default: 10)")
+    add("--epochs", type=number_type(int, 1), default=30, help="of stage 2 (default: 30)")
+    add("--lung-epochs", type=number_type(int, 1), default=12, help="of stage 1 (default: 12)")
+    add("--stride-mm", type=number_type(float, 0.1), default=4.2, help="distance between patches (default: 4.2)")
+    bench.set_defaults(run=run)
+    return bench
+
+
+def run(given: argparse.Namespace) -> None:
+    options = vars(given)
     root = Path(options["root"])
     cts = {"lung1": lung1(root), "pet_ct": pet_ct(root)}
     direction("lung1", "pet_ct", cts, options)
@@ -192,4 +196,4 @@ def run(words: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    as_command(run, sys.argv[1:])
+    sys.exit(run_parser(parser(), sys.argv[1:]))

@@ -1,10 +1,10 @@
-"""Partial-order pruning: time of all pruning in a search, of a proposal, and on a space of 10^7 networks.
+"""Time of partial-order pruning: in a search, per proposal, and on a space of 10^7 networks.
 
     python -m benchmarks.bench_pop
 
 Trained networks are simulated: accuracy grows with MACs and is noisy, as in the measurement of the public NAS-Lung
-loop that is the reference (50 trained networks: 72 CPU-seconds of pruning and 22,700 to 30,200 latency forwards of
-42 ms, about 17 minutes). The cost is really computed, and its set-up is inside the measured time.
+loop, the reference (50 trained networks: 72 CPU seconds of pruning and 22,700 to 30,200 latency forwards of 42 ms,
+about 17 minutes). Costs are computed, not simulated, and their set-up is part of the measured time.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from benchmarks.common import write_results
 from nas.cost.model import CostModel
 from nas.history import History, Record, State
 from nas.space import SearchSpace
-from nas.strategies.partial_order.cuts import PrunedSet
+from nas.strategies.partial_order.dominance import PrunedSet
 from nas.strategies.partial_order.strategy import PartialOrderPruning
 from nas.task_spec import TaskSpec
 from search_spaces.naslung import NASLungSpace
@@ -30,7 +30,7 @@ PUBLIC_LOOP_S = 72.0 + 17.0 * 60.0
 
 
 class Simulation:
-    """A study that grows by simulated results."""
+    """Study with simulated results."""
 
     def __init__(self, space: SearchSpace, cost: CostModel, seed: int) -> None:
         self.cost, self.rng = cost, np.random.default_rng(seed)
@@ -45,7 +45,7 @@ class Simulation:
 
 
 def whole_search(space: SearchSpace, trials: int, seed: int) -> dict[str, float]:
-    """Wall and CPU seconds of everything but training in a search of `trials` networks, bookkeeping included."""
+    """Measure wall and CPU seconds of a search without training, with the bookkeeping of pruned networks."""
     strategy = PartialOrderPruning(patience=0)
     cost = CostModel(space, TaskSpec(), (1, 32, 32, 32))
     start, start_cpu = time.perf_counter(), time.process_time()
@@ -71,7 +71,7 @@ def whole_search(space: SearchSpace, trials: int, seed: int) -> dict[str, float]
 
 
 def proposals(space: SearchSpace, sizes: list[int], repeats: int, name: str) -> list[dict[str, float | str]]:
-    """Milliseconds of one proposal from a history of each size, of a strategy that has proposed from shorter ones."""
+    """Measure the milliseconds per proposal of one strategy on histories of increasing size."""
     strategy, cost = PartialOrderPruning(patience=0), CostModel(space, TaskSpec(), (1, 32, 32, 32))
     simulation, rows = Simulation(space, cost, 0), []
     rng = np.random.default_rng(1)

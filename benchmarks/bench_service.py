@@ -1,12 +1,12 @@
-"""The detector as a service: throughput, waiting times, and memory over 10,000 requests, against plain prediction.
+"""Detection service: throughput, latency and memory over 10,000 requests, compared with plain prediction.
 
     python -m benchmarks.bench_service [--requests 200] [--long 10000] [--clients 8] [--model FOLDER]
 
-A server process of its own on this machine, clients that keep their connections, slices of 512 x 512 pixels. `plain`
-reads and predicts the same files one after another in one process; `to_plain` is throughput against that. `cpu_ms` is
-processor time of the server a request: unlike the others it does not depend on what else the machine does. Memory is
-the server's resident memory while a mix of DICOM, PNG and broken files is sent, asked for as boxes and as pictures.
-Without --model the published detector is served untrained, at 256 pixels a side.
+The server runs in its own process on this machine; clients keep their connections; slices have 512 x 512 pixels.
+`plain` reads and predicts the same files one after another in one process; `to_plain` is the throughput relative to it.
+`cpu_ms` is the processor time of the server per request, which does not depend on the load of the machine. Memory is
+the resident memory of the server while a mix of DICOM, PNG and damaged files is sent, with boxes or pictures as the
+answer. Without --model the published detector is served untrained, with 256 x 256 pixels.
 """
 
 from __future__ import annotations
@@ -26,10 +26,12 @@ import numpy as np
 import torch
 
 from benchmarks.common import write_results
-from experiments.lung_detector.predictor import Predictor, Preprocessing, save
+from experiments.lung_detector.predictor import Predictor
 from experiments.lung_detector.service.images import Limits, read_slice
 from nas.artifact import Artifact
+from nas.bundle import Bundle
 from nas.task_spec import TaskSpec
+from nas.tasks.detection import Detection
 from search_spaces.detector import DetectorSpace
 from tests.service.files import dicom, png
 from tests.service.server import KEY, Server
@@ -39,8 +41,7 @@ DICOM, PNG, BOXES, PICTURE = "application/dicom", "image/png", "application/json
 
 @dataclass
 class Load:
-    """What the clients measured: the waiting time of every request, in seconds, and how many had which status; and the
-    processor time, in seconds, that the server used."""
+    """Measurements of a load test: latency of every request in seconds, counts of statuses, and CPU time in seconds."""
 
     seconds: list[float] = field(default_factory=list)
     statuses: dict[int, int] = field(default_factory=dict)
@@ -63,23 +64,26 @@ class Load:
 
 
 def untrained(folder: Path) -> Path:
-    """The published detector with random weights: what it costs does not depend on them."""
+    """Write the published detector with random weights, which do not change its run time."""
     torch.manual_seed(0)
     space, arch = DetectorSpace.from_name("lung-slices")
     artifact = Artifact(space, arch, TaskSpec("detection", dims=2, in_channels=2, outputs=1))
-    save(folder, artifact, artifact.build(), ["nodule"], Preprocessing(("lung", "mediastinum"), 256))
+    preparation = {"windows": ["lung", "mediastinum"], "size": 256}
+    task = Detection(in_channels=2, outputs=1, dims=2)
+    network = artifact.build()
+    Bundle.of(network, artifact, task, (2, 256, 256), classes=["nodule"], preparation=preparation).save(folder)
     return folder
 
 
 def slices(seed: int) -> tuple[bytes, bytes]:
-    """A DICOM and a PNG file of 512 x 512 pixels of noisy tissue."""
+    """Return a DICOM and a PNG file of 512 x 512 pixels of noisy tissue."""
     stored = np.random.default_rng(seed).normal(600, 300, (512, 512)).clip(0, 2000).astype(np.uint16)
     header = {"Rows": 512, "Columns": 512, "PixelData": stored.tobytes()}
     return dicom(**header), png((stored / 2000 * 255).astype(np.uint8))
 
 
 def send(server: Server, jobs: Sequence[tuple[bytes, str, str]], clients: int) -> Load:
-    """Sends every job (file, its type, type of the answer) once, dealt out to the clients in turn."""
+    """Send every job (file, its type, type of the answer) once, distributed round-robin over the clients."""
     host, load = server.url.removeprefix("http://"), Load()
 
     def client(number: int) -> Iterator[tuple[float, int]]:
@@ -103,7 +107,7 @@ def send(server: Server, jobs: Sequence[tuple[bytes, str, str]], clients: int) -
 
 
 def speed(model: str, requests: int, clients: int, seed: int) -> list[dict[str, Any]]:
-    """One row for each way to predict the same DICOM slice."""
+    """Measure each way to predict the same DICOM slice."""
     slice_dicom, slice_png = slices(seed)
     predictor = Predictor.load(Path(model))
 
@@ -138,7 +142,7 @@ def speed(model: str, requests: int, clients: int, seed: int) -> list[dict[str, 
 
 
 def memory(model: str, requests: int, clients: int, seed: int, steps: int = 20) -> list[dict[str, Any]]:
-    """One row for each twentieth of the requests: how many, their statuses and times, and the memory after them."""
+    """Measure count, statuses, latency and memory after each twentieth of the requests."""
     slice_dicom, slice_png = slices(seed)
     good = [(slice_dicom, DICOM, BOXES), (slice_dicom, DICOM, PICTURE), (slice_png, PNG, BOXES)]
     jobs = [good[k % 3] if k % 25 else (slice_dicom[:-1000], DICOM, BOXES) for k in range(requests)]
@@ -161,7 +165,7 @@ def memory(model: str, requests: int, clients: int, seed: int, steps: int = 20) 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--requests", type=int, default=200, help="requests of each way")
-    parser.add_argument("--long", type=int, default=10_000, help="requests while memory is looked at; 0: none")
+    parser.add_argument("--long", type=int, default=10_000, help="requests of the memory test; 0 disables it")
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--model", type=Path, default=None, help="folder of a trained detector")
     parser.add_argument("--seed", type=int, default=0)

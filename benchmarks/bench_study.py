@@ -1,12 +1,12 @@
-"""What the engine itself costs: time per trial beside the training, and how well eight workers share a study.
+"""Overhead of the study: time per trial without training, and parallel efficiency of eight workers.
 
     python -m benchmarks.bench_study                                     # SQLite, Journal, and PostgreSQL if installed
     python -m benchmarks.bench_study --overhead journal --trials 1000 10000
 
-Overhead: a study of the full NAS-Lung space (101,529 networks) is filled with so many finished trials, then one worker
-runs on with an evaluator that takes no time; the median of whole turns of its loop is given. Efficiency: an evaluator
-that sleeps for a second, eight worker processes against one; the rate is trials over the time from the first start to
-the last end, so that starting Python does not count.
+Overhead: a study of the full NAS-Lung space (101,529 networks) is filled with finished trials, then one worker
+continues with an evaluator that takes no time; reported is the median duration of an iteration of its loop. Efficiency:
+eight worker processes are compared with one, with an evaluator that sleeps for a second; the rate is the number of
+trials divided by the time from the first start to the last end, without the start of Python.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ WORKERS, TRIALS_EACH = 8, 16
 
 
 class Fast:
-    """A score that grows with the network, with noise, in no time; or after a sleep."""
+    """Evaluator with a noisy score that grows with the network, immediately or after a sleep."""
 
     def __init__(self, seconds: float = 0.0) -> None:
         self.seconds = seconds
@@ -82,7 +82,7 @@ def skip(history: History) -> None:
 
 
 def fill(study: Study, trials: int) -> None:
-    """Finished trials of distinct networks, each written as a whole."""
+    """Write finished trials of distinct networks."""
     space = study.space
     assert space is not None
     every = space.enumerate()
@@ -126,7 +126,7 @@ def overhead(url: str, kind: str, sizes: Sequence[int]) -> Iterator[dict[str, An
 
 
 def turn_times(study: Study, strategy: Strategy, trials: int) -> list[float]:
-    """Seconds at the head of each turn of the worker's loop."""
+    """Return the times in seconds at the start of each iteration of the worker's loop."""
     turns: list[float] = []
     run(study, strategy, 0.0, trials, on_trial=lambda history: turns.append(time.perf_counter()))
     return turns
@@ -150,7 +150,7 @@ def efficiency(url: str, kind: str) -> dict[str, Any]:
         for process in processes:
             process.join()
         records = attach(url, name).records()
-        # from when the last worker began its second trial: starting Python and reading the space do not count
+        # from the start of the last worker's second trial, to leave out the start of Python and reading the space
         begun = max(sorted(r.started for r in records if r.worker == str(n))[1] for n in range(workers))
         later = [record for record in records if record.started >= begun]
         rates[workers] = len(later) / (max(r.finished for r in later) - begun)

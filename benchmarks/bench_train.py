@@ -1,17 +1,17 @@
-"""Samples per second of a training step of three NAS-Lung networks, against a plain loop.
+"""Training throughput of three NAS-Lung networks in samples per second, compared with a plain loop.
 
     python -m benchmarks.bench_train                 # every network on 16^3 and 32^3
     python -m benchmarks.bench_train --sizes 16 --networks small middle --seconds 5
 
-The plain loop is what a careful newcomer writes: a Dataset over an array in memory, per-sample NumPy augmentation in
-two DataLoader workers, contiguous layout, fp32, AdamW. Ours is the project's own loop body (`nas.training.steps`):
-data resident on the device, augmentation of whole batches there, channels-last, fused AdamW; in fp32 and in bf16, so
-that both ratios can be told apart. Both draw the same changes (flips, shifts of up to 2 voxels, a cut-out cube). All
-ways take turns in windows of a second within one run, and the medians of the windows are compared: what else runs on
-the machine hits all of them. Before each window a few steps go untimed, so that batches the plain loop's workers
-prepared while another way had its turn do not count. "x2" is two candidates trained at once, each in a process with one
-thread, which is how two workers of a search use two cores: small volumes keep two threads of one step busy for only
-part of the time. On a GPU: a step captured as a CUDA graph, and several candidates at once, each in its own stream.
+The plain loop is typical PyTorch code: a Dataset over an array in memory, per-sample NumPy augmentation in two
+DataLoader workers, contiguous layout, fp32, AdamW. Ours is the loop of the project (`nas.training.steps`): data on the
+device, augmentation of whole batches on the device, channels-last, fused AdamW, in fp32 and in bf16. Both have the same
+augmentation (flips, shifts of up to 2 voxels, a cut-out cube). All variants alternate in windows of a second within one
+run, and the medians of the windows are compared, so that other load of the machine affects all of them. Before each
+window some steps are not timed, so that batches prefetched by the plain loop during other windows do not count. "x2"
+are two candidates trained at the same time, each in a process with one thread, as two workers of a search use two
+cores: for small volumes one step does not keep two threads busy. On a GPU: a step captured as a CUDA graph, and several
+candidates at the same time, each in its own stream.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ from torch.utils.data import DataLoader, Dataset
 from benchmarks.common import write_results
 from nas.data.loading import VolumeSet
 from nas.data.sample import Sample
-from nas.data.store import VolumeStore, write_store
+from nas.data.store import VolumeStore
+from nas.data.store_writer import write_store
 from nas.data.transforms.augment import Augment
 from nas.tasks.classification import Classification
 from nas.training.precision import autocast
@@ -51,13 +52,13 @@ NETWORKS = {
 }
 BATCH = {16: 32, 32: 16}
 SHIFT, CUTOUT, WORKERS, AT_ONCE = 2, 4, 2, 4
-CHUNK_STEPS = 2  # steps between two looks at the clock
-BURST_STEPS = 4  # steps of several processes between two waits for each other
+CHUNK_STEPS = 2  # steps between two readings of the clock
+BURST_STEPS = 4  # steps of each process between two synchronisations
 WINDOW_SECONDS = 1.0
 
 
 class PlainDataset(Dataset):
-    """One sample at a time: NumPy flips, padding and cropping, a cut-out cube."""
+    """Dataset with per-sample NumPy augmentation: flips, shifts by padding and cropping, a cut-out cube."""
 
     def __init__(self, volumes_NCDHW: np.ndarray, labels: np.ndarray) -> None:
         self.volumes_NCDHW, self.labels = volumes_NCDHW, labels
@@ -86,7 +87,7 @@ def build(network: str) -> nn.Module:
 
 
 def plain_steps(network: str, data: VolumeSet, batch_size: int, device: torch.device) -> Iterator[int]:
-    """Yields the samples of each step."""
+    """Train with the plain loop and yield the number of samples of each step."""
     model = build(network).to(device).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     dataset = PlainDataset(data.store.read(data.indices), data.labels)
@@ -116,7 +117,7 @@ def our_steps(network: str, data: VolumeSet, settings: TrainingSettings, device:
 
 
 def captured_steps(network: str, data: VolumeSet, settings: TrainingSettings, device: torch.device) -> Iterator[int]:
-    """A whole step (forward, backward, AdamW) as one CUDA graph; batches are copied into its input."""
+    """Capture a whole step (forward, backward, AdamW) as one CUDA graph; batches are copied into its input."""
     model = build(network).to(device, memory_format=torch.channels_last_3d).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings.lr, fused=True, capturable=True)
     bf16, size = settings.uses_bf16(device), settings.batch_size
@@ -150,7 +151,7 @@ def captured_steps(network: str, data: VolumeSet, settings: TrainingSettings, de
 
 
 def several_on_gpu(make: Callable[[], Iterator[int]], count: int, device: torch.device) -> Iterator[int]:
-    """`count` trainings at once, each in its own stream; one yield is one step of each."""
+    """Run `count` trainings at the same time, each in its own stream; one yield is one step of each."""
     streams = [torch.cuda.Stream(device) for _ in range(count)]
     trainings: list[Iterator[int]] = []
     for stream in streams:
@@ -165,7 +166,7 @@ def several_on_gpu(make: Callable[[], Iterator[int]], count: int, device: torch.
 
 
 def several_on_cpu(network: str, data: VolumeSet, settings: TrainingSettings, count: int) -> Iterator[int]:
-    """`count` trainings at once, each a process with one thread; one yield is BURST_STEPS steps of each."""
+    """Run `count` trainings, each in a process with one thread; one yield is BURST_STEPS steps of each."""
     context = multiprocessing.get_context("spawn")
     pipes = []
     for _ in range(count):
@@ -180,12 +181,12 @@ def several_on_cpu(network: str, data: VolumeSet, settings: TrainingSettings, co
 
 
 def train_on_demand(pipe: Connection, network: str, path: Path, settings: TrainingSettings) -> None:
-    """Takes as many steps as are asked for, and says how many samples these were."""
+    """Take the requested number of steps and send back the number of samples."""
     torch.set_num_threads(1)
     device = torch.device("cpu")
     store = VolumeStore(path)
     training = our_steps(network, VolumeSet(store, range(len(store)), device), settings, device)
-    with suppress(EOFError, BrokenPipeError):  # the other end is gone: done
+    with suppress(EOFError, BrokenPipeError):  # the other end has exited
         while True:
             pipe.send(sum(next(training) for _ in range(pipe.recv())))
 
@@ -215,7 +216,7 @@ def ways(network: str, data: VolumeSet, batch_size: int, device: torch.device) -
 
 
 def measure(steps: dict[str, Iterator[int]], seconds: float, device: torch.device) -> dict[str, float]:
-    """Median samples per second of each way over windows taken in turn, about `seconds` of them a way."""
+    """Measure the median samples per second over alternating windows, about `seconds` per variant."""
     rates: dict[str, list[float]] = {name: [] for name in steps}
     end = time.perf_counter() + seconds * len(steps)
     while time.perf_counter() < end or len(rates["plain"]) < 3:
@@ -225,7 +226,7 @@ def measure(steps: dict[str, Iterator[int]], seconds: float, device: torch.devic
 
 
 def window_rate(steps: Iterator[int], device: torch.device) -> float:
-    """Samples per second over one window."""
+    """Measure samples per second in one window."""
     wait = torch.cuda.synchronize if device.type == "cuda" else nullcontext
     for _ in range(2 * WORKERS):  # as many as the plain loop's workers prefetch
         next(steps)
@@ -238,7 +239,7 @@ def window_rate(steps: Iterator[int], device: torch.device) -> float:
 
 
 def make_data(folder: Path, side: int, device: torch.device, n: int = 512) -> VolumeSet:
-    """Balls of two sizes in noise: the values do not matter for the speed."""
+    """Write balls of two sizes in noise; the values do not change the speed."""
     rng = np.random.default_rng(0)
     grid = np.linalg.norm(np.indices((side,) * 3) - (side - 1) / 2, axis=0)
     samples = []

@@ -1,4 +1,4 @@
-"""What every benchmark prints and writes: a table, and a JSON that says when and on which machine."""
+"""Output of benchmarks: a printed table, and a JSON file with date and machine."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RESULTS = Path(__file__).resolve().parent / "results"
 
 
 def write_results(name: str, rows: Sequence[Mapping[str, Any]], out: str | Path | None = None, seed: int = 0) -> Path:
-    """Prints the rows as a table and writes `<name>.json` into the folder `out` (None: benchmarks/results)."""
+    """Print rows as a table and write `<name>.json` to the folder `out`, by default benchmarks/results."""
     plain = [{key: _plain(value) for key, value in row.items()} for row in rows]
     content: dict[str, Any] = {"name": name, "machine": machine(), "seed": seed, "rows": plain}
     path = (RESULTS if out is None else Path(out)) / f"{name}.json"
@@ -30,7 +30,7 @@ def write_results(name: str, rows: Sequence[Mapping[str, Any]], out: str | Path 
 
 
 def machine() -> dict[str, Any]:
-    """Date, processor, cores this process may use, GPU, versions."""
+    """Return date, processor, cores available to this process, GPU and versions."""
     return {
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "cpu": cpu_model(),
@@ -44,7 +44,7 @@ def machine() -> dict[str, Any]:
 
 
 def cpu_model() -> str:
-    """The processor's name, as Linux or macOS tells it, else its architecture."""
+    """Return the name of the processor on Linux or macOS, else its architecture."""
     info = Path("/proc/cpuinfo")
     if info.is_file():
         for line in info.read_text().splitlines():
@@ -57,7 +57,7 @@ def cpu_model() -> str:
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows as aligned text; the columns are the keys in the order in which they first appear."""
+    """Format rows as aligned text; the columns are the keys in the order of first appearance."""
     columns = list(dict.fromkeys(key for row in rows for key in row))
     cells = [columns, *[[_text(row.get(column)) for column in columns] for row in rows]]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]

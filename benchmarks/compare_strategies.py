@@ -1,10 +1,10 @@
-"""Which strategy finds good networks soonest: every strategy of conf/ on a table of really trained networks.
+"""Comparison of all strategies of conf/ on a table of trained networks.
 
     python -m benchmarks.compare_strategies --table benchmarks/tables/naslung671.h5
 
-Each strategy runs with many seeds on the table (nas/simulator.py), once alone by the number of trained networks and
-once with eight simulated workers by the time that their trainings took. Shown are the mean of the best score so far
-and the band between its quartiles. A search that ends by itself keeps its last value.
+Each strategy runs with many seeds on the table (nas/simulator.py): with one worker over the number of trained networks,
+and with eight simulated workers over the recorded training time. Shown are the mean and the quartiles of the best score
+so far. A search that ends early keeps its last value.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from hydra.utils import instantiate
 from benchmarks.common import RESULTS, machine, table
 from nas.errors import NASError
 from nas.history import State
-from nas.simulator import replay
+from nas.simulator import simulate
 from nas.trials_table import TrialsTable, read_h5
 from nas.utils.files import write_bytes, write_text
 
@@ -35,30 +35,30 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 REPO = Path(__file__).resolve().parents[1]
-MARKS = (10, 25, 50, 100)  # trials at which the rows tell the best score so far
-POINTS = 200  # of a curve over time
-load = lru_cache(maxsize=1)(read_h5)  # once a process
+MARKS = (10, 25, 50, 100)  # numbers of trials with a column of the best score so far
+POINTS = 200  # points per curve over time
+load = lru_cache(maxsize=1)(read_h5)  # once per process
 
 
 def one_run(path: str, name: str, trials: int, seed: int, workers: int) -> tuple[list[float], list[float]] | str:
-    """Times and best scores of one replay; the reason where the strategy cannot run on the table."""
+    """Return times and best scores of one simulation; if the strategy cannot run on the table, the reason."""
     trials_table = load(path)
     with initialize_config_dir(str(REPO / "conf"), version_base="1.3"):
         strategy = instantiate(compose("search", overrides=[f"strategy={name}"]).strategy)
     try:
-        result = replay(strategy, trials_table, trials, seed, workers)
+        result = simulate(strategy, trials_table, trials, seed, workers)
     except NASError as error:
         return str(error)
     return result.time_T.tolist(), result.best_T.tolist()
 
 
 def over_trials(runs: Sequence[tuple[list[float], list[float]]], trials: int) -> np.ndarray:
-    """(S, T) best score of S seeds after each of T trials."""
+    """Return the best scores (S, T) of S seeds after each of T trials."""
     return np.array([np.pad(best, (0, trials - len(best)), mode="edge") for _, best in runs])
 
 
 def over_time(runs: Sequence[tuple[list[float], list[float]]], time_P: np.ndarray) -> np.ndarray:
-    """(S, P) best score of S seeds at P times, in seconds; NaN before the first result."""
+    """Return the best scores (S, P) of S seeds at P times in seconds; NaN before the first result."""
     rows = []
     for ends, best in runs:
         position_P = np.searchsorted(ends, time_P, side="right") - 1
@@ -67,7 +67,7 @@ def over_time(runs: Sequence[tuple[list[float], list[float]]], time_P: np.ndarra
 
 
 def curve(best_SX: np.ndarray) -> dict[str, list[float | None]]:
-    """Mean and quartiles over the seeds; none where a seed has no result yet."""
+    """Return mean and quartiles over seeds; null if a seed has no result yet."""
     known_X = np.isfinite(best_SX).all(axis=0)
     values = {"mean": best_SX.mean(axis=0), "q25": np.quantile(best_SX, 0.25, axis=0)}
     values["q75"] = np.quantile(best_SX, 0.75, axis=0)
@@ -98,7 +98,7 @@ def best_of(trials_table: TrialsTable, score: str, way: str) -> float:
 def plot(
     path: Path, score: str, top: float, panels: Mapping[str, Mapping[str, tuple[np.ndarray, Mapping[str, Any]]]]
 ) -> None:
-    """One panel for each x axis: label -> strategy -> (x, curve)."""
+    """Draw one panel per x axis: label -> strategy -> (x, curve)."""
     figure, axes = plt.subplots(1, len(panels), figsize=(11, 4.2), sharey=True, layout="constrained")
     for axis, (label, curves) in zip(axes, panels.items(), strict=True):
         for number, (name, (x, values)) in enumerate(curves.items()):

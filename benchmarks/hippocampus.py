@@ -1,9 +1,10 @@
-"""The table of docs/dints.md: a searched DiNTS network beside others of its cost, on patients that no search saw.
+"""Table of docs/dints.md: a searched DiNTS network and networks of similar cost, on patients unseen by the search.
 
-For each test fold of five, by patient: our search; MONAI's search in about the same time, its factor of the memory such
-that networks cost about as much as ours; a random DiNTS topology within 10 % of the MACs of ours; the narrowest plain
-U-Net that has no fewer MACs. Each is then trained alike, by run_train.py and the experiment that `--training` names, on
-three of the other folds, its best epoch chosen on the fourth. A killed run goes on when the command is given again.
+For each of five test folds, split by patient: our search; MONAI's search with about the same run time and a memory
+factor that gives networks of about the same cost; a random DiNTS topology within 10 % of the MACs of ours; the
+narrowest plain U-Net with at least as many MACs. All are trained in the same way by run_train.py with the experiment of
+`--training`, on three of the other folds, and the best epoch is chosen on the fourth. The same command resumes an
+interrupted run.
 
 python -m benchmarks.hippocampus /path/to/Task04_Hippocampus --folds 0 1 2 3 4
 python -m benchmarks.hippocampus /path/to/Task04_Hippocampus --training dints_hippocampus_long --systems ours unet
@@ -32,13 +33,13 @@ from search_spaces.unet import UNetSpace
 OURS, MONAI, RANDOM, UNET = "searched (ours)", "MONAI's search", "random topology, equal cost", "U-Net, no less cost"
 FOLDERS = {OURS: "ours", MONAI: "monai", RANDOM: "random", UNET: "unet"}
 EXPERIMENT = "experiment=dints_hippocampus"
-PATCH = (32, 48, 32)  # of the experiment, for which costs are compared
+PATCH = (32, 48, 32)  # patch size of the experiment, at which costs are compared
 WIDTHS = tuple(range(4, 65, 4))
-MONAI_EPOCHS = 12  # as many as ours: at these sizes a step of either takes about as long; CPU times are in the table
+MONAI_EPOCHS = 12  # as in our search: at these sizes steps take about the same time; CPU times are in the table
 
 
 def run_fold(root: Path, fold: int, out: Path, systems: Sequence[str], training: str) -> None:
-    """Everything of one test fold for these systems (keys of FOLDERS), into `out`; `training`: an experiment."""
+    """Search and train the systems (keys of FOLDERS) of one test fold with an experiment, and write to `out`."""
     of_fold = [f"data.root={root}", f"split.test_fold={fold}"]
     data = [EXPERIMENT, *of_fold]
     trained = [f"experiment={training}", *of_fold, "rounds=1"]
@@ -60,8 +61,10 @@ def run_fold(root: Path, fold: int, out: Path, systems: Sequence[str], training:
 
 
 def unet_above(ours: Artifact, shape: Sequence[int]) -> Artifact:
-    """The narrowest U-Net of three halvings, two convolutions a level and instance normalisation with those MACs
-    on inputs of `shape` (C, D, H, W)."""
+    """Return the narrowest U-Net with at least the MACs of our network on inputs of `shape` (C, D, H, W).
+
+    It has four levels, two convolutions per level and instance normalisation.
+    """
     least = CostModel(ours.space, ours.task, shape, "macs").of(ours.arch)
     channels = {"in_channels": ours.task.in_channels, "out_channels": ours.task.outputs}
     space = UNetSpace((3,), WIDTHS, (2,), (3,), ("instance",), ("transposed",), **channels)  # type: ignore[arg-type]
@@ -71,7 +74,7 @@ def unet_above(ours: Artifact, shape: Sequence[int]) -> Artifact:
 
 
 def _timed(record: Path, command: Sequence[str]) -> None:
-    """Runs it unless it is done, and keeps its CPU seconds."""
+    """Run a command unless it is done, and record its CPU seconds."""
     if record.exists():
         return
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -96,7 +99,7 @@ def main(arguments: Sequence[str]) -> None:
         default=list(FOLDERS.values()),
         help="ours is always among them",
     )
-    parser.add_argument("--training", default="dints_hippocampus", help="experiment that says how networks are trained")
+    parser.add_argument("--training", default="dints_hippocampus", help="experiment with the training settings")
     parser.add_argument("--out", type=Path, default=Path("outputs/hippocampus"))
     options = parser.parse_args(arguments)
     chosen = [name for name, folder in FOLDERS.items() if folder in {FOLDERS[OURS], *options.systems}]

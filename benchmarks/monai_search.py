@@ -1,8 +1,8 @@
-"""MONAI's DiNTS search on the data, split and schedule of a search of ours: its supernet, its regularisers, its decode.
+"""MONAI's DiNTS search (supernet, regularisers, decode) with the data, split and schedule of our search.
 
 Source of the terms and their weights: the search script of MONAI's pancreas bundle (`pancreas_ct_dints_segmentation`),
-but for the factor of the memory. Only the loop around them (`nas/supernets/trainer.py`: halves of the patients,
-optimisers, augmentation) is ours.
+except the memory factor. Only the training loop (`nas/supernets/trainer.py`: halves of the patients, optimisers,
+augmentation) is ours.
 
 python -m benchmarks.monai_search outputs/monai experiment=dints_hippocampus data.root=/path/to/Task04_Hippocampus
 """
@@ -20,7 +20,7 @@ from monai.networks.nets import DiNTS, TopologySearch
 from omegaconf import DictConfig
 from torch import nn
 
-from experiments.context import Setting
+from experiments.context import task_setup
 from nas.architecture import Architecture
 from nas.artifact import Artifact
 from nas.data.loading import VolumeSet
@@ -31,12 +31,12 @@ from nas.task_spec import TaskSpec
 from search_spaces.dints import DiNTSSpace
 from search_spaces.dints.monai_code import from_monai
 
-RAM_FACTOR = 0.45  # of the memory of all edges; the bundle has 0.8, which gives networks of nearly twice our MACs
-WEIGHTS = {"topology": 0.001}  # the other terms count once
+RAM_FACTOR = 0.45  # relative to the memory of all edges; 0.8 in the bundle gives nearly twice our MACs
+WEIGHTS = {"topology": 0.001}  # weights of all other terms are 1
 
 
 class MonaiSupernet(Supernet):
-    """MONAI's `DiNTS` over its `TopologySearch`. patch: sides of the images it is trained on."""
+    """MONAI's `DiNTS` with its `TopologySearch`; `patch` is the size (D, H, W) of training images."""
 
     def __init__(self, space: DiNTSSpace, task: TaskSpec, patch: Sequence[int]) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ class MonaiSupernet(Supernet):
         }
 
     def expected_cost(self, costs: Costs) -> torch.Tensor:
-        """MONAI's estimate of the memory, the only cost that its search knows."""
+        """Return MONAI's estimate of the memory, the only cost in its search."""
         return self._memory()
 
     def _memory(self) -> torch.Tensor:
@@ -77,13 +77,13 @@ class MonaiSupernet(Supernet):
         return [Decoded(from_monai(self.space, {"arch_code_a": edges_BE, "arch_code_c": operations_BE}), 0.0)]
 
     def subnetwork(self, arch: Architecture) -> nn.Module:
-        """The supernet itself: MONAI's search validates nothing else."""
+        """Return the supernet itself, as MONAI's search validates nothing else."""
         return self
 
 
 def monai_search(cfg: DictConfig, folder: Path) -> Artifact:
-    """Searches as `cfg`, a composed search of strategy=differentiable, says; resumes in `folder`."""
-    setting, space, strategy = Setting.of(cfg), instantiate(cfg.space), instantiate(cfg.strategy)
+    """Run a composed search with strategy=differentiable; resume in `folder`."""
+    setting, space, strategy = task_setup(cfg), instantiate(cfg.space), instantiate(cfg.strategy)
     train, valid = (VolumeSet(setting.store, rows, setting.device) for rows in setting.split.search)
     own = strategy.architecture
     torch.manual_seed(cfg.seed)
@@ -106,7 +106,7 @@ def monai_search(cfg: DictConfig, folder: Path) -> Artifact:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """arguments: the folder of arch.json, and overrides of conf/search.yaml."""
+    """Run a search; the arguments are the folder of arch.json, and overrides of conf/search.yaml."""
     folder, *overrides = arguments
     with hydra.initialize_config_module("conf", version_base="1.3"):
         cfg = hydra.compose("search", overrides=overrides)

@@ -1,10 +1,10 @@
-"""A longer trial by fire: eight workers on each store, killed at random instants until at least 50 were.
+"""Long fault test: eight workers per store, killed at random times, at least 50 times.
 
     python -m benchmarks.soak                      # every store, about two minutes each
     python -m benchmarks.soak --stores journal --kills 200
 
-After each store the same is checked as in tests/faults: every architecture finished exactly once, nothing left running,
-no finished epoch trained again, the Pareto front equal to the one computed from the raw records, no temporary files.
+The checks after each store are those of tests/faults: every architecture finished exactly once, no running trial, no
+finished epoch trained again, a Pareto front equal to the one computed from the raw records, no temporary files.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ STORES = ("sqlite", "journal", "postgresql", "grpc")
 
 
 def soak(kind: str, kills: int, seed: int) -> dict[str, Any]:
-    """One store: kills workers until `kills` were, then lets the study end. AssertionError where a check fails."""
+    """Kill workers on one store `kills` times, then let the study end and check it by assertions."""
     rng = random.Random(seed)
     with tempfile.TemporaryDirectory() as name, store_of(kind, Path(name)) as (url, _):
         orders = Orders(url, name, trials=8 * kills, epoch_s=0.15)

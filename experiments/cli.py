@@ -1,137 +1,279 @@
-"""How a command ends: one line and exit code 2 for a user's mistake, a traceback only for a defect of VoxNAS."""
+"""Arguments, errors and exit codes of every command; imports neither Hydra nor torch."""
 
 from __future__ import annotations
 
+import argparse
 import errno
 import logging
 import os
+import re
 import signal
 import sys
-from collections.abc import Callable, Sequence
-from pathlib import Path
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from importlib import import_module
 from types import FrameType
 from typing import Any, NoReturn
 
-from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
-from hydra.types import RunMode
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-
 from nas.errors import NASError
 
-USER_ERROR, INTERRUPTED = 2, 130
-# A file where a folder should be, a place without the right to it, a full or read-only disk
-NO_PLACE = (errno.EEXIST, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
-EXTRAS = {"joblib": "joblib", "submitit_local": "slurm", "submitit_slurm": "slurm", "ray": "ray", "ray_aws": "ray"}
-ON_ONE_TERMINAL = ("joblib", "ray")  # launchers whose jobs run side by side and write to one terminal
-# Never part of the name of a sweep's folder: they are in the folder's name already, or (worker) share a folder
-UNNAMED = ("name", "study.name", "experiment", "worker", "arch", "space", "strategy", "seed")
+USER_ERROR, INTERRUPTED, BROKEN_PIPE = 2, 130, 141
+ENDING_SIGNALS = ("SIGTERM", "SIGHUP", "SIGUSR1")  # SIGUSR1: Slurm's warning before a time limit
+UNWRITABLE_ERRNOS = tuple(
+    getattr(errno, name)
+    for name in ("EEXIST", "ENOTDIR", "EISDIR", "EACCES", "EPERM", "EROFS", "ENOSPC", "EDQUOT", "EFBIG")
+    if hasattr(errno, name)
+)
+OWN_PACKAGES = ("nas", "search_spaces", "experiments", "conf", "run_search", "run_train")
 
 
-def run_as_command(task: Callable[[], None]) -> None:
-    """Runs a Hydra main and exits. SIGTERM ends it as Ctrl-C does: what is finished is kept."""
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come up to here, where they become one line
-    OmegaConf.register_new_resolver("arch_slug", arch_slug, replace=True)
-    signal.signal(signal.SIGTERM, _interrupt)
-    logging.captureWarnings(True)
-    try:
-        sys.argv[1:] = with_sweep_folders(sys.argv[1:])
-        task()
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on where this one stopped", file=sys.stderr)
-        sys.exit(INTERRUPTED)
-    except (NASError, HydraException, OmegaConfBaseException) as error:
-        _refuse(explain(error))
-    except OSError as error:
-        if error.errno not in NO_PLACE:
-            raise
-        got = f"{error.filename or 'a file'}: {(error.strerror or '').lower()}"
-        fix = "mend that, or name another folder (hydra.run.dir, data_cache, data.root)"
-        _refuse(NASError(got, "folders that may be written to and files that may be read", fix))
+class Parser(argparse.ArgumentParser):
+    """ArgumentParser whose mistakes are NASErrors and whose help ends with examples.
 
+    Args:
+        prog: The command as it is typed.
+        description: One or two sentences.
+        examples: Command lines for the end of the help page.
 
-def as_command(task: Callable[[Sequence[str]], None], words: Sequence[str]) -> None:
-    """Runs the body of a command that is not Hydra's and exits."""
-    signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        task(words)
-    except KeyboardInterrupt:
-        print("interrupted; nothing half done was written", file=sys.stderr)
-        sys.exit(INTERRUPTED)
-    except NASError as error:
-        _refuse(error)
-
-
-def _refuse(mistake: NASError) -> NoReturn:
-    print(f"error: {mistake}", file=sys.stderr)
-    sys.exit(USER_ERROR)
-
-
-def with_sweep_folders(arguments: list[str]) -> list[str]:
-    """The arguments of a sweep, and the order to name the folders of its jobs by what the sweep varies only: what is
-    the same for all jobs does not move them elsewhere, and all workers of a study find one folder.
-
-    Raises NASError where two jobs would be the same worker.
+    Attributes:
+        flags: Options of this parser, for tab completion.
+        choices_of_arguments: Values of positional arguments that take one of a list.
+        commands: Parsers of the subcommands by name.
     """
-    if not {"-m", "--multirun"} & set(arguments):
-        return arguments
-    unnamed, last = set(UNNAMED), len(arguments) - 1
-    for position, word in enumerate(arguments):
-        try:
-            override = OverridesParser.create().parse_override(word)
-        except HydraException:  # an option, or a mistake that Hydra tells of
-            continue
-        last = position
-        if not override.is_sweep_override():
-            unnamed.add(override.key_or_group)
-        elif override.key_or_group == "worker":
-            workers = list(override.sweep_iterator())
-            if len(set(workers)) < len(workers):
-                raise NASError(f"{word}, the same worker twice", "a number for each worker", "worker=range(0,8)")
-    names = ",".join(f"'{key}'" for key in sorted(unnamed))
-    order = f"hydra.job.config.override_dirname.exclude_keys=[{names}]"
-    return [*arguments[: last + 1], order, *arguments[last + 1 :]]  # Hydra wants all settings in one row
 
+    def __init__(self, prog: str, description: str, examples: Sequence[str] = ()) -> None:
+        self.flags: list[str] = []
+        self.choices_of_arguments: list[str] = []
+        self._needed: list[str] = []
+        self.commands: dict[str, Parser] = {}
+        self._subparsers_action: Any = None
+        epilog = "\n".join(["examples:", *(f"  {line}" for line in examples)]) if examples else None
+        super().__init__(
+            prog=prog,
+            description=description,
+            epilog=epilog,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
 
-def shares_terminal() -> bool:
-    """Whether the running job writes to the terminal on which another job of the sweep shows its progress."""
-    hydra = HydraConfig.get()
-    parallel = hydra.mode is RunMode.MULTIRUN and hydra.runtime.choices["hydra/launcher"] in ON_ONE_TERMINAL
-    return bool(parallel and hydra.job.num != 0)
+    def add_argument(self, *names: Any, **settings: Any) -> argparse.Action:
+        """Add an argument as argparse does, and remember its options."""
+        self.flags += [name for name in names if name.startswith("--")]
+        shown = settings.get("metavar") or settings.get("dest") or names[-1].lstrip("-").upper()
+        if not names[0].startswith("-"):
+            self.choices_of_arguments += settings.get("choices", ())
+            optional = settings.get("nargs") == "?"
+            self._needed.append(f"[{shown}]" if optional else f"{shown} ..." if "nargs" in settings else shown)
+        elif settings.get("required"):
+            self._needed.append(f"{names[-1]} {shown}")
+        return super().add_argument(*names, **settings)
 
+    def add_command(self, name: str, summary: str, examples: Sequence[str]) -> Parser:
+        """Add a subcommand.
 
-def explain(error: BaseException) -> NASError:
-    """The user's mistake behind an exception: a NASError wrapped by Hydra's instantiation, or Hydra's own words."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, NASError):
-            return cause
-        cause = cause.__cause__ or cause.__context__
-    words = " ".join(str(error).split()).replace("\t", " ")
-    if "Available options" in words:
-        problem, _, options = words.partition("Available options in ")
-        group, _, names = options.partition(":")
-        names = names.partition("Config search path")[0]
-        launcher = problem.rpartition("hydra/launcher/")[2].strip(" '")
-        if launcher in EXTRAS:
-            return NASError(
-                f"hydra/launcher={launcher}, which is not installed",
-                f"one of: {names.strip()}",
-                f"pip install 'voxnas[{EXTRAS[launcher]}]'",
+        Args:
+            name: Name of the subcommand.
+            summary: Its description, one line.
+            examples: Command lines for the end of its help page.
+
+        Returns:
+            The parser of the subcommand.
+        """
+        if self._subparsers_action is None:
+            self._subparsers_action = self.add_subparsers(
+                metavar="COMMAND", required=True, parser_class=type(self), prog=self.prog
             )
-        return NASError(problem.strip(), f"one of: {names.strip()}", f"choose {group.strip(' ' + chr(39))}=<name>")
-    return NASError(words, "a setting that the configuration knows", "compare with `--cfg job` and the files in conf/")
+        settings: dict[str, Any] = {"help": summary, "description": summary, "examples": examples}
+        self.commands[name] = self._subparsers_action.add_parser(name, **settings)
+        return self.commands[name]
+
+    def error(self, message: str) -> NoReturn:
+        """Raise argparse's message as a NASError."""
+        needed = ["COMMAND ..."] if self.commands else self._needed
+        usage = " ".join([self.prog, *needed, *["[OPTION ...]"][: len(self.flags) > 1]])
+        missing = message.partition("arguments are required: ")[2]
+        unknown = message.partition("unrecognized arguments: ")[2]
+        value = re.fullmatch(r"argument ([^:]+): (.*), expected (.*)", message)
+        other = re.fullmatch(
+            r"argument ([^:]+): (?:invalid \w+ value|invalid choice): (\S+)(?: \(choose from (.*)\))?", message
+        )
+        if value:
+            name, got, expected = value.groups()
+            raise NASError(f"{name} {got}", expected, f"change {name}, see {self.prog} --help")
+        if other:
+            name, got, choices = other.groups()
+            expected = f"one of {choices}" if choices else "a number"
+            raise NASError(f"{name} {got}", expected.replace("'", ""), f"see {self.prog} --help")
+        if missing or unknown:
+            message = f"no {missing}" if missing else f"the unknown argument {unknown}"
+        raise NASError(message, usage, f"see {self.prog} --help")
 
 
-def arch_slug(arch: Any) -> str:
-    """A folder name from what `arch=` named: the file's folder for .../arch.json, else the name itself."""
-    names = [str(item) for item in arch] if isinstance(arch, list | tuple) or OmegaConf.is_list(arch) else [str(arch)]
-    parts = [Path(name).parent.name if Path(name).name == "arch.json" else name.removesuffix(".json") for name in names]
-    text = "+".join(parts)
-    return "".join(letter if letter.isalnum() or letter in "-+." else "_" for letter in text)[:80] or "arch"
+def number_type(kind: type[int] | type[float], least: float, most: float = float("inf")) -> Callable[[str], Any]:
+    """Make the `type` of an argument that takes a number.
+
+    Args:
+        kind: `int` or `float`.
+        least: Smallest value.
+        most: Largest value; infinity itself is refused.
+
+    Returns:
+        A function that reads the text of the argument.
+    """
+
+    def read(text: str) -> Any:
+        with suppress(ValueError):
+            value = kind(text)
+            if least <= value <= most and value != float("inf"):
+                return value
+        name = "a whole number" if kind is int else "a number"
+        limits = f"from {least} to {most}" if most != float("inf") else f"of at least {least}"
+        raise argparse.ArgumentTypeError(f"{text!r}, expected {name} {limits}")
+
+    return read
+
+
+def size_type(text: str) -> tuple[int, ...]:
+    """Read the size of an image: one side of a cube, or `D,H,W`, for slices `H,W`."""
+    parts = text.strip("[]() ").split(",")
+    if 1 <= len(parts) <= 3 and all(part.strip().isdecimal() and 1 <= int(part) <= 4096 for part in parts):
+        return tuple(int(part) for part in parts)
+    raise argparse.ArgumentTypeError(f"{text!r}, expected one whole number from 1 to 4096, or D,H,W, or H,W")
+
+
+def with_options(words: Sequence[str]) -> list[str]:
+    """Rewrite the settings `key=value` of earlier versions as `--key=value`.
+
+    Args:
+        words: Arguments of a command line.
+
+    Returns:
+        The arguments, with each `some_key=value` as `--some-key=value`.
+    """
+    key = re.compile(r"[a-z][a-z0-9_]*=")
+    return [
+        f"--{word.partition('=')[0].replace('_', '-')}={word.partition('=')[2]}" if key.match(word) else word
+        for word in words
+    ]
+
+
+def run_parser(parser: Parser, words: Sequence[str]) -> int:
+    """Parse the arguments and run the function or the dotted path `module:function` that they chose as `run`.
+
+    Args:
+        parser: Parser of the command; its defaults hold `run`.
+        words: Arguments, without the name of the command.
+
+    Returns:
+        The exit code, see `run_command`.
+    """
+
+    def body() -> int | None:
+        options = parser.parse_args(list(words))
+        run = options.run
+        if isinstance(run, str):
+            module, _, name = run.partition(":")
+            run = getattr(import_module(module), name)
+        return run(options)
+
+    return run_command(body)
+
+
+def run_command(body: Callable[[], int | None], interrupted: str = "interrupted; nothing half done was written") -> int:
+    """Run the body of a command.
+
+    A user's mistake ends in one line on stderr. The signals that end a process act as Ctrl-C, so that the body can
+    keep what is finished. Characters that the terminal cannot show are replaced. Defects keep their traceback.
+
+    Args:
+        body: Returns the exit code; None is 0.
+        interrupted: Line for Ctrl-C.
+
+    Returns:
+        The body's exit code, 2 for a user's mistake, 130 after an interrupt, 141 if the reader of stdout is gone.
+    """
+    with ending_signals_as_interrupts(), _quiet_logging():
+        try:
+            replace_unknown_characters()
+            code = int(body() or 0)
+            sys.stdout.flush()
+            return code
+        except KeyboardInterrupt:
+            print(interrupted, file=sys.stderr)
+            return INTERRUPTED
+        except BrokenPipeError:
+            drop_stdout()
+            return BROKEN_PIPE
+        except NASError as error:
+            return _refuse(error)
+        except ModuleNotFoundError as error:
+            package = str(error.name).partition(".")[0]
+            if package in OWN_PACKAGES:
+                raise
+            return _refuse(NASError(f"no package {package}", "the packages of this command", f"pip install {package}"))
+        except OSError as error:
+            if error.errno not in UNWRITABLE_ERRNOS:
+                raise
+            got = f"{error.filename or 'a file'}: {(error.strerror or '').lower()}"
+            expected = "folders that can be written to and files that can be read"
+            return _refuse(NASError(got, expected, "make room or correct the rights, or name another folder"))
+
+
+def write_line(line: str) -> None:
+    """Write a line of a command's answer to stdout at once."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def replace_unknown_characters() -> None:
+    """Let stdout replace characters that its encoding lacks, here and in processes that this one starts."""
+    os.environ.setdefault("PYTHONIOENCODING", ":replace")
+    with suppress(AttributeError):  # a stream that is no text file, such as that of a test
+        if sys.stdout.errors in ("strict", "surrogateescape"):
+            sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
+
+
+@contextmanager
+def ending_signals_as_interrupts() -> Iterator[None]:
+    """Let signals that end a process raise KeyboardInterrupt; one that the caller ignores or handles is left alone."""
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for name in ENDING_SIGNALS:
+            number = getattr(signal, name, None)  # Windows lacks most
+            if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+                before[number] = signal.signal(number, _interrupt)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _quiet_logging() -> Iterator[None]:
+    """Keep `logging` from printing a traceback if its stream is closed, as after `| head`."""
+    before, logging.raiseExceptions = logging.raiseExceptions, False
+    try:
+        yield
+    finally:
+        logging.raiseExceptions = before
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
+
+
+def _refuse(mistake: NASError) -> int:
+    with suppress(BrokenPipeError):
+        sys.stdout.flush()
+    print(f"error: {mistake}", file=sys.stderr)
+    return USER_ERROR
+
+
+def drop_stdout() -> None:
+    """Keep Python from writing what is left in the buffer when it exits."""
+    with suppress(OSError, ValueError, AttributeError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)

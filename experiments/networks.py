@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 
 from nas.artifact import Artifact, import_space, load
 from nas.errors import NASError
-from nas.space import SearchSpace
+from nas.provenance import Provenance
 from nas.task_spec import TaskSpec
 
 
@@ -33,7 +33,7 @@ def resolve(name: str, task: TaskSpec, allow: Sequence[str]) -> Artifact:
         )
     space_class = import_space(_class_path(space_name), allow)
     space, arch = space_class.from_name(network)
-    return Artifact(space, arch, task, provenance={"published": name})
+    return Artifact(space, arch, task, provenance=Provenance(published=name))
 
 
 def changed(network: Artifact, changes: Mapping[str, Any] | None) -> Artifact:
@@ -51,14 +51,8 @@ def changed(network: Artifact, changes: Mapping[str, Any] | None) -> Artifact:
             f"changes that keep its {len(network.arch.genes)}",
             "change widths or the training of the network, not its topology",
         )
-    provenance = {**network.provenance, "searched_space": own}
+    provenance = replace(network.provenance, searched_space=own)
     return replace(network, space=space, arch=space.architecture(network.arch.genes), provenance=provenance)
-
-
-def searched_space(network: Artifact) -> SearchSpace:
-    """The space as the search had it."""
-    own = network.provenance.get("searched_space")
-    return network.space if own is None else type(network.space)(**own)
 
 
 def resolve_all(

@@ -10,8 +10,8 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from nas.history import History, State
+from nas.problem import Problem
 from nas.strategies.base import Strategy
-from nas.strategies.partial_order.cuts import PrunedSet
 
 QUIET_INTERVAL_S = 10.0  # between lines where the output is a file rather than a terminal
 
@@ -19,20 +19,20 @@ QUIET_INTERVAL_S = 10.0  # between lines where the output is a file rather than 
 class SearchProgress:
     """done/total, best score, share of the space pruned, time left. silent: nothing at all."""
 
-    def __init__(self, total: int, strategy: Strategy, pruned: PrunedSet | None, silent: bool = False) -> None:
-        self._strategy, self._pruned, self.silent = strategy, pruned, silent
+    def __init__(self, total: int, strategy: Strategy, problem: Problem, silent: bool = False) -> None:
+        self._strategy, self._problem, self.silent = strategy, problem, silent
         self._bar = progress_bar(total, "search", position=0, silent=silent)
 
     def update(self, history: History) -> None:
         ended = sum(record.state is not State.RUNNING for record in history)
-        scores = [record.metrics[history.score] for record in history.complete()]
-        words = [f"best {history.score} {max(scores):.3f}"] if scores else []
+        scores, sign = history.scores(history.complete()), history.sign[history.score]
+        words = [f"best {history.score} {sign * scores.max():.3f}"] if len(scores) else []
         failed = sum(record.state is State.FAILED for record in history)
         if failed:
             words.append(f"{failed} failed")
-        if self._pruned is not None:
-            self._pruned.update(self._strategy.cuts(history))
-            words.append(f"pruned {100 * self._pruned.share:.1f} %")
+        ruled_out = None if self.silent else self._strategy.ruled_out(self._problem, history)
+        if ruled_out is not None:
+            words.append(f"pruned {100 * ruled_out.share:.1f} %")
         if self._bar.n == 0 and ended:
             self._bar.initial = ended  # trials of an earlier run say nothing about the time left
         self._bar.n = min(ended, self._bar.total)

@@ -1,26 +1,34 @@
-"""One table of several result.json files: python -m experiments.tables RESULT..."""
+"""`voxnas tables RESULT...`, also `python -m experiments.tables`: one table of several result.json files."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
-from nas.errors import NASError
-from nas.retraining.tables import over_seeds, read_result
+from experiments.cli import Parser, run_parser
+
+EXAMPLES = (
+    "voxnas tables outputs/train/*/result.json",
+    "voxnas tables outputs/train/a-seed0/result.json outputs/train/a-seed1/result.json",
+)
 
 
-def main(arguments: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(description="One table of several result.json files, seeds put together.")
-    parser.add_argument("results", nargs="+", type=Path)
-    try:
-        print(over_seeds({str(path): read_result(path) for path in parser.parse_args(arguments).results}), end="")
-    except NASError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+def parser() -> Parser:
+    """Return the parser of `voxnas tables`."""
+    tables = Parser("voxnas tables", "One table of several result.json files, mean and deviation over seeds.", EXAMPLES)
+    tables.add_argument("results", metavar="RESULT", nargs="+", type=Path, help="result.json of a training")
+    tables.set_defaults(run=run)
+    return tables
+
+
+def run(options: argparse.Namespace) -> None:
+    """Print the table as Markdown."""
+    from nas.retraining.result import TrainResult
+    from nas.retraining.tables import over_seeds
+
+    print(over_seeds({str(path): TrainResult.load(path) for path in options.results}), end="")
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run_parser(parser(), sys.argv[1:]))

@@ -5,13 +5,25 @@ from typing import TYPE_CHECKING
 from nas.utils.lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from nas import cost as cost
+    from nas import data as data
+    from nas import evaluators as evaluators
+    from nas import strategies as strategies
+    from nas import study as study
+    from nas import supernets as supernets
+    from nas import tasks as tasks
+    from nas import training as training
     from nas.architecture import Architecture as Architecture
     from nas.architecture import Gene as Gene
     from nas.artifact import Artifact as Artifact
+    from nas.context import RunContext as RunContext
     from nas.errors import NASError as NASError
     from nas.errors import TrialFailed as TrialFailed
     from nas.history import History as History
     from nas.history import Proposal as Proposal
+    from nas.problem import Problem as Problem
+    from nas.retraining.api import retrain as retrain
+    from nas.search import run_search as run_search
     from nas.space import Published as Published
     from nas.space import SearchSpace as SearchSpace
     from nas.task_spec import TaskSpec as TaskSpec
@@ -27,11 +39,16 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "History": "nas.history",
         "NASError": "nas.errors",
         "NoTracking": "nas.tracking",
+        "Problem": "nas.problem",
         "Proposal": "nas.history",
         "Published": "nas.space",
+        "RunContext": "nas.context",
         "SearchSpace": "nas.space",
-        "TaskSpec": "nas.tasks.base",
+        "TaskSpec": "nas.task_spec",
         "TrialFailed": "nas.errors",
         "VisdomBoard": "nas.tracking",
+        "retrain": "nas.retraining.api",
+        "run_search": "nas.search",
     },
+    ["cost", "data", "evaluators", "strategies", "study", "supernets", "tasks", "training"],
 )

@@ -1,4 +1,4 @@
-"""The canonical encoding of an architecture: indices into the choices of ordered and unordered genes."""
+"""Canonical encoding of architectures: indices into the choices of ordered and unordered genes."""
 
 from __future__ import annotations
 
@@ -10,21 +10,30 @@ from dataclasses import dataclass, field
 class Gene:
     """One decision of a search space.
 
-    ordered: a later choice is never smaller (wider, deeper, more often); this is what the partial order reads.
+    Args:
+        name: Name of the decision.
+        choices: The values to choose from.
+        ordered: Whether a later choice is never smaller (wider, deeper, more often); the partial order reads this.
+        prior: Weight of each choice when architectures are sampled; None for equal weights. Priors are not part of the
+            fingerprint of a space.
     """
 
     name: str
     choices: tuple[int | float | str | bool, ...]
     ordered: bool = False
+    prior: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """A point of a search space.
+    """Point of a search space.
 
-    space: fingerprint of the issuing space (`SearchSpace.fingerprint`).
-    genes: one index into `Gene.choices` per gene.
-    id: 12 hexadecimal digits, a stable hash of the two; the same on every machine and in every version.
+    Args:
+        space: Fingerprint of the space (`SearchSpace.fingerprint`).
+        genes: One index into `Gene.choices` per gene.
+
+    Attributes:
+        id: 12 hexadecimal digits, a stable hash of both, equal on every machine and in every version.
     """
 
     space: str

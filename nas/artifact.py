@@ -6,18 +6,20 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import nn
-
-from nas.architecture import Architecture
+from nas.architecture import Architecture, Gene
 from nas.errors import NASError
+from nas.provenance import Provenance
 from nas.space import SearchSpace
 from nas.task_spec import TaskSpec
 from nas.utils.files import write_text
 from nas.utils.locate import locate
 
-SCHEMA = 1
+if TYPE_CHECKING:
+    from torch import nn
+
+SCHEMA = 2
 OWN_SPACES = "search_spaces"
 
 
@@ -25,17 +27,28 @@ OWN_SPACES = "search_spaces"
 class Artifact:
     """An architecture with its space, the task it was scored on, the metrics as measured, and its provenance.
 
-    metrics: with the budget, seed and split they were measured under in `provenance`.
+    Args:
+        space: The space.
+        arch: The architecture.
+        task: The task that the networks are for.
+        metrics: Metrics by name, as the search measured them.
+        provenance: Where the architecture comes from.
     """
 
     space: SearchSpace
     arch: Architecture
     task: TaskSpec
     metrics: Mapping[str, float] = field(default_factory=dict)
-    provenance: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Provenance = field(default_factory=Provenance)
 
     def build(self, task: TaskSpec | None = None) -> nn.Module:
         return self.space.build(self.arch, task or self.task)
+
+    @property
+    def searched_space(self) -> SearchSpace:
+        """The space of the search, if the training changed its arguments."""
+        own = self.provenance.searched_space
+        return self.space if own is None else type(self.space)(**own)
 
     def save(self, path: str | Path) -> None:
         content = {
@@ -46,7 +59,7 @@ class Artifact:
             "task": asdict(self.task),
             "metrics": dict(self.metrics),
             "picture": self.space.describe(self.arch).splitlines(),
-            "provenance": dict(self.provenance),
+            "provenance": self.provenance.to_json(),
         }
         write_text(path, json.dumps(content, indent=1) + "\n")
 
@@ -78,7 +91,8 @@ def load(path: str | Path, allow: Sequence[str] = ()) -> Artifact:
         space_class = import_space(str(content["space"]["class"]), allow)
         arguments, genes, stored_id = content["space"]["arguments"], content["genes"], content["id"]
         task = TaskSpec(**content["task"])
-        metrics, provenance = content["metrics"], content["provenance"]
+        metrics = content["metrics"]
+        provenance = Provenance.from_json(content["provenance"], content["schema"])
     except (KeyError, TypeError) as error:
         raise NASError(
             f"{path} without {error}", "a complete arch.json", "take the file that run_search.py wrote"
@@ -114,3 +128,56 @@ def _read(path: Path) -> dict[str, Any]:
     if schema > SCHEMA:
         raise NASError(f"schema {schema} in {path}", f"schema {SCHEMA} or older", "update voxnas")
     return content
+
+
+@dataclass(frozen=True, slots=True)
+class SpaceFacts:
+    """class_path and arguments are empty where only the fingerprint and the genes are known."""
+
+    fingerprint: str
+    genes: tuple[Gene, ...]
+    class_path: str = ""
+    arguments: Mapping[str, Any] | None = None
+
+    @classmethod
+    def of(cls, space: SearchSpace) -> SpaceFacts:
+        return cls(space.fingerprint, tuple(space.genes), space.class_path, space.arguments)
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> SpaceFacts:
+        """Raises NASError for anything but what `to_json` gave."""
+        try:
+            genes = tuple(Gene(gene["name"], tuple(gene["choices"]), gene["ordered"]) for gene in content["genes"])
+            return cls(content["fingerprint"], genes, content["class"], content["arguments"])
+        except (KeyError, TypeError) as error:
+            raise NASError(
+                f"the facts of a space without {error}", "class, arguments, fingerprint and genes", "undo the edit"
+            ) from error
+
+    def to_json(self) -> dict[str, Any]:
+        genes = [{"name": gene.name, "choices": list(gene.choices), "ordered": gene.ordered} for gene in self.genes]
+        arguments = None if self.arguments is None else dict(self.arguments)
+        return {
+            "class": self.class_path,
+            "arguments": arguments,
+            "fingerprint": self.fingerprint,
+            "genes": genes,
+        }
+
+    def build(self, allow: Sequence[str] = ()) -> SearchSpace:
+        """The space itself. allow: further packages whose spaces may be imported. Raises NASError where its class is
+        not trusted, not there, or makes another space now."""
+        space_class = import_space(self.class_path, allow)
+        try:
+            space = space_class(**(self.arguments or {}))
+        except TypeError as error:
+            raise NASError(f"space arguments ({error})", f"those of {self.class_path}", "undo the edit") from error
+        except NASError as error:
+            raise NASError(f"{error.got} as recorded", error.expected, "undo the edit") from error
+        if space.fingerprint != self.fingerprint:
+            raise NASError(
+                f"the space {space.fingerprint} from {self.class_path}",
+                f"{self.fingerprint}, as recorded",
+                "use the version of the space that made the study",
+            )
+        return space

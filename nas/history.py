@@ -1,4 +1,4 @@
-"""What a strategy sees: immutable records of the finished and running trials, and what is asked of them."""
+"""History of a study: immutable records of its trials, with objectives and constraints."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from nas.multiobjective.pareto import front_mask
 
 
 class State(str, Enum):
+    """State of a trial."""
+
     RUNNING = "running"
     COMPLETE = "complete"
     FAILED = "failed"
@@ -22,7 +24,12 @@ class State(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """What a strategy asks to be evaluated. budget: training epochs; 0 = the evaluator's own."""
+    """Evaluation that a strategy asks for.
+
+    Args:
+        arch: Architecture to evaluate.
+        budget: Training epochs; 0 for the evaluator's own.
+    """
 
     arch: Architecture
     budget: int = 0
@@ -30,7 +37,19 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One trial. started, finished: seconds since the epoch (finished 0.0 while running)."""
+    """One trial.
+
+    Args:
+        number: Number of the trial in its study.
+        arch: Evaluated architecture.
+        budget: Training epochs; 0 for the evaluator's own.
+        state: State of the trial.
+        metrics: Metrics by name; empty unless complete.
+        reason: Reason of a failure; else empty.
+        worker: Name of the worker.
+        started: Start in seconds since the epoch.
+        finished: End in seconds since the epoch; 0.0 while running.
+    """
 
     number: int
     arch: Architecture
@@ -48,11 +67,15 @@ CostFunction = Callable[[np.ndarray], np.ndarray]  # genes (N, G) -> cost (N,), 
 
 @dataclass(frozen=True)
 class History(Sequence[Record]):
-    """Records in order of trial number, with what the study asks for.
+    """Trials of a study with its objectives and constraints.
 
-    objectives: metric name -> "maximize" or "minimize". cost: the deterministic cost of a gene matrix (N, G) -> (N,),
-    named cost_name; it is the only cost a pruning rule may read. constraints: hard limits on any metrics. costs: the
-    functions of those constrained metrics that are known before training.
+    Args:
+        records: Trials in order of number.
+        objectives: "maximize" or "minimize" by metric.
+        cost: Deterministic cost of genes, (N, G) -> (N,), the only cost that pruning rules may use.
+        cost_name: Name of that cost.
+        constraints: Hard limits on any metrics.
+        costs: Cost functions of the constrained metrics that are known before training, by name.
     """
 
     records: tuple[Record, ...]
@@ -73,16 +96,20 @@ class History(Sequence[Record]):
 
     @property
     def score(self) -> str:
-        """The first maximised objective, else the first."""
+        """Name of the first maximised objective; without one, of the first objective."""
         return next((name for name, way in self.objectives.items() if way == "maximize"), next(iter(self.objectives)))
 
     @property
     def sign(self) -> dict[str, float]:
-        """1.0 for what is maximised, -1.0 for what is minimised."""
+        """1.0 for maximised and -1.0 for minimised objectives, by name."""
         return {name: 1.0 if way == "maximize" else -1.0 for name, way in self.objectives.items()}
 
     def complete(self) -> tuple[Record, ...]:
-        """Finished trials in the order in which they finished."""
+        """Return the finished trials.
+
+        Returns:
+            Trials in the order in which they finished.
+        """
         return self._complete
 
     @cached_property
@@ -91,7 +118,11 @@ class History(Sequence[Record]):
         return tuple(sorted(done, key=lambda record: (record.finished, record.number)))
 
     def final(self) -> tuple[Record, ...]:
-        """Of every architecture the first finished trial of its largest budget, in the order in which they finished."""
+        """Return the first finished trial with the largest budget of every architecture.
+
+        Returns:
+            Trials in the order in which they finished.
+        """
         best: dict[str, Record] = {}
         for record in self.complete():
             if record.arch.id not in best or record.budget > best[record.arch.id].budget:
@@ -99,18 +130,39 @@ class History(Sequence[Record]):
         return tuple(sorted(best.values(), key=lambda record: (record.finished, record.number)))
 
     def values(self, records: Sequence[Record]) -> np.ndarray:
-        """(N, M) objective values, each column turned so that larger is better."""
+        """Return the objectives of finished trials.
+
+        Args:
+            records: N finished trials.
+
+        Returns:
+            (N, M) values, with minimised objectives negated, so that larger is better.
+        """
         sign = list(self.sign.values())
         rows = [[record.metrics[name] for name in self.objectives] for record in records]
         return np.array(rows, dtype=np.float64).reshape(len(records), len(sign)) * sign
 
     def scores(self, records: Sequence[Record]) -> np.ndarray:
-        """(N,) the score, turned so that larger is better."""
+        """Return the scores of finished trials.
+
+        Args:
+            records: N finished trials.
+
+        Returns:
+            (N,) scores, negated if minimised, so that larger is better.
+        """
         name = self.score
         return self.sign[name] * np.array([record.metrics[name] for record in records], dtype=np.float64)
 
     def admits(self, genes_NG: np.ndarray) -> np.ndarray:
-        """(N,) bool: which networks keep every constraint that is known before training."""
+        """Check the constraints that are known before training.
+
+        Args:
+            genes_NG: (N, G) gene indices.
+
+        Returns:
+            (N,) bool, True for networks that satisfy all of them.
+        """
         kept_N = np.ones(len(genes_NG), dtype=bool)
         for constraint in self.constraints:
             if constraint.metric in self.costs and kept_N.any():
@@ -118,14 +170,36 @@ class History(Sequence[Record]):
         return kept_N
 
     def violations(self, records: Sequence[Record]) -> np.ndarray:
-        """(N,) how far finished trials break the constraints, 0 = feasible."""
+        """Return the violation of all constraints by finished trials.
+
+        Args:
+            records: N finished trials.
+
+        Returns:
+            (N,) sums of relative excesses, 0 for feasible trials.
+
+        Raises:
+            NASError: If a constrained metric is missing.
+        """
         if not self.constraints:
             return np.zeros(len(records))
         return np.array([violation(self.constraints, record.metrics) for record in records])
 
+    @property
+    def best(self) -> Record:
+        """The chosen trial: the best score; of equal scores the cheapest network, which the front holds."""
+        return self.front()[0]
+
     def front(self) -> tuple[Record, ...]:
-        """The Pareto front of the feasible networks at their largest budget, best score first; of the least infeasible
-        ones where no network keeps the constraints."""
+        """Return the Pareto front of the feasible networks at their largest budget.
+
+        Returns:
+            Trials in descending order of score. If no network is feasible, the front of the least infeasible ones.
+        """
+        return self._front
+
+    @cached_property
+    def _front(self) -> tuple[Record, ...]:
         done = self.final()
         excess_N = self.violations(done)
         done = tuple(record for record, excess in zip(done, excess_N, strict=True) if excess == excess_N.min())

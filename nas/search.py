@@ -1,149 +1,377 @@
-"""The worker's loop: propose, claim, evaluate, tell, until the study holds as many trials as were asked for."""
+"""The worker's loop: propose, claim, evaluate, record, until the study holds the requested number of trials."""
 
 from __future__ import annotations
 
 import logging
 import math
-import random
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated
+from pathlib import Path
+from typing import Any
 
 import numpy as np
-from annotated_types import Gt, Le
+import torch
 
-from nas.cost.model import METRICS, CostModel
+from nas.artifact import Artifact
+from nas.context import OnEpoch, RunContext, data_facts, ignore, split_facts, versions
+from nas.data.loading import VolumeSet
+from nas.data.splits import Split
 from nas.errors import NASError, TrialFailed
-from nas.evaluators.base import EvaluationContext, Evaluator
+from nas.evaluators.base import Evaluator
 from nas.history import History, Record, State
-from nas.multiobjective.constraints import Constraint, violation
+from nas.multiobjective.constraints import violation
+from nas.problem import Problem
+from nas.provenance import Provenance, SearchRecord
 from nas.strategies.base import Strategy
-from nas.study.heartbeat import Heartbeat, time_limit
-from nas.study.study import Study, Ticket
-from nas.utils.checked import PositiveInt, checked
+from nas.study.heartbeat import LeaseLost
+from nas.study.study import LEASE_S, Claim, Study
+from nas.study.url import sqlite_url
+from nas.tracking import NO_TRACKING, Tracker
+from nas.utils.checked import PositiveInt, Seconds, check_value, signature_of
+from nas.utils.hashing import digest
+from nas.utils.identity import StudyIdentity
 
-FAILURES_IN_A_ROW = 5  # then something is wrong with the setting, not with the candidates
-IDLE_S = 1.0  # between two looks of a worker that has nothing to do but to stand in for one that dies
-LONGEST_S = 1e8  # three years: timers of the operating system refuse much longer limits
+MAX_FAILURES = 5  # failed trials in a row after which the settings, not the candidates, are to blame
+CHECKPOINTS = "checkpoints"  # sub-folder of a search
+OnHistory = Callable[[History], None]
 log = logging.getLogger(__name__)
 
 
-@checked("study")
 @dataclass(frozen=True, slots=True)
-class Budget:
-    """trials: finished trials the study is to hold in the end, failed ones included; a resumed study counts its own.
+class SearchJob:
+    """Everything that one worker of a search needs beside the study.
 
-    time_limit_s: a trial that takes longer fails; None: no limit. Raises NASError for other values.
+    Args:
+        problem: What is searched.
+        strategy: Proposes architectures.
+        evaluator: Scores them.
+        context: Data, device, seed and folder.
+        trials: Number of ended trials, failed ones included, that the study holds at the end, at least 1.
+        time_limit_s: A trial that takes longer fails; None for no limit.
+
+    Raises:
+        NASError: If `trials` or `time_limit_s` is out of range.
     """
 
+    problem: Problem
+    strategy: Strategy
+    evaluator: Evaluator
+    context: RunContext
     trials: PositiveInt
-    time_limit_s: Annotated[float, Gt(0), Le(LONGEST_S)] | None = None
+    time_limit_s: Seconds | None = None
+
+    def __post_init__(self) -> None:
+        known, _ = signature_of(SearchJob)
+        for name in ("trials", "time_limit_s"):
+            check_value(f"study.{name}", getattr(self, name), known[name])
+
+    def check(self) -> None:
+        """Check the search before anything is created.
+
+        Raises:
+            NASError: If a metric is unknown, a network refuses the data, or a part cannot work on the problem.
+        """
+        self.problem.check(self.evaluator.metrics(self.problem.task))
+        self.evaluator.check(self.problem, self.context)
+        self.strategy.check(self.problem)
 
 
-class LeaseLost(Exception):
-    """Another worker has taken this worker's trial over."""
+def search(job: SearchJob, study: Study, *, worker: int = 0, on_history: OnHistory = ignore) -> History:
+    """Run one worker until `job.trials` trials have ended or the strategy has nothing left to propose.
+
+    The random generator of a proposal depends only on the seed, the worker and the number of trials, so that a resumed
+    study continues as if it had never stopped. A worker with nothing to propose stays until the running trials of other
+    workers have ended, to take over those whose worker dies.
+
+    Args:
+        job: The problem, the strategy, the evaluator, the run context and the limits of the search.
+        study: The store that all workers of this search share.
+        worker: Number of this worker; each worker of a study needs its own.
+        on_history: Called with the current history before every proposal.
+
+    Returns:
+        The history of the study when this worker stopped.
+
+    Raises:
+        NASError: If five trials in a row failed, or another process uses this worker number.
+    """
+    job.strategy.prepare(job.problem, job.context)
+    ended_before: frozenset[int] | None = None
+    with study.worker(worker) as me:
+        while True:
+            history = study.history()
+            on_history(history)
+            ended = [record for record in history if record.state is not State.RUNNING]
+            if len(ended) >= job.trials:
+                return history
+            if ended_before is None:
+                ended_before = frozenset(record.number for record in ended)
+            stop_after_repeated_failures([record for record in ended if record.number not in ended_before])
+            running = len(history) - len(ended)
+            claim = me.take_over() if running else None  # a trial whose worker died comes first
+            if claim is None and len(history) < job.trials:
+                rng = np.random.default_rng([job.context.seed, worker, len(history)])
+                proposal = job.strategy.propose(job.problem.space, history, rng)
+                if proposal is None and not running:
+                    return history
+                if proposal is not None:
+                    claim = me.claim(proposal, limit=job.trials)
+                    if claim is None:  # another worker was first
+                        continue
+            if claim is None:
+                me.wait()
+            else:
+                evaluate(job, study, claim)
 
 
-def search(
+def evaluate(job: SearchJob, study: Study, claim: Claim) -> None:
+    """Evaluate a claimed proposal and record the outcome; an interrupted trial is released for other workers.
+
+    Args:
+        job: What is searched, and how.
+        study: The store.
+        claim: The claim of this worker.
+
+    Raises:
+        NASError: If the settings are at fault; the trial is released.
+    """
+    problem = job.problem
+    try:
+        with study.lease(claim, job.time_limit_s) as lease:
+
+            def on_epoch(epoch: int, epochs: int) -> None:
+                lease.on_epoch(epoch, epochs)
+                job.context.on_epoch(epoch, epochs)
+
+            costs = problem.cost.all_of(claim.proposal.arch, problem.metrics)
+            scores = job.evaluator.evaluate(claim.proposal, problem, replace(job.context, on_epoch=on_epoch))
+            metrics = {**costs, **scores}
+        if not math.isfinite(violation(problem.constraints, metrics)):
+            raise TrialFailed(f"no finite value for one of {', '.join(map(str, problem.constraints))}")
+        study.finish(claim, metrics)
+    except TrialFailed as failure:
+        log.info("trial %d failed: %s", claim.number, failure)
+        study.fail(claim, str(failure))
+    except LeaseLost:
+        log.warning("trial %d was taken over by another worker", claim.number)
+    except (NASError, KeyboardInterrupt):
+        study.release(claim)
+        raise
+    except Exception as error:
+        log.exception("trial %d failed", claim.number)
+        study.fail(claim, f"{type(error).__name__}: {error}")
+
+
+def stop_after_repeated_failures(ended: Sequence[Record]) -> None:
+    """Stop a search whose latest trials have all failed.
+
+    Args:
+        ended: Trials that ended since this worker began, in order of number (clocks of workers may differ).
+
+    Raises:
+        NASError: If the last five have failed.
+    """
+    last = ended[-MAX_FAILURES:]
+    if len(last) == MAX_FAILURES and all(record.state is State.FAILED for record in last):
+        raise NASError(
+            f"{MAX_FAILURES} failed trials in a row, the last with {last[-1].reason!r}",
+            "candidates that train",
+            "change the training settings or the data, then run the same command again",
+        )
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """The outcome of a search.
+
+    Args:
+        history: All trials of the study.
+        problem: What was searched.
+        record: The search, without a trial.
+    """
+
+    history: History
+    problem: Problem
+    record: SearchRecord
+
+    @property
+    def best(self) -> Artifact:
+        """The chosen architecture: the best score, and of equal ones the cheapest."""
+        return self.artifact(self.history.best)
+
+    @property
+    def front(self) -> list[Artifact]:
+        """The Pareto front, best score first."""
+        return [self.artifact(trial) for trial in self.history.front()]
+
+    def artifact(self, trial: Record) -> Artifact:
+        """Return an architecture of the search as it is written to arch.json.
+
+        Args:
+            trial: A finished trial.
+
+        Returns:
+            The architecture with its metrics and provenance.
+        """
+        record = replace(self.record, trials=len(self.history), trial=trial.number, budget=trial.budget)
+        space, task = self.problem.space, self.problem.task
+        return Artifact(space, trial.arch, task.spec, trial.metrics, Provenance(search=record))
+
+
+def run_search(
+    problem: Problem,
+    split: Split,
+    *,
     strategy: Strategy,
     evaluator: Evaluator,
-    study: Study,
-    cost: CostModel,
-    context: EvaluationContext,
-    budget: Budget,
-    *,
-    constraints: Sequence[Constraint] = (),
+    trials: int,
+    folder: str | Path,
+    name: str = "search",
+    url: str | None = None,
+    seed: int = 0,
+    device: str | torch.device = "cpu",
     worker: int = 0,
-    on_trial: Callable[[History], None] = lambda history: None,
-) -> History:
-    """Runs one worker to the end of the budget or of the strategy, and returns the study as it is then.
+    on_epoch: OnEpoch = ignore,
+    on_history: OnHistory = ignore,
+    config: Mapping[str, Any] | None = None,
+) -> SearchResult:
+    """Search on the training and validation part of a split; the test fold is never read.
 
-    A trial whose worker is gone is taken over first. The random generator of a proposal depends only on (seed, worker,
-    number of trials), so a resumed study goes on as if it had never stopped. A candidate that cannot be scored fails
-    its trial with a reason. A worker for whom nothing is left stays until the others' trials are finished, to take
-    over from those that die. Raises NASError where the last 5 trials that ended since this worker began have failed,
-    and for a worker number that is taken; an interrupted trial is given back to the study.
+    The same call again resumes the study to the same total of trials.
+
+    Args:
+        problem: What is searched.
+        split: The split of the data set.
+        strategy: Proposes architectures.
+        evaluator: Scores them.
+        trials: Number of ended trials that the study holds at the end, at least 1.
+        folder: Holds the checkpoints and, unless `url` is given, the study.
+        name: Name of the study.
+        url: URL of a store that several workers share; None for a database in the folder.
+        seed: Seed of the search, at least 0.
+        device: Where networks are trained.
+        worker: Number of this worker; each worker of a study needs its own.
+        on_epoch: Called after each epoch with the numbers of epochs done and planned.
+        on_history: Called with the current history before every proposal.
+        config: A configuration that is recorded with the study and in arch.json.
+
+    Returns:
+        The trials and the chosen architecture.
+
+    Raises:
+        NASError: If the settings do not fit the problem; nothing is created then.
     """
-    costs = {c.metric: cost.of_metric(c.metric) for c in constraints if c.metric in METRICS}
-    strategy.begin(context, cost)
-    study.register(str(worker))
-    earlier: frozenset[int] | None = None  # what had ended before this worker began
+    context = context_of(split, Path(folder), seed=seed, device=device, on_epoch=on_epoch)
+    job = SearchJob(problem, strategy, evaluator, context, trials)
+    job.check()
+    study = open_study(job, split, name, url or sqlite_url(Path(folder)), config=config)
     try:
-        while True:
-            history = study.history(cost, cost.metric, constraints, costs)
-            on_trial(history)
-            running = sum(record.state is State.RUNNING for record in history)
-            if len(history) - running >= budget.trials:
-                return history
-            if earlier is None:
-                earlier = frozenset(record.number for record in history if record.state is not State.RUNNING)
-            _stop_if_hopeless([record for record in history if record.number not in earlier])
-            ticket = study.take_over(str(worker)) if running else None
-            if ticket is None and len(history) < budget.trials:
-                rng = np.random.default_rng([context.seed, worker, len(history)])
-                proposal = strategy.propose(context.space, history, rng)
-                if proposal is not None:
-                    ticket = study.claim(proposal, str(worker), budget.trials)
-                    if ticket is None:
-                        continue
-                elif not running:
-                    return history
-            if ticket is None:
-                time.sleep(random.uniform(0.5, 1.0) * min(IDLE_S, study.lease_s / 4))
-            else:
-                _evaluate(ticket, evaluator, study, cost, context, budget, constraints)
+        history = search(job, study, worker=worker, on_history=on_history)
     finally:
-        study.unregister(str(worker))
+        study.close()
+    return SearchResult(history, problem, search_record(job, split, name, config))
 
 
-def _evaluate(
-    ticket: Ticket,
-    evaluator: Evaluator,
-    study: Study,
-    cost: CostModel,
-    context: EvaluationContext,
-    budget: Budget,
-    constraints: Sequence[Constraint],
-) -> None:
-    limit_s = budget.time_limit_s
-    asked = {*study.objectives, *(constraint.metric for constraint in constraints), cost.metric}
-    with Heartbeat(study, ticket, study.lease_s, limit_s) as heart:
+def context_of(
+    split: Split,
+    folder: Path,
+    *,
+    seed: int,
+    device: str | torch.device,
+    tracker: Tracker = NO_TRACKING,
+    on_epoch: OnEpoch = ignore,
+) -> RunContext:
+    """Return the surroundings of a search on the parts of a split that are not for testing.
 
-        def on_epoch(epoch: int, epochs: int) -> None:
-            if heart.lost:
-                raise LeaseLost
-            heart.epoch = epoch
-            context.on_epoch(epoch, epochs)
+    Args:
+        split: The split of the data set.
+        folder: The output folder; checkpoints go into a sub-folder.
+        seed: Seed of the search, at least 0.
+        device: Where networks are trained.
+        tracker: Receiver of live curves.
+        on_epoch: Called after each epoch with the numbers of epochs done and planned.
 
-        try:
-            with time_limit(limit_s):
-                metrics = {
-                    **cost.all_of(ticket.proposal.arch, asked),
-                    **evaluator(ticket.proposal, replace(context, on_epoch=on_epoch)),
-                }
-            if not math.isfinite(violation(constraints, metrics)):
-                raise TrialFailed(f"no finite value for one of {', '.join(map(str, constraints))}")
-            study.finish(ticket, metrics)
-        except LeaseLost:
-            log.warning("trial %d went to another worker; this one stops", ticket.number)
-        except TrialFailed as failure:
-            log.info("trial %d failed: %s", ticket.number, failure)
-            study.fail(ticket, str(failure))
-        except (NASError, KeyboardInterrupt):
-            study.release(ticket)
-            raise
-        except Exception as error:
-            log.exception("trial %d failed", ticket.number)
-            study.fail(ticket, f"{type(error).__name__}: {error}")
+    Returns:
+        The context.
+    """
+    device = torch.device(device)
+    train, valid = (VolumeSet(split.store, rows, device) for rows in split.search)
+    return RunContext(train, valid, folder / CHECKPOINTS, device, seed, tracker, on_epoch)
 
 
-def _stop_if_hopeless(records: Sequence[Record]) -> None:
-    """records: in order of number, by which "last" is meant: the clocks of workers may differ."""
-    last = [record for record in records if record.state is not State.RUNNING][-FAILURES_IN_A_ROW:]
-    if len(last) == FAILURES_IN_A_ROW and all(record.state is State.FAILED for record in last):
-        raise NASError(
-            f"{FAILURES_IN_A_ROW} failed trials in a row, the last with {last[-1].reason!r}",
-            "candidates that train",
-            "mend the training settings or the data, then run the same command again",
-        )
+def open_study(
+    job: SearchJob,
+    split: Split,
+    name: str,
+    url: str,
+    *,
+    lease_s: float = LEASE_S,
+    config: Mapping[str, Any] | None = None,
+) -> Study:
+    """Create the study of a search, or open it if the store has it.
+
+    Args:
+        job: What is searched, and how.
+        split: The split of the data set.
+        name: Name of the study.
+        url: URL of the store.
+        lease_s: Seconds after which a running trial without a sign of life is taken over.
+        config: The configuration of the command, recorded with a new study.
+
+    Returns:
+        The study.
+
+    Raises:
+        NASError: If the study was created with other settings.
+    """
+    problem = job.problem
+    identity = StudyIdentity(
+        data=split.store.sha256,
+        split=split.sha256,
+        cost=problem.cost,
+        strategy=job.strategy,
+        constraints=[str(limit) for limit in problem.constraints],
+        evaluator=job.evaluator,
+        task=problem.task,
+        seed=job.context.seed,
+    )
+    return Study(url, name, problem, identity.parts(), lease_s=lease_s, config=config)
+
+
+def search_record(
+    job: SearchJob,
+    split: Split,
+    name: str,
+    config: Mapping[str, Any] | None = None,
+    preparation: Mapping[str, Any] | None = None,
+) -> SearchRecord:
+    """Return the record of a search for arch.json.
+
+    Args:
+        job: What is searched, and how.
+        split: The split of the data set.
+        name: Name of the study.
+        config: The configuration of the command.
+        preparation: How a file becomes the input of a network.
+
+    Returns:
+        The record, without a trial.
+    """
+    store, rows = split.store, np.sort(np.concatenate(split.search))
+    return SearchRecord(
+        study=name,
+        trials=0,
+        trial=-1,
+        budget=0,
+        seed=job.context.seed,
+        data=data_facts(store),
+        split=split_facts(split),
+        config=dict(config or {}),
+        preparation=dict(preparation or {}),
+        trains=job.evaluator.trains,
+        limits=job.strategy.limits.arguments,
+        patients=tuple(store.patient_digests(rows)),
+        contents=tuple(store.content_digests(rows)),
+        versions=versions(),
+        config_sha256=digest(config or {}),
+    )

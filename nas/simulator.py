@@ -1,4 +1,4 @@
-"""A whole search on a table of trained networks, in memory and by a simulated clock: thousands of trials a minute."""
+"""Simulated searches on a table of trained networks, with a simulated clock: thousands of trials per minute."""
 
 from __future__ import annotations
 
@@ -16,15 +16,17 @@ from nas.space import SearchSpace
 from nas.strategies.base import Strategy
 from nas.trials_table import TrialsTable
 
-HELD = "in_table"
+IN_TABLE = "in_table"  # metric of networks that the table has
 
 
 @dataclass(frozen=True)
-class Replay:
-    """What a simulated search found.
+class Simulation:
+    """Result of a simulated search.
 
-    history: as the study would be at the end. time_T: simulated seconds at which each of T trials ended, rising.
-    best_T: the best score of a finished trial by then, in the score's own sign; NaN before the first.
+    Attributes:
+        history: Trials at the end of the search.
+        time_T: (T,) simulated seconds at the end of each trial, ascending.
+        best_T: (T,) best score so far, in the score's own sign; NaN before the first finished trial.
     """
 
     history: History
@@ -32,31 +34,37 @@ class Replay:
     best_T: np.ndarray
 
 
-def replay(
+def simulate(
     strategy: Strategy,
     table: TrialsTable,
     trials: int,
     seed: int,
     workers: int = 1,
     space: SearchSpace | None = None,
-) -> Replay:
-    """Runs a strategy until so many trials have ended, or nothing is left to propose.
+) -> Simulation:
+    """Run a strategy on recorded trials.
 
-    Each worker's trial ends after its recorded seconds; until then the strategies of the others see it running. The
-    random generator of a proposal is that of `nas.search`. Costs are those that the table holds. Where it holds only a
-    part of the space, the strategy sees that as a constraint; a trial outside of it, or one that failed in the table,
-    fails. space: the table's own where it is not given. Raises NASError for a budget that the table does not have.
+    The trial of a worker ends after its recorded seconds; until then other workers see it as running. Proposals use the
+    random generator of `nas.search`. Costs are read from the table. If it lacks networks of the space, strategies
+    see a constraint; a trial of such a network, or of one that failed in the table, fails.
+
+    Args:
+        strategy: Strategy to run.
+        table: Recorded trials.
+        trials: Number of trials to end; fewer if the strategy has no more proposals.
+        seed: Seed of the search.
+        workers: Number of simulated workers.
+        space: Space of the search. If None, that of the table.
+
+    Returns:
+        History and learning curve of the search.
+
+    Raises:
+        NASError: If the table lacks the cost or a proposed budget.
     """
     space = table.space.build() if space is None else space
-    look_up = LookUp(table)
-    cost_name = str(table.spec.get("cost", {}).get("metric", "macs"))
+    look_up, empty = LookUp(table), _empty_history(table, space)
     records: list[Record] = []
-    cost = CostsInTable(table, cost_name)
-    empty = History((), table.objectives, cost, cost_name)
-    every = space.enumerate()
-    if every is None or not cost.holds(every).all():
-        limit = Constraint(HELD, 1.0, at_most=False)
-        empty = replace(empty, constraints=(limit,), costs={HELD: cost.holds})
     running: list[tuple[float, int, int]] = []  # end, number, worker
     free = list(range(workers))
     outcomes: dict[int, Record] = {}
@@ -72,9 +80,9 @@ def replay(
             free.pop(0)
             number = len(records)
             seconds, outcome = _outcome(look_up, proposal)
-            begun = Record(number, proposal.arch, proposal.budget, State.RUNNING, worker=str(worker), started=now)
-            outcomes[number] = replace(begun, finished=now + seconds, **outcome)  # type: ignore[arg-type]
-            records.append(begun)
+            started = Record(number, proposal.arch, proposal.budget, State.RUNNING, worker=str(worker), started=now)
+            outcomes[number] = replace(started, finished=now + seconds, **outcome)  # type: ignore[arg-type]
+            records.append(started)
             heapq.heappush(running, (now + seconds, number, worker))
         if not running:
             break
@@ -83,24 +91,42 @@ def replay(
         ends.append(outcomes[number])
         free = sorted([*free, worker])
     history = replace(empty, records=tuple(records))
-    return Replay(history, np.array([record.finished for record in ends]), best_so_far(history, ends))
+    return Simulation(history, np.array([record.finished for record in ends]), best_so_far(history, ends))
 
 
 def best_so_far(history: History, ends: list[Record]) -> np.ndarray:
-    """(T,) the best score among the first trials that ended, in the score's own sign; NaN before the first."""
+    """Return the running maximum of the score.
+
+    Args:
+        history: Objectives of the search.
+        ends: T ended trials in their order.
+
+    Returns:
+        (T,) best score so far, in the score's own sign; NaN before the first finished trial.
+    """
     sign = history.sign[history.score]
     scores = [sign * r.metrics[history.score] if r.state is State.COMPLETE else -np.inf for r in ends]
     best_T = np.maximum.accumulate(np.array(scores, dtype=np.float64)) if scores else np.empty(0)
     return sign * np.where(np.isfinite(best_T), best_T, np.nan)
 
 
-class CostsInTable:
-    """genes (N, G) -> (N,) one metric of the table's finished trials; NaN for networks that it does not hold."""
+class TabularCost:
+    """Cost function, (N, G) -> (N,), that reads a metric of recorded trials; NaN for networks without one.
+
+    Args:
+        table: Recorded trials.
+        metric: Name of the metric.
+
+    Raises:
+        NASError: If the table lacks the metric.
+    """
 
     def __init__(self, table: TrialsTable, metric: str) -> None:
         if metric not in table.metrics:
             raise NASError(
-                f"a table without the metric {metric}", f"one of {', '.join(table.metrics)}", "export the whole study"
+                f"a table without the metric {metric!r}",
+                f"one of {', '.join(table.metrics)}",
+                "export the whole study with `voxnas study export`",
             )
         rows = zip(map(tuple, table.genes_NG.tolist()), table.metrics[metric].tolist(), strict=True)
         self._cost: Mapping[tuple[int, ...], float] = {genes: cost for genes, cost in rows if cost == cost}
@@ -109,18 +135,37 @@ class CostsInTable:
         nan = float("nan")
         return np.array([self._cost.get(tuple(genes), nan) for genes in np.atleast_2d(genes_NG).tolist()])
 
-    def holds(self, genes_NG: np.ndarray) -> np.ndarray:
-        """(N,) 1.0 for the networks that the table holds, else 0.0."""
+    def contains(self, genes_NG: np.ndarray) -> np.ndarray:
+        """Check which networks the table has.
+
+        Args:
+            genes_NG: (N, G) gene indices.
+
+        Returns:
+            (N,) 1.0 or 0.0.
+        """
         return np.isfinite(self(genes_NG)).astype(np.float64)
 
 
+def _empty_history(table: TrialsTable, space: SearchSpace) -> History:
+    """History without trials; if the table lacks networks of the space, with a constraint."""
+    name = str(table.spec.get("cost", {}).get("metric", "macs"))
+    cost = TabularCost(table, name)
+    history = History((), table.objectives, cost, name)
+    genes_NG = space.enumerate()
+    if genes_NG is None or not cost.contains(genes_NG).all():
+        limit = Constraint(IN_TABLE, 1.0, at_most=False)
+        history = replace(history, constraints=(limit,), costs={IN_TABLE: cost.contains})
+    return history
+
+
 def _outcome(look_up: LookUp, proposal: Proposal) -> tuple[float, dict[str, object]]:
-    """Seconds, and what is to be recorded."""
+    """Seconds of the trial, and the fields of its record."""
     try:
         row = look_up.row(proposal)
     except TrialFailed as failure:
         return 0.0, {"state": State.FAILED, "reason": str(failure)}
     try:
-        return look_up.seconds(row), {"state": State.COMPLETE, "metrics": {**look_up.metrics(row), HELD: 1.0}}
+        return look_up.seconds(row), {"state": State.COMPLETE, "metrics": {**look_up.metrics(row), IN_TABLE: 1.0}}
     except TrialFailed as failure:
         return look_up.seconds(row), {"state": State.FAILED, "reason": str(failure)}

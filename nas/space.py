@@ -1,4 +1,4 @@
-"""What a search space is. A new space writes two members, `genes` and `build`; the rest has defaults."""
+"""Base class of search spaces. A new space defines `genes` and `build`; all other members have defaults."""
 
 from __future__ import annotations
 
@@ -12,21 +12,27 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from torch import nn
 
 from nas.architecture import Architecture, Gene
 from nas.errors import NASError
 from nas.task_spec import TaskSpec
+from nas.utils.identity import arguments_of
 
 if TYPE_CHECKING:
-    from nas.supernets.base import Supernet
+    from torch import nn
 
-ENUMERATE_LIMIT = 1_000_000  # gene vectors that the default `enumerate` is willing to try one by one
+ENUMERATE_LIMIT = 1_000_000  # maximum number of gene vectors that the default `enumerate` tries
 
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A network of the literature as a point of a space: its genes and the space arguments it lives under."""
+    """Network of the literature as a point of a space.
+
+    Args:
+        genes: One index per gene.
+        arguments: Arguments of the space.
+        source: Publication.
+    """
 
     genes: tuple[int, ...]
     arguments: Mapping[str, Any] = field(default_factory=dict)
@@ -35,7 +41,13 @@ class Published:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A part of a network whose costs add up to the whole. input_shape: (C, D, H, W), without the batch."""
+    """Block of a network; the cost of a network is the sum over its blocks.
+
+    Args:
+        key: Unique name within the space.
+        build: Makes the block.
+        input_shape: (C, D, H, W), without the batch.
+    """
 
     key: str
     build: Callable[[], nn.Module]
@@ -43,72 +55,120 @@ class Block:
 
 
 class SearchSpace(ABC):
-    """A set of networks, each a vector of indices into the choices of `genes`.
+    """Set of networks, each encoded as a vector of indices into the choices of `genes`.
 
-    By convention every constructor argument is kept as an attribute of the same name (as in scikit-learn): that is
-    how the space's fingerprint and `arch.json` know what to write.
+    Every constructor argument is stored in an attribute of the same name, as in scikit-learn; the fingerprint of the
+    space and `arch.json` are written from them.
     """
 
     genes: tuple[Gene, ...]
-    kind: ClassVar[str] = "classification"  # the task that its networks are for, as in TaskSpec.kind
+    kind: ClassVar[str] = "classification"  # kind of task, as in TaskSpec.kind
     published: ClassVar[Mapping[str, Published]] = {}
+    # the recorded class path; a class that moves to another module states its first one
+    path: ClassVar[str] = ""
+    # constructor arguments that arch.json files of earlier versions lack: recorded only if they differ from the default
+    later_arguments: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def build(self, arch: Architecture, task: TaskSpec | None = None) -> nn.Module:
-        """A network (B, C, D, H, W) -> what the task asks for; None: the space's own channels and outputs."""
+        """Build the network of an architecture.
+
+        Args:
+            arch: Architecture of this space.
+            task: Task of the network. If None, the space's own numbers of channels and outputs are used.
+
+        Returns:
+            A network (B, C, D, H, W) -> output of the task.
+        """
 
     def features(self, arch: Architecture, in_channels: int) -> nn.Module:
-        """The network without its head, for a detector (search_spaces/detector.py): (B, in_channels, D, H, W) -> a list
-        of feature maps, finest first, each with half the sides of the one before; its attribute `channels` are
-        theirs. Raises NASError where the space offers none."""
+        """Build the network without its head, as the backbone of a detector (search_spaces/detector.py).
+
+        Args:
+            arch: Architecture of this space.
+            in_channels: Number of input channels.
+
+        Returns:
+            A network (B, in_channels, D, H, W) -> list of feature maps, the finest first, each with half the size of
+            the previous one. Its attribute `channels` has their numbers of channels.
+
+        Raises:
+            NASError: If the space has no feature maps.
+        """
         raise NASError(
             f"{type(self).__name__} as a backbone",
-            "a space whose networks give feature maps",
-            "write `features` for it, or take UNetSpace or NASLungSpace",
+            "a space with feature maps",
+            "define `features`, or use UNetSpace or NASLungSpace",
         )
 
     @classmethod
     def from_name(cls, name: str) -> tuple[SearchSpace, Architecture]:
-        """A published network and the space it lives in. Raises NASError for a name that is not in `published`."""
+        """Return a published network with its space.
+
+        Args:
+            name: Key of `published`.
+
+        Returns:
+            The space and the architecture.
+
+        Raises:
+            NASError: If the name is unknown.
+        """
         if name not in cls.published:
             raise NASError(
-                f"the name {name!r}",
+                f"name={name!r}",
                 f"one of {', '.join(cls.published) or 'none'}",
-                f"pick a network of {cls.__name__}",
+                f"set the name to a published network of {cls.__name__}",
             )
         point = cls.published[name]
         space = cls(**point.arguments)
         return space, space.architecture(point.genes)
 
+    def is_for(self, task: TaskSpec) -> bool:
+        """Check whether the networks are for a kind of task.
+
+        Args:
+            task: Task of the search.
+
+        Returns:
+            True if they are.
+        """
+        return task.kind == self.kind
+
     def require_kind(self, task: TaskSpec) -> None:
-        """Raises NASError where its networks are for another kind of task."""
-        if task.kind != self.kind:
+        """Check that the networks are for a kind of task.
+
+        Args:
+            task: Task of the search.
+
+        Raises:
+            NASError: If the task is of another kind.
+        """
+        if not self.is_for(task):
             raise NASError(
-                f"{type(self).__name__}, whose networks are for {self.kind}, with a task of {task.kind}",
-                "a space and a task of one kind",
-                f"task={self.kind}, or another space",
+                f"a task of {task.kind} with {type(self).__name__}, a space for {self.kind}",
+                "space and task of the same kind",
+                f"set task to {self.kind}, or use another space",
             )
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """The constructor's arguments as JSON values."""
-        names = [name for name in inspect.signature(type(self).__init__).parameters if name != "self"]
-        missing = [name for name in names if not hasattr(self, name)]
-        if missing:
-            raise NASError(
-                f"{type(self).__name__} without the attribute {missing[0]!r}",
-                "every constructor argument kept as an attribute of the same name",
-                f"write self.{missing[0]} = {missing[0]} in __init__",
-            )
-        return json.loads(json.dumps({name: getattr(self, name) for name in names}))
+        """The constructor's arguments as JSON values, without `later_arguments` that have their default."""
+        arguments = json.loads(json.dumps(arguments_of(self)))
+        parameters = inspect.signature(type(self).__init__).parameters
+        for name in self.later_arguments:
+            if arguments[name] == json.loads(json.dumps(parameters[name].default)):
+                del arguments[name]
+        return arguments
 
     @property
     def class_path(self) -> str:
-        return f"{type(self).__module__}.{type(self).__qualname__}"
+        """Dotted path that arch.json and the fingerprint record."""
+        return self.path or f"{type(self).__module__}.{type(self).__qualname__}"
 
     @property
     def fingerprint(self) -> str:
-        """Class name and a hash of class path, arguments and genes: two spaces with one fingerprint mean the same."""
+        """Class name with a hash of class path, arguments and genes, equal for equal spaces."""
         cached = self.__dict__.get("_fingerprint")
         if cached is None:
             content = [self.class_path, self.arguments, [(g.name, g.choices, g.ordered) for g in self.genes]]
@@ -118,41 +178,81 @@ class SearchSpace(ABC):
 
     @property
     def ordered(self) -> np.ndarray:
-        """(G,) bool: the columns of `encode` on which the partial order is <= (elsewhere it is ==)."""
+        """(G,) bool, True for columns of `encode` with the partial order <=, False for ==."""
         return np.array([gene.ordered for gene in self.genes], dtype=bool)
 
     def repair(self, genes: Sequence[int]) -> Architecture:
-        """Any integer vector of length G -> the nearest valid architecture. Total and idempotent."""
+        """Return the nearest valid architecture. Repair is total and idempotent.
+
+        Args:
+            genes: Any G integers.
+
+        Returns:
+            An architecture of this space.
+        """
         sizes = [len(gene.choices) for gene in self.genes]
         return self._issue([min(max(int(g), 0), n - 1) for g, n in zip(genes, sizes, strict=True)])
 
     def architecture(self, genes: Sequence[int]) -> Architecture:
-        """A valid gene vector as an Architecture. Raises NASError where `repair` would change it."""
+        """Make an architecture of valid genes.
+
+        Args:
+            genes: One index per gene.
+
+        Returns:
+            The architecture.
+
+        Raises:
+            NASError: If `repair` would change the genes.
+        """
         whole = all(isinstance(gene, int | np.integer) and not isinstance(gene, bool) for gene in genes)
         if not whole or len(genes) != len(self.genes):
             raise NASError(
-                f"the genes {list(genes)}",
-                f"{len(self.genes)} whole numbers",
-                "take the genes from an unedited arch.json",
+                f"genes={list(genes)}",
+                f"{len(self.genes)} integers",
+                "set the genes to those of an unedited arch.json",
             )
         repaired = self.repair(genes)
         if repaired.genes != tuple(int(gene) for gene in genes):
             raise NASError(
-                f"the genes {list(genes)}, which are no point of {type(self).__name__}",
-                f"a valid point (the nearest is {list(repaired.genes)})",
+                f"genes={list(genes)}",
+                f"genes of {type(self).__name__} (the nearest are {list(repaired.genes)})",
                 "use `space.repair(genes)` or an unedited arch.json",
             )
         return repaired
 
     def values(self, arch: Architecture) -> tuple[int | float | str | bool, ...]:
-        """The chosen value of every gene."""
+        """Return the chosen value of every gene.
+
+        Args:
+            arch: Architecture of this space.
+
+        Returns:
+            G values.
+        """
         return tuple(gene.choices[index] for gene, index in zip(self.genes, arch.genes, strict=True))
 
     def sample(self, rng: np.random.Generator) -> Architecture:
-        return self.repair([int(rng.integers(len(gene.choices))) for gene in self.genes])
+        """Draw each gene by its prior, then repair.
+
+        Args:
+            rng: Source of randomness.
+
+        Returns:
+            An architecture.
+        """
+        return self.repair([_draw(gene, rng) for gene in self.genes])
 
     def mutate(self, arch: Architecture, rng: np.random.Generator) -> Architecture:
-        """One gene moved to another choice, then repaired; another architecture wherever 50 tries find one."""
+        """Change one gene, then repair.
+
+        Args:
+            arch: Architecture of this space.
+            rng: Source of randomness.
+
+        Returns:
+            Another architecture; after 50 repairs to the same one, a random sample.
+        """
         for _ in range(50):
             genes = list(arch.genes)
             index = int(rng.integers(len(genes)))
@@ -163,48 +263,91 @@ class SearchSpace(ABC):
         return self.sample(rng)
 
     def crossover(self, a: Architecture, b: Architecture, rng: np.random.Generator) -> Architecture:
-        """Each gene from one of the two parents with equal chance, then repaired."""
+        """Draw each gene from one of two parents with equal probability, then repair.
+
+        Args:
+            a: First parent.
+            b: Second parent.
+            rng: Source of randomness.
+
+        Returns:
+            An architecture.
+        """
         return self.repair([x if rng.random() < 0.5 else y for x, y in zip(a.genes, b.genes, strict=True)])
 
     def encode(self, archs: Sequence[Architecture]) -> np.ndarray:
-        """(N, G) int16. The partial order: x <= m iff <= on the ordered columns and == on the others."""
+        """Encode architectures as a matrix.
+
+        In the partial order, x <= m if all ordered columns are <= and all other columns are ==.
+
+        Args:
+            archs: N architectures of this space.
+
+        Returns:
+            (N, G) int16.
+        """
         return np.array([arch.genes for arch in archs], dtype=np.int16).reshape(len(archs), len(self.genes))
 
     def enumerate(self) -> np.ndarray | None:
-        """All architectures as a gene matrix (N, G), or None where the space is too large to list."""
+        """Enumerate all architectures.
+
+        Returns:
+            (N, G) gene matrix, or None if the space is too large.
+        """
         total = 1
         for gene in self.genes:
             total *= len(gene.choices)
         if total > ENUMERATE_LIMIT:
             return None
-        every = itertools.product(*(range(len(gene.choices)) for gene in self.genes))
-        return np.array([genes for genes in every if self.repair(genes).genes == genes], dtype=np.int16)
+        vectors = itertools.product(*(range(len(gene.choices)) for gene in self.genes))
+        return np.array([genes for genes in vectors if self.repair(genes).genes == genes], dtype=np.int16)
 
     def blocks(
         self, genes_NG: np.ndarray, input_size: tuple[int, ...], task: TaskSpec | None = None
     ) -> tuple[tuple[Block, ...], np.ndarray] | None:
-        """The networks as sums of blocks: a vocabulary and, per network, indices (N, K) into it (-1: nothing).
+        """Decompose networks into blocks, which makes costs of many networks cheap and latency tables possible.
 
-        A space that offers this gets costs of many networks at once and a latency table; None: each network is
-        built and measured whole. input_size: (D, H, W).
+        Args:
+            genes_NG: (N, G) gene indices.
+            input_size: (D, H, W).
+            task: Task of the networks. If None, the space's own numbers of channels and outputs are used.
+
+        Returns:
+            A vocabulary of blocks and indices (N, K) into it, -1 for no block. By default None: networks are profiled
+            as a whole.
         """
         return None
 
-    def supernet(self, task: TaskSpec | None = None) -> Supernet:
-        """All networks at once, for a differentiable search: by default weights shared by name and shape."""
-        from nas.supernets.shared import SharedSupernet  # which imports this file
-
-        return SharedSupernet(self, task)
-
     def describe(self, arch: Architecture) -> str:
-        """A picture of the architecture in text."""
+        """Return a multi-line text description.
+
+        Args:
+            arch: Architecture of this space.
+
+        Returns:
+            One line per gene by default.
+        """
         width = max(len(gene.name) for gene in self.genes)
         pairs = zip(self.genes, self.values(arch), strict=True)
         return "\n".join(f"{gene.name:<{width}}  {value}" for gene, value in pairs)
 
     def picture(self, arch: Architecture) -> str | None:
-        """The architecture as an SVG element; None: it is drawn as a chain of its blocks."""
+        """Draw an architecture.
+
+        Args:
+            arch: Architecture of this space.
+
+        Returns:
+            An SVG element. By default None: it is drawn as a chain of its blocks.
+        """
         return None
 
     def _issue(self, genes: Sequence[int]) -> Architecture:
         return Architecture(self.fingerprint, tuple(genes))
+
+
+def _draw(gene: Gene, rng: np.random.Generator) -> int:
+    if gene.prior is None:
+        return int(rng.integers(len(gene.choices)))
+    weights = np.array(gene.prior, dtype=float)
+    return int(rng.choice(len(gene.choices), p=weights / weights.sum()))

@@ -1,4 +1,4 @@
-"""Conformance checks for spaces, strategies and evaluators; an outside package may call them on its own."""
+"""Conformance checks for spaces, strategies and evaluators of this and other packages."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ import h5py
 import numpy as np
 import torch
 
+from nas.context import RunContext
 from nas.data.store import VolumeStore
-from nas.evaluators.base import EvaluationContext, Evaluator
+from nas.evaluators.base import Evaluator
 from nas.history import History, Proposal, Record, State
 from nas.multiobjective.constraints import Constraint
+from nas.problem import Problem
 from nas.space import SearchSpace
 from nas.strategies.base import Strategy
 from nas.task_spec import TaskSpec
@@ -28,12 +30,17 @@ OBJECTIVES = {"score": "maximize", "cost": "minimize"}
 
 
 def check_space(space: SearchSpace, input_shape: tuple[int, ...] | None = None, outputs: int = 2) -> None:
-    """Asserts what every strategy and `arch.json` rely on: arguments that rebuild the space, a total and idempotent
-    `repair`, samples, mutants and children inside the space, an `encode` that agrees with the genes, an enumeration
-    without repetition, blocks that add up, and networks that take (B, C, D, H, W) and train.
+    """Assert the properties of a space that strategies and `arch.json` need.
 
-    input_shape: (C, D, H, W) of a small volume the space accepts; None: one channel and 16 voxels a side, in 2D where
-    the space says `spatial_dims` 2.
+    Arguments rebuild the space; `repair` is total and idempotent; samples, mutants and children are in the space;
+    `encode` agrees with the genes; the enumeration has no duplicates; blocks add up; networks accept (B, C, D, H, W)
+    and have gradients.
+
+    Args:
+        space: Space to check.
+        input_shape: (C, D, H, W) of a small volume that the space accepts. If None, one channel and 16 voxels per axis,
+            in 2D for spaces with `spatial_dims` 2.
+        outputs: Number of outputs of the networks.
     """
     input_shape = input_shape or (1, *(16,) * getattr(space, "spatial_dims", 3))
     again = type(space)(**json.loads(json.dumps(space.arguments)))
@@ -53,11 +60,11 @@ def check_space(space: SearchSpace, input_shape: tuple[int, ...] | None = None, 
     matrix = space.encode(archs)
     assert matrix.shape == (len(archs), len(space.genes))
     assert [tuple(row) for row in matrix.tolist()] == [arch.genes for arch in archs]
-    every = space.enumerate()
-    if every is not None:
-        assert len(np.unique(every, axis=0)) == len(every), "the enumeration repeats itself"
-        rows = rng.choice(len(every), size=min(50, len(every)), replace=False)
-        for row in every[rows]:
+    enumerated = space.enumerate()
+    if enumerated is not None:
+        assert len(np.unique(enumerated, axis=0)) == len(enumerated), "the enumeration repeats itself"
+        rows = rng.choice(len(enumerated), size=min(50, len(enumerated)), replace=False)
+        for row in enumerated[rows]:
             space.architecture([int(gene) for gene in row])
     task = TaskSpec(space.kind, len(input_shape) - 1, input_shape[0], outputs)
     _check_networks(space, archs[:2], task, input_shape)
@@ -71,7 +78,7 @@ def _check_networks(space: SearchSpace, archs: list, task: TaskSpec, input_shape
     for arch in archs:
         network = space.build(arch, task)
         out = network(x, torch.zeros(2, dtype=torch.long)) if getattr(network, "needs_target", False) else network(x)
-        out = out[0] if isinstance(out, tuple) else out  # of deep supervision the finest
+        out = out[0] if isinstance(out, tuple) else out  # the finest output of deep supervision
         assert out.shape[:2] == (2, task.channels), f"output of shape {tuple(out.shape)}"
         out.square().mean().backward()
         assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters()), (
@@ -81,18 +88,26 @@ def _check_networks(space: SearchSpace, archs: list, task: TaskSpec, input_shape
     if offered is not None:
         vocabulary, ids_NK = offered
         for arch, ids in zip(archs, ids_NK, strict=True):
-            parts = [vocabulary[i].build() for i in ids if i >= 0]
+            blocks = [vocabulary[i].build() for i in ids if i >= 0]
             whole = sum(p.numel() for p in space.build(arch, task).parameters())
-            assert sum(p.numel() for part in parts for p in part.parameters()) == whole, "blocks do not add up"
+            assert sum(p.numel() for block in blocks for p in block.parameters()) == whole, "blocks do not add up"
 
 
 def check_strategy(strategy: Strategy, space: SearchSpace, trials: int = 12) -> History:
-    """Asserts that a strategy is a pure function of the history (a copy that never proposed before agrees), proposes
-    points of the space that keep the constraints known beforehand, none twice at one budget, and an architecture again
-    only at a larger budget and once its smaller one has finished.
+    """Assert the properties of a strategy that a study needs.
 
-    The score is a table made of the genes; a running and a failed trial are in the history. Played with two
-    objectives, with these under constraints, and with a cost as the only objective. Returns the first history.
+    Proposals are a pure function of the history: a fresh copy of the strategy agrees. They are in the space and satisfy
+    the constraints known beforehand. No architecture is proposed twice with the same budget; a larger budget follows
+    only after the smaller one has finished. Simulated searches have two objectives, the same with constraints, and
+    a cost as the only objective; their histories include a running and a failed trial.
+
+    Args:
+        strategy: Strategy to check.
+        space: Space to search.
+        trials: Maximum number of trials per search.
+
+    Returns:
+        History of the search with two objectives.
     """
     rng = np.random.default_rng(0)
     bound = float(np.median(_sum_of_genes(space.encode([space.sample(rng) for _ in range(64)]))))
@@ -138,25 +153,38 @@ def _play(strategy: Strategy, unused: Strategy, space: SearchSpace, history: His
 
 
 def check_evaluator(
-    evaluator: Evaluator, context: EvaluationContext, proposal: Proposal, timings: Collection[str] = ("seconds",)
+    evaluator: Evaluator,
+    problem: Problem,
+    context: RunContext,
+    proposal: Proposal,
+    timings: Collection[str] = ("seconds",),
 ) -> Mapping[str, float]:
-    """Asserts what a search relies on: metrics that are finite numbers and hold the task's score; the same again from
-    the same folder, from an empty one, and after an interruption at the first epoch; no volume read, and no volume
-    store opened, but those of the context.
+    """Assert the properties of an evaluator that a search needs.
 
-    timings: metrics that measure the clock and may differ. Returns the metrics.
+    Metrics are finite numbers and include the task's score. They are equal when repeated in the same folder, in an
+    empty folder, and after an interruption at the first epoch. Only volumes of the context are read.
+
+    Args:
+        evaluator: Evaluator to check.
+        problem: Space, task, cost and objectives of the search.
+        context: Data, device, seed and folder.
+        proposal: Architecture and budget to evaluate.
+        timings: Metrics that measure time and may differ.
+
+    Returns:
+        The metrics.
     """
     with tempfile.TemporaryDirectory() as folder, _only_data_of(context):
 
         def evaluate(name: str) -> Mapping[str, float]:
-            metrics = evaluator(proposal, replace(context, folder=Path(folder) / name))
+            metrics = evaluator.evaluate(proposal, problem, replace(context, folder=Path(folder) / name))
             return {key: value for key, value in metrics.items() if key not in timings}
 
         def interrupt(epoch: int, epochs: int) -> None:
             raise KeyboardInterrupt
 
-        metrics = evaluator(proposal, replace(context, folder=Path(folder) / "first"))
-        assert context.task.score in metrics, f"no {context.task.score} among the metrics"
+        metrics = evaluator.evaluate(proposal, problem, replace(context, folder=Path(folder) / "first"))
+        assert problem.task.score_name in metrics, f"no {problem.task.score_name} among the metrics"
         for name, value in metrics.items():
             assert isinstance(value, int | float), f"{name}={value!r} is no number"
             assert math.isfinite(value), f"{name}={value} is not finite"
@@ -164,13 +192,13 @@ def check_evaluator(
         assert evaluate("first") == expected, "other metrics the second time in one folder"
         assert evaluate("second") == expected, "other metrics in an empty folder"
         with suppress(KeyboardInterrupt):
-            evaluator(proposal, replace(context, folder=Path(folder) / "third", on_epoch=interrupt))
+            evaluator.evaluate(proposal, problem, replace(context, folder=Path(folder) / "third", on_epoch=interrupt))
         assert evaluate("third") == expected, "other metrics after an interruption"
     return metrics
 
 
 @contextmanager
-def _only_data_of(context: EvaluationContext) -> Iterator[None]:
+def _only_data_of(context: RunContext) -> Iterator[None]:
     """Asserts that within it volumes are read from the rows of the context's parts only."""
     allowed: dict[Path, set[int]] = {}
     for part in (context.train, context.valid):

@@ -1,4 +1,4 @@
-"""Live curves while a search or a training runs: none, or a Visdom board."""
+"""Live curves of a search or a training on a Visdom board."""
 
 from __future__ import annotations
 
@@ -12,43 +12,63 @@ from annotated_types import Ge, Le, Len
 
 from nas.utils.checked import checked
 
-CONNECT_S, ANSWER_S = 2.0, 5.0  # how long a server may take before the run goes on without it
+CONNECT_S, ANSWER_S = 2.0, 5.0  # time limits, after which a run continues without the server
 log = logging.getLogger(__name__)
 
 
 @runtime_checkable
 class Tracker(Protocol):
-    """Where curves go. No method ever raises because of the board: a run is worth more than its picture."""
+    """Receiver of live curves. Methods never raise: a failing board does not stop a run."""
 
     def scalar(self, plot: str, series: str, step: float, value: float) -> None:
-        """Adds the point (step, value) to a curve of a plot; NaN and infinity leave a gap."""
+        """Add a point to a curve.
+
+        Args:
+            plot: Name of the plot.
+            series: Name of the curve in it.
+            step: Horizontal coordinate.
+            value: Vertical coordinate. NaN and infinity leave a gap.
+        """
 
     def text(self, name: str, html: str) -> None:
-        """Shows a piece of HTML in place of what stood under this name. Escaping is the caller's."""
+        """Show a text, replacing the earlier one of this name.
+
+        Args:
+            name: Name of the text.
+            html: HTML, escaped by the caller.
+        """
 
     def close(self) -> None:
-        """Ends the connection; the board stays."""
+        """End the connection; the board remains."""
 
 
 class NoTracking:
-    """Keeps nothing."""
+    """Tracker that ignores everything."""
 
     def scalar(self, plot: str, series: str, step: float, value: float) -> None:
-        return
+        """Ignore a point, see `Tracker.scalar`."""
 
     def text(self, name: str, html: str) -> None:
-        return
+        """Ignore a text, see `Tracker.text`."""
 
     def close(self) -> None:
-        return
+        """Do nothing."""
+
+
+NO_TRACKING = NoTracking()
 
 
 @checked("tracking")
 class VisdomBoard:
-    """Sends to a Visdom server (https://github.com/fossasia/visdom), into the environment `env`.
+    """Tracker that sends to a Visdom server (https://github.com/fossasia/visdom).
 
-    server: address with its scheme. A server that is missing, dies or hangs is one logged warning, at the latest after
-    7 seconds; from then on nothing is sent. Curves of an environment go on where an earlier run left them.
+    If the server is missing, dies or hangs, one warning is logged, at the latest after 7 seconds, and nothing is sent
+    any more. Curves are appended to those of earlier runs in the same environment.
+
+    Args:
+        server: Address with its scheme.
+        port: Port of the server.
+        env: Environment of the board.
     """
 
     def __init__(
@@ -58,10 +78,11 @@ class VisdomBoard:
         env: Annotated[str, Len(1)] = "voxnas",
     ) -> None:
         self.server, self.port, self.env = server, port, env
-        self._client: Any = None  # a visdom.Visdom, whose type stubs know half of its members
+        self._client: Any = None  # a visdom.Visdom, whose type stubs lack half of its members
         self._client = self._try(lambda: _connect(server, port, env))
 
     def scalar(self, plot: str, series: str, step: float, value: float) -> None:
+        """Add a point to a curve, see `Tracker.scalar`."""
         point = float(value) if math.isfinite(value) else math.nan
         options = {"title": plot, "showlegend": True, "markers": True, "markersize": 4}
         self._send(
@@ -76,10 +97,12 @@ class VisdomBoard:
         )
 
     def text(self, name: str, html: str) -> None:
+        """Show a text, see `Tracker.text`."""
         self._send(lambda board: board.text(html, win=name, opts={"title": name}))
 
     def close(self) -> None:
-        self._send(lambda board: board.save([self.env]))  # so that the board outlives its server
+        """Save the board on the server and end the connection."""
+        self._send(lambda board: board.save([self.env]))  # else the board ends with its server
         self._drop()
 
     def _send(self, call: Callable[[Any], Any]) -> None:
@@ -91,7 +114,7 @@ class VisdomBoard:
         try:
             return call()
         except _LostError as error:
-            log.warning("no Visdom board at %s:%s (%s); the run goes on without it", self.server, self.port, error)
+            log.warning("no Visdom board at %s:%s (%s); the run continues without it", self.server, self.port, error)
             self._drop()
             return None
 
@@ -102,12 +125,12 @@ class VisdomBoard:
 
 
 class _LostError(Exception):
-    """The server did not answer. No ConnectionError: Visdom's client would catch some of those and print."""
+    """The server did not answer. It is no ConnectionError, because Visdom's client catches some of these and prints."""
 
 
 def _connect(server: str, port: int, env: str) -> Any:
-    """A client without threads, retries and noise. Raises _LostError where no Visdom server answers."""
-    import requests  # with visdom a second and more to import, which only runs with a board should pay
+    """Connect without threads, retries and prints; raises _LostError if no Visdom server answers."""
+    import requests  # takes a second to import with visdom, which only runs with a board need
     from visdom import Visdom
 
     class Client(Visdom):
@@ -121,7 +144,7 @@ def _connect(server: str, port: int, env: str) -> Any:
                 raise _LostError(type(error).__name__) from error
             return answer.text
 
-    # Made with sending off: with it on, the constructor warns that events will not be received.
+    # made with send=False: otherwise the constructor warns that events will not be received
     client: Any = Client(server, port=port, env=env, send=False, use_incoming_socket=False, raise_exceptions=True)
     client.send = True
     try:

@@ -1,4 +1,4 @@
-"""The trials of a study as a table for other programs: csv, and HDF5 that can be read back and replayed."""
+"""Trials of a study as a table: csv for other programs, HDF5 for simulated searches."""
 
 from __future__ import annotations
 
@@ -15,21 +15,30 @@ from typing import Any
 import h5py
 import numpy as np
 
+from nas.artifact import SpaceFacts
 from nas.errors import NASError
 from nas.history import Record, State
-from nas.space_facts import SpaceFacts
 from nas.utils.files import write_bytes, write_text
 
 FORMAT = 1
-SECONDS = "seconds"  # the metric in which an evaluator says how long it took
+SECONDS = "seconds"  # metric with the duration of an evaluation
 
 
 @dataclass(frozen=True)
 class TrialsTable:
-    """Trials as arrays, in order of number: what `write_h5` writes and `read_h5` reads.
+    """Trials as arrays in order of number, written by `write_h5` and read by `read_h5`.
 
-    genes_NG: int16. budgets_N: epochs, 0 = the evaluator's own. metrics: name -> float64 (N,), NaN where a trial has
-    none. seconds_N: how long each trial took, NaN while it runs. spec: what all who worked on the study agreed on.
+    Args:
+        space: Facts that rebuild the space.
+        objectives: "maximize" or "minimize" by metric.
+        spec: Specification that all workers of the study share.
+        numbers_N: (N,) int64 numbers of the trials.
+        genes_NG: (N, G) int16 gene indices.
+        budgets_N: (N,) int64 epochs; 0 for the evaluator's own.
+        seconds_N: (N,) float64 durations; NaN for running trials.
+        states: State of each trial.
+        reasons: Reason of each failure; else empty.
+        metrics: (N,) float64 values by name; NaN for trials without the metric.
     """
 
     space: SpaceFacts
@@ -50,7 +59,19 @@ class TrialsTable:
     def of(
         cls, records: Sequence[Record], space: SpaceFacts, objectives: Mapping[str, str], spec: Mapping[str, Any]
     ) -> TrialsTable:
-        """The seconds are those of the metric `seconds`, else from the start to the end of the trial."""
+        """Make a table of trials.
+
+        The duration of a trial is its metric `seconds`; without it, the time from start to end.
+
+        Args:
+            records: Trials in order of number.
+            space: Facts that rebuild the space.
+            objectives: "maximize" or "minimize" by metric.
+            spec: Specification that all workers of the study share.
+
+        Returns:
+            The table.
+        """
         names = sorted({name for record in records for name in record.metrics})
         nan = float("nan")
         columns = {name: [record.metrics.get(name, nan) for record in records] for name in names}
@@ -70,14 +91,14 @@ class TrialsTable:
 
     @cached_property
     def sha256(self) -> str:
-        """Of the content, not of the file: the same trials give the same hash with every version of HDF5."""
-        digest = hashlib.sha256(json.dumps([FORMAT, *self._words()], sort_keys=True).encode())
+        """Hash of the content; unlike that of the file, it is independent of the version of HDF5."""
+        digest = hashlib.sha256(json.dumps([FORMAT, *self._texts()], sort_keys=True).encode())
         for name, array in self._arrays().items():
             digest.update(f"{name}{array.shape}".encode())
             digest.update(np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<")).tobytes())
         return digest.hexdigest()
 
-    def _words(self) -> list[Any]:
+    def _texts(self) -> list[Any]:
         states = [state.value for state in self.states]
         return [self.space.to_json(), self.objectives, self.spec, states, self.reasons]
 
@@ -88,7 +109,12 @@ class TrialsTable:
 
 
 def write_csv(path: str | Path, records: Sequence[Record]) -> None:
-    """One row a trial: number, state, architecture, budget, every metric, seconds, worker, reason."""
+    """Write one row per trial: number, state, architecture, budget, every metric, seconds, worker, reason.
+
+    Args:
+        path: File to write, atomically.
+        records: Trials in order of number.
+    """
     names = sorted({name for record in records for name in record.metrics})
     text = io.StringIO()
     writer = csv.writer(text)
@@ -103,15 +129,22 @@ def write_csv(path: str | Path, records: Sequence[Record]) -> None:
 
 
 def write_h5(path: str | Path, table: TrialsTable) -> None:
-    """Datasets numbers, genes, budgets, seconds, states, reasons and metrics/<name>; the rest are attributes (JSON)."""
+    """Write a table as HDF5, atomically.
+
+    The file has datasets numbers, genes, budgets, seconds, states, reasons and metrics/<name>, and JSON attributes.
+
+    Args:
+        path: File to write.
+        table: Table to write.
+    """
     memory = io.BytesIO()
     with h5py.File(memory, "w") as file:
         for name, array in table._arrays().items():
             file.create_dataset(name, data=array, compression="gzip" if array.size else None)
         file.require_group("metrics")
-        words = h5py.string_dtype()
-        file.create_dataset("states", data=[state.value for state in table.states], dtype=words)
-        file.create_dataset("reasons", data=list(table.reasons), dtype=words)
+        text = h5py.string_dtype()
+        file.create_dataset("states", data=[state.value for state in table.states], dtype=text)
+        file.create_dataset("reasons", data=list(table.reasons), dtype=text)
         file.attrs["format"] = FORMAT
         for key in ("objectives", "spec"):
             file.attrs[key] = json.dumps(getattr(table, key))
@@ -121,7 +154,17 @@ def write_h5(path: str | Path, table: TrialsTable) -> None:
 
 
 def read_h5(path: str | Path) -> TrialsTable:
-    """Raises NASError for a missing file, one that is no table of this format, and one whose content was changed."""
+    """Read a table and check its hash.
+
+    Args:
+        path: File that `write_h5` wrote.
+
+    Returns:
+        The table.
+
+    Raises:
+        NASError: If the file is missing, has another format, or was edited.
+    """
     try:
         with h5py.File(path, "r") as file:
             if int(file.attrs["format"]) != FORMAT:
@@ -144,10 +187,14 @@ def read_h5(path: str | Path) -> TrialsTable:
         raise NASError(
             f"{path} ({reason})",
             f"a table of trials, format {FORMAT}",
-            "write one: voxnas study export <store> <study> --out trials.h5",
+            "write a table with `voxnas study export <store> <study> --out trials.h5`",
         ) from error
     if table.sha256 != sha256:
-        raise NASError(f"{path}, whose content does not fit its hash", "an unedited table", "export it again")
+        raise NASError(
+            f"{path} with sha256={table.sha256}",
+            f"sha256={sha256}, as recorded in the file",
+            "export the table again with `voxnas study export`",
+        )
     return table
 
 

@@ -1,4 +1,7 @@
-"""Search spaces: sets of networks whose architectures are vectors of genes."""
+"""Search spaces; published networks are named points of them.
+
+The exported classes are imported on first use, so that `import search_spaces` does not load PyTorch.
+"""
 
 from typing import TYPE_CHECKING
 

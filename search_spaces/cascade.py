@@ -24,25 +24,36 @@ SOURCE = "BraTS 2018, Lachinov et al. (arXiv 1810.04008); brain-tumor-segmentati
 
 
 def _published(width: int, source: str) -> Published:
-    one_of_each = {"depths": (3,), "levels": (3,), "block_counts": (1,), "growths": (2,), "fusions": ("max",)}
-    return Published((0,) * 6, {"widths": (width,), **one_of_each, "in_channels": 4, "out_channels": 4}, source)
+    single = {"depths": (3,), "levels": (3,), "block_counts": (1,), "growths": (2,), "fusions": ("max",)}
+    return Published((0,) * 6, {"widths": (width,), **single, "in_channels": 4, "out_channels": 4}, source)
 
 
 @checked("space")
 class CascadeSpace(SearchSpace):
     """Cascades of `levels` U-Nets at 1, 1/2, 1/4 ... of the resolution, each with an encoder per modality.
 
-    Genes, each with the choices given here: width (channels of a modality in the finest network, at its full
-    resolution; doubled at each halving), depth (halvings in each network), levels (networks), blocks (residual blocks
-    a resolution and side), growth (times the width, from each network to the next coarser one), which are ordered: a
-    later choice is never smaller; and fusion, which is not: the "max" or the "mean" over the encoders of the
-    modalities, or "early", one encoder that sees all of them.
-    A map of a coarser network enters the decoder where it has its resolution, so that levels <= depth; a growth
-    without a second network is the first choice.
-    deep_supervision: in training a network gives the logits of all its scales, finest first, each with the sides of
-    its scale. dropout: probability that a value that was halved is left out.
-    Sides of an input are multiples of 2^(depth + levels - 1) and at least twice as long. Raises NASError for
-    arguments outside these ranges.
+    The genes are width, depth, levels, blocks and growth, which are ordered (a later choice never makes a network
+    smaller), and fusion, which is not. The output of a coarser network enters a decoder at the same resolution, so
+    that levels <= depth; without a second network, growth is the first choice. Sides of an input are multiples of
+    2^(depth + levels - 1) and at least twice that.
+
+    Args:
+        widths: Choices of the channels of a modality in the finest network at full resolution, doubled at each
+            halving; increasing, >= 1.
+        depths: Choices of the halvings in each network, increasing, >= 1.
+        levels: Choices of the number of networks, increasing, >= 1; the smallest is at most the smallest depth.
+        block_counts: Choices of the residual blocks per resolution and side, increasing, >= 1.
+        growths: Choices of the factor on the width from each network to the next coarser one, increasing, >= 1.
+        fusions: Choices of the fusion: the "max" or "mean" over the encoders of the modalities, or "early", one
+            encoder of all modalities.
+        in_channels: Modalities, >= 1.
+        out_channels: Classes with the background, >= 2.
+        deep_supervision: If True, in training a network gives the logits of all its scales, finest first, each with
+            the sides of its scale.
+        dropout: Probability, in [0, 1), of dropout after each halving.
+
+    Raises:
+        NASError: If an argument is out of range.
     """
 
     kind: ClassVar[str] = "segmentation"
@@ -73,8 +84,8 @@ class CascadeSpace(SearchSpace):
         if self.levels[0] > self.depths[0]:
             raise NASError(
                 f"space.levels={list(self.levels)} with space.depths={list(self.depths)}",
-                "a network of the least depth with the least levels, levels <= depth",
-                "fewer space.levels or larger space.depths",
+                "the smallest of levels at most the smallest of depths, as levels <= depth",
+                "add a smaller choice to space.levels or use larger space.depths",
             )
         self.genes = (
             Gene("width", self.widths, ordered=True),
@@ -86,13 +97,35 @@ class CascadeSpace(SearchSpace):
         )
 
     def repair(self, genes: Sequence[int]) -> Architecture:
-        """Clipped; then as many networks as the depth has room for, and no growth without a second network."""
+        """Return the nearest valid architecture.
+
+        Genes are clipped; then levels is reduced to at most depth, and growth without a second network to its first
+        choice.
+
+        Args:
+            genes: Six integers.
+
+        Returns:
+            Valid architecture.
+        """
         width, depth, levels, blocks, growth, fusion = super().repair(genes).genes
         while self.levels[levels] > self.depths[depth]:
             levels -= 1
         return self._issue((width, depth, levels, blocks, growth if self.levels[levels] > 1 else 0, fusion))
 
     def build(self, arch: Architecture, task: TaskSpec | None = None) -> nn.Module:
+        """Build the network of an architecture.
+
+        Args:
+            arch: Architecture of this space.
+            task: Task that sets the numbers of channels and outputs; if None, the space's own are used.
+
+        Returns:
+            A `Cascade`.
+
+        Raises:
+            NASError: If the task has other spatial dimensions.
+        """
         if task is not None:
             task.require_dims(3)
         channels = (self.in_channels, self.out_channels) if task is None else (task.in_channels, task.outputs)
@@ -100,12 +133,20 @@ class CascadeSpace(SearchSpace):
         return Cascade(*channels, *self.values(arch), **settings)  # type: ignore[arg-type]
 
     def describe(self, arch: Architecture) -> str:
+        """Describe an architecture in words.
+
+        Args:
+            arch: Architecture of this space.
+
+        Returns:
+            One line for the encoders, then one per network, coarsest first.
+        """
         width, depth, levels, blocks, growth, fusion = self.values(arch)
-        encoder = "one encoder of all modalities" if fusion == "early" else f"an encoder a modality, their {fusion}"
-        lines = [f"{encoder}; {blocks} residual block(s) a resolution and side"]
+        encoder = "one encoder of all modalities" if fusion == "early" else f"one encoder per modality, their {fusion}"
+        lines = [f"{encoder}; {blocks} residual block(s) per resolution and side"]
         for step in reversed(range(int(levels))):
             widths = [int(width) * int(growth) ** step * 2**level for level in range(int(depth) + 1)]
             scales = [f"1/{2 ** (step + level)}" for level in range(int(depth) + 1)]
             pairs = ", ".join(f"{count} at {scale}" for count, scale in zip(widths, scales, strict=True))
-            lines.append(f"network at 1/{2**step}  channels a modality: {pairs}")
+            lines.append(f"network at 1/{2**step}  channels per modality: {pairs}")
         return "\n".join(lines)

@@ -15,18 +15,28 @@ from search_spaces.layers.instance_norm import InstanceNorm3d
 
 FUSIONS = ("max", "mean", "early")
 EPSILON = 1e-3  # of the normalisation, as published
-# The logit of the background at first. Soft Dice of the other classes says nothing of it: from equal logits a small
-# class becomes the one that holds the background, and its Dice, then near 0 everywhere, has no gradient to leave it.
+# Initial logit of the background. Soft Dice of the other classes does not depend on it: from equal logits a small
+# class would take over the background, and its Dice, then near 0 everywhere, has no gradient to leave it.
 BACKGROUND = 3.0
 
 
 class Cascade(nn.Module):
-    """Image (B, modalities, D, H, W) -> logits (B, outputs, D, H, W); with deep supervision, in training the logits of
-    every scale, (B, outputs, D / 2^s, ...) for s = 0, 1, ... in a tuple.
+    """Cascade of U-Nets from coarse to fine.
 
-    The network of a scale sees the image averaged over 2^s voxels a side, and the probabilities that all coarser
-    networks gave, each at its own resolution. Arguments are the values of the genes, see CascadeSpace.
-    Raises NASError for sides that cannot be halved as often as needed.
+    The network of scale s sees the image averaged over cubes of 2^s voxels a side, and the probabilities of all
+    coarser networks, each at its own resolution.
+
+    Args:
+        modalities: Channels of an image.
+        outputs: Classes with the background.
+        width: Channels of a modality in the finest network at full resolution.
+        depth: Halvings in each network.
+        levels: Networks, at most `depth`.
+        blocks: Residual blocks per resolution and side.
+        growth: Factor on the width from each network to the next coarser one.
+        fusion: "max", "mean" or "early".
+        dropout: Probability, in [0, 1).
+        deep_supervision: If True, in training the logits of every scale are returned.
     """
 
     def __init__(
@@ -50,24 +60,46 @@ class Cascade(nn.Module):
         )
 
     def forward(self, x_BCDHW: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
+        """Compute the logits of an image.
+
+        Args:
+            x_BCDHW: Image (B, modalities, D, H, W).
+
+        Returns:
+            Logits (B, outputs, D, H, W); with deep supervision, in training, a tuple of the logits of every scale,
+            (B, outputs, D / 2^s, ...) for s = 0, 1, ...
+
+        Raises:
+            NASError: If a side is not a multiple of 2^(depth + levels - 1), or shorter than twice that.
+        """
         if any(side % self.divisor or side < 2 * self.divisor for side in x_BCDHW.shape[2:]):
             raise NASError(
                 f"a volume of {'x'.join(map(str, x_BCDHW.shape[2:]))} voxels for a cascade of {len(self.networks)}",
                 f"sides that are multiples of {self.divisor}, at least {2 * self.divisor}",
-                "smaller space.depths or space.levels, or another data.size or data.patch",
+                "use smaller space.depths or space.levels, or another data.size or data.patch",
             )
-        found: list[torch.Tensor] = []  # logits, finest first
+        logits: list[torch.Tensor] = []  # finest first
         guides: list[torch.Tensor] = []  # probabilities of the coarser scales, the next coarser one first
         for step in reversed(range(len(self.networks))):
-            seen_BCDHW = F.avg_pool3d(x_BCDHW, 2**step) if step else x_BCDHW
-            found = [self.networks[step](seen_BCDHW, guides), *found]
-            guides = [found[0].softmax(dim=1), *guides]
-        return tuple(found) if self.training and self.deep_supervision and len(found) > 1 else found[0]
+            pooled_BCDHW = F.avg_pool3d(x_BCDHW, 2**step) if step else x_BCDHW
+            logits = [self.networks[step](pooled_BCDHW, guides), *logits]
+            guides = [logits[0].softmax(dim=1), *guides]
+        return tuple(logits) if self.training and self.deep_supervision and len(logits) > 1 else logits[0]
 
 
 class ModalityUNet(nn.Module):
-    """Image (B, modalities, D, H, W) and `guides` maps (B, outputs, D / 2^j, ...), j = 1, 2, ... -> logits of the
-    image's sides. width: channels of each encoder at full resolution. guides <= depth - 1."""
+    """Residual U-Net with an encoder per modality, guided by the probabilities of coarser networks.
+
+    Args:
+        modalities: Channels of an image.
+        outputs: Classes with the background.
+        width: Channels of each encoder at full resolution.
+        depth: Halvings of the resolution.
+        blocks: Residual blocks per resolution and side.
+        fusion: "max", "mean" or "early".
+        guides: Number of coarser networks, at most depth - 1.
+        dropout: Probability, in [0, 1).
+    """
 
     def __init__(
         self,
@@ -104,6 +136,15 @@ class ModalityUNet(nn.Module):
             nn.init.constant_(self.head.bias[:1], BACKGROUND)  # type: ignore[index]
 
     def forward(self, x_BCDHW: torch.Tensor, guides: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Compute the logits of an image.
+
+        Args:
+            x_BCDHW: Image (B, modalities, D, H, W).
+            guides: Probabilities (B, outputs, D / 2^j, ...) of the coarser networks, j = 1, 2, ...
+
+        Returns:
+            Logits (B, outputs, D, H, W).
+        """
         at_level: Mapping[int, torch.Tensor] = dict(enumerate(guides, start=1))
         x_BCDHW = self.encode[0](self.stem(x_BCDHW))
         fused = [self._fused(x_BCDHW)]
@@ -117,7 +158,7 @@ class ModalityUNet(nn.Module):
         return self.head(y_BCDHW)
 
     def _fused(self, x_BCDHW: torch.Tensor) -> torch.Tensor:
-        """Maps of all encoders, those of one encoder next to each other -> one map."""
+        """Fuse the maps of all encoders, concatenated encoder by encoder, into one map."""
         if self.encoders == 1:
             return x_BCDHW
         x_BECDHW = x_BCDHW.unflatten(1, (self.encoders, -1))
@@ -125,7 +166,12 @@ class ModalityUNet(nn.Module):
 
 
 class Residual(nn.Module):
-    """(B, C, D, H, W) -> the same shape: x + two convolutions, each after normalisation and ReLU."""
+    """Residual block: x + two convolutions, each after normalisation and ReLU.
+
+    Args:
+        channels: Channels C of the map.
+        groups: Groups of the convolutions, a divisor of C.
+    """
 
     def __init__(self, channels: int, groups: int) -> None:
         super().__init__()
@@ -136,6 +182,14 @@ class Residual(nn.Module):
         self.layers = nn.Sequential(*layers)
 
     def forward(self, x_BCDHW: torch.Tensor) -> torch.Tensor:
+        """Compute the block.
+
+        Args:
+            x_BCDHW: Map (B, C, D, H, W).
+
+        Returns:
+            Map of the same shape.
+        """
         return x_BCDHW + self.layers(x_BCDHW)
 
 

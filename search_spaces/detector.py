@@ -26,13 +26,26 @@ BACKBONES = "search_spaces"  # the package whose spaces an arch.json may name as
 
 @checked("space")
 class DetectorSpace(SearchSpace):
-    """Every network of the space `backbone`, under a feature pyramid and a head (search_spaces/detector_network.py).
+    """Every network of a backbone's space, with a feature pyramid and a head (search_spaces/detector_network.py).
 
-    backbone: class path of a space of `search_spaces` whose networks give feature maps (`SearchSpace.features`): a
-    U-Net, or a classification network of NAS-Lung. settings: its arguments. Its genes come first; then stem (stride of
-    the convolutions before it), pyramid (channels of pyramid and head) and head (convolutions), the last two ordered.
-    Attributes: spatial_dims, those of the backbone. Sides of an image are multiples of the stem's stride and, divided
-    by it, what the backbone takes. Raises NASError for arguments outside these ranges.
+    The genes of the backbone come first; then stem, pyramid and head, the last two ordered. Sides of an image are
+    multiples of the stem's stride and, divided by it, valid sides of the backbone.
+
+    Args:
+        backbone: Class path of a space of `search_spaces` whose networks give feature maps (`SearchSpace.features`),
+            such as `search_spaces.UNetSpace` or `search_spaces.NASLungSpace`.
+        settings: Arguments of that space, or None for its defaults.
+        stems: Choices of the stride of the convolutions before the backbone: 1, 2, 4.
+        pyramids: Choices of the channels of pyramid and head, increasing multiples of 4.
+        heads: Choices of the number of convolutions in the head, increasing, >= 1.
+        in_channels: Channels of an image, >= 1.
+        outputs: Classes of objects, >= 1.
+
+    Attributes:
+        spatial_dims: Spatial dimensions of the backbone.
+
+    Raises:
+        NASError: If an argument is out of range, or the backbone is not such a space.
     """
 
     kind: ClassVar[str] = "detection"
@@ -53,7 +66,7 @@ class DetectorSpace(SearchSpace):
                 "pyramids": (16,),
                 "heads": (2,),
             },
-            source="the network that experiments/lung_detector trains unless another is named",
+            source="the default network of experiments/lung_detector",
         )
     }
 
@@ -67,20 +80,32 @@ class DetectorSpace(SearchSpace):
         in_channels: Channels = 1,
         outputs: Channels = 1,
     ) -> None:
-        self.backbone = backbone
-        self._backbone = _space(backbone, settings or {})
+        self._backbone = _make_backbone(backbone, settings or {})
+        self.backbone = self._backbone.class_path  # the same for every name under which the class is exported
         self.settings = self._backbone.arguments
         self.stems, self.pyramids, self.heads = tuple(stems), tuple(pyramids), tuple(heads)
         self.in_channels, self.outputs = in_channels, outputs
         self.spatial_dims = int(getattr(self._backbone, "spatial_dims", 3))
-        self._own = (
+        self._head_genes = (
             Gene("stem", self.stems),
             Gene("pyramid", self.pyramids, ordered=True),
             Gene("head", self.heads, ordered=True),
         )
-        self.genes = (*self._backbone.genes, *self._own)
+        self.genes = (*self._backbone.genes, *self._head_genes)
 
     def build(self, arch: Architecture, task: TaskSpec | None = None) -> nn.Module:
+        """Build the network of an architecture.
+
+        Args:
+            arch: Architecture of this space.
+            task: Task that sets the numbers of channels and outputs; if None, the space's own are used.
+
+        Returns:
+            A `Detector`.
+
+        Raises:
+            NASError: If the task has other spatial dimensions or the backbone gives no feature maps.
+        """
         if task is not None:
             task.require_dims(self.spatial_dims)
         channels, outputs = (self.in_channels, self.outputs) if task is None else (task.in_channels, task.outputs)
@@ -89,21 +114,53 @@ class DetectorSpace(SearchSpace):
         return Detector(self.spatial_dims, channels, stem, backbone, pyramid, head, outputs)
 
     def repair(self, genes: Sequence[int]) -> Architecture:
-        own = [min(max(int(g), 0), len(gene.choices) - 1) for g, gene in zip(genes[-3:], self._own, strict=True)]
-        return self._issue([*self._of_backbone(genes).genes, *own])
+        """Return the nearest valid architecture: the backbone repaired by its space, the other genes clipped.
+
+        Args:
+            genes: G integers.
+
+        Returns:
+            Valid architecture.
+        """
+        clipped = [
+            min(max(int(index), 0), len(gene.choices) - 1)
+            for index, gene in zip(genes[-3:], self._head_genes, strict=True)
+        ]
+        return self._issue([*self._of_backbone(genes).genes, *clipped])
 
     def sample(self, rng: np.random.Generator) -> Architecture:
-        own = [int(rng.integers(len(gene.choices))) for gene in self._own]
-        return self._issue([*self._backbone.sample(rng).genes, *own])
+        """Draw a backbone as its space does, and the other genes uniformly.
+
+        Args:
+            rng: Source of randomness.
+
+        Returns:
+            Valid architecture.
+        """
+        drawn = [int(rng.integers(len(gene.choices))) for gene in self._head_genes]
+        return self._issue([*self._backbone.sample(rng).genes, *drawn])
 
     def enumerate(self) -> np.ndarray | None:
+        """Return the genes of all architectures (N, G), or None if there are more than `ENUMERATE_LIMIT`."""
         backbones = self._backbone.enumerate()
-        own = np.array(list(itertools.product(*(range(len(gene.choices)) for gene in self._own))), dtype=np.int16)
-        if backbones is None or len(backbones) * len(own) > ENUMERATE_LIMIT:
+        heads = np.array(
+            list(itertools.product(*(range(len(gene.choices)) for gene in self._head_genes))), dtype=np.int16
+        )
+        if backbones is None or len(backbones) * len(heads) > ENUMERATE_LIMIT:
             return None
-        return np.hstack([np.repeat(backbones.astype(np.int16), len(own), axis=0), np.tile(own, (len(backbones), 1))])
+        return np.hstack(
+            [np.repeat(backbones.astype(np.int16), len(heads), axis=0), np.tile(heads, (len(backbones), 1))]
+        )
 
     def describe(self, arch: Architecture) -> str:
+        """Describe an architecture in words.
+
+        Args:
+            arch: Architecture of this space.
+
+        Returns:
+            Lines for stem, backbone, pyramid and head.
+        """
         stem, pyramid, head = self.values(arch)[-3:]
         backbone = self._backbone.describe(self._of_backbone(arch.genes))
         lines = [f"stem     stride {stem}", f"backbone {type(self._backbone).__name__}"]
@@ -115,17 +172,18 @@ class DetectorSpace(SearchSpace):
         return self._backbone.repair(genes[:-3])
 
 
-def _space(class_path: str, settings: Mapping[str, Any]) -> SearchSpace:
-    """Only this package is imported from: a file must not make VoxNAS import what it names."""
+def _make_backbone(class_path: str, settings: Mapping[str, Any]) -> SearchSpace:
+    """Make a space of this package. No other package is imported: an arch.json must not name code to run."""
     module, _, name = class_path.rpartition(".")
     try:
-        found = getattr(importlib.import_module(module), name) if module.startswith(f"{BACKBONES}.") else None
+        known = f"{module}.".startswith(f"{BACKBONES}.")
+        space = getattr(importlib.import_module(module), name) if known else None
     except (ImportError, AttributeError):
-        found = None
-    if not (inspect.isclass(found) and issubclass(found, SearchSpace) and found is not DetectorSpace):
+        space = None
+    if not (inspect.isclass(space) and issubclass(space, SearchSpace) and space is not DetectorSpace):
         raise NASError(
             f"space.backbone={class_path}",
             f"the class path of a space of {BACKBONES}",
-            "for example space.backbone=search_spaces.unet.UNetSpace",
+            "set space.backbone to such a path, for example search_spaces.UNetSpace",
         )
-    return found(**check_arguments(found, settings, "space.settings"))
+    return space(**check_arguments(space, settings, "space.settings"))

@@ -16,16 +16,21 @@ from torch import nn
 from nas.errors import NASError
 from search_spaces.unet import GROUPS, LAYERS
 
-PRIOR = 0.01  # probability of an object at a point before training: else the many empty points drown the loss
-LARGEST = 6.0  # of the logarithm of a side in strides
+PRIOR = 0.01  # probability of an object at a point before training, so that empty points do not dominate the loss
+MAX_LOG_SIDE = 6.0  # of the logarithm of a side in strides
 
 
 class Detector(nn.Module):
-    """(B, in_channels, D, H, W), in 2D (B, in_channels, H, W) -> (B, outputs + 2 + 3 dims, P) fp32, as
-    nas/tasks/detection.py says, for the points of all levels of the pyramid, finest first.
+    """One-stage detector without anchors.
 
-    stem: stride of the convolutions before the backbone, 1, 2 or 4. backbone: what `SearchSpace.backbone` gives for
-    `stem_width` channels. width: channels of pyramid and head. depth: convolutions of the head.
+    Args:
+        dims: Spatial dimensions, 2 or 3.
+        in_channels: Channels of an image.
+        stem: Stride of the convolutions before the backbone: 1, 2 or 4.
+        backbone: Result of `SearchSpace.features` for `stem_width(stem, in_channels)` channels.
+        width: Channels of pyramid and head, a multiple of 4.
+        depth: Convolutions of the head.
+        outputs: Classes of objects.
     """
 
     def __init__(
@@ -49,44 +54,64 @@ class Detector(nn.Module):
         self.answer.bias = nn.Parameter(start)
 
     def forward(self, x_BCDHW: torch.Tensor) -> torch.Tensor:
+        """Compute scores and boxes of all points.
+
+        Args:
+            x_BCDHW: Image (B, in_channels, D, H, W), in 2D (B, in_channels, H, W).
+
+        Returns:
+            (B, outputs + 2 + 3 dims, P), fp32, for the P points of all levels of the pyramid, finest first: in the
+            layout of nas/tasks/detection.py, positions in voxels.
+
+        Raises:
+            NASError: If a side is not a multiple of the stem's stride, or the backbone refuses it.
+        """
         if any(side % self.stride for side in x_BCDHW.shape[2:]):
             raise NASError(
                 f"an image of {'x'.join(map(str, x_BCDHW.shape[2:]))} voxels for a stem of stride {self.stride}",
                 f"sides that are multiples of {self.stride}",
-                "smaller space.stems, or crop or pad the data (`data.size`)",
+                "use smaller space.stems, or crop or pad the data (`data.size`)",
             )
         maps = self.backbone(self.stem(x_BCDHW))
-        maps = [lateral(one) for lateral, one in zip(self.lateral, maps, strict=True)]
+        maps = [lateral(x) for lateral, x in zip(self.lateral, maps, strict=True)]
         for level in reversed(range(len(maps) - 1)):
             maps[level] = maps[level] + F.interpolate(maps[level + 1], size=maps[level].shape[2:])
         return torch.cat(
             [
-                self._level(self.answer(self.head(smooth(one))), self.stride * 2**level)
-                for level, (smooth, one) in enumerate(zip(self.smooth, maps, strict=True))
+                self._decode_level(self.answer(self.head(smooth(x))), self.stride * 2**level)
+                for level, (smooth, x) in enumerate(zip(self.smooth, maps, strict=True))
             ],
             dim=2,
         )
 
-    def _level(self, answer_BCDHW: torch.Tensor, stride: int) -> torch.Tensor:
-        """(B, outputs + 1 + 2 dims, D, H, W) in strides -> (B, outputs + 2 + 3 dims, P) in voxels."""
+    def _decode_level(self, answer_BCDHW: torch.Tensor, stride: int) -> torch.Tensor:
+        """Convert (B, outputs + 1 + 2 dims, D, H, W) in strides to (B, outputs + 2 + 3 dims, P) in voxels."""
         answer_BCP = answer_BCDHW.flatten(2).float()
         logits, shift, size = answer_BCP.split([self.outputs + 1, self.dims, self.dims], dim=1)
         axes = [torch.arange(side, device=answer_BCP.device) for side in answer_BCDHW.shape[2:]]
-        place_nP = (torch.stack(torch.meshgrid(axes, indexing="ij")).flatten(1) + 0.5) * stride
-        place_BnP = place_nP.expand(answer_BCP.shape[0], -1, -1)  # `len` would be a constant in an exported graph
-        middle = place_BnP + shift * stride
-        half = size.clamp(max=LARGEST).exp() * stride / 2
+        point_nP = (torch.stack(torch.meshgrid(axes, indexing="ij")).flatten(1) + 0.5) * stride
+        point_BnP = point_nP.expand(answer_BCP.shape[0], -1, -1)  # `len` would be a constant in an exported graph
+        middle = point_BnP + shift * stride
+        half = size.clamp(max=MAX_LOG_SIDE).exp() * stride / 2
         strides_B1P = torch.full_like(answer_BCP[:, :1], float(stride))
-        return torch.cat([logits, middle - half, middle + half, place_BnP, strides_B1P], dim=1)
+        return torch.cat([logits, middle - half, middle + half, point_BnP, strides_B1P], dim=1)
 
 
 def stem_width(stem: int, in_channels: int) -> int:
-    """Channels that the backbone sees: those of the image where there is no stem."""
+    """Return the channels of the backbone's input.
+
+    Args:
+        stem: Stride of the stem: 1, 2 or 4.
+        in_channels: Channels of an image.
+
+    Returns:
+        4 * stem; the channels of the image if the stride is 1.
+    """
     return in_channels if stem == 1 else 4 * stem
 
 
 def _unit(dims: int, inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
-    """Group normalisation: batches of large images are small."""
+    """Return convolution, group normalisation (batches of large images are small) and ReLU."""
     return nn.Sequential(
         LAYERS[dims][0](inputs, outputs, 3, stride, padding=1), nn.GroupNorm(GROUPS, outputs), nn.ReLU()
     )

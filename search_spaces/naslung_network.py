@@ -22,7 +22,15 @@ REDUCTION = 2**STAGES  # every stage halves the volume: sides are multiples of 8
 
 
 class ConvUnit(nn.Sequential):
-    """Convolution, batch normalisation, ReLU; padding keeps the size at stride 1 and halves it at stride 2."""
+    """Convolution, batch normalisation, ReLU; padding keeps the size at stride 1 and halves it at stride 2.
+
+    Args:
+        inputs: Channels of the input.
+        outputs: Channels of the output.
+        kernel: Side of the kernel, odd.
+        stride: 1 or 2.
+        bias: Whether the convolution has a bias.
+    """
 
     def __init__(self, inputs: int, outputs: int, kernel: int = 3, stride: int = 1, bias: bool = True) -> None:
         super().__init__(
@@ -33,7 +41,12 @@ class ConvUnit(nn.Sequential):
 
 
 class ResidualBlock(nn.Module):
-    """ReLU BN W2 ReLU BN W1 x + ReLU BN P x: ReLU comes before the sum, the projection P is always there."""
+    """Residual block ReLU BN W2 ReLU BN W1 x + ReLU BN P x, always with the projection P.
+
+    Args:
+        inputs: Channels of the input.
+        outputs: Channels of the output.
+    """
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -41,39 +54,96 @@ class ResidualBlock(nn.Module):
         self.projection = ConvUnit(inputs, outputs, kernel=1)
 
     def forward(self, x_BCDHW: torch.Tensor) -> torch.Tensor:
+        """Compute the block.
+
+        Args:
+            x_BCDHW: Map (B, inputs, D, H, W).
+
+        Returns:
+            Map (B, outputs, D, H, W).
+        """
         return self.body(x_BCDHW) + self.projection(x_BCDHW)
 
 
 def attention(kind: str, channels: int) -> nn.Module:
+    """Make an attention layer.
+
+    Args:
+        kind: "none", "published" or "woo2018".
+        channels: Channels of the map.
+
+    Returns:
+        Layer that keeps the shape of a map; the identity for "none".
+    """
     layer = ATTENTION[kind]
     return nn.Identity() if layer is None else layer(channels)
 
 
 def stem_block(in_channels: int, stem: Sequence[int], cbam: str) -> nn.Sequential:
+    """Make the two convolutions of the stem and its attention.
+
+    Args:
+        in_channels: Channels of a volume.
+        stem: Channels of the two convolutions.
+        cbam: Kind of attention.
+
+    Returns:
+        Layers (B, in_channels, D, H, W) -> (B, stem[1], D, H, W).
+    """
     return nn.Sequential(ConvUnit(in_channels, stem[0]), ConvUnit(stem[0], stem[1]), attention(cbam, stem[1]))
 
 
 def pooling_block(channels: int) -> ConvUnit:
+    """Make the convolution that halves the sides at the start of a stage.
+
+    Args:
+        channels: Channels of the map.
+
+    Returns:
+        Layer (B, C, 2D, 2H, 2W) -> (B, C, D, H, W).
+    """
     return ConvUnit(channels, channels, stride=2, bias=False)
 
 
 class PooledHead(nn.Module):
-    """(B, C, D, H, W) -> mean over space -> logits (B, K)."""
+    """Mean over space, then a classification head.
+
+    Args:
+        kind: "softmax" or "a_softmax".
+        features: Channels C of the map.
+        outputs: Number K of classes.
+    """
 
     def __init__(self, kind: str, features: int, outputs: int) -> None:
         super().__init__()
         self.classifier = HEADS[kind](features, outputs)
 
     def forward(self, x_BCDHW: torch.Tensor, y_B: torch.Tensor | None = None) -> torch.Tensor:
+        """Compute logits.
+
+        Args:
+            x_BCDHW: Map (B, C, D, H, W).
+            y_B: Classes (B,) in training with a margin, or None.
+
+        Returns:
+            Logits (B, K).
+        """
         return self.classifier(F.adaptive_avg_pool3d(x_BCDHW, 1).flatten(1), y_B)
 
 
 class NASLungNet(nn.Module):
-    """(B, in_channels, D, H, W) with sides that are multiples of 8 -> logits (B, outputs).
+    """The NAS-Lung network.
 
-    stages: the block widths of each of the three stages, e.g. [[4, 4], [4, 8], [8, 8]]. With the head "a_softmax"
-    (`needs_target`) the training loop also hands over the target, so that the margin can be applied.
-    Raises NASError for sides that are no multiple of 8.
+    With the head "a_softmax" (`needs_target`) the training loop also passes the target, so that the margin can be
+    applied.
+
+    Args:
+        in_channels: Channels of a volume.
+        stem: Channels of the two convolutions of the stem.
+        stages: Block widths of each of the three stages, such as [[4, 4], [4, 8], [8, 8]].
+        cbam: Attention: "none", "published" or "woo2018".
+        head: "softmax" or "a_softmax".
+        outputs: Classes.
     """
 
     def __init__(
@@ -93,17 +163,39 @@ class NASLungNet(nn.Module):
         self.head = PooledHead(head, width, outputs)
 
     def forward(self, x_BCDHW: torch.Tensor, y_B: torch.Tensor | None = None) -> torch.Tensor:
+        """Compute the logits of volumes.
+
+        Args:
+            x_BCDHW: Volumes (B, in_channels, D, H, W), sides multiples of 8.
+            y_B: Classes (B,) in training with a margin, or None.
+
+        Returns:
+            Logits (B, outputs).
+
+        Raises:
+            NASError: If a side is not a multiple of 8.
+        """
         return self.head(self.features(x_BCDHW)[-1], y_B)
 
     def features(self, x_BCDHW: torch.Tensor) -> list[torch.Tensor]:
-        """What the stem and each stage give, the finest first."""
+        """Compute the outputs of the stem and of each stage.
+
+        Args:
+            x_BCDHW: Volumes (B, in_channels, D, H, W), sides multiples of 8.
+
+        Returns:
+            Four maps, finest first.
+
+        Raises:
+            NASError: If a side is not a multiple of 8.
+        """
         if any(side % REDUCTION for side in x_BCDHW.shape[2:]):
             raise NASError(
                 f"a volume of {'x'.join(map(str, x_BCDHW.shape[2:]))} voxels",
                 f"sides that are multiples of {REDUCTION}",
                 "crop or pad the data (`data.size`)",
             )
-        found = [self.stem(x_BCDHW)]
+        maps = [self.stem(x_BCDHW)]
         for stage in self.stages:
-            found.append(stage(found[-1]))
-        return found
+            maps.append(stage(maps[-1]))
+        return maps

@@ -1,7 +1,8 @@
-"""Patch classifiers after LeNet: convolution and pooling by turns, then two hidden layers.
+"""Patch classifiers after LeNet: convolutions alternating with pooling, then two hidden layers.
 
-Sources: LeCun et al., Proc. IEEE 86(11), 1998 (LeNet-5); the point `lung-screening` is the second stage of the lung
-screening proposed in openvinotoolkit/open_model_zoo#1705, which says nodule or none of 64 x 64 pixels of a CT slice.
+Sources: LeCun et al., Proc. IEEE 86(11), 1998 (LeNet-5); the network `lung-screening` is the second stage of the lung
+screening proposed in openvinotoolkit/open_model_zoo#1705, which classifies 64 x 64 pixels of a CT slice as nodule or
+other tissue.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ from nas.task_spec import TaskSpec
 from nas.utils.checked import Channels, Fraction, OneOf, SomeOf, checked
 from search_spaces.arguments import Increasing
 
-GRID = 4  # sides of the map that the hidden layers read; of 64 x 64 pixels the published network has just that left
-RATIO = 0.7  # second hidden layer to the first: 84 of 120
+GRID = 4  # sides of the map that the hidden layers read; the published network reduces 64 x 64 pixels to 4 x 4
+RATIO = 0.7  # neurons of the second hidden layer relative to the first: 84 of 120
 NORMS = ("none", "batch")
 PADDINGS = ("same", "valid")
-LAYERS = {  # by spatial dimensions
+LAYERS = {  # by number of spatial dimensions
     2: (nn.Conv2d, nn.BatchNorm2d, nn.MaxPool2d, nn.Dropout2d, nn.AdaptiveAvgPool2d),
     3: (nn.Conv3d, nn.BatchNorm3d, nn.MaxPool3d, nn.Dropout3d, nn.AdaptiveAvgPool3d),
 }
@@ -32,14 +33,25 @@ LAYERS = {  # by spatial dimensions
 
 @checked("space")
 class NodulePatchSpace(SearchSpace):
-    """Networks of `depth` stages (convolution, ReLU, pooling by 2) and two hidden layers, in 2D or 3D as the task says.
+    """Networks of `depth` stages (convolution, ReLU, pooling by 2) and two hidden layers, in 2D or 3D like the task.
 
-    Genes, each with the choices given here: depth, stem (channels of the first stage), width (of the others), kernel,
-    hidden (neurons of the first hidden layer; the second has 0.7 times as many), which are ordered; norm ("none",
-    "batch"), which is not. padding: "same" leaves a stage's sides as they are before they are halved; "valid", as
-    published, makes them smaller by kernel - 1. dropout: probability, of whole channels after the last convolution and
-    of neurons in the hidden layers.
-    Raises NASError for arguments out of range.
+    The genes are depth, stem, width, kernel and hidden, which are ordered, and norm, which is not.
+
+    Args:
+        depths: Choices of the number of stages, increasing, >= 2.
+        stems: Choices of the channels of the first stage, increasing, >= 1.
+        widths: Choices of the channels of the other stages, increasing, >= 1.
+        kernels: Choices of the kernel's side, increasing odd numbers.
+        hidden: Choices of the neurons of the first hidden layer, increasing, >= 2; the second has 0.7 times as many.
+        norms: Choices of the normalisation: "none", "batch".
+        padding: "same" keeps the sides in a convolution; "valid", as published, reduces them by kernel - 1.
+        dropout: Probability, in [0, 1), of dropping whole channels after the last convolution and neurons of the
+            hidden layers.
+        in_channels: Channels of a patch, >= 1.
+        outputs: Classes, >= 2.
+
+    Raises:
+        NASError: If an argument is out of range.
     """
 
     published: ClassVar[Mapping[str, Published]] = {
@@ -85,6 +97,15 @@ class NodulePatchSpace(SearchSpace):
         )
 
     def build(self, arch: Architecture, task: TaskSpec | None = None) -> nn.Module:
+        """Build the network of an architecture.
+
+        Args:
+            arch: Architecture of this space.
+            task: Task that sets dimensions, channels and outputs; if None, 2D and the space's own numbers.
+
+        Returns:
+            A `PatchNet`.
+        """
         if task is None:
             task = TaskSpec(dims=2, in_channels=self.in_channels, outputs=self.outputs)
         genes = dict(zip(("depth", "stem", "width", "kernel", "hidden", "norm"), self.values(arch), strict=True))
@@ -92,6 +113,14 @@ class NodulePatchSpace(SearchSpace):
         return PatchNet(task.dims, task.in_channels, task.outputs, **genes, **settings)  # type: ignore[arg-type]
 
     def describe(self, arch: Architecture) -> str:
+        """Describe an architecture in words.
+
+        Args:
+            arch: Architecture of this space.
+
+        Returns:
+            One line per stage, then one for the hidden layers.
+        """
         depth, stem, width, kernel, hidden, norm = self.values(arch)
         norms = "" if norm == "none" else f", {norm} normalisation"
         lines = [
@@ -102,9 +131,20 @@ class NodulePatchSpace(SearchSpace):
 
 
 class PatchNet(nn.Module):
-    """(B, in_channels, H, W), in 3D (B, in_channels, D, H, W) -> logits (B, outputs).
+    """Classifier of patches in 2D or 3D.
 
-    Arguments are the values of the genes, see NodulePatchSpace. Raises NASError for a patch that its stages use up.
+    Args:
+        dims: Spatial dimensions, 2 or 3.
+        in_channels: Channels of a patch.
+        outputs: Classes.
+        depth: Stages.
+        stem: Channels of the first stage.
+        width: Channels of the other stages.
+        kernel: Side of the kernel, odd.
+        hidden: Neurons of the first hidden layer.
+        norm: "none" or "batch".
+        padding: "same" or "valid".
+        dropout: Probability, in [0, 1).
     """
 
     def __init__(
@@ -127,14 +167,14 @@ class PatchNet(nn.Module):
         stages: list[nn.Module] = []
         channels = in_channels
         for stage in range(depth):
-            made = stem if stage == 0 else width
-            stages.append(convolution(channels, made, kernel, padding=padding))
+            stage_width = stem if stage == 0 else width
+            stages.append(convolution(channels, stage_width, kernel, padding=padding))
             if norm == "batch":
-                stages.append(batch_norm(made))
+                stages.append(batch_norm(stage_width))
             if stage == depth - 1:
                 stages.append(drop_channels(dropout))
             stages += [nn.ReLU(), pool(2)]
-            channels = made
+            channels = stage_width
         self.stages = nn.Sequential(*stages)
         self.grid = adaptive(GRID)
         self.head = nn.Sequential(
@@ -149,17 +189,29 @@ class PatchNet(nn.Module):
         )
 
     def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
+        """Compute the logits of patches.
+
+        Args:
+            x_BCHW: Patches (B, in_channels, H, W), in 3D (B, in_channels, D, H, W).
+
+        Returns:
+            Logits (B, outputs).
+
+        Raises:
+            NASError: If the stages reduce a side to zero.
+        """
         side = min(x_BCHW.shape[2:])
         for _ in range(self.depth):
             side = (side - self.shrinks) // 2
         if side < 1:
             raise NASError(
                 f"a patch of {'x'.join(map(str, x_BCHW.shape[2:]))} for {self.depth} stages",
-                "sides that leave something after every convolution and pooling",
-                "larger patches (`data.size`), fewer space.depths, or space.padding=same",
+                "sides that leave at least one voxel after every convolution and pooling",
+                "use larger patches (`data.size`), smaller space.depths, or space.padding=same",
             )
         return self.head(self.grid(self.stages(x_BCHW)))
 
 
 def _second(hidden: int) -> int:
+    """Return the neurons of the second hidden layer."""
     return round(RATIO * hidden)

@@ -1,7 +1,7 @@
 """U-Nets in 2D and 3D: how deep, how wide, how many convolutions, which kernel, normalisation and up-sampling.
 
 Sources: Ronneberger et al., MICCAI 2015 (arXiv 1505.04597); Çiçek et al., MICCAI 2016 (arXiv 1606.06650). This file is
-also the one to copy for a space of your own: arguments, `genes`, `build`, and the network.
+also a template for new spaces: arguments, `genes`, `build`, and the network.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from search_spaces.layers.instance_norm import InstanceNorm2d, InstanceNorm3d
 NORMS = ("batch", "instance", "group")
 UPS = ("transposed", "resize")
 GROUPS = 4  # of group normalisation; widths are multiples of it
-LAYERS = {  # by spatial dimensions
+LAYERS = {  # by number of spatial dimensions
     2: (nn.Conv2d, nn.ConvTranspose2d, nn.MaxPool2d, nn.BatchNorm2d, InstanceNorm2d),
     3: (Conv3d, nn.ConvTranspose3d, nn.MaxPool3d, nn.BatchNorm3d, InstanceNorm3d),
 }
@@ -37,13 +37,25 @@ MAX_CHANNELS = 4096  # at the lowest resolution
 
 @checked("space")
 class UNetSpace(SearchSpace):
-    """U-Nets with `depth` halvings of the resolution; the width doubles at each, from `width` at full resolution.
+    """U-Nets with `depth` halvings of the resolution; the width doubles at each of them.
 
-    Genes, each with the choices given here: depth, width, blocks (convolutions a level and side), kernel, which are
-    ordered: a later choice is never smaller; norm ("batch", "instance", "group") and up ("transposed" convolution, or
-    "resize": nearest neighbour, then a convolution), which are not.
-    Sides of an input are multiples of 2^depth and at least twice as long, so that normalisation has something to
-    normalise at the bottom. Raises NASError for arguments outside these ranges.
+    The genes are depth, width, blocks and kernel, which are ordered (a later choice never makes a network smaller),
+    and norm and up, which are not. Sides of an input are multiples of 2^depth and at least 2^(depth + 1), so that
+    normalisation sees more than one voxel at the bottom.
+
+    Args:
+        depths: Choices of the number of halvings, increasing, >= 1.
+        widths: Choices of the channels at full resolution, increasing multiples of 4.
+        block_counts: Choices of the convolutions on each level and side, increasing, >= 1.
+        kernels: Choices of the kernel's side, increasing odd numbers.
+        norms: Choices of the normalisation: "batch", "instance", "group".
+        ups: Choices of the up-sampling: "transposed" convolution, or "resize" (nearest neighbour, then a convolution).
+        spatial_dims: 2 or 3.
+        in_channels: Channels of an image, >= 1.
+        out_channels: Classes with the background, >= 2.
+
+    Raises:
+        NASError: If an argument is out of range.
     """
 
     kind: ClassVar[str] = "segmentation"
@@ -94,30 +106,69 @@ class UNetSpace(SearchSpace):
         )
 
     def build(self, arch: Architecture, task: TaskSpec | None = None) -> nn.Module:
+        """Build the network of an architecture.
+
+        Args:
+            arch: Architecture of this space.
+            task: Task that sets the numbers of channels and outputs; if None, the space's own are used.
+
+        Returns:
+            A `UNet`.
+
+        Raises:
+            NASError: If the task has other spatial dimensions.
+        """
         if task is not None:
             task.require_dims(self.spatial_dims)
         channels = (self.in_channels, self.out_channels) if task is None else (task.in_channels, task.outputs)
         return UNet(self.spatial_dims, *channels, *self.values(arch))  # type: ignore[arg-type]
 
     def features(self, arch: Architecture, in_channels: int) -> nn.Module:
+        """Build the network of an architecture as a backbone.
+
+        Args:
+            arch: Architecture of this space.
+            in_channels: Channels of the image.
+
+        Returns:
+            Network (B, in_channels, ...) -> list of feature maps, finest first, each with half the sides of the one
+            before. Its attribute `channels` holds their numbers of channels.
+        """
         network = UNet(self.spatial_dims, in_channels, self.out_channels, *self.values(arch))  # type: ignore[arg-type]
         depth, width, *_ = self.values(arch)
         return Features(network, [int(width) * 2**level for level in range(int(depth) + 1)])
 
     def describe(self, arch: Architecture) -> str:
+        """Describe an architecture in words.
+
+        Args:
+            arch: Architecture of this space.
+
+        Returns:
+            One line for the convolutions, then one per level.
+        """
         depth, width, blocks, kernel, norm, up = self.values(arch)
         sides = " x ".join([str(kernel)] * self.spatial_dims)
-        lines = [f"{blocks} convolution(s) of {sides} a level and side, {norm} normalisation, {up} up-sampling"]
+        lines = [f"{blocks} convolution(s) of {sides} per level and side, {norm} normalisation, {up} up-sampling"]
         for level in range(int(depth) + 1):
-            way = "down and up" if level < int(depth) else "bottom"
-            lines.append(f"{'  ' * level}level {level}  1/{2**level}  {int(width) * 2**level} channels, {way}")
+            branch = "down and up" if level < int(depth) else "bottom"
+            lines.append(f"{'  ' * level}level {level}  1/{2**level}  {int(width) * 2**level} channels, {branch}")
         return "\n".join(lines)
 
 
 class UNet(nn.Module):
-    """(B, in_channels, D, H, W), in 2D (B, in_channels, H, W) -> logits (B, out_channels, ...) of the same sides.
+    """U-Net in 2D or 3D.
 
-    Arguments are the values of the genes, see UNetSpace. Raises NASError for sides that cannot be halved depth times.
+    Args:
+        dims: Spatial dimensions, 2 or 3.
+        in_channels: Channels of an image.
+        out_channels: Classes with the background.
+        depth: Halvings of the resolution.
+        width: Channels at full resolution, doubled at each halving.
+        blocks: Convolutions on each level and side.
+        kernel: Side of the kernel, odd.
+        norm: "batch", "instance" or "group".
+        up: "transposed" or "resize".
     """
 
     def __init__(
@@ -141,7 +192,7 @@ class UNet(nn.Module):
             _level(dims, inputs[level], widths[level], blocks, kernel, norm) for level in range(depth + 1)
         )
         self.pool = pool(2)
-        # From the bottom up: double the resolution, put the skip connection beside it, convolve.
+        # From the bottom up: double the resolution, concatenate the skip connection, convolve.
         upwards = list(reversed(range(depth)))
         self.up = nn.ModuleList(_up(dims, widths[level + 1], widths[level], kernel, norm, up) for level in upwards)
         self.merge = nn.ModuleList(
@@ -150,25 +201,46 @@ class UNet(nn.Module):
         self.head = convolution(width, out_channels, 1)
 
     def forward(self, x_BCDHW: torch.Tensor) -> torch.Tensor:
+        """Compute the logits of an image.
+
+        Args:
+            x_BCDHW: Image (B, in_channels, D, H, W), in 2D (B, in_channels, H, W).
+
+        Returns:
+            Logits (B, out_channels, ...) with the sides of the image.
+
+        Raises:
+            NASError: If a side is not a multiple of 2^depth, or shorter than 2^(depth + 1).
+        """
         return self.head(self.features(x_BCDHW)[0])
 
     def features(self, x_BCDHW: torch.Tensor) -> list[torch.Tensor]:
-        """What comes up at every level, finest first: the widths of the levels, the bottom last."""
+        """Compute the decoder's map of every level.
+
+        Args:
+            x_BCDHW: Image (B, in_channels, D, H, W), in 2D (B, in_channels, H, W).
+
+        Returns:
+            depth + 1 maps (B, width * 2^level, ...), finest first, the bottom last.
+
+        Raises:
+            NASError: If a side is not a multiple of 2^depth, or shorter than 2^(depth + 1).
+        """
         factor = 2**self.depth
         if any(side % factor or side < 2 * factor for side in x_BCDHW.shape[2:]):
             raise NASError(
                 f"a volume of {'x'.join(map(str, x_BCDHW.shape[2:]))} voxels for a U-Net of depth {self.depth}",
                 f"sides that are multiples of {factor}, at least {2 * factor}",
-                "fewer space.depths, or crop or pad the data (`data.size`, `data.patch`)",
+                "use smaller space.depths, or crop or pad the data (`data.size`, `data.patch`)",
             )
         skips = []
         for level in self.down[:-1]:
             skips.append(level(x_BCDHW))
             x_BCDHW = self.pool(skips[-1])
-        found = [self.down[-1](x_BCDHW)]
+        maps = [self.down[-1](x_BCDHW)]
         for up, merge in zip(self.up, self.merge, strict=True):
-            found.insert(0, merge(torch.cat([skips.pop(), up(found[0])], dim=1)))
-        return found
+            maps.insert(0, merge(torch.cat([skips.pop(), up(maps[0])], dim=1)))
+        return maps
 
 
 def _level(dims: int, inputs: int, outputs: int, blocks: int, kernel: int, norm: str) -> nn.Sequential:
@@ -188,7 +260,7 @@ def _convolution(dims: int, inputs: int, outputs: int, kernel: int, norm: str) -
 
 
 def _up(dims: int, inputs: int, outputs: int, kernel: int, norm: str, up: str) -> nn.Module:
-    """Twice the sides, half the channels."""
+    """Return a layer that doubles the sides and halves the channels."""
     if up == "transposed":
         return LAYERS[dims][1](inputs, outputs, 2, stride=2)
     return nn.Sequential(nn.Upsample(scale_factor=2), _convolution(dims, inputs, outputs, kernel, norm))

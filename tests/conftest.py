@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+from filelock import FileLock
 
-from tests.commands import Command
+if TYPE_CHECKING:  # imported by the fixtures: few tests need the commands and all that these import
+    from nas.data.source import Source
+    from nas.data.store import VolumeStore
+    from tests.commands import Command
 
 REPO = Path(__file__).resolve().parents[1]
 
@@ -22,9 +28,27 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def data_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder for prepared stores that all tests of one worker share."""
-    return tmp_path_factory.mktemp("data_cache")
+def data_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder for prepared stores that the tests of all workers share. A test that changes a store copies it first.
+
+    Each store is prepared under a lock, so that a worker waits for a store that another one is preparing.
+    """
+    from nas.data.source import Source
+
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "data_cache"
+    folder.mkdir(exist_ok=True)
+    prepare = Source.prepare
+
+    def prepare_once(source: Source) -> VolumeStore:
+        if Path(source.cache_dir) != folder:
+            return prepare(source)
+        with FileLock(folder / f"{source.name}.lock"):
+            return prepare(source)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Source, "prepare", prepare_once)
+        yield folder
 
 
 @pytest.fixture
@@ -32,4 +56,6 @@ def command(
     tmp_path: Path, data_cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> Command:
     """Runs `run_search.main` and its like in a folder of the test's own."""
+    from tests.commands import Command
+
     return Command(tmp_path, data_cache, monkeypatch, capsys)

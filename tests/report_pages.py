@@ -14,9 +14,11 @@ from torch import nn
 
 from nas.architecture import Architecture, Gene
 from nas.history import History, Record, State
+from nas.html.classification import classification_sections
 from nas.report import search_report, train_report
 from nas.space import SearchSpace
 from nas.task_spec import TaskSpec
+from nas.tasks.classification import METRICS
 
 SVG = "{http://www.w3.org/2000/svg}"
 EMPTY = np.empty(0)
@@ -116,6 +118,7 @@ def write_search(path: Path, history: History, space: SearchSpace | None = None,
         "pruned_share": [],
         "pruned_cost": EMPTY,
         "pruned_bound": EMPTY,
+        "metrics": METRICS,
         "settings": {"seed": 7, "study": {"name": "a <study>"}, "training": {"optimizer": {"lr": 0.002}}},
         **changes,
     }
@@ -158,16 +161,32 @@ def write_train(path: Path, predictions: dict[str, np.ndarray], **changes: Any) 
         {"network": f"found {arch.id}", "AUC": "0.810 (0.771–0.853)", "params (M)": 0.016128},
         {"network": "volume <alone>", "AUC": "0.600 (0.550–0.650)", "params (M)": None},
     ]
+    result = {**result_of(arch), **changes}
     train_report(
         path,
         title="Training",
         space=space,
         arch=arch,
-        result={**result_of(arch), **changes},
-        predictions=predictions,
+        result=result,
         table_rows=rows,
+        metrics=METRICS,
+        sections=sections_of(predictions, result["data"].get("classes")) if predictions else [],
     )
     return Page(path)
+
+
+def sections_of(predictions: dict[str, np.ndarray], classes: Sequence[str] | None) -> list[str]:
+    """The sections of a classification, from probabilities of class 1 or of all classes."""
+    given = {name: np.asarray(value) for name, value in predictions.items()}
+    prob = {
+        name: np.column_stack([1 - value, value]) if value.ndim == 1 else value
+        for name, value in given.items()
+        if name.startswith("prob")
+    }
+    main = prob.pop("prob")
+    names = classes or [f"class {number}" for number in range(main.shape[1])]
+    others = {name.removeprefix("prob_"): value for name, value in prob.items()}
+    return classification_sections(given["label"], main, given["group"], names, others)
 
 
 def confusion(page: Page) -> np.ndarray:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 
+from nas.artifact import SpaceFacts
 from nas.cost.model import CostModel
 from nas.history import Record, State
 from nas.space import SearchSpace
-from nas.space_facts import SpaceFacts
 from nas.task_spec import TaskSpec
 from nas.trials_table import TrialsTable
 from search_spaces.naslung import NASLungSpace
@@ -21,11 +23,16 @@ SHAPE = (1, 16, 16, 16)
 
 def records_of(space: SearchSpace = SPACE, seed: int = 0) -> list[Record]:
     """Every network of the space, finished: a larger one is better and takes longer, with noise."""
+    return list(_records_of(space, seed))
+
+
+@cache
+def _records_of(space: SearchSpace, seed: int) -> tuple[Record, ...]:
     every = space.enumerate()
     assert every is not None
     macs_N = CostModel(space, TaskSpec(), SHAPE)(every)
     rng = np.random.default_rng(seed)
-    return [
+    return tuple(
         Record(
             number,
             space.architecture(genes),
@@ -35,7 +42,7 @@ def records_of(space: SearchSpace = SPACE, seed: int = 0) -> list[Record]:
             finished=1.0,
         )
         for number, (genes, macs) in enumerate(zip(every.tolist(), macs_N.tolist(), strict=True))
-    ]
+    )
 
 
 def table_of(records: list[Record], space: SearchSpace = SPACE) -> TrialsTable:

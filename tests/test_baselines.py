@@ -13,7 +13,8 @@ from nas.baselines.simple import feature_baseline, volume_baseline
 from nas.data.sample import Sample
 from nas.data.sources.lidc_shapes import LidcShapes
 from nas.data.splits import Split
-from nas.data.store import VolumeStore, write_store
+from nas.data.store import VolumeStore
+from nas.data.store_writer import write_store
 from nas.metrics.bootstrap import binary_metrics
 
 

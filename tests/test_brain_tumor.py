@@ -14,10 +14,13 @@ from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 
 import run_search
+import run_train
 from experiments.brain_tumor.__main__ import main
 from experiments.brain_tumor.predict import without_small
 from nas.artifact import Artifact, load
+from nas.bundle import bundles_of
 from nas.data.io.brats_folder import LABELS
+from nas.retraining.folds import group_digest
 from nas.space import SearchSpace
 from nas.task_spec import TaskSpec
 from search_spaces.cascade import CascadeSpace
@@ -26,7 +29,8 @@ from tests.commands import Command, refused
 from tests.data.written_brats import real_part, write_brats, write_subject
 
 TASK = TaskSpec("segmentation", 3, 4, 4)
-QUICK = ["data.size=16", "training.precision=fp32", "training.lr=0.02", "split.folds=3", "resamples=50"]
+QUICK = ["data.size=16", "training.precision=fp32", "training.lr=0.02", "resamples=50", "experiment=brain_tumor"]
+PLAIN = ["baselines.random_search=false", "baselines.intensity=false", "baselines.published=null"]
 
 
 def written(path: Path, space: SearchSpace) -> str:
@@ -43,30 +47,42 @@ def root(tmp_path: Path) -> Path:
     return write_brats(tmp_path / "BraTS")
 
 
+def train(command: Command, *words: str) -> tuple[int, str, str]:
+    return command(run_train.main, *QUICK, *PLAIN, *words)
+
+
+def apply(command: Command, *words: str) -> tuple[int, str, str]:
+    return command(main, *words, cache=False)
+
+
 def test_train_predict_evaluate(command: Command, root: Path) -> None:
     """Phantoms that a cascade of two small networks learns in a few seconds; the subjects it is tested on are new."""
-    words = ["name=a", f"data.root={root}", *QUICK]
-    learn = ["repeats=6", "training.epochs=8", "training.batch_size=2", small_cascade(command.folder)]
-    code, out, err = command(main, "train", *words, *learn)
+    words = ["name=a", f"data.root={root}"]
+    learn = ["data.patches_per_volume=6", "training.epochs=8", "training.batch_size=2", small_cascade(command.folder)]
+    code, out, err = train(command, *words, *learn, "split.folds=3")
     assert code == 0, err
-    folder = command.folder / "outputs/brain_tumor/a"
-    card = json.loads((folder / "system.json").read_text())
-    assert card["preparation"]["modalities"] == ["t1", "t2", "flair", "t1ce"]
-    assert [len(card["parts"][part]) for part in ("train", "valid", "test")] == [2, 2, 2]
-    assert "modalities t1, t2, flair, t1ce" in out
+    (bundle,) = bundles_of(command.folder / "outputs/train/a")
+    assert bundle.card.preparation["modalities"] == ["t1", "t2", "flair", "t1ce"]
+    assert bundle.card.inputs[0].channels == ("t1", "t2", "flair", "t1ce")
+    parts = bundle.card.facts["trained"]["groups"]
+    assert [len(parts[part]) for part in ("train", "valid", "test")] == [2, 2, 2]
+    cards = [path.read_text() for path in (command.folder / "outputs/train/a/bundles").glob("*/*/*.json")]
+    assert len(cards) == 2
+    assert not any("Brats18" in card for card in cards)
 
-    code, out, err = command(main, "predict", *words, "subjects=test")
+    folder = command.folder / "outputs/brain_tumor/a"
+    code, out, err = apply(command, "predict", *words, "subjects=test")
     assert code == 0, err
     files = sorted((folder / "predictions").glob("*.nii.gz"))
-    assert [path.name.removesuffix(".nii.gz") for path in files] == sorted(card["parts"]["test"])
+    assert sorted(group_digest(path.name.removesuffix(".nii.gz")) for path in files) == parts["test"]
     first = [path.read_bytes() for path in files]
-    assert command(main, "predict", *words, "subjects=test")[0] == 0
+    assert apply(command, "predict", *words, "subjects=test")[0] == 0
     assert [path.read_bytes() for path in files] == first
     told = json.loads((folder / "predictions/predictions.json").read_text())
     assert told["modalities"] == ["t1", "t2", "flair", "t1ce"]
     assert {one["part"] for one in told["subjects"].values()} == {"test"}
 
-    code, out, err = command(main, "evaluate", *words)
+    code, out, err = apply(command, "evaluate", *words, "resamples=50")
     assert code == 0, err
     result = json.loads((folder / "evaluation.json").read_text())
     assert result["regions"] == {"WT": [1, 2, 4], "TC": [1, 4], "ET": [4]}
@@ -85,41 +101,44 @@ def test_train_predict_evaluate(command: Command, root: Path) -> None:
     assert "trained on" not in page
 
 
+@pytest.mark.slow
 def test_a_searched_network_of_any_space_takes_the_place(command: Command, root: Path) -> None:
     """A search on BraTS data with the cascade space, and its arch.json; then a U-Net on one subject alone."""
-    space = ["space=cascade", "space.widths=[2]", "space.block_counts=[1]", "evaluator=train"]
-    task = ["task=segmentation", "task.loss=soft_dice", "data=brats", f"data.root={root}", "data.size=16"]
-    few = ["training.epochs=1", "training.batch_size=4", "training.precision=fp32", "split.folds=3", "study.trials=2"]
-    code, _, err = command(run_search.main, *space, *task, *few, "study.name=s", "strategy=regularized_evolution")
+    space = ["space.widths=[2]", "space.block_counts=[1]", "evaluator=train", "strategy=regularized_evolution"]
+    data = [f"data.root={root}", "split.folds=3", "training.epochs=1"]
+    few = ["study.trials=2", "study.name=s", *QUICK[:3], QUICK[-1]]
+    code, _, err = command(run_search.main, *space, *data, *few, "training.batch_size=4", "task.flips=[]")
     assert code == 0, err
     assert load(command.folder / "outputs/s/arch.json").task == TASK
-    train = ["train", *QUICK, "training.epochs=1", "training.batch_size=2"]
-    found = [f"data.root={root}", "arch=outputs/s/arch.json", "name=s"]
-    refused(command(main, *train, *found, "split.test_fold=1"), "whose test fold it never saw")
-    code, out, err = command(main, *train, *found)
+    found = [*data, "arch=outputs/s/arch.json", "name=s", "training.batch_size=2"]
+    refused(train(command, *found, "split.test_fold=1"), "whose test fold it never saw")
+    code, _, err = train(command, *found)
     assert code == 0, err
     one = write_subject(command.folder / "alone" / "one")
     unet = written(command.folder / "unet.json", UNetSpace(depths=(1,), widths=(4,), block_counts=(1,), kernels=(3,)))
-    code, out, err = command(main, *train, unet, f"data.root={one}", "name=u", "overfit=true")
+    alone = [f"data.root={one}", "name=u"]
+    code, _, err = train(command, unet, *alone, "split.overfit=true", "training.epochs=1", "training.batch_size=2")
     assert code == 0, err
-    assert "'train': 1" in out
-    assert command(main, "predict", f"data.root={one}", "name=u")[0] == 0
-    assert command(main, "evaluate", f"data.root={one}", "name=u", "empty=skip")[0] == 0
+    (bundle,) = bundles_of(command.folder / "outputs/train/u")
+    assert bundle.card.facts["trained"]["samples"] == {"train": 2, "valid": 2, "test": 0}
+    assert apply(command, "predict", *alone)[0] == 0
+    assert apply(command, "evaluate", *alone, "empty=skip")[0] == 0
     page = (command.folder / "outputs/brain_tumor/u/report.html").read_text()
     assert "their scores say nothing of others" in page
 
 
+@pytest.mark.slow
 def test_the_real_subject_on_its_own_grid(command: Command, shared_data: Path) -> None:
     if not (shared_data / "brats_tcga_sample").is_dir():
         pytest.skip(f"no brats_tcga_sample in {shared_data}")
     root = real_part(shared_data / "brats_tcga_sample", command.folder / "real")
-    words = ["name=r", f"data.root={root}", "overfit=true", *QUICK]
-    arch = small_cascade(command.folder)
-    code, _, err = command(main, "train", *words, arch, "training.epochs=1", "training.batch_size=2")
+    words = ["name=r", f"data.root={root}"]
+    few = ["training.epochs=1", "training.batch_size=2", "split.overfit=true"]
+    code, _, err = train(command, *words, small_cascade(command.folder), *few)
     assert code == 0, err
     contents = []
     for place in ("p", "q"):
-        assert command(main, "predict", *words, f"predictions={place}", "smallest_component=0")[0] == 0
+        assert apply(command, "predict", *words, f"predictions={place}", "smallest_component=0")[0] == 0
         contents.append((command.folder / place / "real.nii.gz").read_bytes())
     assert contents[0] == contents[1]
     written_image, source = nib.load(command.folder / "p/real.nii.gz"), nib.load(root / "t1.nii.gz")
@@ -130,42 +149,47 @@ def test_the_real_subject_on_its_own_grid(command: Command, shared_data: Path) -
 
 
 def test_modalities_that_do_not_fit(command: Command, root: Path) -> None:
+    command.cache = command.folder / "cache"
     moved = next(root.rglob("*_flair.nii.gz"))
     image = nib.load(moved)
     affine = image.affine.copy()
     affine[0, 3] += 5
     nib.save(nib.Nifti1Image(np.asarray(image.dataobj), affine), moved)
-    answer = command(main, "train", *QUICK, f"data.root={root}", small_cascade(command.folder), "name=b")
+    answer = train(command, f"data.root={root}", small_cascade(command.folder), "name=b", "split.folds=3")
     refused(answer, "different origins of t1 and flair", moved.name)
-    assert not (command.folder / "outputs").exists()
+    assert not (command.folder / "outputs/train/b/bundles").exists()
     assert not list(command.cache.glob(".brats-*"))
 
 
 def test_mistakes_in_one_line(command: Command, root: Path) -> None:
-    arch, here = small_cascade(command.folder), [f"data.root={root}", *QUICK]
-    refused(command(main, "segment", *here), "'segment'", "train, predict, evaluate")
-    refused(command(main, *here), "None", "train, predict, evaluate")
-    refused(command(main, "predict", *here, "name=none"), "no file", "system.json")
-    refused(command(main, "train", arch, "data=icbm_tissue"), "IcbmTissue", "data=brats")
-    refused(command(main, "train", *here, arch, "repeats=0"), "repeats=0")
-    refused(
-        command(main, "train", f"data.root={next(root.rglob('Brats18_000_1'))}", *QUICK, arch), "1 subject", "overfit"
-    )
-    refused(command(main, "train", *here, "arch=cascade/brats2018-f1", "name=c"), "16x16x16", "multiples of 32")
-    assert not (command.folder / "outputs").exists()
-    refused(command(main, "train", *here, "arch=[cascade/brats2018-f1,cascade/brats2018-f2]"), "one network")
-    few = ["training.epochs=1", "training.batch_size=2", "overfit=true", "name=d"]
-    assert command(main, "train", *here, arch, *few)[0] == 0
-    refused(command(main, "predict", *here, "name=d", "subjects=test"), "subjects=test, but none", "not empty")
-    refused(command(main, "predict", *here, "name=d", "subjects=[nobody]"), "no nobody in")
-    refused(command(main, "predict", *here, "name=d", "smallest_component=2"), "smallest_component=2")
-    refused(command(main, "evaluate", *here, "name=d"), "no prediction in")
-    refused(command(main, "evaluate", *here, "name=d", "empty=none"), "empty=none")
-    card = command.folder / "outputs/brain_tumor/d/system.json"
-    card.write_text(card.read_text().replace('"arch_id": "', '"arch_id": "x'))
-    refused(command(main, "predict", *here, "name=d"), "different networks")
+    arch, here = small_cascade(command.folder), [f"data.root={root}"]
+    refused(apply(command, "segment", *here), "'segment'", "predict, evaluate")
+    refused(apply(command, *here), "None", "predict, evaluate")
+    refused(apply(command, "train", *here), "'train'", "python run_train.py experiment=brain_tumor")
+    refused(apply(command, "predict", *here, "name=none"), "holds no finished training", "outputs/train/none")
+    refused(train(command, *here, arch, "data.patches_per_volume=0"), "0 patches a volume")
+    one_subject = f"data.root={next(root.rglob('Brats18_000_1'))}"
+    refused(train(command, one_subject, arch, "split.folds=3"), "1 patients", "overfit")
+    answer = train(command, *here, "arch=cascade/brats2018-f1", "name=c", "split.folds=3")
+    refused(answer, "16x16x16", "multiples of 32")
+    assert not (command.folder / "outputs/train/c/bundles").exists()
+    assert not (command.folder / "outputs/brain_tumor").exists()
+    few = ["training.epochs=1", "training.batch_size=2", "split.overfit=true", "name=d"]
+    code, _, err = train(command, *here, arch, *few)
+    assert code == 0, err
+    refused(apply(command, "predict", *here, "name=d", "subjects=test"), "subjects=test, but none", "not empty")
+    refused(apply(command, "predict", *here, "name=d", "subjects=[nobody]"), "no nobody in")
+    refused(apply(command, "predict", *here, "name=d", "smallest_component=2"), "smallest_component=2")
+    refused(apply(command, "evaluate", *here, "name=d"), "no prediction in")
+    refused(apply(command, "evaluate", *here, "name=d", "empty=none"), "empty=none")
+    card = next((command.folder / "outputs/train/d/bundles").glob("*/*/model.json"))
+    whole = card.read_text()
+    card.write_text(whole.replace('"modalities"', '"modality"'))
+    refused(apply(command, "predict", *here, "name=d"), "not trained on BraTS subjects", "data=brats")
+    card.write_text(whole.replace('"id": "', '"id": "x'))
+    refused(apply(command, "predict", *here, "name=d"), "different networks")
     card.write_text("{")
-    refused(command(main, "predict", *here, "name=d"), "which cannot be read")
+    refused(apply(command, "predict", *here, "name=d"), "which cannot be read")
 
 
 @settings(max_examples=30, deadline=None)

@@ -14,7 +14,7 @@ from nas.tasks.classification import Classification
 def test_metrics_counted_by_hand() -> None:
     label = np.array([0, 0, 0, 1, 1])
     prob = np.array([0.1, 0.2, 0.7, 0.6, 0.4])
-    found = Classification().metrics(np.column_stack([1 - prob, prob]), label)
+    found = Classification().score(np.column_stack([1 - prob, prob]), label).over()
     assert found["accuracy"] == pytest.approx(3 / 5)
     assert found["sensitivity"] == pytest.approx(1 / 2)
     assert found["specificity"] == pytest.approx(2 / 3)
@@ -27,7 +27,7 @@ def test_metrics_counted_by_hand() -> None:
 def test_three_classes() -> None:
     label = np.array([0, 1, 2, 2])
     prob = np.array([[0.8, 0.1, 0.1], [0.2, 0.7, 0.1], [0.1, 0.1, 0.8], [0.6, 0.1, 0.3]])
-    found = Classification(outputs=3).metrics(prob, label)
+    found = Classification(outputs=3).score(prob, label).over()
     assert found["accuracy"] == 0.75
     assert found["sensitivity"] == pytest.approx((1 + 1 + 0.5) / 3)
     assert found["specificity"] == pytest.approx((2 / 3 + 1 + 1) / 3)
@@ -47,10 +47,30 @@ def test_prediction_is_probability_in_full_precision_and_keeps_the_mode() -> Non
 
 def test_what_cannot_be_scored() -> None:
     with pytest.raises(NASError, match="classes"):
-        Classification().metrics(np.array([[0.5, 0.5]] * 3), np.zeros(3, dtype=int))
+        Classification().score(np.array([[0.5, 0.5]] * 3), np.zeros(3, dtype=int)).over()
     with pytest.raises(TrialFailed, match="finite"):
-        Classification().metrics(np.array([[np.nan, 0.5], [0.5, 0.5]]), np.array([0, 1]))
+        Classification().score(np.array([[np.nan, 0.5], [0.5, 0.5]]), np.array([0, 1])).over()
     with pytest.raises(NASError, match="two classes"):
         Classification(outputs=1)
     with pytest.raises(NASError, match="one of auc"):
         Classification(score="dice")
+
+
+def test_scores_are_restored_from_the_columns_of_predictions() -> None:
+    rng = np.random.default_rng(0)
+    label, prob = rng.permutation(np.arange(30) % 3), rng.dirichlet(np.ones(3), 30)
+    task, classes = Classification(outputs=3), ("solid", "part solid", "ground glass")
+    scores = task.score(prob, label)
+    columns = {**scores.truth(classes), **scores.columns(classes)}
+    restored = task.from_columns({name: values.astype(str) for name, values in columns.items()}, classes)
+    assert dict(restored.over()) == pytest.approx(dict(scores.over()))
+    assert scores.over(np.flatnonzero(label < 2)) == {}  # the third class is missing
+    with pytest.raises(KeyError):
+        task.from_columns({"label": np.array(["solid"])}, classes)
+
+
+def test_the_score_is_the_first_metric() -> None:
+    task = Classification(score="f1")
+    assert task.score_name == "f1"
+    assert {metric.name for metric in task.metrics} == {metric.name for metric in Classification().metrics}
+    assert task.identity["score"] == "f1"

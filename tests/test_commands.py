@@ -8,7 +8,9 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -16,10 +18,10 @@ import pytest
 
 import run_search
 import run_train
-from nas.artifact import load
+from nas.artifact import Artifact, load
 from nas.data.sources.lidc_shapes import LidcShapes
 from nas.data.splits import Split
-from tests.commands import SMALL, SPACE, Command, refused
+from tests.commands import SMALL, SPACE, Command, OwnCapture, refused
 from tests.conftest import REPO
 
 
@@ -28,55 +30,102 @@ def store_path(data_cache: Path) -> Path:
     return LidcShapes(str(data_cache), size=16, spacing_mm=2.0).prepare().path
 
 
-def test_search_then_train(command: Command) -> None:
-    """The whole main job: every file of the design, resumption, nested split, the random baseline."""
-    code, out, err = command.search("split.folds=3")
-    assert code == 0, err
-    folder = command.folder / "outputs/s"
-    written = {path.name for path in folder.iterdir()}
-    assert {"arch.json", "pareto", "trials.csv", "report.html", "config.yaml", "study.db"} <= written
-    assert "Pareto front of 3 trained networks" in out
-    artifact = load(folder / "arch.json")
-    assert artifact.arch.id in out
-    rows = list(csv.DictReader((folder / "trials.csv").read_text().splitlines()))
-    assert [row["state"] for row in rows] == ["complete"] * 3
-    best = max(float(row["auc"]) for row in rows)
-    assert artifact.metrics["auc"] == best
-    fronts = [load(path) for path in (folder / "pareto").glob("*.json")]
-    assert artifact.arch in [one.arch for one in fronts]
-    assert artifact.arch.id in (folder / "report.html").read_text()
+@dataclass
+class MainJob:
+    """What a search, the same search again and with one more trial, a training and the same training again leave."""
 
-    before = (folder / "trials.csv").read_text()
-    assert command.search("split.folds=3")[0] == 0  # the same command again: nothing left to do
-    assert (folder / "trials.csv").read_text() == before
-    assert command.search("split.folds=3", "study.trials=4")[0] == 0
-    assert len((folder / "trials.csv").read_text().splitlines()) == 5
+    command: Command
+    written: set[str]
+    said: str  # by the first search
+    rows: list[dict[str, str]]  # trials.csv after the first search
+    artifact: Artifact
+    fronts: list[Artifact]
+    report: str
+    trials: list[str]  # trials.csv after each of the three searches
+    result: dict[str, Any]
+    train_said: str
+    stamps: list[dict[Path, int]]  # of the predictions, after each of the two trainings
 
-    code, out, err = command.train(f"arch={folder / 'arch.json'}")
-    assert code == 0, err
-    folder = command.folder / "outputs/train/t"
+    @property
+    def trained(self) -> Path:
+        return self.command.folder / "outputs/train/t"
+
+
+@pytest.fixture(scope="module")
+def main_job(tmp_path_factory: pytest.TempPathFactory, data_cache: Path) -> MainJob:
+    with pytest.MonkeyPatch.context() as patch:
+        command = Command(tmp_path_factory.mktemp("main_job"), data_cache, patch, OwnCapture(patch))
+        code, said, err = command.search("split.folds=3")
+        assert code == 0, err
+        folder = command.folder / "outputs/s"
+        written = {path.name for path in folder.iterdir()}
+        trials = [(folder / "trials.csv").read_text()]
+        artifact, report = load(folder / "arch.json"), (folder / "report.html").read_text()
+        fronts = [load(path) for path in (folder / "pareto").glob("*.json")]
+        for words in (["split.folds=3"], ["split.folds=3", "study.trials=4"]):
+            code, _, err = command.search(*words)
+            assert code == 0, err
+            trials.append((folder / "trials.csv").read_text())
+        stamps, told = [], []
+        for _ in range(2):
+            code, out, err = command.train(f"arch={folder / 'arch.json'}")
+            assert code == 0, err
+            told.append(out)
+            found = (command.folder / "outputs/train/t/checkpoints").rglob("prediction*")
+            stamps.append({path: path.stat().st_mtime_ns for path in found})
+        rows = list(csv.DictReader(trials[0].splitlines()))
+        result = json.loads((command.folder / "outputs/train/t/result.json").read_text())
+        return MainJob(command, written, said, rows, artifact, fronts, report, trials, result, told[0], stamps)
+
+
+def test_what_a_search_leaves(main_job: MainJob) -> None:
+    assert {"arch.json", "pareto", "trials.csv", "report.html", "config.yaml", "study.db"} <= main_job.written
+    assert "Pareto front of 3 trained networks" in main_job.said
+    assert main_job.artifact.arch.id in main_job.said
+    assert [row["state"] for row in main_job.rows] == ["complete"] * 3
+    assert main_job.artifact.metrics["auc"] == max(float(row["auc"]) for row in main_job.rows)
+    assert main_job.artifact.arch in [one.arch for one in main_job.fronts]
+    assert main_job.artifact.arch.id in main_job.report
+
+
+def test_the_same_search_again_has_nothing_left_to_do(main_job: MainJob) -> None:
+    assert main_job.trials[1] == main_job.trials[0]
+
+
+def test_more_trials_go_on_where_the_search_ended(main_job: MainJob) -> None:
+    assert len(main_job.trials[2].splitlines()) == 5
+
+
+def test_what_a_training_leaves(main_job: MainJob) -> None:
+    """Every file and key, with the random baseline, on the fold that no search has seen."""
+    folder, result = main_job.trained, main_job.result
     written = {path.name for path in folder.iterdir()}
     assert {"result.json", "predictions.csv", "table.md", "report.html", "config.yaml", "checkpoints"} <= written
-    result = json.loads((folder / "result.json").read_text())
     keys = "arch_id params macs bytes latency_ms peak_memory_mb folds mean ci95 baselines data split seed versions"
     assert set(keys.split()) <= set(result)
     assert set(result["baselines"]) == {"volume", "features", "random search", "naslung/model-1"}
-    assert len(result["folds"]) == 2  # three folds: one is the test fold, the others validate in turn
-    split = Split(LidcShapes(str(command.cache), size=16, spacing_mm=2.0).prepare(), folds=3)
-    assert {fold["n"] for fold in result["folds"]} == {len(split.test)}
     assert {"fold", "n", *result["mean"]} == set(result["folds"][0])
     for metric, (low, high) in result["ci95"].items():
         assert low <= result["mean"][metric] <= high
-    assert result["split"]["sha256"] == split.sha256 == artifact.provenance["split"]["sha256"]
-    predictions = list(csv.DictReader((folder / "predictions.csv").read_text().splitlines()))
-    assert len(predictions) == len(split.test)
     assert "random search" in (folder / "table.md").read_text()
-    assert "random search" in out
+    assert "random search" in main_job.train_said
 
-    stamps = {path: path.stat().st_mtime_ns for path in (folder / "checkpoints").rglob("prediction*")}
-    assert len(stamps) >= 2 * 2  # searched and published (random search may find the same) on two rounds
-    assert command.train(f"arch={command.folder / 'outputs/s/arch.json'}")[0] == 0
-    assert stamps == {path: path.stat().st_mtime_ns for path in (folder / "checkpoints").rglob("prediction*")}
+
+def test_a_training_is_tested_on_the_fold_that_the_search_left_out(main_job: MainJob) -> None:
+    result = main_job.result
+    split = Split(LidcShapes(str(main_job.command.cache), size=16, spacing_mm=2.0).prepare(), folds=3)
+    assert len(result["folds"]) == 2  # three folds: one is the test fold, the others validate in turn
+    assert {fold["n"] for fold in result["folds"]} == {len(split.test)}
+    search = main_job.artifact.provenance.search
+    assert search is not None
+    assert result["split"]["sha256"] == split.sha256 == search.split.sha256
+    predictions = list(csv.DictReader((main_job.trained / "predictions.csv").read_text().splitlines()))
+    assert len(predictions) == len(split.test)
+
+
+def test_the_same_training_again_trains_nothing(main_job: MainJob) -> None:
+    assert len(main_job.stamps[0]) >= 2 * 2  # searched and published (random search may find the same), two rounds
+    assert main_job.stamps[1] == main_job.stamps[0]
 
 
 def test_the_search_never_opens_the_test_fold(command: Command, store_path: Path) -> None:
@@ -103,6 +152,7 @@ def test_the_search_never_opens_the_test_fold(command: Command, store_path: Path
     assert facts(first) == facts(second)
 
 
+@pytest.mark.slow
 def test_an_ensemble_of_published_networks_by_cross_validation(command: Command) -> None:
     other = "arch=[naslung/model-1,'naslung/plain[4,4,[8, 8, 8], [16, 16, 16], [32, 32]]']"
     code, out, err = command.train(other, "protocol=cross_validation", "baselines.published=null")
@@ -114,6 +164,7 @@ def test_an_ensemble_of_published_networks_by_cross_validation(command: Command)
     assert "ensemble of 2 networks" in out
 
 
+@pytest.mark.slow
 def test_sweeps_give_each_job_its_folder(command: Command) -> None:
     words = ["-m", *SMALL, *SPACE, "study.trials=2", "strategy=random,pop", "seed=0,1"]
     code, _, err = command(run_search.main, *words)
@@ -127,9 +178,10 @@ def test_sweeps_give_each_job_its_folder(command: Command) -> None:
 
 
 def test_a_mistake_in_a_sweep_is_one_line_too(command: Command) -> None:
-    refused(
-        command(run_search.main, "-m", *SMALL, *SPACE, "study.trials=1", "strategy=pop", "split.folds=3,9999"), "folds"
-    )
+    words = ["-m", *SMALL, *SPACE, "study.trials=1", "strategy=pop", "split.folds=3,9999"]
+    answer = command(run_search.main, *words)
+    refused(answer, "folds")
+    assert "Error executing job" not in answer[2]
 
 
 @pytest.mark.parametrize(
@@ -195,7 +247,14 @@ def test_no_architecture_and_an_unknown_protocol(command: Command) -> None:
     refused(command.train("arch=naslung/model-1", "protocol=best"), "holdout")
 
 
-@pytest.mark.parametrize("mistake", ["space=nowhere", "hydra.run.dir=taken", "hydra.run.dir=taken/below"])
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        "space=nowhere",
+        pytest.param("hydra.run.dir=taken", marks=pytest.mark.slow),
+        pytest.param("hydra.run.dir=taken/below", marks=pytest.mark.slow),
+    ],
+)
 def test_a_real_process_ends_with_two_and_one_line(tmp_path: Path, mistake: str) -> None:
     (tmp_path / "taken").write_text("a file, no folder")
     words = [sys.executable, str(REPO / "run_search.py"), mistake]
@@ -206,13 +265,14 @@ def test_a_real_process_ends_with_two_and_one_line(tmp_path: Path, mistake: str)
     assert mistake.partition("=")[2] in done.stderr
 
 
+@pytest.mark.slow
 def test_retraining_under_torchrun(tmp_path: Path, data_cache: Path, store_path: Path) -> None:
     """Two processes train one network together and leave one result."""
     words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     settings = [*SMALL, "split.folds=3", "name=t", "resamples=50", f"data_cache={data_cache}", "device=cpu"]
     nothing = ["baselines.published=null", "baselines.random_search=false"]
     words += [str(REPO / "run_train.py"), "arch=naslung/model-1", *settings, *nothing]
-    done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=tmp_path, timeout=200)
+    done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=tmp_path, timeout=500)
     assert done.returncode == 0, done.stderr
     result = json.loads((tmp_path / "outputs/train/t/result.json").read_text())
     assert len(result["folds"]) == 2

@@ -5,16 +5,25 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from experiments.cli import arch_slug
+from experiments.hydra_main import arch_slug
+from nas.data.sample import Sample
 from nas.data.source import Source
+from nas.data.splits import Split
+from nas.data.store import write_store
+from nas.data.transforms.augment import Augment
 from nas.errors import NASError
+from nas.tasks.base import Task
 from nas.testing import check_space, check_strategy
+from nas.training.settings import TrainingSettings
+from nas.trials_table import write_h5
 from tests.conftest import REPO
+from tests.tables import records_of, table_of
 
 SHIPPED = ("lidc_shapes", "icbm_tissue", "nodule_phantoms")  # data that come with a package
 
@@ -57,12 +66,46 @@ def test_data_set_without_its_files(name: str, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("group", ["split", "task", "training", "tracking", "evaluator"])
-def test_every_other_component_is_a_class_that_exists(group: str) -> None:
-    for name in names(group):
-        target = OmegaConf.to_container(composed(f"{group}={name}"), resolve=False)[group]["_target_"]
-        module, _, attribute = target.rpartition(".")
-        assert hasattr(__import__(module, fromlist=[attribute]), attribute)
+@pytest.mark.parametrize("name", names("task"))
+def test_task(name: str) -> None:
+    task = instantiate(composed(f"task={name}").task, in_channels=1, outputs=2, dims=3)
+    assert isinstance(task, Task)
+    assert (task.spec.kind, task.spec.in_channels, task.spec.outputs, task.spec.dims) == (name, 1, 2, 3)
+
+
+@pytest.mark.parametrize("name", names("split"))
+def test_split(name: str, tmp_path: Path) -> None:
+    """Of a data set whose authors have given five folds."""
+    voxels = np.zeros((1, 2, 2, 2), dtype=np.uint8)
+    samples = [Sample(f"s{n}", voxels, n % 2, f"p{n // 2}", fold=str(n // 2 % 5)) for n in range(40)]
+    store = write_store(tmp_path / "store.h5", samples, name="folds", classes=("a", "b"), provenance={})
+    split = instantiate(composed(f"split={name}").split, store)
+    assert isinstance(split, Split)
+    assert sorted(split.test) == [n for n in range(40) if n // 2 % 5 == 0]
+
+
+@pytest.mark.parametrize("name", names("training"))
+def test_training(name: str) -> None:
+    settings = instantiate(composed(f"training={name}").training)
+    assert isinstance(settings, TrainingSettings)
+    assert isinstance(settings.augment, Augment)
+
+
+@pytest.mark.parametrize("name", names("tracking"))
+def test_tracking(name: str) -> None:
+    """A board without a server takes everything all the same."""
+    words = ["tracking.port=1", "tracking.env=x"] if name == "visdom" else []
+    board = instantiate(composed(f"tracking={name}", *words).tracking)
+    board.scalar("search", "auc", 0, 0.5)
+    board.text("summary", "text")
+    board.close()
+
+
+@pytest.mark.parametrize("name", names("evaluator"))
+def test_evaluator(name: str, tmp_path: Path) -> None:
+    words = [f"evaluator.path={tmp_path}/t.h5"] if name == "tabular" else []
+    write_h5(tmp_path / "t.h5", table_of(records_of()))
+    assert callable(instantiate(composed(f"evaluator={name}", *words).evaluator))
 
 
 @pytest.mark.parametrize("name", names("experiment"))

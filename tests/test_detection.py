@@ -142,7 +142,7 @@ def test_average_precision_by_hand() -> None:
             prediction([15.0, 5, 19, 9, 0.1, 0]),
         ]
     )
-    found = Detection(dims=2).metrics(said, target)
+    found = Detection(dims=2).score(said, target).over()
     assert found["map50"] == pytest.approx(51 / 101 / 2)
     assert found["map"] == pytest.approx(51 / 101 / 2 * 0.9, abs=1e-6)  # at all thresholds but 0.95
     assert found["recall50"] == 0.5
@@ -151,9 +151,9 @@ def test_average_precision_by_hand() -> None:
 def test_a_class_that_is_not_there_does_not_count() -> None:
     target = np.array([[[0.0, 0, 10, 10, 1]]], dtype=np.float32)
     said = prediction([0.0, 0, 10, 10, 0.8, 1], [0.0, 0, 10, 10, 0.9, 0])
-    assert Detection(outputs=3, dims=2).metrics(said, target)["map50"] == pytest.approx(1.0)
+    assert Detection(outputs=3, dims=2).score(said, target).over()["map50"] == pytest.approx(1.0)
     nothing = prediction()
-    assert Detection(outputs=3, dims=2).metrics(nothing, target)["map50"] == 0.0
+    assert Detection(outputs=3, dims=2).score(nothing, target).over()["map50"] == 0.0
 
 
 def test_resampled_images_give_the_metrics_of_these_images() -> None:
@@ -163,34 +163,34 @@ def test_resampled_images_give_the_metrics_of_these_images() -> None:
     said = np.insert(target + rng.normal(0, 0.7, target.shape), 4, rng.random((6, 2)), axis=2).astype(np.float32)
     said[..., -1] = target[..., -1]
     task = Detection(outputs=2, dims=2)
-    statistic = task.resampled(said, target)
+    statistic = task.score(said, target).over
     for rows in (np.arange(6), np.array([0, 0, 3, 5])):
-        assert statistic(rows) == task.metrics(said[rows], target[rows])
+        assert statistic(rows) == task.score(said[rows], target[rows]).over()
     target[2, :, -1] = -1
-    assert task.resampled(said, target)(np.array([2])) == {}
+    assert task.score(said, target).over(np.array([2])) == {}
     assert coco_metrics(match(said[:0], target[:0])) == {}
 
 
 def test_boxes_of_several_networks_are_pooled() -> None:
     a = prediction([0.0, 0, 10, 10, 0.9, 0], [20.0, 20, 30, 30, 0.6, 0])
     b = prediction([1.0, 0, 10, 10, 0.5, 0], [20.0, 20, 30, 30, 0.8, 1])
-    rows, pooled = Detection(outputs=2, dims=2, detections=3).pooled([(np.array([4]), a), (np.array([4]), b)])
+    rows, pooled = Detection(outputs=2, dims=2, detections=3).pool([(np.array([4]), a), (np.array([4]), b)])
     assert rows.tolist() == [4]
     np.testing.assert_allclose(
         pooled[0], [[0, 0, 10, 10, 0.7, 0], [20, 20, 30, 30, 0.4, 1], [20, 20, 30, 30, 0.3, 0]], atol=1e-6
     )
-    alone = Detection(outputs=2, dims=2, detections=3).pooled([(np.array([4]), a)])[1]
+    alone = Detection(outputs=2, dims=2, detections=3).pool([(np.array([4]), a)])[1]
     np.testing.assert_array_equal(alone, a)
 
 
 def test_what_cannot_be_measured() -> None:
     task, target = Detection(dims=2), np.array([[NONE]], dtype=np.float32)
     with pytest.raises(NASError, match="without a box"):
-        task.metrics(prediction(), target)
+        task.score(prediction(), target).over()
     target[0, 0] = [0, 0, 5, 5, 0]
     with pytest.raises(TrialFailed, match="not finite"):
-        task.metrics(prediction([0.0, 0, 5, 5, math.nan, 0]), target)
-    assert task.validation_metrics() == {"map50", "map", "recall50"}
+        task.score(prediction([0.0, 0, 5, 5, math.nan, 0]), target).over()
+    assert task.quick_metrics == {"map50", "map", "recall50"}
 
 
 def test_a_network_that_diverged_is_not_an_empty_answer() -> None:
@@ -219,4 +219,4 @@ def test_without_monai_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> No
     target = np.array([[[0.0, 0, 5, 5, 0]]], dtype=np.float32)
     monkeypatch.setattr(importlib, "import_module", missing)
     with pytest.raises(NASError, match="medical"):
-        Detection(dims=2).metrics(prediction(), target)
+        Detection(dims=2).score(prediction(), target).over()

@@ -13,6 +13,7 @@ import run_train
 from experiments.lung_detector import train as lung_train
 from experiments.lung_detector.predictor import Predictor
 from nas.artifact import load
+from nas.bundle import bundles_of
 from tests.commands import Command, refused
 
 DATA = ["task=detection", "data=nodule_phantoms", "data.size=48", "data.radius_mm=[16,22]", "data.patients=15"]
@@ -54,23 +55,20 @@ def test_search_then_train_then_predict(command: Command) -> None:
     assert page.count("data:image/png;base64,") == 3
     assert "mAP@0.5" in page
 
-    words = ["arch=outputs/s/arch.json", "name=t", "split.folds=3", "training.epochs=1"]
-    trained = sorted(folder.rglob("prediction-*.npy"))
-    code, out, err = command(lung_train.main, *DATA, *QUICK, *words)
-    assert code == 0, err
-    assert "test images: map50" in out
-    assert sorted(folder.rglob("prediction-*.npy")) == trained  # it took over what run_train.py had trained
-    packed = folder
-    assert json.loads((packed / "detector.json").read_text())["test"]["map50"] == result["folds"][0]["map50"]
-    assert json.loads((packed / "detector.json").read_text())["samples"]["test"] > 0
-    predictor = Predictor.load(packed, threshold=0.001)
+    bundles = bundles_of(folder)
+    assert len(bundles) == 2
+    scores = [bundle.card.facts["validation"]["map50"] for bundle in bundles]
+    assert scores == sorted(scores, reverse=True)
+    assert all(bundle.card.facts["trained"]["samples"]["test"] > 0 for bundle in bundles)
+    assert {bundle.artifact.arch for bundle in bundles} == {artifact.arch}
+    predictor = Predictor.load(folder, threshold=0.001)
     assert predictor.classes == ("nodule",)
     assert predictor.preprocessing.size == 48
-    assert load(packed / "arch.json").arch == artifact.arch
     (found,) = predictor.predict([np.full((96, 96), -850.0, dtype=np.float32)], units="hu")
     assert set(found.labels) <= {"nodule"}
 
 
+@pytest.mark.slow
 def test_volumes_with_a_classification_network_as_backbone(command: Command) -> None:
     words = [
         "data.dims=3",
@@ -105,11 +103,9 @@ def test_what_does_not_fit_together(command: Command, words: list[str], said: st
     refused(search(command, *words), said)
 
 
-def test_data_that_no_predictor_can_make(command: Command) -> None:
-    words = ["task=segmentation", "data=icbm_tissue", "data.size=16", "data.spacing_mm=2", "arch=unet/lung-screening"]
-    refused(command(lung_train.main, *words), "no CT slices")
-    volumes = ["task=detection", "data=nodule_phantoms", "data.dims=3", "data.size=16", "data.radius_mm=[5,8]"]
-    refused(command(lung_train.main, *volumes, "arch=detector/lung-slices"), "no CT slices")
+def test_the_earlier_command_names_the_present_one(capsys: pytest.CaptureFixture) -> None:
+    assert lung_train.main() == 2
+    refused((2, "", capsys.readouterr().err), "python run_train.py experiment=lung_detector")
 
 
 def test_spaces_for_something_else(command: Command) -> None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from experiments.lung_detector.predictor import ARCH, WEIGHTS, Predictor, Preprocessing, save
+from experiments.lung_detector.predictor import Predictor, Preprocessing
 from nas.artifact import Artifact
+from nas.bundle import ARCH, WEIGHTS, Bundle
 from nas.errors import NASError
+from nas.inference.model_card import CARD
 from nas.task_spec import TaskSpec
+from nas.tasks.detection import Detection
 from search_spaces.detector import DetectorSpace
 
 SMALL = {"depths": [1], "widths": [4], "block_counts": [1], "kernels": [3], "norms": ["group"], "ups": ["resize"]}
@@ -24,9 +28,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     space = DetectorSpace(settings={**SMALL, "spatial_dims": 2}, stems=[2], pyramids=[8], heads=[1])
     artifact = Artifact(space, space.repair([0] * len(space.genes)), TaskSpec("detection", 2, 2, 2))
     torch.manual_seed(0)
-    network = artifact.build()
-    save(folder, artifact, network, ["A", "G"], Preprocessing(("lung", "mediastinum"), 64))
+    write_detector(folder, artifact, {"windows": ["lung", "mediastinum"], "size": 64})
     return folder
+
+
+def write_detector(folder: Path, artifact: Artifact, preparation: dict[str, object]) -> None:
+    task = Detection(artifact.task.in_channels, artifact.task.outputs, artifact.task.dims)
+    shape = (artifact.task.in_channels, *[64] * artifact.task.dims)
+    classes = ["A", "G"]
+    Bundle.of(artifact.build(), artifact, task, shape, classes=classes, preparation=preparation).save(folder)
 
 
 def test_what_is_told_of_images_of_any_size_in_one_batch(folder: Path) -> None:
@@ -53,7 +63,7 @@ def test_what_is_told_of_images_of_any_size_in_one_batch(folder: Path) -> None:
 def test_grey_values_are_windowed_hu(folder: Path) -> None:
     """A network of the lung window says the same of HU and of the grey values that the window makes of them."""
     network = Predictor.load(folder).network
-    lung = Predictor(network, TaskSpec("detection", 2, 2, 2), "AG", Preprocessing(("lung", "lung"), 64), 0.003)
+    lung = Predictor(network, Detection(2, 2, 2), "AG", Preprocessing(("lung", "lung"), 64), 0.003)
     hu = np.random.default_rng(1).uniform(-1500, 300, (64, 64)).astype(np.float32)
     grey = (np.clip(hu, -1350, 150) + 1350) / 1500
     a, b = lung.predict([hu], units="hu")[0], lung.predict([grey], units="grey")[0]
@@ -62,7 +72,7 @@ def test_grey_values_are_windowed_hu(folder: Path) -> None:
 
 
 def test_no_image_and_no_box(folder: Path) -> None:
-    predictor = Predictor.load(folder / WEIGHTS, threshold=0.99)
+    predictor = Predictor.load(folder, threshold=0.99)
     assert predictor.predict([]) == []
     (found,) = predictor.predict([np.zeros((32, 32), dtype=np.float32)], units="grey")
     assert (found.boxes_N4.shape, found.scores_N.shape, found.labels) == ((0, 4), (0,), ())
@@ -75,20 +85,28 @@ def test_what_is_no_slice(folder: Path, image: np.ndarray) -> None:
 
 
 def test_what_is_no_detector(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(NASError, match="no trained detector"):
-        Predictor.load(tmp_path)
+    def refused(message: str) -> None:
+        with pytest.raises(NASError, match=message):
+            Predictor.load(tmp_path)
+
+    refused("which holds no finished training")
+    (tmp_path / "detector.pt").write_bytes(b"")  # of an earlier version
+    refused("train again with run_train.py")
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     (tmp_path / WEIGHTS).write_bytes((folder / WEIGHTS).read_bytes()[:1000])
-    with pytest.raises(NASError, match="no trained detector"):
-        Predictor.load(tmp_path)
+    refused("does not match its checksum")
     torch.save(torch.nn.Linear(2, 2), tmp_path / WEIGHTS)  # a pickle of code is not opened
-    with pytest.raises(NASError, match="no trained detector"):
-        Predictor.load(tmp_path)
+    refused("does not match its checksum")
     (tmp_path / WEIGHTS).write_bytes((folder / WEIGHTS).read_bytes())
-    with pytest.raises(NASError, match=ARCH):
-        Predictor.load(tmp_path)
+    (tmp_path / ARCH).unlink()
+    refused(ARCH)
     space = DetectorSpace(settings={**SMALL, "spatial_dims": 2}, stems=[1], pyramids=[8], heads=[1])
-    Artifact(space, space.repair([0] * 9), TaskSpec("detection", 2, 2, 2)).save(tmp_path / ARCH)
-    with pytest.raises(NASError, match="two files of one training"):
-        Predictor.load(tmp_path)
+    other = Artifact(space, space.repair([0] * 9), TaskSpec("detection", 2, 2, 2))
+    other.save(tmp_path / ARCH)
+    refused("different networks")
+    write_detector(tmp_path, other, {"how": "array"})
+    refused("no CT slices with windows")
+    (tmp_path / CARD).unlink()
+    refused("which holds no finished training|earlier version")
     with pytest.raises(NASError, match="threshold"):
         Predictor.load(folder, threshold=0.0)

@@ -8,12 +8,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import REPO
 
 PARTS = ("nas", "search_spaces", "experiments", "conf", "run_search.py", "run_train.py")
 FILES = ("setup.cfg", "pyproject.toml", "README.md", "LICENSE")
 
 
+@pytest.mark.slow
 def test_installed_packages_work_elsewhere(tmp_path: Path) -> None:
     source, site, elsewhere = tmp_path / "source", tmp_path / "site", tmp_path / "elsewhere"
     source.mkdir()
@@ -29,7 +32,7 @@ def test_installed_packages_work_elsewhere(tmp_path: Path) -> None:
     done = subprocess.run(words, env=environment, cwd=elsewhere, check=True, capture_output=True, text=True)
     assert all(line.startswith(str(site)) for line in done.stdout.splitlines())
     assert (site / "experiments/lung_detector/service/page.html").is_file()
-    words = [sys.executable, str(site / "bin/voxnas-search"), "--cfg", "job", "strategy=random"]
+    words = [sys.executable, str(site / "bin/voxnas"), "search", "--cfg", "job", "strategy=random"]
     done = subprocess.run(words, env=environment, cwd=elsewhere, check=True, capture_output=True, text=True)
     assert "nas.strategies.RandomSearch" in done.stdout
     done = subprocess.run(
@@ -40,11 +43,4 @@ def test_installed_packages_work_elsewhere(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
     )
-    assert "voxnas <command>" in done.stdout
-
-
-def test_every_yaml_is_installed() -> None:
-    listed = (REPO / "setup.cfg").read_text()
-    assert "conf = *.yaml, */*.yaml" in listed
-    deeper = [path for path in (REPO / "conf").rglob("*.yaml") if len(path.relative_to(REPO / "conf").parts) > 2]
-    assert deeper == []
+    assert "voxnas COMMAND" in done.stdout

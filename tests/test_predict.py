@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 from monai.inferers import sliding_window_inference
 from torch import nn
 
-from experiments.commands.predict import main
 from nas.data.io.grid import image_on_grid
 from nas.data.loading import VolumeSet
 from nas.data.source import Source
@@ -36,6 +35,7 @@ from nas.training.loop import predict
 from search_spaces.naslung import NASLungSpace
 from search_spaces.unet import UNetSpace
 from tests.bare_environment import ABSENT, BareEnvironment
+from tests.commands import refused, voxnas
 from tests.data.written_decathlon import write_decathlon, write_nifti
 from tests.exported import lively
 
@@ -114,14 +114,14 @@ def test_classification_without_torch(bare: BareEnvironment, tmp_path: Path) -> 
     meant = predict(network, task, volumes, 4)
     files = [tmp_path / f"{number}.nii.gz" for number in range(4)]
     model = tmp_path / "model/model.onnx"
-    done = bare.voxnas("predict", "--model", model, "--out", tmp_path / "said.json", *files)
+    done = bare.voxnas("predict", model, *files, "--out", tmp_path / "said.json")
     assert done.returncode == 0, done.stderr
     said = json.loads((tmp_path / "said.json").read_text())
     assert [row["input"] for row in said] == list(map(str, files))
     probabilities = np.array([[row["probabilities"]["ill"], row["probabilities"]["well"]] for row in said])
     np.testing.assert_allclose(probabilities, meant, atol=1e-5)
     assert np.ptp(meant[:, 0]) > 1e-3
-    done = bare.voxnas("predict", "--model", model, "--out", tmp_path / "said.csv", *files[:2])
+    done = bare.voxnas("predict", model, *files[:2], "--out", tmp_path / "said.csv")
     assert done.returncode == 0, done.stderr
     rows = list(csv.DictReader((tmp_path / "said.csv").read_text().splitlines()))
     assert [float(row["well"]) for row in rows] == probabilities[:2, 1].tolist()
@@ -141,7 +141,7 @@ def test_segmentation_without_torch(
     for number in range(3):
         path = root / f"imagesTr/case_{number:03d}.nii.gz"
         out = tmp_path / f"{number}.nii.gz"
-        done = bare.voxnas("predict", "--model", tmp_path / "model/model.onnx", "--out", out, path)
+        done = bare.voxnas("predict", tmp_path / "model/model.onnx", path, "--out", out)
         assert done.returncode == 0, done.stderr
         x_CDHW = prepared(path, ExportedNetwork(tmp_path / "model/model.onnx").card.preparation).x_CDHW
         sides = x_CDHW.shape[1:]
@@ -179,7 +179,7 @@ def test_the_whole_route_of_a_training_gives_the_same_probabilities(modality: st
         assert ready.image is not None
 
 
-def test_real_hippocampus(shared_data: Path, tmp_path: Path) -> None:
+def test_real_hippocampus(shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     root = tmp_path / "Task04"
     root.mkdir()
     content = json.loads((shared_data / "Task04_Hippocampus/dataset.json").read_text())
@@ -192,7 +192,7 @@ def test_real_hippocampus(shared_data: Path, tmp_path: Path) -> None:
     meant = predict(network, task, volumes, 1)
     path = root / content["training"][1]["image"]
     out = tmp_path / "label.nii.gz"
-    assert main(["--model", str(tmp_path / "model/model.onnx"), "--out", str(out), str(path)]) == 0
+    assert voxnas(capsys, "predict", tmp_path / "model/model.onnx", path, "--out", out)[0] == 0
     assert volumes.store.extents_N3 is not None
     first = (np.array(meant.shape[2:]) - volumes.store.extents_N3[1]) // 2
     ends = first + volumes.store.extents_N3[1]
@@ -277,38 +277,36 @@ def _world_x(image: sitk.Image) -> np.ndarray:
     )
 
 
-def refuses(words: Sequence[object], caplog: pytest.LogCaptureFixture) -> str:
-    caplog.clear()
-    assert main([str(word) for word in words]) == 2
-    (line,) = [record.getMessage() for record in caplog.records]
-    assert line.startswith("error: got ")
-    assert "; fix: " in line
-    assert "\n" not in line
-    return line
+def refuses(words: Sequence[object], capsys: pytest.CaptureFixture) -> str:
+    answer = voxnas(capsys, "predict", *words)
+    refused(answer)
+    assert answer[1] == ""
+    assert answer[2].count("\n") == 1
+    return answer[2]
 
 
-def test_mistakes_are_one_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_mistakes_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     root = write_decathlon(tmp_path / "data", 2)
     source, task = Msd(str(root), str(tmp_path / "cache")), Segmentation(outputs=3, window=8)
     exported(tmp_path / "model", unet(), source, task)
     model, path = tmp_path / "model/model.onnx", root / "imagesTr/case_000.nii.gz"
     out = tmp_path / "out.nii.gz"
-    assert "the words given" in refuses([path], caplog)
-    assert "model.json" in refuses(["--model", tmp_path / "x.onnx", "--out", out, path], caplog)
-    assert "for 2 inputs" in refuses(["--model", model, "--out", out, path, path], caplog)
-    assert "out.png" in refuses(["--model", model, "--out", tmp_path / "out.png", path], caplog)
-    assert "no file" in refuses(["--model", model, "--out", out, tmp_path / "none.nii.gz"], caplog)
-    assert "--point" in refuses(["--model", model, "--out", out, "--point", "1,2", path], caplog)
+    assert "no INPUT, --out" in refuses([path], capsys)
+    assert "model.json" in refuses([tmp_path / "x.onnx", path, "--out", out], capsys)
+    assert "for 2 inputs" in refuses([model, path, path, "--out", out], capsys)
+    assert "out.png" in refuses([model, path, "--out", tmp_path / "out.png"], capsys)
+    assert "no file" in refuses([model, tmp_path / "none.nii.gz", "--out", out], capsys)
+    assert "--point" in refuses([model, path, "--point", "1,2", "--out", out], capsys)
     flat = tmp_path / "flat.nii.gz"
     write_nifti(flat, np.ones((12, 12, 12), dtype=np.float32))
-    assert "of one value" in refuses(["--model", model, "--out", out, flat], caplog)
+    assert "of one value" in refuses([model, flat, "--out", out], capsys)
     assert not out.exists()
     export(unet(), (1, 8, 8, 8), tmp_path / "arrays", ("onnx",), task=task.spec)
     arrays = tmp_path / "arrays/model.onnx"
-    assert ".npy arrays" in refuses(["--model", arrays, "--out", out, path], caplog)
-    assert "another task" in refuses(["--model", model, "--model", arrays, "--out", out, path], caplog)
+    assert ".npy arrays" in refuses([arrays, path, "--out", out], capsys)
+    assert "another task" in refuses([model, path, "--average-with", arrays, "--out", out], capsys)
     np.save(tmp_path / "two.npy", np.zeros((2, 8, 8, 8), dtype=np.float32))
-    assert "1 channels" in refuses(["--model", arrays, "--out", tmp_path / "o.npy", tmp_path / "two.npy"], caplog)
+    assert "1 channels" in refuses([arrays, tmp_path / "two.npy", "--out", tmp_path / "o.npy"], capsys)
     with pytest.raises(NASError, match="multiples of 8"):
         classifier(tmp_path / "classifier").probabilities(np.zeros((1, 1, 12, 8, 8), dtype=np.float32))
 

@@ -13,7 +13,8 @@ import pytest
 from nas.errors import NASError
 from nas.history import History, Record, State
 from nas.html.plot import Axis
-from nas.metrics.names import show
+from nas.metrics.names import Names
+from nas.tasks.classification import METRICS
 from search_spaces.naslung import NASLungSpace
 from tests.report_pages import SVG, ToySpace, cost, dots, toy_history, write_search
 
@@ -140,8 +141,8 @@ def test_axes_cover_their_values(low: float, high: float, log: bool) -> None:
     ticks = axis.ticks()
     assert 2 <= len(ticks) <= 12
     assert len({text for _, text in ticks}) == len(ticks)
-    places = axis.place(np.array([value for value, _ in ticks]))
-    assert np.all(np.diff(places) > 0)
+    positions = axis.position(np.array([value for value, _ in ticks]))
+    assert np.all(np.diff(positions) > 0)
 
 
 @pytest.mark.parametrize("last", [1, 2, 7, 40, 1000])
@@ -165,4 +166,4 @@ def test_counting_axes_have_whole_ticks(last: int) -> None:
     ],
 )
 def test_values_are_shown_in_their_unit(metric: str, value: float | None, text: str) -> None:
-    assert show(metric, value, symbol=True) == text
+    assert Names(METRICS).show(metric, value, symbol=True) == text

@@ -100,7 +100,7 @@ def test_the_rule_for_empty_regions() -> None:
     guess = target.copy()
     target[0, 0], guess[0, 0], guess[0, 1] = 1, 1, 2
     target[1, 2] = 2
-    found = Segmentation(outputs=3).metrics(one_hot(guess), target, np.full((3, 3), 2.0))
+    found = Segmentation(outputs=3).score(one_hot(guess), target, np.full((3, 3), 2.0)).over()
     diagonal = 2.0 * np.sqrt(48)
     assert (found["dice_1"], found["hd95_1"], found["surface_dice_1"]) == (1.0, 0.0, 1.0)  # one case counts
     assert (found["dice_2"], found["surface_dice_2"]) == (0.0, 0.0)  # found where it is not; missed where it is
@@ -110,7 +110,7 @@ def test_the_rule_for_empty_regions() -> None:
 
 
 def test_lengths_are_in_voxels_where_no_spacing_is_known() -> None:
-    found = Segmentation(outputs=2).metrics(one_hot(block(5, 3, 3), 2), block(3, 3, 3))
+    found = Segmentation(outputs=2).score(one_hot(block(5, 3, 3), 2), block(3, 3, 3)).over()
     assert found["hd95"] == 2.0
 
 
@@ -190,21 +190,23 @@ def test_resampled_cases_give_the_metrics_of_these_cases() -> None:
     prob = rng.dirichlet(np.ones(3), (6, *SIDES)).transpose(0, 4, 1, 2, 3)
     target[5] = 0
     task, spacing = Segmentation(outputs=3), np.tile([[1.0, 2.0, 0.5]], (6, 1))
-    statistic = task.resampled(prob, target, spacing)
+    statistic = task.score(prob, target, spacing).over
     for rows in (np.arange(6), np.array([0, 0, 3, 5])):
-        direct = task.metrics(prob[rows], target[rows], spacing[rows])
+        direct = task.score(prob[rows], target[rows], spacing[rows]).over()
         assert statistic(rows) == pytest.approx(direct)
     assert statistic(np.empty(0, dtype=int)) == {}
-    assert task.validate(prob, target) == {k: v for k, v in statistic(np.arange(6)).items() if k.startswith("dice")}
-    assert np.isnan(task.resampled(one_hot(target), target)(np.array([5]))["dice"])
+    assert task.score(prob, target, quick=True).over() == {
+        k: v for k, v in statistic(np.arange(6)).items() if k.startswith("dice")
+    }
+    assert np.isnan(task.score(one_hot(target), target).over(np.array([5]))["dice"])
 
 
 def test_a_split_without_a_class_and_a_network_that_diverged() -> None:
     task, target = Segmentation(outputs=3), np.ones((2, *SIDES), dtype=np.uint8)
     with pytest.raises(NASError, match="lack class 2"):
-        task.metrics(one_hot(target), target)
+        task.score(one_hot(target), target).over()
     with pytest.raises(TrialFailed, match="not finite"):
-        task.validate(np.full((2, 3, *SIDES), np.nan), target)
+        task.score(np.full((2, 3, *SIDES), np.nan), target, quick=True).over()
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,7 @@ def test_search_then_train(command: Command) -> None:
     assert all(source.startswith("data:image/png;base64,") for source in sources)
 
 
+@pytest.mark.slow
 def test_slices_with_a_two_dimensional_space_and_windows(command: Command) -> None:
     flat = ["data.dims=2", "data.spacing_mm=1", "data.size=24"]
     code, _, err = search(command, *flat, "space.spatial_dims=2", "task.window=[16,16]", "study.trials=1")

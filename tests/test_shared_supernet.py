@@ -77,7 +77,7 @@ def test_decoding_gives_the_most_probable_ones(supernet: SharedSupernet) -> None
     target = float(cost(np.array([ranked[4].genes]))[0])
     near = [arch for arch in ranked if cost(np.array([arch.genes]))[0] == pytest.approx(target, rel=0.1)]
     assert [one.arch for one in supernet.decode(3, costs, target=target)] == near[:3]
-    with pytest.raises(NASError, match=r"a budget of 0.5; expected at least 1"):
+    with pytest.raises(NASError, match=r"strategy.budget=0.5; expected at least 1"):
         supernet.decode(costs=costs, budget=0.5)
 
 

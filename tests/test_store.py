@@ -11,9 +11,10 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 
 from nas.errors import NASError
 from nas.history import Proposal
+from nas.study.reader import GENES, SPEC, StudyReader
 from nas.study.storage import Store, is_passing, is_race, open_storage
-from nas.study.study import GENES, SPEC, Study
 from tests.faults.worker import OBJECTIVES, Boxes
+from tests.problems import study_of as make_study
 
 
 @pytest.mark.parametrize(
@@ -45,7 +46,7 @@ def test_a_missing_driver_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> No
         open_storage("postgresql+psycopg://user@127.0.0.1:1/x")
 
 
-def test_a_server_that_is_not_there_is_told_soon() -> None:
+def test_a_server_that_is_not_there_is_reported_soon() -> None:
     with pytest.raises(NASError, match="a store that answers"):
         Store("postgresql+psycopg://user@127.0.0.1:1/x", patience_s=0.5)
     with pytest.raises(NASError, match="a store that answers"):
@@ -63,7 +64,7 @@ def test_what_may_pass_and_what_lasts() -> None:
 
 def test_a_repeated_write_makes_one_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The connection is lost after the write: the trial is found again, not made twice."""
-    study = Study(f"sqlite:///{tmp_path}/s.db", "s", Boxes(), OBJECTIVES, {})
+    study = make_study(f"sqlite:///{tmp_path}/s.db", "s", Boxes(), OBJECTIVES, {})
     create, calls = study.store._storage.create_new_trial, []
 
     def lossy(study_id: int, template: object) -> int:
@@ -81,13 +82,13 @@ def test_a_repeated_write_makes_one_trial(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_a_study_of_another_schema_is_refused(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/s.db"
-    study = Study(url, "s", Boxes(), OBJECTIVES, {})
+    study = make_study(url, "s", Boxes(), OBJECTIVES, {})
     study.store.set_attr(SPEC, {**study.spec, "schema": 1})
-    for attempt in (lambda: Study.open(url, "s"), lambda: Study(url, "s", Boxes(), OBJECTIVES, {})):
+    for attempt in (lambda: StudyReader.open(url, "s"), lambda: make_study(url, "s", Boxes(), OBJECTIVES, {})):
         with pytest.raises(NASError, match="schema 1"):
             attempt()
     with pytest.raises(NASError, match="no study 'other'"):
-        Study.open(url, "other")
+        StudyReader.open(url, "other")
 
 
 def test_a_study_of_optuna_alone_is_refused(tmp_path: Path) -> None:
@@ -97,17 +98,17 @@ def test_a_study_of_optuna_alone_is_refused(tmp_path: Path) -> None:
     optuna.create_study(study_name="s", storage=url, directions=["maximize", "minimize"]).optimize(
         lambda trial: (trial.suggest_float("x", 0, 1), 0.0), n_trials=1
     )
-    with pytest.raises(NASError, match="no study of VoxNAS"):
-        Study(url, "s", Boxes(), OBJECTIVES, {})
+    with pytest.raises(NASError, match="VoxNAS did not create"):
+        make_study(url, "s", Boxes(), OBJECTIVES, {})
 
 
 def test_a_study_can_be_read_without_its_space(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/s.db"
-    study = Study(url, "s", Boxes(), OBJECTIVES, {"data": "d"}, config={"seed": 3})
+    study = make_study(url, "s", Boxes(), OBJECTIVES, {"data": "d"}, config={"seed": 3})
     ticket = study.claim(Proposal(Boxes().repair([1, 2, 3])), "0")
     assert ticket is not None
     study.finish(ticket, {"score": 0.5, "params": 7.0})
-    view = Study.open(url, "s")
+    view = StudyReader.open(url, "s")
     assert view.records() == study.records()
     assert view.config == {"seed": 3}
     assert view.spec["data"] == "d"

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import csv
-import multiprocessing
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +13,8 @@ from nas.history import Proposal, State
 from nas.study.study import Study
 from nas.trials_table import write_csv
 from search_spaces.naslung import NASLungSpace
+from tests.faults.farm import PROCESSES
+from tests.problems import study_of as make_study
 
 OBJECTIVES = {"auc": "maximize", "macs": "minimize"}
 SPEC = {"data": "abc", "split": "def"}
@@ -27,7 +26,7 @@ def url(folder: Path) -> str:
 
 
 def attach(folder: Path, **spec: str) -> Study:
-    return Study(url(folder), "s", SPACE, OBJECTIVES, {**SPEC, **spec})
+    return make_study(url(folder), "s", SPACE, OBJECTIVES, {**SPEC, **spec})
 
 
 def cost(genes_NG: np.ndarray) -> np.ndarray:
@@ -56,7 +55,7 @@ def test_records_of_every_end(tmp_path: Path) -> None:
         assert records[0].budget == 3
         assert records[1].reason == "loss became NaN"
         assert records[0].finished >= records[0].started > 0
-    assert [r.number for r in study.history(cost, "macs").front()] == [0]
+    assert [r.number for r in study.history().front()] == [0]
 
 
 def test_an_architecture_is_claimed_once(tmp_path: Path) -> None:
@@ -83,12 +82,15 @@ def test_a_value_that_is_missing_or_not_finite(tmp_path: Path) -> None:
     assert study.records()[0].state is State.RUNNING
 
 
+def claim_and_end(folder: Path) -> None:
+    attach(folder).claim(proposals(1)[0], "0")
+
+
 def test_the_trial_of_a_dead_process_is_taken_over(tmp_path: Path) -> None:
-    script = (
-        "import sys; from pathlib import Path; sys.path.insert(0, 'tests'); import test_study as t;"
-        f"t.attach(Path({str(tmp_path)!r})).claim(t.proposals(1)[0], '0')"
-    )
-    subprocess.run([sys.executable, "-c", script], check=True)
+    process = PROCESSES.Process(target=claim_and_end, args=(tmp_path,))
+    process.start()
+    process.join(400)
+    assert process.exitcode == 0
     study = attach(tmp_path)
     ticket = study.take_over()
     assert ticket is not None
@@ -129,9 +131,9 @@ def test_other_settings_are_refused_by_name(tmp_path: Path, key: str, value: str
 def test_another_space_and_other_objectives_are_refused(tmp_path: Path) -> None:
     attach(tmp_path)
     with pytest.raises(NASError, match="space"):
-        Study(url(tmp_path), "s", NASLungSpace(), OBJECTIVES, SPEC)
+        make_study(url(tmp_path), "s", NASLungSpace(), OBJECTIVES, SPEC)
     with pytest.raises(NASError, match="objectives"):
-        Study(url(tmp_path), "s", SPACE, {"accuracy": "maximize", "macs": "minimize"}, SPEC)
+        make_study(url(tmp_path), "s", SPACE, {"accuracy": "maximize", "macs": "minimize"}, SPEC)
 
 
 def test_a_store_that_is_cut_short(tmp_path: Path) -> None:
@@ -146,7 +148,7 @@ def test_a_store_that_is_cut_short(tmp_path: Path) -> None:
 
 def test_a_store_that_is_no_store() -> None:
     with pytest.raises(NASError, match=r"study\.url=nonsense"):
-        Study("nonsense://x", "s", SPACE, OBJECTIVES, SPEC)
+        make_study("nonsense://x", "s", SPACE, OBJECTIVES, SPEC)
 
 
 def test_export(tmp_path: Path) -> None:
@@ -171,12 +173,11 @@ def work(folder: str, worker: int) -> None:
 
 def test_several_processes_on_a_new_store(tmp_path: Path) -> None:
     """They race to create it and for every architecture; each architecture is finished exactly once."""
-    context = multiprocessing.get_context("spawn")
-    workers = [context.Process(target=work, args=(str(tmp_path), number)) for number in range(3)]
+    workers = [PROCESSES.Process(target=work, args=(str(tmp_path), number)) for number in range(3)]
     for process in workers:
         process.start()
     for process in workers:
-        process.join(timeout=120)
+        process.join(400)
     assert [process.exitcode for process in workers] == [0, 0, 0]
     records = attach(tmp_path).records()
     done = [record.arch.id for record in records if record.state is State.COMPLETE]

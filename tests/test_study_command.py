@@ -10,36 +10,35 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from experiments.commands.study import main
 from nas.history import Proposal
-from nas.study.study import SPEC, Study
+from nas.study.reader import SPEC
+from nas.study.storage import Store
 from nas.trials_table import read_h5, write_h5
+from tests.commands import voxnas
 from tests.conftest import REPO
+from tests.faults.farm import PROCESSES
+from tests.problems import study_of as make_study
 from tests.tables import DATA_WORDS, OBJECTIVES, SPACE, SPACE_WORDS, records_of, table_of
 
 Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def command(capsys: pytest.CaptureFixture, caplog: pytest.LogCaptureFixture) -> Run:
-    """Runs the command in this process: exit code, output, what it logged."""
-
-    def run(*words: str) -> tuple[int, str, str]:
-        caplog.clear()
-        code = main(words)
-        return code, capsys.readouterr().out, caplog.text
-
-    return run
+def command(capsys: pytest.CaptureFixture) -> Run:
+    """Runs `voxnas study` in this process: exit code, output, error text."""
+    return partial(voxnas, capsys, "study")
 
 
 def fill(url: str, name: str = "first", constraints: Sequence[str] = ()) -> None:
     """Four finished trials, one failed, one running."""
     spec = {"data": "abc", "cost": {"metric": "macs"}, "constraints": list(constraints)}
-    study = Study(url, name, SPACE, OBJECTIVES, spec, config={"study": {"trials": 9}})
+    study = make_study(url, name, SPACE, OBJECTIVES, spec, config={"study": {"trials": 9}})
     records = records_of()
     for record in records[:4]:
         ticket = study.claim(Proposal(record.arch), "0")
@@ -53,13 +52,29 @@ def fill(url: str, name: str = "first", constraints: Sequence[str] = ()) -> None
     study.close()
 
 
+@pytest.fixture(scope="session")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with one study, in both kinds of store; tests work on copies."""
+    folder = tmp_path_factory.mktemp("filled")
+    fill(f"sqlite:///{folder}/study.db")
+    fill(f"journal://{folder}/study.log")
+    return folder
+
+
 @pytest.fixture(params=["sqlite", "journal"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, Path]:
+def place(request: pytest.FixtureRequest, filled: Path, tmp_path: Path) -> tuple[str, Path]:
     """A store with one study: its URL and its file."""
-    file = tmp_path / "out/study.db" if request.param == "sqlite" else tmp_path / "out/study.log"
-    url = f"sqlite:///{file}" if request.param == "sqlite" else f"journal://{file}"
-    fill(url)
-    return url, file
+    file = tmp_path / "out" / ("study.db" if request.param == "sqlite" else "study.log")
+    file.parent.mkdir()
+    shutil.copy(filled / file.name, file)
+    return (f"sqlite:///{file}" if request.param == "sqlite" else f"journal://{file}"), file
+
+
+@pytest.fixture
+def url(filled: Path, tmp_path: Path) -> str:
+    """A store with one study, in SQLite."""
+    shutil.copy(filled / "study.db", tmp_path / "study.db")
+    return f"sqlite:///{tmp_path}/study.db"
 
 
 def refused(answer: tuple[int, str, str], *said: str) -> None:
@@ -101,13 +116,15 @@ def test_looking_changes_nothing(command: Run, place: tuple[str, Path], tmp_path
     assert hashlib.sha256(file.read_bytes()).hexdigest() == before
 
 
+def claim_and_end(url: str) -> None:
+    make_study(url, "s", SPACE, OBJECTIVES, {}).claim(Proposal(SPACE.sample(np.random.default_rng(0))), "3")
+
+
 def test_a_dead_worker_is_told(command: Run, tmp_path: Path) -> None:
-    code = (
-        "from tests.test_study_command import *; study = Study(sys.argv[1], 's', SPACE, OBJECTIVES, {});"
-        "study.claim(Proposal(records_of()[0].arch), '3')"
-    )
-    url = f"sqlite:///{tmp_path}/study.db"
-    subprocess.run([sys.executable, "-c", code, url], check=True, cwd=REPO)
+    process = PROCESSES.Process(target=claim_and_end, args=(f"sqlite:///{tmp_path}/study.db",))
+    process.start()
+    process.join(400)
+    assert process.exitcode == 0
     assert "its process has ended" in command("show", str(tmp_path))[1]
     assert "stopped" in command("list", str(tmp_path))[1]
 
@@ -119,18 +136,14 @@ def test_constraints_that_no_network_keeps(command: Run, tmp_path: Path) -> None
     assert "no network keeps the constraints macs<=1" in out
 
 
-def test_one_of_several_studies_has_to_be_named(command: Run, tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path}/study.db"
-    fill(url)
+def test_one_of_several_studies_has_to_be_named(command: Run, url: str) -> None:
     fill(url, "second")
     assert len(command("list", url)[1].splitlines()) == 3
     refused(command("show", url), "first, second")
     refused(command("show", url, "third"), "first, second")
 
 
-def test_deleting(command: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    url = f"sqlite:///{tmp_path}/study.db"
-    fill(url)
+def test_deleting(command: Run, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(url, "second")
     code, _, said = command("delete", url, "first", "--yes")
     assert (code, "1 workers on 'first' that may be alive" in said) == (2, True)  # a trial of this very process
@@ -143,13 +156,12 @@ def test_deleting(command: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert len(command("list", url)[1].splitlines()) == 1
 
 
-def test_a_study_of_another_schema(command: Run, tmp_path: Path) -> None:
+def test_a_study_of_another_schema(command: Run, url: str, tmp_path: Path) -> None:
     """It is listed beside the others, not opened, and can be deleted."""
-    url = f"sqlite:///{tmp_path}/study.db"
-    fill(url)
-    study = Study.open(url, "first")
-    study.store.set_attr(SPEC, {**study.spec, "schema": 77})
-    study.close()
+    store = Store(url)
+    store.attach("first")
+    store.set_attr(SPEC, {**store.attrs()[SPEC], "schema": 77})
+    store.close()
     fill(url, "second")
     code, out, _ = command("list", url)
     assert code == 0
@@ -164,18 +176,18 @@ def test_a_study_of_another_schema(command: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ([], "command"),
+        ([], "COMMAND"),
         (["frob", "x"], "frob"),
-        (["show"], "store"),
+        (["show"], "FOLDER"),
         (["list", "nowhere"], "No such file"),
         (["list", "nonsense://x"], "sqlite:///"),
         (["list", "sqlite:///nowhere/study.db"], "No such file"),
         (["list", "journal:///nowhere/study.log"], "No such file"),
         (["list", "grpc://host"], "grpc://host:port"),
         (["show", "empty"], "study.db"),
-        (["list", "text"], "no store of studies"),
-        (["list", "foreign.db"], "no store of studies"),
-        (["list", "cut.db"], "whole database"),
+        (["list", "text"], "a file of another kind"),
+        (["list", "foreign.db"], "a file of another kind"),
+        (["list", "cut.db"], "intact database"),
         (["export", "text", "--out", "t.parquet"], ".csv or .h5"),
         (["export", "text"], "--out"),
         (["resume", "text", "--trials", "many"], "many"),
@@ -198,16 +210,17 @@ def test_bad_words(
 
 
 def test_a_study_that_no_command_made_is_not_resumed(command: Run, place: tuple[str, Path]) -> None:
-    refused(command("resume", place[0]), "run_search.py")
+    refused(command("resume", place[0]), "voxnas search")
 
 
+@pytest.mark.slow
 def test_resuming(tmp_path: Path, data_cache: Path, command: Run) -> None:
     """From any folder, with the recorded configuration, and also after the output folder was moved."""
     write_h5(tmp_path / "t.h5", table_of(records_of()))
     settings = ["evaluator=tabular", "evaluator.path=t.h5", "strategy=random", "study.trials=3", "study.name=s"]
     words = [*settings, *SPACE_WORDS, *DATA_WORDS, f"data_cache={data_cache}", "worker=4"]
     run = [sys.executable, str(REPO / "run_search.py"), *words]
-    subprocess.run(run, check=True, cwd=tmp_path, capture_output=True, timeout=200)
+    subprocess.run(run, check=True, cwd=tmp_path, capture_output=True, timeout=500)
     moved = tmp_path / "moved to here"
     shutil.move(tmp_path / "outputs/s", moved)
     refused(command("resume", str(moved), "--trials", "2"), "at least 3")

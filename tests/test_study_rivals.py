@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import numpy as np
 import pytest
+import torch
 
-from nas.cost.model import CostModel
+from nas.context import RunContext
 from nas.errors import NASError
-from nas.evaluators.base import EvaluationContext
 from nas.history import Proposal, State
 from nas.multiobjective.constraints import Constraint
-from nas.search import Budget, search
+from nas.search import SearchJob, search
 from nas.strategies.random import RandomSearch
-from nas.study.study import MAKING, SPEC, Study
-from nas.task_spec import TaskSpec
-from tests.faults.worker import NAME, OBJECTIVES, Boxes
+from nas.study.agreement import MAKING
+from nas.study.reader import SPEC
+from nas.study.study import Study
+from tests.faults.worker import NAME, OBJECTIVES, Boxes, boxes_problem
+from tests.problems import EvaluatorOf
 
 
-def study_of(path: Path, lease_s: float = 60.0, **spec: Any) -> Study:
-    return Study(f"sqlite:///{path}/study.db", NAME, Boxes(), OBJECTIVES, spec, lease_s)
+def study_of(path: Path, lease_s: float = 60.0, constraints: Sequence[Constraint] = (), **spec: Any) -> Study:
+    problem = boxes_problem(OBJECTIVES, constraints)
+    return Study(f"sqlite:///{path}/study.db", NAME, problem, spec, lease_s=lease_s)
 
 
 class Died(BaseException):
@@ -65,7 +69,7 @@ def test_two_who_begin_a_study_with_different_settings(tmp_path: Path) -> None:
         return {} if hidden["calls"] == 1 else attrs
 
     with (
-        mock.patch("nas.study.study.storage.Store.attrs", before_a),
+        mock.patch("nas.study.storage.Store.attrs", before_a),
         pytest.raises(NASError, match=r"data b .*expected data a"),
     ):
         study_of(tmp_path, data="b")
@@ -96,47 +100,54 @@ def test_the_setting_that_differs_is_named(other: Any, said: str, tmp_path: Path
 )
 def test_settings_that_cannot_work(objectives: dict[str, str], lease_s: Any, said: str, tmp_path: Path) -> None:
     with pytest.raises(NASError, match=said):
-        Study(f"sqlite:///{tmp_path}/study.db", NAME, Boxes(), objectives, {}, lease_s)
+        Study(f"sqlite:///{tmp_path}/study.db", NAME, boxes_problem(objectives), {}, lease_s=lease_s)
 
 
-@pytest.mark.parametrize(("trials", "limit"), [("abc", None), (0, None), (3, "abc"), (3, -1.0), (True, None)])
-def test_budgets_that_cannot_work(trials: Any, limit: Any) -> None:
-    with pytest.raises(NASError, match="at least one trial"):
-        Budget(trials, limit)
-
-
-def setting(folder: Path) -> tuple[CostModel, EvaluationContext]:
+@pytest.mark.parametrize(
+    ("trials", "limit", "said"),
+    [
+        ("abc", None, "study.trials=abc.*at least 1"),
+        (0, None, "study.trials=0"),
+        (3, "abc", "time_limit_s=abc.*above 0"),
+        (3, -1.0, "time_limit_s=-1.0"),
+        (True, None, "study.trials=true"),
+    ],
+)
+def test_numbers_of_trials_and_limits_that_cannot_work(trials: Any, limit: Any, said: str) -> None:
     nothing: Any = None
-    context = EvaluationContext(Boxes(), nothing, nothing, nothing, folder, nothing, 0)
-    return CostModel(Boxes(), TaskSpec(), (1, 4, 4, 4), "params"), context
+    with pytest.raises(NASError, match=said):
+        SearchJob(nothing, nothing, nothing, nothing, trials, limit)
+
+
+def job_of(folder: Path, study: Study, function: Any, trials: int) -> SearchJob:
+    nothing: Any = None
+    context = RunContext(nothing, nothing, folder, torch.device("cpu"), 0)
+    return SearchJob(study.problem, RandomSearch(), EvaluatorOf(function), context, trials)
 
 
 def test_a_study_whose_trials_failed_goes_on_with_the_next_command(tmp_path: Path) -> None:
     """Five failures in a row stop a worker, not the study."""
     study, fails = study_of(tmp_path), [True]
-    cost, context = setting(tmp_path)
 
-    def evaluator(proposal: Proposal, context: EvaluationContext) -> dict[str, float]:
+    def evaluator(proposal: Proposal, context: RunContext) -> dict[str, float]:
         return {"score": float("nan") if fails[0] else 0.5}
 
     for _ in range(2):
         with pytest.raises(NASError, match="5 failed trials in a row"):
-            search(RandomSearch(), evaluator, study, cost, context, Budget(30))
+            search(job_of(tmp_path, study, evaluator, 30), study)
     fails[0] = False
-    history = search(RandomSearch(), evaluator, study, cost, context, Budget(12))
+    history = search(job_of(tmp_path, study, evaluator, 12), study)
     assert [record.state for record in history] == [State.FAILED] * 10 + [State.COMPLETE] * 2
 
 
 def test_a_constrained_metric_that_is_no_number_fails_its_trial(tmp_path: Path) -> None:
-    study = study_of(tmp_path)
-    cost, context = setting(tmp_path)
+    study = study_of(tmp_path, constraints=[Constraint.parse("distance<=5")])
     values = iter([1.0, float("nan"), 2.0, float("inf"), 9.0])
 
-    def evaluator(proposal: Proposal, context: EvaluationContext) -> dict[str, float]:
+    def evaluator(proposal: Proposal, context: RunContext) -> dict[str, float]:
         return {"score": 0.5, "distance": next(values)}
 
-    limits = [Constraint.parse("distance<=5")]
-    history = search(RandomSearch(), evaluator, study, cost, context, Budget(5), constraints=limits)
+    history = search(job_of(tmp_path, study, evaluator, 5), study)
     complete, failed = State.COMPLETE, State.FAILED
     assert [record.state for record in history] == [complete, failed, complete, failed, complete]
     assert "distance<=5" in history[1].reason

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from experiments.tables import main
-from nas.retraining.tables import METRICS, Row, caption, markdown, over_seeds, terminal
+from nas.retraining.result import TrainResult
+from nas.retraining.tables import Row, caption, markdown, over_seeds, terminal
+from nas.tasks.classification import METRICS
+from tests.commands import voxnas
+
+SHOWN = [metric for metric in METRICS if metric.in_tables]
+NAMES = [metric.name for metric in SHOWN]
 
 
 def scores(value: float) -> dict[str, Any]:
-    return {**dict.fromkeys(METRICS, value), "ci95": {"auc": [value - 0.1, value + 0.1]}}
+    return {**dict.fromkeys(NAMES, value), "ci95": {"auc": [value - 0.1, value + 0.1]}}
 
 
 def result(seed: int, value: float, **changes: Any) -> dict[str, Any]:
@@ -28,7 +34,7 @@ def result(seed: int, value: float, **changes: Any) -> dict[str, Any]:
         "peak_memory_mb": 2.5,
         "protocol": "holdout",
         "folds": [{"fold": "valid1"}, {"fold": "valid2"}],
-        "mean": dict.fromkeys(METRICS, value),
+        "mean": dict.fromkeys(NAMES, value),
         "ci95": ci95,
         "ensembles": {"naslung/model-1": scores(value + 0.01)},
         "baselines": {"volume": scores(0.7)},
@@ -42,7 +48,7 @@ def result(seed: int, value: float, **changes: Any) -> dict[str, Any]:
 
 def table(*results: dict[str, Any]) -> dict[str, dict[str, str]]:
     """System -> column -> text, of the only table."""
-    lines = over_seeds({f"{place}.json": one for place, one in enumerate(results)}).splitlines()
+    lines = over_seeds({f"{place}.json": TrainResult.from_json(one) for place, one in enumerate(results)}).splitlines()
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
     assert sum(row[0] == "system" for row in rows) == 1
     return {row[0]: dict(zip(rows[0], row, strict=True)) for row in rows[2:]}
@@ -62,10 +68,10 @@ def test_seeds_are_averaged_with_deviation_interval_and_costs() -> None:
 
 
 def test_caption_names_data_split_seeds_and_sizes() -> None:
-    text = caption(result(0, 0.8), seeds=[0, 1, 2])
+    text = caption(TrainResult.from_json(result(0, 0.8)), seeds=[0, 1, 2])
     for part in ("nodules (aaaaaaaa)", "holdout", "(bbbbbbbb)", "seeds 0, 1, 2", "238 test samples of 137 patients"):
         assert part in text
-    assert "seed 4;" in caption(result(4, 0.8))
+    assert "seed 4;" in caption(TrainResult.from_json(result(4, 0.8)))
 
 
 @pytest.mark.parametrize(
@@ -77,7 +83,7 @@ def test_caption_names_data_split_seeds_and_sizes() -> None:
     ],
 )
 def test_what_is_not_comparable_is_not_averaged(other: dict[str, Any]) -> None:
-    text = over_seeds({"0": result(0, 0.8), "1": result(1, 0.9, **other)})
+    text = over_seeds({"0": TrainResult.from_json(result(0, 0.8)), "1": TrainResult.from_json(result(1, 0.9, **other))})
     assert text.count("| system |") == 2
     assert "±:" in text
     assert "0.850" not in text
@@ -135,8 +141,8 @@ def test_two_networks_of_one_name_are_told_apart() -> None:
 def test_a_damaged_result_is_one_line(damage: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     path = tmp_path / "result.json"
     path.write_text(json.dumps({**result(0, 0.8), **damage}))
-    assert main([str(path)]) == 2
-    err = capsys.readouterr().err
+    code, _, err = voxnas(capsys, "tables", path)
+    assert code == 2
     assert err.startswith("error: got")
     assert err.count("\n") == 1
 
@@ -144,8 +150,8 @@ def test_a_damaged_result_is_one_line(damage: dict[str, Any], tmp_path: Path, ca
 def test_terminal_keeps_to_100_columns_with_long_names_and_captions() -> None:
     name = "naslung/spcbam[4,4,[8, 8, 8], [16, 16, 16], [32, 32]], ensemble of 4"
     costs = {"params": 28_456_204, "macs": 10**9, "bytes": 10**8, "latency_ms": {"median": 123.4}, "peak_memory_mb": 9}
-    rows = [Row(name, dict.fromkeys(METRICS, 0.8), {"auc": (0.7, 0.9)}, costs), Row("volume", {})]
-    lines = terminal(rows, caption(result(0, 0.8)) * 2).splitlines()
+    rows = [Row(name, dict.fromkeys(NAMES, 0.8), {"auc": (0.7, 0.9)}, costs), Row("volume", {})]
+    lines = terminal(rows, caption(TrainResult.from_json(result(0, 0.8))) * 2, SHOWN).splitlines()
     assert max(map(len, lines)) <= 100
     words = {word for line in lines for word in line.split()}
     assert set(name.split()) <= words
@@ -162,33 +168,34 @@ COSTS = {
 
 
 def test_units_are_named_and_never_mixed() -> None:
-    cells = Row("a", SCORES, {"auc": (0.9, 0.95)}, COSTS).cells()
+    cells = Row("a", SCORES, {"auc": (0.9, 0.95)}, COSTS).cells(SHOWN)
     assert cells["AUC"] == "0.912 [0.900, 0.950]"
     assert cells["params (M)"] == "0.0161"
     assert cells["MACs (G)"] == "0.0313"
     assert cells["FLOPs (G)"] == "0.0625"
     assert cells["size (MB)"] == "0.0658"
     assert cells["latency (ms)"] == "2.35"
-    assert Row("b", SCORES).cells()["params (M)"] == "–"
-    assert Row("c", SCORES, costs={**COSTS, "params": 28_456_204}).cells()["params (M)"] == "28.5"
+    assert Row("b", SCORES).cells(SHOWN)["params (M)"] == "–"
+    assert Row("c", SCORES, costs={**COSTS, "params": 28_456_204}).cells(SHOWN)["params (M)"] == "28.5"
 
 
 def test_both_forms_of_a_table() -> None:
     rows = [Row("network", SCORES, costs=COSTS), Row("volume", SCORES)]
-    text = markdown(rows, "caption")
+    text = markdown(rows, "caption", SHOWN)
     lines = text.splitlines()
     assert lines[0] == "caption"
     assert len({line.count("|") for line in lines[2:]}) == 1
-    shown = terminal(rows, "caption")
+    shown = terminal(rows, "caption", SHOWN)
     assert max(map(len, shown.splitlines())) <= 100
     assert shown.count("volume") == 1
 
 
 def test_a_file_that_is_no_result(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     (tmp_path / "x.json").write_text("{}")
-    assert main([str(tmp_path / "x.json")]) == 2
-    assert capsys.readouterr().err.startswith("error: got")
-    assert main([str(tmp_path / "nowhere.json")]) == 2
+    code, _, err = voxnas(capsys, "tables", tmp_path / "x.json")
+    assert code == 2
+    assert err.startswith("error: got")
+    assert voxnas(capsys, "tables", tmp_path / "nowhere.json")[0] == 2
 
 
 def test_a_segmentation_has_columns_of_its_own() -> None:
@@ -202,4 +209,13 @@ def test_a_segmentation_has_columns_of_its_own() -> None:
     assert row["HD95"] == "3.250 ± 0.000"
     assert "AUC" not in row
     assert found["intensity"]["surface Dice"] == "0.600 ± 0.000"
-    assert "HD95 in mm" in caption(result(0, 0.0, **changes))
+    assert "HD95 in mm" in caption(TrainResult.from_json(result(0, 0.0, **changes)))
+
+
+def test_a_result_is_read_as_it_was_written(tmp_path: Path) -> None:
+    differences = {"volume": {"auc": {"value": 0.1, "ci95": [0.05, 0.15]}}}
+    metrics = [asdict(metric) for metric in METRICS]
+    written = TrainResult.from_json(result(0, 0.8, differences=differences, metrics=metrics, length_unit="mm"))
+    written.save(tmp_path / "result.json")
+    assert TrainResult.load(tmp_path / "result.json") == written
+    assert json.loads((tmp_path / "result.json").read_text())["params"] == 16128  # costs stand at the top level

@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import itertools
 import json
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,21 +14,24 @@ import h5py
 import numpy as np
 import pytest
 
+import run_search
 from benchmarks import compare_strategies
+from nas.artifact import SpaceFacts
 from nas.errors import NASError, TrialFailed
 from nas.evaluators.tabular import Tabular
 from nas.history import Proposal, Record, State
-from nas.simulator import replay
-from nas.space_facts import SpaceFacts
+from nas.simulator import simulate
 from nas.strategies.evolution import RegularizedEvolution
 from nas.strategies.partial_order.strategy import PartialOrderPruning
 from nas.strategies.random import RandomSearch
 from nas.trials_table import TrialsTable, read_h5, write_h5
 from search_spaces.naslung import NASLungSpace
-from tests.conftest import REPO
-from tests.tables import DATA_WORDS, OBJECTIVES, SHAPE, SPACE, SPACE_WORDS, records_of, table_of
+from tests.commands import Command, refused
+from tests.problems import problem_of
+from tests.tables import DATA_WORDS, OBJECTIVES, SPACE, SPACE_WORDS, records_of, table_of
 
 NOTHING: Any = SimpleNamespace()
+PROBLEM = problem_of(SPACE, OBJECTIVES)
 
 
 @pytest.fixture(scope="module")
@@ -83,20 +84,20 @@ def test_files_that_are_no_table(path: Path, tmp_path: Path) -> None:
             read_h5(tmp_path / name)
     with h5py.File(path, "r+") as file:
         file["metrics/auc"][0] = 0.99
-    with pytest.raises(NASError, match="does not fit its hash"):
+    with pytest.raises(NASError, match="recorded in the file"):
         read_h5(path)
 
 
 def test_the_evaluator_gives_what_was_recorded(path: Path, records: list[Record]) -> None:
     evaluator = Tabular(path)
-    evaluator.check(SPACE, SHAPE)
-    assert evaluator(Proposal(records[3].arch), NOTHING) == records[3].metrics
+    evaluator.check(PROBLEM, NOTHING)
+    assert evaluator.evaluate(Proposal(records[3].arch), PROBLEM, NOTHING) == records[3].metrics
     with pytest.raises(NASError, match="7 epochs"):
-        evaluator(Proposal(records[3].arch, 7), NOTHING)
+        evaluator.evaluate(Proposal(records[3].arch, 7), PROBLEM, NOTHING)
     with pytest.raises(NASError, match="a table of the same space"):
-        evaluator.check(NASLungSpace(), SHAPE)
+        evaluator.check(problem_of(NASLungSpace(), OBJECTIVES), NOTHING)
     with pytest.raises(NASError, match=r"data\.size"):
-        evaluator.check(SPACE, (1, 32, 32, 32))
+        evaluator.check(problem_of(SPACE, OBJECTIVES, shape=(1, 32, 32, 32)), NOTHING)
 
 
 def test_failed_and_unknown_networks_and_budgets(records: list[Record], tmp_path: Path) -> None:
@@ -110,32 +111,32 @@ def test_failed_and_unknown_networks_and_budgets(records: list[Record], tmp_path
     ]
     write_h5(tmp_path / "t.h5", table_of(trials))
     evaluator = Tabular(tmp_path / "t.h5")
-    assert evaluator(Proposal(first, 2), NOTHING)["auc"] == 0.6  # the first that finished
-    assert evaluator(Proposal(first), NOTHING)["auc"] == 0.7  # the largest budget
+    assert evaluator.evaluate(Proposal(first, 2), PROBLEM, NOTHING)["auc"] == 0.6  # the first that finished
+    assert evaluator.evaluate(Proposal(first), PROBLEM, NOTHING)["auc"] == 0.7  # the largest budget
     with pytest.raises(TrialFailed, match="out of memory"):
-        evaluator(Proposal(second), NOTHING)
+        evaluator.evaluate(Proposal(second), PROBLEM, NOTHING)
     with pytest.raises(TrialFailed, match="does not hold"):
-        evaluator(Proposal(third), NOTHING)
+        evaluator.evaluate(Proposal(third), PROBLEM, NOTHING)
     with pytest.raises(TrialFailed, match="does not hold"):
-        evaluator(Proposal(second, 2), NOTHING)
+        evaluator.evaluate(Proposal(second, 2), PROBLEM, NOTHING)
 
 
 @pytest.mark.parametrize("strategy", [RandomSearch(), PartialOrderPruning(patience=0), RegularizedEvolution()])
 def test_a_replay_with_one_worker(records: list[Record], strategy: Any) -> None:
     """Against plain sums and maxima over the same order of trials."""
-    result = replay(strategy, table_of(records), 12, seed=3)
+    result = simulate(strategy, table_of(records), 12, seed=3)
     ends = result.history.complete()
     assert len({record.arch.id for record in ends}) == len(ends) == len(result.time_T) <= 12
     np.testing.assert_allclose(result.time_T, np.cumsum([record.metrics["seconds"] for record in ends]))
     np.testing.assert_array_equal(result.best_T, np.maximum.accumulate([record.metrics["auc"] for record in ends]))
-    again = replay(strategy, table_of(records), 12, seed=3)
+    again = simulate(strategy, table_of(records), 12, seed=3)
     assert [record.arch for record in again.history] == [record.arch for record in result.history]
 
 
 @pytest.mark.parametrize("workers", [2, 5, 40])
 def test_a_replay_with_many_workers(records: list[Record], workers: int) -> None:
     """Nobody works on two trials at once, no architecture is trained twice, and time is shared."""
-    result = replay(RandomSearch(), table_of(records), 1000, seed=0, workers=workers)
+    result = simulate(RandomSearch(), table_of(records), 1000, seed=0, workers=workers)
     trials = result.history.records
     assert len({record.arch.id for record in trials}) == len(trials) == len(records)
     for worker in {record.worker for record in trials}:
@@ -156,7 +157,7 @@ def test_a_strategy_sees_who_is_running(records: list[Record]) -> None:
             seen.append(sum(record.state is State.RUNNING for record in history))
             return super().propose(space, history, rng)
 
-    replay(Watching(), table_of(records), 9, seed=0, workers=3)
+    simulate(Watching(), table_of(records), 9, seed=0, workers=3)
     assert seen == [0, 1, *[2] * 7]
 
 
@@ -164,32 +165,26 @@ def test_a_replay_on_a_part_of_the_space(records: list[Record]) -> None:
     """The strategy keeps to what the table holds; a trial that failed in the table fails again, and takes its time."""
     part = [*records[::3]]
     part[2] = replace(part[2], state=State.FAILED, metrics={"macs": 1.0, "seconds": 77.0}, reason="out of memory")
-    result = replay(RandomSearch(), table_of(part), 1000, seed=0)
+    result = simulate(RandomSearch(), table_of(part), 1000, seed=0)
     assert {record.arch for record in result.history} == {record.arch for record in part}
     (failed,) = (record for record in result.history if record.state is State.FAILED)
     assert failed.reason == "out of memory"
     assert failed.finished - failed.started == 77.0
 
 
-def test_the_command_does_what_the_replay_does(path: Path, data_cache: Path, tmp_path: Path) -> None:
+def test_the_command_does_what_the_replay_does(path: Path, command: Command) -> None:
     """The same proposals, in the same order, through the store and in memory."""
     settings = [f"evaluator.path={path}", "evaluator=tabular", "strategy=pop", "study.trials=8", "study.name=s"]
-    words = [*settings, *SPACE_WORDS, *DATA_WORDS, f"data_cache={data_cache}"]
-    done = subprocess.run(
-        [sys.executable, str(REPO / "run_search.py"), *words], cwd=tmp_path, capture_output=True, text=True, timeout=200
-    )
-    assert done.returncode == 0, done.stderr
-    rows = list(csv.DictReader((tmp_path / "outputs/s/trials.csv").read_text().splitlines()))
-    result = replay(PartialOrderPruning(), read_h5(path), 8, seed=0)
+    words = [*settings, *SPACE_WORDS, *DATA_WORDS]
+    code, _, err = command(run_search.main, *words)
+    assert code == 0, err
+    rows = list(csv.DictReader((command.folder / "outputs/s/trials.csv").read_text().splitlines()))
+    result = simulate(PartialOrderPruning(), read_h5(path), 8, seed=0)
     assert [row["arch_id"] for row in rows] == [record.arch.id for record in result.history]
     assert [float(row["seconds"]) for row in rows] == [record.metrics["seconds"] for record in result.history]
     other = [*words, "space.max_depth=5", "study.name=other"]
-    done = subprocess.run(
-        [sys.executable, str(REPO / "run_search.py"), *other], cwd=tmp_path, capture_output=True, text=True, timeout=200
-    )
-    assert done.returncode == 2
-    assert "a table of the same space" in done.stderr.strip().splitlines()[-1]
-    assert not (tmp_path / "outputs/other/study.db").exists()
+    refused(command(run_search.main, *other), "a table of the same space")
+    assert not (command.folder / "outputs/other/study.db").exists()
 
 
 def test_the_comparison_of_strategies(path: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

@@ -45,10 +45,10 @@ class Server:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while self.process.poll() is None and time.monotonic() < deadline:
             try:
-                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+                socket.create_connection(("127.0.0.1", self.port), timeout=10).close()
                 return
             except OSError:
                 time.sleep(0.05)
@@ -64,7 +64,7 @@ class Server:
     def windows(self, env: str) -> dict:
         """What the server holds, by window name, through its own API."""
         query = json.dumps({"win": None, "eid": env})
-        with requests.post(f"http://127.0.0.1:{self.port}/win_data", data=query, timeout=10) as answer:
+        with requests.post(f"http://127.0.0.1:{self.port}/win_data", data=query, timeout=100) as answer:
             return json.loads(answer.text)
 
 
@@ -90,6 +90,7 @@ def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
 
 
+@pytest.mark.slow
 def test_curves_arrive(server: Server, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]) -> None:
     board = board_of(server, "curves")
     for step, value in enumerate([0.5, 0.625, 0.75]):
@@ -103,6 +104,7 @@ def test_curves_arrive(server: Server, caplog: pytest.LogCaptureFixture, capsys:
     assert capsys.readouterr() == ("", "")
 
 
+@pytest.mark.slow
 def test_a_second_run_continues_the_curve(server: Server) -> None:
     for first in (0, 2):
         board = board_of(server, "resumed")
@@ -113,6 +115,7 @@ def test_a_second_run_continues_the_curve(server: Server) -> None:
     assert trace["x"] == [0, 1, 2, 3]
 
 
+@pytest.mark.slow
 def test_nan_and_infinity_leave_a_gap(server: Server) -> None:
     board = board_of(server, "gaps")
     for step, value in enumerate([1.0, math.nan, math.inf, 2.0]):
@@ -122,6 +125,7 @@ def test_nan_and_infinity_leave_a_gap(server: Server) -> None:
     assert [value for value in trace["y"] if value is not None] == [1.0, 2.0]
 
 
+@pytest.mark.slow
 def test_text_is_replaced(server: Server) -> None:
     board = board_of(server, "words")
     board.text("summary", "<b>first</b>")
@@ -130,6 +134,7 @@ def test_text_is_replaced(server: Server) -> None:
     assert server.windows("words")["summary"]["content"] == "<b>second</b>"
 
 
+@pytest.mark.slow
 def test_the_board_is_saved(mortal: Server, tmp_path: Path) -> None:
     board = board_of(mortal, "kept")
     board.scalar("search", "auc", 0, 0.5)
@@ -139,7 +144,7 @@ def test_the_board_is_saved(mortal: Server, tmp_path: Path) -> None:
 
 
 def use(board: VisdomBoard, times: int) -> float:
-    """Seconds that this many points and texts take."""
+    """Seconds that this many points and texts take: far more than the limits below if each asks for the server."""
     start = time.monotonic()
     for step in range(times):
         board.scalar("search", "auc", step, 0.5)
@@ -150,13 +155,14 @@ def use(board: VisdomBoard, times: int) -> float:
 def test_no_server_is_one_warning(caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]) -> None:
     port = free_port()
     board = VisdomBoard("http://127.0.0.1", port)
-    assert use(board, 1000) < 0.5
+    assert use(board, 10_000) < 5
     board.close()
     (warning,) = warnings_of(caplog)
     assert f"http://127.0.0.1:{port}" in warning
     assert capsys.readouterr() == ("", "")
 
 
+@pytest.mark.slow
 def test_server_killed_half_way(
     mortal: Server, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -164,17 +170,18 @@ def test_server_killed_half_way(
     board.scalar("search", "auc", 0, 0.5)
     assert "search" in mortal.windows("killed")
     mortal.stop()
-    assert use(board, 1000) < 1.0
+    assert use(board, 10_000) < 5
     board.close()
     assert len(warnings_of(caplog)) == 1
     assert capsys.readouterr() == ("", "")
 
 
+@pytest.mark.slow
 def test_server_that_hangs(mortal: Server, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nas.tracking.ANSWER_S", 0.5)
     board = board_of(mortal, "hung")
     os.kill(mortal.process.pid, signal.SIGSTOP)
-    assert use(board, 1000) < 2.0
+    assert use(board, 1000) < 20
     board.close()
     assert len(warnings_of(caplog)) == 1
 

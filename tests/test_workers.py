@@ -15,17 +15,18 @@ import pytest
 import torch
 
 import run_search
-from experiments.cli import with_sweep_folders
 from experiments.context import pick_device
+from experiments.hydra_main import with_sweep_folders
 from nas.artifact import load
 from nas.errors import NASError
 from nas.history import State
-from nas.study.study import Study
+from nas.study.reader import StudyReader
 from nas.trials_table import write_h5
 from nas.utils.files import locked
 from tests.commands import Command, refused
 from tests.conftest import REPO
 from tests.faults.farm import PROCESSES
+from tests.problems import study_of as make_study
 from tests.tables import DATA_WORDS, OBJECTIVES, SPACE, SPACE_WORDS, records_of, table_of
 
 
@@ -37,9 +38,17 @@ def search(folder: Path, cache: Path, *words: str) -> subprocess.CompletedProces
     command = [sys.executable, str(REPO / "run_search.py"), *settings, *(word for word in words if word != "-m")]
     command += ["-m"] if "-m" in words else []
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=280, env=environment)
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=500, env=environment)
 
 
+def on_a_table(command: Command, *words: str) -> tuple[int, str, str]:
+    """The same in this process."""
+    write_h5(command.folder / "t.h5", table_of(records_of()))
+    settings = ["evaluator=tabular", "evaluator.path=t.h5", *SPACE_WORDS, *DATA_WORDS, "study.trials=2"]
+    return command(run_search.main, *settings, "study.name=s", *words)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("launcher", ["joblib", "submitit_local"])
 def test_three_workers_of_one_study(launcher: str, tmp_path: Path, data_cache: Path) -> None:
     package = f"hydra_plugins.hydra_{launcher.partition('_')[0]}_launcher"
@@ -50,9 +59,9 @@ def test_three_workers_of_one_study(launcher: str, tmp_path: Path, data_cache: P
     done = search(tmp_path, data_cache, *words)
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "outputs/s"
-    study = Study.open(f"sqlite:///{folder}/study.db", "s")
+    study = StudyReader.open(f"sqlite:///{folder}/study.db", "s")
     records = study.records()
-    front = {record.arch.id for record in study.history(lambda genes_NG: genes_NG[:, 0], "macs").front()}
+    front = {record.arch.id for record in study.history().front()}
     study.close()
     assert [record.state for record in records] == [State.COMPLETE] * 12
     assert max(Counter(record.arch.id for record in records).values()) == 1
@@ -85,24 +94,21 @@ def test_three_workers_of_one_study(launcher: str, tmp_path: Path, data_cache: P
 def test_bad_settings(command: Command, words: Sequence[str], said: Sequence[str]) -> None:
     if "ray" in words[-1] and importlib.util.find_spec("hydra_plugins.hydra_ray_launcher") is not None:
         pytest.skip("the launcher is installed")
-    write_h5(command.folder / "t.h5", table_of(records_of()))
-    settings = ["evaluator=tabular", "evaluator.path=t.h5", *SPACE_WORDS, *DATA_WORDS, "study.trials=2"]
-    refused(command(run_search.main, *settings, "study.name=s", "strategy=random", *words), *said)
+    refused(on_a_table(command, "strategy=random", *words), *said)
 
 
-def test_a_study_of_another_schema_is_refused(tmp_path: Path, data_cache: Path) -> None:
-    folder = tmp_path / "outputs/s"
-    study = Study(f"sqlite:///{folder}/study.db", "s", SPACE, OBJECTIVES, {})
+def test_a_study_of_another_schema_is_refused(command: Command) -> None:
+    folder = command.folder / "outputs/s"
+    study = make_study(f"sqlite:///{folder}/study.db", "s", SPACE, OBJECTIVES, {})
     study.store.set_attr("voxnas:spec", {**study.spec, "schema": 1})
     study.close()
-    done = search(tmp_path, data_cache, "study.trials=2", "strategy=random")
-    assert done.returncode == 2
-    assert "schema 1" in done.stderr.strip().splitlines()[-1]
+    refused(on_a_table(command, "strategy=random"), "schema 1")
 
 
 def create(url: str) -> None:
-    study = Study(url, "s", SPACE, OBJECTIVES, {"data": "abc"})
-    study.register(str(os.getpid()))
+    study = make_study(url, "s", SPACE, OBJECTIVES, {"data": "abc"})
+    with study.worker(os.getpid()):
+        pass
     study.close()
 
 
@@ -113,9 +119,9 @@ def test_eight_processes_create_one_study(kind: str, tmp_path: Path) -> None:
     for process in processes:
         process.start()
     for process in processes:
-        process.join(120)
+        process.join(400)
     assert [process.exitcode for process in processes] == [0] * 8
-    study = Study.open(url, "s")
+    study = StudyReader.open(url, "s")
     assert study.store.names() == ["s"]
     assert study.space_facts.build().fingerprint == SPACE.fingerprint
     study.close()
@@ -134,7 +140,7 @@ def test_a_lock_is_held_by_one(tmp_path: Path) -> None:
     for process in processes:
         process.start()
     for process in processes:
-        process.join(60)
+        process.join(400)
     assert (tmp_path / "counter").read_text() == "200"
 
 

@@ -1,6 +1,6 @@
-"""Trains, predicts and evaluates; every setting is in conf/brain_tumor.yaml.
+"""Segmentation of subjects and scores by regions; every setting is in conf/brain_tumor.yaml. Also `voxnas brats`.
 
-python -m experiments.brain_tumor train    name=a data.root=/path/to/BraTS [arch=outputs/search/arch.json]
+python run_train.py experiment=brain_tumor name=a data.root=/path/to/BraTS [arch=outputs/search/arch.json]
 python -m experiments.brain_tumor predict  name=a data.root=/path/to/BraTS [subjects=test]
 python -m experiments.brain_tumor evaluate name=a data.root=/path/to/BraTS
 """
@@ -8,39 +8,42 @@ python -m experiments.brain_tumor evaluate name=a data.root=/path/to/BraTS
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from pathlib import Path
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-import hydra
-from omegaconf import DictConfig
-
-from experiments.brain_tumor.evaluate import evaluate
-from experiments.brain_tumor.predict import predict
-from experiments.brain_tumor.train import train
-from experiments.cli import run_as_command
+from experiments.cli import run_command
+from experiments.hydra_command import run_hydra_command
 from nas.errors import NASError
 
-COMMANDS: dict[str, Callable[[DictConfig, Path], object]] = {"train": train, "predict": predict, "evaluate": evaluate}
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+COMMANDS = ("predict", "evaluate")
+TRAIN = "python run_train.py experiment=brain_tumor name=a data.root=/path/to/BraTS"
+SUMMARY = "Segment brain tumours and evaluate the predictions (also: voxnas brats)."
+EXAMPLES = ("predict name=a data.root=/path/to/BraTS subjects=test", "evaluate name=a data.root=/path/to/BraTS")
 
 
-@hydra.main(version_base="1.3", config_path="../../conf", config_name="brain_tumor")
 def run(cfg: DictConfig) -> None:
-    if cfg.command not in COMMANDS:
-        raise NASError(
-            f"the command {cfg.command!r}",
-            f"one of {', '.join(COMMANDS)}",
-            "python -m experiments.brain_tumor train data.root=/path/to/BraTS",
-        )
-    COMMANDS[cfg.command](cfg, Path(cfg.folder))
+    """Run the command of the configuration."""
+    getattr(import_module(f"experiments.brain_tumor.{cfg.command}"), cfg.command)(cfg)
 
 
 def main() -> None:
-    """The first word that is neither a setting nor an option names the command."""
+    """Run the command that the first word names which is neither a setting nor an option."""
     words = sys.argv[1:]
     place = next((i for i, word in enumerate(words) if "=" not in word and not word.startswith("-")), None)
+    command = None if place is None else words[place]
+    if command not in COMMANDS and not {"-h", "--help", "--hydra-help", "--info", "--cfg", "-c"} & set(words):
+        sys.exit(run_command(lambda: _refuse(command)))
     if place is not None:
-        sys.argv[1 + place] = f"command={words[place]}"
-    run_as_command(run)
+        sys.argv[1 + place] = f"command={command}"
+    run_hydra_command(run, "brain_tumor", SUMMARY, EXAMPLES)
+
+
+def _refuse(command: str | None) -> int:
+    fix = TRAIN if command == "train" else "python -m experiments.brain_tumor predict data.root=/path/to/BraTS"
+    raise NASError(f"the command {command!r}", f"one of {', '.join(COMMANDS)}", fix)
 
 
 if __name__ == "__main__":

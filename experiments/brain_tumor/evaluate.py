@@ -1,4 +1,4 @@
-"""Scores predictions by the regions of BraTS: whole tumour (WT), tumour core (TC), enhancing tumour (ET)."""
+"""Scores of predictions by the regions of BraTS: whole tumour (WT), tumour core (TC), enhancing tumour (ET)."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from typing import Any
 import numpy as np
 from omegaconf import DictConfig
 
+from experiments.brain_tumor.network import TumourNetwork
 from experiments.brain_tumor.predict import SUFFIX
 from experiments.brain_tumor.report import write_report
-from experiments.brain_tumor.system import System
 from nas.data.io.brats_folder import LABELS, Subject, find_subjects, read_images, read_label
 from nas.data.io.grid import oriented
-from nas.data.io.images import medical
 from nas.data.sources.brats import REGIONS
 from nas.errors import NASError
 from nas.html.slices import Example, chosen_cases
 from nas.metrics.bootstrap import GroupBootstrap
 from nas.metrics.regions import METRICS, region_metrics, require_empty_rule
 from nas.utils.files import write_text
+from nas.utils.optional import medical
 
 SHOWN = ("dice", "hd95")  # in tables; the file has all
 RULES = {
@@ -34,7 +34,14 @@ RULES = {
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A subject with its prediction. part: of the training. scores: region -> metric -> value."""
+    """A subject with its prediction.
+
+    Attributes:
+        subject: The subject.
+        prediction: File of the prediction.
+        part: Part of the training that the subject was in, or "new".
+        scores: Region -> metric -> value.
+    """
 
     subject: Subject
     prediction: Path
@@ -42,26 +49,35 @@ class Case:
     scores: Mapping[str, Mapping[str, float]]
 
 
-def evaluate(cfg: DictConfig, folder: Path) -> dict[str, Any]:
-    """Every prediction in `predictions` against the labels of the subject of its name, on the subject's own grid.
+def evaluate(cfg: DictConfig) -> dict[str, Any]:
+    """Compare every prediction in `predictions` with the labels of the subject of its name, on the subject's own grid.
 
-    Writes evaluation.json, table.md and report.html into `folder`. Raises NASError for a user's mistake.
+    Writes evaluation.json, table.md and report.html into `folder`.
+
+    Args:
+        cfg: The settings of conf/brain_tumor.yaml.
+
+    Returns:
+        The content of evaluation.json.
+
+    Raises:
+        NASError: If a setting is out of range, there is no prediction or no trained network, or a subject is missing.
     """
     require_empty_rule(cfg.empty)
-    system = System.load(folder, cfg.allow_packages)
-    modalities = system.preparation.modalities
+    folder, network = Path(cfg.folder), TumourNetwork.load(cfg.training, cfg.allow_packages)
+    modalities = network.modalities
     cases = []
     for subject, path in _pairs(Path(cfg.predictions), find_subjects(cfg.data.root, modalities)):
         _, truth_DHW, guess_DHW, spacing_mm = _volumes(subject, path, modalities)
         scores = region_metrics(guess_DHW, truth_DHW, REGIONS, spacing_mm, cfg.empty)
-        cases.append(Case(subject, path, system.part_of(subject.name), scores))
+        cases.append(Case(subject, path, network.part_of(subject.name), scores))
     values = {
         f"{region} {metric}": np.array([case.scores[region][metric] for case in cases])
         for region in REGIONS
         for metric in METRICS
     }
     result: dict[str, Any] = {
-        "arch_id": system.network.arch.id,
+        "arch_id": network.bundle.artifact.arch.id,
         "empty": cfg.empty,
         "regions": {region: [LABELS[number] for number in classes] for region, classes in REGIONS.items()},
         "subjects": {case.subject.name: {"part": case.part, **case.scores} for case in cases},
@@ -79,7 +95,7 @@ def evaluate(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     write_text(folder / "evaluation.json", json.dumps(_without_nan(result), indent=1) + "\n")
     write_text(folder / "table.md", _markdown(rows, note))
     write_report(
-        folder / "report.html", system, rows, note, [case.part for case in cases], _examples(cases, modalities)
+        folder / "report.html", network, rows, note, [case.part for case in cases], _examples(cases, modalities)
     )
     print(_markdown(rows, note))
     print(f"wrote {folder / 'evaluation.json'}, {folder / 'table.md'} and {folder / 'report.html'}")
@@ -90,13 +106,13 @@ def _pairs(predictions: Path, subjects: Sequence[Subject]) -> list[tuple[Subject
     found = sorted(predictions.glob(f"*{SUFFIX}"))
     if not found:
         raise NASError(
-            f"no prediction in {predictions}", f"files <subject>{SUFFIX}", "predict first, or mend predictions"
+            f"no prediction in {predictions}", f"files <subject>{SUFFIX}", "predict first, or check predictions="
         )
     by_name = {subject.name: subject for subject in subjects}
     for path in found:
         if path.name.removesuffix(SUFFIX) not in by_name:
             raise NASError(
-                f"{path} without a subject of its name", "a folder with labels for each prediction", "mend data.root"
+                f"{path} without a subject of its name", "a folder with labels for each prediction", "check data.root"
             )
     return [(by_name[path.name.removesuffix(SUFFIX)], path) for path in found]
 
@@ -115,24 +131,24 @@ def _volumes(
 
 
 def _examples(cases: Sequence[Case], modalities: Sequence[str]) -> list[Example]:
-    """Of a report: rows of its pictures run upwards, those of these volumes to the back."""
-    found = []
+    """Examples of the report, whose rows run upwards; those of the volumes run to the back."""
+    examples = []
     for place in chosen_cases(np.array([case.scores["WT"]["dice"] for case in cases])):
         case = cases[place]
         image, truth, guess, _ = _volumes(case.subject, case.prediction, modalities)
         dice = case.scores["WT"]["dice"]
-        found.append(Example(case.subject.name, image[:, ::-1], truth[:, ::-1], guess[:, ::-1], dice))
-    return found
+        examples.append(Example(case.subject.name, image[:, ::-1], truth[:, ::-1], guess[:, ::-1], dice))
+    return examples
 
 
 def _over(values_N: np.ndarray, of: Callable[[np.ndarray], Any]) -> float:
-    """Over the subjects that count; NaN where none does."""
+    """A statistic over the subjects that count; NaN if there are none."""
     known = values_N[np.isfinite(values_N)]
     return float(of(known)) if len(known) else float("nan")
 
 
 def _without_nan(value: Any) -> Any:
-    """JSON has no NaN: null instead."""
+    """The value with null for NaN, which JSON does not have."""
     if isinstance(value, Mapping):
         return {key: _without_nan(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
@@ -141,7 +157,7 @@ def _without_nan(value: Any) -> Any:
 
 
 def _rows(cases: Sequence[Case], result: Mapping[str, Any]) -> list[dict[str, str]]:
-    """One a subject and, of several, their mean with its interval and their median."""
+    """One row per subject; for several also their mean with its interval, and their median."""
     asked = [(region, metric) for metric in SHOWN for region in REGIONS]
     rows = [
         {"subject": f"{case.subject.name} ({case.part})"}

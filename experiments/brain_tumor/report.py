@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from html import escape
 from pathlib import Path
 
-from experiments.brain_tumor.system import System
+from experiments.brain_tumor.network import TumourNetwork
 from nas.data.sources.brats import Brats
 from nas.html.page import Cell, architecture_section, facts, section, settings_table, table, write_page
 from nas.html.slices import Example, slices_section
@@ -16,18 +15,27 @@ from nas.metrics.names import show
 
 def write_report(
     path: Path,
-    system: System,
+    network: TumourNetwork,
     rows: Sequence[Mapping[str, str]],
     note: str,
     parts: Sequence[str],
     examples: Sequence[Example],
 ) -> None:
-    """rows: of the table, column -> text. note: what its numbers mean. parts: of the training, one a subject."""
-    costs = system.notes["costs"]
+    """Write the report.
+
+    Args:
+        path: The HTML file.
+        network: The trained network.
+        rows: Rows of the table, column -> text.
+        note: Meaning of its numbers.
+        parts: Parts of the training, one per subject.
+        examples: Subjects that are shown with their slices.
+    """
+    costs, artifact = network.costs(), network.bundle.artifact
     lead = "Dice and the 95th percentile of surface distances by region, on the grid of each subject's own files."
     warning = " <strong>Some of these subjects were trained on: their scores say nothing of others.</strong>"
     headline = [
-        ("network", system.network.arch.id, str(system.network.provenance.get("published", "searched"))),
+        ("network", artifact.arch.id, artifact.provenance.published or "searched"),
         ("parameters", show("params", costs["params"], symbol=True), ""),
         ("MACs", show("macs", costs["macs"], symbol=True), "a subject, one view"),
         ("subjects", str(len(parts)), ", ".join(sorted(set(parts)))),
@@ -43,7 +51,7 @@ def write_report(
             facts(headline),
             section("Regions", note, table(head, cells)),
             slices_section(examples, Brats.classes),
-            architecture_section("Network", system.network.space, system.network.arch),
-            section("How a subject is seen", "", settings_table({**asdict(system.preparation), **system.inference})),
+            architecture_section("Network", artifact.space, artifact.arch),
+            section("How a subject is seen", "", settings_table(network.settings)),
         ],
     )

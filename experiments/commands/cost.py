@@ -1,117 +1,99 @@
-"""`voxnas cost latency space=naslung`: measures this device's latency table and writes it."""
+"""`voxnas cost SPACE`: measure the latency table of a space on this machine."""
 
 from __future__ import annotations
 
-import logging
+import argparse
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-import torch
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-
-from experiments.options import packaged, read_options
-from nas.artifact import import_space
-from nas.cost.latency import LatencyTable, measure_table
+from experiments.cli import Parser, number_type, size_type, write_line
 from nas.errors import NASError
-from nas.task_spec import TaskSpec
 
-USAGE = (
-    "voxnas cost latency space=<name in conf/space> [size=32 or size=[D,H,W]] [channels=1] [outputs=2] "
-    "[batch=2] [out=<file>]"
+if TYPE_CHECKING:
+    from nas.space import SearchSpace
+
+EXAMPLES = (
+    "voxnas cost naslung --size 32",
+    "voxnas cost unet --size 32,48,32 --outputs 3 --set widths=[4,8] --out table.json",
 )
-DEFAULTS: dict[str, Any] = {
-    "space": None,
-    "size": [32, 32, 32],  # one number: a cube
-    "channels": 1,
-    "outputs": 2,
-    "batch": 2,
-    "networks": 20,
-    "device": "cpu",
-    "out": None,
-    "allow_packages": [],
-}
-log = logging.getLogger(__name__)
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Exit code 0, or 2 with one line for a user's mistake."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
-        run(arguments)
-    except NASError as error:
-        log.error("error: %s", error)
-        return 2
-    return 0
+def parser() -> Parser:
+    """Return the parser of `voxnas cost`."""
+    cost = Parser("voxnas cost", "Measure the latency of a space's blocks on this machine; write a table.", EXAMPLES)
+    add = cost.add_argument
+    add("space", metavar="SPACE", help="name of a space in conf/space")
+    add("--size", type=size_type, default=(32,), help="of the images: one side, or D,H,W, or H,W (default: 32)")
+    add("--channels", type=number_type(int, 1), default=1, help="channels of the images (default: 1)")
+    add("--outputs", type=number_type(int, 1), default=2, help="outputs of the networks (default: 2)")
+    add("--batch", type=number_type(int, 1), default=2, help="images at once (default: 2)")
+    add("--networks", type=number_type(int, 1), default=20, help="networks measured whole as a check (default: 20)")
+    add("--device", default="cpu", help="cpu, cuda, cuda:1, ... (default: cpu)")
+    add("--set", action="append", default=[], metavar="KEY=VALUE", help="an argument of the space; may be repeated")
+    add("--allow-package", action="append", default=[], metavar="NAME", help="import spaces of this package too")
+    add("--out", metavar="FILE", help="the table (default: outputs/latency/SPACE-SIZE.json)")
+    cost.set_defaults(run=run)
+    return cost
 
 
-def run(arguments: Sequence[str]) -> LatencyTable:
-    if not arguments or arguments[0] != "latency":
-        raise NASError(f"the words {' '.join(arguments)!r}", USAGE, "name the command `latency` first")
-    options = _options(arguments[1:])
-    space_class = import_space(options["space_class"], options["allow_packages"])
-    try:
-        space = space_class(**options["space_arguments"])
-    except TypeError as error:
-        raise NASError(
-            f"space arguments ({error})", f"those of {space_class.__name__}", "mend space.<argument>"
-        ) from error
-    sides = _sides(options["size"])
-    task = TaskSpec(space.kind, len(sides), options["channels"], options["outputs"])
+def run(options: argparse.Namespace) -> None:
+    """Measure the table, compare sums of blocks with whole networks, and write it."""
+    from pathlib import Path
+
+    from experiments.context import pick_device
+    from nas.cost.latency import measure_table
+    from nas.task_spec import TaskSpec
+
+    space = _space(options.space, options.set, options.allow_package)
+    size = options.size * 3 if len(options.size) == 1 else options.size
     table = measure_table(
         space,
-        (options["channels"], *sides),
-        task,
-        torch.device(options["device"]),
-        batch=options["batch"],
-        checks=options["networks"],
-        progress=_log_progress,
+        (options.channels, *size),
+        TaskSpec(space.kind, len(size), options.channels, options.outputs),
+        pick_device(options.device),
+        batch=options.batch,
+        checks=options.networks,
+        progress=_write_progress,
     )
-    name = "x".join(map(str, sides if len(set(sides)) > 1 else sides[:1]))
-    path = Path(options["out"] or f"outputs/latency/{options['space']}-{name}.json")
+    name = "x".join(map(str, size if len(set(size)) > 1 else size[:1]))
+    path = Path(options.out or f"outputs/latency/{options.space}-{name}.json")
     table.save(path)
     check = table.meta["check"]
-    log.info(
-        "%d blocks on %s, %d threads; sum of blocks against the whole on %d random networks: median error %.1f %%, "
-        "largest %.1f %%, rank correlation %.3f",
-        len(table.blocks),
-        table.meta["device"],
-        table.meta["threads"],
-        check["networks"],
-        100 * check["median_error"],
-        100 * check["largest_error"],
-        check["rank_correlation"],
+    write_line(
+        f"{len(table.blocks)} blocks on {table.meta['device']}, {table.meta['threads']} threads; sums of blocks "
+        f"against {check['networks']} random networks: median error {100 * check['median_error']:.1f} %, largest "
+        f"{100 * check['largest_error']:.1f} %, rank correlation {check['rank_correlation']:.3f}"
     )
-    log.info("wrote %s (use: cost.metric=latency_ms cost.table=%s)", path, path)
-    return table
+    write_line(f"wrote {path} (use: cost.metric=latency_ms cost.table={path})")
 
 
-def _sides(size: Any) -> list[int]:
-    sides = [size] * 3 if isinstance(size, int) else size
-    if not isinstance(sides, list) or len(sides) not in (2, 3) or not all(type(n) is int and n >= 1 for n in sides):
-        raise NASError(f"size={size}", "a whole number of at least 1, or [D,H,W], in 2D [H,W]", "mend size=")
-    return sides
+def _space(name: str, settings: Sequence[str], allow: Sequence[str]) -> SearchSpace:
+    """Build a space of conf/space with some of its arguments replaced."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
 
+    from experiments.config import packaged
+    from nas.artifact import import_space
 
-def _log_progress(done: int, total: int) -> None:
-    if done % 25 == 0 or done == total:
-        log.info("measured %d of %d", done, total)
-
-
-def _options(words: Sequence[str]) -> dict[str, Any]:
-    """Defaults, overridden by the words; `space` and `space.<argument>` turned into a class and its arguments."""
-    options = read_options([word for word in words if not word.startswith("space.")], DEFAULTS, USAGE)
     try:
-        overrides = OmegaConf.from_dotlist([word for word in words if word.startswith("space.")])
+        if not all("=" in setting for setting in settings):
+            raise ValueError("no =")
+        arguments = OmegaConf.to_container(
+            OmegaConf.merge(packaged("space", name), OmegaConf.from_dotlist([*settings]))
+        )
     except (OmegaConfBaseException, ValueError) as error:
-        raise NASError(f"the words {' '.join(words)!r} ({error})", USAGE, "write key=value") from error
-    conf = packaged("space", options["space"])
-    if "space" in overrides:
-        content = OmegaConf.to_container(OmegaConf.merge(conf, overrides.space))
-    else:
-        content = OmegaConf.to_container(conf)
-    assert isinstance(content, dict)
-    options["space_class"] = content.pop("_target_")
-    options["space_arguments"] = content
-    return options
+        raise NASError(
+            f"--set {' '.join(settings)} ({error})", "KEY=VALUE", "for example --set widths=[4,8]"
+        ) from error
+    assert isinstance(arguments, dict)
+    space_class = import_space(arguments.pop("_target_"), allow)
+    try:
+        return space_class(**{str(key): value for key, value in arguments.items()})
+    except TypeError as error:
+        expected = f"arguments of {space_class.__name__}"
+        raise NASError(f"--set {' '.join(settings)} ({error})", expected, "correct or leave out --set") from error
+
+
+def _write_progress(done: int, total: int) -> None:
+    if done % 25 == 0 or done == total:
+        write_line(f"measured {done} of {total}")

@@ -1,69 +1,64 @@
-"""`voxnas predict`: an exported network on image files. Needs onnxruntime (or OpenVINO) and numpy, no torch."""
+"""`voxnas predict`: run a trained network on image files. An exported one needs onnxruntime or OpenVINO, no torch."""
 
 from __future__ import annotations
 
 import argparse
-import logging
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from experiments.cli_parser import parser_class
+from experiments.cli import Parser, number_type, write_line
 from nas.errors import NASError
-from nas.inference.predict import (
-    IMAGES,
-    classes_of,
-    predict_file,
-    require_alike,
-    require_name,
-    write_labels,
-    write_probabilities,
+
+if TYPE_CHECKING:
+    from nas.inference.runtime import InferenceNetwork
+
+EXAMPLES = (
+    "voxnas predict model.onnx image.nii.gz --out labels.nii.gz",
+    "voxnas predict valid1/model.onnx a.nii.gz b.nii.gz --average-with valid2/model.onnx --out labels",
 )
-from nas.inference.runtime import ExportedNetwork
-
-USAGE = "voxnas predict --model model.onnx [--model another.onnx] --out <file or folder> <input> [<input> ...]"
-log = logging.getLogger(__name__)
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Exit code 0, or 2 with one line for a user's mistake."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    try:
-        _run(_parser().parse_args(list(arguments)))
-        return 0
-    except NASError as error:
-        log.error("error: %s", error)
-        return 2
-    except KeyboardInterrupt:
-        return 130
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = parser_class(USAGE, "voxnas predict")(prog="voxnas predict", description=__doc__)
-    parser.add_argument(
-        "--model",
-        action="append",
-        required=True,
-        help="model.onnx, or OpenVINO's model.xml, with model.json beside it; several: their mean",
+def parser() -> Parser:
+    """Return the parser of `voxnas predict`."""
+    predict = Parser(
+        "voxnas predict", "Run a trained network on image files; an exported one needs no torch.", EXAMPLES
     )
-    parser.add_argument(
+    add = predict.add_argument
+    add(
+        "model",
+        metavar="MODEL",
+        help="model.onnx, or OpenVINO's model.xml, with model.json beside it, or a folder of run_train.py",
+    )
+    add("input", metavar="INPUT", nargs="+", type=Path, help="NIfTI, NRRD, MetaImage, .npy, or a DICOM folder")
+    add("--average-with", action="append", default=[], metavar="MODEL", help="average with this model; may be repeated")
+    add(
         "--out",
         required=True,
         type=Path,
         help="classification: a .json or .csv; segmentation: an image (.nii.gz, ...), or a folder for several inputs",
     )
-    parser.add_argument(
-        "--point", help="x,y,z: the middle of the crop in world mm, LPS; left out: the middle of the volume"
+    add("--point", metavar="X,Y,Z", help="centre of the crop in world mm, LPS (default: centre of the volume)")
+    add("--threads", type=number_type(int, 1), help="CPU threads (default: all cores)")
+    predict.set_defaults(run=run)
+    return predict
+
+
+def run(options: argparse.Namespace) -> None:
+    """Predict every input and write the label maps or the probabilities."""
+    from nas.inference.predict import (
+        classes_of,
+        predict_file,
+        require_alike,
+        require_name,
+        write_labels,
+        write_probabilities,
     )
-    parser.add_argument("--threads", type=int, help="left out: all cores")
-    parser.add_argument("input", nargs="+", type=Path, help="NIfTI, NRRD, MetaImage, .npy, or a DICOM folder")
-    return parser
 
-
-def _run(options: argparse.Namespace) -> None:
     point_mm = _point(options.point)
-    networks = [ExportedNetwork(model, options.threads) for model in options.model]
+    models = (options.model, *options.average_with)
+    networks = [network for model in models for network in _networks(model, options.threads)]
     require_alike(networks)
     classes = classes_of(networks[0])
     segments = networks[0].card.task["kind"] == "segmentation"
@@ -77,25 +72,44 @@ def _run(options: argparse.Namespace) -> None:
         if segments:
             shares = write_labels(outs[number], prob, ready)
             said = ", ".join(f"{classes[int(k)]} {share:.2%}" for k, share in shares.items())
-            _say(f"{path} -> {outs[number]}: {said} ({time.perf_counter() - started:.1f} s)")
+            write_line(f"{path} -> {outs[number]}: {said} ({time.perf_counter() - started:.1f} s)")
         else:
             chosen = classes[int(prob.argmax())]
             probabilities = {name: round(float(p), 6) for name, p in zip(classes, prob, strict=True)}
             rows.append({"input": str(path), "class": chosen, "probabilities": probabilities})
             said = ", ".join(f"{name} {p:.3f}" for name, p in probabilities.items())
-            _say(f"{path}: {said} ({time.perf_counter() - started:.1f} s)")
+            write_line(f"{path}: {said} ({time.perf_counter() - started:.1f} s)")
     if rows:
         write_probabilities(options.out, rows)
-        _say(f"wrote {options.out}")
+        write_line(f"wrote {options.out}")
+
+
+def _networks(model: str, threads: int | None) -> list[InferenceNetwork]:
+    """An exported network, or the bundles of a folder, which need torch."""
+    if not Path(model).is_dir():
+        from nas.inference.runtime import ExportedNetwork
+
+        return [ExportedNetwork(model, threads)]
+    try:
+        from nas.export.torch_network import bundle_networks  # an exported network is run without torch
+    except ModuleNotFoundError as error:
+        raise NASError(
+            f"no package {error.name}, which the bundle {model} needs",
+            "torch, or an exported model",
+            "pip install torch",
+        ) from error
+    return bundle_networks(model, threads)
 
 
 def _outs(out: Path, inputs: Sequence[Path]) -> list[Path]:
     """Where the label map of each input goes: the file named, or into the folder under the input's own name."""
+    from nas.inference.predict import IMAGES
+
     if len(inputs) == 1 and out.name.endswith((*IMAGES, ".npy")):
         return [out]
     if out.suffix and not out.is_dir():
         expected = f"an image ({', '.join(IMAGES)}) for one input, a folder for several"
-        raise NASError(f"--out {out} for {len(inputs)} inputs", expected, "mend --out")
+        raise NASError(f"--out {out} for {len(inputs)} inputs", expected, "change --out")
     names = [_label_name(path) for path in inputs]
     if len(set(names)) < len(names):
         raise NASError("inputs of one name", "names that differ", "give each its own command")
@@ -103,6 +117,8 @@ def _outs(out: Path, inputs: Sequence[Path]) -> list[Path]:
 
 
 def _label_name(path: Path) -> str:
+    from nas.inference.predict import IMAGES
+
     if path.suffix == ".npy":
         return path.name
     stem = next((path.name.removesuffix(ending) for ending in IMAGES if path.name.endswith(ending)), path.stem)
@@ -117,8 +133,3 @@ def _point(text: str | None) -> tuple[float, ...] | None:
     except ValueError as error:
         raise NASError(f"--point {text}", "three numbers x,y,z", "--point=-12.5,40,-310") from error
     return x, y, z
-
-
-def _say(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()

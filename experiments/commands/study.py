@@ -1,302 +1,36 @@
-"""`voxnas study list|show|pareto|export|resume|delete`: a person's view of the studies in a store."""
+"""`voxnas study`: arguments of the commands for studies; their bodies are in study_actions.py."""
 
 from __future__ import annotations
 
-import argparse
-import logging
-import subprocess
-import sys
-import tempfile
-import time
-from collections import Counter
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any
+from experiments.cli import Parser, number_type
 
-import numpy as np
-from omegaconf import OmegaConf
-
-from experiments.cli_parser import parser_class
-from nas.errors import NASError
-from nas.history import History, Record, State
-from nas.multiobjective.constraints import Constraint
-from nas.study.lease import GIVEN_BACK, Attempt
-from nas.study.storage import Store
-from nas.study.study import Study
-from nas.study.url import store_url
-from nas.trials_table import TrialsTable, write_csv, write_h5
-from nas.utils.files import write_text
-from nas.utils.process import is_dead, place
-
-USAGE = "voxnas study list|show|pareto|export|resume|delete <store> [<study>]"
-MOST_SHOWN = 20  # running trials, and failures, of which a person wants to read
-log = logging.getLogger(__name__)
+ACTIONS = "experiments.commands.study_actions"
+EXAMPLES = ("voxnas study list outputs/demo", "voxnas study show outputs/demo")
+SUMMARIES = {
+    "list": "list the studies of a store, with their trials by state",
+    "show": "show the settings of a study, its best trial and its workers",
+    "pareto": "list the Pareto front",
+    "export": "write all trials as CSV or HDF5",
+    "resume": "continue a study with its recorded configuration",
+    "delete": "delete a study from its store",
+}
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Exit code 0, 2 with one line for a user's mistake, or that of the search that `resume` runs."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    try:
-        options = _parser().parse_args(list(arguments))
-        return int(options.run(options) or 0)
-    except NASError as error:
-        log.error("error: %s", error)
-        return 2
-    except KeyboardInterrupt:
-        return 130
-
-
-def _parser() -> argparse.ArgumentParser:
-    words = parser_class(USAGE, "voxnas study")
-    parser = words(prog="voxnas study", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True, parser_class=words)
-
-    def add(name: str, run: Callable[[argparse.Namespace], int | None], help: str) -> argparse.ArgumentParser:
-        command = commands.add_parser(name, help=help, description=help)
-        command.add_argument("store", help="URL of the store, its file, or an output folder")
-        command.set_defaults(run=run)
+def parser() -> Parser:
+    """Return the parser of `voxnas study`."""
+    study = Parser("voxnas study", "Inspect, export, resume and delete the studies of a store.", EXAMPLES)
+    for name, summary in SUMMARIES.items():
+        more = " --out trials.csv" if name == "export" else ""
+        examples = [f"voxnas study {name} {store}{more}" for store in ("outputs/demo", "sqlite:///studies.db")]
+        command = study.add_command(name, summary, examples)
+        command.add_argument("store", metavar="FOLDER", help="an output folder, the file of a store, or its URL")
+        command.set_defaults(run=f"{ACTIONS}:{name}_study" if name != "list" else f"{ACTIONS}:list_studies")
         if name != "list":
-            command.add_argument("study", nargs="?", help="its name; may be left out where the store has one study")
-        return command
-
-    add("list", _list, "the studies of a store, with their trials by state")
-    add("show", _show, "what a study asks for, its best trial, and who works on it")
-    add("pareto", _pareto, "the Pareto front")
-    export = add("export", _export, "all trials as csv or HDF5")
-    export.add_argument("--out", required=True, help="a file that ends in .csv or .h5")
-    resume = add("resume", _resume, "goes on with a study as it was configured")
-    resume.add_argument("--trials", type=int, help="a larger number of trials than was asked for at first")
-    resume.add_argument("--worker", type=int, default=0, help="this worker's number, another for each worker")
-    delete = add("delete", _delete, "deletes a study from the store")
-    delete.add_argument("--yes", action="store_true", help="does not ask")
-    delete.add_argument("--force", action="store_true", help="even where workers may be alive")
-    return parser
-
-
-def _list(options: argparse.Namespace) -> None:
-    url = store_url(options.store)
-    store = Store(url)
-    names = store.names()
-    store.close()
-    rows = [("study", "complete", "failed", "running", "asked for", "state"), *(_row(url, name) for name in names)]
-    _table(rows)
-
-
-def _row(url: str, name: str) -> tuple[str, ...]:
-    try:
-        study = Study.open(url, name)
-    except NASError as error:
-        return (name, "-", "-", "-", "-", f"cannot be read: {error.got}")
-    records, asked = study.records(), _asked_for(study)
-    counts, live = Counter(record.state for record in records), _living(study)
-    study.close()
-    ended = counts[State.COMPLETE] + counts[State.FAILED]
-    state = f"{live} at work" if live else "finished" if asked and ended >= asked else "stopped"
-    numbers = (str(counts[state]) for state in (State.COMPLETE, State.FAILED, State.RUNNING))
-    return (name, *numbers, str(asked or "-"), state)
-
-
-def _show(options: argparse.Namespace) -> None:
-    study = _opened(options)
-    history, attempts = _history(study), study.attempts()
-    counts = Counter(record.state for record in history)
-    lines = [("study", study.name), ("store", study.url)]
-    lines += [("objectives", ", ".join(f"{way} {name}" for name, way in study.objectives.items()))]
-    lines += [("constraints", ", ".join(study.spec.get("constraints", ())) or "none")]
-    lines += [(key, _text(value)) for key, value in study.spec.items() if key not in ("objectives", "constraints")]
-    trials = ", ".join(f"{counts[state]} {state.value}" for state in State)
-    lines += [("trials", f"{trials}, of {_asked_for(study) or 'an unknown number'} asked for")]
-    if history.complete():
-        lines += [("best", _metrics(history, history.front()[0]))]
-    _table(lines)
-    running = [(record, attempts.get(record.number)) for record in history if record.state is State.RUNNING]
-    if running:
-        _say("\nrunning:")
-        _table([_running_row(record, attempt) for record, attempt in running[:MOST_SHOWN]])
-        _rest(len(running))
-    failed = [record for record in history if record.state is State.FAILED]
-    if failed:
-        _say("\nfailed:")
-        _table([(f"trial {record.number}", record.arch.id, record.reason) for record in failed[-MOST_SHOWN:]])
-        _rest(len(failed))
-    study.close()
-
-
-def _running_row(record: Record, attempt: Attempt | None) -> tuple[str, ...]:
-    if attempt is None:  # it ended between two looks
-        return (f"trial {record.number}", record.arch.id)
-    host = str(attempt.owner["place"]).partition("/")[0]
-    seen = max(record.started, attempt.seen)
-    words = "given back" if attempt.beat == GIVEN_BACK else f"last sign of life {_ago(time.time() - seen)} ago"
-    if is_dead(attempt.owner) and attempt.beat != GIVEN_BACK:
-        words += ", its process has ended"
-    where = f"worker {record.worker} (process {attempt.owner['pid']} on {host})"
-    return (f"trial {record.number}", record.arch.id, where, f"epoch {attempt.epoch}", words)
-
-
-def _pareto(options: argparse.Namespace) -> None:
-    study = _opened(options)
-    history = _history(study)
-    front = history.front() if history.complete() else ()
-    rows = [("trial", "architecture", "budget", *study.objectives)]
-    for record in front:
-        values = (f"{record.metrics[name]:.6g}" for name in study.objectives)
-        rows.append((str(record.number), record.arch.id, str(record.budget), *values))
-    _table(rows)
-    broken = history.violations(front)
-    if front and broken.max() > 0:
-        _say(f"(no network keeps the constraints {', '.join(study.spec['constraints'])}: these come closest)")
-    study.close()
-
-
-def _export(options: argparse.Namespace) -> None:
-    out = Path(options.out)
-    if out.suffix not in (".csv", ".h5", ".hdf5"):
-        raise NASError(f"--out {out}", "a file that ends in .csv or .h5", "name the format by the ending")
-    study = _opened(options)
-    records = study.records()
-    try:
-        if out.suffix == ".csv":
-            write_csv(out, records)
-        else:
-            write_h5(out, TrialsTable.of(records, study.space_facts, study.objectives, study.spec))
-    except OSError as error:
-        raise NASError(
-            f"--out {out} ({error.strerror})", "a file that can be written", "choose another place"
-        ) from error
-    study.close()
-    _say(f"wrote {len(records)} trials to {out}")
-
-
-def _resume(options: argparse.Namespace) -> int:
-    """Runs run_search.py with the recorded configuration, in the folder in which the study was made."""
-    study = _opened(options)
-    config, asked = study.config, _asked_for(study)
-    study.close()
-    hydra = config.pop("hydra", None)
-    if not asked or not hydra:
-        raise NASError(
-            f"the study {study.name!r}, which was not made by run_search.py", "one that was", "resume it as it was made"
-        )
-    trials = options.trials or asked
-    if trials < asked:
-        raise NASError(f"--trials {trials}", f"at least {asked}, as was asked for", "leave --trials out")
-    config["study"] = {**config["study"], "url": study.url, "trials": trials}
-    config["worker"] = options.worker
-    folder, made_in = _output_folder(hydra, study.url), Path(hydra["runtime"]["cwd"])
-    with tempfile.TemporaryDirectory(prefix="voxnas-") as temporary:
-        write_text(Path(temporary) / "recorded.yaml", OmegaConf.to_yaml(OmegaConf.create(config)))
-        words = ["--config-dir", temporary, "--config-name", "recorded"]
-        hydra_words = [f"hydra.run.dir='{folder}'", "hydra.output_subdir=null"]
-        command = [sys.executable, "-m", "run_search", *words, *hydra_words]
-        _say(f"going on with {study.name} to {trials} trials, into {folder}")
-        return subprocess.run(command, check=False, cwd=made_in if made_in.is_dir() else None).returncode
-
-
-def _output_folder(hydra: dict[str, Any], url: str) -> Path:
-    """Where the results go: beside the database, else where they went."""
-    if url.startswith("sqlite:///"):
-        return Path(url.removeprefix("sqlite:///").partition("?")[0]).parent
-    return Path(hydra["run"]["dir"])
-
-
-def _delete(options: argparse.Namespace) -> None:
-    url = store_url(options.store)
-    store = Store(url)
-    name = _name(store, options.study)
-    store.attach(name)
-    live = 0 if options.force else _workers_in(url, name)
-    if live:
-        raise NASError(
-            f"{live} workers on {name!r} that may be alive", "none", "stop them first; --force where they are gone"
-        )
-    if not options.yes:
-        _say(f"type the name of the study to delete it and all its trials from {url}:")
-        typed = sys.stdin.readline().strip()
-        if typed != name:
-            raise NASError(f"the name {typed!r}", repr(name), "type it as it is, or say --yes; nothing was deleted")
-    store.delete()
-    store.close()
-    _say(f"deleted {name} from {url}")
-
-
-def _workers_in(url: str, name: str) -> int:
-    """0 too for a study that cannot be read, of which nobody could say."""
-    try:
-        study = Study.open(url, name)
-    except NASError:
-        return 0
-    live = _living(study)
-    study.close()
-    return live
-
-
-def _opened(options: argparse.Namespace) -> Study:
-    url = store_url(options.store)
-    store = Store(url)
-    name = _name(store, options.study)
-    store.close()
-    return Study.open(url, name)
-
-
-def _name(store: Store, name: str | None) -> str:
-    """The given name, else that of the only study."""
-    names = store.names()
-    if name is None and len(names) == 1:
-        return names[0]
-    if name not in names:
-        got = "no name of a study" if name is None else f"no study {name!r}"
-        raise NASError(f"{got} in {store.url}", f"one of {', '.join(names) or 'none'}", "check the name")
-    return name
-
-
-def _history(study: Study) -> History:
-    """As the study asks for it. Costs are not known without the space; nothing here asks for them."""
-    constraints = [Constraint.parse(text) for text in study.spec.get("constraints", ())]
-    metric = str(study.spec.get("cost", {}).get("metric", ""))
-    return study.history(lambda genes_NG: np.full(len(genes_NG), np.nan), metric, constraints)
-
-
-def _asked_for(study: Study) -> int:
-    """The number of trials that the configuration asks for; 0 where none is recorded."""
-    return int(study.config.get("study", {}).get("trials", 0))
-
-
-def _living(study: Study) -> int:
-    """Running trials whose worker may be alive: on this machine it is looked at, of others only the beat is known."""
-    kept = [one for one in study.attempts().values() if one.beat != GIVEN_BACK]
-    return sum(not is_dead(one.owner) if one.owner["place"] == place() else True for one in kept)
-
-
-def _metrics(history: History, record: Record) -> str:
-    values = "  ".join(f"{name} {record.metrics[name]:.6g}" for name in history.objectives)
-    return f"trial {record.number}, {record.arch.id}: {values}"
-
-
-def _text(value: Any) -> str:
-    return ", ".join(f"{key}={item}" for key, item in value.items()) if isinstance(value, dict) else str(value)
-
-
-def _ago(seconds: float) -> str:
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{max(seconds, 0):.0f} s"
-
-
-def _say(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
-
-
-def _rest(count: int) -> None:
-    if count > MOST_SHOWN:
-        _say(f"... and {count - MOST_SHOWN} more")
-
-
-def _table(rows: Sequence[Sequence[str]]) -> None:
-    """Columns as wide as their widest cell; the last one as it is."""
-    widths = [max(len(row[i]) for row in rows if i < len(row)) for i in range(max(map(len, rows)))]
-    for row in rows:
-        cells = [*(cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=False)), row[-1]]
-        _say("  ".join(cells))
+            command.add_argument("study", nargs="?", help="name of the study; not needed if the store has one")
+    export, resume, delete = (study.commands[name] for name in ("export", "resume", "delete"))
+    export.add_argument("--out", required=True, metavar="FILE", help="a file that ends in .csv, .h5 or .hdf5")
+    resume.add_argument("--trials", type=number_type(int, 1), help="a larger total number of trials")
+    resume.add_argument("--worker", type=number_type(int, 0), default=0, help="number of this worker (default: 0)")
+    delete.add_argument("--yes", action="store_true", help="do not ask for confirmation")
+    delete.add_argument("--force", action="store_true", help="delete even if workers may be alive")
+    return study

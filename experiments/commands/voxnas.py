@@ -1,58 +1,93 @@
-"""The console command `voxnas`: one name for all commands.
+"""The console command `voxnas`: one table of all commands.
 
-A command is imported when it is called, by its name as in an entry point, so that `voxnas predict` runs where neither
-torch nor Hydra nor Optuna is installed.
+A command is imported when it is called, so that `voxnas predict` runs without torch, Hydra and Optuna, and `--help`
+takes no longer than Python itself.
 """
 
 from __future__ import annotations
 
-import importlib
 import sys
 
-from nas.errors import NASError
-
-# name -> (module, whether its `main` takes the words and returns the exit code, what it does)
+HYDRA, PARSER = "Hydra's settings", "a parser"
+# name -> (module, how it takes its arguments, summary). PARSER: the module has `parser()`; HYDRA: `main()`
 COMMANDS = {
-    "search": ("run_search", False, "search for a network"),
-    "train": ("run_train", False, "retrain, test and export networks"),
-    "study": ("experiments.commands.study", True, "look at studies, export and delete them"),
-    "cost": ("experiments.commands.cost", True, "measure a latency table of this machine"),
-    "export": ("experiments.commands.export", True, "a trained network as ONNX or OpenVINO"),
-    "predict": ("experiments.commands.predict", True, "an exported network on image files, without torch"),
-    "serve": ("experiments.lung_detector.serve", True, "the lung-tumour detector over HTTP"),
+    "search": ("run_search", HYDRA, "search a space for architectures"),
+    "train": ("run_train", HYDRA, "retrain, test and export architectures"),
+    "study": ("experiments.commands.study", PARSER, "inspect, export, resume and delete studies"),
+    "tables": ("experiments.tables", PARSER, "one table of several result.json files"),
+    "pooled": ("experiments.commands.pooled", PARSER, "one table over several test folds"),
+    "cost": ("experiments.commands.cost", PARSER, "measure a latency table of this machine"),
+    "export": ("experiments.commands.export", PARSER, "write a trained network as ONNX or OpenVINO"),
+    "predict": ("experiments.commands.predict", PARSER, "run an exported network on image files"),
+    "serve": ("experiments.lung_detector.serve", PARSER, "serve the lung-tumour detector over HTTP"),
+    "screen": ("experiments.lung_screening.command", PARSER, "screen CTs for lung nodules"),
+    "brats": ("experiments.brain_tumor.command", PARSER, "segment brain tumours and evaluate the predictions"),
+    "completion": ("experiments.commands.completion", PARSER, "print a script for tab completion"),
 }
+EXAMPLES = ("voxnas search experiment=demo", "voxnas train arch=outputs/demo/arch.json experiment=demo")
 
 
 def main() -> None:
-    """Exit code 2 with one line for a command that is unknown or whose packages are missing."""
+    """Run the command that `sys.argv` names and exit with its code."""
     name, *words = sys.argv[1:] or ["--help"]
-    if name in ("-h", "--help"):
-        lines = [f"  {name:<8} {what}" for name, (_, _, what) in COMMANDS.items()]
-        print("\n".join(["usage: voxnas <command> [...]", "", *lines, "", "voxnas <command> --help says more"]))
-        return
+    if name not in ("-h", "--help"):
+        sys.exit(run(name, words))
     try:
-        code = run(name, words)
-    except NASError as error:
-        print(f"error: {error}", file=sys.stderr)
-        code = 2
-    sys.exit(code)
+        print(help_page(), flush=True)
+    except BrokenPipeError:
+        from experiments.cli import drop_stdout
+
+        drop_stdout()
+
+
+def help_page() -> str:
+    """Return the list of commands."""
+    lines = ["usage: voxnas COMMAND [ARGUMENT ...]", "", "commands:"]
+    lines += [f"  {name:<11} {summary}" for name, (_, _, summary) in COMMANDS.items()]
+    lines += ["", "`voxnas COMMAND --help` lists the arguments of a command.", "", "examples:"]
+    return "\n".join([*lines, *(f"  {example}" for example in EXAMPLES)])
 
 
 def run(name: str, words: list[str]) -> int:
+    """Run one command.
+
+    Args:
+        name: A key of `COMMANDS`, or --version.
+        words: Its arguments.
+
+    Returns:
+        The exit code, see `experiments.cli.run_command`.
+    """
+    from experiments.cli import run_command, run_parser
+
+    if name == "--version":
+        return run_command(_print_version)
     if name not in COMMANDS:
-        raise NASError(f"the command {name!r}", f"one of {', '.join(COMMANDS)}", "voxnas --help")
-    module, takes_words, what = COMMANDS[name]
+        return run_command(lambda: _refuse(f"the command {name!r}", f"one of {', '.join(COMMANDS)}", "voxnas --help"))
+    module_name, kind, summary = COMMANDS[name]
     try:
-        command = importlib.import_module(module).main
+        module = __import__(module_name, fromlist=["main"])
     except ModuleNotFoundError as error:
-        raise NASError(
-            f"no module {error.name}", f"what `voxnas {name}` needs ({what})", "pip install voxnas with its extras"
-        ) from error
-    if takes_words:
-        return int(command(words) or 0)
+        missing = f"no module {error.name}"
+        expected = f"the packages that `voxnas {name}` needs ({summary})"
+        return run_command(lambda: _refuse(missing, expected, "pip install voxnas"))
+    if kind == PARSER:
+        return run_parser(module.parser(), words)
     sys.argv = [f"voxnas {name}", *words]
-    command()
+    module.main()
     return 0
+
+
+def _print_version() -> None:
+    from importlib.metadata import version
+
+    print(version("voxnas"))
+
+
+def _refuse(got: str, expected: str, fix: str) -> int:
+    from nas.errors import NASError
+
+    raise NASError(got, expected, fix)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,12 @@
-"""A trained detector that boxes can be asked of: what the service and other programs import.
+"""Boxes of CT slices by a trained detector: the interface of the service and of other programs.
 
-A trained detector is a folder with arch.json (the network) and detector.pt (its weights, classes, windows, size).
+A trained detector is a bundle, as run_train.py leaves it for a detection on slices with windows of HU.
 """
 
 from __future__ import annotations
 
-import io
-import pickle
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -16,22 +14,23 @@ import numpy as np
 import torch
 from torch import nn
 
-from nas.artifact import Artifact, load
+from nas.bundle import Bundle, bundles_of
 from nas.data.transforms.ct_slices import check_windows, fitted, windowed
 from nas.errors import NASError
-from nas.task_spec import TaskSpec
 from nas.tasks.detection import Detection
-from nas.utils.files import write_bytes
 
-ARCH, WEIGHTS = "arch.json", "detector.pt"
-FORMAT = 1
 Units = Literal["hu", "grey"]
 
 
 @dataclass(frozen=True)
 class Detections:
-    """Of one image. boxes_N4: float32 x0, y0, x1, y1, edges in pixels of the image that was given (pixel i reaches from
-    i to i + 1). scores_N: probabilities in [0, 1], falling. labels: the class of each box."""
+    """Boxes of one image.
+
+    Attributes:
+        boxes_N4: float32 x0, y0, x1, y1, edges in pixels of the given image (pixel i reaches from i to i + 1).
+        scores_N: Probabilities in [0, 1], falling.
+        labels: Class of each box.
+    """
 
     boxes_N4: np.ndarray
     scores_N: np.ndarray
@@ -40,66 +39,103 @@ class Detections:
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What an image goes through before the network: windows of HU as channels (nas/data/transforms/ct_slices.py),
-    `size` pixels a side."""
+    """How a slice becomes an input, see nas/data/transforms/ct_slices.py.
+
+    Attributes:
+        windows: Names of windows of HU, one channel each.
+        size: Pixels per side.
+    """
 
     windows: tuple[str, ...]
     size: int
 
+    @classmethod
+    def of(cls, bundle: Bundle, folder: Path) -> Preprocessing:
+        """Read the preprocessing of a detector.
+
+        Args:
+            bundle: The trained network.
+            folder: Its folder, for messages.
+
+        Raises:
+            NASError: If the network is no detector, or was not trained on CT slices with windows.
+        """
+        how, spec = bundle.card.preparation, bundle.artifact.task
+        if spec.kind != "detection" or spec.dims != 2 or not {"windows", "size"} <= set(how):
+            raise NASError(
+                f"{folder}, a {spec.kind} in {spec.dims}D that was trained on no CT slices with windows",
+                "a detector of CT slices",
+                "python run_train.py experiment=lung_detector arch=detector/lung-slices",
+            )
+        try:
+            return cls(check_windows([str(name) for name in how["windows"]]), int(how["size"]))
+        except (TypeError, ValueError) as error:
+            raise NASError(f"size={how['size']} in {folder}", "pixels per side", "train the detector again") from error
+
 
 class Predictor:
-    """Boxes of CT slices. classes: names of what it looks for. threshold: probability from which a box is told."""
+    """A detector of CT slices.
+
+    Args:
+        network: The network.
+        task: Its task; boxes below `threshold` are dropped.
+        classes: Names of the classes.
+        preprocessing: How a slice becomes an input.
+        threshold: Minimum probability of a reported box, above 0 and below 1.
+
+    Raises:
+        NASError: If the threshold is out of range.
+    """
 
     def __init__(
         self,
         network: nn.Module,
-        spec: TaskSpec,
+        task: Detection,
         classes: Sequence[str],
         preprocessing: Preprocessing,
         threshold: float = 0.25,
     ) -> None:
         if not 0 < threshold < 1:
-            raise NASError(f"threshold={threshold}", "a probability above 0 and below 1", "mend the threshold")
+            raise NASError(f"threshold={threshold}", "a probability above 0 and below 1", "threshold=0.25")
         self.network, self.classes, self.preprocessing = network.eval(), tuple(classes), preprocessing
         self.threshold = threshold
-        self.task = Detection(spec.in_channels, spec.outputs, spec.dims, least=threshold)
+        spec = task.spec
+        self.task = Detection(spec.in_channels, spec.outputs, spec.dims, task.detections, task.overlap, least=threshold)
 
     @classmethod
-    def load(cls, folder_or_checkpoint: Path, threshold: float = 0.25) -> Predictor:
-        """From a folder that `save` wrote, or its detector.pt. Raises NASError where it is none, is damaged, or holds
-        weights of another network. No code is loaded from either file."""
-        path = Path(folder_or_checkpoint)
-        path = path / WEIGHTS if path.is_dir() else path
-        try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-            if state["format"] != FORMAT:
-                raise NASError(f"format {state['format']} in {path}", f"format {FORMAT}", "update voxnas")
-            artifact = load(path.with_name(ARCH))
-            if artifact.arch.id != state["arch_id"]:
-                raise NASError(
-                    f"weights of {state['arch_id']} beside an {ARCH} of {artifact.arch.id}",
-                    "two files of one training",
-                    f"train again, or take both files from one folder ({path.parent})",
-                )
-            network = artifact.build()
-            network.load_state_dict(state["weights"])
-            how = state["preprocessing"]
-            preprocessing = Preprocessing(check_windows(how["windows"]), int(how["size"]))
-            classes = [str(name) for name in state["classes"]]
-        except (OSError, RuntimeError, EOFError, KeyError, TypeError, ValueError, pickle.UnpicklingError) as error:
-            reason = (str(error).splitlines() or [""])[0][:120]
-            raise NASError(
-                f"{path}, which is no trained detector ({type(error).__name__}: {reason})",
-                f"a folder with {ARCH} and {WEIGHTS}",
-                "python -m experiments.lung_detector.train --out FOLDER makes one",
-            ) from error
-        return cls(network, artifact.task, classes, preprocessing, threshold)
+    def load(cls, folder: Path, threshold: float = 0.25) -> Predictor:
+        """Read a trained detector.
+
+        Args:
+            folder: Folder of run_train.py, whose network with the best validation score is taken, or of one bundle.
+            threshold: Minimum probability of a reported box.
+
+        Returns:
+            The predictor, on the CPU.
+
+        Raises:
+            NASError: If there is no bundle, it is damaged, or it holds no detector of CT slices.
+        """
+        folder = Path(folder)
+        (bundle,) = bundles_of(folder, best=1)
+        preprocessing = Preprocessing.of(bundle, folder)
+        if not isinstance(bundle.task, Detection):
+            raise NASError(f"a task {type(bundle.task).__name__} in {folder}", "Detection", "use its own predictor")
+        return cls(bundle.network(), bundle.task, bundle.card.classes, preprocessing, threshold)
 
     def predict(self, images: Sequence[np.ndarray], units: Units = "hu") -> list[Detections]:
-        """images: (H, W) each, of any sides; of units "hu" in HU, of "grey" in [0, 1], windowed already (every window
-        of the network is then shown the same). All are predicted as one batch.
+        """Detect objects in slices, as one batch.
 
-        Raises NASError for an image that is not (H, W) or not finite.
+        Args:
+            images: Slices (H, W) of any sides.
+            units: "hu" for values in HU; "grey" for values in [0, 1] that are windowed already, which then stand in
+                every window of the network.
+
+        Returns:
+            The boxes of each slice.
+
+        Raises:
+            NASError: If an image is not (H, W), is empty, or has values that are not finite.
         """
         if not images:
             return []
@@ -122,23 +158,6 @@ class Predictor:
         found_NX = found_NX[found_NX[:, -1] >= 0]
         y0, x0, y1, x1 = (found_NX[:, :4] / factor).T
         boxes_N4 = np.stack([x0, y0, x1, y1], axis=1).clip(0, [sides[1], sides[0]] * 2).astype(np.float32)
-        real = (boxes_N4[:, 2:] > boxes_N4[:, :2]).all(axis=1)  # none that lies in the black border
-        labels = [self.classes[int(number)] for number in found_NX[real, -1]]
-        return Detections(boxes_N4[real], found_NX[real, -2].astype(np.float32), tuple(labels))
-
-
-def save(
-    folder: Path, artifact: Artifact, network: nn.Module, classes: Sequence[str], preprocessing: Preprocessing
-) -> None:
-    """Writes the two files that `Predictor.load` reads."""
-    artifact.save(folder / ARCH)
-    content = io.BytesIO()
-    state = {
-        "format": FORMAT,
-        "arch_id": artifact.arch.id,
-        "weights": network.state_dict(),
-        "classes": list(classes),
-        "preprocessing": {**asdict(preprocessing), "windows": list(preprocessing.windows)},
-    }
-    torch.save(state, content)
-    write_bytes(folder / WEIGHTS, content.getvalue())
+        inside = (boxes_N4[:, 2:] > boxes_N4[:, :2]).all(axis=1)  # drops boxes in the black border
+        labels = [self.classes[int(number)] for number in found_NX[inside, -1]]
+        return Detections(boxes_N4[inside], found_NX[inside, -2].astype(np.float32), tuple(labels))

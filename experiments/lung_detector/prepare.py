@@ -1,4 +1,4 @@
-"""DICOM series with PASCAL VOC boxes -> images with boxes: an HDF5 store, and the same as YOLO and COCO data sets.
+"""Conversion of DICOM series with PASCAL VOC boxes into an HDF5 store, and into YOLO and COCO data sets.
 
 python -m experiments.lung_detector.prepare /path/to/Lung-PET-CT-Dx prepared --windows lung mediastinum --size 256
 """
@@ -19,28 +19,39 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from experiments.cli import USER_ERROR
+from experiments.cli import Parser, number_type, run_parser
 from nas.data.sample import Sample
 from nas.data.sources.lung_pet_ct_dx import LungPetCtDx
 from nas.data.splits import OFFICIAL
-from nas.data.store import VolumeStore, write_store
+from nas.data.store import VolumeStore
+from nas.data.store_writer import write_store
 from nas.data.transforms.ct_slices import WINDOWS_HU
 from nas.errors import NASError
 from nas.utils.files import write_text
 
+PROGRAM = "python -m experiments.lung_detector.prepare"
 STORE = "store.h5"
 
 
 def prepare(source: LungPetCtDx, out: Path) -> VolumeStore:
-    """Writes the folder `out`, whole or not at all:
+    """Write a data set into a new folder, which appears when it is complete.
 
-    store.h5 (data=prepared data.path=…); images/<part>/*.png, of two windows the first red and the second green, with
-    labels/<part>/*.txt and dataset.yaml, in YOLO's form; coco_<part>.json. Images without a box have an empty label
-    file. The parts are those of the store's given split, all "train" where there is none.
-    Raises NASError where `out` is there, for whatever the source refuses, and where `check_export` finds a fault.
+    The folder holds store.h5 (data=prepared data.path=…); images/<part>/*.png with labels/<part>/*.txt and dataset.yaml
+    in YOLO's form; coco_<part>.json. With two windows the first is red and the second green. Images without a box have
+    an empty label file. The parts are those of the store's given split, or all "train" if there is none.
+
+    Args:
+        source: The annotated series.
+        out: Folder that is made.
+
+    Returns:
+        The store.
+
+    Raises:
+        NASError: If `out` exists, the source refuses its files, or `check_export` finds a fault.
     """
     if out.exists():
-        raise NASError(f"{out}, which is there already", "a new folder", "another name, or remove it first")
+        raise NASError(f"{out}, which exists", "a new folder", "another name, or remove it first")
     temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     try:
         temporary.mkdir(parents=True)
@@ -51,7 +62,7 @@ def prepare(source: LungPetCtDx, out: Path) -> VolumeStore:
             name=source.name,
             classes=source.classes,
             scale=source.scale,
-            provenance=source.provenance(),
+            provenance={"arguments": {"windows": list(source.windows), "size": source.size}, **source.provenance()},
         )
         for part, content in coco.items():
             if content.images:
@@ -67,16 +78,17 @@ def prepare(source: LungPetCtDx, out: Path) -> VolumeStore:
 
 
 def part_of(sample_fold: str) -> str:
+    """Return the part of a sample: its given fold, or "train" if there is none."""
     return sample_fold or OFFICIAL[0]
 
 
 def _exported(samples: Iterator[Sample], out: Path, coco: dict[str, _Coco]) -> Iterator[Sample]:
-    """The samples as they come, each written as image and label on its way."""
+    """Yield the samples; each is also written as image and label."""
     for sample in samples:
         part = part_of(sample.fold)
         image, label = out / "images" / part / f"{sample.name}.png", out / "labels" / part / f"{sample.name}.txt"
         image.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(_pixels(sample.volume_CDHW[:, 0])).save(image)  # pixels alone: no text chunk is written
+        Image.fromarray(_pixels(sample.volume_CDHW[:, 0])).save(image)  # pixels only: no text chunk is written
         assert sample.boxes_M7 is not None
         height, width = sample.volume_CDHW.shape[2:]
         edges = sample.boxes_M7[:, [2, 1, 5, 4]].astype(float)  # x0, y0, x1, y1
@@ -93,7 +105,7 @@ def _pixels(image_CHW: np.ndarray) -> np.ndarray:
 
 
 def _yolo_line(edges: np.ndarray, number: int, width: int, height: int) -> str:
-    """Class, middle and sides as fractions of the image (the form of darknet, Redmon et al. 2016)."""
+    """Class, centre and size as fractions of the image (the form of darknet, Redmon et al. 2016)."""
     x0, y0, x1, y1 = edges
     numbers = ((x0 + x1) / 2 / width, (y0 + y1) / 2 / height, (x1 - x0) / width, (y1 - y0) / height)
     return " ".join([str(number), *(f"{value:.6f}" for value in numbers)]) + "\n"
@@ -125,8 +137,15 @@ class _Coco:
 
 
 def check_export(out: Path) -> None:
-    """Reads the files again. Raises NASError for a patient in two parts, an image that is there twice, an image
-    without a label file or the other way round, and boxes that COCO and YOLO do not agree on."""
+    """Read the files of a data set again and check them.
+
+    Args:
+        out: Folder of the data set.
+
+    Raises:
+        NASError: If a patient is in two parts, an image occurs twice, an image has no label file or a label file no
+            image, or the numbers of boxes for COCO and YOLO differ.
+    """
     part_of_patient: dict[str, str] = {}
     part_of_pixels: dict[str, Path] = {}
     for folder in sorted((out / "images").iterdir()):
@@ -134,7 +153,7 @@ def check_export(out: Path) -> None:
         images = {path.stem: path for path in sorted(folder.iterdir())}
         if labels.keys() != images.keys():
             lone = sorted(labels.keys() ^ images.keys())
-            raise _fault(f"{lone[0]} in {folder.name}, of which image or label is missing", "one label an image")
+            raise _fault(f"{lone[0]} in {folder.name}, of which image or label is missing", "one label per image")
         for name, path in images.items():
             patient = name.partition("-series-")[0]
             if part_of_patient.setdefault(patient, folder.name) != folder.name:
@@ -151,11 +170,17 @@ def check_export(out: Path) -> None:
 
 
 def _fault(got: str, expected: str) -> NASError:
-    return NASError(got, expected, "mend the source: a copied slice or series, or one patient under two identifiers")
+    return NASError(
+        got, expected, "check the source for a copied slice or series, or one patient under two identifiers"
+    )
 
 
 def summary(store: VolumeStore) -> str:
-    """What was written, a line a part."""
+    """Describe a data set in one line per part.
+
+    Args:
+        store: The store of the data set.
+    """
     assert store.boxes_NM7 is not None
     lines = []
     for part in OFFICIAL:
@@ -171,40 +196,51 @@ def summary(store: VolumeStore) -> str:
     return "\n".join(lines)
 
 
-def main(words: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m experiments.lung_detector.prepare", description=__doc__)
-    parser.add_argument("root", help="folder with CT series and XML files, in any folders below it")
-    parser.add_argument("out", type=Path, help="folder that is made")
-    parser.add_argument("--windows", nargs="+", default=["lung"], help=f"{', '.join(WINDOWS_HU)}; a channel each")
-    parser.add_argument("--size", type=int, default=512, help="pixels a side")
-    parser.add_argument("--negatives", type=float, default=1.0, help="slices without a box per slice with one")
-    parser.add_argument("--all-slices", action="store_true", help="every slice, however many have no box")
-    parser.add_argument("--merge", action="store_true", help="one class instead of all")
-    parser.add_argument(
-        "--skip-unknown", action="store_true", help="pass over annotations of missing slices and series that are no CT"
+def parser() -> Parser:
+    """Return the parser of this command."""
+    examples = (
+        f"{PROGRAM} /path/to/Lung-PET-CT-Dx prepared",
+        f"{PROGRAM} data prepared --windows lung mediastinum --size 256",
     )
-    parser.add_argument("--parts", nargs=3, type=float, default=[0.7, 0.15, 0.15], help="shares of patients")
-    parser.add_argument("--seed", type=int, default=0, help="of the split and of the drawn slices")
-    given = parser.parse_args(words)
-    try:
-        source = LungPetCtDx(
-            given.root,
-            cache_dir="",
-            windows=given.windows,
-            size=given.size,
-            negatives=None if given.all_slices else given.negatives,
-            merge=given.merge,
-            unknown="skip" if given.skip_unknown else "refuse",
-            parts=given.parts,
-            seed=given.seed,
-        )
-        store = prepare(source, given.out)
-    except NASError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(USER_ERROR)
-    print(summary(store))
-    print(f"wrote {given.out}")
+    prepare_parser = Parser(
+        PROGRAM, "Write DICOM series with PASCAL VOC boxes as HDF5, YOLO and COCO data sets.", examples
+    )
+    add = prepare_parser.add_argument
+    add("root", metavar="FOLDER", help="folder with CT series and XML files, in any folders below it")
+    add("out", metavar="OUT", type=Path, help="new folder")
+    add("--windows", nargs="+", default=["lung"], help=f"{', '.join(WINDOWS_HU)}; one channel for each")
+    add("--size", type=number_type(int, 1), default=512, help="sides of the images in pixels (default: 512)")
+    add(
+        "--negatives",
+        type=number_type(float, 0),
+        default=1.0,
+        help="slices without a box per slice with one (default: 1)",
+    )
+    add("--all-slices", action="store_true", help="every slice, however many have no box")
+    add("--merge", action="store_true", help="one class instead of all")
+    add("--skip-unknown", action="store_true", help="skip annotations of missing slices and of series that are no CT")
+    add("--parts", nargs=3, type=number_type(float, 0, 1), default=[0.7, 0.15, 0.15], help="shares of patients")
+    add("--seed", type=number_type(int, 0), default=0, help="of the split and of the drawn slices (default: 0)")
+    prepare_parser.set_defaults(run=run)
+    return prepare_parser
+
+
+def run(options: argparse.Namespace) -> None:
+    """Prepare the data set and print what was written."""
+    source = LungPetCtDx(
+        options.root,
+        cache_dir="",
+        windows=options.windows,
+        size=options.size,
+        negatives=None if options.all_slices else options.negatives,
+        merge=options.merge,
+        unknown="skip" if options.skip_unknown else "refuse",
+        parts=options.parts,
+        seed=options.seed,
+    )
+    print(summary(prepare(source, options.out)))
+    print(f"wrote {options.out}")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_parser(parser(), sys.argv[1:]))

@@ -1,10 +1,10 @@
-"""`python -m experiments.lung_detector.serve`: a trained detector as an HTTP service, with a page to drop a slice on.
+"""`voxnas serve`: a trained detector as an HTTP service, with a page to drop a slice on.
 
-    VOXNAS_API_KEY=... python -m experiments.lung_detector.serve outputs/lung_detector
-    python -m experiments.lung_detector.serve outputs/lung_detector --insecure-local
+    VOXNAS_API_KEY=... voxnas serve outputs/lung_detector
+    voxnas serve outputs/lung_detector --insecure-local
 
-Every prediction asks for the key in the header X-API-Key; without a key the service starts only for this machine, and
-only when told so. See docs/service.md.
+Every prediction needs the key in the header X-API-Key. Without a key the service starts only with --insecure-local, on
+a loopback address. See docs/service.md.
 """
 
 from __future__ import annotations
@@ -17,76 +17,80 @@ import pkgutil
 import socket
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from experiments.cli_parser import parser_class
+from experiments.cli import Parser, number_type, run_parser
 from nas.errors import NASError
 
-PROGRAM = "python -m experiments.lung_detector.serve"
 KEY_VARIABLE = "VOXNAS_API_KEY"
 SHORTEST_KEY = 16
+EXAMPLES = (
+    "VOXNAS_API_KEY=... voxnas serve outputs/train/lung_detector",
+    "voxnas serve outputs/train/lung_detector --insecure-local",
+)
 NO_KEY = (
     f"set {KEY_VARIABLE} or --key-file (python -c 'import secrets; print(secrets.token_urlsafe())' makes a key), or "
-    "say --insecure-local to try it on this machine alone"
+    "use --insecure-local to try it on this machine only"
 )
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Serves until it is interrupted. Exit code 0, or 2 with one line for a user's mistake."""
-    try:
-        _serve(_parser().parse_args(argv))
-    except NASError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        pass
-    return 0
+def main(arguments: Sequence[str]) -> int:
+    """Serve until it is interrupted. Return the exit code, see `experiments.cli.run_command`."""
+    return run_parser(parser(), arguments)
 
 
-def _positive(kind: Callable[[str], float]) -> Callable[[str], float]:
-    def positive(word: str) -> float:
-        number = kind(word)
-        if not 0 < number < float("inf"):
-            raise ValueError
-        return number
-
-    return positive
-
-
-def _port(word: str) -> int:
-    if not 0 <= int(word) < 2**16:
-        raise ValueError
-    return int(word)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = parser_class(f"{PROGRAM} MODEL [options]", PROGRAM)(
-        prog=PROGRAM,
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+def parser() -> Parser:
+    """Return the parser of `voxnas serve`."""
+    serve = Parser("voxnas serve", "Serve a trained detector over HTTP, with a page to drop a slice on.", EXAMPLES)
+    add = serve.add_argument
+    add("model", metavar="MODEL", type=Path, help="folder or checkpoint of a trained detector")
+    add(
+        "--threshold",
+        type=number_type(float, 0, 1),
+        default=0.25,
+        help="lowest score of a reported box (default: %(default)s)",
     )
-    add = parser.add_argument
-    add("model", type=Path, help="folder or checkpoint of a trained detector")
-    add("--threshold", type=float, default=0.25, help="lowest score that is told (default: %(default)s)")
     add("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    add("--port", type=_port, default=8000, help="0 takes a free one (default: %(default)s)")
+    add("--port", type=number_type(int, 0, 65535), default=8000, help="0 takes a free one (default: %(default)s)")
     add("--key-file", type=Path, help=f"file with the key (default: the environment variable {KEY_VARIABLE})")
     add("--insecure-local", action="store_true", help="start without a key; on a loopback address only")
-    add("--max-mb", type=_positive(float), default=16.0, help="largest upload, in 2^20 bytes (default: %(default)s)")
-    add("--max-pixels", type=_positive(int), default=2048 * 2048, help="largest image (default: %(default)s)")
-    add("--places", type=_positive(int), default=16, help="requests at work at a time; then 429 (default: %(default)s)")
-    add("--batch", type=_positive(int), default=8, help="images predicted together at most (default: %(default)s)")
-    add("--upload-seconds", type=_positive(float), default=30.0, help="longest upload; then 408 (default: %(default)s)")
-    add("--answer-seconds", type=_positive(float), default=30.0, help="longest wait; then 429 (default: %(default)s)")
+    add(
+        "--max-mb",
+        type=number_type(float, 1e-3),
+        default=16.0,
+        help="largest upload, in 2^20 bytes (default: %(default)s)",
+    )
+    add("--max-pixels", type=number_type(int, 1), default=2048 * 2048, help="largest image (default: %(default)s)")
+    add(
+        "--places",
+        type=number_type(int, 1),
+        default=16,
+        help="requests at work at a time; then 429 (default: %(default)s)",
+    )
+    add("--batch", type=number_type(int, 1), default=8, help="images predicted together at most (default: %(default)s)")
+    add(
+        "--upload-seconds",
+        type=number_type(float, 1e-3),
+        default=30.0,
+        help="longest upload; then 408 (default: %(default)s)",
+    )
+    add(
+        "--answer-seconds",
+        type=number_type(float, 1e-3),
+        default=30.0,
+        help="longest wait; then 429 (default: %(default)s)",
+    )
     add(
         "--predictor",
         default="experiments.lung_detector.predictor:Predictor",
         metavar="MODULE:CLASS",
         help="class with `load(path, threshold)`, `classes` and `predict` (default: %(default)s)",
     )
-    return parser
+    serve.set_defaults(run=_serve)
+    return serve
 
 
 def _serve(options: argparse.Namespace) -> None:
@@ -125,15 +129,16 @@ def _serve(options: argparse.Namespace) -> None:
         proxy_headers=False,
         timeout_graceful_shutdown=30,
     )
-    asked = "with a key" if key else "WITHOUT a key, for this machine alone"
+    asked = "with a key" if key else "WITHOUT a key, for this machine only"
     host, port = listener.getsockname()[:2]
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     print(f"serving {options.model} {asked} at http://{address} (API: http://{address}/docs)", flush=True)
-    uvicorn.Server(config).run(sockets=[listener])
+    with suppress(KeyboardInterrupt):  # how a service ends
+        uvicorn.Server(config).run(sockets=[listener])
 
 
 def _key(options: argparse.Namespace) -> str | None:
-    """The configured key; None with --insecure-local. A configured key is asked for in every case."""
+    """The configured key, or None with --insecure-local and no key."""
     key, where = os.environ.get(KEY_VARIABLE, ""), KEY_VARIABLE
     if options.key_file is not None:
         where = str(options.key_file)
@@ -181,4 +186,4 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -1,7 +1,7 @@
-"""Nodule candidates without a network: bright blobs, by the second derivatives of the scan.
+"""Nodule candidates without a network: bright blobs, found by the second derivatives of the scan.
 
 Source: Li, Sone, Doi, Medical Physics 30(8), 2003: with the eigenvalues |l1| >= |l2| >= |l3| of the Hessian, all
-negative at something bright, z_dot = |l3|² / |l1| is large at a blob and small at a vessel (l3 near 0).
+negative at a bright structure, z_dot = |l3|² / |l1| is large at a blob and small at a vessel (l3 near 0).
 """
 
 from __future__ import annotations
@@ -13,20 +13,29 @@ from experiments.lung_screening.candidates import RADIUS_MM, Candidate, suppress
 from experiments.lung_screening.lungs import bounds
 from experiments.lung_screening.scan import Scan
 
-GRID_MM = 1.5  # voxels on which it is done
-DIAMETERS_MM = (6.0, 10.0, 16.0)  # a ball of diameter d answers most at sigma = d / 4
-HALF_HU = 40.0  # of z_dot: the response that is scored 1/2
-BRIGHT_HU = -600.0  # what a candidate's middle is at least, smoothed
+GRID_MM = 1.5  # voxel size of the computation
+DIAMETERS_MM = (6.0, 10.0, 16.0)  # the response to a ball of diameter d is largest at sigma = d / 4
+HALF_HU = 40.0  # z_dot with a score of 1/2
+BRIGHT_HU = -600.0  # minimum of a candidate's centre, smoothed
 
 
 def blob_candidates(scan: Scan, lungs_DHW: np.ndarray, most: int) -> list[Candidate]:
-    """The strongest blobs inside of the lungs, best first, at most `most`. score = z_dot / (z_dot + 40 HU)."""
+    """Find the strongest blobs inside of the lungs.
+
+    Args:
+        scan: The CT.
+        lungs_DHW: (D, H, W) bool, the lungs.
+        most: Maximum number of candidates.
+
+    Returns:
+        Candidates, best first, with the score z_dot / (z_dot + 40 HU).
+    """
     zoom = np.array(scan.spacing_mm) / GRID_MM
     low, high = bounds(lungs_DHW)
     box = tuple(map(slice, low, high))
     hu = ndimage.zoom(scan.hu_DHW[box].astype(np.float32), zoom, order=1, grid_mode=True, mode="nearest")
     inside = ndimage.zoom(lungs_DHW[box].astype(np.uint8), zoom, order=0, grid_mode=True, mode="nearest") > 0
-    # Beyond the lungs stands lung, so that the chest wall is no blob and a nodule at it keeps its outer edge.
+    # The outside is filled with lung, so that the chest wall is no blob and a nodule at it keeps its outer edge.
     hu = np.where(inside, np.minimum(hu, 200.0), -850.0).astype(np.float32)
     best = np.zeros(hu.shape, dtype=np.float32)
     for diameter in DIAMETERS_MM:
@@ -41,7 +50,7 @@ def blob_candidates(scan: Scan, lungs_DHW: np.ndarray, most: int) -> list[Candid
 
 
 def _dots(hu: np.ndarray, inside: np.ndarray, sigma: float) -> np.ndarray:
-    """z_dot in HU, derivatives normalised by sigma², 0 where something is not bright in all directions."""
+    """z_dot in HU with derivatives normalised by sigma²; 0 if an eigenvalue is not negative."""
     smooth = ndimage.gaussian_filter(hu, sigma)
     bright = inside & (smooth > BRIGHT_HU)
     at = np.nonzero(bright)

@@ -1,7 +1,7 @@
-"""The lungs of a chest CT without a network: the masks that train the first stage, its baseline and its fallback.
+"""Lungs of a chest CT without a network: training masks, baseline and fallback of the first stage.
 
 Threshold, border clearing, removal of the windpipe, the largest two components, closing, hole filling: the classical
-order of Armato and Sensakovic, Acad. Radiol. 11(9), 2004. Closing is what keeps tumours at the pleura inside.
+order of Armato and Sensakovic, Acad. Radiol. 11(9), 2004. Closing keeps tumours at the pleura inside.
 """
 
 from __future__ import annotations
@@ -14,20 +14,27 @@ from nas.errors import NASError
 
 AIR_HU = -400.0  # below: lung or other air
 GAS_HU = -975.0  # median below: gas of the bowel, not lung
-LEAST_ML = 200.0  # of both lungs, so that a scan counts as one of the chest
+LEAST_ML = 200.0  # minimum volume of both lungs in a CT of the chest
 SECOND = 0.1  # the second lung is at least that share of the first
 CLOSING_MM = 16.0  # radius of the disc that bridges vessels, and nodules and tumours at the pleura
 WINDPIPE_CM2 = (0.4, 7.0)  # its cross-section
-WINDPIPE_REACH_MM = 35.0  # how far from the middle of the body, to the sides, its upper end is looked for
-COARSE_MM = 1.2  # pixels on which the closing is done; what it adds has no finer edge
+WINDPIPE_REACH_MM = 35.0  # maximum lateral distance of its upper end from the middle of the body
+COARSE_MM = 1.2  # pixel size of the closing
 
 
 def lung_mask(hu_DHW: np.ndarray, spacing_mm: Triple, name: str = "the scan") -> np.ndarray:
-    """(D, H, W) bool: both lungs with what lies inside them (vessels, nodules, tumours up to the chest wall), without
-    windpipe.
+    """Segment both lungs with their vessels, nodules and tumours up to the chest wall, without the windpipe.
 
-    hu_DHW: HU of an axial CT with D towards the head, H to the back and W to the left. spacing_mm: (D, H, W).
-    name: the scan's, for messages. Raises NASError where less than 200 ml look like lung.
+    Args:
+        hu_DHW: (D, H, W) HU of an axial CT with D towards the head, H to the back and W to the left.
+        spacing_mm: Voxel size (D, H, W).
+        name: Name of the scan, for messages.
+
+    Returns:
+        (D, H, W) bool.
+
+    Raises:
+        NASError: If less than 200 ml look like lung.
     """
     air_DHW = _inner_air(hu_DHW)
     air_DHW &= ~windpipe(air_DHW, spacing_mm)
@@ -41,7 +48,16 @@ def lung_mask(hu_DHW: np.ndarray, spacing_mm: Triple, name: str = "the scan") ->
 
 
 def require_lungs(lungs_DHW: np.ndarray, spacing_mm: Triple, name: str) -> None:
-    """Raises NASError where the mask is too small for lungs."""
+    """Check the volume of a lung mask.
+
+    Args:
+        lungs_DHW: (D, H, W) bool.
+        spacing_mm: Voxel size (D, H, W).
+        name: Name of the scan, for messages.
+
+    Raises:
+        NASError: If it is below 200 ml.
+    """
     if (ml := volume_ml(lungs_DHW, spacing_mm)) < LEAST_ML:
         raise NASError(
             f"{name}, in which {ml:.0f} ml look like lung",
@@ -51,11 +67,12 @@ def require_lungs(lungs_DHW: np.ndarray, spacing_mm: Triple, name: str) -> None:
 
 
 def volume_ml(mask_DHW: np.ndarray, spacing_mm: Triple) -> float:
+    """Return the volume of a mask (D, H, W) in ml; spacing_mm is the voxel size (D, H, W)."""
     return float(mask_DHW.sum() * np.prod(spacing_mm) / 1000)
 
 
 def _inner_air(hu_DHW: np.ndarray) -> np.ndarray:
-    """Air inside of the body: in no slice connected to the border of the picture."""
+    """Air inside of the body, which is connected to the border of the slice in no slice."""
     out_DHW = np.empty(hu_DHW.shape, dtype=bool)
     for out_HW, hu_HW in zip(out_DHW, hu_DHW, strict=True):
         labels_HW, count = ndimage.label(hu_HW < AIR_HU)
@@ -68,14 +85,19 @@ def _inner_air(hu_DHW: np.ndarray) -> np.ndarray:
 
 
 def windpipe(air_DHW: np.ndarray, spacing_mm: Triple) -> np.ndarray:
-    """The trachea, followed from its upper end towards the feet until it joins larger air (the lungs, the carina).
+    """Segment the trachea, from its upper end towards the feet until it joins larger air (the lungs, the carina).
 
-    air_DHW: air inside of the body. (D, H, W) bool; nothing where no slice shows a cross-section that fits.
+    Args:
+        air_DHW: (D, H, W) bool, air inside of the body.
+        spacing_mm: Voxel size (D, H, W).
+
+    Returns:
+        (D, H, W) bool; empty if no slice shows a fitting cross-section.
     """
     pixel_cm2 = spacing_mm[1] * spacing_mm[2] / 100
     middle_column = _middle_column(air_DHW)
     out_DHW = np.zeros_like(air_DHW)
-    above_HW = out_DHW[0]  # what was found in the slice above; nothing: its upper end is still looked for
+    above_HW = out_DHW[0]  # cross-section in the slice above; empty before the upper end
     for level in reversed(range(len(air_DHW))):
         labels_HW, count = ndimage.label(air_DHW[level])
         areas_cm2 = np.bincount(labels_HW.ravel(), minlength=count + 1) * pixel_cm2
@@ -87,7 +109,7 @@ def windpipe(air_DHW: np.ndarray, spacing_mm: Triple) -> np.ndarray:
             fits &= below
             if not fits.any():
                 break
-        else:  # the upper end, or the next one where the throat was found and ended
+        else:  # the upper end, or the next candidate if the throat was found and ended
             centres = ndimage.center_of_mass(np.ones_like(labels_HW), labels_HW, range(1, count + 1))
             off_mm = np.array([np.inf, *(abs(column - middle_column) * spacing_mm[2] for _, column in centres)])
             fits &= (areas_cm2 >= WINDPIPE_CM2[0]) & (off_mm <= WINDPIPE_REACH_MM)
@@ -103,7 +125,15 @@ def _middle_column(air_DHW: np.ndarray) -> float:
 
 
 def largest_two(air_DHW: np.ndarray, hu_DHW: np.ndarray) -> np.ndarray:
-    """The largest component that is no gas, and the next where it is large enough to be the other lung."""
+    """Keep the largest component that is not bowel gas, and the next one if it is large enough for a lung.
+
+    Args:
+        air_DHW: (D, H, W) bool.
+        hu_DHW: (D, H, W) HU.
+
+    Returns:
+        (D, H, W) bool.
+    """
     labels_DHW, _ = ndimage.label(air_DHW)
     sizes = np.bincount(labels_DHW.ravel())
     sizes[0] = 0
@@ -118,8 +148,8 @@ def largest_two(air_DHW: np.ndarray, hu_DHW: np.ndarray) -> np.ndarray:
 
 
 def _closed(lungs_DHW: np.ndarray, spacing_mm: Triple) -> np.ndarray:
-    """Closing and hole filling of each slice, on either side of the body for itself: what lies between both lungs is
-    no part of them, even where they touch."""
+    """Closing and hole filling of each slice, separately on both sides of the body: structures between the lungs do
+    not belong to them, even if the lungs touch."""
     step = max(1, round(COARSE_MM / spacing_mm[1]))
     radius = CLOSING_MM / (step * spacing_mm[1])
     middle = round(_middle_column(lungs_DHW))
@@ -138,17 +168,25 @@ def _closed(lungs_DHW: np.ndarray, spacing_mm: Triple) -> np.ndarray:
 
 
 def _closing(mask_HW: np.ndarray, radius: float) -> np.ndarray:
-    """Dilation, then erosion, by a disc; by distances, whose time does not grow with the radius."""
+    """Dilation, then erosion, by a disc; computed by distances, whose time does not grow with the radius."""
     near_HW = ndimage.distance_transform_edt(~mask_HW) <= radius
     return ndimage.distance_transform_edt(near_HW) > radius
 
 
 def bounds(mask_DHW: np.ndarray, margin: int = 0) -> tuple[list[int], list[int]]:
-    """First voxel and end of what is set, along each axis, with a margin within each slice."""
+    """Return the bounding box of a mask.
+
+    Args:
+        mask_DHW: (D, H, W) bool, not empty.
+        margin: Voxels that are added along H and W.
+
+    Returns:
+        First voxel and end along each axis.
+    """
     low, high = [], []
     for axis, more in enumerate((0, margin, margin)):
         others = tuple(other for other in range(3) if other != axis)
-        found = np.flatnonzero(mask_DHW.any(axis=others))
-        low.append(max(0, int(found[0]) - more))
-        high.append(min(mask_DHW.shape[axis], int(found[-1]) + 1 + more))
+        filled = np.flatnonzero(mask_DHW.any(axis=others))
+        low.append(max(0, int(filled[0]) - more))
+        high.append(min(mask_DHW.shape[axis], int(filled[-1]) + 1 + more))
     return low, high

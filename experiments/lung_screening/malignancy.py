@@ -8,42 +8,66 @@ from dataclasses import replace
 import torch
 
 from experiments.lung_screening.candidates import Candidate
+from experiments.lung_screening.networks import StageNetworks
 from experiments.lung_screening.scan import Scan
-from experiments.trained import Trained
+from nas.data.transforms.preparation import CROPS, stored_crop
 from nas.errors import NASError
 
 BATCH = 16
 FIX = "train the architecture on luna16, lidc_dicom or a manifest of CTs"
 
 
-def require_malignancy(network: Trained) -> None:
-    """Raises NASError for a network that tells no two classes apart, or not of crops of a scan."""
-    classes = tuple(network.source.classes)
-    if network.task.kind != "classification" or len(classes) != 2:
+def require_malignancy(network: StageNetworks) -> None:
+    """Check that networks classify crops of a CT into two classes.
+
+    Args:
+        network: The networks.
+
+    Raises:
+        NASError: If their task is another one, or they were not trained on crops of scans.
+    """
+    if network.kind != "classification" or len(network.classes) != 2:
         raise NASError(
-            f"stage3 trained for {network.task.kind} with the classes {', '.join(classes)}",
+            f"stage3 trained for {network.kind} with the classes {', '.join(network.classes)}",
             "a classification in two classes, benign and malignant",
             FIX,
         )
-    if not network.source.cuts:
+    if network.preparation().get("how") not in CROPS:
         raise NASError(
-            f"stage3 trained on {network.source.name}, whose samples are not cut out of CTs around points",
+            f"stage3 trained on {network.data}, whose samples are not cut out of CTs around points",
             "crops of CTs with a nodule in the middle",
             FIX,
         )
 
 
 def with_malignancy(
-    scan: Scan, candidates: Sequence[Candidate], network: Trained, on_candidates: Callable[[int], object] | None = None
+    scan: Scan,
+    candidates: Sequence[Candidate],
+    network: StageNetworks,
+    on_candidates: Callable[[int], object] | None = None,
 ) -> list[Candidate]:
-    """The candidates with the probability of the second class. Each is cut out as the training's samples were: size,
-    voxel size and HU window are those of its source. Raises NASError for a point outside of the scan."""
-    found: list[Candidate] = []
+    """Add the probability of the second class to candidates.
+
+    Each candidate is cut out as the samples of the training were: size, voxel size and HU window are theirs.
+
+    Args:
+        scan: The CT.
+        candidates: The candidates.
+        network: Networks that `require_malignancy` accepts.
+        on_candidates: Called after each batch with its number of candidates.
+
+    Returns:
+        The candidates with `malignancy`.
+
+    Raises:
+        NASError: If a point lies outside of the scan.
+    """
+    how, rated = network.preparation(), list[Candidate]()
     for first in range(0, len(candidates), BATCH):
-        part = candidates[first : first + BATCH]
-        cuts = [torch.from_numpy(network.source.cut(scan.image, one.point_mm, scan.name)) for one in part]
-        prob_N = network.prob(torch.stack(cuts))[:, 1]
-        found += [replace(one, malignancy=float(prob)) for one, prob in zip(part, prob_N, strict=True)]
+        batch = candidates[first : first + BATCH]
+        crops = [torch.from_numpy(stored_crop(scan.image, one.point_mm, how, scan.name)) for one in batch]
+        prob_N = network.prob(torch.stack(crops))[:, 1]
+        rated += [replace(one, malignancy=float(prob)) for one, prob in zip(batch, prob_N, strict=True)]
         if on_candidates is not None:
-            on_candidates(len(part))
-    return found
+            on_candidates(len(batch))
+    return rated

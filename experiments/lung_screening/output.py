@@ -1,4 +1,4 @@
-"""What a screening leaves behind: screening.json, mask.nii.gz, overlays/*.png, report.html; all of it or nothing."""
+"""Results of a screening as files: screening.json, mask.nii.gz, overlays/*.png, report.html."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from matplotlib.image import imsave
 
-from experiments.context import versions
 from experiments.lung_screening.pictures import levels_with_lung, overlay
 from experiments.lung_screening.report import write_report
 from experiments.lung_screening.screening import Screening
-from nas.data.io.images import medical
-from nas.utils.files import whole_folder, write_text
+from nas.context import versions
+from nas.utils.files import atomic_folder, write_text
+from nas.utils.optional import medical
 
 COORDINATES = "world mm in LPS as in DICOM: x to the patient's left, y to the back, z to the head"
 BALL_MM = 3.0  # radius of the ball that marks a candidate in the mask
@@ -24,12 +24,20 @@ LUNG, CANDIDATE = 1, 2
 
 
 def write(found: Screening, folder: Path, source: str) -> dict[str, Any]:
-    """Writes into `folder`, and takes the place of what was there. source: the CT's path. Returns the JSON content.
+    """Write the results; an older folder is replaced when the new one is complete.
 
-    mask.nii.gz: 1 the lungs, 2 a ball of 3 mm around each candidate, on the grid of the CT.
+    mask.nii.gz holds 1 in the lungs and 2 in a ball of 3 mm around each candidate, on the grid of the CT.
+
+    Args:
+        found: The screening.
+        folder: Folder of the files.
+        source: Path of the CT.
+
+    Returns:
+        The content of screening.json.
     """
     started = time.perf_counter()
-    with whole_folder(folder) as place:
+    with atomic_folder(folder) as place:
         medical("SimpleITK").WriteImage(found.scan.as_read(labels(found)), str(place / "mask.nii.gz"))
         (place / "overlays").mkdir()
         for level in levels_with_lung(found):
@@ -42,7 +50,14 @@ def write(found: Screening, folder: Path, source: str) -> dict[str, Any]:
 
 
 def labels(found: Screening) -> np.ndarray:
-    """(D, H, W) uint8."""
+    """Return the mask: 1 in the lungs, 2 in a ball around each candidate.
+
+    Args:
+        found: The screening.
+
+    Returns:
+        (D, H, W) uint8 on the voxels of `found.scan.hu_DHW`.
+    """
     labels_DHW = np.where(found.lungs_DHW, LUNG, 0).astype(np.uint8)
     mm = np.array(found.scan.spacing_mm)
     for centre in found.voxels_N3:
@@ -55,6 +70,12 @@ def labels(found: Screening) -> np.ndarray:
 
 
 def facts(found: Screening, source: str) -> dict[str, Any]:
+    """Return the content of screening.json.
+
+    Args:
+        found: The screening.
+        source: Path of the CT.
+    """
     by_network = found.stages.nodules is not None
     candidates = []
     for number, (one, (level, _, _)) in enumerate(zip(found.candidates, found.voxels_N3, strict=True), start=1):

@@ -1,12 +1,13 @@
-"""Scans with a known answer: a drawn chest, and nodules put into the lungs of a real or a drawn one.
+"""Scans with known nodules: drawn chests, and nodules drawn into the lungs of a real or a drawn CT.
 
-python -m experiments.lung_screening.phantoms out=<folder> [ct=<CT>,<CT>…] [scans=10] [nodules=8] [seed=0]
+python -m experiments.lung_screening.phantoms --out FOLDER [--ct CT --ct CT ...] [--scans 10] [--nodules 8] [--seed 0]
 
-writes a folder as LUNA16 has them (subset0 … subset9, annotations.csv), which trains both stages.
+writes a folder in the form of LUNA16 (subset0 … subset9, annotations.csv), on which both stages can be trained.
 """
 
 from __future__ import annotations
 
+import argparse
 import csv
 import io
 import sys
@@ -17,30 +18,34 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from experiments.cli import as_command
+from experiments.cli import Parser, number_type, run_parser, with_options
 from experiments.lung_screening.lungs import lung_mask
 from experiments.lung_screening.scan import Scan
-from experiments.options import read_options
 from nas.data.io.grid import Triple
-from nas.data.io.images import medical
 from nas.errors import NASError
 from nas.utils.files import write_text
+from nas.utils.optional import medical
 
-USAGE = "python -m experiments.lung_screening.phantoms out=<folder> [ct=<CT>,<CT>…] [scans=10] [nodules=8] [seed=0]"
-OPTIONS = {"out": "", "ct": "", "scans": 10, "nodules": 8, "seed": 0}
+PROGRAM = "python -m experiments.lung_screening.phantoms"
+EXAMPLES = (f"{PROGRAM} --out phantoms", f"{PROGRAM} --out phantoms --ct /path/to/ct --scans 4")
 TISSUE, FAT, LUNG, BONE, AIR = 40.0, -90.0, -860.0, 500.0, -1000.0
 NODULE_HU = (-40.0, 90.0)  # solid
 DIAMETER_MM = (6.0, 22.0)
 APART_MM = 30.0  # between the centres of two nodules
-BLUR_MM = 0.6  # of a nodule's edge within a slice, as the scanner's
-LOBES = 0.12  # amplitude of a nodule's irregular outline, of its radius
+BLUR_MM = 0.6  # width of a nodule's edge within a slice, as of a scanner
+LOBES = 0.12  # amplitude of a nodule's irregular outline, as a share of its radius
 LAYERS = 5  # sub-slices whose mean is a slice: partial volume
 FOLDS = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Nodule:
-    """centre_mm: world mm (x, y, z), LPS."""
+    """A drawn nodule.
+
+    Attributes:
+        centre_mm: World mm (x, y, z), LPS.
+        diameter_mm: Mean diameter.
+    """
 
     centre_mm: tuple[float, float, float]
     diameter_mm: float
@@ -52,8 +57,17 @@ def chest(
     spacing_mm: Triple = (6.0, 2.8, 2.8),
     name: str = "phantom",
 ) -> tuple[Scan, np.ndarray]:
-    """A drawn chest and its lungs, (D, H, W) bool: two tapering lungs with vessels, heart, windpipe, spine, ribs, fat,
-    a table below; blurred and noisy."""
+    """Draw a chest: two tapering lungs with vessels, heart, windpipe, spine, ribs, fat and a table; blurred and noisy.
+
+    Args:
+        rng: Source of the variation.
+        size: Voxels (D, H, W).
+        spacing_mm: Voxel size (D, H, W).
+        name: Name of the scan.
+
+    Returns:
+        The scan and its lungs, (D, H, W) bool.
+    """
     z, y, x = (
         (np.arange(n) - (n - 1) / 2).reshape([-1 if axis == at else 1 for axis in range(3)]) * mm
         for at, (n, mm) in enumerate(zip(size, spacing_mm, strict=True))
@@ -87,11 +101,11 @@ def chest(
 
 
 def _vessels(lungs_DHW: np.ndarray, spacing_mm: Triple, rng: np.random.Generator) -> np.ndarray:
-    """Thin bright lines that run outwards from the middle of each lung."""
+    """Thin bright lines that run outwards from the middle of the chest."""
     drawn = np.zeros(lungs_DHW.shape, dtype=bool)
-    found = np.argwhere(lungs_DHW)
+    inside = np.argwhere(lungs_DHW)
     middle = np.array(lungs_DHW.shape) / 2
-    for end in found[rng.choice(len(found), 40)]:
+    for end in inside[rng.choice(len(inside), 40)]:
         start = np.array([end[0] + rng.normal(0, 2), middle[1], middle[2]])
         for share in np.linspace(0.2, 1, 120):
             d, h, w = np.rint(start + share * (end - start)).astype(int)
@@ -108,10 +122,21 @@ def with_nodules(
     diameter_mm: tuple[float, float] = DIAMETER_MM,
     keep_off_mm: Sequence[tuple[tuple[float, float, float], float]] = (),
 ) -> tuple[Scan, list[Nodule]]:
-    """The scan with `count` solid nodules, inside of the lungs or at the pleura, apart from one another.
+    """Draw solid nodules inside of the lungs or at the pleura, apart from one another.
 
-    keep_off_mm: points (world mm) and radii in which none is put, for findings that are there already.
-    Raises NASError where the lungs have no room for so many.
+    Args:
+        scan: The CT.
+        lungs_DHW: (D, H, W) bool, its lungs.
+        rng: Source of positions and shapes.
+        count: Number of nodules.
+        diameter_mm: Smallest and largest diameter.
+        keep_off_mm: Points (world mm) with radii in which no nodule is drawn, for findings that the scan has.
+
+    Returns:
+        The changed scan and the nodules.
+
+    Raises:
+        NASError: If the lungs have no room for as many.
     """
     hu_DHW = scan.hu_DHW.astype(np.float32)
     depth_mm = ndimage.distance_transform_edt(lungs_DHW, sampling=scan.spacing_mm)
@@ -141,7 +166,7 @@ def with_nodules(
 
 
 def _add(hu_DHW: np.ndarray, centre: np.ndarray, diameter: float, spacing_mm: Triple, rng: np.random.Generator) -> None:
-    """Blends a solid ball of irregular outline into the scan, by the share of each voxel that it fills."""
+    """Blend a solid ball of irregular outline into the scan, by the share of each voxel that it fills."""
     mm = np.array(spacing_mm)
     reach = diameter / 2 * (1 + 2 * LOBES) + 3 * BLUR_MM
     low = np.maximum(0, np.floor(centre - reach / mm).astype(int))
@@ -163,7 +188,12 @@ def _add(hu_DHW: np.ndarray, centre: np.ndarray, diameter: float, spacing_mm: Tr
 
 
 def write_luna16(folder: Path, scans: Sequence[tuple[str, Scan, Sequence[Nodule]]]) -> None:
-    """Scans of (SeriesInstanceUID, scan, nodules) as a LUNA16 folder; the scans take its ten subsets in turn."""
+    """Write scans as a LUNA16 folder, distributed over its ten subsets in turn.
+
+    Args:
+        folder: The folder.
+        scans: SeriesInstanceUID, scan and nodules of each.
+    """
     text = io.StringIO()
     rows = csv.writer(text)
     rows.writerow(["seriesuid", "coordX", "coordY", "coordZ", "diameter_mm"])
@@ -176,20 +206,31 @@ def write_luna16(folder: Path, scans: Sequence[tuple[str, Scan, Sequence[Nodule]
     write_text(folder / "annotations.csv", text.getvalue())
 
 
-def run(words: Sequence[str]) -> None:
-    options = read_options(words, OPTIONS, USAGE)
-    if not options["out"]:
-        raise NASError("no out=", "a folder for the scans", USAGE)
-    read = [Scan.read(path) for path in str(options["ct"]).split(",") if path]
+def parser() -> Parser:
+    """Return the parser of this command."""
+    phantoms = Parser(PROGRAM, "Draw scans with nodules at known places, as a folder of LUNA16.", EXAMPLES)
+    add = phantoms.add_argument
+    add("--out", required=True, type=Path, metavar="FOLDER", help="folder of the scans")
+    add("--ct", action="append", default=[], help="a CT as background, may be repeated (default: a drawn chest)")
+    add("--scans", type=number_type(int, 1), default=10, help="number of scans (default: 10)")
+    add("--nodules", type=number_type(int, 1), default=8, help="nodules per scan (default: 8)")
+    add("--seed", type=number_type(int, 0), default=0, help="seed (default: 0)")
+    phantoms.set_defaults(run=run)
+    return phantoms
+
+
+def run(options: argparse.Namespace) -> None:
+    """Write the scans."""
+    read = [Scan.read(path) for paths in options.ct for path in paths.split(",") if path]
     backgrounds = [(scan, lung_mask(scan.hu_DHW, scan.spacing_mm, scan.name)) for scan in read]
     scans = []
-    for number in range(options["scans"]):
-        rng = np.random.default_rng([options["seed"], number])
+    for number in range(options.scans):
+        rng = np.random.default_rng([options.seed, number])
         scan, lungs_DHW = backgrounds[number % len(backgrounds)] if backgrounds else chest(rng)
-        scans.append((f"phantom.{number}", *with_nodules(scan, lungs_DHW, rng, options["nodules"])))
-    write_luna16(Path(options["out"]), scans)
-    print(f"wrote {len(scans)} scans with {options['nodules']} nodules each into {options['out']}")
+        scans.append((f"phantom.{number}", *with_nodules(scan, lungs_DHW, rng, options.nodules)))
+    write_luna16(options.out, scans)
+    print(f"wrote {len(scans)} scans with {options.nodules} nodules each into {options.out}")
 
 
 if __name__ == "__main__":
-    as_command(run, sys.argv[1:])
+    sys.exit(run_parser(parser(), with_options(sys.argv[1:])))

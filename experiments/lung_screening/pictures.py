@@ -1,4 +1,4 @@
-"""Slices of a CT in a lung window, with the outline of the lungs and the candidates drawn in."""
+"""Pictures of slices in a lung window, with the outline of the lungs and the candidates."""
 
 from __future__ import annotations
 
@@ -11,24 +11,40 @@ from experiments.lung_screening.screening import Screening
 
 WINDOW_HU = (-1350.0, 150.0)
 LUNG_RGB, CANDIDATE_RGB = (90, 210, 140), (255, 120, 60)
-CIRCLE_MM = 9.0  # radius drawn around a candidate
-SHOWN_MM = 5.0  # slices so near to a candidate show it
-SIDE = 512  # px, at least
+CIRCLE_MM = 9.0  # radius of the circle around a candidate
+SHOWN_MM = 5.0  # a candidate is drawn on slices up to this distance
+SIDE = 512  # minimum width in pixels
 
 
 def grey(hu_HW: np.ndarray) -> np.ndarray:
-    """(H, W, 3) uint8."""
+    """Return a slice as grey values.
+
+    Args:
+        hu_HW: (H, W) HU.
+
+    Returns:
+        (H, W, 3) uint8, in a lung window.
+    """
     low, high = WINDOW_HU
     values = np.rint(255 * np.clip((hu_HW.astype(np.float32) - low) / (high - low), 0, 1)).astype(np.uint8)
     return np.repeat(values[..., None], 3, axis=2)
 
 
 def levels_with_lung(found: Screening) -> np.ndarray:
+    """Return the indices of the slices that show lung."""
     return np.flatnonzero(found.lungs_DHW.any(axis=(1, 2)))
 
 
 def overlay(found: Screening, level: int) -> np.ndarray:
-    """(H, W, 3) uint8, at least 512 px wide: one slice; the patient's right is on the left, the back below."""
+    """Draw one slice; the patient's right is on the left, the back below.
+
+    Args:
+        found: The screening.
+        level: Index of the slice.
+
+    Returns:
+        (H, W, 3) uint8, at least 512 pixels wide.
+    """
     picture_HW3 = grey(found.scan.hu_DHW[level])
     mask_HW = found.lungs_DHW[level]
     picture_HW3[mask_HW & ~ndimage.binary_erosion(mask_HW)] = LUNG_RGB
@@ -47,7 +63,16 @@ def overlay(found: Screening, level: int) -> np.ndarray:
 
 
 def close_up(found: Screening, position: int, reach_mm: float = 25.0) -> np.ndarray:
-    """(H, W, 3) uint8: what lies around a candidate in its slice, nothing drawn in."""
+    """Cut the surroundings of a candidate out of its slice.
+
+    Args:
+        found: The screening.
+        position: Index of the candidate.
+        reach_mm: Distance from the candidate to the edges.
+
+    Returns:
+        (H, W, 3) uint8.
+    """
     d, h, w = found.voxels_N3[position]
     rows, columns = (int(reach_mm / mm) for mm in found.scan.spacing_mm[1:])
     hu_HW = np.pad(found.scan.hu_DHW[d], ((rows, rows), (columns, columns)), constant_values=-1000)

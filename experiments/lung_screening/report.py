@@ -1,4 +1,4 @@
-"""report.html of one CT: the candidates in a table, their slices with what was drawn in, time and memory."""
+"""report.html of one CT: table and slices of the candidates, time and memory."""
 
 from __future__ import annotations
 
@@ -15,11 +15,17 @@ from nas.metrics.names import significant
 
 SHOWN = 12  # candidates with pictures
 CLOSE_PX, SLICE_PX = 220, 400
-SPREAD = 6  # slices from end to end
+SPREAD = 6  # slices from the lowest to the highest
 
 
 def write_report(path: Path, found: Screening, content: Mapping[str, Any]) -> None:
-    """content: of screening.json."""
+    """Write the report.
+
+    Args:
+        path: The HTML file.
+        found: The screening.
+        content: The content of screening.json.
+    """
     write_page(
         path,
         kicker="Lung screening",
@@ -69,7 +75,7 @@ def _candidates(content: Mapping[str, Any]) -> str:
     rows = content["candidates"]
     by_network = content["stages"]["nodules"] != CLASSICAL
     if not rows:
-        return section("Candidates", "None reaches the score that was asked for.")
+        return section("Candidates", "None reaches the minimum score.")
     score = "probability of a nodule" if by_network else "blob score (no probability)"
     head = ["candidate", "x mm", "y mm", "z mm", "slice", score, "probability of malignancy"]
     body = [

@@ -1,8 +1,7 @@
-"""The stages one after the other, on one CT: lungs, candidates, malignancy; timed."""
+"""Screening of one CT: lungs, candidates, malignancy, with time and memory."""
 
 from __future__ import annotations
 
-import resource
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,10 +16,10 @@ from experiments.lung_screening.candidates import RADIUS_MM, Candidate, of_map
 from experiments.lung_screening.lung_network import network_lung_mask
 from experiments.lung_screening.lungs import lung_mask, volume_ml
 from experiments.lung_screening.malignancy import with_malignancy
+from experiments.lung_screening.networks import StageNetworks
 from experiments.lung_screening.patches import BATCH, STRIDE_MM, nodule_map
 from experiments.lung_screening.scan import Scan
 from experiments.progress import progress_bar
-from experiments.trained import Trained
 from nas.cost.profile import profile
 from nas.utils.checked import PositiveFloat, PositiveInt, Share, checked
 
@@ -30,8 +29,15 @@ CLASSICAL = "classical"
 @checked("")
 @dataclass(frozen=True)
 class Settings:
-    """least: score from which on a candidate is told. most: candidates told. radius_mm: of the non-maximum
-    suppression. stride_mm: between patches. batch: patches at once."""
+    """Settings of the screening.
+
+    Attributes:
+        least: Minimum score of a reported candidate.
+        most: Maximum number of reported candidates.
+        radius_mm: Radius of the non-maximum suppression.
+        stride_mm: Distance of neighbouring patches.
+        batch: Patches per batch.
+    """
 
     least: Share = 0.5
     most: PositiveInt = 20
@@ -42,23 +48,33 @@ class Settings:
 
 @dataclass(frozen=True)
 class Stages:
-    """The networks; None: the classical method, for malignancy nothing."""
+    """The networks of the stages. Without one, the classical method is used, and malignancy is left out."""
 
-    lungs: Trained | None = None
-    nodules: Trained | None = None
-    malignancy: Trained | None = None
+    lungs: StageNetworks | None = None
+    nodules: StageNetworks | None = None
+    malignancy: StageNetworks | None = None
 
     @property
     def facts(self) -> dict[str, Any]:
+        """Methods and networks of the stages, for a report."""
         first, second = (CLASSICAL if one is None else one.facts for one in (self.lungs, self.nodules))
         return {"lungs": first, "nodules": second, "malignancy": self.malignancy and self.malignancy.facts}
 
 
 @dataclass
 class Screening:
-    """What was found. lungs_DHW: bool, on the voxels of scan.hu_DHW. patches, macs: of the second stage.
+    """The result of a screening.
 
-    seconds: of each stage; peak_memory_mb: of the process until its end.
+    Attributes:
+        scan: The CT.
+        lungs_DHW: (D, H, W) bool, on the voxels of `scan.hu_DHW`.
+        candidates: The candidates, best first.
+        stages: The networks.
+        settings: The settings.
+        patches: Patches that the second stage classified.
+        macs: MACs of the second stage.
+        seconds: Time of each stage.
+        peak_memory_mb: Peak memory of the process so far.
     """
 
     scan: Scan
@@ -73,17 +89,31 @@ class Screening:
 
     @property
     def lungs_ml(self) -> float:
+        """Volume of the lungs in ml."""
         return volume_ml(self.lungs_DHW, self.scan.spacing_mm)
 
     @property
     def voxels_N3(self) -> np.ndarray:
-        """Places of the candidates as voxel indices (d, h, w), rounded."""
+        """Voxel indices (d, h, w) of the candidates, rounded."""
         points = np.array([one.point_mm for one in self.candidates]).reshape(-1, 3)
         return np.rint(self.scan.index(points)).astype(int).clip(0, np.array(self.lungs_DHW.shape) - 1)
 
 
 def screen(scan: Scan, stages: Stages, settings: Settings, silent: bool = False) -> Screening:
-    """Raises NASError where no lungs are found, and for networks that were trained on something else."""
+    """Screen a CT.
+
+    Args:
+        scan: The CT.
+        stages: The networks.
+        settings: The settings.
+        silent: Show no progress bars.
+
+    Returns:
+        The result.
+
+    Raises:
+        NASError: If no lungs are found, or a network was trained on other data.
+    """
     seconds: dict[str, float] = {}
     slices = len(scan.hu_DHW)
     with _stage("lungs", slices, seconds, silent) as step:
@@ -115,13 +145,17 @@ def _stage(name: str, total: int, seconds: dict[str, float], silent: bool) -> It
     seconds[name] = round(time.perf_counter() - started, 2)
 
 
-def _macs(network: Trained) -> int:
-    """Of one patch, by all networks of the stage."""
-    side = network.source.size  # type: ignore[attr-defined]
-    channels = network.artifact.task.in_channels
-    return len(network.models) * profile(network.models[0], (1, channels, side, side)).macs
+def _macs(network: StageNetworks) -> int:
+    """MACs of one patch, summed over the networks of the stage."""
+    shape = network.bundles[0].card.inputs[0].shape[1:]
+    return len(network.models) * profile(network.models[0], (1, *map(int, shape))).macs
 
 
 def _peak_memory_mb() -> float:
+    """Peak memory of the process; 0 on Windows, which does not report it."""
+    try:
+        import resource
+    except ModuleNotFoundError:
+        return 0.0
     unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6, 1)

@@ -1,4 +1,4 @@
-"""What both stages learn from, made of a LUNA16 folder: slices with lung masks, patches with and without a nodule."""
+"""Training data of both stages, from a LUNA16 folder: slices with lung masks, patches with and without a nodule."""
 
 from __future__ import annotations
 
@@ -7,17 +7,19 @@ import zlib
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 
 from experiments.lung_screening.lungs import lung_mask
 from experiments.lung_screening.scan import Scan
 from experiments.lung_screening.slices import moved, patch, to_pixel, to_side
-from nas.data.io.csv_table import stamp
-from nas.data.io.images import hu_window
+from nas.data.io.crops import hu_window
+from nas.data.io.files import named_files
 from nas.data.sample import Sample
-from nas.data.source import Source
+from nas.data.source import CACHE, Source
+from nas.data.sources._lidc_database import COHORT, database_path
 from nas.data.sources.luna16 import (
     Point,
     Scans,
@@ -32,14 +34,33 @@ from nas.utils.checked import HuWindow, NonNegativeFloat, PathName, PositiveFloa
 log = logging.getLogger(__name__)
 
 
+def stored_hu(hu: np.ndarray, window: Sequence[float]) -> np.ndarray:
+    """Return HU as the data sets of both stages store them.
+
+    Args:
+        hu: Values of any shape.
+        window: Lower and upper end in HU, to which values are clipped.
+
+    Returns:
+        int16, of the same shape.
+    """
+    return np.rint(np.clip(hu, window[0], window[1])).astype(np.int16)
+
+
 class _LunaScans(Source):
     """Samples of every scan of a LUNA16 folder, with the lungs that the classical method finds.
 
-    HU are clipped to `window` and stored exactly; scale and offset turn the window into [0, 1]. group: the patient of
-    LIDC-IDRI, or the series where it is none of LIDC-IDRI's. fold: the subset. Scans in which no lungs are found are
-    left out, and told.
+    HU are clipped to `window` and stored exactly; scale and offset turn the window into [0, 1]. The group of a sample
+    is the patient of LIDC-IDRI, or the series if it is not of LIDC-IDRI; the fold is the subset. Scans in which no
+    lungs are found are left out with a warning.
     """
 
+    cohort = COHORT
+    UNIDENTIFYING: ClassVar[Mapping[str, str]] = {
+        **Source.UNIDENTIFYING,
+        "root": "its scans count by content, subset and series",
+        "annotations": "the nodules that are read from it count",
+    }
     root: PathName | None
     window: tuple[float, float]
 
@@ -68,11 +89,18 @@ class _LunaScans(Source):
     def _of_scan(self, uid: str, scan: Scan, lungs_DHW: np.ndarray, patient: str, fold: str) -> Iterator[Sample]: ...
 
     def stored(self, hu: np.ndarray) -> np.ndarray:
-        """int16 HU within the window."""
-        return np.rint(np.clip(hu, *self.window)).astype(np.int16)
+        """Return HU as int16 within the window."""
+        return stored_hu(hu, self.window)
 
-    def content_key(self) -> str:
-        return stamp(sorted(self.scans), [path for path, _ in self.scans.values()])
+    def preparation(self) -> Mapping[str, Any]:
+        """Settings by which the screening cuts patches and slices out of a new scan."""
+        names = ("size", "spacing_mm", "window")
+        return {**super().preparation(), **{name: getattr(self, name) for name in names if hasattr(self, name)}}
+
+    def files(self) -> Mapping[str, Path]:
+        """List the scans by subset and series, and the database that names their patients."""
+        scans = named_files((f"subset{fold}/{uid}", path) for uid, (path, fold) in self.scans.items())
+        return {"patients": database_path(), **scans}
 
     def provenance(self) -> Mapping[str, Any]:
         return {"source": f"{self.root}, a folder in the form of LUNA16 (doi 10.1016/j.media.2017.06.015)"}
@@ -80,8 +108,15 @@ class _LunaScans(Source):
 
 @checked("data")
 class LungSlices(_LunaScans):
-    """The first stage: `per_scan` axial slices of each scan, evenly from end to end, as 1 x size x size pixels, with
-    the mask of the lungs. A slice that is not square is brought to a square."""
+    """Slices with lung masks, for the first stage.
+
+    Args:
+        root: LUNA16 folder.
+        cache_dir: Folder of prepared stores.
+        size: Pixels per side; a slice that is not square is resampled to a square.
+        per_scan: Axial slices of each scan, evenly from end to end.
+        window: Lower and upper end in HU.
+    """
 
     name = "luna16_lungs"
     classes = ("background", "lung")
@@ -89,7 +124,7 @@ class LungSlices(_LunaScans):
     def __init__(
         self,
         root: PathName | None,
-        cache_dir: PathName,
+        cache_dir: PathName = CACHE,
         size: Side = 512,
         per_scan: PositiveInt = 24,
         window: HuWindow = (-1000, 1000),
@@ -117,24 +152,33 @@ class LungSlices(_LunaScans):
 
 @checked("data")
 class NodulePatches(_LunaScans):
-    """The second stage: patches of `size` x `size` pixels of `spacing_mm` from axial slices; class 1: a nodule in the
-    middle.
+    """Patches of axial slices, for the second stage; class 1 has a nodule in the middle.
 
-    With a nodule: `per_nodule` of each, from slices that show it, its centre at most `jitter_mm` from the middle.
-    Without: `per_scan` of each scan around points of the lungs, a third anywhere, a third where the lung is bright
-    (vessels, the borders), a third beside a nodule (which is then in the picture, but not in its middle).
-    annotations: LUNA16's csv of nodules.
+    Patches without a nodule lie around points of the lungs: a third anywhere, a third at bright places (vessels,
+    borders), a third beside a nodule, which is then in the patch but not in its middle.
+
+    Args:
+        root: LUNA16 folder.
+        cache_dir: Folder of prepared stores.
+        size: Pixels per side.
+        spacing_mm: Pixel size.
+        window: Lower and upper end in HU.
+        per_nodule: Patches of each nodule, from slices that show it.
+        per_scan: Patches without a nodule of each scan.
+        jitter_mm: Maximum distance of a nodule's centre from the middle.
+        annotations: Name of LUNA16's csv of nodules.
+        seed: Seed of all draws.
     """
 
     name = "luna16_patches"
     classes = ("no nodule", "nodule")
     BRIGHT_HU = -500.0
-    CLEAR_MM = 6.0  # from a nodule's surface to the middle of a patch without
+    CLEAR_MM = 6.0  # minimum distance of a nodule's surface from the middle of a patch without a nodule
 
     def __init__(
         self,
         root: PathName | None,
-        cache_dir: PathName,
+        cache_dir: PathName = CACHE,
         size: Side = 64,
         spacing_mm: PositiveFloat = 0.7,
         window: HuWindow = (-1000, 400),
@@ -153,8 +197,9 @@ class NodulePatches(_LunaScans):
     def nodules(self) -> dict[str, list[tuple[Point, float]]]:
         return annotated_nodules(find_csv(self.root, self.annotations))
 
-    def content_key(self) -> str:
-        return stamp([super().content_key(), self.nodules], [])
+    def content(self) -> Mapping[str, Any]:
+        """Return the nodules and the digests of the files."""
+        return {**super().content(), "nodules": self.nodules}
 
     def _of_scan(self, uid: str, scan: Scan, lungs_DHW: np.ndarray, patient: str, fold: str) -> Iterator[Sample]:
         rng = np.random.default_rng([self.seed, zlib.crc32(uid.encode())])
@@ -180,7 +225,7 @@ class NodulePatches(_LunaScans):
     def _with_nodule(
         self, scan: Scan, centres_N3: np.ndarray, radii_N: np.ndarray, rng: np.random.Generator
     ) -> list[np.ndarray]:
-        """Middles of patches as voxel indices (level, row, column)."""
+        """Centres of patches as voxel indices (level, row, column)."""
         places = []
         for centre, radius in zip(centres_N3, radii_N, strict=True):
             levels = np.arange(len(scan.hu_DHW))

@@ -1,24 +1,33 @@
-"""`run_train.py export=[onnx,openvino]`: the networks of the table's row as files, one for each round."""
+"""`run_train.py export=[onnx,openvino]`: the trained networks of the table's row as files, one export per fold."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments.commands.export import export_checkpoint, tell
-from nas.artifact import Artifact, load
+from nas.artifact import Artifact
+from nas.bundle import Bundle, bundle_folder
 from nas.data.splits import Round
-from nas.training.checkpoint import ARCHITECTURE
-from nas.training.loop import BEST
+from nas.export.trained import export_bundle, report_files
 
 
 def export_rounds(
     networks: Sequence[Artifact], rounds: Sequence[Round], folder: Path, formats: Sequence[str], allow: Sequence[str]
 ) -> None:
-    """Writes <folder>/export/<id>-<round>/ for every network and round that is trained in `folder`, and tells of it."""
+    """Export every network of every fold into `export/<id>-<fold>/` and report the files.
+
+    Args:
+        networks: The architectures.
+        rounds: The folds that were trained.
+        folder: Folder of the training.
+        formats: Some of onnx, openvino, openvino_fp16.
+        allow: Further packages whose spaces may be imported.
+
+    Raises:
+        NASError: If a bundle is damaged, and as `export_bundle` does.
+    """
     for network in networks:
         for part in rounds:
-            where = folder / "checkpoints" / network.arch.id / part.name
+            bundle = Bundle.load(bundle_folder(folder, network.arch.id, part.name), trusted=allow)
             out = folder / "export" / f"{network.arch.id}-{part.name}"
-            card = export_checkpoint(where / BEST, load(where / ARCHITECTURE, allow), out, formats)
-            tell(card, out, print)
+            report_files(export_bundle(bundle, out, formats), out, print)

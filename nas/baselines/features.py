@@ -29,7 +29,15 @@ NAMES = (
 
 
 def object_mask(volume_DHW: np.ndarray) -> np.ndarray:
-    """Voxels above the middle between the smallest and the largest value; the component nearest to the centre."""
+    """Segment the object in the middle of a volume.
+
+    Args:
+        volume_DHW: Values (D, H, W).
+
+    Returns:
+        Voxels (D, H, W) above the middle between the smallest and the largest value; the component nearest to the
+        centre.
+    """
     low, high = float(volume_DHW.min()), float(volume_DHW.max())
     mask = volume_DHW > (low + high) / 2
     labels, count = ndimage.label(mask)
@@ -42,12 +50,28 @@ def object_mask(volume_DHW: np.ndarray) -> np.ndarray:
 
 
 def object_volume(volume_DHW: np.ndarray, spacing_mm: Sequence[float]) -> float:
-    """mm^3 of `object_mask` (voxels where the spacing is unknown)."""
+    """Measure the volume of `object_mask`.
+
+    Args:
+        volume_DHW: Values (D, H, W).
+        spacing_mm: Voxel size (D, H, W) in mm, NaN if unknown.
+
+    Returns:
+        The volume in mm^3, in voxels if the spacing is unknown.
+    """
     return float(object_mask(volume_DHW).sum() * np.prod(_known(spacing_mm)))
 
 
 def features(volume_DHW: np.ndarray, spacing_mm: Sequence[float]) -> np.ndarray:
-    """(15,) values named in NAMES. Lengths in mm (voxels where the spacing is unknown), intensities as stored."""
+    """Compute shape and intensity features.
+
+    Args:
+        volume_DHW: Values (D, H, W).
+        spacing_mm: Voxel size (D, H, W) in mm, NaN if unknown.
+
+    Returns:
+        (15,) values named in NAMES. Lengths are in mm (in voxels if the spacing is unknown), intensities as stored.
+    """
     spacing = _known(spacing_mm)
     mask = object_mask(volume_DHW)
     if not mask.any():
@@ -81,14 +105,30 @@ def features(volume_DHW: np.ndarray, spacing_mm: Sequence[float]) -> np.ndarray:
 
 
 def feature_table(store: VolumeStore, rows: np.ndarray) -> np.ndarray:
-    """(N, 15 * C) features of the named samples, channel after channel; all in voxels where a spacing is missing."""
+    """Compute the features of several samples.
+
+    Args:
+        store: The data.
+        rows: Rows of the store (N,).
+
+    Returns:
+        (N, 15 * C) features, channel after channel; all in voxels if a spacing is missing.
+    """
     pairs = zip(store.read(rows), _spacings(store, rows), strict=True)
     return np.array([np.concatenate([features(one, mm) for one in sample]) for sample, mm in pairs])
 
 
 def sizes(store: VolumeStore, rows: np.ndarray) -> np.ndarray:
-    """(N,) object volumes: as the data set states them, else as `object_volume` measures them in the first channel,
-    in voxels where a spacing is missing."""
+    """Return object volumes.
+
+    Args:
+        store: The data.
+        rows: Rows of the store (N,).
+
+    Returns:
+        (N,) volumes as the data set states them, else as `object_volume` measures them in the first channel, in voxels
+        if a spacing is missing.
+    """
     stated = store.size_mm3[rows]
     if np.isfinite(stated).all():
         return np.asarray(stated)

@@ -1,4 +1,4 @@
-"""What a network has to beat: regression on the object's volume, boosting on simple features, regression on a voxel."""
+"""Baselines: regression on the object's volume, boosting on simple features, regression on the value of a voxel."""
 
 from __future__ import annotations
 
@@ -11,26 +11,44 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
+from nas.baselines.base import Baseline, Prediction
 from nas.baselines.features import feature_table, sizes
 from nas.data.splits import Round
 from nas.data.store import VolumeStore
 from nas.errors import NASError
 from nas.metrics.ensemble import mean_probability
 
-Prediction = tuple[np.ndarray, np.ndarray]  # rows (N,), probabilities (N, K) or (N, K, D, H, W)
 VOXELS = 50_000  # drawn at random to fit the intensity baseline on
 
 
-def volume_baseline(store: VolumeStore, rounds: Sequence[Round]) -> Prediction:
-    """Logistic regression on the logarithm of the object's volume."""
+def volume_baseline(store: VolumeStore, rounds: Sequence[Round], seed: int = 0) -> Prediction:
+    """Predict classes by logistic regression on the logarithm of the object's volume.
+
+    Args:
+        store: Samples with labels.
+        rounds: Rounds of a split.
+        seed: Not used; the fit is deterministic.
+
+    Returns:
+        Tested rows (N,) and class probabilities (N, K).
+    """
     table = np.full((len(store), 1), np.nan)
     rows = used_rows(rounds)
     table[rows, 0] = np.log1p(sizes(store, rows))
     return _fit_and_predict(store, rounds, table, lambda: make_pipeline(StandardScaler(), LogisticRegression()))
 
 
-def feature_baseline(store: VolumeStore, rounds: Sequence[Round], seed: int) -> Prediction:
-    """Gradient boosting on the object's volume and 15 shape and intensity features per channel, with fixed settings."""
+def feature_baseline(store: VolumeStore, rounds: Sequence[Round], seed: int = 0) -> Prediction:
+    """Predict classes by gradient boosting on the object's volume and 15 features per channel, with fixed settings.
+
+    Args:
+        store: Samples with labels.
+        rounds: Rounds of a split.
+        seed: Seed of the boosting.
+
+    Returns:
+        Tested rows (N,) and class probabilities (N, K).
+    """
     rows = used_rows(rounds)
     values = np.column_stack([sizes(store, rows), feature_table(store, rows)])
     table = np.full((len(store), values.shape[1]), np.nan)
@@ -44,9 +62,23 @@ def feature_baseline(store: VolumeStore, rounds: Sequence[Round], seed: int) -> 
     return _fit_and_predict(store, rounds, table, model)
 
 
-def intensity_baseline(store: VolumeStore, rounds: Sequence[Round], seed: int) -> Prediction:
-    """Multinomial logistic regression on the values of a single voxel, one a channel, and their squares and products:
-    what a segmentation reaches that sees no neighbourhood. Fitted on voxels of train and validation part."""
+def intensity_baseline(store: VolumeStore, rounds: Sequence[Round], seed: int = 0) -> Prediction:
+    """Predict the class of each voxel from its own values, without its neighbourhood.
+
+    Multinomial logistic regression on the values of all channels, their squares and products, fitted on about 50,000
+    random voxels of the training and validation part.
+
+    Args:
+        store: Samples with masks.
+        rounds: Rounds of a split.
+        seed: Seed of the random voxels.
+
+    Returns:
+        Tested rows (N,) and class probabilities (N, K, D, H, W).
+
+    Raises:
+        NASError: If none of the drawn voxels is of some class.
+    """
     rng = np.random.default_rng(seed)
     predictions = []
     for part in rounds:
@@ -86,6 +118,14 @@ def _voxel_probabilities(model: Pipeline, store: VolumeStore, row: int) -> np.nd
 
 
 def used_rows(rounds: Sequence[Round]) -> np.ndarray:
+    """Return the rows of all parts of some rounds.
+
+    Args:
+        rounds: Rounds of a split.
+
+    Returns:
+        Rows in rising order, each once.
+    """
     return np.unique(np.concatenate([np.concatenate([part.train, part.valid, part.test]) for part in rounds]))
 
 
@@ -99,3 +139,8 @@ def _fit_and_predict(
         model = make_model().fit(table[known], store.labels[known])
         predictions.append((part.test, model.predict_proba(table[part.test])))
     return mean_probability(predictions)
+
+
+VOLUME = Baseline("volume", volume_baseline)
+FEATURES = Baseline("features", feature_baseline)
+INTENSITY = Baseline("intensity", intensity_baseline)

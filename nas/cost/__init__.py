@@ -12,6 +12,6 @@ __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
     {
         "CostModel": "nas.cost.model",
-        "LatencyTable": "nas.cost.model.latency",
+        "LatencyTable": "nas.cost.latency",
     },
 )

@@ -1,4 +1,4 @@
-"""The benchmark columns of a network: parameters, MACs, bytes, latency and memory on this device."""
+"""Benchmark columns of a network: parameters, MACs, bytes, latency and memory on one device."""
 
 from __future__ import annotations
 
@@ -13,19 +13,28 @@ from nas.cost.profile import profile
 
 
 def benchmark(model: nn.Module, input_shape: Sequence[int], device: torch.device) -> dict[str, Any]:
-    """One volume through the network in fp32 inference. input_shape: (C, D, H, W).
+    """Measure fp32 inference of one volume.
 
-    latency_ms: median, p10, p90 over repeated calls after a warm-up. peak_memory_mb (10^6 bytes): on a GPU the
-    allocator's peak; on a CPU weights plus the largest sum of live tensors, which is counted, not sampled.
+    Args:
+        model: Network, moved to `device`.
+        input_shape: (C, D, H, W) of the volume.
+        device: Device to measure on.
+
+    Returns:
+        `params`, `macs` and `bytes` as in `nas.cost.profile.Profile`; `latency_ms`, a mapping of median, p10 and p90
+        over repeated calls after a warm-up, with device, batch and threads; `peak_memory_mb` (10^6 bytes), on a GPU
+        the allocator's peak, on a CPU the weights plus the largest sum of live tensors, counted without running.
+
+    Raises:
+        NASError: If the network does not accept the shape.
     """
     shape = (1, *input_shape)
     exact = profile(model, shape)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     times = forward_times(model, shape, device, repeats=30)
-    measured = (
-        torch.cuda.max_memory_allocated(device) if device.type == "cuda" else exact.bytes + exact.activation_bytes
-    )
+    on_gpu = device.type == "cuda"
+    peak_bytes = torch.cuda.max_memory_allocated(device) if on_gpu else exact.bytes + exact.activation_bytes
     return {
         "params": exact.params,
         "macs": exact.macs,
@@ -36,5 +45,5 @@ def benchmark(model: nn.Module, input_shape: Sequence[int], device: torch.device
             "batch": 1,
             "threads": torch.get_num_threads(),
         },
-        "peak_memory_mb": measured / 1e6,
+        "peak_memory_mb": peak_bytes / 1e6,
     }

@@ -1,4 +1,4 @@
-"""A latency table of one device: medians per block, stored with a hash, so that a network's latency is a sum."""
+"""Latency table of one device: median time per block, so that the latency of a network is a sum over its blocks."""
 
 from __future__ import annotations
 
@@ -24,7 +24,14 @@ WARMUP, REPEATS = 3, 15
 
 
 def device_name(device: torch.device) -> str:
-    """The processor's or the GPU's model name."""
+    """Return the model name of a processor or GPU.
+
+    Args:
+        device: A CPU or CUDA device.
+
+    Returns:
+        The name reported by the driver or by /proc/cpuinfo; if there is none, the platform's.
+    """
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     try:
@@ -35,7 +42,17 @@ def device_name(device: torch.device) -> str:
 
 
 def measure(run: Callable[[], Any], device: torch.device, warmup: int = WARMUP, repeats: int = REPEATS) -> np.ndarray:
-    """(repeats,) wall milliseconds of `run`, after `warmup` calls; on a GPU each call is waited for."""
+    """Measure the wall-clock time of a function.
+
+    Args:
+        run: Function to call.
+        device: Device that it runs on; a GPU is synchronised after each call.
+        warmup: Number of calls before the measured ones.
+        repeats: Number of measured calls.
+
+    Returns:
+        (repeats,) times in milliseconds.
+    """
     times = np.empty(repeats)
     for number in range(-warmup, repeats):
         start = time.perf_counter()
@@ -50,7 +67,18 @@ def measure(run: Callable[[], Any], device: torch.device, warmup: int = WARMUP, 
 def forward_times(
     model: nn.Module, input_shape: Sequence[int], device: torch.device, warmup: int = WARMUP, repeats: int = REPEATS
 ) -> np.ndarray:
-    """(repeats,) milliseconds of an inference forward of `model` on (B, C, D, H, W)."""
+    """Measure the forward pass of a network in inference mode.
+
+    Args:
+        model: Network, moved to `device` and set to evaluation mode.
+        input_shape: (B, C, D, H, W) of the random input.
+        device: Device to measure on.
+        warmup: Number of passes before the measured ones.
+        repeats: Number of measured passes.
+
+    Returns:
+        (repeats,) times in milliseconds.
+    """
     model = model.to(device).eval()
     x = torch.rand(tuple(input_shape), device=device)
     with torch.inference_mode():
@@ -58,6 +86,14 @@ def forward_times(
 
 
 def quantiles(times: np.ndarray) -> dict[str, float]:
+    """Return the median and the 10th and 90th percentile.
+
+    Args:
+        times: (N,) times.
+
+    Returns:
+        The values under "median", "p10" and "p90", in the unit of `times`.
+    """
     p10, median, p90 = np.percentile(times, [10, 50, 90])
     return {"median": float(median), "p10": float(p10), "p90": float(p90)}
 
@@ -66,9 +102,11 @@ def quantiles(times: np.ndarray) -> dict[str, float]:
 class LatencyTable:
     """Median milliseconds per block of one space on one device, at one input shape and batch.
 
-    meta: device, threads, torch, space (fingerprint), input_shape (C, D, H, W), batch, warmup, repeats, and `check`:
-    how far the sum of blocks was from the measured whole on random networks.
-    sha256: of the content; a study records it and refuses another.
+    Args:
+        meta: Device, threads, torch, space (fingerprint), input_shape (C, D, H, W), batch, warmup, repeats, and
+            `check`: the deviation of the sum of blocks from the time of the whole network, on random networks.
+        blocks: Median, p10 and p90 in milliseconds of each block by its key.
+        sha256: Hash of the content. A study records it and refuses a table with another hash.
     """
 
     meta: Mapping[str, Any]
@@ -77,44 +115,95 @@ class LatencyTable:
 
     @classmethod
     def of(cls, meta: Mapping[str, Any], blocks: Mapping[str, Mapping[str, float]]) -> LatencyTable:
+        """Make a table with the hash of its content.
+
+        Args:
+            meta: Conditions of the measurement, see the class.
+            blocks: Times of each block by its key.
+
+        Returns:
+            The table.
+        """
         content = json.dumps([meta, blocks], sort_keys=True)
         return cls(meta, blocks, hashlib.sha256(content.encode()).hexdigest())
 
     def save(self, path: str | Path) -> None:
+        """Write the table as JSON, atomically.
+
+        Args:
+            path: File to write.
+        """
         content = {"sha256": self.sha256, "meta": self.meta, "blocks": self.blocks}
         write_text(path, json.dumps(content, indent=1))
 
     @classmethod
     def load(cls, path: str | Path) -> LatencyTable:
-        """Raises NASError for a missing, broken or edited file."""
+        """Read a table and check its hash.
+
+        Args:
+            path: File that `save` wrote.
+
+        Returns:
+            The table.
+
+        Raises:
+            NASError: If the file is missing, not a latency table, or was edited.
+        """
         try:
             content = json.loads(Path(path).read_text())
             table = cls.of(content["meta"], content["blocks"])
             stored = content["sha256"]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise NASError(
-                f"the latency table {path} ({error})",
-                "a file that `voxnas cost latency` wrote",
-                "measure it again",
+                f"cost.table={path} ({error})",
+                "a file written by `voxnas cost`",
+                "measure the table again with `voxnas cost`",
             ) from error
         if table.sha256 != stored:
-            raise NASError(f"the edited latency table {path}", "its content to match its hash", "measure it again")
+            raise NASError(
+                f"cost.table={path} with sha256={table.sha256}",
+                f"sha256={stored}, as recorded in the file",
+                "measure the table again with `voxnas cost`",
+            )
         return table
 
     def median_ms(self, key: str) -> float:
+        """Return the median time of a block.
+
+        Args:
+            key: Key of the block.
+
+        Returns:
+            Milliseconds per call at the table's batch size.
+
+        Raises:
+            NASError: If the table has no such block.
+        """
         if key not in self.blocks:
-            raise NASError(f"no block {key!r} in the latency table", "every block of the space", "measure it again")
+            raise NASError(
+                f"a latency table without the block {key!r}",
+                "a table with every block of the space",
+                "measure the table again with `voxnas cost`",
+            )
         return float(self.blocks[key]["median"])
 
     def require(self, space: SearchSpace, input_shape: Sequence[int]) -> None:
-        """Raises NASError where the table was measured for another space or input."""
+        """Check that the table was measured for a space and an input shape.
+
+        Args:
+            space: Space of the search.
+            input_shape: (C, D, H, W) of its images.
+
+        Raises:
+            NASError: If the table belongs to another space or input shape.
+        """
         expected = (space.fingerprint, list(input_shape))
-        found = (self.meta["space"], list(self.meta["input_shape"]))
-        if found != expected:
+        measured = (self.meta["space"], list(self.meta["input_shape"]))
+        if measured != expected:
             raise NASError(
-                f"a latency table of {found[0]} at {found[1]}",
-                f"{expected[0]} at {expected[1]}",
-                "measure a table for this space and data size",
+                f"a latency table with space={measured[0]}, input_shape={measured[1]}",
+                f"space={expected[0]}, input_shape={expected[1]}",
+                "measure a table for this space and data size with `voxnas cost`",
             )
 
 
@@ -129,16 +218,32 @@ def measure_table(
     seed: int = 0,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> LatencyTable:
-    """Measures every block of the space, then `checks` random networks whole, to say how far the sums are off.
+    """Measure every block of a space, and whole random networks to report the error of the sums.
 
-    input_shape: (C, D, H, W). Raises NASError for a space that offers no blocks.
+    Args:
+        space: Space that offers `blocks`.
+        input_shape: (C, D, H, W) of one image.
+        task: Task that the networks are built for.
+        device: Device to measure on.
+        batch: Batch size.
+        checks: Number of random networks measured as a whole.
+        seed: Seed of the random networks.
+        progress: Called with the number of finished and of all measurements.
+
+    Returns:
+        The table; `meta["check"]` has the relative errors and the rank correlation of the sums.
+
+    Raises:
+        NASError: If the space offers no blocks.
     """
     rng = np.random.default_rng(seed)
     archs = [space.sample(rng) for _ in range(checks)]
     offered = space.blocks(space.encode(archs), tuple(input_shape[1:]), task)
     if offered is None:
         raise NASError(
-            f"{type(space).__name__}, which offers no blocks", "a space with `blocks`", "use cost.metric=macs"
+            f"cost.metric=latency_ms for {type(space).__name__}, a space without `blocks`",
+            "a space with `blocks`",
+            "set cost.metric to macs",
         )
     vocabulary, ids_NK = offered
     blocks: dict[str, dict[str, float]] = {}
@@ -151,7 +256,6 @@ def measure_table(
     for number, arch in enumerate(archs):
         wholes[number] = np.median(forward_times(space.build(arch, task), (batch, *input_shape), device))
         progress(len(vocabulary) + number + 1, len(vocabulary) + checks)
-    relative = np.abs(sums - wholes) / wholes
     meta = {
         "device": device_name(device),
         "threads": torch.get_num_threads(),
@@ -161,12 +265,16 @@ def measure_table(
         "batch": batch,
         "warmup": WARMUP,
         "repeats": REPEATS,
-        "check": {
-            "networks": checks,
-            "seed": seed,
-            "median_error": float(np.median(relative)),
-            "largest_error": float(relative.max()),
-            "rank_correlation": float(np.corrcoef(sums.argsort().argsort(), wholes.argsort().argsort())[0, 1]),
-        },
+        "check": {"networks": checks, "seed": seed, **_agreement(sums, wholes)},
     }
     return LatencyTable.of(meta, blocks)
+
+
+def _agreement(sums: np.ndarray, wholes: np.ndarray) -> dict[str, float]:
+    """Relative errors and rank correlation of sums of blocks against times of whole networks."""
+    relative = np.abs(sums - wholes) / wholes
+    return {
+        "median_error": float(np.median(relative)),
+        "largest_error": float(relative.max()),
+        "rank_correlation": float(np.corrcoef(sums.argsort().argsort(), wholes.argsort().argsort())[0, 1]),
+    }

@@ -1,4 +1,4 @@
-"""Costs of one network, counted on a copy without data: parameters, MACs, bytes and memory of activations."""
+"""Profile of one network on the meta device: parameters, MACs, bytes and memory of activations."""
 
 from __future__ import annotations
 
@@ -22,8 +22,11 @@ from nas.errors import NASError
 class Profile:
     """Exact costs of one forward pass.
 
-    params: trainable parameters. macs: multiply-accumulates of convolutions and matrix products. bytes: parameters
-    and buffers as stored. activation_bytes: the largest sum of tensors alive at once in inference, input included.
+    Attributes:
+        params: Number of trainable parameters.
+        macs: Multiply-accumulates of convolutions and matrix products.
+        bytes: Size of parameters and buffers.
+        activation_bytes: Largest sum of live tensors in inference, input included.
     """
 
     params: int
@@ -33,11 +36,12 @@ class Profile:
 
     @property
     def flops(self) -> int:
+        """Floating-point operations, two per multiply-accumulate."""
         return 2 * self.macs
 
 
 class _LiveBytes(TorchDispatchMode):
-    """Follows the storages that operators make and tells the largest sum alive at one time."""
+    """Track the storages that operators allocate and the largest sum alive at one time."""
 
     def __init__(self, known: Sequence[torch.Tensor]) -> None:
         super().__init__()
@@ -63,10 +67,19 @@ class _LiveBytes(TorchDispatchMode):
 
 
 def profile(model: nn.Module, input_shape: Sequence[int]) -> Profile:
-    """Costs of `model` on an input of `input_shape` (B, C, D, H, W), counted on a copy without data.
+    """Count the costs of a forward pass on a copy without data; the model is not changed.
 
-    MACs by torch's FlopCounterMode, which counts two operations per multiply-accumulate; the model is left as it was.
-    Raises NASError where the model does not accept the shape.
+    MACs are half of the operations counted by torch's FlopCounterMode.
+
+    Args:
+        model: Network to profile.
+        input_shape: (B, C, D, H, W).
+
+    Returns:
+        The costs for the whole batch.
+
+    Raises:
+        NASError: If the network does not accept the shape.
     """
     on_meta = all(parameter.is_meta for parameter in model.parameters())
     ghost = (model if on_meta else copy.deepcopy(model).to("meta")).eval()
@@ -76,7 +89,7 @@ def profile(model: nn.Module, input_shape: Sequence[int]) -> Profile:
     with torch.no_grad():
         x = torch.empty(tuple(input_shape), device="meta")
         live.hold(x)
-        with _refusing(model, input_shape), live, counter:
+        with _shape_errors(model, input_shape), live, counter:
             ghost(x)
     model.train(training)
     return Profile(
@@ -88,36 +101,46 @@ def profile(model: nn.Module, input_shape: Sequence[int]) -> Profile:
 
 
 def training_bytes(model: nn.Module, input_shape: Sequence[int]) -> int:
-    """Bytes in fp32 of what one forward pass in training mode keeps for the gradients, on an input of `input_shape`
-    (B, C, D, H, W) that asks for one too: storages that are shared once, parameters and buffers never.
+    """Count the bytes that autograd saves in one fp32 forward pass in training mode.
 
-    It is what a training step needs beside weights, gradients and the optimiser's state. Counted on a copy without
-    data. Raises NASError where the model does not accept the shape.
+    A training step needs them in addition to weights, gradients and the optimiser's state. The input requires a
+    gradient too. Shared storages count once, parameters and buffers not at all. Counted on a copy without data.
+
+    Args:
+        model: Network to profile.
+        input_shape: (B, C, D, H, W).
+
+    Returns:
+        Bytes for the whole batch.
+
+    Raises:
+        NASError: If the network does not accept the shape.
     """
     ghost = copy.deepcopy(model).to("meta").train()
     own = {tensor.untyped_storage()._cdata for tensor in (*ghost.parameters(), *ghost.buffers())}
-    kept: dict[int, torch.UntypedStorage] = {}  # held, lest the address of one that is freed stands for another
+    saved: dict[int, torch.UntypedStorage] = {}  # holds the storages, so that no address is used a second time
 
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
         if storage._cdata not in own:
-            kept[storage._cdata] = storage
+            saved[storage._cdata] = storage
         return tensor
 
     x = torch.empty(tuple(input_shape), device="meta", requires_grad=True)
     target = (torch.zeros(len(x), dtype=torch.long, device="meta"),) if getattr(ghost, "needs_target", False) else ()
-    with _refusing(model, input_shape), saved_tensors_hooks(keep, lambda tensor: tensor):
+    with _shape_errors(model, input_shape), saved_tensors_hooks(pack, lambda tensor: tensor):
         ghost(x, *target)
-    return sum(storage.nbytes() for storage in kept.values())
+    return sum(storage.nbytes() for storage in saved.values())
 
 
 @contextmanager
-def _refusing(model: nn.Module, input_shape: Sequence[int]) -> Iterator[None]:
+def _shape_errors(model: nn.Module, input_shape: Sequence[int]) -> Iterator[None]:
+    """Raise NASError instead of torch's errors for a wrong input shape."""
     try:
         yield
     except (RuntimeError, ValueError, TypeError) as error:
         raise NASError(
-            f"{type(model).__name__} failing on an input of shape {tuple(input_shape)} ({error})",
+            f"input_shape={tuple(input_shape)} for {type(model).__name__} ({error})",
             "a shape (B, C, D, H, W) that the network accepts",
-            "check the channels and sides of the data",
+            "change the number of channels or the size of the images",
         ) from error

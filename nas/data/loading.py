@@ -1,4 +1,4 @@
-"""A part of a volume store as batches on the device: resident where it fits, else read one batch ahead."""
+"""Rows of a volume store as batches on a device: kept there if they fit, else read one batch ahead."""
 
 from __future__ import annotations
 
@@ -20,23 +20,45 @@ Read = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 def plan_batches(n: int, batch_size: int, generator: torch.Generator | None = None) -> list[np.ndarray]:
-    """The positions 0..n-1 cut into the fewest batches of at most batch_size, in order or shuffled.
+    """Divide the positions 0 to n - 1 into the fewest batches.
 
     Sizes differ by one at most: no tiny last batch disturbs BatchNorm's statistics, leaves a rank of a data-parallel
-    run without samples, or (batch 1, fp32) falls into the slow path of 3D convolutions on the CPU.
+    run without samples, or (batch 1, fp32) uses the slow path of 3D convolutions on the CPU.
+
+    Args:
+        n: Number of samples.
+        batch_size: Largest size of a batch.
+        generator: Shuffles the positions. If None, they stay in order.
+
+    Returns:
+        The positions of each batch, int64.
     """
     order = np.arange(n) if generator is None else torch.randperm(n, generator=generator).numpy()
     return np.array_split(order, -(-n // batch_size)) if n else []
 
 
 class VolumeSet:
-    """Rows of a store, on a device. Only the named rows are ever read.
+    """Rows of a store as batches on a device. Other rows are never read.
 
-    indices: (N,) rows of the store. device: where batches are made. max_resident_mb: a set of at most that many
-    10^6 bytes, in its stored type, stays on the device after the first use; a larger one is read from the file.
-    Where the store's values are to be scaled by the training part (`store.by_training`), batches are of a set that
-    `scaled_as` gave; without it NASError.
-    Attributes: labels (N,) int64, indices (N,) int64, shape (C, D, H, W), of slices (C, H, W), resident (bool).
+    If the store's values are to be scaled by the training set (`store.by_training`), batches come from the set that
+    `scaled_as` returns.
+
+    Args:
+        store: The store.
+        indices: (N,) rows of the store.
+        device: Device of the batches.
+        max_resident_mb: A set of at most that many 10^6 bytes, in its stored type, stays on the device after its first
+            use; a larger one is read from the file.
+
+    Attributes:
+        indices: (N,) int64 rows of the store.
+        labels: (N,) int64.
+        shape: (C, D, H, W) of a sample, of slices (C, H, W).
+        resident: Whether the set stays on the device.
+        intensity: Statistics that values are scaled by, None if they are stored scaled.
+
+    Raises:
+        NASError: If a row does not exist.
     """
 
     def __init__(
@@ -65,11 +87,18 @@ class VolumeSet:
 
     @property
     def per_epoch(self) -> int:
-        """Samples of a shuffled pass: more than the set has where several patches of each volume are drawn."""
+        """Samples of a shuffled pass, several per volume if the store draws several patches."""
         return len(self) * (1 if self.store.patches is None else self.store.patches.per_volume)
 
     def scaled_as(self, train: VolumeSet) -> VolumeSet:
-        """This set with intensities scaled by the statistics of `train`, where the store asks for that."""
+        """Scale intensities by the statistics of the training set.
+
+        Args:
+            train: The training set.
+
+        Returns:
+            A copy of this set that scales its batches; the set itself if its values are stored scaled.
+        """
         if not self.store.by_training or self.intensity is not None:
             return self
         scaled = copy.copy(self)
@@ -79,9 +108,16 @@ class VolumeSet:
     def predicted(
         self, predict: Callable[[torch.Tensor], torch.Tensor], x_BCDHW: torch.Tensor, positions: np.ndarray, whole: bool
     ) -> np.ndarray:
-        """What `predict` says of the batch of these samples; background with certainty where a volume was padded.
+        """Predict masks of a batch, with background of probability 1 in the padding of volumes.
 
-        whole: padding is shown to `predict`, which then gets volumes of one shape; else it sees each real part alone.
+        Args:
+            predict: Maps volumes (B, C, D, H, W) to class probabilities (B, K, D, H, W).
+            x_BCDHW: The batch.
+            positions: (B,) positions of its samples in this set.
+            whole: Whether `predict` is given padded volumes of one shape, instead of each volume without its padding.
+
+        Returns:
+            (B, K, D, H, W) float32; for a store without padding, the output of `predict`.
         """
         if self.store.extents_N3 is None:
             return predict(x_BCDHW).cpu().numpy()
@@ -90,13 +126,13 @@ class VolumeSet:
             for low, high in zip(*bounds(self.shape[1:], self.store.extents_N3[self.indices[positions]]), strict=True)
         ]
         if whole:
-            parts = [prob_KDHW[at] for prob_KDHW, at in zip(predict(x_BCDHW), real, strict=True)]
+            inner = [prob_KDHW[region] for prob_KDHW, region in zip(predict(x_BCDHW), real, strict=True)]
         else:
-            parts = [predict(x_CDHW[at][None])[0] for x_CDHW, at in zip(x_BCDHW, real, strict=True)]
-        out = np.zeros((len(x_BCDHW), len(parts[0]), *x_BCDHW.shape[2:]), dtype=np.float32)
+            inner = [predict(x_CDHW[region][None])[0] for x_CDHW, region in zip(x_BCDHW, real, strict=True)]
+        out = np.zeros((len(x_BCDHW), len(inner[0]), *x_BCDHW.shape[2:]), dtype=np.float32)
         out[:, 0] = 1
-        for prob_KDHW, at, part in zip(out, real, parts, strict=True):
-            prob_KDHW[at] = part.cpu().numpy()
+        for prob_KDHW, region, inner_KDHW in zip(out, real, inner, strict=True):
+            prob_KDHW[region] = inner_KDHW.cpu().numpy()
         return out
 
     @cached_property
@@ -105,7 +141,7 @@ class VolumeSet:
 
     @cached_property
     def targets(self) -> np.ndarray:
-        """As `VolumeStore.targets` gives them: labels, masks or boxes."""
+        """Labels, masks or boxes of all samples, see `VolumeStore.targets`."""
         return self.store.targets(self.indices)
 
     @cached_property
@@ -115,11 +151,20 @@ class VolumeSet:
     def batches(
         self, batch_size: int, *, generator: torch.Generator | None = None, rank: int = 0, world: int = 1
     ) -> Iterator[Batch]:
-        """One pass: (x_BCDHW float32, y) on the device, x = stored value times scale plus offset, y = labels (B,) or
-        masks (B, D, H, W), int64, or boxes (B, M, 7), float32; of slices x_BCHW, masks (B, H, W), boxes (B, M, 5).
+        """Iterate over the set once.
 
-        generator: shuffles, and of a store with `patches` draws these; None: whole samples in order. rank, world: this
-        process's share of every batch of batch_size.
+        Args:
+            batch_size: Largest size of a batch over all processes.
+            generator: Shuffles the samples, and draws patches if the store has them. If None, whole samples in order.
+            rank: Number of this process, 0 to world - 1.
+            world: Number of processes that share each batch.
+
+        Yields:
+            x (B, C, D, H, W) float32, the stored value times scale plus offset, of slices (B, C, H, W); and y: labels
+            (B,) or masks (B, D, H, W), of slices (B, H, W), int64, or boxes (B, M, 7), of slices (B, M, 5), float32.
+
+        Raises:
+            NASError: If values are to be scaled by the training set and `scaled_as` was not called.
         """
         if generator is not None and self.store.patches is not None:
             yield from self._patches(batch_size, generator, rank, world)
@@ -181,9 +226,9 @@ class VolumeSet:
         if self.store.by_training:
             if self.intensity is None:
                 raise NASError(
-                    f"a part of {self.store.name} without statistics of the training part",
-                    "intensities scaled by the training part",
-                    "part.scaled_as(train)",
+                    f"a set of {self.store.name} without statistics of the training set",
+                    "intensities scaled by the training set",
+                    "call scaled_as(train) and use the set that it returns",
                 )
             x_BCDHW = self.intensity(x_BCDHW)
         return x_BCDHW if self.store.dims == 3 else x_BCDHW.flatten(1, 2)

@@ -1,96 +1,193 @@
-"""A source of volumes: it yields samples once, and from then on the store in the cache is read."""
+"""The base class of data sets: a source yields samples once, and from then on its prepared store is read."""
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import json
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from nas.data.identity import FileDigests, reader_digest
 from nas.data.sample import Sample
-from nas.data.store import VolumeStore, write_store
+from nas.data.store import VolumeStore
+from nas.data.store_writer import write_store
 from nas.data.transforms.patches import Patches
 from nas.errors import NASError
 from nas.utils.checked import PathName
+from nas.utils.files import locked
+from nas.utils.hashing import digest
+from nas.utils.identity import StoreIdentity
 
 if TYPE_CHECKING:
     from SimpleITK import Image
 
+PATCH = "patches are drawn when a store is used, not when it is made"
+DIGITS = 10  # of the digests in the name of a store
+log = logging.getLogger(__name__)
+
+
+CACHE = "outputs/data"  # folder of the prepared stores, if none is named
+
 
 class Source(ABC):
-    """One data set. As with a search space, every constructor argument is kept as an attribute of its name.
+    """One data set. As in a search space, every constructor argument is kept as an attribute of its name.
 
-    cache_dir: folder of the prepared stores. A store's file name carries a hash of the arguments and of
-    `content_key()`, so that another grid or a changed source never meets an old store.
+    A prepared store is named after everything that decides its content: class, constructor arguments, the content of
+    the source files and the code that reads them. If one of them changes, another store is made.
+
+    Attributes:
+        name: Short name, the first part of the store's file name.
+        cohort: Name under which patients are known; sources that cut other samples out of the same patients share it.
+            If empty, it is `name`.
+        classes: Class names in the order of their numbers.
+        scale: A network is given the stored value times `scale` plus `offset`.
+        offset: See `scale`.
+        by_training: Whether values are stored raw, and scaled by statistics of the training set in each training.
+        patches: Patches that a training draws from a volume. If None, it is given whole volumes.
+        cache_dir: Folder of the prepared stores.
+        UNIDENTIFYING: Constructor arguments that do not decide what a store holds, each with the reason.
     """
 
     name: str
+    cohort: str = ""
     classes: Sequence[str]
     scale: float = 1.0
     offset: float = 0.0
-    by_training: bool = False  # values are stored raw, and scaled by statistics of the training part
-    patches: Patches | None = None  # what a training sees of a volume; None: all of it
+    by_training: bool = False
+    patches: Patches | None = None
     cache_dir: PathName
+    UNIDENTIFYING: ClassVar[Mapping[str, str]] = {"cache_dir": "where the store lies, not what it holds"}
 
     @abstractmethod
     def samples(self) -> Iterator[Sample]:
-        """Every sample, in a fixed order. Raises NASError for a missing or broken source."""
+        """Read every sample, in a fixed order.
+
+        Yields:
+            The samples of the store.
+
+        Raises:
+            NASError: If the source is missing or broken.
+        """
+
+    def files(self) -> Mapping[str, Path]:
+        """List the files whose content decides the samples.
+
+        Returns:
+            Name -> file. A name states what the samples take from the file's path, such as a patient's folder.
+        """
+        return {}
+
+    def content(self) -> Mapping[str, Any]:
+        """Return what identifies the content of the source, by default the digests of `files`."""
+        files = self.files()
+        return dict(zip(files, self.digests.of_all(files.values()), strict=True))
+
+    @cached_property
+    def digests(self) -> FileDigests:
+        """Digests of source files, remembered in the cache folder."""
+        return FileDigests(Path(self.cache_dir) / f"{self.name}-digests.json")
 
     def cut(self, image: Image, centre_mm: Sequence[float], name: str) -> np.ndarray:
-        """(C, D, H, W) stored values around a world point (LPS mm) of an image, exactly as `samples` cuts them: what a
-        network that was trained on this source expects of a new scan. name: the image's, for messages.
+        """Cut a sample out of an image as `samples` does, for a network that was trained on this source.
 
-        Raises NASError for a source whose samples are not cut out of such images (`cuts` is False).
+        Args:
+            image: A volume with spacing, origin and direction.
+            centre_mm: World point (x, y, z) in mm (LPS) of the sample's middle.
+            name: Name of the image for messages.
+
+        Returns:
+            Stored values (C, D, H, W).
+
+        Raises:
+            NASError: If samples of this source are not cut out of such images (`cuts` is False).
         """
         raise NASError(
             f"{self.name}, whose samples are not cut out of scans around points",
             "luna16, lidc_dicom or a manifest",
-            "choose such data",
+            "choose one of these data sets",
         )
 
     @property
     def cuts(self) -> bool:
-        """Whether samples are cut out of scans around points, and `cut` therefore works."""
+        """Whether samples are cut out of scans around points, so that `cut` works."""
         return type(self).cut is not Source.cut
 
-    def content_key(self) -> str:
-        """What identifies the content cheaply (a version, file sizes and dates); "" where arguments say all."""
-        return ""
-
     def provenance(self) -> Mapping[str, Any]:
-        """Where the data come from and under which licence."""
+        """Return where the data come from and under which licence."""
         return {}
 
     def preparation(self) -> Mapping[str, Any]:
-        """How a file becomes what a network sees, in a form of nas/data/transforms/preparation.py, for the card of an
-        exported network; by default: not from a file, but from arrays of stored values."""
+        """Return how a file becomes the input of a network, in a form of nas/data/transforms/preparation.py.
+
+        Returns:
+            By default: not from a file, but from an array of stored values.
+        """
         return {"how": "array", "scale": self.scale, "offset": self.offset}
 
     def arguments(self) -> dict[str, Any]:
-        """Constructor arguments, less the cache folder and what is decided when a store is used, not made."""
-        names = inspect.signature(type(self).__init__).parameters
-        unsaid = ("self", "cache_dir", "patch", "patches_per_volume")
-        return {key: getattr(self, key) for key in names if key not in unsaid}
+        """Return the constructor arguments that decide what a store holds: all except `UNIDENTIFYING`."""
+        names = list(inspect.signature(type(self).__init__).parameters)[1:]
+        return {key: getattr(self, key) for key in names if key not in self.UNIDENTIFYING}
 
     def store_path(self) -> Path:
-        key = json.dumps([type(self).__name__, self.arguments(), self.content_key()], sort_keys=True, default=str)
-        return Path(self.cache_dir) / f"{self.name}-{hashlib.sha256(key.encode()).hexdigest()[:10]}.h5"
+        """Return the path of the prepared store, `<name>-<digest of arguments>-<digest of files and code>.h5`.
+
+        Returns:
+            A path in `cache_dir`; another one if an argument, a source file or the code that reads it has changed.
+
+        Raises:
+            NASError: If the source is missing.
+        """
+        source = type(self)
+        path = f"{source.__module__}.{source.__qualname__}"
+        identity = StoreIdentity(path, self.arguments(), self.content(), reader_digest(source))
+        arguments = digest([identity.source, identity.arguments])[:DIGITS]
+        content = digest([identity.files, identity.code])[:DIGITS]
+        return Path(self.cache_dir) / f"{self.name}-{arguments}-{content}.h5"
 
     def prepare(self) -> VolumeStore:
-        """The store, made on the first call. A store cut short by a full disk or edited by hand is a NASError."""
+        """Open the prepared store, and make it on the first call; other processes wait for the one that makes it.
+
+        Returns:
+            The store, with the patches of this source.
+
+        Raises:
+            NASError: If the source is missing or broken, the store is damaged, or the cache folder is not writable.
+        """
         path = self.store_path()
-        store = VolumeStore(path) if path.exists() else self._written(path)
+        if not path.exists():
+            self._make(path)
+        store = VolumeStore(path)
+        self.digests.save()
         if self.patches is not None:
             store.draw_patches(self.patches)
         return store
 
-    def _written(self, path: Path) -> VolumeStore:
-        return write_store(
+    def _make(self, path: Path) -> None:
+        try:
+            with locked(path.with_name(f".{path.name}.lock"), remove=True):
+                if not path.exists():  # else another process has made it in the meantime
+                    self._write(path)
+        except PermissionError as error:
+            if error.filename is None or Path(self.cache_dir) not in Path(error.filename).parents:
+                raise
+            raise NASError(
+                f"cache_dir={self.cache_dir}, which cannot be written ({error.strerror})",
+                "a folder of your own",
+                "data_cache=/folder",
+            ) from error
+
+    def _write(self, path: Path) -> None:
+        outdated = sorted(path.parent.glob(f"{path.stem.rpartition('-')[0]}-*.h5"))
+        reason = f"; the source files or their reader changed since {outdated[-1].name} was made" if outdated else ""
+        log.info("preparing %s%s", path, reason)
+        write_store(
             path,
             self.samples(),
             name=self.name,
@@ -98,5 +195,9 @@ class Source(ABC):
             scale=self.scale,
             offset=self.offset,
             by_training=self.by_training,
-            provenance={"arguments": json.loads(json.dumps(self.arguments(), default=str)), **self.provenance()},
+            provenance={
+                "arguments": json.loads(json.dumps(self.arguments(), default=str)),
+                "cohort": self.cohort or self.name,
+                **self.provenance(),
+            },
         )

@@ -1,55 +1,85 @@
-"""One HDF5 form for every data set: volumes chunked by sample, labels or masks, patients, spacing, content hash."""
+"""Prepared data sets: one HDF5 file with volumes, labels, masks or boxes, patients and a content hash."""
 
 from __future__ import annotations
 
-import hashlib
+import errno
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 
-from nas.data.sample import Sample, add_to, checked_boxes, checked_mask, new_digest
+from nas.data.sample import Sample, add_to, content_digest, new_digest
 from nas.data.transforms.intensity import Intensity
-from nas.data.transforms.patches import Patches, locate
+from nas.data.transforms.patches import Patches
 from nas.errors import NASError
+from nas.utils.hashing import digest
 
 FORMAT = 1
-BLOCK = 64  # voxels a side of a chunk of padded volumes, of which patches are read
 DAMAGE = (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError)  # what h5py raises for a broken file
+CONTENDED = {errno.EAGAIN, errno.EACCES}  # of a lock that another process holds
+LOCK_FAILED = "unable to lock file"  # HDF5 has no error code of its own for it
 
 
 class VolumeStore:
-    """Reads one store. Metadata is in memory; volumes are read by index, nothing else is opened.
+    """A prepared data set. Metadata is in memory; volumes are read by row, and only the rows that are asked for.
 
-    Attributes: path, name, sha256 (content hash), kind ("classification", "segmentation" where the samples have masks,
-    "detection" where they have boxes), shape (C, D, H, W), dtype (as stored), scale and offset (a network sees the
-    stored value times `scale` plus `offset`), classes (names), labels (N,) int64, groups (N,) str, folds (N,) str,
-    names (N,) str, spacing_mm (N, 3), size_mm3 (N,), voxels_NK (with masks: the voxels of each class in each sample),
-    boxes_NM7 (with boxes: as in Sample, class -1 where a sample has fewer than M), unit (what a group is, "patient"
-    unless the source says otherwise), provenance (dict). Of padded volumes: extents_N3 (their real voxels), located_NKM
-    (flat positions of voxels of each class, see nas/data/transforms/patches.py), else None; patches (how they are
-    drawn in training, None: whole), which `draw_patches` sets; by_training: values are still to be scaled by
-    statistics of the training part (`intensity`).
-    Where D is 1 the samples are slices, of `sample_shape` (C, H, W), and `dims` is 2.
-    A file that is no store, is cut short or is damaged is a NASError, on opening or when the damaged row is read
-    (each volume carries a checksum).
+    Args:
+        path: The file (.h5).
+
+    Attributes:
+        name: Name of the data set.
+        sha256: Hash of the whole content.
+        kind: "classification", "segmentation" if the samples have masks,
+            "detection" if they have boxes, "regression" if
+            they have a real number each.
+        shape: (C, D, H, W) of a volume. If D is 1, samples are slices of `sample_shape` (C, H, W) and `dims` is 2.
+        dtype: Type of the stored values.
+        scale: A network is given the stored value times `scale` plus `offset`.
+        offset: See `scale`.
+        classes: Class names in the order of their numbers.
+        labels: (N,) int64, 0 if the samples have masks or boxes.
+        groups: (N,) str, the patient of each sample.
+        folds: (N,) str, the split of the data set's authors, "" if there is none.
+        names: (N,) str, one per sample.
+        spacing_mm: (N, 3) voxel size (D, H, W) in mm, NaN if unknown.
+        size_mm3: (N,) volume of the object in mm^3, NaN if unknown.
+        voxels_NK: With masks, the voxels of each class in each sample; else None.
+        boxes_NM7: With boxes, as in Sample, filled up with class -1; else None.
+        numbers_N: Of a regression, the real numbers, float32; else None.
+        extents_N3: Of padded volumes, the sides (D, H, W) before padding; else None.
+        located_NKM: Of padded volumes, flat positions of voxels of each class (transforms/patches.py); else None.
+        patches: How patches are drawn in training, see `draw_patches`. If None, a training is given whole volumes.
+        by_training: Whether values are still to be scaled by statistics of the training set (`intensity`).
+        unit: What a group is, "patient" unless the source states another.
+        cohort: The set of patients that the groups belong to, the data set's name unless the source states another.
+        provenance: Source, licence and arguments, as the source gave them.
+
+    Raises:
+        NASError: If the file is missing, damaged, no store or of another format, if it may not be read, if a process
+            holds it open for writing, and if its file system has no locks.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        if not self.path.is_file():
+        if not os.path.isfile(self.path):  # Path.is_file raises if the folder may not be read
             raise NASError(
-                f"no file {self.path}", "a VoxNAS volume store (.h5)", "prepare the data set, or mend the path"
+                f"no file {self.path}", "a VoxNAS volume store (.h5)", "prepare the data set, or correct the path"
             )
+        with self._opened() as file:
+            self._read_metadata(file)
+
+    @contextmanager
+    def _opened(self) -> Iterator[h5py.File]:
         try:
             with h5py.File(self.path, "r") as file:
-                self._read_metadata(file)
+                yield file
         except DAMAGE as error:
-            raise self._damaged(str(error)) from error
+            raise unreadable(self.path, error) from error
 
     def _read_metadata(self, file: h5py.File) -> None:
         if file.attrs["format"] != FORMAT:
@@ -62,44 +92,49 @@ class VolumeStore:
         self.provenance: dict[str, Any] = json.loads(file.attrs["provenance"])
         self.labels = file["labels"][:].astype(np.int64)
         self.groups, self.folds, self.names = (file[key].asstr()[:].astype(str) for key in ("groups", "folds", "names"))
+        self._contents = file["contents"].asstr()[:].astype(str) if "contents" in file else None
         self.spacing_mm, self.size_mm3 = file["spacing_mm"][:], file["size_mm3"][:]
-        self.kind = "segmentation" if "masks" in file else "detection" if "boxes" in file else "classification"
+        kinds = {"masks": "segmentation", "boxes": "detection", "numbers": "regression"}
+        self.kind = next((kind for key, kind in kinds.items() if key in file), "classification")
+        self.numbers_N = file["numbers"][:] if "numbers" in file else None
         self.voxels_NK = file["voxels"][:] if "masks" in file else None
         self.boxes_NM7 = file["boxes"][:] if "boxes" in file else None
         self.extents_N3, self.located_NKM = (file[key][:] if key in file else None for key in ("extents", "located"))
         self.by_training = bool(file.attrs.get("by_training", False))
         self.patches: Patches | None = None
         self.unit = str(self.provenance.get("unit", "patient"))
+        self.cohort = str(self.provenance.get("cohort", self.name))
         lengths = {len(file["volumes"]), *map(len, (self.labels, self.groups, self.folds, self.names, self.spacing_mm))}
         if len(lengths | {len(self.size_mm3)}) > 1:
             raise ValueError("columns of different lengths")
-
-    def _damaged(self, reason: str) -> NASError:
-        return NASError(
-            f"{self.path}, which cannot be read as a volume store ({reason})",
-            "a complete store, as `prepare` writes it",
-            "delete the file: it is made anew from its source",
-        )
 
     def __len__(self) -> int:
         return len(self.labels)
 
     @property
     def dims(self) -> int:
+        """Spatial dimensions of a sample: 2 for slices, else 3."""
         return 2 if self.shape[1] == 1 else 3
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
-        """A whole sample: (C, D, H, W), of slices (C, H, W)."""
+        """Shape of a whole sample: (C, D, H, W), of slices (C, H, W)."""
         return self.shape if self.dims == 3 else (self.shape[0], *self.shape[2:])
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """What a network is given at once in training: a patch, where patches are drawn, else a whole sample."""
+        """Shape of one input in training: a patch if patches are drawn, else a whole sample."""
         return self.sample_shape if self.patches is None else (self.shape[0], *self.patches.size_DHW)
 
     def draw_patches(self, patches: Patches) -> None:
-        """From now on a training sees patches. Raises NASError where they are larger than the volumes."""
+        """Draw training samples as patches from now on.
+
+        Args:
+            patches: Their size and number.
+
+        Raises:
+            NASError: If a patch is larger than the volumes.
+        """
         if any(side > whole for side, whole in zip(patches.size_DHW, self.shape[1:], strict=True)):
             raise NASError(
                 f"patches of {list(patches.size_DHW)} voxels from volumes of {list(self.shape[1:])}",
@@ -108,25 +143,92 @@ class VolumeStore:
             )
         self.patches = patches
 
+    def patient_digests(self, rows: Sequence[int] | np.ndarray) -> list[str]:
+        """Return the pseudonyms of patients, for files that must not hold names.
+
+        They depend on cohort and patient only, so that one patient has one digest in stores with other crops, grids or
+        samples. They are no protection if the names of a cohort can be guessed, such as LIDC-IDRI-0001.
+
+        Args:
+            rows: Rows of the store.
+
+        Returns:
+            The distinct digests of the patients of these rows, each 64 hexadecimal digits, sorted.
+
+        Raises:
+            IndexError: If a row does not exist.
+        """
+        return sorted({digest([self.cohort, group]) for group in self.groups[self._rows(rows)].tolist()})
+
+    def content_digests(self, rows: Sequence[int] | np.ndarray) -> list[str]:
+        """Return the digests of the images behind samples, which find an image under another name.
+
+        A digest is that of the source volume's files if the source knows them, and then the same in stores with other
+        crops or grids; else it is that of the stored arrays, and another in a store that was prepared otherwise.
+
+        Args:
+            rows: Rows of the store.
+
+        Returns:
+            The distinct digests of these rows, each 64 hexadecimal digits, sorted.
+
+        Raises:
+            IndexError: If a row does not exist.
+            NASError: If the file is damaged.
+        """
+        chosen = self._rows(rows)
+        if self._contents is not None:
+            return sorted(set(self._contents[chosen].tolist()))
+        return sorted({content_digest(self.sample(int(row))) for row in chosen})  # a store of an earlier version
+
     def intensity(self, rows: Sequence[int] | np.ndarray) -> Intensity:
-        """Statistics of the foreground of these samples; those of no other are read."""
+        """Compute the statistics of the foreground of samples, without reading any others.
+
+        Args:
+            rows: Rows of the store.
+
+        Returns:
+            Clipping bounds, mean and deviation per channel.
+
+        Raises:
+            NASError: If the foreground has one value only, or the file is damaged.
+        """
         chosen = np.unique(self._rows(rows))
-        try:
-            with h5py.File(self.path, "r") as file:
-                return Intensity.of_foreground(file["values"][chosen])
-        except DAMAGE as error:
-            raise self._damaged(str(error)) from error
+        with self._opened() as file:
+            values_NCKM = file["values"][chosen]
+        return Intensity.of_foreground(values_NCKM)
 
     def read(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
-        """(B, C, D, H, W) stored values of the named samples, in the order asked for; only those chunks are read.
+        """Read stored values; only the chunks of these samples are read.
 
-        Raises IndexError for a row that is not there, NASError for a damaged one.
+        Args:
+            indices: (B,) rows of the store.
+
+        Returns:
+            (B, C, D, H, W) values as stored, in the order of `indices`.
+
+        Raises:
+            IndexError: If a row does not exist.
+            NASError: If a row is damaged.
         """
         return self._read("volumes", indices, self.shape, self.dtype)
 
     def targets(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
-        """What a network is to say of the named samples: labels (B,) int64, masks (B, D, H, W) uint8, of slices
-        (B, H, W), or boxes (B, M, 7) float32, of slices (B, M, 5). Raises as `read` does."""
+        """Read the targets of a network.
+
+        Args:
+            indices: (B,) rows of the store.
+
+        Returns:
+            Labels (B,) int64, masks (B, D, H, W) uint8, of slices (B, H, W), boxes (B, M, 7) float32, of slices
+            (B, M, 5), or real numbers (B,) float32.
+
+        Raises:
+            IndexError: If a row does not exist.
+            NASError: If a row is damaged.
+        """
+        if self.numbers_N is not None:
+            return self.numbers_N[self._rows(indices)]
         if self.kind == "classification":
             return self.labels[self._rows(indices)]
         if self.boxes_NM7 is not None:
@@ -137,19 +239,34 @@ class VolumeStore:
     def read_patches(
         self, indices: Sequence[int] | np.ndarray, corners_B3: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Stored values (B, C, D, H, W) and masks (B, D, H, W) of a patch of each named sample.
+        """Read one patch of each sample; only the chunks that hold the patches are read.
 
-        corners_B3: the patches' first voxels. Only the chunks that hold them are read. Raises as `read` does.
+        Args:
+            indices: (B,) rows of the store.
+            corners_B3: First voxel (D, H, W) of each patch.
+
+        Returns:
+            Values (B, C, D, H, W) as stored, and masks (B, D, H, W) uint8, both of the size of `patches`.
+
+        Raises:
+            IndexError: If a row does not exist.
+            NASError: If a row is damaged.
         """
         assert self.patches is not None
         size = self.patches.size_DHW
-        volumes = self._read(
-            "volumes", indices, (self.shape[0], *size), self.dtype, np.pad(corners_B3, ((0, 0), (1, 0)))
-        )
+        corners_B4 = np.pad(corners_B3, ((0, 0), (1, 0)))
+        volumes = self._read("volumes", indices, (self.shape[0], *size), self.dtype, corners_B4)
         return volumes, self._read("masks", indices, size, np.dtype(np.uint8), corners_B3)
 
     def voxel_mm(self, indices: Sequence[int] | np.ndarray) -> np.ndarray | None:
-        """Voxel sizes of the named samples, (B, 3), of slices (B, 2); None where one of them is unknown."""
+        """Return voxel sizes.
+
+        Args:
+            indices: (B,) rows of the store.
+
+        Returns:
+            (B, 3) in mm (D, H, W), of slices (B, 2); None if one of them is unknown.
+        """
         spacing_mm = self.spacing_mm[self._rows(indices), -self.dims :]
         return spacing_mm if np.isfinite(spacing_mm).all() else None
 
@@ -173,20 +290,28 @@ class VolumeStore:
         rows = self._rows(indices)
         starts = np.zeros((len(rows), len(shape)), dtype=int) if corners is None else corners
         out = np.empty((len(rows), *shape), dtype=dtype)
-        try:
-            with h5py.File(self.path, "r") as file:
-                # h5py's low-level calls: parsing a selection costs as much as reading a small volume
-                dataset = file[name].id
-                chosen, one = dataset.get_space(), h5py.h5s.create_simple(shape)
-                for place, row in enumerate(rows):
-                    chosen.select_hyperslab((int(row), *map(int, starts[place])), (1, *shape))
-                    dataset.read(one, chosen, out[place])
-        except OSError as error:
-            raise self._damaged(str(error)) from error
+        with self._opened() as file:
+            # h5py's low-level calls: parsing a selection costs as much as reading a small volume
+            dataset = file[name].id
+            selection, memory = dataset.get_space(), h5py.h5s.create_simple(shape)
+            for position, row in enumerate(rows):
+                selection.select_hyperslab((int(row), *map(int, starts[position])), (1, *shape))
+                dataset.read(memory, selection, out[position])
         return out
 
     def sample(self, row: int) -> Sample:
-        """One row as it was written. Raises as `read` does."""
+        """Read one row as it was given to the writer.
+
+        Args:
+            row: Row of the store.
+
+        Returns:
+            The sample.
+
+        Raises:
+            IndexError: If the row does not exist.
+            NASError: If the row is damaged.
+        """
         return Sample(
             name=str(self.names[row]),
             volume_CDHW=self.read([row])[0],
@@ -198,149 +323,58 @@ class VolumeStore:
             mask_DHW=self._masks([row])[0] if self.kind == "segmentation" else None,
             boxes_M7=None if self.boxes_NM7 is None else self.boxes_NM7[row][self.boxes_NM7[row, :, -1] >= 0],
             extent_DHW=None if self.extents_N3 is None else tuple(self.extents_N3[row]),
+            content="" if self._contents is None else str(self._contents[row]),
+            value=None if self.numbers_N is None else float(self.numbers_N[row]),
         )
 
     def verify(self) -> None:
-        """Reads everything and computes the content hash again. Raises NASError where it is another."""
-        digest = new_digest(self.name, self.classes, self.scale, self.offset, self.by_training)
+        """Read everything and compute the content hash again.
+
+        Raises:
+            NASError: If the file is damaged or has another hash than the recorded one.
+        """
+        sha256 = new_digest(self.name, self.classes, self.scale, self.offset, self.by_training)
         for row in range(len(self)):
             sample = self.sample(row)
-            add_to(digest, sample, sample.volume_CDHW)
-        if digest.hexdigest() != self.sha256:
-            raise self._damaged(f"its content has the hash {digest.hexdigest()[:12]}, written was {self.sha256[:12]}")
+            add_to(sha256, sample, sample.volume_CDHW)
+        if sha256.hexdigest() != self.sha256:
+            raise _damaged(self.path, f"its content has the hash {sha256.hexdigest()[:12]}, written {self.sha256[:12]}")
 
 
-def write_store(
-    path: str | Path,
-    samples: Iterable[Sample],
-    *,
-    name: str,
-    classes: Sequence[str],
-    provenance: Mapping[str, Any],
-    scale: float = 1.0,
-    offset: float = 0.0,
-    by_training: bool = False,
-) -> VolumeStore:
-    """Writes a store through a temporary file and a rename: a reader sees all of it or none.
+def unreadable(path: Path, error: Exception) -> NASError:
+    """Tell a missing right, a lock and a file system without locks from damage.
 
-    by_training: the values are to be scaled by statistics of the training part, for padded volumes with masks only.
+    Args:
+        path: The store.
+        error: As h5py raised it.
 
-    Raises NASError for no samples, a volume of another shape or type than the first, NaN or infinite values, a label
-    without a class, a mask of another shape than its volume or with a value that is no class, a box that is empty, not
-    inside its volume or of no class, masks or boxes for some samples only. Whatever ends the writing, no half file is
-    left and an older store stays as it was.
+    Returns:
+        The error to raise.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with h5py.File(temporary, "w") as file:
-            digest = new_digest(name, classes, scale, offset, by_training)
-            _write(file, samples, digest, name=name, classes=classes, provenance=provenance, scale=scale, offset=offset)
-            if by_training:
-                file.attrs["by_training"] = True
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return VolumeStore(path)
-
-
-def _write(
-    file: h5py.File,
-    samples: Iterable[Sample],
-    digest: hashlib._Hash,
-    *,
-    name: str,
-    classes: Sequence[str],
-    provenance: Mapping[str, Any],
-    scale: float,
-    offset: float,
-) -> None:
-    rows: list[Sample] = []
-    voxels: list[np.ndarray] = []
-    located: list[np.ndarray] = []
-    values: list[np.ndarray] = []
-    boxes: list[np.ndarray] = []
-    volumes = masks = None
-    for sample in samples:
-        volume = np.ascontiguousarray(sample.volume_CDHW)
-        if volumes is None:
-            block = None if sample.extent_DHW is None else BLOCK
-            volumes = _growing(file, "volumes", volume, block)
-            if sample.mask_DHW is not None:
-                masks = _growing(file, "masks", np.empty(volume.shape[1:], dtype=np.uint8), block)
-        if volume.shape != volumes.shape[1:] or volume.dtype != volumes.dtype:
-            raise NASError(
-                f"{sample.name} of shape {volume.shape} and type {volume.dtype}",
-                f"shape {volumes.shape[1:]} and type {volumes.dtype} as in the first sample",
-                "crop or resample every volume to one shape",
+    if LOCK_FAILED in str(error):
+        if getattr(error, "errno", None) in CONTENDED:
+            return NASError(
+                f"{path}, which another process holds open for writing ({error})",
+                "a store that is only read",
+                "close it there",
             )
-        if not np.isfinite(volume).all():
-            raise NASError(f"NaN or infinite values in {sample.name}", "finite voxels", "mend or leave out the volume")
-        if not 0 <= sample.label < len(classes):
-            raise NASError(f"label {sample.label} of {sample.name}", f"0 to {len(classes) - 1}", "mend the labels")
-        if (masks is None) != (sample.mask_DHW is None):
-            without = "out" if sample.mask_DHW is None else ""
-            raise NASError(f"{sample.name} with{without} a mask", "masks for all samples or none", "mend the source")
-        if bool(rows) and (rows[0].boxes_M7 is None) != (sample.boxes_M7 is None):
-            without = "out" if sample.boxes_M7 is None else ""
-            raise NASError(f"{sample.name} with{without} boxes", "boxes for all samples or none", "mend the source")
-        if sample.boxes_M7 is not None:
-            boxes.append(checked_boxes(sample, len(classes)))
-        volumes.resize(len(rows) + 1, axis=0)
-        volumes[len(rows)] = volume
-        if masks is not None:
-            mask = checked_mask(sample, len(classes))
-            masks.resize(len(rows) + 1, axis=0)
-            masks[len(rows)] = mask
-            voxels.append(np.bincount(mask.ravel(), minlength=len(classes)))
-            if sample.extent_DHW is not None:
-                located.append(locate(mask, sample.extent_DHW, len(classes)))
-                values_CKM = volume.reshape(len(volume), -1)[:, located[-1]].astype(np.float32)
-                values.append(np.where(located[-1] < 0, np.float32(np.nan), values_CKM))
-        add_to(digest, sample, volume)
-        rows.append(sample)
-    if not rows:
-        raise NASError(f"no samples for {name}", "at least one volume", "check the source's path and its filters")
-    if voxels:
-        file["voxels"] = np.array(voxels, dtype=np.int64)
-    if boxes:
-        padded = np.zeros((len(boxes), max(1, *map(len, boxes)), 7), dtype=np.float32)
-        padded[..., -1] = -1
-        for row, its in zip(padded, boxes, strict=True):
-            row[: len(its)] = its
-        file["boxes"] = padded
-    if located:
-        file["extents"] = np.array([row.extent_DHW for row in rows], dtype=np.int64)
-        file["located"], file["values"] = np.array(located), np.array(values)
-    text = h5py.string_dtype()
-    file["labels"] = np.array([row.label for row in rows], dtype=np.int64)
-    file.create_dataset("groups", data=[row.group for row in rows], dtype=text)
-    file.create_dataset("folds", data=[row.fold for row in rows], dtype=text)
-    file.create_dataset("names", data=[row.name for row in rows], dtype=text)
-    file["spacing_mm"] = np.array([row.spacing_mm for row in rows], dtype=np.float64)
-    file["size_mm3"] = np.array([row.size_mm3 for row in rows], dtype=np.float64)
-    file.attrs.update(
-        format=FORMAT,
-        name=name,
-        sha256=digest.hexdigest(),
-        scale=scale,
-        offset=offset,
-        classes=json.dumps(list(classes)),
-        provenance=json.dumps(dict(provenance)),
-    )
+        return NASError(
+            f"{path} on a file system without locks ({error})",
+            "file locks, or HDF5 without them",
+            "set the environment variable HDF5_USE_FILE_LOCKING=FALSE: complete stores are only read",
+        )
+    if isinstance(error, PermissionError):
+        return NASError(
+            f"{path}, which this user may not read ({error})",
+            "the right to read it",
+            "have its owner grant it (chmod a+r), or use a cache folder of your own (data_cache=/folder)",
+        )
+    return _damaged(path, str(error))
 
 
-def _growing(file: h5py.File, name: str, first: np.ndarray, block: int | None = None) -> h5py.Dataset:
-    """A dataset of rows like `first`, each a chunk with a checksum, or several of at most `block` voxels a side."""
-    chunk = first.shape if block is None else tuple(min(side, block) for side in first.shape)
-    return file.create_dataset(
-        name,
-        shape=(0, *first.shape),
-        maxshape=(None, *first.shape),
-        chunks=(1, *chunk),
-        dtype=first.dtype,
-        compression="lzf",
-        shuffle=first.dtype.itemsize > 1,
-        fletcher32=True,
+def _damaged(path: Path, reason: str) -> NASError:
+    return NASError(
+        f"{path}, which cannot be read as a volume store ({reason})",
+        "a complete store, as `prepare` writes it",
+        "delete the file: it is made anew from its source",
     )

@@ -1,42 +1,16 @@
-"""What an evaluator is given and what it gives back."""
+"""Evaluators: from a proposed architecture to its metrics."""
 
 from __future__ import annotations
 
-import inspect
-import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
-import torch
-
-from nas.data.loading import VolumeSet
+from nas.context import RunContext
 from nas.history import Proposal
-from nas.space import SearchSpace
+from nas.problem import Problem
 from nas.tasks.base import Task
-from nas.tracking import NoTracking, Tracker
-
-
-@dataclass(frozen=True, slots=True)
-class EvaluationContext:
-    """Everything of a search except the proposal. train, valid: parts of the non-test folds, nothing else.
-
-    folder: where evaluations keep their checkpoints, one sub-folder per architecture id.
-    on_epoch: called after each epoch with (epoch, epochs); it renews the trial's lease and moves the progress line.
-    tracker: where live curves go.
-    """
-
-    space: SearchSpace
-    task: Task
-    train: VolumeSet
-    valid: VolumeSet
-    folder: Path
-    device: torch.device
-    seed: int
-    on_epoch: Callable[[int, int], None] = lambda epoch, epochs: None
-    tracker: Tracker = field(default_factory=NoTracking)
+from nas.utils.identity import described
 
 
 class Evaluator(ABC):
@@ -46,14 +20,11 @@ class Evaluator(ABC):
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """The evaluator as a study records it: by default its class and the attributes named as its arguments."""
-        names = [name for name in inspect.signature(type(self).__init__).parameters if name != "self"]
-        arguments = {name: getattr(self, name) for name in names if hasattr(self, name)}
-        path = f"{type(self).__module__}.{type(self).__qualname__}"
-        return {"class": path, "arguments": json.loads(json.dumps(arguments, default=str))}
+        """The evaluator as a study records it: by default its class and arguments."""
+        return described(self)
 
     def metrics(self, task: Task) -> frozenset[str] | None:
-        """Names of the metrics that `__call__` reports, if known beforehand.
+        """Return the names of the metrics that `evaluate` reports, if known beforehand.
 
         Args:
             task: The task whose validation metrics the evaluator may report.
@@ -63,24 +34,25 @@ class Evaluator(ABC):
         """
         return None
 
-    def check(self, space: SearchSpace, input_shape: Sequence[int]) -> None:
-        """Check the settings against a space and its inputs, before a study is created.
+    def check(self, problem: Problem, context: RunContext) -> None:
+        """Check the settings before a study is created.
 
         Args:
-            space: The space that is searched.
-            input_shape: Shape (C, D, H, W) of the volumes.
+            problem: What is searched.
+            context: Where networks are evaluated.
 
         Raises:
-            NASError: If proposals of this space cannot be evaluated.
+            NASError: If proposals of this problem cannot be evaluated.
         """
         return
 
     @abstractmethod
-    def __call__(self, proposal: Proposal, context: EvaluationContext) -> Mapping[str, float]:
+    def evaluate(self, proposal: Proposal, problem: Problem, context: RunContext) -> Mapping[str, float]:
         """Evaluate a proposal.
 
         Args:
             proposal: The architecture and its budget.
+            problem: What is searched.
             context: Data, device, seed and folder.
 
         Returns:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from nas.evaluators.base import EvaluationContext, Evaluator
+from nas.context import RunContext
+from nas.evaluators.base import Evaluator
 from nas.history import Proposal
+from nas.problem import Problem
 from nas.supernets.base import Supernet
-from nas.supernets.trainer import FOLDER, load_supernet
+from nas.supernets.loading import FOLDER, load_supernet
 from nas.tasks.base import Task
 from nas.training.loop import LAST, predict
 from nas.utils.checked import PathName, PositiveInt, checked
@@ -31,14 +33,14 @@ class InheritedWeights(Evaluator):
 
     def metrics(self, task: Task) -> frozenset[str]:
         """Return the names of the task's validation metrics."""
-        return task.validation_metrics()
+        return task.quick_metrics
 
-    def __call__(self, proposal: Proposal, context: EvaluationContext) -> Mapping[str, float]:
+    def evaluate(self, proposal: Proposal, problem: Problem, context: RunContext) -> Mapping[str, float]:
         path = Path(self.checkpoint) if self.checkpoint else context.folder / FOLDER / LAST
         if self._loaded is None or self._loaded[0] != path:
-            self._loaded = (path, load_supernet(path, context.space, context.task.spec, context.train))
+            self._loaded = (path, load_supernet(path, problem.space, problem.task.spec, context.train))
         network = self._loaded[1].eval().subnetwork(proposal.arch).to(context.device)
         valid = context.valid.scaled_as(context.train)
-        prediction = predict(network, context.task, valid, self.batch_size)
+        prediction = predict(network, problem.task, valid, self.batch_size)
         context.on_epoch(1, 1)
-        return dict(context.task.validate(prediction, valid.targets))
+        return dict(problem.task.score(prediction, valid.targets, quick=True).over())

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
+from nas.context import RunContext
 from nas.errors import NASError, TrialFailed
-from nas.evaluators.base import EvaluationContext, Evaluator
+from nas.evaluators.base import Evaluator
 from nas.history import Proposal, State
-from nas.space import SearchSpace
+from nas.problem import Problem
 from nas.trials_table import SECONDS, TrialsTable, read_h5
 from nas.utils.checked import PathName, checked
 
@@ -34,11 +35,17 @@ class Tabular(Evaluator):
         """What a study records in place of the path: the same table elsewhere is the same evaluator."""
         return {"tabular": self.table.sha256}
 
-    def check(self, space: SearchSpace, input_shape: Sequence[int]) -> None:
-        """Raises NASError where the table is of another space, or its costs are of inputs of another shape.
+    def check(self, problem: Problem, context: RunContext) -> None:
+        """Check that the table holds networks of the same space, with costs for inputs of the same shape.
 
-        input_shape: (C, D, H, W) of the volumes for which the search computes costs.
+        Args:
+            problem: What is searched.
+            context: Not used.
+
+        Raises:
+            NASError: If the space or the shape differ.
         """
+        space, input_shape = problem.space, problem.cost.input_shape
         if space.fingerprint != self.table.space.fingerprint:
             raise NASError(
                 f"the space {space.fingerprint} with a table of {self.table.space.fingerprint} ({self.path})",
@@ -53,7 +60,7 @@ class Tabular(Evaluator):
                 "restore data.size and the other settings of the data",
             )
 
-    def __call__(self, proposal: Proposal, context: EvaluationContext) -> Mapping[str, float]:
+    def evaluate(self, proposal: Proposal, problem: Problem, context: RunContext) -> Mapping[str, float]:
         return self.look_up(proposal)
 
 

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from nas.architecture import Architecture
-from nas.evaluators.base import EvaluationContext, Evaluator
+from nas.context import RunContext
+from nas.evaluators.base import Evaluator
 from nas.history import Proposal
+from nas.problem import Problem
 from nas.tasks.base import Task
 from nas.training.loop import fit
 from nas.training.settings import TrainingSettings
-from nas.utils.checked import checked
+from nas.utils.checked import check_arguments, checked
 
 
 @checked("evaluator")
@@ -28,28 +30,25 @@ class Train(Evaluator):
     checkpoint of a smaller one; with any other schedule each budget is a training of its own.
     """
 
-    def __init__(self, settings: TrainingSettings) -> None:
-        self.settings = settings
-
-    @property
-    def identity(self) -> Mapping[str, Any]:
-        """The evaluator and all training settings."""
-        return {"class": f"{type(self).__module__}.{type(self).__qualname__}", "settings": asdict(self.settings)}
+    def __init__(self, settings: TrainingSettings | None = None, **changes: Any) -> None:
+        self.settings = replace(
+            settings or TrainingSettings(), **check_arguments(TrainingSettings, changes, "evaluator")
+        )
 
     def metrics(self, task: Task) -> frozenset[str]:
         """Return the names of the task's validation metrics, `epochs` and `seconds`."""
-        return task.validation_metrics() | {"epochs", "seconds"}
+        return task.quick_metrics | {"epochs", "seconds"}
 
-    def __call__(self, proposal: Proposal, context: EvaluationContext) -> Mapping[str, float]:
+    def evaluate(self, proposal: Proposal, problem: Problem, context: RunContext) -> Mapping[str, float]:
         arch = proposal.arch
         settings = replace(self.settings, epochs=proposal.budget) if proposal.budget > 0 else self.settings
         seed = seed_of(context.seed, arch)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            model = context.space.build(arch, context.task.spec)
+            model = problem.space.build(arch, problem.task.spec)
         result = fit(
             model,
-            context.task,
+            problem.task,
             context.train,
             context.valid,
             settings,
@@ -61,7 +60,7 @@ class Train(Evaluator):
         )
         return {**result.metrics, "epochs": float(result.epochs_run), "seconds": result.seconds}
 
-    def _folder(self, proposal: Proposal, context: EvaluationContext) -> Path:
+    def _folder(self, proposal: Proposal, context: RunContext) -> Path:
         own_budget = proposal.budget in (0, self.settings.epochs)
         name = proposal.arch.id
         return context.folder / (name if own_budget or self.settings.extendable else f"{name}-{proposal.budget}-epochs")

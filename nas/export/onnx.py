@@ -1,6 +1,6 @@
 """Networks as files that run without torch: ONNX and OpenVINO IR, each compared with torch before it is written.
 
-voxnas export checkpoint=outputs/train/<name>/checkpoints/<id>/<round>/best.pt
+voxnas export outputs/train/NAME
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from torch.onnx import OnnxExporterError
 from torch.utils._pytree import keystr, tree_flatten_with_path
 
 from nas.errors import NASError
+from nas.export.sides import REFUSALS, free_sides, tensors_of
 from nas.inference.model_card import CARD, MODEL_FILES, ModelCard, ModelFile, Port, Sides
 from nas.inference.runtime import Runner, run_onnx, run_openvino
 from nas.task_spec import TaskSpec
@@ -33,12 +34,10 @@ from nas.utils.files import write_bytes
 FORMATS = tuple(MODEL_FILES)
 PACKAGES = {"onnx": ("onnx", "onnxruntime"), "openvino": ("onnx", "openvino"), "openvino_fp16": ("onnx", "openvino")}
 OPSET = 17
-LIMIT = {"fp32": 1e-4, "fp16": 2e-2}  # of the difference from torch; times the largest output where that is above 1
+LIMIT = {"fp32": 1e-4, "fp16": 2e-2}  # of the difference from torch; times the largest output if it is above 1
 INPUT = "image"
 SPACE = {2: ("height", "width"), 3: ("depth", "height", "width")}
-STEPS = (1, 2, 4, 8, 16, 32, 64)  # of which a network may want its sides to be multiples
 MOST_BYTES = 2**31 - 2**20  # of weights: a protobuf, and so a single ONNX file, ends at 2 GiB
-REFUSALS = (NASError, RuntimeError, ValueError, TypeError)  # what networks say to sides that they do not take
 
 
 def export(
@@ -54,20 +53,35 @@ def export(
     inference: Mapping[str, Any] | None = None,
     facts: Mapping[str, Any] | None = None,
 ) -> ModelCard:
-    """Writes `network` as model.onnx, model.xml (with model.bin), model_fp16.xml and the card model.json into `folder`.
+    """Write a network as model.onnx, model.xml (with model.bin) or model_fp16.xml, and the card model.json.
 
-    input_shape: (C, D, H, W), in 2D (C, H, W), of an input that the network takes. The batch is free; the sides are
-    free in steps that the network takes, where it takes others at all. channels, classes: names of the input's channels
-    and of the classes. The rest goes into the card as it is.
-    The network is traced as it is in inference: outputs that it gives in training only are no part of the files.
-    Each file is compared with torch on random inputs of two shapes before anything is written.
-    Raises NASError for a format that is unknown or whose package is missing, a shape that the network refuses, a
-    network above 2 GiB, and one that differs from torch by more than LIMIT (where what it computes depends on the
-    values it sees, for example).
+    The network is traced in evaluation mode, so outputs of training only are not exported. Each file is compared with
+    torch on random inputs of two shapes before anything is written.
+
+    Args:
+        network: The network.
+        input_shape: Shape of an input that the network takes: (C, D, H, W), in 2D (C, H, W). The size of a batch is
+            free, and so are the sides, in steps that the network takes, if it takes other sides at all.
+        folder: Folder of the files.
+        formats: Some of onnx, openvino, openvino_fp16.
+        task: Task of the network, for the card.
+        channels: Names of the channels of the input.
+        classes: Names of the classes.
+        preparation: How an input is made of a file, for the card.
+        inference: Settings of the task's prediction, for the card.
+        facts: Further facts for the card.
+
+    Returns:
+        The card.
+
+    Raises:
+        NASError: If a format is unknown or its package is missing, the network refuses the shape or has more than
+            2 GiB of weights, or a file differs from torch by more than LIMIT (for example because the computation
+            depends on the values of the input).
     """
     made = convert(network, input_shape, formats, classes)
     folder = Path(folder)
-    (folder / CARD).unlink(missing_ok=True)  # until it is written again, no card tells of other files
+    (folder / CARD).unlink(missing_ok=True)  # a card must not describe the files of an earlier export
     for name, content in made.contents.items():
         write_bytes(folder / name, content)
     card = ModelCard(
@@ -86,7 +100,14 @@ def export(
 
 @dataclass(frozen=True)
 class Converted:
-    """A network in some formats. contents: by file name."""
+    """A network in some formats.
+
+    Attributes:
+        contents: File name -> content.
+        files: Format -> entry of the card.
+        outputs: Outputs of the network.
+        sides: Sides that the network takes.
+    """
 
     contents: Mapping[str, bytes]
     files: Mapping[str, ModelFile]
@@ -97,17 +118,30 @@ class Converted:
 def convert(
     network: nn.Module, input_shape: Sequence[int], formats: Sequence[str], classes: Sequence[str] = ()
 ) -> Converted:
-    """What `export` writes, and compares with torch before: see there. Raises NASError as it does."""
+    """Convert a network and compare the result with torch.
+
+    Args:
+        network: The network.
+        input_shape: Shape of an input: (C, D, H, W), in 2D (C, H, W).
+        formats: Some of onnx, openvino, openvino_fp16.
+        classes: Names of the classes.
+
+    Returns:
+        The contents of the files.
+
+    Raises:
+        NASError: As `export` does.
+    """
     require_formats(formats)
     training = network.training
     try:
         model = _Flat(network).eval()
-        if any(t.device.type != "cpu" or t.dtype in (torch.bfloat16, torch.float16) for t in _tensors(model)):
+        if any(t.device.type != "cpu" or t.dtype in (torch.bfloat16, torch.float16) for t in tensors_of(model)):
             model = copy.deepcopy(model).cpu().float()
         sides = free_sides(model, input_shape)
         trial = _Trial.of(model, input_shape, sides)
         onnx = _traced(model, trial, sides)
-        if onnx is None and not sides.fixed:  # a layer may have an ONNX form for one size only, as adaptive pooling
+        if onnx is None and not sides.fixed:  # some layers have an ONNX form for one size only, as adaptive pooling
             sides = Sides(fixed=tuple(input_shape[1:]))
             trial = _Trial.of(model, input_shape, sides)
             onnx = _traced(model, trial, sides)
@@ -116,7 +150,7 @@ def convert(
     if onnx is None:
         raise NASError(
             f"a network with a layer that ONNX lacks for an input of {tuple(input_shape)}",
-            "layers of opset 17; adaptive pooling needs sides that are multiples of what it gives",
+            "layers of opset 17; adaptive pooling needs sides that are multiples of its output's",
             "another size, or another network",
         )
     files: dict[str, ModelFile] = {}
@@ -129,57 +163,32 @@ def convert(
 
 
 def require_formats(formats: Sequence[str]) -> None:
-    """Raises NASError for a format that is unknown or whose package is missing."""
+    """Check formats before a network is trained or loaded.
+
+    Args:
+        formats: Names of formats.
+
+    Raises:
+        NASError: If there is none, one is unknown, or its package is not installed.
+    """
     for kind in formats:
         if kind not in FORMATS:
             raise NASError(f"the format {kind!r}", f"one of {', '.join(FORMATS)}", "export=[onnx,openvino]")
         for package in PACKAGES[kind]:
             if importlib.util.find_spec(package) is None:
-                raise NASError(f"no package {package}", f"what {kind} needs", "pip install 'voxnas[export]'")
+                raise NASError(
+                    f"no package {package}", f"the package that {kind} needs", "pip install 'voxnas[export]'"
+                )
     if not formats:
         raise NASError("no format", f"some of {', '.join(FORMATS)}", "export=[onnx,openvino]")
-
-
-def free_sides(model: nn.Module, input_shape: Sequence[int]) -> Sides:
-    """Which sides a network takes besides those of `input_shape` (C, D, H, W), which it does: found by trying, on a
-    copy without data."""
-    channels, *sides = input_shape
-    # without ever copying the weights: a copy of the network that is told that these are the copies of its tensors
-    ghost = copy.deepcopy(model, {id(tensor): _without_data(tensor) for tensor in _tensors(model)}).eval()
-    for step in STEPS:
-        if any(side % step for side in sides) or _refuses(ghost, (channels, *(side + step for side in sides))):
-            continue
-        smaller = range(step, min(sides), step)
-        least = next((side for side in smaller if not _refuses(ghost, (channels, *[side] * len(sides)))), max(sides))
-        return Sides(multiple_of=step, at_least=least)
-    return Sides(fixed=tuple(sides))
-
-
-def _refuses(ghost: nn.Module, shape: Sequence[int]) -> bool:
-    """Whether a network on the meta device does not take a shape."""
-    try:
-        with torch.no_grad():
-            ghost(torch.empty(1, *shape, device="meta"))
-    except REFUSALS:
-        return True
-    return False
 
 
 def _first_line(error: Exception) -> str:
     return str(error).partition("\n")[0][:200]
 
 
-def _tensors(model: nn.Module) -> list[torch.Tensor]:
-    return [*model.parameters(), *model.buffers()]
-
-
-def _without_data(tensor: torch.Tensor) -> torch.Tensor:
-    ghost = torch.empty_like(tensor, device="meta")
-    return nn.Parameter(ghost, requires_grad=False) if isinstance(tensor, nn.Parameter) else ghost
-
-
 class _Flat(nn.Module):
-    """A network whose output is one tensor or a tuple of tensors, whatever nest of them it gives."""
+    """A network with one tensor or a flat tuple of tensors as output, whatever nesting the original returns."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -187,19 +196,22 @@ class _Flat(nn.Module):
         self.names: tuple[str, ...] = ()
 
     def forward(self, x_BCDHW: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
-        found = tree_flatten_with_path(self.model(x_BCDHW))[0]
+        outputs = tree_flatten_with_path(self.model(x_BCDHW))[0]
         words = [
-            "_".join(filter(None, "".join(c if c.isalnum() else " " for c in keystr(at)).split())) for at, _ in found
+            "_".join(filter(None, "".join(c if c.isalnum() else " " for c in keystr(at)).split())) for at, _ in outputs
         ]
-        self.names = ("logits",) if len(found) == 1 else tuple(f"output_{word}" for word in words)
-        leaves = tuple(leaf for _, leaf in found)
+        self.names = ("logits",) if len(outputs) == 1 else tuple(f"output_{word}" for word in words)
+        leaves = tuple(leaf for _, leaf in outputs)
         return leaves[0] if len(leaves) == 1 else leaves
 
 
 @dataclass(frozen=True)
 class _Trial:
-    """Random inputs of two shapes and what torch says of them. The first is what the network is traced with: a batch
-    of two. The second is a batch of one, where sides are free a longer one."""
+    """Random inputs of two shapes and the outputs of torch.
+
+    The network is traced with the first, a batch of two. The second is a batch of one, longer along the first axis if
+    sides are free.
+    """
 
     names: tuple[str, ...]
     inputs: tuple[torch.Tensor, ...]
@@ -214,14 +226,14 @@ class _Trial:
         inputs = tuple(torch.randn(shape, generator=generator) for shape in shapes)
         try:
             with torch.inference_mode():
-                said = [model(x_BCDHW) for x_BCDHW in inputs]
+                outputs = [model(x_BCDHW) for x_BCDHW in inputs]
         except REFUSALS as error:
             raise NASError(
                 f"an input of shape {tuple(input_shape)} ({_first_line(error)})",
                 "channels and sides that the network takes",
-                "mend the size",
+                "another size",
             ) from error
-        return cls(model.names, inputs, tuple((one,) if isinstance(one, torch.Tensor) else one for one in said))
+        return cls(model.names, inputs, tuple((one,) if isinstance(one, torch.Tensor) else one for one in outputs))
 
     def outputs(self, classes: Sequence[str], sides: Sides) -> tuple[Port, ...]:
         dims = self.inputs[0].ndim - 2
@@ -242,7 +254,19 @@ class _Trial:
         return tuple(ports)
 
     def compared(self, run: Runner, made: Mapping[str, bytes], kind: str) -> ModelFile:
-        """Raises NASError where the network as it is in the files says something else than torch does."""
+        """Compare a format with torch.
+
+        Args:
+            run: The network, loaded from its files.
+            made: File name -> content.
+            kind: The format.
+
+        Returns:
+            The entry of the card.
+
+        Raises:
+            NASError: If the difference is above LIMIT.
+        """
         precision = "fp16" if kind.endswith("fp16") else "fp32"
         largest = max(float(one.abs().max()) for outputs in self.expected for one in outputs)
         limit = LIMIT[precision] * max(1.0, largest)
@@ -256,9 +280,9 @@ class _Trial:
                     "a network whose graph is the same for every batch",
                     "x.shape[0] in place of len(x) in its forward, which tracing takes for a constant",
                 ) from error
-            for said, meant in zip(outputs, expected, strict=True):
-                same = said.shape == tuple(meant.shape)
-                apart = float(np.abs(said - meant.numpy()).max()) if same else np.inf
+            for output, wanted in zip(outputs, expected, strict=True):
+                same = output.shape == tuple(wanted.shape)
+                apart = float(np.abs(output - wanted.numpy()).max()) if same else np.inf
                 difference = max(difference, apart if np.isfinite(apart) else np.inf)  # NaN is no maximum
         if not difference <= limit:
             raise NASError(
@@ -283,7 +307,7 @@ def _input(input_shape: Sequence[int], sides: Sides, channels: Sequence[str]) ->
 
 
 def _traced(model: _Flat, trial: _Trial, sides: Sides) -> bytes | None:
-    """The network as an ONNX file; None where ONNX lacks a layer of it.
+    """The network as an ONNX file, or None if ONNX lacks one of its layers.
 
     By tracing: over the networks of our spaces it took 0.05 to 0.4 s where torch.export took 2 to 20, with files up to
     three times smaller, the same differences from torch and no constraint on free sides (docs/deployment.md).
@@ -297,17 +321,17 @@ def _traced(model: _Flat, trial: _Trial, sides: Sides) -> bytes | None:
         free[port.name] = {axis: length for axis, length in enumerate(port.shape) if isinstance(length, str)}
     content = io.BytesIO()
     with warnings.catch_warnings(), redirect_stdout(io.StringIO()), torch.no_grad(), suppress(OnnxExporterError):
-        warnings.simplefilter("ignore")  # of tracing: checks of sides are not recorded, which is what is wanted
+        warnings.simplefilter("ignore")  # tracing warns that it does not record the checks of sides
         torch.onnx.export(
             model,
             (trial.inputs[0],),
-            content,  # type: ignore[arg-type]  # a file object will do, whatever its annotation says
+            content,  # type: ignore[arg-type]  # a file object works, against the annotation
             dynamo=False,
             opset_version=OPSET,
             input_names=[INPUT],
             output_names=list(trial.names),
             dynamic_axes=free,
-            do_constant_folding=False,  # the runtimes do that; here it takes as long as all the rest
+            do_constant_folding=False,  # the runtimes do it; here it would double the time
         )
     return content.getvalue() or None
 
@@ -323,7 +347,7 @@ def _openvino_ir(onnx: bytes, kind: str) -> dict[str, bytes]:
 
 
 def _runner(made: Mapping[str, bytes], kind: str) -> Runner:
-    """What the files say, as they will be read."""
+    """Load the network from the contents of its files."""
     first, *weights = made.values()
     if kind == "onnx":
         return run_onnx(first, torch.get_num_threads())

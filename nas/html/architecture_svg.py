@@ -1,4 +1,4 @@
-"""An architecture as a picture: a chain of blocks where the space knows them, its description in text elsewhere."""
+"""Drawing of an architecture: the space's own picture, a chain of blocks, or its description in text."""
 
 from __future__ import annotations
 
@@ -14,22 +14,30 @@ from nas.errors import NASError
 from nas.space import Block, SearchSpace
 from nas.task_spec import TaskSpec
 
-PAGE = 1000  # px after which a chain goes on in the next row; a page less wide shows it smaller
-SIDE = 64  # assumed input side: only ratios of sides are drawn
-TALLEST, SHORTEST = 104.0, 12.0  # px, a block at full resolution and the least one
+PAGE = 1000  # px, maximum width of a row of blocks; narrower pages scale the drawing down
+SIDE = 64  # voxels, assumed input size; only ratios of sizes are drawn
+MAX_HEIGHT, MIN_HEIGHT = 104.0, 12.0  # px, height of a block at full resolution, and lower bound
 FONT, LINE = 11.0, 13.0  # px
-GAP = 12.0  # px between two boxes or labels
+GAP = 12.0  # px between two boxes
 TONES = ("#2f78b7", "#c8643c", "#4c9a6a", "#8a6bb8", "#b08a2e", "#5f7382")  # readable on white and on black
 
 
 def draw(
     space: SearchSpace, arch: Architecture, task: TaskSpec | None = None, input_size: tuple[int, ...] | None = None
 ) -> str:
-    """The architecture as one SVG element that stands alone or inside a page, light or dark.
+    """Draw an architecture as SVG, readable on light and dark backgrounds.
 
-    The space's own picture where it has one; a left-to-right chain where it offers `blocks`; else the text of
-    `space.describe`.
-    input_size: (D, H, W); the default of 64 a side does, as only ratios of resolutions are drawn.
+    The drawing is the space's own picture if it has one, else a left-to-right chain if it offers `blocks`, else the
+    text of `space.describe`.
+
+    Args:
+        space: Space of the architecture.
+        arch: Architecture to draw.
+        task: Task that the network is built for. If None, the space's own.
+        input_size: (D, H, W). If None, 64 voxels per axis; only ratios of resolutions are drawn.
+
+    Returns:
+        One SVG element.
     """
     own = space.picture(arch)
     if own is not None:
@@ -40,7 +48,13 @@ def draw(
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """A block of the chain. words: its key, a word a line. scale: side of its input over the side of the network's."""
+    """Block of the chain.
+
+    Args:
+        words: Words of its key, one per line of the label.
+        channels: Number of input channels.
+        scale: Size of its input relative to the input of the network.
+    """
 
     words: tuple[str, ...]
     channels: int
@@ -48,27 +62,39 @@ class Box:
 
     @property
     def height(self) -> float:
-        return max(SHORTEST, TALLEST * self.scale)
+        """Height in px, proportional to the resolution."""
+        return max(MIN_HEIGHT, MAX_HEIGHT * self.scale)
 
     @property
     def width(self) -> float:
+        """Width in px, logarithmic in the number of channels."""
         return 5.0 + 4.5 * math.log2(1 + self.channels)
 
     @property
     def depth(self) -> float:
-        """Offset of the rear face, which makes a box of the rectangle."""
+        """Offset in px between front and rear face."""
         return 0.16 * self.height
 
     @property
     def pitch(self) -> float:
-        """Room on the page, label included."""
+        """Horizontal space in px, label and gap included."""
         return max(self.width + self.depth, *map(_length, self.words)) + GAP
 
 
 def chain_of(
     space: SearchSpace, arch: Architecture, task: TaskSpec | None = None, input_size: tuple[int, ...] | None = None
 ) -> list[Box] | None:
-    """The boxes of the chain; None where the space does not tell its blocks, or not at this input size."""
+    """Return the blocks of an architecture in order.
+
+    Args:
+        space: Space of the architecture.
+        arch: Architecture to draw.
+        task: Task that the network is built for. If None, the space's own.
+        input_size: (D, H, W). If None, 64 voxels per axis.
+
+    Returns:
+        The boxes, or None if the space does not offer its blocks at this input size.
+    """
     size = input_size or (SIDE,) * (task.dims if task else 3)
     try:
         offered = space.blocks(space.encode([arch]), size, task)
@@ -82,12 +108,12 @@ def chain_of(
 
 def _box(block: Block, size: Sequence[int]) -> Box:
     scale = block.input_shape[-1] / size[-1]
-    words = [word for word in block.key.split() if not word.startswith("@")]  # resolution is drawn, not written
+    words = [word for word in block.key.split() if not word.startswith("@")]  # the height shows the resolution
     return Box(tuple(words) or (block.key,), block.input_shape[0], scale)
 
 
 def _rows(boxes: Sequence[Box]) -> list[list[Box]]:
-    """The chain in rows of about equal length, none wider than the page."""
+    """Split the chain into rows of similar width, at most the page width."""
     pitches = [box.pitch for box in boxes]
     target = sum(pitches) / math.ceil(sum(pitches) / PAGE)
     rows: list[list[Box]] = [[]]
@@ -102,53 +128,54 @@ def _rows(boxes: Sequence[Box]) -> list[list[Box]]:
 
 
 def _length(word: str) -> float:
-    """Width of a word in px: digits, capitals and signs are wider than small letters."""
+    """Width of a word in px; digits, capitals and signs are wider than lower-case letters."""
     return FONT * sum(0.57 if letter.islower() else 0.66 for letter in word)
 
 
 def _draw_chain(boxes: Sequence[Box]) -> str:
     kinds = list(dict.fromkeys(box.words[0] for box in boxes))
     tone = {kind: TONES[number % len(TONES)] for number, kind in enumerate(kinds)}
-    parts: list[str] = []
+    elements: list[str] = []
     top, width = 0.0, 0.0
     rows = _rows(boxes)
     for number, row in enumerate(rows):
         drawn, height = _draw_row(row, tone, top, last=number == len(rows) - 1)
-        parts += drawn
+        elements += drawn
         width = max(width, sum(box.pitch for box in row))
         top += height
-    return _svg(width + GAP / 2, top, parts, "chain of blocks: " + ", ".join(" ".join(box.words) for box in boxes))
+    return _svg(width + GAP / 2, top, elements, "chain of blocks: " + ", ".join(" ".join(box.words) for box in boxes))
 
 
 def _draw_row(row: Sequence[Box], tone: dict[str, str], top: float, last: bool) -> tuple[list[str], float]:
-    """One row and its height: channel numbers, boxes on a common middle line, labels, brackets of resolution."""
+    """Elements and height of a row: channel numbers, vertically centred boxes, labels, brackets of resolution."""
     tallest = max(box.height + box.depth for box in row)
     middle = top + LINE + 6 + tallest / 2
     labels = middle + tallest / 2 + LINE + 2
     brackets = labels + LINE * max(len(box.words) for box in row) - 2
-    parts, x = [], 0.0
+    elements, x = [], 0.0
     ends: list[tuple[float, float]] = []  # left and right of each box
     for box in row:
         centre = x + box.pitch / 2
         left = centre - (box.width + box.depth) / 2
-        parts += _cuboid(box, left, middle, tone[box.words[0]])
-        parts.append(_words(centre, middle - (box.height + box.depth) / 2 - 5, [str(box.channels)], faint=True))
-        parts.append(_words(centre, labels, box.words))
+        elements += _cuboid(box, left, middle, tone[box.words[0]])
+        elements.append(_words(centre, middle - (box.height + box.depth) / 2 - 5, [str(box.channels)], faint=True))
+        elements.append(_words(centre, labels, box.words))
         ends.append((left, left + box.width + box.depth))
         x += box.pitch
     for (_, start), (end, _) in pairwise(ends):
-        parts.append(_arrow(start + 2, end - 2, middle))
+        elements.append(_arrow(start + 2, end - 2, middle))
     if not last:
-        parts.append(_arrow(ends[-1][1] + 2, ends[-1][1] + 2 + GAP, middle))
+        elements.append(_arrow(ends[-1][1] + 2, ends[-1][1] + 2 + GAP, middle))
     x = 0.0
     for scale, group in groupby(row, key=lambda box: box.scale):
         span = sum(box.pitch for box in group)
-        parts.append(_bracket(x + 5, x + span - 5, brackets, _ratio(scale)))
+        elements.append(_bracket(x + 5, x + span - 5, brackets, _ratio(scale)))
         x += span
-    return parts, brackets + 32 - top
+    return elements, brackets + 32 - top
 
 
 def _cuboid(box: Box, left: float, middle: float, tone: str) -> list[str]:
+    """Top, right and front face of a box."""
     w, h, d = box.width, box.height, box.depth
     bottom, front = middle + (h + d) / 2, middle + (h + d) / 2 - h
     top = f"M{left:.1f} {front:.1f}l{d:.1f} {-d:.1f}h{w:.1f}l{-d:.1f} {d:.1f}z"
@@ -188,7 +215,7 @@ def _ratio(scale: float) -> str:
 
 def _draw_text(text: str) -> str:
     lines = text.splitlines() or [""]
-    letter, line = 7.9, 18.0  # a monospace letter at font size 13
+    letter, line = 7.9, 18.0  # px, monospace letter and line at font size 13
     rows = "".join(
         f'<tspan x="8" y="{20 + line * number:.0f}">{escape(row)}</tspan>' for number, row in enumerate(lines)
     )
@@ -196,9 +223,9 @@ def _draw_text(text: str) -> str:
     return _svg(16 + letter * max(map(len, lines)), 14 + line * len(lines), [body], "description of the architecture")
 
 
-def _svg(width: float, height: float, parts: Sequence[str], label: str) -> str:
+def _svg(width: float, height: float, elements: Sequence[str], label: str) -> str:
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" '
         f'height="{height:.0f}" role="img" aria-label="{escape(label)}" '
-        f'font-family="system-ui, sans-serif" font-size="{FONT:g}">{"".join(parts)}</svg>'
+        f'font-family="system-ui, sans-serif" font-size="{FONT:g}">{"".join(elements)}</svg>'
     )

@@ -20,8 +20,14 @@ TRUTH, FOUND = "rgb(62, 190, 110)", "rgb(255, 120, 40)"
 
 @dataclass(frozen=True, slots=True)
 class BoxExample:
-    """One image. image: (D, H, W), or of a slice (H, W), any scale. truth (M, 2n + 1), found (P, 2n + 2): as the task
-    has them (nas/tasks/detection.py)."""
+    """One image.
+
+    Attributes:
+        name: Name of the sample.
+        image: Values (D, H, W), of a slice (H, W), in any scale.
+        truth: Boxes and class (M, 2n + 1), as nas/tasks/detection.py has them.
+        found: Boxes, probability and class (P, 2n + 2).
+    """
 
     name: str
     image: np.ndarray
@@ -30,8 +36,16 @@ class BoxExample:
 
 
 def mean_overlaps(found_NPX: np.ndarray, truth_NMX: np.ndarray) -> np.ndarray:
-    """(N,): of each image, the mean over its objects of the IoU with the box of their class that fits best, 0 where
-    there is none; NaN for an image without objects."""
+    """Measure how well the objects of each image are met.
+
+    Args:
+        found_NPX: Boxes, probability and class (N, P, 2n + 2).
+        truth_NMX: Boxes and class (N, M, 2n + 1).
+
+    Returns:
+        (N,) mean over the objects of the IoU with the box of their class that fits best, 0 without one; NaN for an
+        image without objects.
+    """
     values = np.full(len(truth_NMX), np.nan)
     for number, (found, truth) in enumerate(zip(found_NPX, truth_NMX, strict=True)):
         truth, found = (torch.from_numpy(boxes[boxes[:, -1] >= 0]).double() for boxes in (truth, found))
@@ -42,7 +56,15 @@ def mean_overlaps(found_NPX: np.ndarray, truth_NMX: np.ndarray) -> np.ndarray:
 
 
 def boxes_section(examples: Sequence[BoxExample], classes: Sequence[str]) -> str:
-    """Of a volume the slice through the middle of its first object is shown."""
+    """Draw boxes over images; of a volume the slice through the middle of its first object is shown.
+
+    Args:
+        examples: The images.
+        classes: Names of the classes.
+
+    Returns:
+        An HTML section.
+    """
     cells = "".join(f"<td>{_picture(example, classes)}</td>" for example in examples)
     names = "".join(f"<th>{escape(example.name)}</th>" for example in examples)
     note = (

@@ -1,4 +1,4 @@
-"""The parts of a report's page: head, facts, tables, settings. Every text that comes in is escaped here."""
+"""Elements of an HTML report: head, facts, tables, settings. Text arguments are escaped here."""
 
 from __future__ import annotations
 
@@ -18,7 +18,14 @@ from nas.utils.files import write_text
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A table's cell. number: aligned right. tag: a word that sets the row apart."""
+    """Cell of a table.
+
+    Args:
+        text: Content.
+        number: If True, align to the right.
+        code: If True, set in a monospace font.
+        tag: Highlighted word after the content.
+    """
 
     text: str
     number: bool = False
@@ -26,6 +33,14 @@ class Cell:
     tag: str = ""
 
     def html(self, element: str = "td") -> str:
+        """Render the cell.
+
+        Args:
+            element: "td" or "th".
+
+        Returns:
+            HTML.
+        """
         body = f"<code>{escape(self.text)}</code>" if self.code else escape(self.text)
         tag = f'<span class="tag">{escape(self.tag)}</span>' if self.tag else ""
         style = ' class="number"' if self.number else ""
@@ -33,7 +48,15 @@ class Cell:
 
 
 def write_page(path: str | Path, *, kicker: str, title: str, lead: str, body: Iterable[str]) -> None:
-    """One HTML file, written whole or not at all. lead and body are HTML; title and kicker are text."""
+    """Write a complete HTML file, atomically.
+
+    Args:
+        path: File to write.
+        kicker: Small text over the title.
+        title: Title of the page.
+        lead: Introduction, as HTML.
+        body: Sections of the page, as HTML.
+    """
     try:
         maker = f"VoxNAS {version('voxnas')}"
     except PackageNotFoundError:
@@ -50,46 +73,95 @@ def write_page(path: str | Path, *, kicker: str, title: str, lead: str, body: It
 
 
 def facts(items: Sequence[tuple[str, str, str]]) -> str:
-    """Headline facts: (what, value, small print under it)."""
+    """Render the headline facts of a report.
+
+    Args:
+        items: (label, value, small print) of each fact; the first value is set in a monospace font.
+
+    Returns:
+        HTML.
+    """
     cells = []
-    for number, (what, value, note) in enumerate(items):
+    for number, (label, value, note) in enumerate(items):
         code = ' class="code"' if number == 0 else ""
         small = f"<small>{escape(note)}</small>" if note else ""
-        cells.append(f"<div><dt>{escape(what)}</dt><dd{code}>{escape(value)}</dd>{small}</div>")
+        cells.append(f"<div><dt>{escape(label)}</dt><dd{code}>{escape(value)}</dd>{small}</div>")
     return f'<dl class="facts">{"".join(cells)}</dl>'
 
 
 def section(heading: str, note: str, *content: str) -> str:
-    """heading and note are text, content is HTML."""
+    """Render a section.
+
+    Args:
+        heading: Text of the heading.
+        note: Text under the heading; empty for none.
+        *content: HTML of the section.
+
+    Returns:
+        HTML.
+    """
     small = f'<p class="note">{escape(note)}</p>' if note else ""
     return f"<section><h2>{escape(heading)}</h2>{small}{''.join(content)}</section>"
 
 
 def pair(*sections: str) -> str:
-    """Sections side by side where the page is wide enough."""
+    """Render sections side by side if the page is wide enough.
+
+    Args:
+        *sections: HTML of the sections.
+
+    Returns:
+        HTML.
+    """
     return f'<div class="pair">{"".join(sections)}</div>'
 
 
 def figure(content: str) -> str:
+    """Wrap a drawing in a figure element.
+
+    Args:
+        content: HTML or SVG.
+
+    Returns:
+        HTML.
+    """
     return f"<figure>{content}</figure>"
 
 
 def architecture_section(heading: str, space: SearchSpace, arch: Architecture) -> str:
-    """The drawing, and under it the architecture in words, unless these are what was drawn."""
+    """Render the drawing of an architecture above its text, which is left out if the drawing is the text.
+
+    Args:
+        heading: Heading of the section.
+        space: Space of the architecture.
+        arch: Architecture to show.
+
+    Returns:
+        HTML.
+    """
     drawing, own = draw(space, arch), space.picture(arch) is not None
     if not own and chain_of(space, arch) is None:
         return section(heading, "", f'<div class="picture">{drawing}</div>')
     note = (
-        "Height is the resolution that a block reads; width grows with the logarithm of the channels that it reads, "
-        "which are the number above it."
+        "Height shows the input resolution of a block, width the logarithm of its input channels, which are the "
+        "number above it."
     )
     note = "" if own else note
-    words = f"<pre>{escape(space.describe(arch))}</pre>"
-    return section(heading, note, f'<div class="picture">{drawing}{words}</div>')
+    text = f"<pre>{escape(space.describe(arch))}</pre>"
+    return section(heading, note, f'<div class="picture">{drawing}{text}</div>')
 
 
 def table(head: Sequence[Cell], rows: Iterable[Sequence[Cell]], marks: Mapping[int, str] | None = None) -> str:
-    """marks: row number -> its class ("chosen", "total")."""
+    """Render a table.
+
+    Args:
+        head: Cells of the header row.
+        rows: Cells of each row.
+        marks: CSS class ("chosen", "total") of rows by index.
+
+    Returns:
+        HTML.
+    """
     top = "".join(cell.html("th") for cell in head)
     body = ""
     for number, row in enumerate(rows):
@@ -100,19 +172,27 @@ def table(head: Sequence[Cell], rows: Iterable[Sequence[Cell]], marks: Mapping[i
 
 
 def settings_table(content: Mapping[str, Any]) -> str:
-    """Nested settings as small tables, one for each top-level group; single values come first."""
+    """Render nested settings as small tables, one per top-level group, after a table of the single values.
+
+    Args:
+        content: Settings by name; groups are mappings.
+
+    Returns:
+        HTML.
+    """
     single = {key: value for key, value in content.items() if not isinstance(value, Mapping)}
     groups = {"": single} if single else {}
     groups |= {str(key): dict(value) for key, value in content.items() if isinstance(value, Mapping) and value}
-    parts = []
+    tables = []
     for name, values in groups.items():
         rows = "".join(f"<tr><td>{escape(key)}</td><td>{escape(text)}</td></tr>" for key, text in _flat(values))
         heading = f"<h3>{escape(name)}</h3>" if name else ""
-        parts.append(f'<section>{heading}<table class="wide">{rows}</table></section>')
-    return f'<div class="settings">{"".join(parts)}</div>'
+        tables.append(f'<section>{heading}<table class="wide">{rows}</table></section>')
+    return f'<div class="settings">{"".join(tables)}</div>'
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Dotted names and texts of nested settings."""
     rows: list[tuple[str, str]] = []
     for key, value in values.items():
         name = f"{prefix}{key}"

@@ -1,4 +1,4 @@
-"""Small scientific plots as SVG: two axes, and what is drawn between them. Colours are classes of the page's style."""
+"""Small scientific plots as SVG: two axes with layers between them. Colours are CSS classes of the page."""
 
 from __future__ import annotations
 
@@ -9,13 +9,22 @@ from html import escape
 
 import numpy as np
 
-LETTER = 6.4  # px, a letter of mean width at font size 12
+LETTER = 6.4  # px, mean width of a letter at font size 12
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """A range of values with its label. log: decades evenly spaced. percent: shares written as percentages."""
+    """Range of values with a label.
+
+    Args:
+        label: Text beside the axis.
+        low: Value at the start of the axis.
+        high: Value at its end, above `low`.
+        log: If True, a logarithmic axis; `low` is above 0.
+        whole: If True, ticks are whole numbers.
+        percent: If True, ticks are fractions written as percentages.
+    """
 
     label: str
     low: float
@@ -26,9 +35,16 @@ class Axis:
 
     @classmethod
     def over(cls, label: str, values: np.ndarray, *, log: bool = False, headroom: float = 0.05) -> Axis:
-        """A range a little wider than the values; with `log`, logarithmic where they span a decade or more.
+        """Make an axis slightly wider than the range of some values.
 
-        headroom: empty share above the largest value.
+        Args:
+            label: Text beside the axis.
+            values: Values to cover, without NaN.
+            log: If True, the axis is logarithmic if the values are positive and span a decade or more.
+            headroom: Empty fraction of the range above the largest value.
+
+        Returns:
+            The axis.
         """
         low, high = float(np.min(values)), float(np.max(values))
         log = log and low > 0 and high / low >= 10
@@ -39,33 +55,60 @@ class Axis:
 
     @classmethod
     def counting(cls, label: str, last: float) -> Axis:
-        """Whole numbers from 0."""
+        """Make an axis of whole numbers from 0.
+
+        Args:
+            label: Text beside the axis.
+            last: Largest value to cover.
+
+        Returns:
+            The axis.
+        """
         return cls(label, 0.0, 1.04 * last, whole=True)
 
-    def place(self, value: float | np.ndarray) -> np.ndarray:
-        """0 at the low end, 1 at the high end; values outside are put on the edge."""
+    def position(self, value: float | np.ndarray) -> np.ndarray:
+        """Map values to relative positions on the axis.
+
+        Args:
+            value: Values of any shape.
+
+        Returns:
+            0 at the low end, 1 at the high end; values outside are clipped.
+        """
         low, high, at = (np.log10(v) if self.log else np.asarray(v, dtype=float) for v in (self.low, self.high, value))
         return np.clip((at - low) / (high - low), 0.0, 1.0)
 
     def ticks(self, about: int = 6) -> list[tuple[float, str]]:
+        """Choose labelled ticks.
+
+        Args:
+            about: Approximate number of ticks of a linear axis.
+
+        Returns:
+            (value, text) of each tick.
+        """
         values = self._decades() if self.log else self._even(about)
         return [(value, self._text(value)) for value in values]
 
     def minor(self) -> list[float]:
-        """Unlabelled ticks of a logarithmic axis."""
+        """Return the unlabelled ticks of a logarithmic axis.
+
+        Returns:
+            Their values; empty for a linear axis.
+        """
         if not self.log:
             return []
         exponents = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)))
-        every = [factor * 10.0**exponent for exponent in exponents for factor in range(2, 10)]
-        return [value for value in every if self.low <= value <= self.high]
+        candidates = [factor * 10.0**exponent for exponent in exponents for factor in range(2, 10)]
+        return [value for value in candidates if self.low <= value <= self.high]
 
     def _decades(self) -> list[float]:
         decades = math.log10(self.high / self.low)
         factors = (1, 2, 5) if decades < 2.5 else (1,)
         exponents = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
-        every = [factor * 10.0**exponent for exponent in exponents for factor in factors]
-        kept = [value for value in every if self.low <= value <= self.high]
-        return kept[:: max(1, len(kept) // 8)]
+        candidates = [factor * 10.0**exponent for exponent in exponents for factor in factors]
+        inside = [value for value in candidates if self.low <= value <= self.high]
+        return inside[:: max(1, len(inside) // 8)]
 
     def _even(self, about: int) -> list[float]:
         raw = (self.high - self.low) / about
@@ -88,9 +131,16 @@ class Axis:
 
 
 class Plot:
-    """Collects layers, first drawn first, and gives one SVG element.
+    """Plot that collects layers and renders them in order as one SVG element.
 
-    legend: (class of the sample, its shape "dot", "line" or "area", text), shown in a row above the axes.
+    Args:
+        x: Horizontal axis.
+        y: Vertical axis.
+        title: Description for screen readers.
+        width: Width in px.
+        height: Height in px; ignored if `square`.
+        legend: (CSS class of the sample, its shape "dot", "cloud", "line" or "area", text), in a row above the axes.
+        square: If True, both axes have the same length.
     """
 
     def __init__(
@@ -116,26 +166,69 @@ class Plot:
         self.height = self.bottom + 44
 
     def px(self, value: float | np.ndarray) -> np.ndarray:
-        return self.left + (self.right - self.left) * self.x.place(value)
+        """Convert x values to px.
+
+        Args:
+            value: Values of any shape.
+
+        Returns:
+            Columns in px, clipped to the axes.
+        """
+        return self.left + (self.right - self.left) * self.x.position(value)
 
     def py(self, value: float | np.ndarray) -> np.ndarray:
-        return self.bottom - (self.bottom - self.top) * self.y.place(value)
+        """Convert y values to px.
+
+        Args:
+            value: Values of any shape.
+
+        Returns:
+            Rows in px, clipped to the axes.
+        """
+        return self.bottom - (self.bottom - self.top) * self.y.position(value)
 
     def cloud(self, xs: np.ndarray, ys: np.ndarray) -> None:
-        """Many points as one path; where they overlap they do not add up to a darker tone."""
+        """Draw many points as one path, so that overlapping points do not add up to a darker tone.
+
+        Args:
+            xs: (N,) values.
+            ys: (N,) values.
+        """
         dots = "".join(f"M{x:.1f} {y:.1f}h0" for x, y in zip(self.px(xs), self.py(ys), strict=True))
         self._layers.append(f'<path class="cloud" d="{dots}"/>')
 
     def point(self, x: float, y: float, style: str, radius: float, title: str) -> None:
-        """A dot with a tooltip."""
+        """Draw a dot with a tooltip.
+
+        Args:
+            x: Value on the horizontal axis.
+            y: Value on the vertical axis.
+            style: CSS class.
+            radius: Radius in px.
+            title: Text of the tooltip.
+        """
         at = f'cx="{self.px(x):.1f}" cy="{self.py(y):.1f}" r="{radius:g}"'
         self._layers.append(f'<circle class="{style}" {at}><title>{escape(title)}</title></circle>')
 
     def line(self, xs: np.ndarray, ys: np.ndarray, style: str = "curve") -> None:
+        """Draw a curve through points.
+
+        Args:
+            xs: (N,) values.
+            ys: (N,) values.
+            style: CSS class.
+        """
         self._layers.append(f'<path class="{style}" d="{_path(self.px(xs), self.py(ys))}"/>')
 
     def step(self, xs: np.ndarray, ys: np.ndarray, style: str = "curve", to_edge: bool = False) -> None:
-        """Each value holds until the next x; to_edge: the last one to the right edge."""
+        """Draw a step function: each value holds until the next x.
+
+        Args:
+            xs: (N,) values in ascending order.
+            ys: (N,) values.
+            style: CSS class.
+            to_edge: If True, extend the last value to the right edge.
+        """
         columns, rows = list(self.px(xs)), list(self.py(ys))
         path = f"M{columns[0]:.1f} {rows[0]:.1f}"
         path += "".join(f"H{x:.1f}V{y:.1f}" for x, y in zip(columns[1:], rows[1:], strict=True))
@@ -143,20 +236,38 @@ class Plot:
         self._layers.append(f'<path class="{style}" d="{path}{end}"/>')
 
     def band(self, xs: np.ndarray, lows: np.ndarray, highs: np.ndarray, style: str = "area") -> None:
-        """The area between two curves."""
-        there, back = _path(self.px(xs), self.py(highs)), _path(self.px(xs)[::-1], self.py(lows)[::-1])
-        self._layers.append(f'<path class="{style}" d="{there}L{back[1:]}z"/>')
+        """Fill the area between two curves.
+
+        Args:
+            xs: (N,) values.
+            lows: (N,) lower curve.
+            highs: (N,) upper curve.
+            style: CSS class.
+        """
+        upper, lower = _path(self.px(xs), self.py(highs)), _path(self.px(xs)[::-1], self.py(lows)[::-1])
+        self._layers.append(f'<path class="{style}" d="{upper}L{lower[1:]}z"/>')
 
     def label(self, x: float, y: float, text: str) -> None:
-        """A word over a point, kept inside the axes."""
-        room = LETTER * len(text) / 2
-        column = min(max(float(self.px(x)), self.left + room), self.right - room)
+        """Write a text over a point, shifted to stay inside the axes.
+
+        Args:
+            x: Value on the horizontal axis.
+            y: Value on the vertical axis.
+            text: Text of the label.
+        """
+        half = LETTER * len(text) / 2
+        column = min(max(float(self.px(x)), self.left + half), self.right - half)
         row = max(float(self.py(y)) - 13, self.top + 10)
         self._layers.append(
             f'<text class="label" x="{column:.1f}" y="{row:.1f}" text-anchor="middle">{escape(text)}</text>'
         )
 
     def svg(self) -> str:
+        """Render the plot.
+
+        Returns:
+            One SVG element.
+        """
         return (
             f'<svg xmlns="http://www.w3.org/2000/svg" class="plot" viewBox="0 0 {self.width:.0f} {self.height:.0f}" '
             f'style="max-width: {self.width:.0f}px" role="img" aria-label="{escape(self.title)}">'
@@ -164,36 +275,38 @@ class Plot:
         )
 
     def _frame(self) -> str:
-        parts = []
+        """Axes, grid, ticks and names of the axes."""
+        elements = []
         for value, text in self._y_ticks:
             y = float(self.py(value))
-            parts.append(f'<path class="grid" d="M{self.left:.1f} {y:.1f}H{self.right:.1f}"/>')
-            parts.append(f'<text x="{self.left - 8:.1f}" y="{y + 4:.1f}" text-anchor="end">{text}</text>')
+            elements.append(f'<path class="grid" d="M{self.left:.1f} {y:.1f}H{self.right:.1f}"/>')
+            elements.append(f'<text x="{self.left - 8:.1f}" y="{y + 4:.1f}" text-anchor="end">{text}</text>')
         for value, text in self._x_ticks:
             x = float(self.px(value))
-            parts.append(f'<path class="axis" d="M{x:.1f} {self.bottom:.1f}v5"/>')
-            parts.append(f'<text x="{x:.1f}" y="{self.bottom + 18:.1f}" text-anchor="middle">{text}</text>')
+            elements.append(f'<path class="axis" d="M{x:.1f} {self.bottom:.1f}v5"/>')
+            elements.append(f'<text x="{x:.1f}" y="{self.bottom + 18:.1f}" text-anchor="middle">{text}</text>')
         small = "".join(f"M{x:.1f} {self.bottom:.1f}v3" for x in self.px(np.array(self.x.minor())))
-        parts.append(f'<path class="axis" d="M{self.left:.1f} {self.bottom:.1f}H{self.right:.1f}{small}"/>')
+        elements.append(f'<path class="axis" d="M{self.left:.1f} {self.bottom:.1f}H{self.right:.1f}{small}"/>')
         column, row = (self.left + self.right) / 2, (self.top + self.bottom) / 2
         note = " (logarithmic)" if self.x.log else ""
         name = '<text class="name" text-anchor="middle"'
-        parts.append(f'{name} x="{column:.1f}" y="{self.height - 6:.1f}">{escape(self.x.label + note)}</text>')
-        parts.append(f'{name} transform="translate(13 {row:.1f}) rotate(-90)">{escape(self.y.label)}</text>')
-        return "".join(parts)
+        elements.append(f'{name} x="{column:.1f}" y="{self.height - 6:.1f}">{escape(self.x.label + note)}</text>')
+        elements.append(f'{name} transform="translate(13 {row:.1f}) rotate(-90)">{escape(self.y.label)}</text>')
+        return "".join(elements)
 
 
 def _path(xs: np.ndarray, ys: np.ndarray) -> str:
+    """SVG path through points in px."""
     return "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in zip(xs, ys, strict=True))
 
 
-def _legend_rows(entries: Sequence[tuple[str, str, str]], room: float) -> list[list[tuple[str, str, str, float]]]:
-    """Entries with their places, on as many rows as they need."""
+def _legend_rows(entries: Sequence[tuple[str, str, str]], row_width: float) -> list[list[tuple[str, str, str, float]]]:
+    """Entries with their horizontal offsets, in rows that fit the width."""
     rows: list[list[tuple[str, str, str, float]]] = []
     x = math.inf
     for style, shape, text in entries:
         width = 48 + LETTER * len(text)
-        if x + width > room:
+        if x + width > row_width:
             rows.append([])
             x = 0.0
         rows[-1].append((style, shape, text, x))
@@ -202,19 +315,20 @@ def _legend_rows(entries: Sequence[tuple[str, str, str]], room: float) -> list[l
 
 
 def _legend(rows: Sequence[Sequence[tuple[str, str, str, float]]], left: float) -> list[str]:
-    parts = []
+    """SVG elements of the legend: sample and text of each entry."""
+    elements = []
     for number, row in enumerate(rows):
         y = 10.0 + 20 * number
         for style, shape, text, offset in row:
             x = left + offset
             if shape == "dot":
-                parts.append(f'<circle class="{style}" cx="{x + 10:.1f}" cy="{y:.1f}" r="4.5"/>')
+                elements.append(f'<circle class="{style}" cx="{x + 10:.1f}" cy="{y:.1f}" r="4.5"/>')
             elif shape == "cloud":
                 dots = "".join(f"M{x + dx:.1f} {y:.1f}h0" for dx in (3, 10, 17))
-                parts.append(f'<path class="{style}" d="{dots}"/>')
+                elements.append(f'<path class="{style}" d="{dots}"/>')
             elif shape == "area":
-                parts.append(f'<rect class="{style}" x="{x:.1f}" y="{y - 5:.1f}" width="20" height="10"/>')
+                elements.append(f'<rect class="{style}" x="{x:.1f}" y="{y - 5:.1f}" width="20" height="10"/>')
             else:
-                parts.append(f'<path class="{style}" d="M{x:.1f} {y:.1f}h20"/>')
-            parts.append(f'<text class="key" x="{x + 26:.1f}" y="{y + 4:.1f}">{escape(text)}</text>')
-    return parts
+                elements.append(f'<path class="{style}" d="M{x:.1f} {y:.1f}h20"/>')
+            elements.append(f'<text class="key" x="{x + 26:.1f}" y="{y + 4:.1f}">{escape(text)}</text>')
+    return elements

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.metrics import roc_curve
 
 from nas.metrics.bootstrap import PERCENTILES, GroupBootstrap, auc
 
@@ -14,9 +13,17 @@ RESAMPLES = 1000
 
 @dataclass(frozen=True, slots=True)
 class Roc:
-    """fpr, tpr: the curve. auc, auc_low, auc_high: its area and 95 % interval.
+    """A ROC curve with its confidence band.
 
-    grid, low, high: (T,) pointwise 95 % band of the sensitivity at fixed false positive rates.
+    Attributes:
+        fpr: False positive rates of the curve.
+        tpr: Sensitivities of the curve.
+        auc: Area under it.
+        auc_low: Lower end of the 95 % interval of the area.
+        auc_high: Upper end.
+        grid: False positive rates of the band (T,).
+        low: Lower end of the pointwise 95 % band of the sensitivity (T,).
+        high: Upper end (T,).
     """
 
     fpr: np.ndarray
@@ -30,7 +37,19 @@ class Roc:
 
 
 def roc(positive_N: np.ndarray, prob_N: np.ndarray, group_N: np.ndarray, seed: int = 0) -> Roc:
-    """The curve of one class against the rest, both of which must be present; the patients of group_N are resampled."""
+    """Compute the curve of one class against the rest.
+
+    Args:
+        positive_N: Whether a case is of the class (N,); both kinds occur.
+        prob_N: Probability of the class (N,).
+        group_N: Patients (N,), which are resampled.
+        seed: Seed of the bootstrap.
+
+    Returns:
+        The curve.
+    """
+    from sklearn.metrics import roc_curve
+
     positive_N, prob_N = np.asarray(positive_N, dtype=bool), np.asarray(prob_N)
     fpr, tpr, _ = roc_curve(positive_N, prob_N)
     grid = np.linspace(0.0, 1.0, 201)

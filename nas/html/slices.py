@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from html import escape
 
 import numpy as np
-from matplotlib.image import imsave
+from PIL import Image
 
 from nas.html.page import figure, section
 
@@ -21,10 +21,15 @@ WIDTH = 190  # px of a picture on the page
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One case. image: (D, H, W), or of a slice (H, W), any scale; its rows run upwards on the page, as the axes of
-    most data do. truth, guess: classes of the same shape.
+    """One case.
 
-    dice: of the case, NaN where it has no class but the background.
+    Attributes:
+        name: Name of the sample.
+        image: Values (D, H, W), of a slice (H, W), in any scale; rows run upwards on the page, as the axes of most
+            data do.
+        truth: True classes of the same shape.
+        guess: Predicted classes of the same shape.
+        dice: Dice of the case, NaN without any class but the background.
     """
 
     name: str
@@ -35,7 +40,14 @@ class Example:
 
 
 def chosen_cases(dice_N: np.ndarray) -> list[int]:
-    """Positions of the worst, the middle and the best case, each once; cases without a number are left out."""
+    """Choose the worst, the middle and the best case, each once.
+
+    Args:
+        dice_N: Dice of each case (N,); cases with NaN are left out.
+
+    Returns:
+        Positions of the cases.
+    """
     order = [int(position) for position in np.argsort(dice_N, kind="stable") if np.isfinite(dice_N[position])]
     if len(order) <= SHOWN:
         return order
@@ -43,7 +55,15 @@ def chosen_cases(dice_N: np.ndarray) -> list[int]:
 
 
 def slices_section(examples: Sequence[Example], classes: Sequence[str]) -> str:
-    """classes: names, the background first. Of a volume the slice with most voxels of the other classes is shown."""
+    """Show image, truth and prediction side by side; of a volume the slice with most voxels of the other classes.
+
+    Args:
+        examples: The cases.
+        classes: Names of the classes, the background first.
+
+    Returns:
+        An HTML section.
+    """
     rows = ""
     for example in examples:
         number = _fullest(example.truth) if example.image.ndim == 3 else None
@@ -68,7 +88,14 @@ def _fullest(mask_DHW: np.ndarray) -> int:
 
 
 def grey(image_HW: np.ndarray) -> np.ndarray:
-    """(H, W, 3) uint8, black to white over the values of this slice."""
+    """Scale a slice to grey values, black to white over its own values.
+
+    Args:
+        image_HW: Values (H, W).
+
+    Returns:
+        (H, W, 3) uint8.
+    """
     low, high = float(image_HW.min()), float(image_HW.max())
     values = (image_HW.astype(np.float64) - low) / (high - low or 1.0)
     return np.repeat(np.rint(255 * values).astype(np.uint8)[..., None], 3, axis=2)
@@ -87,15 +114,31 @@ def _colour(number: int) -> tuple[int, int, int]:
 
 
 def img(picture_HW3: np.ndarray, alt: str, width: int) -> str:
-    """The picture inside the page, as PNG, its first row above, `width` px wide."""
+    """Embed a picture in a page.
+
+    Args:
+        picture_HW3: (H, W, 3) uint8, the first row at the top.
+        alt: Text that describes it.
+        width: Width on the page in px.
+
+    Returns:
+        An HTML element.
+    """
     style = f"width: {width}px; image-rendering: pixelated; display: block"
     return f'<img style="{style}" alt="{escape(alt)}" src="{png(picture_HW3)}">'
 
 
 def png(picture_HW3: np.ndarray) -> str:
-    """A data URI of the picture, its first row at the top."""
+    """Encode a picture as PNG.
+
+    Args:
+        picture_HW3: (H, W, 3) uint8, the first row at the top.
+
+    Returns:
+        A data URI.
+    """
     content = io.BytesIO()
-    imsave(content, picture_HW3, format="png")
+    Image.fromarray(picture_HW3).save(content, format="PNG")
     return f"data:image/png;base64,{base64.b64encode(content.getvalue()).decode()}"
 
 

@@ -1,4 +1,4 @@
-"""The look of a report. No font, image or script comes from outside; colours follow the reader's light or dark mode."""
+"""Style sheet of reports. Self-contained: no external font, image or script; colours follow light or dark mode."""
 
 STYLE = """
 :root { color-scheme: light dark; --paper: #ffffff; --soft: #f3f5f8; --ink: #1a222c; --muted: #5b6876; --line: #d6dce3;

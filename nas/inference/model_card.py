@@ -1,6 +1,6 @@
-"""`model.json`: what an exported network takes and gives, how its input is prepared, and how far it was checked.
+"""`model.json`: inputs and outputs of a trained or exported network, and the preparation of its input.
 
-Read where torch is not installed: this file, like nas/inference/, needs nothing but the standard library.
+The file is also read where torch is not installed, so this module needs the standard library only.
 """
 
 from __future__ import annotations
@@ -13,18 +13,28 @@ from pathlib import Path
 from typing import Any
 
 from nas.errors import NASError
+from nas.inference.card_checks import first_fault
 from nas.utils.files import write_text
 
-SCHEMA = 1
+SCHEMA = 2
+READABLE = (1, 2)  # 1: exported networks of earlier versions, which have no weights and no task_class
 CARD = "model.json"
+MOST_BYTES = 64 * 2**20  # of a card that is read
 MODEL_FILES = {"onnx": "model.onnx", "openvino": "model.xml", "openvino_fp16": "model_fp16.xml"}  # by format
 
 
 @dataclass(frozen=True)
 class Port:
-    """An input or output. axes: B batch, C channels, K classes, D, H, W space (towards the head, the back, the left
-    where the preparation says so), ? what the network's own documentation says. shape: one entry an axis, a number or
-    the name of a length that is free; equal names are equal lengths. channels: what axis C or K counts."""
+    """An input or output of a network.
+
+    Attributes:
+        name: Name of the tensor.
+        axes: One letter per axis: B batch, C channels, K classes, D, H, W space (towards the head, the back and the
+            left, if the preparation turns images), N boxes, ? an axis that the network itself documents.
+        shape: One entry per axis, a length or the name of a free length; equal names are equal lengths.
+        channels: Names of the entries of axis C or K; of boxes, the names of the classes.
+        dtype: Type of the values.
+    """
 
     name: str
     axes: str
@@ -35,8 +45,13 @@ class Port:
 
 @dataclass(frozen=True)
 class Sides:
-    """The lengths that the spatial axes may have. fixed: these and no others; else multiples of `multiple_of`, of at
-    least `at_least` voxels each."""
+    """The lengths that the spatial axes may have, in voxels.
+
+    Attributes:
+        fixed: The only lengths that are allowed. If None, the two other rules hold.
+        multiple_of: Every length is a multiple of this number.
+        at_least: Smallest length.
+    """
 
     fixed: tuple[int, ...] | None = None
     multiple_of: int = 1
@@ -45,10 +60,16 @@ class Sides:
 
 @dataclass(frozen=True)
 class ModelFile:
-    """One format. file: beside the card; sha256: of the file, and of the weights where they are a file of their own.
+    """An exported model in one format.
 
-    difference: the largest absolute difference from torch over `shapes` of random inputs, limit: the one allowed,
-    largest_output: the largest absolute output, precision: that of the weights and of the computation.
+    Attributes:
+        file: File name, in the folder of the card.
+        sha256: Checksum by file name: of the model, and of its weights if these are a separate file.
+        difference: Largest absolute difference from torch over random inputs of `shapes`.
+        limit: Largest difference allowed.
+        largest_output: Largest absolute output in the comparison.
+        shapes: Shapes of the inputs of the comparison.
+        precision: "fp32" or "fp16", of the weights.
     """
 
     file: str
@@ -62,37 +83,69 @@ class ModelFile:
 
 @dataclass(frozen=True)
 class ModelCard:
-    """task: as nas.tasks.base.TaskSpec. preparation: see nas/data/transforms/preparation.py. inference: what the task
-    does around the network (window, overlap, flips). files: by format. facts: architecture, training, data,
-    versions."""
+    """Description of a trained network (`nas.bundle`) or of an exported one (`nas.export`).
+
+    Attributes:
+        task: The fields of `nas.task_spec.TaskSpec`.
+        inputs: Inputs of the network.
+        outputs: Outputs: of a bundle the predictions of its task, of an exported network its own outputs.
+        sides: Lengths that the spatial axes may have. A bundle records those of its training.
+        files: Exported models by format; empty in a bundle.
+        preparation: How an input is made of a file, see nas/data/transforms/preparation.py.
+        inference: Settings of the task that a prediction depends on (window, overlap, mirrored views, ...).
+        facts: Provenance: network, training data, split, validation metrics, versions.
+        weights: Checksum (SHA-256) of a bundle's weights by file name; empty for an exported network.
+        task_class: Dotted path of the class of the task; empty for an exported network.
+    """
 
     task: Mapping[str, Any]
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
     sides: Sides
-    files: Mapping[str, ModelFile]
+    files: Mapping[str, ModelFile] = field(default_factory=dict)
     preparation: Mapping[str, Any] = field(default_factory=dict)
     inference: Mapping[str, Any] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
+    weights: Mapping[str, str] = field(default_factory=dict)
+    task_class: str = ""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of the outputs."""
+        return self.outputs[0].channels
 
     def save(self, folder: str | Path) -> Path:
+        """Write the card into a folder and return its path."""
         path = Path(folder) / CARD
         write_text(path, json.dumps({"schema": SCHEMA, **asdict(self)}, indent=1) + "\n")
         return path
 
     @classmethod
     def load(cls, path: str | Path) -> ModelCard:
-        """Raises NASError for a file that is missing, no card, or of a newer schema."""
+        """Read a card.
+
+        Args:
+            path: The file `model.json`.
+
+        Returns:
+            The card.
+
+        Raises:
+            NASError: If the file is missing, is not a card, is incomplete, or has a newer schema.
+        """
+        path = Path(path)
         try:
-            content = json.loads(Path(path).read_text())
+            if path.stat().st_size > MOST_BYTES:
+                raise ValueError(f"larger than {MOST_BYTES // 2**20} MiB")
+            content = json.loads(path.read_text())
             schema = content.pop("schema")
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise NASError(
                 f"{path}, which cannot be read as a model card ({error})",
                 f"the {CARD} that was written with the model",
                 "keep it beside the model",
             ) from error
-        if schema != SCHEMA:
+        if schema not in READABLE:
             raise NASError(f"schema {schema} in {path}", f"schema {SCHEMA}", "update voxnas, or export again")
         try:
             content["inputs"], content["outputs"] = (
@@ -100,12 +153,31 @@ class ModelCard:
             )
             content["sides"] = Sides(**_tuples(content["sides"]))
             content["files"] = {name: ModelFile(**_tuples(file)) for name, file in content["files"].items()}
-            return cls(**content)
+            card = cls(**content)
         except (KeyError, TypeError, AttributeError) as error:
             raise NASError(f"{path} without {error}", "a complete model card", "export again") from error
+        for name in ("task", "preparation", "inference", "facts", "weights"):
+            if not isinstance(value := getattr(card, name), dict):
+                raise NASError(f"{name}={value!r:.40} in {path}", "a JSON object", "use the file as it was written")
+        shapes = [port.shape for port in (*card.inputs, *card.outputs)]
+        complete = card.inputs and card.outputs and isinstance(card.task_class, str)
+        if not complete or not all(isinstance(value, tuple) for value in (*shapes, card.sides.fixed or ())):
+            raise NASError(f"{path} without inputs or outputs", "a complete model card", "export again")
+        sides = [*(card.sides.fixed or ()), card.sides.multiple_of, card.sides.at_least]
+        fault = first_fault(card.preparation, card.inference, [port.shape for port in card.inputs], sides)
+        if fault is not None:
+            raise NASError(f"{fault[0]} in {path}", fault[1], "use the file as it was written")
+        return card
 
     def require_file(self, path: Path) -> None:
-        """Raises NASError where the model beside the card is another than the one that was exported with it."""
+        """Check that a model belongs to this card.
+
+        Args:
+            path: The model, in the folder of the card.
+
+        Raises:
+            NASError: If the card does not describe the file, or a checksum differs.
+        """
         for file in self.files.values():
             if file.file != path.name:
                 continue
@@ -119,21 +191,28 @@ class ModelCard:
             return
         raise NASError(
             f"{path.name}, of which the card says nothing",
-            f"one of {', '.join(file.file for file in self.files.values())}",
+            f"one of {', '.join(file.file for file in self.files.values()) or 'the files of an exported network'}",
             "copy model and card together",
         )
 
 
 def sha256(path: Path) -> str:
-    """Of a file's content. Raises NASError where there is none."""
+    """Return the SHA-256 of a file's content, hexadecimal.
+
+    Args:
+        path: The file.
+
+    Raises:
+        NASError: If there is no such file.
+    """
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
-        raise NASError(f"no file {path}", "an exported model", "mend the path") from error
+        raise NASError(f"no file {path}", "an exported model", "check the path") from error
 
 
 def _tuples(values: Mapping[str, Any]) -> dict[str, Any]:
-    """JSON knows lists only."""
+    """Lists of JSON as tuples."""
     return {name: _tuple(value) for name, value in values.items()}
 
 

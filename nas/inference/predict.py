@@ -1,4 +1,4 @@
-"""Files in, predictions out: probabilities of classes, or a label map on the grid of the image."""
+"""Prediction on files: class probabilities, or a label map on the grid of the image. Needs no torch."""
 
 from __future__ import annotations
 
@@ -13,18 +13,24 @@ from typing import Any
 
 import numpy as np
 
-from nas.data.io.images import medical
 from nas.data.transforms.preparation import Prepared, back_on_image, prepared
 from nas.errors import NASError
-from nas.inference.runtime import ExportedNetwork
+from nas.inference.runtime import InferenceNetwork
 from nas.utils.files import write_bytes, write_text
+from nas.utils.optional import medical
 
-IMAGES = (".nii.gz", ".nii", ".nrrd", ".mha")  # what a label map may be written as
+IMAGES = (".nii.gz", ".nii", ".nrrd", ".mha")  # endings of label maps
 
 
-def require_alike(networks: Sequence[ExportedNetwork]) -> None:
-    """Raises NASError where the networks of an ensemble are for other tasks or images; statistics of their training
-    parts may differ."""
+def require_alike(networks: Sequence[InferenceNetwork]) -> None:
+    """Check that networks can be an ensemble; statistics of their training parts may differ.
+
+    Args:
+        networks: At least one network.
+
+    Raises:
+        NASError: If their tasks, classes or preparations differ.
+    """
     first = _asked_of(networks[0])
     for network in networks[1:]:
         if _asked_of(network) != first:
@@ -36,12 +42,22 @@ def require_alike(networks: Sequence[ExportedNetwork]) -> None:
 
 
 def predict_file(
-    networks: Sequence[ExportedNetwork], path: Path, point_mm: Sequence[float] | None = None
+    networks: Sequence[InferenceNetwork], path: Path, point_mm: Sequence[float] | None = None
 ) -> tuple[np.ndarray, Prepared]:
-    """Mean probabilities of the networks for one file, (K,), of a segmentation (K, D, H, W) on the grid of the second
-    value. point_mm: as nas.data.transforms.preparation.prepared. A network of slices is given all slices of a volume.
+    """Predict one file by the mean of several networks.
 
-    Raises NASError for a file that cannot be read, or that is not what the networks are for.
+    A segmentation network of slices gets every slice of a volume.
+
+    Args:
+        networks: Networks that `require_alike` accepts.
+        path: The file, or DICOM folder.
+        point_mm: Middle of the crop in world mm, LPS. If None, the middle of the volume.
+
+    Returns:
+        Probabilities (K,), of a segmentation (K, D, H, W), and the prepared input, on whose grid they are.
+
+    Raises:
+        NASError: If the file cannot be read, or is not an input of these networks.
     """
     dims = int(networks[0].card.task["dims"])
     found = []
@@ -57,15 +73,25 @@ def predict_file(
     return reduce(np.add, found) / len(found), ready
 
 
-def classes_of(network: ExportedNetwork) -> tuple[str, ...]:
+def classes_of(network: InferenceNetwork) -> tuple[str, ...]:
+    """Return the names of the classes, or "class 0", "class 1", ... if the card has none."""
     port = network.card.outputs[0]
     return port.channels or tuple(f"class {number}" for number in range(int(port.shape[1])))
 
 
 def write_labels(path: Path, prob_KDHW: np.ndarray, ready: Prepared) -> dict[str, float]:
-    """The most probable classes, uint8, as an image on the input's own grid, or as .npy where the input was an array.
+    """Write the most probable classes, uint8, on the grid of the input; as .npy if the input was an array.
 
-    Returns the share of each class's voxels by number. Raises NASError for a file name of another form.
+    Args:
+        path: The file.
+        prob_KDHW: (K, D, H, W) probabilities.
+        ready: The prepared input.
+
+    Returns:
+        Number of the class -> its share of the voxels.
+
+    Raises:
+        NASError: If the ending of the file does not fit.
     """
     if ready.image is None:
         label = prob_KDHW.argmax(axis=0).astype(np.uint8)
@@ -86,12 +112,29 @@ def write_labels(path: Path, prob_KDHW: np.ndarray, ready: Prepared) -> dict[str
 
 
 def require_name(path: Path, endings: Sequence[str]) -> None:
+    """Check the ending of a file name.
+
+    Args:
+        path: The file.
+        endings: The endings that are allowed.
+
+    Raises:
+        NASError: If it has none of them.
+    """
     if not path.name.endswith(tuple(endings)):
-        raise NASError(f"--out {path}", f"a name that ends with {', '.join(endings)}", "mend --out")
+        raise NASError(f"--out {path}", f"a name that ends with {', '.join(endings)}", "check --out")
 
 
 def write_probabilities(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """rows: {"input", "class", "probabilities": {class: p}}, as a csv or JSON by the ending of `path`."""
+    """Write probabilities as csv or JSON.
+
+    Args:
+        path: The file, whose ending decides.
+        rows: {"input", "class", "probabilities": {class: p}}, one per input.
+
+    Raises:
+        NASError: If the file has another ending.
+    """
     require_name(path, (".json", ".csv"))
     if path.suffix == ".json":
         write_text(path, json.dumps(list(rows), indent=1) + "\n")
@@ -104,7 +147,7 @@ def write_probabilities(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     write_text(path, text.getvalue())
 
 
-def _asked_of(network: ExportedNetwork) -> tuple[Any, ...]:
+def _asked_of(network: InferenceNetwork) -> tuple[Any, ...]:
     card = network.card
     preparation = {name: value for name, value in card.preparation.items() if name != "intensity"}
     return card.task, preparation, card.outputs[0].channels

@@ -1,4 +1,4 @@
-"""An exported network with its card: arrays in, probabilities out."""
+"""Networks with their card: arrays in, probabilities out. Needs no torch."""
 
 from __future__ import annotations
 
@@ -16,43 +16,48 @@ from nas.inference.model_card import CARD, ModelCard
 from nas.inference.sliding_window import slide
 
 OPENVINO_SETTINGS = {"INFERENCE_PRECISION_HINT": "f32"}  # its own choice on a CPU may be bf16: differences of 1e-2
-OVERLAP = 0.25  # of windows where a network takes one size only
+OVERLAP = 0.25  # of neighbouring windows, if a network takes one size only
 
 Runner = Callable[[np.ndarray], list[np.ndarray]]  # a batch -> the network's outputs
 
 
-class ExportedNetwork:
-    """model: model.onnx, or model.xml of OpenVINO, with the card model.json beside it. threads: None: all cores.
+class InferenceNetwork:
+    """A network that predicts as its task did in training.
 
-    Attributes: card, path. Raises NASError for a file that is missing, broken or not the card's, and where the package
-    that runs it is not installed.
+    Args:
+        card: Its card.
+        run: The network: a batch -> its outputs, logits first.
+        path: Where it was read from, for messages.
     """
 
-    def __init__(self, model: str | Path, threads: int | None = None) -> None:
-        self.path = Path(model)
-        if self.path.suffix not in (".onnx", ".xml"):
-            raise NASError(f"the model {self.path}", "model.onnx, or model.xml of OpenVINO", "mend --model")
-        self.card = ModelCard.load(self.path.with_name(CARD))
-        self.card.require_file(self.path)
-        try:
-            self._run = (run_onnx if self.path.suffix == ".onnx" else run_openvino)(str(self.path), threads)
-        except (RuntimeError, ValueError, OSError) as error:
-            raise NASError(
-                f"{self.path}, which does not load ({str(error).splitlines()[0][:200]})",
-                "a model that was written by VoxNAS",
-                "export it again",
-            ) from error
+    def __init__(self, card: ModelCard, run: Runner, path: Path) -> None:
+        self.card, self._run, self.path = card, run, path
 
     def __call__(self, x_BCDHW: np.ndarray) -> list[np.ndarray]:
-        """What the network gives for a batch (B, C, D, H, W) of a size that the card allows, in the card's order."""
+        """Run the network.
+
+        Args:
+            x_BCDHW: A batch (B, C, D, H, W), in 2D (B, C, H, W), of sides that the card allows.
+
+        Returns:
+            The outputs in the order of the card.
+        """
         return self._run(np.ascontiguousarray(x_BCDHW, dtype=np.float32))
 
     def probabilities(self, x_BCDHW: np.ndarray) -> np.ndarray:
-        """Class probabilities (B, K), of a segmentation (B, K, D, H, W): as the task's `predict` gives them.
+        """Predict class probabilities.
 
-        A segmentation takes any sides: it slides its window, or without one is shown the image filled up to sides that
-        the network takes. Raises NASError for other channels or sides, and for a network of another
-        kind of task.
+        A segmentation takes any sides: it slides its window over the image, or without a window pads the image to sides
+        that the network takes.
+
+        Args:
+            x_BCDHW: A batch (B, C, D, H, W), in 2D (B, C, H, W).
+
+        Returns:
+            (B, K), of a segmentation (B, K, D, H, W), as the task's `predict` gives them.
+
+        Raises:
+            NASError: If channels or sides are not those of the network, or its task is of another kind.
         """
         kind, channels = self.card.task.get("kind"), self.card.inputs[0].shape[1]
         if kind not in ("classification", "segmentation"):
@@ -85,7 +90,7 @@ class ExportedNetwork:
         if sides.fixed is not None:
             return slide(network, x_BCDHW, sides.fixed, OVERLAP)
         whole = [_up(own, sides.multiple_of, sides.at_least) for own in x_BCDHW.shape[2:]]
-        # as the store of a training fills up its volumes: raw values with the least one, others with their mean, 0
+        # as stores pad their volumes: raw values with the smallest one, normalised ones with their mean, 0
         fill = float(x_BCDHW.min()) if self.card.preparation.get("normalise") == "training" else 0.0
         return slide(network, x_BCDHW, whole, 0.0, fill)
 
@@ -100,6 +105,36 @@ class ExportedNetwork:
             raise NASError(f"an image of {'x'.join(map(str, sides))} voxels", expected, "crop or pad it")
 
 
+class ExportedNetwork(InferenceNetwork):
+    """An exported network, run by onnxruntime or OpenVINO.
+
+    Args:
+        model: model.onnx, or model.xml of OpenVINO, with the card model.json beside it.
+        threads: Number of threads. If None, all cores.
+
+    Raises:
+        NASError: If a file is missing, broken or not that of the card, or the package that runs it is not installed.
+    """
+
+    def __init__(self, model: str | Path, threads: int | None = None) -> None:
+        path = Path(model)
+        if path.suffix not in (".onnx", ".xml"):
+            raise NASError(
+                f"the model {path}", "model.onnx, model.xml of OpenVINO, or a folder of run_train.py", "check --model"
+            )
+        card = ModelCard.load(path.with_name(CARD))
+        card.require_file(path)
+        try:
+            run = (run_onnx if path.suffix == ".onnx" else run_openvino)(str(path), threads)
+        except (RuntimeError, ValueError, OSError) as error:
+            raise NASError(
+                f"{path}, which does not load ({str(error).splitlines()[0][:200]})",
+                "a model that was written by VoxNAS",
+                "export it again",
+            ) from error
+        super().__init__(card, run, path)
+
+
 def _up(length: int, step: int, least: int) -> int:
     return max(least, -(-length // step) * step)
 
@@ -110,7 +145,18 @@ def _softmax(logits_BK: np.ndarray) -> np.ndarray:
 
 
 def run_onnx(model: str | bytes, threads: int | None = None) -> Runner:
-    """A file, or its content, in onnxruntime. Raises NASError where that is not installed."""
+    """Load a model in onnxruntime.
+
+    Args:
+        model: Path of the file, or its content.
+        threads: Number of threads. If None, all cores.
+
+    Returns:
+        The network.
+
+    Raises:
+        NASError: If onnxruntime is not installed.
+    """
     runtime = _package("onnxruntime")
     options = runtime.SessionOptions()
     options.log_severity_level = 3
@@ -122,7 +168,18 @@ def run_onnx(model: str | bytes, threads: int | None = None) -> Runner:
 
 
 def run_openvino(model: Any, threads: int | None = None) -> Runner:
-    """The path of an xml file, or an `openvino.Model`, in OpenVINO. Raises NASError where that is not installed."""
+    """Load a model in OpenVINO, with computation in fp32.
+
+    Args:
+        model: Path of the xml file, or an `openvino.Model`.
+        threads: Number of threads. If None, all cores.
+
+    Returns:
+        The network.
+
+    Raises:
+        NASError: If OpenVINO is not installed.
+    """
     settings: dict[str, Any] = dict(OPENVINO_SETTINGS)
     if threads is not None:
         settings["INFERENCE_NUM_THREADS"] = threads
@@ -134,4 +191,4 @@ def _package(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise NASError(f"no package {name}", "what runs the model", f"pip install {name}") from error
+        raise NASError(f"no package {name}", "the package that runs the model", f"pip install {name}") from error

@@ -1,4 +1,4 @@
-"""A network slid over images larger than what it sees at once, in numpy: as MONAI does it for a training."""
+"""Sliding-window inference in numpy, as MONAI does it in training."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from itertools import product
 
 import numpy as np
 
-SIGMA = 0.125  # of the Gaussian weights, as a share of a window's side
-LEAST = 1e-3  # weight
-AT_ONCE = 4  # windows
+SIGMA = 0.125  # standard deviation of the Gaussian weights, as a share of a window's side
+LEAST = 1e-3  # smallest weight
+AT_ONCE = 4  # windows per batch
 
 Network = Callable[[np.ndarray], np.ndarray]
 
@@ -17,11 +17,18 @@ Network = Callable[[np.ndarray], np.ndarray]
 def slide(
     network: Network, x_BCDHW: np.ndarray, window: Sequence[int], overlap: float, fill: float = 0.0
 ) -> np.ndarray:
-    """Logits (B, K, D, H, W): the mean over windows, each weighted as a Gaussian, largest in its middle.
+    """Average the logits of windows, each weighted by a Gaussian around its middle.
 
-    network: (B, C, *window) -> (B, K, *window). An image smaller than the window is padded with `fill` on both
-    sides alike for the network, and cut out again. Any number of spatial axes. overlap: of neighbouring windows, in
-    [0, 1).
+    Args:
+        network: (B, C, *window) -> (B, K, *window).
+        x_BCDHW: Images (B, C, ...) with any number of spatial axes. If they are smaller than the window, they are
+            padded on both sides and the result is cropped.
+        window: Sides of the window in voxels.
+        overlap: Overlap of neighbouring windows, in [0, 1).
+        fill: Value of the padding.
+
+    Returns:
+        Logits (B, K, ...).
     """
     sides = x_BCDHW.shape[2:]
     missing = [max(0, side - own) for side, own in zip(window, sides, strict=True)]
@@ -50,7 +57,16 @@ def slide(
 
 
 def starts(length: int, window: int, overlap: float) -> list[int]:
-    """First voxels of the windows along an axis: evenly from 0, the last one moved back to end with the axis."""
+    """Return the first voxels of the windows along an axis.
+
+    Args:
+        length: Voxels of the axis.
+        window: Voxels of the window.
+        overlap: Overlap of neighbouring windows, in [0, 1).
+
+    Returns:
+        Positions in even steps from 0; the last window ends with the axis.
+    """
     if window >= length:
         return [0]
     step = max(1, int(window * (1 - overlap)))
@@ -58,7 +74,14 @@ def starts(length: int, window: int, overlap: float) -> list[int]:
 
 
 def importance(window: Sequence[int]) -> np.ndarray:
-    """Weights of a window's voxels: a Gaussian around its middle, nowhere below its least value or LEAST."""
+    """Return the weights of a window's voxels, a Gaussian around its middle.
+
+    Args:
+        window: Sides of the window in voxels.
+
+    Returns:
+        (*window) float32, at least LEAST.
+    """
     weight = np.ones((1,) * len(window), dtype=np.float32)
     for axis, side in enumerate(window):
         place = np.arange(side, dtype=np.float32) - (side - 1) / 2
@@ -68,6 +91,6 @@ def importance(window: Sequence[int]) -> np.ndarray:
 
 
 def _at(place: Sequence[int], window: Sequence[int], all_of: int = 0) -> tuple[slice, ...]:
-    """Where a window is, after `all_of` axes of which it has all."""
-    found = [slice(start, start + side) for start, side in zip(place, window, strict=True)]
-    return (*[slice(None)] * all_of, *found)
+    """The slices of a window, after `all_of` whole axes."""
+    inside = [slice(start, start + side) for start, side in zip(place, window, strict=True)]
+    return (*[slice(None)] * all_of, *inside)

@@ -16,11 +16,22 @@ Metrics = Callable[[np.ndarray, np.ndarray], Mapping[str, float]]  # prob_NK, la
 
 
 class GroupBootstrap:
-    """Resamples of whole groups, so that the samples of one patient stand or fall together.
+    """Resamples of whole groups, so that the samples of one patient stay together.
 
-    groups (N,): the patient of each sample. Every resample draws as many patients as there are, with replacement;
-    one that lacks a class of `labels` (N,) is drawn again, since no rate is defined on it.
-    rows: for each resample, the samples in it. Raises NASError where hardly any draw holds every class.
+    Every resample draws as many patients as there are, with replacement; one that lacks a class of `labels` is drawn
+    again, since no rate is defined on it.
+
+    Args:
+        groups: The patient of each sample (N,).
+        labels: The class of each sample (N,).
+        resamples: Number of resamples.
+        seed: Seed of the draws.
+
+    Attributes:
+        rows: For each resample, the samples in it.
+
+    Raises:
+        NASError: If hardly any draw holds every class.
     """
 
     def __init__(self, groups: np.ndarray, labels: np.ndarray, resamples: int = 2000, seed: int = 0) -> None:
@@ -33,14 +44,32 @@ class GroupBootstrap:
         ]
 
     def interval(self, statistic: Callable[[np.ndarray], Mapping[str, float]]) -> dict[str, tuple[float, float]]:
-        """statistic: rows -> named values. 95 % percentile intervals of each; a draw on which a value is not defined
-        (NaN) is left out of its interval."""
-        draws = [statistic(rows) for rows in self.rows]
-        found = {}
-        for name in draws[0]:
-            low, high = np.nanpercentile([draw[name] for draw in draws], PERCENTILES)
-            found[name] = (float(low), float(high))
-        return found
+        """Compute 95 % percentile intervals.
+
+        Args:
+            statistic: Called with the rows of a resample; returns named values, {} if none is defined on it.
+
+        Returns:
+            Name -> (low, high), over the resamples on which the value is defined (not NaN).
+        """
+        return intervals([statistic(rows) for rows in self.rows])
+
+
+def intervals(draws: Sequence[Mapping[str, float]]) -> dict[str, tuple[float, float]]:
+    """Compute 95 % percentile intervals of named values.
+
+    Args:
+        draws: The values of each resample; an empty mapping is left out, and so is NaN.
+
+    Returns:
+        Name -> (low, high).
+    """
+    defined = [draw for draw in draws if draw]
+    bounds = {}
+    for name in defined[0] if defined else ():
+        low, high = np.nanpercentile([draw[name] for draw in defined], PERCENTILES)
+        bounds[name] = (float(low), float(high))
+    return bounds
 
 
 def _classes_of_groups(number: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -69,23 +98,42 @@ def _complete_draws(has_GK: np.ndarray, resamples: int, seed: int) -> np.ndarray
 
 
 def binary_metrics(prob_NK: np.ndarray, label_N: np.ndarray) -> dict[str, float]:
-    """auc, accuracy, sensitivity, specificity, f1 for two classes: those of the task, fast enough for resampling."""
+    """Compute the metrics of a classification in two classes, fast enough for thousands of resamples.
+
+    Args:
+        prob_NK: Class probabilities (N, 2).
+        label_N: Classes (N,), both of which occur.
+
+    Returns:
+        Metric name -> value, as nas/tasks/classification.py defines them.
+    """
     score, positive = prob_NK[:, 1], label_N == 1
     chosen = prob_NK.argmax(axis=1) == 1
     true_positive, false_positive = int((chosen & positive).sum()), int((chosen & ~positive).sum())
     positives, negatives = int(positive.sum()), int((~positive).sum())
+    sensitivity, specificity = true_positive / positives, 1 - false_positive / negatives
     denominator = true_positive + false_positive + positives
     return {
         "auc": auc(score, positive),
         "accuracy": float((chosen == positive).mean()),
-        "sensitivity": true_positive / positives,
-        "specificity": 1 - false_positive / negatives,
+        "balanced_accuracy": (sensitivity + specificity) / 2,
+        "sensitivity": sensitivity,
+        "specificity": specificity,
         "f1": 2 * true_positive / denominator if denominator else 0.0,
+        "log_loss": float(-np.log(np.where(positive, score, prob_NK[:, 0]).clip(1e-12)).mean()),
     }
 
 
 def auc(score_N: np.ndarray, positive_N: np.ndarray) -> float:
-    """Area under the ROC curve by ranks, ties counted half (Mann-Whitney)."""
+    """Compute the area under the ROC curve by ranks, ties counted half (Mann-Whitney).
+
+    Args:
+        score_N: Scores (N,).
+        positive_N: Whether a case is positive (N,); both kinds occur.
+
+    Returns:
+        The area, in [0, 1].
+    """
     values, position = np.unique(score_N, return_inverse=True)
     count = np.bincount(position, minlength=len(values))
     rank = np.cumsum(count) - (count - 1) / 2
@@ -95,5 +143,12 @@ def auc(score_N: np.ndarray, positive_N: np.ndarray) -> float:
 
 
 def mean_of(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """The mean of each named value over several parts (folds)."""
+    """Average named values over several parts.
+
+    Args:
+        parts: The values of each part, for example a fold; all have the names of the first.
+
+    Returns:
+        Name -> mean.
+    """
     return {name: float(np.mean([part[name] for part in parts])) for name in parts[0]}

@@ -18,9 +18,14 @@ LIMIT = 100  # boxes of an image that count
 
 
 def match(prediction: np.ndarray, target: np.ndarray) -> list[Matched]:
-    """For each image, which of its boxes meet an object at each IoU, the most probable box first.
+    """Match predicted boxes with objects, the most probable box first, at each IoU.
 
-    prediction: (N, P, 2n + 2) boxes, probability, class. target: (N, M, 2n + 1) boxes, class. Class -1: no box.
+    Args:
+        prediction: Boxes, probability and class (N, P, 2n + 2); class -1 for no box.
+        target: Boxes and class (N, M, 2n + 1); class -1 for no box.
+
+    Returns:
+        The matches of each image.
     """
     found = [boxes[boxes[:, -1] >= 0] for boxes in prediction]
     wanted = [boxes[boxes[:, -1] >= 0] for boxes in target]
@@ -37,7 +42,14 @@ def match(prediction: np.ndarray, target: np.ndarray) -> list[Matched]:
 
 
 def coco_metrics(images: Sequence[Matched]) -> dict[str, float]:
-    """map50, map and recall50 over these images; {} where they hold no object."""
+    """Compute map50, map and recall50.
+
+    Args:
+        images: Matches of these images, as `match` gives them.
+
+    Returns:
+        Metric -> value; {} if the images hold no object.
+    """
     present = sorted({number for image in images for number, its in image.items() if its["gtMatches"].shape[-1]})
     if not present:
         return {}

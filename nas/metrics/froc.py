@@ -19,9 +19,13 @@ RATES = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)  # false positives per scan at wh
 
 @dataclass(frozen=True)
 class Froc:
-    """The curve, one point for each threshold from high to low: false_positives per scan and sensitivity, both (T,).
+    """The curve, one point for each threshold from high to low.
 
-    nodules: in all scans. never_hit: of these, without a candidate at any threshold.
+    Attributes:
+        false_positives: False positives per scan (T,).
+        sensitivity: Share of nodules that are hit (T,).
+        nodules: Number of nodules in all scans.
+        never_hit: Number of nodules without a candidate at any threshold.
     """
 
     false_positives: np.ndarray
@@ -30,7 +34,14 @@ class Froc:
     never_hit: int
 
     def at(self, rate: float) -> float:
-        """The largest sensitivity with at most `rate` false positives per scan."""
+        """Look up the sensitivity at a rate.
+
+        Args:
+            rate: False positives per scan.
+
+        Returns:
+            The largest sensitivity with at most `rate` false positives per scan.
+        """
         allowed = self.sensitivity[self.false_positives <= rate]
         return float(allowed.max()) if len(allowed) else 0.0
 
@@ -42,8 +53,15 @@ class Froc:
 
 @dataclass(frozen=True)
 class Findings:
-    """One scan: candidates (N, 3) with scores (N,), centres (M, 3) and radii (M,) of its nodules; excluded (M,) bool,
-    findings that count for nothing (None: none). Points are in mm."""
+    """Candidates and nodules of one scan; points are in mm.
+
+    Attributes:
+        candidates_N3: Candidates (N, 3).
+        scores_N: Their scores (N,).
+        centres_M3: Centres of the nodules (M, 3).
+        radii_M: Radii of the nodules (M,).
+        excluded_M: Whether a finding counts for nothing (M,). If None, all count.
+    """
 
     candidates_N3: np.ndarray
     scores_N: np.ndarray
@@ -53,7 +71,17 @@ class Findings:
 
 
 def froc(scans: Sequence[Findings]) -> Froc:
-    """Raises NASError where no scan has a nodule that counts, and for scores that are not finite."""
+    """Compute the FROC curve.
+
+    Args:
+        scans: The scans.
+
+    Returns:
+        The curve.
+
+    Raises:
+        NASError: If no scan has a nodule that counts, or a score is not finite.
+    """
     hits, wrong, nodules = [], [], 0
     for scan in scans:
         if not np.isfinite(scan.scores_N).all():

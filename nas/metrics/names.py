@@ -1,4 +1,4 @@
-"""How a metric is named and in which unit it is shown, everywhere alike."""
+"""Names and units of costs; those of scores are declared by the task (nas/metrics/metric.py)."""
 
 from __future__ import annotations
 
@@ -6,23 +6,34 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from nas.metrics.metric import Metric
+
 MISSING = "–"
 
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """A shown value is the metric divided by `divisor`, in `symbol`; name: how the metric is called in words."""
+    """How a value is shown.
+
+    Attributes:
+        name: Name in words.
+        symbol: Symbol of the unit.
+        divisor: The shown value is the metric divided by it.
+        decimals: Number of decimals. If None, three significant digits are shown.
+    """
 
     name: str
     symbol: str = ""
     divisor: float = 1.0
+    decimals: int | None = None
 
     @property
     def heading(self) -> str:
+        """Name with the unit in brackets."""
         return f"{self.name} ({self.symbol})" if self.symbol else self.name
 
 
-UNITS = {
+COSTS = {
     "params": Unit("parameters", "M", 1e6),
     "macs": Unit("MACs", "G", 1e9),
     "bytes": Unit("size", "MB", 1e6),
@@ -30,39 +41,77 @@ UNITS = {
     "training_bytes": Unit("activations in training", "MB", 1e6),
     "latency_ms": Unit("latency", "ms"),
     "peak_memory_mb": Unit("peak memory", "MB"),
-    "auc": Unit("AUC"),
-    "f1": Unit("F1"),
-    "dice": Unit("Dice"),
-    "hd95": Unit("HD95"),
-    "surface_dice": Unit("surface Dice"),
-    "map50": Unit("mAP@0.5"),
-    "map": Unit("mAP@0.5:0.95"),
-    "recall50": Unit("recall@0.5"),
 }
-SCORES = ("auc", "f1", "dice", "hd95", "surface_dice", "map50", "map", "recall50")
 
 
-def unit(metric: str) -> Unit:
-    return UNITS.get(metric) or Unit(metric.replace("_", " "))
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Names and formats of costs and of the metrics of one task.
+
+    Attributes:
+        metrics: The metrics that the task declares.
+    """
+
+    metrics: tuple[Metric, ...] = ()
+
+    def unit(self, name: str) -> Unit:
+        """Look up how a cost or a metric is shown.
+
+        Args:
+            name: Name of a cost or of a metric.
+
+        Returns:
+            The unit; an unknown name is written in words and has three decimals.
+        """
+        for metric in self.metrics:
+            if metric.name == name:
+                return Unit(metric.label, metric.unit, decimals=metric.digits)
+        return COSTS.get(name) or Unit(name.replace("_", " "), decimals=3)
+
+    def show(self, name: str, value: Any, symbol: bool = False) -> str:
+        """Format a value in its unit.
+
+        Args:
+            name: Name of a cost or of a metric.
+            value: The value; None and values that are not finite give a dash.
+            symbol: Whether the unit follows the number.
+
+        Returns:
+            The text.
+        """
+        if value is None or not math.isfinite(value):
+            return MISSING
+        shown = self.unit(name)
+        scaled = float(value) / shown.divisor
+        by_digits = shown.decimals is None or abs(scaled) >= 100
+        text = significant(scaled) if by_digits else f"{scaled:.{shown.decimals}f}"
+        return f"{text} {shown.symbol}" if symbol and shown.symbol else text
 
 
-def is_cost(metric: str) -> bool:
-    """Costs are shown with three significant digits, scores with three decimals."""
-    return metric in UNITS and metric not in SCORES
+def show(name: str, value: Any, symbol: bool = False) -> str:
+    """Format a cost in its unit.
 
+    Args:
+        name: Name of a cost.
+        value: The value; None and values that are not finite give a dash.
+        symbol: Whether the unit follows the number.
 
-def show(metric: str, value: Any, symbol: bool = False) -> str:
-    """A metric's value as text, with its unit where `symbol` is set; a dash for none and NaN."""
-    if value is None or not math.isfinite(value):
-        return MISSING
-    its = unit(metric)
-    scaled = float(value) / its.divisor
-    text = significant(scaled) if is_cost(metric) or abs(scaled) >= 100 else f"{scaled:.3f}"
-    return f"{text} {its.symbol}" if symbol and its.symbol else text
+    Returns:
+        The text.
+    """
+    return Names().show(name, value, symbol)
 
 
 def significant(value: float, digits: int = 3) -> str:
-    """A number with so many significant digits, without an exponent where it needs at most 7 places."""
+    """Format a number with significant digits, without an exponent if at most 7 decimals are needed.
+
+    Args:
+        value: The number.
+        digits: Number of significant digits.
+
+    Returns:
+        The text.
+    """
     if value == 0 or not math.isfinite(value):
         return f"{value:g}"
     places = digits - 1 - math.floor(math.log10(abs(value)))

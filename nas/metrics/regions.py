@@ -21,14 +21,24 @@ def region_metrics(
     empty: str = "one",
     tolerance: float = 1.0,
 ) -> dict[str, dict[str, float]]:
-    """Region -> {"dice", "hd95" (mm), "surface_dice" (tolerance in mm)} of one case.
+    """Measure the regions of one case.
 
-    guess_DHW, truth_DHW: classes. regions: name -> the classes whose union it is. spacing_mm: (D, H, W).
-    empty: what a region scores that is neither there nor predicted. "one": Dice 1 and a distance of 0, as the server
-    of BraTS does; "zero": Dice 0 and the diagonal of the image, as code that divides by the sum or by 1 does; "skip":
-    NaN, so that the case does not count. In every case a region that is only there or only predicted scores Dice 0 and
-    the diagonal (of 240 x 240 x 155 mm: the 373.13 mm of that server).
-    Raises NASError for another value of `empty` and for volumes of different shapes.
+    Args:
+        guess_DHW: Predicted classes (D, H, W).
+        truth_DHW: True classes (D, H, W).
+        regions: Name of a region -> the classes whose union it is.
+        spacing_mm: Voxel size (D, H, W) in mm.
+        empty: Score of a region that is neither present nor predicted. "one": Dice 1 and a distance of 0, as the
+            server of BraTS does. "zero": Dice 0 and the diagonal of the image, as code that divides by the sum or by 1
+            does. "skip": NaN, so that the case does not count. In every case a region that is only present or only
+            predicted scores Dice 0 and the diagonal (of 240 x 240 x 155 mm: the 373.13 mm of that server).
+        tolerance: Tolerance of the surface Dice in mm.
+
+    Returns:
+        Region -> {"dice", "hd95" (mm), "surface_dice"}.
+
+    Raises:
+        NASError: If `empty` is unknown or the shapes differ.
     """
     require_empty_rule(empty)
     if guess_DHW.shape != truth_DHW.shape:
@@ -47,6 +57,13 @@ def region_metrics(
 
 
 def require_empty_rule(empty: str) -> None:
-    """Raises NASError for a rule that is not known."""
+    """Check the rule for empty regions.
+
+    Args:
+        empty: Name of the rule.
+
+    Raises:
+        NASError: If the rule is unknown.
+    """
     if empty not in EMPTY:
         raise NASError(f"empty={empty}", f"one of {', '.join(EMPTY)}", "mend empty")

@@ -13,7 +13,16 @@ HD_PERCENTILE = 95.0
 
 
 def dice(guess: np.ndarray, target: np.ndarray, classes: int) -> np.ndarray:
-    """(N, classes - 1): 2 |A ∩ B| / (|A| + |B|) of each case and class but the background, NaN where both are empty."""
+    """Compute 2 |A ∩ B| / (|A| + |B|) of each case and class but the background.
+
+    Args:
+        guess: Predicted classes (N, D, H, W).
+        target: True classes (N, D, H, W).
+        classes: Number of classes.
+
+    Returns:
+        Values (N, classes - 1), NaN where both regions are empty.
+    """
     values = np.full((len(target), classes - 1), np.nan)
     axes = tuple(range(1, target.ndim))
     for number in range(1, classes):
@@ -26,9 +35,17 @@ def dice(guess: np.ndarray, target: np.ndarray, classes: int) -> np.ndarray:
 def surfaces(
     guess: np.ndarray, target: np.ndarray, classes: int, spacing_mm: np.ndarray, tolerance: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """hd95 and surface Dice, each (N, classes - 1), under the rule for empty regions that Segmentation states.
+    """Compute hd95 and surface Dice, under the rule for empty regions of `nas.tasks.Segmentation`.
 
-    guess, target: (N, D, H, W) classes. spacing_mm: (N, 3); lengths are in its unit.
+    Args:
+        guess: Predicted classes (N, D, H, W).
+        target: True classes (N, D, H, W).
+        classes: Number of classes.
+        spacing_mm: Voxel sizes (N, 3); lengths are in their unit.
+        tolerance: Tolerance of the surface Dice, in the same unit.
+
+    Returns:
+        hd95 and surface Dice, each (N, classes - 1).
     """
     measure = monai_part("metrics")
     hd95, surface = np.full((2, len(target), classes - 1), np.nan)

@@ -1,4 +1,4 @@
-"""Hard limits on what a network may cost or must reach, written as `params<=1e6`."""
+"""Hard limits on the metrics of a network, written as `params<=1e6`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,13 @@ PATTERN = re.compile(r"\s*([A-Za-z_]\w*)\s*(<=|>=)\s*([-+]?[\d.]+(?:[eE][-+]?\d+
 
 @dataclass(frozen=True, slots=True)
 class Constraint:
-    """metric <= bound (at_most) or metric >= bound."""
+    """Upper or lower bound of one metric.
+
+    Args:
+        metric: Name of the metric.
+        bound: The limit itself is allowed.
+        at_most: True for metric <= bound, False for metric >= bound.
+    """
 
     metric: str
     bound: float
@@ -23,7 +29,17 @@ class Constraint:
 
     @classmethod
     def parse(cls, text: str) -> Constraint:
-        """`params<=1e6` or `auc>=0.8`. Raises NASError for anything else."""
+        """Parse a constraint.
+
+        Args:
+            text: `metric<=number` or `metric>=number`.
+
+        Returns:
+            The constraint.
+
+        Raises:
+            NASError: If the text has another form.
+        """
         match = PATTERN.fullmatch(str(text))
         try:
             if match is not None:
@@ -31,29 +47,48 @@ class Constraint:
         except ValueError:
             pass
         raise NASError(
-            f"the constraint {text!r}", "metric<=number or metric>=number", "e.g. constraints=['params<=1e6']"
+            f"constraints=[{text!r}]",
+            "metric<=number or metric>=number",
+            "write it like constraints=['params<=1e6']",
         )
 
     def __str__(self) -> str:
         return f"{self.metric}{'<=' if self.at_most else '>='}{self.bound:g}"
 
     def excess(self, value_N: np.ndarray) -> np.ndarray:
-        """(N,) by how much each value breaks the limit, as a share of the bound (of 1 where that is 0); 0 = kept."""
+        """Return by how much values exceed the bound.
+
+        Args:
+            value_N: (N,) values of the metric.
+
+        Returns:
+            (N,) excess divided by the absolute bound (by 1 for a bound of 0); 0 for values within the bound.
+        """
         over_N = np.asarray(value_N, dtype=np.float64) - self.bound
         scale = abs(self.bound) or 1.0
         return np.maximum(over_N if self.at_most else -over_N, 0.0) / scale
 
 
 def violation(constraints: Iterable[Constraint], metrics: Mapping[str, float]) -> float:
-    """The sum of all excesses of one network; 0.0 = feasible, NaN where a metric is. Raises NASError for a metric that
-    nobody reports."""
+    """Sum the excesses of one network over all constraints.
+
+    Args:
+        constraints: Constraints to check.
+        metrics: Metrics of the network by name.
+
+    Returns:
+        The sum; 0.0 for a feasible network, NaN if a constrained metric is NaN.
+
+    Raises:
+        NASError: If a constrained metric is missing.
+    """
     total = 0.0
     for constraint in constraints:
         if constraint.metric not in metrics:
             raise NASError(
-                f"the constraint {constraint} on a metric that nobody reports",
+                f"constraints=['{constraint}'] on a metric that is not reported",
                 f"one of {', '.join(sorted(metrics))}",
-                "mend `constraints`",
+                "set the metric in `constraints` to one of these",
             )
         total += float(constraint.excess(np.array(metrics[constraint.metric])))
     return total

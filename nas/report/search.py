@@ -1,4 +1,4 @@
-"""The report of a search: what was found, what it cost, what was ruled out."""
+"""HTML report of a search: chosen network, Pareto front, costs and pruned networks."""
 
 from __future__ import annotations
 
@@ -24,13 +24,14 @@ from nas.html.page import (
     write_page,
 )
 from nas.html.plot import Axis, Plot
-from nas.metrics.names import show, unit
+from nas.metrics.metric import Metric
+from nas.metrics.names import Names
 from nas.multiobjective.pareto import front_mask
 from nas.space import SearchSpace
 
-CLOUD = 2000  # pruned architectures shown at most
-FAILED_SHOWN = 10
-# columns of the front, where measured
+MAX_CLOUD = 2000  # pruned architectures shown
+MAX_FAILED = 10  # failed trials shown
+# columns of the front, if measured for all of its networks
 COSTS = ("params", "macs", "bytes", "activation_bytes", "training_bytes", "latency_ms")
 
 
@@ -46,35 +47,50 @@ def search_report(
     pruned_bound: np.ndarray,
     settings: Mapping[str, Any],
     more: Sequence[str] = (),
+    metrics: Sequence[Metric] = (),
 ) -> None:
-    """Writes one self-contained HTML file. more: further sections, as HTML, after the chosen architecture.
+    """Write a self-contained HTML file.
 
-    pruned_share: (finished trials, share of the space ruled out, 0..1), empty where the strategy rules nothing out.
-    pruned_cost, pruned_bound: (P,) cost of each pruned and never trained architecture, and the upper bound on its
-    score. Raises NASError where no trial has finished, or `chosen` is none of the finished ones.
+    Args:
+        path: File to write.
+        title: Title of the page.
+        space: Space of the search.
+        history: Its trials.
+        chosen: Finished trial of the chosen architecture.
+        pruned_share: (finished trials, pruned fraction of the space in [0, 1]); empty if the strategy does not prune.
+        pruned_cost: (P,) costs of architectures pruned without training.
+        pruned_bound: (P,) upper bounds on their scores.
+        settings: Settings of the search.
+        more: Further sections after the chosen architecture, as HTML.
+        metrics: Metrics that the task declares, for their names and digits.
+
+    Raises:
+        NASError: If `chosen` is not a finished trial.
     """
     done = history.complete()
     if chosen not in done:
         raise NASError(
-            f"a chosen trial that is not among the {len(done)} finished ones",
-            "a history with at least one finished trial, and one of those as the choice",
-            "see why trials failed (trials.csv), or pass a record of `history.front()`",
+            f"chosen=trial {chosen.number}, which is not among the {len(done)} finished trials",
+            "a finished trial",
+            "look up the failures in trials.csv, or pass a record of `history.front()`",
         )
-    best = _best_so_far(history, done)
+    names = Names(tuple(metrics))
+    score_in_words = escape(names.unit(history.score).name)
+    best = _best_so_far(names, history, done)
     over_time = [best] if not pruned_share else [best, _share_over_time(pruned_share)]
     write_page(
         path,
         kicker="Architecture search",
         title=title,
         lead=(
-            f"Scores on this page are <strong>validation {escape(unit(history.score).name)}, not test scores</strong>. "
+            f"Scores on this page are <strong>validation {score_in_words}, not test scores</strong>. "
             "The chosen network is the best of many on these very cases, so its score is optimistic. The test cases "
             "have not been touched; retraining gives the test score."
         ),
         body=[
-            _facts(history, chosen, pruned_share),
-            _front_figure(space, history, done, chosen, np.asarray(pruned_cost), np.asarray(pruned_bound)),
-            _front_table(history, chosen),
+            _facts(names, history, chosen, pruned_share),
+            _front_figure(names, space, history, done, chosen, np.asarray(pruned_cost), np.asarray(pruned_bound)),
+            _front_table(names, history, chosen),
             pair(*over_time),
             architecture_section("The chosen architecture", space, chosen.arch),
             *more,
@@ -84,29 +100,34 @@ def search_report(
     )
 
 
-def _facts(history: History, chosen: Record, pruned_share: Sequence[tuple[int, float]]) -> str:
+def _facts(names: Names, history: History, chosen: Record, pruned_share: Sequence[tuple[int, float]]) -> str:
     counts = {state: sum(record.state is state for record in history) for state in State}
     more = [f"{counts[state]} {state.value}" for state in (State.FAILED, State.RUNNING) if counts[state]]
     score = history.score
     items = [
         ("Chosen network", chosen.arch.id, f"trial {chosen.number}"),
-        (f"Validation {unit(score).name}", show(score, chosen.metrics[score]), ""),
-        (unit(history.cost_name).name, show(history.cost_name, _cost(history, [chosen])[0], symbol=True), ""),
+        (f"Validation {names.unit(score).name}", names.show(score, chosen.metrics[score]), ""),
+        (
+            names.unit(history.cost_name).name,
+            names.show(history.cost_name, _cost(history, [chosen])[0], symbol=True),
+            "",
+        ),
         ("Scored networks", str(counts[State.COMPLETE]), ", ".join(more)),
     ]
     if "params" in chosen.metrics and history.cost_name != "params":
-        items.insert(3, ("Parameters", show("params", chosen.metrics["params"], symbol=True), ""))
+        items.insert(3, ("Parameters", names.show("params", chosen.metrics["params"], symbol=True), ""))
     if pruned_share:
         items.append(("Space ruled out", f"{100 * pruned_share[-1][1]:.1f} %", "without training"))
     return facts(items)
 
 
 def _cost(history: History, records: Sequence[Record]) -> np.ndarray:
-    """(N,) the deterministic cost of the records' architectures."""
+    """(N,) deterministic costs of the architectures."""
     return np.asarray(history.cost(np.array([record.arch.genes for record in records])), dtype=np.float64)
 
 
 def _front_figure(
+    names: Names,
     space: SearchSpace,
     history: History,
     done: Sequence[Record],
@@ -114,7 +135,7 @@ def _front_figure(
     pruned_cost_P: np.ndarray,
     pruned_bound_P: np.ndarray,
 ) -> str:
-    score, costs = history.score, unit(history.cost_name)
+    score, costs = history.score, names.unit(history.cost_name)
     score_N = np.array([record.metrics[score] for record in done], dtype=np.float64)
     cost_N = _cost(history, done) / costs.divisor
     usable = np.isfinite(score_N) & np.isfinite(cost_N)
@@ -130,93 +151,99 @@ def _front_figure(
     if total:
         legend.append(("cloud", "cloud", "ruled out untrained, at the upper bound on its score"))
     x = Axis.over(costs.heading, all_costs, log=True)
-    y = Axis.over(f"validation {unit(score).name}", all_scores, headroom=0.12)
-    plot = Plot(x, y, title=f"validation {unit(score).name} against {costs.heading}", height=430, legend=legend)
+    y = Axis.over(f"validation {names.unit(score).name}", all_scores, headroom=0.12)
+    plot = Plot(x, y, title=f"validation {names.unit(score).name} against {costs.heading}", height=430, legend=legend)
     if total:
         plot.cloud(cloud_cost_P, cloud_bound_P)
-    kept = [record for record, use in zip(done, usable, strict=True) if use]
+    shown = [record for record, use in zip(done, usable, strict=True) if use]
     score_N, cost_N = score_N[usable], cost_N[usable]
-    on_front_N = front_mask(np.column_stack([score_N, -cost_N]))
+    on_front_N = front_mask(np.column_stack([history.sign[score] * score_N, -cost_N]))
     line = np.flatnonzero(on_front_N)
     line = line[np.argsort(cost_N[line], kind="stable")]
     if len(line):
         plot.step(cost_N[line], score_N[line], to_edge=True)
-    dots = sorted(zip(kept, cost_N, score_N, on_front_N, strict=True), key=lambda dot: (dot[0] == chosen, dot[3]))
-    for record, cost, value, on_front in dots:  # the chosen one is drawn last, on top
+    dots = sorted(zip(shown, cost_N, score_N, on_front_N, strict=True), key=lambda dot: (dot[0] == chosen, dot[3]))
+    for record, cost, value, on_front in dots:  # the chosen network is last, on top
         style, radius = ("chosen", 7.0) if record == chosen else ("front", 5.0) if on_front else ("trained", 4.0)
-        plot.point(cost, value, style, radius, _tooltip(space, history, record, cost * costs.divisor))
+        plot.point(cost, value, style, radius, _tooltip(names, space, history, record, cost * costs.divisor))
         if record == chosen:
             plot.label(cost, value, chosen.arch.id)
-    note = "Each dot is a scored network; point at one to see more. The line joins those that no other beats in both."
+    return section("Score against cost", _front_note(history, total, len(cloud_cost_P)), figure(plot.svg()))
+
+
+def _front_note(history: History, total: int, drawn: int) -> str:
+    """Explanation of the figure; `total` networks were pruned, of which `drawn` are in it."""
+    note = "Each dot is a scored network, with details on hover. The line is the Pareto front of score and cost."
     if total:
         note += (
-            " Pale dots were ruled out: a network that contains them and was trained scored no more than their height,"
-            " and a cheaper trained network does at least as well."
+            " Pale dots were ruled out: a larger trained network scored at most their height, and a cheaper trained"
+            " network scored at least as much."
         )
-        if total > len(cloud_cost_P):
-            note += f" {len(cloud_cost_P):,} of {total:,} are drawn."
+        if total > drawn:
+            note += f" {drawn:,} of {total:,} are drawn."
     if len(history.objectives) > 2:
         note += f" The table below holds the front in all objectives: {', '.join(history.objectives)}."
-    return section("Score against cost", note, figure(plot.svg()))
+    return note
 
 
 def _thin(cost_P: np.ndarray, bound_P: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
-    """At most CLOUD of the finite points, drawn at random with a fixed seed, and how many there were."""
+    """At most MAX_CLOUD of the finite points, sampled with a fixed seed, and the number of all finite points."""
     rows = np.flatnonzero(np.isfinite(cost_P) & np.isfinite(bound_P))
     total = len(rows)
-    if total > CLOUD:
-        rows = np.sort(np.random.default_rng(0).choice(rows, size=CLOUD, replace=False))
+    if total > MAX_CLOUD:
+        rows = np.sort(np.random.default_rng(0).choice(rows, size=MAX_CLOUD, replace=False))
     return cost_P[rows], bound_P[rows], total
 
 
-def _tooltip(space: SearchSpace, history: History, record: Record, cost: float) -> str:
-    score, costs = history.score, unit(history.cost_name)
+def _tooltip(names: Names, space: SearchSpace, history: History, record: Record, cost: float) -> str:
+    score, costs = history.score, names.unit(history.cost_name)
     lines = [
         f"{record.arch.id} (trial {record.number})",
-        f"{unit(score).name} {show(score, record.metrics[score])}",
-        f"{costs.name} {show(history.cost_name, cost, symbol=True)}",
+        f"{names.unit(score).name} {names.show(score, record.metrics[score])}",
+        f"{costs.name} {names.show(history.cost_name, cost, symbol=True)}",
         space.describe(record.arch),
     ]
     return "\n".join(lines)
 
 
-def _front_table(history: History, chosen: Record) -> str:
+def _front_table(names: Names, history: History, chosen: Record) -> str:
     front = history.front()
     shared = [name for name in COSTS if all(name in record.metrics for record in front)]
-    names = list(dict.fromkeys([*history.objectives, *shared]))
+    columns = list(dict.fromkeys([*history.objectives, *shared]))
     head = [
         Cell("architecture"),
         Cell("trial", number=True),
-        *(Cell(unit(name).heading, number=True) for name in names),
+        *(Cell(names.unit(name).heading, number=True) for name in columns),
     ]
     rows = [
         [
             Cell(record.arch.id, code=True, tag="chosen" if record == chosen else ""),
             Cell(str(record.number), number=True),
-            *(Cell(show(name, record.metrics[name]), number=True) for name in names),
+            *(Cell(names.show(name, record.metrics[name]), number=True) for name in columns),
         ]
         for record in front
     ]
     marks = {number: "chosen" for number, record in enumerate(front) if record == chosen}
     wanted = ", ".join(
-        f"{'high' if direction == 'maximize' else 'low'} {unit(name).name}"
+        f"{'high' if direction == 'maximize' else 'low'} {names.unit(name).name}"
         for name, direction in history.objectives.items()
     )
     return section(
         "The Pareto front",
-        f"No scored network is better in all that was asked for: {wanted}.",
+        f"No scored network is at least as good in all objectives and better in one: {wanted}.",
         table(head, rows, marks),
     )
 
 
-def _best_so_far(history: History, done: Sequence[Record]) -> str:
-    name = unit(history.score).name
+def _best_so_far(names: Names, history: History, done: Sequence[Record]) -> str:
+    name = names.unit(history.score).name
     score_N = np.array([record.metrics[history.score] for record in done], dtype=np.float64)
     finite = np.isfinite(score_N)
     if not finite.any():
         return section("Best score so far", "No network has a finite score.")
     trial_N = np.arange(1, len(done) + 1, dtype=np.float64)
-    best_N = np.fmax.accumulate(score_N)
+    better = np.fmax if history.sign[history.score] > 0 else np.fmin
+    best_N = better.accumulate(score_N)
     x, y = Axis.counting("scored networks", len(done)), Axis.over(f"validation {name}", score_N[finite])
     legend = [("trained", "dot", "each network"), ("curve", "line", "best so far")]
     plot = Plot(x, y, title=f"best validation {name} so far", width=430, height=290, legend=legend)
@@ -226,7 +253,7 @@ def _best_so_far(history: History, done: Sequence[Record]) -> str:
     ):
         plot.point(trial, score, "trained", 3.0, f"{record.arch.id} (trial {record.number})\n{name} {score:.3f}")
     plot.step(trial_N[known], best_N[known], to_edge=True)
-    return section("Best score so far", "In the order in which the scores came in.", figure(plot.svg()))
+    return section("Best score so far", "In the order in which trials finished.", figure(plot.svg()))
 
 
 def _share_over_time(pruned_share: Sequence[tuple[int, float]]) -> str:
@@ -238,7 +265,7 @@ def _share_over_time(pruned_share: Sequence[tuple[int, float]]) -> str:
     edge_E = np.r_[np.repeat(trial_T, 2)[1:], x.high]
     plot.band(edge_E, np.zeros(len(edge_E)), np.repeat(share_T, 2))
     plot.step(trial_T, share_T, to_edge=True)
-    return section("Ruled out without training", "Share of the whole space, which only ever grows.", figure(plot.svg()))
+    return section("Ruled out without training", "Share of the whole space; it never shrinks.", figure(plot.svg()))
 
 
 def _failed_table(history: History) -> list[str]:
@@ -251,22 +278,22 @@ def _failed_table(history: History) -> list[str]:
             Cell(str(record.number), number=True),
             Cell(record.reason or "no reason given"),
         ]
-        for record in failed[:FAILED_SHOWN]
+        for record in failed[:MAX_FAILED]
     ]
-    note = "These could not be scored and count for nothing above."
-    if len(failed) > FAILED_SHOWN:
-        note += f" The first {FAILED_SHOWN} of {len(failed)} are listed."
+    note = "These trials have no score and are not part of the results above."
+    if len(failed) > MAX_FAILED:
+        note += f" The first {MAX_FAILED} of {len(failed)} are listed."
     return [
         section("Failed trials", note, table([Cell("architecture"), Cell("trial", number=True), Cell("reason")], rows))
     ]
 
 
 def _settings(space: SearchSpace, history: History, given: Mapping[str, Any]) -> str:
-    began = [record.started for record in history if record.started > 0]
-    ended = [record.finished for record in history if record.finished > 0]
+    starts = [record.started for record in history if record.started > 0]
+    ends = [record.finished for record in history if record.finished > 0]
     provenance = {
-        "first trial began": _clock(min(began)) if began else None,
-        "last trial ended": _clock(max(ended)) if ended else None,
+        "first trial began": _clock(min(starts)) if starts else None,
+        "last trial ended": _clock(max(ends)) if ends else None,
         "workers": len({record.worker for record in history}),
         "space": space.fingerprint,
         "class": space.class_path,

@@ -1,4 +1,4 @@
-"""What a report shows of the training of a supernet: its curves, and its probabilities at the end."""
+"""Report sections on the training of a supernet: curves and final probabilities."""
 
 from __future__ import annotations
 
@@ -10,14 +10,21 @@ import numpy as np
 
 from nas.html.page import figure, pair, section
 from nas.html.plot import Axis, Plot
+from nas.supernets.loading import CURVES, PICTURE
 
-CURVES, PICTURE = "curves.csv", "picture.html"
 WIDTH, HEIGHT = 430, 250  # px
 TONES = ("curve", "curve tone1", "curve tone2", "curve tone3")
 
 
 def supernet_sections(folder: str | Path) -> list[str]:
-    """From the curves.csv and picture.html that a supernet's training leaves; nothing where there are none."""
+    """Render curves.csv and picture.html of a supernet's training.
+
+    Args:
+        folder: Folder of the training.
+
+    Returns:
+        Sections as HTML; empty without curves.csv.
+    """
     folder = Path(folder)
     if not (folder / CURVES).is_file():
         return []
@@ -26,18 +33,18 @@ def supernet_sections(folder: str | Path) -> list[str]:
     names = [name for name in dict.fromkeys(name for row in rows for name in row) if name not in ("epoch", "seconds")]
     losses = [name for name in names if name.endswith("loss")]
     scores = [name for name in names if name.endswith((" supernet", " decoded"))]
-    others = [name for name in names if name not in (*losses, *scores)]
+    rest = [name for name in names if name not in (*losses, *scores)]
     plots = [_plot("loss", losses, rows), _plot("validation score", scores, rows)]
-    plots += [_plot(name.replace("_", " "), [name], rows) for name in others]
+    plots += [_plot(name.replace("_", " "), [name], rows) for name in rest]
     note = (
-        "Weights learn from one half of the training patients, the probabilities from the other, after a warm-up. "
-        "Decoded: the network that would be the answer at that moment, with the weights that it has in the supernet."
+        "Weights are trained on one half of the training patients and, after a warm-up, the probabilities on the other "
+        "half. Decoded: the best network under the current probabilities, with its weights in the supernet."
     )
-    found = [section("The supernet's training", note, pair(*(figure(plot) for plot in plots if plot)))]
+    sections = [section("The supernet's training", note, pair(*(figure(plot) for plot in plots if plot)))]
     if (folder / PICTURE).is_file():
         picture = (folder / PICTURE).read_text()
-        found.append(section("What it made probable", "", f'<div class="picture">{picture}</div>'))
-    return found
+        sections.append(section("Final probabilities", "", f'<div class="picture">{picture}</div>'))
+    return sections
 
 
 def _plot(label: str, names: Sequence[str], rows: Sequence[Mapping[str, float]]) -> str:
@@ -50,6 +57,6 @@ def _plot(label: str, names: Sequence[str], rows: Sequence[Mapping[str, float]])
     for tone, name in zip(TONES, names, strict=False):
         known = [row for row in rows if name in row]
         plot.line(np.array([row["epoch"] for row in known]), np.array([row[name] for row in known]), tone)
-        if len(known) == 1:  # a line of one point cannot be seen
+        if len(known) == 1:  # a line through one point is invisible
             plot.point(known[0]["epoch"], known[0][name], tone, 3.0, f"{name} {known[0][name]:.3f}")
     return plot.svg()

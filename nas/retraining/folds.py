@@ -1,12 +1,12 @@
-"""Retraining one network on every round of a split, and predicting the round's test part once."""
+"""Retraining of one network on every fold of a split; each fold leaves a bundle and the prediction of its test part."""
 
 from __future__ import annotations
 
 import hashlib
 import io
-import json
+import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
@@ -14,35 +14,45 @@ import numpy as np
 import torch
 from torch import nn
 
-from experiments.context import Setting
-from experiments.networks import searched_space
 from nas.artifact import Artifact
+from nas.bundle import Bundle, bundle_folder
+from nas.context import TaskSetup
 from nas.data.loading import VolumeSet
 from nas.data.splits import Round
 from nas.errors import NASError, TrialFailed
-from nas.supernets.trainer import load_supernet
-from nas.training.checkpoint import ARCHITECTURE
+from nas.inference.model_card import CARD, ModelCard
+from nas.supernets.loading import load_supernet
 from nas.training.distributed import is_main
-from nas.training.loop import OnEpoch, fit, predict
+from nas.training.loop import LAST, FitResult, OnEpoch, fit, predict
 from nas.training.settings import TrainingSettings
 from nas.utils.files import write_bytes
+from nas.utils.hashing import file_digest
+from nas.utils.identity import PredictionIdentity, TrainingIdentity
 
+DIGEST = hashlib.sha256().digest_size  # bytes that a prediction file ends with
 OnRoundEpoch = Callable[[str, int, int, Mapping[str, float]], None]
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Tested:
-    """What one trained network said of one test part. indices: rows of the store; prob: what `Task.predict` gives,
-    class probabilities (N, K), of a segmentation (N, K, D, H, W), of a detection boxes."""
+    """The prediction of one trained network for one test part.
+
+    Attributes:
+        round: Name of the fold.
+        indices: (N,) rows of the store.
+        prob: Output of `Task.predict`: class probabilities (N, K), of a segmentation (N, K, D, H, W), of a detection
+            boxes.
+    """
 
     round: str
     indices: np.ndarray
     prob: np.ndarray
 
 
-def retrain(
+def train_folds(
     network: Artifact,
-    setting: Setting,
+    setting: TaskSetup,
     rounds: Sequence[Round],
     training: TrainingSettings,
     seed: int,
@@ -50,112 +60,234 @@ def retrain(
     supernet: Path | None = None,
     on_epoch: OnRoundEpoch = lambda name, epoch, epochs, metrics: None,
 ) -> list[Tested]:
-    """Trains on each round's train part, keeps the epoch that is best on its validation part, predicts its test part.
+    """Train on the train part of every fold, keep the epoch that validates best, and predict the test part.
 
-    folder: holds a sub-folder per round with checkpoints, the network's arch.json and the prediction; rounds that are
-    finished there are read, the one that was interrupted goes on at its last epoch. supernet: the last.pt whose weights
-    the network starts from; None: its own random ones. on_epoch: (round, epoch, epochs, validation metrics).
-    Raises NASError where the folder holds another training, where the supernet is of another space or has learned from
-    other samples than the search's training part of this split, and where a training fails (NaN loss, out of memory).
+    Finished folds are read from `folder`; an interrupted one continues after its last epoch.
+
+    Args:
+        network: The architecture.
+        setting: Data, task and device.
+        rounds: The folds.
+        training: Settings of the training.
+        seed: Seed of weights, batches and augmentation.
+        folder: Folder of the training. For every fold it gets `checkpoints/<architecture>/<fold>/` (checkpoints and
+            prediction) and the bundle `bundles/<architecture>/<fold>/`.
+        supernet: Checkpoint (`last.pt`) of a supernet whose weights the network starts from. If None, the weights are
+            random.
+        on_epoch: Called with fold, epoch, number of epochs and validation metrics.
+
+    Returns:
+        One prediction per fold.
+
+    Raises:
+        NASError: If the folder holds another training or a damaged bundle, the supernet is of another space or was
+            trained on other samples than the search's training part of this split, or a training fails (NaN loss, out
+            of memory).
     """
     return [
-        _one_round(network, setting, part, training, seed, folder / part.name, supernet, partial(on_epoch, part.name))
+        _Fold(network, setting, part, training, seed, folder, supernet).tested(partial(on_epoch, part.name))
         for part in rounds
     ]
 
 
-def _one_round(
-    network: Artifact,
-    setting: Setting,
-    part: Round,
-    training: TrainingSettings,
-    seed: int,
-    folder: Path,
-    supernet: Path | None,
-    on_epoch: OnEpoch,
-) -> Tested:
-    fingerprint = _fingerprint(network, setting, part, training, seed, supernet)
-    if is_main():
-        _described(network, setting, part, seed).save(folder / ARCHITECTURE)
-    done = folder / f"prediction-{fingerprint[:12]}.npy"
-    if done.exists():
-        return Tested(part.name, part.test, np.load(done, allow_pickle=False))
-    torch.manual_seed(_seed_of(seed, network.arch.id, part.name))
-    model = network.build(setting.task.spec).to(setting.device)
-    train, valid, test = (
-        VolumeSet(setting.store, rows, setting.device) for rows in (part.train, part.valid, part.test)
-    )
-    if supernet is not None:
-        searched_on = VolumeSet(setting.store, setting.split.search[0], setting.device)
-        space = searched_space(network)
-        weights = load_supernet(supernet, space, setting.task.spec, searched_on)
-        _inherit(model, weights.subnetwork(space.architecture(network.arch.genes)))
-    try:
-        fit(
-            model,
-            setting.task,
-            train,
-            valid,
-            training,
-            seed=seed,
-            device=setting.device,
-            folder=folder,
-            fingerprint=fingerprint,
-            on_epoch=on_epoch,
+class _Fold:
+    """The training of one network on one fold."""
+
+    def __init__(
+        self,
+        network: Artifact,
+        setting: TaskSetup,
+        part: Round,
+        training: TrainingSettings,
+        seed: int,
+        folder: Path,
+        supernet: Path | None,
+    ) -> None:
+        self.network, self.setting, self.part, self.training = network, setting, part, training
+        self.seed, self.supernet = seed, supernet
+        self.checkpoints = folder / "checkpoints" / network.arch.id / part.name
+        self.home = bundle_folder(folder, network.arch.id, part.name)
+        self.fingerprint = _identity(network, setting, part, training, seed, supernet).digest()
+        self.train, self.valid, self.test = (
+            VolumeSet(setting.store, rows, setting.device) for rows in (part.train, part.valid, part.test)
         )
-    except TrialFailed as failure:
-        raise NASError(
-            f"{failure} in {folder}", "a training that ends", "lower training.lr or the batch size"
-        ) from failure
-    prob = predict(model, setting.task, test.scaled_as(train), training.batch_size)
-    if is_main():
-        content = io.BytesIO()
-        np.save(content, prob, allow_pickle=False)
-        write_bytes(done, content.getvalue())
-    return Tested(part.name, part.test, prob)
+
+    def tested(self, on_epoch: OnEpoch) -> Tested:
+        bundle = self._finished()
+        file = self.checkpoints / f"prediction-{self.fingerprint[:12]}.npy"
+        prob = None if bundle is None else _read_array(file)
+        if prob is None:
+            # of the bundle, not of the training: the same prediction, bit for bit, if it has to be made again
+            model = (bundle or self._trained(on_epoch)).network(self.setting.device)
+            prob = predict(model, self.setting.task, self.test.scaled_as(self.train), self.training.batch_size)
+            if is_main():
+                _write_array(file, prob)
+        return Tested(self.part.name, self.part.test, prob)
+
+    def _finished(self) -> Bundle | None:
+        """The bundle of this training, or None if there is none yet."""
+        if not (self.home / CARD).is_file():
+            return None
+        trained = ModelCard.load(self.home / CARD).facts.get("trained")
+        if not isinstance(trained, dict) or trained.get("fingerprint") != self.fingerprint:
+            if (self.checkpoints / LAST).is_file():
+                return None  # the checkpoint names the difference
+            raise NASError(
+                f"{self.home}, a bundle of another training (other data, seed or settings)",
+                "a folder of this training",
+                "train in another folder (name=...), or delete this one",
+            )
+        package = self.network.space.class_path.partition(".")[0]
+        return Bundle.load(self.home, trusted=(package, type(self.setting.task).__module__.partition(".")[0]))
+
+    def _trained(self, on_epoch: OnEpoch) -> Bundle:
+        setting = self.setting
+        torch.manual_seed(_seed_of(self.seed, self.network.arch.id, self.part.name))
+        model = self.network.build(setting.task.spec).to(setting.device)
+        if self.supernet is not None:
+            searched_on = VolumeSet(setting.store, setting.split.search[0], setting.device)
+            space = self.network.searched_space
+            weights = load_supernet(self.supernet, space, setting.task.spec, searched_on)
+            _inherit(model, weights.subnetwork(space.architecture(self.network.arch.genes)))
+        try:
+            result = fit(
+                model,
+                setting.task,
+                self.train,
+                self.valid,
+                self.training,
+                seed=self.seed,
+                device=setting.device,
+                folder=self.checkpoints,
+                fingerprint=_network_of(self.network, self.supernet),
+                on_epoch=on_epoch,
+            )
+        except TrialFailed as failure:
+            raise NASError(
+                f"{failure} in {self.checkpoints}",
+                "a finite loss and enough memory",
+                "lower training.lr or the batch size",
+            ) from failure
+        bundle = self._bundle(model, result)
+        if is_main():
+            bundle.save(self.home)
+        return bundle
+
+    def _bundle(self, model: nn.Module, result: FitResult) -> Bundle:
+        setting, store = self.setting, self.setting.store
+        preparation = dict(setting.preparation)
+        if store.by_training:
+            preparation["intensity"] = asdict(store.intensity(self.part.train))
+        return Bundle.of(
+            model,
+            self.network,
+            setting.task,
+            store.input_shape,
+            classes=store.classes,
+            preparation=preparation,
+            facts={
+                "trained": {
+                    "data": asdict(setting.data_facts),
+                    "split": asdict(setting.split_facts),
+                    "round": self.part.name,
+                    "seed": self.seed,
+                    "epochs": result.epochs_run,
+                    "best_epoch": result.best_epoch,
+                    "seconds": round(result.seconds, 1),
+                    "samples": {name: len(rows) for name, rows in self._parts().items()},
+                    "groups": {name: group_digests(store.groups[rows]) for name, rows in self._parts().items()},
+                    "fingerprint": self.fingerprint,
+                },
+                "score": setting.task.score_name,
+                "direction": setting.task.metrics[0].direction,
+                "validation": dict(result.metrics),
+            },
+            curves=result.history,
+        )
+
+    def _parts(self) -> dict[str, np.ndarray]:
+        return {"train": self.part.train, "valid": self.part.valid, "test": self.part.unseen}
+
+
+def group_digest(group: str) -> str:
+    """Return a short hash of a patient's name, by which a bundle knows a patient without naming it.
+
+    Args:
+        group: Name of the patient.
+
+    Returns:
+        16 hexadecimal digits.
+    """
+    return hashlib.sha256(group.encode()).hexdigest()[:16]
+
+
+def group_digests(groups: np.ndarray) -> list[str]:
+    """Return the sorted hashes of the different patients.
+
+    Args:
+        groups: (N,) names of patients, one per sample.
+
+    Returns:
+        One hash for each patient.
+    """
+    return sorted(group_digest(str(group)) for group in np.unique(groups))
 
 
 def _inherit(model: nn.Module, weights: nn.Module) -> None:
-    """What only the training adds, such as classifiers for deep supervision, keeps its own first weights."""
-    found, own = weights.state_dict(), model.state_dict()
-    unlike = [name for name, value in found.items() if name not in own or own[name].shape != value.shape]
+    """Copy weights; modules that only the training adds (classifiers for deep supervision) keep their own."""
+    inherited, own = weights.state_dict(), model.state_dict()
+    unlike = [name for name, value in inherited.items() if name not in own or own[name].shape != value.shape]
     if unlike:
         raise NASError(
             f"a network whose {unlike[0]} is not as in the supernet",
             "space_changes that keep the sizes of weights",
             "leave out supernet= or the space_changes",
         )
-    model.load_state_dict({**own, **found})
+    model.load_state_dict({**own, **inherited})
 
 
-def _described(network: Artifact, setting: Setting, part: Round, seed: int) -> Artifact:
-    """The network with what `nas.export.onnx` has to know of its training: what its weights belong to."""
-    preparation = dict(setting.preparation)
-    if setting.store.by_training:
-        preparation["intensity"] = asdict(setting.store.intensity(part.train))
-    trained = {
-        "input_shape": setting.store.input_shape,
-        "classes": setting.store.classes,
-        "preparation": preparation,
-        "inference": setting.task.inference,
-        "data": setting.data_facts,
-        "split": setting.split_facts,
-        "round": part.name,
-        "seed": seed,
-    }
-    return replace(network, task=setting.task.spec, provenance={**network.provenance, "trained": trained})
+def _write_array(path: Path, values: np.ndarray) -> None:
+    """An npy file with its SHA-256 at the end, which readers of npy files ignore."""
+    content = io.BytesIO()
+    np.save(content, values, allow_pickle=False)
+    write_bytes(path, content.getvalue() + hashlib.sha256(content.getvalue()).digest())
 
 
-def _fingerprint(
-    network: Artifact, setting: Setting, part: Round, training: TrainingSettings, seed: int, supernet: Path | None
-) -> str:
-    rows = [part.train.tolist(), part.valid.tolist(), part.test.tolist()]
-    content = [network.arch.id, setting.store.sha256, setting.split.sha256, rows, repr(asdict(training)), seed]
-    if setting.store.patches is not None:
-        content.append(repr(setting.store.patches))
+def _read_array(path: Path) -> np.ndarray | None:
+    """The values of `_write_array`; None if the file is missing or damaged."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    if hashlib.sha256(content[:-DIGEST]).digest() != content[-DIGEST:]:
+        log.warning("%s is damaged: it is predicted again", path)
+        return None
+    return np.load(io.BytesIO(content), allow_pickle=False)
+
+
+def _identity(
+    network: Artifact, setting: TaskSetup, part: Round, training: TrainingSettings, seed: int, supernet: Path | None
+) -> PredictionIdentity:
+    """Everything that decides the weights and the prediction."""
+    return PredictionIdentity(
+        TrainingIdentity(
+            network=_network_of(network, supernet),
+            task=setting.task,
+            training=training,
+            seed=seed,
+            train=[setting.store.sha256, part.train, setting.store.patches],
+            valid=part.valid,
+        ).parts(),
+        test=part.test,
+    )
+
+
+def _network_of(network: Artifact, supernet: Path | None) -> str:
+    """The architecture and its first weights, as text for messages."""
+    text = f"{network.arch.space}/{network.arch.id}"
     if supernet is not None and supernet.is_file():
-        content.append(hashlib.sha256(supernet.read_bytes()).hexdigest())
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+        text += f", from the supernet {file_digest(supernet)[:12]}"
+    return text
 
 
 def _seed_of(seed: int, *words: str) -> int:

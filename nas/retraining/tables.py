@@ -5,30 +5,33 @@ python -m experiments.tables outputs/train/*/result.json
 
 from __future__ import annotations
 
-import json
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from nas.errors import NASError
+from nas.metrics.metric import Metric
+from nas.retraining.result import TrainResult
+from nas.retraining.unseen import UNKNOWN
 
-METRICS = {"auc": "AUC", "accuracy": "accuracy", "sensitivity": "sens.", "specificity": "spec.", "f1": "F1"}
-SEGMENTATION_METRICS = {"dice": "Dice", "hd95": "HD95", "surface_dice": "surface Dice"}
-DETECTION_METRICS = {"map50": "mAP@0.5", "map": "mAP@0.5:0.95", "recall50": "recall@0.5"}
 NOTHING = "–"
 WIDTH = 100  # columns of a terminal
 
 
 @dataclass(frozen=True)
 class Row:
-    """One system. metrics and ci95 (95 % intervals; that of the first metric is shown) as fractions, lengths as they
-    are; costs as `nas.cost.model.benchmark` gives them.
+    """One system in a table.
 
-    seeds: where the metrics are means over seeds, how many, and `deviation` is their standard deviation.
+    Attributes:
+        system: Name of the system.
+        metrics: Metric -> value.
+        ci95: Metric -> 95 % interval; tables show that of their first metric.
+        costs: Costs as `nas.cost.benchmark.benchmark` gives them.
+        seeds: Number of seeds over which the metrics are means; 0 for a single training.
+        deviation: Metric -> standard deviation over seeds.
     """
 
     system: str
@@ -38,18 +41,25 @@ class Row:
     seeds: int = 0
     deviation: Mapping[str, float] = field(default_factory=dict)
 
-    def cells(self) -> dict[str, str]:
-        """Column -> text. Units stand in the column's name: 10^6 parameters, 10^9 MACs, 10^6 bytes."""
+    def cells(self, columns: Sequence[Metric]) -> dict[str, str]:
+        """Format the row: units stand in the headings, 10^6 parameters, 10^9 MACs, 10^6 bytes.
+
+        Args:
+            columns: The metrics of the table, the score first.
+
+        Returns:
+            Heading -> text.
+        """
         cells = {"system": self.system} | ({"seeds": str(self.seeds)} if self.seeds else {})
-        columns = columns_of(self.metrics)
-        for name, column in columns.items():
-            cells[column] = f"{self.metrics[name]:.3f}" if name in self.metrics else NOTHING
+        for number, metric in enumerate(columns):
+            name, digits = metric.name, metric.digits
+            text = f"{self.metrics[name]:.{digits}f}" if name in self.metrics else NOTHING
             if name in self.deviation:
-                cells[column] += f" ± {self.deviation[name]:.3f}"
-        first, heading = next(iter(columns.items()))
-        if first in self.ci95:
-            low, high = self.ci95[first]
-            cells[heading] += f" [{low:.3f}, {high:.3f}]"
+                text += f" ± {self.deviation[name]:.{digits}f}"
+            if number == 0 and name in self.ci95:
+                low, high = self.ci95[name]
+                text += f" [{low:.{digits}f}, {high:.{digits}f}]"
+            cells[metric.label] = text
         macs = self.costs.get("macs")
         cells["params (M)"] = _digits(self.costs.get("params"), 1e6)
         cells["MACs (G)"] = _digits(macs, 1e9)
@@ -60,48 +70,66 @@ class Row:
         return cells
 
 
-def columns_of(metrics: Mapping[str, Any]) -> dict[str, str]:
-    """Metric -> column, of the task that such metrics come from."""
-    return SEGMENTATION_METRICS if "dice" in metrics else DETECTION_METRICS if "map50" in metrics else METRICS
+def markdown(rows: Sequence[Row], caption: str, columns: Sequence[Metric]) -> str:
+    """Format rows as a GitHub table under its caption.
 
+    Args:
+        rows: The rows.
+        caption: Text above the table.
+        columns: The metrics of the table, the score first.
 
-def markdown(rows: Sequence[Row], caption: str) -> str:
-    """A GitHub table under its caption."""
-    table = [row.cells() for row in rows]
-    columns = list(table[0])
-    lines = [" | ".join(columns), " | ".join("---" if i == 0 else "---:" for i in range(len(columns)))]
+    Returns:
+        Markdown.
+    """
+    table = [row.cells(columns) for row in rows]
+    headings = list(table[0])
+    lines = [" | ".join(headings), " | ".join("---" if i == 0 else "---:" for i in range(len(headings)))]
     lines += [" | ".join(cells.values()) for cells in table]
     return caption + "\n\n" + "\n".join(f"| {line} |" for line in lines) + "\n"
 
 
-def terminal(rows: Sequence[Row], caption: str) -> str:
-    """Two aligned blocks, at most 100 columns wide: what each system scores, and what each network costs.
+def terminal(rows: Sequence[Row], caption: str, columns: Sequence[Metric]) -> str:
+    """Format rows as two aligned blocks, at most 100 columns wide: scores of all systems, costs of the networks.
 
-    Long names and the caption go on in the next line.
+    Args:
+        rows: The rows.
+        caption: Text above the table.
+        columns: The metrics of the table, the score first.
+
+    Returns:
+        Text; long names and the caption are wrapped.
     """
-    table = [row.cells() for row in rows]
-    columns = list(table[0])
-    split = columns.index("params (M)")
-    scores = _aligned(table, columns[:split])
+    table = [row.cells(columns) for row in rows]
+    headings = list(table[0])
+    split = headings.index("params (M)")
+    scores = _aligned(table, headings[:split])
     networks = [cells for row, cells in zip(rows, table, strict=True) if row.costs]
     blocks = [textwrap.fill(caption, WIDTH), "", scores]
     if networks:
-        blocks += ["", _aligned(networks, [columns[0], *columns[split:]])]
+        blocks += ["", _aligned(networks, [headings[0], *headings[split:]])]
     return "\n".join(blocks)
 
 
-def caption(result: Mapping[str, Any], seeds: Sequence[int] = ()) -> str:
-    """Data, split, protocol, seed and sizes: what the numbers of a table stand under. seeds: of several results."""
-    data, split = result["data"], result["split"]
+def caption(result: TrainResult, seeds: Sequence[int] = ()) -> str:
+    """State under which conditions the numbers of a table were measured.
+
+    Args:
+        result: The result, or the first of several.
+        seeds: Seeds of several results. If empty, that of the result.
+
+    Returns:
+        One line: data, protocol, split, seeds, sizes and units.
+    """
+    data, split = result.data, result.split
     parts = [
-        f"{data['name']} ({data['sha256'][:8]}), {result['protocol']}, split by {split['unit']} "
-        f"({split['sha256'][:8]}), seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds or [result['seed']]))}"
+        f"{data['name']} ({data['sha256'][:8]}), {result.protocol}, split by {split['unit']} "
+        f"({split['sha256'][:8]}), seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds or [result.seed]))}"
     ]
-    if "tested" in result:
-        tested = result["tested"]
-        parts.append(f"{tested['samples']} test samples of {tested['groups']} {split['unit']}s")
-    if "length_unit" in result:
-        parts.append(f"HD95 in {result['length_unit']}")
+    if result.tested:
+        parts.append(f"{result.tested['samples']} test samples of {result.tested['groups']} {split['unit']}s")
+    parts += [f"{metric.label} in {metric.unit}" for metric in result.columns if metric.unit]
+    if not result.search_patients_known:
+        parts.append(UNKNOWN)
     parts.append(f"[95 % interval, bootstrap over {split['unit']}s]")
     return "; ".join(parts)
 
@@ -127,71 +155,63 @@ def _aligned(table: Sequence[Mapping[str, str]], columns: Sequence[str]) -> str:
     return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
 
 
-def read_result(path: Path) -> dict[str, Any]:
-    """Raises NASError for a file that is no result.json, or one of which a part is missing or damaged."""
-    try:
-        result = json.loads(path.read_text())
-        over_seeds({str(path): result})  # reads every part that a table reads
-    except KeyError as error:
-        raise _no_result(f"{path} without {error}") from error
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise _no_result(f"{path} ({error})") from error
-    return result
+def over_seeds(results: Mapping[str, TrainResult]) -> str:
+    """Combine the results of several seeds into tables.
 
+    A value is mean ± standard deviation over seeds. The interval is over patients: the mean of the seeds' bounds, as
+    the same patients are tested under every seed.
 
-def _no_result(got: str) -> NASError:
-    return NASError(got, "a result.json that run_train.py wrote", "check the path, or run the training again")
+    Args:
+        results: Where each result was read -> the result.
 
+    Returns:
+        Markdown: one table for each data set, split and protocol.
 
-def over_seeds(results: Mapping[str, Mapping[str, Any]]) -> str:
-    """Markdown: one table for each data set, split and protocol, with mean ± standard deviation over seeds.
-
-    results: where each was read -> what it says. The interval is over patients: the mean of the seeds' bounds, as the
-    same patients are tested under every seed. Raises NASError for two results of one network under one seed.
+    Raises:
+        NASError: If two results are of one network and one seed, but differ.
     """
-    tables: dict[tuple[str, str, str], dict[str, Mapping[str, Any]]] = {}
+    tables: dict[tuple[str, str, str], dict[str, TrainResult]] = {}
     for source, result in results.items():
-        key = (result["data"]["sha256"], result["split"]["sha256"], result["protocol"])
+        key = (result.data["sha256"], result.split["sha256"], result.protocol)
         tables.setdefault(key, {})[source] = result
     return "\n".join(_table_over_seeds(members) for members in tables.values())
 
 
-def _table_over_seeds(results: Mapping[str, Mapping[str, Any]]) -> str:
+def _table_over_seeds(results: Mapping[str, TrainResult]) -> str:
     labels = _labels(results)
+    every = list(results.values())
+    columns = every[0].columns
     rows = []
     for label, members in _by_seed(results, labels).items():
-        scores = {seed: {**one["mean"], "ci95": one.get("ci95", {})} for seed, one in members.items()}
-        folds = len(next(iter(members.values())).get("folds", ()))
-        rows.append(_mean_row(f"{label}, mean of {folds}" if folds > 1 else label, scores, _costs([*members.values()])))
-    rows += [_mean_row(name, scores) for name, scores in _pooled_by_seed(results, labels).items()]
-    every = list(results.values())
-    seeds = sorted({int(one["seed"]) for one in every})
+        scores = {seed: {**one.mean, "ci95": one.ci95} for seed, one in members.items()}
+        folds = len(next(iter(members.values())).folds)
+        name = f"{label}, mean of {folds}" if folds > 1 else label
+        rows.append(_mean_row(name, scores, columns, _costs([*members.values()])))
+    rows += [_mean_row(name, scores, columns) for name, scores in _pooled_by_seed(results, labels).items()]
+    seeds = sorted({one.seed for one in every})
     note = "±: standard deviation over seeds. A row that is no 'mean of' scores the mean probability over the rounds."
-    return markdown(rows, f"{caption(every[0], seeds)}. {note}")
+    return markdown(rows, f"{caption(every[0], seeds)}. {note}", columns)
 
 
-def _labels(results: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+def _labels(results: Mapping[str, TrainResult]) -> dict[str, str]:
     """Source -> the network's name, with its id where two networks have one name."""
     ids: dict[str, set[str]] = {}
     for one in results.values():
-        ids.setdefault(one["name"], set()).add(one["arch_id"])
+        ids.setdefault(one.name, set()).add(one.arch_id)
     return {
-        source: f"{one['name']} ({one['arch_id']})" if len(ids[one["name"]]) > 1 else one["name"]
-        for source, one in results.items()
+        source: f"{one.name} ({one.arch_id})" if len(ids[one.name]) > 1 else one.name for source, one in results.items()
     }
 
 
-def _by_seed(
-    results: Mapping[str, Mapping[str, Any]], labels: Mapping[str, str]
-) -> dict[str, dict[int, Mapping[str, Any]]]:
+def _by_seed(results: Mapping[str, TrainResult], labels: Mapping[str, str]) -> dict[str, dict[int, TrainResult]]:
     """Label -> seed -> result. One training may be in two results (alone, and as a member of an ensemble)."""
-    networks: dict[str, dict[int, Mapping[str, Any]]] = {}
+    networks: dict[str, dict[int, TrainResult]] = {}
     sources: dict[tuple[str, int], str] = {}
     for source, result in results.items():
-        label, seed = labels[source], int(result["seed"])
+        label, seed = labels[source], result.seed
         first = networks.setdefault(label, {}).setdefault(seed, result)
         other = sources.setdefault((label, seed), source)
-        if first["mean"] != result["mean"]:
+        if first.mean != result.mean:
             raise NASError(
                 f"two results of {label} with seed {seed}: {other} and {source}",
                 "one result a seed, all with the same settings",
@@ -200,23 +220,23 @@ def _by_seed(
     return networks
 
 
-def _pooled(result: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+def _pooled(result: TrainResult) -> dict[str, Mapping[str, Any]]:
     """Ensembles and baselines by name."""
-    mine = f"{result['name']}, all rounds"  # not to be taken for the row of its single networks
-    ensembles = {mine if name == result["name"] else name: one for name, one in result.get("ensembles", {}).items()}
-    return {**ensembles, **result.get("baselines", {})}
+    own = f"{result.name}, all rounds"  # distinct from the row of its single networks
+    ensembles = {own if name == result.name else name: scores for name, scores in result.ensembles.items()}
+    return {**ensembles, **result.baselines}
 
 
 def _pooled_by_seed(
-    results: Mapping[str, Mapping[str, Any]], labels: Mapping[str, str]
+    results: Mapping[str, TrainResult], labels: Mapping[str, str]
 ) -> dict[str, dict[int, Mapping[str, Any]]]:
     """Name -> seed -> scores. What several results state alike is one row; else each network has its own."""
-    found: dict[str, dict[str, dict[int, Mapping[str, Any]]]] = {}
+    by_owner: dict[str, dict[str, dict[int, Mapping[str, Any]]]] = {}
     for source, result in results.items():
         for name, scores in _pooled(result).items():
-            found.setdefault(name, {}).setdefault(labels[source], {})[int(result["seed"])] = scores
+            by_owner.setdefault(name, {}).setdefault(labels[source], {})[result.seed] = scores
     rows: dict[str, dict[int, Mapping[str, Any]]] = {}
-    for name, owners in found.items():
+    for name, owners in by_owner.items():
         merged = {seed: scores for members in owners.values() for seed, scores in members.items()}
         if all(merged[seed] == scores for members in owners.values() for seed, scores in members.items()):
             rows[name] = merged
@@ -225,11 +245,15 @@ def _pooled_by_seed(
     return rows
 
 
-def _mean_row(system: str, scores: Mapping[int, Mapping[str, Any]], costs: Mapping[str, Any] | None = None) -> Row:
+def _mean_row(
+    system: str,
+    scores: Mapping[int, Mapping[str, Any]],
+    columns: Sequence[Metric],
+    costs: Mapping[str, Any] | None = None,
+) -> Row:
     members = list(scores.values())
-    columns = columns_of(members[0])
-    first = next(iter(columns))
-    values = {metric: np.array([float(one[metric]) for one in members]) for metric in columns}
+    first = columns[0].name
+    values = {metric.name: np.array([float(one[metric.name]) for one in members]) for metric in columns}
     bounds = [one["ci95"][first] for one in members if first in one.get("ci95", {})]
     return Row(
         system,
@@ -241,15 +265,14 @@ def _mean_row(system: str, scores: Mapping[int, Mapping[str, Any]], costs: Mappi
     )
 
 
-def _costs(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Of one network under several seeds. Latency and memory, as medians, only where all were measured alike."""
-    costs: dict[str, Any] = {
-        name: float(results[0][name]) for name in ("params", "macs", "bytes") if name in results[0]
-    }
-    latencies = [one.get("latency_ms", {}) for one in results]
+def _costs(results: Sequence[TrainResult]) -> dict[str, Any]:
+    """Costs of one network under several seeds; latency and memory, as medians, only if all were measured alike."""
+    every = [one.costs for one in results]
+    costs: dict[str, Any] = {name: float(every[0][name]) for name in ("params", "macs", "bytes") if name in every[0]}
+    latencies = [one.get("latency_ms", {}) for one in every]
     conditions = {tuple(one.get(name) for name in ("device", "batch", "threads")) for one in latencies}
     if len(conditions) == 1 and all("median" in one for one in latencies):
         costs["latency_ms"] = {"median": float(np.median([one["median"] for one in latencies]))}
-        if all("peak_memory_mb" in one for one in results):
-            costs["peak_memory_mb"] = float(np.median([one["peak_memory_mb"] for one in results]))
+        if all("peak_memory_mb" in one for one in every):
+            costs["peak_memory_mb"] = float(np.median([one["peak_memory_mb"] for one in every]))
     return costs

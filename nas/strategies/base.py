@@ -1,51 +1,100 @@
-"""What a strategy is, and the draws that several share."""
+"""Strategies: what the history of a search says about the next architecture to evaluate."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 
-from nas.history import CostFunction, History, Proposal
+from nas.context import RunContext
+from nas.history import History, Proposal
+from nas.problem import Problem
 from nas.space import SearchSpace
-from nas.strategies.partial_order.cuts import Cut, PrunedSet
 from nas.strategies.sampling import OPEN, CostWindow
+from nas.utils.identity import described
 
-if TYPE_CHECKING:
-    from nas.cost.model import CostModel
-    from nas.evaluators.base import EvaluationContext
+
+@dataclass(frozen=True)
+class RuledOut:
+    """Networks that a strategy will never propose.
+
+    Args:
+        share: Share of the space, 0 to 1.
+        genes_NG: Their genes.
+        cost_N: Their costs.
+        bound_N: Upper bounds of their scores, in the score's own sign turned so that larger is better.
+    """
+
+    share: float
+    genes_NG: np.ndarray
+    cost_N: np.ndarray
+    bound_N: np.ndarray
 
 
 class Strategy(ABC):
-    """Proposes from the history alone: no state, so that any number of workers can run it, a killed worker loses
-    nothing, and a resumed study goes on where it was. What an instance keeps may save time, never change an answer;
-    what `begin` learns follows from the study's settings alone.
+    """Proposes architectures from the history alone.
 
-    trains_supernet: whether `begin` trains a supernet, in which several processes may take part. limits: the costs that
-    all proposals keep to, and that a random search beside this strategy has to keep to as well.
+    A strategy has no state, so that any number of workers can run it, a killed worker loses nothing, and a resumed
+    study continues as if it had never stopped. An instance may cache values to save time, but the cache never changes
+    an answer; what `prepare` learns follows from the settings of the study alone.
+
+    Attributes:
+        trains_supernet: Whether `prepare` trains a supernet, in which several processes may take part.
+        limits: Costs to which all proposals keep, and to which a random search beside this strategy has to keep too.
     """
 
     trains_supernet: ClassVar[bool] = False
     limits: CostWindow = OPEN
 
-    def require(self, cost: CostModel) -> None:
-        """Raises NASError where the settings cannot work for the space and task of a cost. Called before a study is
-        made, so that a mistake leaves nothing behind."""
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """The strategy as a study records it: by default its class and arguments."""
+        return described(self)
+
+    def check(self, problem: Problem) -> None:
+        """Check the settings before a study is created, so that a mistake leaves nothing behind.
+
+        Args:
+            problem: What is searched.
+
+        Raises:
+            NASError: If the settings cannot work for this problem.
+        """
         return
 
-    def begin(self, context: EvaluationContext, cost: CostModel) -> None:
-        """Called by each worker before its first proposal; most strategies have nothing to learn beforehand."""
+    def prepare(self, problem: Problem, context: RunContext) -> None:
+        """Learn what is needed before the first proposal; most strategies need nothing.
+
+        Args:
+            problem: What is searched.
+            context: Data, device, seed and folder.
+        """
         return
 
     @abstractmethod
     def propose(self, space: SearchSpace, history: History, rng: np.random.Generator) -> Proposal | None:
-        """The next architecture to evaluate, at a budget at which no trial holds it; None: the search is over."""
+        """Propose the next architecture to evaluate.
 
-    def cuts(self, history: History) -> list[Cut]:
-        """What the history rules out, for those strategies that rule anything out."""
-        return []
+        Args:
+            space: The space that is searched.
+            history: Finished and running trials.
+            rng: Source of randomness; the same history and generator give the same proposal.
 
-    def pruned_set(self, space: SearchSpace, cost: CostFunction) -> PrunedSet | None:
-        """Bookkeeping of what `cuts` rule out, for people to look at; None where it rules out nothing."""
+        Returns:
+            An architecture with a budget at which no trial holds it, or None if the search is over.
+        """
+
+    def ruled_out(self, problem: Problem, history: History) -> RuledOut | None:
+        """Return the part of the space that the history has ruled out, for progress lines and reports.
+
+        Args:
+            problem: What is searched.
+            history: Finished and running trials.
+
+        Returns:
+            The networks that are ruled out, or None if this strategy rules out nothing or finding out is expensive.
+        """
         return None

@@ -7,25 +7,30 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
 
+from nas.context import RunContext
 from nas.cost.model import CostModel
 from nas.errors import NASError
-from nas.evaluators.base import EvaluationContext
 from nas.history import History, Proposal
+from nas.problem import Problem
 from nas.space import SearchSpace
 from nas.strategies.base import Strategy
 from nas.strategies.sampling import CostWindow, draw, untried
 from nas.supernets.base import Costs, Supernet, allowed_costs
+from nas.supernets.loading import FOLDER, network_name
 from nas.supernets.settings import ArchitectureSettings
-from nas.supernets.trainer import FOLDER, SupernetTraining, network_name
+from nas.supernets.shared import supernet_of
+from nas.supernets.trainer import SupernetTraining
 from nas.task_spec import TaskSpec
 from nas.training import distributed
 from nas.training.settings import TrainingSettings
 from nas.utils.checked import Fraction, NonNegativeFloat, PositiveFloat, PositiveInt, checked
 from nas.utils.files import locked
+from nas.utils.identity import described, identity_of, public_path
 
 LOOKED_AT = 256  # most probable architectures before others within the limits are drawn
 
@@ -35,9 +40,9 @@ class Differentiable(Strategy):
     """Trains the space's supernet on the training part, then proposes its architectures, best first: the answer (within
     `budget` and near `target`, where there are any), then the next most probable ones that keep the limits.
 
-    settings: how the weights are trained. The others: see ArchitectureSettings. `begin` trains, once for all workers of
-    a folder (the others wait), and goes on where a killed run stopped; before it, proposals are those of a supernet
-    that was never trained.
+    settings: how the weights are trained. The others: see ArchitectureSettings. `prepare` trains, once for all workers
+    of a folder (the others wait), and continues where a killed run stopped; before it, proposals are those of a
+    supernet that was never trained.
     """
 
     trains_supernet = True
@@ -72,9 +77,26 @@ class Differentiable(Strategy):
         self._costs: Costs | None = None
         self._trained: tuple[str, str] | None = None
 
-    def require(self, cost: CostModel) -> None:
-        """Raises NASError for a budget below every architecture, a target that none is near, and a cost that cannot be
-        expected."""
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """Class and arguments, those of the architecture's training beside the others."""
+        return {
+            "class": public_path(type(self)),
+            "settings": identity_of(self.settings),
+            **{name: value for name, value in described(self.architecture).items() if name != "class"},
+        }
+
+    def check(self, problem: Problem) -> None:
+        """Check that budget and target can be kept.
+
+        Args:
+            problem: What is searched.
+
+        Raises:
+            NASError: If the budget is below every architecture, no architecture is near the target, or the cost has no
+                expectation.
+        """
+        cost = problem.cost
         budget, target = self.architecture.budget, self.architecture.target
         if budget is None and target is None:
             return
@@ -87,16 +109,25 @@ class Differentiable(Strategy):
                 "a smaller target, or a larger space",
             )
 
-    def begin(self, context: EvaluationContext, cost: CostModel) -> None:
-        """Raises NASError for a training part that cannot be halved, and where the loss is no longer finite."""
+    def prepare(self, problem: Problem, context: RunContext) -> None:
+        """Train the supernet, once for all workers of a folder; a second call for the same folder does nothing.
+
+        Args:
+            problem: What is searched.
+            context: Data, device, seed and folder.
+
+        Raises:
+            NASError: If the training part cannot be halved, or the loss is no longer finite.
+        """
+        space, task, cost = problem.space, problem.task, problem.cost
         folder = context.folder / FOLDER
-        which = (context.space.fingerprint, str(folder.resolve()))
+        which = (space.fingerprint, str(folder.resolve()))
         if self._trained == which:
             return
-        self._supernet, self._costs = _fresh(context.space, context.task.spec, context.seed), costs_of(cost)
+        self._supernet, self._costs = _fresh(space, task.spec, context.seed), costs_of(cost)
         training = SupernetTraining(
             self._supernet,
-            context.task,
+            task,
             context.train,
             context.valid,
             self.settings,
@@ -105,7 +136,7 @@ class Differentiable(Strategy):
             seed=context.seed,
             device=context.device,
             folder=folder,
-            fingerprint=f"{network_name(context.space)}, cost {cost.identity}",
+            fingerprint=f"{network_name(space)}, cost {cost.identity}",
             tracker=context.tracker,
         )
         if distributed.is_main():
@@ -116,7 +147,7 @@ class Differentiable(Strategy):
         self._trained = which
 
     def propose(self, space: SearchSpace, history: History, rng: np.random.Generator) -> Proposal | None:
-        """Before `begin` there are no costs to decode by: the most probable ones are looked through for the limits."""
+        """Before `prepare` there are no costs to decode by: the limits are checked on the most probable ones."""
         budget, target = self.architecture.budget, self.architecture.target
         supernet = _fresh(space, None, 0) if self._supernet is None else self._supernet
         begun = self._costs is not None
@@ -147,4 +178,4 @@ def costs_of(cost: CostModel) -> Costs:
 def _fresh(space: SearchSpace, task: TaskSpec | None, seed: int) -> Supernet:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return space.supernet(task)
+        return supernet_of(space, task)

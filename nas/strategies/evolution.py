@@ -1,4 +1,4 @@
-"""Regularised evolution: the last P trials are the population, the winner of a tournament is mutated."""
+"""Regularised evolution: mutation of the winner of a tournament among the last trials."""
 
 from __future__ import annotations
 
@@ -18,14 +18,20 @@ from nas.utils.checked import PositiveInt, checked
 
 @checked("strategy")
 class RegularizedEvolution(Strategy):
-    """Ageing evolution: the population is the last `population` networks that finished, so that each one leaves it by
-    age, however good; `tournament` of them, drawn with replacement, compete, and the best is mutated.
+    """Ageing evolution: the population are the networks that finished last, so that each one leaves it by age.
 
-    The first `population` networks are drawn at random. Better is by Pareto rank within the tournament (feasible before
-    infeasible), ties by score. A mutant that is held or breaks a constraint known beforehand is made again.
-    Raises NASError unless population >= 2 and 1 <= tournament <= population.
+    Networks are compared by Pareto rank within the tournament (feasible before infeasible), ties by score. Mutation is
+    repeated if the mutant has a trial already or violates a constraint known beforehand.
+
     Source: Real et al., Regularized Evolution for Image Classifier Architecture Search, AAAI 2019 (arXiv 1802.01548),
     algorithm 1.
+
+    Args:
+        population: Size of the population, at least 2; as many networks are sampled at random first.
+        tournament: Networks drawn with replacement from the population; the best is mutated. From 1 to `population`.
+
+    Raises:
+        NASError: If a value is out of range.
     """
 
     def __init__(self, population: Annotated[int, Ge(2)] = 20, tournament: PositiveInt = 5) -> None:
@@ -38,12 +44,12 @@ class RegularizedEvolution(Strategy):
         self.population, self.tournament = population, tournament
 
     def propose(self, space: SearchSpace, history: History, rng: np.random.Generator) -> Proposal | None:
-        alive = history.final()[-self.population :]
-        begun = sum(record.state is not State.FAILED for record in history)
-        if begun < self.population or not alive:
+        population = history.final()[-self.population :]
+        started = sum(record.state is not State.FAILED for record in history)
+        if started < self.population or not population:
             arch = draw(space, history, anything, rng)
         else:
-            rivals = [alive[row] for row in rng.integers(len(alive), size=self.tournament)]
-            winner = rivals[best_first(history, rivals)[0]]
+            entrants = [population[row] for row in rng.integers(len(population), size=self.tournament)]
+            winner = entrants[best_first(history, entrants)[0]]
             arch = mutant(space, history, winner.arch, rng)
         return None if arch is None else Proposal(arch)

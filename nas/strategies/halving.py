@@ -1,4 +1,4 @@
-"""Asynchronous successive halving: train many networks for a little, the best of them for longer."""
+"""Asynchronous successive halving: short trainings of many networks, longer ones of the best."""
 
 from __future__ import annotations
 
@@ -19,16 +19,25 @@ from nas.utils.checked import PositiveInt, checked
 
 @checked("strategy")
 class SuccessiveHalving(Strategy):
-    """Every rung is a trial of its own: the same architecture with a budget (epochs) about `eta` times as large.
+    """Asynchronous successive halving (ASHA).
 
-    Whenever a worker is free, the highest rung that has a network among the best 1/eta of its finished trials which was
-    not promoted yet promotes it; where there is none, a random network starts at `min_budget`. A promoted training
-    goes on from its checkpoint where the learning rate is constant (training.schedule=constant), else it begins anew.
-    Each rung counts as one trial of the study. A network whose promotion failed stays where it is. Best is by Pareto
-    rank within the rung (feasible before infeasible), ties by score, so that it works with several objectives.
-    Raises NASError unless eta >= 2 and 1 <= min_budget <= max_budget.
+    Each rung has about `eta` times the budget of the rung below. A proposal promotes a network from the highest rung
+    with one that is among the best 1/eta of its finished trials and was not promoted before; if there is none, a random
+    network starts at `min_budget`. Every rung of a network is a trial of the study. A promoted training continues from
+    its checkpoint if the learning rate is constant (training.schedule=constant), else it starts again. A failed
+    promotion is not repeated. Networks are compared by Pareto rank within the rung (feasible before infeasible), ties
+    by score.
+
     Source: Li et al., A System for Massively Parallel Hyperparameter Tuning, MLSys 2020 (arXiv 1810.05934), algorithm
     2 (ASHA); ranks for several objectives as in Schmucker et al., Multi-objective ASHA (arXiv 2106.12639).
+
+    Args:
+        eta: Reduction factor, at least 2.
+        min_budget: Epochs of the lowest rung, at least 1.
+        max_budget: Epochs of the highest rung, at least `min_budget`.
+
+    Raises:
+        NASError: If a value is out of range.
     """
 
     def __init__(
@@ -56,8 +65,18 @@ class SuccessiveHalving(Strategy):
 
 
 def rungs(eta: float, lowest: int, highest: int) -> tuple[int, ...]:
-    """lowest, lowest * eta, lowest * eta^2, ... and highest; the last but one is left out where it is nearer to the
-    highest than by a factor of the square root of eta."""
+    """Return the budgets of the rungs: lowest, lowest * eta, lowest * eta^2, ... and highest.
+
+    Budgets within a factor of sqrt(eta) of the highest are left out.
+
+    Args:
+        eta: Reduction factor, at least 2.
+        lowest: Budget of the lowest rung.
+        highest: Budget of the highest rung.
+
+    Returns:
+        Budgets in ascending order.
+    """
     count = math.floor(math.log(highest / lowest, eta) + 1e-9) + 1
     budgets = [round(lowest * eta**step) for step in range(count)]
     while len(budgets) > 1 and highest / budgets[-1] < math.sqrt(eta):

@@ -1,4 +1,4 @@
-"""Local search: try what lies next to the best, move, and start again elsewhere at a local optimum."""
+"""Local search: evaluate neighbours of the best network, with restarts at local optima."""
 
 from __future__ import annotations
 
@@ -14,28 +14,40 @@ from nas.strategies.ranking import best_first, neighbours
 from nas.strategies.sampling import anything, draw, untried
 from nas.utils.checked import PositiveInt, checked
 
-REMEMBERED = 1024  # architectures whose neighbours are kept: about 50 kB each for 21 genes of 7 choices
+MAX_CACHED = 1024  # architectures with cached neighbours, about 50 kB each for 21 genes of 7 choices
 
 
 @dataclass(slots=True)
 class Climb:
-    """One descent of the paper: its best network so far, and the place of that network from best (0) to worst."""
+    """One run of the local search.
+
+    Args:
+        top: Its best network so far.
+        rank: Rank of that network among all finished ones, 0 for the best.
+    """
 
     top: Architecture
-    place: int
+    rank: int
 
 
 @checked("strategy")
 class LocalSearch(Strategy):
-    """Tries, in random order, the networks one gene away from the best of a climb, and moves on to the first that is
-    better; a climb whose best has no untried neighbour left is at a local optimum, and another starts at random.
+    """Local search that moves to the first better neighbour, in random order.
 
-    The climbs are read from the finished trials, in the order in which they finished: a network next to a network that
-    a climb has been at belongs to it, any other starts one. Of several climbs under way (parallel workers start one
-    each) the best is followed. Better is by Pareto rank among all finished trials (feasible before infeasible), ties
-    by score. starts: random networks before the first climb goes on.
+    Neighbours differ in one gene. If all neighbours of the best network of a climb have been tried, it is a local
+    optimum, and a new climb starts at a random network. Climbs are reconstructed from the finished trials in the order
+    in which they finished: a neighbour of a network that a climb has visited belongs to it, another network starts a
+    climb. Of several unfinished climbs (parallel workers start one each), the best is continued. Networks are compared
+    by Pareto rank among all finished trials (feasible before infeasible), ties by score.
+
     Source: White et al., Local Search is State of the Art for Neural Architecture Search Benchmarks, UAI 2021 (arXiv
     2005.02960), algorithm 1, in the variant that moves at the first improvement.
+
+    Args:
+        starts: Random networks before the first climb continues, at least 1.
+
+    Raises:
+        NASError: If `starts` is out of range.
     """
 
     def __init__(self, starts: PositiveInt = 5) -> None:
@@ -44,7 +56,7 @@ class LocalSearch(Strategy):
 
     def propose(self, space: SearchSpace, history: History, rng: np.random.Generator) -> Proposal | None:
         if len(history.final()) >= self.starts:
-            for climb in sorted(self.climbs(space, history), key=lambda climb: climb.place):
+            for climb in sorted(self.climbs(space, history), key=lambda climb: climb.rank):
                 fresh = untried(space, history, self.around(space, climb.top))
                 if fresh:
                     return Proposal(fresh[int(rng.integers(len(fresh)))])
@@ -52,18 +64,26 @@ class LocalSearch(Strategy):
         return None if arch is None else Proposal(arch)
 
     def climbs(self, space: SearchSpace, history: History) -> list[Climb]:
-        """Every climb that the finished trials show, in the order in which they began."""
+        """Reconstruct the climbs from the finished trials.
+
+        Args:
+            space: Space of the search.
+            history: Its trials.
+
+        Returns:
+            Climbs in the order of their start.
+        """
         done = history.final()
-        place = {done[row].arch: place for place, row in enumerate(best_first(history, done))}
+        ranks = {done[row].arch: rank for rank, row in enumerate(best_first(history, done))}
         climbs: list[Climb] = []
-        owner: dict[Architecture, Climb] = {}  # of every neighbour of a network that a climb has been at
+        owner: dict[Architecture, Climb] = {}  # climb of each neighbour of a visited network
         for record in done:
             climb = owner.get(record.arch)
             if climb is None:
-                climb = Climb(record.arch, place[record.arch])
+                climb = Climb(record.arch, ranks[record.arch])
                 climbs.append(climb)
-            elif place[record.arch] < climb.place:
-                climb.top, climb.place = record.arch, place[record.arch]
+            elif ranks[record.arch] < climb.rank:
+                climb.top, climb.rank = record.arch, ranks[record.arch]
             else:
                 continue
             for arch in self.around(space, record.arch):
@@ -71,9 +91,17 @@ class LocalSearch(Strategy):
         return climbs
 
     def around(self, space: SearchSpace, arch: Architecture) -> tuple[Architecture, ...]:
-        """`neighbours`, remembered: they are a fact of the architecture, which names its space."""
+        """Return `neighbours` from a cache.
+
+        Args:
+            space: Space of the architecture.
+            arch: Architecture to vary.
+
+        Returns:
+            Its neighbours.
+        """
         if arch not in self._neighbours:
-            if len(self._neighbours) >= REMEMBERED:
+            if len(self._neighbours) >= MAX_CACHED:
                 self._neighbours.clear()
             self._neighbours[arch] = neighbours(space, arch)
         return self._neighbours[arch]

@@ -1,4 +1,4 @@
-"""Optuna's own samplers as strategies: NSGA-II, TPE and Gaussian processes, rebuilt from the history each time."""
+"""Optuna's samplers as strategies: NSGA-II, TPE and Gaussian processes, rebuilt from the history each time."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from nas.strategies.ranking import best_and_newest
 from nas.strategies.sampling import anything, draw, held, mutant
 from nas.utils.checked import PositiveInt, Share, checked
 
-SEEDS = 2**32  # Optuna's samplers take a seed below this
+SEEDS = 2**32  # seeds of Optuna's samplers are below this
 
 Start = Annotated[int, Ge(2)]  # finished networks before the sampler is asked
 Tries = PositiveInt
@@ -37,36 +37,63 @@ Genes = Mapping[str, BaseDistribution]
 
 
 class OptunaStrategy(Strategy):
-    """One of Optuna's samplers, asked in a study in memory that holds the trials of the history.
+    """Base class of strategies that use one of Optuna's samplers in an in-memory study of the history.
 
-    Ordered genes are integers, the others categories, both by index of the choice; what the sampler proposes is
-    repaired. A network that was trained before costs no training: its known values are told to the study in memory and
-    the sampler is asked again, as it is after a network that is running, failed, or breaks a constraint known
-    beforehand. After `tries` such answers the last one is mutated, and where that is of no use a network is drawn.
-    start: finished networks, drawn at random, before the sampler is asked. Raises NASError for values out of range.
+    Ordered genes are integers, other genes categories, both by index of the choice. Suggestions are repaired. The
+    sampler is asked again if the suggestion has a finished trial, the result of which is added to the in-memory study,
+    or if it is running, has failed, or violates a constraint known beforehand. After `tries` such suggestions the last
+    one is mutated.
+
+    Args:
+        start: Finished networks, sampled at random, before the sampler is used, at least 2.
+        tries: Maximum number of suggestions per proposal, at least 1.
+
+    Raises:
+        NASError: If a value is out of range.
     """
 
     def __init__(self, start: int, tries: int) -> None:
         self.start, self.tries = start, tries
-        optuna.logging.set_verbosity(optuna.logging.WARNING)  # it would tell of every study that is made
+        optuna.logging.set_verbosity(optuna.logging.WARNING)  # no message per in-memory study
 
     @abstractmethod
     def sampler(self, seed: int) -> BaseSampler:
-        """A fresh sampler."""
+        """Make the sampler of one proposal.
+
+        Args:
+            seed: Seed of the sampler.
+
+        Returns:
+            A sampler without state.
+        """
 
     def facts(self, history: History) -> Sequence[Record]:
-        """The finished trials that the sampler learns from, in the order in which they finished."""
+        """Return the trials that the sampler is fitted to.
+
+        Args:
+            history: Trials of the study.
+
+        Returns:
+            Finished trials in the order in which they finished.
+        """
         return history.final()
 
     def notes(self, position: int) -> dict[str, Any]:
-        """What the sampler would have noted at the trial that finished in this place, had it proposed it itself."""
+        """Return the system attributes that the sampler would have stored with a trial of its own.
+
+        Args:
+            position: Index of the trial in the order of finishing.
+
+        Returns:
+            Attributes by name; empty by default.
+        """
         return {}
 
     def propose(self, space: SearchSpace, history: History, rng: np.random.Generator) -> Proposal | None:
         facts = self.facts(history)
         ready = len(facts) >= self.start and any(len(gene.choices) > 1 for gene in space.genes)
-        # one thread: matrices this small only make threads wait for each other (a Gaussian process took 5 times as
-        # long with two), and sums in another order would give another answer
+        # one thread: for matrices this small more are slower (a Gaussian process took 5 times as long with two), and
+        # a different order of summation could change the result
         with threadpool_limits(1):
             arch = self._ask(space, history, facts, rng) if ready else draw(space, history, anything, rng)
         return None if arch is None else Proposal(arch)
@@ -89,7 +116,7 @@ class OptunaStrategy(Strategy):
                 _constrain(trial, known[arch], limits)
                 study.tell(trial, [known[arch].metrics[name] for name in history.objectives])
             elif arch in running:
-                pass  # left running, so that the sampler sees it as the one that it is
+                pass  # keep it running: the sampler treats it as a pending trial
             elif arch.genes not in taken and history.admits(space.encode([arch]))[0]:
                 return arch
             else:
@@ -99,13 +126,21 @@ class OptunaStrategy(Strategy):
 
 @checked("strategy")
 class NSGA2(OptunaStrategy):
-    """NSGA-II: the parents of a generation are the best `population` of the generation before and its own parents, by
-    constrained Pareto rank and crowding; children by uniform crossover and mutation.
+    """NSGA-II: selection by constrained Pareto rank and crowding distance, uniform crossover and mutation.
 
-    A generation is `population` trials in the order in which they finished; the first is drawn at random.
-    mutation: chance of each gene to be drawn anew; None: 1 / genes. crossover: chance that a child has two parents.
+    The parents of a generation are the best `population` networks of the previous generation and its parents.
+
     Source: Deb et al., A Fast and Elitist Multiobjective Genetic Algorithm: NSGA-II, IEEE Trans. Evol. Comp. 6(2),
     2002, as in optuna.samplers.NSGAIISampler.
+
+    Args:
+        population: Trials per generation, in the order of finishing; the first generation is sampled at random.
+        mutation: Probability of resampling each gene. If None, 1 / number of genes.
+        crossover: Probability of two parents.
+        tries: Maximum number of suggestions per proposal.
+
+    Raises:
+        NASError: If a value is out of range.
     """
 
     def __init__(
@@ -129,12 +164,18 @@ class NSGA2(OptunaStrategy):
 
 @checked("strategy")
 class TPE(OptunaStrategy):
-    """Tree-structured Parzen estimators over all genes jointly; running trials count as bad ones (constant liar).
+    """Multivariate tree-structured Parzen estimator; running trials count as bad ones (constant liar).
 
-    An answer takes about 40 ms at 1,000 trials, so `tries` is small.
-    ei_candidates: gene vectors that are drawn from the estimator of the good trials and compared.
     Source: Bergstra et al., Algorithms for Hyper-Parameter Optimization, NeurIPS 2011; several objectives: Ozaki et
     al., JAIR 73, 2022; as in optuna.samplers.TPESampler.
+
+    Args:
+        start: Random networks first, at least 2.
+        ei_candidates: Samples from the estimator of good trials that are compared per suggestion, at least 1.
+        tries: Maximum number of suggestions per proposal; each takes about 40 ms at 1,000 trials.
+
+    Raises:
+        NASError: If a value is out of range.
     """
 
     def __init__(self, start: Start = 10, ei_candidates: Candidates = 24, tries: Tries = 5) -> None:
@@ -142,19 +183,28 @@ class TPE(OptunaStrategy):
         self.ei_candidates = ei_candidates
 
     def sampler(self, seed: int) -> BaseSampler:
-        # jointly also with several objectives, where one estimator a gene would sort all trials anew for each gene
+        # multivariate also with several objectives, as univariate estimators would sort all trials for each gene
         return TPESampler(n_startup_trials=0, n_ei_candidates=self.ei_candidates, multivariate=True, seed=seed)
 
 
 @checked("strategy")
 class GaussianProcess(OptunaStrategy):
-    """Gaussian processes with a Matern 5/2 kernel, one an objective and one a constraint; the proposal maximises log
-    expected improvement (of the hypervolume, with several objectives), given the running trials.
+    """Gaussian processes with a Matern 5/2 kernel, one per objective and one per constraint.
 
-    A proposal takes seconds, growing with the trials that are fitted: fitted bounds them, half of them the best and
-    the rest the newest others.
+    A proposal maximises the log expected improvement (of the hypervolume, with several objectives), given the running
+    trials. It takes seconds, growing with the number of fitted trials.
+
     Source: Ament et al., Unexpected Improvements to Expected Improvement, NeurIPS 2023 (arXiv 2310.20708); Daulton et
     al., NeurIPS 2020 (arXiv 2006.05078); as in optuna.samplers.GPSampler.
+
+    Args:
+        start: Random networks first, at least 2.
+        fitted: Maximum number of trials to fit, half of them the best and half the newest of the rest, at least
+            `start`.
+        tries: Maximum number of suggestions per proposal.
+
+    Raises:
+        NASError: If a value is out of range.
     """
 
     def __init__(self, start: Start = 10, fitted: Start = 100, tries: Tries = 3) -> None:
@@ -175,7 +225,14 @@ class GaussianProcess(OptunaStrategy):
 
 
 def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
-    """Gene name -> the indices of its choices, as integers where they are ordered."""
+    """Return Optuna's distributions of the genes: integers for ordered genes, categories for other ones.
+
+    Args:
+        space: Space of the search.
+
+    Returns:
+        Distributions of choice indices by gene name.
+    """
     return {
         gene.name: IntDistribution(0, len(gene.choices) - 1)
         if gene.ordered
@@ -185,9 +242,17 @@ def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
 
 
 def learned_constraints(history: History, facts: Sequence[Record]) -> tuple[Constraint, ...]:
-    """Those that the sampler has to learn: known only after training, or broken by a trial nevertheless.
+    """Return the constraints that the sampler has to model: known only after training, or violated by a trial.
 
-    Raises NASError for a metric that nobody reports.
+    Args:
+        history: Constraints of the study.
+        facts: Finished trials.
+
+    Returns:
+        The constraints.
+
+    Raises:
+        NASError: If a constrained metric is missing.
     """
     history.violations(facts)
     return tuple(
@@ -199,7 +264,15 @@ def learned_constraints(history: History, facts: Sequence[Record]) -> tuple[Cons
 
 
 def signed_excess(constraint: Constraint, record: Record) -> float:
-    """By how much a trial breaks a constraint (above 0) or stays away from breaking it (below), as `excess` counts."""
+    """Return the signed distance of a trial from a constraint.
+
+    Args:
+        constraint: Upper or lower bound.
+        record: Finished trial.
+
+    Returns:
+        Distance relative to the bound as in `Constraint.excess`, above 0 if the constraint is violated.
+    """
     value = np.array(record.metrics[constraint.metric])
     opposite = replace(constraint, at_most=not constraint.at_most)
     return float(constraint.excess(value) - opposite.excess(value))
@@ -208,6 +281,18 @@ def signed_excess(constraint: Constraint, record: Record) -> float:
 def finished_trial(
     record: Record, history: History, genes: Genes, limits: Sequence[Constraint], notes: Mapping[str, Any]
 ) -> FrozenTrial:
+    """Convert a finished trial to Optuna's.
+
+    Args:
+        record: Finished trial.
+        history: Objectives of the study.
+        genes: Distributions of the genes.
+        limits: Constraints that the sampler models.
+        notes: System attributes of the sampler.
+
+    Returns:
+        The trial, not yet in a study.
+    """
     trial = _trial(TrialState.COMPLETE, record.arch, genes)
     trial.values = [record.metrics[name] for name in history.objectives]
     trial.system_attrs = dict(notes)
@@ -237,16 +322,26 @@ def _trial(state: TrialState, arch: Architecture, genes: Genes) -> FrozenTrial:
 
 
 def study_of(given: list[FrozenTrial], history: History, sampler: BaseSampler, genes: Genes) -> optuna.Study:
-    """A study in memory that holds these trials."""
+    """Make an in-memory study of trials.
+
+    Args:
+        given: Trials in their order; they get negative numbers.
+        history: Objectives of the study.
+        sampler: Sampler of new trials.
+        genes: Distributions of the genes.
+
+    Returns:
+        The study.
+    """
     for number, trial in enumerate(given, start=-len(given)):
-        # below 0: apart from the trials that are asked for, and older than they are
+        # negative: distinct from the trials that are asked for, and older
         trial.number = trial._trial_id = number
-    directions = [StudyDirection[way.upper()] for way in history.objectives.values()]
+    directions = [StudyDirection[direction.upper()] for direction in history.objectives.values()]
     return optuna.create_study(storage=_Given(given), sampler=_KnownGenes(sampler, genes), directions=directions)
 
 
 class _Given(InMemoryStorage):
-    """A storage that begins with these trials, without the copy that is made of every trial that is added to one."""
+    """Storage that starts with given trials, without Optuna's copy of every added trial."""
 
     def __init__(self, given: list[FrozenTrial]) -> None:
         super().__init__()
@@ -256,12 +351,12 @@ class _Given(InMemoryStorage):
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
     ) -> list[FrozenTrial]:
         given = [trial for trial in self._given if states is None or trial.state in states]
-        asked = super().get_all_trials(study_id, deepcopy=deepcopy, states=states)
-        return (copy.deepcopy(given) if deepcopy else given) + asked
+        new = super().get_all_trials(study_id, deepcopy=deepcopy, states=states)
+        return (copy.deepcopy(given) if deepcopy else given) + new
 
 
 class _KnownGenes(BaseSampler):
-    """A sampler that is told its search space, which it would else read out of all trials again at every call."""
+    """Sampler with a fixed search space, which Optuna would infer from all trials at every call."""
 
     def __init__(self, sampler: BaseSampler, genes: Genes) -> None:
         self._sampler = sampler

@@ -1,4 +1,4 @@
-"""Bayesian optimisation with an ensemble of trees as the predictor of what a network would reach."""
+"""Bayesian optimisation with an ensemble of trees as the performance predictor."""
 
 from __future__ import annotations
 
@@ -17,24 +17,34 @@ from nas.strategies.ranking import best_and_newest, best_first, constrained_rank
 from nas.strategies.sampling import anything, draw, untried
 from nas.utils.checked import NonNegativeFloat, checked
 
-PARENTS = 10  # finished networks, best first, that candidates are mutated from
-DISTANCE = 3  # mutations in a row at most
+PARENTS = 10  # best finished networks, mutated to candidates
+MAX_MUTATIONS = 3  # successive mutations of a candidate
 
 
 @checked("strategy")
 class Predictor(Strategy):
-    """Fits bagged, randomised trees to the genes of the finished trials and proposes the candidate with the best upper
-    confidence bound, mean + beta * standard deviation over the trees.
+    """Bayesian optimisation with bagged, randomised trees on the genes of the finished trials.
 
-    Candidates: `candidates` fresh samples and as many mutants of the ten best. An objective that is a cost known before
-    training is computed, not predicted; the excess over constraints known only afterwards is predicted like an
-    objective, at its lower bound. With several objectives one of the candidates of the best constrained rank is taken
-    at random, so that the whole front is served.
-    start: networks drawn at random first. fitted: trials that are fitted at most, half of them the best and the rest
-    the newest others, which bounds the time of a proposal. Raises NASError for values out of range.
+    A proposal is the candidate with the best upper confidence bound, mean + beta * standard deviation over the trees.
+    Candidates are random samples and mutants of the best networks. Objectives that are costs known before training are
+    computed, not predicted. The excess over constraints known only after training is predicted as well, at its lower
+    bound. With several objectives, one of the candidates of the best constrained rank is drawn at random, so that
+    proposals cover the whole front.
+
     Source: White et al., BANANAS, AAAI 2021 (arXiv 1910.11858), sections 4 and 5 (ensemble, acquisition, mutation as
     its optimiser); trees for the networks as in White et al., How Powerful are Performance Predictors in NAS?, NeurIPS
     2021 (arXiv 2104.01177); extremely randomised trees: Geurts et al., Machine Learning 63, 2006.
+
+    Args:
+        start: Networks sampled at random first, at least 2.
+        trees: Number of trees, at least 2.
+        beta: Weight of the standard deviation, at least 0.
+        candidates: Number of random candidates, and of mutants, at least 1.
+        fitted: Maximum number of trials to fit, half of them the best and half the newest of the rest, which bounds
+            the time of a proposal. At least `start`.
+
+    Raises:
+        NASError: If a value is out of range.
     """
 
     def __init__(
@@ -69,7 +79,7 @@ class Predictor(Strategy):
         archs = [space.sample(rng) for _ in range(self.candidates)]
         for number in range(self.candidates):
             child = parents[number % len(parents)]
-            for _ in range(1 + number % DISTANCE):
+            for _ in range(1 + number % MAX_MUTATIONS):
                 child = space.mutate(child, rng)
             archs.append(child)
         return untried(space, history, archs)
@@ -85,9 +95,9 @@ class Predictor(Strategy):
         known_NG = space.encode([record.arch for record in done]).astype(np.float32)
         forest.fit(known_NG, (target_NM - mean_M) / scale_M)
         genes_NG = space.encode(archs)
-        asked_NG = genes_NG.astype(np.float32)
-        # the trees themselves, as the forest's own `predict` gives no spread; outputs (N, M, 1)
-        tree_TNM = np.stack([tree.tree_.predict(asked_NG) for tree in forest.estimators_])
+        candidate_NG = genes_NG.astype(np.float32)
+        # predictions of single trees, as the forest's `predict` returns no deviation; each is (N, M, 1)
+        tree_TNM = np.stack([tree.tree_.predict(candidate_NG) for tree in forest.estimators_])
         tree_TNM = tree_TNM.reshape(len(forest.estimators_), len(archs), len(mean_M))
         upper_NM = (tree_TNM.mean(axis=0) + self.beta * tree_TNM.std(axis=0)) * scale_M + mean_M
         values_NM = upper_NM[:, :-1]

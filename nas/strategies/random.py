@@ -13,13 +13,18 @@ from nas.utils.checked import NonNegativeFloat, checked
 
 @checked("strategy")
 class RandomSearch(Strategy):
-    """Each proposal is a fresh sample of the space inside the cost window.
+    """Random search: samples of the space within a cost window, without repetition.
 
-    Source: Li and Talwalkar, Random Search and Reproducibility for NAS, UAI 2019 (arXiv 1902.07638): the baseline that
-    every other strategy is to be shown beside.
+    Source: Li and Talwalkar, Random Search and Reproducibility for NAS, UAI 2019 (arXiv 1902.07638), the baseline of
+    all other strategies.
+
+    Args:
+        cost_min: Minimum cost in the study's cost unit. If None, there is no minimum.
+        cost_max: Maximum cost. If None, there is no maximum.
     """
 
     def __init__(self, cost_min: NonNegativeFloat | None = None, cost_max: NonNegativeFloat | None = None) -> None:
+        self.cost_min, self.cost_max = cost_min, cost_max
         self.limits = CostWindow(cost_min, cost_max)
 
     def propose(self, space: SearchSpace, history: History, rng: np.random.Generator) -> Proposal | None:

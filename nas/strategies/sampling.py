@@ -11,7 +11,7 @@ from nas.architecture import Architecture
 from nas.errors import NASError
 from nas.history import CostFunction, History
 from nas.space import SearchSpace
-from nas.strategies.enumeration import Listing, listing
+from nas.strategies.enumeration import Enumeration, enumeration_of
 
 FIRST_BATCH = 16
 EARLY_BATCH = 32  # after batches up to this without a hit, a listed space is looked through where that is cheap
@@ -67,7 +67,7 @@ def draw(space: SearchSpace, history: History, accept: Accept, rng: np.random.Ge
     arch = draw_by_sampling(space, history, accept, rng, early_batch(space))
     if arch is not None:
         return arch
-    listed = listing(space)
+    listed = enumeration_of(space)
     if listed is not None:
         return draw_from_list(space, history, listed, accept(listed.genes_NG, listed.costs(history.cost)), rng)
     return draw_by_sampling(space, history, accept, rng, LARGEST_BATCH)
@@ -100,7 +100,7 @@ def draw_by_sampling(
 
 
 def draw_from_list(
-    space: SearchSpace, history: History, listed: Listing, kept_N: np.ndarray, rng: np.random.Generator
+    space: SearchSpace, history: History, listed: Enumeration, kept_N: np.ndarray, rng: np.random.Generator
 ) -> Architecture | None:
     """One of the marked rows, uniformly among those that no trial holds and that keep the constraints."""
     taken = held(history)

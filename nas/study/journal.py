@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from typing import Any
@@ -10,47 +9,63 @@ from typing import Any
 from optuna.storages.journal import JournalFileBackend
 from optuna.storages.journal._file import BaseJournalFileLock
 
+from nas.utils.files import file_lock
+
 TAIL = 4096  # bytes read at once when looking for the end of the last whole line
 
 
-class FileLock(BaseJournalFileLock):
-    """flock on a file beside the journal: the kernel lets go of it when its holder dies, on whatever machine.
+class JournalLock(BaseJournalFileLock):
+    """Exclusive lock on a file beside the journal, released by the kernel when its holder dies, on whatever machine.
 
-    (Optuna's own locks are files that a killed holder leaves behind for 30 seconds.) Works on local disks and on NFS
-    from version 3; Lustre must be mounted with `flock`.
+    Optuna's own locks are files that a killed holder leaves behind for 30 seconds. This one works on local disks and on
+    NFS from version 3; Lustre must be mounted with `flock`.
+
+    Args:
+        path: The lock file, which is made and stays.
     """
 
     def __init__(self, path: str) -> None:
-        self._path = path
-        self._handle: int | None = None
+        self._lock = file_lock(path)
 
     def acquire(self) -> bool:
-        handle = os.open(self._path, os.O_CREAT | os.O_RDWR, 0o666)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        except BaseException:
-            os.close(handle)
-            raise
-        self._handle = handle
+        """Wait for the lock.
+
+        Returns:
+            True.
+
+        Raises:
+            OSError: If the file system has no locks, or the file cannot be opened.
+        """
+        self._lock.acquire()
         return True
 
     def release(self) -> None:
-        if self._handle is not None:
-            os.close(self._handle)
-            self._handle = None
+        """Release the lock, if it is held."""
+        self._lock.release()
 
 
 class JournalFile(JournalFileBackend):
-    """Optuna's journal in a file, mended: a line that was never finished is cut off before the next is written.
+    """Optuna's journal file, which removes an unfinished last line before it appends.
 
-    Such a line was never acknowledged to anyone; left in place, it would join the next one and make the whole journal
-    unreadable. Only the holder of the lock writes. Raises OSError where the file system refuses.
+    The write of such a line was never confirmed. If it stayed, the next line would be appended to it, and the journal
+    could not be read any more. Only the holder of the lock writes.
+
+    Args:
+        path: The journal file.
     """
 
     def __init__(self, path: str) -> None:
-        super().__init__(path, lock_obj=FileLock(f"{path}.lock"))
+        super().__init__(path, lock_obj=JournalLock(f"{path}.lock"))
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        """Append entries, all or none.
+
+        Args:
+            logs: The entries, each of JSON values.
+
+        Raises:
+            OSError: If the file system refuses the write; the journal is then unchanged.
+        """
         self._lock.acquire()
         try:
             self._cut_unfinished_line()

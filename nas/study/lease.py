@@ -1,8 +1,8 @@
-"""Which running trials have lost their worker, and who goes on with them.
+"""Leases of running trials: detection of abandoned trials and their take-over.
 
-A worker gives signs of life by counting a beat up. Nobody compares clocks: a trial counts as abandoned when an observer
-has seen no change for the length of a lease by its own clock, so a clock that is an hour off does no harm. On one
-machine the process itself is looked at, and a dead one is replaced at once.
+A worker renews its lease by incrementing a counter (heartbeat). Clocks of different workers are not compared: a trial
+is abandoned if an observer has seen no change for the length of a lease by its own monotonic clock. On the same machine
+the process is checked, and a trial of a dead process is abandoned immediately.
 """
 
 from __future__ import annotations
@@ -20,16 +20,27 @@ from nas.study.storage import Store
 from nas.utils.process import is_dead
 
 OWNER, BEAT, TAKING = "voxnas:owner", "voxnas:beat", "voxnas:taking:"
-WORKER, ATTEMPT, EPOCH, IDLE = "worker", "attempt", "epoch", "idle"  # of an owner: how often taken over, in vain
-GIVEN_BACK = -1
-MOST_IDLE = 5  # workers that may die in a trial one after the other without finishing an epoch
-LONGEST_PAUSE_S = 0.05
+WORKER, ATTEMPT, EPOCH, IDLE = (
+    "worker",
+    "attempt",
+    "epoch",
+    "idle",
+)  # keys of an owner; IDLE: successive take-overs without an epoch
+GIVEN_BACK = -1  # heartbeat of a trial that its worker has released
+MOST_IDLE = 5  # maximum number of successive take-overs without a finished epoch
+LONGEST_PAUSE_S = 0.05  # upper bound of the random back-off after a withdrawn claim
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """The present attempt at a trial. beat: -1 where its worker gave it back. epoch: epochs done, as last heard. seen:
-    when its worker last beat by its own clock, in seconds since 1970, for people to read (0.0: never)."""
+    """Current attempt at a trial.
+
+    Args:
+        owner: Process of the worker, with the number of the attempt.
+        beat: Heartbeat counter; GIVEN_BACK if the worker has released the trial.
+        epoch: Finished epochs, as last reported.
+        seen: Last heartbeat by the worker's clock in seconds since 1970, for display only; 0.0 if there is none.
+    """
 
     owner: Mapping[str, Any]
     beat: int
@@ -38,34 +49,75 @@ class Attempt:
 
 
 def attempt_of(attrs: Mapping[str, Any]) -> Attempt:
+    """Read the current attempt from the attributes of a trial.
+
+    Args:
+        attrs: User attributes of a running trial.
+
+    Returns:
+        The attempt.
+    """
     beat, epoch, *seen = attrs[BEAT]
     return Attempt(attrs[OWNER], int(beat), int(epoch), float(seen[0]) if seen else 0.0)
 
 
 def is_mine(owner: Mapping[str, Any] | None, me: Mapping[str, Any]) -> bool:
+    """Check whether an owner is this worker.
+
+    Args:
+        owner: Owner of a trial or lock, or None.
+        me: This worker.
+
+    Returns:
+        True if both have the same token.
+    """
     return owner is not None and owner["token"] == me["token"]
 
 
-class Watch:
-    """What one worker has seen of the others' running trials."""
+class LeaseMonitor:
+    """Observations of one worker about the running trials of other workers.
+
+    Args:
+        lease_s: Seconds without a heartbeat after which a trial is abandoned.
+        me: This worker.
+    """
 
     def __init__(self, lease_s: float, me: Mapping[str, Any]) -> None:
         self._lease_s, self._me = lease_s, me
-        self._seen: dict[int, tuple[str, float]] = {}  # trial number -> its signature, and since when
+        self._seen: dict[int, tuple[str, float]] = {}  # signature and time of its last change, by trial number
         self._alive: set[int] = set()
 
     def forget_others(self, trials: Iterable[FrozenTrial]) -> None:
-        """Keeps only these trials in mind."""
+        """Drop the observations of all other trials.
+
+        Args:
+            trials: Trials to remember.
+        """
         numbers = {trial.number for trial in trials}
         self._seen = {number: seen for number, seen in self._seen.items() if number in numbers}
         self._alive &= numbers
 
     def saw_life(self, trial: FrozenTrial) -> bool:
-        """Whether its beat moved while this worker was looking."""
+        """Check whether the heartbeat of a trial has changed since the first observation.
+
+        Args:
+            trial: Running trial.
+
+        Returns:
+            True if a change was observed.
+        """
         self._unchanged_s(trial)
         return trial.number in self._alive
 
     def is_abandoned(self, trial: FrozenTrial) -> bool:
+        """Check whether a trial has lost its worker and may be taken over.
+
+        Args:
+            trial: Running trial.
+
+        Returns:
+            True if it was released, its process is dead, or its lease has expired.
+        """
         attempt = attempt_of(trial.user_attrs)
         if is_mine(attempt.owner, self._me):
             return attempt.beat == GIVEN_BACK
@@ -75,19 +127,34 @@ class Watch:
         return (attempt.beat == GIVEN_BACK or is_dead(attempt.owner)) and all(map(is_dead, takers))
 
     def is_hopeless(self, trial: FrozenTrial) -> bool:
-        """Whether this take-over is one too many."""
+        """Check whether a trial was taken over too often without progress.
+
+        Args:
+            trial: Abandoned trial.
+
+        Returns:
+            True if a further take-over exceeds MOST_IDLE.
+        """
         return self._idle(attempt_of(trial.user_attrs)) > MOST_IDLE
 
     def take(self, trial: FrozenTrial, store: Store, worker: str) -> int | None:
-        """Makes an abandoned trial this worker's; the number of its new attempt, or None where a rival was found.
+        """Take over an abandoned trial.
 
-        Written, then read: of several takers at most one finds itself alone. A taker that died in between is passed
-        over by the next with a higher number once its own lease has run out.
+        A claim is written, then all claims are read: at most one of several claimants reads no other claim. If a
+        claimant dies in between, the next one uses a higher number once that claim's lease has expired.
+
+        Args:
+            trial: Abandoned trial.
+            store: Store of the study.
+            worker: Name of this worker.
+
+        Returns:
+            Number of the new attempt, or None if there was a competing claim.
         """
         attempt, me = attempt_of(trial.user_attrs), self._me
         number = int(attempt.owner[ATTEMPT]) + 1
         while any(self._takers(trial.user_attrs, number)):
-            number += 1  # abandoned takers: `is_abandoned` saw no life in them
+            number += 1  # these claims are abandoned, see `is_abandoned`
         key = f"{TAKING}{number}:{me['token']}"
         if not store.set_trial_attr(trial._trial_id, key, dict(me)):
             return None
@@ -103,7 +170,7 @@ class Watch:
         return number if store.set_trial_attr(trial._trial_id, OWNER, owner) else None
 
     def _idle(self, attempt: Attempt) -> int:
-        """How often in a row it was taken over without an epoch done in between; a trial given back does not count."""
+        """Count successive take-overs without a finished epoch; released trials do not count."""
         moved = attempt.epoch > attempt.owner.get(EPOCH, 0) or attempt.beat == GIVEN_BACK
         return 0 if moved else int(attempt.owner.get(IDLE, 0)) + 1
 

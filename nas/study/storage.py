@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import random
 import re
 import time
 import warnings
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Container, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
+from urllib.parse import quote
 
 import optuna
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from nas.errors import NASError
 from nas.study.journal import JournalFile
+from nas.study.sqlite_reader import SqliteReader
+from nas.study.url import SQLITE, database_path
+from nas.utils.files import locked
 
 PATIENCE_S = 120.0
 OPENING_PATIENCE_S = 10.0  # a wrong address should not take minutes to be told
@@ -45,11 +47,11 @@ class Store:
     another version of Optuna.
     """
 
-    def __init__(self, url: str, patience_s: float = PATIENCE_S) -> None:
+    def __init__(self, url: str, patience_s: float = PATIENCE_S, *, read_only: bool = False) -> None:
         self.url, self.patience_s = url, min(patience_s, OPENING_PATIENCE_S)
         optuna.logging.set_verbosity(optuna.logging.WARNING)  # else every trial is a line
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-        self._storage: BaseStorage = self._patiently(lambda: open_storage(url))
+        self._storage: BaseStorage = self._patiently(lambda: open_storage(url, read_only=read_only))
         self._patiently(self._storage.get_all_studies)
         self.patience_s = patience_s
         self._study_id = -1
@@ -162,7 +164,7 @@ class Store:
             pause = min(2 * pause, LONGEST_PAUSE_S)
 
 
-def open_storage(url: str) -> BaseStorage:
+def open_storage(url: str, *, read_only: bool = False) -> BaseStorage:
     """Raises NASError for a URL that is none of FORMS, and what the driver raises where it cannot connect."""
     scheme, separator, rest = str(url).partition("://")
     if not separator or not rest.strip("/"):
@@ -172,6 +174,10 @@ def open_storage(url: str) -> BaseStorage:
             return JournalStorage(JournalFile(_with_folder(url, rest)))
         if scheme == "grpc":
             return _open_proxy(url, rest)
+        path = database_path(url) if read_only else None
+        if path is not None:
+            with suppress(optuna.exceptions.StorageInternalError):  # tables of another version: Optuna reports them
+                return cast("BaseStorage", SqliteReader(path))
         return _open_database(url, scheme, rest)
     except ImportError as error:
         extra = "grpc" if scheme == "grpc" else "postgres"
@@ -188,18 +194,34 @@ def _open_proxy(url: str, rest: str) -> BaseStorage:
 
 
 def _open_database(url: str, scheme: str, rest: str) -> BaseStorage:
+    from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+
     options: dict[str, Any] = {"pool_pre_ping": True}
     turn: AbstractContextManager[None] = nullcontext()
-    if scheme.startswith("sqlite"):
-        turn = one_at_a_time(Path(_with_folder(url, rest.partition("?")[0].removeprefix("/"))).parent)
+    path = database_path(url)
+    if path is not None:
+        turn = _creation_lock(Path(_with_folder(url, str(path))))
         options["connect_args"] = {"timeout": 60}
+        if "%" in rest:  # a database URI, whose quoted characters SQLite itself decodes; Optuna formats braces
+            url = f"{SQLITE}file:{quote(str(path))}?uri=true"
     try:
         with turn:
             return optuna.storages.get_storage(RDBStorage(url, engine_kwargs=options))
     except (ArgumentError, NoSuchModuleError, ValueError) as error:
         raise _bad_url(url, error) from error
-    except RuntimeError as error:  # Optuna's word for tables of another version
+    except RuntimeError as error:  # Optuna raises it for tables of another version
         raise unusable(url, error) from error
+
+
+def _creation_lock(database: Path) -> AbstractContextManager[None]:
+    """Return a lock under which one worker makes the tables while the others wait.
+
+    The creator makes the lock file before the database, so a database without a lock file is complete.
+    """
+    lock = database.with_name(f".{database.name}.lock")
+    if not os.access(database.parent, os.W_OK) or (database.is_file() and not lock.is_file()):
+        return nullcontext()
+    return locked(lock, remove=True)
 
 
 def _with_folder(url: str, path: str) -> str:
@@ -212,18 +234,6 @@ def _with_folder(url: str, path: str) -> str:
     return path
 
 
-@contextmanager
-def one_at_a_time(folder: Path) -> Iterator[None]:
-    """Workers that start together would make the same tables: one does, the others wait for it (a lock on the folder,
-    which leaves no file behind)."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
-
-
 def _bad_url(url: str, error: Exception | None = None) -> NASError:
     reason = f" ({first_line(error)})" if error is not None else ""
     return NASError(f"study.url={url}{reason}", FORMS, "mend study.url")
@@ -231,6 +241,8 @@ def _bad_url(url: str, error: Exception | None = None) -> NASError:
 
 def is_of_store(error: Exception) -> bool:
     """Whether the store failed, and not what was asked of it."""
+    from sqlalchemy.exc import SQLAlchemyError  # here, as it takes as long to import as Optuna
+
     known = (SQLAlchemyError, optuna.exceptions.StorageInternalError, OSError, ValueError)
     return isinstance(error, known) or _grpc_code(error) != ""
 
@@ -242,6 +254,8 @@ def is_race(error: Exception) -> bool:
 
 def is_passing(error: Exception) -> bool:
     """Whether the same call may succeed later: no connection, a lock, a full disk, a lost race."""
+    from sqlalchemy.exc import SQLAlchemyError
+
     code = _grpc_code(error)
     if code:
         return code in ("UNAVAILABLE", "UNKNOWN", "INTERNAL", "DEADLINE_EXCEEDED", "CANCELLED")

@@ -1,4 +1,4 @@
-"""What a person calls a study (a URL, a file, an output folder) as the URL of a store that exists."""
+"""Store URLs of existing studies, given as a URL, a file or an output folder."""
 
 from __future__ import annotations
 
@@ -7,29 +7,73 @@ from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
-
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
+from urllib.parse import quote, unquote
 
 from nas.errors import NASError
 
+SQLITE = "sqlite:///"
 CONFIG, DATABASE = "config.yaml", "study.db"
 SQLITE_MARK, JOURNAL_MARK = b"SQLite format 3\0", b'{"op_code"'
 
 
-def store_url(text: str) -> str:
-    """The URL of an existing store: `text` itself where it is one, else that of the file or output folder it names.
+def sqlite_url(folder: Path) -> str:
+    """Return the URL of the database that a search keeps in its output folder.
 
-    Opening a store makes what is not there; to look at one must not, so that files are looked at first. Raises
-    NASError where there is no such file or folder, and where a file is no store of studies.
+    Args:
+        folder: The output folder, whose name may hold any character.
+
+    Returns:
+        The URL, escaped.
+    """
+    return file_url((folder / DATABASE).resolve())
+
+
+def file_url(path: Path) -> str:
+    """Return the URL of an SQLite database.
+
+    Args:
+        path: Absolute path of the file.
+
+    Returns:
+        The URL with all characters quoted that have a meaning in URLs; see `database_path`.
+    """
+    return f"{SQLITE}{quote(str(path))}"
+
+
+def database_path(url: str) -> Path | None:
+    """Return the file of an SQLite URL.
+
+    Args:
+        url: URL of a store.
+
+    Returns:
+        The path, or None for another kind of store.
+    """
+    if not url.startswith(SQLITE):
+        return None
+    return Path(unquote(url.removeprefix(SQLITE).partition("?")[0]))
+
+
+def store_url(text: str) -> str:
+    """Return the URL of an existing store.
+
+    Opening a store creates missing files, so files are checked first.
+
+    Args:
+        text: URL, file or output folder.
+
+    Returns:
+        The URL.
+
+    Raises:
+        NASError: If the file or folder does not exist, or is not a store of studies.
     """
     if "://" not in text:
         return _of_path(Path(text))
     scheme, _, rest = text.partition("://")
     file = rest.partition("?")[0]
     if scheme.startswith("sqlite"):
-        _of_file(Path(file.removeprefix("/")), text)
+        return _of_file(database_path(text) or Path(file), text)
     elif scheme == "journal":
         _of_file(Path(file), text)
     return text
@@ -40,45 +84,54 @@ def _of_path(path: Path) -> str:
         return _of_file(path, str(path))
     if (path / CONFIG).is_file():
         url = _configured(path / CONFIG).get("url")
-        if isinstance(url, str) and not url.startswith("sqlite"):  # a folder that was moved took its database along
+        if isinstance(url, str) and not url.startswith(
+            "sqlite"
+        ):  # SQLite is next to the configuration, even if the folder was moved
             return store_url(url)
     if (path / DATABASE).is_file():
         return _of_file(path / DATABASE, str(path))
     raise NASError(
         f"the folder {path} without a {DATABASE}",
         "an output folder of run_search.py",
-        "check the path, or give the URL of the store",
+        "set the path to an output folder, or give the URL of the store",
     )
 
 
-def _of_file(path: Path, said: str) -> str:
+def _of_file(path: Path, text: str) -> str:
+    """URL of a database or journal; `text` is the user's name of it."""
     try:
         with open(path, "rb") as file:
             head = file.read(len(SQLITE_MARK))
     except OSError as error:
-        raise NASError(f"{said} ({error.strerror})", "a store that exists", "check the path") from error
+        raise NASError(
+            f"{text} ({error.strerror})", "an existing store", "set the path or URL to an existing store"
+        ) from error
     absolute = path.resolve()
     if head.startswith(SQLITE_MARK) and _has_studies(absolute):
-        return f"sqlite:///{absolute}"
+        return file_url(absolute)
     if head.startswith(JOURNAL_MARK):
         return f"journal://{absolute}"
-    raise NASError(f"{said}, which is no store of studies", f"a {DATABASE} or a journal", "check the path")
+    raise NASError(
+        f"{text}, a file of another kind", f"a {DATABASE} or a journal", "set the path to a store of studies"
+    )
 
 
 def _has_studies(path: Path) -> bool:
-    """Whether the database has Optuna's tables."""
+    """Check whether the database has Optuna's tables."""
     try:
         with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
             return bool(database.execute("SELECT 1 FROM sqlite_master WHERE name = 'studies'").fetchall())
     except sqlite3.Error as error:
-        raise NASError(f"{path} ({error})", "a whole database", "restore the file from a copy") from error
+        raise NASError(f"{path} ({error})", "an intact database", "restore the file from a copy") from error
 
 
 def _configured(path: Path) -> Mapping[str, Any]:
-    """The part `study` of an output folder's configuration."""
+    """Section `study` of the configuration of an output folder."""
+    import yaml
+
     try:
-        content = OmegaConf.to_container(OmegaConf.load(path))
-    except (OSError, YAMLError, OmegaConfBaseException) as error:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
         raise NASError(f"{path} ({error})", "the configuration of a search", "give the URL of the store") from error
     study = content.get("study") if isinstance(content, dict) else None
     return study if isinstance(study, dict) else {}

@@ -1,4 +1,4 @@
-"""How the probabilities of a supernet are trained."""
+"""Settings of the architecture parameters of a supernet."""
 
 from __future__ import annotations
 
@@ -11,14 +11,22 @@ from nas.utils.checked import Fraction, NonNegativeFloat, PositiveFloat, Positiv
 @checked("strategy")
 @dataclass(frozen=True)
 class ArchitectureSettings:
-    """warm_up: share of the epochs in which only weights are trained. lr, betas: of Adam on the probabilities.
+    """Settings of the training of architecture parameters.
 
-    regularisers: weights of the supernet's terms by name; where none is said its own, else 1. They rise from 0 after
-    the warm-up to these values at the end, in any precision alike. target: the expected cost that the search is to
-    reach, in the study's cost unit; None: cost plays no part. stiffness: half of it is the penalty of a deviation by
-    100 %. budget: a hard limit on the decoded architecture's cost. validate_every: epochs between two validations.
-    checkpointing: activations are computed again in the backward pass instead of kept.
-    Raises NASError for a value out of range.
+    Args:
+        warm_up: Fraction of the epochs that train weights only, in [0, 1).
+        lr: Learning rate of Adam, above 0.
+        betas: Betas of Adam, in [0, 1).
+        regularisers: Final weights of the supernet's terms by name, at least 0; missing ones are the supernet's
+            defaults. Weights rise linearly from 0 at the end of the warm-up.
+        target: Desired expected cost in the study's cost unit. If None, the cost is not part of the loss.
+        stiffness: Twice the penalty of a deviation from the target by 100 %.
+        budget: Maximum cost of the decoded architecture. If None, there is no limit.
+        validate_every: Epochs between two validations.
+        checkpointing: If True, activations are recomputed in the backward pass.
+
+    Raises:
+        NASError: If a value is out of range.
     """
 
     warm_up: Fraction = 0.5

@@ -1,9 +1,9 @@
-"""A supernet for any space: networks drawn one at a time, whose weights are shared by name and shape.
+"""Supernet of any space: sampled networks with weights shared by name and shape.
 
-The probability of an architecture is a product over genes, each with parameters of its own. A step draws one network;
-its weights take the task's gradient, and the probabilities the score-function gradient of its loss (Williams, Machine
-Learning 8, 1992, with a moving mean as baseline), as Pham et al. (ENAS, ICML 2018, arXiv 1802.03268) train a controller
-over shared weights. Nothing is asked of the space but `genes`, `repair` and `build`.
+The probability of an architecture is a product over genes with independent parameters. Each step samples one network.
+Its weights receive the gradient of the task, and the probabilities the score-function gradient of its loss (Williams,
+Machine Learning 8, 1992, with a moving mean as baseline), as in the controller of Pham et al. (ENAS, ICML 2018, arXiv
+1802.03268). The space needs only `genes`, `repair` and `build`.
 """
 
 from __future__ import annotations
@@ -22,21 +22,27 @@ from torch.func import functional_call
 from nas.architecture import Architecture
 from nas.errors import NASError
 from nas.space import SearchSpace
-from nas.supernets.base import NEAR, Costs, Decoded, Supernet, allowed_costs
+from nas.supernets.base import NEAR, Costs, Decoded, HasSupernet, Supernet, allowed_costs
 from nas.task_spec import TaskSpec
 
-FORGET = 0.1  # weight of the newest loss in the moving mean
-COST_DRAWS = 16  # architectures drawn for an expected cost
-LOOKED_AT = 4096  # gene vectors, by falling probability, that a decode goes through
+MOMENTUM = 0.1  # weight of the newest loss in the moving mean
+COST_SAMPLES = 16  # architectures per estimate of the expected cost
+MAX_CANDIDATES = 4096  # most probable gene vectors that `decode` considers
 
 
 class SharedSupernet(Supernet):
-    """In training the network of an architecture drawn anew for each `forward`, in evaluation the most probable one.
+    """Supernet that samples a network per `forward` in training and uses the most probable one in evaluation.
 
-    Parameters of the architecture: `alpha.<gene>`, one number a choice, from 0. Weights come into being when a network
-    that needs them is first drawn. What is drawn, and the first values of weights, depend on nothing but torch's
-    initial seed when this is made and the count of draws: all is the same on every rank, and after a resume. `last` is
-    the architecture of the last `forward`.
+    The architecture parameters are `alpha.<gene>`, one logit per choice, initially 0. Weights are created when a
+    network first needs them. Samples and initial weights depend only on torch's initial seed at construction and the
+    number of samples so far, so they agree on every rank and after a resume.
+
+    Args:
+        space: Space of the networks.
+        task: Task that they are built for. If None, the space's own.
+
+    Attributes:
+        last: Architecture of the last `forward`.
     """
 
     grows = True
@@ -48,7 +54,7 @@ class SharedSupernet(Supernet):
         self.space, self.task, self.seed = space, task, torch.initial_seed()
         self.alphas = nn.ParameterList(torch.zeros(len(gene.choices)) for gene in space.genes)
         self.shared = nn.ParameterDict()
-        self.register_buffer("baseline", torch.zeros(2))  # moving mean of the loss, and its weight so far
+        self.register_buffer("baseline", torch.zeros(2))  # moving mean of the loss, and its total weight
         self.register_buffer("draws", torch.zeros((), dtype=torch.int64))
         self._statistics: dict[str, torch.Tensor] = {}
         self._log_prob = torch.zeros(())
@@ -70,57 +76,58 @@ class SharedSupernet(Supernet):
         return {f"alpha.{gene.name}": alpha for gene, alpha in zip(self.space.genes, self.alphas, strict=True)}
 
     def regularisers(self) -> Mapping[str, torch.Tensor]:
-        """entropy: the mean over genes of the entropy of their choices, over that of equal ones."""
-        shares = [
+        """Return "entropy", the mean over genes of the entropy of their choices, relative to the maximum."""
+        entropies = [
             -(alpha.softmax(0) * alpha.log_softmax(0)).sum() / np.log(len(alpha))
             for alpha in self.alphas
             if len(alpha) > 1
         ]
-        return {"entropy": torch.stack(shares).mean()} if shares else {}
+        return {"entropy": torch.stack(entropies).mean()} if entropies else {}
 
     def architecture_loss(self, loss: torch.Tensor) -> torch.Tensor:
-        """The value of `loss`, with a gradient in the probabilities instead of the weights."""
+        """Return `loss` with a gradient in the probabilities instead of the weights."""
         with torch.no_grad():
             mean, weight = self.baseline
-            advantage = loss - torch.where(weight > 0, mean / weight.clamp(min=FORGET), loss)
-            self.baseline.mul_(1 - FORGET).add_(FORGET * torch.stack([loss.float(), torch.ones_like(mean)]))
+            advantage = loss - torch.where(weight > 0, mean / weight.clamp(min=MOMENTUM), loss)
+            self.baseline.mul_(1 - MOMENTUM).add_(MOMENTUM * torch.stack([loss.float(), torch.ones_like(mean)]))
         surrogate = advantage * self._log_prob
         return loss.detach() + surrogate - surrogate.detach()
 
     def expected_cost(self, costs: Costs) -> torch.Tensor:
-        """Estimated from a few architectures drawn; unbiased in value and gradient."""
-        genes_NG, log_N = self._draw(COST_DRAWS)
+        """Return an estimate from a few sampled architectures, unbiased in value and gradient."""
+        genes_NG, log_N = self._draw(COST_SAMPLES)
         valid_NG = np.array([self.space.repair(genes).genes for genes in genes_NG])
         cost_N = torch.as_tensor(costs.of_genes(valid_NG), dtype=log_N.dtype, device=log_N.device)
-        surrogate = ((cost_N - cost_N.mean()) * COST_DRAWS / (COST_DRAWS - 1) * log_N).mean()
+        surrogate = ((cost_N - cost_N.mean()) * COST_SAMPLES / (COST_SAMPLES - 1) * log_N).mean()
         return cost_N.mean() + surrogate - surrogate.detach()
 
     def decode(
         self, k: int = 1, costs: Costs | None = None, budget: float | None = None, target: float | None = None
     ) -> list[Decoded]:
-        """Gene vectors by falling probability, repaired, each architecture once; score: the log-probability.
-        Only the 4096 most probable vectors are looked at."""
-        found: dict[Architecture, float] = {}
+        """Return distinct repaired architectures by descending log-probability, their score.
+
+        Only the MAX_CANDIDATES most probable gene vectors are considered.
+        """
+        score_of: dict[Architecture, float] = {}
         limited = budget is not None or target is not None
         for genes, score in self._most_probable():
-            found.setdefault(self.space.repair(genes), score)
-            if not limited and len(found) == k:
+            score_of.setdefault(self.space.repair(genes), score)
+            if not limited and len(score_of) == k:
                 break
-        ranked = [Decoded(arch, score) for arch, score in found.items()]
+        ranked = [Decoded(arch, score) for arch, score in score_of.items()]
         return _limited(ranked, costs, budget, target)[:k] if limited else ranked
 
     def subnetwork(self, arch: Architecture) -> nn.Module:
         network = self._network(arch)
         with torch.no_grad():
-            for name, own in network.named_parameters():
-                own.copy_(self.shared[self._key(name, own)])
+            for name, weight in network.named_parameters():
+                weight.copy_(self.shared[self._key(name, weight)])
             for name, statistic in network.named_buffers():
                 statistic.copy_(self._statistic(name, statistic))
         return network.to(self.alphas[0].device).train(self.training)
 
     def _most_probable(self):  # type: ignore[no-untyped-def]
-        """Gene vectors with their log-probability, best first: a best-first walk over the ranks of each gene's
-        choices."""
+        """Yield gene vectors and log-probabilities in descending order, by best-first search over ranks of choices."""
         logs = [alpha.detach().double().log_softmax(0).cpu().numpy() for alpha in self.alphas]
         orders = [np.argsort(-log, kind="stable") for log in logs]
 
@@ -129,7 +136,7 @@ class SharedSupernet(Supernet):
 
         first = (0,) * len(logs)
         heap, seen = [(-score(first), first)], {first}
-        for _ in range(LOOKED_AT):
+        for _ in range(MAX_CANDIDATES):
             if not heap:
                 return
             minus, ranks = heapq.heappop(heap)
@@ -152,8 +159,8 @@ class SharedSupernet(Supernet):
         return np.stack(columns, axis=1), torch.stack(logs).sum(dim=0)
 
     def _network(self, arch: Architecture) -> nn.Module:
-        """Built on the CPU; makes the shared weights that it is the first to need."""
-        with torch.random.fork_rng(devices=[]), torch.inference_mode(False):  # what is made here is trained later
+        """Build a network on the CPU and create the shared weights that do not exist yet."""
+        with torch.random.fork_rng(devices=[]), torch.inference_mode(False):  # new weights are trained later
             torch.manual_seed(self._seed_of(arch.id))
             network = self.space.build(arch, self.task)
             for name, value in network.named_parameters():
@@ -162,6 +169,7 @@ class SharedSupernet(Supernet):
         return network
 
     def _statistic(self, name: str, like: torch.Tensor) -> torch.Tensor:
+        """Shared buffer for a buffer of a network, created on first use."""
         key = self._key(name, like)
         if key not in self._statistics:
             with torch.inference_mode(False):
@@ -173,17 +181,36 @@ class SharedSupernet(Supernet):
     def _key(name: str, value: torch.Tensor) -> str:
         return f"{name.replace('.', '/')} {'x'.join(map(str, value.shape))}"
 
-    def _seed_of(self, words: str) -> int:
-        return int.from_bytes(hashlib.blake2s(f"{self.seed}|{words}".encode(), digest_size=7).digest(), "big")
+    def _seed_of(self, text: str) -> int:
+        return int.from_bytes(hashlib.blake2s(f"{self.seed}|{text}".encode(), digest_size=7).digest(), "big")
 
     def get_extra_state(self) -> dict[str, torch.Tensor]:
+        """Return the shared buffers.
+
+        Returns:
+            Buffers by name and shape.
+        """
         return dict(self._statistics)
 
     def set_extra_state(self, state: dict[str, torch.Tensor]) -> None:
+        """Restore the shared buffers.
+
+        Args:
+            state: Result of `get_extra_state`.
+        """
         self._statistics = dict(state)
 
     def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **options: Any) -> Any:
-        """Weights that no drawn network has needed yet are made first, in their order."""
+        """Create the missing shared weights in the order of the state, then load it.
+
+        Args:
+            state_dict: State of a supernet of the same space and task.
+            *args: Passed on to `torch.nn.Module.load_state_dict`.
+            **options: Passed on as well.
+
+        Returns:
+            Missing and unexpected keys.
+        """
         for name, value in state_dict.items():
             key = name.removeprefix("shared.")
             if key != name and key not in self.shared:
@@ -194,20 +221,34 @@ class SharedSupernet(Supernet):
 def _limited(
     ranked: Sequence[Decoded], costs: Costs | None, budget: float | None, target: float | None
 ) -> list[Decoded]:
-    """The first within the budget and near the target, or the nearest to the target where none is near; then the others
-    of `allowed_costs`."""
+    """Order by `Supernet.decode`: the best within the budget and nearest to the target, then all within the limits."""
     if costs is None:
-        raise NASError("a budget or target without costs", "both or none", "pass costs")
-    cost_N = costs.of_genes(np.array([one.arch.genes for one in ranked]))
+        raise NASError(
+            f"costs=None with budget={budget}, target={target}", "costs of the networks", "set costs, or leave out both"
+        )
+    cost_N = costs.of_genes(np.array([decoded.arch.genes for decoded in ranked]))
     least, most = allowed_costs(target, budget)
     within_N = cost_N <= (math.inf if budget is None else budget)
     if not within_N.any():
         raise NASError(
-            f"a budget of {budget:.4g}",
-            f"at least {cost_N.min():.4g}, the cheapest of the {LOOKED_AT} most probable networks",
-            "raise strategy.budget, or lower strategy.target, which makes cheap networks probable",
+            f"strategy.budget={budget:.4g}",
+            f"at least {cost_N.min():.4g}, the cheapest of the {MAX_CANDIDATES} most probable networks",
+            "set strategy.budget to a larger value, or strategy.target to a smaller one, which favours cheap networks",
         )
-    away_N = np.zeros(len(ranked)) if target is None else np.abs(cost_N / target - 1)
-    first = int(np.where(within_N, np.maximum(away_N, NEAR), np.inf).argmin())
-    others = np.flatnonzero((cost_N >= least) & (cost_N <= most)).tolist()
-    return [ranked[first], *(ranked[other] for other in others if other != first)]
+    deviation_N = np.zeros(len(ranked)) if target is None else np.abs(cost_N / target - 1)
+    first = int(np.where(within_N, np.maximum(deviation_N, NEAR), np.inf).argmin())
+    allowed = np.flatnonzero((cost_N >= least) & (cost_N <= most)).tolist()
+    return [ranked[first], *(ranked[row] for row in allowed if row != first)]
+
+
+def supernet_of(space: SearchSpace, task: TaskSpec | None = None) -> Supernet:
+    """Make the supernet of a space.
+
+    Args:
+        space: Any space.
+        task: If None, the space's own numbers of channels and outputs are used.
+
+    Returns:
+        The space's own supernet if it has one, else a `SharedSupernet`.
+    """
+    return space.supernet(task) if isinstance(space, HasSupernet) else SharedSupernet(space, task)

@@ -1,15 +1,13 @@
-"""Trains a supernet: steps of its weights, and steps of the probabilities of its architectures, in turn.
+"""Training of a supernet: alternating steps of its weights and of its architecture parameters.
 
 Source: Liu et al., DARTS (ICLR 2019, arXiv 1806.09055), first-order bilevel search, with the warm-up, the regularisers
-and their schedule of He et al., DiNTS (CVPR 2021, arXiv 2103.15954), section 3.3. A target cost is kept by a quadratic
-penalty on the relative deviation: divided by a constant, it steers whatever the cost depends on.
+and their schedule of He et al., DiNTS (CVPR 2021, arXiv 2103.15954), section 3.3. A target cost is enforced by a
+quadratic penalty on the relative deviation, which is independent of the unit of the cost.
 """
 
 from __future__ import annotations
 
-import logging
 import math
-import pickle
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,22 +22,19 @@ from torch.optim import Adam
 from nas.architecture import Architecture
 from nas.data.loading import VolumeSet, plan_batches
 from nas.errors import NASError, TrialFailed
-from nas.report.supernet import CURVES, PICTURE
-from nas.space import SearchSpace
 from nas.supernets.base import Costs, Supernet
+from nas.supernets.loading import CURVES, PICTURE
 from nas.supernets.settings import ArchitectureSettings
-from nas.task_spec import TaskSpec
 from nas.tasks.base import Task
 from nas.tracking import NoTracking, Tracker
 from nas.training import distributed
 from nas.training.checkpoint import load_checkpoint, save_checkpoint
 from nas.training.loop import (
     LAST,
-    identity_of,
-    out_of_memory_fails_the_trial,
-    part_of,
+    oom_as_trial_failed,
     predict,
-    require_sample_a_process,
+    require_sample_per_process,
+    training_identity,
 )
 from nas.training.optim import clip_gradients, make_optimizer, make_schedule
 from nas.training.precision import autocast
@@ -47,36 +42,56 @@ from nas.training.settings import TrainingSettings
 from nas.training.steps import channels_last, derive
 from nas.utils.files import write_text
 
-FOLDER = "supernet"  # of a supernet, beside the checkpoints of the evaluations
-log = logging.getLogger(__name__)
-
 
 def halves(train: VolumeSet, seed: int) -> tuple[VolumeSet, VolumeSet]:
-    """Two parts of about equal size without a common patient: for the weights, and for the probabilities.
+    """Split training samples into two subsets of similar size without a common patient.
 
-    Raises NASError for fewer than two patients.
+    Args:
+        train: Training samples.
+        seed: Seed of the split.
+
+    Returns:
+        Samples for the weights, and samples for the architecture parameters.
+
+    Raises:
+        NASError: If there are fewer than two patients.
     """
     groups, counts = np.unique(train.store.groups[train.indices], return_counts=True)
     if len(groups) < 2:
         raise NASError(
             f"a training part of {len(groups)} {train.store.unit}",
-            "at least 2, so that weights and architecture learn from different ones",
+            "at least 2, as weights and architecture are trained on different ones",
             "use more data",
         )
     order = np.random.default_rng([seed, len(groups)]).permutation(len(groups))
     until = np.clip(np.searchsorted(np.cumsum(counts[order]), counts.sum() / 2) + 1, 1, len(groups) - 1)
     first = np.isin(train.store.groups[train.indices], groups[order[:until]])
-    parts = (VolumeSet(train.store, train.indices[mask], train.device) for mask in (first, ~first))
-    weights, architecture = (part.scaled_as(train) for part in parts)
+    subsets = (VolumeSet(train.store, train.indices[mask], train.device) for mask in (first, ~first))
+    weights, architecture = (subset.scaled_as(train) for subset in subsets)
     return weights, architecture
 
 
 class SupernetTraining:
-    """A supernet with its two optimisers, resumable from `folder`; `run` trains to the end.
+    """Training of a supernet with two optimisers, resumable after each epoch, bit for bit on a CPU.
 
-    train: split into `halves`. valid: where the supernet and the decoded architecture, with the weights it has there,
-    are scored. A run killed at any moment goes on from its last epoch, bit for bit on a CPU. Writes curves.csv (a line
-    an epoch) and picture.html into the folder, and sends the same to the tracker.
+    Writes curves.csv (one line per epoch) and picture.html into the folder, and sends them to the tracker.
+
+    Args:
+        supernet: Supernet to train, moved to `device`.
+        task: Loss and metrics.
+        train: Training samples, split by `halves`.
+        valid: Validation samples, for the supernet and for the decoded architecture with its weights in the supernet.
+        settings: Settings of the weights.
+        architecture: Settings of the architecture parameters.
+        costs: Costs of the networks.
+        seed: Seed of the training.
+        device: Device to train on.
+        folder: Folder of the checkpoint.
+        fingerprint: Identifies the supernet in checkpoints.
+        tracker: Receiver of live curves. If None, there is none.
+
+    Raises:
+        NASError: If there are too few patients or samples, or a setting does not fit the supernet.
     """
 
     def __init__(
@@ -98,9 +113,9 @@ class SupernetTraining:
         self.supernet, self.task, self.settings, self.options = supernet.to(device), task, settings, architecture
         self.train, self.valid = train.scaled_as(train), valid.scaled_as(train)
         self.parts = halves(self.train, seed)
-        for part in self.parts:
-            require_sample_a_process(part, settings.batch_size)
-        self.weights_of_terms = _weights_of_terms(supernet, architecture)
+        for subset in self.parts:
+            require_sample_per_process(subset, settings.batch_size)
+        self.term_weights = _term_weights(supernet, architecture)
         if supernet.checkpointing is not None:
             supernet.checkpointing = architecture.checkpointing
         self.costs, self.seed, self.device, self.folder = costs, seed, device, folder
@@ -119,19 +134,26 @@ class SupernetTraining:
             self.forward = torch.compile(supernet, dynamic=False)
         self.history: list[dict[str, float]] = []
         self.identity = {
-            **identity_of(fingerprint, settings, self.bf16, seed, self.train, self.valid),
+            **training_identity(fingerprint, task, settings, self.bf16, seed, self.train, self.valid).parts(),
             "architecture": str(architecture),
         }
 
     @property
     def warm_up(self) -> int:
-        """Epochs without architecture steps; at least one follows."""
+        """Number of epochs without architecture steps, at most all but one."""
         return min(int(self.options.warm_up * self.settings.epochs), self.settings.epochs - 1)
 
     def run(self, on_epoch: Callable[[int, int], None] = lambda epoch, epochs: None) -> None:
-        """Trains what is left to train. Raises NASError where the loss is no longer finite or memory runs out."""
+        """Train the remaining epochs.
+
+        Args:
+            on_epoch: Called after each epoch with its number and the number of all epochs.
+
+        Raises:
+            NASError: If a loss is not finite, or memory runs out.
+        """
         devices = [self.device] if self.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=devices), _out_of_memory_is_told():
+        with torch.random.fork_rng(devices=devices), oom_as_user_error():
             self._resume()
             while len(self.history) < self.settings.epochs:
                 self._epoch(len(self.history) + 1)
@@ -140,7 +162,11 @@ class SupernetTraining:
                 on_epoch(len(self.history), self.settings.epochs)
 
     def decoded(self) -> Architecture:
-        """The search's answer as it is now; on every rank the same."""
+        """Decode the current result of the search.
+
+        Returns:
+            The best architecture within the budget, equal on every rank.
+        """
         return self.supernet.decode(costs=self.costs, budget=self.options.budget, target=self.options.target)[0].arch
 
     def _epoch(self, number: int) -> None:
@@ -152,18 +178,18 @@ class SupernetTraining:
         held_out = self._endless(self.parts[1], number)
         count = 0
         for x_BCDHW, y, share in self._batches(self.parts[0], number, 0):
-            found = {"loss": self._weight_step(x_BCDHW, y, share)}
+            terms = {"loss": self._weight_step(x_BCDHW, y, share)}
             if searching:
-                found |= self._architecture_step(*next(held_out), ramp)
-            for name, term in found.items():
+                terms |= self._architecture_step(*next(held_out), ramp)
+            for name, term in terms.items():
                 sums[name] = sums[name] + term if name in sums else term
             count += 1
         row = {name: float(summed) / count for name, summed in sums.items()}
         if not all(map(math.isfinite, row.values())):
             raise NASError(
-                f"a supernet whose loss is no longer finite in epoch {number}",
+                f"a supernet with a loss that is not finite in epoch {number}",
                 "finite losses",
-                "a smaller strategy.settings.lr, or strategy.settings.precision=fp32",
+                "set strategy.settings.lr to a smaller value, or strategy.settings.precision to fp32",
             )
         if number % self.options.validate_every == 0 or number == self.settings.epochs:
             row |= self._validate()
@@ -171,12 +197,12 @@ class SupernetTraining:
         self.history.append({"epoch": number, **row})
         for name, value in row.items():
             self.tracker.scalar(
-                "supernet score" if self.task.score in name else f"supernet {name}", name, number, value
+                "supernet score" if self.task.score_name in name else f"supernet {name}", name, number, value
             )
         self.tracker.text("probabilities", self.supernet.picture())
 
     def _weight_step(self, x_BCDHW: torch.Tensor, y: torch.Tensor, share: float) -> torch.Tensor:
-        self._trains(weights=True)
+        self._enable_gradients(weights=True)
         loss = self._task_loss(x_BCDHW, y)
         self._adopt_new_weights()
         self.weights.zero_grad(set_to_none=True)
@@ -190,7 +216,7 @@ class SupernetTraining:
     def _architecture_step(
         self, x_BCDHW: torch.Tensor, y: torch.Tensor, share: float, ramp: float
     ) -> dict[str, torch.Tensor]:
-        self._trains(weights=False)
+        self._enable_gradients(weights=False)
         loss = self.supernet.architecture_loss(self._task_loss(x_BCDHW, y))
         self._adopt_new_weights()
         if self.options.target is None:
@@ -199,29 +225,29 @@ class SupernetTraining:
             regularisers, cost = self.supernet.regularisers_and_cost(self.costs)
             limits = [self.options.stiffness / 2 * (cost / self.options.target - 1).square()]
             terms = {**regularisers, "cost": cost}
-        others = limits + [ramp * weight * terms[name] for name, weight in self.weights_of_terms.items()]
+        penalties = limits + [ramp * weight * terms[name] for name, weight in self.term_weights.items()]
         self.architecture.zero_grad(set_to_none=True)
-        total = loss * share + sum(others) / distributed.world()
+        total = loss * share + sum(penalties) / distributed.world()
         total.backward()
         distributed.add_gradients(self.supernet.architecture_parameters().values())
         self.architecture.step()
-        found = {name: term.detach() for name, term in terms.items()}
-        return {"architecture loss": distributed.total(loss.detach() * share), **found}
+        values = {name: term.detach() for name, term in terms.items()}
+        return {"architecture loss": distributed.total(loss.detach() * share), **values}
 
     def _task_loss(self, x_BCDHW: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         with autocast(self.device, self.bf16, small_convolutions=not self.settings.compile):
             output = self.forward(x_BCDHW, y) if self.supernet.needs_target else self.forward(x_BCDHW)
         return self.task.loss(output, y)
 
-    def _trains(self, weights: bool) -> None:
-        """Gradients for one of the two sets of parameters only."""
+    def _enable_gradients(self, weights: bool) -> None:
+        """Enable gradients of either the weights or the architecture parameters."""
         for parameter in self.supernet.weight_parameters():
             parameter.requires_grad_(weights)
         for parameter in self.supernet.architecture_parameters().values():
             parameter.requires_grad_(not weights)
 
     def _adopt_new_weights(self) -> None:
-        """A supernet that `grows` has made weights for a network that it had not drawn before."""
+        """Add the weights that a growing supernet has created to the optimiser."""
         if self.supernet.grows:
             groups = self.weights.param_groups
             known = {id(parameter) for group in groups for parameter in group["params"]}
@@ -229,28 +255,29 @@ class SupernetTraining:
                 if id(parameter) not in known:
                     groups[0 if parameter.ndim > 1 else -1]["params"].append(parameter)
 
-    def _batches(self, part: VolumeSet, epoch: int, stream: int) -> Iterator[tuple[torch.Tensor, torch.Tensor, float]]:
-        """Batches with this rank's share of their samples; all follows from (seed, epoch, stream)."""
+    def _batches(self, data: VolumeSet, epoch: int, stream: int) -> Iterator[tuple[torch.Tensor, torch.Tensor, float]]:
+        """Batches of this rank with their fraction of the samples, determined by (seed, epoch, stream)."""
         rank, world = distributed.rank(), distributed.world()
         order = torch.Generator().manual_seed(derive(self.seed, epoch, stream))
-        changes = torch.Generator(self.device).manual_seed(derive(self.seed, epoch, stream + 1, rank))
-        sizes = [len(rows) for rows in plan_batches(part.per_epoch, self.settings.batch_size)]
+        augmentation = torch.Generator(self.device).manual_seed(derive(self.seed, epoch, stream + 1, rank))
+        sizes = [len(rows) for rows in plan_batches(data.per_epoch, self.settings.batch_size)]
         augment = self.settings.augment
-        batches = part.batches(self.settings.batch_size, generator=order, rank=rank, world=world)
+        batches = data.batches(self.settings.batch_size, generator=order, rank=rank, world=world)
         for (x_BCDHW, y), size in zip(batches, sizes, strict=True):
             if augment is not None:
-                x_BCDHW, y = augment.of_batch(x_BCDHW, y, changes)
+                x_BCDHW, y = augment.of_batch(x_BCDHW, y, augmentation)
             yield x_BCDHW, y, len(y) / size
 
-    def _endless(self, part: VolumeSet, epoch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor, float]]:
+    def _endless(self, data: VolumeSet, epoch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor, float]]:
+        """Batches without end, reshuffled in each pass."""
         stream = 10
         while True:
-            yield from self._batches(part, epoch, stream)
+            yield from self._batches(data, epoch, stream)
             stream += 2
 
     def _validate(self) -> dict[str, float]:
-        """Scores of the supernet and of the decoded architecture with the weights that it has in the supernet."""
-        score = self.task.score
+        """Scores of the supernet and of the decoded architecture with its weights in the supernet."""
+        score = self.task.score_name
         return {
             f"{score} supernet": self._score(self.supernet),
             f"{score} decoded": self._score(self.supernet.subnetwork(self.decoded())),
@@ -258,7 +285,7 @@ class SupernetTraining:
 
     def _score(self, model: nn.Module) -> float:
         prediction = predict(model, self.task, self.valid, self.settings.batch_size)
-        return float(self.task.validate(prediction, self.valid.targets)[self.task.score])
+        return float(self.task.score(prediction, self.valid.targets, quick=True).over()[self.task.score_name])
 
     def _resume(self) -> None:
         state = distributed.from_main(
@@ -288,65 +315,41 @@ class SupernetTraining:
         write_text(self.folder / PICTURE, self.supernet.picture())
 
 
-def _weights_of_terms(supernet: Supernet, options: ArchitectureSettings) -> dict[str, float]:
-    """Of every term. Raises NASError for the weight of a term that this supernet does not have, and for checkpointing
-    where it has no such choice."""
+def _term_weights(supernet: Supernet, options: ArchitectureSettings) -> dict[str, float]:
+    """Weight of each regulariser; raise NASError for settings that the supernet does not support."""
     terms = supernet.regularisers()
     if unknown := [name for name in options.regularisers if name not in terms]:
         raise NASError(
-            f"strategy.regularisers.{unknown[0]}", f"one of {', '.join(terms)}", "mend or leave out that weight"
+            f"strategy.regularisers.{unknown[0]}={options.regularisers[unknown[0]]}",
+            f"one of {', '.join(terms)}",
+            f"leave out strategy.regularisers.{unknown[0]}",
         )
     if options.checkpointing and supernet.checkpointing is None:
         raise NASError(
-            f"strategy.checkpointing=true for a {type(supernet).__name__}", "false", "strategy.checkpointing=false"
+            f"strategy.checkpointing=true for a {type(supernet).__name__}",
+            "false",
+            "set strategy.checkpointing to false",
         )
     weights = {**supernet.default_regularisers, **options.regularisers}
     return {name: float(weights.get(name, 1.0)) for name in terms}
 
 
 @contextmanager
-def _out_of_memory_is_told() -> Iterator[None]:
+def oom_as_user_error() -> Iterator[None]:
+    """Convert out-of-memory errors to NASError.
+
+    Yields:
+        None.
+
+    Raises:
+        NASError: If memory runs out in the body.
+    """
     try:
-        with out_of_memory_fails_the_trial():
+        with oom_as_trial_failed():
             yield
     except TrialFailed as error:
         raise NASError(
             f"a supernet that is {error}",
-            "one that fits into the memory",
-            "strategy.checkpointing=true, smaller patches, or a smaller strategy.settings.batch_size",
+            "a supernet that fits into memory",
+            "set strategy.checkpointing to true, or use smaller patches or a smaller strategy.settings.batch_size",
         ) from error
-
-
-def network_name(space: SearchSpace) -> str:
-    """How a checkpoint names the supernet of a space."""
-    return f"supernet of {space.fingerprint}"
-
-
-def load_supernet(path: Path, space: SearchSpace, task: TaskSpec, train: VolumeSet | None = None) -> Supernet:
-    """A trained supernet from its last.pt. Raises NASError where there is none, for one of another space, and where
-    `train` is given for one that has learned from other samples."""
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        network, learned_from = str(state["identity"]["network"]), str(state["identity"]["train"])
-    except (OSError, RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
-        raise NASError(
-            f"no supernet that can be read at {path} ({type(error).__name__})",
-            "the last.pt of a trained supernet",
-            "search with strategy=differentiable: it leaves outputs/<study>/checkpoints/supernet/last.pt",
-        ) from error
-    if not network.startswith(f"{network_name(space)},"):
-        raise NASError(f"the {network} in {path}", f"a {network_name(space)}", "take the supernet of the same space")
-    if train is not None and learned_from != part_of(train):
-        raise NASError(
-            f"a supernet that has learned from {learned_from}", part_of(train), "the data and split of the search"
-        )
-    supernet = space.supernet(task)
-    try:
-        supernet.load_state_dict(state["supernet"])
-    except RuntimeError as error:
-        raise NASError(
-            f"a supernet in {path} whose weights have other sizes",
-            f"one for {task}",
-            "take the supernet of a search on data with as many channels and classes",
-        ) from error
-    return supernet

@@ -1,87 +1,214 @@
-"""The contract between a task, a network and the training loop."""
+"""The contract between a task, a network, the training loop, tables and reports."""
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import nn
 
+from nas.baselines.base import Baseline, Prediction
+from nas.errors import NASError
 from nas.metrics.ensemble import mean_probability
+from nas.metrics.metric import Metric, Scores
 from nas.task_spec import TaskSpec
+from nas.utils.identity import identity_of, public_path
 
-Resampled = Callable[[np.ndarray], Mapping[str, float]]  # positions of samples, perhaps repeated -> metrics over them
+if TYPE_CHECKING:
+    from nas.data.store import VolumeStore
+
+
+@dataclass(frozen=True)
+class TestedCases:
+    """The test cases of a training, from which a task makes the sections of its report.
+
+    Attributes:
+        prediction: Predictions of the network that the report is about, (N, ...) as `Task.predict` gives them.
+        target: Targets (N, ...) as the store gives them.
+        group: What the split keeps together, usually the patient, (N,).
+        classes: Names of the classes.
+        unit: Name of a group, for example "patient".
+        others: Predictions of the other systems by name.
+        image: Called with the position of a case; returns its name and its first channel, (D, H, W) or (H, W).
+    """
+
+    __test__ = False  # no test class, although its name begins like one
+
+    prediction: np.ndarray
+    target: np.ndarray
+    group: np.ndarray
+    classes: Sequence[str]
+    image: Callable[[int], tuple[str, np.ndarray]]
+    unit: str = "patient"
+    others: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 class Task(ABC):
-    """Loss, inference and metrics. A network may set `needs_target = True`: it is then called as
-    `model(x_BCDHW, y_B)` in training, so that a margin head (SphereFace) can see the label.
+    """Loss, inference and metrics of one kind of prediction, and how its results are shown.
 
-    Targets are what the store keeps for the task's kind: labels (N,), masks (N, D, H, W), or boxes (N, M, 2n + 1), see
-    nas/tasks/detection.py. A constructor takes what the data decide, in_channels, outputs and dims, and whatever
-    settings the task has.
+    A new task sets `spec` and `metrics` and implements `loss`, `predict` and `score`. Its constructor takes what the
+    data decide (in_channels, outputs, dims) besides settings of its own. Targets are what `VolumeStore.targets` gives:
+    labels (N,), masks (N, D, H, W), boxes (N, M, 2n + 1) or real numbers (N,).
+
+    A network may set `needs_target = True`: it is then called as `model(x_BCDHW, y_B)` in training, so that a margin
+    head (SphereFace) can see the label.
+
+    Attributes:
+        spec: Kind of data, dimensions, channels and outputs; a search space builds networks from it.
+        metrics: All metrics that `score` measures. The first is the score: the best epoch is chosen by it.
     """
 
     spec: TaskSpec
-    score: str  # the validation metric by which the best epoch is chosen, larger is better
+    metrics: tuple[Metric, ...]
+
+    @abstractmethod
+    def loss(self, output: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """Compute the training loss.
+
+        Args:
+            output: What the network returned for a batch, for example logits (B, K).
+            y: Targets of the batch.
+
+        Returns:
+            A scalar.
+        """
+
+    @abstractmethod
+    def predict(self, model: nn.Module, x_BCDHW: torch.Tensor) -> torch.Tensor:
+        """Predict one batch in fp32, with the model in evaluation mode; its mode is restored.
+
+        Args:
+            model: A network of the task.
+            x_BCDHW: Images (B, C, D, H, W), in 2D (B, C, H, W).
+
+        Returns:
+            Predictions (B, ...), for example class probabilities (B, K).
+        """
+
+    @abstractmethod
+    def score(
+        self, prediction: np.ndarray, target: np.ndarray, spacing_mm: np.ndarray | None = None, *, quick: bool = False
+    ) -> Scores:
+        """Measure predictions, each case once.
+
+        Args:
+            prediction: Predictions (N, ...), as `predict` gives them.
+            target: Targets (N, ...).
+            spacing_mm: Voxel sizes (N, 3), in 2D (N, 2). If None, lengths are in voxels.
+            quick: Measure only the metrics that declare `quick`, as after each epoch.
+
+        Returns:
+            Scores, whose mappings have the names in `metrics` as keys.
+
+        Raises:
+            NASError: If the metrics are undefined on this target.
+            TrialFailed: If a prediction is not finite.
+        """
+
+    def pool(self, predictions: Sequence[Prediction]) -> Prediction:
+        """Combine the predictions of several networks.
+
+        Args:
+            predictions: Of each network, rows of the store (N,) and predictions (N, ...).
+
+        Returns:
+            All rows in rising order, and one prediction for each; by default the mean over the networks that
+            predicted it.
+        """
+        return mean_probability(predictions)
+
+    def baselines(self) -> tuple[Baseline, ...]:
+        """Return the simple models that networks for this task are compared with.
+
+        Returns:
+            The baselines in the order of the table; none by default.
+        """
+        return ()
+
+    def sections(self, cases: TestedCases) -> list[str]:
+        """Return sections of the training report, as HTML.
+
+        Args:
+            cases: The test cases with predictions and targets.
+
+        Returns:
+            Sections made by `nas.html.page.section`, in the order in which the report shows them.
+        """
+        return []
+
+    def from_columns(self, columns: Mapping[str, np.ndarray], classes: Sequence[str]) -> Scores:
+        """Restore scores from columns of predictions.csv, so that several trainings are compared without their data.
+
+        Args:
+            columns: Columns as `Scores.columns` and `Scores.truth` name them -> texts (N,).
+            classes: Names of the classes.
+
+        Returns:
+            The scores of these samples.
+
+        Raises:
+            NASError: If the columns do not hold what the metrics are computed from, which is the default.
+            KeyError: If a column is missing.
+            ValueError: If a column holds a text in place of a number.
+        """
+        raise NASError(
+            f"predictions.csv of a {self.spec.kind}",
+            "a task whose metrics are functions of its columns",
+            "compare the result.json files with `voxnas tables`",
+        )
 
     @property
-    def kind(self) -> str:
-        return self.spec.kind
+    def score_name(self) -> str:
+        """Name of the metric by which the best epoch is chosen."""
+        return self.metrics[0].name
+
+    @property
+    def quick_metrics(self) -> frozenset[str]:
+        """Names of the metrics that are measured after each validated epoch."""
+        return frozenset(metric.name for metric in self.metrics if metric.quick)
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """The constructor's arguments besides in_channels, outputs and dims; by default attributes of the same name."""
+        of_data = ("self", "in_channels", "outputs", "dims")
+        names = [name for name in inspect.signature(type(self).__init__).parameters if name not in of_data]
+        return {name: getattr(self, name) for name in names}
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """Class, data and settings, as a study records them."""
+        return {"class": public_path(type(self)), "spec": identity_of(self.spec), **identity_of(self.settings)}
 
     @property
     def any_size(self) -> bool:
-        """Whether `predict` takes volumes of any sides, whatever the networks need."""
+        """Whether `predict` accepts volumes of any sides, whatever the network needs."""
         return False
 
     @property
     def inference(self) -> Mapping[str, Any]:
-        """What `predict` does around the network, as JSON values, for the card of an exported network."""
+        """Settings that a prediction depends on, by the names of constructor arguments, as JSON values.
+
+        Model cards record them; `nas.bundle` builds the task of a trained network from them.
+        """
         return {}
 
-    @abstractmethod
-    def loss(self, output: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        """Scalar training loss from what the network returned (e.g. logits_BK) and the target."""
+    def require_data(self, store: VolumeStore) -> None:
+        """Check that the samples of a store have the targets that this task is trained with.
 
-    @abstractmethod
-    def predict(self, model: nn.Module, x_BCDHW: torch.Tensor) -> torch.Tensor:
-        """Inference on one batch, in fp32: class probabilities (B, K), of a segmentation (B, K, D, H, W); of a
-        detection as many boxes for each, see nas/tasks/detection.py."""
+        Args:
+            store: The data.
 
-    @abstractmethod
-    def metrics(
-        self, prediction: np.ndarray, target: np.ndarray, spacing_mm: np.ndarray | None = None
-    ) -> Mapping[str, float]:
-        """Metrics over a whole split, from concatenated predictions and targets.
-
-        spacing_mm: (N, 3) voxel sizes, in 2D (N, 2), for metrics that are lengths; None: lengths are in voxels.
+        Raises:
+            NASError: If the store is for another kind of task.
         """
-
-    def pooled(self, predictions: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-        """Rows and predictions of several networks -> all rows in rising order, and one prediction for each: by
-        default the mean over the networks that predicted it."""
-        return mean_probability(predictions)
-
-    def validate(self, prediction: np.ndarray, target: np.ndarray) -> Mapping[str, float]:
-        """The metrics after each epoch, `score` among them: all of them, unless they take long."""
-        return self.metrics(prediction, target)
-
-    def validation_metrics(self) -> frozenset[str]:
-        """The names of what `validate` gives, from one sample of each class, or one that holds each class once."""
-        classes = np.arange(self.spec.outputs)
-        prediction_NK = np.eye(self.spec.outputs)
-        if self.kind != "segmentation":
-            return frozenset(self.validate(prediction_NK, classes))
-        ones = (1,) * (self.spec.dims - 1)
-        prediction = prediction_NK.reshape(1, len(classes), len(classes), *ones)
-        return frozenset(self.validate(prediction, classes.reshape(1, -1, *ones)))
-
-    def resampled(self, prediction: np.ndarray, target: np.ndarray, spacing_mm: np.ndarray | None = None) -> Resampled:
-        """The metrics as a function of the samples drawn, for a bootstrap that asks thousands of times. It gives {}
-        where no metric is defined on the draw."""
-        return lambda rows: self.metrics(
-            prediction[rows], target[rows], None if spacing_mm is None else spacing_mm[rows]
-        )
+        if self.spec.kind != store.kind:
+            raise NASError(
+                f"a task of {self.spec.kind} with {store.name}, whose samples are for {store.kind}",
+                "task and data of one kind",
+                f"task={store.kind}, or other data",
+            )

@@ -2,36 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from annotated_types import Ge
-from sklearn import metrics as sk
 from torch import nn
 
+from nas.baselines.base import Baseline
 from nas.errors import NASError, TrialFailed
 from nas.metrics.bootstrap import binary_metrics
+from nas.metrics.metric import Metric, Scores
 from nas.task_spec import TaskSpec
-from nas.tasks.base import Resampled, Task
+from nas.tasks.base import Task, TestedCases
 from nas.utils.checked import Channels, Dims, Expected, OneOf, checked
 
-SCORES = ("auc", "accuracy", "balanced_accuracy", "sensitivity", "specificity", "f1")  # larger is better
+METRICS = (
+    Metric("auc", "AUC"),
+    Metric("accuracy", "accuracy"),
+    Metric("balanced_accuracy", "balanced accuracy", in_tables=False),
+    Metric("sensitivity", "sens."),
+    Metric("specificity", "spec."),
+    Metric("f1", "F1"),
+    Metric("log_loss", "log loss", direction="minimize", in_tables=False),
+)
+SCORES = tuple(metric.name for metric in METRICS if metric.direction == "maximize")
 
 
 @checked("task")
 class Classification(Task):
-    """Cross entropy on logits; probabilities at inference.
+    """Cross entropy on logits in training; class probabilities (N, K) as predictions.
 
-    in_channels: image channels. outputs: number of classes (>= 2). dims: of the images. score: the metric that chooses
-    the best epoch.
-    Metrics, all larger-is-better except log_loss: auc (one-vs-rest macro mean beyond two classes), accuracy,
-    balanced_accuracy, sensitivity (recall of class 1; macro mean), specificity (macro mean), f1 (of class 1; macro).
+    Metrics: auc (one-vs-rest macro mean for more than two classes), accuracy, balanced_accuracy, sensitivity (recall of
+    class 1; macro mean), specificity (macro mean), f1 (of class 1; macro mean), log_loss (smaller is better).
+
+    Args:
+        in_channels: Channels of the images.
+        outputs: Number of classes, at least 2.
+        dims: Spatial dimensions of the images, 2 or 3.
+        score: Name of the metric by which the best epoch is chosen.
+
+    Raises:
+        NASError: For fewer than two classes or an unknown metric.
     """
-
-    METRICS = SCORES
 
     def __init__(
         self,
@@ -41,7 +57,11 @@ class Classification(Task):
         score: Annotated[str, OneOf(*SCORES)] = "auc",
     ) -> None:
         self.spec = TaskSpec("classification", dims, in_channels, outputs)
-        self.score = score
+        self.metrics = tuple(sorted(METRICS, key=lambda metric: metric.name != score))
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        return {"score": self.score_name}
 
     def loss(self, output: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         return F.cross_entropy(output.float(), y)
@@ -56,46 +76,105 @@ class Classification(Task):
         finally:
             model.train(training)
 
-    def metrics(
-        self, prediction: np.ndarray, target: np.ndarray, spacing_mm: np.ndarray | None = None
-    ) -> Mapping[str, float]:
-        """prediction (N, K) probabilities, target (N,) classes. Raises NASError where a class is missing from the
-        target, TrialFailed for probabilities that are not finite."""
+    def score(
+        self, prediction: np.ndarray, target: np.ndarray, spacing_mm: np.ndarray | None = None, *, quick: bool = False
+    ) -> Scores:
+        """Measure class probabilities.
+
+        Args:
+            prediction: Class probabilities (N, K).
+            target: Classes (N,).
+            spacing_mm: Not used.
+            quick: Not used: all metrics are fast.
+
+        Returns:
+            The scores; over cases without one of the classes they are empty.
+
+        Raises:
+            NASError: If a class is missing from the target.
+            TrialFailed: If a probability is not finite.
+        """
         if not np.isfinite(prediction).all():
             raise TrialFailed("the network's probabilities are not finite")
-        classes = prediction.shape[1]
-        if len(np.unique(target)) < classes:
+        present, classes = len(np.unique(target)), prediction.shape[1]
+        if present < classes:
             raise NASError(
-                f"a split with {len(np.unique(target))} of {classes} classes",
+                f"a split with {present} of {classes} classes",
                 "every class on every side of a split",
                 "use fewer folds or more data",
             )
-        chosen = prediction.argmax(axis=1)
-        table = sk.confusion_matrix(target, chosen, labels=range(classes))
-        recall = np.diag(table) / table.sum(axis=1)
-        negatives = table.sum() - table.sum(axis=1)
-        specificity = 1 - (table.sum(axis=0) - np.diag(table)) / negatives
-        binary = classes == 2
-        return {
-            "auc": float(
-                sk.roc_auc_score(target, prediction[:, 1])
-                if binary
-                else sk.roc_auc_score(target, prediction, multi_class="ovr", average="macro", labels=range(classes))
-            ),
-            "accuracy": float((chosen == target).mean()),
-            "balanced_accuracy": float(recall.mean()),
-            "sensitivity": float(recall[1] if binary else recall.mean()),
-            "specificity": float(specificity[1] if binary else specificity.mean()),
-            "f1": float(sk.f1_score(target, chosen, average="binary" if binary else "macro", zero_division=0.0)),
-            "log_loss": float(-np.log(prediction[np.arange(len(target)), target].clip(1e-12)).mean()),
-        }
+        return ClassificationScores(prediction, target)
 
-    def resampled(self, prediction: np.ndarray, target: np.ndarray, spacing_mm: np.ndarray | None = None) -> Resampled:
-        classes = prediction.shape[1]
-        of = binary_metrics if classes == 2 else self.metrics
+    def from_columns(self, columns: Mapping[str, np.ndarray], classes: Sequence[str]) -> Scores:
+        others = np.column_stack([columns[name].astype(np.float64) for name in classes[1:]])
+        number = {name: index for index, name in enumerate(classes)}
+        label_N = np.array([number[name] for name in columns["label"]])
+        return self.score(np.column_stack([1 - others.sum(axis=1), others]), label_N)
 
-        def statistic(rows: np.ndarray) -> Mapping[str, float]:
-            complete = len(np.unique(target[rows])) == classes
-            return of(prediction[rows], target[rows]) if complete else {}
+    def baselines(self) -> tuple[Baseline, ...]:
+        from nas.baselines.simple import FEATURES, VOLUME  # here, as the models take long to import
 
-        return statistic
+        return (VOLUME, FEATURES)
+
+    def sections(self, cases: TestedCases) -> list[str]:
+        from nas.html.classification import classification_sections  # here, as plots take long to import
+
+        return classification_sections(
+            cases.target, cases.prediction, cases.group, cases.classes, cases.others, cases.unit
+        )
+
+
+@dataclass(frozen=True)
+class ClassificationScores(Scores):
+    """Scores of class probabilities.
+
+    Attributes:
+        prob_NK: Class probabilities (N, K).
+        label_N: Classes (N,), each of which occurs.
+    """
+
+    prob_NK: np.ndarray
+    label_N: np.ndarray
+
+    def over(self, rows: np.ndarray | None = None) -> Mapping[str, float]:
+        if rows is None:
+            return _metrics(self.prob_NK, self.label_N)
+        prob_NK, label_N = self.prob_NK[rows], self.label_N[rows]
+        classes = prob_NK.shape[1]
+        if len(np.unique(label_N)) < classes:
+            return {}
+        return binary_metrics(prob_NK, label_N) if classes == 2 else _metrics(prob_NK, label_N)
+
+    def columns(self, classes: Sequence[str]) -> Mapping[str, np.ndarray]:
+        """Return the probability of every class but the first."""
+        return dict(zip(classes[1:], self.prob_NK.T[1:], strict=True))
+
+    def truth(self, classes: Sequence[str]) -> Mapping[str, np.ndarray]:
+        """Return the name of the true class."""
+        return {"label": np.array(classes)[self.label_N]}
+
+
+def _metrics(prediction: np.ndarray, target: np.ndarray) -> dict[str, float]:
+    """Compute all metrics from probabilities (N, K) and classes (N,), each of which occurs."""
+    from sklearn import metrics as sk
+
+    classes = prediction.shape[1]
+    chosen = prediction.argmax(axis=1)
+    table = sk.confusion_matrix(target, chosen, labels=range(classes))
+    recall = np.diag(table) / table.sum(axis=1)
+    negatives = table.sum() - table.sum(axis=1)
+    specificity = 1 - (table.sum(axis=0) - np.diag(table)) / negatives
+    binary = classes == 2
+    return {
+        "auc": float(
+            sk.roc_auc_score(target, prediction[:, 1])
+            if binary
+            else sk.roc_auc_score(target, prediction, multi_class="ovr", average="macro", labels=range(classes))
+        ),
+        "accuracy": float((chosen == target).mean()),
+        "balanced_accuracy": float(recall.mean()),
+        "sensitivity": float(recall[1] if binary else recall.mean()),
+        "specificity": float(specificity[1] if binary else specificity.mean()),
+        "f1": float(sk.f1_score(target, chosen, average="binary" if binary else "macro", zero_division=0.0)),
+        "log_loss": float(-np.log(prediction[np.arange(len(target)), target].clip(1e-12)).mean()),
+    }

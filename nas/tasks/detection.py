@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -24,9 +24,12 @@ from torch import nn
 from nas.errors import NASError, TrialFailed
 from nas.metrics.boxes import overlaps, paired_overlaps, suppressed_by_class, volumes
 from nas.metrics.coco import Matched, coco_metrics, match
+from nas.metrics.metric import Metric, Scores
 from nas.task_spec import TaskSpec
-from nas.tasks.base import Resampled, Task
+from nas.tasks.base import Prediction, Task, TestedCases
 from nas.utils.checked import Channels, Dims, PositiveInt, Share, checked
+
+METRICS = (Metric("map50", "mAP@0.5"), Metric("map", "mAP@0.5:0.95"), Metric("recall50", "recall@0.5"))
 
 REACH = 8  # strides: a feature map is for boxes whose longest side is below that, and not below half of it
 RADIUS = 1.5  # strides around the middle of a box within which points answer for it (FCOS's centre sampling)
@@ -36,8 +39,15 @@ BOX_WEIGHT = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Points:
-    """What a network said, by part; leading axes as given. centre (..., K, P), score (..., P), boxes (..., P, 2n),
-    place (P, n), stride (P,)."""
+    """The parts of a network's output, with the leading axes of the output.
+
+    Attributes:
+        centre: Logits of the classes (..., K, P).
+        score: Logits of how well the box fits (..., P).
+        boxes: Edges of the boxes in voxels (..., P, 2n).
+        place: Coordinates of the points in voxels (P, n).
+        stride: Strides of their feature maps in voxels (P,).
+    """
 
     centre: torch.Tensor
     score: torch.Tensor
@@ -47,6 +57,15 @@ class Points:
 
     @classmethod
     def of(cls, output_BCP: torch.Tensor, spec: TaskSpec) -> Points:
+        """Split an output into its parts.
+
+        Args:
+            output_BCP: Output of a network (B, K + 2 + 3n, P).
+            spec: The task's classes and dimensions.
+
+        Returns:
+            The parts, in fp32.
+        """
         K, n = spec.outputs, spec.dims
         centre, score, boxes, place, stride = output_BCP.float().split([K, 1, 2 * n, n, 1], dim=1)
         return cls(centre, score[:, 0], boxes.transpose(1, 2), place[0].T, stride[0, 0])
@@ -56,19 +75,31 @@ class Points:
 class Detection(Task):
     """Loss, decoding and COCO metrics of an anchor-free detector (FCOS, Tian et al., arXiv 2006.09214).
 
-    Targets: (B, M, 2n + 1) float32: boxes in voxels and their class, -1 where a sample has fewer than M.
-    Predictions: (B, detections, 2n + 2): boxes, probability, class, by falling probability; probability 0 and class -1
-    where there are fewer. The probability is the product of those of centre and score.
-    Training: points near the middle of an object answer for it, those of one feature map, chosen by its size. Focal
-    loss on the centre, generalised IoU on the box, cross entropy of the score with the IoU that the box has.
-    outputs: classes of objects; there is no background class. detections: boxes kept of an image. overlap: above this
-    IoU the less probable of two boxes of a class is removed. least: probability below which a box is not kept.
-    Metrics, COCO's: map50 (mean average precision at IoU 0.5), map (its mean over IoU 0.5, 0.55, ..., 0.95), recall50
-    (the share of objects found at IoU 0.5 by any of the boxes kept); classes without an object in the target do not
-    count. Raises NASError for a setting out of range.
+    Targets are (B, M, 2n + 1) float32: boxes in voxels and their class, -1 where a sample has fewer than M.
+    Predictions are (B, detections, 2n + 2): boxes, probability, class, by falling probability; probability 0 and class
+    -1 where there are fewer. The probability is the product of those of centre and score.
+
+    In training, points near the middle of an object answer for it, those of one feature map, chosen by its size. The
+    loss is the focal loss on the centre, generalised IoU on the box, and cross entropy of the score with the IoU of
+    the box.
+
+    Metrics are COCO's: map50 (mean average precision at IoU 0.5), map (its mean over IoU 0.5, 0.55, ..., 0.95) and
+    recall50 (the share of objects found at IoU 0.5 by any of the boxes kept); classes without an object in the target
+    do not count.
+
+    Args:
+        in_channels: Channels of the images.
+        outputs: Classes of objects; there is no background class.
+        dims: Spatial dimensions of the images, 2 or 3.
+        detections: Boxes kept of an image.
+        overlap: IoU above which the less probable of two boxes of a class is removed, 0 to 1.
+        least: Probability below which a box is not kept, between 0 and 1.
+
+    Raises:
+        NASError: If a setting is out of range.
     """
 
-    score = "map50"
+    metrics = METRICS
 
     def __init__(
         self,
@@ -81,6 +112,11 @@ class Detection(Task):
     ) -> None:
         self.spec = TaskSpec("detection", dims, in_channels, outputs)
         self.detections, self.overlap, self.least = detections, overlap, least
+
+    @property
+    def inference(self) -> Mapping[str, Any]:
+        """The settings that a prediction depends on, by the names of constructor arguments."""
+        return {"detections": self.detections, "overlap": self.overlap, "least": self.least}
 
     def loss(self, output: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """output: (B, C, P) of the network. y: (B, M, 2n + 1) boxes and classes."""
@@ -107,7 +143,15 @@ class Detection(Task):
             model.train(training)
 
     def decoded(self, output_BCP: torch.Tensor, sides: Sequence[int]) -> torch.Tensor:
-        """What a network said of images with these sides -> (B, detections, 2n + 2)."""
+        """Decode the output of a network.
+
+        Args:
+            output_BCP: Output for images (B, K + 2 + 3n, P).
+            sides: Sides of the images in voxels.
+
+        Returns:
+            Boxes, probability and class (B, detections, 2n + 2).
+        """
         points = Points.of(output_BCP, self.spec)
         prob_BKP = points.centre.sigmoid() * points.score.sigmoid()[:, None]
         ends = points.boxes.new_tensor([float(side) for side in sides] * 2)
@@ -116,7 +160,7 @@ class Detection(Task):
 
     def _kept(self, boxes_PX: torch.Tensor, prob_KP: torch.Tensor) -> torch.Tensor:
         prob_N, flat_N = prob_KP.flatten().topk(min(10 * self.detections, prob_KP.numel()))
-        # NaN stays: a network that diverged is told by `metrics`, not by an empty answer
+        # NaN stays: a network that diverged is reported by `score`, not hidden as an empty answer
         likely = ~(prob_N < self.least)
         prob_N, flat_N = prob_N[likely], flat_N[likely]
         classes_N, at_N = flat_N // prob_KP.shape[1], flat_N % prob_KP.shape[1]
@@ -131,9 +175,18 @@ class Detection(Task):
         out[: len(kept)] = found_NX[kept]
         return out
 
-    def pooled(self, predictions: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-        """Of the boxes that overlap the most probable one stays, with the mean over the networks of the highest
-        probability that each gave to such a box (0 where it has none)."""
+    def pool(self, predictions: Sequence[Prediction]) -> Prediction:
+        """Combine the boxes of several networks.
+
+        Among overlapping boxes the most probable one is kept. Its probability becomes the mean over the networks of
+        the highest probability that each gave to an overlapping box, 0 for a network without one.
+
+        Args:
+            predictions: Of each network, rows of the store (N,) and boxes (N, detections, 2n + 2).
+
+        Returns:
+            All rows in rising order, and boxes of the same form.
+        """
         rows = np.unique(np.concatenate([rows for rows, _ in predictions]))
         of_row: dict[int, list[torch.Tensor]] = {int(row): [] for row in rows}
         for its_rows, prediction in predictions:
@@ -153,34 +206,82 @@ class Detection(Task):
         merged_NX[:, -2] = total_N / len(real)
         return merged_NX[merged_NX[:, -2].argsort(descending=True, stable=True)]
 
-    def metrics(
-        self, prediction: np.ndarray, target: np.ndarray, spacing_mm: np.ndarray | None = None
-    ) -> Mapping[str, float]:
-        """prediction (N, detections, 2n + 2), target (N, M, 2n + 1). Raises NASError where no sample has a box,
-        TrialFailed for predictions that are not finite."""
+    def score(
+        self, prediction: np.ndarray, target: np.ndarray, spacing_mm: np.ndarray | None = None, *, quick: bool = False
+    ) -> Scores:
+        """Measure boxes.
+
+        Args:
+            prediction: Boxes, probability and class (N, detections, 2n + 2).
+            target: Boxes and class (N, M, 2n + 1).
+            spacing_mm: Not used.
+            quick: Not used: all metrics come from one matching.
+
+        Returns:
+            The scores; over images without an object they are empty.
+
+        Raises:
+            NASError: If no sample has a box.
+            TrialFailed: If a prediction is not finite.
+        """
         if not (target[..., -1] >= 0).any():
             raise NASError("a split without a box", "objects on every side of a split", "use fewer folds or more data")
-        return coco_metrics(self._matched(prediction, target))
-
-    def resampled(self, prediction: np.ndarray, target: np.ndarray, spacing_mm: np.ndarray | None = None) -> Resampled:
-        matched = self._matched(prediction, target)
-        return lambda rows: coco_metrics([matched[row] for row in rows])
-
-    def _matched(self, prediction: np.ndarray, target: np.ndarray) -> list[Matched]:
         if not np.isfinite(prediction).all():
             raise TrialFailed("the network's boxes are not finite")
-        return match(prediction, target)
+        return DetectionScores(prediction, target, match(prediction, target))
 
-    def validation_metrics(self) -> frozenset[str]:
-        target = np.array([[*[0.0] * self.spec.dims, *[1.0] * self.spec.dims, 0.0]])[None]
-        return frozenset(self.validate(np.insert(target, -1, 1.0, axis=-1), target))
+    def sections(self, cases: TestedCases) -> list[str]:
+        from nas.html.boxes import BoxExample, boxes_section, mean_overlaps  # here, as plots take long to import
+        from nas.html.slices import chosen_cases
+
+        shown = [
+            BoxExample(*cases.image(position), cases.target[position], cases.prediction[position])
+            for position in chosen_cases(mean_overlaps(cases.prediction, cases.target))
+        ]
+        return [boxes_section(shown, cases.classes)] if shown else []
+
+
+@dataclass(frozen=True)
+class DetectionScores(Scores):
+    """Scores of boxes.
+
+    Attributes:
+        prediction: Boxes, probability and class (N, detections, 2n + 2).
+        target: Boxes and class (N, M, 2n + 1).
+        matched: Of each image, which boxes meet an object.
+    """
+
+    prediction: np.ndarray
+    target: np.ndarray
+    matched: Sequence[Matched]
+
+    def over(self, rows: np.ndarray | None = None) -> Mapping[str, float]:
+        return coco_metrics(self.matched if rows is None else [self.matched[row] for row in rows])
+
+    def columns(self, classes: Sequence[str]) -> Mapping[str, np.ndarray]:
+        """Return, for each class, the highest probability of a box, 0 without one."""
+        of_class, prob = self.prediction[..., -1], self.prediction[..., -2]
+        return {label: np.where(of_class == k, prob, 0.0).max(axis=1) for k, label in enumerate(classes)}
+
+    def truth(self, classes: Sequence[str]) -> Mapping[str, np.ndarray]:
+        """Return, for each class, the number of objects."""
+        return {f"objects: {label}": (self.target[..., -1] == k).sum(axis=1) for k, label in enumerate(classes)}
 
 
 def assigned(place_Pn: torch.Tensor, stride_P: torch.Tensor, y_BMX: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Which box each point answers for, (B, P) position among M, -1 for none; and its class (B, P), -1 for none.
+    """Assign points to boxes.
 
-    A point answers for a box where its feature map is for boxes of that size (`REACH`) and the point is either the
-    nearest to the box's middle, or within `RADIUS` strides of it and inside the box. Of several the smallest box.
+    A point answers for a box if its feature map is for boxes of that size (`REACH`) and the point is either the
+    nearest to the box's middle, or within `RADIUS` strides of it and inside the box; among several boxes, for the
+    smallest.
+
+    Args:
+        place_Pn: Coordinates of the points in voxels (P, n).
+        stride_P: Strides of their feature maps in voxels (P,).
+        y_BMX: Boxes and classes (B, M, 2n + 1).
+
+    Returns:
+        The position among M of the box of each point (B, P), -1 for none, and the box's class (B, P), -1 for none.
     """
     low_BMn, high_BMn = y_BMX[..., :-1].chunk(2, dim=-1)
     middle_BMn, sides_BMn = (low_BMn + high_BMn) / 2, high_BMn - low_BMn
@@ -201,8 +302,15 @@ def assigned(place_Pn: torch.Tensor, stride_P: torch.Tensor, y_BMX: torch.Tensor
 
 
 def focal_loss(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
-    """Element by element: -a (1 - p)^g log p where truth is 1, -(1 - a) p^g log(1 - p) where it is 0 (Lin et al., ICCV
-    2017, arXiv 1708.02002, equation 5)."""
+    """Compute the focal loss of each element (Lin et al., ICCV 2017, arXiv 1708.02002, equation 5).
+
+    Args:
+        logits: Logits of any shape.
+        truth: 1 or 0, of the same shape.
+
+    Returns:
+        -a (1 - p)^g log p where truth is 1, and -(1 - a) p^g log(1 - p) where it is 0.
+    """
     entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
     prob = logits.sigmoid()
     wrong = torch.where(truth == 1, 1 - prob, prob)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import reduce
 from itertools import combinations
 from typing import Annotated, Any
@@ -12,10 +13,12 @@ import torch
 from annotated_types import Ge, Len
 from torch import nn
 
+from nas.baselines.base import Baseline
 from nas.errors import NASError, TrialFailed
+from nas.metrics.metric import MM, Metric, Scores
 from nas.metrics.surface import dice, surfaces
 from nas.task_spec import TaskSpec
-from nas.tasks.base import Resampled, Task
+from nas.tasks.base import Task, TestedCases
 from nas.tasks.soft_dice import shares, soft_dice_loss
 from nas.utils.checked import (
     Channels,
@@ -32,30 +35,44 @@ from nas.utils.checked import (
 from nas.utils.optional import monai_part
 
 WINDOWS = 4  # at once, at least: on a CPU single ones fall into a slow path of 3D convolutions
-LENGTHS = ("hd95",)  # smaller is better; in mm where the voxel size is known, else in voxels
 LOSSES = ("dice_ce", "soft_dice")
+METRICS = (
+    Metric("dice", "Dice"),
+    # not quick: distances between surfaces take longer than an epoch of a small network
+    Metric("hd95", "HD95", MM, "minimize", quick=False, length=True),
+    Metric("surface_dice", "surface Dice", quick=False),
+)
 
 
 @checked("task")
 class Segmentation(Task):
     """Dice and cross entropy (MONAI's DiceCELoss) in training; probabilities by a sliding window at inference.
 
-    loss: "dice_ce", or "soft_dice" (nas/tasks/soft_dice.py) without cross entropy. scale_weights: of the outputs of a
-    network with deep supervision, finest first; None: each counts half of the one before, all together 1.
-    outputs: classes, 0 the background. window: sides of the sliding window in voxels, one number or one a side; None:
-    each image at once. overlap: of neighbouring windows, a fraction. flips: axes (0 = D, 1 = H, 2 = W; in 2D H, W)
-    along which images are also predicted mirrored, in every combination; the probabilities are averaged. tolerance:
-    of the surface Dice, in mm.
     Metrics, over the classes other than the background: dice, surface_dice (the share of both surfaces that lies
     within the tolerance of the other, arXiv 2111.05408), hd95 (95th percentile of the distances between the surfaces,
     the larger of the two directions); each also for every class as dice_1, dice_2, ...
-    Empty regions: a case in which a class is neither there nor predicted does not count for that class. Where it is
-    only there or only predicted, dice and surface_dice are 0 and hd95 is the diagonal of the image. A class's metric
-    is the mean over the cases that count, and the metric without a number the mean over classes.
-    Needs MONAI, which the extra `medical` installs. Raises NASError without it, and for a setting out of range.
-    """
 
-    score = "dice"
+    Empty regions: a case in which a class is neither present nor predicted does not count for that class. If it is only
+    present or only predicted, dice and surface_dice are 0 and hd95 is the diagonal of the image. A class's metric is
+    the mean over the cases that count, and the metric without a number the mean over classes. Needs MONAI, which the
+    extra `medical` installs.
+
+    Args:
+        in_channels: Channels of the images.
+        outputs: Number of classes, 0 being the background.
+        dims: Spatial dimensions of the images, 2 or 3.
+        window: Sides of the sliding window in voxels, one number or one for each side. If None, each image at once.
+        overlap: Overlap of neighbouring windows, a fraction in [0, 1).
+        tolerance: Tolerance of the surface Dice in mm.
+        flips: Axes (0 = D, 1 = H, 2 = W; in 2D H, W) along which images are also predicted mirrored, in every
+            combination; the probabilities are averaged.
+        loss: "dice_ce", or "soft_dice" (nas/tasks/soft_dice.py) without cross entropy.
+        scale_weights: Weights of the outputs of a network with deep supervision, finest first. If None, each counts
+            half of the one before, all together 1.
+
+    Raises:
+        NASError: If MONAI is missing or a setting is out of range.
+    """
 
     def __init__(
         self,
@@ -70,9 +87,12 @@ class Segmentation(Task):
         scale_weights: Annotated[Sequence[PositiveFloat], Len(1)] | None = None,
     ) -> None:
         self.spec = TaskSpec("segmentation", dims, in_channels, outputs)
+        each = (_of_class(metric, number) for metric in METRICS for number in range(1, outputs))
+        self.metrics = (*METRICS, *each)
         self.window = (window,) * dims if isinstance(window, int) else None if window is None else tuple(window)
         self.overlap, self.tolerance, self.flips = overlap, tolerance, tuple(flips)
         self.scale_weights = None if scale_weights is None else tuple(scale_weights)
+        self.loss_name = loss
         if self.window is not None and len(self.window) != dims:
             raise NASError(
                 f"task.window={list(self.window)}", f"one side or {dims}, or null", "set task.window to null"
@@ -80,9 +100,21 @@ class Segmentation(Task):
         if max(self.flips, default=0) >= dims:
             axes = ", ".join(map(str, range(dims)))
             raise NASError(f"task.flips={list(self.flips)}", f"axes out of {axes}", "set task.flips to []")
+        self._loss_name = loss
         losses = monai_part("losses")
         self._of_classes = None if loss == "soft_dice" else losses.DiceCELoss(to_onehot_y=True, softmax=True)
         self._of_shares = soft_dice_loss if loss == "soft_dice" else losses.DiceCELoss(softmax=True)
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        return {
+            "window": self.window,
+            "overlap": self.overlap,
+            "tolerance": self.tolerance,
+            "flips": self.flips,
+            "loss": self._loss_name,
+            "scale_weights": self.scale_weights,
+        }
 
     @property
     def any_size(self) -> bool:
@@ -151,37 +183,24 @@ class Segmentation(Task):
         parts = zip(logits_NKDHW.float().softmax(dim=1).chunk(len(views)), turned, strict=True)
         return reduce(torch.add, (prob_BKDHW.flip(axes) if axes else prob_BKDHW for prob_BKDHW, axes in parts))
 
-    def metrics(
-        self, prediction: np.ndarray, target: np.ndarray, spacing_mm: np.ndarray | None = None
-    ) -> Mapping[str, float]:
-        """prediction (N, K, D, H, W) probabilities, target (N, D, H, W) classes. Raises NASError where a class is
-        missing from the target, TrialFailed for probabilities that are not finite."""
-        guess, target = self._checked(prediction, target)
-        return _mean_over_cases(self.of_cases(guess, target, spacing_mm), np.arange(len(target)))
+    def score(
+        self, prediction: np.ndarray, target: np.ndarray, spacing_mm: np.ndarray | None = None, *, quick: bool = False
+    ) -> Scores:
+        """Measure class probabilities of voxels.
 
-    def validate(self, prediction: np.ndarray, target: np.ndarray) -> Mapping[str, float]:
-        """dice, and dice of each class: distances between surfaces would take longer than an epoch of a small net."""
-        guess, target = self._checked(prediction, target)
-        return _mean_over_cases({"dice": dice(guess, target, self.spec.outputs)}, np.arange(len(target)))
+        Args:
+            prediction: Class probabilities (N, K, D, H, W).
+            target: Classes (N, D, H, W).
+            spacing_mm: Voxel sizes (N, 3), in 2D (N, 2). If None, lengths are in voxels.
+            quick: Measure Dice only: distances between surfaces take longer than an epoch of a small network.
 
-    def resampled(self, prediction: np.ndarray, target: np.ndarray, spacing_mm: np.ndarray | None = None) -> Resampled:
-        """Each case is measured once. A class that no drawn case has is NaN."""
-        cases = self.of_cases(*self._checked(prediction, target), spacing_mm)
-        return lambda rows: _mean_over_cases(cases, rows) if len(rows) else {}
+        Returns:
+            The scores; a class that does not count in any of the cases is NaN.
 
-    def of_cases(
-        self, guess: np.ndarray, target: np.ndarray, spacing_mm: np.ndarray | None = None
-    ) -> dict[str, np.ndarray]:
-        """Metric -> (N, K - 1) values of each case and class, NaN where the case does not count for the class.
-
-        guess, target: (N, D, H, W) classes.
+        Raises:
+            NASError: If a class is missing from the target.
+            TrialFailed: If a probability is not finite.
         """
-        if spacing_mm is None:
-            spacing_mm = np.ones((len(target), target.ndim - 1))
-        hd95, surface = surfaces(guess, target, self.spec.outputs, spacing_mm, self.tolerance)
-        return {"dice": dice(guess, target, self.spec.outputs), "hd95": hd95, "surface_dice": surface}
-
-    def _checked(self, prediction: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if not np.isfinite(prediction).all():
             raise TrialFailed("the network's probabilities are not finite")
         missing = set(range(1, self.spec.outputs)) - set(np.unique(target).tolist())
@@ -191,18 +210,79 @@ class Segmentation(Task):
                 "every class on every side of a split",
                 "use fewer folds or more data",
             )
-        return prediction.argmax(axis=1), target
+        guess = prediction.argmax(axis=1)
+        values = {"dice": dice(guess, target, self.spec.outputs)}
+        if not quick:
+            spacing = np.ones((len(target), target.ndim - 1)) if spacing_mm is None else spacing_mm
+            hd95, surface = surfaces(guess, target, self.spec.outputs, spacing, self.tolerance)
+            values |= {"hd95": hd95, "surface_dice": surface}
+        return SegmentationScores(values)
+
+    def from_columns(self, columns: Mapping[str, np.ndarray], classes: Sequence[str]) -> Scores:
+        def values(metric: str) -> np.ndarray:
+            texts_KN = [columns[f"{metric}, {name}"] for name in classes[1:]]
+            return np.array([[float(text or "nan") for text in texts_N] for texts_N in texts_KN]).T
+
+        return SegmentationScores({metric.name: values(metric.name) for metric in METRICS})
+
+    def baselines(self) -> tuple[Baseline, ...]:
+        from nas.baselines.simple import INTENSITY  # here, as the models take long to import
+
+        return (INTENSITY,)
+
+    def sections(self, cases: TestedCases) -> list[str]:
+        from nas.html.slices import Example, chosen_cases, slices_section  # here, as plots take long to import
+
+        guess = cases.prediction.argmax(axis=1)
+        dice_N = np.ma.masked_invalid(dice(guess, cases.target, self.spec.outputs)).mean(axis=1).filled(np.nan)
+        shown = [
+            Example(*cases.image(position), cases.target[position], guess[position], float(dice_N[position]))
+            for position in chosen_cases(dice_N)
+        ]
+        return [slices_section(shown, cases.classes)] if shown else []
 
 
-def _mean_over_cases(cases: Mapping[str, np.ndarray], rows: np.ndarray) -> dict[str, float]:
-    """Metric -> (N, K - 1) values of cases -> the mean over the cases `rows` that count; a class without one is NaN."""
-    found: dict[str, float] = {}
+def _of_class(metric: Metric, number: int) -> Metric:
+    return replace(metric, name=f"{metric.name}_{number}", label=f"{metric.label} {number}", in_tables=False)
+
+
+@dataclass(frozen=True)
+class SegmentationScores(Scores):
+    """Scores of label maps.
+
+    Attributes:
+        values: Metric -> value of each case and class (N, K - 1), NaN if the case does not count for the class.
+    """
+
+    values: Mapping[str, np.ndarray]
+
+    def over(self, rows: np.ndarray | None = None) -> Mapping[str, float]:
+        if rows is not None and not len(rows):
+            return {}
+        return _mean_over_cases(self.values, slice(None) if rows is None else rows)
+
+    def columns(self, classes: Sequence[str]) -> Mapping[str, np.ndarray]:
+        """Return every metric of every class but the background."""
+        return {
+            f"{name}, {label}": values_N
+            for name, values_NK in self.values.items()
+            for label, values_N in zip(classes[1:], values_NK.T, strict=True)
+        }
+
+    def truth(self, classes: Sequence[str]) -> Mapping[str, np.ndarray]:
+        """Return nothing: a mask has no place in a table."""
+        return {}
+
+
+def _mean_over_cases(cases: Mapping[str, np.ndarray], rows: np.ndarray | slice) -> dict[str, float]:
+    """Average the values (N, K - 1) of each metric over the cases that count, then over classes; NaN without a case."""
+    means: dict[str, float] = {}
     each: dict[str, float] = {}
     for name, values_NK in cases.items():
         drawn_NK = values_NK[rows]
         counts_K = np.isfinite(drawn_NK).sum(axis=0)
         sums_K = np.nansum(drawn_NK, axis=0)
         mean_K = np.divide(sums_K, counts_K, out=np.full(len(sums_K), np.nan), where=counts_K > 0)
-        found[name] = float(mean_K.mean())
+        means[name] = float(mean_K.mean())
         each |= {f"{name}_{number}": float(value) for number, value in enumerate(mean_K, start=1)}
-    return found | each
+    return means | each

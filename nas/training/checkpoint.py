@@ -1,4 +1,4 @@
-"""Checkpoints that are written whole or not at all, and that refuse to continue another training."""
+"""Checkpoints, written atomically and bound to the identity of their training."""
 
 from __future__ import annotations
 
@@ -15,46 +15,70 @@ from nas.errors import NASError
 from nas.utils.config_diff import first_difference
 from nas.utils.files import write_bytes
 
-FORMAT = 1
-ARCHITECTURE = "arch.json"  # beside the checkpoints of a retraining: the network that they are weights of
+FORMAT = 2
 log = logging.getLogger(__name__)
 
 
 def save_checkpoint(path: Path, identity: Mapping[str, str], state: Mapping[str, Any]) -> None:
-    """identity: what the training is made of, part by part; state: tensors and plain values."""
+    """Write a checkpoint atomically.
+
+    Args:
+        path: File to write.
+        identity: Everything that decides the weights, by part; see `nas.training.loop.training_identity`.
+        state: Tensors and plain values.
+    """
     buffer = io.BytesIO()
     torch.save({"format": FORMAT, "identity": dict(identity), **state}, buffer)
     write_bytes(path, buffer.getvalue())
 
 
 def load_checkpoint(path: Path, identity: Mapping[str, str]) -> dict[str, Any] | None:
-    """The state, on the CPU; None where there is no file, or one that is cut short (which is logged).
+    """Read a checkpoint of a training.
 
-    Raises NASError where the checkpoint belongs to a training of another identity.
+    Args:
+        path: File that `save_checkpoint` wrote.
+        identity: Identity of the training to continue.
+
+    Returns:
+        The state on the CPU, or None if the file is missing or damaged, which is logged.
+
+    Raises:
+        NASError: If the checkpoint belongs to a training of another identity, or has another format.
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-        found = state["identity"]
+        stored = state["identity"]
     except FileNotFoundError:
         return None
     except (RuntimeError, EOFError, OSError, KeyError, TypeError, ValueError, pickle.UnpicklingError) as error:
         log.warning("%s cannot be read (%s): the training starts over", path, str(error).split("\n")[0][:120])
         return None
     if state["format"] != FORMAT:
-        raise NASError(f"checkpoint format {state['format']} in {path}", f"format {FORMAT}", f"delete {path.parent}")
-    if found != identity:
-        part, its, asked = first_difference(found, identity)
         raise NASError(
-            f"the checkpoint {path} of a training with {part} = {its}",
-            f"{part} = {asked}",
-            "train in another folder, or delete this one",
+            f"format={state['format']} in the checkpoint {path}", f"format={FORMAT}", f"delete {path.parent}"
+        )
+    if stored != identity:
+        name, stored_value, value = first_difference(stored, identity)
+        raise NASError(
+            f"the checkpoint {path} of a training with {name}={stored_value}",
+            f"{name}={value}",
+            f"train in another folder, or delete {path.parent}",
         )
     return state
 
 
 def load_weights(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, float]]:
-    """The network's state on the CPU, and the metrics of its epoch. Raises NASError for a file that is missing, cut
-    short, or no checkpoint of a training."""
+    """Read the weights of a trained network.
+
+    Args:
+        path: best.pt or last.pt of a training.
+
+    Returns:
+        The state of the network on the CPU, and the validation metrics of its epoch.
+
+    Raises:
+        NASError: If the file is missing, damaged, or not a checkpoint of a training.
+    """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
         row = state["metrics"] if "metrics" in state else state["history"][-1]
@@ -63,5 +87,5 @@ def load_weights(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, float]]
         raise NASError(
             f"{path}, which cannot be read as a checkpoint ({str(error).splitlines()[0][:120]})",
             "best.pt or last.pt of a training",
-            "mend the path",
+            "set the path to a checkpoint of a training",
         ) from error

@@ -1,4 +1,4 @@
-"""The one training loop, for the search and for retraining."""
+"""Training loop of the search and of retraining."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from nas.training import distributed
 from nas.training.checkpoint import load_checkpoint, save_checkpoint
 from nas.training.settings import TrainingSettings
 from nas.training.steps import Steps
+from nas.utils.identity import TrainingIdentity
 
 LAST, BEST = "last.pt", "best.pt"
 log = logging.getLogger(__name__)
@@ -35,8 +36,15 @@ OnEpoch = Callable[[int, int, Mapping[str, float]], None]
 
 @dataclass(frozen=True)
 class FitResult:
-    """metrics: the validation metrics of the best epoch (epochs count from 1). seconds: training time, resumed runs
-    included. history: one {"epoch", "loss", "lr", validation metrics} an epoch."""
+    """Result of a training.
+
+    Attributes:
+        best_epoch: Epoch with the best validation score, from 1.
+        metrics: Validation metrics of the best epoch.
+        epochs_run: Number of finished epochs.
+        seconds: Training time, with that of resumed runs.
+        history: "epoch", "loss", "lr" and the validation metrics of each epoch.
+    """
 
     best_epoch: int
     metrics: Mapping[str, float]
@@ -47,7 +55,7 @@ class FitResult:
 
 @dataclass
 class _Progress:
-    """What a training is after some epochs, besides the states of model, optimiser and schedule."""
+    """Progress of a training: best epoch, elapsed time, history."""
 
     best_epoch: int = 0
     seconds: float = 0.0
@@ -75,19 +83,36 @@ def fit(
     fingerprint: str = "",
     on_epoch: OnEpoch | None = None,
 ) -> FitResult:
-    """Trains and leaves the weights of the best epoch, by `task.score` on `valid`, in `model`; a tie keeps the earlier.
+    """Train a network and load the weights of its best epoch.
 
-    Batch order, augmentation and dropout are drawn anew for each epoch from (seed, epoch), so that a training resumed
-    from `folder` is the uninterrupted one, bit for bit on a CPU. folder: keeps last.pt and best.pt; None: no
-    checkpoints. fingerprint: names the network (architecture, initial weights); a checkpoint of another network,
-    seed, data or settings is a NASError. on_epoch: called as (epoch, epochs, validation metrics; none after
-    an epoch that was not validated) when the checkpoint is written; what it raises ends the training.
-    Raises TrialFailed for a loss that is not finite and where memory runs out.
+    The best epoch is that of the first metric of the task on `valid`; the earlier one wins a tie.
+    Batch order, augmentation and dropout of an epoch depend on (seed, epoch) only, so that a resumed training gives
+    the same weights as an uninterrupted one, bit for bit on a CPU.
+
+    Args:
+        model: Network, changed in place.
+        task: Loss and metrics.
+        train: Training samples.
+        valid: Validation samples.
+        settings: Training settings.
+        seed: Seed of batch order, augmentation and dropout.
+        device: Device to train on.
+        folder: Folder of last.pt and best.pt. If None, no checkpoints are written.
+        fingerprint: Identifies the network (architecture and initial weights) in checkpoints.
+        on_epoch: Called after each epoch with its number, the number of all epochs, and the validation metrics, which
+            are empty for an epoch without validation. An exception ends the training after its checkpoint is written.
+
+    Returns:
+        Metrics and history of the training.
+
+    Raises:
+        TrialFailed: If the loss is not finite, or memory runs out.
+        NASError: If there are too few samples, or the checkpoint has another network, seed, data or settings.
     """
     train, valid = train.scaled_as(train), valid.scaled_as(train)
     _check_sizes(train, valid, settings)
     devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices), out_of_memory_fails_the_trial(), _fast_kernels(device):
+    with torch.random.fork_rng(devices=devices), oom_as_trial_failed(), _fast_kernels(device):
         steps = Steps(model, task, settings, train, seed=seed, device=device)
         run = _Run(model, steps, valid, folder, fingerprint)
         progress = run.resume()
@@ -102,36 +127,46 @@ def fit(
 
 
 def predict(model: nn.Module, task: Task, data: VolumeSet, batch_size: int) -> np.ndarray:
-    """What `task.predict` gives for every sample, in order: probabilities (N, K), of a segmentation (N, K, D, H, W).
+    """Predict every sample in order. Under torchrun each rank predicts its share, and all ranks return all samples.
 
-    Under torchrun each rank predicts its share and all ranks return the whole.
+    Args:
+        model: Trained network.
+        task: Its `predict` is applied to each batch.
+        data: N samples.
+        batch_size: Samples per batch over all ranks.
+
+    Returns:
+        Predictions of the task, for example probabilities (N, K) or, for segmentation, (N, K, D, H, W).
     """
     rank, world = distributed.rank(), distributed.world()
     plan = [rows for rows in (rows[rank::world] for rows in plan_batches(len(data), batch_size)) if len(rows)]
     batches = data.batches(batch_size, rank=rank, world=world)
-    parts = [
+    predictions = [
         data.predicted(partial(task.predict, model), x_BCDHW, rows, whole=not task.any_size)
         for rows, (x_BCDHW, _) in zip(plan, batches, strict=True)
     ]
-    shares = distributed.gather((np.concatenate(plan), np.concatenate(parts)) if parts else None)
-    found = [share for share in shares if share is not None]
-    rows, values = np.concatenate([share[0] for share in found]), np.concatenate([share[1] for share in found])
-    out = np.empty_like(values)
-    out[rows] = values
-    return out
+    shares = distributed.gather((np.concatenate(plan), np.concatenate(predictions)) if predictions else None)
+    filled = [share for share in shares if share is not None]
+    rows, values = np.concatenate([share[0] for share in filled]), np.concatenate([share[1] for share in filled])
+    ordered = np.empty_like(values)
+    ordered[rows] = values
+    return ordered
 
 
 class _Run:
-    """One training and its checkpoints: resume, one epoch, restore the best weights."""
+    """Training with checkpoints: resume, run an epoch, restore the best weights."""
 
     def __init__(self, model: nn.Module, steps: Steps, valid: VolumeSet, folder: Path | None, fingerprint: str) -> None:
         self.model, self.steps, self.valid, self.folder = model, steps, valid, folder
         self.settings, self.task, self.trained = steps.settings, steps.task, steps.model
-        self.identity = identity_of(fingerprint, steps.settings, steps.bf16, steps.seed, steps.train, valid)
+        identity = training_identity(
+            fingerprint, steps.task, steps.settings, steps.bf16, steps.seed, steps.train, valid
+        )
+        self.identity = identity.parts()
         self.best_state = copy.deepcopy(self.trained.state_dict())
 
     def resume(self) -> _Progress:
-        """Where the checkpoints left off, or the start."""
+        """Load the checkpoints, if there are any, and return the progress."""
         state = None
         if self.folder is not None:
             state = distributed.from_main(self._load(self.folder) if distributed.is_main() else None)
@@ -148,9 +183,9 @@ class _Run:
         if last is None:
             return None
         if len(last["history"]) > self.settings.epochs:
-            log.info("%s is past the %d epochs asked for: the training starts over", folder, self.settings.epochs)
+            log.info("%s has more than training.epochs=%d: the training starts over", folder, self.settings.epochs)
             return None
-        # none is validated yet; or best.pt may be one epoch behind: it is written second
+        # 0: no epoch is validated yet. best.pt may be one epoch behind, as it is written after last.pt
         if last["best_epoch"] in (0, len(last["history"])):
             return {**last, "best_model": last["model"]}
         best = load_checkpoint(folder / BEST, self.identity)
@@ -160,17 +195,16 @@ class _Run:
         return {**last, "best_model": best["model"]}
 
     def epoch(self, progress: _Progress) -> dict[str, float]:
-        """One epoch, its validation where one is due, and its checkpoint; returns the validation metrics, if any."""
+        """Run an epoch, its validation if it is due, and write its checkpoint; return the validation metrics."""
         started, number = time.perf_counter(), progress.epoch + 1
         lr = self.steps.optimizer.param_groups[0]["lr"]
-        loss = self._train_one(number)
+        loss = self._train_epoch(number)
         if not math.isfinite(loss):
             raise TrialFailed(
                 f"loss became {'NaN' if math.isnan(loss) else 'infinite'} in epoch {number} (lr {lr:.2g})"
             )
         metrics = self._validate() if self._validates(number) else {}
-        score = metrics.get(self.task.score, -math.inf)
-        if metrics and (progress.best_epoch == 0 or score > progress.history[progress.best_epoch - 1][self.task.score]):
+        if metrics and (progress.best_epoch == 0 or self._better(metrics, progress.history[progress.best_epoch - 1])):
             progress.best_epoch = number
             self.best_state = copy.deepcopy(self.trained.state_dict())
         progress.history.append({"epoch": number, "loss": loss, "lr": lr, **metrics})
@@ -179,16 +213,20 @@ class _Run:
             self._save(self.folder, progress)
         return metrics
 
+    def _better(self, metrics: Mapping[str, float], than: Mapping[str, float]) -> bool:
+        score = self.task.metrics[0]
+        return score.sign * metrics[score.name] > score.sign * than[score.name]
+
     def _validates(self, number: int) -> bool:
         return number % self.settings.validate_every == 0 or number == self.settings.epochs
 
     def _validate(self) -> dict[str, float]:
         distributed.share_buffers(self.trained)
         prediction = predict(self.trained, self.task, self.valid, self.settings.batch_size)
-        return dict(self.task.validate(prediction, self.valid.targets))
+        return dict(self.task.score(prediction, self.valid.targets, quick=True).over())
 
-    def _train_one(self, number: int) -> float:
-        """The mean training loss over all samples of all ranks; read once, so that a GPU is never waited for."""
+    def _train_epoch(self, number: int) -> float:
+        """Mean training loss over all samples of all ranks, read once, so that steps do not wait for the GPU."""
         summed = torch.zeros((), device=self.steps.device)
         for loss, samples in self.steps.epoch(number):
             summed += loss * samples
@@ -212,45 +250,79 @@ class _Run:
         self.model.load_state_dict(self.best_state)
 
 
-def identity_of(
-    fingerprint: str, settings: TrainingSettings, bf16: bool, seed: int, train: VolumeSet, valid: VolumeSet
-) -> dict[str, str]:
-    """Everything that decides the weights, as text, part by part."""
+def training_identity(
+    fingerprint: str, task: Task, settings: TrainingSettings, bf16: bool, seed: int, train: VolumeSet, valid: VolumeSet
+) -> TrainingIdentity:
+    """Describe everything that decides the weights of a training.
+
+    Args:
+        fingerprint: Identifies the network and its initial weights.
+        task: Loss and metrics.
+        settings: Training settings.
+        bf16: Whether the training uses bf16.
+        seed: Seed of the training.
+        train: Training samples.
+        valid: Validation samples.
+
+    Returns:
+        The identity; two numbers of epochs are one training if the learning rate is constant.
+    """
     values = dataclasses.asdict(settings) | {"precision": "bf16" if bf16 else "fp32"}
     if settings.extendable:
-        del values["epochs"], values["patience"]  # they decide where such a training stops, not what it does
-    parts = {f"training.{name}": str(value) for name, value in values.items()}
-    return {"network": fingerprint, "seed": str(seed), **parts, "train": part_of(train), "valid": part_of(valid)}
+        del values["epochs"], values["patience"]  # they decide the end of the training, not its steps
+    return TrainingIdentity(fingerprint, task, values, seed, describe_subset(train), describe_subset(valid))
 
 
-def part_of(part: VolumeSet) -> str:
-    """Which samples of which store, as text."""
-    patches = "" if part.store.patches is None else f", {part.store.patches}"
-    rows = hashlib.sha256(part.indices.tobytes()).hexdigest()[:12]
-    return f"{part.store.sha256[:12]}, rows {rows}{patches}"
+def describe_subset(data: VolumeSet) -> str:
+    """Describe samples by hashes.
+
+    Args:
+        data: Samples of a store.
+
+    Returns:
+        Hashes of the store and of the sample indices, with the patch size.
+    """
+    patches = "" if data.store.patches is None else f", {data.store.patches}"
+    rows = hashlib.sha256(data.indices.tobytes()).hexdigest()[:12]
+    return f"{data.store.sha256[:12]}, rows {rows}{patches}"
 
 
 def _check_sizes(train: VolumeSet, valid: VolumeSet, settings: TrainingSettings) -> None:
-    for name, part in (("training", train), ("validation", valid)):
-        if len(part) < 2:
-            raise NASError(f"{len(part)} samples in the {name} part", "at least 2", "use fewer folds or more data")
-    require_sample_a_process(train, settings.batch_size)
+    for name, data in (("training", train), ("validation", valid)):
+        if len(data) < 2:
+            raise NASError(f"{len(data)} samples in the {name} part", "at least 2", "use fewer folds or more data")
+    require_sample_per_process(train, settings.batch_size)
 
 
-def require_sample_a_process(part: VolumeSet, batch_size: int) -> None:
-    """Raises NASError where torchrun has started more processes than the smallest batch has samples."""
-    smallest = min(len(rows) for rows in plan_batches(part.per_epoch, batch_size))
+def require_sample_per_process(data: VolumeSet, batch_size: int) -> None:
+    """Check that every process started by torchrun has a sample of every batch.
+
+    Args:
+        data: Training samples.
+        batch_size: Samples per batch over all ranks.
+
+    Raises:
+        NASError: If the smallest batch has fewer samples than there are processes.
+    """
+    smallest = min(len(rows) for rows in plan_batches(data.per_epoch, batch_size))
     if smallest < distributed.world():
         raise NASError(
             f"batches of {smallest} samples for {distributed.world()} processes",
-            "at least one sample a process",
-            "raise the batch_size or start fewer processes",
+            "at least one sample per process",
+            "set training.batch_size to a larger value, or start fewer processes",
         )
 
 
 @contextmanager
-def out_of_memory_fails_the_trial() -> Iterator[None]:
-    """Raises TrialFailed for what PyTorch and Python raise where memory runs out."""
+def oom_as_trial_failed() -> Iterator[None]:
+    """Convert out-of-memory errors of PyTorch and Python to TrialFailed.
+
+    Yields:
+        None.
+
+    Raises:
+        TrialFailed: If memory runs out in the body.
+    """
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError) as error:
@@ -264,7 +336,7 @@ def out_of_memory_fails_the_trial() -> Iterator[None]:
 
 
 def _fast_kernels(device: torch.device) -> AbstractContextManager[object]:
-    """On a GPU the fastest convolution for each of the few shapes is measured once and kept."""
+    """Let cuDNN choose the fastest convolution per shape; the few shapes of a training make that cheap."""
     if device.type != "cuda":
         return nullcontext()
     return torch.backends.cudnn.flags(enabled=True, benchmark=True, deterministic=False, allow_tf32=True)

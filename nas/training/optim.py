@@ -1,4 +1,4 @@
-"""Optimisers and learning-rate schedules, by the names of TrainingSettings."""
+"""Optimisers and learning-rate schedules of TrainingSettings."""
 
 from __future__ import annotations
 
@@ -13,10 +13,18 @@ from nas.training.settings import TrainingSettings
 
 
 def make_optimizer(parameters: Iterable[nn.Parameter], settings: TrainingSettings) -> Optimizer:
-    """Weights of two dimensions and more decay; biases and the scales of normalisation layers do not."""
+    """Make the optimiser. Weight decay applies to weights of two or more dimensions, not to biases and norm scales.
+
+    Args:
+        parameters: Parameters; those without `requires_grad` are left out.
+        settings: Training settings.
+
+    Returns:
+        The optimiser with fused kernels.
+    """
     trained = [p for p in parameters if p.requires_grad]
-    weights, others = [p for p in trained if p.ndim > 1], [p for p in trained if p.ndim <= 1]
-    groups = [{"params": weights, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    weights, rest = [p for p in trained if p.ndim > 1], [p for p in trained if p.ndim <= 1]
+    groups = [{"params": weights, "weight_decay": settings.weight_decay}, {"params": rest, "weight_decay": 0.0}]
     groups = [group for group in groups if group["params"]]
     if settings.optimizer == "sgd":
         nesterov = settings.momentum > 0
@@ -26,20 +34,36 @@ def make_optimizer(parameters: Iterable[nn.Parameter], settings: TrainingSetting
 
 
 def make_schedule(optimizer: Optimizer, settings: TrainingSettings, steps: int) -> LRScheduler:
-    """One `step()` per optimiser step, `steps` in all."""
+    """Make the learning-rate schedule, stepped once per optimiser step.
+
+    Args:
+        optimizer: Optimiser to schedule.
+        settings: Training settings.
+        steps: Number of optimiser steps of the whole training.
+
+    Returns:
+        The schedule.
+    """
     if settings.schedule == "onecycle":
         return OneCycleLR(optimizer, settings.lr, total_steps=max(steps, 2), cycle_momentum=False)
     if settings.schedule == "cosine":
         return CosineAnnealingLR(optimizer, T_max=steps)
     if settings.schedule == "step":
         return MultiStepLR(optimizer, milestones=[steps // 2, steps * 3 // 4], gamma=0.1)
-    return LambdaLR(optimizer, constant)
+    return LambdaLR(optimizer, _constant)
 
 
-def constant(step: int) -> float:
+def _constant(step: int) -> float:
+    """Factor of the learning rate at each step."""
     return 1.0
 
 
-def clip_gradients(parameters: Iterable[nn.Parameter], largest: float) -> None:
-    if largest > 0:
-        torch.nn.utils.clip_grad_norm_(parameters, largest)
+def clip_gradients(parameters: Iterable[nn.Parameter], max_norm: float) -> None:
+    """Scale gradients down to a maximum total norm.
+
+    Args:
+        parameters: Parameters with gradients.
+        max_norm: Maximum norm; 0 disables clipping.
+    """
+    if max_norm > 0:
+        torch.nn.utils.clip_grad_norm_(parameters, max_norm)

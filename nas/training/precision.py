@@ -1,4 +1,4 @@
-"""bf16 autocast, and what the CPU needs beside it: its convolutions over a few voxels as matrix products."""
+"""bf16 autocast, with convolutions over a few voxels as matrix products on the CPU."""
 
 from __future__ import annotations
 
@@ -12,13 +12,22 @@ import torch
 import torch.nn.functional as F
 from torch.overrides import TorchFunctionMode
 
-LARGEST_GROWTH = 4  # a product's matrix may hold this many times the convolution's weights
+MAX_GROWTH = 4  # size limit of the matrix, relative to the weights of the convolution
 
 
 @contextmanager
 def autocast(device: torch.device, bf16: bool, small_convolutions: bool = True) -> Iterator[None]:
-    """bf16 or plain fp32; parameters, losses and optimiser states are fp32 in any case. small_convolutions: treat them
-    apart on a CPU, which bf16 needs there and torch.compile cannot follow."""
+    """Run the body in bf16 or fp32. Parameters, losses and optimiser states are fp32 in both cases.
+
+    Args:
+        device: Device of the computation.
+        bf16: If True, use bf16.
+        small_convolutions: If True, compute small convolutions on a CPU in fp32, which correct bf16 gradients need.
+            torch.compile does not support it.
+
+    Yields:
+        None.
+    """
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
         if device.type == "cpu" and small_convolutions:
             with _SmallConvolutions():
@@ -28,11 +37,11 @@ def autocast(device: torch.device, bf16: bool, small_convolutions: bool = True) 
 
 
 class _SmallConvolutions(TorchFunctionMode):
-    """Convolutions whose kernel is at least as long as the volume, computed in fp32 and, where it pays, as a product.
+    """Compute convolutions with a kernel at least as long as the volume in fp32, as matrix products if that is faster.
 
-    Right: oneDNN (3.12, in torch 2.13) reads uninitialised memory in the bf16 weight gradient of a 3x3x3 convolution
-    over 2x2x2 voxels, and writes out of bounds for 7x7x7 over 4x4x4: gradients that are NaN, or merely wrong.
-    Fast: over 2x2x2 voxels every output sees every input, so that one matrix product does it in 40 % of the time.
+    Correctness: oneDNN (3.12, in torch 2.13) reads uninitialised memory in the bf16 weight gradient of a 3x3x3
+    convolution over 2x2x2 voxels, and writes out of bounds for 7x7x7 over 4x4x4: gradients are NaN or wrong.
+    Speed: over 2x2x2 voxels every output depends on every input, and one matrix product takes 40 % of the time.
     """
 
     def __torch_function__(
@@ -70,10 +79,10 @@ def _small_conv3d(
     )
     sees_all = all(side - 1 <= length // 2 for side, length in zip(sides, kernel, strict=True))
     voxels = math.prod(sides)
-    if not (plain and same and sees_all and voxels**2 <= LARGEST_GROWTH * math.prod(kernel)):
+    if not (plain and same and sees_all and voxels**2 <= MAX_GROWTH * math.prod(kernel)):
         return torch.conv3d(x_BCDHW, weight_OCDHW, bias, stride, padding, dilation, groups)
     outputs, channels = weight_OCDHW.shape[:2]
-    weight_OTC = weight_OCDHW.flatten(2).transpose(1, 2)  # in the channels-last layout a view
+    weight_OTC = weight_OCDHW.flatten(2).transpose(1, 2)  # a view in channels-last layout
     matrix = weight_OTC.index_select(1, _taps(sides, kernel)).view(outputs, voxels, voxels, channels).transpose(0, 1)
     x_BM = x_BCDHW.permute(0, 2, 3, 4, 1).reshape(len(x_BCDHW), voxels * channels)
     y_BM = F.linear(x_BM, matrix.reshape(voxels * outputs, voxels * channels))
@@ -83,14 +92,14 @@ def _small_conv3d(
 
 @lru_cache(maxsize=64)
 def _taps(sides: tuple[int, ...], kernel: tuple[int, ...]) -> torch.Tensor:
-    """(voxels^2,): for each output voxel and each input voxel the number of the kernel's tap between them."""
-    at = torch.cartesian_prod(*[torch.arange(side) for side in sides])
-    tap = at[None, :] - at[:, None] + torch.tensor([length // 2 for length in kernel])
+    """Index (voxels^2,) of the kernel element between each output voxel and each input voxel."""
+    position = torch.cartesian_prod(*[torch.arange(side) for side in sides])
+    tap = position[None, :] - position[:, None] + torch.tensor([length // 2 for length in kernel])
     return ((tap[..., 0] * kernel[1] + tap[..., 1]) * kernel[2] + tap[..., 2]).flatten()
 
 
 def _triple(value: Any) -> tuple[Any, ...]:
-    """A convolution's argument per axis; a padding given by a word ("same") fits no number."""
+    """Argument of a convolution per axis; a padding given as a string ("same") is repeated too."""
     return (value,) * 3 if isinstance(value, int | str) else tuple(value)
 
 

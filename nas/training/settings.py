@@ -1,4 +1,4 @@
-"""Every choice of one training."""
+"""Settings of a training."""
 
 from __future__ import annotations
 
@@ -20,17 +20,28 @@ PRECISIONS = ("auto", "bf16", "fp32")
 @checked("training")
 @dataclass(frozen=True)
 class TrainingSettings:
-    """epochs: passes over the training part. batch_size: samples of one step over all processes together.
+    """Settings of a training.
 
-    optimizer: adamw, adam or sgd (Nesterov, with `momentum`). lr: the largest learning rate of the schedule.
-    schedule: onecycle, cosine (to 0), step (a tenth at 1/2 and at 3/4 of the steps) or constant.
-    precision: bf16 (autocast; weights and optimiser stay fp32), fp32, or auto: bf16 where the device computes in it.
-    grad_clip: largest norm of the gradient, 0 = none. patience: epochs without a better validation score before the
-    training stops, 0 = off. validate_every: epochs between two validations; the last epoch is always validated, and
-    the best epoch is one of those. compile: torch.compile, which pays only in long trainings (on a CPU in fp32 only:
-    what keeps bf16 right there cannot be compiled).
-    channels_last: memory layout (B, D, H, W, C) of activations and weights.
-    Raises NASError for a value out of range.
+    Args:
+        epochs: Passes over the training samples, at least 1.
+        batch_size: Samples per step over all processes, at least 2.
+        optimizer: "adamw", "adam" or "sgd" (Nesterov, with `momentum`).
+        lr: Maximum learning rate of the schedule, above 0.
+        weight_decay: At least 0.
+        momentum: Of SGD, in [0, 1).
+        schedule: "onecycle", "cosine" (to 0), "step" (a factor of 0.1 at 1/2 and 3/4 of the steps) or "constant".
+        precision: "bf16" (autocast; weights and optimiser stay fp32), "fp32", or "auto": bf16 if the device supports
+            it natively.
+        grad_clip: Maximum norm of the gradient; 0 disables clipping.
+        patience: Epochs without a better validation score before the training stops; 0 disables early stopping.
+        validate_every: Epochs between two validations. The last epoch is always validated. The best epoch is one of
+            the validated ones.
+        compile: If True, use torch.compile, which is faster in long trainings only; on a CPU with fp32 only.
+        channels_last: If True, activations and weights have the memory layout (B, D, H, W, C).
+        augment: Augmentation of training batches, or None.
+
+    Raises:
+        NASError: If a value is out of range.
     """
 
     epochs: PositiveInt = 50
@@ -58,21 +69,42 @@ class TrainingSettings:
 
     @property
     def extendable(self) -> bool:
-        """More epochs only append steps: with any other schedule the epochs decide every learning rate."""
+        """True if more epochs only append steps; other schedules depend on the number of epochs."""
         return self.schedule == "constant"
 
     def uses_bf16(self, device: torch.device) -> bool:
-        """Raises NASError for a compiled bf16 training on the CPU (see nas/training/precision.py)."""
+        """Resolve the precision for a device.
+
+        Args:
+            device: Device of the training.
+
+        Returns:
+            True for bf16, False for fp32.
+
+        Raises:
+            NASError: For a compiled bf16 training on the CPU (see `nas.training.precision`).
+        """
         compiled_on_cpu = self.compile and device.type == "cpu"
         if self.precision == "auto":
             return has_fast_bf16(device) and not compiled_on_cpu
         if self.precision == "bf16" and compiled_on_cpu:
-            raise NASError("training.compile=true in bf16 on the CPU", "one of the two", "training.precision=fp32")
+            raise NASError(
+                "training.compile=true with training.precision=bf16 on the CPU",
+                "only one of the two",
+                "set training.precision to fp32",
+            )
         return self.precision == "bf16"
 
 
 def has_fast_bf16(device: torch.device) -> bool:
-    """Whether the device multiplies in bf16; a CPU without AVX512-BF16 only emulates it, far slower than fp32."""
+    """Check whether a device has bf16 arithmetic; CPUs without AVX512-BF16 emulate it, far slower than fp32.
+
+    Args:
+        device: Device of the training.
+
+    Returns:
+        True if bf16 is faster than fp32.
+    """
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()

@@ -1,4 +1,4 @@
-"""The optimiser steps of a training: batches, augmentation, forward, backward, update."""
+"""Optimiser steps of a training: batches, augmentation, forward, backward, update."""
 
 from __future__ import annotations
 
@@ -17,10 +17,24 @@ from nas.training.settings import TrainingSettings
 
 
 class Steps:
-    """A network with its optimiser, schedule and batches; `epoch(n)` takes the steps of epoch n (from 1).
+    """Network with its optimiser, schedule and batches.
 
-    Batch order, augmentation and dropout are drawn from (seed, epoch), so that an epoch depends on nothing but the
-    states of model, optimiser and schedule. Attributes: model, optimizer, schedule, bf16.
+    Batch order, augmentation and dropout are drawn from (seed, epoch), so that apart from these an epoch depends only
+    on the states of model, optimiser and schedule.
+
+    Args:
+        model: Network, moved to `device`.
+        task: Loss of the training.
+        settings: Training settings.
+        train: Training samples.
+        seed: Seed of the training.
+        device: Device to train on.
+
+    Attributes:
+        model: Network in training, with synchronised normalisation under torchrun.
+        optimizer: Optimiser of its parameters.
+        schedule: Learning-rate schedule.
+        bf16: Whether the forward pass runs in bf16.
     """
 
     def __init__(
@@ -46,20 +60,27 @@ class Steps:
         wrapped = distributed.wrap(self.model)
         self.forward: Callable[..., torch.Tensor] = wrapped
         if settings.compile:
-            self.forward = torch.compile(wrapped, dynamic=False)  # two batch sizes at most, each compiled for itself
+            self.forward = torch.compile(wrapped, dynamic=False)  # at most two batch sizes, compiled separately
 
     def epoch(self, number: int) -> Iterator[tuple[torch.Tensor, int]]:
-        """After each step: its mean loss over this rank's samples (on the device, unread), and how many these are."""
+        """Take the steps of an epoch.
+
+        Args:
+            number: Epoch, from 1.
+
+        Yields:
+            After each step, the mean loss over the samples of this rank (a scalar on the device) and their number.
+        """
         rank, world = distributed.rank(), distributed.world()
         order = torch.Generator().manual_seed(derive(self.seed, number, 0))
-        changes = torch.Generator(self.device).manual_seed(derive(self.seed, number, 1, rank))
-        torch.manual_seed(derive(self.seed, number, 2, rank))  # dropout and the like
+        augmentation = torch.Generator(self.device).manual_seed(derive(self.seed, number, 1, rank))
+        torch.manual_seed(derive(self.seed, number, 2, rank))  # dropout
         self.model.train()
         batches = self.train.batches(self.settings.batch_size, generator=order, rank=rank, world=world)
         for (x_BCDHW, y), size in zip(batches, self.batch_sizes, strict=True):  # y: labels (B,) or masks (B, D, H, W)
             if self.settings.augment is not None:
-                x_BCDHW, y = self.settings.augment.of_batch(x_BCDHW, y, changes)
-            share = len(y) / size  # of this step's samples; ranks may differ by one sample
+                x_BCDHW, y = self.settings.augment.of_batch(x_BCDHW, y, augmentation)
+            share = len(y) / size  # fraction of the samples of this step; ranks may differ by one sample
             yield self._step(x_BCDHW, y, share * world), len(y)
 
     def _step(self, x_BCDHW: torch.Tensor, y: torch.Tensor, weight: float) -> torch.Tensor:
@@ -77,10 +98,25 @@ class Steps:
 
 
 def channels_last(tensor: torch.Tensor) -> torch.Tensor:
+    """Convert images or volumes to the channels-last memory layout.
+
+    Args:
+        tensor: Tensor of any shape.
+
+    Returns:
+        The tensor; unchanged unless it has 4 or 5 dimensions.
+    """
     formats = {4: torch.channels_last, 5: torch.channels_last_3d}
     return tensor.contiguous(memory_format=formats[tensor.ndim]) if tensor.ndim in formats else tensor
 
 
-def derive(*words: int) -> int:
-    """A seed of 63 bits from several numbers."""
-    return int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0] >> np.uint64(1))
+def derive(*numbers: int) -> int:
+    """Derive a seed from several numbers.
+
+    Args:
+        *numbers: Non-negative integers.
+
+    Returns:
+        A seed of 63 bits.
+    """
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))

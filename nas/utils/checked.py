@@ -73,6 +73,9 @@ Count = Annotated[int, Ge(0)]
 Seed = Annotated[int, Ge(0), Lt(2**32)]
 PositiveFloat = Annotated[float, Gt(0)]
 NonNegativeFloat = Annotated[float, Ge(0)]
+Seconds = Annotated[  # timers of the operating system refuse much longer limits
+    float, Gt(0), Le(1e8), Expected("a number of seconds above 0, at most 1e8 (three years)")
+]
 Share = Annotated[float, Ge(0), Le(1)]
 Fraction = Annotated[float, Ge(0), Lt(1)]
 Dims = Annotated[int, OneOf(2, 3)]
@@ -143,9 +146,23 @@ def check_arguments(cls: type, arguments: Mapping[str, Any], prefix: str = "") -
         part = class_in(argument.hint)
         if part is not None and is_dataclass(part) and isinstance(value, Mapping):
             value = checked_values[name] = part(**check_arguments(part, value, key))
-        if not argument.accepts(value):
-            raise NASError(f"{key}={shown(value)}", describe(argument.hint, value), advice(key, argument))
+        check_value(key, value, argument)
     return checked_values
+
+
+def check_value(key: str, value: Any, argument: Argument) -> None:
+    """Check one argument of a constructor.
+
+    Args:
+        key: Key of the argument in the configuration, for messages.
+        value: Its value.
+        argument: Its declaration, from `signature_of`.
+
+    Raises:
+        NASError: If the value is of the wrong type or out of range.
+    """
+    if not argument.accepts(value):
+        raise NASError(f"{key}={shown(value)}", describe(argument.hint, value), advice(key, argument))
 
 
 def checked(key: str) -> Callable[[type[T]], type[T]]:

@@ -1,49 +1,87 @@
-"""Files that are written whole or not at all."""
+"""Atomic writing of files and folders, and locks between processes."""
 
 from __future__ import annotations
 
-import fcntl
+import errno
 import hashlib
 import os
 import shutil
+import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from nas.utils.process import has_ended, place
+from nas.utils.process import has_ended, host_id
+
+if TYPE_CHECKING:
+    from filelock import FileLock
+
+POLL_S = 0.02  # pause between two tries to get a lock that another process holds
+NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL}  # of file systems without locks
 
 
 def write_bytes(path: str | Path, content: bytes) -> None:
-    """Writes through a temporary file in the same folder and a rename; a reader sees the old or the new file.
+    """Write a file atomically; a reader sees the old or the new content.
 
-    Temporary files of this file that killed processes of this machine left behind are removed.
+    Args:
+        path: The file. Missing folders are made.
+        content: The whole new content.
+    """
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def write_text(path: str | Path, content: str) -> None:
+    """Write a UTF-8 text file atomically, see `write_bytes`.
+
+    Args:
+        path: The file. Missing folders are made.
+        content: The whole new text.
+    """
+    write_bytes(path, content.encode())
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Give a temporary path in the same folder, which replaces `path` if the block succeeds and is removed otherwise.
+
+    Temporary files of the same target that killed processes of this machine left behind are removed as well.
+
+    Args:
+        path: The file to write. Missing folders are made.
+
+    Yields:
+        A path that no other process, thread or container uses.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{_here()}.{os.getpid()}.tmp")
+    temporary = temporary_path(path)
     try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        yield temporary
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
     _remove_leftovers(path)
 
 
-def write_text(path: str | Path, content: str) -> None:
-    write_bytes(path, content.encode())
-
-
 @contextmanager
-def whole_folder(folder: str | Path) -> Iterator[Path]:
-    """A folder to write into, which takes the place of `folder` at the end; whatever ends it before leaves nothing
-    behind, and an older folder as it was."""
+def atomic_folder(folder: str | Path) -> Iterator[Path]:
+    """Give a temporary folder, which replaces `folder` if the block succeeds and is removed otherwise.
+
+    Args:
+        folder: The folder to write. An older one is replaced as a whole.
+
+    Yields:
+        The new, empty temporary folder.
+    """
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary, old = (folder.with_name(f".{folder.name}.{_here()}.{os.getpid()}.{end}") for end in ("tmp", "old"))
+    temporary = temporary_path(folder)
+    old = temporary.with_suffix(".old")
     temporary.mkdir()
     try:
         yield temporary
@@ -56,31 +94,71 @@ def whole_folder(folder: str | Path) -> Iterator[Path]:
 
 
 @contextmanager
-def locked(path: str | Path) -> Iterator[None]:
-    """Holds the lock file `path`, alone among the processes of all machines that see it; the kernel lets go of it for
-    a holder that dies. Where the file system has no locks the context is entered without one."""
+def locked(path: str | Path, *, remove: bool = False) -> Iterator[None]:
+    """Hold an exclusive lock among the processes of all machines that see the lock file.
+
+    The kernel releases the lock of a process that dies. If the file system has no locks, the block runs without one.
+
+    Args:
+        path: The lock file, which is made if it is missing. Missing folders are made.
+        remove: Whether to remove the lock file at the end; a process that waits for it then makes it again.
+
+    Raises:
+        OSError: If the lock file cannot be opened for writing.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle = os.open(path, os.O_CREAT | os.O_RDWR, 0o666)
+    lock = file_lock(path)
     try:
-        with suppress(OSError):
-            fcntl.flock(handle, fcntl.LOCK_EX)
+        lock.acquire()
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+    try:
         yield
     finally:
-        os.close(handle)
+        if remove:
+            path.unlink(missing_ok=True)  # while it is held: FileLock drops a lock on a file that has been removed
+        lock.release()
+
+
+def file_lock(path: str | Path) -> FileLock:
+    """Make a lock that is never emulated by the mere existence of a file, which a killed process would leave locked.
+
+    Args:
+        path: The lock file.
+
+    Returns:
+        A lock that is not held yet. Its `acquire` raises OSError if the file system has no locks.
+    """
+    from filelock import FileLock  # here, so that `voxnas predict` needs no filelock
+
+    return FileLock(path, poll_interval=POLL_S, fallback_to_soft=False)
+
+
+def temporary_path(path: Path) -> Path:
+    """Return a hidden name beside `path` that is unique, also among containers that share process numbers.
+
+    Args:
+        path: The file or folder that the temporary one will replace.
+
+    Returns:
+        The path `.<name>.<host>.<process>.<random>.tmp` in the same folder.
+    """
+    return path.with_name(f".{path.name}.{_host_digest()}.{os.getpid()}.{uuid.uuid4().hex[:12]}.tmp")
 
 
 def _remove_leftovers(path: Path) -> None:
-    prefix = f".{path.name}.{_here()}."
+    prefix = f".{path.name}.{_host_digest()}."
     with os.scandir(path.parent) as entries:
-        found = [entry.name for entry in entries if entry.name.startswith(prefix) and entry.name.endswith(".tmp")]
-    for name in found:
-        pid = name.removeprefix(prefix).removesuffix(".tmp")
+        names = [entry.name for entry in entries if entry.name.startswith(prefix) and entry.name.endswith(".tmp")]
+    for name in names:
+        pid = name.removeprefix(prefix).partition(".")[0]
         if pid.isdigit() and has_ended(int(pid)):
             (path.parent / name).unlink(missing_ok=True)
 
 
 @lru_cache(maxsize=1)
-def _here() -> str:
-    """A short name of the machine, so that no other's process numbers are mistaken for its own."""
-    return hashlib.blake2s(place().encode(), digest_size=4).hexdigest()
+def _host_digest() -> str:
+    """Return a short name of this host, so that process numbers of other hosts are not mistaken for its own."""
+    return hashlib.blake2s(host_id().encode(), digest_size=4).hexdigest()

@@ -1,4 +1,4 @@
-"""Import of classes that a file names by a dotted path: only from packages that are trusted, and by today's names."""
+"""Import of classes that files name by dotted paths, only from trusted packages and by their present names."""
 
 from __future__ import annotations
 

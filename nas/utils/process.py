@@ -1,9 +1,10 @@
-"""Who works on a trial: a worker's identity, and whether its process is known to have ended."""
+"""Identity of a process across hosts and containers, and whether it has ended."""
 
 from __future__ import annotations
 
 import os
 import socket
+import sys
 import uuid
 from collections.abc import Mapping
 from contextlib import suppress
@@ -12,21 +13,43 @@ from pathlib import Path
 from typing import Any
 
 
-def new_owner() -> dict[str, Any]:
-    """Identity of one attached study in this process. token: unlike any other."""
-    return {"token": uuid.uuid4().hex[:12], "place": place(), "pid": os.getpid(), "start": _start(os.getpid())}
+def new_worker_id() -> dict[str, Any]:
+    """Make the identity of one worker in this process.
+
+    Returns:
+        `token`, a random text; `place`, the host id; `pid`, the process number; `start`, the time at which the process
+        began. Studies hold these keys.
+    """
+    return {"token": uuid.uuid4().hex[:12], "place": host_id(), "pid": os.getpid(), "start": _start(os.getpid())}
 
 
-def is_dead(owner: Mapping[str, Any]) -> bool:
-    """True only where this machine can tell: the process has ended, or its number is that of another process now."""
-    if owner.get("place") != place():
+def is_dead(worker_id: Mapping[str, Any]) -> bool:
+    """Report whether the process of a worker is known to have ended.
+
+    Args:
+        worker_id: As `new_worker_id` made it.
+
+    Returns:
+        True only if the process ran on this host and has ended, or its number now belongs to another process. False
+        for processes of other hosts, of which nothing is known.
+    """
+    if worker_id.get("place") != host_id():
         return False
-    pid = int(owner["pid"])
-    return has_ended(pid) or _start(pid) != owner.get("start")
+    pid = int(worker_id["pid"])
+    return has_ended(pid) or _start(pid) != worker_id.get("start")
 
 
 def has_ended(pid: int) -> bool:
-    """Whether this machine has no process of this number."""
+    """Report whether no process of this host has this number.
+
+    Args:
+        pid: A process number of this host.
+
+    Returns:
+        True if there is no such process. Always False on Windows, because the question would end the process.
+    """
+    if sys.platform == "win32":  # os.kill(pid, 0) terminates the process there
+        return False
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -37,17 +60,21 @@ def has_ended(pid: int) -> bool:
 
 
 @lru_cache(maxsize=1)
-def place() -> str:
-    """Host, boot and process namespace: within one place a process number means one process. Containers that share a
-    host's name are different places."""
-    words = [socket.gethostname()]
-    with suppress(OSError):  # not Linux: the host's name has to do
-        words += [Path("/proc/sys/kernel/random/boot_id").read_text().strip()[:8], os.readlink("/proc/self/ns/pid")]
-    return "/".join(words)
+def host_id() -> str:
+    """Return an identifier within which a process number is unique.
+
+    Returns:
+        `host/boot/process namespace`, so that containers that share a host name differ; the host name alone if the
+        kernel does not give the rest (macOS, Windows).
+    """
+    names = [socket.gethostname()]
+    with suppress(OSError):
+        names += [Path("/proc/sys/kernel/random/boot_id").read_text().strip()[:8], os.readlink("/proc/self/ns/pid")]
+    return "/".join(names)
 
 
 def _start(pid: int) -> str:
-    """When the process began, in the kernel's ticks; "" where that cannot be read, "ended" for a zombie."""
+    """Return when the process began, in the kernel's ticks; "" if unknown, "ended" for a zombie."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

@@ -1,8 +1,8 @@
-"""The parts of a DiNTS network: stems, edges (a change of resolution, then a cell operation) and the head.
+"""Modules of a DiNTS network: stems, edges (a change of resolution, then a cell operation) and the head.
 
 Source: He et al., CVPR 2021 (arXiv 2103.15954), section 3.1; details as in MONAI 1.6 (`monai.networks.nets.DiNTS`), to
 which the networks are equal. Every normalisation is an instance normalisation with scale and shift; convolutions have
-no bias, but for the last one. Shapes are written for 3D; in 2D the axis D is missing.
+no bias, except the last one. Shapes are written for 3D; in 2D the axis D is missing.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ LAYERS: dict[int, tuple[type[nn.Module], type[nn.Module]]] = {
     2: (nn.Conv2d, InstanceNorm2d),
     3: (Conv3d, InstanceNorm3d),
 }
-FIRST_WIDTH = 32  # channels at full resolution where channel_mul is 1
+FIRST_WIDTH = 32  # channels at full resolution if channel_mul is 1
 
 SKIP = "skip"
 # A cell operation is a ReLU, these convolutions in a row, and a normalisation; without kernels it is the identity.
@@ -40,9 +40,18 @@ OPERATIONS: dict[int, dict[str, tuple[tuple[int, ...], ...]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The sizes that all networks of a space share. widths: channels at 1, 1/2, 1/4 ... of the resolution.
-    operations: of the edges, by name. deep_supervision: levels of the head have a classifier of their own, used in
-    training only."""
+    """Sizes that all networks of a space share.
+
+    Attributes:
+        dims: Spatial dimensions, 2 or 3.
+        depths: Levels of the lattice.
+        widths: Channels at 1, 1/2, 1/4 ... of the resolution, depths + 1 numbers.
+        use_downsample: Whether a stem halves the image, so that the finest level has half the resolution.
+        in_channels: Channels of an image.
+        outputs: Classes with the background.
+        operations: Names of the operations of an edge.
+        deep_supervision: Whether each level of the head has a classifier of its own, used in training only.
+    """
 
     dims: int
     depths: int
@@ -54,38 +63,78 @@ class Plan:
     deep_supervision: bool = False
 
     def width(self, level: int) -> int:
-        """Channels of a level of the lattice, whose finest level has half the resolution after a downsampling stem."""
+        """Return the channels of a level of the lattice.
+
+        Args:
+            level: 0 (finest) to depths - 1; with a downsampling stem level 0 has half the resolution.
+
+        Returns:
+            Number of channels.
+        """
         return self.widths[level + int(self.use_downsample)]
 
     @property
     def divisor(self) -> int:
-        """What the sides of an input are multiples of, so that every level halves the one above it."""
+        """Divisor of the sides of an input, so that every level halves the one above it."""
         return int(2 ** (self.depths - 1 + int(self.use_downsample)))
 
     def require_sides(self, sides: tuple[int, ...]) -> None:
-        """Raises NASError for sides that cannot be halved, or leave one voxel, which cannot be normalised."""
+        """Check the sides of an input.
+
+        Args:
+            sides: Sides in voxels.
+
+        Raises:
+            NASError: If their number is not `dims`, if one is not a multiple of `divisor`, or if all are equal to it:
+                one voxel would be left, which cannot be normalised.
+        """
         small = all(side == self.divisor for side in sides)
         if len(sides) != self.dims or any(side % self.divisor for side in sides) or small:
             raise NASError(
                 f"an image of {' x '.join(map(str, sides))} for {self.depths} levels",
                 f"{self.dims} sides that are multiples of {self.divisor}, one of them at least {2 * self.divisor}",
-                "crop or pad the data (`data.size`), a fitting `task.window`, or a smaller space.num_depths",
+                "crop or pad the data (`data.size`), change `task.window`, or set a smaller space.num_depths",
             )
 
 
 def convolution(dims: int, inputs: int, outputs: int, kernel: tuple[int, ...], stride: int = 1) -> nn.Module:
+    """Make a padded convolution without bias.
+
+    Args:
+        dims: Spatial dimensions, 2 or 3.
+        inputs: Channels of the input.
+        outputs: Channels of the output.
+        kernel: Sides of the kernel, odd.
+        stride: Stride on all axes.
+
+    Returns:
+        The layer; at stride 1 it keeps the sides.
+    """
     padding = tuple(length // 2 for length in kernel)
     return LAYERS[dims][0](inputs, outputs, kernel, stride=stride, padding=padding, bias=False)
 
 
 def norm(dims: int, channels: int) -> nn.Module:
+    """Make an instance normalisation with scale and shift.
+
+    Args:
+        dims: Spatial dimensions, 2 or 3.
+        channels: Channels of the map.
+
+    Returns:
+        The layer.
+    """
     return LAYERS[dims][1](channels, affine=True)
 
 
 class Stem(nn.Module):
-    """Image (B, in_channels, D, H, W) -> the map of a level (B, C, ...): shrunk, then convolved.
+    """Stem of a level: resizes the image, then convolves it.
 
-    With a downsampling stem: one convolution at the level's full resolution, one that halves it.
+    With `use_downsample` there is one convolution at twice the level's resolution and one that halves it.
+
+    Args:
+        plan: Sizes of the networks.
+        level: Level of the lattice.
     """
 
     def __init__(self, plan: Plan, level: int) -> None:
@@ -99,25 +148,55 @@ class Stem(nn.Module):
         self.layers = nn.Sequential(*layers)
 
     def forward(self, x_BCDHW: torch.Tensor) -> torch.Tensor:
+        """Compute the map of the level.
+
+        Args:
+            x_BCDHW: Image (B, in_channels, D, H, W).
+
+        Returns:
+            Map (B, plan.width(level), ...).
+        """
         sides = tuple(side // 2**self.level for side in x_BCDHW.shape[2:])
         return self.layers(resize(x_BCDHW, sides))
 
 
 class Up(nn.Module):
-    """(B, inputs, D, H, W) -> (B, outputs, 2D, 2H, 2W): doubled, ReLU, 1x1x1 convolution, normalised."""
+    """Change to the next finer level: linear interpolation, ReLU, 1x1x1 convolution, normalisation.
+
+    Args:
+        dims: Spatial dimensions, 2 or 3.
+        inputs: Channels of the input.
+        outputs: Channels of the output.
+    """
 
     def __init__(self, dims: int, inputs: int, outputs: int) -> None:
         super().__init__()
         self.convolution, self.norm = convolution(dims, inputs, outputs, (1,) * dims), norm(dims, outputs)
 
     def forward(self, x_BCDHW: torch.Tensor) -> torch.Tensor:
+        """Double the sides of a map.
+
+        Args:
+            x_BCDHW: Map (B, inputs, D, H, W).
+
+        Returns:
+            Map (B, outputs, 2D, 2H, 2W).
+        """
         sides = tuple(2 * side for side in x_BCDHW.shape[2:])
         return self.norm(self.convolution(resize(x_BCDHW, sides).relu()))
 
 
 class Down(nn.Module):
-    """(B, inputs, 2D, 2H, 2W) -> (B, outputs, D, H, W): the even voxels give one half of the channels and the odd ones
-    (on all axes) the other, each by a 1x1x1 convolution; then normalised."""
+    """Change to the next coarser level.
+
+    The voxels with even indices on all axes give one half of the channels and those with odd indices the other half,
+    each by a 1x1x1 convolution after a ReLU; then they are normalised.
+
+    Args:
+        dims: Spatial dimensions, 2 or 3.
+        inputs: Channels of the input.
+        outputs: Channels of the output.
+    """
 
     def __init__(self, dims: int, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -126,14 +205,31 @@ class Down(nn.Module):
         self.norm = norm(dims, outputs)
 
     def forward(self, x_BCDHW: torch.Tensor) -> torch.Tensor:
+        """Halve the sides of a map.
+
+        Args:
+            x_BCDHW: Map (B, inputs, 2D, 2H, 2W).
+
+        Returns:
+            Map (B, outputs, D, H, W).
+        """
         every = (slice(None), slice(None))
-        # the few voxels are taken before the ReLU, which then keeps no copy of the others
+        # voxels are selected before the ReLU, which then stores only these for the backward pass
         even, odd = (x_BCDHW[every + (slice(first, None, 2),) * (x_BCDHW.ndim - 2)].relu() for first in (0, 1))
         return self.norm(torch.cat([self.even(even), self.odd(odd)], dim=1))
 
 
 def resolution_change(plan: Plan, source: int, target: int) -> nn.Module:
-    """From a level to the same one (the identity) or a neighbouring one."""
+    """Make the change of resolution of an edge.
+
+    Args:
+        plan: Sizes of the networks.
+        source: Level that the edge reads.
+        target: Level that it writes, at most one away from the source.
+
+    Returns:
+        `Up`, `Down`, or the identity if the levels are the same.
+    """
     if source == target:
         return nn.Identity()
     make = Up if source > target else Down
@@ -141,7 +237,16 @@ def resolution_change(plan: Plan, source: int, target: int) -> nn.Module:
 
 
 def operation(dims: int, kernels: tuple[tuple[int, ...], ...], channels: int) -> nn.Module:
-    """A cell operation (B, C, D, H, W) -> the same shape; no non-linearity between factorised convolutions."""
+    """Make a cell operation, without non-linearity between factorised convolutions.
+
+    Args:
+        dims: Spatial dimensions, 2 or 3.
+        kernels: Kernels of the consecutive convolutions, a value of `OPERATIONS`; empty for the skip.
+        channels: Channels of the map.
+
+    Returns:
+        Layer that keeps the shape of a map.
+    """
     if not kernels:
         return nn.Identity()
     convolutions = [convolution(dims, channels, channels, kernel) for kernel in kernels]
@@ -149,15 +254,30 @@ def operation(dims: int, kernels: tuple[tuple[int, ...], ...], channels: int) ->
 
 
 def edge(plan: Plan, source: int, target: int, name: str) -> nn.Sequential:
-    """One edge of an architecture with the named operation."""
+    """Make an edge of an architecture.
+
+    Args:
+        plan: Sizes of the networks.
+        source: Level that the edge reads.
+        target: Level that it writes.
+        name: Name of its operation, a key of `OPERATIONS`.
+
+    Returns:
+        Change of resolution, then the operation.
+    """
     kernels = OPERATIONS[plan.dims][name]
     return nn.Sequential(resolution_change(plan, source, target), operation(plan.dims, kernels, plan.width(target)))
 
 
 class HeadLevel(nn.Module):
-    """The map of a level (B, C, D, H, W) -> what is added to the next finer one, or goes to the final layers.
+    """A level of the head.
 
-    coarse: with deep supervision, the classifier of the map itself; `forward` does not use it.
+    Args:
+        plan: Sizes of the networks.
+        level: Level of the lattice.
+
+    Attributes:
+        coarse: With deep supervision the classifier of the level's own map, which `forward` does not use, else None.
     """
 
     def __init__(self, plan: Plan, level: int) -> None:
@@ -171,17 +291,40 @@ class HeadLevel(nn.Module):
         self.coarse = classifier(plan, plan.width(level)) if plan.deep_supervision else None
 
     def forward(self, x_BCDHW: torch.Tensor) -> torch.Tensor:
+        """Compute the summand of the next finer level.
+
+        Args:
+            x_BCDHW: Map of the level (B, C, D, H, W).
+
+        Returns:
+            Map with the channels and sides of the next finer level, or of the final layers.
+        """
         y_BCDHW = self.layers(x_BCDHW)
         return resize(y_BCDHW, tuple(self.factor * side for side in y_BCDHW.shape[2:]))
 
 
 def classifier(plan: Plan, width: int) -> nn.Module:
-    """A 1x1x1 convolution with bias, to logits."""
+    """Make a 1x1x1 convolution with bias.
+
+    Args:
+        plan: Sizes of the networks.
+        width: Channels of the input.
+
+    Returns:
+        Layer (B, width, D, H, W) -> logits (B, outputs, D, H, W).
+    """
     return LAYERS[plan.dims][0](width, plan.outputs, 1)
 
 
 def final_layers(plan: Plan) -> nn.Sequential:
-    """The map at full resolution (B, widths[0], D, H, W) -> logits (B, outputs, D, H, W)."""
+    """Make the layers after the head, at full resolution.
+
+    Args:
+        plan: Sizes of the networks.
+
+    Returns:
+        Layers (B, widths[0], D, H, W) -> logits (B, outputs, D, H, W).
+    """
     dims, width = plan.dims, plan.widths[0]
     return nn.Sequential(
         nn.ReLU(), convolution(dims, width, width, (3,) * dims), norm(dims, width), classifier(plan, width)

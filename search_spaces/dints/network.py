@@ -1,4 +1,4 @@
-"""The network of one architecture: what it uses is built and computed, nothing else."""
+"""The network of one architecture, with only the stems, edges and head levels that it uses."""
 
 from __future__ import annotations
 
@@ -14,11 +14,14 @@ from search_spaces.layers.resize import resize
 
 
 class Head(nn.Module):
-    """Maps of the last row, finest level first -> logits (B, outputs, D, H, W): from the deepest level upwards, each is
-    added to what comes from below. Levels above the deepest one take part even where they have no map of their own.
+    """Head over the maps of the last row.
 
-    With deep supervision, in training also the logits of each coarser level, enlarged to the sides of the image: a
-    tuple, finest first.
+    From the deepest level upwards, the result of each level is added to the map of the next finer one. Levels above
+    the deepest one are computed even if they have no map of their own.
+
+    Args:
+        plan: Sizes of the networks.
+        deepest: Deepest level with a map.
     """
 
     def __init__(self, plan: Plan, deepest: int) -> None:
@@ -27,24 +30,35 @@ class Head(nn.Module):
         self.final = final_layers(plan)
 
     def forward(self, maps: dict[int, torch.Tensor], sides: tuple[int, ...]) -> torch.Tensor | tuple[torch.Tensor, ...]:
+        """Compute the logits of an image.
+
+        Args:
+            maps: Map of each level that has one, (B, C, ...).
+            sides: Sides of the image in voxels.
+
+        Returns:
+            Logits (B, outputs, D, H, W); with deep supervision, in training, a tuple of these and the logits of each
+            coarser level, resized to the sides of the image, finest first.
+        """
         coarse = []
         below: torch.Tensor | None = None
         for level in reversed(range(len(self.levels))):
-            own = maps.get(level)
-            total = own if below is None else below if own is None else own + below
-            part = cast(HeadLevel, self.levels[level])
-            if part.coarse is not None and self.training:
-                coarse.append(resize(part.coarse(total), sides))
-            below = part(total)
+            level_map = maps.get(level)
+            total = level_map if below is None else below if level_map is None else level_map + below
+            head_level = cast(HeadLevel, self.levels[level])
+            if head_level.coarse is not None and self.training:
+                coarse.append(resize(head_level.coarse(total), sides))
+            below = head_level(total)
         logits_BKDHW = self.final(below)
         return (logits_BKDHW, *reversed(coarse)) if coarse else logits_BKDHW
 
 
 class DiNTSNetwork(nn.Module):
-    """Image (B, in_channels, D, H, W), in 2D (B, in_channels, H, W) -> logits (B, outputs, ...) of the same sides.
+    """The network of one architecture.
 
-    operations_BE: the operation of every edge of every block, -1 for an edge that is off; the edges are a feasible
-    topology. Raises NASError for sides that `Plan.require_sides` refuses.
+    Args:
+        plan: Sizes of the networks.
+        operations_BE: Operation of each edge, -1 for an edge that is off; the edges are a feasible topology.
     """
 
     def __init__(self, plan: Plan, operations_BE: np.ndarray) -> None:
@@ -69,6 +83,18 @@ class DiNTSNetwork(nn.Module):
         self.head = Head(plan, int(np.flatnonzero(left)[-1]))
 
     def forward(self, x_BCDHW: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
+        """Compute the logits of an image.
+
+        Args:
+            x_BCDHW: Image (B, in_channels, D, H, W), in 2D (B, in_channels, H, W).
+
+        Returns:
+            Logits (B, outputs, ...) with the sides of the image; with deep supervision, in training, a tuple (see
+            `Head`).
+
+        Raises:
+            NASError: If the sides do not fit (see `Plan.require_sides`).
+        """
         sides = tuple(x_BCDHW.shape[2:])
         self.plan.require_sides(sides)
         maps = {int(level): stem(x_BCDHW) for level, stem in self.stems.items()}
@@ -82,5 +108,13 @@ class DiNTSNetwork(nn.Module):
 
 
 def edge_name(block: int, edge_number: int) -> str:
-    """The key of an edge in `DiNTSNetwork.edges`."""
+    """Return the key of an edge in `DiNTSNetwork.edges`.
+
+    Args:
+        block: Number of the block, from 0.
+        edge_number: Number of the edge in the block, from 0.
+
+    Returns:
+        The key.
+    """
     return f"{block}_{edge_number}"

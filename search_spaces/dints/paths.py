@@ -1,6 +1,6 @@
 """The best feasible sequence of patterns, and the k best, by dynamic programming over the states between blocks.
 
-What a block does depends on its past only through the levels that are in use, so that 2^D - 1 states stand for the
+A block depends on the previous ones only through the levels in use, so that 2^D - 1 states suffice for the
 (2^(3D-2) - 1)^B sequences: the algorithm of Viterbi, IEEE Trans. Inf. Theory 13(2), 1967. Axes as in `topology`.
 """
 
@@ -12,8 +12,15 @@ from search_spaces.dints.topology import Lattice
 
 
 def best_path(lattice: Lattice, score_BN: np.ndarray) -> tuple[np.ndarray, float]:
-    """The feasible sequence of patterns with the largest sum of scores: rows (B,) of `patterns_NE` and the sum. Ties:
-    the lowest numbers."""
+    """Find the feasible sequence of patterns with the largest sum of scores.
+
+    Args:
+        lattice: Tables of a block.
+        score_BN: Score of each pattern in each block.
+
+    Returns:
+        Rows (B,) of `patterns_NE`, of equal sequences the one with the lowest numbers, and the sum.
+    """
     best_BSS = best_between(lattice, score_BN)
     value_S = np.zeros(lattice.states)
     came_from = []
@@ -36,7 +43,15 @@ def best_path(lattice: Lattice, score_BN: np.ndarray) -> tuple[np.ndarray, float
 
 
 def best_between(lattice: Lattice, score_BN: np.ndarray) -> np.ndarray:
-    """(B, S, S): the best score of a pattern that leads from a state to a state; -inf where none does."""
+    """Compute the best score of a pattern between each pair of states.
+
+    Args:
+        lattice: Tables of a block.
+        score_BN: Score of each pattern in each block.
+
+    Returns:
+        Scores (B, S, S) from a state (second axis) to a state (last axis); -inf if no pattern joins them.
+    """
     order_N, starts_P, pairs_P = lattice.by_pair
     best_BSS = np.full((len(score_BN), lattice.states**2), -np.inf)
     best_BSS[:, pairs_P] = np.maximum.reduceat(score_BN[:, order_N], starts_P, axis=1)
@@ -44,7 +59,16 @@ def best_between(lattice: Lattice, score_BN: np.ndarray) -> np.ndarray:
 
 
 def best_paths(lattice: Lattice, score_BN: np.ndarray, k: int) -> list[tuple[np.ndarray, float]]:
-    """The k feasible sequences with the largest sums, best first; fewer where there are fewer."""
+    """Find the k feasible sequences of patterns with the largest sums of scores.
+
+    Args:
+        lattice: Tables of a block.
+        score_BN: Score of each pattern in each block.
+        k: Number of sequences, >= 1.
+
+    Returns:
+        Pairs of rows (B,) of `patterns_NE` and sum, best first; all sequences if there are fewer than k.
+    """
     groups = [np.flatnonzero(lattice.left_N == state) for state in range(lattice.states)]
     value_SK = np.full((lattice.states, k), -np.inf)
     value_SK[:, 0] = 0.0
@@ -59,7 +83,7 @@ def best_paths(lattice: Lattice, score_BN: np.ndarray, k: int) -> list[tuple[np.
             pattern_SK[state, : len(top)], rank_SK[state, : len(top)] = rows[top // k], top % k
         history.append((pattern_SK, rank_SK))
         value_SK = next_SK
-    found = []
+    sequences = []
     for flat in np.argsort(-value_SK.ravel(), kind="stable")[:k]:
         state, rank = divmod(int(flat), k)
         total = float(value_SK[state, rank])
@@ -70,15 +94,23 @@ def best_paths(lattice: Lattice, score_BN: np.ndarray, k: int) -> list[tuple[np.
             pattern, rank = int(pattern_SK[state, rank]), int(rank_SK[state, rank])
             path.append(pattern)
             state = int(lattice.entered_N[pattern])
-        found.append((np.array(path[::-1]), total))
-    return found
+        sequences.append((np.array(path[::-1]), total))
+    return sequences
 
 
 def nearest(lattice: Lattice, on_BE: np.ndarray, weight_BE: np.ndarray | None = None) -> np.ndarray:
-    """The feasible topology (B, E) with the fewest edges switched otherwise than in `on_BE`; a switch of an edge counts
-    `weight_BE` (1)."""
+    """Find the feasible topology that differs from `on_BE` in the fewest edges.
+
+    Args:
+        lattice: Tables of a block.
+        on_BE: Active edges, not necessarily feasible.
+        weight_BE: Weight of a change of each edge, > 0; 1 if None.
+
+    Returns:
+        Active edges (B, E) of a feasible topology.
+    """
     weight_BE = np.ones(on_BE.shape) if weight_BE is None else weight_BE
-    # switching off all that is on, then back on what the pattern has
+    # relative to the set without edges: the weight that each edge of a pattern saves or adds
     gain_BE = np.where(on_BE, weight_BE, -weight_BE)
     score_BN = gain_BE @ lattice.patterns_NE.T.astype(np.float64)
     rows_B, _ = best_path(lattice, score_BN)

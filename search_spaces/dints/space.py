@@ -1,13 +1,12 @@
 """The DiNTS space: which edges of a lattice of feature maps are on, and which operation each of them carries.
 
-Source: He et al., CVPR 2021 (arXiv 2103.15954): 12 blocks at 4 resolutions, 10 edges a block, 5 operations.
+Source: He et al., CVPR 2021 (arXiv 2103.15954): 12 blocks at 4 resolutions, 10 edges per block, 5 operations.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from annotated_types import Ge, Le
@@ -18,41 +17,49 @@ from nas.errors import NASError
 from nas.space import ENUMERATE_LIMIT, Block, Published, SearchSpace
 from nas.task_spec import TaskSpec
 from nas.utils.checked import Channels, Dims, Expected, checked
+from search_spaces.dints.blocks import BlockVocabulary
 from search_spaces.dints.cells import (
     FIRST_WIDTH,
     OPERATIONS,
     SKIP,
-    HeadLevel,
     Plan,
-    Stem,
-    edge,
-    final_layers,
 )
 from search_spaces.dints.network import DiNTSNetwork
 from search_spaces.dints.paths import nearest
 from search_spaces.dints.picture import picture
-from search_spaces.dints.topology import MOST_DEPTHS, lattice
-
-if TYPE_CHECKING:
-    from search_spaces.dints.supernet import DiNTSSupernet
+from search_spaces.dints.supernet import DiNTSSupernet
+from search_spaces.dints.topology import MAX_DEPTHS, lattice
 
 OFF = "off"
-KEEP = 2.0  # times dearer to undo a mutation than to switch every other edge
+MUTATION_WEIGHT = 2.0  # cost of undoing a mutation in `repair`, relative to switching every other edge
 
 
 @checked("space")
 class DiNTSSpace(SearchSpace):
     """Networks of `num_blocks` blocks between feature maps at `num_depths` resolutions.
 
-    Genes: one per edge, block by block: "off" or the operation it carries. An architecture is feasible where no block
-    is empty and each block reads exactly the maps that the one before has written; `repair` goes to the nearest one.
-    channel_mul: times 32 channels at full resolution, doubled at each halving. use_downsample: a stem halves the
-    image first, so that the finest map has half its resolution. Sides of an input are multiples of 2^num_depths
-    (2^(num_depths - 1) without downsampling), and one of them is at least twice that. deep_supervision: in training the
-    networks also give logits of the coarser levels of the head (see `Head`); the supernet does not. operations: those
-    of an edge, the skip and any of the others in the order of `OPERATIONS`; None: all.
-    In 2D the operations are ordered, each larger than the one before; in 3D the factorised ones cannot be compared.
-    Raises NASError for arguments out of range.
+    There is a gene for each edge, block by block: "off" or its operation. An architecture is feasible if no block is
+    empty and each block reads exactly the maps that the previous one wrote. In 2D the operations are ordered, each
+    larger than the previous one; in 3D the factorised ones cannot be compared. Sides of an input are multiples of
+    2^num_depths (2^(num_depths - 1) without downsampling), and one of them is at least twice that.
+
+    Args:
+        num_blocks: Blocks B, >= 1.
+        num_depths: Levels D of the lattice, 1 to 6.
+        channel_mul: Factor on 32 channels at full resolution, >= 1/32; channels double at each halving.
+        in_channels: Channels of an image, >= 1.
+        out_channels: Classes with the background, >= 2.
+        spatial_dims: 2 or 3.
+        use_downsample: If True, a stem halves the image, so that the finest level has half the resolution.
+        deep_supervision: If True, in training the networks also give logits of the coarser levels of the head (see
+            `Head`); the supernet does not.
+        operations: Operations of an edge: the skip and any others in the order of `OPERATIONS`; if None, all.
+
+    Attributes:
+        lattice: Tables of a block.
+
+    Raises:
+        NASError: If an argument is out of range.
     """
 
     kind: ClassVar[str] = "segmentation"
@@ -61,7 +68,7 @@ class DiNTSSpace(SearchSpace):
     def __init__(
         self,
         num_blocks: Annotated[int, Ge(1), Le(64)] = 12,
-        num_depths: Annotated[int, Ge(1), Le(MOST_DEPTHS)] = 4,
+        num_depths: Annotated[int, Ge(1), Le(MAX_DEPTHS)] = 4,
         channel_mul: Annotated[float, Ge(1 / 32), Le(64), Expected("at least 1/32 and at most 64")] = 0.5,
         in_channels: Channels = 1,
         out_channels: Annotated[int, Ge(2), Le(4096), Expected("2 to 4096, the background included")] = 2,
@@ -91,25 +98,57 @@ class DiNTSSpace(SearchSpace):
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """Without `operations` where they are all: ids of architectures stay those of the time before that argument."""
-        found = super().arguments
+        """The constructor's arguments as JSON values, `operations` only if it is not the complete list.
+
+        Ids of architectures hash these arguments and were the same before `operations` existed.
+        """
+        arguments = super().arguments
         if len(self.operations) == len(OPERATIONS[self.spatial_dims]):
-            del found["operations"]
-        return found
+            del arguments["operations"]
+        return arguments
 
     def table(self, genes: Sequence[int]) -> np.ndarray:
-        """Genes -> (B, E) operations, -1 for an edge that is off."""
+        """Arrange genes as operations by block and edge.
+
+        Args:
+            genes: Genes of an architecture.
+
+        Returns:
+            Operations (B, E), -1 for an edge that is off.
+        """
         return np.asarray(genes, dtype=np.int64).reshape(self.num_blocks, self.lattice.edges) - 1
 
     def from_table(self, operations_BE: np.ndarray) -> Architecture:
-        """(B, E) operations, -1 for off -> the architecture. Raises NASError where it is not feasible."""
+        """Return the architecture with the given operations.
+
+        Args:
+            operations_BE: Operation of each edge, -1 for off.
+
+        Returns:
+            The architecture.
+
+        Raises:
+            NASError: If it is not feasible.
+        """
         return self.architecture((operations_BE + 1).ravel().tolist())
 
     def repair(self, genes: Sequence[int]) -> Architecture:
-        """Gene values are clipped; then the fewest edges are switched that make the topology feasible. An edge that is
-        switched on carries the first operation, the skip."""
+        """Return the nearest feasible architecture.
+
+        Genes are clipped; then the smallest number of edges is switched that makes the topology feasible. An edge that
+        is switched on gets the first operation, the skip.
+
+        Args:
+            genes: G integers.
+
+        Returns:
+            Feasible architecture.
+
+        Raises:
+            NASError: If the number of genes is wrong.
+        """
         if len(genes) != len(self.genes):
-            raise NASError(f"{len(genes)} genes", f"{len(self.genes)}, one per edge", "take them from this space")
+            raise NASError(f"{len(genes)} genes", f"{len(self.genes)}, one per edge", "use genes of this space")
         clipped = [min(max(int(gene), 0), len(self.operations)) for gene in genes]
         return self._feasible(self.table(clipped))
 
@@ -121,48 +160,92 @@ class DiNTSSpace(SearchSpace):
         return self._issue((operations_BE + 1).ravel().tolist())
 
     def sample(self, rng: np.random.Generator) -> Architecture:
-        """Every feasible topology with the same probability, and every operation on its edges."""
+        """Draw a feasible topology uniformly, and the operations of its edges uniformly.
+
+        Args:
+            rng: Source of randomness.
+
+        Returns:
+            Feasible architecture.
+        """
         on_BE = self.lattice.sample(self.num_blocks, rng)
         return self._feasible(np.where(on_BE, rng.integers(len(self.operations), size=on_BE.shape), -1))
 
     def mutate(self, arch: Architecture, rng: np.random.Generator) -> Architecture:
-        """One edge switched, or given another operation, and as few others switched as that takes. Another
-        architecture wherever 50 tries find one."""
+        """Switch one edge or change its operation, then switch as few others as feasibility requires.
+
+        Args:
+            arch: Architecture to change.
+            rng: Source of randomness.
+
+        Returns:
+            Another architecture; a random one if 50 attempts give none.
+        """
         for _ in range(50):
             genes, index = list(arch.genes), int(rng.integers(len(self.genes)))
             genes[index] = int((genes[index] + rng.integers(1, len(self.operations) + 1)) % (len(self.operations) + 1))
             weight_G = np.ones(len(genes))
-            weight_G[index] = KEEP * len(genes)  # without it the nearest feasible topology is often the parent's
+            weight_G[index] = MUTATION_WEIGHT * len(genes)  # otherwise the nearest topology is often the parent's
             child = self._feasible(self.table(genes), weight_G.reshape(self.num_blocks, -1))
             if child.genes != arch.genes:
                 return child
         return self.sample(rng)
 
     def enumerate(self) -> np.ndarray | None:
-        """All architectures (N, G), or None where there are more than `ENUMERATE_LIMIT`."""
+        """Return the genes of all architectures (N, G), or None if there are more than `ENUMERATE_LIMIT`."""
         count = len(self.operations)
         if self.lattice.topologies(self.num_blocks, count) > ENUMERATE_LIMIT:
             return None
-        found = []
+        architectures = []
         for rows_B in self.lattice.every_topology(self.num_blocks):
             on_G = self.lattice.patterns_NE[rows_B].ravel()
             choices = np.indices((count,) * int(on_G.sum())).reshape(int(on_G.sum()), -1).T
             genes_NG = np.zeros((len(choices), len(on_G)), dtype=np.int16)
             genes_NG[:, on_G] = choices + 1
-            found.append(genes_NG)
-        return np.concatenate(found)
+            architectures.append(genes_NG)
+        return np.concatenate(architectures)
 
     def build(self, arch: Architecture, task: TaskSpec | None = None) -> nn.Module:
+        """Build the network of an architecture.
+
+        Args:
+            arch: Architecture of this space.
+            task: Task that sets the numbers of channels and outputs; if None, the space's own are used.
+
+        Returns:
+            A `DiNTSNetwork`.
+
+        Raises:
+            NASError: If the task has other spatial dimensions.
+        """
         return DiNTSNetwork(self.plan(task), self.table(arch.genes))
 
     def supernet(self, task: TaskSpec | None = None) -> DiNTSSupernet:
-        """All networks at once, with weights of edges and operations that can be trained (see `nas.supernets.base`)."""
-        from search_spaces.dints.supernet import DiNTSSupernet  # which imports this file
+        """Build all networks at once, with trainable probabilities of edges and operations (see `nas.supernets.base`).
 
+        Args:
+            task: Task that sets the numbers of channels and outputs; if None, the space's own are used.
+
+        Returns:
+            The supernet.
+
+        Raises:
+            NASError: If the task has other spatial dimensions.
+        """
         return DiNTSSupernet(self, task)
 
     def plan(self, task: TaskSpec | None = None) -> Plan:
-        """The sizes of the networks for a task. Raises NASError where its dimensions are not those of the space."""
+        """Return the sizes of the networks for a task.
+
+        Args:
+            task: Task that sets the numbers of channels and outputs; if None, the space's own are used.
+
+        Returns:
+            Sizes that all networks share.
+
+        Raises:
+            NASError: If the task has other spatial dimensions.
+        """
         if task is not None:
             task.require_dims(self.spatial_dims)
         channels = (self.in_channels, self.out_channels) if task is None else (task.in_channels, task.outputs)
@@ -180,53 +263,46 @@ class DiNTSSpace(SearchSpace):
     def blocks(
         self, genes_NG: np.ndarray, input_size: tuple[int, ...], task: TaskSpec | None = None
     ) -> tuple[tuple[Block, ...], np.ndarray]:
-        """Stems of the levels that are read (D), edges (B * E; -1 also for what costs nothing), levels of the head up
-        to the deepest one that is written (D), and the final layers."""
+        """Express networks as sums of blocks.
+
+        Args:
+            genes_NG: Genes of N networks.
+            input_size: Sides of the input in voxels.
+            task: Task that sets the numbers of channels and outputs, or None.
+
+        Returns:
+            All blocks of the space, and per network the numbers of its blocks, -1 for none, (N, D + B * E + D + 1):
+            stems of the levels that are read, edges, levels of the head up to the deepest one that is written, and
+            the final layers.
+
+        Raises:
+            NASError: If the sides do not fit or the task has other spatial dimensions.
+        """
         plan, tables = self.plan(task), self.lattice
         plan.require_sides(tuple(input_size))
-        vocabulary, numbers = self._vocabulary(plan, tuple(input_size))
+        vocabulary = BlockVocabulary.of(plan, tables, tuple(input_size))
         operations_NBE = genes_NG.astype(np.int64).reshape(len(genes_NG), self.num_blocks, tables.edges) - 1
         on_NBE = operations_NBE >= 0
         read_ND = tables.levels_SD[tables.state_of(on_NBE[:, 0], tables.sources_E)]
         written_ND = tables.levels_SD[tables.state_of(on_NBE[:, -1], tables.targets_E)]
         headed_ND = np.logical_or.accumulate(written_ND[:, ::-1], axis=1)[:, ::-1]
-        edges_NBE = numbers["edge"][np.arange(tables.edges), operations_NBE]  # the last column stands for -1, off
-        parts = [
-            np.where(read_ND, numbers["stem"], -1),
-            edges_NBE.reshape(len(genes_NG), -1),
-            np.where(headed_ND, numbers["head"], -1),
-            np.full((len(genes_NG), 1), numbers["final"]),
+        columns = [
+            np.where(read_ND, vocabulary.stem_D, -1),
+            vocabulary.edge_EK[np.arange(tables.edges), operations_NBE].reshape(len(genes_NG), -1),
+            np.where(headed_ND, vocabulary.head_D, -1),
+            np.full((len(genes_NG), 1), vocabulary.final),
         ]
-        return vocabulary, np.concatenate(parts, axis=1)
-
-    def _vocabulary(self, plan: Plan, sides: tuple[int, ...]) -> tuple[tuple[Block, ...], dict[str, np.ndarray]]:
-        """Every part a network can have, and its number: stem (D,), edge (E, K + 1), head (D,), final ()."""
-        found: list[Block] = []
-
-        def add(block: Block) -> int:
-            found.append(block)
-            return len(found) - 1
-
-        def shape(level: int) -> tuple[int, ...]:
-            factor = 2 ** (level + int(self.use_downsample))
-            return (plan.width(level), *(side // factor for side in sides))
-
-        depths, tables = range(self.num_depths), self.lattice
-        image = (plan.in_channels, *sides)
-        numbers = {"stem": np.array([add(Block(f"stem {d}", partial(Stem, plan, d), image)) for d in depths])}
-        numbers["edge"] = np.full((tables.edges, len(self.operations) + 1), -1)
-        for e, (source, target) in enumerate(zip(tables.sources_E.tolist(), tables.targets_E.tolist(), strict=True)):
-            for k, name in enumerate(self.operations):
-                if source != target or OPERATIONS[self.spatial_dims][name]:
-                    make = partial(edge, plan, source, target, name)
-                    numbers["edge"][e, k] = add(Block(f"edge {source}>{target} {name}", make, shape(source)))
-        numbers["head"] = np.array([add(Block(f"head {d}", partial(HeadLevel, plan, d), shape(d))) for d in depths])
-        whole = (plan.widths[0], *sides)
-        numbers["final"] = np.array(add(Block("final", partial(final_layers, plan), whole)))
-        return tuple(found), numbers
+        return vocabulary.blocks, np.concatenate(columns, axis=1)
 
     def describe(self, arch: Architecture) -> str:
-        """A line per block: the edges that are on, as source level > target level and operation; 0 is the finest."""
+        """Describe an architecture in words.
+
+        Args:
+            arch: Architecture of this space.
+
+        Returns:
+            A line per block with the edges that are on, as source level > target level and operation; 0 is the finest.
+        """
         lines = [f"{self.num_depths} levels from 1/{2 ** int(self.use_downsample)} of the resolution"]
         for block, row in enumerate(self.table(arch.genes), start=1):
             edges = [
@@ -237,23 +313,41 @@ class DiNTSSpace(SearchSpace):
         return "\n".join(lines)
 
     def picture(self, arch: Architecture) -> str:
-        """Rows: levels, the finest on top; the edges that are on, in the colour of their operation."""
+        """Draw the edges that are on, in the colour of their operation, with the finest level on top.
+
+        Args:
+            arch: Architecture of this space.
+
+        Returns:
+            An SVG element.
+        """
         table_BE = self.table(arch.genes)
         chosen_BEK = table_BE[..., None] == np.arange(len(self.operations))
         return picture(self.lattice, (table_BE >= 0).astype(float), chosen_BEK.astype(float), self.operations)
 
 
 def u_shaped(blocks: int, depths: int, operation: int) -> tuple[int, ...]:
-    """Genes of a U: one level is opened a block until all are in use, all levels go on side by side, and from then on
-    each also hands its map to the next finer one."""
+    """Return the genes of a U-shaped network.
+
+    Each block opens one more level until all are in use. All levels continue in parallel, and once all are in use each
+    also passes its map to the next finer one.
+
+    Args:
+        blocks: Number of blocks, >= depths.
+        depths: Levels of the lattice.
+        operation: Gene of every edge that is on, minus 1.
+
+    Returns:
+        Genes, one for each edge of each block.
+    """
     tables = lattice(depths)
     operations_BE = np.full((blocks, tables.edges), -1)
     for block in range(blocks):
         deepest = min(block, depths - 1)
         for e, (source, target) in enumerate(zip(tables.sources_E, tables.targets_E, strict=True)):
-            along, opens = source == target <= deepest, source == deepest == target - 1
+            same_level, opens = source == target <= deepest, source == deepest == target - 1
             returns = deepest == depths - 1 and source == target + 1
-            if along or opens or returns:
+            if same_level or opens or returns:
                 operations_BE[block, e] = operation
     return tuple((operations_BE + 1).ravel().tolist())
 
@@ -261,6 +355,6 @@ def u_shaped(blocks: int, depths: int, operation: int) -> tuple[int, ...]:
 DiNTSSpace.published = {
     "u-shaped": Published(
         genes=u_shaped(12, 4, operation=1),
-        source="a reference of this project in the space of He et al. 2021, no published network: 3x3x3 everywhere",
+        source="a reference network of this project in the space of He et al. 2021, not published: 3x3x3 on all edges",
     )
 }

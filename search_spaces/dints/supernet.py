@@ -1,14 +1,14 @@
 """The DiNTS supernet, computed node by node (`node.py`).
 
-Equal to MONAI's `DiNTS(TopologySearch)` with the same weights, by another route.
+It gives the outputs of MONAI's `DiNTS(TopologySearch)` with the same weights.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from typing import cast
+from typing import Protocol, cast
 
 import numpy as np
 import torch
@@ -19,29 +19,77 @@ from nas.architecture import Architecture
 from nas.errors import NASError
 from nas.supernets.base import Costs, Decoded, Supernet
 from nas.task_spec import TaskSpec
-from search_spaces.dints.cells import Stem
+from search_spaces.dints.cells import Plan, Stem
 from search_spaces.dints.costs import EdgeCosts
-from search_spaces.dints.decode import Scores, k_best, monai_decode
+from search_spaces.dints.decode import Scores, k_best
 from search_spaces.dints.limits import best_limited
+from search_spaces.dints.monai_decode import monai_decode
 from search_spaces.dints.network import DiNTSNetwork, Head, edge_name
 from search_spaces.dints.node import GroupedOperation, Node
 from search_spaces.dints.picture import picture
 from search_spaces.dints.relaxation import Relaxation
-from search_spaces.dints.space import DiNTSSpace
+from search_spaces.dints.topology import Lattice
+
+
+class LatticeSpace(Protocol):
+    """Members of `DiNTSSpace` that its supernet uses; a protocol, because the space imports the supernet."""
+
+    num_blocks: int
+    num_depths: int
+    deep_supervision: bool
+    operations: tuple[str, ...]
+    lattice: Lattice
+
+    def plan(self, task: TaskSpec | None = None) -> Plan:
+        """Return the sizes that all networks share.
+
+        Args:
+            task: Task that sets the numbers of channels and outputs, or None.
+
+        Returns:
+            The sizes.
+        """
+        ...
+
+    def table(self, genes: Sequence[int]) -> np.ndarray:
+        """Arrange genes as operations by block and edge.
+
+        Args:
+            genes: Genes of an architecture.
+
+        Returns:
+            Operations (B, E), -1 for an edge that is off.
+        """
+        ...
+
+    def from_table(self, operations_BE: np.ndarray) -> Architecture:
+        """Return the architecture with the given operations.
+
+        Args:
+            operations_BE: Operation of each edge, -1 for off.
+
+        Returns:
+            The architecture.
+        """
+        ...
 
 
 class DiNTSSupernet(Supernet):
-    """Image (B, in_channels, D, H, W) -> logits (B, outputs, D, H, W), of all architectures of a space at once.
+    """All architectures of a space at once, mixed by their probabilities.
 
-    Parameters of the architecture: `relaxation.alpha_edges_BE`, `relaxation.alpha_operations_BEK`.
-    checkpointing: activations inside a node are computed again in the backward pass instead of kept. Nothing in
-    `forward` waits for the device.
+    The architecture parameters are `relaxation.alpha_edges_BE` and `relaxation.alpha_operations_BEK`. `forward` never
+    synchronises with the device.
+
+    Args:
+        space: The space, a `DiNTSSpace`.
+        task: Task that sets the numbers of channels and outputs; if None, the space's own are used.
+        checkpointing: If True, activations inside a node are recomputed in the backward pass instead of stored.
     """
 
     decodes_exactly = True
     default_regularisers: Mapping[str, float] = {"topology": 0.001}  # as in MONAI's search
 
-    def __init__(self, space: DiNTSSpace, task: TaskSpec | None = None, checkpointing: bool = False) -> None:
+    def __init__(self, space: LatticeSpace, task: TaskSpec | None = None, checkpointing: bool = False) -> None:
         super().__init__()
         self.space, self.task, self.plan = space, task, replace(space.plan(task), deep_supervision=False)
         self.checkpointing = checkpointing
@@ -58,12 +106,23 @@ class DiNTSSupernet(Supernet):
         self._priced: tuple[Mapping[str, float], EdgeCosts] | None = None
 
     def forward(self, x_BCDHW: torch.Tensor) -> torch.Tensor:
+        """Compute the logits of an image with the current probabilities.
+
+        Args:
+            x_BCDHW: Image (B, in_channels, D, H, W), in 2D (B, in_channels, H, W).
+
+        Returns:
+            Logits (B, outputs, ...) with the sides of the image.
+
+        Raises:
+            NASError: If the sides do not fit (see `Plan.require_sides`).
+        """
         sides = tuple(x_BCDHW.shape[2:])
         self.plan.require_sides(sides)
         maps = [stem(x_BCDHW) for stem in self.stems]
-        with _unrounded(x_BCDHW.device.type):
-            now = self.relaxation.marginals()
-            share_BEK = now.edge_probs()[:, :, None] * now.operation_BEK
+        with _full_precision(x_BCDHW.device.type):
+            marginals = self.relaxation.marginals()
+            share_BEK = marginals.edge_probs()[:, :, None] * marginals.operation_BEK
         for block, share_EK in enumerate(share_BEK.unbind()):
             maps = [self._compute(block, level, share_EK, maps) for level in range(len(maps))]
         logits_BKDHW = self.head(dict(enumerate(maps)), sides)
@@ -82,24 +141,49 @@ class DiNTSSupernet(Supernet):
         return node(*arguments, lean=torch.is_grad_enabled() and not torch.compiler.is_compiling())
 
     def architecture_parameters(self) -> Mapping[str, nn.Parameter]:
+        """Return alpha_edges_BE and alpha_operations_BEK by name."""
         return dict(self.relaxation.named_parameters())
 
     def regularisers(self) -> Mapping[str, torch.Tensor]:
-        """edge_entropy, operation_entropy, topology: see `Marginals`."""
+        """Return edge_entropy, operation_entropy and topology (see `Marginals`)."""
         return self.relaxation.marginals().regularisers()
 
     def expected_cost(self, costs: Costs) -> torch.Tensor:
-        """Blocks are independent here; the feasible architectures alone may cost a little more or less."""
+        """Compute the mean cost of an architecture with independent blocks.
+
+        The mean over feasible architectures only may differ slightly.
+
+        Args:
+            costs: Costs by block.
+
+        Returns:
+            Expected cost, (), in the unit of the costs.
+
+        Raises:
+            NASError: If there are no costs by block.
+        """
         return self.relaxation.marginals().expected_cost(self._edge_costs(costs))
 
     def regularisers_and_cost(self, costs: Costs) -> tuple[Mapping[str, torch.Tensor], torch.Tensor]:
-        now = self.relaxation.marginals()
-        return now.regularisers(), now.expected_cost(self._edge_costs(costs))
+        """Compute `regularisers` and `expected_cost` with one shared autograd graph.
+
+        Args:
+            costs: Costs by block.
+
+        Returns:
+            Regularisers by name, and the expected cost.
+
+        Raises:
+            NASError: If there are no costs by block.
+        """
+        marginals = self.relaxation.marginals()
+        return marginals.regularisers(), marginals.expected_cost(self._edge_costs(costs))
 
     def _edge_costs(self, costs: Costs) -> EdgeCosts:
-        """The table of the last costs asked for is kept: a search asks for the same ones in every step."""
+        """Return the costs by edge, cached because a search uses the same ones in every step."""
         if self._priced is None or self._priced[0] is not costs.of_blocks:
-            self._priced = costs.of_blocks, EdgeCosts.of_blocks(self.space, costs.of_blocks)
+            table = EdgeCosts.of_blocks(self.space.lattice, self.space.operations, costs.of_blocks)
+            self._priced = costs.of_blocks, table
         return self._priced[1]
 
     def decode(
@@ -110,18 +194,31 @@ class DiNTSSupernet(Supernet):
         target: float | None = None,
         how: str = "exact",
     ) -> list[Decoded]:
-        """Scores are those of `decode`. how: "exact"; or "monai", one architecture, its score minus the cost of
-        MONAI's path. With a budget or a target: see `best_limited`. Raises NASError for other combinations, and for a
-        budget below the smallest architecture."""
+        """Find the best architectures under the current probabilities.
+
+        Args:
+            k: Number of architectures, >= 1.
+            costs: Costs by block, needed with a budget or target.
+            budget: Largest cost, or None.
+            target: Cost to come near to, or None (see `best_limited`).
+            how: "exact", or "monai" for the one architecture on MONAI's shortest path.
+
+        Returns:
+            Architectures with their scores (see `search_spaces.dints.decode`), best first; for "monai" the score is
+            minus the cost of the path.
+
+        Raises:
+            NASError: If the arguments do not go together, or every architecture costs more than the budget.
+        """
         limited = budget is not None or target is not None
         if how not in ("exact", "monai") or k < 1 or (how == "monai" and (k > 1 or limited)):
             raise NASError(
-                f"decode with how={how!r}, k={k}, budget={budget}",
-                'how="exact" with k >= 1, or how="monai" alone',
-                "ask for one of them",
+                f"decode with how={how!r}, k={k}, budget={budget}, target={target}",
+                'how="exact" with k >= 1, or how="monai" without other arguments',
+                'use how="exact", or leave out k, budget and target',
             )
         if limited and costs is None:
-            raise NASError("a budget or target without costs", "both or none", "pass costs")
+            raise NASError(f"budget={budget}, target={target} without costs", "costs with them", "pass costs")
         edges_BE, operations_BEK = (
             alpha.detach().cpu().numpy()
             for alpha in (self.relaxation.alpha_edges_BE, self.relaxation.alpha_operations_BEK)
@@ -132,14 +229,22 @@ class DiNTSSupernet(Supernet):
             return [Decoded(self.space.from_table(table_BE), -cost)]
         scores = Scores.of(tables, edges_BE, operations_BEK)
         if costs is None or not limited:
-            found = k_best(scores, k)
+            best = k_best(scores, k)
         else:
-            found = best_limited(scores, self._edge_costs(costs), k, budget, target)
-        return [Decoded(self.space.from_table(table_BE), score) for table_BE, score in found]
+            best = best_limited(scores, self._edge_costs(costs), k, budget, target)
+        return [Decoded(self.space.from_table(table_BE), score) for table_BE, score in best]
 
     def subnetwork(self, arch: Architecture) -> DiNTSNetwork:
-        """In training mode or not, as the supernet is; the weights are copies. A head that starts above the deepest
-        level lacks the shifts that the supernet's adds from the levels below."""
+        """Build the network of an architecture with copies of the supernet's weights, in the same mode.
+
+        Unlike in the supernet, a head that starts above the deepest level lacks the shifts of the levels below.
+
+        Args:
+            arch: Architecture of the space.
+
+        Returns:
+            The network.
+        """
         network = DiNTSNetwork(self.space.plan(self.task), self.space.table(arch.genes)).to(
             self.relaxation.alpha_edges_BE
         )
@@ -154,30 +259,33 @@ class DiNTSSupernet(Supernet):
                         change, operation = network.edges[edge_name(block, e)].children()
                         change.load_state_dict(node.changes[position].state_dict())
                         _inherit(operation, node.operations, int(operations_BE[block, e]), position)
-            for own, whole in zip(network.head.levels, self.head.levels, strict=False):
+            for level, source in zip(network.head.levels, self.head.levels, strict=False):
                 # the network's head may start above the deepest level, and have classifiers of its own
-                own.load_state_dict(whole.state_dict(), strict=not self.space.deep_supervision)
+                level.load_state_dict(source.state_dict(), strict=not self.space.deep_supervision)
             network.head.final.load_state_dict(self.head.final.state_dict())
         return network.train(self.training)
 
     def picture(self) -> str:
+        """Return the current probabilities as an SVG element, with the best architecture marked."""
         with torch.no_grad():
-            now = self.relaxation.marginals()
-            edges_BE, operations_BEK = (probs.cpu().numpy() for probs in (now.edge_probs(), now.operation_BEK))
+            marginals = self.relaxation.marginals()
+            edges_BE, operations_BEK = (
+                probs.cpu().numpy() for probs in (marginals.edge_probs(), marginals.operation_BEK)
+            )
         chosen_BE = self.space.table(self.decode()[0].arch.genes) >= 0
         return picture(self.space.lattice, edges_BE, operations_BEK, self.space.operations, chosen_BE)
 
 
-def _unrounded(device: str) -> AbstractContextManager[object]:
-    """No autocast: in bf16 the probabilities would be others than those that are regularised and decoded."""
+def _full_precision(device: str) -> AbstractContextManager[object]:
+    """Switch autocast off: in bf16 the probabilities would differ from those that are regularised and decoded."""
     return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
 
 
 def _inherit(operation: nn.Module, grouped: nn.ModuleList, number: int, position: int) -> None:
-    """Copies one edge's part of a grouped operation; the skip, number 0, has none."""
+    """Copy the weights of one edge from a grouped operation; the skip, number 0, has none."""
     if number == 0:
         return
     source = cast(GroupedOperation, grouped[number - 1])
     tensors = [*source.weights, source.scale, source.shift]  # the order of the parameters in `cells.operation`
-    for own, whole in zip(operation.parameters(), tensors, strict=True):
-        own.copy_(whole.chunk(source.edges)[position])
+    for parameter, grouped_parameter in zip(operation.parameters(), tensors, strict=True):
+        parameter.copy_(grouped_parameter.chunk(source.edges)[position])

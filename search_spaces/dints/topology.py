@@ -3,8 +3,8 @@
 Source: He et al., DiNTS, CVPR 2021 (arXiv 2103.15954): blocks in a row, feature maps at `depths` resolutions between
 them. An edge joins a map to a map of the next row at the same or a neighbouring level.
 
-Axes in names: B blocks, E edges of a block, N patterns (sets of edges, not empty), D levels, S states (sets of levels,
-not empty; state s holds level d where bit d of s + 1 is set).
+Axes in names: B blocks, E edges of a block, N patterns (non-empty sets of edges), D levels, S states (non-empty sets of
+levels; state s holds level d if bit d of s + 1 is set).
 """
 
 from __future__ import annotations
@@ -15,22 +15,36 @@ import numpy as np
 
 from nas.errors import NASError
 
-MOST_DEPTHS = 6  # the tables grow with 2 ** (3 * depths - 2)
+MAX_DEPTHS = 6  # the tables grow with 2 ** (3 * depths - 2)
 
 
 class Lattice:
-    """Tables of one block with `depths` levels; level 0 has the finest resolution.
+    """Tables of one block; level 0 has the finest resolution.
 
-    sources_E, targets_E: the levels that an edge joins, by target, then by source. patterns_NE: every set of edges, in
-    the order of a binary count whose first digit is edge 0. entered_N: the state of levels that a pattern reads;
-    left_N: that it writes. Two patterns follow each other where the second reads exactly what the first wrote.
-    by_pair: patterns sorted by (state entered, state left): their order (N,), where each pair starts in it (P,), and
-    the pairs themselves as entered * S + left (P,).
+    Two patterns fit together if the second reads exactly the levels that the first wrote.
+
+    Args:
+        depths: Number of levels, 1 to 6.
+
+    Attributes:
+        sources_E: Level that an edge reads; edges are sorted by target, then by source.
+        targets_E: Level that an edge writes.
+        patterns_NE: Every non-empty set of edges, in the order of a binary count whose first digit is edge 0.
+        entered_N: State of the levels that a pattern reads.
+        left_N: State of the levels that a pattern writes.
+        by_pair: Patterns sorted by (state entered, state left): their order (N,), the start of each pair in it (P,),
+            and the pairs as entered * S + left (P,).
+        levels_SD: Levels of each state, bool.
+
+    Raises:
+        NASError: If the number of levels is out of range.
     """
 
     def __init__(self, depths: int) -> None:
-        if not 1 <= depths <= MOST_DEPTHS:
-            raise NASError(f"num_depths={depths}", f"1 to {MOST_DEPTHS}", "mend space.num_depths")
+        if not 1 <= depths <= MAX_DEPTHS:
+            raise NASError(
+                f"space.num_depths={depths}", f"1 to {MAX_DEPTHS}", f"set space.num_depths to 1 to {MAX_DEPTHS}"
+            )
         self.depths = depths
         pairs = [(source, target) for target in range(depths) for source in (target - 1, target, target + 1)]
         pairs = [(source, target) for source, target in pairs if 0 <= source < depths]
@@ -48,21 +62,43 @@ class Lattice:
         self.levels_SD = (np.arange(1, self.states + 1)[:, None] >> np.arange(depths) & 1).astype(bool)
 
     def state_of(self, on_XE: np.ndarray, levels_E: np.ndarray) -> np.ndarray:
-        """(X, E) edges switched on and the level that each touches -> (X,) states; -1 for the empty set."""
+        """Compute the states of the levels that edges touch.
+
+        Args:
+            on_XE: Active edges.
+            levels_E: Level that each edge touches, `sources_E` or `targets_E`.
+
+        Returns:
+            States (X,); -1 for the empty set.
+        """
         touched = [on_XE[:, levels_E == level].any(axis=1).astype(np.int64) << level for level in range(self.depths)]
         return np.sum(touched, axis=0) - 1
 
     def number_of(self, on_XE: np.ndarray) -> np.ndarray:
-        """(X, E) edges -> (X,) rows of `patterns_NE`; -1 for the empty set."""
+        """Look up the numbers of patterns.
+
+        Args:
+            on_XE: Active edges.
+
+        Returns:
+            Rows (X,) of `patterns_NE`; -1 for the empty set.
+        """
         return on_XE.astype(np.int64) @ (1 << np.arange(self.edges)[::-1]) - 1
 
     @cached_property
     def counts_SS(self) -> np.ndarray:
-        """How many patterns lead from a state to a state; exact whole numbers of any size (dtype object)."""
+        """Number of patterns from a state to a state, as exact integers (dtype object)."""
         return self.weighted_counts(1)
 
     def weighted_counts(self, operations: int) -> np.ndarray:
-        """The same where each edge of a pattern carries one of so many operations."""
+        """Count the patterns from a state to a state if each edge has one of several operations.
+
+        Args:
+            operations: Number of operations, >= 1.
+
+        Returns:
+            Counts (S, S), exact integers (dtype object).
+        """
         counts_SS = np.zeros((self.states, self.states), dtype=object)
         weights_N = np.array([operations ** int(size) for size in self.patterns_NE.sum(axis=1)], dtype=object)
         np.add.at(counts_SS, (self.entered_N, self.left_N), weights_N)
@@ -70,15 +106,30 @@ class Lattice:
 
     @property
     def arcs(self) -> int:
-        """How many ordered pairs of patterns fit together in consecutive blocks."""
+        """Number of ordered pairs of patterns that fit together in consecutive blocks."""
         return int(self.counts_SS.sum(axis=0) @ self.counts_SS.sum(axis=1))
 
     def topologies(self, blocks: int, operations: int = 1) -> int:
-        """How many sequences of `blocks` patterns fit together, exactly; with so many operations for each edge."""
+        """Count the feasible sequences of patterns.
+
+        Args:
+            blocks: Length of a sequence, >= 1.
+            operations: Number of operations of each edge, >= 1.
+
+        Returns:
+            Exact count.
+        """
         return int(sum(_continuations(self.weighted_counts(operations), blocks)[0]))
 
     def every_topology(self, blocks: int) -> np.ndarray:
-        """(T, B) rows of `patterns_NE`: all sequences that fit together. For small lattices only."""
+        """List all feasible sequences of patterns; for small lattices only.
+
+        Args:
+            blocks: Length B of a sequence, >= 1.
+
+        Returns:
+            Rows (T, B) of `patterns_NE`.
+        """
         rows_TB = np.arange(len(self.patterns_NE))[:, None]
         for _ in range(blocks - 1):
             following = [np.flatnonzero(self.entered_N == self.left_N[rows[-1]]) for rows in rows_TB]
@@ -87,12 +138,27 @@ class Lattice:
         return rows_TB
 
     def is_feasible(self, on_BE: np.ndarray) -> bool:
-        """No block is empty and each reads exactly the levels that the one before has written."""
+        """Return whether no block is empty and each reads exactly the levels that the previous one wrote.
+
+        Args:
+            on_BE: Active edges.
+
+        Returns:
+            True for a feasible topology.
+        """
         entered_B, left_B = self.state_of(on_BE, self.sources_E), self.state_of(on_BE, self.targets_E)
         return bool((entered_B >= 0).all() and (entered_B[1:] == left_B[:-1]).all())
 
     def sample(self, blocks: int, rng: np.random.Generator) -> np.ndarray:
-        """(B, E) edges of a feasible topology, each with the same probability (to the precision of float64)."""
+        """Draw a feasible topology uniformly, to the precision of float64.
+
+        Args:
+            blocks: Number of blocks, >= 1.
+            rng: Source of randomness.
+
+        Returns:
+            Active edges (B, E).
+        """
         ways = _continuations(self.counts_SS, blocks)
         order_N, starts_P, pairs_P = self.by_pair
         chosen, state = [], int(rng.choice(self.states, p=_shares(ways[0])))
@@ -104,14 +170,24 @@ class Lattice:
         return self.patterns_NE[chosen]
 
 
-@lru_cache(maxsize=MOST_DEPTHS)
+@lru_cache(maxsize=MAX_DEPTHS)
 def lattice(depths: int) -> Lattice:
-    """The one set of tables for so many levels."""
+    """Return the tables for a number of levels, computed once per process.
+
+    Args:
+        depths: Number of levels, 1 to 6.
+
+    Returns:
+        The shared tables.
+
+    Raises:
+        NASError: If the number of levels is out of range.
+    """
     return Lattice(depths)
 
 
 def _continuations(counts_SS: np.ndarray, blocks: int) -> np.ndarray:
-    """(blocks + 1, S) whole numbers: in how many ways the blocks from b on continue after a state."""
+    """Count the ways in which the blocks from b on continue after a state: (blocks + 1, S), exact integers."""
     ways = [np.full(len(counts_SS), 1, dtype=object)]
     for _ in range(blocks):
         ways.append(counts_SS @ ways[-1])
@@ -119,6 +195,7 @@ def _continuations(counts_SS: np.ndarray, blocks: int) -> np.ndarray:
 
 
 def _shares(ways_S: np.ndarray) -> np.ndarray:
+    """Normalise exact counts to probabilities."""
     total = ways_S.sum()
     shares_S = np.array([float(ways / total) for ways in ways_S])
     return shares_S / shares_S.sum()

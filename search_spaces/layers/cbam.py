@@ -1,4 +1,4 @@
-"""Convolutional block attention in 3D, in the form NAS-Lung published and in the original one."""
+"""Convolutional block attention in 3D: the form of the NAS-Lung code, and the original one."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from torch import nn
 
 
 class PublishedCBAM3D(nn.Module):
-    """The attention of the public NAS-Lung code; shape (B, C, D, H, W) is kept.
+    """Attention of the public NAS-Lung code.
 
     The channel gate is a softmax over channels of a linear bottleneck (no ReLU between the two maps) and never
     multiplies the output: it only weighs the input of the spatial map. The output is x + Ms * x, a gain in (1, 2).
-    Source: Jiang et al., Pattern Recognition 113:107825, 2021 (arXiv 2101.07429), as its code computes it.
-    Parameters: 2 * C * (C // 4) + 54.
+    It has 2 * C * (C // 4) + 54 parameters. Source: Jiang et al., Pattern Recognition 113:107825, 2021
+    (arXiv 2101.07429), as its code computes it.
+
+    Args:
+        channels: Channels C of the input, >= 4.
     """
 
     def __init__(self, channels: int) -> None:
@@ -23,6 +26,14 @@ class PublishedCBAM3D(nn.Module):
         self.spatial = nn.Conv3d(2, 1, 3, padding=1, bias=False)
 
     def forward(self, x_BCDHW: torch.Tensor) -> torch.Tensor:
+        """Weigh the voxels of a map.
+
+        Args:
+            x_BCDHW: Map (B, C, D, H, W).
+
+        Returns:
+            Map of the same shape.
+        """
         pooled_BC = self.excite(self.squeeze(x_BCDHW.mean((2, 3, 4)))) + self.excite(
             self.squeeze(x_BCDHW.amax((2, 3, 4)))
         )
@@ -32,10 +43,14 @@ class PublishedCBAM3D(nn.Module):
 
 
 class WooCBAM3D(nn.Module):
-    """CBAM as its authors define it, in 3D; shape (B, C, D, H, W) is kept.
+    """CBAM as its authors define it, in 3D.
 
     F' = sigmoid(MLP(avg F) + MLP(max F)) * F;  F'' = sigmoid(conv7([avg_C F'; max_C F'])) * F'.
-    Source: Woo et al., CBAM, ECCV 2018 (arXiv 1807.06521), equations 1 to 3; reduction ratio 16.
+    Source: Woo et al., CBAM, ECCV 2018 (arXiv 1807.06521), equations 1 to 3.
+
+    Args:
+        channels: Channels C of the input.
+        reduction: Ratio of C to the hidden width of the MLP; 16 in the paper.
     """
 
     def __init__(self, channels: int, reduction: int = 16) -> None:
@@ -49,6 +64,14 @@ class WooCBAM3D(nn.Module):
         return self.excite(F.relu(self.squeeze(pooled_BC)))
 
     def forward(self, x_BCDHW: torch.Tensor) -> torch.Tensor:
+        """Weigh the channels of a map, then its voxels.
+
+        Args:
+            x_BCDHW: Map (B, C, D, H, W).
+
+        Returns:
+            Map of the same shape.
+        """
         gate_BC = (self._mlp(x_BCDHW.mean((2, 3, 4))) + self._mlp(x_BCDHW.amax((2, 3, 4)))).sigmoid()
         x_BCDHW = gate_BC[:, :, None, None, None] * x_BCDHW
         pair_B2DHW = torch.cat([x_BCDHW.mean(1, keepdim=True), x_BCDHW.amax(1, keepdim=True)], dim=1)

@@ -1,4 +1,4 @@
-"""A network as the backbone of another: its feature maps instead of its answer."""
+"""A network as the backbone of another: its feature maps instead of its output."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from torch import nn
 
 
 class Features(nn.Module):
-    """(B, C, D, H, W) -> what `network.features` gives, finest first; its `head` is dropped.
+    """Backbone that returns the feature maps of a network.
 
-    channels: of each feature map.
+    Args:
+        network: Network with a method `features`. Its `head` is replaced by the identity.
+        channels: Channels of each feature map, finest first.
     """
 
     def __init__(self, network: nn.Module, channels: Sequence[int]) -> None:
@@ -20,4 +22,12 @@ class Features(nn.Module):
         self.network, self.channels = network, tuple(channels)
 
     def forward(self, x_BCDHW: torch.Tensor) -> list[torch.Tensor]:
+        """Compute the feature maps of an image.
+
+        Args:
+            x_BCDHW: Image (B, in_channels, D, H, W).
+
+        Returns:
+            Feature maps, finest first.
+        """
         return self.network.features(x_BCDHW)  # type: ignore[operator]

@@ -1,4 +1,4 @@
-"""The A-softmax (SphereFace) head, with its margin applied."""
+"""Classification heads: A-softmax (SphereFace) with its margin applied, and softmax."""
 
 from __future__ import annotations
 
@@ -14,14 +14,27 @@ LAMBDA_START, LAMBDA_DECAY, LAMBDA_MIN = 1500.0, 0.1, 5.0
 
 
 def annealed_lambda(step: torch.Tensor) -> torch.Tensor:
-    """lambda(t) = max(5, 1500 / (1 + 0.1 t)): 1363.6 at t = 1, 750 at 10, 5 from t = 2990 on."""
+    """Compute lambda(t) = max(5, 1500 / (1 + 0.1 t)): 1363.6 at t = 1, 750 at 10, 5 from t = 2990 on.
+
+    Args:
+        step: Number t of training steps, () and >= 0.
+
+    Returns:
+        Weight lambda of the plain cosine, (), in [5, 1500].
+    """
     return (LAMBDA_START / (1.0 + LAMBDA_DECAY * step)).clamp(min=LAMBDA_MIN)
 
 
 def phi(cosine: torch.Tensor) -> torch.Tensor:
-    """(-1)^k cos(4 theta) - 2k with k = floor(4 theta / pi): a decreasing continuation of cos(4 theta) to [0, pi].
+    """Compute (-1)^k cos(4 theta) - 2k with k = floor(4 theta / pi), decreasing in theta over [0, pi].
 
-    cosine in [-1, 1]; the result lies in [-7, 1]. Source: Liu et al., SphereFace, CVPR 2017 (arXiv 1704.08063), eq. 7.
+    Source: Liu et al., SphereFace, CVPR 2017 (arXiv 1704.08063), equation 7.
+
+    Args:
+        cosine: cos(theta), of any shape, in [-1, 1].
+
+    Returns:
+        Values of the same shape, in [-7, 1].
     """
     square = cosine.square()
     cos_4theta = 8.0 * square.square() - 8.0 * square + 1.0
@@ -30,11 +43,16 @@ def phi(cosine: torch.Tensor) -> torch.Tensor:
 
 
 class AngularHead(nn.Module):
-    """features (B, C) -> logits |x| cos(theta_k) (B, K); weights have unit length, there is no bias.
+    """A-softmax head with logits |x| cos(theta_k); weights have unit length, there is no bias.
 
     Called with the target in training, the target's logit becomes |x| (lambda cos + phi) / (1 + lambda): the margin
-    m = 4 of SphereFace, lambda annealed by the number of training steps, which is kept in the state dict. Computed in
-    fp32 whatever autocast says. A feature vector of length zero gives zero logits and finite gradients.
+    m = 4 of SphereFace (Liu et al., CVPR 2017, arXiv 1704.08063), with lambda annealed by the number of training
+    steps, which is part of the state dict. Computed in fp32 even under autocast. A feature vector of length zero gives
+    zero logits and finite gradients.
+
+    Args:
+        features: Length C of a feature vector.
+        outputs: Number K of classes.
     """
 
     def __init__(self, features: int, outputs: int) -> None:
@@ -44,6 +62,15 @@ class AngularHead(nn.Module):
         self.register_buffer("steps", torch.zeros(()))
 
     def forward(self, x_BC: torch.Tensor, y_B: torch.Tensor | None = None) -> torch.Tensor:
+        """Compute logits, in training with the margin of the target.
+
+        Args:
+            x_BC: Features (B, C).
+            y_B: Classes (B,), whole numbers from 0 to K - 1, or None; ignored outside training.
+
+        Returns:
+            Logits (B, K), fp32.
+        """
         with _full_precision(x_BC.device.type):
             x_BC = x_BC.float()
             length_B1 = x_BC.norm(dim=1, keepdim=True)
@@ -59,18 +86,32 @@ class AngularHead(nn.Module):
 
 
 def _full_precision(device_type: str) -> AbstractContextManager[object]:
-    """Autocast off; a device that knows no autocast (meta, on which costs are counted) needs nothing."""
+    """Switch autocast off, if the device has it (meta, used to count costs, has not)."""
     if not torch.amp.is_autocast_available(device_type):
         return nullcontext()
     return torch.autocast(device_type, enabled=False)
 
 
 class LinearHead(nn.Module):
-    """features (B, C) -> logits (B, K): the ordinary softmax head."""
+    """Linear layer with bias, the ordinary softmax head.
+
+    Args:
+        features: Length C of a feature vector.
+        outputs: Number K of classes.
+    """
 
     def __init__(self, features: int, outputs: int) -> None:
         super().__init__()
         self.linear = nn.Linear(features, outputs)
 
     def forward(self, x_BC: torch.Tensor, y_B: torch.Tensor | None = None) -> torch.Tensor:
+        """Compute logits.
+
+        Args:
+            x_BC: Features (B, C).
+            y_B: Ignored; heads with a margin take the classes here.
+
+        Returns:
+            Logits (B, K), fp32.
+        """
         return self.linear(x_BC).float()

@@ -141,6 +141,6 @@ def test_the_input_is_left_alone() -> None:
     ],
     ids=lambda arguments: next(iter(arguments)),
 )
-def test_values_out_of_range_are_told(arguments: dict[str, Any]) -> None:
+def test_values_out_of_range_are_reported(arguments: dict[str, Any]) -> None:
     with pytest.raises(NASError, match=f"augment.{next(iter(arguments))}"):
         Augment(**arguments)

@@ -16,7 +16,8 @@ from nas.data.loading import VolumeSet
 from nas.data.sample import Sample
 from nas.data.sources.prepared import PreparedStore
 from nas.data.splits import Split
-from nas.data.store import VolumeStore, write_store
+from nas.data.store import VolumeStore
+from nas.data.store_writer import write_store
 from nas.data.transforms.augment import Augment
 from nas.errors import NASError
 

@@ -8,10 +8,12 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 from scipy import ndimage
 
 from nas.data.io.brats_folder import find_subjects
 from nas.data.io.grid import onto
+from nas.data.loading import VolumeSet
 from nas.data.sources.brats import CLIP, REGIONS, Brats
 from nas.data.splits import Split
 from nas.errors import NASError
@@ -165,9 +167,9 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
 
 @pytest.mark.parametrize("name", BAD)
 def test_bad_subjects_in_one_line(tmp_path: Path, name: str) -> None:
-    spoil, said = BAD[name]
+    spoil, message = BAD[name]
     spoil(write_subject(tmp_path / "a" / "one"))
-    with pytest.raises(NASError, match=said) as error:
+    with pytest.raises(NASError, match=message) as error:
         source(tmp_path / "a").prepare()
     assert "\n" not in str(error.value)
     assert not list(tmp_path.glob("cache/*"))
@@ -185,7 +187,7 @@ def test_bad_folders_in_one_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         ({"modalities": ["t1", "pd"]}, "modalities="),
         ({"modalities": ["t1", "t1"]}, "each once"),
@@ -194,8 +196,8 @@ def test_bad_folders_in_one_line(tmp_path: Path) -> None:
         ({"patch": 0}, "patch="),
     ],
 )
-def test_bad_settings_in_one_line(arguments: dict[str, object], said: str) -> None:
-    with pytest.raises(NASError, match=said):
+def test_bad_settings_in_one_line(arguments: dict[str, object], message: str) -> None:
+    with pytest.raises(NASError, match=message):
         Brats("somewhere", "cache", **arguments)  # type: ignore[arg-type]
 
 
@@ -207,3 +209,21 @@ def test_a_real_subject(shared_data: Path, tmp_path: Path) -> None:
     np.testing.assert_allclose(store.spacing_mm[0], np.array([75, 80, 70]) / 32)  # the brain fills this part
     share = store.voxels_NK[0] * store.spacing_mm[0].prod()
     np.testing.assert_allclose(share[1:], [2477, 20862, 6840], rtol=0.1)  # voxels of 1 mm³ in the file
+
+
+def test_a_subject_is_seen_several_times_an_epoch(tmp_path: Path) -> None:
+    """Without a patch, whole volumes are drawn `patches_per_volume` times, shuffled, each with its own target."""
+    root = write_brats(tmp_path / "a", 2)
+    store = source(root, patches_per_volume=3).prepare()
+    part = VolumeSet(store, [0, 1], "cpu")
+    assert store.input_shape == store.shape
+    batches = list(part.batches(4, generator=torch.Generator().manual_seed(0)))
+    assert [len(x) for x, _ in batches] == [3, 3]
+    x, y = (torch.cat(parts).numpy() for parts in zip(*batches, strict=True))
+    whole, targets = store.read([0, 1]), store.targets([0, 1])
+    rows = [int(np.flatnonzero([(one == other).all() for other in whole])[0]) for one in x]
+    assert sorted(rows) == [0, 0, 0, 1, 1, 1]
+    np.testing.assert_array_equal(y, targets[rows])
+    assert source(root).prepare().patches is None
+    how = source(root, modalities=["flair", "t1"]).preparation()
+    assert (how["modalities"], how["size"], how["order"]) == (["flair", "t1"], [16, 16, 16], "normalise_first")

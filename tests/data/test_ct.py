@@ -56,7 +56,7 @@ def add_a_series(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
-        (lose_a_slice, r"5\.00 mm between .* where slices are 2\.50 mm apart.*missing slices"),
+        (lose_a_slice, r"5\.00 mm between .* whose slices are 2\.50 mm apart.*missing slices"),
         (copy_a_slice, r"1 slices that are there twice .* such as .*\.dcm and .*\.dcm.*remove the copies"),
         (add_a_series, "2 series in .*8 files of .*a folder of its own"),
         (lambda folder: changed(folder, lambda s: setattr(s, "Modality", "MR")), "the modality MR"),

@@ -119,9 +119,9 @@ def another_grid(path: Path) -> None:
     nibabel.save(nibabel.Nifti1Image(np.zeros((4, 4, 4), dtype=np.uint8), np.eye(4)), path)
 
 
-@pytest.mark.parametrize(("write", "said"), [(None, "No such file"), (damaged, "nilearn"), (another_grid, "shape")])
+@pytest.mark.parametrize(("write", "message"), [(None, "No such file"), (damaged, "nilearn"), (another_grid, "shape")])
 def test_a_nilearn_without_the_files(
-    write: Callable[[Path], None] | None, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    write: Callable[[Path], None] | None, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "nilearn/datasets/data"
     folder.mkdir(parents=True)
@@ -131,7 +131,7 @@ def test_a_nilearn_without_the_files(
     assert spec is not None
     spec.submodule_search_locations = [str(tmp_path / "nilearn")]
     monkeypatch.setattr(icbm_tissue, "find_spec", lambda name: spec)
-    with pytest.raises(NASError, match=said):
+    with pytest.raises(NASError, match=message):
         IcbmTissue(str(tmp_path)).prepare()
 
 

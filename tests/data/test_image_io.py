@@ -11,8 +11,9 @@ import pytest
 import SimpleITK as sitk
 from written_scans import HEAD_DOWN, LUNG, NODULE, PRONE, RIB, SAGITTAL, STRAIGHT, ball, off_centre, write_dicom
 
+from nas.data.io.crops import crop, middle, read_region, to_window
 from nas.data.io.dicom import find_series, open_series
-from nas.data.io.images import AIR_HU, crop, middle, read_image, read_region, to_array, to_window
+from nas.data.io.images import AIR_HU, read_image, to_array
 from nas.errors import NASError
 
 CUBE, MM = (32, 32, 32), (1.0, 1.0, 1.0)
@@ -236,10 +237,10 @@ def test_point_outside_of_the_scan_is_refused(tmp_path):
         read_region(tmp_path / "scan.mhd", (-x, -y, z), 20.0)
 
 
-def test_import_works_without_the_medical_extra_and_a_use_tells_what_to_install():
+def test_import_works_without_the_medical_extra_and_a_use_names_the_package():
     code = (
         "import sys; sys.modules['SimpleITK'] = sys.modules['pydicom'] = None\n"
-        "import nas.data.sources.luna16, nas.data.sources.lidc_dicom, nas.data.manifest\n"
+        "import nas.data.sources.luna16, nas.data.sources.lidc_dicom, nas.data.sources.manifest\n"
         "from nas.data.io.images import medical\n"
         "medical('SimpleITK')"
     )

@@ -152,7 +152,7 @@ def test_nodules_with_missing_slices_are_left_out(lidc, tmp_path, caplog):
     assert not list((tmp_path / "cache").glob("*.h5"))
 
 
-def test_mistakes_are_told(lidc, tmp_path):
+def test_mistakes_are_reported(lidc, tmp_path):
     for root, message in [(None, "no folder of LIDC-IDRI"), ("/no/such", "no folder /no/such")]:
         with pytest.raises(NASError, match=message):
             LidcDicom(root, str(tmp_path)).prepare()

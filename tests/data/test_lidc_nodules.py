@@ -92,7 +92,7 @@ def test_missing_and_broken_files(folder: Path, tmp_path: Path) -> None:
     assert not list(cache.glob("*"))
 
 
-def test_an_empty_nodule_is_told(tmp_path: Path) -> None:
+def test_an_empty_nodule_is_reported(tmp_path: Path) -> None:
     np.savez(
         tmp_path / FILE,
         volumes=np.zeros((1, 4, 8, 8), dtype=np.uint8),

@@ -106,7 +106,7 @@ def test_2_mm_voxels_are_means_of_1_mm_voxels(store: VolumeStore, coarse: Volume
     assert np.abs(coarse.read(range(len(coarse)))[:, 0] - means).max() <= 1.0  # one 255th: both are rounded
 
 
-def test_volume_alone_tells_much_of_the_label(store: VolumeStore) -> None:
+def test_volume_alone_predicts_much_of_the_label(store: VolumeStore) -> None:
     """0.891 by the contours; the literature's and the data's own figure is about 0.89 to 0.90."""
     assert 0.885 < roc_auc_score(store.labels, store.size_mm3) < 0.90
     sums_mm3 = store.scale * store.read(range(len(store))).sum(axis=(1, 2, 3, 4))

@@ -104,6 +104,6 @@ def test_an_empty_part_has_no_batches(store: VolumeStore) -> None:
 
 
 @pytest.mark.parametrize("rows", [[20], [-1]])
-def test_a_row_outside_the_store_is_told(store: VolumeStore, rows: list[int]) -> None:
+def test_a_row_outside_the_store_is_reported(store: VolumeStore, rows: list[int]) -> None:
     with pytest.raises(NASError, match="rows 0 to 19"):
         VolumeSet(store, rows, "cpu")

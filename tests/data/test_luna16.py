@@ -163,7 +163,7 @@ def test_a_changed_scan_makes_a_new_store(luna):
         (WORLD, lambda lines: [*lines, f"{A},500,500,-300,5,1"], "outside of"),
     ],
 )
-def test_bad_annotations_are_told_in_one_line(luna, header, change, message):
+def test_bad_annotations_are_reported_in_one_line(luna, header, change, message):
     folder, lines = luna
     write_csv(folder, header, change(lines))
     with pytest.raises(NASError, match=message):
@@ -178,7 +178,7 @@ def test_missing_scans_can_be_left_out(luna, caplog):
     assert "left out 1 nodules" in caplog.text
 
 
-def test_broken_folders_are_told(luna, tmp_path_factory):
+def test_broken_folders_are_reported(luna, tmp_path_factory):
     folder, lines = luna
     write_csv(folder, WORLD, lines)
     for root, message in [(None, "no folder of LUNA16"), ("/no/such", "no folder /no/such")]:

@@ -108,7 +108,7 @@ def test_the_real_series(shared_data: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("box", "said"),
+    ("box", "message"),
     [
         (("A", 5, 10, 49, 30), "5, 10, 49, 30"),
         (("A", -1, 10, 20, 30), "inside the image of 48x48"),
@@ -116,9 +116,9 @@ def test_the_real_series(shared_data: Path, tmp_path: Path) -> None:
         (("A", float("nan"), 10, 20, 30), "inside the image"),
     ],
 )
-def test_a_box_outside_the_image(root: Path, tmp_path: Path, box: Any, said: str) -> None:
+def test_a_box_outside_the_image(root: Path, tmp_path: Path, box: Any, message: str) -> None:
     write_voc(next((root / "Annotation").iterdir()), [box])
-    with pytest.raises(NASError, match=said):
+    with pytest.raises(NASError, match=message):
         source(root, tmp_path / "cache").prepare()
     assert list((tmp_path / "cache").iterdir()) == []
 
@@ -131,22 +131,22 @@ def test_an_annotation_of_an_unknown_slice(root: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("<annotation>", "PASCAL VOC"),
         ("<annotation><object><name>A</name></object></annotation>", "no size/width"),
         ("", "PASCAL VOC"),
     ],
 )
-def test_a_broken_annotation(root: Path, tmp_path: Path, text: str, said: str) -> None:
+def test_a_broken_annotation(root: Path, tmp_path: Path, text: str, message: str) -> None:
     next((root / "Annotation").iterdir()).write_text(text)
-    with pytest.raises(NASError, match=said):
+    with pytest.raises(NASError, match=message):
         source(root, tmp_path).prepare()
 
 
 def test_an_annotation_of_another_image(root: Path, tmp_path: Path) -> None:
     write_voc(next((root / "Annotation").iterdir()), [("A", 1, 1, 5, 5)], side=512)
-    with pytest.raises(NASError, match="512x512 pixels, where the slice has 48x48"):
+    with pytest.raises(NASError, match="512x512 pixels for a slice of 48x48"):
         source(root, tmp_path).prepare()
 
 
@@ -163,8 +163,8 @@ def test_series_that_are_refused(root: Path, tmp_path: Path) -> None:
     kept = tmp_path / "kept"
     shutil.copytree(folder, kept)
 
-    def refused(said: str) -> None:
-        with pytest.raises(NASError, match=said):
+    def refused(message: str) -> None:
+        with pytest.raises(NASError, match=message):
             source(root, tmp_path).prepare()
         shutil.rmtree(folder)
         shutil.copytree(kept, folder)
@@ -199,8 +199,8 @@ def test_series_that_are_refused(root: Path, tmp_path: Path) -> None:
 
 
 def test_folders_that_hold_nothing(tmp_path: Path) -> None:
-    for path, said in ((None, r"data\.root"), (tmp_path / "none", "no folder")):
-        with pytest.raises(NASError, match=said):
+    for path, message in ((None, r"data\.root"), (tmp_path / "none", "no folder")):
+        with pytest.raises(NASError, match=message):
             LungPetCtDx(None if path is None else str(path), str(tmp_path)).prepare()
     with pytest.raises(NASError, match="no DICOM series"):
         source(tmp_path, tmp_path).prepare()

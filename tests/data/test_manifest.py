@@ -146,7 +146,7 @@ def test_a_changed_volume_makes_a_new_store(tmp_path):
         ("path,label,patient", ["0.npy,a,p", "1.npy,b,q"], {"spacing_mm": 0}, "positive"),
     ],
 )
-def test_mistakes_are_told_in_one_line(tmp_path, header, lines, arguments, message):
+def test_mistakes_are_reported_in_one_line(tmp_path, header, lines, arguments, message):
     volume = np.random.default_rng(0).random((8, 8, 8))
     for name, array in {
         "0": volume,
@@ -163,7 +163,7 @@ def test_mistakes_are_told_in_one_line(tmp_path, header, lines, arguments, messa
     assert not list(tmp_path.glob("cache/*.h5"))
 
 
-def test_no_csv_is_told(tmp_path):
+def test_no_csv_is_reported(tmp_path):
     for path, message in [(None, "no csv"), ("none.csv", "no file none.csv")]:
         with pytest.raises(NASError, match=message):
             Manifest(path, str(tmp_path)).prepare()

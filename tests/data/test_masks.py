@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from nas.data.loading import VolumeSet
 from nas.data.sample import Sample
 from nas.data.splits import Split
-from nas.data.store import VolumeStore, write_store
+from nas.data.store import VolumeStore
+from nas.data.store_writer import write_store
 from nas.data.transforms.augment import Augment
 from nas.errors import NASError
 from tests.data.test_store import SETTINGS, toy_samples
@@ -86,7 +87,7 @@ def test_the_hash_is_of_the_masks_too(tmp_path: Path, store: VolumeStore) -> Non
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda mask: mask[:, :, :-1], "one grid"),
         (lambda mask: mask.astype(np.float32), "whole numbers"),
@@ -95,10 +96,10 @@ def test_the_hash_is_of_the_masks_too(tmp_path: Path, store: VolumeStore) -> Non
         (lambda mask: None, "masks for all samples or none"),
     ],
 )
-def test_masks_that_do_not_fit(tmp_path: Path, change: Callable[[np.ndarray], Any], said: str) -> None:
+def test_masks_that_do_not_fit(tmp_path: Path, change: Callable[[np.ndarray], Any], message: str) -> None:
     samples = masked_samples()
     samples[3] = replace(samples[3], mask_DHW=change(samples[3].mask_DHW))
-    with pytest.raises(NASError, match=said):
+    with pytest.raises(NASError, match=message):
         store_of(tmp_path / "organs.h5", samples)
     assert list(tmp_path.iterdir()) == []
 

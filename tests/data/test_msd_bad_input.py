@@ -67,16 +67,16 @@ BAD: dict[str, tuple[Callable[[Path], None], str]] = {
 
 @pytest.mark.parametrize("name", BAD)
 def test_bad_folders_in_one_line(folder: Path, name: str) -> None:
-    spoil, said = BAD[name]
+    spoil, message = BAD[name]
     spoil(folder)
-    with pytest.raises(NASError, match=said) as error:
+    with pytest.raises(NASError, match=message) as error:
         prepared(folder)
     assert "\n" not in str(error.value)
     assert not list(folder.glob("cache/*"))
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         ({"normalise": "none"}, "normalise=none"),
         ({"spacing_mm": [1, 2]}, "three"),
@@ -86,8 +86,8 @@ def test_bad_folders_in_one_line(folder: Path, name: str) -> None:
         ({"patch": [8, 64, 8]}, r"patches of \[8, 64, 8\] voxels from volumes of \[16, 32, 16\]"),
     ],
 )
-def test_bad_settings_in_one_line(folder: Path, arguments: dict[str, object], said: str) -> None:
-    with pytest.raises(NASError, match=said):
+def test_bad_settings_in_one_line(folder: Path, arguments: dict[str, object], message: str) -> None:
+    with pytest.raises(NASError, match=message):
         prepared(folder, **arguments)
 
 

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from nas.data.sample import Sample
 from nas.data.sources.lidc_shapes import LidcShapes
 from nas.data.splits import Round, Split
-from nas.data.store import VolumeStore, write_store
+from nas.data.store import VolumeStore
+from nas.data.store_writer import write_store
 from nas.errors import NASError
 
 VOXEL = np.zeros((1, 1, 1, 1), dtype=np.uint8)
@@ -199,3 +200,35 @@ def test_a_class_that_no_sample_has(tmp_path: Path) -> None:
     store = store_of(tmp_path, *patients(25), classes=("a", "b", "c"))
     with pytest.raises(NASError, match="labels of 2 class"):
         Split(store)
+
+
+@pytest.mark.parametrize("n", [1, 5])
+def test_overfit_trains_validates_and_tests_on_all(tmp_path: Path, n: int) -> None:
+    labels, groups = patients(n)
+    store = store_of(tmp_path, labels, groups)
+    split = Split(store, overfit=True)
+    (part,) = split.holdout_rounds()
+    every = np.arange(len(store))
+    for rows in (part.train, part.valid, part.test, split.test, *split.search):
+        np.testing.assert_array_equal(np.unique(rows), every)
+    assert len(part.unseen) == 0
+    with pytest.raises(NASError, match="protocol=holdout"):
+        split.cross_validation_rounds()
+    if n == 5:
+        others = Split(store, folds=3)
+        assert split.sha256 != others.sha256
+        for one in others.holdout_rounds():
+            np.testing.assert_array_equal(one.unseen, one.test)
+
+
+def test_a_single_sample_is_seen_twice(tmp_path: Path) -> None:
+    mask = np.ones((1, 1, 1), dtype=np.uint8)
+    samples = [Sample("s", VOXEL, 0, "p", mask_DHW=mask)]
+    store = write_store(tmp_path / "store.h5", samples, name="toy", classes=("background", "a"), provenance={})
+    with pytest.raises(NASError, match="labels of 1 class"):
+        Split(store, overfit=True)
+    pair = np.zeros((1, 1, 1, 2), dtype=np.uint8)
+    samples = [Sample("s", pair, 0, "p", mask_DHW=np.array([[[0, 1]]], dtype=np.uint8))]
+    store = write_store(tmp_path / "pair.h5", samples, name="toy", classes=("background", "a"), provenance={})
+    (part,) = Split(store, overfit=True).holdout_rounds()
+    assert (part.train.tolist(), part.valid.tolist(), part.test.tolist()) == ([0, 0], [0, 0], [0])

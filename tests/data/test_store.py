@@ -1,7 +1,9 @@
-"""The volume store: what goes in comes out; damage is told in one line; nothing is ever half written."""
+"""The volume store: what goes in comes out; damage is reported in one line; nothing is ever half written."""
 
 from __future__ import annotations
 
+import fcntl
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +13,8 @@ import numpy as np
 import pytest
 
 from nas.data.sample import Sample
-from nas.data.store import VolumeStore, write_store
+from nas.data.store import VolumeStore, unreadable
+from nas.data.store_writer import write_store
 from nas.errors import NASError
 
 SETTINGS = {"name": "toy", "classes": ("benign", "malignant"), "provenance": {"source": "made here"}}
@@ -101,7 +104,7 @@ def test_any_other_content_has_another_hash(store: VolumeStore, tmp_path: Path, 
 
 
 def test_only_the_asked_rows_are_touched(store: VolumeStore) -> None:
-    """Row 1 is damaged: every other row still reads, and row 1 is told."""
+    """Row 1 is damaged: every other row still reads, and row 1 is reported."""
     good = store.read([0, 2, 3, 4, 5])
     flip_a_byte_of(store.path, row=1)
     np.testing.assert_array_equal(VolumeStore(store.path).read([0, 2, 3, 4, 5]), good)
@@ -128,7 +131,7 @@ def test_verify_finds_an_edited_column(store: VolumeStore, column: str) -> None:
 
 
 @pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 0.99])
-def test_a_file_cut_short_is_told_on_opening(store: VolumeStore, share: float) -> None:
+def test_a_file_cut_short_is_reported_on_opening(store: VolumeStore, share: float) -> None:
     content = store.path.read_bytes()
     store.path.write_bytes(content[: int(share * len(content))])
     with pytest.raises(NASError, match=r"toy\.h5, which cannot be read as a volume store.*fix: delete the file"):
@@ -176,7 +179,7 @@ def test_a_text_file_a_folder_and_nothing_are_no_store(tmp_path: Path) -> None:
             VolumeStore(path)
 
 
-def test_a_store_of_another_format_is_told(store: VolumeStore) -> None:
+def test_a_store_of_another_format_is_reported(store: VolumeStore) -> None:
     with h5py.File(store.path, "r+") as file:
         file.attrs["format"] = 99
     with pytest.raises(NASError, match="store format 99"):
@@ -230,3 +233,63 @@ def test_no_samples_at_all(tmp_path: Path) -> None:
 def test_a_store_may_be_moved(store: VolumeStore, tmp_path: Path) -> None:
     moved = Path(shutil.move(store.path, tmp_path / "elsewhere.h5"))
     np.testing.assert_array_equal(VolumeStore(moved).read([1])[0], toy_samples()[1].volume_CDHW)
+
+
+def test_a_store_open_for_writing_elsewhere_is_not_called_damaged(store: VolumeStore) -> None:
+    with open(store.path, "rb+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(NASError, match=r"another process holds open for writing.*fix: close it there"):
+            VolumeStore(store.path)
+    assert VolumeStore(store.path).sha256 == store.sha256
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (OSError(37, "Unable to open file (unable to lock file, errno = 37)"), "HDF5_USE_FILE_LOCKING=FALSE"),
+        (BlockingIOError(11, "Unable to open file (unable to lock file, errno = 11)"), "close it there"),
+        (PermissionError(13, "Unable to open file (errno = 13)"), "may not read.*chmod a"),
+        (OSError("Unable to open file (truncated file: eof = 1)"), "delete the file"),
+        (KeyError("volumes"), "delete the file"),
+    ],
+)
+def test_reasons_not_to_read_a_store_are_distinguished(error: Exception, message: str) -> None:
+    assert re.search(message, str(unreadable(Path("store.h5"), error)))
+
+
+def test_a_patient_has_one_digest_in_stores_of_other_samples(tmp_path: Path) -> None:
+    small = write_store(tmp_path / "small.h5", toy_samples(), **SETTINGS)
+    large = write_store(tmp_path / "large.h5", toy_samples(4, shape=(1, 8, 8, 8)), **SETTINGS)
+    assert small.patient_digests([0, 1]) == large.patient_digests([0]) == large.patient_digests([1, 0])
+    assert len(small.patient_digests(range(6))) == 3
+    assert set(large.patient_digests(range(4))) < set(small.patient_digests(range(6)))
+    assert not set(small.content_digests(range(6))) & set(large.content_digests(range(4)))
+    other = write_store(tmp_path / "other.h5", toy_samples(), **{**SETTINGS, "name": "another"})
+    assert not set(other.patient_digests(range(6))) & set(small.patient_digests(range(6)))
+    cohort = {**SETTINGS, "name": "another", "provenance": {"cohort": "toy"}}
+    same = write_store(tmp_path / "same.h5", toy_samples(), **cohort)
+    assert same.patient_digests(range(6)) == small.patient_digests(range(6))
+    assert small.patient_digests([]) == []
+    assert "p0" not in "".join(small.patient_digests(range(6)))
+    with pytest.raises(IndexError):
+        small.patient_digests([6])
+
+
+def test_a_content_digest_is_that_of_the_image(tmp_path: Path, store: VolumeStore) -> None:
+    renamed = [replace(s, name=f"other-{s.name}", group="x", label=1 - s.label, fold="") for s in toy_samples()]
+    other = write_store(tmp_path / "other.h5", renamed, **SETTINGS)
+    assert other.content_digests(range(6)) == store.content_digests(range(6))
+    assert len(store.content_digests(range(6))) == 6
+    changed = [one_voxel_brighter(s) for s in toy_samples()]
+    assert not set(write_store(tmp_path / "changed.h5", changed, **SETTINGS).content_digests(range(6))) & set(
+        store.content_digests(range(6))
+    )
+    known = [replace(s, content=f"{i // 2}") for i, s in enumerate(toy_samples())]
+    assert write_store(tmp_path / "known.h5", known, **SETTINGS).content_digests([0, 1, 2]) == ["0", "1"]
+
+
+def test_content_digests_of_a_store_of_an_earlier_version(store: VolumeStore) -> None:
+    expected = store.content_digests([1, 4])
+    with h5py.File(store.path, "r+") as file:
+        del file["contents"]
+    assert VolumeStore(store.path).content_digests([1, 4]) == expected

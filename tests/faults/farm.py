@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import multiprocessing
 import os
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -21,7 +24,8 @@ from tests.faults.worker import Orders, attach, front_from_raw, front_of, score_
 from tests.programs import missing
 
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["tests.faults.worker"])
+# torch imports its compiler with the first network that it measures: seconds that no worker need spend again.
+PROCESSES.set_forkserver_preload(["tests.faults.worker", "torch._dynamo"])
 
 
 class Farm:
@@ -39,7 +43,7 @@ class Farm:
         for process in self.processes.values():
             if process.is_alive():
                 process.kill()
-            process.join(10)
+            process.join(60)
 
     def start(self, worker: int, target: Callable[..., None] = work, *more: Any) -> None:
         process = PROCESSES.Process(target=target, args=(self.orders, worker, *more))
@@ -50,12 +54,24 @@ class Farm:
         """SIGKILL, and a fresh worker of the same number in its place."""
         if self.processes[worker].is_alive():
             self.processes[worker].kill()
-            self.processes[worker].join(10)
+            self.processes[worker].join(60)
             self.kills += 1
             self.start(worker)
 
     def signal(self, worker: int, number: signal.Signals) -> None:
         os.kill(self.processes[worker].pid, number)
+
+    def stop_between_writes(self, worker: int, is_locked: Callable[[], bool]) -> None:
+        """SIGSTOP at an instant at which the worker holds no lock of the store, which it would keep while it sleeps."""
+        status = Path(f"/proc/{self.processes[worker].pid}/stat")
+        while True:
+            self.signal(worker, signal.SIGSTOP)
+            while status.read_text().rpartition(")")[2].split()[0] != "T":
+                time.sleep(0.001)
+            if not is_locked():
+                return
+            self.signal(worker, signal.SIGCONT)
+            time.sleep(0.01)
 
     def wait(self, timeout_s: float) -> None:
         """Until all workers have ended well."""
@@ -64,7 +80,7 @@ class Farm:
             process.join(max(0.1, end - time.monotonic()))
         assert [p.exitcode for p in self.processes.values()] == [0] * len(self.processes)
 
-    def wait_for_lines(self, count: int, timeout_s: float = 60.0) -> None:
+    def wait_for_lines(self, count: int, timeout_s: float = 300.0) -> None:
         """Until the evaluators have logged so many lines."""
         path, end = Path(self.orders.folder) / "log.txt", time.monotonic() + timeout_s
         while time.monotonic() < end:
@@ -99,6 +115,26 @@ def check(orders: Orders, failed: int | None = 0, repeated: bool = False) -> Non
     assert left == []
 
 
+def is_locked(kind: str, folder: Path) -> bool:
+    """Whether a process holds a lock of a store in files."""
+    if kind == "sqlite":
+        store = sqlite3.connect(folder / "study.db", timeout=0, isolation_level=None)
+        try:
+            store.execute("BEGIN EXCLUSIVE")
+            store.execute("ROLLBACK")
+        except sqlite3.OperationalError:
+            return True
+        finally:
+            store.close()
+        return False
+    with open(folder / "study.log.lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
 def free_port() -> int:
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
@@ -106,23 +142,19 @@ def free_port() -> int:
 
 
 class Postgres:
-    """A real PostgreSQL server of its own in a folder, on loopback."""
+    """A real PostgreSQL server of its own on loopback, in a folder of its own that the user postgres can reach."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self) -> None:
         found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
         local = shutil.which("initdb")
         if not found and local is None:
             missing("PostgreSQL", "postgresql")
         self.bin = found[-1].parent if found else Path(str(local)).parent
-        self.data, self.port = folder / "pg", free_port()
+        self.data, self.port = Path(tempfile.mkdtemp(prefix="voxnas-postgres-")), free_port()
         self.user: dict[str, Any] = {}
-        self.data.mkdir()
         if os.getuid() == 0:  # PostgreSQL refuses to run as root
             self.user = {"user": "postgres", "group": "postgres", "extra_groups": []}
             shutil.chown(self.data, "postgres", "postgres")
-            for parent in [folder, *folder.parents]:
-                if parent.stat().st_uid == 0 and not parent.stat().st_mode & 0o001:
-                    parent.chmod(parent.stat().st_mode | 0o011)
         self._run("initdb", "-D", str(self.data), "-A", "trust", "-U", "postgres", "--no-sync")
         self.start()
 
@@ -137,13 +169,17 @@ class Postgres:
     def stop(self) -> None:
         self._run("pg_ctl", "-D", str(self.data), "-m", "fast", "-w", "stop")
 
+    def remove(self) -> None:
+        self.stop()
+        shutil.rmtree(self.data)
+
     def _run(self, program: str, *words: str) -> None:
         subprocess.run(
             [str(self.bin / program), *words],
             check=True,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            timeout=60,
+            timeout=300,
             cwd=self.data,
             **self.user,
         )
@@ -164,11 +200,11 @@ class GrpcProxy:
         code = (
             "import warnings; warnings.simplefilter('ignore');"
             "from optuna.storages import run_grpc_proxy_server as run;"
-            "from nas.study.study.storage import open_storage as open;"
+            "from nas.study.storage import open_storage as open;"
             f"run(open({self.behind!r}), host='127.0.0.1', port={self.port})"
         )
         self.process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
-        end = time.monotonic() + 60
+        end = time.monotonic() + 300
         while time.monotonic() < end:
             with socket.socket() as client:
                 if client.connect_ex(("127.0.0.1", self.port)) == 0:
@@ -178,7 +214,9 @@ class GrpcProxy:
 
     def stop(self) -> None:
         self.process.kill()
-        self.process.wait(10)
+        self.process.wait(60)
+
+    remove = stop
 
 
 @contextmanager
@@ -189,8 +227,8 @@ def store_of(kind: str, folder: Path) -> Iterator[tuple[str, Any]]:
     elif kind == "journal":
         yield f"journal://{folder}/study.log", None
     else:
-        server: Any = Postgres(folder) if kind == "postgresql" else GrpcProxy(f"sqlite:///{folder}/study.db")
+        server: Any = Postgres() if kind == "postgresql" else GrpcProxy(f"sqlite:///{folder}/study.db")
         try:
             yield server.url, server
         finally:
-            server.stop()
+            server.remove()

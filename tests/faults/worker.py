@@ -6,10 +6,9 @@ import datetime
 import os
 import resource
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,15 +16,19 @@ import torch
 from torch import nn
 
 from nas.architecture import Architecture, Gene
+from nas.context import RunContext
 from nas.cost.model import CostModel
 from nas.errors import NASError, TrialFailed
-from nas.evaluators.base import EvaluationContext
+from nas.evaluators.base import Evaluator
 from nas.history import Proposal
-from nas.search import Budget, search
+from nas.multiobjective.constraints import Constraint
+from nas.problem import Problem
+from nas.search import SearchJob, search
 from nas.space import SearchSpace
 from nas.strategies.random import RandomSearch
 from nas.study.study import Study
 from nas.task_spec import TaskSpec
+from nas.tasks.classification import Classification
 from nas.utils.files import write_text
 
 OBJECTIVES = {"score": "maximize", "params": "minimize"}
@@ -47,15 +50,21 @@ class Boxes(SearchSpace):
 
 @dataclass(frozen=True)
 class Orders:
-    """What a worker is told. fault: what goes wrong in its evaluator (see `Clock`)."""
+    """What a worker is told.
+
+    lease_s: long, as workers of a busy machine may be silent for seconds. fault: what goes wrong in its evaluator (see
+    `Clock`). patience_s: how long it waits for a store that is out of reach; far longer than an outage, as a server
+    takes its time to start on a busy machine.
+    """
 
     url: str
     folder: str
     trials: int
-    lease_s: float = 10.0
+    lease_s: float = 100.0
     epoch_s: float = 0.06
     fault: str = ""
     time_limit_s: float | None = None
+    patience_s: float = 240.0
 
 
 def score_of(arch: Architecture) -> float:
@@ -63,13 +72,13 @@ def score_of(arch: Architecture) -> float:
     return int(arch.id[:6], 16) / 16**6
 
 
-class Clock:
+class Clock(Evaluator):
     """Sleeps EPOCHS epochs, each checkpointed; logs what it began and what it finished."""
 
     def __init__(self, orders: Orders) -> None:
         self.orders, self.folder = orders, Path(orders.folder)
 
-    def __call__(self, proposal: Proposal, context: EvaluationContext) -> Mapping[str, float]:
+    def evaluate(self, proposal: Proposal, problem: Problem, context: RunContext) -> Mapping[str, float]:
         arch, fault = proposal.arch, self.orders.fault
         if fault and int(arch.id[-1], 16) % 4 == 0:
             if fault == "nan":
@@ -97,7 +106,14 @@ class Clock:
 
 
 def attach(orders: Orders) -> Study:
-    return Study(orders.url, NAME, Boxes(), OBJECTIVES, {"data": "none"}, orders.lease_s)
+    study = Study(orders.url, NAME, boxes_problem(OBJECTIVES), {"data": "none"}, lease_s=orders.lease_s)
+    study.store.patience_s = orders.patience_s
+    return study
+
+
+def boxes_problem(objectives: Mapping[str, str], constraints: Sequence[Constraint] = ()) -> Problem:
+    space = Boxes()
+    return Problem(space, Classification(), cost_of(space), objectives, tuple(constraints))
 
 
 def cost_of(space: SearchSpace) -> CostModel:
@@ -110,30 +126,21 @@ def work(orders: Orders, worker: int, skew_s: float = 0.0) -> None:
     if skew_s:
         set_clock(skew_s)
     study = attach(orders)
-    task: Any = SimpleNamespace(spec=TaskSpec())
     nothing: Any = None
-    context = EvaluationContext(
-        space=study.space or Boxes(),
-        task=task,
-        train=nothing,
-        valid=nothing,
-        folder=Path(orders.folder),
-        device=torch.device("cpu"),
-        seed=0,
-    )
-    budget = Budget(orders.trials, orders.time_limit_s)
-    search(RandomSearch(), Clock(orders), study, cost_of(Boxes()), context, budget, worker=worker)
+    context = RunContext(nothing, nothing, Path(orders.folder), torch.device("cpu"), 0)
+    job = SearchJob(study.problem, RandomSearch(), Clock(orders), context, orders.trials, orders.time_limit_s)
+    search(job, study, worker=worker)
     study.close()
 
 
 def work_on_a_full_disk(orders: Orders, worker: int, full_s: float) -> None:
     """From its third finished trial on no file of this process may grow, for `full_s` seconds."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    clock = Clock.__call__
+    clock = Clock.evaluate
     calls: list[float] = []
 
-    def limited(self: Clock, proposal: Proposal, context: EvaluationContext) -> Mapping[str, float]:
-        metrics = clock(self, proposal, context)
+    def limited(self: Clock, proposal: Proposal, problem: Problem, context: RunContext) -> Mapping[str, float]:
+        metrics = clock(self, proposal, problem, context)
         calls.append(time.monotonic())
         if len(calls) == 3:
             resource.setrlimit(resource.RLIMIT_FSIZE, (1, hard))
@@ -148,7 +155,7 @@ def work_on_a_full_disk(orders: Orders, worker: int, full_s: float) -> None:
             threading.Thread(target=lift, daemon=True).start()
         return metrics
 
-    Clock.__call__ = limited  # type: ignore[method-assign]
+    Clock.evaluate = limited  # type: ignore[method-assign]
     work(orders, worker)
 
 
@@ -178,8 +185,7 @@ def front_from_raw(study: Study) -> set[tuple[float, float]]:
 
 
 def front_of(study: Study) -> set[tuple[float, float]]:
-    cost = cost_of(Boxes())
-    return {(r.metrics["score"], r.metrics["params"]) for r in study.history(cost, "params").front()}
+    return {(r.metrics["score"], r.metrics["params"]) for r in study.history().front()}
 
 
 def cost_of_genes(genes_NG: np.ndarray) -> np.ndarray:

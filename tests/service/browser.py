@@ -68,7 +68,7 @@ class Browser:
         self("Page.navigate", url=url)
         self.until("document.readyState === 'complete' && location.href !== 'about:blank'")
 
-    def until(self, expression: str, seconds: float = 20) -> None:
+    def until(self, expression: str, seconds: float = 200) -> None:
         end = time.monotonic() + seconds
         while not self.script(expression):
             assert time.monotonic() < end, f"{expression} did not come true"

@@ -21,5 +21,5 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture
 def client(server: Server) -> Iterator[httpx.Client]:
     """A client that sends the key."""
-    with httpx.Client(base_url=server.url, headers={"X-API-Key": KEY}, timeout=30) as client:
+    with httpx.Client(base_url=server.url, headers={"X-API-Key": KEY}, timeout=200) as client:
         yield client

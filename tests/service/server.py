@@ -29,7 +29,7 @@ class Server:
         command = [*COMMAND, model, "--port", "0", *words]
         with self.log.open("w") as log:
             self.process = subprocess.Popen(command, cwd=REPO, env=environment, stdout=log, stderr=log)
-        end = time.monotonic() + 60
+        end = time.monotonic() + 300
         while (found := re.search(r"^serving .* at (http://\S+) ", self.log.read_text(), re.M)) is None:
             if self.process.poll() is not None or time.monotonic() > end:
                 self.stop()
@@ -52,7 +52,7 @@ class Server:
     def stop(self) -> None:
         self.process.terminate()
         try:
-            self.process.wait(20)
+            self.process.wait(100)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()

@@ -33,7 +33,7 @@ class Recorder:
     def predict(self, images: Sequence[np.ndarray], units: str) -> list[Spots]:
         values = [float(image[0, 0]) for image in images]
         self.batches.append((units, values))
-        assert self.go.wait(10)
+        assert self.go.wait(100)
         if min(values) < 0:
             raise NASError("a negative value", "none", "send another")
         return [Spots(*NONE, (str(value),)) for value in values]

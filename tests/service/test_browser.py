@@ -12,6 +12,7 @@ from tests.service.browser import CHROMIUM, Browser
 from tests.service.files import dicom
 from tests.service.server import KEY, Server
 
+pytestmark = pytest.mark.slow
 SAID = "document.getElementById('said').textContent"
 SHOWN = "!document.getElementById('result').hidden"
 

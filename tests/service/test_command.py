@@ -56,7 +56,7 @@ def test_refuses_what_it_cannot_serve(
 ) -> None:
     monkeypatch.setenv("VOXNAS_API_KEY", LONG)
     refused(start(capsys, f"{checkpoint}.none"), "no file")
-    refused(start(capsys), "model")
+    refused(start(capsys), "no MODEL")
     refused(start(capsys, checkpoint, "--places", "0"), "--places")
     refused(start(capsys, checkpoint, "--port", "70000"), "70000")
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -93,7 +93,7 @@ def test_a_defect_of_the_predictor_is_told_in_one_line_and_logged(tmp_path: Path
         headers = {"X-API-Key": KEY, "Accept": "application/json"}
         answer = httpx.post(f"{server.url}/predict", files={"file": slice_png()}, headers=headers)
         assert answer.status_code == 500
-        assert answer.json() == {"detail": "the service failed on this request; its log says how"}
+        assert answer.json() == {"detail": "the service failed on this request; see its log"}
         assert httpx.get(f"{server.url}/health").json()["at_work"] == 0
     finally:
         server.stop()

@@ -7,15 +7,19 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import REPO
 from tests.service.server import KEY, Server
+
+pytestmark = pytest.mark.slow
 
 
 def test_the_service_does_what_its_description_says(server: Server, tmp_path: Path) -> None:
     words = ["--checks", "all", "--max-examples", "15", "--seed", "1", "--header", f"X-API-Key: {KEY}"]
     environment = {**os.environ, "SCHEMATHESIS_HOOKS": "tests.service.fuzz_hooks", "PYTHONPATH": str(REPO)}
     command = [Path(sys.executable).with_name("st"), "run", f"{server.url}/openapi.json", *words]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stdout
     assert "No issues found" in done.stdout
     log = server.log.read_text()

@@ -88,7 +88,7 @@ def test_a_detector_learns_two_images_by_heart() -> None:
         optimiser.zero_grad()
         task.loss(model(x), y).backward()
         optimiser.step()
-    found = task.metrics(task.predict(model, x).numpy(), y.numpy())
+    found = task.score(task.predict(model, x).numpy(), y.numpy()).over()
     assert found["map50"] == pytest.approx(1.0)
 
 

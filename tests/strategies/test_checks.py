@@ -10,23 +10,24 @@ import numpy as np
 import pytest
 import torch
 
+from nas.context import RunContext
 from nas.data.loading import VolumeSet
 from nas.data.store import VolumeStore
-from nas.evaluators.base import EvaluationContext
 from nas.evaluators.train import Train
 from nas.history import History, Proposal, State
 from nas.space import SearchSpace
 from nas.strategies.base import Strategy
 from nas.strategies.random import RandomSearch
-from nas.tasks.classification import Classification
 from nas.testing import check_evaluator, check_strategy
 from nas.training.settings import TrainingSettings
 from search_spaces.naslung import NASLungSpace
+from tests.problems import EvaluatorOf, context_in, problem_of
 from tests.strategies.tables import Grid
 from tests.training.blobs import blob_store, halves
 
 NETWORKS = NASLungSpace(widths=(4, 8), max_depth=4)
 ARCH = NETWORKS.from_stages([[4], [4], [8]])
+PROBLEM = problem_of(NETWORKS, {"auc": "maximize"})
 
 
 class Counting(Strategy):
@@ -93,29 +94,29 @@ def test_a_checked_search_holds_a_running_and_a_failed_trial() -> None:
 
 
 @pytest.fixture
-def context(tmp_path: Path) -> EvaluationContext:
+def context(tmp_path: Path) -> RunContext:
     train, valid = halves(blob_store(tmp_path / "blobs.h5"))
-    return EvaluationContext(NETWORKS, Classification(), train, valid, tmp_path / "runs", torch.device("cpu"), seed=0)
+    return context_in(tmp_path / "runs", train, valid)
 
 
 @pytest.mark.parametrize("schedule", ["onecycle", "constant"])
-def test_the_evaluator_train_conforms(context: EvaluationContext, schedule: str) -> None:
+def test_the_evaluator_train_conforms(context: RunContext, schedule: str) -> None:
     settings = TrainingSettings(epochs=2, batch_size=16, precision="fp32", schedule=schedule)
-    assert check_evaluator(Train(settings), context, Proposal(ARCH, 3))["epochs"] == 3
+    assert check_evaluator(Train(settings), PROBLEM, context, Proposal(ARCH, 3))["epochs"] == 3
     assert not context.folder.exists()
 
 
-def peek(proposal: Proposal, context: EvaluationContext) -> Mapping[str, float]:
+def peek(proposal: Proposal, context: RunContext) -> Mapping[str, float]:
     """Reads the last row of the store, which is of no part of a narrowed context."""
     store = context.train.store
     return {"auc": float(VolumeSet(store, [len(store) - 1], "cpu").store.read([len(store) - 1]).mean())}
 
 
-def another(proposal: Proposal, context: EvaluationContext) -> Mapping[str, float]:
+def another(proposal: Proposal, context: RunContext) -> Mapping[str, float]:
     return {"auc": float(len(VolumeStore(context.train.store.path.parent / "other.h5")))}
 
 
-def drifting(proposal: Proposal, context: EvaluationContext) -> Mapping[str, float]:
+def drifting(proposal: Proposal, context: RunContext) -> Mapping[str, float]:
     context.folder.mkdir(parents=True, exist_ok=True)
     (context.folder / str(len(list(context.folder.iterdir())))).touch()
     return {"auc": float(len(list(context.folder.iterdir())))}
@@ -133,9 +134,9 @@ def drifting(proposal: Proposal, context: EvaluationContext) -> Mapping[str, flo
         (lambda proposal, context: {"auc": "0.5"}, "no number"),
     ],
 )
-def test_an_evaluator_that_breaks_the_contract_is_caught(context: EvaluationContext, evaluator, word: str) -> None:  # type: ignore[no-untyped-def]
+def test_an_evaluator_that_breaks_the_contract_is_caught(context: RunContext, evaluator, word: str) -> None:  # type: ignore[no-untyped-def]
     blob_store(Path(context.train.store.path).parent / "other.h5", n=4)
     store = context.train.store
     narrowed = replace(context, valid=VolumeSet(store, range(40, 50), "cpu"))
     with pytest.raises(AssertionError, match=word):
-        check_evaluator(evaluator, narrowed, Proposal(ARCH))
+        check_evaluator(EvaluatorOf(evaluator), PROBLEM, narrowed, Proposal(ARCH))

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nas.history import Proposal
-from nas.strategies.local_search import REMEMBERED, LocalSearch
+from nas.strategies.local_search import MAX_CACHED, LocalSearch
 from nas.strategies.ranking import neighbours
 from tests.strategies.tables import Grid, Staircase, empty, extended, hill, play, record
 
@@ -71,10 +71,10 @@ def test_what_is_remembered_is_bounded_and_changes_nothing(monkeypatch: pytest.M
         return strategy.propose(space, history, np.random.default_rng(0))
 
     expected = ask(LocalSearch(2))
-    monkeypatch.setattr("nas.strategies.local_search.REMEMBERED", 3)
+    monkeypatch.setattr("nas.strategies.local_search.MAX_CACHED", 3)
     forgetful = LocalSearch(2)
     assert ask(forgetful) == expected
-    assert len(forgetful._neighbours) <= 3 < REMEMBERED
+    assert len(forgetful._neighbours) <= 3 < MAX_CACHED
 
 
 def test_parallel_workers_join_the_best_climb() -> None:

@@ -14,9 +14,9 @@ from nas.history import History, Record, State
 from nas.multiobjective.constraints import Constraint
 from nas.multiobjective.pareto import front_mask
 from nas.space import SearchSpace
-from nas.strategies.enumeration import listing
+from nas.strategies.enumeration import enumeration_of
 from nas.strategies.partial_order import strategy as pop
-from nas.strategies.partial_order.cuts import OpenSet, PrunedSet, below, below_any
+from nas.strategies.partial_order.dominance import PrunedSet, SurvivingSet, below, below_any
 from nas.strategies.partial_order.strategy import (
     PartialOrderPruning,
     has_stalled,
@@ -46,7 +46,7 @@ def run(
         return np.array([table[tuple(int(g) for g in genes)][1] for genes in np.atleast_2d(genes_NG)])
 
     history = History((), OBJECTIVES, cost, "cost")
-    pruned = strategy.pruned_set(space, cost)
+    pruned = PrunedSet(space, cost)
     before = pruned.mask
     while True:
         pruned.update(strategy.cuts(history))
@@ -234,7 +234,7 @@ def test_comparing_all_cuts_at_once_is_comparing_them_one_by_one(history: Histor
     accept = pop._Accept(pop.CostWindow(), cuts, space)
     kept_N = accept(genes_NG, total)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pop, "AT_ONCE", 0)
+        patch.setattr(pop, "MAX_COMPARISONS", 0)
         assert accept(genes_NG, total).tolist() == kept_N.tolist()
 
 
@@ -260,7 +260,7 @@ def test_what_was_proposed_before_changes_no_proposal(views: list[History], seed
 def test_the_open_set_is_what_the_pruned_set_leaves(first: History, second: History) -> None:
     space = Grid((4, 4, 3), mixed=True)
     pruned = PrunedSet(space, total)
-    left = OpenSet(pruned.genes_NG, pruned.cost_N, space.ordered)
+    left = SurvivingSet(pruned.genes_NG, pruned.cost_N, space.ordered)
     for view in (first, second):
         cuts = PartialOrderPruning().cuts(view)
         pruned.update(cuts)
@@ -337,9 +337,9 @@ def test_a_listing_is_made_once_and_computes_each_cost_once() -> None:
         calls.append(len(genes_NG))
         return total(genes_NG)
 
-    listed = listing(Grid((3, 4)))
+    listed = enumeration_of(Grid((3, 4)))
     assert listed is not None
-    assert listing(Grid((3, 4))) is listed
+    assert enumeration_of(Grid((3, 4))) is listed
     for _ in range(2):
         assert listed.costs(counted)(listed.genes_NG).tolist() == total(listed.genes_NG).tolist()
     assert calls == [12]

@@ -10,7 +10,8 @@ from torch import nn
 
 from nas.data.loading import VolumeSet
 from nas.data.sample import Sample
-from nas.data.store import VolumeStore, write_store
+from nas.data.store import VolumeStore
+from nas.data.store_writer import write_store
 
 SIDE = 8
 

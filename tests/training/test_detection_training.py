@@ -15,6 +15,7 @@ from nas.training.settings import TrainingSettings
 from search_spaces.detector import DetectorSpace
 
 
+@pytest.mark.slow
 def test_the_sample_series_by_heart(shared_data: Path, tmp_path: Path) -> None:
     path = shared_data / "lung_pet_ct_dx"
     if not path.is_dir():

@@ -14,6 +14,7 @@ import torch
 from tests.conftest import REPO
 from tests.training.blobs import blob_store
 
+pytestmark = pytest.mark.slow
 SCRIPT = str(Path(__file__).with_name("two_processes.py"))
 RENDEZVOUS = ["--rdzv_backend=c10d", "--rdzv_endpoint=127.0.0.1:0"]
 ALONE: list[str] = []
@@ -24,7 +25,7 @@ def run(launcher: list[str], store: Path, folder: Path, epochs: int) -> None:
     paths = os.pathsep.join([str(REPO), os.environ.get("PYTHONPATH", "")])
     command = [sys.executable, *launcher, SCRIPT, str(store), str(folder), str(epochs)]
     environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
 
 

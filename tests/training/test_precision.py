@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -34,9 +35,16 @@ def spoil_free_memory() -> None:
     del blocks
 
 
-@pytest.mark.parametrize(("sides", "kernel", "arguments"), CASES, ids=str)
-@pytest.mark.parametrize("channels", [(2, 1), (4, 4), (16, 8)], ids=str)
-@pytest.mark.parametrize("bf16", [False, True])
+def cases() -> list[Any]:
+    """Every case with every number of channels, in fp32 and bf16; by default six, one of each kind of convolution."""
+    every = itertools.product(CASES, [(2, 1), (4, 4), (16, 8)], [False, True])
+    return [
+        pytest.param(*case, channels, bf16, marks=() if number % 13 == 0 else pytest.mark.slow)
+        for number, (case, channels, bf16) in enumerate(every)
+    ]
+
+
+@pytest.mark.parametrize(("sides", "kernel", "arguments", "channels", "bf16"), cases(), ids=str)
 def test_convolutions_and_their_gradients(
     sides: tuple[int, int, int], kernel: int, arguments: dict[str, Any], channels: tuple[int, int], bf16: bool
 ) -> None:

@@ -135,18 +135,18 @@ def test_a_torn_checkpoint_starts_over_with_a_warning(
 def test_a_checkpoint_of_other_settings_is_refused(parts: Parts, tmp_path: Path, change: dict[str, Any]) -> None:
     train(parts, SETTINGS, tmp_path)
     before = (tmp_path / "last.pt").read_bytes()
-    with pytest.raises(NASError, match=f"training.{next(iter(change))} = "):
+    with pytest.raises(NASError, match=f"training.{next(iter(change))}="):
         train(parts, replace(SETTINGS, **change), tmp_path)
     assert (tmp_path / "last.pt").read_bytes() == before
 
 
 def test_a_checkpoint_of_another_network_seed_or_split_is_refused(parts: Parts, tmp_path: Path) -> None:
     train(parts, SETTINGS, tmp_path, fingerprint="a")
-    with pytest.raises(NASError, match="network = a; expected network = b"):
+    with pytest.raises(NASError, match="network=a; expected network=b"):
         train(parts, SETTINGS, tmp_path, fingerprint="b")
-    with pytest.raises(NASError, match="seed = 3; expected seed = 4"):
+    with pytest.raises(NASError, match="seed=3; expected seed=4"):
         train(parts, SETTINGS, tmp_path, fingerprint="a", seed=4)
-    with pytest.raises(NASError, match="with train = "):
+    with pytest.raises(NASError, match="with train="):
         train((VolumeSet(parts[0].store, parts[0].indices[1:], "cpu"), parts[1]), SETTINGS, tmp_path, fingerprint="a")
 
 

@@ -13,9 +13,8 @@ from torch import nn
 from nas.architecture import Architecture
 from nas.data.loading import VolumeSet
 from nas.data.sample import Sample
-from nas.data.store import write_store
+from nas.data.store_writer import write_store
 from nas.data.transforms.augment import Augment
-from nas.evaluators.base import EvaluationContext
 from nas.evaluators.train import Train
 from nas.history import Proposal
 from nas.task_spec import TaskSpec
@@ -24,6 +23,7 @@ from nas.training.loop import FitResult, fit, predict
 from nas.training.precision import autocast
 from nas.training.settings import TrainingSettings
 from search_spaces.unet import UNet, UNetSpace
+from tests.problems import context_in, problem_of
 
 SIDE, CPU = 16, torch.device("cpu")
 SETTINGS = TrainingSettings(
@@ -80,8 +80,8 @@ def test_it_learns_and_keeps_the_epoch_of_the_best_dice(parts: Parts) -> None:
     prediction = predict(model, task, parts[1], 4)
     assert prediction.shape == (6, 2, *parts[1].shape[1:])
     np.testing.assert_allclose(prediction.sum(axis=1), 1, atol=1e-5)
-    assert task.validate(prediction, parts[1].targets) == {"dice": max(scores), "dice_1": max(scores)}
-    assert task.metrics(prediction, parts[1].targets)["hd95"] < 6
+    assert task.score(prediction, parts[1].targets, quick=True).over() == {"dice": max(scores), "dice_1": max(scores)}
+    assert task.score(prediction, parts[1].targets).over()["hd95"] < 6
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
@@ -120,10 +120,14 @@ def test_gradients_in_bf16_are_those_of_fp32(dims: int, up: str, kernel: int) ->
 def test_the_evaluator_trains_members_of_the_space(parts: Parts, tmp_path: Path) -> None:
     dims = parts[0].store.dims
     space = UNetSpace(depths=(1, 2), widths=(4,), block_counts=(1,), kernels=(3,), spatial_dims=dims)
-    context = EvaluationContext(space, Segmentation(dims=dims), *parts, tmp_path, CPU, seed=0)
+    task = Segmentation(dims=dims)
+    problem = problem_of(space, {"dice": "maximize"}, task=task, shape=parts[0].shape)
+    context = context_in(tmp_path, *parts)
     arch: Architecture = space.architecture((1, 0, 0, 0, 1, 1))
-    first = Train(replace(SETTINGS, epochs=1))(Proposal(arch), context)
-    again = Train(replace(SETTINGS, epochs=1))(Proposal(arch), replace(context, folder=tmp_path / "again"))
+    first = Train(replace(SETTINGS, epochs=1)).evaluate(Proposal(arch), problem, context)
+    again = Train(replace(SETTINGS, epochs=1)).evaluate(
+        Proposal(arch), problem, replace(context, folder=tmp_path / "again")
+    )
     assert set(first) == {"dice", "dice_1", "epochs", "seconds"}
     assert first["dice"] == again["dice"]
-    assert context.task.spec == TaskSpec("segmentation", dims, 1, 2)
+    assert task.spec == TaskSpec("segmentation", dims, 1, 2)

@@ -8,34 +8,35 @@ from pathlib import Path
 import pytest
 import torch
 
-from nas.evaluators.base import EvaluationContext
+from nas.context import RunContext
 from nas.evaluators.train import Train, seed_of
 from nas.history import Proposal
-from nas.tasks.classification import Classification
 from nas.training.settings import TrainingSettings
 from search_spaces.naslung import NASLungSpace
+from tests.problems import context_in, problem_of
 from tests.training.blobs import blob_store, halves
 
 SPACE = NASLungSpace(widths=(4, 8), max_depth=4)
 ARCH = SPACE.from_stages([[4], [4], [8]])
+PROBLEM = problem_of(SPACE, {"auc": "maximize"})
 SETTINGS = TrainingSettings(epochs=2, batch_size=8, precision="fp32")
 
 
 @pytest.fixture
-def context(tmp_path: Path) -> EvaluationContext:
+def context(tmp_path: Path) -> RunContext:
     train, valid = halves(blob_store(tmp_path / "blobs.h5"))
-    return EvaluationContext(SPACE, Classification(), train, valid, tmp_path / "runs", torch.device("cpu"), seed=0)
+    return context_in(tmp_path / "runs", train, valid)
 
 
 def without_time(metrics):  # type: ignore[no-untyped-def]
     return {name: value for name, value in metrics.items() if name != "seconds"}
 
 
-def test_the_same_seed_and_architecture_give_the_same_metrics(context: EvaluationContext, tmp_path: Path) -> None:
-    first = Train(SETTINGS)(Proposal(ARCH), context)
+def test_the_same_seed_and_architecture_give_the_same_metrics(context: RunContext, tmp_path: Path) -> None:
+    first = Train(SETTINGS).evaluate(Proposal(ARCH), PROBLEM, context)
     torch.manual_seed(123)
-    second = Train(SETTINGS)(Proposal(ARCH), replace(context, folder=tmp_path / "again"))
-    other = Train(SETTINGS)(Proposal(ARCH), replace(context, folder=tmp_path / "other", seed=1))
+    second = Train(SETTINGS).evaluate(Proposal(ARCH), PROBLEM, replace(context, folder=tmp_path / "again"))
+    other = Train(SETTINGS).evaluate(Proposal(ARCH), PROBLEM, replace(context, folder=tmp_path / "other", seed=1))
     assert without_time(first) == without_time(second)
     assert first["log_loss"] != other["log_loss"]
     assert first["epochs"] == 2
@@ -43,16 +44,18 @@ def test_the_same_seed_and_architecture_give_the_same_metrics(context: Evaluatio
     assert {"auc", "accuracy", "sensitivity", "specificity"} <= set(first)
 
 
-def test_a_killed_evaluation_goes_on_where_it_was(context: EvaluationContext, tmp_path: Path) -> None:
+def test_a_killed_evaluation_goes_on_where_it_was(context: RunContext, tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
 
     def killed(epoch: int, epochs: int) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        Train(SETTINGS)(Proposal(ARCH), replace(context, on_epoch=killed))
-    resumed = Train(SETTINGS)(Proposal(ARCH), replace(context, on_epoch=lambda *call: seen.append(call)))
-    straight = Train(SETTINGS)(Proposal(ARCH), replace(context, folder=tmp_path / "straight"))
+        Train(SETTINGS).evaluate(Proposal(ARCH), PROBLEM, replace(context, on_epoch=killed))
+    resumed = Train(SETTINGS).evaluate(
+        Proposal(ARCH), PROBLEM, replace(context, on_epoch=lambda *call: seen.append(call))
+    )
+    straight = Train(SETTINGS).evaluate(Proposal(ARCH), PROBLEM, replace(context, folder=tmp_path / "straight"))
     assert seen == [(2, 2)]
     assert without_time(resumed) == without_time(straight)
     assert (context.folder / ARCH.id / "best.pt").is_file()
@@ -60,14 +63,16 @@ def test_a_killed_evaluation_goes_on_where_it_was(context: EvaluationContext, tm
 
 @pytest.mark.parametrize(("schedule", "trained"), [("constant", [3]), ("onecycle", [1, 2, 3])])
 def test_a_budget_replaces_the_epochs_and_continues_where_the_schedule_permits(
-    context: EvaluationContext, tmp_path: Path, schedule: str, trained: list[int]
+    context: RunContext, tmp_path: Path, schedule: str, trained: list[int]
 ) -> None:
     evaluator = Train(replace(SETTINGS, schedule=schedule))
-    assert evaluator(Proposal(ARCH), context)["epochs"] == 2
+    assert evaluator.evaluate(Proposal(ARCH), PROBLEM, context)["epochs"] == 2
     seen: list[int] = []
-    longer = evaluator(Proposal(ARCH, budget=3), replace(context, on_epoch=lambda epoch, _: seen.append(epoch)))
+    longer = evaluator.evaluate(
+        Proposal(ARCH, budget=3), PROBLEM, replace(context, on_epoch=lambda epoch, _: seen.append(epoch))
+    )
     assert seen == trained
-    direct = evaluator(Proposal(ARCH, budget=3), replace(context, folder=tmp_path / "direct"))
+    direct = evaluator.evaluate(Proposal(ARCH, budget=3), PROBLEM, replace(context, folder=tmp_path / "direct"))
     assert without_time(longer) == without_time(direct)
     assert longer["epochs"] == 3
 

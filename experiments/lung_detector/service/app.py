@@ -51,10 +51,16 @@ BODY = {
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """key: what X-API-Key must hold; None asks for no key and answers only to loopback names.
+    """Settings of the service.
 
-    places: requests at work at a time. largest_batch: images predicted together. upload_seconds, answer_seconds: the
-    longest that an upload, and then its answer, may take. linger_seconds: see LingeringClose.
+    Attributes:
+        key: Content of the header X-API-Key. If None, no key is needed, and only loopback names are served.
+        limits: Limits of an upload.
+        places: Maximum number of requests at a time.
+        largest_batch: Maximum number of images that are predicted together.
+        upload_seconds: Maximum time of an upload.
+        answer_seconds: Maximum time from the end of the upload to the answer.
+        linger_seconds: See `LingeringClose`.
     """
 
     key: str | None
@@ -67,7 +73,7 @@ class Settings:
 
 
 class Detection(BaseModel):
-    """box: x0, y0, x1, y1 in pixels of the image that was sent. score: from 0 to 1."""
+    """One detection. box: x0, y0, x1, y1 in pixels of the uploaded image. score: probability, 0 to 1."""
 
     box: tuple[float, float, float, float]
     score: float
@@ -75,7 +81,7 @@ class Detection(BaseModel):
 
 
 class Prediction(BaseModel):
-    """The detections of one image, the surest first."""
+    """The detections of one image, highest score first."""
 
     width: int
     height: int
@@ -83,7 +89,7 @@ class Prediction(BaseModel):
 
 
 class Health(BaseModel):
-    """at_work: requests that hold one of `places`."""
+    """State of the service. at_work: number of requests that occupy one of `places`."""
 
     status: str
     classes: list[str]
@@ -93,7 +99,7 @@ class Health(BaseModel):
 
 
 class Problem(BaseModel):
-    """One line: what was got, what was expected, how to fix it."""
+    """The reason of a refusal in one line: got, expected, fix."""
 
     detail: str
 
@@ -111,7 +117,12 @@ ANSWERS: dict[int | str, dict[str, Any]] = {
 
 
 def create_app(predictor: Predicts, settings: Settings) -> FastAPI:
-    """The application around a predictor that is loaded already."""
+    """Make the application.
+
+    Args:
+        predictor: A loaded predictor.
+        settings: Settings of the service.
+    """
     places, batches = Places(settings.places), Batches(predictor, settings.largest_batch)
     readers = ThreadPoolExecutor(2, thread_name_prefix="reader")
 
@@ -128,11 +139,11 @@ def create_app(predictor: Predicts, settings: Settings) -> FastAPI:
         lifespan=lifespan,
     )
     app.add_middleware(LingeringClose, seconds=settings.linger_seconds)
-    if settings.key is None:  # a page of another site cannot reach a service without a key by a name of its own
+    if settings.key is None:  # keeps pages of other sites from a service without a key (DNS rebinding)
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=LOOPBACK, www_redirect=False)
     app.add_exception_handler(Refusal, _refuse)
-    app.add_exception_handler(ClientDisconnect, _refuse_the_gone)
-    app.add_exception_handler(Exception, _tell_of_a_defect)
+    app.add_exception_handler(ClientDisconnect, _answer_disconnected)
+    app.add_exception_handler(Exception, _answer_defect)
 
     async def check_key(
         given: Annotated[str | None, Depends(APIKeyHeader(name="X-API-Key", auto_error=False))],
@@ -165,7 +176,7 @@ def create_app(predictor: Predicts, settings: Settings) -> FastAPI:
         openapi_extra=BODY,
     )
     async def predict(request: Request) -> Response:
-        """The annotated PNG, or with `Accept: application/json` the boxes as JSON."""
+        """Return the annotated PNG, or with `Accept: application/json` the boxes as JSON."""
         with places.one():
             try:
                 upload = read_upload(request, settings.limits.most_bytes)
@@ -200,6 +211,12 @@ def create_app(predictor: Predicts, settings: Settings) -> FastAPI:
 
 
 def prediction(image: Slice, found: Detections) -> Prediction:
+    """Return the JSON answer for a slice.
+
+    Args:
+        image: The slice.
+        found: Its boxes.
+    """
     rows = zip(found.boxes_N4.tolist(), found.scores_N.tolist(), found.labels, strict=True)
     height, width = image.pixels_HW.shape
     return Prediction(
@@ -210,13 +227,17 @@ def prediction(image: Slice, found: Detections) -> Prediction:
 
 
 def prefers_json(accept: str) -> bool:
-    """Whether `Accept` gives JSON a greater weight than PNG; PNG is the answer where neither is preferred."""
+    """Return whether a client prefers JSON to PNG; of equal weights PNG is preferred.
+
+    Args:
+        accept: The header Accept.
+    """
     weights: dict[str, float] = {}
     for part in accept.split(","):
         kind, *parameters = (word.strip().lower() for word in part.split(";"))
-        told = [word.removeprefix("q=") for word in parameters if word.startswith("q=")]
+        weight = [word.removeprefix("q=") for word in parameters if word.startswith("q=")]
         try:
-            weights[kind] = float(told[0]) if told else 1.0
+            weights[kind] = float(weight[0]) if weight else 1.0
         except ValueError:
             weights[kind] = 0.0
     json, png = (
@@ -232,9 +253,9 @@ async def _refuse(request: Request, error: Exception) -> Response:
     return JSONResponse({"detail": str(error)}, error.status, headers)
 
 
-async def _refuse_the_gone(request: Request, error: Exception) -> Response:
-    return Response(status_code=400)  # nobody is there to read it
+async def _answer_disconnected(request: Request, error: Exception) -> Response:
+    return Response(status_code=400)  # which no client reads
 
 
-async def _tell_of_a_defect(request: Request, error: Exception) -> Response:
-    return JSONResponse({"detail": "the service failed on this request; its log says how"}, 500)
+async def _answer_defect(request: Request, error: Exception) -> Response:
+    return JSONResponse({"detail": "the service failed on this request; see its log"}, 500)

@@ -1,4 +1,4 @@
-"""Places for requests, and the batches in which their images reach the one predictor."""
+"""A limit of concurrent requests, and the batches in which their images reach the predictor."""
 
 from __future__ import annotations
 
@@ -14,27 +14,36 @@ import numpy as np
 from experiments.lung_detector.service.images import Slice
 from experiments.lung_detector.service.refusal import Refusal
 
-if TYPE_CHECKING:  # torch is the predictor's need, not the service's
+if TYPE_CHECKING:  # the service itself does not need torch
     from experiments.lung_detector.predictor import Detections, Units
 
 
 class Predicts(Protocol):
-    """The part of `Predictor` that the service needs; another class may be named on the command line."""
+    """The part of `Predictor` that the service needs (option --predictor names another class)."""
 
     classes: tuple[str, ...]
 
-    def predict(self, images: Sequence[np.ndarray], units: Units) -> Sequence[Detections]: ...
+    def predict(self, images: Sequence[np.ndarray], units: Units) -> Sequence[Detections]:
+        """Return the boxes of slices (H, W), all in the same units."""
 
 
 class Places:
-    """So many requests may be at work (sending, waiting, predicted) at a time; the next one is told to come back."""
+    """A limit of requests that are sent, wait or are predicted at the same time.
+
+    Args:
+        count: The limit.
+    """
 
     def __init__(self, count: int) -> None:
         self.count, self.taken = count, 0
 
     @contextmanager
     def one(self) -> Iterator[None]:
-        """Raises Refusal 429 where all places are taken."""
+        """Occupy a place for the duration of the context.
+
+        Raises:
+            Refusal: 429 if all places are taken.
+        """
         if self.taken >= self.count:
             raise Refusal(429, f"{self.count} requests at work", "a free place", "send it again in a second")
         self.taken += 1
@@ -45,10 +54,14 @@ class Places:
 
 
 class Batches:
-    """Images that wait while the predictor is busy go to it together, at most `largest` and of one unit at a time.
+    """Images that arrive while the predictor is busy are predicted together, all of one batch in the same units.
 
-    Nothing waits for a batch to fill. One thread predicts. Where a batch fails, its images are predicted one by one,
-    so that no request fails because of another's.
+    A batch is not delayed until it is full. One thread predicts. If a batch fails, its images are predicted one by one,
+    so that no request fails because of another one.
+
+    Args:
+        predictor: The predictor.
+        largest: Maximum number of images of a batch.
     """
 
     def __init__(self, predictor: Predicts, largest: int) -> None:
@@ -58,18 +71,29 @@ class Batches:
         self._work: asyncio.Task[None] | None = None
 
     async def predict(self, image: Slice) -> Detections:
-        """Raises what the predictor raises for this image."""
+        """Predict an image as part of the next batch.
+
+        Args:
+            image: The slice.
+
+        Returns:
+            Its boxes.
+
+        Raises:
+            Exception: As the predictor raises for this image.
+        """
         place = (image, asyncio.get_running_loop().create_future())
         self._waiting.append(place)
         if self._work is None or self._work.done():
             self._work = asyncio.create_task(self._run())
         try:
             return await place[1]
-        finally:  # a request that gave up waits no longer
+        finally:  # a cancelled request must not be predicted
             if place in self._waiting:
                 self._waiting.remove(place)
 
     def close(self) -> None:
+        """Stop the thread; images that wait are dropped."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def _run(self) -> None:
@@ -94,5 +118,5 @@ class Batches:
                 batch[0][1].set_exception(error)
             return
         for (_, future), one in answers:
-            if not future.done():  # its request may have given up
+            if not future.done():  # its request may have been cancelled
                 future.set_result(one)

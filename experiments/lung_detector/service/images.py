@@ -1,8 +1,8 @@
-"""A PNG or a DICOM slice that a stranger sent, read within limits.
+"""Reading of an uploaded PNG or DICOM slice within limits.
 
-Headers are read first, and nothing is decompressed or set aside for pixels before they were found to be within the
-limits. Compressed and deflated DICOM is refused: no decoder runs on unknown bytes, and a few of them cannot become
-gigabytes. Nothing of a file is kept but its pixels; no message repeats more of it than its kind.
+Headers are read first; nothing is decompressed and no memory is reserved for pixels before their number is known to be
+within the limits. Compressed and deflated DICOM is refused, so that no decoder runs on unknown bytes and few bytes
+cannot become gigabytes. Only the pixels of a file are kept; a message names its kind and nothing else.
 """
 
 from __future__ import annotations
@@ -35,7 +35,13 @@ TAGS = (
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Of one upload: bytes, pixels (height x width), and pixels of its shorter side."""
+    """Limits of an upload.
+
+    Attributes:
+        most_bytes: Maximum size of the file.
+        most_pixels: Maximum of height times width.
+        least_side: Minimum length of the shorter side in pixels.
+    """
 
     most_bytes: int = 16 * 2**20
     most_pixels: int = 2048 * 2048
@@ -44,19 +50,24 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Slice:
-    """pixels_HW: float32 in Hounsfield units ("hu") or grey values in [0, 1] ("grey")."""
+    """A slice of an upload.
+
+    Attributes:
+        pixels_HW: (H, W) float32.
+        units: "hu" for Hounsfield units, "grey" for grey values in [0, 1].
+    """
 
     pixels_HW: np.ndarray
     units: Units
 
     def shown(self) -> np.ndarray:
-        """(H, W) uint8 for people: grey values as they are, Hounsfield units through the window SHOWN_HU."""
+        """Return the slice for display, (H, W) uint8; Hounsfield units are shown in the window SHOWN_HU."""
         low, high = SHOWN_HU if self.units == "hu" else (0.0, 1.0)
         return np.rint(np.clip((self.pixels_HW - low) / (high - low), 0, 1) * 255).astype(np.uint8)
 
 
 class _FewReads(io.BytesIO):
-    """A file of some thousand elements at most: millions of empty ones would keep a reader busy for minutes."""
+    """A file with a limit of reads: millions of empty DICOM elements would keep a reader busy for minutes."""
 
     left = 20_000
 
@@ -68,10 +79,18 @@ class _FewReads(io.BytesIO):
 
 
 def read_slice(content: bytes, limits: Limits) -> Slice:
-    """The image in a PNG or DICOM file, told apart by their first bytes.
+    """Read a PNG or DICOM file; its first bytes decide which of both it is.
 
-    Raises Refusal: 400 for a file that is cut short or broken, 413 beyond the limits, 415 for what is neither PNG nor
-    uncompressed DICOM, 422 for a file that holds no single CT slice.
+    Args:
+        content: The file.
+        limits: Limits of its size.
+
+    Returns:
+        The slice.
+
+    Raises:
+        Refusal: 400 for a truncated or broken file, 413 beyond the limits, 415 for other formats and compressed DICOM,
+            422 for a file that is not a single CT slice.
     """
     if content.startswith(PNG_START):
         return _read_png(content, limits)
@@ -87,12 +106,12 @@ def _read_png(content: bytes, limits: Limits) -> Slice:
     _check_size(height, width, limits)
     try:
         with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
-            _check_size(image.height, image.width, limits)  # a second header may say otherwise, and Pillow believes it
+            _check_size(image.height, image.width, limits)  # Pillow uses a second header if there is one
             deep = image.mode in ("I;16", "I")  # one channel of 16 bits
             grey_HW = np.asarray(image if deep else image.convert("L"), dtype=np.float32)
     except Refusal:
         raise
-    except Exception as error:  # Pillow tells of broken files by half a dozen exceptions, SyntaxError among them
+    except Exception as error:  # Pillow raises many types for broken files, SyntaxError among them
         raise _broken("PNG") from error
     return Slice(grey_HW / (65535 if deep else 255), "grey")
 
@@ -102,11 +121,11 @@ def _read_dicom(content: bytes, limits: Limits) -> Slice:
         _check_syntax(content)
         header = pydicom.dcmread(_FewReads(content), specific_tags=list(TAGS))
         slope, intercept = _check_slice(header, limits)
-        with np.errstate(all="ignore"):  # what overflows is refused below
+        with np.errstate(all="ignore"):  # overflow is refused below
             pixels_HW = header.pixel_array.astype(np.float32) * np.float32(slope) + np.float32(intercept)
     except Refusal:
         raise
-    except Exception as error:  # pydicom lets every kind of exception out of a broken file, RecursionError too
+    except Exception as error:  # pydicom raises many types for broken files, RecursionError among them
         raise _broken("DICOM") from error
     if not np.isfinite(pixels_HW).all():
         raise _no_slice("values that are not finite", "finite Hounsfield units")
@@ -114,7 +133,7 @@ def _read_dicom(content: bytes, limits: Limits) -> Slice:
 
 
 def _check_syntax(content: bytes) -> None:
-    """Refuses all but plain pixels by the file's first group, before `dcmread` would inflate a deflated file."""
+    """Refuse all transfer syntaxes but uncompressed pixels; `dcmread` would inflate a deflated file."""
     start = _FewReads(content)
     start.seek(DICOM_MARK.stop)
     meta = read_dataset(start, is_implicit_VR=False, is_little_endian=True, stop_when=lambda tag, *_: tag.group != 2)
@@ -128,7 +147,7 @@ def _check_syntax(content: bytes) -> None:
 
 
 def _check_slice(header: Any, limits: Limits) -> tuple[float, float]:
-    """Slope and intercept of a header that is that of one CT slice within the limits."""
+    """Return rescale slope and intercept; refuse a header that is not of one CT slice within the limits."""
     modality = header.get("Modality")
     if modality != "CT":
         known = modality if str(modality).isalpha() and len(str(modality)) == 2 else "unknown"
@@ -136,7 +155,7 @@ def _check_slice(header: Any, limits: Limits) -> tuple[float, float]:
     if "LOCALIZER" in (header.get("ImageType") or ()):
         raise _no_slice("a localizer", "an axial slice")
     if int(header.get("NumberOfFrames") or 1) != 1:
-        raise _no_slice("DICOM of several frames", "one slice a file")
+        raise _no_slice("DICOM of several frames", "one slice per file")
     if header.get("SamplesPerPixel") != 1 or header.get("PhotometricInterpretation") != "MONOCHROME2":
         raise _no_slice("DICOM in colours, or inverted", "MONOCHROME2")
     if "PixelData" not in header:

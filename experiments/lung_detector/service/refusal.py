@@ -1,4 +1,4 @@
-"""What a client is told when its request is turned down: a status and one line."""
+"""The exception for a refused request: a status and one line for the client."""
 
 from __future__ import annotations
 
@@ -6,7 +6,14 @@ from nas.errors import NASError
 
 
 class Refusal(NASError):
-    """A client's mistake with its HTTP status (4xx)."""
+    """A client's mistake.
+
+    Args:
+        status: HTTP status (4xx).
+        got: What the request contained.
+        expected: What the service expects.
+        fix: How to correct the request.
+    """
 
     def __init__(self, status: int, got: str, expected: str, fix: str) -> None:
         super().__init__(got, expected, fix)

@@ -1,4 +1,4 @@
-"""The file in a request's body, read within a limit of bytes; and how a body that is not read is left behind."""
+"""Reading of the file in a request's body within a limit of bytes, and closing of connections with an unread body."""
 
 from __future__ import annotations
 
@@ -16,19 +16,27 @@ from experiments.lung_detector.service.refusal import Refusal
 
 FORM = "multipart/form-data"
 AS_THEY_ARE = ("image/png", "application/dicom", "application/octet-stream")
-FORM_BYTES = 4096  # what a form may add to its file: boundary, names
+FORM_BYTES = 4096  # of a form besides its file: boundary, names
 
 
 class _InMemory(MultiPartParser):
-    """Files of a form stay in memory (their size is limited): no picture of a patient touches the disk."""
+    """Parser that keeps files in memory, so that no image of a patient is written to the disk."""
 
     spool_max_size = sys.maxsize
 
 
 async def read_upload(request: Request, most_bytes: int) -> bytes:
-    """The bytes of the form's one `file`, or the body itself where it is sent as PNG or DICOM.
+    """Read the file of a form, or the body itself if its type is PNG or DICOM.
 
-    Raises Refusal: 400 for a broken form, 413 beyond `most_bytes`, 415 for another kind of body.
+    Args:
+        request: The request.
+        most_bytes: Maximum size of the file.
+
+    Returns:
+        The content of the file.
+
+    Raises:
+        Refusal: 400 for a broken form, 413 beyond `most_bytes`, 415 for another type of body.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind not in (FORM, *AS_THEY_ARE):
@@ -52,8 +60,8 @@ def _no_file(got: str) -> Refusal:
 
 async def _limited(request: Request, most_bytes: int, around: int) -> AsyncGenerator[bytes, None]:
     too_large = Refusal(413, "a larger upload", f"a file of at most {most_bytes} bytes", "send one slice")
-    told = request.headers.get("content-length", "")
-    if told.isdigit() and int(told) > most_bytes + around:
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > most_bytes + around:
         raise too_large
     read = 0
     async for chunk in request.stream():
@@ -64,10 +72,15 @@ async def _limited(request: Request, most_bytes: int, around: int) -> AsyncGener
 
 
 class LingeringClose:
-    """ASGI middleware: an answer that comes before the upload was read reaches a client that is still sending.
+    """ASGI middleware that delivers an early answer to a client that is still sending.
 
-    Closed at once, the connection would be reset and the answer lost; read to its end, an upload without end would
-    hold it for ever. So what still comes is thrown away for `seconds` at most, then the connection is closed.
+    If the connection were closed at once, it would be reset and the answer lost; if the upload were read to its end, an
+    endless one would hold the connection. Therefore the rest of the upload is discarded for a limited time, and then
+    the connection is closed.
+
+    Args:
+        app: The application.
+        seconds: Maximum time of discarding.
     """
 
     def __init__(self, app: ASGIApp, seconds: float) -> None:
@@ -86,7 +99,7 @@ class LingeringClose:
             unread = message["type"] == "http.request" and message.get("more_body", False)
             return message
 
-        async def throw_away() -> None:
+        async def discard() -> None:
             while unread:
                 await watched_receive()
 
@@ -98,7 +111,7 @@ class LingeringClose:
                 return
             await send({**message, "more_body": True})
             with suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(throw_away(), self.seconds)
+                await asyncio.wait_for(discard(), self.seconds)
             await send({"type": "http.response.body"})
 
         await self.app(scope, watched_receive, lingering_send)

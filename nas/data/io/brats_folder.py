@@ -1,4 +1,4 @@
-"""Subjects in the form of the BraTS challenges: a folder each, with a NIfTI file a modality and one of labels."""
+"""Subjects in the form of the BraTS challenges: folders with one NIfTI file per modality and one of labels."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nas.data.io.grid import require_same_grid
-from nas.data.io.images import medical, read_channels
+from nas.data.io.images import read_channels
 from nas.errors import NASError
+from nas.utils.optional import medical
 
 if TYPE_CHECKING:
     from SimpleITK import Image
 
-# How the file names of the challenges of 2012 to 2023, and of tools around them, end.
+# Endings of file names of the challenges of 2012 to 2023, and of tools around them.
 ENDINGS = {
     "t1": ("t1", "t1n"),
     "t1ce": ("t1ce", "t1c", "t1gd"),
@@ -30,7 +31,13 @@ LABELS = (0, 1, 2, 4)  # as files hold them: background, necrosis, oedema, enhan
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """name: of its folder. images: a file a modality, in the order asked for. label: None where it has none."""
+    """The files of one subject.
+
+    Attributes:
+        name: Name of the folder.
+        images: One file per modality, in the order of the request.
+        label: The file of labels, None if there is none.
+    """
 
     name: str
     images: tuple[Path, ...]
@@ -38,23 +45,31 @@ class Subject:
 
 
 def find_subjects(root: str | Path | None, modalities: Sequence[str], labelled: bool = True) -> list[Subject]:
-    """Every folder at or below `root` that holds NIfTI files, in the order of their paths.
+    """Find every folder at or below `root` that holds NIfTI files.
 
-    modalities: names out of `ENDINGS`. labelled: each has a segmentation. Raises NASError where there is none, for a
-    modality that is missing or there twice, and for two folders of one name.
+    Args:
+        root: The folder to search.
+        modalities: Names out of `ENDINGS`.
+        labelled: Whether each subject must have a segmentation.
+
+    Returns:
+        The subjects in the order of their paths.
+
+    Raises:
+        NASError: If there is no subject, a modality is missing or there twice, or two folders have one name.
     """
     if root is None:
         raise NASError("no data.root", "a folder of BraTS subjects", "data.root=/path/to/BraTS")
     if not Path(root).is_dir():
-        raise NASError(f"no folder {root}", "a folder of BraTS subjects", "mend data.root")
+        raise NASError(f"no folder {root}", "a folder of BraTS subjects", "correct data.root")
     folders = sorted({path.parent for path in Path(root).rglob("*.nii*") if path.name.endswith((".nii", ".nii.gz"))})
     if not folders:
-        raise NASError(f"no NIfTI file in {root}", "a folder a subject, with a file a modality", "mend data.root")
-    found = [_subject(folder, modalities, labelled) for folder in folders]
-    names = [subject.name for subject in found]
+        raise NASError(f"no NIfTI file in {root}", "one folder per subject, one file per modality", "correct data.root")
+    subjects = [_subject(folder, modalities, labelled) for folder in folders]
+    names = [subject.name for subject in subjects]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise NASError(f"two folders {twice} in {root}", "a name of its own for each subject", "rename one")
-    return found
+    return subjects
 
 
 def _subject(folder: Path, modalities: Sequence[str], labelled: bool) -> Subject:
@@ -72,13 +87,15 @@ def _subject(folder: Path, modalities: Sequence[str], labelled: bool) -> Subject
             )
         if len(files[kind]) > 1:
             names = ", ".join(path.name for path in files[kind])
-            raise NASError(f"{len(files[kind])} files of {kind} in {folder} ({names})", "one", "move the other away")
+            raise NASError(
+                f"{len(files[kind])} files of {kind} in {folder} ({names})", "one file", "move the other away"
+            )
     label = files[LABEL][0] if len(files.get(LABEL, ())) == 1 else None
     return Subject(folder.name, tuple(files[modality][0] for modality in modalities), label)
 
 
 def _kind(path: Path, subject: str) -> str:
-    """A modality, `LABEL`, or "" for another file."""
+    """Return a modality, `LABEL`, or "" for another file."""
     words = re.split(r"[_.\-]+", path.name.removesuffix(".gz").removesuffix(".nii").removeprefix(subject).lower())
     if any(word.startswith("seg") for word in words):
         return LABEL
@@ -86,7 +103,18 @@ def _kind(path: Path, subject: str) -> str:
 
 
 def read_images(subject: Subject, modalities: Sequence[str]) -> list[Image]:
-    """Its modalities, on the axes that the files have. Raises NASError where they are not on one grid."""
+    """Read the modalities of a subject, on the axes of the files.
+
+    Args:
+        subject: The subject.
+        modalities: Names of its images, for messages.
+
+    Returns:
+        One image per modality.
+
+    Raises:
+        NASError: If a file cannot be read, or the images are not on one grid.
+    """
     images = [_volume(path) for path in subject.images]
     for modality, image, path in zip(modalities[1:], images[1:], subject.images[1:], strict=True):
         require_same_grid(images[0], image, path, (modalities[0], modality))
@@ -94,7 +122,18 @@ def read_images(subject: Subject, modalities: Sequence[str]) -> list[Image]:
 
 
 def read_label(path: Path, image: Image) -> Image:
-    """Labels 0, 1, 2, 4, on the grid of the subject's first modality. Raises NASError for others and another grid."""
+    """Read the labels of a subject.
+
+    Args:
+        path: The file.
+        image: The subject's first modality.
+
+    Returns:
+        An image of the labels 0, 1, 2 and 4 on the grid of `image`.
+
+    Raises:
+        NASError: If the file cannot be read, holds other labels, or is on another grid.
+    """
     label = _volume(path)
     require_same_grid(image, label, path)
     wrong = np.setdiff1d(np.unique(medical("SimpleITK").GetArrayViewFromImage(label)), LABELS)
@@ -110,5 +149,5 @@ def read_label(path: Path, image: Image) -> Image:
 def _volume(path: Path) -> Image:
     channels = read_channels(path)
     if len(channels) != 1:
-        raise NASError(f"{len(channels)} channels in {path}", "one volume a file", "split it into files")
+        raise NASError(f"{len(channels)} channels in {path}", "one volume per file", "split it into files")
     return channels[0]

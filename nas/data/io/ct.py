@@ -1,4 +1,4 @@
-"""A whole CT in HU, refused in one line where it is none."""
+"""Read a CT volume in HU; raise NASError for other images."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nas.data.io.dicom import open_series
-from nas.data.io.images import medical, read_image
+from nas.data.io.images import read_image
 from nas.errors import NASError
+from nas.utils.optional import medical
 
 if TYPE_CHECKING:
     from SimpleITK import Image
@@ -16,10 +17,17 @@ AIR_AT_MOST = -800  # the lowest value of a scan that shows air
 
 
 def read_ct(path: str | Path) -> Image:
-    """A folder with one DICOM series, or a NIfTI, NRRD or MetaImage file, of HU.
+    """Read a whole CT.
 
-    Raises NASError as `nas.data.io.images.read_image` and `nas.data.io.dicom.open_series` do, for a series of
-    another modality than CT, for several channels, and for values that are no HU (nothing in the volume is air).
+    Args:
+        path: A folder with one DICOM series, or a NIfTI, NRRD or MetaImage file.
+
+    Returns:
+        The volume in HU.
+
+    Raises:
+        NASError: As `read_image` and `open_series` do, and if the series has another modality than CT, the volume has
+            several channels, or its values are no HU (no voxel is air).
     """
     path = Path(path)
     if path.is_dir():
@@ -35,7 +43,7 @@ def read_ct(path: str | Path) -> Image:
     if lowest > AIR_AT_MOST:
         raise NASError(
             f"values of at least {lowest:g} in {path}",
-            "a CT in HU, where air is about -1000",
-            "give a CT, with its rescale intercept applied (1024 less, where air is 0)",
+            "a CT in HU, with air at about -1000",
+            "give a CT, with its rescale intercept applied (1024 less if air is 0)",
         )
     return image

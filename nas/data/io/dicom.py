@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nas.data.io.images import medical
 from nas.errors import NASError
+from nas.utils.optional import medical
 
 if TYPE_CHECKING:
     from SimpleITK import Image
@@ -27,7 +27,7 @@ _TAGS = [
     "RescaleSlope",
     "RescaleIntercept",
 ]
-# What ITK decodes: uncompressed, deflated, RLE, JPEG, JPEG-LS, JPEG 2000.
+# Transfer syntaxes that ITK decodes: uncompressed, deflated, RLE, JPEG, JPEG-LS, JPEG 2000.
 _IMPLICIT = "1.2.840.10008.1.2"
 _DECODED = {_IMPLICIT} | {
     f"{_IMPLICIT}.{end}"
@@ -37,9 +37,17 @@ _DECODED = {_IMPLICIT} | {
 
 @dataclass(frozen=True, slots=True)
 class DicomSeries:
-    """Slices in order along their normal, at the distances position_mm (N,); z_mm (N,) is z of ImagePositionPatient.
+    """The slices of one series, in order along their normal.
 
-    modality: "CT", "MR", "PT" …, "" where the files do not say.
+    Attributes:
+        folder: The folder of the files.
+        uid: SeriesInstanceUID.
+        modality: "CT", "MR", "PT" …, "" if the files do not state it.
+        patient: PatientID, "" if the files do not state it.
+        files: (N,) paths.
+        position_mm: (N,) position along the normal.
+        z_mm: (N,) z of ImagePositionPatient.
+        one_rescale: Whether all slices have the same rescale slope and intercept.
     """
 
     folder: Path
@@ -52,35 +60,51 @@ class DicomSeries:
     one_rescale: bool
 
     def even(self, first: int = 0, last: int | None = None) -> bool:
-        """Whether no slice is missing or doubled among `first` to `last`: distances agree within a tenth."""
+        """Check that no slice is missing or doubled: distances agree within a tenth.
+
+        Args:
+            first: First slice.
+            last: Last slice, included. If None, the last of the series.
+
+        Returns:
+            Whether the distances agree; False for less than two slices.
+        """
         gaps = np.diff(self.position_mm[first : None if last is None else last + 1])
         return len(gaps) > 0 and bool((np.abs(gaps - np.median(gaps)) <= 0.1 * np.median(gaps)).all())
 
     def read(self, first: int = 0, last: int | None = None) -> Image:
-        """The slices `first` to `last` (included) as one volume of rescaled values (HU for CT).
+        """Read slices as one volume of rescaled values (HU for CT).
 
-        Raises NASError for uneven distances (a missing or doubled slice) among them, and for a file cut short.
+        Args:
+            first: First slice.
+            last: Last slice, included. If None, the last of the series.
+
+        Returns:
+            The volume.
+
+        Raises:
+            NASError: If there is one slice only, a slice is missing or doubled, or a file is incomplete.
         """
         sitk = medical("SimpleITK")
-        part = slice(first, None if last is None else last + 1)
-        gaps = np.diff(self.position_mm[part])
+        chosen = slice(first, None if last is None else last + 1)
+        gaps = np.diff(self.position_mm[chosen])
         if len(gaps) == 0:
             raise NASError(f"one slice of series {self.uid} in {self.folder}", "a volume", "give the whole series")
         if not self.even(first, last):
-            raise self._uneven(gaps, self.files[part])
+            raise self._uneven(gaps, self.files[chosen])
         try:
-            # ITK takes the type of the first slice for all: slices with rescales of their own need floats.
-            return sitk.ReadImage(self.files[part], sitk.sitkUnknown if self.one_rescale else sitk.sitkFloat32)
+            # ITK uses the type of the first slice for all: slices with rescales of their own need floats
+            return sitk.ReadImage(self.files[chosen], sitk.sitkUnknown if self.one_rescale else sitk.sitkFloat32)
         except RuntimeError as error:
-            told = [line for line in str(error).splitlines() if line.strip()][-1]
+            reason = [line for line in str(error).splitlines() if line.strip()][-1]
             raise NASError(
-                f"a DICOM file in {self.folder} that cannot be read ({told.strip()})",
+                f"a DICOM file in {self.folder} that cannot be read ({reason.strip()})",
                 "complete DICOM files",
                 "fetch the series again",
             ) from error
 
     def _uneven(self, gaps: np.ndarray, files: tuple[str, ...]) -> NASError:
-        """Doubled slices are told before missing ones: they make the usual distance look uneven."""
+        """Describe doubled slices first, because they change the median distance that missing ones are found by."""
         doubled = np.flatnonzero(gaps <= 0.1 * np.median(gaps))
         if len(doubled):
             pair = " and ".join(Path(file).name for file in files[doubled[0] : doubled[0] + 2])
@@ -92,18 +116,25 @@ class DicomSeries:
         widest = int(gaps.argmax())
         pair = " and ".join(Path(file).name for file in files[widest : widest + 2])
         return NASError(
-            f"{gaps[widest]:.2f} mm between {pair} in {self.folder}, where slices are {np.median(gaps):.2f} mm apart",
+            f"{gaps[widest]:.2f} mm between {pair} in {self.folder}, whose slices are {np.median(gaps):.2f} mm apart",
             "slices at even distances",
             "fetch the missing slices",
         )
 
 
 def open_series(folder: str | Path, uid: str | None = None) -> DicomSeries:
-    """The series of a folder; other files (XML, notes) may lie beside the slices.
+    """Open the DICOM series of a folder; other files (XML, notes) may lie beside the slices.
 
-    uid: SeriesInstanceUID where the folder may hold several; without it, a second series is a NASError, as are a
-    folder without DICOM slices, slices that differ in size, spacing or orientation, and a compression that cannot be
-    decoded.
+    Args:
+        folder: The folder, without those below it.
+        uid: SeriesInstanceUID, if the folder may hold several series.
+
+    Returns:
+        The series; no pixel is read.
+
+    Raises:
+        NASError: If there is no DICOM slice or no series `uid`, if there are several series and no `uid`, if slices
+            differ in size, spacing or orientation, and if they are compressed in a way that cannot be decoded.
     """
     folder = Path(folder)
     headers = {str(path): header for path in sorted(folder.iterdir()) if (header := read_header(path)) is not None}
@@ -111,32 +142,46 @@ def open_series(folder: str | Path, uid: str | None = None) -> DicomSeries:
     for path, header in headers.items():
         by_uid[str(header.get("SeriesInstanceUID"))].append(path)
     if not by_uid:
-        raise NASError(f"no DICOM file in {folder}", "a folder with one DICOM series", "mend the path")
+        raise NASError(f"no DICOM file in {folder}", "a folder with one DICOM series", "correct the path")
     if uid is None and len(by_uid) > 1:
         raise NASError(
             f"{len(by_uid)} series in {folder} ({', '.join(f'{n} files of {u}' for u, n in _counts(by_uid))})",
-            "one DICOM series a folder",
+            "one DICOM series per folder",
             "put each series into a folder of its own",
         )
     uid = next(iter(by_uid)) if uid is None else uid
     if uid not in by_uid:
-        raise NASError(f"no series {uid} in {folder}", "its slices", "mend the path")
+        raise NASError(f"no series {uid} in {folder}", "its slices", "correct the path")
     return _ordered(folder, uid, {path: headers[path] for path in by_uid[uid]})
 
 
 def find_series(root: str | Path) -> dict[str, Path]:
-    """SeriesInstanceUID -> folder, for every folder below root; one header is read of each folder with DICOM files."""
-    found: dict[str, Path] = {}
+    """Find the folders with DICOM files at and below a folder; one header is read per folder.
+
+    Args:
+        root: The folder to search.
+
+    Returns:
+        SeriesInstanceUID -> folder, the first by path if a series is in several.
+    """
+    folders: dict[str, Path] = {}
     for folder in sorted(path for path in [Path(root), *Path(root).rglob("*")] if path.is_dir()):
         files = sorted(path for path in folder.iterdir() if path.is_file())
         header = next((header for path in files if (header := read_header(path)) is not None), None)
         if header is not None:
-            found.setdefault(str(header.get("SeriesInstanceUID")), folder)
-    return found
+            folders.setdefault(str(header.get("SeriesInstanceUID")), folder)
+    return folders
 
 
 def read_header(path: Path) -> Any | None:
-    """The tags used here; None for a folder, a hidden file and what is not DICOM."""
+    """Read the header of a DICOM file.
+
+    Args:
+        path: Any path.
+
+    Returns:
+        The tags that are used here; None for a folder, a hidden file, a DICOMDIR and a file that is not DICOM.
+    """
     pydicom = medical("pydicom")
     if not path.is_file() or path.name.startswith(".") or path.name == "DICOMDIR":
         return None
@@ -159,7 +204,7 @@ def _ordered(folder: Path, uid: str, headers: dict[str, Any]) -> DicomSeries:
         if any(header.get(tag) is None for tag in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")):
             raise NASError(
                 f"no position, orientation or pixel spacing in {path}",
-                "slices of a CT or MR series, one a file",
+                "slices of a CT or MR series, one per file",
                 "convert the series to NIfTI (dcm2niix)",
             )
         orientation = tuple(round(float(v), 3) for v in header.ImageOrientationPatient)

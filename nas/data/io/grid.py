@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nas.data.io.images import medical, unreadable
+from nas.data.io.images import unreadable
 from nas.errors import NASError
+from nas.utils.optional import medical
 
 if TYPE_CHECKING:
     from SimpleITK import Image
@@ -22,7 +23,18 @@ Triple = tuple[float, float, float]
 
 
 def planned_size(path: Path, spacing_DHW_mm: Triple | None) -> tuple[int, int, int]:
-    """(D, H, W) that `on_grid` will give for a file, from its header alone."""
+    """Compute the size that `on_grid` gives for a file from its header.
+
+    Args:
+        path: The file.
+        spacing_DHW_mm: As for `on_grid`.
+
+    Returns:
+        (D, H, W).
+
+    Raises:
+        NASError: If the header cannot be read or is not that of a volume.
+    """
     reader = medical("SimpleITK").ImageFileReader()
     reader.SetFileName(str(path))
     try:
@@ -40,16 +52,33 @@ def planned_size(path: Path, spacing_DHW_mm: Triple | None) -> tuple[int, int, i
 
 
 def on_grid(image: Image, spacing_DHW_mm: Triple | None, labels: bool = False) -> tuple[np.ndarray, Triple]:
-    """((D, H, W) array, its spacing in mm) of `image_on_grid`."""
+    """Resample a volume as `image_on_grid` does.
+
+    Args:
+        image: A volume of one channel.
+        spacing_DHW_mm: Voxel size in mm. If None, that of the volume.
+        labels: Whether the voxels are labels.
+
+    Returns:
+        Array (D, H, W) and its spacing (D, H, W) in mm.
+    """
     image = image_on_grid(image, spacing_DHW_mm, labels)
     return medical("SimpleITK").GetArrayFromImage(image), _triple(image.GetSpacing()[::-1])
 
 
 def image_on_grid(image: Image, spacing_DHW_mm: Triple | None, labels: bool = False) -> Image:
-    """A volume of one channel, turned to LPS, with voxels of this size; None: with those that it has.
+    """Turn a volume to LPS and resample it to a voxel size.
 
-    The grid lies in the middle of the volume. An axis of intensities that gets coarser is smoothed first (sigma =
-    (factor - 1) / 2 voxels). Intensities are float32, labels keep their type.
+    The grid lies in the middle of the volume. Intensities are smoothed first along axes that get coarser (sigma =
+    (factor - 1) / 2 voxels) and interpolated linearly; labels are taken from the nearest voxel.
+
+    Args:
+        image: A volume of one channel.
+        spacing_DHW_mm: Voxel size in mm. If None, that of the volume.
+        labels: Whether the voxels are labels.
+
+    Returns:
+        float32 intensities, or labels of their own type.
     """
     image = oriented(image, labels)
     old_xyz = np.array(image.GetSpacing())
@@ -60,22 +89,46 @@ def image_on_grid(image: Image, spacing_DHW_mm: Triple | None, labels: bool = Fa
 
 
 def of_size(image: Image, size_DHW: tuple[int, int, int], labels: bool = False) -> Image:
-    """A volume of one channel, on its own axes, as `size_DHW` voxels that cover what it covers; smoothed as `on_grid`
-    does."""
+    """Resample a volume to a number of voxels over the same extent, on its own axes.
+
+    Args:
+        image: A volume of one channel.
+        size_DHW: Voxels per axis.
+        labels: Whether the voxels are labels; intensities are smoothed as `image_on_grid` does.
+
+    Returns:
+        The resampled volume.
+    """
     extent_xyz = np.array(image.GetSize()) * image.GetSpacing()
     return _resampled(image, size_DHW, _triple(extent_xyz[::-1] / np.array(size_DHW)), labels)
 
 
 def oriented(image: Image, labels: bool = False) -> Image:
-    """On axes nearest to LPS. Intensities become float32, labels keep their type."""
+    """Turn a volume to the axes nearest to LPS.
+
+    Args:
+        image: A volume of one channel.
+        labels: Whether the voxels are labels.
+
+    Returns:
+        float32 intensities, or labels of their own type.
+    """
     sitk = medical("SimpleITK")
     image = sitk.DICOMOrient(image, "LPS")
     return image if labels else sitk.Cast(image, sitk.sitkFloat32)
 
 
 def onto(volume_DHW: np.ndarray, grid: Image, image: Image) -> np.ndarray:
-    """Values on the voxels of `grid` -> (D, H, W) on those of `image`, in the order of its own axes: linear
-    interpolation, 0 outside of what `grid` covers."""
+    """Interpolate values linearly from one grid onto the voxels of an image.
+
+    Args:
+        volume_DHW: Values on the voxels of `grid`.
+        grid: Geometry of the values.
+        image: Geometry of the result.
+
+    Returns:
+        (D, H, W) in the order of the axes of `image`, 0 outside of `grid`.
+    """
     sitk = medical("SimpleITK")
     values = sitk.GetImageFromArray(volume_DHW)
     values.CopyInformation(grid)
@@ -83,7 +136,7 @@ def onto(volume_DHW: np.ndarray, grid: Image, image: Image) -> np.ndarray:
 
 
 def _resampled(image: Image, size_DHW: Sequence[float], spacing_DHW_mm: Triple, labels: bool) -> Image:
-    """On a grid of this size and spacing in the middle of the volume."""
+    """Resample to a grid of this size and spacing in the middle of the volume."""
     sitk = medical("SimpleITK")
     old_xyz, new_xyz = np.array(image.GetSpacing()), np.array(spacing_DHW_mm[::-1], dtype=float)
     size_xyz = [int(side) for side in size_DHW[::-1]]
@@ -93,16 +146,27 @@ def _resampled(image: Image, size_DHW: Sequence[float], spacing_DHW_mm: Triple, 
     sigma_mm = np.maximum(0, (new_xyz - old_xyz) / 2)
     if not labels and sigma_mm.any():
         image = sitk.DiscreteGaussian(image, (sigma_mm**2).tolist())
-    way = sitk.sitkNearestNeighbor if labels else sitk.sitkLinear
+    interpolation = sitk.sitkNearestNeighbor if labels else sitk.sitkLinear
     identity = sitk.Transform(3, sitk.sitkIdentity)
-    return sitk.Resample(image, size_xyz, identity, way, corner.tolist(), new_xyz.tolist(), image.GetDirection())
+    return sitk.Resample(
+        image, size_xyz, identity, interpolation, corner.tolist(), new_xyz.tolist(), image.GetDirection()
+    )
 
 
 def require_same_grid(
     image: Image, label: Image, path: Path, names: tuple[str, str] = ("an image", "its label")
 ) -> None:
-    """Raises NASError where an image and its label, or two images of other `names`, differ in size, spacing, direction
-    or place (by half a voxel)."""
+    """Check that two images agree in size, spacing, direction and origin (within half a voxel).
+
+    Args:
+        image: The first image.
+        label: The second image.
+        path: File of the second, for the message.
+        names: What the two are, for the message.
+
+    Raises:
+        NASError: If they differ.
+    """
     spacing, size = np.array(image.GetSpacing()), np.array(image.GetSize())
     facts = {
         "shapes": (image.GetSize() == label.GetSize(), image.GetSize(), label.GetSize()),
@@ -118,9 +182,9 @@ def require_same_grid(
             label.GetOrigin(),
         ),
     }
-    for name, (holds, its, other) in facts.items():
-        if not holds:
-            shown = (" x ".join(f"{value:.4g}" for value in values) for values in (its, other))
+    for name, (equal, first, second) in facts.items():
+        if not equal:
+            shown = (" x ".join(f"{value:.4g}" for value in values) for values in (first, second))
             raise NASError(
                 f"different {name} of {' and '.join(names)}, {' and '.join(shown)} (x, y, z), for {path}",
                 "both on one grid",
@@ -129,7 +193,7 @@ def require_same_grid(
 
 
 def _world(axes: np.ndarray) -> np.ndarray:
-    """For each axis of the array the axis of the world that it is nearest to, each once."""
+    """Return for each axis of the array the nearest axis of the world, each once."""
     taken: list[int] = []
     for column in np.abs(axes).T:
         taken.append(max((axis for axis in range(3) if axis not in taken), key=lambda axis: column[axis]))

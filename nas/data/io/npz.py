@@ -1,4 +1,4 @@
-"""Arrays of an npz file that somebody else wrote."""
+"""Safe reading of third-party npz files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,18 @@ from nas.errors import NASError
 
 
 def read_npz(path: Path, names: Sequence[str]) -> list[np.ndarray]:
-    """The named arrays. Raises NASError for a file that is damaged, no npz, or without one of them."""
+    """Read arrays of an npz file.
+
+    Args:
+        path: The file.
+        names: Names of the arrays.
+
+    Returns:
+        The arrays, in the order of the names.
+
+    Raises:
+        NASError: If the file is missing or damaged, is no npz file, or lacks one of the arrays.
+    """
     try:
         with path.open("rb") as file, np.load(file) as arrays:
             return [arrays[name] for name in names]

@@ -13,7 +13,7 @@ EDGES = ("xmin", "ymin", "xmax", "ymax")
 
 @dataclass(frozen=True, slots=True)
 class VocObject:
-    """An object: its class as written, and its edges in pixels (pixel i reaches from i to i + 1)."""
+    """One object: its class as in the file, and its edges in pixels (pixel i reaches from i to i + 1)."""
 
     label: str
     x0: float
@@ -23,42 +23,61 @@ class VocObject:
 
 
 def read_voc(path: Path, width: int, height: int) -> list[VocObject]:
-    """The objects of an annotation of an image of width x height pixels. Edges are read by name, in whatever order.
+    """Read the objects of an annotation; the edges may be in any order.
 
-    Raises NASError for a file that is no such annotation or is of an image of another size, and for a box that is empty
-    or not inside the image.
+    Args:
+        path: The XML file.
+        width: Width of the image in pixels.
+        height: Height of the image in pixels.
+
+    Returns:
+        The objects, in the order of the file.
+
+    Raises:
+        NASError: If the file is no such annotation or belongs to an image of another size, or a box is empty or not
+            inside the image.
     """
     try:
         root = ElementTree.parse(path).getroot()
         size = tuple(int(_text(root, f"size/{side}")) for side in ("width", "height"))
-        found = [
-            VocObject(_text(one, "name"), *(float(_text(one, f"bndbox/{edge}")) for edge in EDGES))
-            for one in root.iter("object")
+        objects = [
+            VocObject(_text(element, "name"), *(float(_text(element, f"bndbox/{edge}")) for edge in EDGES))
+            for element in root.iter("object")
         ]
     except (OSError, ElementTree.ParseError, ValueError) as error:
         raise _unreadable(path, error) from error
     if size != (width, height):
         raise NASError(
-            f"{path} of an image of {size[0]}x{size[1]} pixels, where the slice has {width}x{height}",
+            f"{path} of an image of {size[0]}x{size[1]} pixels for a slice of {width}x{height}",
             "the annotation of this slice",
             "leave the file out",
         )
-    for one in found:
-        edges = (one.x0, one.y0, one.x1, one.y1)
-        inside = 0 <= one.x0 < one.x1 <= width and 0 <= one.y0 < one.y1 <= height
+    for box in objects:
+        edges = (box.x0, box.y0, box.x1, box.y1)
+        inside = 0 <= box.x0 < box.x1 <= width and 0 <= box.y0 < box.y1 <= height
         if not inside:
             raise NASError(
                 f"the box xmin, ymin, xmax, ymax = {', '.join(f'{edge:g}' for edge in edges)} in {path}",
                 f"a box inside the image of {width}x{height} pixels, of at least one pixel",
-                "mend the box, or leave the file out",
+                "correct the box, or leave the file out",
             )
-    return found
+    return objects
 
 
 def labels_of(path: Path) -> set[str]:
-    """The classes of an annotation. Raises NASError where it cannot be read."""
+    """Read the classes of an annotation.
+
+    Args:
+        path: The XML file.
+
+    Returns:
+        The distinct classes.
+
+    Raises:
+        NASError: If the file cannot be read.
+    """
     try:
-        return {_text(one, "name") for one in ElementTree.parse(path).getroot().iter("object")}
+        return {_text(element, "name") for element in ElementTree.parse(path).getroot().iter("object")}
     except (OSError, ElementTree.ParseError, ValueError) as error:
         raise _unreadable(path, error) from error
 

@@ -1,4 +1,4 @@
-"""A chest that is drawn: a slice of a body with lungs, or a block of lung; with vessels and noise, in HU."""
+"""Drawn chests in HU: a slice of a body with lungs, or a block of lung, with vessels and noise."""
 
 from __future__ import annotations
 
@@ -13,7 +13,16 @@ BLUR = 0.6  # voxels, of scanner and noise
 
 
 def chest_slice(size: int, build: np.random.Generator, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """(size, size) HU of an axial slice, and where lung is. build: draws the person; rng: the slice."""
+    """Draw an axial slice of a chest.
+
+    Args:
+        size: Pixels per side, which is 360 mm.
+        build: Draws the person.
+        rng: Draws the slice.
+
+    Returns:
+        HU (size, size), and the mask of the lungs (size, size) bool.
+    """
     unit = size / FIELD_MM
     middle = np.array([180.0, 180.0]) + build.uniform(-6, 6, 2)
     body = np.array([build.uniform(108, 125), build.uniform(150, 165)])
@@ -37,7 +46,15 @@ def chest_slice(size: int, build: np.random.Generator, rng: np.random.Generator)
 
 
 def lung_block(size: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """(size, size, size) HU of lung with vessels, and where lung is: everywhere."""
+    """Draw a block of lung with vessels.
+
+    Args:
+        size: Voxels of 2 mm per side.
+        rng: Draws the block.
+
+    Returns:
+        HU (size, size, size), and the mask of the lung, True everywhere.
+    """
     hu = np.full((size,) * 3, LUNG + rng.uniform(-20, 40), dtype=np.float32)
     lung = np.ones(hu.shape, dtype=bool)
     _add_vessels(hu, lung, 1 / VOXEL_MM, max(2, size // 8), rng)
@@ -45,28 +62,32 @@ def lung_block(size: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndar
 
 
 def add_ball(image: np.ndarray, centre: np.ndarray, radii: np.ndarray, value: float) -> None:
-    """An ellipsoid with an edge one voxel wide, half of the way at `radii`, drawn over what is there.
+    """Draw an ellipsoid into an image, with an edge one voxel wide whose middle is at `radii`.
 
-    centre, radii: in voxels, voxel i reaching from i to i + 1; n of each.
+    Args:
+        image: n-dimensional, changed in place.
+        centre: (n,) in voxels; voxel i reaches from i to i + 1.
+        radii: (n,) in voxels.
+        value: Value inside.
     """
     low = np.maximum(np.floor(centre - radii - 1), 0).astype(int)
     high = np.minimum(np.ceil(centre + radii + 1), image.shape).astype(int)
     if (low >= high).any():
         return
     axes = [np.arange(first, last) + 0.5 for first, last in zip(low, high, strict=True)]
-    place = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
-    reach = np.sqrt((((place - centre) / radii) ** 2).sum(axis=-1))
-    share = np.clip(0.5 + (1 - reach) * np.min(radii), 0, 1)
-    part = tuple(map(slice, low, high))
-    image[part] += share.astype(image.dtype) * (value - image[part])
+    points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
+    distance = np.sqrt((((points - centre) / radii) ** 2).sum(axis=-1))
+    share = np.clip(0.5 + (1 - distance) * np.min(radii), 0, 1)
+    box = tuple(map(slice, low, high))
+    image[box] += share.astype(image.dtype) * (value - image[box])
 
 
 def _add_vessels(hu: np.ndarray, lung: np.ndarray, unit: float, count: int, rng: np.random.Generator) -> None:
-    """Straight branches that grow thinner, 3 to 1 mm thick, and ends that are cut across; inside the lung only."""
-    places = np.argwhere(lung)
+    """Draw straight branches that grow thinner, 3 to 1 mm thick, and cross sections of others, inside the lung only."""
+    voxels = np.argwhere(lung)
     drawn = hu.copy()
     for _ in range(count):
-        at = places[rng.integers(len(places))] + rng.uniform(0, 1, hu.ndim)
+        at = voxels[rng.integers(len(voxels))] + rng.uniform(0, 1, hu.ndim)
         step = rng.normal(size=hu.ndim)
         step /= np.linalg.norm(step)
         length = rng.choice([0, 0, rng.uniform(10, 40)]) * unit
@@ -82,6 +103,14 @@ def _scanned(hu: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def noise_hu(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
-    """Noise of a scan, float32, about as coarse as what a scanner leaves."""
+    """Draw noise about as coarse as that of a scanner.
+
+    Args:
+        shape: Any shape.
+        rng: Draws the noise.
+
+    Returns:
+        float32 in HU, with a standard deviation of NOISE_HU.
+    """
     noise = ndimage.gaussian_filter(rng.normal(size=shape), BLUR)
     return (NOISE_HU * noise / noise.std()).astype(np.float32)

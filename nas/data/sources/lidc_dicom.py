@@ -11,16 +11,16 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from nas.data.io.csv_table import stamp
+from nas.data.io.crops import crop_hu, hu_window, reach
 from nas.data.io.dicom import DicomSeries, find_series, open_series
-from nas.data.io.images import crop_hu, hu_window, reach
+from nas.data.io.files import named_files
 from nas.data.sample import Sample
-from nas.data.source import Source
-from nas.data.sources._lidc_database import LICENCE, Nodule, labelled_nodules
+from nas.data.source import CACHE, Source
+from nas.data.sources._lidc_database import COHORT, LICENCE, Nodule, database_path, labelled_nodules
 from nas.data.sources.lidc_shapes import ReaderShare
 from nas.errors import NASError
 from nas.utils.checked import HuWindow, PathName, PositiveFloat, PositiveInt, Side, checked
@@ -33,22 +33,37 @@ log = logging.getLogger(__name__)
 
 @checked("data")
 class LidcDicom(Source):
-    """Crops of `size`³ voxels of `spacing_mm`, the nodule's centroid in the middle, as int16 HU.
+    """Crops of `size`³ voxels of `spacing_mm` with the nodule's centroid in the middle, as int16 HU.
 
-    Nodules, readers' consensus and labels are those of `lidc_shapes`: at least `min_readers` readers, mean malignancy
-    below 3 (benign) or above 3 (malignant), so that the names pair the two. Values, scale and offset are those of
-    `luna16`. group: the patient. size_mm3: the volume that at least half of the readers outlined.
-    Scans of the database that are not below `root` are left out, and their number is logged: a part of LIDC-IDRI is
-    enough. So are nodules where slices are missing.
+    Nodules, readers' consensus, labels and sample names are those of `lidc_shapes`. Values, scale and offset are those
+    of `luna16`. The group is the patient, size_mm3 the volume that at least half of the readers outlined.
+    A subset of LIDC-IDRI is enough: scans of the database that are not below `root` are left out, and their number is
+    logged. Nodules with missing slices around them are left out as well.
+
+    Args:
+        root: Folder of LIDC-IDRI as TCIA gives it.
+        cache_dir: Folder of the prepared stores.
+        spacing_mm: Voxel size in mm.
+        size: Voxels per side.
+        window: [low, high] in whole HU; values are clipped to it.
+        min_readers: Nodules with fewer readings are left out.
+
+    Raises:
+        NASError: If the window is out of range.
     """
 
     name = "lidc_dicom"
+    cohort = COHORT
+    UNIDENTIFYING: ClassVar[Mapping[str, str]] = {
+        **Source.UNIDENTIFYING,
+        "root": "its files count by content and series",
+    }
     classes = ("benign", "malignant")
 
     def __init__(
         self,
         root: PathName | None,
-        cache_dir: PathName,
+        cache_dir: PathName = CACHE,
         spacing_mm: PositiveFloat = 1.0,
         size: Side = 32,
         window: HuWindow = (-1200, 600),
@@ -61,42 +76,53 @@ class LidcDicom(Source):
         self.scale, self.offset = 1 / (high - low), -low / (high - low)
 
     def samples(self) -> Iterator[Sample]:
+        """Read every sample, see `Source.samples`."""
         reach_mm = reach((self.size,) * 3, (self.spacing_mm,) * 3)
         for uid, nodules in self.nodules.items():
             series = open_series(self.folders[uid], uid)
+            content = self.digests.of_volume(self.folders[uid])
             for nodule, label in nodules:
                 first, last = _slices(series, nodule, reach_mm)
                 if not series.even(first, last):
                     log.warning("left out %s: slices are missing around it", nodule.name)
                     continue
-                part = series.read(first, last)
-                point = world_point(part, series.z_mm[first : last + 1], nodule)
+                slices = series.read(first, last)
+                point = world_point(slices, series.z_mm[first : last + 1], nodule)
                 yield Sample(
                     name=nodule.name,
-                    volume_CDHW=self.cut(part, point, nodule.name),
+                    volume_CDHW=self.cut(slices, point, nodule.name),
                     label=label,
                     group=nodule.patient_id,
                     spacing_mm=(self.spacing_mm,) * 3,
                     size_mm3=ReaderShare(nodule).volume_mm3,
+                    content=content,
                 )
 
     def cut(self, image: Image, centre_mm: Sequence[float], name: str) -> np.ndarray:
+        """Cut a crop around a point, see `Source.cut`."""
         return crop_hu(image, centre_mm, self.size, self.spacing_mm, self.window, name)
 
-    def content_key(self) -> str:
-        names = [nodule.name for nodules in self.nodules.values() for nodule, _ in nodules]
-        return stamp(names, [self.folders[uid] for uid in self.nodules])
+    def files(self) -> Mapping[str, Path]:
+        """List the annotation database and all files of the scans with labelled nodules, by series."""
+        series = named_files((uid, self.folders[uid]) for uid in self.nodules)
+        return {"annotations": database_path(), **series}
 
     def preparation(self) -> Mapping[str, Any]:
+        """Return the form "crop_hu" with size, spacing and window."""
         here = {"how": "crop_hu", "size": self.size, "spacing_mm": self.spacing_mm, "window": self.window}
         return {**super().preparation(), **here}
 
     def provenance(self) -> Mapping[str, Any]:
+        """Return source and licence."""
         return {"source": LICENCE}
 
     @cached_property
     def folders(self) -> dict[str, Path]:
-        """SeriesInstanceUID -> folder."""
+        """Map SeriesInstanceUIDs to folders.
+
+        Raises:
+            NASError: If the root is missing.
+        """
         if self.root is None or not Path(self.root).is_dir():
             raise NASError(
                 f"no folder {self.root}" if self.root else "no folder of LIDC-IDRI",
@@ -107,7 +133,11 @@ class LidcDicom(Source):
 
     @cached_property
     def nodules(self) -> dict[str, list[tuple[Nodule, int]]]:
-        """SeriesInstanceUID -> labelled nodules, in the order of the database."""
+        """Map SeriesInstanceUIDs to labelled nodules, in the order of the database.
+
+        Raises:
+            NASError: If no scan of the database is below `root`, or all nodules are of one class.
+        """
         folders = self.folders
         by_series: dict[str, list[tuple[Nodule, int]]] = defaultdict(list)
         for nodule, label in labelled_nodules(self.min_readers):
@@ -117,7 +147,7 @@ class LidcDicom(Source):
             raise NASError(
                 f"none of LIDC-IDRI's {len(by_series)} scans with labelled nodules below {self.root}",
                 "DICOM folders whose SeriesInstanceUID is LIDC-IDRI's",
-                "mend data.root; re-identified copies cannot be matched",
+                "correct data.root; re-identified copies cannot be matched",
             )
         if len(here) < len(by_series):
             log.warning("%d of %d scans with labelled nodules are below %s", len(here), len(by_series), self.root)
@@ -126,20 +156,28 @@ class LidcDicom(Source):
         return here
 
 
-def world_point(part: Image, z_mm: np.ndarray, nodule: Nodule) -> tuple[float, float, float]:
-    """The nodule's centroid in world mm: z_mm (N,) are the positions of the slices whose pixels `part` holds.
+def world_point(slices: Image, z_mm: np.ndarray, nodule: Nodule) -> tuple[float, float, float]:
+    """Return the nodule's centroid as a world point.
 
-    The centroid's x and y count from the first pixel along rows and columns, its z is the world's.
+    The centroid's x and y count from the first pixel along rows and columns; its z is that of the world.
+
+    Args:
+        slices: The slices around the nodule as one volume.
+        z_mm: (N,) z of ImagePositionPatient of these slices.
+        nodule: The nodule.
+
+    Returns:
+        (x, y, z) in mm (LPS).
     """
     x_mm, y_mm, centroid_z = nodule.centroid_mm
-    column, row = x_mm / part.GetSpacing()[0], y_mm / part.GetSpacing()[1]
+    column, row = x_mm / slices.GetSpacing()[0], y_mm / slices.GetSpacing()[1]
     level = (centroid_z - z_mm[0]) / (z_mm[-1] - z_mm[0]) * (len(z_mm) - 1)
-    x, y, z = part.TransformContinuousIndexToPhysicalPoint((float(column), float(row), float(level)))
+    x, y, z = slices.TransformContinuousIndexToPhysicalPoint((float(column), float(row), float(level)))
     return x, y, z
 
 
 def _slices(series: DicomSeries, nodule: Nodule, reach_mm: float) -> tuple[int, int]:
-    """First and last slice that a crop around the nodule looks at, one beyond on each side."""
+    """Return the first and last slice that a crop around the nodule needs, with one more on each side."""
     distance_mm = np.abs(series.z_mm - nodule.centroid_mm[2])
     if distance_mm.min() > nodule.scan.slice_mm:
         raise NASError(

@@ -1,13 +1,13 @@
 """LUNA16 (Setio et al. 2017): lung nodules cut out of CT, benign or malignant, in the ten published folds.
 
 Layout of the folder: `subset0` … `subset9` with the `.mhd`/`.raw` scans, `annotations.csv` as LUNA16 ships it (in the
-folder or in `CSVFILES/`), and a csv that says which nodules are malignant:
+folder or in `CSVFILES/`), and a csv that states which nodules are malignant:
 
 - DeepLung's and NAS-Lung's `annotationdetclsconvfnl_v3.csv`, with the columns
   `seriesuid,coordX,coordY,coordZ,diameter_mm,malignant`. Its coordinates are NOT world coordinates: they are voxels
   (z, y, x) of DeepLung's own preprocessing (1 mm, cut to the lung mask), and its ids carry suffixes (`<uid>-12`).
-  Only id, diameter and label are used; the place comes from `annotations.csv`, matched by scan and diameter.
-- one's own, with the columns `seriesuid,coordX,coordY,coordZ,diameter_mm,malignancy` in world mm (LPS, as in
+  Only id, diameter and label are used; the position comes from `annotations.csv`, matched by scan and diameter.
+- your own, with the columns `seriesuid,coordX,coordY,coordZ,diameter_mm,malignancy` in world mm (LPS, as in
   `annotations.csv`).
 
 The label is 0 (benign) or 1 (malignant) in both.
@@ -22,15 +22,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from nas.data.io.csv_table import Row, read_table, stamp
-from nas.data.io.images import crop_hu, hu_window, reach, read_region
+from nas.data.io.crops import crop_hu, hu_window, reach, read_region
+from nas.data.io.csv_table import Row, read_table
+from nas.data.io.files import named_files
 from nas.data.sample import Sample
-from nas.data.source import Source
-from nas.data.sources._lidc_database import read_nodules
+from nas.data.source import CACHE, Source
+from nas.data.sources._lidc_database import COHORT, database_path, read_nodules
 from nas.errors import NASError
 from nas.utils.checked import HuWindow, PathName, PositiveFloat, Side, checked
 
@@ -50,7 +51,7 @@ Scans = dict[str, tuple[Path, str]]  # SeriesInstanceUID -> (.mhd file, fold)
 
 @dataclass(frozen=True, slots=True)
 class Annotation:
-    """One nodule: its scan, its centre in world mm (LPS), its diameter, 0 or 1."""
+    """One nodule with its scan, its centre in world mm (LPS), its diameter in mm, and its label 0 or 1."""
 
     name: str
     series: str
@@ -61,24 +62,42 @@ class Annotation:
 
 @checked("data")
 class Luna16(Source):
-    """Crops of `size`³ voxels of `spacing_mm`, the nodule in the middle, as int16 HU.
+    """Crops of `size`³ voxels of `spacing_mm` with the nodule in the middle, as int16 HU.
 
-    HU are clipped to `window` and stored exactly; scale and offset turn the window into [0, 1] (with the default
-    window 1/1800 and 1200/1800). Beyond the scan stands air, -1000 HU. group: the patient of LIDC-IDRI, or the series
-    where it is none of LIDC-IDRI's. fold: "0" … "9", the subset; a patient whose scans lie in
-    two subsets stays in the first, so that no fold knows a patient of another. size_mm3: the ball of the diameter.
+    HU are clipped to `window` and stored exactly; scale and offset map the window to [0, 1] (with the default window
+    1/1800 and 1200/1800). Crops are filled with air, -1000 HU, beyond the scan. The group is the patient of LIDC-IDRI,
+    or the series if it is not in LIDC-IDRI. The fold is the subset, "0" to "9"; a patient whose scans lie in two
+    subsets stays in the first, so that no patient is in two folds. size_mm3 is that of a ball of the nodule's diameter.
 
-    annotations, positions: csv files, in the folder or by path. skip_missing: leave out nodules of scans that are in
-    no subset (a partial download) instead of refusing them.
+    Args:
+        root: Folder with subset0 to subset9 and the csv files.
+        cache_dir: Folder of the prepared stores.
+        spacing_mm: Voxel size in mm.
+        size: Voxels per side.
+        window: [low, high] in whole HU.
+        annotations: The csv of labels, in the folder or by path.
+        positions: LUNA16's own csv of positions, in the folder or by path.
+        skip_missing: Whether to leave out nodules of scans that are in no subset (a partial download) instead of
+            raising an error.
+
+    Raises:
+        NASError: If the window is out of range.
     """
 
     name = "luna16"
+    cohort = COHORT
+    UNIDENTIFYING: ClassVar[Mapping[str, str]] = {
+        **Source.UNIDENTIFYING,
+        "root": "its scans count by content, subset and series",
+        "annotations": "the nodules that are read from it count",
+        "positions": "the nodules that are read with it count",
+    }
     classes = ("benign", "malignant")
 
     def __init__(
         self,
         root: PathName | None,
-        cache_dir: PathName,
+        cache_dir: PathName = CACHE,
         spacing_mm: PositiveFloat = 1.0,
         size: Side = 32,
         window: HuWindow = (-1200, 600),
@@ -94,42 +113,59 @@ class Luna16(Source):
         self.scale, self.offset = 1 / (high - low), -low / (high - low)
 
     def samples(self) -> Iterator[Sample]:
+        """Read every sample, see `Source.samples`."""
         reach_mm = reach((self.size,) * 3, (self.spacing_mm,) * 3)
-        place_of = patients_and_folds((nodule.series for nodule in self.nodules), self.scans)
+        patient_and_fold = patients_and_folds((nodule.series for nodule in self.nodules), self.scans)
         for nodule in self.nodules:
             path = self.scans[nodule.series][0]
-            patient, fold = place_of[nodule.series]
-            part = read_region(path, nodule.centre_mm, reach_mm)
+            patient, fold = patient_and_fold[nodule.series]
+            region = read_region(path, nodule.centre_mm, reach_mm)
             yield Sample(
                 name=nodule.name,
-                volume_CDHW=self.cut(part, nodule.centre_mm, path.name),
+                volume_CDHW=self.cut(region, nodule.centre_mm, path.name),
                 label=nodule.label,
                 group=patient,
                 spacing_mm=(self.spacing_mm,) * 3,
                 size_mm3=math.pi / 6 * nodule.diameter_mm**3,
                 fold=fold,
+                content=self.digests.of_volume(path),
             )
 
     def cut(self, image: Image, centre_mm: Sequence[float], name: str) -> np.ndarray:
+        """Cut a crop around a point, see `Source.cut`."""
         return crop_hu(image, centre_mm, self.size, self.spacing_mm, self.window, name)
 
-    def content_key(self) -> str:
-        return stamp(self.nodules, dict.fromkeys(self.scans[nodule.series][0] for nodule in self.nodules))
+    def files(self) -> Mapping[str, Path]:
+        """List the scans with nodules, by subset and series, and the database that names their patients."""
+        annotated = dict.fromkeys(nodule.series for nodule in self.nodules)
+        scans = named_files((f"subset{self.scans[uid][1]}/{uid}", self.scans[uid][0]) for uid in annotated)
+        return {"patients": database_path(), **scans}
+
+    def content(self) -> Mapping[str, Any]:
+        """Return the nodules and the digests of the files."""
+        return {**super().content(), "nodules": self.nodules}
 
     def preparation(self) -> Mapping[str, Any]:
+        """Return the form "crop_hu" with size, spacing and window."""
         here = {"how": "crop_hu", "size": self.size, "spacing_mm": self.spacing_mm, "window": self.window}
         return {**super().preparation(), **here}
 
     def provenance(self) -> Mapping[str, Any]:
+        """Return source and licence."""
         return {"source": "LUNA16, from LIDC-IDRI", "licence": "CC BY 4.0", "doi": "10.1016/j.media.2017.06.015"}
 
     @cached_property
     def scans(self) -> Scans:
+        """The scans of the folder, see `find_scans`."""
         return find_scans(self.root)
 
     @cached_property
     def nodules(self) -> list[Annotation]:
-        """The annotated nodules, in the order of the csv."""
+        """The annotated nodules, in the order of the csv.
+
+        Raises:
+            NASError: If a csv is missing or malformed, a scan is missing, or all nodules are of one class.
+        """
         scans = self.scans
         path = find_csv(self.root, self.annotations)
         columns, rows = read_table(path)
@@ -151,15 +187,15 @@ class Luna16(Source):
                 "the .mhd file of every annotated scan below subset0 … subset9",
                 "fetch the missing subsets, or leave these nodules out with data.skip_missing=true",
             )
-        kept = [nodule for nodule in nodules if nodule.series in scans]
-        if len(kept) < len(nodules):
-            log.warning("left out %d nodules, whose scans are in no subset", len(nodules) - len(kept))
-        if len({nodule.label for nodule in kept}) < 2:
+        present = [nodule for nodule in nodules if nodule.series in scans]
+        if len(present) < len(nodules):
+            log.warning("left out %d nodules, whose scans are in no subset", len(nodules) - len(present))
+        if len({nodule.label for nodule in present}) < 2:
             raise NASError(f"nodules of one class only in {path.name}", "benign and malignant ones", "check the labels")
-        return kept
+        return present
 
     def _published_points(self) -> Points:
-        """World points by (series, diameter), from LUNA16's own annotations.csv."""
+        """Return world points by (series, diameter), from LUNA16's own annotations.csv."""
         points = defaultdict(list)
         for series, nodules in annotated_nodules(find_csv(self.root, self.positions)).items():
             for point, diameter_mm in nodules:
@@ -168,7 +204,17 @@ class Luna16(Source):
 
 
 def find_scans(root: PathName | None) -> Scans:
-    """SeriesInstanceUID -> (.mhd file, fold) of the folder `root`. Raises NASError where there are none."""
+    """Find the scans of a LUNA16 folder.
+
+    Args:
+        root: Folder with subset0 to subset9.
+
+    Returns:
+        SeriesInstanceUID -> (.mhd file, fold).
+
+    Raises:
+        NASError: If the folder is missing or holds no scans, or a scan is in two subsets.
+    """
     if root is None or not Path(root).is_dir():
         raise NASError(
             f"no folder {root}" if root else "no folder of LUNA16",
@@ -191,16 +237,38 @@ def find_scans(root: PathName | None) -> Scans:
 
 
 def find_csv(root: PathName | None, name: PathName) -> Path:
+    """Find a csv file of a LUNA16 folder.
+
+    Args:
+        root: The folder.
+        name: File name, or a path.
+
+    Returns:
+        The file, in the folder, in its folder CSVFILES, or at the path.
+
+    Raises:
+        NASError: If it is at none of these.
+    """
     folder = Path(root or "")
-    places = [folder / name, folder / "CSVFILES" / name, Path(name)]
-    found = next((path for path in places if path.is_file()), None)
-    if found is None:
+    candidates = [folder / name, folder / "CSVFILES" / name, Path(name)]
+    path = next((path for path in candidates if path.is_file()), None)
+    if path is None:
         raise NASError(f"no file {name} in {folder}", f"{name} there or in CSVFILES/", "give its path")
-    return found
+    return path
 
 
 def annotated_nodules(path: Path) -> dict[str, list[tuple[Point, float]]]:
-    """LUNA16's own annotations.csv: series -> the centres in world mm (LPS) and the diameters in mm of its nodules."""
+    """Read LUNA16's own annotations.csv.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Series -> centre in world mm (LPS) and diameter in mm of each of its nodules.
+
+    Raises:
+        NASError: If the file is missing or malformed.
+    """
     columns, rows = read_table(path)
     if not set(WORLD[:5]) <= set(columns):
         raise NASError(f"columns {', '.join(columns)} in {path}", ",".join(WORLD[:5]), "take LUNA16's own file")
@@ -211,22 +279,32 @@ def annotated_nodules(path: Path) -> dict[str, list[tuple[Point, float]]]:
 
 
 def patients_and_folds(series: Iterable[str], scans: Scans) -> dict[str, tuple[str, str]]:
-    """Series -> (patient, fold). The patient is LIDC-IDRI's, or the series itself where it is none of LIDC-IDRI's; one
-    whose scans lie in two subsets stays in the fold of the first, so that no fold knows a patient of another."""
+    """Return patient and fold of each series.
+
+    The patient is that of LIDC-IDRI, or the series itself if it is not in LIDC-IDRI. A patient whose scans lie in two
+    subsets stays in the fold of the first, so that no patient is in two folds.
+
+    Args:
+        series: SeriesInstanceUIDs, each in `scans`.
+        scans: As `find_scans` returns them.
+
+    Returns:
+        SeriesInstanceUID -> (patient, fold).
+    """
     patient_of = _patients()
     fold_of: dict[str, str] = {}
-    found = {}
+    assigned = {}
     for uid in dict.fromkeys(series):
         patient, subset = patient_of.get(uid, uid), scans[uid][1]
         if (fold := fold_of.setdefault(patient, subset)) != subset:
             log.warning("%s of subset%s joins the patient's other scan in fold %s", uid, subset, fold)
-        found[uid] = (patient, fold)
-    return found
+        assigned[uid] = (patient, fold)
+    return assigned
 
 
 @cache
 def _patients() -> dict[str, str]:
-    """SeriesInstanceUID -> patient, of LIDC-IDRI."""
+    """Map the SeriesInstanceUIDs of LIDC-IDRI to patients."""
     return {nodule.series_instance_uid: nodule.patient_id for nodule in read_nodules()}
 
 
@@ -237,7 +315,7 @@ def _point(row: Row) -> tuple[float, float, float]:
 def _diameter(row: Row) -> float:
     diameter_mm = row.number("diameter_mm")
     if diameter_mm <= 0:
-        raise NASError(f"diameter_mm {diameter_mm} in {row.at}", "a diameter above 0", "mend the line")
+        raise NASError(f"diameter_mm {diameter_mm} in {row.at}", "a diameter above 0", "correct the line")
     return diameter_mm
 
 
@@ -247,14 +325,14 @@ def _diameter_key(diameter_mm: float) -> str:
 
 def _lookup(row: Row, points: Points) -> tuple[float, float, float]:
     series, diameter = row["seriesuid"].split("-")[0], _diameter_key(_diameter(row))
-    found = points.get((series, diameter), [])
-    if len(found) != 1:
+    matches = points.get((series, diameter), [])
+    if len(matches) != 1:
         raise NASError(
-            f"{row.at}: {len(found) or 'no'} nodules of {diameter} mm in scan {series} of LUNA16's annotations.csv",
+            f"{row.at}: {len(matches) or 'no'} nodules of {diameter} mm in scan {series} of LUNA16's annotations.csv",
             "exactly one: DeepLung's file lists nodules of LUNA16 (its own coordinates are not world mm)",
             "for other nodules name the label column `malignancy` and give world mm",
         )
-    return found[0]
+    return matches[0]
 
 
 def _annotation(row: Row, centre_mm: tuple[float, float, float], label: str) -> Annotation:

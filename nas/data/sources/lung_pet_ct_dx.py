@@ -10,21 +10,22 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from annotated_types import Ge, Le, Len
 
-from nas.data.io.csv_table import stamp
 from nas.data.io.dicom import DicomSeries, find_series, open_series
-from nas.data.io.images import medical, to_array
+from nas.data.io.files import named_files
+from nas.data.io.images import to_array
 from nas.data.io.voc_boxes import labels_of, read_voc
 from nas.data.sample import Sample
-from nas.data.source import Source
+from nas.data.source import CACHE, Source
 from nas.data.splits import OFFICIAL
 from nas.data.transforms.ct_slices import WINDOWS_HU, check_windows, fitted, windowed
 from nas.errors import NASError
 from nas.utils.checked import NonNegativeFloat, OneOf, PathName, PositiveFloat, Rule, Seed, SomeOf, checked
+from nas.utils.optional import medical
 
 MERGED = "tumour"
 
@@ -34,28 +35,36 @@ SUM_OF_ONE = Rule(lambda shares: abs(sum(shares) - 1) < 1e-6, "three shares abov
 
 @checked("data")
 class LungPetCtDx(Source):
-    """Annotated slices and some without annotation, as windows of HU (nas/data/transforms/ct_slices.py), `size` pixels
-    a side.
+    """Annotated slices and some without annotation, as windows of HU (nas/data/transforms/ct_slices.py).
 
-    root: folder with CT series and XML files, in any folders below it. windows: lung, mediastinum, a channel each.
-    negatives: slices without a box per slice with one, drawn in each series by `seed`; null: all there are. merge: one
-    class "tumour" instead of every class of the files. unknown: what happens with the annotation of a slice that is not
-    there, and with a series that is no CT: "refuse" or "skip" (the data set has PET too).
-    parts: shares of patients for training, validation and test, drawn by `seed` and at least one each, as the given
-    split; with fewer than three patients there is none.
-    Nothing that is stored tells the patient: names, identifiers, dates and paths are replaced by numbers, in the order
-    of the folders. Boxes take xmin and ymin as first, xmax and ymax as last edge.
-    Raises NASError for a folder with two series, uneven or doubled slices, another modality than CT, and whatever
-    `read_voc` refuses.
+    Nothing that is stored identifies a patient: names, identifiers, dates and paths are replaced by numbers, in the
+    order of the folders. Boxes take xmin and ymin as first, xmax and ymax as last edge. Reading raises NASError for a
+    folder with two series, uneven or doubled slices, another modality than CT, and annotations that `read_voc` refuses.
+
+    Args:
+        root: Folder with CT series and XML files, in any folders below it.
+        cache_dir: Folder of the prepared stores.
+        windows: "lung" and "mediastinum", one channel per window.
+        size: Pixels per side, at least 16.
+        negatives: Slices without a box per slice with boxes, drawn in each series by `seed`. If None, all slices.
+        merge: Whether to use the one class "tumour" instead of the classes of the files.
+        unknown: "refuse" or "skip" annotations of missing slices, and series that are no CT (the data set has PET too).
+        parts: Shares of the patients for training, validation and test, drawn by `seed`, at least one patient each.
+            With fewer than three patients there is no given split.
+        seed: Seed of both drawings.
+
+    Raises:
+        NASError: If an argument is out of range.
     """
 
     name = "lung_pet_ct_dx"
     scale = 1 / 255
+    UNIDENTIFYING: ClassVar[Mapping[str, str]] = {**Source.UNIDENTIFYING, "root": "its files count by content and path"}
 
     def __init__(
         self,
         root: PathName | None,
-        cache_dir: PathName,
+        cache_dir: PathName = CACHE,
         windows: Annotated[Sequence[str], SomeOf(*WINDOWS_HU)] = ("lung",),
         size: Annotated[int, Ge(16), Le(4096)] = 512,
         negatives: NonNegativeFloat | None = 1.0,
@@ -69,30 +78,37 @@ class LungPetCtDx(Source):
         self.parts = tuple(parts)
 
     def provenance(self) -> Mapping[str, Any]:
-        arguments = {name: value for name, value in self.arguments().items() if name != "root"}  # a path may tell names
+        """Return the source, without the folder, whose name may be that of a patient."""
         return {
             "source": "data in the form of Lung-PET-CT-Dx (Li et al. 2020, doi 10.7937/TCIA.2020.NNC2-0461, CC BY 4.0)",
-            "arguments": arguments,
         }
 
-    def content_key(self) -> str:
-        return stamp("", [*self._folders, *self._annotations.values()])
+    def preparation(self) -> Mapping[str, Any]:
+        """Return the arguments of `ct_slices.windowed` and `ct_slices.fitted`, see `Source.preparation`."""
+        return {**super().preparation(), "windows": list(self.windows), "size": self.size}
+
+    def files(self) -> Mapping[str, Path]:
+        """List all files of the series and all annotations, by their paths below the root."""
+        paths = (*self._folders, *self._annotations.values())
+        return named_files((str(path.relative_to(str(self.root))), path) for path in paths)
 
     @property
     def classes(self) -> tuple[str, ...]:  # type: ignore[override]
+        """ "tumour", or the sorted classes of the annotations."""
         return (MERGED,) if self.merge else self._labels
 
     def samples(self) -> Iterator[Sample]:
-        series = [(one, uids) for one in map(open_series, self._folders) if (uids := self._uids(one))]
-        self._check_uids([uid for _, uids in series for uid in uids])
-        patients = list(dict.fromkeys(one.patient for one, _ in series))
+        """Read every sample, see `Source.samples`."""
+        readable = [(series, uids) for series in map(open_series, self._folders) if (uids := self._uids(series))]
+        self._check_uids([uid for _, uids in readable for uid in uids])
+        patients = list(dict.fromkeys(series.patient for series, _ in readable))
         folds = self._folds(len(patients))
         count: Counter[str] = Counter()
-        for one, uids in series:
-            number = patients.index(one.patient)
-            count[one.patient] += 1
-            name = f"patient-{number + 1:04}-series-{count[one.patient]}"
-            yield from self._of_series(one, uids, name, f"patient-{number + 1:04}", folds[number])
+        for series, uids in readable:
+            number = patients.index(series.patient)
+            count[series.patient] += 1
+            name = f"patient-{number + 1:04}-series-{count[series.patient]}"
+            yield from self._of_series(series, uids, name, f"patient-{number + 1:04}", folds[number])
 
     def _of_series(self, series: DicomSeries, uids: list[str], name: str, group: str, fold: str) -> Iterator[Sample]:
         image = series.read()
@@ -103,8 +119,8 @@ class LungPetCtDx(Source):
             objects = [] if path is None else read_voc(path, width, height)
             slice_CHW, factor = fitted(windowed(hu_DHW[number], self.windows), self.size)
             boxes = [
-                [0, one.y0 * factor, one.x0 * factor, 1, one.y1 * factor, one.x1 * factor, self._class(one.label)]
-                for one in objects
+                [0, box.y0 * factor, box.x0 * factor, 1, box.y1 * factor, box.x1 * factor, self._class(box.label)]
+                for box in objects
             ]
             column_mm, row_mm, between_mm = image.GetSpacing()
             yield Sample(
@@ -118,7 +134,7 @@ class LungPetCtDx(Source):
             )
 
     def _chosen(self, uids: Sequence[str]) -> list[int]:
-        """Positions of the annotated slices and of the drawn others, in order."""
+        """Return the positions of annotated slices and of the drawn negatives, in order."""
         annotated = [number for number, uid in enumerate(uids) if uid in self._annotations]
         others = [number for number, uid in enumerate(uids) if uid not in self._annotations]
         if self.negatives is not None:
@@ -130,18 +146,18 @@ class LungPetCtDx(Source):
         return 0 if self.merge else self.classes.index(label)
 
     def _folds(self, patients: int) -> list[str]:
-        """The part of each patient."""
+        """Draw the fold of each patient."""
         if patients < 3:
             return [""] * patients
         order = np.random.default_rng(self.seed).permutation(patients)
         valid = min(max(1, round(self.parts[1] * patients)), patients - 2)
         test = min(max(1, round(self.parts[2] * patients)), patients - 1 - valid)
-        part = np.full(patients, OFFICIAL[0], dtype=object)
-        part[order[:valid]], part[order[valid : valid + test]] = OFFICIAL[1], OFFICIAL[2]
-        return part.tolist()
+        fold = np.full(patients, OFFICIAL[0], dtype=object)
+        fold[order[:valid]], fold[order[valid : valid + test]] = OFFICIAL[1], OFFICIAL[2]
+        return fold.tolist()
 
     def _uids(self, series: DicomSeries) -> list[str]:
-        """SOPInstanceUID of each slice; none of a series that is passed over."""
+        """Return the SOPInstanceUID of each slice; none for a series that is skipped."""
         pydicom = medical("pydicom")
         tags = ["SOPInstanceUID", "Modality"]
         headers = [pydicom.dcmread(path, stop_before_pixels=True, specific_tags=tags) for path in series.files]
@@ -160,7 +176,7 @@ class LungPetCtDx(Source):
 
     def _check_uids(self, uids: Sequence[str]) -> None:
         if not uids:
-            raise NASError(f"no CT series below {self.root}", "at least one", "mend data.root")
+            raise NASError(f"no CT series below {self.root}", "at least one series", "correct data.root")
         uid, times = Counter(uids).most_common(1)[0]
         if times > 1:
             raise NASError(f"{times} files of slice {uid}", "each slice once", "remove the copies")
@@ -182,21 +198,21 @@ class LungPetCtDx(Source):
             )
         folders = sorted(set(find_series(self.root).values()))
         if not folders:
-            raise NASError(f"no DICOM series below {self.root}", "folders with one CT series each", "mend data.root")
+            raise NASError(f"no DICOM series below {self.root}", "folders with one CT series each", "correct data.root")
         return folders
 
     @cached_property
     def _annotations(self) -> dict[str, Path]:
         """SOPInstanceUID -> file."""
-        assert self._folders  # a missing root is told first
-        found: dict[str, Path] = {}
+        assert self._folders  # raises NASError if the root is missing
+        by_uid: dict[str, Path] = {}
         for path in sorted(Path(str(self.root)).rglob("*.xml")):
-            if path.stem in found:
-                raise NASError(f"{path} and {found[path.stem]}", "one annotation a slice", "remove one of them")
-            found[path.stem] = path
-        if not found:
-            raise NASError(f"no XML file below {self.root}", "annotations beside the series", "mend data.root")
-        return found
+            if path.stem in by_uid:
+                raise NASError(f"{path} and {by_uid[path.stem]}", "one annotation per slice", "remove one of them")
+            by_uid[path.stem] = path
+        if not by_uid:
+            raise NASError(f"no XML file below {self.root}", "annotations beside the series", "correct data.root")
+        return by_uid
 
     @cached_property
     def _labels(self) -> tuple[str, ...]:

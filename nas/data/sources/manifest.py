@@ -1,6 +1,6 @@
-"""One's own volumes: a csv that names them, one line a volume (or one a point of interest).
+"""Your own volumes: a csv that names them, one line per volume or per point of interest.
 
-Columns: `path,label,patient`, and if wanted `split` and `x,y,z`. Others are ignored. `docs/own-data.md` is the guide.
+Columns: `path,label,patient`, and optionally `split` and `x,y,z`. Other columns are ignored. See `docs/own-data.md`.
 """
 
 from __future__ import annotations
@@ -10,15 +10,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 from annotated_types import Ge, Le, Len
 
-from nas.data.io.csv_table import Row, read_table, stamp
-from nas.data.io.images import FULL, middle, read_image, triple
+from nas.data.io.crops import middle
+from nas.data.io.csv_table import Row, read_table
+from nas.data.io.files import named_files
+from nas.data.io.images import FULL, read_image, triple
 from nas.data.sample import Sample
-from nas.data.source import Source
+from nas.data.source import CACHE, Source
 from nas.data.transforms.preparation import windowed_crop
 from nas.errors import NASError
 from nas.utils.checked import Interval, OneOf, PathName, Rule, Sides, Spacings, checked
@@ -34,7 +36,7 @@ ASCENDING = Rule(lambda ends: ends[0] < ends[1], "[low, high] from 0 to 100 with
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One line: file, label by name, patient, split ("" where there is none), world point in mm or None."""
+    """One line: file, label by name, patient, split ("" if there is none), world point in mm (LPS) or None."""
 
     name: str
     path: Path
@@ -48,22 +50,36 @@ class Item:
 class Manifest(Source):
     """Volumes of a csv, each brought to one grid and one intensity range, as int16 (0 … 32767 is [0, 1]).
 
-    path: the csv; the volumes' paths are relative to it (NIfTI, NRRD, MHD, MHA, NPY, or a folder with one DICOM
-    series). spacing_mm, size: the target grid, one number or (D, H, W); a crop beyond the volume stands at the low
-    end of the range. window: [low, high] in the volume's own units (HU for CT), the same for all volumes; without
-    it, each channel of each volume is scaled between its own `percentiles`.
-    centre: "auto" takes `x,y,z` (world mm, LPS) where the csv has these columns and the volume's middle otherwise;
-    "image" and "point" insist on one. class_names: the labels in the order of their numbers (the last of two is
-    the positive one); by default sorted. npy_spacing_mm: voxel size (D, H, W) of .npy files.
+    Args:
+        path: The csv. The volumes' paths are relative to it (NIfTI, NRRD, MHD, MHA, NPY, or a folder with one DICOM
+            series).
+        cache_dir: Folder of the prepared stores.
+        spacing_mm: Voxel size of the target grid in mm, one number or (D, H, W).
+        window: [low, high] in the volumes' own units (HU for CT). If None, each channel of each volume is scaled
+            between its own `percentiles`.
+        size: Voxels of the target grid, one number or (D, H, W). Beyond the volume, crops have the low end of the
+            range.
+        centre: Middle of the crop: "point" takes `x,y,z` (world mm, LPS) of the csv, "image" the volume's middle,
+            "auto" the point if the csv has these columns.
+        percentiles: (low, high) in percent, see `window`.
+        class_names: The labels in the order of their numbers; of two, the last is the positive class. If None, sorted.
+        npy_spacing_mm: Voxel size of .npy files in mm, one number or (D, H, W).
+
+    Raises:
+        NASError: If an argument is out of range.
     """
 
     name = "manifest"
     scale = 1 / FULL
+    UNIDENTIFYING: ClassVar[Mapping[str, str]] = {
+        **Source.UNIDENTIFYING,
+        "path": "the csv and its volumes count by content",
+    }
 
     def __init__(
         self,
         path: PathName | None,
-        cache_dir: PathName,
+        cache_dir: PathName = CACHE,
         spacing_mm: Spacings = 1.0,
         window: Interval | None = None,
         size: Sides = 32,
@@ -82,14 +98,18 @@ class Manifest(Source):
 
     @cached_property
     def classes(self) -> Sequence[str]:  # type: ignore[override]
-        """Names in the order of their numbers."""
+        """Class names in the order of their numbers.
+
+        Raises:
+            NASError: If the labels of the csv are not those of `class_names`, or there is one only.
+        """
         counts = Counter(item.label for item in self.items)
         if self.class_names is not None:
             if set(counts) != set(self.class_names) or len(set(self.class_names)) < len(self.class_names):
                 raise NASError(
                     f"labels {_some(counts)} in {self.path}",
                     f"all of class_names, {', '.join(self.class_names)}, and no others",
-                    "mend data.class_names or the csv",
+                    "correct data.class_names or the csv",
                 )
             return self.class_names
         if len(counts) < 2:
@@ -99,14 +119,18 @@ class Manifest(Source):
 
     @cached_property
     def items(self) -> list[Item]:
-        """The lines of the csv, checked; every file is there."""
+        """The lines of the csv.
+
+        Raises:
+            NASError: If the csv or one of its files is missing, a column or cell is missing, or a line is there twice.
+        """
         if self.path is None:
-            raise NASError("no csv", "one's own data as path,label,patient", "data.path=my.csv")
+            raise NASError("no csv", "your own data as path,label,patient", "data.path=my.csv")
         columns, rows = read_table(self.path)
         points = {"x", "y", "z"} & set(columns)
         needed = {"path", "label", "patient", *(("x", "y", "z") if self.centre == "point" or points else ())}
         if self.centre not in ("auto", "image", "point"):
-            raise NASError(f"centre={self.centre}", "auto, image or point", "mend data.centre")
+            raise NASError(f"centre={self.centre}", "auto, image or point", "set data.centre")
         if missing := sorted(needed - set(columns)):
             raise NASError(
                 f"no column {', '.join(missing)} in {self.path} (it has {', '.join(columns)})",
@@ -115,44 +139,51 @@ class Manifest(Source):
             )
         items = [self._item(row, bool(points) and self.centre != "image") for row in rows]
         if twice := [item for item, n in Counter((item.path, item.point_mm) for item in items).items() if n > 1]:
-            raise NASError(f"{twice[0][0]} twice in {self.path}", "one line a volume or point", "remove the second")
+            raise NASError(f"{twice[0][0]} twice in {self.path}", "one line per volume or point", "remove the second")
         splits = {item.split for item in items}
         if not (splits == {""} or splits <= set(SPLITS) or all(split.isdecimal() for split in splits)):
             raise NASError(
                 f"splits {_some(splits)} in {self.path}",
                 "train, val and test, or the numbers of folds, on every line; or no such column",
-                "mend the column",
+                "correct the column",
             )
         return items
 
     def samples(self) -> Iterator[Sample]:
+        """Read every sample, see `Source.samples`."""
         number = {name: i for i, name in enumerate(self.classes)}
-        before: tuple[Path, Image] | None = None
+        last: tuple[Path, Image, str] | None = None
         for item in self.items:
-            if before is None or before[0] != item.path:  # several points of one volume: read it once
-                before = (item.path, read_image(item.path, self.npy_spacing_mm))
+            if last is None or last[0] != item.path:  # several points of one volume: read it once
+                image = read_image(item.path, self.npy_spacing_mm)
+                last = (item.path, image, self.digests.of_volume(item.path))
             yield Sample(
                 name=item.name,
                 volume_CDHW=self.cut(
-                    before[1], middle(before[1]) if item.point_mm is None else item.point_mm, str(item.path)
+                    last[1], middle(last[1]) if item.point_mm is None else item.point_mm, str(item.path)
                 ),
                 label=number[item.label],
                 group=item.patient,
                 spacing_mm=self.spacing_mm,
                 fold=item.split,
+                content=last[2],
             )
 
     def cut(self, image: Image, centre_mm: Sequence[float], name: str) -> np.ndarray:
-        """(C, D, H, W) int16 around a world point, as the store keeps it. name: of the volume, for messages."""
+        """Cut (C, D, H, W) int16 around a world point, see `Source.cut`."""
         return windowed_crop(image, centre_mm, self.size, self.spacing_mm, self.window, self.percentiles, name)
 
-    def content_key(self) -> str:
-        return stamp(self.items, dict.fromkeys(item.path for item in self.items))
+    def files(self) -> Mapping[str, Path]:
+        """List the csv and the files of its volumes."""
+        volumes = dict.fromkeys(item.path for item in self.items)
+        return {"csv": Path(str(self.path)), **named_files((f"volume {n}", path) for n, path in enumerate(volumes))}
 
     def provenance(self) -> Mapping[str, Any]:
+        """Return source and licence."""
         return {"source": str(self.path)}
 
     def preparation(self) -> Mapping[str, Any]:
+        """Return the form "crop" with grid and intensity range."""
         names = ("size", "spacing_mm", "window", "percentiles", "npy_spacing_mm")
         return {**super().preparation(), "how": "crop", **{name: getattr(self, name) for name in names}}
 
@@ -162,7 +193,7 @@ class Manifest(Source):
                 raise NASError(f"no {column} in {row.at}", "path, label and patient on every line", "fill the cell")
         path = Path(self.path or "").parent / row["path"]
         if not path.exists():
-            raise NASError(f"no file {path} ({row.at})", "a volume, by its path from the csv", "mend the path")
+            raise NASError(f"no file {path} ({row.at})", "a volume, by its path from the csv", "correct the path")
         point = (row.number("x"), row.number("y"), row.number("z")) if with_point else None
         name = row["path"] if point is None else f"{row['path']}@{','.join(f'{mm:g}' for mm in point)}"
         return Item(name, path, row["label"], row["patient"], row.cells.get("split", ""), point)

@@ -10,33 +10,40 @@ import hashlib
 import http.client
 import logging
 import math
-import os
 import shutil
 import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from annotated_types import Len
 
 from nas.data.io.npz import read_npz
 from nas.data.sample import Sample
-from nas.data.source import Source
+from nas.data.source import CACHE, Source
 from nas.errors import NASError
 from nas.utils.checked import OneOf, PathName, Side, checked
+from nas.utils.files import atomic_path
 
 log = logging.getLogger(__name__)
 
 ZENODO = "https://zenodo.org/records/10519652/files/{file}?download=1"
-PARTS = ("train", "val", "test")
+SPLITS = ("train", "val", "test")
 TIMEOUT_S = 30.0
+MD5 = "wherever the file came from, its md5 is checked"
 
 
 @dataclass(frozen=True, slots=True)
 class MedMNISTSet:
-    """classes: in the order of the labels. md5: by size. extent_mm: edge of the cube, NaN where it is not stated."""
+    """One of the six sets.
+
+    Attributes:
+        classes: Class names in the order of the labels.
+        md5: Checksum of the file by size.
+        extent_mm: Side of the cube in mm, NaN if it is not stated.
+    """
 
     classes: tuple[str, ...]
     md5: Mapping[int, str]
@@ -88,21 +95,38 @@ SETS: Mapping[str, MedMNISTSet] = {
 
 @checked("data")
 class MedMNIST3D(Source):
-    """One set, `size` 28 or 64, zero-padded on all sides to `pad_to` voxels (None: the next multiple of 8).
+    """One set, padded with 0 equally on all sides. Every file is checked against the authors' md5.
 
-    root: folder that holds `<flag>.npz` or `<flag>_64.npz`, itself or in a folder `<flag>`. Where the file is not
-    there, `download` fetches it into `root` (None: into the cache folder) from `url` (None: Zenodo). Every file is
-    checked against the authors' md5.
-    Values: uint8, seen as 0 to 1. fold: the authors' "train", "val" or "test". MedMNIST tells no patients, so that
-    group is the sample's own name: the authors split by patient where they say so, a split of one's own cannot.
+    Values are uint8 and scaled to [0, 1]. The fold is the authors' "train", "val" or "test". MedMNIST does not name
+    patients, so that the group is the sample's own name: the authors state for some sets that they split by patient,
+    which other splits cannot do.
+
+    Args:
+        root: Folder that holds `<flag>.npz` or `<flag>_64.npz`, itself or in a folder `<flag>`. If None, the cache
+            folder.
+        cache_dir: Folder of the prepared stores.
+        flag: Name of the set, such as "nodulemnist3d".
+        size: 28 or 64 voxels per side.
+        download: Whether to fetch a missing file into `root`.
+        pad_to: Voxels per side after padding. If None, the next multiple of 8.
+        url: Address of the file. If None, Zenodo.
+
+    Raises:
+        NASError: If an argument is out of range.
     """
 
     scale = 1 / 255
+    UNIDENTIFYING: ClassVar[Mapping[str, str]] = {
+        **Source.UNIDENTIFYING,
+        "root": MD5,
+        "download": MD5,
+        "url": MD5,
+    }
 
     def __init__(
         self,
         root: PathName | None,
-        cache_dir: PathName,
+        cache_dir: PathName = CACHE,
         flag: Annotated[str, OneOf(*SETS)] = "adrenalmnist3d",
         size: Annotated[int, OneOf(28, 64)] = 28,
         download: bool = False,
@@ -117,33 +141,37 @@ class MedMNIST3D(Source):
         self.file = f"{flag}.npz" if size == 28 else f"{flag}_{size}.npz"
         self.url = ZENODO.format(file=self.file) if url is None else url
 
-    def arguments(self) -> dict[str, Any]:
-        """What decides the content: a store is found again wherever its file came from."""
-        return {"flag": self.flag, "size": self.size, "pad_to": self.pad_to}
-
-    def content_key(self) -> str:
+    @property
+    def md5(self) -> str:
+        """The authors' checksum of the file."""
         return SETS[self.flag].md5[self.size]
 
+    def content(self) -> Mapping[str, Any]:
+        """Return the md5, so that a store can be used without its source file."""
+        return {"md5": self.md5}
+
     def provenance(self) -> Mapping[str, Any]:
-        return {"source": f"MedMNIST, doi 10.5281/zenodo.10519652, CC BY 4.0; {self.file}, md5 {self.content_key()}"}
+        """Return source and licence."""
+        return {"source": f"MedMNIST, doi 10.5281/zenodo.10519652, CC BY 4.0; {self.file}, md5 {self.md5}"}
 
     def samples(self) -> Iterator[Sample]:
+        """Read every sample, see `Source.samples`."""
         path = self._file()
         before = (self.pad_to - self.size) // 2
         pad = [(before, self.pad_to - self.size - before)] * 3
         spacing = (SETS[self.flag].extent_mm / self.size,) * 3
-        for part in PARTS:
-            volumes, labels = read_npz(path, [f"{part}_images", f"{part}_labels"])
+        for split in SPLITS:
+            volumes, labels = read_npz(path, [f"{split}_images", f"{split}_labels"])
             for number, (volume_DHW, label) in enumerate(zip(volumes, labels.reshape(-1), strict=True)):
-                name = f"{part}-{number}"
-                yield Sample(name, np.pad(volume_DHW, pad)[None], int(label), name, spacing, fold=part)
+                name = f"{split}-{number}"
+                yield Sample(name, np.pad(volume_DHW, pad)[None], int(label), name, spacing, fold=split)
 
     def _file(self) -> Path:
-        """The checked file, fetched where that is wanted."""
+        """Return the checked file, fetched if it is missing and `download` is set."""
         home = Path(self.cache_dir if self.root is None else self.root)
         for path in (home / self.file, home / self.flag / self.file):
             if path.is_file():
-                self._check(path, str(path), f"fetch {self.url} again, or mend data.root")
+                self._check(path, str(path), f"fetch {self.url} again, or correct data.root")
                 return path
         if not self.download:
             raise NASError(
@@ -155,28 +183,24 @@ class MedMNIST3D(Source):
         return home / self.file
 
     def _fetch(self, path: Path) -> None:
-        """Downloads beside the target, checks, renames: nobody ever sees a part of the file under its name."""
+        """Download the file atomically, and check it before it gets its name."""
         log.info("fetching %s", self.url)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with urllib.request.urlopen(self.url, timeout=TIMEOUT_S) as response, temporary.open("wb") as file:
-                shutil.copyfileobj(response, file)
-            self._check(temporary, self.url, "try again; if it stays so, mend data.url")
-            os.replace(temporary, path)
+            with atomic_path(path) as temporary:
+                with urllib.request.urlopen(self.url, timeout=TIMEOUT_S) as response, temporary.open("wb") as file:
+                    shutil.copyfileobj(response, file)
+                self._check(temporary, self.url, "try again, then correct data.url")
         except (OSError, ValueError, http.client.HTTPException) as error:
             raise NASError(
                 f"{self.url}, which cannot be fetched to {path} ({error})",
                 f"the file {self.file}",
                 "fetch it by hand and give its folder: data.root=/folder",
             ) from error
-        finally:
-            temporary.unlink(missing_ok=True)
 
     def _check(self, path: Path, origin: str, fix: str) -> None:
         digest = hashlib.md5(usedforsecurity=False)
         with path.open("rb") as file:
             while block := file.read(1 << 20):
                 digest.update(block)
-        if (md5 := digest.hexdigest()) != self.content_key():
-            raise NASError(f"md5 {md5} of {origin}", f"md5 {self.content_key()}", fix)
+        if (md5 := digest.hexdigest()) != self.md5:
+            raise NASError(f"md5 {md5} of {origin}", f"md5 {self.md5}", fix)

@@ -12,14 +12,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
 from nas.data.io.grid import on_grid, planned_size, require_same_grid
 from nas.data.io.images import read_channels, triple
 from nas.data.sample import Sample
-from nas.data.source import Source
+from nas.data.source import CACHE, PATCH, Source
 from nas.data.transforms.intensity import standardised, whole_hu
 from nas.data.transforms.patches import Patches
 from nas.errors import NASError
@@ -42,28 +42,42 @@ class Case:
 
 @checked("data")
 class Msd(Source):
-    """The labelled volumes of `root`, the folder with dataset.json; its unlabelled test images are not used.
+    """The labelled volumes of a folder with dataset.json; its unlabelled test images are not used.
 
-    group: an entry's "patient" where it has this key (not of the Decathlon's own), else the file: the Decathlon does
-    not say which of its volumes are of one person.
-    Volumes are turned to LPS (D to the head, H to the back, W to the left). spacing_mm: the grid they are brought to,
-    one number or (D, H, W), images linearly and labels by the nearest voxel; None: each keeps its own voxels.
-    normalise: "volume" standardises each channel of each volume by itself and stores that. "training" stores raw
-    values; a training scales them by the foreground of its own training part, and no other patient (nas/data/
-    intensity.py). "auto": "training" where a modality is CT, whose units mean something, else "volume".
-    The store has one shape, that of the largest volume rounded up to multiples of 16. Smaller ones are padded on both
-    sides alike: standardised values with 0 (the mean), raw ones with the volume's least; what a network says of the
-    padding is not counted.
-    patch: voxels (D, H, W) of what a training sees; None: whole volumes. Another patch needs no other store.
-    patches_per_volume: of each volume an epoch.
+    The group is an entry's "patient" if it has this key, which the Decathlon's own files lack, else the file: the
+    Decathlon does not state which of its volumes belong to one person.
+    Volumes are turned to LPS (D to the head, H to the back, W to the left), images are resampled linearly and labels
+    by the nearest voxel. The store has one shape, that of the largest volume rounded up to multiples of 16. Smaller
+    volumes are padded equally on both sides, standardised values with 0 (the mean), raw values with the volume's
+    minimum; predictions for the padding are not counted.
+
+    Args:
+        root: Folder with dataset.json.
+        cache_dir: Folder of the prepared stores.
+        spacing_mm: Voxel size in mm, one number or (D, H, W). If None, each volume keeps its own.
+        normalise: "volume" stores each channel of each volume standardised by itself. "training" stores raw values,
+            which a training scales by the foreground of its own training set and no other patient
+            (nas/data/transforms/intensity.py). "auto" is "training" if a modality is CT, whose units have an absolute
+            meaning, else "volume".
+        patch: Voxels (D, H, W) of a training sample. If None, whole volumes. Another patch needs no other store.
+        patches_per_volume: Patches drawn from each volume per epoch.
+
+    Raises:
+        NASError: If an argument is out of range.
     """
 
     name = "msd"
+    UNIDENTIFYING: ClassVar[Mapping[str, str]] = {
+        **Source.UNIDENTIFYING,
+        "root": "its files count by content",
+        "patch": PATCH,
+        "patches_per_volume": PATCH,
+    }
 
     def __init__(
         self,
         root: PathName | None,
-        cache_dir: PathName,
+        cache_dir: PathName = CACHE,
         spacing_mm: Spacings | None = None,
         normalise: Annotated[str, OneOf(*NORMALISATIONS)] = "auto",
         patch: Sides | None = None,
@@ -82,17 +96,17 @@ class Msd(Source):
             )
         path = Path(self.root) / "dataset.json"
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
+            description = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError as error:
-            raise NASError(f"no file {path}", "a Decathlon folder with dataset.json", "mend data.root") from error
+            raise NASError(f"no file {path}", "a Decathlon folder with dataset.json", "correct data.root") from error
         except (OSError, ValueError) as error:
             raise NASError(f"{path}, which cannot be read ({error})", "JSON", "copy the file again") from error
-        missing = [key for key in NEEDED if not isinstance(found, dict) or not found.get(key)]
+        missing = [key for key in NEEDED if not isinstance(description, dict) or not description.get(key)]
         if missing:
             raise NASError(
                 f"{path} without {', '.join(missing)}", f"the keys {', '.join(NEEDED)}", "add them to the file"
             )
-        return found
+        return description
 
     @cached_property
     def classes(self) -> Sequence[str]:  # type: ignore[override]
@@ -101,11 +115,12 @@ class Msd(Source):
 
     @cached_property
     def modalities(self) -> Sequence[str]:
-        """One a channel."""
+        """Names of the channels."""
         return _in_order(self._description["modality"], "modality", least=1)
 
     @cached_property
     def by_training(self) -> bool:  # type: ignore[override]
+        """Whether values are scaled by the training set, see `normalise`."""
         return self.normalise == "training" or (self.normalise == "auto" and self._is_ct)
 
     @property
@@ -118,7 +133,11 @@ class Msd(Source):
 
     @cached_property
     def cases(self) -> list[Case]:
-        """The training list, checked; every file is there."""
+        """The training list.
+
+        Raises:
+            NASError: If dataset.json is malformed, or one of its files is missing or named twice.
+        """
         entries = self._description["training"]
         if not isinstance(entries, list) or not all(
             isinstance(e, dict) and {"image", "label"} <= set(e) for e in entries
@@ -126,12 +145,12 @@ class Msd(Source):
             raise NASError(
                 f"a training list without image and label in {self.root}/dataset.json",
                 'entries {"image": "./imagesTr/a.nii.gz", "label": "./labelsTr/a.nii.gz"}',
-                "mend the list",
+                "correct the list",
             )
-        found = [self._case(entry) for entry in entries]
-        if twice := [path for path, n in Counter(case.image for case in found).items() if n > 1]:
+        cases = [self._case(entry) for entry in entries]
+        if twice := [path for path, n in Counter(case.image for case in cases).items() if n > 1]:
             raise NASError(f"{twice[0]} twice in dataset.json", "each volume once", "remove the second entry")
-        return found
+        return cases
 
     def _case(self, entry: Mapping[str, Any]) -> Case:
         image, label = (Path(str(self.root)) / str(entry[key]) for key in ("image", "label"))
@@ -143,17 +162,22 @@ class Msd(Source):
         name = image.name.removesuffix(".gz").removesuffix(".nii")
         return Case(name, image, label, str(entry.get("patient", name)))
 
-    def content_key(self) -> str:
-        files = [path for case in self.cases for path in (case.image, case.label)]
-        facts = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
-        return json.dumps([self.classes, self.modalities, [case.patient for case in self.cases], facts])
+    def files(self) -> Mapping[str, Path]:
+        """List dataset.json and the volumes of its training list, by number."""
+        volumes = {
+            f"{kind} {number}": path
+            for number, case in enumerate(self.cases)
+            for kind, path in (("image", case.image), ("label", case.label))
+        }
+        return {"dataset.json": Path(str(self.root)) / "dataset.json", **volumes}
 
     def provenance(self) -> Mapping[str, Any]:
+        """Return the folder, and name, reference, licence and release of dataset.json."""
         keys = ("name", "reference", "licence", "release")
         return {"source": str(self.root), **{key: self._description.get(key) for key in keys}}
 
     def preparation(self) -> Mapping[str, Any]:
-        """Where the training part scales values, without its statistics, which only a training knows."""
+        """Return the form "grid"; the statistics of the training set, if it uses them, are added by a training."""
         return {
             **super().preparation(),
             "how": "grid",
@@ -164,6 +188,7 @@ class Msd(Source):
         }
 
     def samples(self) -> Iterator[Sample]:
+        """Read every sample, see `Source.samples`."""
         sizes = [planned_size(case.image, self.spacing_mm) for case in self.cases]
         shape_DHW = (-(-np.max(sizes, axis=0) // STEP) * STEP).tolist()
         for case in self.cases:
@@ -172,10 +197,12 @@ class Msd(Source):
                 raise NASError(
                     f"{len(images)} channels in {case.image}",
                     f"{len(self.modalities)}, as dataset.json names modalities ({', '.join(self.modalities)})",
-                    "mend the file or modality",
+                    "correct the file or modality",
                 )
             if len(labels) != 1:
-                raise NASError(f"{len(labels)} channels in {case.label}", "one class a voxel", "one volume of labels")
+                raise NASError(
+                    f"{len(labels)} channels in {case.label}", "one class per voxel", "give one volume of labels"
+                )
             require_same_grid(images[0], labels[0], case.image)
             mask_DHW, spacing_mm = on_grid(labels[0], self.spacing_mm, labels=True)
             volume_CDHW = np.stack([on_grid(image, self.spacing_mm)[0] for image in images])
@@ -190,6 +217,7 @@ class Msd(Source):
                 spacing_mm=spacing_mm,
                 mask_DHW=_padded(mask_DHW, shape_DHW, 0),
                 extent_DHW=(depth, height, width),
+                content=self.digests.of_volume(case.image),
             )
 
     def _values(self, volume_CDHW: np.ndarray, path: Path) -> np.ndarray:
@@ -203,7 +231,7 @@ class Msd(Source):
             raise NASError(
                 f"the label {wrong[0]:g} in {path}",
                 f"0 to {len(self.classes) - 1}, as dataset.json names the classes ({', '.join(self.classes)})",
-                "mend the file or labels",
+                "correct the file or labels",
             )
         return mask_DHW.astype(np.uint8)
 
@@ -215,12 +243,12 @@ def _padded(volume_DHW: np.ndarray, shape_DHW: Sequence[int], fill: float) -> np
 
 
 def _in_order(names: Any, key: str, least: int) -> tuple[str, ...]:
-    """The values of {"0": ..., "1": ...} in the order of their numbers."""
+    """Return the values of {"0": ..., "1": ...} in the order of their numbers."""
     numbers = [str(number) for number in range(len(names))] if isinstance(names, dict) else []
     if len(numbers) < least or set(names) != set(numbers):
         raise NASError(
             f"{key} {json.dumps(names)[:120]} in dataset.json",
             f'at least {least}, numbered from 0: {{"0": "name", ...}}',
-            f"mend {key}",
+            f"correct {key}",
         )
     return tuple(str(names[number]) for number in numbers)

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from annotated_types import Ge, Le, Len
 from scipy import ndimage
 
+from nas.data.io.files import named_files
 from nas.data.io.images import AIR_HU, read_image, to_array
 from nas.data.sample import Sample
-from nas.data.source import Source
+from nas.data.source import CACHE, Source
 from nas.data.sources._drawn_chest import FIELD_MM, VOXEL_MM, add_ball, chest_slice, lung_block, noise_hu
 from nas.data.transforms.ct_slices import WINDOWS_HU, check_windows, resized, windowed
 from nas.errors import NASError
@@ -21,7 +22,7 @@ from nas.utils.checked import Dims, Fraction, PathName, PositiveFloat, PositiveI
 
 NODULE_HU = (-100.0, 60.0)  # solid nodules
 GAP = 2  # voxels between a nodule and the edge of the lung, or another nodule
-LUNG_HU, LUNG_SHARE = -500.0, 0.04  # of real CT: what is lung, and how much of a slice has to be
+LUNG_HU, LUNG_SHARE = -500.0, 0.04  # of real CT: highest value of lung, least share of a slice
 BLOCK = 4  # neighbouring slices of a real CT that a split keeps together
 
 
@@ -32,21 +33,37 @@ ASCENDING = Rule(lambda ends: ends[0] <= ends[1], "[smallest, largest], above 0"
 class NodulePhantoms(Source):
     """Slices (dims=2) or blocks of lung (dims=3) with solid ellipsoids whose boxes are known exactly.
 
-    patients, slices: that many drawn chests, each with so many images; with `backgrounds` (paths of CT volumes or DICOM
-    folders, 2D only) real slices stand in for the drawn ones: `patients` blocks of 4 neighbouring ones, and `slices`
-    images made on each. size: voxels a side. radius_mm: smallest and largest. most: nodules of an image, 1 to `most`.
-    negatives: share of images without one. windows: of HU, one channel each (nas/data/transforms/ct_slices.py).
-    Vessels are drawn too, 1 to 3 mm thick: they are what a nodule can be mistaken for. What is found here says that a
-    detector works, and little of how it does on patients. Values: uint8, seen as 0 to 1.
+    Vessels, 1 to 3 mm thick, are drawn as well, because nodules can be mistaken for them. Results on phantoms show
+    that a detector works, and little about patients. Values are uint8 and scaled to [0, 1].
+
+    Args:
+        cache_dir: Folder of the prepared stores.
+        patients: Drawn chests; with `backgrounds`, blocks of 4 neighbouring real slices. A split keeps each together.
+        slices: Images of each.
+        size: Voxels per side, 16 to 1024.
+        dims: 2 for axial slices of 360 mm, 3 for blocks of lung with voxels of 2 mm.
+        radius_mm: Smallest and largest radius of a nodule in mm.
+        most: Most nodules of an image with nodules.
+        negatives: Share of images without a nodule, in [0, 1).
+        windows: Windows of HU, one channel per window (nas/data/transforms/ct_slices.py).
+        backgrounds: Paths of CT volumes or DICOM folders whose slices replace the drawn chest (dims=2 only).
+        seed: Seed of all drawings.
+
+    Raises:
+        NASError: If an argument is out of range.
     """
 
     name = "nodule_phantoms"
     classes = ("nodule",)
     scale = 1 / 255
+    UNIDENTIFYING: ClassVar[Mapping[str, str]] = {
+        **Source.UNIDENTIFYING,
+        "backgrounds": "the volumes count by content and name",
+    }
 
     def __init__(
         self,
-        cache_dir: PathName,
+        cache_dir: PathName = CACHE,
         patients: PositiveInt = 60,
         slices: PositiveInt = 5,
         size: Annotated[int, Ge(16), Le(1024)] = 128,
@@ -68,17 +85,29 @@ class NodulePhantoms(Source):
                 "set data.backgrounds=[]",
             )
 
+    def files(self) -> Mapping[str, Path]:
+        """List the files of the backgrounds, by number and name."""
+        paths = [Path(path) for path in self.backgrounds]
+        return named_files((f"{number} {path.name}", path) for number, path in enumerate(paths))
+
     def provenance(self) -> Mapping[str, Any]:
+        """Return source and licence."""
         return {"source": "drawn phantoms", "unit": "block of slices" if self.backgrounds else "phantom"}
 
+    def preparation(self) -> Mapping[str, Any]:
+        """Of slices, the arguments of `ct_slices.windowed` and `ct_slices.fitted`."""
+        here = {"windows": list(self.windows), "size": self.size} if self.dims == 2 else {}
+        return {**super().preparation(), **here}
+
     def samples(self) -> Iterator[Sample]:
+        """Read every sample, see `Source.samples`."""
         real = [block for path in self.backgrounds for block in _real_blocks(path, self.size)]
         for patient in range(self.patients):
             rng = np.random.default_rng([self.seed, patient])
             block = real[int(rng.integers(len(real)))] if real else None
             build = int(rng.integers(2**31))  # of the drawn chest of this patient
             for number in range(self.slices):
-                hu, lung, voxel_mm = block.slice(rng) if block else self._drawn(build, rng)
+                hu, lung, voxel_mm = block.draw(rng) if block else self._drawn(build, rng)
                 count = 0 if rng.random() < self.negatives else int(rng.integers(1, self.most + 1))
                 boxes = self._add_nodules(hu, lung, voxel_mm, count, rng)
                 yield Sample(
@@ -96,14 +125,14 @@ class NodulePhantoms(Source):
         return *chest_slice(self.size, np.random.default_rng(build), rng), FIELD_MM / self.size
 
     def _volume(self, hu: np.ndarray) -> np.ndarray:
-        """(C, D, H, W) uint8."""
+        """Return (C, D, H, W) uint8."""
         volume = np.rint(255 * windowed(hu, self.windows)).astype(np.uint8)
         return volume if self.dims == 3 else volume[:, None]
 
     def _add_nodules(
         self, hu: np.ndarray, lung: np.ndarray, voxel_mm: float, count: int, rng: np.random.Generator
     ) -> np.ndarray:
-        """Draws into `hu`; (M, 7) boxes. Fewer than `count` where there is no room for more."""
+        """Draw nodules into `hu` and return boxes (M, 7), fewer than `count` if there is no room."""
         depth = ndimage.distance_transform_edt(np.pad(lung, 1))[(slice(1, -1),) * hu.ndim]
         noise, boxes = noise_hu(hu.shape, rng), []
         for _ in range(count):
@@ -114,7 +143,7 @@ class NodulePhantoms(Source):
             centre = room[rng.integers(len(room))] + rng.uniform(0, 1, hu.ndim)
             share = np.zeros_like(hu)
             add_ball(share, centre, radii, 1.0)
-            # with noise of its own: a nodule is not to be told by its smoothness
+            # with noise of its own, so that a nodule cannot be recognised by its smoothness
             hu += share * (rng.uniform(*NODULE_HU) + noise - hu)
             depth = np.minimum(depth, ndimage.distance_transform_edt(share == 0))
             low, high = np.clip(centre - radii, 0, None), np.minimum(centre + radii, hu.shape)
@@ -131,26 +160,35 @@ class _Block:
     hu_NHW: np.ndarray
     voxel_mm: float
 
-    def slice(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, float]:
+    def draw(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, float]:
         hu_HW = self.hu_NHW[rng.integers(len(self.hu_NHW))].copy()
         return hu_HW, lung_of(hu_HW), self.voxel_mm
 
 
 def lung_of(hu_HW: np.ndarray) -> np.ndarray:
-    """(H, W) bool: regions of air that the edge of the slice does not touch, less those below half a percent of it."""
+    """Find the lungs of an axial slice.
+
+    Args:
+        hu_HW: A slice in HU.
+
+    Returns:
+        (H, W) bool, regions of air that do not touch the edge and are at least half a percent of the slice.
+    """
     air, _ = ndimage.label(hu_HW < LUNG_HU)
-    kept = np.bincount(air.ravel()) >= 0.005 * air.size
-    kept[np.concatenate([[0], air[0], air[-1], air[:, 0], air[:, -1]])] = False
-    return kept[air]
+    is_lung = np.bincount(air.ravel()) >= 0.005 * air.size
+    is_lung[np.concatenate([[0], air[0], air[-1], air[:, 0], air[:, -1]])] = False
+    return is_lung[air]
 
 
 def _real_blocks(path: str, size: int) -> list[_Block]:
-    """Raises NASError for a volume that cannot be read or shows no lung."""
+    """Read the blocks of a CT; raises NASError if it cannot be read or shows no lung."""
     image = read_image(path)
     hu_DHW, factor = resized(to_array(image)[0], size, AIR_HU)
     showing = [number for number, hu_HW in enumerate(hu_DHW) if lung_of(hu_HW).mean() >= LUNG_SHARE]
     if not showing:
-        raise NASError(f"{path} without a slice that shows lungs", "a CT of the chest in HU", "mend data.backgrounds")
+        raise NASError(
+            f"{path} without a slice that shows lungs", "a CT of the chest in HU", "correct data.backgrounds"
+        )
     voxel_mm = image.GetSpacing()[0] / factor
     starts = range(0, len(hu_DHW), BLOCK)
     blocks = [[number for number in showing if start <= number < start + BLOCK] for start in starts]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any, ClassVar
 
 from nas.data.sample import Sample
-from nas.data.source import Source
+from nas.data.source import CACHE, Source
 from nas.data.store import VolumeStore
 from nas.errors import NASError
 from nas.utils.checked import PathName, checked
@@ -14,18 +15,43 @@ from nas.utils.checked import PathName, checked
 
 @checked("data")
 class PreparedStore(Source):
-    """path: the file (.h5). It is read where it lies; nothing is written into the cache."""
+    """The store of a file; nothing is written into the cache.
+
+    Args:
+        path: The file (.h5).
+        cache_dir: Not used; every data set has it.
+    """
 
     name = "prepared"
+    UNIDENTIFYING: ClassVar[Mapping[str, str]] = {
+        **Source.UNIDENTIFYING,
+        "path": "the store has a content hash of its own, and no other store is made of it",
+    }
 
-    def __init__(self, path: PathName | None, cache_dir: PathName) -> None:
+    def __init__(self, path: PathName | None, cache_dir: PathName = CACHE) -> None:
         self.path, self.cache_dir = path, cache_dir
 
     def prepare(self) -> VolumeStore:
+        """Open the file.
+
+        Returns:
+            The store.
+
+        Raises:
+            NASError: If no path is set, or the file is missing or damaged.
+        """
         if self.path is None:
             raise NASError("no prepared store", "a VoxNAS volume store (.h5)", "data.path=/path/to/store.h5")
         return VolumeStore(Path(self.path))
 
+    def preparation(self) -> Mapping[str, Any]:
+        """Scale and offset of the store and, of CT slices, their windows and size."""
+        store = self.prepare()
+        made = store.provenance.get("arguments", {})
+        here = {name: made[name] for name in ("windows", "size") if store.dims == 2 and "windows" in made}
+        return {"how": "array", "scale": store.scale, "offset": store.offset, **here}
+
     def samples(self) -> Iterator[Sample]:
+        """Read every sample, see `Source.samples`."""
         store = self.prepare()
         return map(store.sample, range(len(store)))

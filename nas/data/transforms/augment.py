@@ -1,4 +1,4 @@
-"""Random changes of a whole batch of volumes, or slices, at once, on the device where it lies."""
+"""Random changes of a whole batch of volumes or slices at once, on its device."""
 
 from __future__ import annotations
 
@@ -19,17 +19,25 @@ from nas.utils.checked import Fraction, NonNegativeFloat, Rule, checked
 @checked("training.augment")
 @dataclass(frozen=True)
 class Augment:
-    """Each sample gets its own draw; labels stay true, masks and boxes move along. Bit for bit the same from the same
-    generator.
+    """Random augmentation with one draw per sample; masks and boxes are moved with the volume.
 
-    flip: axes that are mirrored with probability 1/2 each (0 = D, 1 = H, 2 = W). shift: voxels, each axis moves by a
-    whole number in [-shift, shift] (padding by the border voxel, then cropping). rotate: degrees, about each axis by an
-    angle in [-rotate, rotate]. scale: fraction, zoom by a factor in [1 - scale, 1 + scale]. cutout: edge in voxels of
-    a cube at a random place that is set to 0. gamma, contrast, brightness, noise: of the intensities
-    (nas/data/transforms/intensity_changes.py), in the units of the normalised volumes.
-    Rotation and zoom are one trilinear resampling (of masks: the nearest voxel), skipped where both are 0, as they have
-    to be with boxes; the rest is exact voxel copying. Slices (B, C, H, W) are volumes with D = 1, and turn in their own
-    plane only.
+    Equal generators give bitwise equal results. Rotation and zoom are one trilinear resampling (of masks: the nearest
+    voxel), which is skipped if both are 0; with boxes they must be 0. All other geometric changes copy voxels exactly.
+    Slices (B, C, H, W) are volumes with D = 1 and turn in their own plane only.
+
+    Args:
+        flip: Axes that are mirrored with probability 1/2 each (0 = D, 1 = H, 2 = W).
+        shift: Each axis is moved by a whole number of voxels in [-shift, shift]; the border voxel is repeated.
+        rotate: Degrees; the volume is turned about each axis by an angle in [-rotate, rotate], up to 180.
+        scale: The volume is zoomed by a factor in [1 - scale, 1 + scale], 0 <= scale < 1.
+        cutout: Side in voxels of a cube at a random position that is set to 0.
+        gamma: See `changed_intensities`, as for the next three; all in units of the normalised volumes.
+        contrast: A fraction in [0, 1).
+        brightness: At least 0.
+        noise: At least 0.
+
+    Raises:
+        NASError: If an argument is out of range.
     """
 
     flip: Annotated[Sequence[int], Rule(lambda axes: set(axes) <= {0, 1, 2}, "axes out of 0, 1, 2")] = ()
@@ -46,22 +54,52 @@ class Augment:
         object.__setattr__(self, "flip", tuple(self.flip))
 
     def __call__(self, x_BCDHW: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """(B, C, D, H, W) float -> the same shape and device. generator: on the CPU or on the batch's device."""
+        """Change a batch of volumes.
+
+        Args:
+            x_BCDHW: (B, C, D, H, W) or (B, C, H, W) floats.
+            generator: On the CPU or on the batch's device.
+
+        Returns:
+            A batch of the same shape on the same device.
+        """
         return self._changed(x_BCDHW, None, generator)[0]
 
     def of_batch(
         self, x_BCDHW: torch.Tensor, y: torch.Tensor, generator: torch.Generator
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Volumes with their labels (B,), which stay, or with masks (B, D, H, W), or with boxes (B, M, 7), in 2D
-        (B, M, 5), of floats, which move along. Raises NASError for boxes with rotation or zoom."""
-        if y.is_floating_point():
-            return self.with_boxes(x_BCDHW, y, generator)
-        return self.with_mask(x_BCDHW, y, generator) if y.ndim > 1 else (self(x_BCDHW, generator), y)
+        """Change a batch of volumes with their targets.
+
+        Args:
+            x_BCDHW: (B, C, D, H, W) or (B, C, H, W) floats.
+            y: Labels or real numbers (B,), masks (B, D, H, W) or (B, H, W) of whole numbers, or boxes (B, M, 7) or
+                (B, M, 5) of floats.
+            generator: On the CPU or on the batch's device.
+
+        Returns:
+            The changed batch, and its targets: labels unchanged, masks and boxes moved.
+
+        Raises:
+            NASError: If boxes are to be rotated or zoomed.
+        """
+        if y.ndim == 1:
+            return self(x_BCDHW, generator), y
+        move = self.with_boxes if y.is_floating_point() else self.with_mask
+        return move(x_BCDHW, y, generator)
 
     def with_mask(
         self, x_BCDHW: torch.Tensor, mask_BDHW: torch.Tensor, generator: torch.Generator
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Volumes, changed as without masks, and the masks of whole numbers moved along; cutout leaves masks alone."""
+        """Change a batch of volumes with masks; cutout does not change masks.
+
+        Args:
+            x_BCDHW: (B, C, D, H, W) or (B, C, H, W) floats, changed as without masks.
+            mask_BDHW: (B, D, H, W) or (B, H, W) whole numbers.
+            generator: On the CPU or on the batch's device.
+
+        Returns:
+            The changed batch and the moved masks.
+        """
         x_BCDHW, moved_BCDHW = self._changed(x_BCDHW, mask_BDHW[:, None], generator)
         assert moved_BCDHW is not None  # a mask was given
         return x_BCDHW, moved_BCDHW[:, 0]
@@ -69,19 +107,30 @@ class Augment:
     def with_boxes(
         self, x_BCDHW: torch.Tensor, boxes_BMX: torch.Tensor, generator: torch.Generator
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Volumes, changed as without boxes, and the boxes (nas/metrics/boxes.py, then their class) moved along and cut
-        off at the edge; one that has left the volume gets class -1; cutout leaves boxes alone."""
+        """Change a batch of volumes with boxes; cutout does not change boxes.
+
+        Args:
+            x_BCDHW: (B, C, D, H, W) or (B, C, H, W) floats, changed as without boxes.
+            boxes_BMX: (B, M, 7) or (B, M, 5): corners as in nas/metrics/boxes.py, then the class.
+            generator: On the CPU or on the batch's device.
+
+        Returns:
+            The changed batch and the moved boxes, cut off at the edge of the volume; a box outside of it gets class -1.
+
+        Raises:
+            NASError: If the volumes are to be rotated or zoomed.
+        """
         if self.rotate or self.scale:
             raise NASError(
                 f"augment.rotate={self.rotate}, augment.scale={self.scale} for boxes",
                 "0 of both",
                 "training.augment.rotate=0 training.augment.scale=0",
             )
-        moves = self._moves(len(x_BCDHW), generator.clone_state())  # the draws that `self(...)` takes first
+        moves = self._moves(len(x_BCDHW), generator.clone_state())  # the first draws of `self(...)`
         x_BCDHW = self(x_BCDHW, generator)
         dims, low, high = x_BCDHW.ndim - 2, [], []
         for axis, side in enumerate(x_BCDHW.shape[2:]):
-            flipped_B1, offset_B1 = (of_3B[3 - dims + axis, :, None].to(boxes_BMX.device) for of_3B in moves)
+            flipped_B1, offset_B1 = (move_3B[3 - dims + axis, :, None].to(boxes_BMX.device) for move_3B in moves)
             first, last = boxes_BMX[..., axis], boxes_BMX[..., dims + axis]
             low.append(torch.where(flipped_B1, side + offset_B1 - last, first - offset_B1).clamp(0, side))
             high.append(torch.where(flipped_B1, side + offset_B1 - first, last - offset_B1).clamp(0, side))
@@ -113,9 +162,9 @@ class Augment:
         return x_BCDHW, mask_BCDHW
 
     def _flip_and_shift(self, x_BCDHW: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """(B, D, H, W) for one gather: on each axis, output voxel i reads input voxel clamp(flipped(i) + shift)."""
+        """Return (B, D, H, W) for one gather: output voxel i of an axis is input voxel clamp(flipped(i) + shift)."""
         B, _, *sides = x_BCDHW.shape
-        flipped_3B, offset_3B = (of_3B.to(x_BCDHW.device) for of_3B in self._moves(B, generator))
+        flipped_3B, offset_3B = (move_3B.to(x_BCDHW.device) for move_3B in self._moves(B, generator))
         source = torch.zeros((B, 1, 1, 1), dtype=torch.int64, device=x_BCDHW.device)
         for axis, side in enumerate(sides):
             index_BN = torch.arange(side, device=x_BCDHW.device).expand(B, side)
@@ -125,13 +174,13 @@ class Augment:
         return source
 
     def _moves(self, batch: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-        """(3, B) bool: which axes of a sample are mirrored; (3, B) int64: voxels that it is then moved by."""
+        """Draw the mirrored axes of each sample (3, B) bool, and the voxels that it is then moved by (3, B) int64."""
         draws_6B = torch.rand((6, batch), generator=generator, device=generator.device)
         mirrored_31 = torch.tensor([[axis in self.flip] for axis in range(3)], device=generator.device)
         return (draws_6B[:3] < 0.5) & mirrored_31, (draws_6B[3:] * (2 * self.shift + 1)).long() - self.shift
 
     def _grid(self, x_BCDHW: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """(B, D, H, W, 3): where in the input each voxel of the output is read."""
+        """Draw (B, D, H, W, 3), the input position of each output voxel."""
         B, _, *sides = x_BCDHW.shape
         draws_B4 = torch.rand((B, 4), generator=generator, device=generator.device).to(x_BCDHW.device) * 2 - 1
         angles_B3 = draws_B4[:, :3] * math.radians(self.rotate)
@@ -166,17 +215,17 @@ def _sampled(x_BCDHW: torch.Tensor, grid: torch.Tensor, mode: str) -> torch.Tens
 
 
 def _gathered(x_BCDHW: torch.Tensor, source_BDHW: torch.Tensor) -> torch.Tensor:
-    """source_BDHW: for each output voxel the position of an input voxel in the flattened volume."""
+    """Copy voxels: source_BDHW holds for each output voxel the position of an input voxel in the flattened volume."""
     B, C = x_BCDHW.shape[:2]
     return x_BCDHW.flatten(2).gather(2, source_BDHW.reshape(B, 1, -1).expand(B, C, -1)).view_as(x_BCDHW)
 
 
 def _rotations(angles_B3: torch.Tensor) -> torch.Tensor:
-    """(B, 3) radians about x, y and z -> rotation matrices (B, 3, 3)."""
+    """Make rotation matrices (B, 3, 3) of angles about x, y and z in radians."""
     turned = torch.eye(3, dtype=angles_B3.dtype, device=angles_B3.device).expand(len(angles_B3), 3, 3)
     for axis, (i, j) in enumerate(((1, 2), (0, 2), (0, 1))):
         cosine_B, sine_B = angles_B3[:, axis].cos(), angles_B3[:, axis].sin()
-        one = torch.eye(3, dtype=angles_B3.dtype, device=angles_B3.device).repeat(len(angles_B3), 1, 1)
-        one[:, i, i], one[:, j, j], one[:, i, j], one[:, j, i] = cosine_B, cosine_B, -sine_B, sine_B
-        turned = turned @ one
+        turn = torch.eye(3, dtype=angles_B3.dtype, device=angles_B3.device).repeat(len(angles_B3), 1, 1)
+        turn[:, i, i], turn[:, j, j], turn[:, i, j], turn[:, j, i] = cosine_B, cosine_B, -sine_B, sine_B
+        turned = turned @ turn
     return turned

@@ -1,6 +1,6 @@
-"""A CT slice as a detector sees it: windows of HU as channels, one size, 8 bits; and its boxes on that grid.
+"""Preparation of CT slices for a detector: windows of HU as channels, one size, 8 bits.
 
-Preparation and prediction both go through here, so that a network is never shown what it was not trained on.
+Training data and predictions are prepared by the same functions, so that a network is given what it was trained on.
 """
 
 from __future__ import annotations
@@ -17,7 +17,17 @@ WINDOWS_HU = {"lung": (-1350.0, 150.0), "mediastinum": (-160.0, 240.0)}  # centr
 
 
 def check_windows(windows: Sequence[str]) -> tuple[str, ...]:
-    """Raises NASError for a window without a name here, none, or one twice."""
+    """Check names of windows.
+
+    Args:
+        windows: Names out of `WINDOWS_HU`.
+
+    Returns:
+        The names.
+
+    Raises:
+        NASError: If there is none, one is unknown, or one is there twice.
+    """
     if not 0 < len(windows) == len(set(windows)) or not set(windows) <= set(WINDOWS_HU):
         raise NASError(
             f"windows {list(windows)}", f"some of {', '.join(WINDOWS_HU)}, each once", "windows=[lung,mediastinum]"
@@ -26,23 +36,46 @@ def check_windows(windows: Sequence[str]) -> tuple[str, ...]:
 
 
 def windowed(hu_HW: np.ndarray, windows: Sequence[str]) -> np.ndarray:
-    """(C, H, W) float32 in [0, 1]: 0 at and below the lower end of each window, 1 at and above its upper end."""
+    """Map HU linearly to [0, 1] in each window.
+
+    Args:
+        hu_HW: A slice (H, W), or a volume (D, H, W), in HU.
+        windows: Names out of `WINDOWS_HU`.
+
+    Returns:
+        (C, H, W) float32, one channel per window, or (C, D, H, W).
+    """
     ends = [WINDOWS_HU[name] for name in windows]
     hu_HW = hu_HW.astype(np.float32)
     return np.stack([np.clip((hu_HW - low) / (high - low), 0, 1) for low, high in ends])
 
 
 def fitted(grey_CHW: np.ndarray, size: int) -> tuple[np.ndarray, float]:
-    """Grey values in [0, 1] -> (C, size, size) uint8, black beyond the image, and the factor of `resized`."""
+    """Resize grey values and store them in 8 bits.
+
+    Args:
+        grey_CHW: Grey values in [0, 1].
+        size: Pixels per side.
+
+    Returns:
+        (C, size, size) uint8, 0 beyond the image, and the factor of `resized`.
+    """
     image_CHW, factor = resized(grey_CHW, size)
     return np.rint(image_CHW * 255).astype(np.uint8), factor
 
 
 def resized(image_CHW: np.ndarray, size: int, fill: float = 0.0) -> tuple[np.ndarray, float]:
-    """(C, size, size) float32, and the factor that coordinates were multiplied by.
+    """Resize an image to a square without changing its proportions.
 
-    The longer side becomes `size`, by the mean over areas where it shrinks, linearly where it grows; the rest, at the
-    right or at the bottom, is `fill`.
+    The longer side becomes `size`, by the mean over areas if it shrinks, by linear interpolation if it grows.
+
+    Args:
+        image_CHW: The image.
+        size: Pixels per side.
+        fill: Value beyond the image, at the right or at the bottom.
+
+    Returns:
+        (C, size, size) float32, and the factor that coordinates were multiplied by.
     """
     height, width = image_CHW.shape[1:]
     factor = size / max(height, width)

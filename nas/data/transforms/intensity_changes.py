@@ -1,4 +1,4 @@
-"""Random changes of intensities, as scanners and protocols differ: contrast curve, contrast, brightness, noise.
+"""Random changes of intensities, as between scanners and protocols: contrast curve, contrast, brightness, noise.
 
 The set of Isensee et al., nnU-Net (Nature Methods 2021), without its blurring, drawn for each channel of each sample.
 """
@@ -13,11 +13,19 @@ import torch
 def changed_intensities(
     x_BCDHW: torch.Tensor, gamma: float, contrast: float, brightness: float, noise: float, generator: torch.Generator
 ) -> torch.Tensor:
-    """(B, C, D, H, W) -> the same shape; what is 0 changes nothing.
+    """Change the intensities of each channel of each sample at random; an argument of 0 changes nothing.
 
-    gamma: intensities, rescaled to [0, 1] and back, are raised to a power between 1 / (1 + gamma) and 1 + gamma, its
-    logarithm uniform. contrast: differences from the channel's mean are multiplied by 1 - contrast to 1 + contrast.
-    brightness: in [-brightness, brightness], is added. noise: Gaussian, of a standard deviation in [0, noise].
+    Args:
+        x_BCDHW: A batch of volumes.
+        gamma: Intensities, rescaled to [0, 1] and back, are raised to a power between 1 / (1 + gamma) and 1 + gamma,
+            with a uniform logarithm.
+        contrast: Differences from the channel's mean are multiplied by a factor in [1 - contrast, 1 + contrast].
+        brightness: A number in [-brightness, brightness] is added.
+        noise: Gaussian noise of a standard deviation in [0, noise] is added.
+        generator: On the CPU or on the batch's device.
+
+    Returns:
+        A batch of the same shape.
     """
     B, C = x_BCDHW.shape[:2]
     draws = torch.rand((4, B, C, 1, 1, 1), generator=generator, device=generator.device).to(x_BCDHW)
@@ -36,8 +44,15 @@ def changed_intensities(
 
 
 def raised(x_BCDHW: torch.Tensor, power: torch.Tensor) -> torch.Tensor:
-    """Each channel, rescaled to [0, 1] by its own range, to the power (B, C, 1, 1, 1), in its range again. A channel
-    of one value stays as it is."""
+    """Rescale each channel to [0, 1] by its own range, raise it to a power, and rescale it back.
+
+    Args:
+        x_BCDHW: A batch of volumes.
+        power: (B, C, 1, 1, 1) exponents.
+
+    Returns:
+        A batch of the same shape; a channel of one value is unchanged.
+    """
     least, most = x_BCDHW.amin(dim=(2, 3, 4), keepdim=True), x_BCDHW.amax(dim=(2, 3, 4), keepdim=True)
     span = (most - least).clamp_min(torch.finfo(x_BCDHW.dtype).tiny)
     return least + span * ((x_BCDHW - least) / span) ** power

@@ -1,13 +1,13 @@
-"""From a file to what a network sees, by the description that a model card keeps. Needs no torch.
+"""Preparation of a file as input of a network, by the description in its model card. Needs no torch.
 
-A source of data says what it does to its volumes (`Source.preparation`), in one of these forms:
+A source of data describes how it prepares its volumes (`Source.preparation`) in one of these forms:
 
 - {"how": "crop", "size", "spacing_mm", "window", "percentiles", "npy_spacing_mm"}: a box around a point, as `manifest`
 - {"how": "crop_hu", "size", "spacing_mm", "window"}: a box of CT in a window of HU, as `luna16` and `lidc_dicom`
 - {"how": "grid", "spacing_mm", "normalise", "hounsfield", "intensity"}: whole volumes, as `msd`
 - {"how": "array"}: arrays (.npy) whose axes and values are already those of the data set
 
-Each with "scale" and "offset" of the stored values, and "channels", what they show, where the source knows.
+Each has "scale" and "offset" of the stored values, and "channels" with their meaning if the source knows it.
 """
 
 from __future__ import annotations
@@ -19,28 +19,29 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nas.data.io.crops import crop, crop_hu, middle, to_window
 from nas.data.io.grid import image_on_grid
-from nas.data.io.images import (
-    crop,
-    crop_hu,
-    medical,
-    middle,
-    read_channels,
-    read_image,
-    to_array,
-    to_window,
-)
+from nas.data.io.images import read_channels, read_image, to_array
 from nas.data.transforms.intensity import Intensity, standardised, whole_hu
 from nas.errors import NASError
+from nas.utils.optional import medical
 
 if TYPE_CHECKING:
     from SimpleITK import Image
 
 
+CROPS = ("crop", "crop_hu")  # values of "how" for boxes around points of an image
+
+
 @dataclass(frozen=True)
 class Prepared:
-    """x_CDHW: float32, of an array for a 2D network (C, H, W). Of whole volumes also `image`, as it was read, and
-    `grid`, the geometry of x_CDHW; None: what a network says of it belongs to no place in an image."""
+    """The input of a network.
+
+    Attributes:
+        x_CDHW: float32; (C, H, W) for a 2D network.
+        image: Of whole volumes, the image as it was read; else None.
+        grid: Of whole volumes, the geometry of `x_CDHW`; else None, and predictions have no position in an image.
+    """
 
     x_CDHW: np.ndarray
     image: Image | None = None
@@ -50,10 +51,19 @@ class Prepared:
 def prepared(
     path: str | Path, preparation: Mapping[str, Any], point_mm: Sequence[float] | None = None, dims: int = 3
 ) -> Prepared:
-    """Reads a file and prepares it as the training data were. point_mm: the middle of a crop, in world mm, LPS as in
-    DICOM; None: the middle of the volume. dims: spatial dimensions of an array.
+    """Read a file and prepare it like the training data.
 
-    Raises NASError for a file that is missing, broken or of another kind than the preparation is for.
+    Args:
+        path: The file, or the folder of a DICOM series.
+        preparation: One of the forms above.
+        point_mm: World point (x, y, z) in mm (LPS) of the middle of a crop. If None, the middle of the volume.
+        dims: Spatial dimensions of an array.
+
+    Returns:
+        The input of the network.
+
+    Raises:
+        NASError: If the file is missing, broken or of another kind than the preparation is for.
     """
     how = preparation.get("how")
     scale, offset = (np.float32(preparation.get(name, value)) for name, value in (("scale", 1), ("offset", 0)))
@@ -61,16 +71,32 @@ def prepared(
         return Prepared(_array(Path(path), dims).astype(np.float32) * scale + offset)
     if how == "grid":
         return _on_grid(Path(path), preparation)
-    if how not in ("crop", "crop_hu"):
+    if how not in CROPS:
         raise NASError(f"the preparation {how!r}", "array, crop, crop_hu or grid", "update voxnas")
     image = read_image(path, preparation.get("npy_spacing_mm", 1.0))
-    place = middle(image) if point_mm is None else point_mm
-    size, spacing_mm, window = preparation["size"], preparation["spacing_mm"], preparation["window"]
-    if how == "crop_hu":
-        stored_CDHW = crop_hu(image, place, size, spacing_mm, tuple(window), str(path))
-    else:
-        stored_CDHW = windowed_crop(image, place, size, spacing_mm, window, preparation["percentiles"], str(path))
+    stored_CDHW = stored_crop(image, middle(image) if point_mm is None else point_mm, preparation, str(path))
     return Prepared(stored_CDHW.astype(np.float32) * scale + offset)
+
+
+def stored_crop(image: Image, point_mm: Sequence[float], preparation: Mapping[str, Any], name: str) -> np.ndarray:
+    """Cut a box around a point out of an image, as the training data were cut.
+
+    Args:
+        image: The image.
+        point_mm: Middle of the box, world mm, LPS as in DICOM.
+        preparation: Description with how="crop" or "crop_hu".
+        name: Name of the image, for messages.
+
+    Returns:
+        (C, D, H, W) int16, values as the data set stores them, before scale and offset.
+
+    Raises:
+        NASError: If the point lies outside of the image.
+    """
+    size, spacing_mm, window = preparation["size"], preparation["spacing_mm"], preparation["window"]
+    if preparation["how"] == "crop_hu":
+        return crop_hu(image, point_mm, size, spacing_mm, tuple(window), name)
+    return windowed_crop(image, point_mm, size, spacing_mm, window, preparation["percentiles"], name)
 
 
 def windowed_crop(
@@ -82,15 +108,38 @@ def windowed_crop(
     percentiles: Sequence[float],
     name: str,
 ) -> np.ndarray:
-    """(C, D, H, W) int16 as `to_window` gives it, of a box around a point; window None: each channel between its own
-    percentiles. Beyond the volume stands the low end. Raises NASError where these percentiles do not differ."""
+    """Crop a volume around a point and map its intensities from a window to int16.
+
+    Args:
+        image: The volume.
+        point_mm: World point (x, y, z) in mm (LPS) of the middle.
+        size_DHW: Voxels of the crop.
+        spacing_DHW_mm: Their size in mm.
+        window: [low, high] in the volume's units. If None, each channel between its own percentiles.
+        percentiles: (low, high) in percent.
+        name: Name of the volume for messages.
+
+    Returns:
+        (C, D, H, W) int16 as `to_window` gives it, with the low end of the window beyond the volume.
+
+    Raises:
+        NASError: If the percentiles of a channel do not differ, or the point lies outside of the volume.
+    """
     low, high = window or _own_range(image, percentiles, name)
     return to_window(crop(image, point_mm, size_DHW, spacing_DHW_mm, low, name), low, high)
 
 
 def back_on_image(prob_KDHW: np.ndarray, prepared: Prepared) -> Image:
-    """Class probabilities on a volume's grid -> the most probable class at each voxel of the image itself: uint8,
-    with its size, spacing, origin and direction. Between voxels of the grid the probabilities are interpolated."""
+    """Map class probabilities on a volume's grid back onto the image.
+
+    Args:
+        prob_KDHW: Class probabilities on the grid.
+        prepared: The input of the network, with image and grid.
+
+    Returns:
+        uint8, the most probable class at each voxel of the image, with its size, spacing, origin and direction.
+        Probabilities are interpolated linearly between the voxels of the grid.
+    """
     sitk = medical("SimpleITK")
     assert prepared.image is not None
     assert prepared.grid is not None
@@ -99,9 +148,9 @@ def back_on_image(prob_KDHW: np.ndarray, prepared: Prepared) -> Image:
         prob = sitk.GetImageFromArray(prob_DHW)
         prob.CopyInformation(prepared.grid)
         identity = sitk.Transform(3, sitk.sitkIdentity)
-        kind = (sitk.sitkLinear, 0.0, sitk.sitkFloat32, True)  # True: beyond the grid's last voxels stands their value
-        here = sitk.GetArrayFromImage(sitk.Resample(prob, prepared.image, identity, *kind))
-        label, best = np.where(here > best, number, label), np.maximum(here, best)
+        kind = (sitk.sitkLinear, 0.0, sitk.sitkFloat32, True)  # True: the grid's last voxels are repeated beyond it
+        prob_DHW = sitk.GetArrayFromImage(sitk.Resample(prob, prepared.image, identity, *kind))
+        label, best = np.where(prob_DHW > best, number, label), np.maximum(prob_DHW, best)
     image = sitk.GetImageFromArray(label.astype(np.uint8))
     image.CopyInformation(prepared.image)
     return image
@@ -117,7 +166,9 @@ def _on_grid(path: Path, preparation: Mapping[str, Any]) -> Prepared:
     stored_CDHW = whole_hu(raw_CDHW) if preparation["hounsfield"] else raw_CDHW
     intensity = Intensity(**preparation["intensity"])
     if len(stored_CDHW) != len(intensity.mean_C):
-        raise NASError(f"{len(stored_CDHW)} channels in {path}", str(len(intensity.mean_C)), "mend the file")
+        raise NASError(
+            f"{len(stored_CDHW)} channels in {path}", str(len(intensity.mean_C)), "give a file with these channels"
+        )
     return Prepared(intensity.of_array(stored_CDHW), channels[0], grids[0])
 
 
@@ -126,7 +177,7 @@ def _array(path: Path, dims: int) -> np.ndarray:
         raise NASError(
             f"{path} for a network of data that VoxNAS makes itself",
             ".npy arrays with the values and axes of its training data",
-            "see data.preparation in the model's card; train on `manifest` or `msd` for networks that take image files",
+            "see data.preparation in the model's card; train on `manifest` or `msd` for networks that read image files",
         )
     try:
         array = np.load(path, allow_pickle=False)
@@ -137,7 +188,7 @@ def _array(path: Path, dims: int) -> np.ndarray:
         raise NASError(
             f"an array of shape {array.shape} and type {array.dtype} in {path}",
             f"finite numbers with {dims} sides, or channels and {dims} sides",
-            "mend the array",
+            "correct the array",
         )
     return array
 

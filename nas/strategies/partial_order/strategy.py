@@ -1,4 +1,4 @@
-"""Partial-order pruning: never train what a finished trial shows to be dominated."""
+"""Partial-order pruning: skip networks that finished trials show to be dominated."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import numpy as np
 from nas.architecture import Architecture
 from nas.history import CostFunction, History, Proposal, Record
 from nas.multiobjective.pareto import front_mask
+from nas.problem import Problem
 from nas.space import SearchSpace
-from nas.strategies.base import Strategy
-from nas.strategies.enumeration import Listing, listing
-from nas.strategies.partial_order.cuts import Cut, OpenSet, PrunedSet, below, below_any
+from nas.strategies.base import RuledOut, Strategy
+from nas.strategies.enumeration import Enumeration, enumeration_of
+from nas.strategies.partial_order.dominance import DominanceConstraint, PrunedSet, SurvivingSet, below, below_any
 from nas.strategies.ranking import first_results
 from nas.strategies.sampling import (
     LARGEST_BATCH,
@@ -25,23 +26,34 @@ from nas.strategies.sampling import (
 )
 from nas.utils.checked import Count, NonNegativeFloat, checked
 
-AT_ONCE = 20_000_000  # comparisons N * K * G that one expression may make; beyond it, cut by cut with early exits
+MAX_COMPARISONS = 20_000_000  # N * K * G of one expression; above it, constraints are applied one after another
 
 
 @checked("strategy")
 class PartialOrderPruning(Strategy):
-    """Samples what is left of the space; prunes x where finished trials m, y (y != m) give
+    """Random search that prunes networks dominated by finished trials.
 
-        x <= m,  score(y) >= score(m) + margin,  cost(y) <= cost(x),  y keeps every constraint.
+    A network x is pruned if finished trials m, y (y != m) exist with
 
-    Believing that a smaller network (in the partial order of the space) scores no better, x is dominated by y. Cost is
-    the study's deterministic cost; only finished trials of the same budget enter, so the pruned set only ever grows,
-    and a worker with an old view wastes work at worst. m need not keep the constraints: it only bounds the score of x.
-    Nothing is pruned where the study has an objective besides the score and that cost, on which x may still be best,
-    or where its score is itself a cost, which a smaller network improves.
-    margin: in units of the score, to allow for noisy training. cost_min, cost_max: window of costs to search in.
-    patience: stop when so many finished trials in a row have left the Pareto front as it was (0: never).
+        x <= m,  score(y) >= score(m) + margin,  cost(y) <= cost(x),  y is feasible.
+
+    Under the assumption that a smaller network (in the partial order of the space) has no better score, y dominates x.
+    The cost is the study's deterministic cost. Only finished trials of the same budget are compared, so that the pruned
+    set never shrinks: a worker with an outdated history can only waste work. m may be infeasible, as it only bounds the
+    score of x. Nothing is pruned if the study has another objective besides score and cost, in which x may be best, or
+    if the score is itself a cost, which a smaller network improves.
+
     Source: Li et al., Partial Order Pruning, CVPR 2019 (arXiv 1903.03777); Jiang et al., NAS-Lung (arXiv 2101.07429).
+
+    Args:
+        margin: Tolerance for noisy scores, in units of the score, at least 0.
+        cost_min: Minimum cost in the study's cost unit. If None, there is no minimum.
+        cost_max: Maximum cost. If None, there is no maximum.
+        patience: Stop after this number of successive finished trials without a change of the Pareto front; 0 disables
+            stopping.
+
+    Raises:
+        NASError: If a value is out of range.
     """
 
     def __init__(
@@ -52,55 +64,72 @@ class PartialOrderPruning(Strategy):
         patience: Count = 30,
     ) -> None:
         self.margin, self.patience = margin, patience
+        self.cost_min, self.cost_max = cost_min, cost_max
         self.limits = CostWindow(cost_min, cost_max)
-        self._followed: tuple[tuple[str, CostFunction], OpenSet] | None = None  # saves time: see `_open`
-        self._costs: tuple[CostFunction, dict[tuple[int, ...], float]] | None = None  # saves time: see `_costs_of`
+        self._pruned: tuple[tuple[str, CostFunction], PrunedSet] | None = None  # cache of `ruled_out`
+        self._surviving_set: tuple[tuple[str, CostFunction], SurvivingSet] | None = None  # cache of `_surviving`
+        self._costs: tuple[CostFunction, dict[tuple[int, ...], float]] | None = None  # cache of `_costs_of`
 
     def propose(self, space: SearchSpace, history: History, rng: np.random.Generator) -> Proposal | None:
         facts = first_results(history)
         cost_N = self._costs_of(facts, history)
         if self.patience and has_stalled(facts, cost_N, history, self.patience):
             return None
-        arch = self._draw(space, history, self._all_cuts(facts, cost_N, history), rng)
+        arch = self._draw(space, history, self._all_constraints(facts, cost_N, history), rng)
         return None if arch is None else Proposal(arch)
 
     def _draw(
-        self, space: SearchSpace, history: History, cuts: list[Cut], rng: np.random.Generator
+        self, space: SearchSpace, history: History, constraints: list[DominanceConstraint], rng: np.random.Generator
     ) -> Architecture | None:
-        """As `draw`; the whole space is looked through in the bookkeeping of the cuts that were applied before."""
-        accept = _Accept(self.limits, cuts, space)
-        if not cuts:
+        """Like `draw`, with the cached surviving set instead of `accept` on the whole enumeration."""
+        accept = _Accept(self.limits, constraints, space)
+        if not constraints:
             return draw(space, history, accept, rng)
         arch = draw_by_sampling(space, history, accept, rng, early_batch(space))
-        listed = None if arch is not None else listing(space)
-        if listed is None:
+        enumeration = None if arch is not None else enumeration_of(space)
+        if enumeration is None:
             return arch or draw_by_sampling(space, history, accept, rng, LARGEST_BATCH)
-        kept_N = self.limits(listed.genes_NG, listed.costs(history.cost)) & self._open(
-            space, listed, history.cost, cuts
-        )
-        return draw_from_list(space, history, listed, kept_N, rng)
+        within_N = self.limits(enumeration.genes_NG, enumeration.costs(history.cost))
+        surviving_N = self._surviving(space, enumeration, history.cost, constraints)
+        return draw_from_list(space, history, enumeration, within_N & surviving_N, rng)
 
-    def _open(self, space: SearchSpace, listed: Listing, cost: CostFunction, cuts: list[Cut]) -> np.ndarray:
-        """(N,) bool: what no cut rules out. The set of the last call shrinks by the new cuts; where the history lacks
-        what was applied then (another study, a shorter view), it is made anew: the answer depends on the cuts alone."""
+    def _surviving(
+        self,
+        space: SearchSpace,
+        enumeration: Enumeration,
+        cost: CostFunction,
+        constraints: list[DominanceConstraint],
+    ) -> np.ndarray:
+        """(N,) bool, True for networks that no constraint prunes.
+
+        The cached set is updated. If it has constraints that are missing now (another study, an outdated history), it
+        is rebuilt, so that the result depends on the constraints only.
+        """
         key = (space.fingerprint, cost)
-        if self._followed is None or self._followed[0] != key or not self._followed[1].is_implied_by(cuts):
-            cost_N = listed.costs(cost)(listed.genes_NG)
-            self._followed = (key, OpenSet(listed.genes_NG, cost_N, space.ordered))
-        self._followed[1].update(cuts)
-        return self._followed[1].mask
+        cached = self._surviving_set
+        if cached is None or cached[0] != key or not cached[1].is_implied_by(constraints):
+            cost_N = enumeration.costs(cost)(enumeration.genes_NG)
+            cached = self._surviving_set = (key, SurvivingSet(enumeration.genes_NG, cost_N, space.ordered))
+        cached[1].update(constraints)
+        return cached[1].mask
 
-    def cuts(self, history: History) -> list[Cut]:
-        """For each finished m the lowest cost of another y, one that keeps the constraints and scores at least
-        `margin` above m, where there is one.
+    def cuts(self, history: History) -> list[DominanceConstraint]:
+        """Return the dominance constraints of the finished trials.
 
-        Only results of one budget are compared with each other; the cuts of all budgets count.
+        The threshold of a trial m is the lowest cost of another feasible trial with the same budget that scores at
+        least `margin` more.
+
+        Args:
+            history: Trials of the study.
+
+        Returns:
+            At most one constraint per architecture and budget.
         """
         facts = first_results(history)
-        return self._all_cuts(facts, self._costs_of(facts, history), history)
+        return self._all_constraints(facts, self._costs_of(facts, history), history)
 
     def _costs_of(self, facts: Sequence[Record], history: History) -> np.ndarray:
-        """(N,) deterministic costs; each network's is computed once for a cost function."""
+        """(N,) deterministic costs, cached per network."""
         if self._costs is None or self._costs[0] is not history.cost:
             self._costs = (history.cost, {})
         known = self._costs[1]
@@ -109,7 +138,9 @@ class PartialOrderPruning(Strategy):
             known.update(zip(new, history.cost(matrix(new, len(new[0]))).tolist(), strict=True))
         return np.array([known[record.arch.genes] for record in facts], dtype=np.float64)
 
-    def _all_cuts(self, facts: Sequence[Record], cost_N: np.ndarray, history: History) -> list[Cut]:
+    def _all_constraints(
+        self, facts: Sequence[Record], cost_N: np.ndarray, history: History
+    ) -> list[DominanceConstraint]:
         costs = {history.cost_name, *history.costs}
         if history.score in costs or set(history.objectives) - {history.score, history.cost_name}:
             return []
@@ -119,57 +150,91 @@ class PartialOrderPruning(Strategy):
         for row, record in enumerate(facts):
             groups.setdefault(record.budget, []).append(row)
         return [
-            cut for rows in groups.values() for cut in self._cuts([facts[row] for row in rows], cost_N[rows], history)
+            constraint
+            for rows in groups.values()
+            for constraint in self._constraints([facts[row] for row in rows], cost_N[rows], history)
         ]
 
-    def _cuts(self, facts: list[Record], cost_N: np.ndarray, history: History) -> list[Cut]:
+    def _constraints(self, facts: list[Record], cost_N: np.ndarray, history: History) -> list[DominanceConstraint]:
         score_N = history.scores(facts)
         order_N = np.argsort(-score_N, kind="stable")
         usable_N = np.where(history.violations(facts) == 0, cost_N, np.inf)[order_N]
         cheapest_N, second_N = two_smallest_of_prefixes(usable_N)
-        # y qualifies for m when score(y) >= score(m) + margin: a prefix of the order by falling score
+        # all y with score(y) >= score(m) + margin are a prefix of the order by descending score
         reach_N = np.searchsorted(-score_N[order_N], -(score_N + self.margin), side="right")
-        last_N = reach_N - 1  # -1, no y at all, is masked out below
+        last_N = reach_N - 1  # -1 (no y) is masked out below
         winner_N = cheapest_N[last_N]
         threshold_N = np.where(order_N[winner_N] == np.arange(len(facts)), second_N[last_N], usable_N[winner_N])
         rows = np.flatnonzero((reach_N > 0) & np.isfinite(threshold_N))
         genes = [facts[row].arch.genes for row in rows.tolist()]
-        return list(map(Cut, genes, threshold_N[rows].tolist(), score_N[rows].tolist()))
+        return list(map(DominanceConstraint, genes, threshold_N[rows].tolist(), score_N[rows].tolist()))
 
-    def pruned_set(self, space: SearchSpace, cost: CostFunction) -> PrunedSet:
-        return PrunedSet(space, cost)
+    def ruled_out(self, problem: Problem, history: History) -> RuledOut | None:
+        """Return the networks that the finished trials rule out.
+
+        Args:
+            problem: What is searched.
+            history: Finished and running trials.
+
+        Returns:
+            The networks, or None if costs are no sums over blocks, because every network would have to be profiled.
+        """
+        if not problem.cost.is_sum:
+            return None
+        cuts, key = self.cuts(history), (problem.space.fingerprint, problem.cost)
+        if self._pruned is None or self._pruned[0] != key or not self._pruned[1].is_implied_by(cuts):
+            self._pruned = (key, PrunedSet(problem.space, problem.cost))
+        pruned = self._pruned[1]
+        pruned.update(cuts)
+        mask_N = pruned.mask
+        return RuledOut(pruned.share, pruned.genes_NG[mask_N], pruned.cost_N[mask_N], pruned.bound_N[mask_N])
 
 
 class _Accept:
-    """What the window admits and no cut rules out."""
+    """Accepts networks in the cost window that no constraint prunes."""
 
-    def __init__(self, window: CostWindow, cuts: list[Cut], space: SearchSpace) -> None:
+    def __init__(self, window: CostWindow, constraints: list[DominanceConstraint], space: SearchSpace) -> None:
         self.window, self.ordered_G = window, space.ordered
-        self.tops_KG = matrix([cut.genes for cut in cuts], len(space.genes))
-        self.threshold_K = np.array([cut.threshold for cut in cuts])
+        self.tops_KG = matrix([constraint.genes for constraint in constraints], len(space.genes))
+        self.threshold_K = np.array([constraint.threshold for constraint in constraints])
 
     def __call__(self, genes_NG: np.ndarray, cost: CostFunction) -> np.ndarray:
-        kept_N = self.window(genes_NG, cost)
+        accepted_N = self.window(genes_NG, cost)
         if not len(self.tops_KG):
-            return kept_N
+            return accepted_N
         cost_N = cost(genes_NG)
-        if genes_NG.size * len(self.tops_KG) <= AT_ONCE:
-            dear_NK = cost_N[:, None] >= self.threshold_K
-            return np.asarray(kept_N & ~below_any(genes_NG, self.tops_KG, self.ordered_G, dear_NK))
+        if genes_NG.size * len(self.tops_KG) <= MAX_COMPARISONS:
+            expensive_NK = cost_N[:, None] >= self.threshold_K
+            return np.asarray(accepted_N & ~below_any(genes_NG, self.tops_KG, self.ordered_G, expensive_NK))
         for top_G, threshold in zip(self.tops_KG, self.threshold_K, strict=True):
-            kept_N[below(genes_NG, top_G, self.ordered_G, kept_N & (cost_N >= threshold))] = False
-        return kept_N
+            accepted_N[below(genes_NG, top_G, self.ordered_G, accepted_N & (cost_N >= threshold))] = False
+        return accepted_N
 
 
 def matrix(genes: Sequence[tuple[int, ...]], length: int) -> np.ndarray:
-    """(N, length) int16, of many rows in half the time of `np.array`."""
+    """Convert genes to a matrix, in half the time of `np.array` for many rows.
+
+    Args:
+        genes: Gene indices of N networks.
+        length: Number of genes G.
+
+    Returns:
+        (N, G) int16.
+    """
     return np.fromiter(chain.from_iterable(genes), np.int16, len(genes) * length).reshape(len(genes), length)
 
 
 def has_stalled(facts: Sequence[Record], cost_N: np.ndarray, history: History, patience: int) -> bool:
-    """Whether the last `patience` finished trials have left the Pareto front of all objectives and the cost as it was.
+    """Check whether the last trials have not changed the Pareto front of all objectives and the cost.
 
-    Only networks that keep the constraints are of the front; before there is one, nothing has stalled.
+    Args:
+        facts: N finished trials in their order.
+        cost_N: (N,) costs.
+        history: Objectives and constraints.
+        patience: Number of last trials.
+
+    Returns:
+        True if none of them is on the front of feasible trials; False if there is no feasible earlier trial.
     """
     feasible_N = history.violations(facts) == 0
     values_NM = history.values(facts)[feasible_N]
@@ -179,16 +244,23 @@ def has_stalled(facts: Sequence[Record], cost_N: np.ndarray, history: History, p
     if not early:
         return False
     front_FM = values_NM[:early][front_mask(values_NM[:early])]
-    for value_M in values_NM[early:]:  # what the front dominates leaves it as it is
+    for value_M in values_NM[early:]:  # dominated values do not change the front
         if not ((front_FM >= value_M).all(axis=1) & (front_FM > value_M).any(axis=1)).any():
             return False
     return True
 
 
 def two_smallest_of_prefixes(cost_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For each prefix of the costs: the position of its smallest value (the first such), and its second smallest."""
+    """Return the two smallest values of each prefix.
+
+    Args:
+        cost_N: (N,) costs.
+
+    Returns:
+        (N,) position of the first smallest value of each prefix, and (N,) its second smallest value.
+    """
     count = len(cost_N)
-    before_N = np.concatenate([[np.inf], np.minimum.accumulate(cost_N)[:-1]])  # smallest value so far, without its own
+    before_N = np.concatenate([[np.inf], np.minimum.accumulate(cost_N)[:-1]])  # smallest earlier value
     falls_N = cost_N < before_N
     cheapest_N = np.maximum.accumulate(np.where(falls_N, np.arange(count), 0))
     return cheapest_N, np.minimum.accumulate(np.where(falls_N, before_N, cost_N))

@@ -19,9 +19,10 @@ from nas.task_spec import TaskSpec
 from search_spaces.dints import DiNTSSpace
 from search_spaces.dints.budget import best_near, best_within
 from search_spaces.dints.costs import EdgeCosts
-from search_spaces.dints.decode import Scores, k_best, monai_decode
+from search_spaces.dints.decode import Scores, k_best
 from search_spaces.dints.limits import next_best
 from search_spaces.dints.monai_code import to_monai
+from search_spaces.dints.monai_decode import monai_decode
 from search_spaces.dints.paths import best_paths
 from search_spaces.dints.topology import lattice
 from tests.spaces.dints.oracle import monai_dints, monai_supernet
@@ -141,7 +142,7 @@ def costs_by_hand(costs: EdgeCosts, all_MBE: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("metric", ["macs", "params", "bytes"])
 def test_the_best_within_a_budget_is_that_of_brute_force(blocks: int, depths: int, dims: int, metric: str) -> None:
     space = few_operations(blocks, depths, dims)
-    costs = EdgeCosts.of_blocks(space, block_costs(space, metric, (16,) * dims))
+    costs = EdgeCosts.of_blocks(space.lattice, space.operations, block_costs(space, metric, (16,) * dims))
     tables = space.lattice
     all_MBE = every_architecture(space)
     cost_M = costs_by_hand(costs, all_MBE)
@@ -163,7 +164,7 @@ def test_the_best_within_a_budget_is_that_of_brute_force(blocks: int, depths: in
 def test_the_next_best_within_limits_are_those_of_brute_force(blocks: int, depths: int, dims: int) -> None:
     """Where the price proves it, here nearly always; in any case they keep the limits and differ."""
     space = few_operations(blocks, depths, dims)
-    costs = EdgeCosts.of_blocks(space, block_costs(space, "macs", (16,) * dims))
+    costs = EdgeCosts.of_blocks(space.lattice, space.operations, block_costs(space, "macs", (16,) * dims))
     all_MBE = every_architecture(space)
     cost_M = costs_by_hand(costs, all_MBE)
     equal = asked = 0
@@ -191,7 +192,7 @@ def test_the_next_best_within_limits_are_those_of_brute_force(blocks: int, depth
 def test_the_best_near_a_target_is_near_it(share: float, seed: int) -> None:
     """Cheaper and dearer than what is most probable; and as good as the best of all that cost at most as much."""
     space = DiNTSSpace(6, 3, 0.125)
-    costs = EdgeCosts.of_blocks(space, block_costs(space, "macs", (32, 32, 32)))
+    costs = EdgeCosts.of_blocks(space.lattice, space.operations, block_costs(space, "macs", (32, 32, 32)))
     scores = scores_of(space, 2.0, seed)
     ((free_BE, best),) = k_best(scores, 1)
     target = share * costs.of(free_BE)
@@ -206,7 +207,9 @@ def test_the_best_near_a_target_is_near_it(share: float, seed: int) -> None:
     assert costs.of(table_BE) <= target
 
 
-@pytest.mark.parametrize("metric", ["macs", "params", "bytes", "training_bytes"])
+@pytest.mark.parametrize(
+    "metric", ["macs", *(pytest.param(name, marks=pytest.mark.slow) for name in ("params", "bytes", "training_bytes"))]
+)
 def test_budgets_of_the_published_space(metric: str) -> None:
     """Found in seconds at (12, 4), within the budget by the cost of the network as a whole, and better for more."""
     space = DiNTSSpace()
@@ -229,18 +232,24 @@ def test_budgets_of_the_published_space(metric: str) -> None:
     assert (found.arch, found.score) == (free.arch, pytest.approx(free.score))
 
 
-@pytest.fixture(scope="module")
-def monai() -> torch.nn.Module:
-    return monai_supernet(DiNTSSpace(12, 4, 1 / 16)).dints_space
+@cache
+def monai_topology(blocks: int, depths: int) -> torch.nn.Module:
+    return monai_supernet(DiNTSSpace(blocks, depths, 1 / 16)).dints_space
 
 
-@pytest.mark.parametrize("number", range(24))
+@pytest.mark.parametrize(
+    ("blocks", "depths", "number"),
+    [
+        *((4, 3, number) for number in range(len(SPREADS))),
+        *(pytest.param(12, 4, number, marks=pytest.mark.slow) for number in (0, 3)),  # 15 s each, of MONAI's decode
+    ],
+)
 def test_cost_and_path_are_those_of_monais_own_decode(
-    number: int, monai: torch.nn.Module, monkeypatch: pytest.MonkeyPatch
+    blocks: int, depths: int, number: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """MONAI tells the path only; the cost is what the solver that it calls gives for the last node of its graph."""
-    space = DiNTSSpace(12, 4, 1 / 16)
-    alpha_BE, alpha_BEK = draw(space, SPREADS[number % len(SPREADS)], number)
+    space, monai = DiNTSSpace(blocks, depths, 1 / 16), monai_topology(blocks, depths)
+    alpha_BE, alpha_BEK = draw(space, SPREADS[number], number)
     with torch.no_grad():
         monai.log_alpha_a.copy_(torch.from_numpy(alpha_BE))
         monai.log_alpha_c.copy_(torch.from_numpy(alpha_BEK))

@@ -14,7 +14,8 @@ from nas.errors import NASError
 from nas.supernets.base import Costs
 from search_spaces.dints import DiNTSSpace
 from search_spaces.dints.costs import EdgeCosts
-from search_spaces.dints.relaxation import MONAI_FLOOR, Relaxation
+from search_spaces.dints.monai_decode import MONAI_FLOOR
+from search_spaces.dints.relaxation import Relaxation
 from search_spaces.dints.topology import lattice
 from tests.spaces.dints.oracle import monai_supernet
 
@@ -137,7 +138,7 @@ def test_the_expected_cost_is_the_mean_over_all_choices(metric: str) -> None:
     with torch.no_grad():
         for alpha in supernet.architecture_parameters().values():
             alpha.normal_(0, 1)
-    edge_costs = EdgeCosts.of_blocks(space, costs)
+    edge_costs = EdgeCosts.of_blocks(space.lattice, space.operations, costs)
     patterns_N = pattern_log_probs(supernet.relaxation)[0].exp().detach().numpy()
     operations_EK = supernet.relaxation.marginals().operation_BEK[0].detach().numpy()
     mean = 0.0

@@ -1,0 +1,21 @@
+"""`voxnas pooled NAME=FOLDERS...`: arguments of the table over several test folds."""
+
+from __future__ import annotations
+
+from experiments.cli import Parser
+
+EXAMPLES = (
+    "voxnas pooled 'searched=outputs/train/searched-fold*' 'U-Net=outputs/train/unet-fold*'",
+    "voxnas pooled 'searched=outputs/train/searched-fold*'",
+)
+
+
+def parser() -> Parser:
+    """Return the parser of `voxnas pooled`."""
+    pooled = Parser("voxnas pooled", "One table over several test folds.", EXAMPLES)
+    pooled.add_argument("systems", metavar="NAME=FOLDERS", nargs="+", help="folders of run_train.py, with wildcards")
+    pooled.add_argument(
+        "--allow-package", action="append", default=[], metavar="NAME", help="import tasks of this package too"
+    )
+    pooled.set_defaults(run="experiments.train.pooled:run")
+    return pooled

@@ -1,0 +1,248 @@
+"""Bodies of `voxnas study list|show|pareto|export|resume|delete`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from experiments.cli import write_line
+from nas.errors import NASError
+from nas.history import History, Record, State
+from nas.study.lease import GIVEN_BACK, Attempt
+from nas.study.reader import StudyReader
+from nas.study.storage import Store
+from nas.study.url import database_path, store_url
+from nas.utils.process import host_id, is_dead
+
+MOST_SHOWN = 20  # running trials, and failures
+
+
+def list_studies(options: argparse.Namespace) -> None:
+    """List the studies of a store."""
+    url = store_url(options.store)
+    store = Store(url, read_only=True)
+    names = store.names()
+    store.close()
+    rows = [("study", "complete", "failed", "running", "asked for", "state"), *(_row(url, name) for name in names)]
+    _table(rows)
+
+
+def _row(url: str, name: str) -> tuple[str, ...]:
+    try:
+        study = StudyReader.open(url, name)
+    except NASError as error:
+        return (name, "-", "-", "-", "-", f"cannot be read: {error.got}")
+    records, asked = study.records(), _asked_for(study)
+    counts, live = Counter(record.state for record in records), _living(study)
+    study.close()
+    ended = counts[State.COMPLETE] + counts[State.FAILED]
+    state = f"{live} at work" if live else "finished" if asked and ended >= asked else "stopped"
+    numbers = (str(counts[state]) for state in (State.COMPLETE, State.FAILED, State.RUNNING))
+    return (name, *numbers, str(asked or "-"), state)
+
+
+def show_study(options: argparse.Namespace) -> None:
+    """Show the settings of a study, its best trial and its workers."""
+    study = _opened(options)
+    history, attempts = study.history(), study.attempts()
+    counts = Counter(record.state for record in history)
+    lines = [("study", study.name), ("store", study.url)]
+    lines += [("objectives", ", ".join(f"{way} {name}" for name, way in study.objectives.items()))]
+    lines += [("constraints", ", ".join(study.spec.get("constraints", ())) or "none")]
+    lines += [(key, _text(value)) for key, value in study.spec.items() if key not in ("objectives", "constraints")]
+    trials = ", ".join(f"{counts[state]} {state.value}" for state in State)
+    lines += [("trials", f"{trials}, of {_asked_for(study) or 'an unknown number'} asked for")]
+    if history.complete():
+        lines += [("best", _metrics(history, history.front()[0]))]
+    _table(lines)
+    running = [(record, attempts.get(record.number)) for record in history if record.state is State.RUNNING]
+    if running:
+        write_line("\nrunning:")
+        _table([_running_row(record, attempt) for record, attempt in running[:MOST_SHOWN]])
+        _rest(len(running))
+    failed = [record for record in history if record.state is State.FAILED]
+    if failed:
+        write_line("\nfailed:")
+        _table([(f"trial {record.number}", record.arch.id, record.reason) for record in failed[-MOST_SHOWN:]])
+        _rest(len(failed))
+    study.close()
+
+
+def _running_row(record: Record, attempt: Attempt | None) -> tuple[str, ...]:
+    if attempt is None:  # it ended between two looks
+        return (f"trial {record.number}", record.arch.id)
+    host = str(attempt.owner["place"]).partition("/")[0]
+    seen = max(record.started, attempt.seen)
+    words = "given back" if attempt.beat == GIVEN_BACK else f"last sign of life {_ago(time.time() - seen)} ago"
+    if is_dead(attempt.owner) and attempt.beat != GIVEN_BACK:
+        words += ", its process has ended"
+    where = f"worker {record.worker} (process {attempt.owner['pid']} on {host})"
+    return (f"trial {record.number}", record.arch.id, where, f"epoch {attempt.epoch}", words)
+
+
+def pareto_study(options: argparse.Namespace) -> None:
+    """List the Pareto front."""
+    study = _opened(options)
+    history = study.history()
+    front = history.front() if history.complete() else ()
+    rows = [("trial", "architecture", "budget", *study.objectives)]
+    for record in front:
+        values = (f"{record.metrics[name]:.6g}" for name in study.objectives)
+        rows.append((str(record.number), record.arch.id, str(record.budget), *values))
+    _table(rows)
+    broken = history.violations(front)
+    if front and broken.max() > 0:
+        write_line(f"(no network keeps the constraints {', '.join(study.spec['constraints'])}: these come closest)")
+    study.close()
+
+
+def export_study(options: argparse.Namespace) -> None:
+    """Write all trials as CSV or HDF5."""
+    from nas.trials_table import TrialsTable, write_csv, write_h5
+
+    out = Path(options.out)
+    if out.suffix not in (".csv", ".h5", ".hdf5"):
+        raise NASError(f"--out {out}", "a file that ends in .csv or .h5", "name the format by the ending")
+    study = _opened(options)
+    records = study.records()
+    try:
+        if out.suffix == ".csv":
+            write_csv(out, records)
+        else:
+            write_h5(out, TrialsTable.of(records, study.space_facts, study.objectives, study.spec))
+    except OSError as error:
+        raise NASError(
+            f"--out {out} ({error.strerror})", "a file that can be written", "choose another place"
+        ) from error
+    study.close()
+    write_line(f"wrote {len(records)} trials to {out}")
+
+
+def resume_study(options: argparse.Namespace) -> int:
+    """Continue a search with its recorded configuration, in this process."""
+    study = _opened(options)
+    recorded, asked, url = study.config, _asked_for(study), study.url
+    study.close()
+    if not asked or "folder" not in recorded:
+        raise NASError(
+            "a study without a recorded configuration",
+            "one that `voxnas search` created",
+            "continue it from the program that created it",
+        )
+    trials = options.trials or asked
+    if trials < asked:
+        raise NASError(f"--trials {trials}", f"at least {asked}, the number asked for before", "leave --trials out")
+    from experiments.config import SearchConfig  # here, as they take long to import
+    from experiments.search.job import search_command
+
+    folder, cwd = _output_folder(url, Path(recorded["folder"])), Path(recorded["cwd"])
+    config = SearchConfig.of({**recorded, "study": {**recorded["study"], "url": url, "trials": trials}})
+    write_line(f"resuming {study.name} to {trials} trials, into {folder}")
+    if cwd.is_dir():
+        os.chdir(cwd)  # relative paths of the configuration
+    search_command(replace(config, worker=options.worker), folder)
+    return 0
+
+
+def _output_folder(url: str, recorded: Path) -> Path:
+    """The output folder: that of the SQLite file, else the recorded one."""
+    path = database_path(url)
+    return recorded if path is None else path.resolve().parent
+
+
+def delete_study(options: argparse.Namespace) -> None:
+    """Delete a study from its store."""
+    url = store_url(options.store)
+    store = Store(url)
+    name = _name(store, options.study)
+    store.attach(name)
+    live = 0 if options.force else _workers_in(url, name)
+    if live:
+        raise NASError(
+            f"{live} workers on {name!r} that may be alive", "none", "stop them first; --force where they are gone"
+        )
+    if not options.yes:
+        write_line(f"type the name of the study to delete it and all its trials from {url}:")
+        typed = sys.stdin.readline().strip()
+        if typed != name:
+            raise NASError(f"the name {typed!r}", repr(name), "type it as it is, or say --yes; nothing was deleted")
+    store.delete()
+    store.close()
+    write_line(f"deleted {name} from {url}")
+
+
+def _workers_in(url: str, name: str) -> int:
+    """0 too for a study that cannot be read, of which nobody could say."""
+    try:
+        study = StudyReader.open(url, name)
+    except NASError:
+        return 0
+    live = _living(study)
+    study.close()
+    return live
+
+
+def _opened(options: argparse.Namespace) -> StudyReader:
+    url = store_url(options.store)
+    store = Store(url, read_only=True)
+    name = _name(store, options.study)
+    store.close()
+    return StudyReader.open(url, name)
+
+
+def _name(store: Store, name: str | None) -> str:
+    """The given name, else that of the only study."""
+    names = store.names()
+    if name is None and len(names) == 1:
+        return names[0]
+    if name not in names:
+        got = "no name of a study" if name is None else f"no study {name!r}"
+        raise NASError(f"{got} in {store.url}", f"one of {', '.join(names) or 'none'}", "check the name")
+    return name
+
+
+def _asked_for(study: StudyReader) -> int:
+    """The number of trials that the configuration asks for; 0 where none is recorded."""
+    return int(study.config.get("study", {}).get("trials", 0))
+
+
+def _living(study: StudyReader) -> int:
+    """Running trials whose worker may be alive: on this machine it is looked at, of others only the beat is known."""
+    kept = [one for one in study.attempts().values() if one.beat != GIVEN_BACK]
+    return sum(not is_dead(one.owner) if one.owner["place"] == host_id() else True for one in kept)
+
+
+def _metrics(history: History, record: Record) -> str:
+    values = "  ".join(f"{name} {record.metrics[name]:.6g}" for name in history.objectives)
+    return f"trial {record.number}, {record.arch.id}: {values}"
+
+
+def _text(value: Any) -> str:
+    return ", ".join(f"{key}={item}" for key, item in value.items()) if isinstance(value, dict) else str(value)
+
+
+def _ago(seconds: float) -> str:
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{max(seconds, 0):.0f} s"
+
+
+def _rest(count: int) -> None:
+    if count > MOST_SHOWN:
+        write_line(f"... and {count - MOST_SHOWN} more")
+
+
+def _table(rows: Sequence[Sequence[str]]) -> None:
+    """Columns as wide as their widest cell; the last one as it is."""
+    widths = [max(len(row[i]) for row in rows if i < len(row)) for i in range(max(map(len, rows)))]
+    for row in rows:
+        cells = [*(cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=False)), row[-1]]
+        write_line("  ".join(cells))

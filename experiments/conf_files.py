@@ -1,0 +1,22 @@
+"""The files of conf/ as they are installed: groups, their options, and the text of a file."""
+
+from __future__ import annotations
+
+from importlib import resources
+from typing import Any
+
+
+def groups() -> dict[str, list[str]]:
+    """Return the names of the options of each group of conf/, without `.yaml`."""
+    folders = sorted((entry for entry in resources.files("conf").iterdir() if entry.is_dir()), key=lambda one: one.name)
+    found = {folder.name: _options(folder) for folder in folders}
+    return {group: options for group, options in found.items() if options}
+
+
+def text_of(name: str) -> str:
+    """Return the text of conf/<name>."""
+    return (resources.files("conf") / name).read_text(encoding="utf-8")
+
+
+def _options(folder: Any) -> list[str]:
+    return sorted(entry.name[:-5] for entry in folder.iterdir() if entry.name.endswith(".yaml"))

@@ -1,0 +1,204 @@
+"""Configurations of the commands: resolved once from Hydra, checked, and frozen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from importlib import resources
+from typing import Any, TypeVar
+
+from omegaconf import DictConfig, OmegaConf
+
+from nas.errors import NASError
+from nas.utils.checked import Count, PositiveInt, Seconds, Seed, check_arguments, signature_of
+
+Component = Mapping[str, Any]  # `_target_` and arguments
+T = TypeVar("T")
+LOCAL = ("data_root", "data_cache", "device", "tracking", "allow_packages", "worker")  # of one machine or one worker
+
+
+@dataclass(frozen=True)
+class StudyConfig:
+    """The study of a search.
+
+    Args:
+        name: Name of the study.
+        trials: Number of ended trials that the study holds at the end.
+        url: URL of the store; None for a database in the output folder.
+        lease_s: Seconds after which a running trial without a sign of life is taken over.
+        time_limit_s: Seconds after which a trial fails; None for no limit.
+    """
+
+    name: str
+    trials: PositiveInt
+    url: str | None = None
+    lease_s: Seconds = 60.0
+    time_limit_s: Seconds | None = None
+
+
+@dataclass(frozen=True)
+class CostConfig:
+    """The deterministic cost of networks.
+
+    Args:
+        metric: Name of the cost.
+        table: Path of a latency table, needed for "latency_ms".
+    """
+
+    metric: str = "macs"
+    table: str | None = None
+
+
+@dataclass(frozen=True)
+class SearchConfig:
+    """Everything that `run_search.py` is told; see conf/search.yaml.
+
+    Args:
+        space: Search space, as `_target_` and arguments.
+        strategy: Strategy.
+        evaluator: Evaluator.
+        data: Source of the data.
+        split: Split of the data.
+        training: Settings of a training.
+        tracking: Receiver of live curves.
+        study: The study.
+        objectives: Metric -> "maximize" or "minimize"; "score" stands for the task's first metric.
+        task: Task; None for the default task of the data.
+        constraints: Hard limits such as "macs<=2e7".
+        cost: The deterministic cost.
+        seed: Seed of the search.
+        worker: Number of this worker.
+        device: Device name, or "auto".
+        allow_packages: Packages beside VoxNAS whose classes files may name.
+        data_root: Folder of data sets that are files.
+        data_cache: Folder of prepared data sets.
+    """
+
+    space: Component
+    strategy: Component
+    evaluator: Component
+    data: Component
+    split: Component
+    training: Component
+    tracking: Component
+    study: StudyConfig
+    objectives: Mapping[str, str]
+    task: Component | None = None
+    constraints: tuple[str, ...] = ()
+    cost: CostConfig = field(default_factory=CostConfig)
+    seed: Seed = 0
+    worker: Count = 0
+    device: str = "auto"
+    allow_packages: tuple[str, ...] = ()
+    data_root: str | None = None
+    data_cache: str | None = None
+
+    @classmethod
+    def of(cls, cfg: DictConfig | Mapping[str, Any]) -> SearchConfig:
+        """Resolve and check a composed configuration.
+
+        Args:
+            cfg: The configuration as Hydra composed it, or plain values.
+
+        Returns:
+            The configuration.
+
+        Raises:
+            NASError: If a setting is missing or of the wrong type or range.
+        """
+        return configured(cls, cfg)
+
+    def plain(self) -> dict[str, Any]:
+        """Return the configuration as JSON values.
+
+        Returns:
+            Setting -> value, nested as in conf/search.yaml.
+        """
+        return as_plain(asdict(self))
+
+
+def configured(cls: type[T], cfg: DictConfig | Mapping[str, Any]) -> T:
+    """Resolve a composed configuration and check it against the declared types of a dataclass.
+
+    Args:
+        cls: A dataclass; its fields that are dataclasses are constructed from mappings.
+        cfg: The configuration as Hydra composed it, or plain values. Settings that the class does not know are left
+            out.
+
+    Returns:
+        An instance of the class, with tuples for lists.
+
+    Raises:
+        NASError: For the first setting that is missing or of the wrong type or range.
+    """
+    declared: type = cls
+    known, _ = signature_of(declared)
+    values = {name: value for name, value in resolved(cfg).items() if name in known}
+    arguments = check_arguments(cls, values)
+    return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in arguments.items()})
+
+
+def shareable(plain: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a search that arch.json records, without those of one machine or worker.
+
+    Args:
+        plain: The configuration as plain values.
+
+    Returns:
+        The settings by which the search can be understood and repeated elsewhere.
+    """
+    kept = {key: value for key, value in plain.items() if key not in (*LOCAL, "study")}
+    kept["data"] = {key: value for key, value in plain["data"].items() if key not in ("root", "cache_dir")}
+    return kept
+
+
+def resolved(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
+    """Return a configuration as plain values, with all interpolations filled in.
+
+    Args:
+        cfg: The configuration.
+
+    Returns:
+        Setting -> value.
+    """
+    content = OmegaConf.to_container(OmegaConf.create(cfg), resolve=True, throw_on_missing=True)  # type: ignore[arg-type]
+    assert isinstance(content, dict)
+    return {str(key): value for key, value in content.items()}
+
+
+def as_plain(value: Any) -> Any:
+    """Return nested mappings and tuples as dictionaries and lists.
+
+    Args:
+        value: Nested values.
+
+    Returns:
+        JSON values.
+    """
+    if isinstance(value, Mapping):
+        return {str(key): as_plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_plain(item) for item in value]
+    return value
+
+
+def packaged(group: str, name: Any) -> DictConfig:
+    """Return conf/<group>/<name>.yaml as the file has it.
+
+    Args:
+        group: Folder in conf/.
+        name: Name of the file without its ending.
+
+    Returns:
+        The configuration, without interpolations filled in.
+
+    Raises:
+        NASError: If there is no such file.
+    """
+    folder = resources.files("conf") / group
+    names = sorted(entry.name[:-5] for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+    if name not in names:
+        raise NASError(f"{group}={name}", f"one of {', '.join(names)}", f"choose {group}=<name>")
+    conf = OmegaConf.create((folder / f"{name}.yaml").read_text())
+    assert isinstance(conf, DictConfig)
+    return conf

@@ -1,0 +1,125 @@
+"""`voxnas screen CT...`: lungs, nodule candidates and malignancy of CTs.
+
+A CT is a DICOM folder or a NIfTI, NRRD or MetaImage file; results are written into OUT/<its name>/. A stage without a
+network is done by the classical method.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from experiments.cli import Parser, number_type
+from nas.errors import NASError
+
+if TYPE_CHECKING:
+    from experiments.lung_screening.networks import StageNetworks
+    from experiments.lung_screening.screening import Screening, Stages
+
+SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mhd", ".mha", ".npy")
+EXAMPLES = (
+    "voxnas screen /path/to/ct --no-network",
+    "voxnas screen /path/to/ct --stage1 outputs/train/lungs --stage2 outputs/train/patches",
+)
+
+
+def parser() -> Parser:
+    """Return the parser of `voxnas screen`."""
+    screen = Parser(
+        "voxnas screen", "Screen CTs: lungs, nodule candidates, malignancy. Not a medical device.", EXAMPLES
+    )
+    add = screen.add_argument
+    add("ct", metavar="CT", nargs="+", help="a DICOM folder, or a NIfTI, NRRD or MetaImage file")
+    add("--stage1", metavar="FOLDER", help="training on data=luna16_lungs (default: classical method)")
+    add("--stage2", metavar="FOLDER", help="training on data=luna16_patches (default: classical method)")
+    add("--stage3", metavar="PATH", help="training for malignancy, or its arch.json (default: no malignancy)")
+    add("--stage3-training", metavar="FOLDER", help="training of the arch.json of --stage3")
+    add("--no-network", action="store_true", help="use the classical methods only")
+    add("--out", type=Path, default=Path("outputs/screening"), help="folder of the results (default: %(default)s)")
+    add("--least", type=number_type(float, 0, 1), help="lowest score of a reported candidate (default: 0.5)")
+    add("--most", type=number_type(int, 1), help="largest number of reported candidates (default: 20)")
+    add("--radius-mm", type=number_type(float, 1e-6), help="radius of the non-maximum suppression")
+    add("--stride-mm", type=number_type(float, 1e-6), help="distance between patches")
+    add("--batch", type=number_type(int, 1), help="patches at once")
+    add("--device", default="auto", help="auto, cpu, cuda, ... (default: auto)")
+    screen.set_defaults(run=run)
+    return screen
+
+
+def run(options: argparse.Namespace) -> None:
+    """Screen every CT and write what was found."""
+    from experiments.lung_screening.output import write
+    from experiments.lung_screening.scan import Scan
+    from experiments.lung_screening.screening import Settings, screen
+
+    names = [_name(path) for path in options.ct]
+    if len(set(names)) < len(names):
+        raise NASError(f"{len(names)} CTs named {', '.join(names)}", "CTs of different names", "screen them one by one")
+    given = ("least", "most", "radius_mm", "stride_mm", "batch")
+    settings = Settings(**{name: getattr(options, name) for name in given if getattr(options, name) is not None})
+    stages = _stages(options)
+    for path, name in zip(options.ct, names, strict=True):
+        found = screen(Scan.read(path), stages, settings)
+        folder = options.out / name
+        _print(name, write(found, folder, path), found, folder)
+
+
+def _stages(options: argparse.Namespace) -> Stages:
+    from experiments.context import pick_device
+    from experiments.lung_screening.networks import StageNetworks
+    from experiments.lung_screening.screening import Stages
+
+    given = [name for name in ("stage1", "stage2", "stage3") if getattr(options, name)]
+    if options.no_network and given:
+        raise NASError(f"--no-network with --{given[0]}", "one of the two", "leave out --no-network")
+    if not options.no_network and not {"stage1", "stage2"} & set(given):
+        raise NASError("no network", "--stage1 and --stage2, folders of run_train.py", "give them, or --no-network")
+    device = str(pick_device(options.device))
+    lungs, nodules = (
+        StageNetworks.load(training, device=device, most=1) if training else None
+        for training in (options.stage1, options.stage2)
+    )
+    malignancy = _malignancy(options.stage3, options.stage3_training, device) if options.stage3 else None
+    return Stages(lungs, nodules, malignancy)
+
+
+def _malignancy(named: str, training: str | None, device: str) -> StageNetworks:
+    from experiments.lung_screening.malignancy import require_malignancy
+    from experiments.lung_screening.networks import StageNetworks
+    from nas.artifact import load as load_artifact
+    from nas.inference.model_card import CARD
+
+    path = Path(named)
+    if path.is_dir():
+        network = StageNetworks.load(path, device=device)
+    elif training:
+        network = StageNetworks.load(training, load_artifact(path).arch.id, device)
+    elif (path.parent / CARD).is_file():  # the arch.json of a bundle
+        network = StageNetworks.load(path.parent, load_artifact(path).arch.id, device)
+    else:
+        raise NASError(
+            f"--stage3 {named} without its weights",
+            "--stage3-training, the folder of run_train.py that trained this architecture",
+            f"python run_train.py arch={named} data=luna16, then --stage3-training outputs/train/<name>",
+        )
+    require_malignancy(network)
+    return network
+
+
+def _name(path: str) -> str:
+    name = Path(path).resolve().name
+    suffix = next((end for end in SUFFIXES if name.lower().endswith(end)), "")
+    return name[: len(name) - len(suffix)]
+
+
+def _print(name: str, content: dict[str, Any], found: Screening, folder: Path) -> None:
+    print(
+        f"{name}: lungs {content['lungs_ml']:.0f} ml, {len(found.candidates)} candidates, "
+        f"{content['seconds']['total']:.1f} s, peak memory {content['peak_memory_mb']:.0f} MB"
+    )
+    for row in content["candidates"]:
+        place = f"({row['x_mm']:.1f}, {row['y_mm']:.1f}, {row['z_mm']:.1f}) mm, slice {row['slice']}"
+        malignancy = "" if row["malignancy"] is None else f", malignancy {row['malignancy']:.3f}"
+        print(f"  {row['number']:>2}  {row['score']:.3f}  {place}{malignancy}")
+    print(f"wrote {folder}")

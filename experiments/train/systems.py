@@ -1,0 +1,117 @@
+"""Everything in a training's table: retrained networks, their ensemble, and the baselines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from experiments.build import build
+from experiments.networks import resolve
+from experiments.progress import TrainingProgress, scored
+from experiments.search.random_counterpart import random_counterpart
+from experiments.train.config import TrainConfig
+from nas.artifact import Artifact
+from nas.context import TaskSetup
+from nas.cost.benchmark import benchmark
+from nas.data.splits import Round
+from nas.retraining.folds import train_folds
+from nas.retraining.scoring import System
+from nas.tracking import Tracker
+from nas.training.distributed import is_main
+from nas.training.settings import TrainingSettings
+
+
+def network_name(network: Artifact) -> str:
+    """Return the name of a network in tables."""
+    return network.provenance.published or f"searched {network.arch.id}"
+
+
+class SystemTrainer:
+    """Trains networks and fits baselines on the same rounds.
+
+    Args:
+        config: The settings.
+        setting: Data, task and device.
+        rounds: The rounds of the split.
+        folder: The output folder.
+    """
+
+    def __init__(self, config: TrainConfig, setting: TaskSetup, rounds: Sequence[Round], folder: Path) -> None:
+        self.config, self.setting, self.rounds, self.folder = config, setting, rounds, folder
+        self.training = build(config.training, "training", TrainingSettings, config.allow_packages)
+        self.board = build(config.tracking, "tracking", Tracker, config.allow_packages)
+
+    def networks(self, networks: Sequence[Artifact]) -> list[System]:
+        """Retrain networks.
+
+        Args:
+            networks: The networks.
+
+        Returns:
+            Their ensemble, if there are several, then each of them.
+        """
+        supernet = Path(self.config.supernet) if self.config.supernet else None
+        systems = [self.network(network, network_name(network), supernet) for network in networks]
+        if len(systems) == 1:
+            return systems
+        pooled = self.setting.task.pool([(system.indices, system.prediction) for system in systems])
+        return [System(f"ensemble of {len(networks)} networks", *pooled), *systems]
+
+    def network(self, network: Artifact, name: str, supernet: Path | None = None) -> System:
+        """Retrain one network on every round.
+
+        Args:
+            network: The network.
+            name: Its name in tables.
+            supernet: last.pt of a supernet, whose weights the network starts from.
+
+        Returns:
+            The network with the pooled predictions of its rounds and its costs.
+        """
+        score = self.setting.task.score_name
+        lines: dict[str, TrainingProgress] = {}
+
+        def on_epoch(part: str, epoch: int, epochs: int, metrics: Mapping[str, float]) -> None:
+            if is_main():
+                line = lines.setdefault(part, TrainingProgress(f"{name} {part}", keep=True))
+                line.update(epoch, epochs, scored(score, metrics))
+                if metrics:
+                    self.board.scalar(f"{name}: validation {score}", part, epoch, metrics[score])
+
+        tested = train_folds(
+            network, self.setting, self.rounds, self.training, self.config.seed, self.folder, supernet, on_epoch
+        )
+        for line in lines.values():
+            line.close()
+        indices, prediction = self.setting.task.pool([(one.indices, one.prob) for one in tested])
+        costs = benchmark(network.build(self.setting.task.spec), self.setting.store.input_shape, self.setting.device)
+        return System(name, indices, prediction, tested, costs)
+
+    def baselines(self, networks: Sequence[Artifact]) -> list[System]:
+        """Fit the baselines of the task, and train the networks that stand for random search and the literature.
+
+        Args:
+            networks: The networks of the training.
+
+        Returns:
+            The baselines that the configuration asks for.
+        """
+        config, task = self.config, self.setting.task
+        systems = [
+            System(baseline.name, *baseline.fit_and_predict(self.setting.store, self.rounds, config.seed))
+            for baseline in task.baselines()
+            if config.wants(baseline.name)
+        ]
+        searches = [(network, network.provenance.search) for network in networks]
+        searched = next(((network, search) for network, search in searches if search is not None), None)
+        if config.wants("random_search") and searched is not None:
+            counterpart = random_counterpart(
+                *searched, self.folder / "random_search", self.setting, config.allow_packages
+            )
+            systems.append(self.network(*counterpart))
+        published = config.baselines.get("published")
+        if published:
+            known = resolve(str(published), task.spec, config.allow_packages)
+            if known.arch.id not in {network.arch.id for network in networks} and known.space.is_for(task.spec):
+                systems.append(self.network(known, str(published)))
+        return systems

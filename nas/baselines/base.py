@@ -1,0 +1,30 @@
+"""A simple model that stands beside the networks in a table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from nas.data.splits import Round
+    from nas.data.store import VolumeStore
+
+Prediction = tuple[np.ndarray, np.ndarray]  # rows of the store (N,) and what is predicted for each, (N, ...)
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """A model without a network, fitted on the same samples as the networks.
+
+    Attributes:
+        name: Name in tables; `baselines.<name>=false` leaves it out.
+        fit_and_predict: Called as (store, rounds, seed). For each round it fits on the training and validation part
+            and predicts the test part; it returns the rows that were tested, in rising order, and their predictions in
+            the form that `Task.predict` gives.
+    """
+
+    name: str
+    fit_and_predict: Callable[[VolumeStore, Sequence[Round], int], Prediction]

@@ -1,0 +1,326 @@
+"""A trained network as a folder: its architecture, its weights, and the preparation of its input.
+
+    arch.json    the architecture
+    weights.pt   the state of the network; read with weights_only=True
+    model.json   the card: preparation, task, classes, inputs, outputs, validation metrics, checksum of the weights
+    curves.csv   loss, learning rate and validation metrics of every epoch
+
+A training leaves one bundle per fold below `bundles/<architecture>/`. Export, prediction, screening and service read
+bundles and nothing else.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import pickle
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from nas.artifact import Artifact
+from nas.artifact import load as load_artifact
+from nas.errors import NASError
+from nas.inference.model_card import CARD, ModelCard, Port, Sides
+from nas.task_spec import TaskSpec
+from nas.tasks.base import Task
+from nas.training.tensor_file import load_verified
+from nas.utils.files import write_bytes, write_text
+from nas.utils.locate import locate
+
+ARCH, WEIGHTS, CURVES = "arch.json", "weights.pt", "curves.csv"
+BUNDLES = "bundles"  # folder of a training that holds <architecture>/<fold>/
+RESULT = "result.json"
+PACKAGES = ("voxnas", "torch", "numpy")
+CPU = torch.device("cpu")
+TRAIN = "train the network with run_train.py"
+EARLIER = ("checkpoints/*/*/best.pt", "system.json", "detector.pt", "best.pt")  # results of earlier versions
+UNREADABLE = (OSError, ValueError, LookupError, TypeError, RuntimeError, EOFError, pickle.UnpicklingError)
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A trained network with everything that a prediction needs.
+
+    Attributes:
+        artifact: The architecture and its task.
+        card: Preparation of the input, classes, inputs, outputs, validation metrics.
+        weights: The state of the network, on the CPU.
+        task: The task, with the settings that a prediction depends on.
+        curves: One entry per epoch of the training: epoch, loss, lr and validation metrics.
+    """
+
+    artifact: Artifact
+    card: ModelCard
+    weights: Mapping[str, torch.Tensor]
+    task: Task
+    curves: tuple[Mapping[str, float], ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        model: nn.Module,
+        artifact: Artifact,
+        task: Task,
+        input_shape: Sequence[int],
+        *,
+        classes: Sequence[str],
+        preparation: Mapping[str, Any],
+        facts: Mapping[str, Any] | None = None,
+        curves: Sequence[Mapping[str, float]] = (),
+    ) -> Bundle:
+        """Describe a trained network.
+
+        Args:
+            model: The network; its state is copied.
+            artifact: Its architecture.
+            task: The task that it was trained for.
+            input_shape: Shape of an input in training: (C, D, H, W), in 2D (C, H, W).
+            classes: Names of the classes, in the order of the outputs.
+            preparation: How an input is made of a file, see nas/data/transforms/preparation.py.
+            facts: Further facts for the card, as JSON values.
+            curves: One entry per epoch.
+
+        Returns:
+            The bundle, which is not yet written.
+        """
+        spec = task.spec
+        card = ModelCard(
+            task=asdict(spec),
+            inputs=(_input(spec, input_shape, preparation.get("channels", ())),),
+            outputs=(_prediction(spec, input_shape, classes),),
+            sides=Sides(fixed=tuple(input_shape[1:])),
+            preparation=dict(preparation),
+            inference=dict(task.inference),
+            facts={
+                "network": {
+                    "id": artifact.arch.id,
+                    "space": artifact.space.class_path,
+                    "name": artifact.provenance.published,
+                },
+                **(facts or {}),
+                "versions": {package: _version(package) for package in PACKAGES},
+            },
+            task_class=f"{type(task).__module__}.{type(task).__qualname__}",
+        )
+        weights = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
+        return cls(replace(artifact, task=spec), card, weights, task, tuple(curves))
+
+    @classmethod
+    def load(cls, folder: str | Path, *, trusted: Sequence[str] = ()) -> Bundle:
+        """Read a bundle.
+
+        No code is loaded from its files; the classes of the space and of the task come from trusted packages.
+
+        Args:
+            folder: Folder that `save` wrote.
+            trusted: Further packages whose spaces and tasks may be imported, as the user (never a file) names them.
+
+        Returns:
+            The bundle.
+
+        Raises:
+            NASError: If there is no bundle, a file is missing or damaged, the weights do not match their checksum, or
+                architecture and card are of different networks.
+        """
+        folder = Path(folder)
+        if not (folder / CARD).is_file():
+            raise _no_bundle(folder)
+        card = ModelCard.load(folder / CARD)
+        if not card.weights:
+            raise NASError(f"{folder}, an exported network", "a bundle, which has weights", TRAIN)
+        artifact = load_artifact(folder / ARCH, trusted)
+        own = card.facts.get("network")
+        if not isinstance(own, dict) or own.get("id") != artifact.arch.id:
+            raise _damaged(folder, f"{CARD} and {ARCH} are of different networks")
+        try:
+            if asdict(artifact.task) != dict(card.task):
+                raise ValueError(f"the tasks in {CARD} and {ARCH} differ")
+            weights = _read_weights(folder / WEIGHTS, card.weights.get(WEIGHTS))
+            curves = _read_curves(folder / CURVES)
+        except UNREADABLE as error:
+            raise _damaged(folder, str(error).splitlines()[0][:120] if str(error) else type(error).__name__) from error
+        return cls(artifact, card, weights, _task(card, artifact.task, trusted, folder), curves)
+
+    def network(self, device: torch.device | str = CPU) -> nn.Module:
+        """Build the network with its weights, in evaluation mode.
+
+        Args:
+            device: Device of the network.
+
+        Returns:
+            The network.
+
+        Raises:
+            NASError: If the weights are not those of the architecture.
+        """
+        model = self.artifact.build()
+        try:
+            model.load_state_dict(dict(self.weights))
+        except RuntimeError as error:
+            raise NASError(
+                f"weights that are not those of {self.artifact.arch.id} ({str(error).splitlines()[-1].strip()[:120]})",
+                "the weights of this architecture",
+                TRAIN,
+            ) from error
+        return model.eval().to(device)
+
+    def save(self, folder: str | Path) -> None:
+        """Write the bundle; the card comes last, so that a folder with a card is complete.
+
+        Args:
+            folder: Folder of the bundle, made if needed. Files of an older bundle are replaced.
+        """
+        folder, content = Path(folder), io.BytesIO()
+        torch.save(dict(self.weights), content)
+        (folder / CARD).unlink(missing_ok=True)
+        self.artifact.save(folder / ARCH)
+        write_bytes(folder / WEIGHTS, content.getvalue())
+        write_text(folder / CURVES, _csv(self.curves))
+        checksum = hashlib.sha256(content.getvalue()).hexdigest()
+        replace(self.card, weights={WEIGHTS: checksum}).save(folder)
+
+
+def bundles_of(
+    training: str | Path, *, arch: str | None = None, best: int | None = None, trusted: Sequence[str] = ()
+) -> list[Bundle]:
+    """Read the bundles of a training, best validation score first.
+
+    Args:
+        training: Folder of run_train.py, or of one bundle.
+        arch: Id of the architecture. If None, the one that `result.json` names first.
+        best: Number of bundles to read, the best ones. If None, all.
+        trusted: See `Bundle.load`.
+
+    Returns:
+        At least one bundle.
+
+    Raises:
+        NASError: If the folder holds no finished training, the architecture was not trained there, or a bundle is
+            damaged.
+    """
+    training = Path(training)
+    if (training / CARD).is_file():
+        bundle = Bundle.load(training, trusted=trusted)
+        if arch not in (None, bundle.artifact.arch.id):
+            raise NASError(f"no network {arch} in {training}", "a training of that architecture", TRAIN)
+        return [bundle]
+    if not (training / BUNDLES).is_dir():
+        raise _no_bundle(training)
+    wanted = arch or _first_architecture(training)
+    folders = [path.parent for path in sorted((training / BUNDLES).glob(f"*/*/{CARD}")) if path.parts[-3] == wanted]
+    if not folders:
+        raise NASError(f"no network {wanted} in {training}", "a training of that architecture", TRAIN)
+    folders.sort(key=lambda folder: -_score(folder))
+    return [Bundle.load(folder, trusted=trusted) for folder in folders[: best or None]]
+
+
+def bundle_folder(training: Path, arch: str, fold: str) -> Path:
+    """Return the folder of the bundle of one fold.
+
+    Args:
+        training: Folder of the training.
+        arch: Id of the architecture.
+        fold: Name of the fold.
+    """
+    return training / BUNDLES / arch / fold
+
+
+def _no_bundle(folder: Path) -> NASError:
+    if any(next(folder.glob(pattern), None) for pattern in EARLIER) or (folder.suffix == ".pt" and folder.is_file()):
+        return NASError(
+            f"{folder}, a training of an earlier version, without bundles", "bundles", "train again with run_train.py"
+        )
+    return NASError(
+        f"{folder}, which holds no finished training", "a folder outputs/train/<name>, or one of its bundles", TRAIN
+    )
+
+
+def _damaged(folder: Path, reason: str) -> NASError:
+    return NASError(
+        f"the bundle {folder}, which is damaged ({reason})",
+        "the files of one training, unedited",
+        "copy the folder again, or delete it and repeat the training command",
+    )
+
+
+def _first_architecture(training: Path) -> str:
+    try:
+        return str(json.loads((training / RESULT).read_text())["arch_id"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise NASError(
+            f"{training}, which holds no finished training ({type(error).__name__}: {str(error)[:120]})",
+            f"a folder with {RESULT}",
+            "repeat the training command, which continues where it stopped",
+        ) from error
+
+
+def _score(folder: Path) -> float:
+    facts = ModelCard.load(folder / CARD).facts
+    try:
+        sign = -1.0 if facts.get("direction") == "minimize" else 1.0
+        return sign * float(facts["validation"][facts["score"]])
+    except (LookupError, TypeError, ValueError) as error:
+        raise _damaged(folder, f"{CARD} without a validation score") from error
+
+
+def _task(card: ModelCard, spec: TaskSpec, trusted: Sequence[str], folder: Path) -> Task:
+    task_class = locate(card.task_class, Task, allow=trusted)
+    settings: dict[str, Any] = {"in_channels": spec.in_channels, "outputs": spec.outputs, "dims": spec.dims}
+    try:
+        return task_class(**settings, **card.inference)
+    except TypeError as error:
+        raise _damaged(folder, f"{CARD} with other settings than those of {task_class.__name__}") from error
+
+
+def _read_weights(path: Path, checksum: str | None) -> dict[str, torch.Tensor]:
+    if not path.is_file():
+        raise ValueError(f"no file {path.name}")
+    if hashlib.sha256(path.read_bytes()).hexdigest() != checksum:
+        raise ValueError(f"{path.name} does not match its checksum")
+    state = load_verified(path)
+    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise TypeError(f"{path.name} holds no state of a network")
+    return state
+
+
+def _read_curves(path: Path) -> tuple[Mapping[str, float], ...]:
+    rows = csv.DictReader(io.StringIO(path.read_text()))
+    return tuple({name: float(value) for name, value in row.items() if value} for row in rows)
+
+
+def _csv(curves: Sequence[Mapping[str, float]]) -> str:
+    names = list(dict.fromkeys(name for row in curves for name in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, names, restval="", lineterminator="\n")
+    if names:
+        writer.writeheader()
+    writer.writerows(curves)
+    return text.getvalue()
+
+
+def _input(spec: TaskSpec, input_shape: Sequence[int], channels: Sequence[str]) -> Port:
+    return Port("image", "BC" + "DHW"[-spec.dims :], ("batch", *input_shape), tuple(channels))
+
+
+def _prediction(spec: TaskSpec, input_shape: Sequence[int], classes: Sequence[str]) -> Port:
+    """Probabilities, or for a detection boxes with probability and class."""
+    if spec.kind == "detection":
+        return Port("boxes", "BN?", ("batch", "boxes", 2 * spec.dims + 2), tuple(classes))
+    sides = input_shape[1:] if spec.kind == "segmentation" else ()
+    axes = "BK" + ("DHW"[-spec.dims :] if sides else "")
+    return Port("probabilities", axes, ("batch", spec.outputs, *sides), tuple(classes))
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"

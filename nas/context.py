@@ -1,0 +1,123 @@
+"""Where and with what networks are evaluated: parts of the data, device, seed and folder, but no configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nas.data.loading import VolumeSet
+from nas.data.splits import Split
+from nas.data.store import VolumeStore
+from nas.provenance import DataFacts, SplitFacts
+from nas.tasks.base import Task
+from nas.tracking import NO_TRACKING, Tracker
+
+PACKAGES = ("voxnas", "torch", "numpy", "scikit-learn", "optuna", "hydra-core")
+OnEpoch = Callable[[int, int], None]
+
+
+def ignore(*arguments: object) -> None:
+    """Do nothing; the default of callbacks.
+
+    Args:
+        *arguments: Ignored.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class RunContext:
+    """The surroundings of a search, which never hold the test fold.
+
+    Args:
+        train: Training part.
+        valid: Validation part.
+        folder: Where evaluations keep their checkpoints, one sub-folder per architecture id.
+        device: Where networks are trained.
+        seed: Seed of the search, at least 0.
+        tracker: Receiver of live curves.
+        on_epoch: Called after each epoch with the numbers of epochs done and planned.
+    """
+
+    train: VolumeSet
+    valid: VolumeSet
+    folder: Path
+    device: torch.device
+    seed: int
+    tracker: Tracker = NO_TRACKING
+    on_epoch: OnEpoch = ignore
+
+
+@dataclass(frozen=True)
+class TaskSetup:
+    """The data, their split, the task and the device of a training.
+
+    Args:
+        split: The split of the data set.
+        task: The task.
+        device: Where networks are trained.
+        preparation: How a file becomes the input of a network, see nas/data/transforms/preparation.py.
+    """
+
+    split: Split
+    task: Task
+    device: torch.device
+    preparation: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def store(self) -> VolumeStore:
+        """The prepared data set."""
+        return self.split.store
+
+    @property
+    def data_facts(self) -> DataFacts:
+        """What files record of the data set."""
+        return data_facts(self.store)
+
+    @property
+    def split_facts(self) -> SplitFacts:
+        """What files record of the split."""
+        return split_facts(self.split)
+
+
+def data_facts(store: VolumeStore) -> DataFacts:
+    """Return what files record of a data set.
+
+    Args:
+        store: The prepared data set.
+
+    Returns:
+        Name, hash, number of samples and classes.
+    """
+    return DataFacts(store.name, store.sha256, len(store), tuple(store.classes))
+
+
+def split_facts(split: Split) -> SplitFacts:
+    """Return what files record of a split.
+
+    Args:
+        split: The split.
+
+    Returns:
+        Hash and unit.
+    """
+    return SplitFacts(split.sha256, split.unit, split.overfit)
+
+
+def versions() -> dict[str, str]:
+    """Return the installed versions of the packages that decide the numbers.
+
+    Returns:
+        Package -> version, "not installed" if it is missing.
+    """
+    known = {}
+    for package in PACKAGES:
+        try:
+            known[package] = version(package)
+        except PackageNotFoundError:
+            known[package] = "not installed"
+    return known

@@ -1,0 +1,66 @@
+"""The files that hold one volume: the named file, and those that its header names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+HEADER_BYTES = 1 << 16  # longer than any header; what follows may be voxels
+PAIRS = {".hdr": (".img", ".img.gz"), ".img": (".hdr",)}  # Analyze, and NIfTI in two files
+
+
+def files_of(path: str | Path) -> list[Path]:
+    """List all files that are read for one volume.
+
+    Args:
+        path: An image file, or the folder of a DICOM series. Headers of MetaImage (.mhd, .mha) and NRRD (.nhdr, .nrrd)
+            are read for the data files that they name: one, a list, or a numbered pattern.
+
+    Returns:
+        The file itself and its data files, which may be missing; of a folder all files that are not hidden, sorted.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
+    return [path, *(path.parent / name for name in _data_files(path))]
+
+
+def named_files(volumes: Iterable[tuple[str, Path]]) -> dict[str, Path]:
+    """Name every file of several volumes.
+
+    Args:
+        volumes: A name, unique among these, and a path for each volume.
+
+    Returns:
+        Name -> file, in order. Files of a folder and data files of a header are named `<volume>/<file>`.
+    """
+    return {name if file == path else f"{name}/{file.name}": file for name, path in volumes for file in files_of(path)}
+
+
+def _data_files(path: Path) -> list[str]:
+    if path.suffix in PAIRS:
+        return [path.with_suffix(ending).name for ending in PAIRS[path.suffix] if path.with_suffix(ending).exists()]
+    if path.suffix not in (".mhd", ".mha", ".nhdr", ".nrrd") or not path.is_file():
+        return []
+    with path.open("rb") as file:
+        header = file.read(HEADER_BYTES).decode("latin-1")
+    if path.suffix in (".nhdr", ".nrrd"):
+        header = re.split(r"\r?\n\r?\n", header, maxsplit=1)[0]
+        match = re.search(r"^data ?file:\s*(.+?)\s*$", header, re.MULTILINE | re.IGNORECASE)
+    else:
+        match = re.search(r"^ElementDataFile\s*=\s*(.+?)\s*$", header, re.MULTILINE)
+    if match is None or match[1].upper() == "LOCAL":
+        return []
+    if match[1].split()[0].upper() == "LIST":
+        return [line.strip() for line in header[match.end() :].splitlines() if line.strip()]
+    return _numbered(match[1])
+
+
+def _numbered(name: str) -> list[str]:
+    """Expand `slice%03d.raw 1 20 1`: a pattern, the first number, the last, and the step."""
+    match = re.fullmatch(r"(.+%0?\d*d.*?)\s+(\d+)\s+(\d+)\s+(\d+)(?:\s+\d+)?", name)
+    if match is None:
+        return [name]
+    first, last, step = map(int, match.group(2, 3, 4))
+    return [match[1] % number for number in range(first, last + 1, max(1, step))]

@@ -1,0 +1,141 @@
+"""Sections on a classification: ROC curves, the confusion matrix, calibration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+
+import numpy as np
+
+from nas.errors import NASError
+from nas.html.page import figure, pair, section
+from nas.html.plot import Axis, Plot
+from nas.html.roc import Roc, roc
+
+TONES = 6  # colours of curves before they repeat
+FEW = 4  # classes up to which bands do not hide each other and two figures fit side by side
+CASES_PER_BIN = 20
+
+
+def classification_sections(
+    label_N: np.ndarray,
+    prob_NK: np.ndarray,
+    group_N: np.ndarray,
+    classes: Sequence[str],
+    others: Mapping[str, np.ndarray],
+    unit: str = "patient",
+) -> list[str]:
+    """Draw the test cases of a classification.
+
+    Args:
+        label_N: True classes (N,).
+        prob_NK: Class probabilities (N, K) of the network.
+        group_N: What a bootstrap sample keeps together, (N,).
+        classes: Names of the K classes.
+        others: Class probabilities (N, K) of other systems by name; drawn for two classes.
+        unit: Name of a group.
+
+    Returns:
+        HTML sections: ROC and confusion matrix, for two classes with the calibration.
+
+    Raises:
+        NASError: If the lengths differ, or a probability of the network is not finite.
+    """
+    lengths = {"label": len(label_N), "group": len(group_N), "prob": len(prob_NK)}
+    lengths |= {name: len(value) for name, value in others.items()}
+    if len(set(lengths.values())) != 1:
+        raise NASError(f"predictions of lengths {lengths}", "one length", "pass one row for each test case")
+    if not np.isfinite(prob_NK).all():
+        raise NASError("NaN among the predicted probabilities", "finite probabilities", "see which fold diverged")
+    left = _roc_section(label_N, prob_NK, group_N, classes, others, unit)
+    right = _confusion(label_N, prob_NK, classes)
+    if len(classes) == 2:
+        right = f"<div>{right}{_calibration(label_N, prob_NK, classes)}</div>"
+    return [pair(left, right)] if len(classes) <= FEW else [left, right]
+
+
+def _roc_section(
+    label_N: np.ndarray,
+    prob_NK: np.ndarray,
+    group_N: np.ndarray,
+    names: Sequence[str],
+    others: Mapping[str, np.ndarray],
+    unit: str,
+) -> str:
+    two, few = len(names) == 2, len(names) <= FEW
+    curves: list[tuple[str, Roc, bool]] = []  # name, curve, whether a baseline
+    for number in [1] if two else range(len(names)):
+        positive_N = label_N == number
+        if positive_N.any() and not positive_N.all():
+            found = roc(positive_N, prob_NK[:, number], group_N)
+            curves.append(("this network" if two else names[number], found, False))
+    if two and curves:
+        for name, other_NK in others.items():
+            if np.isfinite(other_NK).all():
+                curves.append((name, roc(label_N == 1, other_NK[:, 1], group_N), True))
+    if not curves:
+        return section("ROC", "The test cases hold one class only: there is no curve to draw.")
+    styles = [
+        f"curve tone{number % TONES}{' thin' if baseline else ''}" for number, (_, _, baseline) in enumerate(curves)
+    ]
+    legend = [
+        (style, "line", f"{name}: AUC {curve.auc:.3f} ({curve.auc_low:.3f} to {curve.auc_high:.3f})")
+        for style, (name, curve, _) in zip(styles, curves, strict=True)
+    ]
+    x, y = (Axis(text, 0.0, 1.0) for text in ("1 − specificity (false positive rate)", "sensitivity"))
+    plot = Plot(x, y, title="ROC curves", width=430 if few else 560, legend=legend, square=True)
+    plot.line(np.array([0.0, 1.0]), np.array([0.0, 1.0]), "chance")
+    for number, (_, curve, baseline) in enumerate(curves):
+        if few and not baseline:
+            plot.band(curve.grid, curve.low, curve.high, f"area fill{number % TONES}")
+    for style, (_, curve, _) in reversed(list(zip(styles, curves, strict=True))):
+        plot.line(curve.fpr, curve.tpr, style)
+    what = f"“{names[1]}” against “{names[0]}”" if two else "Each class against the rest"
+    note = (
+        f"{what}, all test cases pooled. {'Band and intervals' if few else 'Intervals'}: 95 %, by bootstrap over the "
+        f"{len(np.unique(group_N)):,} {unit}s."
+    )
+    return section("ROC", note, figure(plot.svg()))
+
+
+def _confusion(label_N: np.ndarray, prob_NK: np.ndarray, names: Sequence[str]) -> str:
+    count_KK = np.zeros((len(names), len(names)), dtype=int)
+    np.add.at(count_KK, (label_N.astype(int), prob_NK.argmax(axis=1)), 1)
+    share_KK = count_KK / np.maximum(count_KK.sum(axis=1, keepdims=True), 1)
+    head = "".join(f"<th>{escape(name)}</th>" for name in names)
+    rows = ""
+    for row, name in enumerate(names):
+        cells = ""
+        for column in range(len(names)):
+            colour, share = ("--accent" if row == column else "--mark"), share_KK[row, column]
+            tint = f"background: color-mix(in srgb, var({colour}) {8 + 47 * share:.0f}%, transparent)"
+            cells += f'<td style="{tint}"><b>{count_KK[row, column]}</b><span>{100 * share:.0f} %</span></td>'
+        rows += f"<tr><th>{escape(name)}</th>{cells}</tr>"
+    note = (
+        "Rows: the true class. Columns: the most probable class according to the network. Percentages are of the row."
+    )
+    style = "confusion" if len(names) <= FEW else "confusion crowded"
+    columns = f'<tr><th></th><th colspan="{len(names)}">predicted</th></tr><tr><th>true</th>{head}</tr>'
+    return section(
+        "Confusion matrix",
+        note,
+        f'<div class="scroll"><table class="{style}"><thead>{columns}</thead><tbody>{rows}</tbody></table></div>',
+    )
+
+
+def _calibration(label_N: np.ndarray, prob_NK: np.ndarray, names: Sequence[str]) -> str:
+    """Compare predicted probabilities of class 1 with observed frequencies."""
+    from sklearn.calibration import calibration_curve
+
+    positive_N, prob_N = label_N == 1, prob_NK[:, 1]
+    bins = int(np.clip(len(label_N) // CASES_PER_BIN, 1, 10))
+    observed_B, stated_B = calibration_curve(positive_N, prob_N, n_bins=bins, strategy="quantile")
+    x, y = Axis("predicted probability", 0.0, 1.0), Axis(f"share of “{names[1]}”", 0.0, 1.0)
+    plot = Plot(x, y, title="calibration", width=430, height=240)
+    plot.line(np.array([0.0, 1.0]), np.array([0.0, 1.0]), "chance")
+    plot.line(stated_B, observed_B)
+    for stated, observed in zip(stated_B, observed_B, strict=True):
+        plot.point(stated, observed, "front", 4.0, f"predicted {stated:.2f}, observed {observed:.2f}")
+    brier = float(np.mean((prob_N - positive_N) ** 2))
+    note = f"Cases in {bins} groups by predicted probability. Brier score {brier:.3f} (0 is perfect)."
+    return section("Calibration", note, figure(plot.svg()))

@@ -1,0 +1,83 @@
+"""Checks of the values of a model card, which may come from a stranger: types, ranges and sizes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+LARGEST_SIDE = 4096  # voxels along an axis of an input
+MOST_VALUES = 2**31  # of one input
+
+Rule = tuple[Callable[[Any], bool], str]
+
+
+def _number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+def _numbers(value: Any, length: int | None = None) -> bool:
+    return isinstance(value, Sequence) and all(map(_number, value)) and length in (None, len(value))
+
+
+def _positive(value: Any) -> bool:
+    values = value if isinstance(value, Sequence) else [value]
+    return 0 < len(values) <= 3 and all(_number(one) and one > 0 for one in values)
+
+
+def _range(value: Any) -> bool:
+    return _numbers(value, 2) and value[0] < value[1]
+
+
+def _sides(value: Any) -> bool:
+    values = value if isinstance(value, Sequence) else [value]
+    return 0 < len(values) <= 3 and all(type(one) is int and 1 <= one <= LARGEST_SIDE for one in values)
+
+
+SIDES = f"one side or up to three, of 1 to {LARGEST_SIDE} voxels"
+PREPARATION: Mapping[str, Rule] = {
+    "size": (_sides, SIDES),
+    "spacing_mm": (lambda value: value is None or _positive(value), "mm above 0, or null"),
+    "npy_spacing_mm": (_positive, "mm above 0"),
+    "window": (lambda value: value is None or _range(value), "two numbers, the smaller first, or null"),
+    "percentiles": (lambda value: _range(value) and value[0] >= 0 and value[1] <= 100, "two numbers within 0 to 100"),
+    "scale": (_number, "a finite number"),
+    "offset": (_number, "a finite number"),
+}
+INFERENCE: Mapping[str, Rule] = {
+    "window": (lambda value: value is None or _sides(value), f"{SIDES}, or null"),
+    "overlap": (lambda value: _number(value) and 0 <= value <= 1, "a fraction"),
+    "flips": (lambda value: _numbers(value) and set(value) <= {0, 1, 2}, "axes out of 0, 1, 2"),
+}
+
+
+def first_fault(
+    preparation: Mapping[str, Any],
+    inference: Mapping[str, Any],
+    shapes: Sequence[Sequence[int | str]],
+    sides: Sequence[int],
+) -> tuple[str, str] | None:
+    """Find the first value of a card that is out of range.
+
+    Args:
+        preparation: `ModelCard.preparation`.
+        inference: `ModelCard.inference`.
+        shapes: Shapes of the inputs.
+        sides: All numbers of `ModelCard.sides`.
+
+    Returns:
+        The value as name=value, and what is expected; None if there is no such value.
+    """
+    for section, values, rules in (("preparation", preparation, PREPARATION), ("inference", inference, INFERENCE)):
+        for name, (holds, expected) in rules.items():
+            if name in values and not holds(values[name]):
+                return f"{section}.{name}={values[name]!r:.40}", expected
+    for shape in shapes:
+        lengths = [length for length in shape if not isinstance(length, str)]
+        if not all(type(length) is int and 1 <= length <= LARGEST_SIDE for length in lengths):
+            return f"shape={shape!r:.60}", f"lengths of 1 to {LARGEST_SIDE}, or their names"
+        if math.prod(lengths) > MOST_VALUES:
+            return f"shape={shape!r:.60}", f"at most {MOST_VALUES} values"
+    if not all(type(side) is int and 1 <= side <= LARGEST_SIDE for side in sides):
+        return f"sides={sides!r:.40}", SIDES
+    return None

@@ -1,0 +1,105 @@
+"""Retraining from Python: one architecture on the folds of a split, with its table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+from nas.artifact import Artifact
+from nas.context import TaskSetup, versions
+from nas.cost.benchmark import benchmark
+from nas.data.splits import Split
+from nas.retraining.folds import train_folds
+from nas.retraining.result import TrainResult
+from nas.retraining.scoring import Scorer, System
+from nas.retraining.summary import summarise, table_rows
+from nas.retraining.tables import Row, caption, terminal
+from nas.retraining.unseen import check_unseen
+from nas.tasks.base import Task
+from nas.tasks.default import default_task
+from nas.training.settings import TrainingSettings
+
+
+@dataclass(frozen=True)
+class Retrained:
+    """A retrained network beside its baselines.
+
+    Args:
+        result: All scores.
+        rows: The rows of the table.
+    """
+
+    result: TrainResult
+    rows: Sequence[Row]
+
+    def table(self) -> str:
+        """Return the table for a terminal.
+
+        Returns:
+            Aligned columns and a caption.
+        """
+        return terminal(self.rows, caption(self.result), self.result.columns)
+
+
+def retrain(
+    network: Artifact,
+    split: Split,
+    *,
+    folder: str | Path,
+    training: TrainingSettings | None = None,
+    task: Task | None = None,
+    seed: int = 0,
+    device: str | torch.device = "cpu",
+    resamples: int = 2000,
+) -> Retrained:
+    """Train an architecture on each fold but the test fold in turn, and test it beside the simple baselines.
+
+    The same call again resumes an interrupted training.
+
+    Args:
+        network: The architecture.
+        split: The split of its search.
+        folder: Holds checkpoints, bundles and result.json.
+        training: Settings of the training; None for the defaults.
+        task: The task; None for the default task of the data.
+        seed: Seed of weights, batches and augmentation, at least 0.
+        device: Where networks are trained.
+        resamples: Number of bootstrap samples of patients.
+
+    Returns:
+        Scores with intervals and paired differences, and their table.
+
+    Raises:
+        NASError: If the test fold holds patients that the search has seen, or a training fails.
+    """
+    folder, rounds = Path(folder), split.holdout_rounds()
+    known = check_unseen(network, split, rounds)
+    setup = TaskSetup(split, task or default_task(split.store), torch.device(device))
+    tested = train_folds(network, setup, rounds, training or TrainingSettings(), seed, folder)
+    pooled = setup.task.pool([(fold.indices, fold.prob) for fold in tested])
+    costs = benchmark(network.build(setup.task.spec), split.store.input_shape, setup.device)
+    name = network.provenance.published or f"searched {network.arch.id}"
+    main = System(name, *pooled, tested, costs)
+    baselines = [
+        System(baseline.name, *baseline.fit_and_predict(split.store, rounds, seed))
+        for baseline in setup.task.baselines()
+    ]
+    scorer = Scorer(split.store, setup.task, main.indices, resamples, seed)
+    result = summarise(
+        scorer,
+        main,
+        [main],
+        baselines,
+        arch_id=network.arch.id,
+        protocol="holdout",
+        data=asdict(setup.data_facts),
+        split=asdict(setup.split_facts),
+        seed=seed,
+        versions=versions(),
+        search_patients_known=known,
+    )
+    result.save(folder / "result.json")
+    return Retrained(result, table_rows(result, main, [main, *baselines]))

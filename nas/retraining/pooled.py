@@ -1,0 +1,208 @@
+"""One table over several test folds: each patient once, tested by a network whose search and training never saw it."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from nas.errors import NASError
+from nas.metrics.bootstrap import GroupBootstrap, intervals
+from nas.metrics.metric import Metric, Scores
+from nas.retraining.result import Bounds, TrainResult
+from nas.retraining.tables import Row, markdown
+from nas.tasks.base import Task
+from nas.tasks.segmentation import Segmentation
+from nas.utils.locate import TRUSTED, locate
+
+COSTS = ("params", "macs", "bytes")
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """A system on the cases of all its folds, in the order of their names.
+
+    Attributes:
+        name: Name of the system.
+        folds: Number of folds.
+        data: Hash and name of the data set.
+        cases: Names of the samples (N,).
+        groups: What the split keeps together, usually the patient, (N,).
+        scores: Scores of the samples.
+        metrics: The metrics as the task declares them.
+        classes: Names of the classes.
+        costs: params, macs and bytes, means over the folds.
+    """
+
+    name: str
+    folds: int
+    data: tuple[str, str]
+    cases: np.ndarray
+    groups: np.ndarray
+    scores: Scores
+    metrics: tuple[Metric, ...]
+    classes: tuple[str, ...]
+    costs: Mapping[str, float]
+
+
+def read_pooled(name: str, folders: Sequence[Path], allow: Sequence[str] = ()) -> Pooled:
+    """Read the trainings of one system, each with another test fold.
+
+    Args:
+        name: Name of the system in the table.
+        folders: Output folders of run_train.py.
+        allow: Packages beside VoxNAS that may define the task.
+
+    Returns:
+        The system on all its test cases.
+
+    Raises:
+        NASError: If there is no folder, a file is missing, a case was tested twice, data or columns differ, or the
+            scores of the task cannot be computed from predictions.csv.
+    """
+    if not folders:
+        raise NASError(f"no folder for {name}", "folders that run_train.py wrote", "check the path")
+    results = [TrainResult.load(folder / "result.json") for folder in folders]
+    data = {(result.data["sha256"], result.data["name"]) for result in results}
+    if len(data) > 1:
+        raise NASError(f"runs of {name} on {len(data)} data sets", "one", "give folders of one data set")
+    tables = [
+        _columns(folder / "predictions.csv", result.name) for folder, result in zip(folders, results, strict=True)
+    ]
+    if len({tuple(table) for table in tables}) > 1:
+        raise NASError(f"runs of {name} with other metrics or classes", "the same in all", "give folders of one task")
+    columns = {key: np.concatenate([table[key] for table in tables]) for key in tables[0]}
+    case, group = list(columns)[:2]
+    if len(np.unique(columns[case])) < len(columns[case]):
+        raise NASError(
+            f"runs of {name} that tested a case twice", "another test fold each", "one run a split.test_fold"
+        )
+    order = np.argsort(columns[case])
+    columns = {key: values[order] for key, values in columns.items()}
+    task, classes = _task_of(results[0], allow), tuple(results[0].data["classes"])
+    try:
+        scores = task.from_columns(columns, classes)
+    except (KeyError, ValueError) as error:
+        got = f"{folders[0] / 'predictions.csv'} without scores of {results[0].name} ({error})"
+        raise _no_predictions(got) from error
+    costs = {key: float(np.mean([result.costs[key] for result in results])) for key in COSTS}
+    return Pooled(name, len(folders), data.pop(), columns[case], columns[group], scores, task.metrics, classes, costs)
+
+
+def _columns(path: Path, system: str) -> dict[str, np.ndarray]:
+    """The columns of the samples, the target and one system, without the name of the system."""
+    try:
+        with open(path, newline="") as file:
+            heading, *lines = csv.reader(file)
+        table = dict(zip(heading, np.array(lines, dtype=str).T, strict=True))
+    except (OSError, ValueError, csv.Error) as error:
+        raise _no_predictions(f"{path} ({error})") from error
+    own = {key.removeprefix(f"{system}: "): values for key, values in table.items() if key.startswith(f"{system}: ")}
+    if not own:
+        raise _no_predictions(f"{path} without columns of {system}")
+    return {key: values for key, values in table.items() if ": " not in key} | own
+
+
+def _no_predictions(got: str) -> NASError:
+    return NASError(got, "the predictions that run_train.py wrote", "check the path")
+
+
+def _task_of(result: TrainResult, allow: Sequence[str]) -> Task:
+    if not result.task:  # earlier versions pooled segmentations only
+        return Segmentation(outputs=len(result.data["classes"]))
+    settings = {key: value for key, value in result.task.items() if key not in ("class", "spec")}
+    spec = {key: result.task["spec"][key] for key in ("in_channels", "outputs", "dims")}
+    cls = locate(result.task["class"], Task, packages=TRUSTED, allow=allow)
+    return cls(**spec, **settings)
+
+
+@dataclass(frozen=True)
+class Margin:
+    """By how much the first system is above another one in the first metric.
+
+    Attributes:
+        above: Name of the other system.
+        value: The difference over all cases.
+        ci95: Its 95 % interval.
+    """
+
+    above: str
+    value: float
+    ci95: Bounds
+
+
+def pooled_rows(systems: Sequence[Pooled], resamples: int = 2000, seed: int = 0) -> tuple[list[Row], list[Margin]]:
+    """Compare systems on the same bootstrap samples of patients.
+
+    Args:
+        systems: The systems, all with the same cases.
+        resamples: Number of bootstrap samples.
+        seed: Seed of the bootstrap.
+
+    Returns:
+        Rows of the table, and the margins of the first system over the others.
+
+    Raises:
+        NASError: If a system tested other cases.
+    """
+    first = systems[0]
+    for other in systems[1:]:
+        if other.data != first.data or not np.array_equal(other.cases, first.cases):
+            raise NASError(
+                f"{other.name} on {len(other.cases)} cases of {other.data[1]}",
+                f"the {len(first.cases)} cases of {first.name}",
+                "the same test folds for every system",
+            )
+    bootstrap = GroupBootstrap(first.groups, np.zeros(len(first.cases), dtype=int), resamples, seed)
+    score, rows, margins = first.metrics[0].name, [], []
+    draws = [[system.scores.over(sample) for sample in bootstrap.rows] for system in systems]
+    for system, drawn in zip(systems, draws, strict=True):
+        rows.append(Row(system.name, system.scores.over(), intervals(drawn), system.costs))
+        if system is not first:
+            both = zip(draws[0], drawn, strict=True)
+            apart = intervals([{score: own[score] - its[score]} for own, its in both if own and its])
+            margins.append(Margin(system.name, rows[0].metrics[score] - rows[-1].metrics[score], apart[score]))
+    return rows, margins
+
+
+def pooled_table(systems: Sequence[Pooled]) -> str:
+    """Write the table of several systems.
+
+    Args:
+        systems: The systems, all with the same cases.
+
+    Returns:
+        Markdown: the table, the first metric of each class if the task declares it, and the margins of the first
+        system.
+
+    Raises:
+        NASError: If a system tested other cases.
+    """
+    rows, margins = pooled_rows(systems)
+    first, score = systems[0], systems[0].metrics[0]
+    patients = len(np.unique(first.groups))
+    folds = f"{first.folds} test fold{'s' * (first.folds > 1)}, {len(first.cases)} cases of {patients}"
+    caption = f"{first.data[1]} ({first.data[0][:8]}), {folds}; [95 % interval, bootstrap over these]"
+    text = markdown(rows, caption, [metric for metric in first.metrics if metric.in_tables])
+    of_class = {
+        label: f"{score.name}_{number}"
+        for number, label in enumerate(first.classes)
+        if f"{score.name}_{number}" in rows[0].metrics
+    }
+    if of_class:
+        text += f"\n| {score.label} | " + " | ".join(of_class) + " |\n| --- |" + " ---: |" * len(of_class) + "\n"
+        for row in rows:
+            cells = [_cell(row, name) for name in of_class.values()]
+            text += f"| {row.system} | {' | '.join(cells)} |\n"
+    for margin in margins:
+        low, high = margin.ci95
+        text += f"\n{first.name} above {margin.above}: {margin.value:+.4f} {score.label} [{low:+.4f}, {high:+.4f}]\n"
+    return text
+
+
+def _cell(row: Row, metric: str) -> str:
+    low, high = row.ci95[metric]
+    return f"{row.metrics[metric]:.3f} [{low:.3f}, {high:.3f}]"

@@ -1,0 +1,216 @@
+"""result.json: what a training measured, as one value with load and save."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from nas.errors import NASError
+from nas.metrics.metric import VOXELS, Metric, in_unit_of
+from nas.utils.files import write_text
+
+COSTS = ("params", "macs", "bytes", "latency_ms", "peak_memory_mb")
+Bounds = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """Scores of a retrained network beside its baselines.
+
+    Attributes:
+        name: Name of the network in tables.
+        arch_id: Id of its architecture.
+        protocol: "holdout" or "cross_validation".
+        folds: One entry for each round: fold (its name), n (test samples) and the metrics of its single network.
+        mean: Metric -> mean over the folds.
+        ci95: Metric -> 95 % interval of the mean.
+        data: name, sha256, n and classes of the data set.
+        split: sha256 and unit (what is kept together, usually "patient") of the split.
+        seed: Seed of the training.
+        costs: params, macs, bytes, latency_ms {median, p10, p90, device, ...}, peak_memory_mb.
+        ensembles: Name -> metrics of the pooled predictions, with their intervals as ci95.
+        baselines: Name -> metrics of the baselines, in the same form.
+        differences: Name of a baseline -> metric -> value and ci95 of network minus baseline, on the same patients.
+        metrics: The metrics as the task declares them, in the unit in which they were measured.
+        tested: Number of samples and of groups that were tested; empty in files of earlier versions.
+        versions: Versions of the packages that decide the numbers.
+        length_unit: Unit of lengths, "mm" or "voxels"; None if no metric is a length.
+        task: `Task.identity`; empty in files of earlier versions.
+        search_patients_known: False if the search of a network does not record the patients that it saw.
+    """
+
+    name: str
+    arch_id: str
+    protocol: str
+    folds: Sequence[Mapping[str, Any]]
+    mean: Mapping[str, float]
+    ci95: Mapping[str, Bounds]
+    data: Mapping[str, Any]
+    split: Mapping[str, Any]
+    seed: int
+    costs: Mapping[str, Any] = field(default_factory=dict)
+    ensembles: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    baselines: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    differences: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    metrics: tuple[Metric, ...] = ()
+    tested: Mapping[str, int] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    length_unit: str | None = None
+    task: Mapping[str, Any] = field(default_factory=dict)
+    search_patients_known: bool = True
+
+    @property
+    def columns(self) -> tuple[Metric, ...]:
+        """The metrics that tables show, the score first."""
+        return tuple(metric for metric in self.metrics if metric.in_tables)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the content of result.json.
+
+        Returns:
+            JSON values; costs stand at the top level, and absent parts are left out.
+        """
+        content: dict[str, Any] = {
+            "name": self.name,
+            "arch_id": self.arch_id,
+            **self.costs,
+            "protocol": self.protocol,
+            "folds": [dict(fold) for fold in self.folds],
+            "mean": dict(self.mean),
+            "ci95": dict(self.ci95),
+            "ensembles": dict(self.ensembles),
+            "baselines": dict(self.baselines),
+            "differences": dict(self.differences),
+            "data": dict(self.data),
+            "split": dict(self.split),
+            "tested": dict(self.tested),
+            "seed": self.seed,
+            "versions": dict(self.versions),
+            "task": dict(self.task),
+            "metrics": [asdict(metric) for metric in self.metrics],
+        }
+        if not self.search_patients_known:
+            content["search_patients_known"] = False
+        return content if self.length_unit is None else {**content, "length_unit": self.length_unit}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any], source: str = "result.json") -> TrainResult:
+        """Check the content of a result.json.
+
+        Args:
+            content: The parsed file.
+            source: Where it was read, for messages.
+
+        Returns:
+            The result.
+
+        Raises:
+            NASError: If a part that tables need is missing or of another form.
+        """
+        try:
+            result = cls(
+                name=str(content["name"]),
+                arch_id=str(content["arch_id"]),
+                protocol=str(content["protocol"]),
+                folds=list(content.get("folds", ())),
+                mean=_numbers(content["mean"]),
+                ci95=_intervals(content.get("ci95", {})),
+                data={**content["data"], "name": content["data"]["name"], "sha256": content["data"]["sha256"]},
+                split={**content["split"], "sha256": content["split"]["sha256"], "unit": content["split"]["unit"]},
+                seed=int(content["seed"]),
+                costs=_costs(content),
+                ensembles=_scored(content.get("ensembles", {})),
+                baselines=_scored(content.get("baselines", {})),
+                differences=dict(content.get("differences", {})),
+                metrics=_declared(content),
+                tested={key: int(content["tested"][key]) for key in ("samples", "groups")}
+                if content.get("tested")
+                else {},
+                versions=dict(content.get("versions", {})),
+                length_unit=content.get("length_unit"),
+                task=dict(content.get("task", {})),
+                search_patients_known=bool(content.get("search_patients_known", True)),
+            )
+            for scores in (result.mean, *result.ensembles.values(), *result.baselines.values()):
+                for metric in result.columns:
+                    float(scores[metric.name])
+        except KeyError as error:
+            raise _no_result(f"{source} without {error}") from error
+        except (ValueError, TypeError, AttributeError) as error:
+            raise _no_result(f"{source} ({error})") from error
+        return result
+
+    def save(self, path: Path) -> None:
+        """Write result.json atomically.
+
+        Args:
+            path: The file.
+        """
+        write_text(path, json.dumps(self.to_json(), indent=1) + "\n")
+
+    @classmethod
+    def load(cls, path: Path) -> TrainResult:
+        """Read a result.json.
+
+        Args:
+            path: The file.
+
+        Returns:
+            The result.
+
+        Raises:
+            NASError: If the file is missing or is no result.json.
+        """
+        try:
+            content = json.loads(path.read_text())
+        except (OSError, ValueError) as error:
+            raise _no_result(f"{path} ({error})") from error
+        if not isinstance(content, dict):
+            raise _no_result(f"{path} of type {type(content).__name__}")
+        return cls.from_json(content, str(path))
+
+
+def _no_result(got: str) -> NASError:
+    return NASError(got, "a result.json that run_train.py wrote", "check the path, or run the training again")
+
+
+def _numbers(content: Mapping[str, Any]) -> dict[str, float]:
+    return {str(name): float(value) for name, value in content.items()}
+
+
+def _intervals(content: Mapping[str, Any]) -> dict[str, Bounds]:
+    found = {}
+    for name, bounds in content.items():
+        low, high = bounds
+        found[str(name)] = (float(low), float(high))
+    return found
+
+
+def _scored(content: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Metrics of several systems, each with its intervals."""
+    found: dict[str, dict[str, Any]] = {}
+    for name, scores in content.items():
+        intervals = {"ci95": _intervals(scores["ci95"])} if "ci95" in scores else {}
+        found[str(name)] = {**_numbers({key: value for key, value in scores.items() if key != "ci95"}), **intervals}
+    return found
+
+
+def _costs(content: Mapping[str, Any]) -> dict[str, Any]:
+    costs = {name: content[name] for name in COSTS if name in content}
+    if "latency_ms" in costs:
+        costs["latency_ms"] = dict(costs["latency_ms"])
+    return costs
+
+
+def _declared(content: Mapping[str, Any]) -> tuple[Metric, ...]:
+    """The metrics as the file declares them; a file of an earlier version is of one of the tasks of that version."""
+    if "metrics" in content:
+        return tuple(Metric(**metric) for metric in content["metrics"])
+    from nas.tasks import classification, detection, segmentation  # these import torch: only for old files
+
+    known = (segmentation.METRICS, detection.METRICS, classification.METRICS)
+    found = next((metrics for metrics in known if metrics[0].name in content["mean"]), classification.METRICS)
+    return in_unit_of(found, content.get("length_unit") != VOXELS)

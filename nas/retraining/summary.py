@@ -1,0 +1,82 @@
+"""The result of a training and the rows of its table, from the scores of all systems."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from nas.metrics.bootstrap import mean_of
+from nas.metrics.metric import MM, VOXELS, in_unit_of
+from nas.retraining.result import TrainResult
+from nas.retraining.scoring import Scorer, System
+from nas.retraining.tables import Row
+
+OF_A_FOLD = ("fold", "n")  # entries of a fold that are no metrics
+
+
+def summarise(
+    scorer: Scorer, main: System, networks: Sequence[System], baselines: Sequence[System], **facts: Any
+) -> TrainResult:
+    """Measure all systems.
+
+    Args:
+        scorer: Scores on the tested samples.
+        main: The network that the result is about.
+        networks: All retrained networks and their ensemble, `main` among them.
+        baselines: What they are compared with.
+        **facts: Further fields of the result: arch_id, protocol, data, split, seed, versions.
+
+    Returns:
+        The result, with paired differences of `main` to every baseline.
+    """
+    folds = scorer.folds(main)
+    in_mm, declared = scorer.spacing_mm is not None, scorer.task.metrics
+    return TrainResult(
+        name=main.name,
+        costs=main.costs,
+        folds=folds,
+        mean=mean_of([{name: value for name, value in fold.items() if name not in OF_A_FOLD} for fold in folds]),
+        ci95=scorer.interval_of_mean(main),
+        ensembles={system.name: _scored(scorer, system) for system in networks},
+        baselines={system.name: _scored(scorer, system) for system in baselines},
+        differences={system.name: scorer.difference(main, system) for system in baselines},
+        metrics=in_unit_of(declared, in_mm),
+        tested={"samples": len(scorer.rows), "groups": len(np.unique(scorer.group))},
+        length_unit=(MM if in_mm else VOXELS) if any(metric.length for metric in declared) else None,
+        task=scorer.task.identity,
+        **facts,
+    )
+
+
+def table_rows(result: TrainResult, main: System, systems: Sequence[System]) -> list[Row]:
+    """Return the rows of a training's table.
+
+    Args:
+        result: The result.
+        main: The network that the result is about.
+        systems: All systems in the order of the table.
+
+    Returns:
+        The mean over the folds of `main`, if there are several, then every system.
+    """
+    scored = {**result.ensembles, **result.baselines}
+    rows = [Row(one.name, _metrics(scored[one.name]), scored[one.name]["ci95"], one.costs) for one in systems]
+    if len(result.folds) == 1:
+        return rows
+    if result.protocol == "holdout":  # all folds share the test part: a row is an ensemble
+        folds = {one.name: len(one.tested) for one in systems}
+        names = [
+            f"{row.system}, ensemble of {folds[row.system]}" if folds[row.system] > 1 else row.system for row in rows
+        ]
+        rows = [Row(name, row.metrics, row.ci95, row.costs) for name, row in zip(names, rows, strict=True)]
+    return [Row(f"{main.name}, mean of {len(result.folds)}", result.mean, result.ci95, main.costs), *rows]
+
+
+def _scored(scorer: Scorer, system: System) -> dict[str, Any]:
+    return {**scorer.over_all(system), "ci95": scorer.interval(system)}
+
+
+def _metrics(scores: Mapping[str, Any]) -> dict[str, float]:
+    return {name: value for name, value in scores.items() if name != "ci95"}

@@ -1,0 +1,79 @@
+"""Reading of trained supernets."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import torch
+
+from nas.data.loading import VolumeSet
+from nas.errors import NASError
+from nas.space import SearchSpace
+from nas.supernets.base import Supernet
+from nas.supernets.shared import supernet_of
+from nas.task_spec import TaskSpec
+from nas.training.loop import describe_subset
+
+CURVES, PICTURE = "curves.csv", "picture.html"  # files of a training, for its report
+FOLDER = "supernet"  # folder of a supernet, beside the checkpoints of the evaluations
+
+
+def network_name(space: SearchSpace) -> str:
+    """Return the name of a space's supernet in checkpoints.
+
+    Args:
+        space: Space of the supernet.
+
+    Returns:
+        A name with the fingerprint of the space.
+    """
+    return f"supernet of {space.fingerprint}"
+
+
+def load_supernet(path: Path, space: SearchSpace, task: TaskSpec, train: VolumeSet | None = None) -> Supernet:
+    """Load a trained supernet.
+
+    Args:
+        path: last.pt of its training.
+        space: Space of the supernet.
+        task: Task that it was trained for.
+        train: Training samples. If None, the samples that it was trained on are not checked.
+
+    Returns:
+        The supernet on the CPU.
+
+    Raises:
+        NASError: If there is no checkpoint, or it belongs to another space, task or training samples.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        network, trained_on = str(state["identity"]["network"]), str(state["identity"]["train"])
+    except (OSError, RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
+        raise NASError(
+            f"no supernet that can be read at {path} ({type(error).__name__})",
+            "last.pt of a trained supernet",
+            "set supernet to outputs/<study>/checkpoints/supernet/last.pt of a search with strategy=differentiable",
+        ) from error
+    if not network.startswith(f"{network_name(space)},"):
+        raise NASError(
+            f"a {network} in {path}",
+            f"a {network_name(space)}",
+            "set supernet to the checkpoint of a search on this space",
+        )
+    if train is not None and trained_on != describe_subset(train):
+        raise NASError(
+            f"a supernet trained on samples={trained_on}",
+            f"samples={describe_subset(train)}",
+            "set data and split as in the search",
+        )
+    supernet = supernet_of(space, task)
+    try:
+        supernet.load_state_dict(state["supernet"])
+    except RuntimeError as error:
+        raise NASError(
+            f"a supernet in {path} with weights of other sizes",
+            f"a supernet for {task}",
+            "set supernet to the checkpoint of a search with the same numbers of channels and classes",
+        ) from error
+    return supernet

@@ -1,0 +1,74 @@
+"""Files of version 0.1 (commit 0951b6b): arch.json still trains, studies and checkpoints are refused in one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import run_train
+from nas.artifact import SCHEMA, load
+from nas.errors import NASError
+from nas.training.checkpoint import load_checkpoint, save_checkpoint
+from tests.commands import SMALL, Command
+from tests.conftest import REPO
+
+GOLDEN = REPO / "tests/golden/0951b6b"
+IDS = {
+    "classification": "5966fe25c12a",
+    "segmentation": "512be68426d3",
+    "detection": "19d8df4efbdb",
+    "dints": "56424c35268c",
+    "inherited": "56424c35268c",
+}
+
+
+@pytest.mark.parametrize("name", IDS)
+def test_an_architecture_keeps_its_id(name: str, tmp_path: Path) -> None:
+    artifact = load(GOLDEN / f"{name}.json")
+    assert artifact.arch.id == IDS[name]
+    search = artifact.provenance.search
+    assert search is not None
+    assert search.patients is None
+    assert search.trains == (name in ("classification", "segmentation", "detection"))
+    artifact.save(tmp_path / "arch.json")
+    again = load(tmp_path / "arch.json")
+    assert (again.arch, again.task, again.metrics, again.provenance) == (
+        artifact.arch,
+        artifact.task,
+        artifact.metrics,
+        artifact.provenance,
+    )
+    assert f'"schema": {SCHEMA}' in (tmp_path / "arch.json").read_text()
+
+
+def test_training_with_its_random_baseline(command: Command, caplog: pytest.LogCaptureFixture) -> None:
+    """One warning, and the table states that the patients of the search are unknown."""
+    words = ["experiment=demo", *SMALL, "split.folds=3", "resamples=20", "rounds=1", "baselines.published=null"]
+    code, out, err = command(run_train.main, *words, f"arch={GOLDEN / 'classification.json'}", "name=old")
+    assert code == 0, err
+    assert out.count("search patients unknown") == 1
+    warnings = [record for record in caplog.records if "earlier version" in record.getMessage()]
+    assert len(warnings) == 1
+    table = (command.folder / "outputs/train/old/table.md").read_text()
+    assert "searched 5966fe25c12a" in table
+    assert "random search" in table
+
+
+@pytest.mark.slow
+def test_training_beside_a_random_network_of_equal_cost(command: Command) -> None:
+    words = ["experiment=dints_demo", "training.epochs=1", "resamples=20", "rounds=1", "baselines.published=null"]
+    code, out, err = command(run_train.main, *words, f"arch={GOLDEN / 'inherited.json'}", "name=old")
+    assert code == 0, err
+    assert "random, equal cost" in out
+
+
+def test_a_checkpoint_is_refused(tmp_path: Path) -> None:
+    import torch
+
+    path = tmp_path / "last.pt"
+    save_checkpoint(path, {"network": "a"}, {})
+    state = torch.load(path, weights_only=True)
+    torch.save({**state, "format": 1}, path)
+    with pytest.raises(NASError, match=r"format 1 .*expected format 2"):
+        load_checkpoint(path, {"network": "a"})
