@@ -281,7 +281,7 @@ def describe(hint: Any, value: Any = None) -> str:
     if origin is tuple and Ellipsis not in parts:
         return f"a list of {len(parts)}: {', '.join(describe(part) for part in parts)}"
     if origin is not None and issubclass(origin, Mapping):
-        return f"a mapping whose values are each {describe(parts[1])}" if len(parts) == 2 else "a mapping"
+        return "a mapping" if parts[1:] in ((), (Any,)) else f"a mapping whose values are each {describe(parts[1])}"
     if origin is not None and issubclass(origin, Sequence):
         return f"a list, each entry {describe(parts[0])}" if parts else "a list"
     if hint is float and isinstance(value, float) and not math.isfinite(value):
