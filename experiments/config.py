@@ -5,22 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from importlib import resources
-from typing import Annotated, Any
+from typing import Any, TypeVar
 
-from annotated_types import Ge, Gt
 from omegaconf import DictConfig, OmegaConf
-from pydantic import ConfigDict, Strict, TypeAdapter, ValidationError, with_config
 
 from nas.errors import NASError
+from nas.utils.checked import Count, PositiveInt, Seconds, Seed, check_arguments, signature_of
 
 Component = Mapping[str, Any]  # `_target_` and arguments
-Whole = Annotated[int, Strict(), Ge(0)]
-Positive = Annotated[int, Strict(), Ge(1)]
-Seconds = Annotated[float, Gt(0)]
+T = TypeVar("T")
 LOCAL = ("data_root", "data_cache", "device", "tracking", "allow_packages", "worker")  # of one machine or one worker
 
 
-@with_config(ConfigDict(extra="forbid", allow_inf_nan=False))
 @dataclass(frozen=True)
 class StudyConfig:
     """The study of a search.
@@ -34,13 +30,12 @@ class StudyConfig:
     """
 
     name: str
-    trials: Positive
+    trials: PositiveInt
     url: str | None = None
     lease_s: Seconds = 60.0
     time_limit_s: Seconds | None = None
 
 
-@with_config(ConfigDict(extra="forbid"))
 @dataclass(frozen=True)
 class CostConfig:
     """The deterministic cost of networks.
@@ -54,7 +49,6 @@ class CostConfig:
     table: str | None = None
 
 
-@with_config(ConfigDict(extra="ignore", allow_inf_nan=False))
 @dataclass(frozen=True)
 class SearchConfig:
     """Everything that `run_search.py` is told; see conf/search.yaml.
@@ -92,8 +86,8 @@ class SearchConfig:
     task: Component | None = None
     constraints: tuple[str, ...] = ()
     cost: CostConfig = field(default_factory=CostConfig)
-    seed: Whole = 0
-    worker: Whole = 0
+    seed: Seed = 0
+    worker: Count = 0
     device: str = "auto"
     allow_packages: tuple[str, ...] = ()
     data_root: str | None = None
@@ -112,7 +106,7 @@ class SearchConfig:
         Raises:
             NASError: If a setting is missing or of the wrong type or range.
         """
-        return checked(cls, resolved(cfg))
+        return configured(cls, cfg)
 
     def plain(self) -> dict[str, Any]:
         """Return the configuration as JSON values.
@@ -123,28 +117,25 @@ class SearchConfig:
         return as_plain(asdict(self))
 
 
-def checked(cls: type, values: Mapping[str, Any]) -> Any:
-    """Check values against the declared types of a dataclass.
+def configured(cls: type[T], cfg: DictConfig | Mapping[str, Any]) -> T:
+    """Resolve a composed configuration and check it against the declared types of a dataclass.
 
     Args:
-        cls: A dataclass.
-        values: Setting -> value; settings that the class does not know are left out.
+        cls: A dataclass; its fields that are dataclasses are constructed from mappings.
+        cfg: The configuration as Hydra composed it, or plain values. Settings that the class does not know are left
+            out.
 
     Returns:
-        An instance of the class.
+        An instance of the class, with tuples for lists.
 
     Raises:
-        NASError: If a setting is missing or of the wrong type or range; only the first mistake is reported.
+        NASError: For the first setting that is missing or of the wrong type or range.
     """
-    try:
-        return TypeAdapter(cls).validate_python(dict(values))
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(item) for item in first["loc"])
-        if first["type"] == "missing":
-            raise NASError(f"no {key}", "a value", f"set {key}") from error
-        expected = first["msg"].removeprefix("Input should be ")
-        raise NASError(f"{key}={_shown(first['input'])}", expected, f"set {key} to {expected}") from error
+    declared: type = cls
+    known, _ = signature_of(declared)
+    values = {name: value for name, value in resolved(cfg).items() if name in known}
+    arguments = check_arguments(cls, values)
+    return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in arguments.items()})
 
 
 def shareable(plain: Mapping[str, Any]) -> dict[str, Any]:
@@ -159,14 +150,6 @@ def shareable(plain: Mapping[str, Any]) -> dict[str, Any]:
     kept = {key: value for key, value in plain.items() if key not in (*LOCAL, "study")}
     kept["data"] = {key: value for key, value in plain["data"].items() if key not in ("root", "cache_dir")}
     return kept
-
-
-def _shown(value: Any) -> str:
-    return {None: "null", True: "true", False: "false"}.get(value, str(value)) if not _nested(value) else str(value)
-
-
-def _nested(value: Any) -> bool:
-    return isinstance(value, Mapping | list | tuple)
 
 
 def resolved(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:

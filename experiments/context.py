@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
+from experiments.build import build
 from experiments.config import Component
 from nas.architecture import Architecture
 from nas.context import TaskSetup
 from nas.cost.profile import profile
+from nas.data.source import Source
+from nas.data.splits import Split
 from nas.errors import NASError
 from nas.space import SearchSpace
 from nas.tasks.base import Task
@@ -32,6 +34,8 @@ class SharedConfig(Protocol):
     def task(self) -> Component | None: ...
     @property
     def device(self) -> str: ...
+    @property
+    def allow_packages(self) -> Sequence[str]: ...
 
 
 def task_setup(config: SharedConfig, worker: int = 0) -> TaskSetup:
@@ -47,13 +51,15 @@ def task_setup(config: SharedConfig, worker: int = 0) -> TaskSetup:
     Raises:
         NASError: If a setting is wrong, or data and task are of different kinds.
     """
-    source = instantiate(config.data)
+    allow = config.allow_packages
+    source = build(config.data, "data", Source, allow)
     store = source.prepare()
-    split = instantiate(config.split, store)
+    split = build(config.split, "split", Split, allow, store=store)
     if config.task is None:
         task = default_task(store)
     else:
-        task = instantiate(config.task, in_channels=store.shape[0], outputs=len(store.classes), dims=store.dims)
+        given = {"in_channels": store.shape[0], "outputs": len(store.classes), "dims": store.dims}
+        task = build(config.task, "task", Task, allow, **given)
     task.require_data(store)
     return TaskSetup(split, task, pick_device(config.device, worker), source.preparation())
 

@@ -77,7 +77,7 @@ def import_space(class_path: str, allow: Sequence[str] = ()) -> type[SearchSpace
     Raises:
         NASError: If the package is not trusted, or there is no such space in it.
     """
-    return locate(class_path, SearchSpace, packages=(OWN_SPACES,), allow=allow)  # type: ignore[type-abstract]
+    return locate(class_path, SearchSpace, packages=(OWN_SPACES,), allow=allow)
 
 
 def load(path: str | Path, allow: Sequence[str] = ()) -> Artifact:
@@ -103,6 +103,8 @@ def load(path: str | Path, allow: Sequence[str] = ()) -> Artifact:
         raise NASError(
             f"space arguments in {path} ({error})", f"those of {space_class.__name__}", "undo the edit"
         ) from error
+    except NASError as error:
+        raise NASError(f"{error.got} in {path}", error.expected, "undo the edit") from error
     if not isinstance(genes, list):
         raise NASError(f"genes {genes!r} in {path}", "a list of whole numbers", "undo the edit")
     arch = space.architecture(genes)
@@ -165,10 +167,13 @@ class SpaceFacts:
     def build(self, allow: Sequence[str] = ()) -> SearchSpace:
         """The space itself. allow: further packages whose spaces may be imported. Raises NASError where its class is
         not trusted, not there, or makes another space now."""
+        space_class = import_space(self.class_path, allow)
         try:
-            space = import_space(self.class_path, allow)(**(self.arguments or {}))
+            space = space_class(**(self.arguments or {}))
         except TypeError as error:
             raise NASError(f"space arguments ({error})", f"those of {self.class_path}", "undo the edit") from error
+        except NASError as error:
+            raise NASError(f"{error.got} as recorded", error.expected, "undo the edit") from error
         if space.fingerprint != self.fingerprint:
             raise NASError(
                 f"the space {space.fingerprint} from {self.class_path}",

@@ -272,11 +272,11 @@ def _score(folder: Path) -> float:
 
 
 def _task(card: ModelCard, spec: TaskSpec, trusted: Sequence[str], folder: Path) -> Task:
-    task_class = locate(card.task_class, Task, allow=trusted)  # type: ignore[type-abstract]
+    task_class = locate(card.task_class, Task, allow=trusted)
     settings: dict[str, Any] = {"in_channels": spec.in_channels, "outputs": spec.outputs, "dims": spec.dims}
     try:
         return task_class(**settings, **card.inference)
-    except TypeError as error:
+    except (TypeError, NASError) as error:
         raise _damaged(folder, f"{CARD} with other settings than those of {task_class.__name__}") from error
 
 

@@ -27,6 +27,7 @@ from nas.study.heartbeat import LeaseLost
 from nas.study.study import LEASE_S, Claim, Study
 from nas.study.url import sqlite_url
 from nas.tracking import NO_TRACKING, Tracker
+from nas.utils.checked import PositiveInt, Seconds, check_value, signature_of
 from nas.utils.hashing import digest
 from nas.utils.identity import StudyIdentity
 
@@ -56,15 +57,13 @@ class SearchJob:
     strategy: Strategy
     evaluator: Evaluator
     context: RunContext
-    trials: int
-    time_limit_s: float | None = None
+    trials: PositiveInt
+    time_limit_s: Seconds | None = None
 
     def __post_init__(self) -> None:
-        if isinstance(self.trials, bool) or not isinstance(self.trials, int) or self.trials < 1:
-            raise NASError(f"study.trials={self.trials}", "at least 1", "set study.trials to 1 or more")
-        limit = self.time_limit_s
-        if limit is not None and (not isinstance(limit, int | float) or not 0 < limit < math.inf):
-            raise NASError(f"study.time_limit_s={limit}", "seconds above 0, or null", "set study.time_limit_s to null")
+        known, _ = signature_of(SearchJob)
+        for name in ("trials", "time_limit_s"):
+            check_value(f"study.{name}", getattr(self, name), known[name])
 
     def check(self) -> None:
         """Check the search before anything is created.

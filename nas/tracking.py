@@ -5,14 +5,18 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol, runtime_checkable
 
 import numpy as np
+from annotated_types import Ge, Le, Len
+
+from nas.utils.checked import checked
 
 CONNECT_S, ANSWER_S = 2.0, 5.0  # time limits, after which a run continues without the server
 log = logging.getLogger(__name__)
 
 
+@runtime_checkable
 class Tracker(Protocol):
     """Receiver of live curves. Methods never raise: a failing board does not stop a run."""
 
@@ -54,6 +58,7 @@ class NoTracking:
 NO_TRACKING = NoTracking()
 
 
+@checked("tracking")
 class VisdomBoard:
     """Tracker that sends to a Visdom server (https://github.com/fossasia/visdom).
 
@@ -66,7 +71,12 @@ class VisdomBoard:
         env: Environment of the board.
     """
 
-    def __init__(self, server: str = "http://localhost", port: int = 8097, env: str = "voxnas") -> None:
+    def __init__(
+        self,
+        server: Annotated[str, Len(1)] = "http://localhost",
+        port: Annotated[int, Ge(1), Le(65535)] = 8097,
+        env: Annotated[str, Len(1)] = "voxnas",
+    ) -> None:
         self.server, self.port, self.env = server, port, env
         self._client: Any = None  # a visdom.Visdom, whose type stubs lack half of its members
         self._client = self._try(lambda: _connect(server, port, env))

@@ -1,48 +1,32 @@
-"""Checks of the arguments of search spaces."""
+"""Declared ranges of the arguments of search spaces."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
-from nas.errors import NASError
-from nas.space import SearchSpace
+from nas.utils.checked import Rule
 
-
-def is_increasing(numbers: Sequence[int]) -> bool:
-    """Return whether numbers start at 1 or more and strictly increase.
-
-    Args:
-        numbers: Numbers to check.
-
-    Returns:
-        True for at least one number, all >= 1, each larger than the one before.
-    """
-    return len(numbers) > 0 and numbers[0] >= 1 and list(numbers) == sorted(set(numbers))
+MAX_CHOICES = 100  # of one gene
 
 
-def is_subset(given: Sequence[object], known: Sequence[object]) -> bool:
-    """Return whether values are a non-empty subset of the known ones, without repetition.
+class Increasing(Rule):
+    """Metadata of an annotation: at least one number, each larger than the one before, within a range.
 
     Args:
-        given: Values to check.
-        known: Values that are allowed.
-
-    Returns:
-        True for at least one value, all known and no value twice.
+        least: Smallest number allowed.
+        most: Largest number allowed; it keeps networks of a space buildable.
+        step: Every number is a multiple of this plus `offset`.
+        offset: 1 with a step of 2: odd numbers.
     """
-    return 0 < len(given) == len(set(given)) and set(given) <= set(known)
 
-
-def require(space: SearchSpace, rules: Mapping[str, tuple[bool, str]]) -> None:
-    """Check the arguments of a space.
-
-    Args:
-        space: The space, with each argument as an attribute.
-        rules: For each argument, whether it is valid, and the expected values in words ("at least 1").
-
-    Raises:
-        NASError: For the first argument that is not valid.
-    """
-    for name, (holds, expected) in rules.items():
-        if not holds:
-            raise NASError(f"space.{name}={getattr(space, name)}", expected, f"set space.{name} to {expected}")
+    def __init__(self, least: int, most: int, step: int = 1, offset: int = 0) -> None:
+        kind = {(1, 0): "whole numbers", (2, 1): "odd numbers"}.get((step, offset), f"multiples of {step}")
+        super().__init__(
+            lambda numbers: (
+                0 < len(numbers) <= MAX_CHOICES
+                and least <= numbers[0] <= numbers[-1] <= most
+                and all(a < b for a, b in pairwise(numbers))
+                and all(number % step == offset for number in numbers)
+            ),
+            f"increasing {kind} from {least} to {most}, at most {MAX_CHOICES} of them",
+        )

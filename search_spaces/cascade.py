@@ -7,15 +7,17 @@ Source: Lachinov, Vasiliev and Turlapov, BrainLes 2018 (arXiv 1810.04008), and t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
+from annotated_types import Ge, Le
 from torch import nn
 
 from nas.architecture import Architecture, Gene
 from nas.errors import NASError
 from nas.space import Published, SearchSpace
 from nas.task_spec import TaskSpec
-from search_spaces.arguments import is_increasing, is_subset, require
+from nas.utils.checked import Channels, Expected, Fraction, SomeOf, checked
+from search_spaces.arguments import Increasing
 from search_spaces.cascade_network import FUSIONS, Cascade
 
 SOURCE = "BraTS 2018, Lachinov et al. (arXiv 1810.04008); brain-tumor-segmentation-0001 of the Open Model Zoo"
@@ -26,6 +28,7 @@ def _published(width: int, source: str) -> Published:
     return Published((0,) * 6, {"widths": (width,), **single, "in_channels": 4, "out_channels": 4}, source)
 
 
+@checked("space")
 class CascadeSpace(SearchSpace):
     """Cascades of `levels` U-Nets at 1, 1/2, 1/4 ... of the resolution, each with an encoder per modality.
 
@@ -63,22 +66,27 @@ class CascadeSpace(SearchSpace):
 
     def __init__(
         self,
-        widths: Sequence[int] = (2, 4, 8),
-        depths: Sequence[int] = (2, 3),
-        levels: Sequence[int] = (1, 2, 3),
-        block_counts: Sequence[int] = (1, 2),
-        growths: Sequence[int] = (1, 2),
-        fusions: Sequence[str] = FUSIONS,
-        in_channels: int = 4,
-        out_channels: int = 4,
+        widths: Annotated[Sequence[int], Increasing(1, 256)] = (2, 4, 8),
+        depths: Annotated[Sequence[int], Increasing(1, 8)] = (2, 3),
+        levels: Annotated[Sequence[int], Increasing(1, 8)] = (1, 2, 3),
+        block_counts: Annotated[Sequence[int], Increasing(1, 16)] = (1, 2),
+        growths: Annotated[Sequence[int], Increasing(1, 8)] = (1, 2),
+        fusions: Annotated[Sequence[str], SomeOf(*FUSIONS)] = FUSIONS,
+        in_channels: Channels = 4,
+        out_channels: Annotated[int, Ge(2), Le(4096), Expected("2 to 4096, the background included")] = 4,
         deep_supervision: bool = True,
-        dropout: float = 0.1,
+        dropout: Fraction = 0.1,
     ) -> None:
         self.widths, self.depths, self.levels = tuple(widths), tuple(depths), tuple(levels)
         self.block_counts, self.growths, self.fusions = tuple(block_counts), tuple(growths), tuple(fusions)
         self.in_channels, self.out_channels = in_channels, out_channels
         self.deep_supervision, self.dropout = deep_supervision, dropout
-        self._check_arguments()
+        if self.levels[0] > self.depths[0]:
+            raise NASError(
+                f"space.levels={list(self.levels)} with space.depths={list(self.depths)}",
+                "the smallest of levels at most the smallest of depths, as levels <= depth",
+                "add a smaller choice to space.levels or use larger space.depths",
+            )
         self.genes = (
             Gene("width", self.widths, ordered=True),
             Gene("depth", self.depths, ordered=True),
@@ -87,23 +95,6 @@ class CascadeSpace(SearchSpace):
             Gene("growth", self.growths, ordered=True),
             Gene("fusion", self.fusions),
         )
-
-    def _check_arguments(self) -> None:
-        numbers = ("widths", "depths", "levels", "block_counts", "growths")
-        rules = {
-            **{name: (is_increasing(getattr(self, name)), "increasing numbers of at least 1") for name in numbers},
-            "fusions": (is_subset(self.fusions, FUSIONS), f"some of {', '.join(FUSIONS)}, each once"),
-            "in_channels": (self.in_channels >= 1, "at least 1"),
-            "out_channels": (self.out_channels >= 2, "at least 2, the background included"),
-            "dropout": (0 <= self.dropout < 1, "in [0, 1)"),
-        }
-        require(self, rules)
-        if self.levels[0] > self.depths[0]:
-            raise NASError(
-                f"space.levels={self.levels} with space.depths={self.depths}",
-                "the smallest of levels at most the smallest of depths, as levels <= depth",
-                "add a smaller choice to space.levels or use larger space.depths",
-            )
 
     def repair(self, genes: Sequence[int]) -> Architecture:
         """Return the nearest valid architecture.

@@ -6,7 +6,7 @@ import importlib
 import inspect
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from torch import nn
@@ -15,7 +15,8 @@ from nas.architecture import Architecture, Gene
 from nas.errors import NASError
 from nas.space import ENUMERATE_LIMIT, Published, SearchSpace
 from nas.task_spec import TaskSpec
-from search_spaces.arguments import is_increasing, is_subset, require
+from nas.utils.checked import Channels, SomeOf, check_arguments, checked
+from search_spaces.arguments import Increasing
 from search_spaces.detector_network import Detector, stem_width
 from search_spaces.unet import GROUPS
 
@@ -23,6 +24,7 @@ STEMS = (1, 2, 4)
 BACKBONES = "search_spaces"  # the package whose spaces an arch.json may name as backbone
 
 
+@checked("space")
 class DetectorSpace(SearchSpace):
     """Every network of a backbone's space, with a feature pyramid and a head (search_spaces/detector_network.py).
 
@@ -72,11 +74,11 @@ class DetectorSpace(SearchSpace):
         self,
         backbone: str = "search_spaces.unet.UNetSpace",
         settings: Mapping[str, Any] | None = None,
-        stems: Sequence[int] = (1, 2),
-        pyramids: Sequence[int] = (8, 16),
-        heads: Sequence[int] = (1, 2),
-        in_channels: int = 1,
-        outputs: int = 1,
+        stems: Annotated[Sequence[int], SomeOf(*STEMS)] = (1, 2),
+        pyramids: Annotated[Sequence[int], Increasing(GROUPS, 1024, GROUPS)] = (8, 16),
+        heads: Annotated[Sequence[int], Increasing(1, 16)] = (1, 2),
+        in_channels: Channels = 1,
+        outputs: Channels = 1,
     ) -> None:
         self._backbone = _make_backbone(backbone, settings or {})
         self.backbone = self._backbone.class_path  # the same for every name under which the class is exported
@@ -84,29 +86,12 @@ class DetectorSpace(SearchSpace):
         self.stems, self.pyramids, self.heads = tuple(stems), tuple(pyramids), tuple(heads)
         self.in_channels, self.outputs = in_channels, outputs
         self.spatial_dims = int(getattr(self._backbone, "spatial_dims", 3))
-        self._check_arguments()
         self._head_genes = (
             Gene("stem", self.stems),
             Gene("pyramid", self.pyramids, ordered=True),
             Gene("head", self.heads, ordered=True),
         )
         self.genes = (*self._backbone.genes, *self._head_genes)
-
-    def _check_arguments(self) -> None:
-        rules = {
-            "stems": (
-                is_subset(self.stems, STEMS),
-                f"some of {', '.join(map(str, STEMS))}, each once",
-            ),
-            "pyramids": (
-                is_increasing(self.pyramids) and not any(width % GROUPS for width in self.pyramids),
-                f"increasing multiples of {GROUPS}",
-            ),
-            "heads": (is_increasing(self.heads), "increasing numbers of at least 1"),
-            "in_channels": (self.in_channels >= 1, "at least 1"),
-            "outputs": (self.outputs >= 1, "at least 1 class of objects"),
-        }
-        require(self, rules)
 
     def build(self, arch: Architecture, task: TaskSpec | None = None) -> nn.Module:
         """Build the network of an architecture.
@@ -197,15 +182,8 @@ def _make_backbone(class_path: str, settings: Mapping[str, Any]) -> SearchSpace:
         space = None
     if not (inspect.isclass(space) and issubclass(space, SearchSpace) and space is not DetectorSpace):
         raise NASError(
-            f"space.backbone={class_path!r}",
+            f"space.backbone={class_path}",
             f"the class path of a space of {BACKBONES}",
             "set space.backbone to such a path, for example search_spaces.UNetSpace",
         )
-    try:
-        return space(**settings)
-    except TypeError as error:
-        raise NASError(
-            f"space.settings={dict(settings)} ({error})",
-            f"arguments of {name}",
-            f"set space.settings to arguments of {name}",
-        ) from error
+    return space(**check_arguments(space, settings, "space.settings"))

@@ -10,16 +10,18 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
+from annotated_types import Ge, Le, Len
 from torch import nn
 
 from nas.architecture import Architecture, Gene
 from nas.errors import NASError
 from nas.space import Block, Published, SearchSpace
 from nas.task_spec import TaskSpec
-from search_spaces.arguments import is_increasing, require
+from nas.utils.checked import Channels, Expected, OneOf, checked
+from search_spaces.arguments import Increasing
 from search_spaces.layers.features import Features
 from search_spaces.naslung_blocks import BlockVocabulary
 from search_spaces.naslung_network import ATTENTION, HEADS, STAGES, NASLungNet
@@ -27,6 +29,11 @@ from search_spaces.naslung_network import ATTENTION, HEADS, STAGES, NASLungNet
 ENUMERATE_LIMIT = 30_000_000
 
 
+Stem = Annotated[Sequence[Annotated[int, Ge(4), Le(4096)]], Len(2, 2), Expected("two widths from 4 to 4096")]
+Depth = Annotated[int, Ge(STAGES), Le(64)]  # blocks of all stages together
+
+
+@checked("space")
 class NASLungSpace(SearchSpace):
     """All networks [[w, ...], [w, ...], [w, ...]] with widths that never decrease along the depth.
 
@@ -51,18 +58,23 @@ class NASLungSpace(SearchSpace):
 
     def __init__(
         self,
-        stem: Sequence[int] = (4, 4),
-        widths: Sequence[int] = (4, 8, 16, 32, 64, 128),
-        min_depth: int = STAGES,
-        max_depth: int = 9,
-        cbam: str = "published",
-        head: str = "a_softmax",
-        in_channels: int = 1,
+        stem: Stem = (4, 4),
+        widths: Annotated[Sequence[int], Increasing(4, 4096)] = (4, 8, 16, 32, 64, 128),
+        min_depth: Depth = STAGES,
+        max_depth: Depth = 9,
+        cbam: Annotated[str, OneOf(*ATTENTION)] = "published",
+        head: Annotated[str, OneOf(*HEADS)] = "a_softmax",
+        in_channels: Channels = 1,
     ) -> None:
         self.stem, self.widths = tuple(stem), tuple(widths)
         self.min_depth, self.max_depth = min_depth, max_depth
         self.cbam, self.head, self.in_channels = cbam, head, in_channels
-        self._check_arguments()
+        if min_depth > max_depth:
+            raise NASError(
+                f"space.min_depth={min_depth} with space.max_depth={max_depth}",
+                "min_depth <= max_depth",
+                f"set space.min_depth to {max_depth} or less",
+            )
         self.slots = max_depth - STAGES + 1
         self._vocabularies: dict[tuple[tuple[int, ...], int, int], BlockVocabulary] = {}
         self.genes = tuple(
@@ -70,20 +82,6 @@ class NASLungSpace(SearchSpace):
             for stage in range(STAGES)
             for slot in range(self.slots)
         )
-
-    def _check_arguments(self) -> None:
-        rules = {
-            "stem": (len(self.stem) == 2 and min(self.stem) >= 4, "two widths of at least 4"),
-            "widths": (
-                is_increasing(self.widths) and self.widths[0] >= 4,
-                "increasing widths of at least 4",
-            ),
-            "min_depth": (STAGES <= self.min_depth <= self.max_depth, "3 <= min_depth <= max_depth"),
-            "cbam": (self.cbam in ATTENTION, f"one of {', '.join(ATTENTION)}"),
-            "head": (self.head in HEADS, f"one of {', '.join(HEADS)}"),
-            "in_channels": (self.in_channels >= 1, "at least 1"),
-        }
-        require(self, rules)
 
     @classmethod
     def from_name(cls, name: str) -> tuple[SearchSpace, Architecture]:

@@ -8,16 +8,18 @@ other tissue.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
+from annotated_types import Ge, Le
 from torch import nn
 
 from nas.architecture import Architecture, Gene
 from nas.errors import NASError
 from nas.space import Published, SearchSpace
 from nas.task_spec import TaskSpec
-from search_spaces.arguments import is_increasing, is_subset, require
+from nas.utils.checked import Channels, Fraction, OneOf, SomeOf, checked
+from search_spaces.arguments import Increasing
 
 GRID = 4  # sides of the map that the hidden layers read; the published network reduces 64 x 64 pixels to 4 x 4
 RATIO = 0.7  # neurons of the second hidden layer relative to the first: 84 of 120
@@ -29,6 +31,7 @@ LAYERS = {  # by number of spatial dimensions
 }
 
 
+@checked("space")
 class NodulePatchSpace(SearchSpace):
     """Networks of `depth` stages (convolution, ReLU, pooling by 2) and two hidden layers, in 2D or 3D like the task.
 
@@ -69,22 +72,21 @@ class NodulePatchSpace(SearchSpace):
 
     def __init__(
         self,
-        depths: Sequence[int] = (2, 3),
-        stems: Sequence[int] = (4, 6, 8, 12),
-        widths: Sequence[int] = (8, 16, 32),
-        kernels: Sequence[int] = (3, 5),
-        hidden: Sequence[int] = (30, 60, 120),
-        norms: Sequence[str] = NORMS,
-        padding: str = "same",
-        dropout: float = 0.5,
-        in_channels: int = 1,
-        outputs: int = 2,
+        depths: Annotated[Sequence[int], Increasing(2, 12)] = (2, 3),
+        stems: Annotated[Sequence[int], Increasing(1, 4096)] = (4, 6, 8, 12),
+        widths: Annotated[Sequence[int], Increasing(1, 4096)] = (8, 16, 32),
+        kernels: Annotated[Sequence[int], Increasing(1, 15, 2, 1)] = (3, 5),
+        hidden: Annotated[Sequence[int], Increasing(2, 65536)] = (30, 60, 120),
+        norms: Annotated[Sequence[str], SomeOf(*NORMS)] = NORMS,
+        padding: Annotated[str, OneOf(*PADDINGS)] = "same",
+        dropout: Fraction = 0.5,
+        in_channels: Channels = 1,
+        outputs: Annotated[int, Ge(2), Le(4096)] = 2,
     ) -> None:
         self.depths, self.stems, self.widths = tuple(depths), tuple(stems), tuple(widths)
         self.kernels, self.hidden, self.norms = tuple(kernels), tuple(hidden), tuple(norms)
         self.padding, self.dropout = padding, dropout
         self.in_channels, self.outputs = in_channels, outputs
-        self._check_arguments()
         self.genes = (
             Gene("depth", self.depths, ordered=True),
             Gene("stem", self.stems, ordered=True),
@@ -93,24 +95,6 @@ class NodulePatchSpace(SearchSpace):
             Gene("hidden", self.hidden, ordered=True),
             Gene("norm", self.norms),
         )
-
-    def _check_arguments(self) -> None:
-        rules = {
-            "stems": (is_increasing(self.stems), "increasing numbers of at least 1"),
-            "widths": (is_increasing(self.widths), "increasing numbers of at least 1"),
-            "depths": (is_increasing(self.depths) and self.depths[0] >= 2, "increasing numbers of at least 2"),
-            "kernels": (is_increasing(self.kernels) and all(k % 2 for k in self.kernels), "increasing odd numbers"),
-            "hidden": (is_increasing(self.hidden) and self.hidden[0] >= 2, "increasing numbers of at least 2"),
-            "norms": (
-                is_subset(self.norms, NORMS),
-                f"some of {', '.join(NORMS)}, each once",
-            ),
-            "padding": (self.padding in PADDINGS, f"one of {', '.join(PADDINGS)}"),
-            "dropout": (0 <= self.dropout < 1, "a probability in [0, 1)"),
-            "in_channels": (self.in_channels >= 1, "at least 1"),
-            "outputs": (self.outputs >= 2, "at least 2"),
-        }
-        require(self, rules)
 
     def build(self, arch: Architecture, task: TaskSpec | None = None) -> nn.Module:
         """Build the network of an architecture.

@@ -7,16 +7,18 @@ also a template for new spaces: arguments, `genes`, `build`, and the network.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
+from annotated_types import Ge, Le
 from torch import nn
 
 from nas.architecture import Architecture, Gene
 from nas.errors import NASError
 from nas.space import Published, SearchSpace
 from nas.task_spec import TaskSpec
-from search_spaces.arguments import is_increasing, is_subset, require
+from nas.utils.checked import Channels, Dims, Expected, SomeOf, checked
+from search_spaces.arguments import Increasing
 from search_spaces.layers.convolution import Conv3d
 from search_spaces.layers.features import Features
 from search_spaces.layers.instance_norm import InstanceNorm2d, InstanceNorm3d
@@ -30,6 +32,10 @@ LAYERS = {  # by number of spatial dimensions
 }
 
 
+MAX_CHANNELS = 4096  # at the lowest resolution
+
+
+@checked("space")
 class UNetSpace(SearchSpace):
     """U-Nets with `depth` halvings of the resolution; the width doubles at each of them.
 
@@ -71,20 +77,25 @@ class UNetSpace(SearchSpace):
 
     def __init__(
         self,
-        depths: Sequence[int] = (1, 2, 3),
-        widths: Sequence[int] = (4, 8, 16),
-        block_counts: Sequence[int] = (1, 2),
-        kernels: Sequence[int] = (3, 5),
-        norms: Sequence[str] = NORMS,
-        ups: Sequence[str] = UPS,
-        spatial_dims: int = 3,
-        in_channels: int = 1,
-        out_channels: int = 2,
+        depths: Annotated[Sequence[int], Increasing(1, 8)] = (1, 2, 3),
+        widths: Annotated[Sequence[int], Increasing(GROUPS, 1024, GROUPS)] = (4, 8, 16),
+        block_counts: Annotated[Sequence[int], Increasing(1, 16)] = (1, 2),
+        kernels: Annotated[Sequence[int], Increasing(1, 15, 2, 1)] = (3, 5),
+        norms: Annotated[Sequence[str], SomeOf(*NORMS)] = NORMS,
+        ups: Annotated[Sequence[str], SomeOf(*UPS)] = UPS,
+        spatial_dims: Dims = 3,
+        in_channels: Channels = 1,
+        out_channels: Annotated[int, Ge(2), Le(4096), Expected("2 to 4096, the background included")] = 2,
     ) -> None:
         self.depths, self.widths, self.block_counts = tuple(depths), tuple(widths), tuple(block_counts)
         self.kernels, self.norms, self.ups = tuple(kernels), tuple(norms), tuple(ups)
         self.spatial_dims, self.in_channels, self.out_channels = spatial_dims, in_channels, out_channels
-        self._check_arguments()
+        if self.widths[-1] * 2 ** self.depths[-1] > MAX_CHANNELS:
+            raise NASError(
+                f"space.widths={list(self.widths)} with space.depths={list(self.depths)}",
+                f"at most {MAX_CHANNELS} channels at the lowest resolution, width * 2^depth",
+                "leave out the largest of space.widths or space.depths",
+            )
         self.genes = (
             Gene("depth", self.depths, ordered=True),
             Gene("width", self.widths, ordered=True),
@@ -93,23 +104,6 @@ class UNetSpace(SearchSpace):
             Gene("norm", self.norms),
             Gene("up", self.ups),
         )
-
-    def _check_arguments(self) -> None:
-        rules = {
-            "depths": (is_increasing(self.depths), "increasing numbers of at least 1"),
-            "widths": (
-                is_increasing(self.widths) and not any(width % GROUPS for width in self.widths),
-                f"increasing multiples of {GROUPS}",
-            ),
-            "block_counts": (is_increasing(self.block_counts), "increasing numbers of at least 1"),
-            "kernels": (is_increasing(self.kernels) and all(k % 2 for k in self.kernels), "increasing odd numbers"),
-            "norms": (is_subset(self.norms, NORMS), f"some of {', '.join(NORMS)}, each once"),
-            "ups": (is_subset(self.ups, UPS), f"some of {', '.join(UPS)}, each once"),
-            "spatial_dims": (self.spatial_dims in LAYERS, "2 or 3"),
-            "in_channels": (self.in_channels >= 1, "at least 1"),
-            "out_channels": (self.out_channels >= 2, "at least 2, the background included"),
-        }
-        require(self, rules)
 
     def build(self, arch: Architecture, task: TaskSpec | None = None) -> nn.Module:
         """Build the network of an architecture.

@@ -167,7 +167,7 @@ def test_mistakes_in_one_line(command: Command, root: Path) -> None:
     refused(apply(command, *here), "None", "predict, evaluate")
     refused(apply(command, "train", *here), "'train'", "python run_train.py experiment=brain_tumor")
     refused(apply(command, "predict", *here, "name=none"), "holds no finished training", "outputs/train/none")
-    refused(train(command, *here, arch, "data.patches_per_volume=0"), "patches_per_volume=0")
+    refused(train(command, *here, arch, "data.patches_per_volume=0"), "data.patches_per_volume=0")
     one_subject = f"data.root={next(root.rglob('Brats18_000_1'))}"
     refused(train(command, one_subject, arch, "split.folds=3"), "1 patients", "overfit")
     answer = train(command, *here, "arch=cascade/brats2018-f1", "name=c", "split.folds=3")

@@ -110,7 +110,7 @@ def test_settings_that_cannot_work(objectives: dict[str, str], lease_s: Any, sai
         (0, None, "study.trials=0"),
         (3, "abc", "time_limit_s=abc.*above 0"),
         (3, -1.0, "time_limit_s=-1.0"),
-        (True, None, "study.trials=True"),
+        (True, None, "study.trials=true"),
     ],
 )
 def test_numbers_of_trials_and_limits_that_cannot_work(trials: Any, limit: Any, said: str) -> None:

@@ -72,8 +72,9 @@ def _space(name: str, settings: Sequence[str], allow: Sequence[str]) -> SearchSp
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
+    from experiments.build import build
     from experiments.config import packaged
-    from nas.artifact import import_space
+    from nas.space import SearchSpace
 
     try:
         if not all("=" in setting for setting in settings):
@@ -86,12 +87,7 @@ def _space(name: str, settings: Sequence[str], allow: Sequence[str]) -> SearchSp
             f"--set {' '.join(settings)} ({error})", "KEY=VALUE", "for example --set widths=[4,8]"
         ) from error
     assert isinstance(arguments, dict)
-    space_class = import_space(arguments.pop("_target_"), allow)
-    try:
-        return space_class(**{str(key): value for key, value in arguments.items()})
-    except TypeError as error:
-        expected = f"arguments of {space_class.__name__}"
-        raise NASError(f"--set {' '.join(settings)} ({error})", expected, "correct or leave out --set") from error
+    return build(arguments, "space", SearchSpace, allow)
 
 
 def _write_progress(done: int, total: int) -> None:

@@ -21,10 +21,12 @@ from experiments.lung_screening.patches import BATCH, STRIDE_MM, nodule_map
 from experiments.lung_screening.scan import Scan
 from experiments.progress import progress_bar
 from nas.cost.profile import profile
+from nas.utils.checked import PositiveFloat, PositiveInt, Share, checked
 
 CLASSICAL = "classical"
 
 
+@checked("")
 @dataclass(frozen=True)
 class Settings:
     """Settings of the screening.
@@ -37,11 +39,11 @@ class Settings:
         batch: Patches per batch.
     """
 
-    least: float = 0.5
-    most: int = 20
-    radius_mm: float = RADIUS_MM
-    stride_mm: float = STRIDE_MM
-    batch: int = BATCH
+    least: Share = 0.5
+    most: PositiveInt = 20
+    radius_mm: PositiveFloat = RADIUS_MM
+    stride_mm: PositiveFloat = STRIDE_MM
+    batch: PositiveInt = BATCH
 
 
 @dataclass(frozen=True)

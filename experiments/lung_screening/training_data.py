@@ -29,6 +29,7 @@ from nas.data.sources.luna16 import (
     patients_and_folds,
 )
 from nas.errors import NASError
+from nas.utils.checked import HuWindow, NonNegativeFloat, PathName, PositiveFloat, PositiveInt, Seed, Side, checked
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +61,7 @@ class _LunaScans(Source):
         "root": "its scans count by content, subset and series",
         "annotations": "the nodules that are read from it count",
     }
-    root: str | None
+    root: PathName | None
     window: tuple[float, float]
 
     def _set_window(self, window: Sequence[float]) -> None:
@@ -105,6 +106,7 @@ class _LunaScans(Source):
         return {"source": f"{self.root}, a folder in the form of LUNA16 (doi 10.1016/j.media.2017.06.015)"}
 
 
+@checked("data")
 class LungSlices(_LunaScans):
     """Slices with lung masks, for the first stage.
 
@@ -121,11 +123,11 @@ class LungSlices(_LunaScans):
 
     def __init__(
         self,
-        root: str | None,
-        cache_dir: str = CACHE,
-        size: int = 512,
-        per_scan: int = 24,
-        window: Sequence[float] = (-1000, 1000),
+        root: PathName | None,
+        cache_dir: PathName = CACHE,
+        size: Side = 512,
+        per_scan: PositiveInt = 24,
+        window: HuWindow = (-1000, 1000),
     ) -> None:
         self.root, self.cache_dir, self.size, self.per_scan = root, cache_dir, int(size), int(per_scan)
         self._set_window(window)
@@ -148,6 +150,7 @@ class LungSlices(_LunaScans):
             )
 
 
+@checked("data")
 class NodulePatches(_LunaScans):
     """Patches of axial slices, for the second stage; class 1 has a nodule in the middle.
 
@@ -174,16 +177,16 @@ class NodulePatches(_LunaScans):
 
     def __init__(
         self,
-        root: str | None,
-        cache_dir: str = CACHE,
-        size: int = 64,
-        spacing_mm: float = 0.7,
-        window: Sequence[float] = (-1000, 400),
-        per_nodule: int = 6,
-        per_scan: int = 24,
-        jitter_mm: float = 2.0,
-        annotations: str = "annotations.csv",
-        seed: int = 0,
+        root: PathName | None,
+        cache_dir: PathName = CACHE,
+        size: Side = 64,
+        spacing_mm: PositiveFloat = 0.7,
+        window: HuWindow = (-1000, 400),
+        per_nodule: PositiveInt = 6,
+        per_scan: PositiveInt = 24,
+        jitter_mm: NonNegativeFloat = 2.0,
+        annotations: PathName = "annotations.csv",
+        seed: Seed = 0,
     ) -> None:
         self.root, self.cache_dir, self.size, self.spacing_mm = root, cache_dir, int(size), float(spacing_mm)
         self.per_nodule, self.per_scan, self.jitter_mm = int(per_nodule), int(per_scan), float(jitter_mm)

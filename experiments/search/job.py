@@ -6,9 +6,9 @@ import os
 from contextlib import ExitStack
 from pathlib import Path
 
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from experiments.build import build
 from experiments.config import SearchConfig, shareable
 from experiments.context import require_window, task_setup, write_config
 from experiments.progress import SearchProgress, TrainingProgress, logs_above
@@ -16,11 +16,14 @@ from experiments.search.results import CHOSEN, summary, write_results
 from nas.context import ignore
 from nas.cost.latency import LatencyTable
 from nas.errors import NASError
+from nas.evaluators.base import Evaluator
 from nas.history import History
 from nas.problem import Problem
 from nas.search import SearchJob, SearchResult, context_of, open_study, search, search_record
+from nas.space import SearchSpace
+from nas.strategies.base import Strategy
 from nas.study.url import sqlite_url
-from nas.tracking import NO_TRACKING
+from nas.tracking import NO_TRACKING, Tracker
 from nas.training import distributed
 
 
@@ -60,7 +63,8 @@ def search_command(config: SearchConfig, folder: Path, *, quiet: bool = False, s
     Raises:
         NASError: If a setting is wrong, or no trial finished.
     """
-    strategy = instantiate(config.strategy)
+    allow = config.allow_packages
+    strategy = build(config.strategy, "strategy", Strategy, allow)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not strategy.trains_supernet:
         raise NASError(
             "a search under torchrun",
@@ -69,7 +73,7 @@ def search_command(config: SearchConfig, folder: Path, *, quiet: bool = False, s
         )
     setting = task_setup(config, config.worker)
     problem = Problem.of(
-        instantiate(config.space),
+        build(config.space, "space", SearchSpace, allow),
         setting.store,
         objectives=config.objectives,
         constraints=config.constraints,
@@ -82,7 +86,7 @@ def search_command(config: SearchConfig, folder: Path, *, quiet: bool = False, s
     device = distributed.initialise(setting.device)
     main = distributed.is_main()
     line = TrainingProgress("  epoch", keep=False, silent=silent or not main)
-    board = instantiate(config.tracking) if main else NO_TRACKING
+    board = build(config.tracking, "tracking", Tracker, allow) if main else NO_TRACKING
     context = context_of(
         setting.split,
         folder,
@@ -91,8 +95,9 @@ def search_command(config: SearchConfig, folder: Path, *, quiet: bool = False, s
         tracker=board,
         on_epoch=line.update if main else ignore,
     )
+    evaluator = build(config.evaluator, "evaluator", Evaluator, allow)
     limits = (config.study.trials, config.study.time_limit_s)
-    job = SearchJob(problem, strategy, instantiate(config.evaluator), context, *limits)
+    job = SearchJob(problem, strategy, evaluator, context, *limits)
     job.check()
     if distributed.world() > 1:
         strategy.prepare(problem, context)  # all processes train the supernet, one continues with the study

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from hydra.utils import instantiate
 
+from experiments.build import build
 from experiments.progress import SearchProgress, TrainingProgress, logs_above
 from experiments.search.results import CHOSEN
 from nas.artifact import Artifact
@@ -15,6 +15,7 @@ from nas.context import TaskSetup
 from nas.cost.latency import LatencyTable
 from nas.cost.model import CostModel
 from nas.errors import NASError
+from nas.evaluators.base import Evaluator
 from nas.history import History
 from nas.problem import Problem
 from nas.provenance import SearchRecord
@@ -27,7 +28,7 @@ EQUAL = 0.1  # relative difference of costs that are called equal
 
 
 def random_counterpart(
-    searched: Artifact, record: SearchRecord, folder: Path, setting: TaskSetup
+    searched: Artifact, record: SearchRecord, folder: Path, setting: TaskSetup, allow: Sequence[str] = ()
 ) -> tuple[Artifact, str]:
     """Return the random network that a searched network is compared with.
 
@@ -39,6 +40,7 @@ def random_counterpart(
         record: Its search.
         folder: Output folder of the repeated search, which resumes there.
         setting: Data, split, task and device.
+        allow: Packages beside VoxNAS whose evaluators the search may name.
 
     Returns:
         The network, and its name in the table.
@@ -49,7 +51,7 @@ def random_counterpart(
     if not record.trains:
         task, shape = setting.task.spec, setting.store.input_shape
         return random_network_of_equal_cost(searched, task, shape, record.seed), "random, equal cost"
-    return random_search_network(searched, record, folder, setting), "random search"
+    return random_search_network(searched, record, folder, setting, allow), "random search"
 
 
 def random_network_of_equal_cost(searched: Artifact, task: TaskSpec, input_shape: Sequence[int], seed: int) -> Artifact:
@@ -80,7 +82,9 @@ def random_network_of_equal_cost(searched: Artifact, task: TaskSpec, input_shape
     return Artifact(searched.space, arch, task)
 
 
-def random_search_network(searched: Artifact, record: SearchRecord, folder: Path, setting: TaskSetup) -> Artifact:
+def random_search_network(
+    searched: Artifact, record: SearchRecord, folder: Path, setting: TaskSetup, allow: Sequence[str] = ()
+) -> Artifact:
     """Repeat a search with random search: same space, data, split, training, number of trials and cost window.
 
     Args:
@@ -88,6 +92,7 @@ def random_search_network(searched: Artifact, record: SearchRecord, folder: Path
         record: Its search.
         folder: Output folder of the repeated search, which resumes there; the test fold is never read.
         setting: Data, split, task and device.
+        allow: Packages beside VoxNAS whose evaluators the search may name.
 
     Returns:
         The chosen network.
@@ -125,7 +130,7 @@ def random_search_network(searched: Artifact, record: SearchRecord, folder: Path
                 problem,
                 setting.split,
                 strategy=strategy,
-                evaluator=instantiate(config["evaluator"]),
+                evaluator=build(config["evaluator"], "evaluator", Evaluator, allow),
                 trials=record.trials,
                 folder=folder,
                 name=f"{record.study}-random",

@@ -7,12 +7,11 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from omegaconf import DictConfig
-from pydantic import ConfigDict, with_config
 
-from experiments.config import Component, Positive, Whole, as_plain, checked, resolved
+from experiments.config import Component, as_plain, configured
+from nas.utils.checked import PositiveInt, Seed
 
 
-@with_config(ConfigDict(extra="ignore", allow_inf_nan=False))
 @dataclass(frozen=True)
 class TrainConfig:
     """Settings of `run_train.py`; see conf/train.yaml.
@@ -55,8 +54,8 @@ class TrainConfig:
     supernet: str | None = None
     baselines: Mapping[str, bool | str | None] = field(default_factory=dict)
     export: str | tuple[str, ...] | None = ()
-    resamples: Positive = 2000
-    seed: Whole = 0
+    resamples: PositiveInt = 2000
+    seed: Seed = 0
     device: str = "auto"
     allow_packages: tuple[str, ...] = ()
     data_root: str | None = None
@@ -78,7 +77,7 @@ class TrainConfig:
         Raises:
             NASError: If a setting is missing or of the wrong type or range.
         """
-        return checked(cls, resolved(cfg))
+        return configured(cls, cfg)
 
     def plain(self) -> dict[str, Any]:
         """Return the configuration as JSON values, nested as in conf/train.yaml."""

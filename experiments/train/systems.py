@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from hydra.utils import instantiate
-
+from experiments.build import build
 from experiments.networks import resolve
 from experiments.progress import TrainingProgress, scored
 from experiments.search.random_counterpart import random_counterpart
@@ -17,7 +16,9 @@ from nas.cost.benchmark import benchmark
 from nas.data.splits import Round
 from nas.retraining.folds import check_folds, train_folds
 from nas.retraining.scoring import System
+from nas.tracking import Tracker
 from nas.training.distributed import is_main
+from nas.training.settings import TrainingSettings
 
 
 def network_name(network: Artifact) -> str:
@@ -37,8 +38,8 @@ class SystemTrainer:
 
     def __init__(self, config: TrainConfig, setting: TaskSetup, rounds: Sequence[Round], folder: Path) -> None:
         self.config, self.setting, self.rounds, self.folder = config, setting, rounds, folder
-        self.training = instantiate(config.training)
-        self.board = instantiate(config.tracking)
+        self.training = build(config.training, "training", TrainingSettings, config.allow_packages)
+        self.board = build(config.tracking, "tracking", Tracker, config.allow_packages)
 
     def check(self, networks: Sequence[Artifact]) -> None:
         """Check, before anything is written, that the folder holds no training of these networks with other settings.
@@ -121,7 +122,9 @@ class SystemTrainer:
         searches = [(network, network.provenance.search) for network in networks]
         searched = next(((network, search) for network, search in searches if search is not None), None)
         if config.wants("random_search") and searched is not None:
-            counterpart = random_counterpart(*searched, self.folder / "random_search", self.setting)
+            counterpart = random_counterpart(
+                *searched, self.folder / "random_search", self.setting, config.allow_packages
+            )
             systems.append(self.network(*counterpart))
         published = config.baselines.get("published")
         if published:

@@ -19,6 +19,7 @@ from nas.data.store import VolumeStore
 from nas.data.store_writer import write_store
 from nas.data.transforms.patches import Patches
 from nas.errors import NASError
+from nas.utils.checked import PathName
 from nas.utils.files import locked
 from nas.utils.hashing import digest
 from nas.utils.identity import StoreIdentity
@@ -60,7 +61,7 @@ class Source(ABC):
     offset: float = 0.0
     by_training: bool = False
     patches: Patches | None = None
-    cache_dir: str
+    cache_dir: PathName
     UNIDENTIFYING: ClassVar[Mapping[str, str]] = {"cache_dir": "where the store lies, not what it holds"}
 
     @abstractmethod

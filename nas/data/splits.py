@@ -6,11 +6,14 @@ import hashlib
 import json
 import warnings
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Ge
 
 from nas.data.store import VolumeStore
 from nas.errors import NASError
+from nas.utils.checked import Count, Expected, Seed, checked
 
 OFFICIAL = ("train", "val", "test")
 
@@ -37,6 +40,7 @@ class Round:
         return np.setdiff1d(self.test, np.concatenate([self.train, self.valid]))
 
 
+@checked("split")
 class Split:
     """Assignment of every sample to a fold; a patient is in one fold only.
 
@@ -67,9 +71,9 @@ class Split:
     def __init__(
         self,
         store: VolumeStore,
-        folds: int = 5,
-        test_fold: int = 0,
-        seed: int = 0,
+        folds: Annotated[int, Ge(3), Expected("at least 3: one to test, one to validate, one to train on")] = 5,
+        test_fold: Count = 0,
+        seed: Seed = 0,
         given: bool | None = None,
         overfit: bool = False,
     ) -> None:
@@ -158,10 +162,6 @@ def _make_folds(store: VolumeStore, folds: int, seed: int) -> np.ndarray:
     from sklearn.model_selection import StratifiedGroupKFold
 
     patients = len(np.unique(store.groups))
-    if folds < 3:
-        raise NASError(
-            f"split.folds={folds}", "at least 3, for test, validation and training", "set split.folds to 3 or more"
-        )
     if patients < folds:
         raise NASError(
             f"{patients} {store.unit}s for {folds} folds",

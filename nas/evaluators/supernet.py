@@ -13,8 +13,10 @@ from nas.supernets.base import Supernet
 from nas.supernets.loading import FOLDER, load_supernet
 from nas.tasks.base import Task
 from nas.training.loop import LAST, predict
+from nas.utils.checked import PathName, PositiveInt, checked
 
 
+@checked("evaluator")
 class InheritedWeights(Evaluator):
     """Proposal -> validation metrics with inherited weights, as in one-shot search (Bender et al., ICML 2018).
 
@@ -25,7 +27,7 @@ class InheritedWeights(Evaluator):
 
     trains = False
 
-    def __init__(self, checkpoint: str | None = None, batch_size: int = 4) -> None:
+    def __init__(self, checkpoint: PathName | None = None, batch_size: PositiveInt = 4) -> None:
         self.checkpoint, self.batch_size = checkpoint, batch_size
         self._loaded: tuple[Path, Supernet] | None = None
 

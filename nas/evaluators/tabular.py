@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from nas.context import RunContext
 from nas.errors import NASError, TrialFailed
@@ -11,8 +10,10 @@ from nas.evaluators.base import Evaluator
 from nas.history import Proposal, State
 from nas.problem import Problem
 from nas.trials_table import SECONDS, TrialsTable, read_h5
+from nas.utils.checked import PathName, checked
 
 
+@checked("evaluator")
 class Tabular(Evaluator):
     """Proposal -> the metrics recorded for it; `seconds` are those that the trial took, so that the best score over
     the time that training would have taken can be computed.
@@ -22,7 +23,7 @@ class Tabular(Evaluator):
     trial failed, fails; a budget that no trial of the table has is a mistake of the setting (NASError).
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: PathName) -> None:
         self.path = path
         self.table = read_h5(path)
         self.look_up = LookUp(self.table, str(path))

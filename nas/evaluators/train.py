@@ -18,8 +18,10 @@ from nas.problem import Problem
 from nas.tasks.base import Task
 from nas.training.loop import fit
 from nas.training.settings import TrainingSettings
+from nas.utils.checked import check_arguments, checked
 
 
+@checked("evaluator")
 class Train(Evaluator):
     """Proposal -> validation metrics of the best epoch, `epochs` (run) and `seconds`.
 
@@ -29,7 +31,9 @@ class Train(Evaluator):
     """
 
     def __init__(self, settings: TrainingSettings | None = None, **changes: Any) -> None:
-        self.settings = replace(settings or TrainingSettings(), **changes)
+        self.settings = replace(
+            settings or TrainingSettings(), **check_arguments(TrainingSettings, changes, "evaluator")
+        )
 
     def metrics(self, task: Task) -> frozenset[str]:
         """Return the names of the task's validation metrics, `epochs` and `seconds`."""

@@ -115,7 +115,7 @@ def _task_of(result: TrainResult, allow: Sequence[str]) -> Task:
         return Segmentation(outputs=len(result.data["classes"]))
     settings = {key: value for key, value in result.task.items() if key not in ("class", "spec")}
     spec = {key: result.task["spec"][key] for key in ("in_channels", "outputs", "dims")}
-    cls = locate(result.task["class"], Task, packages=TRUSTED, allow=allow)  # type: ignore[type-abstract]
+    cls = locate(result.task["class"], Task, packages=TRUSTED, allow=allow)
     return cls(**spec, **settings)
 
 

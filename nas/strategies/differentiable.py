@@ -28,12 +28,14 @@ from nas.supernets.trainer import SupernetTraining
 from nas.task_spec import TaskSpec
 from nas.training import distributed
 from nas.training.settings import TrainingSettings
+from nas.utils.checked import Fraction, NonNegativeFloat, PositiveFloat, PositiveInt, checked
 from nas.utils.files import locked
 from nas.utils.identity import described, identity_of, public_path
 
 LOOKED_AT = 256  # most probable architectures before others within the limits are drawn
 
 
+@checked("strategy")
 class Differentiable(Strategy):
     """Trains the space's supernet on the training part, then proposes its architectures, best first: the answer (within
     `budget` and near `target`, where there are any), then the next most probable ones that keep the limits.
@@ -45,8 +47,31 @@ class Differentiable(Strategy):
 
     trains_supernet = True
 
-    def __init__(self, settings: TrainingSettings, **architecture: Any) -> None:
-        self.settings, self.architecture = settings, ArchitectureSettings(**architecture)
+    def __init__(
+        self,
+        settings: TrainingSettings,
+        warm_up: Fraction = 0.5,
+        lr: PositiveFloat = 0.01,
+        betas: tuple[Fraction, Fraction] = (0.5, 0.999),
+        regularisers: Mapping[str, NonNegativeFloat] | None = None,
+        target: PositiveFloat | None = None,
+        stiffness: PositiveFloat = 20.0,
+        budget: PositiveFloat | None = None,
+        validate_every: PositiveInt = 1,
+        checkpointing: bool = False,
+    ) -> None:
+        self.settings = settings
+        self.architecture = ArchitectureSettings(
+            warm_up=warm_up,
+            lr=lr,
+            betas=betas,
+            regularisers=regularisers or {},
+            target=target,
+            stiffness=stiffness,
+            budget=budget,
+            validate_every=validate_every,
+            checkpointing=checkpointing,
+        )
         self.limits = _window(self.architecture.target, self.architecture.budget)
         self._supernet: Supernet | None = None
         self._costs: Costs | None = None

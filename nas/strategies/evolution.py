@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import numpy as np
+from annotated_types import Ge
 
 from nas.errors import NASError
 from nas.history import History, Proposal, State
@@ -10,8 +13,10 @@ from nas.space import SearchSpace
 from nas.strategies.base import Strategy
 from nas.strategies.ranking import best_first
 from nas.strategies.sampling import anything, draw, mutant
+from nas.utils.checked import PositiveInt, checked
 
 
+@checked("strategy")
 class RegularizedEvolution(Strategy):
     """Ageing evolution: the population are the networks that finished last, so that each one leaves it by age.
 
@@ -29,12 +34,12 @@ class RegularizedEvolution(Strategy):
         NASError: If a value is out of range.
     """
 
-    def __init__(self, population: int = 20, tournament: int = 5) -> None:
-        if population < 2 or not 1 <= tournament <= population:
+    def __init__(self, population: Annotated[int, Ge(2)] = 20, tournament: PositiveInt = 5) -> None:
+        if tournament > population:
             raise NASError(
-                f"population={population}, tournament={tournament}",
-                "population >= 2 and 1 <= tournament <= population",
-                "mend the strategy's settings",
+                f"strategy.tournament={tournament} with strategy.population={population}",
+                "a tournament within the population",
+                f"set strategy.tournament to {population} or less",
             )
         self.population, self.tournament = population, tournament
 

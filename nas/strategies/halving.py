@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Ge
 
 from nas.errors import NASError
 from nas.history import History, Proposal
@@ -12,8 +14,10 @@ from nas.space import SearchSpace
 from nas.strategies.base import Strategy
 from nas.strategies.ranking import best_first, first_results
 from nas.strategies.sampling import anything, draw
+from nas.utils.checked import PositiveInt, checked
 
 
+@checked("strategy")
 class SuccessiveHalving(Strategy):
     """Asynchronous successive halving (ASHA).
 
@@ -36,15 +40,17 @@ class SuccessiveHalving(Strategy):
         NASError: If a value is out of range.
     """
 
-    def __init__(self, eta: float = 3, min_budget: int = 2, max_budget: int = 50) -> None:
-        if eta < 2 or not 1 <= min_budget <= max_budget:
+    def __init__(
+        self, eta: Annotated[float, Ge(2)] = 3, min_budget: PositiveInt = 2, max_budget: PositiveInt = 50
+    ) -> None:
+        if min_budget > max_budget:
             raise NASError(
-                f"eta={eta}, min_budget={min_budget}, max_budget={max_budget}",
-                "eta >= 2 and 1 <= min_budget <= max_budget",
-                "mend the strategy's settings",
+                f"strategy.min_budget={min_budget} with strategy.max_budget={max_budget}",
+                "min_budget <= max_budget",
+                f"set strategy.min_budget to {max_budget} or less",
             )
         self.eta = eta
-        self.budgets = rungs(eta, int(min_budget), int(max_budget))
+        self.budgets = rungs(eta, min_budget, max_budget)
 
     def propose(self, space: SearchSpace, history: History, rng: np.random.Generator) -> Proposal | None:
         done = first_results(history)

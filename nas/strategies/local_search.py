@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from nas.architecture import Architecture
-from nas.errors import NASError
 from nas.history import History, Proposal
 from nas.space import SearchSpace
 from nas.strategies.base import Strategy
 from nas.strategies.ranking import best_first, neighbours
 from nas.strategies.sampling import anything, draw, untried
+from nas.utils.checked import PositiveInt, checked
 
 MAX_CACHED = 1024  # architectures with cached neighbours, about 50 kB each for 21 genes of 7 choices
 
@@ -30,6 +30,7 @@ class Climb:
     rank: int
 
 
+@checked("strategy")
 class LocalSearch(Strategy):
     """Local search that moves to the first better neighbour, in random order.
 
@@ -49,9 +50,7 @@ class LocalSearch(Strategy):
         NASError: If `starts` is out of range.
     """
 
-    def __init__(self, starts: int = 5) -> None:
-        if starts < 1:
-            raise NASError(f"starts={starts}", "at least 1", "mend strategy.starts")
+    def __init__(self, starts: PositiveInt = 5) -> None:
         self.starts = starts
         self._neighbours: dict[Architecture, tuple[Architecture, ...]] = {}
 

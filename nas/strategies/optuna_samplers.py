@@ -6,10 +6,11 @@ import copy
 from abc import abstractmethod
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import optuna
+from annotated_types import Ge, Le
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, TPESampler
 from optuna.storages import InMemoryStorage
@@ -25,9 +26,13 @@ from nas.space import SearchSpace
 from nas.strategies.base import Strategy
 from nas.strategies.ranking import best_and_newest
 from nas.strategies.sampling import anything, draw, held, mutant
+from nas.utils.checked import PositiveInt, Share, checked
 
 SEEDS = 2**32  # seeds of Optuna's samplers are below this
 
+Start = Annotated[int, Ge(2)]  # finished networks before the sampler is asked
+Tries = PositiveInt
+Candidates = Annotated[int, Ge(1), Le(1_000_000)]
 Genes = Mapping[str, BaseDistribution]
 
 
@@ -48,8 +53,6 @@ class OptunaStrategy(Strategy):
     """
 
     def __init__(self, start: int, tries: int) -> None:
-        if start < 2 or tries < 1:
-            raise NASError(f"start={start}, tries={tries}", "start >= 2 and tries >= 1", "mend the strategy's settings")
         self.start, self.tries = start, tries
         optuna.logging.set_verbosity(optuna.logging.WARNING)  # no message per in-memory study
 
@@ -121,6 +124,7 @@ class OptunaStrategy(Strategy):
         return mutant(space, history, arch, rng)
 
 
+@checked("strategy")
 class NSGA2(OptunaStrategy):
     """NSGA-II: selection by constrained Pareto rank and crowding distance, uniform crossover and mutation.
 
@@ -140,11 +144,13 @@ class NSGA2(OptunaStrategy):
     """
 
     def __init__(
-        self, population: int = 20, mutation: float | None = None, crossover: float = 0.9, tries: int = 20
+        self,
+        population: Start = 20,
+        mutation: Share | None = None,
+        crossover: Share = 0.9,
+        tries: Tries = 20,
     ) -> None:
         super().__init__(population, tries)
-        if not (0 <= crossover <= 1 and (mutation is None or 0 <= mutation <= 1)):
-            raise NASError(f"mutation={mutation}, crossover={crossover}", "chances in [0, 1]", "mend the strategy")
         self.mutation, self.crossover = mutation, crossover
 
     def sampler(self, seed: int) -> BaseSampler:
@@ -156,6 +162,7 @@ class NSGA2(OptunaStrategy):
         return {NSGAIISampler._get_generation_key(): position // self.start}
 
 
+@checked("strategy")
 class TPE(OptunaStrategy):
     """Multivariate tree-structured Parzen estimator; running trials count as bad ones (constant liar).
 
@@ -171,10 +178,8 @@ class TPE(OptunaStrategy):
         NASError: If a value is out of range.
     """
 
-    def __init__(self, start: int = 10, ei_candidates: int = 24, tries: int = 5) -> None:
+    def __init__(self, start: Start = 10, ei_candidates: Candidates = 24, tries: Tries = 5) -> None:
         super().__init__(start, tries)
-        if ei_candidates < 1:
-            raise NASError(f"ei_candidates={ei_candidates}", "at least 1", "mend strategy.ei_candidates")
         self.ei_candidates = ei_candidates
 
     def sampler(self, seed: int) -> BaseSampler:
@@ -182,6 +187,7 @@ class TPE(OptunaStrategy):
         return TPESampler(n_startup_trials=0, n_ei_candidates=self.ei_candidates, multivariate=True, seed=seed)
 
 
+@checked("strategy")
 class GaussianProcess(OptunaStrategy):
     """Gaussian processes with a Matern 5/2 kernel, one per objective and one per constraint.
 
@@ -201,10 +207,14 @@ class GaussianProcess(OptunaStrategy):
         NASError: If a value is out of range.
     """
 
-    def __init__(self, start: int = 10, fitted: int = 100, tries: int = 3) -> None:
+    def __init__(self, start: Start = 10, fitted: Start = 100, tries: Tries = 3) -> None:
         super().__init__(start, tries)
         if fitted < start:
-            raise NASError(f"fitted={fitted}", "at least `start`", "mend strategy.fitted")
+            raise NASError(
+                f"strategy.fitted={fitted} with strategy.start={start}",
+                "fitted of at least start",
+                f"set strategy.fitted to {start} or more",
+            )
         self.fitted = fitted
 
     def sampler(self, seed: int) -> BaseSampler:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import numpy as np
+from annotated_types import Ge, Le
 from sklearn.ensemble import ExtraTreesRegressor
 
 from nas.architecture import Architecture
@@ -12,11 +15,13 @@ from nas.space import SearchSpace
 from nas.strategies.base import Strategy
 from nas.strategies.ranking import best_and_newest, best_first, constrained_ranks
 from nas.strategies.sampling import anything, draw, untried
+from nas.utils.checked import NonNegativeFloat, checked
 
 PARENTS = 10  # best finished networks, mutated to candidates
 MAX_MUTATIONS = 3  # successive mutations of a candidate
 
 
+@checked("strategy")
 class Predictor(Strategy):
     """Bayesian optimisation with bagged, randomised trees on the genes of the finished trials.
 
@@ -43,18 +48,19 @@ class Predictor(Strategy):
     """
 
     def __init__(
-        self, start: int = 10, trees: int = 20, beta: float = 1.0, candidates: int = 100, fitted: int = 300
+        self,
+        start: Annotated[int, Ge(2)] = 10,
+        trees: Annotated[int, Ge(2), Le(10_000)] = 20,
+        beta: NonNegativeFloat = 1.0,
+        candidates: Annotated[int, Ge(1), Le(1_000_000)] = 100,
+        fitted: Annotated[int, Ge(2)] = 300,
     ) -> None:
-        rules = {
-            "start": (start, start >= 2, "at least 2"),
-            "trees": (trees, trees >= 2, "at least 2"),
-            "beta": (beta, beta >= 0, "at least 0"),
-            "candidates": (candidates, candidates >= 1, "at least 1"),
-            "fitted": (fitted, fitted >= start, "at least `start`"),
-        }
-        for name, (value, holds, expected) in rules.items():
-            if not holds:
-                raise NASError(f"{name}={value}", expected, f"mend strategy.{name}")
+        if fitted < start:
+            raise NASError(
+                f"strategy.fitted={fitted} with strategy.start={start}",
+                "fitted of at least start",
+                f"set strategy.fitted to {start} or more",
+            )
         self.start, self.trees, self.beta, self.candidates, self.fitted = start, trees, beta, candidates, fitted
 
     def propose(self, space: SearchSpace, history: History, rng: np.random.Generator) -> Proposal | None:

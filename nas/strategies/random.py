@@ -8,8 +8,10 @@ from nas.history import History, Proposal
 from nas.space import SearchSpace
 from nas.strategies.base import Strategy
 from nas.strategies.sampling import CostWindow, draw
+from nas.utils.checked import NonNegativeFloat, checked
 
 
+@checked("strategy")
 class RandomSearch(Strategy):
     """Random search: samples of the space within a cost window, without repetition.
 
@@ -21,7 +23,7 @@ class RandomSearch(Strategy):
         cost_max: Maximum cost. If None, there is no maximum.
     """
 
-    def __init__(self, cost_min: float | None = None, cost_max: float | None = None) -> None:
+    def __init__(self, cost_min: NonNegativeFloat | None = None, cost_max: NonNegativeFloat | None = None) -> None:
         self.cost_min, self.cost_max = cost_min, cost_max
         self.limits = CostWindow(cost_min, cost_max)
 

@@ -29,7 +29,11 @@ class CostWindow:
         self.low = -np.inf if cost_min is None else float(cost_min)
         self.high = np.inf if cost_max is None else float(cost_max)
         if self.low > self.high:
-            raise NASError(f"cost_min={cost_min}, cost_max={cost_max}", "cost_min <= cost_max", "mend the cost window")
+            raise NASError(
+                f"strategy.cost_min={cost_min} with strategy.cost_max={cost_max}",
+                "cost_min <= cost_max",
+                "exchange the two",
+            )
 
     @property
     def arguments(self) -> dict[str, float | None]:

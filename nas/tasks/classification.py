@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from annotated_types import Ge
 from torch import nn
 
 from nas.baselines.base import Baseline
@@ -17,6 +18,7 @@ from nas.metrics.bootstrap import binary_metrics
 from nas.metrics.metric import Metric, Scores
 from nas.task_spec import TaskSpec
 from nas.tasks.base import Task, TestedCases
+from nas.utils.checked import Channels, Dims, Expected, OneOf, checked
 
 METRICS = (
     Metric("auc", "AUC"),
@@ -27,8 +29,10 @@ METRICS = (
     Metric("f1", "F1"),
     Metric("log_loss", "log loss", direction="minimize", in_tables=False),
 )
+SCORES = tuple(metric.name for metric in METRICS if metric.direction == "maximize")
 
 
+@checked("task")
 class Classification(Task):
     """Cross entropy on logits in training; class probabilities (N, K) as predictions.
 
@@ -45,12 +49,13 @@ class Classification(Task):
         NASError: For fewer than two classes or an unknown metric.
     """
 
-    def __init__(self, in_channels: int = 1, outputs: int = 2, dims: int = 3, score: str = "auc") -> None:
-        if outputs < 2:
-            raise NASError(f"{outputs} class", "at least two classes", "check the labels of the data set")
-        names = [metric.name for metric in METRICS if metric.direction == "maximize"]
-        if score not in names:
-            raise NASError(f"task.score={score!r}", f"one of {', '.join(names)}", "set task.score to one of these")
+    def __init__(
+        self,
+        in_channels: Channels = 1,
+        outputs: Annotated[int, Ge(2), Expected("at least two classes")] = 2,
+        dims: Dims = 3,
+        score: Annotated[str, OneOf(*SCORES)] = "auc",
+    ) -> None:
         self.spec = TaskSpec("classification", dims, in_channels, outputs)
         self.metrics = tuple(sorted(METRICS, key=lambda metric: metric.name != score))
 

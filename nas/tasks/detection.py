@@ -13,11 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from annotated_types import Ge, Gt, Le, Lt
 from torch import nn
 
 from nas.errors import NASError, TrialFailed
@@ -26,6 +27,7 @@ from nas.metrics.coco import Matched, coco_metrics, match
 from nas.metrics.metric import Metric, Scores
 from nas.task_spec import TaskSpec
 from nas.tasks.base import Prediction, Task, TestedCases
+from nas.utils.checked import Channels, Dims, PositiveInt, Share, checked
 
 METRICS = (Metric("map50", "mAP@0.5"), Metric("map", "mAP@0.5:0.95"), Metric("recall50", "recall@0.5"))
 
@@ -69,6 +71,7 @@ class Points:
         return cls(centre, score[:, 0], boxes.transpose(1, 2), place[0].T, stride[0, 0])
 
 
+@checked("task")
 class Detection(Task):
     """Loss, decoding and COCO metrics of an anchor-free detector (FCOS, Tian et al., arXiv 2006.09214).
 
@@ -100,23 +103,15 @@ class Detection(Task):
 
     def __init__(
         self,
-        in_channels: int = 1,
-        outputs: int = 1,
-        dims: int = 3,
-        detections: int = 30,
-        overlap: float = 0.3,
-        least: float = 0.001,
+        in_channels: Channels = 1,
+        outputs: PositiveInt = 1,
+        dims: Dims = 3,
+        detections: Annotated[int, Ge(1), Le(100_000)] = 30,
+        overlap: Share = 0.3,
+        least: Annotated[float, Gt(0), Lt(1)] = 0.001,
     ) -> None:
         self.spec = TaskSpec("detection", dims, in_channels, outputs)
         self.detections, self.overlap, self.least = detections, overlap, least
-        rules = {
-            "detections": (detections >= 1, detections, "at least 1"),
-            "overlap": (0 <= overlap <= 1, overlap, "a fraction in [0, 1]"),
-            "least": (0 < least < 1, least, "a probability above 0 and below 1"),
-        }
-        for name, (holds, got, expected) in rules.items():
-            if not holds:
-                raise NASError(f"task.{name}={got}", expected, f"mend task.{name}")
 
     @property
     def inference(self) -> Mapping[str, Any]:

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from itertools import combinations
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+from annotated_types import Ge, Len
 from torch import nn
 
 from nas.baselines.base import Baseline
@@ -19,6 +20,18 @@ from nas.metrics.surface import dice, surfaces
 from nas.task_spec import TaskSpec
 from nas.tasks.base import Task, TestedCases
 from nas.tasks.soft_dice import shares, soft_dice_loss
+from nas.utils.checked import (
+    Channels,
+    Dims,
+    Expected,
+    Fraction,
+    NonNegativeFloat,
+    OneOf,
+    PositiveFloat,
+    Rule,
+    Side,
+    checked,
+)
 from nas.utils.optional import monai_part
 
 WINDOWS = 4  # at once, at least: on a CPU single ones fall into a slow path of 3D convolutions
@@ -31,6 +44,7 @@ METRICS = (
 )
 
 
+@checked("task")
 class Segmentation(Task):
     """Dice and cross entropy (MONAI's DiceCELoss) in training; probabilities by a sliding window at inference.
 
@@ -62,15 +76,15 @@ class Segmentation(Task):
 
     def __init__(
         self,
-        in_channels: int = 1,
-        outputs: int = 2,
-        dims: int = 3,
-        window: int | Sequence[int] | None = None,
-        overlap: float = 0.25,
-        tolerance: float = 1.0,
-        flips: Sequence[int] = (),
-        loss: str = "dice_ce",
-        scale_weights: Sequence[float] | None = None,
+        in_channels: Channels = 1,
+        outputs: Annotated[int, Ge(2), Expected("the background and at least one class")] = 2,
+        dims: Dims = 3,
+        window: Side | Sequence[Side] | None = None,
+        overlap: Fraction = 0.25,
+        tolerance: NonNegativeFloat = 1.0,
+        flips: Annotated[Sequence[int], Rule(lambda axes: set(axes) <= {0, 1, 2}, "axes out of 0, 1, 2")] = (),
+        loss: Annotated[str, OneOf(*LOSSES)] = "dice_ce",
+        scale_weights: Annotated[Sequence[PositiveFloat], Len(1)] | None = None,
     ) -> None:
         self.spec = TaskSpec("segmentation", dims, in_channels, outputs)
         each = (_of_class(metric, number) for metric in METRICS for number in range(1, outputs))
@@ -78,26 +92,13 @@ class Segmentation(Task):
         self.window = (window,) * dims if isinstance(window, int) else None if window is None else tuple(window)
         self.overlap, self.tolerance, self.flips = overlap, tolerance, tuple(flips)
         self.scale_weights = None if scale_weights is None else tuple(scale_weights)
-        rules = {
-            "outputs": (outputs >= 2, outputs, "the background and at least one class"),
-            "window": (
-                self.window is None or (len(self.window) == dims and min(self.window) >= 1),
-                window,
-                f"one side or {dims} of at least 1 voxel, or null",
-            ),
-            "overlap": (0 <= overlap < 1, overlap, "a fraction in [0, 1)"),
-            "flips": (set(self.flips) <= set(range(dims)), flips, f"axes out of {', '.join(map(str, range(dims)))}"),
-            "tolerance": (tolerance >= 0, tolerance, "at least 0 mm"),
-            "loss": (loss in LOSSES, loss, f"one of {', '.join(LOSSES)}"),
-            "scale_weights": (
-                self.scale_weights is None or min(self.scale_weights, default=0) > 0,
-                scale_weights,
-                "numbers above 0, or null",
-            ),
-        }
-        for name, (holds, got, expected) in rules.items():
-            if not holds:
-                raise NASError(f"task.{name}={got}", expected, f"mend task.{name}")
+        if self.window is not None and len(self.window) != dims:
+            raise NASError(
+                f"task.window={list(self.window)}", f"one side or {dims}, or null", "set task.window to null"
+            )
+        if max(self.flips, default=0) >= dims:
+            axes = ", ".join(map(str, range(dims)))
+            raise NASError(f"task.flips={list(self.flips)}", f"axes out of {axes}", "set task.flips to []")
         self._loss_name = loss
         losses = monai_part("losses")
         self._of_classes = None if loss == "soft_dice" else losses.DiceCELoss(to_onehot_y=True, softmax=True)

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from annotated_types import Ge
 
 from nas.data.transforms.augment import Augment
 from nas.errors import NASError
+from nas.utils.checked import Count, Expected, Fraction, NonNegativeFloat, OneOf, PositiveFloat, PositiveInt, checked
 
 OPTIMIZERS = ("adamw", "adam", "sgd")
 SCHEDULES = ("onecycle", "cosine", "step", "constant")
 PRECISIONS = ("auto", "bf16", "fp32")
 
 
+@checked("training")
 @dataclass(frozen=True)
 class TrainingSettings:
     """Settings of a training.
@@ -40,40 +44,28 @@ class TrainingSettings:
         NASError: If a value is out of range.
     """
 
-    epochs: int = 50
-    batch_size: int = 32
-    optimizer: str = "adamw"
-    lr: float = 2e-3
-    weight_decay: float = 1e-2
-    momentum: float = 0.9
-    schedule: str = "onecycle"
-    precision: str = "auto"
-    grad_clip: float = 1.0
-    patience: int = 0
-    validate_every: int = 1
+    epochs: PositiveInt = 50
+    batch_size: Annotated[int, Ge(2), Expected("at least 2 (batch normalisation needs two samples)")] = 32
+    optimizer: Annotated[str, OneOf(*OPTIMIZERS)] = "adamw"
+    lr: PositiveFloat = 2e-3
+    weight_decay: NonNegativeFloat = 1e-2
+    momentum: Fraction = 0.9
+    schedule: Annotated[str, OneOf(*SCHEDULES)] = "onecycle"
+    precision: Annotated[str, OneOf(*PRECISIONS)] = "auto"
+    grad_clip: NonNegativeFloat = 1.0
+    patience: Count = 0
+    validate_every: PositiveInt = 1
     compile: bool = False
     channels_last: bool = True
     augment: Augment | None = None
 
     def __post_init__(self) -> None:
-        rules = {
-            "epochs": (self.epochs >= 1, "at least 1"),
-            "batch_size": (self.batch_size >= 2, "at least 2 (batch normalisation needs two samples)"),
-            "optimizer": (self.optimizer in OPTIMIZERS, f"one of {', '.join(OPTIMIZERS)}"),
-            "lr": (self.lr > 0, "above 0"),
-            "weight_decay": (self.weight_decay >= 0, "at least 0"),
-            "momentum": (0 <= self.momentum < 1, "in [0, 1)"),
-            "schedule": (self.schedule in SCHEDULES, f"one of {', '.join(SCHEDULES)}"),
-            "precision": (self.precision in PRECISIONS, f"one of {', '.join(PRECISIONS)}"),
-            "grad_clip": (self.grad_clip >= 0, "at least 0"),
-            "patience": (self.patience == 0 or self.patience >= self.validate_every, "0, or at least validate_every"),
-            "validate_every": (self.validate_every >= 1, "at least 1 epoch"),
-        }
-        for name, (holds, expected) in rules.items():
-            if not holds:
-                raise NASError(
-                    f"training.{name}={getattr(self, name)}", expected, f"set training.{name} to a value in this range"
-                )
+        if 0 < self.patience < self.validate_every:
+            raise NASError(
+                f"training.patience={self.patience} with training.validate_every={self.validate_every}",
+                "0, or at least validate_every",
+                f"set training.patience to {self.validate_every} or more",
+            )
 
     @property
     def extendable(self) -> bool:

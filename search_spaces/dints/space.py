@@ -6,28 +6,35 @@ Source: He et al., CVPR 2021 (arXiv 2103.15954): 12 blocks at 4 resolutions, 10 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
+from annotated_types import Ge, Le
 from torch import nn
 
 from nas.architecture import Architecture, Gene
 from nas.errors import NASError
 from nas.space import ENUMERATE_LIMIT, Block, Published, SearchSpace
 from nas.task_spec import TaskSpec
-from search_spaces.arguments import require
+from nas.utils.checked import Channels, Dims, Expected, checked
 from search_spaces.dints.blocks import BlockVocabulary
-from search_spaces.dints.cells import FIRST_WIDTH, LAYERS, OPERATIONS, SKIP, Plan
+from search_spaces.dints.cells import (
+    FIRST_WIDTH,
+    OPERATIONS,
+    SKIP,
+    Plan,
+)
 from search_spaces.dints.network import DiNTSNetwork
 from search_spaces.dints.paths import nearest
 from search_spaces.dints.picture import picture
 from search_spaces.dints.supernet import DiNTSSupernet
-from search_spaces.dints.topology import lattice
+from search_spaces.dints.topology import MAX_DEPTHS, lattice
 
 OFF = "off"
 MUTATION_WEIGHT = 2.0  # cost of undoing a mutation in `repair`, relative to switching every other edge
 
 
+@checked("space")
 class DiNTSSpace(SearchSpace):
     """Networks of `num_blocks` blocks between feature maps at `num_depths` resolutions.
 
@@ -60,12 +67,12 @@ class DiNTSSpace(SearchSpace):
 
     def __init__(
         self,
-        num_blocks: int = 12,
-        num_depths: int = 4,
-        channel_mul: float = 0.5,
-        in_channels: int = 1,
-        out_channels: int = 2,
-        spatial_dims: int = 3,
+        num_blocks: Annotated[int, Ge(1), Le(64)] = 12,
+        num_depths: Annotated[int, Ge(1), Le(MAX_DEPTHS)] = 4,
+        channel_mul: Annotated[float, Ge(1 / 32), Le(64), Expected("at least 1/32 and at most 64")] = 0.5,
+        in_channels: Channels = 1,
+        out_channels: Annotated[int, Ge(2), Le(4096), Expected("2 to 4096, the background included")] = 2,
+        spatial_dims: Dims = 3,
         use_downsample: bool = True,
         deep_supervision: bool = False,
         operations: Sequence[str] | None = None,
@@ -74,30 +81,20 @@ class DiNTSSpace(SearchSpace):
         self.in_channels, self.out_channels = in_channels, out_channels
         self.spatial_dims, self.use_downsample = spatial_dims, use_downsample
         self.deep_supervision = deep_supervision
-        self.operations = tuple(OPERATIONS.get(spatial_dims, {}) if operations is None else map(str, operations))
-        self._check_arguments()
+        known = OPERATIONS[spatial_dims]
+        self.operations = tuple(known if operations is None else operations)
+        if self.operations[:1] != (SKIP,) or self.operations != tuple(n for n in known if n in self.operations):
+            raise NASError(
+                f"space.operations={list(self.operations)}",
+                f"{SKIP} and any of the others, in this order: {', '.join(known)}",
+                f"set space.operations=[{SKIP},{list(known)[-1]}]",
+            )
         self.lattice = lattice(num_depths)
         self.genes = tuple(
             Gene(f"{block + 1}:{source}>{target}", (OFF, *self.operations), ordered=spatial_dims == 2)
             for block in range(num_blocks)
             for source, target in zip(self.lattice.sources_E, self.lattice.targets_E, strict=True)
         )
-
-    def _check_arguments(self) -> None:
-        known = OPERATIONS.get(self.spatial_dims, {})
-        in_order = tuple(name for name in known if name in self.operations)
-        rules = {
-            "num_blocks": (self.num_blocks >= 1, "at least 1"),
-            "channel_mul": (int(FIRST_WIDTH * self.channel_mul) >= 1, "at least 1/32"),
-            "in_channels": (self.in_channels >= 1, "at least 1"),
-            "out_channels": (self.out_channels >= 2, "at least 2, the background included"),
-            "spatial_dims": (self.spatial_dims in LAYERS, "2 or 3"),
-            "operations": (
-                self.operations[:1] == (SKIP,) and self.operations == in_order,
-                f"{SKIP} and any of the others, in this order: {', '.join(known)}",
-            ),
-        }
-        require(self, rules)
 
     @property
     def arguments(self) -> dict[str, Any]:

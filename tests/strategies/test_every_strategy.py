@@ -200,7 +200,7 @@ def test_settings_out_of_range() -> None:
         (lambda: Predictor(start=1), "start"),
         (lambda: Predictor(beta=-1), "beta"),
         (lambda: Predictor(fitted=5), "fitted"),
-        (lambda: NSGA2(1), "start"),
+        (lambda: NSGA2(1), "population"),
         (lambda: NSGA2(crossover=2), "crossover"),
         (lambda: TPE(tries=0), "tries"),
         (lambda: TPE(ei_candidates=0), "ei_candidates"),

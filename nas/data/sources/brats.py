@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from nas.data.sample import Sample
 from nas.data.source import CACHE, PATCH, Source
 from nas.data.transforms.patches import Patches
 from nas.errors import NASError
+from nas.utils.checked import OneOf, PathName, PositiveInt, Sides, SomeOf, checked
 from nas.utils.hashing import digest
 from nas.utils.optional import medical
 
@@ -51,6 +52,7 @@ class Seen:
     box: tuple[list[int], list[int]]
 
 
+@checked("data")
 class Brats(Source):
     """Subjects of a BraTS challenge: folders with one NIfTI file per modality and one of labels 0, 1, 2, 4.
 
@@ -86,24 +88,17 @@ class Brats(Source):
 
     def __init__(
         self,
-        root: str | None,
-        cache_dir: str = CACHE,
-        modalities: Sequence[str] = MODALITIES,
-        size: int | Sequence[int] = 128,
-        order: str = "normalise_first",
-        patch: int | Sequence[int] | None = None,
-        patches_per_volume: int = 1,
+        root: PathName | None,
+        cache_dir: PathName = CACHE,
+        modalities: Annotated[Sequence[str], SomeOf(*ENDINGS)] = MODALITIES,
+        size: Sides = 128,
+        order: Annotated[str, OneOf(*ORDERS)] = "normalise_first",
+        patch: Sides | None = None,
+        patches_per_volume: PositiveInt = 1,
     ) -> None:
         self.root, self.cache_dir, self.modalities, self.order = root, cache_dir, tuple(modalities), order
         depth, height, width = (int(side) for side in triple(size))
         self.size = depth, height, width
-        known = len(self.modalities) == len(set(self.modalities)) > 0 and set(self.modalities) <= set(ENDINGS)
-        if not known:
-            raise NASError(
-                f"modalities={list(self.modalities)}", f"some of {', '.join(ENDINGS)}, each once", "set data.modalities"
-            )
-        if order not in ORDERS:
-            raise NASError(f"order={order}", f"one of {', '.join(ORDERS)}", "set data.order")
         self.patch, self.patches_per_volume = patch, patches_per_volume
         whole = patch is None and patches_per_volume == 1
         self.patches = None if whole else Patches.of(self.size if patch is None else patch, patches_per_volume)

@@ -11,13 +11,15 @@ from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from annotated_types import Ge, Le
 
 from nas.data.sample import Sample
 from nas.data.source import CACHE, Source
 from nas.errors import NASError
+from nas.utils.checked import Dims, OneOf, PathName, checked
 from nas.utils.optional import medical
 
 KINDS = ("t1", "gm", "wm")
@@ -27,6 +29,7 @@ MIDLINE = 98  # x voxel of the plane of symmetry, 0 mm
 BRAIN_SHARE = 0.1  # of a block's voxels: emptier blocks are left out
 
 
+@checked("data")
 class IcbmTissue(Source):
     """Blocks of size^3 voxels of `spacing_mm`, labelled background, grey or white matter.
 
@@ -53,16 +56,14 @@ class IcbmTissue(Source):
     classes = ("background", "grey matter", "white matter")
     scale = 1 / 255
 
-    def __init__(self, cache_dir: str = CACHE, size: int = 24, spacing_mm: int = 1, dims: int = 3) -> None:
-        rules = {
-            "size": (size, 1 <= size <= 64, "1 to 64 voxels"),
-            "spacing_mm": (spacing_mm, spacing_mm in (1, 2, 3, 4), "1, 2, 3 or 4 mm, whole voxels of the template"),
-            "dims": (dims, dims in (2, 3), "2 or 3"),
-        }
-        for name, (value, holds, expected) in rules.items():
-            if not holds:
-                raise NASError(f"{name}={value}", expected, f"set data.{name}")
-        self.cache_dir, self.size, self.spacing_mm, self.dims = cache_dir, size, int(spacing_mm), dims
+    def __init__(
+        self,
+        cache_dir: PathName = CACHE,
+        size: Annotated[int, Ge(1), Le(64)] = 24,
+        spacing_mm: Annotated[int, OneOf(1, 2, 3, 4)] = 1,
+        dims: Dims = 3,
+    ) -> None:
+        self.cache_dir, self.size, self.spacing_mm, self.dims = cache_dir, size, spacing_mm, dims
 
     def files(self) -> Mapping[str, Path]:
         """List the three files of the template."""

@@ -23,6 +23,7 @@ from nas.data.source import CACHE, Source
 from nas.data.sources._lidc_database import COHORT, LICENCE, Nodule, database_path, labelled_nodules
 from nas.data.sources.lidc_shapes import ReaderShare
 from nas.errors import NASError
+from nas.utils.checked import HuWindow, PathName, PositiveFloat, PositiveInt, Side, checked
 
 if TYPE_CHECKING:
     from SimpleITK import Image
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
+@checked("data")
 class LidcDicom(Source):
     """Crops of `size`³ voxels of `spacing_mm` with the nodule's centroid in the middle, as int16 HU.
 
@@ -60,12 +62,12 @@ class LidcDicom(Source):
 
     def __init__(
         self,
-        root: str | None,
-        cache_dir: str = CACHE,
-        spacing_mm: float = 1.0,
-        size: int = 32,
-        window: Sequence[float] = (-1200, 600),
-        min_readers: int = 3,
+        root: PathName | None,
+        cache_dir: PathName = CACHE,
+        spacing_mm: PositiveFloat = 1.0,
+        size: Side = 32,
+        window: HuWindow = (-1200, 600),
+        min_readers: PositiveInt = 3,
     ) -> None:
         self.root, self.cache_dir = root, cache_dir
         self.spacing_mm, self.size = float(spacing_mm), int(size)

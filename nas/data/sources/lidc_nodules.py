@@ -12,11 +12,13 @@ from nas.data.io.npz import read_npz
 from nas.data.sample import Sample
 from nas.data.source import CACHE, Source
 from nas.errors import NASError
+from nas.utils.checked import PathName, Side, checked
 
 FILE = "lidc_nodules_882.npz"
 ARRAYS = ("volumes", "depth", "label", "exam", "nodule_id", "spacing_z_xy_mm")
 
 
+@checked("data")
 class LidcNodules(Source):
     """Real grey values: 615 benign nodules (malignancy 1 or 2) and 267 malignant ones (4 or 5), background 0.
 
@@ -40,9 +42,7 @@ class LidcNodules(Source):
     scale = 1 / 255
     UNIDENTIFYING: ClassVar[Mapping[str, str]] = {**Source.UNIDENTIFYING, "root": "its one file counts by content"}
 
-    def __init__(self, root: str | None, cache_dir: str = CACHE, size: int = 32) -> None:
-        if size < 1:
-            raise NASError(f"size={size}", "at least 1", "set data.size to 1 or more")
+    def __init__(self, root: PathName | None, cache_dir: PathName = CACHE, size: Side = 32) -> None:
         self.root, self.cache_dir, self.size = root, cache_dir, size
 
     def files(self) -> Mapping[str, Path]:

@@ -12,12 +12,13 @@ from matplotlib.path import Path as Polygon
 from nas.data.sample import Sample
 from nas.data.source import CACHE, Source
 from nas.data.sources._lidc_database import COHORT, LICENCE, Contour, Nodule, Reading, database_path, labelled_nodules
-from nas.errors import NASError
+from nas.utils.checked import PathName, PositiveFloat, PositiveInt, Side, checked
 
 SUBSAMPLES_PER_MM = 1  # points per mm and axis that a voxel averages: 2 x 2 x 2 points for voxels of 2 mm
 CONSENSUS = 0.5  # least share of readers for a voxel to count for the volume
 
 
+@checked("data")
 class LidcShapes(Source):
     """Nodules of LIDC-IDRI as volumes of `size`^3 voxels of `spacing_mm`, centred at the nodule.
 
@@ -41,11 +42,13 @@ class LidcShapes(Source):
     classes = ("benign", "malignant")
     scale = 1 / 255
 
-    def __init__(self, cache_dir: str = CACHE, size: int = 32, spacing_mm: float = 1.0, min_readers: int = 3) -> None:
-        if size < 1 or spacing_mm <= 0:
-            raise NASError(
-                f"size={size}, spacing_mm={spacing_mm}", "positive values", "set data.size and data.spacing_mm above 0"
-            )
+    def __init__(
+        self,
+        cache_dir: PathName = CACHE,
+        size: Side = 32,
+        spacing_mm: PositiveFloat = 1.0,
+        min_readers: PositiveInt = 3,
+    ) -> None:
         self.cache_dir, self.size, self.spacing_mm, self.min_readers = cache_dir, size, float(spacing_mm), min_readers
 
     def files(self) -> Mapping[str, Path]:

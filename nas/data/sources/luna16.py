@@ -33,6 +33,7 @@ from nas.data.sample import Sample
 from nas.data.source import CACHE, Source
 from nas.data.sources._lidc_database import COHORT, database_path, read_nodules
 from nas.errors import NASError
+from nas.utils.checked import HuWindow, PathName, PositiveFloat, Side, checked
 
 if TYPE_CHECKING:
     from SimpleITK import Image
@@ -59,6 +60,7 @@ class Annotation:
     label: int
 
 
+@checked("data")
 class Luna16(Source):
     """Crops of `size`³ voxels of `spacing_mm` with the nodule in the middle, as int16 HU.
 
@@ -94,13 +96,13 @@ class Luna16(Source):
 
     def __init__(
         self,
-        root: str | None,
-        cache_dir: str = CACHE,
-        spacing_mm: float = 1.0,
-        size: int = 32,
-        window: Sequence[float] = (-1200, 600),
-        annotations: str = "annotationdetclsconvfnl_v3.csv",
-        positions: str = "annotations.csv",
+        root: PathName | None,
+        cache_dir: PathName = CACHE,
+        spacing_mm: PositiveFloat = 1.0,
+        size: Side = 32,
+        window: HuWindow = (-1200, 600),
+        annotations: PathName = "annotationdetclsconvfnl_v3.csv",
+        positions: PathName = "annotations.csv",
         skip_missing: bool = False,
     ) -> None:
         self.root, self.cache_dir = root, cache_dir
@@ -201,7 +203,7 @@ class Luna16(Source):
         return points
 
 
-def find_scans(root: str | None) -> Scans:
+def find_scans(root: PathName | None) -> Scans:
     """Find the scans of a LUNA16 folder.
 
     Args:
@@ -234,7 +236,7 @@ def find_scans(root: str | None) -> Scans:
     return scans
 
 
-def find_csv(root: str | None, name: str) -> Path:
+def find_csv(root: PathName | None, name: PathName) -> Path:
     """Find a csv file of a LUNA16 folder.
 
     Args:

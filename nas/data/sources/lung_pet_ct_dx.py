@@ -10,9 +10,10 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
+from annotated_types import Ge, Le, Len
 
 from nas.data.io.dicom import DicomSeries, find_series, open_series
 from nas.data.io.files import named_files
@@ -21,13 +22,18 @@ from nas.data.io.voc_boxes import labels_of, read_voc
 from nas.data.sample import Sample
 from nas.data.source import CACHE, Source
 from nas.data.splits import OFFICIAL
-from nas.data.transforms.ct_slices import check_windows, fitted, windowed
+from nas.data.transforms.ct_slices import WINDOWS_HU, check_windows, fitted, windowed
 from nas.errors import NASError
+from nas.utils.checked import NonNegativeFloat, OneOf, PathName, PositiveFloat, Rule, Seed, SomeOf, checked
 from nas.utils.optional import medical
 
 MERGED = "tumour"
 
 
+SUM_OF_ONE = Rule(lambda shares: abs(sum(shares) - 1) < 1e-6, "three shares above 0 whose sum is 1")
+
+
+@checked("data")
 class LungPetCtDx(Source):
     """Annotated slices and some without annotation, as windows of HU (nas/data/transforms/ct_slices.py).
 
@@ -57,31 +63,19 @@ class LungPetCtDx(Source):
 
     def __init__(
         self,
-        root: str | None,
-        cache_dir: str = CACHE,
-        windows: Sequence[str] = ("lung",),
-        size: int = 512,
-        negatives: float | None = 1.0,
+        root: PathName | None,
+        cache_dir: PathName = CACHE,
+        windows: Annotated[Sequence[str], SomeOf(*WINDOWS_HU)] = ("lung",),
+        size: Annotated[int, Ge(16), Le(4096)] = 512,
+        negatives: NonNegativeFloat | None = 1.0,
         merge: bool = False,
-        unknown: str = "refuse",
-        parts: Sequence[float] = (0.7, 0.15, 0.15),
-        seed: int = 0,
+        unknown: Annotated[str, OneOf("refuse", "skip")] = "refuse",
+        parts: Annotated[Sequence[PositiveFloat], Len(3, 3), SUM_OF_ONE] = (0.7, 0.15, 0.15),
+        seed: Seed = 0,
     ) -> None:
         self.root, self.cache_dir, self.windows, self.size = root, cache_dir, check_windows(windows), size
         self.negatives, self.merge, self.unknown, self.seed = negatives, merge, unknown, seed
         self.parts = tuple(parts)
-        rules = {
-            "size": (size >= 16, "at least 16 pixels"),
-            "negatives": (negatives is None or negatives >= 0, "at least 0, or null"),
-            "unknown": (unknown in ("refuse", "skip"), "refuse or skip"),
-            "parts": (
-                len(self.parts) == 3 and min(self.parts) > 0 and abs(sum(self.parts) - 1) < 1e-6,
-                "three shares above 0 whose sum is 1",
-            ),
-        }
-        for name, (holds, expected) in rules.items():
-            if not holds:
-                raise NASError(f"{name}={getattr(self, name)}", expected, f"set data.{name}")
 
     def provenance(self) -> Mapping[str, Any]:
         """Return the source, without the folder, whose name may be that of a patient."""

@@ -10,9 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
+from annotated_types import Ge, Le, Len
 
 from nas.data.io.crops import middle
 from nas.data.io.csv_table import Row, read_table
@@ -22,11 +23,15 @@ from nas.data.sample import Sample
 from nas.data.source import CACHE, Source
 from nas.data.transforms.preparation import windowed_crop
 from nas.errors import NASError
+from nas.utils.checked import Interval, OneOf, PathName, Rule, Sides, Spacings, checked
 
 if TYPE_CHECKING:
     from SimpleITK import Image
 
 SPLITS = ("train", "val", "test")
+
+
+ASCENDING = Rule(lambda ends: ends[0] < ends[1], "[low, high] from 0 to 100 with low < high")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +46,7 @@ class Item:
     point_mm: tuple[float, float, float] | None
 
 
+@checked("data")
 class Manifest(Source):
     """Volumes of a csv, each brought to one grid and one intensity range, as int16 (0 … 32767 is [0, 1]).
 
@@ -72,15 +78,15 @@ class Manifest(Source):
 
     def __init__(
         self,
-        path: str | None,
-        cache_dir: str = CACHE,
-        spacing_mm: float | Sequence[float] = 1.0,
-        window: Sequence[float] | None = None,
-        size: int | Sequence[int] = 32,
-        centre: str = "auto",
-        percentiles: Sequence[float] = (0.5, 99.5),
-        class_names: Sequence[str] | None = None,
-        npy_spacing_mm: float | Sequence[float] = 1.0,
+        path: PathName | None,
+        cache_dir: PathName = CACHE,
+        spacing_mm: Spacings = 1.0,
+        window: Interval | None = None,
+        size: Sides = 32,
+        centre: Annotated[str, OneOf("auto", "image", "point")] = "auto",
+        percentiles: Annotated[Sequence[Annotated[float, Ge(0), Le(100)]], Len(2, 2), ASCENDING] = (0.5, 99.5),
+        class_names: Annotated[Sequence[str | int], Len(2)] | None = None,
+        npy_spacing_mm: Spacings = 1.0,
     ) -> None:
         self.path, self.cache_dir, self.centre = path, cache_dir, centre
         self.spacing_mm, self.npy_spacing_mm = triple(spacing_mm), triple(npy_spacing_mm)

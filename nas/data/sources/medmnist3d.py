@@ -15,14 +15,16 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
+from annotated_types import Len
 
 from nas.data.io.npz import read_npz
 from nas.data.sample import Sample
 from nas.data.source import CACHE, Source
 from nas.errors import NASError
+from nas.utils.checked import OneOf, PathName, Side, checked
 from nas.utils.files import atomic_path
 
 log = logging.getLogger(__name__)
@@ -91,6 +93,7 @@ SETS: Mapping[str, MedMNISTSet] = {
 }
 
 
+@checked("data")
 class MedMNIST3D(Source):
     """One set, padded with 0 equally on all sides. Every file is checked against the authors' md5.
 
@@ -122,22 +125,18 @@ class MedMNIST3D(Source):
 
     def __init__(
         self,
-        root: str | None,
-        cache_dir: str = CACHE,
-        flag: str = "adrenalmnist3d",
-        size: int = 28,
+        root: PathName | None,
+        cache_dir: PathName = CACHE,
+        flag: Annotated[str, OneOf(*SETS)] = "adrenalmnist3d",
+        size: Annotated[int, OneOf(28, 64)] = 28,
         download: bool = False,
-        pad_to: int | None = None,
-        url: str | None = None,
+        pad_to: Side | None = None,
+        url: Annotated[str, Len(1)] | None = None,
     ) -> None:
-        if flag not in SETS:
-            raise NASError(f"flag={flag}", f"one of {', '.join(SETS)}", "set data.flag")
-        if size not in SETS[flag].md5:
-            raise NASError(f"size={size}", "28 or 64, as the authors offer it", "set data.size")
         self.root, self.cache_dir, self.flag, self.size, self.download = root, cache_dir, flag, size, download
         self.pad_to = -(-size // 8) * 8 if pad_to is None else pad_to
         if self.pad_to < size:
-            raise NASError(f"pad_to={pad_to}", f"at least the size, {size}", "set data.pad_to")
+            raise NASError(f"data.pad_to={pad_to}", f"at least the size, {size}", f"set data.pad_to to {size} or more")
         self.name, self.classes = f"{flag}_{size}", SETS[flag].classes
         self.file = f"{flag}.npz" if size == 28 else f"{flag}_{size}.npz"
         self.url = ZENODO.format(file=self.file) if url is None else url

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from nas.data.source import CACHE, PATCH, Source
 from nas.data.transforms.intensity import standardised, whole_hu
 from nas.data.transforms.patches import Patches
 from nas.errors import NASError
+from nas.utils.checked import OneOf, PathName, PositiveInt, Sides, Spacings, checked
 
 NEEDED = ("labels", "modality", "training")
 NORMALISATIONS = ("auto", "volume", "training")
@@ -39,6 +40,7 @@ class Case:
     patient: str
 
 
+@checked("data")
 class Msd(Source):
     """The labelled volumes of a folder with dataset.json; its unlabelled test images are not used.
 
@@ -74,15 +76,13 @@ class Msd(Source):
 
     def __init__(
         self,
-        root: str | None,
-        cache_dir: str = CACHE,
-        spacing_mm: float | Sequence[float] | None = None,
-        normalise: str = "auto",
-        patch: int | Sequence[int] | None = None,
-        patches_per_volume: int = 1,
+        root: PathName | None,
+        cache_dir: PathName = CACHE,
+        spacing_mm: Spacings | None = None,
+        normalise: Annotated[str, OneOf(*NORMALISATIONS)] = "auto",
+        patch: Sides | None = None,
+        patches_per_volume: PositiveInt = 1,
     ) -> None:
-        if normalise not in NORMALISATIONS:
-            raise NASError(f"normalise={normalise}", f"one of {', '.join(NORMALISATIONS)}", "set data.normalise")
         self.root, self.cache_dir, self.normalise = root, cache_dir, normalise
         self.spacing_mm = None if spacing_mm is None else triple(spacing_mm)
         self.patch, self.patches_per_volume = patch, patches_per_volume

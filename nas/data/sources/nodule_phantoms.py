@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
+from annotated_types import Ge, Le, Len
 from scipy import ndimage
 
 from nas.data.io.files import named_files
@@ -15,8 +16,9 @@ from nas.data.io.images import AIR_HU, read_image, to_array
 from nas.data.sample import Sample
 from nas.data.source import CACHE, Source
 from nas.data.sources._drawn_chest import FIELD_MM, VOXEL_MM, add_ball, chest_slice, lung_block, noise_hu
-from nas.data.transforms.ct_slices import check_windows, resized, windowed
+from nas.data.transforms.ct_slices import WINDOWS_HU, check_windows, resized, windowed
 from nas.errors import NASError
+from nas.utils.checked import Dims, Fraction, PathName, PositiveFloat, PositiveInt, Rule, Seed, SomeOf, checked
 
 NODULE_HU = (-100.0, 60.0)  # solid nodules
 GAP = 2  # voxels between a nodule and the edge of the lung, or another nodule
@@ -24,6 +26,10 @@ LUNG_HU, LUNG_SHARE = -500.0, 0.04  # of real CT: highest value of lung, least s
 BLOCK = 4  # neighbouring slices of a real CT that a split keeps together
 
 
+ASCENDING = Rule(lambda ends: ends[0] <= ends[1], "[smallest, largest], above 0")
+
+
+@checked("data")
 class NodulePhantoms(Source):
     """Slices (dims=2) or blocks of lung (dims=3) with solid ellipsoids whose boxes are known exactly.
 
@@ -57,37 +63,27 @@ class NodulePhantoms(Source):
 
     def __init__(
         self,
-        cache_dir: str = CACHE,
-        patients: int = 60,
-        slices: int = 5,
-        size: int = 128,
-        dims: int = 2,
-        radius_mm: Sequence[float] = (6.0, 20.0),
-        most: int = 3,
-        negatives: float = 0.25,
-        windows: Sequence[str] = ("lung",),
-        backgrounds: Sequence[str] = (),
-        seed: int = 0,
+        cache_dir: PathName = CACHE,
+        patients: PositiveInt = 60,
+        slices: PositiveInt = 5,
+        size: Annotated[int, Ge(16), Le(1024)] = 128,
+        dims: Dims = 2,
+        radius_mm: Annotated[Sequence[PositiveFloat], Len(2, 2), ASCENDING] = (6.0, 20.0),
+        most: PositiveInt = 3,
+        negatives: Fraction = 0.25,
+        windows: Annotated[Sequence[str], SomeOf(*WINDOWS_HU)] = ("lung",),
+        backgrounds: Sequence[PathName] = (),
+        seed: Seed = 0,
     ) -> None:
         self.cache_dir, self.patients, self.slices, self.size, self.dims = cache_dir, patients, slices, size, dims
         self.radius_mm, self.most, self.negatives = tuple(radius_mm), most, negatives
         self.windows, self.backgrounds, self.seed = check_windows(windows), tuple(map(str, backgrounds)), seed
-        rules = {
-            "patients": (patients >= 1, "at least 1"),
-            "slices": (slices >= 1, "at least 1"),
-            "size": (16 <= size <= 1024, "16 to 1024 voxels"),
-            "dims": (dims in (2, 3), "2 or 3"),
-            "radius_mm": (
-                len(self.radius_mm) == 2 and 0 < self.radius_mm[0] <= self.radius_mm[1],
-                "[smallest, largest]",
-            ),
-            "most": (most >= 1, "at least 1"),
-            "negatives": (0 <= negatives < 1, "a share in [0, 1)"),
-            "backgrounds": (dims == 2 or not self.backgrounds, "none for blocks (dims=3)"),
-        }
-        for name, (holds, expected) in rules.items():
-            if not holds:
-                raise NASError(f"{name}={getattr(self, name)}", expected, f"set data.{name}")
+        if dims == 3 and self.backgrounds:
+            raise NASError(
+                f"data.backgrounds={list(self.backgrounds)} with data.dims=3",
+                "none for blocks",
+                "set data.backgrounds=[]",
+            )
 
     def files(self) -> Mapping[str, Path]:
         """List the files of the backgrounds, by number and name."""

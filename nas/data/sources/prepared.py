@@ -10,8 +10,10 @@ from nas.data.sample import Sample
 from nas.data.source import CACHE, Source
 from nas.data.store import VolumeStore
 from nas.errors import NASError
+from nas.utils.checked import PathName, checked
 
 
+@checked("data")
 class PreparedStore(Source):
     """The store of a file; nothing is written into the cache.
 
@@ -26,7 +28,7 @@ class PreparedStore(Source):
         "path": "the store has a content hash of its own, and no other store is made of it",
     }
 
-    def __init__(self, path: str | None, cache_dir: str = CACHE) -> None:
+    def __init__(self, path: PathName | None, cache_dir: PathName = CACHE) -> None:
         self.path, self.cache_dir = path, cache_dir
 
     def prepare(self) -> VolumeStore:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
+from annotated_types import Ge, Le
 
 from nas.data.transforms.intensity_changes import changed_intensities
 from nas.errors import NASError
+from nas.utils.checked import Fraction, NonNegativeFloat, Rule, checked
 
 
+@checked("training.augment")
 @dataclass(frozen=True)
 class Augment:
     """Random augmentation with one draw per sample; masks and boxes are moved with the volume.
@@ -36,32 +40,18 @@ class Augment:
         NASError: If an argument is out of range.
     """
 
-    flip: Sequence[int] = ()
-    shift: int = 0
-    rotate: float = 0.0
-    scale: float = 0.0
-    cutout: int = 0
-    gamma: float = 0.0
-    contrast: float = 0.0
-    brightness: float = 0.0
-    noise: float = 0.0
+    flip: Annotated[Sequence[int], Rule(lambda axes: set(axes) <= {0, 1, 2}, "axes out of 0, 1, 2")] = ()
+    shift: Annotated[int, Ge(0), Le(4096)] = 0
+    rotate: Annotated[float, Ge(0), Le(180)] = 0.0
+    scale: Fraction = 0.0
+    cutout: Annotated[int, Ge(0), Le(4096)] = 0
+    gamma: NonNegativeFloat = 0.0
+    contrast: Fraction = 0.0
+    brightness: NonNegativeFloat = 0.0
+    noise: NonNegativeFloat = 0.0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "flip", tuple(int(axis) for axis in self.flip))
-        rules = {
-            "flip": (set(self.flip) <= {0, 1, 2}, "axes out of 0, 1, 2"),
-            "shift": (self.shift >= 0, "at least 0 voxels"),
-            "rotate": (0 <= self.rotate <= 180, "0 to 180 degrees"),
-            "scale": (0 <= self.scale < 1, "a fraction in [0, 1)"),
-            "cutout": (self.cutout >= 0, "at least 0 voxels"),
-            "gamma": (self.gamma >= 0, "at least 0"),
-            "contrast": (0 <= self.contrast < 1, "a fraction in [0, 1)"),
-            "brightness": (self.brightness >= 0, "at least 0"),
-            "noise": (self.noise >= 0, "a standard deviation of at least 0"),
-        }
-        for name, (holds, expected) in rules.items():
-            if not holds:
-                raise NASError(f"augment.{name}={getattr(self, name)}", expected, f"set training.augment.{name}")
+        object.__setattr__(self, "flip", tuple(self.flip))
 
     def __call__(self, x_BCDHW: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """Change a batch of volumes.

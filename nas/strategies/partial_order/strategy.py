@@ -8,7 +8,6 @@ from itertools import chain
 import numpy as np
 
 from nas.architecture import Architecture
-from nas.errors import NASError
 from nas.history import CostFunction, History, Proposal, Record
 from nas.multiobjective.pareto import front_mask
 from nas.problem import Problem
@@ -25,10 +24,12 @@ from nas.strategies.sampling import (
     draw_from_list,
     early_batch,
 )
+from nas.utils.checked import Count, NonNegativeFloat, checked
 
 MAX_COMPARISONS = 20_000_000  # N * K * G of one expression; above it, constraints are applied one after another
 
 
+@checked("strategy")
 class PartialOrderPruning(Strategy):
     """Random search that prunes networks dominated by finished trials.
 
@@ -57,15 +58,11 @@ class PartialOrderPruning(Strategy):
 
     def __init__(
         self,
-        margin: float = 0.0,
-        cost_min: float | None = None,
-        cost_max: float | None = None,
-        patience: int = 30,
+        margin: NonNegativeFloat = 0.0,
+        cost_min: NonNegativeFloat | None = None,
+        cost_max: NonNegativeFloat | None = None,
+        patience: Count = 30,
     ) -> None:
-        if margin < 0 or patience < 0:
-            raise NASError(
-                f"margin={margin}, patience={patience}", "values of at least 0", "mend the strategy's settings"
-            )
         self.margin, self.patience = margin, patience
         self.cost_min, self.cost_max = cost_min, cost_max
         self.limits = CostWindow(cost_min, cost_max)

@@ -1,0 +1,75 @@
+"""From a part of the configuration to the object that it names; every argument is checked before any is used."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+from omegaconf import Container, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from nas.errors import NASError
+from nas.utils.checked import check_arguments, class_in, shown, signature_of
+from nas.utils.locate import locate
+
+T = TypeVar("T")
+TARGET = "_target_"
+HYDRA_KEYS = (TARGET, "_convert_", "_recursive_")  # read by Hydra's `instantiate`; containers are plain here anyway
+MISSING = "???"
+
+
+def build(config: Any, key: str, base: type[T], allow: Sequence[str] = (), **given: Any) -> T:
+    """Check a part of the configuration and construct its object, the objects in it first.
+
+    Args:
+        config: A mapping with `_target_` and arguments, from OmegaConf or plain.
+        key: Key of the part in the configuration, such as `strategy`, for messages.
+        base: The class has to be a subclass of this one.
+        allow: Packages beside VoxNAS whose classes may be named (`allow_packages`).
+        **given: Arguments that the program computes; they replace those of the configuration.
+
+    Returns:
+        The object.
+
+    Raises:
+        NASError: If the class may not be imported or is no such subclass, or for the first unknown, missing or invalid
+            argument, with its key as typed.
+    """
+    return _build(_plain(config, key), key, base, allow, given)
+
+
+def _build(settings: Any, key: str, base: type[T], allow: Sequence[str], given: Mapping[str, Any]) -> T:
+    if not isinstance(settings, Mapping) or not isinstance(settings.get(TARGET), str):
+        raise NASError(
+            f"{key}={shown(settings)}",
+            f"settings with the _target_ of a {base.__name__}",
+            f"choose a file of conf/{key}, as {key}=<name>" if "." not in key else f"leave {key} as in conf/",
+        )
+    cls: Any = locate(settings[TARGET], base, allow=allow)
+    known, _ = signature_of(cls)
+    arguments = {}
+    for name, value in settings.items():
+        if name not in HYDRA_KEYS and value != MISSING:
+            hint = known[name].hint if name in known else Any
+            arguments[str(name)] = _value(value, f"{key}.{name}", class_in(hint) or object, allow)
+    return cls(**check_arguments(cls, {**arguments, **given}, key))
+
+
+def _value(value: Any, key: str, base: type, allow: Sequence[str]) -> Any:
+    if isinstance(value, Mapping):
+        if TARGET in value:
+            return _build(value, key, base, allow, {})
+        return {name: _value(part, f"{key}.{name}", object, allow) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_value(part, f"{key}.{number}", object, allow) for number, part in enumerate(value)]
+    return value
+
+
+def _plain(config: Any, key: str) -> Any:
+    if not isinstance(config, Container):
+        return config
+    try:
+        return OmegaConf.to_container(config, resolve=True)
+    except OmegaConfBaseException as error:
+        reason = str(error).splitlines()[0]
+        raise NASError(f"{key} ({reason})", "values that can be filled in", f"set the value in {key}") from error

@@ -1,0 +1,335 @@
+"""Check of constructor arguments against the types and ranges that their annotations declare, by pydantic.
+
+One declaration serves both doors: `check_arguments` checks a configuration under the key that the user typed, and the
+class decorator `checked` refuses the same values when a class is constructed in Python.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+import reprlib
+import types
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, is_dataclass
+from difflib import get_close_matches
+from functools import cache, wraps
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from annotated_types import Ge, Gt, Le, Len, Lt, Predicate
+from pydantic import ConfigDict, Strict, TypeAdapter, ValidationError
+from pydantic.errors import PydanticSchemaGenerationError
+
+from nas.errors import NASError
+
+T = TypeVar("T")
+CONFIG = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
+PLAIN = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", type(None): "null"}
+UNNAMED = (Any, object, list, dict, tuple)  # no classes of objects
+MAX_SHOWN = 100  # characters of a value in a message
+
+
+@dataclass(frozen=True)
+class Expected:
+    """Replaces the description of a type in messages; checks nothing itself."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Rule(Predicate):
+    """A predicate on a value of the right type, with its description for messages."""
+
+    text: str = ""
+
+
+class OneOf(Rule):
+    """Metadata of an annotation: the value is one of these."""
+
+    def __init__(self, *choices: object) -> None:
+        listed = f"one of {', '.join(map(str, choices))}" if len(choices) > 2 else " or ".join(map(str, choices))
+        super().__init__(lambda value: value in choices, listed)
+
+
+class SomeOf(Rule):
+    """Metadata of an annotation: the value is a list of at least one of these, each at most once."""
+
+    def __init__(self, *choices: object) -> None:
+        super().__init__(
+            lambda values: 0 < len(values) == len(set(values)) and set(values) <= set(choices),
+            f"some of {', '.join(map(str, choices))}, each once",
+        )
+
+
+def is_increasing(numbers: Sequence[float]) -> bool:
+    """Return whether there is at least one number and each is larger than the one before."""
+    return len(numbers) > 0 and all(a < b for a, b in pairwise(numbers))
+
+
+PositiveInt = Annotated[int, Ge(1)]
+Count = Annotated[int, Ge(0)]
+Seed = Annotated[int, Ge(0), Lt(2**32)]
+PositiveFloat = Annotated[float, Gt(0)]
+NonNegativeFloat = Annotated[float, Ge(0)]
+Seconds = Annotated[  # timers of the operating system refuse much longer limits
+    float, Gt(0), Le(1e8), Expected("a number of seconds above 0, at most 1e8 (three years)")
+]
+Share = Annotated[float, Ge(0), Le(1)]
+Fraction = Annotated[float, Ge(0), Lt(1)]
+Dims = Annotated[int, OneOf(2, 3)]
+Side = Annotated[int, Ge(1), Le(4096)]  # voxels; a volume of 4096 voxels a side does not fit any memory
+Sides = Annotated[
+    Side | Annotated[Sequence[Side], Len(3, 3)],
+    Expected("one side or three (D, H, W), of at least 1 voxel and at most 4096"),
+]
+Spacings = Annotated[
+    PositiveFloat | Annotated[Sequence[PositiveFloat], Len(3, 3)],
+    Expected("one positive number or three (D, H, W), in mm"),
+]
+Interval = Annotated[Sequence[float], Len(2, 2), Rule(lambda ends: ends[0] < ends[1], "[low, high] with low < high")]
+HuWindow = Annotated[
+    Sequence[float],
+    Len(2, 2),
+    Rule(
+        lambda ends: -32768 <= ends[0] < ends[1] <= 32767 and not any(end % 1 for end in ends),
+        "[low, high] in whole HU, low < high",
+    ),
+]
+Channels = Annotated[int, Ge(1), Le(4096)]
+PathName = Annotated[str, Expected("a path")] | Path
+
+
+@dataclass(frozen=True)
+class Argument:
+    """One argument of a constructor: its annotation, whether it is required, its default and the test of a value."""
+
+    hint: Any
+    required: bool
+    default: Any
+    accepts: Callable[[Any], bool]
+
+
+def check_arguments(cls: type, arguments: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Check keyword arguments against the annotations of a constructor.
+
+    Args:
+        cls: Class or dataclass that is to be constructed.
+        arguments: Keyword arguments. A mapping for an argument that is a dataclass is checked and constructed.
+        prefix: Key of the class in the configuration, put before the names of arguments in messages.
+
+    Returns:
+        The arguments, unchanged except for constructed dataclasses.
+
+    Raises:
+        NASError: For the first unknown, missing or invalid argument.
+    """
+    known, open_ended = signature_of(cls)
+    dotted = {name: f"{prefix}.{name}" if prefix else name for name in (*arguments, *known)}
+    for name, value in arguments.items():
+        if name not in known and not open_ended:
+            close = get_close_matches(name, known, n=1)
+            raise NASError(
+                f"{dotted[name]}={shown(value)}",
+                f"one of {', '.join(known) or 'no arguments'}",
+                f"write {dotted[close[0]]}" if close else f"leave out {dotted[name]}",
+            )
+    checked_values = dict(arguments)
+    for name, argument in known.items():
+        key = dotted[name]
+        if name not in arguments:
+            if argument.required:
+                raise NASError(f"no {key}", describe(argument.hint), f"set {key}")
+            continue
+        value = arguments[name]
+        part = class_in(argument.hint)
+        if part is not None and is_dataclass(part) and isinstance(value, Mapping):
+            value = checked_values[name] = part(**check_arguments(part, value, key))
+        check_value(key, value, argument)
+    return checked_values
+
+
+def check_value(key: str, value: Any, argument: Argument) -> None:
+    """Check one argument of a constructor.
+
+    Args:
+        key: Key of the argument in the configuration, for messages.
+        value: Its value.
+        argument: Its declaration, from `signature_of`.
+
+    Raises:
+        NASError: If the value is of the wrong type or out of range.
+    """
+    if not argument.accepts(value):
+        raise NASError(f"{key}={shown(value)}", describe(argument.hint, value), advice(key, argument))
+
+
+def checked(key: str) -> Callable[[type[T]], type[T]]:
+    """Decorate a class so that its constructor checks its arguments first.
+
+    Args:
+        key: Key of the class in the configuration, put before the names of arguments in messages.
+
+    Returns:
+        The decorator, which returns the class itself.
+    """
+
+    def decorate(cls: type[T]) -> type[T]:
+        construct = cls.__init__
+        parameters = list(inspect.signature(construct).parameters.values())[1:]
+        names = [one.name for one in parameters if one.kind is one.POSITIONAL_OR_KEYWORD]
+
+        @wraps(construct)
+        def checked_construct(self: Any, *values: Any, **named: Any) -> None:
+            given = dict(zip(names, values, strict=False))
+            if len(values) > len(names) or set(given) & set(named):
+                construct(self, *values, **named)  # Python's own TypeError
+            construct(self, **check_arguments(cls, {**given, **named}, key))
+
+        cls.__init__ = checked_construct  # type: ignore[method-assign]
+        return cls
+
+    return decorate
+
+
+@cache
+def signature_of(cls: type) -> tuple[Mapping[str, Argument], bool]:
+    """Return the arguments of a constructor by name, and whether it takes any others (`**kwargs`)."""
+    construct = cls.__init__  # type: ignore[misc]
+    try:
+        hints = get_type_hints(construct, include_extras=True)
+    except NameError:  # a class of another package with annotations that exist for type checkers only
+        hints = {}
+    known, open_ended = {}, construct is object.__init__ and cls.__new__ is not object.__new__
+    parameters = {} if construct is object.__init__ else inspect.signature(construct).parameters
+    for name, parameter in parameters.items():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            open_ended = True
+        elif name != "self" and parameter.kind is not parameter.VAR_POSITIONAL:
+            hint, required = hints.get(name, Any), parameter.default is parameter.empty
+            known[name] = Argument(hint, required, parameter.default, _test_of(hint))
+    return known, open_ended
+
+
+def _test_of(hint: Any) -> Callable[[Any], bool]:
+    try:
+        adapter = TypeAdapter(_strict(hint), config=CONFIG)
+    except PydanticSchemaGenerationError:  # an annotation of another package that pydantic does not know
+        return lambda value: True
+
+    def accepts(value: Any) -> bool:
+        try:
+            adapter.validate_python(_plain(value))
+        except ValidationError:
+            return False
+        return True
+
+    return accepts
+
+
+def _strict(hint: Any) -> Any:
+    """Return the annotation with lists accepted for tuples, and other classes only as instances."""
+    origin, parts = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        return Annotated[(_strict(parts[0]), *parts[1:])]
+    if origin is Literal:
+        return Annotated[Any, Rule(lambda value: any(value == one and type(value) is type(one) for one in parts))]
+    if origin in (Union, types.UnionType):
+        return Union[tuple(map(_strict, parts))]  # noqa: UP007
+    if origin is tuple:
+        return Annotated[tuple[tuple(one if one is Ellipsis else _strict(one) for one in parts)], Strict(False)]  # type: ignore[misc]
+    if origin is not None and parts and origin is not Callable:
+        return origin[tuple(map(_strict, parts))]
+    if inspect.isclass(hint) and hint not in PLAIN and hint not in UNNAMED:
+        protocol = getattr(hint, "_is_protocol", False) and not getattr(hint, "_is_runtime_protocol", False)
+        return Any if protocol else Annotated[Any, Rule(lambda value: isinstance(value, hint))]
+    return hint
+
+
+def _plain(value: Any) -> Any:
+    """Return other sequences, mappings and NumPy values as lists, dicts and numbers, which strict checks know."""
+    if isinstance(value, Mapping) and not isinstance(value, dict):
+        return dict(value)
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes | list | tuple):
+        return list(value)
+    if type(value).__module__ == "numpy" and hasattr(value, "tolist"):
+        return value.tolist()
+    return value
+
+
+def class_in(hint: Any) -> type | None:
+    """Return the class of objects in an annotation such as `Augment | None`; None for numbers, texts and lists."""
+    if inspect.isclass(hint) and get_origin(hint) is None:
+        return None if hint in PLAIN or hint in UNNAMED or hint is Path else hint
+    if get_origin(hint) in (Annotated, Union, types.UnionType):
+        parts = get_args(hint)[:1] if get_origin(hint) is Annotated else get_args(hint)
+        return next((found for found in map(class_in, parts) if found is not None), None)
+    return None
+
+
+def describe(hint: Any, value: Any = None) -> str:
+    """Return an annotation in words, for the `expected` part of a message; value: the one that was refused."""
+    origin, parts = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        texts = [one.text for one in parts[1:] if isinstance(one, Expected | Rule)]
+        return texts[-1] if texts else f"{describe(parts[0], value)}{_bounds(parts[1:])}"
+    if origin is Literal:
+        return f"one of {', '.join(map(str, parts))}"
+    if origin in (Union, types.UnionType):
+        return ", or ".join(dict.fromkeys(describe(part, value) for part in parts))
+    if origin is tuple and Ellipsis not in parts:
+        return f"a list of {len(parts)}: {', '.join(describe(part) for part in parts)}"
+    if origin is not None and issubclass(origin, Mapping):
+        return "a mapping" if parts[1:] in ((), (Any,)) else f"a mapping whose values are each {describe(parts[1])}"
+    if origin is not None and issubclass(origin, Sequence):
+        return f"a list, each entry {describe(parts[0])}" if parts else "a list"
+    if hint is float and isinstance(value, float) and not math.isfinite(value):
+        return "a finite number"
+    if hint is Path:
+        return "a path"
+    return PLAIN.get(hint) or (f"settings of {hint.__name__}" if inspect.isclass(hint) else "another value")
+
+
+def _bounds(metadata: Sequence[object]) -> str:
+    """Return the range in words: " of at least 1", " above 0", " from 0 to 1", " in [0, 1)"."""
+    low = next((one for one in metadata if isinstance(one, Ge | Gt)), None)
+    high = next((one for one in metadata if isinstance(one, Le | Lt)), None)
+    if isinstance(low, Ge) and isinstance(high, Le):
+        return f" from {low.ge} to {high.le}"
+    if low is not None and high is not None:
+        left = f"[{low.ge}" if isinstance(low, Ge) else f"({low.gt}"
+        right = f"{high.le}]" if isinstance(high, Le) else f"{high.lt})"
+        return f" in {left}, {right}"
+    if low is not None:
+        return f" of at least {low.ge}" if isinstance(low, Ge) else f" above {low.gt}"
+    if high is not None:
+        return f" of at most {high.le}" if isinstance(high, Le) else f" below {high.lt}"
+    length = next((one for one in metadata if isinstance(one, Len)), None)
+    if length is None:
+        return ""
+    return f", {length.min_length} of them" if length.min_length == length.max_length else ", at least one"
+
+
+def advice(key: str, argument: Argument) -> str:
+    """Return the `fix` part of a message for an argument with a wrong value."""
+    if get_origin(argument.hint) is Annotated:
+        bounds = get_args(argument.hint)[1:]
+        if len(bounds) == 1 and isinstance(bounds[0], Ge):
+            return f"set {key} to {bounds[0].ge} or more"
+    if argument.required:
+        return f"set {key} to such a value"
+    return f"set {key} to such a value; the default is {shown(argument.default)}"
+
+
+def shown(value: Any) -> str:
+    """Return a value as a message shows it: as in a yaml file, shortened."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, str):
+        return (value if value.strip() else repr(value))[:MAX_SHOWN]
+    if isinstance(value, tuple | list):
+        return f"[{', '.join(map(shown, value[:10]))}{', ...' if len(value) > 10 else ''}]"[:MAX_SHOWN]
+    if isinstance(value, int) and abs(value) > 10**18:
+        return f"{float(value):g}" if abs(value) < 10**300 else "a number of hundreds of digits"
+    return str(value)[:MAX_SHOWN] if isinstance(value, int | float | Path) else reprlib.repr(value)

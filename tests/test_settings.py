@@ -1,0 +1,189 @@
+"""Every setting of every class that conf/ names is checked against its declared type before anything is used."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Annotated, Any, get_type_hints
+
+import pytest
+import yaml
+from annotated_types import Ge
+from omegaconf import OmegaConf
+
+from experiments.build import build
+from nas.data import Augment
+from nas.data.store import VolumeStore
+from nas.errors import NASError
+from nas.strategies import Differentiable, RandomSearch
+from nas.strategies.base import Strategy
+from nas.training import TrainingSettings
+from nas.utils.checked import check_arguments, checked, signature_of
+from nas.utils.locate import locate
+from search_spaces import DiNTSSpace, NASLungSpace, UNetSpace
+from tests.conftest import REPO
+
+WRONG: tuple[Any, ...] = (
+    None, "x", "", True, 1.5, -1, 0, math.nan, math.inf, 10**12, 1e300, [], [1.5], ["x"], [None], {}, {"a": 1},
+)  # fmt: skip
+SECONDS = 2.0  # of CPU for all wrong values of one key
+REQUIRED = {
+    "settings": TrainingSettings(),
+    "root": None,
+    "path": None,
+    "cache_dir": "cache",
+    "store": object.__new__(VolumeStore),
+}
+NEED_MORE = ("Split", "Tabular", "VisdomBoard")  # classes whose constructor needs data, a file or a server
+
+
+def targets(settings: Any, key: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every mapping with a `_target_` in a file of conf/, with its dotted key."""
+    if isinstance(settings, dict):
+        if "${" not in settings.get("_target_", "${"):
+            yield key, settings
+        for name, value in settings.items():
+            yield from targets(value, f"{key}.{name}")
+
+
+def configured() -> dict[str, tuple[str, type, dict[str, Any]]]:
+    """`<group>/<file> <key>` -> key, class and settings of everything that conf/ constructs."""
+    found = {}
+    for path in sorted((REPO / "conf").glob("*/*.yaml")):
+        for key, settings in targets(yaml.safe_load(path.read_text()), path.parent.name):
+            found[f"{path.parent.name}/{path.stem} {key}"] = (key, locate(settings["_target_"], object), settings)
+    return found
+
+
+CONFIGURED = configured()
+
+
+def refusal(settings: Mapping[str, Any], key: str, cls: type) -> str | None:
+    """The message with which settings are refused; None if they are valid and the object can be constructed."""
+    try:
+        if cls.__name__ in NEED_MORE:
+            check_arguments(cls, settings, key)
+        else:
+            build({"_target_": f"{cls.__module__}.{cls.__qualname__}", **settings}, key, object)
+    except NASError as error:
+        return str(error)
+    return None
+
+
+@pytest.mark.parametrize("name", CONFIGURED)
+def test_wrong_values_of_every_key_are_valid_or_refused_by_name(name: str) -> None:
+    key, cls, settings = CONFIGURED[name]
+    known, _ = signature_of(cls)
+    valid = {arg: REQUIRED.get(arg) for arg, argument in known.items() if argument.required}
+    for arg in settings.keys() & known.keys():
+        began, messages = time.process_time(), []
+        for value in WRONG:
+            messages.append(refusal({**valid, arg: value}, key, cls))
+        refused = [message for message in messages if message is not None]
+        assert refused, f"{key}.{arg} accepts every value"
+        assert [message for message in refused if f"{key}.{arg}" not in message.partition("; expected")[0]] == []
+        assert max(map(len, refused)) < 600
+        assert time.process_time() - began < SECONDS
+
+
+@pytest.mark.parametrize("name", CONFIGURED)
+def test_values_of_conf_and_defaults_are_valid_for_their_annotations(name: str) -> None:
+    key, cls, settings = CONFIGURED[name]
+    known, _ = signature_of(cls)
+    if known:
+        get_type_hints(cls.__init__, include_extras=True)  # type: ignore[misc]
+    assert {name for name in settings if not name.startswith("_")} <= known.keys()
+    for arg, argument in known.items():
+        if not argument.required:
+            assert argument.accepts(argument.default), f"the default of {key}.{arg}"
+        value = settings.get(arg, argument.default)
+        if arg in settings and not isinstance(value, dict) and not str(value).startswith(("${", "???")):
+            assert argument.accepts(value), f"{key}.{arg}={value}"
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: NASLungSpace(max_depth=100_000), "got space.max_depth=100000; expected a whole number from 3 to 64"),
+        (lambda: UNetSpace(depths=[9]), r"got space.depths=\[9\]; expected increasing whole numbers from 1 to 8"),
+        (lambda: UNetSpace(widths=range(4, 40_000_000, 4)), r"got space.widths=.*; expected increasing multiples of 4"),
+        (lambda: UNetSpace(widths=[1024], depths=[8]), r"got space.widths=\[1024\] with space.depths=\[8\]"),
+        (lambda: DiNTSSpace(num_blocks=10**7), "got space.num_blocks=10000000; expected a whole number from 1 to 64"),
+    ],
+    ids=["depth", "halvings", "choices", "channels", "blocks"],
+)
+def test_sizes_without_end_are_refused_at_once(make: Any, message: str) -> None:
+    began = time.process_time()
+    with pytest.raises(NASError, match=message):
+        make()
+    assert time.process_time() - began < SECONDS
+
+
+def test_a_message_gives_key_range_and_fix() -> None:
+    with pytest.raises(NASError) as refused:
+        TrainingSettings(epochs=1.5)  # type: ignore[arg-type]
+    expected = "got training.epochs=1.5; expected a whole number of at least 1; fix: set training.epochs to 1 or more"
+    assert str(refused.value) == expected
+    with pytest.raises(NASError, match=r"got training.optimizer=null; expected one of adamw, adam, sgd; fix: .* adamw"):
+        TrainingSettings(optimizer=None)  # type: ignore[arg-type]
+    with pytest.raises(NASError, match=r"got training.lr=nan; expected a finite number above 0"):
+        replace(TrainingSettings(), lr=math.nan)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"settings": None}, "got strategy.settings=null"),
+        ({"settings": {"epochs": 0}}, "got strategy.settings.epochs=0; expected a whole number of at least 1"),
+        ({"settings": {"augment": {"flip": [3]}}}, r"got strategy.settings.augment.flip=\[3\]; expected axes"),
+        ({"betas": [0.5, 2]}, r"got strategy.betas=\[0.5, 2\]"),
+        ({"regularisers": {"topology": -1}}, "got strategy.regularisers"),
+        ({"warmup": 0.5}, "got strategy.warmup=0.5; expected one of .*; fix: write strategy.warm_up"),
+    ],
+)
+def test_nested_settings_are_refused_with_the_key_as_typed(changes: dict[str, Any], message: str) -> None:
+    settings = {"epochs": 3, "augment": {"_target_": "nas.data.Augment", "flip": [0]}}
+    valid = {"_target_": "nas.strategies.Differentiable", "settings": settings, "betas": [0.5, 0.9]}
+    strategy = build(OmegaConf.create(valid), "strategy", Differentiable)
+    assert strategy.settings == TrainingSettings(epochs=3, augment=Augment(flip=(0,)))
+    with pytest.raises(NASError, match=message):
+        build(OmegaConf.create({**valid, **changes}), "strategy", Differentiable)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (None, "got strategy=null; expected settings with the _target_ of a Strategy"),
+        ({"cost_min": 1}, "expected settings with the _target_ of a Strategy"),
+        ({"_target_": "nas.data.Augment"}, "a subclass of nas.strategies.base.Strategy"),
+        ({"_target_": "os.getcwd"}, "allow_packages"),
+        ({"_target_": "nas.strategies.Differentiable"}, "got no strategy.settings"),
+        ({"_target_": "nas.strategies.Differentiable", "settings": "???"}, "got no strategy.settings"),
+        ({"_target_": "nas.strategies.RandomSearch", "cost_min": "${none}"}, "expected values that can be filled in"),
+    ],
+)
+def test_parts_that_name_no_such_class_are_refused(settings: Any, message: str) -> None:
+    config = None if settings is None else OmegaConf.create(settings)
+    with pytest.raises(NASError, match=message):
+        build(config, "strategy", Strategy)
+
+
+def test_paths_of_earlier_versions_are_built() -> None:
+    old = {"_target_": "nas.strategies.random.RandomSearch", "cost_max": 2, "cost_min": None}
+    assert build(old, "strategy", RandomSearch).limits.arguments == {"cost_min": None, "cost_max": 2.0}
+
+
+def test_values_reach_the_constructor_unchanged() -> None:
+    @checked("part")
+    class Part:
+        def __init__(self, sides: Annotated[tuple[int, ...], Ge], share: float, *, name: str = "") -> None:
+            self.sides, self.share, self.name = sides, share, name
+
+    sides = [1, 2]
+    part = Part(sides, 1, name="x")  # type: ignore[arg-type]
+    assert part.sides is sides
+    assert isinstance(part.share, int)
+    with pytest.raises(TypeError):
+        Part(sides, 1, "x")  # type: ignore[arg-type, misc]
