@@ -18,6 +18,7 @@ from nas.data.splits import Split
 from nas.data.store_writer import write_store
 from nas.data.transforms.augment import Augment
 from nas.errors import NASError
+from nas.evaluators.base import Evaluator
 from nas.tasks.base import Task
 from nas.testing import check_space, check_strategy
 from nas.training.settings import TrainingSettings
@@ -105,7 +106,7 @@ def test_tracking(name: str) -> None:
 def test_evaluator(name: str, tmp_path: Path) -> None:
     words = [f"evaluator.path={tmp_path}/t.h5"] if name == "tabular" else []
     write_h5(tmp_path / "t.h5", table_of(records_of()))
-    assert callable(instantiate(composed(f"evaluator={name}", *words).evaluator))
+    assert isinstance(instantiate(composed(f"evaluator={name}", *words).evaluator), Evaluator)
 
 
 @pytest.mark.parametrize("name", names("experiment"))

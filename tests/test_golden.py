@@ -10,6 +10,7 @@ import run_train
 from nas.artifact import SCHEMA, load
 from nas.errors import NASError
 from nas.training.checkpoint import load_checkpoint, save_checkpoint
+from nas.utils.locate import RENAMED, locate
 from tests.commands import SMALL, Command
 from tests.conftest import REPO
 
@@ -72,3 +73,9 @@ def test_a_checkpoint_is_refused(tmp_path: Path) -> None:
     torch.save({**state, "format": 1}, path)
     with pytest.raises(NASError, match=r"format=1 .*expected format=2"):
         load_checkpoint(path, {"network": "a"})
+
+
+def test_class_paths_of_version_0_1_are_found() -> None:
+    assert RENAMED["nas.strategies.pop.PartialOrderPruning"] == "nas.strategies.PartialOrderPruning"
+    for path in RENAMED:
+        assert isinstance(locate(path, object), type)

@@ -28,6 +28,7 @@ WORDS = (
 # settings that decide no result, each with its reason
 NO_RESULT = {
     "strategy.checkpointing": "activations computed again are the same",
+    "space.backbone": "changes only together with its settings; tests/spaces/test_detector.py",
     "evaluator.path": "a table counts by its content",
     "evaluator.batch_size": "",
 }
@@ -38,7 +39,7 @@ def candidates(value: Any) -> Iterator[Any]:
     if isinstance(value, bool):
         yield not value
     elif isinstance(value, int):
-        yield from (value + 1, value + 2, 2 * value, value // 2, value - 1)
+        yield from (value + 1, value + 2, 2 * value, value // 2, value - 1, 0.5, 64, 100)
     elif isinstance(value, float):
         yield from (value / 2, value + 0.1, 2 * value, value + 1)
     elif isinstance(value, str):

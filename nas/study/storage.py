@@ -6,13 +6,13 @@ import logging
 import os
 import random
 import re
+import sqlite3
 import time
 import warnings
 from collections.abc import Callable, Container, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, TypeVar, cast
-from urllib.parse import quote
 
 import optuna
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
@@ -202,8 +202,10 @@ def _open_database(url: str, scheme: str, rest: str) -> BaseStorage:
     if path is not None:
         turn = _creation_lock(Path(_with_folder(url, str(path))))
         options["connect_args"] = {"timeout": 60}
-        if "%" in rest:  # a database URI, whose quoted characters SQLite itself decodes; Optuna formats braces
-            url = f"{SQLITE}file:{quote(str(path))}?uri=true"
+        if "%" in rest:  # versions of SQLAlchemy differ in what they unquote
+            url = f"{SQLITE}study.db"
+            options = {"creator": lambda: sqlite3.connect(path, timeout=60, check_same_thread=False)}
+
     try:
         with turn:
             return optuna.storages.get_storage(RDBStorage(url, engine_kwargs=options))

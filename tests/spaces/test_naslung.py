@@ -226,7 +226,7 @@ def test_unknown_names_and_stages() -> None:
         NASLungSpace.from_name("model-99")
     with pytest.raises(NASError, match="widen the space"):
         NASLungSpace().from_stages([[4], [8], [256]])
-    with pytest.raises(NASError, match="no point"):
+    with pytest.raises(NASError, match="expected genes of NASLungSpace"):
         NASLungSpace().from_stages([[8], [4], [4]])
     with pytest.raises(NASError, match="3 dimensions"):
         NASLungSpace().build(NASLungSpace().from_stages([[4], [4], [4]]), TaskSpec(dims=2))

@@ -231,5 +231,5 @@ def test_bad_input_is_refused() -> None:
         space.build(space.sample(np.random.default_rng(0)), TaskSpec("segmentation", 2, 1, 2))
     with pytest.raises(NASError, match="one per edge"):
         space.repair([0])
-    with pytest.raises(NASError, match="no point of DiNTSSpace"):
+    with pytest.raises(NASError, match="expected genes of DiNTSSpace"):
         space.architecture([0] * len(space.genes))
