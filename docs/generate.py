@@ -44,7 +44,8 @@ def pages() -> dict[str, str]:
         "tasks-and-metrics.md": tasks(),
         "commands.md": commands(),
     }
-    return {name: f"{NOTE}\n\n{text.rstrip()}\n" for name, text in content.items()}
+    generated = {name: f"{NOTE}\n\n{text.rstrip()}\n" for name, text in content.items()}
+    return {**generated, "files.md": files((REFERENCE / "files.md").read_text(encoding="utf-8"))}
 
 
 CONFIGURATION = """\
@@ -110,6 +111,23 @@ def tasks() -> str:
         _table(("cost", "in tables"), [(f"`{name}`", unit.heading) for name, unit in COSTS.items()]),
     ]
     return "\n\n".join(parts)
+
+
+def files(text: str) -> str:
+    """Replace the tables of fields in the page on files.
+
+    Args:
+        text: The page.
+
+    Returns:
+        The page with a table of fields behind each mark `<!-- fields: CLASS -->`, up to `<!-- end -->`.
+    """
+
+    def table(found: re.Match[str]) -> str:
+        fields = [(f"`{name}`", meaning) for name, meaning in _docstring(_class(found[1]))[1].items()]
+        return f"<!-- fields: {found[1]} -->\n{_table(('field', 'meaning'), fields)}\n<!-- end -->"
+
+    return re.sub(r"<!-- fields: ([\w.]+) -->.*?<!-- end -->", table, text, flags=re.DOTALL)
 
 
 def components(group: str, title: str, text: str) -> str:
@@ -193,15 +211,14 @@ def _class(target: str) -> Any:
 
 
 def _docstring(cls: type) -> tuple[str, dict[str, str]]:
-    """The text of a class docstring before its sections, and its arguments -> meaning."""
+    """The text of a class docstring before its sections, and the meanings of its arguments and attributes."""
     text = inspect.getdoc(cls) or ""
     heading = re.search(rf"^(?:{'|'.join(SECTIONS)}):$", text, re.MULTILINE)
     before = text[: heading.start()] if heading else text
-    found = re.search(r"^Args:\n((?:    .*\n?|\n)*)", text, re.MULTILINE)
-    entries = re.split(r"^    (?=[\w*]+: )", found[1] if found else "", flags=re.MULTILINE)[1:]
-    arguments = {
-        name.lstrip("*"): " ".join(meaning.split()) for name, _, meaning in (e.partition(": ") for e in entries)
-    }
+    found = re.findall(r"^(?:Args|Attributes):\n((?:    .*\n?|\n)*)", text, re.MULTILINE)
+    entries = re.split(r"^    (?=[\w*]+: )", "\n" + "\n".join(found), flags=re.MULTILINE)[1:]
+    pairs = (entry.partition(": ") for entry in entries)
+    arguments = {name.lstrip("*"): " ".join(meaning.split()) for name, _, meaning in pairs}
     return before.strip(), arguments
 
 
