@@ -1,4 +1,4 @@
-"""The tutorial docs/tutorials/add-a-space.md, carried out: its files installed into a new environment, its commands run."""
+"""The tutorial docs/tutorials/add-a-space.md, with its files installed and its commands run."""
 
 from __future__ import annotations
 
