@@ -52,7 +52,7 @@ def test_at_most_120_lines() -> None:
 def test_the_commands_run(tmp_path: Path, data_cache: Path) -> None:
     """In the order of the README, in one folder, with fewer trials and epochs."""
     _own_volumes(tmp_path)
-    np.save(tmp_path / "nodule.npy", _ball(16, 5))
+    np.save(tmp_path / "nodule.npy", 255 * _ball(16, 5))
     ran = []
     for program, name, *rest in COMMANDS:
         if program in INSTALLING:
