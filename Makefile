@@ -5,7 +5,7 @@ PY = $(VENV)/bin/python
 # visdom is an sdist that needs setuptools<81 while it builds; newer pips read the second variable for that.
 PIP_ENV = PIP_CONSTRAINT=$(CURDIR)/constraints.txt PIP_BUILD_CONSTRAINT=$(CURDIR)/constraints.txt
 
-.PHONY: install demo test test-slow test-all lint clean
+.PHONY: install demo test test-slow test-all lint docs-reference clean
 
 install: $(VENV)/.installed
 
@@ -40,6 +40,10 @@ lint: install
 	$(PY) -m ruff format --check .
 	$(VENV)/bin/lint-imports --no-logo
 	$(PY) -m mypy
+
+# The pages of docs/reference that are made of conf/ and the docstrings.
+docs-reference: install
+	$(PY) -m docs.generate
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

@@ -1,4 +1,4 @@
-"""Table of docs/dints.md: a searched DiNTS network and networks of similar cost, on patients unseen by the search.
+"""Table of docs/explanation/dints.md: searched DiNTS networks and others of similar cost, on patients not searched on.
 
 For each of five test folds, split by patient: our search; MONAI's search with about the same run time and a memory
 factor that gives networks of about the same cost; a random DiNTS topology within 10 % of the MACs of ours; the

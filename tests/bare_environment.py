@@ -16,7 +16,7 @@ from packaging.requirements import Requirement
 
 from tests.conftest import REPO
 
-WANTED = ("numpy", "onnxruntime", "nibabel", "SimpleITK", "pydicom")  # as docs/deployment.md says
+WANTED = ("numpy", "onnxruntime", "nibabel", "SimpleITK", "pydicom")  # as docs/how-to/export-and-predict.md says
 OWN = ("nas", "experiments")
 ABSENT = ("torch", "hydra", "omegaconf", "optuna", "monai", "sklearn", "h5py", "search_spaces")
 

@@ -1,4 +1,4 @@
-"""The tutorial docs/add-a-space.md, carried out: its files installed into a new environment, its commands run."""
+"""The tutorial docs/tutorials/add-a-space.md, with its files installed and its commands run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 from tests.conftest import REPO
 
-PAGE = (REPO / "docs/add-a-space.md").read_text()
+PAGE = (REPO / "docs/tutorials/add-a-space.md").read_text()
 QUICK = ["experiment=demo", "training.epochs=1", "study.trials=3", "study.name=plain", "constraints=[]"]
 
 

@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 from hydra.utils import instantiate
-from omegaconf import OmegaConf
 
-from experiments.config import SearchConfig
+from experiments.config import SearchConfig, resolved
 from nas.data.source import Source
 from nas.errors import NASError
 from nas.training.loop import training_identity
@@ -92,9 +91,9 @@ def test_every_setting_of_a_part_changes_its_identity(group: str) -> None:
         if (group, name) == ("evaluator", "tabular"):
             continue  # needs a table; tests/test_tabular.py
         override = [] if (group, name) == ("training", "default") else [f"{group}={name}"]
-        resolved = OmegaConf.to_container(composed(*override, "data_root=/data"), resolve=True)
-        assert isinstance(resolved, dict)
-        config = resolved[group]
+        composed_config = composed(*override, "data_root=/data")
+        composed_config.study.name = "s"  # by default it needs a running job
+        config = resolved(composed_config)[group]
         own = identity(group, config)
         ignored = (
             instantiate(config, _convert_="all").UNIDENTIFYING if group == "data" else {}  # each with its reason

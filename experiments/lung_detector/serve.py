@@ -1,10 +1,10 @@
 """`voxnas serve`: a trained detector as an HTTP service, with a page to drop a slice on.
 
-    VOXNAS_API_KEY=... voxnas serve outputs/lung_detector
-    voxnas serve outputs/lung_detector --insecure-local
+    VOXNAS_API_KEY=... voxnas serve outputs/train/lung_detector
+    voxnas serve outputs/train/lung_detector --insecure-local
 
 Every prediction needs the key in the header X-API-Key. Without a key the service starts only with --insecure-local, on
-a loopback address. See docs/service.md.
+a loopback address. See docs/how-to/serve-a-detector.md.
 """
 
 from __future__ import annotations

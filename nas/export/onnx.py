@@ -310,7 +310,8 @@ def _traced(model: _Flat, trial: _Trial, sides: Sides) -> bytes | None:
     """The network as an ONNX file, or None if ONNX lacks one of its layers.
 
     By tracing: over the networks of our spaces it took 0.05 to 0.4 s where torch.export took 2 to 20, with files up to
-    three times smaller, the same differences from torch and no constraint on free sides (docs/deployment.md).
+    three times smaller, the same differences from torch and no constraint on free sides
+    (docs/how-to/export-and-predict.md).
     """
     size = sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values())
     if size > MOST_BYTES:

@@ -53,7 +53,7 @@ def test_the_model_ends_with_the_weights_of_the_best_epoch(parts: Parts) -> None
     result = train(model, parts, settings, on_epoch=lambda *call: seen.append(call))
     scores = [row["auc"] for row in result.history]
     assert result.best_epoch == int(np.argmax(scores)) + 1  # argmax takes the first of equal scores
-    assert TASK.metrics(predict(model, TASK, parts[1], 8), parts[1].labels) == result.metrics
+    assert TASK.score(predict(model, TASK, parts[1], 8), parts[1].labels, quick=True).over() == result.metrics
     assert [call[:2] for call in seen] == [(epoch, 6) for epoch in range(1, 7)]
     assert [call[2]["auc"] for call in seen] == scores
     assert result.epochs_run == 6
@@ -88,7 +88,7 @@ def test_only_every_nth_epoch_is_validated_and_the_last(parts: Parts, tmp_path: 
     assert [row["epoch"] for row in result.history if "auc" in row] == [3, 6, 7]
     scores = {row["epoch"]: row["auc"] for row in result.history if "auc" in row}
     assert result.best_epoch == max(scores, key=lambda epoch: scores[epoch])
-    assert TASK.metrics(predict(model, TASK, parts[1], 8), parts[1].labels) == result.metrics
+    assert TASK.score(predict(model, TASK, parts[1], 8), parts[1].labels, quick=True).over() == result.metrics
     whole = train(other := net(), parts, replace(settings, validate_every=1))
     assert [row["loss"] for row in whole.history] == [row["loss"] for row in result.history]
     assert whole.best_epoch != result.best_epoch or same(model, other)

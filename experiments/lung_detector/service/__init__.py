@@ -1,1 +1,1 @@
-"""The lung-tumour detector as an HTTP service: see docs/service.md."""
+"""The lung-tumour detector as an HTTP service: see docs/how-to/serve-a-detector.md."""

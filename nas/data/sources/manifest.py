@@ -1,6 +1,7 @@
 """Your own volumes: a csv that names them, one line per volume or per point of interest.
 
-Columns: `path,label,patient`, and optionally `split` and `x,y,z`. Other columns are ignored. See `docs/own-data.md`.
+Columns: `path,label,patient`, and optionally `split` and `x,y,z`. Other columns are ignored. See
+`docs/tutorials/your-own-volumes.md`.
 """
 
 from __future__ import annotations

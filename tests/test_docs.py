@@ -1,0 +1,50 @@
+"""Pages of docs/: valid commands and links, generated pages that are up to date, every component of conf/ named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from docs.generate import REFERENCE, pages
+from tests.conftest import REPO
+from tests.documents import PAGES, anchors, check_command, commands, links
+
+ALL_PAGES = sorted({*PAGES, *REFERENCE.glob("*.md"), REPO / "CHANGELOG.md"})
+DOCUMENTED = [path for path in PAGES if path != REPO / "README.md" and commands(path.read_text())]
+OWN_PACKAGE = REPO / "docs/tutorials/add-a-space.md"  # its commands need the package that it makes
+
+
+@pytest.mark.parametrize("path", ALL_PAGES, ids=lambda path: str(path.relative_to(REPO)))
+def test_links_lead_to_pages_and_headings(path: Path) -> None:
+    for link in links(path.read_text()):
+        name, _, anchor = link.partition("#")
+        target = path.parent / name if name else path
+        assert target.exists(), link
+        if anchor:
+            assert anchor in anchors(target), link
+
+
+@pytest.mark.parametrize("path", DOCUMENTED, ids=lambda path: str(path.relative_to(REPO)))
+def test_commands_are_valid(path: Path) -> None:
+    for words in commands(path.read_text()):
+        if path == OWN_PACKAGE and "plain" in " ".join(words):
+            continue
+        check_command(words)
+
+
+def test_generated_pages_are_up_to_date() -> None:
+    for name, text in pages().items():
+        assert (REFERENCE / name).read_text() == text, f"{name}: run `python -m docs.generate`"
+
+
+def test_every_component_of_conf_is_in_the_reference() -> None:
+    text = "".join(path.read_text() for path in REFERENCE.glob("*.md"))
+    for path in (REPO / "conf").glob("*/*.yaml"):
+        assert f"`{path.parent.name}={path.stem}`" in text, path
+
+
+def test_every_page_is_linked_from_the_index() -> None:
+    index = REPO / "docs/index.md"
+    linked = {(index.parent / link.partition("#")[0]).resolve() for link in links(index.read_text())}
+    assert {path for path in (REPO / "docs").rglob("*.md") if path != index} <= linked
