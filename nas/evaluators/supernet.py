@@ -38,7 +38,7 @@ class InheritedWeights(Evaluator):
         if self._loaded is None or self._loaded[0] != path:
             self._loaded = (path, load_supernet(path, problem.space, problem.task.spec, context.train))
         network = self._loaded[1].eval().subnetwork(proposal.arch).to(context.device)
-        valid = context.valid.scaled_as(context.train)
+        valid = context.valid.normalised_like(context.train)
         prediction = predict(network, problem.task, valid, self.batch_size)
         context.on_epoch(1, 1)
         return dict(problem.task.score(prediction, valid.targets, quick=True).over())

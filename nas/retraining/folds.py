@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Tested:
+class FoldPrediction:
     """The prediction of one trained network for one test part.
 
     Attributes:
@@ -60,7 +60,7 @@ def train_folds(
     folder: Path,
     supernet: Path | None = None,
     on_epoch: OnRoundEpoch = lambda name, epoch, epochs, metrics: None,
-) -> list[Tested]:
+) -> list[FoldPrediction]:
     """Train on the train part of every fold, keep the epoch that validates best, and predict the test part.
 
     Finished folds are read from `folder`; an interrupted one continues after its last epoch.
@@ -155,17 +155,17 @@ class _Fold:
                     "train in another folder (name=...), or delete this one",
                 )
 
-    def tested(self, on_epoch: OnEpoch) -> Tested:
+    def tested(self, on_epoch: OnEpoch) -> FoldPrediction:
         bundle = self._finished()
         file = self.checkpoints / f"prediction-{self.fingerprint[:12]}.npy"
         prob = None if bundle is None else _read_array(file)
         if prob is None:
             # of the bundle, not of the training: the same prediction, bit for bit, if it has to be made again
             model = (bundle or self._trained(on_epoch)).network(self.setting.device)
-            prob = predict(model, self.setting.task, self.test.scaled_as(self.train), self.training.batch_size)
+            prob = predict(model, self.setting.task, self.test.normalised_like(self.train), self.training.batch_size)
             if is_main():
                 _write_array(file, prob)
-        return Tested(self.part.name, self.part.test, prob)
+        return FoldPrediction(self.part.name, self.part.test, prob)
 
     def _finished(self) -> Bundle | None:
         """The bundle of this training, or None if there is none yet."""

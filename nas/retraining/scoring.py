@@ -11,7 +11,7 @@ import numpy as np
 from nas.data.store import VolumeStore
 from nas.metrics.bootstrap import GroupBootstrap, intervals, mean_of
 from nas.metrics.metric import Scores
-from nas.retraining.folds import Tested
+from nas.retraining.folds import FoldPrediction
 from nas.tasks.base import Task, TestedCases
 
 
@@ -30,7 +30,7 @@ class System:
     name: str
     indices: np.ndarray
     prediction: np.ndarray
-    tested: Sequence[Tested] = ()
+    tested: Sequence[FoldPrediction] = ()
     costs: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -39,27 +39,41 @@ T = TypeVar("T")
 
 
 class Store:
-    """One study in one store. Every call is repeated with growing pauses while the store cannot be reached (network,
-    a restarted server, a full disk), for `patience_s` seconds; then it raises NASError. What is repeated is safe to
-    repeat.
+    """One study in one store.
 
-    url: see FORMS. Raises NASError for a URL of another form, a missing driver, and a store that is damaged or of
-    another version of Optuna.
+    While the store cannot be reached (network, a restarted server, a full disk), each call is repeated with growing
+    pauses. Only calls that are safe to repeat are repeated.
+
+    Args:
+        url: URL of the store, see `FORMS`.
+        patience_s: Seconds of retries before NASError.
+        read_only: Whether to open an SQLite file without writing to it.
+
+    Raises:
+        NASError: If the URL has another form, the driver is missing, or the store is damaged or of another version of
+            Optuna.
     """
 
     def __init__(self, url: str, patience_s: float = PATIENCE_S, *, read_only: bool = False) -> None:
         self.url, self.patience_s = url, min(patience_s, OPENING_PATIENCE_S)
         optuna.logging.set_verbosity(optuna.logging.WARNING)  # else every trial is a line
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-        self._storage: BaseStorage = self._patiently(lambda: open_storage(url, read_only=read_only))
-        self._patiently(self._storage.get_all_studies)
+        self._storage: BaseStorage = self._with_retries(lambda: open_storage(url, read_only=read_only))
+        self._with_retries(self._storage.get_all_studies)
         self.patience_s = patience_s
         self._study_id = -1
 
     def create_or_attach(self, name: str, directions: Sequence[str]) -> None:
-        """Several workers may do this at once on a new store: the losers of the race attach."""
+        """Create the study, or attach to it if it exists.
+
+        Several workers may call this at once on a new store: one creates the study, the others attach.
+
+        Args:
+            name: Name of the study.
+            directions: "maximize" or "minimize" for each objective.
+        """
         found = [StudyDirection[direction.upper()] for direction in directions]
-        self._study_id = self._patiently(lambda: self._create_or_find(name, found))
+        self._study_id = self._with_retries(lambda: self._create_or_find(name, found))
 
     def _create_or_find(self, name: str, directions: list[StudyDirection]) -> int:
         try:
@@ -68,42 +82,91 @@ class Store:
             return self._storage.get_study_id_from_name(name)
 
     def attach(self, name: str) -> None:
-        """Raises NASError where the store holds no such study."""
+        """Attach to a study that exists.
+
+        Args:
+            name: Name of the study.
+
+        Raises:
+            NASError: If the store holds no study of this name.
+        """
         try:
-            self._study_id = self._patiently(lambda: self._storage.get_study_id_from_name(name))
+            self._study_id = self._with_retries(lambda: self._storage.get_study_id_from_name(name))
         except KeyError as error:
             raise NASError(
                 f"no study {name!r} in {self.url}", f"one of {', '.join(self.names()) or 'none'}", "check the name"
             ) from error
 
     def names(self) -> list[str]:
-        return sorted(study.study_name for study in self._patiently(self._storage.get_all_studies))
+        """Return the names of all studies of the store.
+
+        Returns:
+            The names, sorted.
+        """
+        return sorted(study.study_name for study in self._with_retries(self._storage.get_all_studies))
 
     def delete(self) -> None:
-        self._patiently(lambda: self._storage.delete_study(self._study_id))
+        """Delete the study and all its trials."""
+        self._with_retries(lambda: self._storage.delete_study(self._study_id))
 
     def attrs(self) -> Mapping[str, Any]:
-        """What is recorded of the study itself."""
-        return self._patiently(lambda: self._storage.get_study_user_attrs(self._study_id))
+        """Return the attributes of the study.
+
+        Returns:
+            Attributes by key.
+        """
+        return self._with_retries(lambda: self._storage.get_study_user_attrs(self._study_id))
 
     def set_attr(self, key: str, value: Any) -> None:
-        self._patiently(lambda: self._storage.set_study_user_attr(self._study_id, key, value))
+        """Set an attribute of the study.
+
+        Args:
+            key: Name of the attribute.
+            value: A JSON value.
+        """
+        self._with_retries(lambda: self._storage.set_study_user_attr(self._study_id, key, value))
 
     def set_metric_names(self, names: Sequence[str]) -> None:
-        """What Optuna's dashboard calls the objectives."""
-        self._patiently(lambda: self._storage.set_study_system_attr(self._study_id, "study:metric_names", list(names)))
+        """Set the names by which Optuna's dashboard shows the objectives.
+
+        Args:
+            names: One name per objective.
+        """
+        self._with_retries(lambda: self._storage.set_study_system_attr(self._study_id, "study:metric_names", list(names)))
 
     def trials(self, states: Container[TrialState] | None = None) -> list[FrozenTrial]:
-        """In order of number; not to be changed."""
-        return self._patiently(lambda: self._storage.get_all_trials(self._study_id, deepcopy=False, states=states))
+        """Return the trials, which the caller must not change.
+
+        Args:
+            states: If given, only trials in these states.
+
+        Returns:
+            The trials in order of number.
+        """
+        return self._with_retries(lambda: self._storage.get_all_trials(self._study_id, deepcopy=False, states=states))
 
     def trial(self, trial_id: int) -> FrozenTrial:
-        """As it is in the store now."""
-        return self._patiently(lambda: self._storage.get_trial(trial_id))
+        """Read a trial from the store.
+
+        Args:
+            trial_id: Key of the trial in the store.
+
+        Returns:
+            Its present state.
+        """
+        return self._with_retries(lambda: self._storage.get_trial(trial_id))
 
     def add(self, template: FrozenTrial, key: str) -> FrozenTrial:
-        """Creates a trial in one write and returns it. `key`: a user attribute of the template with a value of its own,
-        by which an attempt that was cut off after the write is recognised, so that repeating makes no second trial."""
+        """Create a trial in one write.
+
+        Args:
+            template: The trial to write.
+            key: User attribute of the template with a unique value, by which a repeated attempt recognises a trial that
+                an interrupted attempt wrote.
+
+        Returns:
+            The trial in the store.
+        """
         mark, attempts = template.user_attrs[key], 0
 
         def create() -> FrozenTrial:
@@ -116,29 +179,47 @@ class Store:
                         return trial
             return self._storage.get_trial(self._storage.create_new_trial(self._study_id, template))
 
-        return self._patiently(create)
+        return self._with_retries(create)
 
     def set_trial_attr(self, trial_id: int, key: str, value: Any) -> bool:
-        """False where the trial is finished, and so cannot be changed any more."""
+        """Set an attribute of a trial that is not finished.
+
+        Args:
+            trial_id: Key of the trial in the store.
+            key: Name of the attribute.
+            value: A JSON value.
+
+        Returns:
+            False if the trial is finished and therefore unchanged.
+        """
         return self._unless_finished(lambda: self._storage.set_trial_user_attr(trial_id, key, value))
 
     def finish(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
-        """False where the trial was finished already (also by a first attempt that was cut off after the write)."""
+        """Finish a trial.
+
+        Args:
+            trial_id: Key of the trial in the store.
+            state: Its last state.
+            values: Values of the objectives.
+
+        Returns:
+            False if the trial was finished before, also by an interrupted first attempt of this call.
+        """
         return self._unless_finished(lambda: self._storage.set_trial_state_values(trial_id, state, values))
 
     def _unless_finished(self, write: Callable[[], Any]) -> bool:
         try:
-            self._patiently(write)
+            self._with_retries(write)
         except optuna.exceptions.UpdateFinishedTrialError:
             return False
         return True
 
     def leave_thread(self) -> None:
-        """Lets go of the connection that the calling thread holds."""
+        """Release the connection of the calling thread."""
         self._storage.remove_session()
 
     def close(self) -> None:
-        """Lets go of all connections."""
+        """Release all connections."""
         self._storage.remove_session()
         engine = getattr(getattr(self._storage, "_backend", None), "engine", None)
         if engine is not None:
@@ -147,7 +228,7 @@ class Store:
         if closing is not None:
             closing()
 
-    def _patiently(self, call: Callable[[], T]) -> T:
+    def _with_retries(self, call: Callable[[], T]) -> T:
         end, pause = time.monotonic() + self.patience_s, FIRST_PAUSE_S
         while True:
             try:
@@ -165,7 +246,18 @@ class Store:
 
 
 def open_storage(url: str, *, read_only: bool = False) -> BaseStorage:
-    """Raises NASError for a URL that is none of FORMS, and what the driver raises where it cannot connect."""
+    """Open an Optuna storage. Errors of the driver while it connects are not caught.
+
+    Args:
+        url: URL of the store, see `FORMS`.
+        read_only: Whether to open an SQLite file without writing to it.
+
+    Returns:
+        The storage.
+
+    Raises:
+        NASError: If the URL has none of the forms, or the driver is missing.
+    """
     scheme, separator, rest = str(url).partition("://")
     if not separator or not rest.strip("/"):
         raise _bad_url(url)
@@ -225,7 +317,7 @@ def _creation_lock(database: Path) -> AbstractContextManager[None]:
 
 
 def _with_folder(url: str, path: str) -> str:
-    """Makes the folder of a file that is to be created; returns the file's path."""
+    """Make the missing folder of a file and return the file's path."""
     try:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -240,7 +332,14 @@ def _bad_url(url: str, error: Exception | None = None) -> NASError:
 
 
 def is_of_store(error: Exception) -> bool:
-    """Whether the store failed, and not what was asked of it."""
+    """Whether an error is a failure of the store, not of the request.
+
+    Args:
+        error: The error of a call.
+
+    Returns:
+        True for errors of the database, the file system and gRPC.
+    """
     from sqlalchemy.exc import SQLAlchemyError  # here, as it takes as long to import as Optuna
 
     known = (SQLAlchemyError, optuna.exceptions.StorageInternalError, OSError, ValueError)
@@ -248,12 +347,26 @@ def is_of_store(error: Exception) -> bool:
 
 
 def is_race(error: Exception) -> bool:
-    """Whether another worker made the same thing at the same time; the next try finds it made."""
+    """Whether another worker created the same object at the same time, so that the next attempt finds it.
+
+    Args:
+        error: The error of a call.
+
+    Returns:
+        True for a violated uniqueness.
+    """
     return any(word in str(error) for word in RACES)
 
 
 def is_passing(error: Exception) -> bool:
-    """Whether the same call may succeed later: no connection, a lock, a full disk, a lost race."""
+    """Whether the same call may succeed later: no connection, a lock, a full disk, a lost race.
+
+    Args:
+        error: The error of a call.
+
+    Returns:
+        True if the call is worth repeating.
+    """
     from sqlalchemy.exc import SQLAlchemyError
 
     code = _grpc_code(error)
@@ -273,6 +386,15 @@ def _grpc_code(error: Exception) -> str:
 
 
 def unusable(url: str, error: Exception) -> NASError:
+    """Make the error of a store that cannot be used.
+
+    Args:
+        url: URL of the store.
+        error: The cause.
+
+    Returns:
+        The error to raise.
+    """
     return NASError(
         f"the study store {url} ({first_line(error)})",
         "a store that answers, whole, and made by this version of Optuna",
@@ -281,6 +403,14 @@ def unusable(url: str, error: Exception) -> NASError:
 
 
 def first_line(error: Exception) -> str:
+    """Return the first line of an error's message.
+
+    Args:
+        error: The error.
+
+    Returns:
+        At most 200 characters; the name of the class if there is no message.
+    """
     details = getattr(error, "details", None)  # of gRPC
     text = str(details() if callable(details) else error).strip() or type(error).__name__
     return text.splitlines()[0][:200]

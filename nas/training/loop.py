@@ -109,7 +109,7 @@ def fit(
         TrialFailed: If the loss is not finite, or memory runs out.
         NASError: If there are too few samples, or the checkpoint has another network, seed, data or settings.
     """
-    train, valid = train.scaled_as(train), valid.scaled_as(train)
+    train, valid = train.normalised_like(train), valid.normalised_like(train)
     _check_sizes(train, valid, settings)
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices), oom_as_trial_failed(), _fast_kernels(device):
