@@ -4,7 +4,13 @@ from __future__ import annotations
 
 
 class NASError(Exception):
-    """A user's mistake, told in one line: what was got, what was expected, how to fix it."""
+    """Invalid input of a user, reported in one line: `got ...; expected ...; fix: ...`.
+
+    Args:
+        got: The invalid value, as name=value.
+        expected: Valid values.
+        fix: The change that helps.
+    """
 
     def __init__(self, got: str, expected: str, fix: str) -> None:
         super().__init__(got, expected, fix)

@@ -83,7 +83,11 @@ class Source(ABC):
         return {}
 
     def content(self) -> Mapping[str, Any]:
-        """Return what identifies the content of the source, by default the digests of `files`."""
+        """Return values that identify the content of the source.
+
+        Returns:
+            By default the digests of `files`.
+        """
         files = self.files()
         return dict(zip(files, self.digests.of_all(files.values()), strict=True))
 
@@ -118,7 +122,11 @@ class Source(ABC):
         return type(self).cut is not Source.cut
 
     def provenance(self) -> Mapping[str, Any]:
-        """Return where the data come from and under which licence."""
+        """Return the origin and the licence of the data.
+
+        Returns:
+            JSON values by name; by default none.
+        """
         return {}
 
     def preparation(self) -> Mapping[str, Any]:
@@ -130,7 +138,11 @@ class Source(ABC):
         return {"how": "array", "scale": self.scale, "offset": self.offset}
 
     def arguments(self) -> dict[str, Any]:
-        """Return the constructor arguments that decide what a store holds: all except `UNIDENTIFYING`."""
+        """Return the constructor arguments that decide the content of a store.
+
+        Returns:
+            All arguments except `UNIDENTIFYING`.
+        """
         names = list(inspect.signature(type(self).__init__).parameters)[1:]
         return {key: getattr(self, key) for key in names if key not in self.UNIDENTIFYING}
 

@@ -16,11 +16,14 @@ from nas.training.loop import LAST, predict
 
 
 class InheritedWeights(Evaluator):
-    """Proposal -> validation metrics with inherited weights, as in one-shot search (Bender et al., ICML 2018).
+    """Evaluator that scores networks with inherited weights, as in one-shot search (Bender et al., ICML 2018).
 
-    checkpoint: the supernet's last.pt; None: the one that strategy=differentiable trains in the study's own folder. It
-    has to be of the same space, data and split. batch_size: of the predictions. Whatever the proposal's budget, the
-    score is the same.
+    A proposal's budget has no effect on its score.
+
+    Args:
+        checkpoint: last.pt of a supernet of the same space, data and split. If None, the supernet that
+            strategy=differentiable trains in the study's folder.
+        batch_size: Batch size of predictions.
     """
 
     trains = False

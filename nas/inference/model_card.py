@@ -115,7 +115,14 @@ class ModelCard:
         return self.outputs[0].channels
 
     def save(self, folder: str | Path) -> Path:
-        """Write the card into a folder and return its path."""
+        """Write the card into a folder.
+
+        Args:
+            folder: The folder.
+
+        Returns:
+            Path of the file.
+        """
         path = Path(folder) / CARD
         write_text(path, json.dumps({"schema": SCHEMA, **asdict(self)}, indent=1) + "\n")
         return path
@@ -197,10 +204,13 @@ class ModelCard:
 
 
 def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file's content, hexadecimal.
+    """Compute the SHA-256 of a file's content.
 
     Args:
         path: The file.
+
+    Returns:
+        The digest, hexadecimal.
 
     Raises:
         NASError: If there is no such file.
@@ -212,7 +222,7 @@ def sha256(path: Path) -> str:
 
 
 def _tuples(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Lists of JSON as tuples."""
+    """Turn lists of JSON into tuples."""
     return {name: _tuple(value) for name, value in values.items()}
 
 

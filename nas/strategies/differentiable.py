@@ -35,12 +35,15 @@ LOOKED_AT = 256  # most probable architectures before others within the limits a
 
 
 class Differentiable(Strategy):
-    """Trains the space's supernet on the training part, then proposes its architectures, best first: the answer (within
-    `budget` and near `target`, where there are any), then the next most probable ones that keep the limits.
+    """Train the space's supernet on the training part, then propose its architectures, best first.
 
-    settings: how the weights are trained. The others: see ArchitectureSettings. `prepare` trains, once for all workers
-    of a folder (the others wait), and continues where a killed run stopped; before it, proposals are those of a
-    supernet that was never trained.
+    The first proposal is the derived architecture (within `budget` and near `target`, if there are any); the next ones
+    are the most probable architectures within the same limits. `prepare` trains once for all workers of a folder, while
+    the others wait, and continues an interrupted training. Before it, proposals come from an untrained supernet.
+
+    Args:
+        settings: Training of the weights.
+        **architecture: Fields of ArchitectureSettings.
     """
 
     trains_supernet = True
@@ -146,7 +149,14 @@ def _window(target: float | None, budget: float | None) -> CostWindow:
 
 
 def costs_of(cost: CostModel) -> Costs:
-    """The study's cost, as a supernet asks for it."""
+    """Bind the study's cost model for a supernet.
+
+    Args:
+        cost: The cost model.
+
+    Returns:
+        The model with the costs of its blocks.
+    """
     return Costs(cost, cost.of_blocks())
 
 

@@ -50,7 +50,15 @@ Scans = dict[str, tuple[Path, str]]  # SeriesInstanceUID -> (.mhd file, fold)
 
 @dataclass(frozen=True, slots=True)
 class Annotation:
-    """One nodule with its scan, its centre in world mm (LPS), its diameter in mm, and its label 0 or 1."""
+    """One annotated position.
+
+    Args:
+        name: Name of the sample.
+        series: SeriesInstanceUID of the scan.
+        centre_mm: Centre in world mm (LPS).
+        diameter_mm: Diameter in mm.
+        label: 0 or 1.
+    """
 
     name: str
     series: str

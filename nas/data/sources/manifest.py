@@ -31,7 +31,16 @@ SPLITS = ("train", "val", "test")
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One line: file, label by name, patient, split ("" if there is none), world point in mm (LPS) or None."""
+    """One line of a manifest.
+
+    Args:
+        name: Name of the sample.
+        path: Its file.
+        label: Name of its class.
+        patient: Its patient.
+        split: Its part of a given split; empty if there is none.
+        point_mm: Centre of the crop in world mm (LPS); None for the whole image.
+    """
 
     name: str
     path: Path

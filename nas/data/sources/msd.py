@@ -31,7 +31,14 @@ STEP = 16  # voxels: the common shape is a multiple, so that a network of four h
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One entry of the training list."""
+    """One entry of the training list.
+
+    Args:
+        name: Name of the case.
+        image: File of the image.
+        label: File of the mask.
+        patient: Patient of the case.
+    """
 
     name: str
     image: Path
