@@ -57,12 +57,20 @@ def run_hydra(job: Callable[[DictConfig], None], config_name: str) -> NoReturn:
 
 
 def output_folder() -> Path:
-    """Return the output folder of the running job."""
+    """Return the output folder of the running job.
+
+    Returns:
+        The folder.
+    """
     return Path(HydraConfig.get().runtime.output_dir)
 
 
 def shares_terminal() -> bool:
-    """Whether the running job writes to the terminal on which another job of the sweep shows its progress."""
+    """Whether the running job writes to the terminal on which another job of the sweep shows its progress.
+
+    Returns:
+        True for a job of a parallel sweep other than the first.
+    """
     config = HydraConfig.get()
     parallel = config.mode is RunMode.MULTIRUN and config.runtime.choices["hydra/launcher"] in ON_ONE_TERMINAL
     return bool(parallel and config.job.num != 0)
@@ -103,7 +111,14 @@ def with_sweep_folders(arguments: list[str]) -> list[str]:
 
 
 def explain(error: BaseException) -> NASError:
-    """Return the user's mistake behind an error of Hydra: a NASError that it wraps, or Hydra's own message."""
+    """Return the NASError for an error of Hydra.
+
+    Args:
+        error: The error.
+
+    Returns:
+        The NASError that it wraps, or one with Hydra's own message.
+    """
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, NASError):
@@ -128,7 +143,14 @@ def explain(error: BaseException) -> NASError:
 
 
 def arch_slug(arch: Any) -> str:
-    """Make a folder name of the setting `arch`: the file's folder for .../arch.json, else the name itself."""
+    """Make a folder name of the setting `arch`.
+
+    Args:
+        arch: A name or a list of names.
+
+    Returns:
+        For .../arch.json the file's folder, else the name itself; at most 80 characters.
+    """
     names = [str(item) for item in arch] if isinstance(arch, list | tuple) or OmegaConf.is_list(arch) else [str(arch)]
     parts = [Path(name).parent.name if Path(name).name == "arch.json" else name.removesuffix(".json") for name in names]
     text = "+".join(parts)

@@ -19,9 +19,18 @@ from nas.task_spec import TaskSpec
 
 
 def resolve(name: str, task: TaskSpec, allow: Sequence[str]) -> Artifact:
-    """`outputs/demo/arch.json` -> that file; `naslung/model-1` -> a published network, with the task of the data.
+    """Load the network that a setting names.
 
-    Raises NASError for a file that is missing or not valid, an unknown space, and an unknown name.
+    Args:
+        name: A file such as `outputs/demo/arch.json`, or a published network such as `naslung/model-1`.
+        task: Task of a published network.
+        allow: Packages beside `search_spaces` whose spaces may be imported.
+
+    Returns:
+        The network.
+
+    Raises:
+        NASError: If the file is missing or not valid, or the space or the name is unknown.
     """
     path = Path(name)
     if path.suffix == ".json" or path.is_file():
@@ -37,8 +46,21 @@ def resolve(name: str, task: TaskSpec, allow: Sequence[str]) -> Artifact:
 
 
 def changed(network: Artifact, changes: Mapping[str, Any] | None) -> Artifact:
-    """The same genes in a space with other arguments (DiNTS searches at half the width that it trains with); the
-    provenance keeps those of the search. Raises NASError for arguments that the space does not know or refuses."""
+    """Move a network to its space with other arguments.
+
+    DiNTS, for example, searches at half the width that it trains with. The genes are the same, and the provenance
+    keeps the arguments of the search.
+
+    Args:
+        network: The network.
+        changes: New values of arguments of the space by name.
+
+    Returns:
+        The network in the other space; the network itself without changes.
+
+    Raises:
+        NASError: If the space does not have such an argument, or refuses its value.
+    """
     if not changes:
         return network
     own = network.space.arguments
@@ -58,7 +80,20 @@ def changed(network: Artifact, changes: Mapping[str, Any] | None) -> Artifact:
 def resolve_all(
     names: object, task: TaskSpec, allow: Sequence[str], changes: Mapping[str, Any] | None = None
 ) -> list[Artifact]:
-    """One name or a list of them, each `changed`. Raises NASError for an empty list or one network twice."""
+    """Load the networks that a setting names and change their spaces.
+
+    Args:
+        names: One name or a list of names, see `resolve`.
+        task: Task of the data.
+        allow: Packages beside `search_spaces` whose spaces may be imported.
+        changes: Changed arguments of the spaces, see `changed`.
+
+    Returns:
+        The networks in the order of the names.
+
+    Raises:
+        NASError: If the list is empty, names a network twice, or names one of another task.
+    """
     listed = (
         [str(name) for name in names] if isinstance(names, Sequence) and not isinstance(names, str) else [str(names)]
     )

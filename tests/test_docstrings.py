@@ -19,7 +19,9 @@ def test_public_callables_document_parameters_results_and_errors() -> None:
         paths = sorted((ROOT / package).rglob("*.py"))
         assert paths
         classes = classes_of(ROOT / "nas") | classes_of(ROOT / package)
-        missing += [f"{path.relative_to(ROOT)}:{problem}" for path in paths for problem in problems(parse(path), classes)]
+        missing += [
+            f"{path.relative_to(ROOT)}:{problem}" for path in paths for problem in problems(parse(path), classes)
+        ]
     assert not missing, "\n".join(missing)
 
 

@@ -21,7 +21,11 @@ EXAMPLES = (
 
 
 def parser() -> Parser:
-    """Return the parser of `voxnas predict`."""
+    """Return the parser of `voxnas predict`.
+
+    Returns:
+        The parser.
+    """
     predict = Parser(
         "voxnas predict", "Run a trained network on image files; an exported one needs no torch.", EXAMPLES
     )
@@ -46,7 +50,11 @@ def parser() -> Parser:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Predict every input and write the label maps or the probabilities."""
+    """Predict every input and write the label maps or the probabilities.
+
+    Args:
+        options: Parsed arguments.
+    """
     from nas.inference.predict import (
         classes_of,
         predict_file,
@@ -85,7 +93,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _networks(model: str, threads: int | None) -> list[InferenceNetwork]:
-    """An exported network, or the bundles of a folder, which need torch."""
+    """Load an exported network, or the bundles of a folder, which need torch."""
     if not Path(model).is_dir():
         from nas.inference.runtime import ExportedNetwork
 

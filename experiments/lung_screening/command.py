@@ -25,7 +25,11 @@ EXAMPLES = (
 
 
 def parser() -> Parser:
-    """Return the parser of `voxnas screen`."""
+    """Return the parser of `voxnas screen`.
+
+    Returns:
+        The parser.
+    """
     screen = Parser(
         "voxnas screen", "Screen CTs: lungs, nodule candidates, malignancy. Not a medical device.", EXAMPLES
     )
@@ -48,7 +52,14 @@ def parser() -> Parser:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Screen every CT and write what was found."""
+    """Screen every CT and write what was found.
+
+    Args:
+        options: Parsed arguments.
+
+    Raises:
+        NASError: If two CTs have one name.
+    """
     from experiments.lung_screening.output import write
     from experiments.lung_screening.scan import Scan
     from experiments.lung_screening.screening import Settings, screen

@@ -307,10 +307,10 @@ def _input(input_shape: Sequence[int], sides: Sides, channels: Sequence[str]) ->
 
 
 def _traced(model: _Flat, trial: _Trial, sides: Sides) -> bytes | None:
-    """The network as an ONNX file, or None if ONNX lacks one of its layers.
+    """Write the network as an ONNX file; None if ONNX lacks one of its layers.
 
-    By tracing: over the networks of our spaces it took 0.05 to 0.4 s where torch.export took 2 to 20, with files up to
-    three times smaller, the same differences from torch and no constraint on free sides (docs/deployment.md).
+    Traced: over the networks of our spaces it took 0.05 to 0.4 s, and torch.export 2 to 20, with files up to three
+    times smaller, the same differences from torch and no constraint on free sides (docs/deployment.md).
     """
     size = sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values())
     if size > MOST_BYTES:

@@ -168,7 +168,7 @@ class _Fold:
         return FoldPrediction(self.part.name, self.part.test, prob)
 
     def _finished(self) -> Bundle | None:
-        """The bundle of this training, or None if there is none yet."""
+        """Return the bundle of this training, or None if there is none yet."""
         if not (self.home / CARD).is_file():
             return None
         trained = ModelCard.load(self.home / CARD).facts.get("trained")
@@ -290,14 +290,14 @@ def _inherit(model: nn.Module, weights: nn.Module) -> None:
 
 
 def _write_array(path: Path, values: np.ndarray) -> None:
-    """An npy file with its SHA-256 at the end, which readers of npy files ignore."""
+    """Write an npy file with its SHA-256 at the end, which readers of npy files ignore."""
     content = io.BytesIO()
     np.save(content, values, allow_pickle=False)
     write_bytes(path, content.getvalue() + hashlib.sha256(content.getvalue()).digest())
 
 
 def _read_array(path: Path) -> np.ndarray | None:
-    """The values of `_write_array`; None if the file is missing or damaged."""
+    """Read a file of `_write_array`; None if it is missing or damaged."""
     try:
         content = path.read_bytes()
     except FileNotFoundError:
@@ -326,7 +326,7 @@ def _identity(
 
 
 def _network_of(network: Artifact, supernet: Path | None) -> str:
-    """The architecture and its first weights, as text for messages."""
+    """Describe the architecture and its first weights for messages."""
     text = f"{network.arch.space}/{network.arch.id}"
     if supernet is not None and supernet.is_file():
         text += f", from the supernet {file_digest(supernet)[:12]}"

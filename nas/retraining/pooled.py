@@ -93,7 +93,7 @@ def read_pooled(name: str, folders: Sequence[Path], allow: Sequence[str] = ()) -
 
 
 def _columns(path: Path, system: str) -> dict[str, np.ndarray]:
-    """The columns of the samples, the target and one system, without the name of the system."""
+    """Read the columns of the samples, the target and one system, without the name of the system."""
     try:
         with open(path, newline="") as file:
             heading, *lines = csv.reader(file)

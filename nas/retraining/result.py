@@ -206,7 +206,10 @@ def _costs(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _declared(content: Mapping[str, Any]) -> tuple[Metric, ...]:
-    """The metrics as the file declares them; a file of an earlier version is of one of the tasks of that version."""
+    """Return the metrics that the file declares.
+
+    A file of an earlier version declares none; it is of one of the tasks of that version.
+    """
     if "metrics" in content:
         return tuple(Metric(**metric) for metric in content["metrics"])
     from nas.tasks import classification, detection, segmentation  # these import torch: only for old files

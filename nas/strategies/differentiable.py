@@ -57,7 +57,7 @@ class Differentiable(Strategy):
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """Class and arguments, those of the architecture's training beside the others."""
+        """Class and arguments, those of ArchitectureSettings by name."""
         return {
             "class": public_path(type(self)),
             "settings": identity_of(self.settings),
@@ -125,7 +125,10 @@ class Differentiable(Strategy):
         self._trained = which
 
     def propose(self, space: SearchSpace, history: History, rng: np.random.Generator) -> Proposal | None:
-        """Before `prepare` there are no costs to decode by: the limits are checked on the most probable ones."""
+        """Propose the best untried architecture.
+
+        Before `prepare` there are no costs to decode by: the limits are checked on the most probable architectures.
+        """
         budget, target = self.architecture.budget, self.architecture.target
         supernet = _fresh(space, None, 0) if self._supernet is None else self._supernet
         begun = self._costs is not None
@@ -143,7 +146,7 @@ class Differentiable(Strategy):
 
 
 def _window(target: float | None, budget: float | None) -> CostWindow:
-    """What proposals after the answer may cost."""
+    """Return the cost limits of the proposals after the first."""
     least, most = allowed_costs(target, budget)
     return CostWindow(least if least > -math.inf else None, most if most < math.inf else None)
 

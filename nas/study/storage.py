@@ -132,7 +132,9 @@ class Store:
         Args:
             names: One name per objective.
         """
-        self._with_retries(lambda: self._storage.set_study_system_attr(self._study_id, "study:metric_names", list(names)))
+        self._with_retries(
+            lambda: self._storage.set_study_system_attr(self._study_id, "study:metric_names", list(names))
+        )
 
     def trials(self, states: Container[TrialState] | None = None) -> list[FrozenTrial]:
         """Return the trials, which the caller must not change.

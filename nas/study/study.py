@@ -316,8 +316,10 @@ class Study(StudyReader):
     def _close(
         self, claim: Claim, state: TrialState, key: str, content: Any, values: Sequence[float] | None = None
     ) -> None:
-        """Record an outcome. The first result is kept: a worker whose lease expired cannot overwrite it. The content is
-        written under the number of the attempt, which is fixed with the state."""
+        """Record an outcome under the number of the attempt, which is fixed with the state.
+
+        The first result is kept: a worker whose lease expired cannot overwrite it.
+        """
         if (
             self._holds(claim, self.store.trial(claim.trial_id))
             and self.store.set_trial_attr(claim.trial_id, f"{key}:{claim.attempt}", content)

@@ -124,10 +124,21 @@ class Segmentation(Task):
         return {"window": window, "overlap": self.overlap, "flips": list(self.flips)}
 
     def loss(self, output: torch.Tensor | Sequence[torch.Tensor], y: torch.Tensor) -> torch.Tensor:
-        """output: logits (B, K, D, H, W), or several, finest first, of a network with deep supervision: by default each
-        counts half of the one before, all together 1 (nnU-Net, Isensee et al., Nature Methods 18, 2021). The target of
-        a coarser output is the share of each class among the voxels that one of its own holds.
-        y: classes (B, D, H, W). Raises NASError for more outputs than scale_weights."""
+        """Compute the loss of a batch.
+
+        Args:
+            output: Logits (B, K, D, H, W), or several, finest first, of a network with deep supervision. By default
+                each counts half of the one before, all together 1 (nnU-Net, Isensee et al., Nature Methods 18, 2021).
+                The target of a coarser output is the share of each class among the voxels that each of its voxels
+                covers.
+            y: Classes (B, D, H, W).
+
+        Returns:
+            A scalar.
+
+        Raises:
+            NASError: If the network has more outputs than `scale_weights` has values.
+        """
         if isinstance(output, torch.Tensor):
             return self._loss(output, y)
         if self.scale_weights is None:
