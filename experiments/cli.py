@@ -32,7 +32,7 @@ class Parser(argparse.ArgumentParser):
     """ArgumentParser whose mistakes are NASErrors and whose help ends with examples.
 
     Args:
-        prog: The command as it is typed.
+        prog: The command on the command line.
         description: One or two sentences.
         examples: Command lines for the end of the help page.
 

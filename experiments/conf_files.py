@@ -1,4 +1,4 @@
-"""The files of conf/ as they are installed: groups, their options, and the text of a file."""
+"""Installed files of conf/: groups, their options, and the text of a file."""
 
 from __future__ import annotations
 

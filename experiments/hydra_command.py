@@ -45,7 +45,7 @@ def help_page(program: str, summary: str, config_name: str, examples: Sequence[s
     """Write the help page of a command.
 
     Args:
-        program: The command as it is typed.
+        program: The command on the command line.
         summary: One sentence.
         config_name: Its file in conf/, without `.yaml`.
         examples: Arguments of two or more examples.

@@ -39,7 +39,7 @@ def run_hydra(job: Callable[[DictConfig], None], config_name: str) -> NoReturn:
         job: Takes the composed configuration. Processes of a launcher import it by its module and name.
         config_name: A file of conf/, without `.yaml`.
     """
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come up to here, where they become one line
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach this module, which reports them in one line
     OmegaConf.register_new_resolver("arch_slug", arch_slug, replace=True)
     logging.captureWarnings(True)
     JobReturn.return_value = property(_value_of_job, JobReturn.return_value.fset)  # type: ignore
@@ -85,7 +85,7 @@ def with_sweep_folders(arguments: list[str]) -> list[str]:
         arguments: The command line, without the program.
 
     Returns:
-        The command line of a sweep with one more setting; any other as it is.
+        The command line of a sweep with one more setting; any other unchanged.
 
     Raises:
         NASError: If two jobs would be the same worker.
@@ -165,7 +165,7 @@ def _value_of_job(result: JobReturn) -> Any:
 
 
 def _mode(self: Hydra, config_name: str | None, overrides: list[str]) -> Any:
-    """Hydra's method, which composes the whole configuration once more, only where a sweep is possible."""
+    """Hydra's method, which composes the whole configuration once more, only if a sweep is possible."""
     if any(argument.startswith(("-", *CHOOSING_MODE)) for argument in sys.argv[1:]):
         return GET_MODE(self, config_name, overrides)
     return None

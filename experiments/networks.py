@@ -65,7 +65,9 @@ def changed(network: Artifact, changes: Mapping[str, Any] | None) -> Artifact:
         return network
     own = network.space.arguments
     if unknown := [name for name in changes if name not in own]:
-        raise NASError(f"space_changes.{unknown[0]}", f"one of {', '.join(own)}", "mend space_changes")
+        raise NASError(
+            f"space_changes.{unknown[0]}", f"one of {', '.join(own)}", "set space_changes to arguments of the space"
+        )
     space = type(network.space)(**{**own, **changes})
     if len(space.genes) != len(network.arch.genes):
         raise NASError(
@@ -100,7 +102,7 @@ def resolve_all(
     found = [resolve(name, task, allow) for name in listed]
     ids = [artifact.arch.id for artifact in found]
     if not ids or len(set(ids)) < len(ids):
-        raise NASError(f"arch={listed}", "at least one network, each once", "mend the list")
+        raise NASError(f"arch={listed}", "at least one network, each once", "set arch to different networks")
     for artifact in found:
         artifact.space.require_kind(task)
         if artifact.task != task:
@@ -118,5 +120,9 @@ def _class_path(space_name: str) -> str:
     except HydraException as error:
         loader = GlobalHydra.instance().config_loader()
         names = ", ".join(loader.get_group_options("space"))
-        raise NASError(f"the space {space_name!r}", f"one of {names}, or a file", "mend arch=") from error
+        raise NASError(
+            f"the space {space_name!r}",
+            f"one of {names}, or a file",
+            "set arch to <space>/<published name>, or to a file",
+        ) from error
     return str(OmegaConf.to_container(conf, resolve=False)["_target_"])  # type: ignore[index,call-overload]

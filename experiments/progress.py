@@ -13,7 +13,7 @@ from nas.history import History, State
 from nas.problem import Problem
 from nas.strategies.base import Strategy
 
-QUIET_INTERVAL_S = 10.0  # between lines where the output is a file rather than a terminal
+QUIET_INTERVAL_S = 10.0  # between lines of an output that is no terminal
 
 
 class SearchProgress:
@@ -46,7 +46,7 @@ class SearchProgress:
         if ruled_out is not None:
             words.append(f"pruned {100 * ruled_out.share:.1f} %")
         if self._bar.n == 0 and ended:
-            self._bar.initial = ended  # trials of an earlier run say nothing about the time left
+            self._bar.initial = ended  # the time left is estimated from trials of this run only
         self._bar.n = min(ended, self._bar.total)
         self._bar.set_postfix_str(", ".join(words), refresh=True)
 

@@ -1,4 +1,4 @@
-"""The one exception a user's mistake ends in, and the one a failed trial ends in."""
+"""Exceptions: NASError for invalid user input, TrialFailed for a candidate that cannot be scored."""
 
 from __future__ import annotations
 
@@ -22,4 +22,4 @@ class NASError(Exception):
 
 
 class TrialFailed(Exception):
-    """One candidate could not be evaluated (NaN loss, out of memory); the search records the reason and goes on."""
+    """A candidate could not be evaluated (NaN loss, out of memory); the search records the reason and continues."""

@@ -206,7 +206,7 @@ class SearchResult:
         return [self.artifact(trial) for trial in self.history.front()]
 
     def artifact(self, trial: Record) -> Artifact:
-        """Return an architecture of the search as it is written to arch.json.
+        """Return an architecture of the search with its provenance, the content of arch.json.
 
         Args:
             trial: A finished trial.

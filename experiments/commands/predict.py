@@ -79,14 +79,14 @@ def run(options: argparse.Namespace) -> None:
         prob, ready = predict_file(networks, path, point_mm)
         if segments:
             shares = write_labels(outs[number], prob, ready)
-            said = ", ".join(f"{classes[int(k)]} {share:.2%}" for k, share in shares.items())
-            write_line(f"{path} -> {outs[number]}: {said} ({time.perf_counter() - started:.1f} s)")
+            listed = ", ".join(f"{classes[int(k)]} {share:.2%}" for k, share in shares.items())
+            write_line(f"{path} -> {outs[number]}: {listed} ({time.perf_counter() - started:.1f} s)")
         else:
             chosen = classes[int(prob.argmax())]
             probabilities = {name: round(float(p), 6) for name, p in zip(classes, prob, strict=True)}
             rows.append({"input": str(path), "class": chosen, "probabilities": probabilities})
-            said = ", ".join(f"{name} {p:.3f}" for name, p in probabilities.items())
-            write_line(f"{path}: {said} ({time.perf_counter() - started:.1f} s)")
+            listed = ", ".join(f"{name} {p:.3f}" for name, p in probabilities.items())
+            write_line(f"{path}: {listed} ({time.perf_counter() - started:.1f} s)")
     if rows:
         write_probabilities(options.out, rows)
         write_line(f"wrote {options.out}")
@@ -110,7 +110,7 @@ def _networks(model: str, threads: int | None) -> list[InferenceNetwork]:
 
 
 def _outs(out: Path, inputs: Sequence[Path]) -> list[Path]:
-    """Where the label map of each input goes: the file named, or into the folder under the input's own name."""
+    """Return the file of each label map: the given file, or one in the given folder with the name of the input."""
     from nas.inference.predict import IMAGES
 
     if len(inputs) == 1 and out.name.endswith((*IMAGES, ".npy")):

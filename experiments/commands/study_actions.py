@@ -202,13 +202,13 @@ def delete_study(options: argparse.Namespace) -> None:
     live = 0 if options.force else _workers_in(url, name)
     if live:
         raise NASError(
-            f"{live} workers on {name!r} that may be alive", "none", "stop them first; --force where they are gone"
+            f"{live} workers on {name!r} that may be alive", "none", "stop them first; add --force if they are gone"
         )
     if not options.yes:
         write_line(f"type the name of the study to delete it and all its trials from {url}:")
         typed = sys.stdin.readline().strip()
         if typed != name:
-            raise NASError(f"the name {typed!r}", repr(name), "type it as it is, or say --yes; nothing was deleted")
+            raise NASError(f"the name {typed!r}", repr(name), "type the exact name, or add --yes; nothing was deleted")
     store.delete()
     store.close()
     write_line(f"deleted {name} from {url}")
@@ -280,7 +280,7 @@ def _rest(count: int) -> None:
 
 
 def _table(rows: Sequence[Sequence[str]]) -> None:
-    """Columns as wide as their widest cell; the last one as it is."""
+    """Columns as wide as their widest cell; the last one is not padded."""
     widths = [max(len(row[i]) for row in rows if i < len(row)) for i in range(max(map(len, rows)))]
     for row in rows:
         cells = [*(cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=False)), row[-1]]

@@ -300,7 +300,7 @@ class VolumeStore:
         return out
 
     def sample(self, row: int) -> Sample:
-        """Read one row as it was given to the writer.
+        """Read one row with the values that the writer received.
 
         Args:
             row: Row of the store.
@@ -342,7 +342,7 @@ class VolumeStore:
 
 
 def unreadable(path: Path, error: Exception) -> NASError:
-    """Tell a missing right, a lock and a file system without locks from damage.
+    """Distinguish a missing permission, a lock and a file system without locks from damage.
 
     Args:
         path: The store.

@@ -51,7 +51,7 @@ class Tabular(Evaluator):
             raise NASError(
                 f"the space {space.fingerprint} with a table of {self.table.space.fingerprint} ({self.path})",
                 "a table of the same space",
-                "restore the arguments of the space, or mend evaluator.path",
+                "restore the arguments of the space, or set evaluator.path to a table of this space",
             )
         recorded = self.table.spec.get("cost", {}).get("input_shape")
         if recorded is not None and list(recorded) != list(input_shape):
@@ -109,7 +109,7 @@ class LookUp:
                 known = ", ".join(map(str, self.budgets))
                 raise NASError(
                     f"a proposal for {budget} epochs with {self.name}",
-                    f"a budget that it holds ({known}; 0: the evaluator's own)",
+                    f"a budget that it holds ({known}), or 0 for the evaluator's own",
                     "set the strategy's budgets to these, or take a strategy that has none",
                 )
             budget = self.budgets[-1]

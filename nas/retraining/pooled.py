@@ -78,7 +78,7 @@ def read_pooled(name: str, folders: Sequence[Path], allow: Sequence[str] = ()) -
     case, group = list(columns)[:2]
     if len(np.unique(columns[case])) < len(columns[case]):
         raise NASError(
-            f"runs of {name} that tested a case twice", "another test fold each", "one run a split.test_fold"
+            f"runs of {name} that tested a case twice", "another test fold each", "give one run per split.test_fold"
         )
     order = np.argsort(columns[case])
     columns = {key: values[order] for key, values in columns.items()}

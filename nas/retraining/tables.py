@@ -216,7 +216,7 @@ def _by_seed(results: Mapping[str, TrainResult], labels: Mapping[str, str]) -> d
         if first.mean != result.mean:
             raise NASError(
                 f"two results of {label} with seed {seed}: {other} and {source}",
-                "one result a seed, all with the same settings",
+                "one result per seed, all with the same settings",
                 "leave one of them out",
             )
     return networks

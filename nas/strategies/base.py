@@ -1,4 +1,4 @@
-"""Strategies: what the history of a search says about the next architecture to evaluate."""
+"""Base class of strategies, which propose the next architecture from the history of a search."""
 
 from __future__ import annotations
 

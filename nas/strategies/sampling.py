@@ -14,10 +14,10 @@ from nas.space import SearchSpace
 from nas.strategies.enumeration import Enumeration, enumeration_of
 
 FIRST_BATCH = 16
-EARLY_BATCH = 32  # after batches up to this without a hit, a listed space is looked through where that is cheap
-LARGEST_BATCH = 2048  # after batches up to this without a hit, every space that can be listed is looked through
+EARLY_BATCH = 32  # after batches up to this without a hit, a space that is cheap to enumerate is enumerated
+LARGEST_BATCH = 2048  # after batches up to this without a hit, every space that can be enumerated is enumerated
 MUTANTS = 16  # mutants made at each distance from their parent
-FURTHEST = 5  # mutations in a row before `mutant` gives up and draws
+FURTHEST = 5  # mutations in a row before `mutant` draws any architecture
 
 Accept = Callable[[np.ndarray, CostFunction], np.ndarray]  # genes (N, G), their cost function -> (N,) bool
 
@@ -37,7 +37,9 @@ class CostWindow:
         self.low = -np.inf if cost_min is None else float(cost_min)
         self.high = np.inf if cost_max is None else float(cost_max)
         if self.low > self.high:
-            raise NASError(f"cost_min={cost_min}, cost_max={cost_max}", "cost_min <= cost_max", "mend the cost window")
+            raise NASError(
+                f"cost_min={cost_min}, cost_max={cost_max}", "cost_min <= cost_max", "set cost_min to at most cost_max"
+            )
 
     @property
     def arguments(self) -> dict[str, float | None]:

@@ -1,4 +1,4 @@
-"""Where studies are kept: an Optuna storage opened by its URL, that waits while the store is out of reach."""
+"""Stores of studies: an Optuna storage, opened by its URL, whose calls are repeated while it is out of reach."""
 
 from __future__ import annotations
 
@@ -22,18 +22,17 @@ from optuna.trial import FrozenTrial, TrialState
 from nas.errors import NASError
 from nas.study.journal import JournalFile
 from nas.study.sqlite_reader import SqliteReader
+from nas.study.store_errors import first_line, is_of_store, is_passing, is_race, unusable
 from nas.study.url import SQLITE, database_path
 from nas.utils.files import locked
 
 PATIENCE_S = 120.0
-OPENING_PATIENCE_S = 10.0  # a wrong address should not take minutes to be told
+OPENING_PATIENCE_S = 10.0  # retries while opening, so that a wrong URL is reported soon
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 3.0
 FORMS = (
     "sqlite:///study.db, sqlite:////absolute/study.db, journal:///absolute/study.log, "
     "postgresql+psycopg://user:password@host/database, or grpc://host:port"
 )
-RACES = ("already exists", "UNIQUE constraint", "duplicate key")  # of several workers that create one study
-LASTING = ("malformed", "not a database", "disk image", "authentication failed", "does not exist", "no password")
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
@@ -324,95 +323,14 @@ def _with_folder(url: str, path: str) -> str:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        raise NASError(f"study.url={url} ({reason})", "a folder that can be written", "mend study.url") from error
+        raise NASError(
+            f"study.url={url} ({reason})",
+            "a folder that can be written",
+            "set study.url to a file in a writable folder",
+        ) from error
     return path
 
 
 def _bad_url(url: str, error: Exception | None = None) -> NASError:
     reason = f" ({first_line(error)})" if error is not None else ""
-    return NASError(f"study.url={url}{reason}", FORMS, "mend study.url")
-
-
-def is_of_store(error: Exception) -> bool:
-    """Whether an error is a failure of the store, not of the request.
-
-    Args:
-        error: The error of a call.
-
-    Returns:
-        True for errors of the database, the file system and gRPC.
-    """
-    from sqlalchemy.exc import SQLAlchemyError  # here, as it takes as long to import as Optuna
-
-    known = (SQLAlchemyError, optuna.exceptions.StorageInternalError, OSError, ValueError)
-    return isinstance(error, known) or _grpc_code(error) != ""
-
-
-def is_race(error: Exception) -> bool:
-    """Whether another worker created the same object at the same time, so that the next attempt finds it.
-
-    Args:
-        error: The error of a call.
-
-    Returns:
-        True for a violated uniqueness.
-    """
-    return any(word in str(error) for word in RACES)
-
-
-def is_passing(error: Exception) -> bool:
-    """Whether the same call may succeed later: no connection, a lock, a full disk, a lost race.
-
-    Args:
-        error: The error of a call.
-
-    Returns:
-        True if the call is worth repeating.
-    """
-    from sqlalchemy.exc import SQLAlchemyError
-
-    code = _grpc_code(error)
-    if code:
-        return code in ("UNAVAILABLE", "UNKNOWN", "INTERNAL", "DEADLINE_EXCEEDED", "CANCELLED")
-    if isinstance(error, SQLAlchemyError | optuna.exceptions.StorageInternalError):
-        text = str(error)
-        return is_race(error) or not any(word in text for word in LASTING)
-    return isinstance(error, OSError)
-
-
-def _grpc_code(error: Exception) -> str:
-    code = getattr(error, "code", None)
-    if type(error).__module__.startswith("grpc") and callable(code):
-        return str(getattr(code(), "name", ""))
-    return ""
-
-
-def unusable(url: str, error: Exception) -> NASError:
-    """Make the error of a store that cannot be used.
-
-    Args:
-        url: URL of the store.
-        error: The cause.
-
-    Returns:
-        The error to raise.
-    """
-    return NASError(
-        f"the study store {url} ({first_line(error)})",
-        "a store that answers, whole, and made by this version of Optuna",
-        "check study.url, the server and the disk; move a damaged file aside and start again",
-    )
-
-
-def first_line(error: Exception) -> str:
-    """Return the first line of an error's message.
-
-    Args:
-        error: The error.
-
-    Returns:
-        At most 200 characters; the name of the class if there is no message.
-    """
-    details = getattr(error, "details", None)  # of gRPC
-    text = str(details() if callable(details) else error).strip() or type(error).__name__
-    return text.splitlines()[0][:200]
+    return NASError(f"study.url={url}{reason}", FORMS, "set study.url to one of these forms")

@@ -138,7 +138,7 @@ class Detection(Task):
         return centre + BOX_WEIGHT * box + fit
 
     def predict(self, model: nn.Module, x_BCDHW: torch.Tensor) -> torch.Tensor:
-        """(B, detections, 2n + 2), boxes clipped to the image. The model's mode is left as it was."""
+        """(B, detections, 2n + 2), boxes clipped to the image. The model's mode is restored."""
         training = model.training
         model.eval()
         try:

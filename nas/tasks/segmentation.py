@@ -149,7 +149,7 @@ class Segmentation(Task):
         else:
             raise NASError(
                 f"task.scale_weights={list(self.scale_weights)} for a network of {len(output)} outputs",
-                "a weight an output",
+                "one weight per output",
                 "add weights, or task.scale_weights=null",
             )
         parts = [weight * self._loss(logits, y) for weight, logits in zip(weights, output, strict=True)]
@@ -162,7 +162,7 @@ class Segmentation(Task):
         return self._of_shares(logits_BKDHW.float(), shares(y_BDHW, self.spec.outputs, sides))
 
     def predict(self, model: nn.Module, x_BCDHW: torch.Tensor) -> torch.Tensor:
-        """Class probabilities (B, K, D, H, W) in fp32. The model's mode is left as it was.
+        """Class probabilities (B, K, D, H, W) in fp32. The model's mode is restored.
 
         Where windows overlap, logits are averaged with Gaussian weights, largest in the middle of a window.
         """

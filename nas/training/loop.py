@@ -185,7 +185,7 @@ class _Run:
         if len(last["history"]) > self.settings.epochs:
             log.info("%s has more than training.epochs=%d: the training starts over", folder, self.settings.epochs)
             return None
-        # 0: no epoch is validated yet. best.pt may be one epoch behind, as it is written after last.pt
+        # 0: no epoch is validated yet. best.pt is written after last.pt and may be one epoch behind
         if last["best_epoch"] in (0, len(last["history"])):
             return {**last, "best_model": last["model"]}
         best = load_checkpoint(folder / BEST, self.identity)

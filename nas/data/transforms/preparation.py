@@ -39,7 +39,7 @@ class Prepared:
 
     Attributes:
         x_CDHW: float32; (C, H, W) for a 2D network.
-        image: Of whole volumes, the image as it was read; else None.
+        image: Image of a whole volume before the transforms; None for other samples.
         grid: Of whole volumes, the geometry of `x_CDHW`; else None, and predictions have no position in an image.
     """
 
