@@ -209,7 +209,7 @@ def run_command(body: Callable[[], int | None], interrupted: str = "interrupted;
     """Run the body of a command.
 
     A user's mistake ends in one line on stderr. The signals that end a process act as Ctrl-C, so that the body can
-    keep what is finished. Characters that the terminal cannot show are replaced. Defects keep their traceback.
+    keep finished results. Characters that the terminal cannot show are replaced. Defects keep their traceback.
 
     Args:
         body: Returns the exit code; None is 0.
@@ -307,7 +307,7 @@ def _refuse(mistake: NASError) -> int:
 
 
 def drop_stdout() -> None:
-    """Keep Python from writing what is left in the buffer when it exits."""
+    """Keep Python from writing the rest of the buffer when it exits."""
     with suppress(OSError, ValueError, AttributeError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())

@@ -32,7 +32,7 @@ class Artifact:
         arch: The architecture.
         task: The task that the networks are for.
         metrics: Metrics by name, as the search measured them.
-        provenance: Where the architecture comes from.
+        provenance: Origin of the architecture: a publication or a search.
     """
 
     space: SearchSpace
@@ -129,7 +129,7 @@ def load(path: str | Path, allow: Sequence[str] = ()) -> Artifact:
     arch = space.architecture(genes)
     if arch.id != stored_id:
         raise NASError(
-            f"id {stored_id!r} in {path}, where genes and space give {arch.id!r}",
+            f"id {stored_id!r} in {path}, but {arch.id!r} from genes and space",
             "an unedited file",
             "undo the edit, or make a new file with Artifact(space, space.architecture(genes), task).save(path)",
         )

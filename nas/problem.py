@@ -23,7 +23,7 @@ SCORE = "score"  # in objectives: the metric by which the task chooses the best 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is searched. The strategy, the evaluator and the study of a search hold the same problem.
+    """Problem of a search, shared by its strategy, evaluator and study.
 
     Args:
         space: The networks.

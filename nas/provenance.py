@@ -1,4 +1,4 @@
-"""Where an architecture comes from: the literature or a search."""
+"""Provenance of an architecture: the literature or a search."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class SplitFacts:
 
     Args:
         sha256: Hash of the assignment of samples to folds.
-        unit: What a group of samples is, for example "patient".
+        unit: Name of a group of samples, for example "patient".
         overfit: Whether all samples are trained on, validated on and tested, to see that a network can learn.
     """
 
@@ -86,7 +86,7 @@ class SearchRecord:
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where an architecture comes from.
+    """Provenance of an architecture.
 
     Args:
         published: Name in the literature, `<space>/<name>`.

@@ -1,4 +1,4 @@
-"""What a search space has to know of a task to build networks for it; free of torch."""
+"""Properties of a task from which search spaces build networks; free of torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Simple shape and intensity features of a volume: what a baseline may know of it."""
+"""Simple shape and intensity features of a volume, the input of baselines."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ class Source(ABC):
         by_training: Whether values are stored raw, and scaled by statistics of the training set in each training.
         patches: Patches that a training draws from a volume. If None, it is given whole volumes.
         cache_dir: Folder of the prepared stores.
-        UNIDENTIFYING: Constructor arguments that do not decide what a store holds, each with the reason.
+        UNIDENTIFYING: Constructor arguments that do not change the content of a store, each with the reason.
     """
 
     name: str
@@ -61,7 +61,7 @@ class Source(ABC):
     by_training: bool = False
     patches: Patches | None = None
     cache_dir: str
-    UNIDENTIFYING: ClassVar[Mapping[str, str]] = {"cache_dir": "where the store lies, not what it holds"}
+    UNIDENTIFYING: ClassVar[Mapping[str, str]] = {"cache_dir": "location of the store, not its content"}
 
     @abstractmethod
     def samples(self) -> Iterator[Sample]:
@@ -78,7 +78,7 @@ class Source(ABC):
         """List the files whose content decides the samples.
 
         Returns:
-            Name -> file. A name states what the samples take from the file's path, such as a patient's folder.
+            Name -> file. A name holds the parts of the path that samples use, such as a patient's folder.
         """
         return {}
 

@@ -56,7 +56,7 @@ class Split:
         fold: (N,) int, the fold of each sample; of an official split 0, 1 or 2 for train, val or test.
         folds: Number of folds.
         official: Whether the split is the authors' train / val / test.
-        unit: What a group is: "patient", unless the source states another.
+        unit: Name of a group: "patient", unless the source states another.
         sha256: Hash of samples, folds and test fold.
 
     Raises:

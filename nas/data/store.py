@@ -55,7 +55,7 @@ class VolumeStore:
         located_NKM: Of padded volumes, flat positions of voxels of each class (transforms/patches.py); else None.
         patches: How patches are drawn in training, see `draw_patches`. If None, a training is given whole volumes.
         by_training: Whether values are still to be scaled by statistics of the training set (`intensity`).
-        unit: What a group is, "patient" unless the source states another.
+        unit: Name of a group, "patient" unless the source states another.
         cohort: The set of patients that the groups belong to, the data set's name unless the source states another.
         provenance: Source, licence and arguments, as the source gave them.
 

@@ -40,7 +40,7 @@ class Tabular(Evaluator):
         """Check that the table holds networks of the same space, with costs for inputs of the same shape.
 
         Args:
-            problem: What is searched.
+            problem: Space, task, cost, objectives and constraints.
             context: Not used.
 
         Raises:

@@ -1,6 +1,6 @@
 """`model.json`: inputs and outputs of a trained or exported network, and the preparation of its input.
 
-The file is also read where torch is not installed, so this module needs the standard library only.
+The file is also read without torch, so this module needs the standard library only.
 """
 
 from __future__ import annotations

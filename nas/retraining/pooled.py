@@ -30,7 +30,7 @@ class Pooled:
         folds: Number of folds.
         data: Hash and name of the data set.
         cases: Names of the samples (N,).
-        groups: What the split keeps together, usually the patient, (N,).
+        groups: Groups (N,), usually patients, that the split keeps together.
         scores: Scores of the samples.
         metrics: The metrics as the task declares them.
         classes: Names of the classes.

@@ -68,7 +68,7 @@ class Differentiable(Strategy):
         """Check that budget and target can be kept.
 
         Args:
-            problem: What is searched.
+            problem: Space, task, cost, objectives and constraints.
 
         Raises:
             NASError: If the budget is below every architecture, no architecture is near the target, or the cost has no
@@ -91,7 +91,7 @@ class Differentiable(Strategy):
         """Train the supernet, once for all workers of a folder; a second call for the same folder does nothing.
 
         Args:
-            problem: What is searched.
+            problem: Space, task, cost, objectives and constraints.
             context: Data, device, seed and folder.
 
         Raises:
