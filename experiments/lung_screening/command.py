@@ -85,7 +85,9 @@ def _stages(options: argparse.Namespace) -> Stages:
     if options.no_network and given:
         raise NASError(f"--no-network with --{given[0]}", "one of the two", "leave out --no-network")
     if not options.no_network and not {"stage1", "stage2"} & set(given):
-        raise NASError("no network", "--stage1 and --stage2, folders of run_train.py", "give them, or --no-network")
+        raise NASError(
+            "no network", "--stage1 or --stage2, folders of run_train.py", "add one of them, or --no-network"
+        )
     device = str(pick_device(options.device))
     lungs, nodules = (
         StageNetworks.load(training, device=device, most=1) if training else None

@@ -173,14 +173,14 @@ def require_formats(formats: Sequence[str]) -> None:
     """
     for kind in formats:
         if kind not in FORMATS:
-            raise NASError(f"the format {kind!r}", f"one of {', '.join(FORMATS)}", "export=[onnx,openvino]")
+            raise NASError(f"export={kind}", f"one of {', '.join(FORMATS)}", "set export to [onnx,openvino]")
         for package in PACKAGES[kind]:
             if importlib.util.find_spec(package) is None:
                 raise NASError(
                     f"no package {package}", f"the package that {kind} needs", "pip install 'voxnas[export]'"
                 )
     if not formats:
-        raise NASError("no format", f"some of {', '.join(FORMATS)}", "export=[onnx,openvino]")
+        raise NASError("export=[]", f"some of {', '.join(FORMATS)}", "set export to [onnx,openvino]")
 
 
 def _first_line(error: Exception) -> str:

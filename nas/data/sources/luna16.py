@@ -223,9 +223,9 @@ def find_scans(root: str | None) -> Scans:
     """
     if root is None or not Path(root).is_dir():
         raise NASError(
-            f"no folder {root}" if root else "no folder of LUNA16",
+            f"no folder {root}" if root else "data.root=null",
             "the folder with subset0 … subset9 and annotations.csv",
-            "data.root=/path/to/luna16",
+            "set data.root to /path/to/luna16",
         )
     scans: Scans = {}
     for fold in map(str, range(10)):

@@ -128,7 +128,9 @@ class Manifest(Source):
             NASError: If the csv or one of its files is missing, a column or cell is missing, or a line is there twice.
         """
         if self.path is None:
-            raise NASError("no csv", "your own data as path,label,patient", "data.path=my.csv")
+            raise NASError(
+                "data.path=null", "a csv with the columns path, label and patient", "set data.path to my.csv"
+            )
         columns, rows = read_table(self.path)
         points = {"x", "y", "z"} & set(columns)
         needed = {"path", "label", "patient", *(("x", "y", "z") if self.centre == "point" or points else ())}
