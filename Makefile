@@ -14,8 +14,8 @@ $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
 	$(PIP_ENV) $(PY) -m pip install --quiet --disable-pip-version-check -e '.[dev,medical,export]'
 	touch $@
 
-# One thread: on two cores nearly as fast as two for networks this small, and a busy second core does no harm,
-# where two threads that wait for each other at every layer come to a near stop. More cores: make demo THREADS=4.
+# One thread: on two cores nearly as fast as two for networks this small. If the second core is busy, two threads that
+# wait for each other at every layer come to a near stop. More cores: make demo THREADS=4.
 THREADS ?= 1
 
 demo: install

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-# The packages beside this file, also where the user's folder has an `experiments` or `conf` of its own
+# The packages beside this file, also if the user's folder has an `experiments` or `conf` of its own
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import conf  # noqa: F401
 import experiments  # noqa: F401

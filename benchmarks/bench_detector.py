@@ -55,22 +55,22 @@ def on_real_ct(folder: Path, paths: Sequence[str], cache: str) -> dict[str, obje
     seconds = time.process_time() - started
     target = store.targets(range(len(store)))
     metrics = predictor.task.score(found, target).over()
-    told = told_boxes(found, target, predictor.threshold)
+    counts = count_reported(found, target, predictor.threshold)
     return {
         "test": "drawn into real CT",
         "slices": len(store),
         **metrics,
-        **told,
+        **counts,
         "cpu s a slice": seconds / len(store),
     }
 
 
-def told_boxes(found_NPX: np.ndarray, target_NMX: np.ndarray, threshold: float) -> dict[str, int]:
+def count_reported(found_NPX: np.ndarray, target_NMX: np.ndarray, threshold: float) -> dict[str, int]:
     """Count nodules, nodules with a box above the threshold at an IoU of at least 0.5, and false boxes."""
     nodules = met = others = 0
     for found, target in zip(map(torch.from_numpy, found_NPX), map(torch.from_numpy, target_NMX), strict=True):
-        told, real = found[found[:, -2] >= threshold], target[target[:, -1] >= 0]
-        fit_MT = overlaps(real[:, :-1], told[:, :-2]) >= 0.5
+        reported, real = found[found[:, -2] >= threshold], target[target[:, -1] >= 0]
+        fit_MT = overlaps(real[:, :-1], reported[:, :-2]) >= 0.5
         nodules += len(real)
         met += int(fit_MT.any(dim=1).sum())
         others += int((~fit_MT.any(dim=0)).sum())

@@ -84,9 +84,9 @@ def _way(network: nn.Module, shape: tuple[int, ...], dynamo: bool) -> dict[str, 
             return {"s": f"{type(error).__name__}: {error}".splitlines()[0][:80]}
         seconds = time.perf_counter() - started
     with torch.inference_mode():
-        said = run_onnx(content.getvalue(), 1)(x_BCDHW.numpy())
+        exported = run_onnx(content.getvalue(), 1)(x_BCDHW.numpy())
         meant = torch.utils._pytree.tree_leaves(network(x_BCDHW))
-    difference = max(float(np.abs(a - b.numpy()).max()) for a, b in zip(said, meant, strict=True))
+    difference = max(float(np.abs(a - b.numpy()).max()) for a, b in zip(exported, meant, strict=True))
     return {"s": round(seconds, 2), "MB": round(len(content.getvalue()) / 1e6, 3), "difference": difference}
 
 

@@ -105,7 +105,7 @@ def findings(candidates: Sequence[Candidate], nodules: Sequence[Nodule], tumours
     )
 
 
-def tell(name: str, curve: Froc, seconds: float, scans: int) -> None:
+def write_row(name: str, curve: Froc, seconds: float, scans: int) -> None:
     at = "  ".join(f"{curve.at(rate):.2f}" for rate in RATES)
     print(
         f"{name:<32} {curve.cpm:.3f}  {at}  never hit {curve.never_hit}/{curve.nodules}, {seconds / scans:.1f} s a CT"
@@ -168,7 +168,7 @@ def direction(there: str, here: str, cts: dict[str, tuple[Scan, list[Ball]]], op
             found[name].append(findings(candidates, truth, tumours))
     print(f"{'false positives a scan:':<32} {'CPM':<5}  " + "  ".join(f"{rate:<4g}" for rate in RATES))
     for name, scans in found.items():
-        tell(name, froc(scans), seconds[name], len(scans))
+        write_row(name, froc(scans), seconds[name], len(scans))
 
 
 def parser() -> Parser:

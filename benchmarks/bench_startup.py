@@ -22,7 +22,7 @@ REPO = Path(__file__).resolve().parents[1]
 LAUNCHER = ("-m", "experiments.commands.voxnas")
 LIMIT = 2.5
 BASES = {"python": ("-c", "pass"), "import hydra": ("-c", "import hydra"), "import optuna": ("-c", "import optuna")}
-# command -> (arguments of Python, what it is compared with, exit code)
+# command -> (arguments of Python, command that it is compared with, exit code)
 COMMANDS = {
     "run_search.py --cfg job": (("run_search.py", "--cfg", "job"), "import hydra", 0),
     "run_search.py no.such=1": (("run_search.py", "no.such=1"), "import hydra", 2),

@@ -32,7 +32,7 @@ class Parser(argparse.ArgumentParser):
     """ArgumentParser whose mistakes are NASErrors and whose help ends with examples.
 
     Args:
-        prog: The command as it is typed.
+        prog: The command on the command line.
         description: One or two sentences.
         examples: Command lines for the end of the help page.
 
@@ -58,7 +58,15 @@ class Parser(argparse.ArgumentParser):
         )
 
     def add_argument(self, *names: Any, **settings: Any) -> argparse.Action:
-        """Add an argument as argparse does, and remember its options."""
+        """Add an argument as argparse does, and record its options.
+
+        Args:
+            *names: Name of the argument, or the flags of the option.
+            **settings: Settings of argparse.
+
+        Returns:
+            argparse's action.
+        """
         self.flags += [name for name in names if name.startswith("--")]
         shown = settings.get("metavar") or settings.get("dest") or names[-1].lstrip("-").upper()
         if not names[0].startswith("-"):
@@ -89,7 +97,14 @@ class Parser(argparse.ArgumentParser):
         return self.commands[name]
 
     def error(self, message: str) -> NoReturn:
-        """Raise argparse's message as a NASError."""
+        """Raise argparse's message as a NASError.
+
+        Args:
+            message: Message of argparse.
+
+        Raises:
+            NASError: Always.
+        """
         needed = ["COMMAND ..."] if self.commands else self._needed
         usage = " ".join([self.prog, *needed, *["[OPTION ...]"][: len(self.flags) > 1]])
         missing = message.partition("arguments are required: ")[2]
@@ -135,7 +150,17 @@ def number_type(kind: type[int] | type[float], least: float, most: float = float
 
 
 def size_type(text: str) -> tuple[int, ...]:
-    """Read the size of an image: one side of a cube, or `D,H,W`, for slices `H,W`."""
+    """Parse the size of an image.
+
+    Args:
+        text: One side of a cube, `D,H,W`, or for slices `H,W`.
+
+    Returns:
+        One, three or two sides.
+
+    Raises:
+        argparse.ArgumentTypeError: If a side is no whole number from 1 to 4096.
+    """
     parts = text.strip("[]() ").split(",")
     if 1 <= len(parts) <= 3 and all(part.strip().isdecimal() and 1 <= int(part) <= 4096 for part in parts):
         return tuple(int(part) for part in parts)
@@ -184,7 +209,7 @@ def run_command(body: Callable[[], int | None], interrupted: str = "interrupted;
     """Run the body of a command.
 
     A user's mistake ends in one line on stderr. The signals that end a process act as Ctrl-C, so that the body can
-    keep what is finished. Characters that the terminal cannot show are replaced. Defects keep their traceback.
+    keep finished results. Characters that the terminal cannot show are replaced. Defects keep their traceback.
 
     Args:
         body: Returns the exit code; None is 0.
@@ -221,7 +246,11 @@ def run_command(body: Callable[[], int | None], interrupted: str = "interrupted;
 
 
 def write_line(line: str) -> None:
-    """Write a line of a command's answer to stdout at once."""
+    """Write a line of a command's answer to stdout at once.
+
+    Args:
+        line: The line, without line break.
+    """
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 
@@ -236,7 +265,13 @@ def replace_unknown_characters() -> None:
 
 @contextmanager
 def ending_signals_as_interrupts() -> Iterator[None]:
-    """Let signals that end a process raise KeyboardInterrupt; one that the caller ignores or handles is left alone."""
+    """Let signals that end a process raise KeyboardInterrupt.
+
+    Signals that the caller ignores or handles are left alone.
+
+    Yields:
+        None, while the signals are handled.
+    """
     before = {}
     if threading.current_thread() is threading.main_thread():
         for name in ENDING_SIGNALS:
@@ -272,7 +307,7 @@ def _refuse(mistake: NASError) -> int:
 
 
 def drop_stdout() -> None:
-    """Keep Python from writing what is left in the buffer when it exits."""
+    """Keep Python from writing the rest of the buffer when it exits."""
     with suppress(OSError, ValueError, AttributeError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())

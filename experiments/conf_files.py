@@ -1,4 +1,4 @@
-"""The files of conf/ as they are installed: groups, their options, and the text of a file."""
+"""Installed files of conf/: groups, their options, and the text of a file."""
 
 from __future__ import annotations
 
@@ -7,14 +7,25 @@ from typing import Any
 
 
 def groups() -> dict[str, list[str]]:
-    """Return the names of the options of each group of conf/, without `.yaml`."""
+    """Return the names of the options of each group of conf/, without `.yaml`.
+
+    Returns:
+        Group -> names of its options.
+    """
     folders = sorted((entry for entry in resources.files("conf").iterdir() if entry.is_dir()), key=lambda one: one.name)
     found = {folder.name: _options(folder) for folder in folders}
     return {group: options for group, options in found.items() if options}
 
 
 def text_of(name: str) -> str:
-    """Return the text of conf/<name>."""
+    """Read a file of conf/.
+
+    Args:
+        name: Path of the file within conf/.
+
+    Returns:
+        Its text.
+    """
     return (resources.files("conf") / name).read_text(encoding="utf-8")
 
 

@@ -51,7 +51,7 @@ class CostConfig:
 
 @dataclass(frozen=True)
 class SearchConfig:
-    """Everything that `run_search.py` is told; see conf/search.yaml.
+    """Configuration of `run_search.py`; see conf/search.yaml.
 
     Args:
         space: Search space, as `_target_` and arguments.

@@ -45,7 +45,7 @@ def help_page(program: str, summary: str, config_name: str, examples: Sequence[s
     """Write the help page of a command.
 
     Args:
-        program: The command as it is typed.
+        program: The command on the command line.
         summary: One sentence.
         config_name: Its file in conf/, without `.yaml`.
         examples: Arguments of two or more examples.
@@ -70,7 +70,7 @@ def help_page(program: str, summary: str, config_name: str, examples: Sequence[s
 
 
 def _program() -> str:
-    """The command as it was typed."""
+    """Return the command as the user typed it."""
     path = Path(sys.argv[0])
     if path.name == "__main__.py":
         return f"python -m experiments.{path.parent.name}"

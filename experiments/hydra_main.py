@@ -43,7 +43,7 @@ def run_hydra(job: Callable[[DictConfig], None], config_name: str) -> NoReturn:
         job: Takes the composed configuration. Processes of a launcher import it by its module and name.
         config_name: A file of conf/, without `.yaml`.
     """
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come up to here, where they become one line
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach this module, which reports them in one line
     OmegaConf.register_new_resolver("arch_slug", arch_slug, replace=True)
     logging.captureWarnings(True)
     JobReturn.return_value = property(_value_of_job, JobReturn.return_value.fset)  # type: ignore
@@ -61,12 +61,20 @@ def run_hydra(job: Callable[[DictConfig], None], config_name: str) -> NoReturn:
 
 
 def output_folder() -> Path:
-    """Return the output folder of the running job."""
+    """Return the output folder of the running job.
+
+    Returns:
+        The folder.
+    """
     return Path(HydraConfig.get().runtime.output_dir)
 
 
 def shares_terminal() -> bool:
-    """Whether the running job writes to the terminal on which another job of the sweep shows its progress."""
+    """Whether the running job writes to the terminal on which another job of the sweep shows its progress.
+
+    Returns:
+        True for a job of a parallel sweep other than the first.
+    """
     config = HydraConfig.get()
     parallel = config.mode is RunMode.MULTIRUN and config.runtime.choices["hydra/launcher"] in ON_ONE_TERMINAL
     return bool(parallel and config.job.num != 0)
@@ -81,7 +89,7 @@ def with_sweep_folders(arguments: list[str]) -> list[str]:
         arguments: The command line, without the program.
 
     Returns:
-        The command line of a sweep with one more setting; any other as it is.
+        The command line of a sweep with one more setting; any other unchanged.
 
     Raises:
         NASError: If two jobs would be the same worker.
@@ -127,7 +135,14 @@ def _as_text(value: str) -> str:
 
 
 def explain(error: BaseException) -> NASError:
-    """Return the user's mistake behind an error of Hydra: a NASError that it wraps, or Hydra's own message."""
+    """Return the NASError for an error of Hydra.
+
+    Args:
+        error: The error.
+
+    Returns:
+        The NASError that it wraps, or one with Hydra's own message.
+    """
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, NASError):
@@ -152,7 +167,14 @@ def explain(error: BaseException) -> NASError:
 
 
 def arch_slug(arch: Any) -> str:
-    """Make a folder name of the setting `arch`: the file's folder for .../arch.json, else the name itself."""
+    """Make a folder name of the setting `arch`.
+
+    Args:
+        arch: A name or a list of names.
+
+    Returns:
+        For .../arch.json the file's folder, else the name itself; at most 80 characters.
+    """
     names = [str(item) for item in arch] if isinstance(arch, list | tuple) or OmegaConf.is_list(arch) else [str(arch)]
     parts = [Path(name).parent.name if Path(name).name == "arch.json" else name.removesuffix(".json") for name in names]
     text = "+".join(parts)
@@ -167,7 +189,7 @@ def _value_of_job(result: JobReturn) -> Any:
 
 
 def _mode(self: Hydra, config_name: str | None, overrides: list[str]) -> Any:
-    """Hydra's method, which composes the whole configuration once more, only where a sweep is possible."""
+    """Hydra's method, which composes the whole configuration once more, only if a sweep is possible."""
     if any(argument.startswith(("-", *CHOOSING_MODE)) for argument in sys.argv[1:]):
         return GET_MODE(self, config_name, overrides)
     return None

@@ -19,9 +19,18 @@ from nas.task_spec import TaskSpec
 
 
 def resolve(name: str, task: TaskSpec, allow: Sequence[str]) -> Artifact:
-    """`outputs/demo/arch.json` -> that file; `naslung/model-1` -> a published network, with the task of the data.
+    """Load the network that a setting names.
 
-    Raises NASError for a file that is missing or not valid, an unknown space, and an unknown name.
+    Args:
+        name: A file such as `outputs/demo/arch.json`, or a published network such as `naslung/model-1`.
+        task: Task of a published network.
+        allow: Packages beside `search_spaces` whose spaces may be imported.
+
+    Returns:
+        The network.
+
+    Raises:
+        NASError: If the file is missing or not valid, or the space or the name is unknown.
     """
     path = Path(name)
     if path.suffix == ".json" or path.is_file():
@@ -37,13 +46,28 @@ def resolve(name: str, task: TaskSpec, allow: Sequence[str]) -> Artifact:
 
 
 def changed(network: Artifact, changes: Mapping[str, Any] | None) -> Artifact:
-    """The same genes in a space with other arguments (DiNTS searches at half the width that it trains with); the
-    provenance keeps those of the search. Raises NASError for arguments that the space does not know or refuses."""
+    """Move a network to its space with other arguments.
+
+    DiNTS, for example, searches at half the width that it trains with. The genes are the same, and the provenance
+    keeps the arguments of the search.
+
+    Args:
+        network: The network.
+        changes: New values of arguments of the space by name.
+
+    Returns:
+        The network in the other space; the network itself without changes.
+
+    Raises:
+        NASError: If the space does not have such an argument, or refuses its value.
+    """
     if not changes:
         return network
     own = network.space.arguments
     if unknown := [name for name in changes if name not in own]:
-        raise NASError(f"space_changes.{unknown[0]}", f"one of {', '.join(own)}", "mend space_changes")
+        raise NASError(
+            f"space_changes.{unknown[0]}", f"one of {', '.join(own)}", "set space_changes to arguments of the space"
+        )
     space = type(network.space)(**{**own, **changes})
     if len(space.genes) != len(network.arch.genes):
         raise NASError(
@@ -58,14 +82,27 @@ def changed(network: Artifact, changes: Mapping[str, Any] | None) -> Artifact:
 def resolve_all(
     names: object, task: TaskSpec, allow: Sequence[str], changes: Mapping[str, Any] | None = None
 ) -> list[Artifact]:
-    """One name or a list of them, each `changed`. Raises NASError for an empty list or one network twice."""
+    """Load the networks that a setting names and change their spaces.
+
+    Args:
+        names: One name or a list of names, see `resolve`.
+        task: Task of the data.
+        allow: Packages beside `search_spaces` whose spaces may be imported.
+        changes: Changed arguments of the spaces, see `changed`.
+
+    Returns:
+        The networks in the order of the names.
+
+    Raises:
+        NASError: If the list is empty, names a network twice, or names one of another task.
+    """
     listed = (
         [str(name) for name in names] if isinstance(names, Sequence) and not isinstance(names, str) else [str(names)]
     )
     found = [resolve(name, task, allow) for name in listed]
     ids = [artifact.arch.id for artifact in found]
     if not ids or len(set(ids)) < len(ids):
-        raise NASError(f"arch={listed}", "at least one network, each once", "mend the list")
+        raise NASError(f"arch={listed}", "at least one network, each once", "set arch to different networks")
     for artifact in found:
         artifact.space.require_kind(task)
         if artifact.task != task:
@@ -83,5 +120,9 @@ def _class_path(space_name: str) -> str:
     except HydraException as error:
         loader = GlobalHydra.instance().config_loader()
         names = ", ".join(loader.get_group_options("space"))
-        raise NASError(f"the space {space_name!r}", f"one of {names}, or a file", "mend arch=") from error
+        raise NASError(
+            f"the space {space_name!r}",
+            f"one of {names}, or a file",
+            "set arch to <space>/<published name>, or to a file",
+        ) from error
     return str(OmegaConf.to_container(conf, resolve=False)["_target_"])  # type: ignore[index,call-overload]

@@ -13,17 +13,29 @@ from nas.history import History, State
 from nas.problem import Problem
 from nas.strategies.base import Strategy
 
-QUIET_INTERVAL_S = 10.0  # between lines where the output is a file rather than a terminal
+QUIET_INTERVAL_S = 10.0  # between lines of an output that is no terminal
 
 
 class SearchProgress:
-    """done/total, best score, share of the space pruned, time left. silent: nothing at all."""
+    """Progress line of a search: finished trials, best score, share of the space pruned, time left.
+
+    Args:
+        total: Number of trials.
+        strategy: Strategy of the search.
+        problem: Problem of the search.
+        silent: Whether to show nothing.
+    """
 
     def __init__(self, total: int, strategy: Strategy, problem: Problem, silent: bool = False) -> None:
         self._strategy, self._problem, self.silent = strategy, problem, silent
         self._bar = progress_bar(total, "search", position=0, silent=silent)
 
     def update(self, history: History) -> None:
+        """Show the present state.
+
+        Args:
+            history: The study's trials.
+        """
         ended = sum(record.state is not State.RUNNING for record in history)
         scores, sign = history.scores(history.complete()), history.sign[history.score]
         words = [f"best {history.score} {sign * scores.max():.3f}"] if len(scores) else []
@@ -34,28 +46,49 @@ class SearchProgress:
         if ruled_out is not None:
             words.append(f"pruned {100 * ruled_out.share:.1f} %")
         if self._bar.n == 0 and ended:
-            self._bar.initial = ended  # trials of an earlier run say nothing about the time left
+            self._bar.initial = ended  # the time left is estimated from trials of this run only
         self._bar.n = min(ended, self._bar.total)
         self._bar.set_postfix_str(", ".join(words), refresh=True)
 
     def close(self) -> None:
+        """End the line."""
         self._bar.close()
 
 
 def scored(score: str, metrics: Mapping[str, float]) -> str:
-    """The score in words; nothing after an epoch that was not validated."""
+    """Format the score of an epoch.
+
+    Args:
+        score: Name of the score.
+        metrics: Metrics of the epoch; empty if it was not validated.
+
+    Returns:
+        Name and value; empty if there is none.
+    """
     return f"{score} {metrics[score]:.3f}" if metrics else ""
 
 
 class TrainingProgress:
-    """Epochs of one training; the line goes away when it ends where it stands under a search line."""
+    """Progress line of a training: finished epochs, a note, time left.
+
+    Args:
+        name: Text before the bar.
+        keep: Whether the line remains at the end. Otherwise it stands below the line of a search and is erased.
+        silent: Whether to show nothing.
+    """
 
     def __init__(self, name: str, keep: bool, silent: bool = False) -> None:
         self._name, self._keep, self._silent = name, keep, silent
         self._bar: tqdm | None = None
 
     def update(self, epoch: int, epochs: int, note: str = "") -> None:
-        """note: beside the epoch; empty: what was noted last stays."""
+        """Show the end of an epoch.
+
+        Args:
+            epoch: Number of finished epochs.
+            epochs: Number of all epochs, after which the line ends.
+            note: Text after the bar. If empty, the last note remains.
+        """
         if self._bar is None:
             self._bar = progress_bar(
                 epochs, self._name, position=0 if self._keep else 1, leave=self._keep, silent=self._silent
@@ -68,17 +101,37 @@ class TrainingProgress:
             self.close()
 
     def close(self) -> None:
+        """End the line."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None
 
 
 def logs_above(progress: SearchProgress) -> AbstractContextManager[None]:
-    """Log lines appear above the progress line instead of in the middle of it."""
+    """Write log lines above the progress line instead of into it.
+
+    Args:
+        progress: The progress line.
+
+    Returns:
+        A context.
+    """
     return nullcontext() if progress.silent else logging_redirect_tqdm()
 
 
 def progress_bar(total: int, name: str, position: int, leave: bool = True, silent: bool = False) -> tqdm:
+    """Make a progress bar.
+
+    Args:
+        total: Number of steps.
+        name: Text before the bar.
+        position: Line of the bar, from 0.
+        leave: Whether the bar remains at the end.
+        silent: Whether to show nothing.
+
+    Returns:
+        The bar.
+    """
     return tqdm(
         disable=silent,
         total=total,

@@ -15,7 +15,11 @@ EXAMPLES = (
 
 
 def parser() -> Parser:
-    """Return the parser of `voxnas tables`."""
+    """Return the parser of `voxnas tables`.
+
+    Returns:
+        The parser.
+    """
     tables = Parser("voxnas tables", "One table of several result.json files, mean and deviation over seeds.", EXAMPLES)
     tables.add_argument("results", metavar="RESULT", nargs="+", type=Path, help="result.json of a training")
     tables.set_defaults(run=run)
@@ -23,7 +27,11 @@ def parser() -> Parser:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Print the table as Markdown."""
+    """Print the table as Markdown.
+
+    Args:
+        options: Parsed arguments.
+    """
     from nas.retraining.result import TrainResult
     from nas.retraining.tables import over_seeds
 

@@ -32,7 +32,7 @@ class Artifact:
         arch: The architecture.
         task: The task that the networks are for.
         metrics: Metrics by name, as the search measured them.
-        provenance: Where the architecture comes from.
+        provenance: Origin of the architecture: a publication or a search.
     """
 
     space: SearchSpace
@@ -42,6 +42,14 @@ class Artifact:
     provenance: Provenance = field(default_factory=Provenance)
 
     def build(self, task: TaskSpec | None = None) -> nn.Module:
+        """Build the network, with new weights.
+
+        Args:
+            task: If None, the task that the architecture was scored on.
+
+        Returns:
+            The network.
+        """
         return self.space.build(self.arch, task or self.task)
 
     @property
@@ -51,6 +59,11 @@ class Artifact:
         return self.space if own is None else type(self.space)(**own)
 
     def save(self, path: str | Path) -> None:
+        """Write `arch.json`.
+
+        Args:
+            path: The file. Missing folders are made.
+        """
         content = {
             "schema": SCHEMA,
             "space": {"class": self.space.class_path, "arguments": self.space.arguments},
@@ -81,10 +94,18 @@ def import_space(class_path: str, allow: Sequence[str] = ()) -> type[SearchSpace
 
 
 def load(path: str | Path, allow: Sequence[str] = ()) -> Artifact:
-    """Reads `arch.json`. allow: further packages whose search spaces may be imported.
+    """Read `arch.json`.
 
-    Raises NASError for a missing file, broken JSON, a newer schema, a class that is not allowed, genes that are no
-    point of the space, and an id that does not fit (the file was edited by hand).
+    Args:
+        path: The file.
+        allow: Packages beside `search_spaces` whose spaces may be imported.
+
+    Returns:
+        The architecture with its space.
+
+    Raises:
+        NASError: If the file is missing, is no valid JSON, has a newer schema, or names a class that is not allowed;
+            if the genes are no point of the space; or if the id does not fit, because the file was edited.
     """
     content = _read(Path(path))
     try:
@@ -110,7 +131,7 @@ def load(path: str | Path, allow: Sequence[str] = ()) -> Artifact:
     arch = space.architecture(genes)
     if arch.id != stored_id:
         raise NASError(
-            f"id {stored_id!r} in {path}, where genes and space give {arch.id!r}",
+            f"id {stored_id!r} in {path}, but {arch.id!r} from genes and space",
             "an unedited file",
             "undo the edit, or make a new file with Artifact(space, space.architecture(genes), task).save(path)",
         )
@@ -132,7 +153,14 @@ def _read(path: Path) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class SpaceFacts:
-    """class_path and arguments are empty where only the fingerprint and the genes are known."""
+    """Identification of a search space that a study records.
+
+    Args:
+        fingerprint: Fingerprint of the space.
+        genes: Its genes.
+        class_path: Dotted path of its class; empty if only fingerprint and genes are known.
+        arguments: Constructor arguments; None if only fingerprint and genes are known.
+    """
 
     fingerprint: str
     genes: tuple[Gene, ...]
@@ -141,11 +169,29 @@ class SpaceFacts:
 
     @classmethod
     def of(cls, space: SearchSpace) -> SpaceFacts:
+        """Return the facts of a space.
+
+        Args:
+            space: The space.
+
+        Returns:
+            The facts.
+        """
         return cls(space.fingerprint, tuple(space.genes), space.class_path, space.arguments)
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> SpaceFacts:
-        """Raises NASError for anything but what `to_json` gave."""
+        """Read facts from JSON values.
+
+        Args:
+            content: Result of `to_json`.
+
+        Returns:
+            The facts.
+
+        Raises:
+            NASError: If an entry is missing or of another type.
+        """
         try:
             genes = tuple(Gene(gene["name"], tuple(gene["choices"]), gene["ordered"]) for gene in content["genes"])
             return cls(content["fingerprint"], genes, content["class"], content["arguments"])
@@ -155,6 +201,11 @@ class SpaceFacts:
             ) from error
 
     def to_json(self) -> dict[str, Any]:
+        """Return the facts as JSON values.
+
+        Returns:
+            Class, arguments, fingerprint and genes.
+        """
         genes = [{"name": gene.name, "choices": list(gene.choices), "ordered": gene.ordered} for gene in self.genes]
         arguments = None if self.arguments is None else dict(self.arguments)
         return {
@@ -165,8 +216,17 @@ class SpaceFacts:
         }
 
     def build(self, allow: Sequence[str] = ()) -> SearchSpace:
-        """The space itself. allow: further packages whose spaces may be imported. Raises NASError where its class is
-        not trusted, not there, or makes another space now."""
+        """Build the space.
+
+        Args:
+            allow: Packages beside `search_spaces` whose spaces may be imported.
+
+        Returns:
+            The space.
+
+        Raises:
+            NASError: If the class is not trusted, is missing, or makes another space in this version.
+        """
         space_class = import_space(self.class_path, allow)
         try:
             space = space_class(**(self.arguments or {}))

@@ -229,6 +229,9 @@ def bundle_folder(training: Path, arch: str, fold: str) -> Path:
         training: Folder of the training.
         arch: Id of the architecture.
         fold: Name of the fold.
+
+    Returns:
+        The folder.
     """
     return training / BUNDLES / arch / fold
 

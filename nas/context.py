@@ -1,4 +1,4 @@
-"""Where and with what networks are evaluated: parts of the data, device, seed and folder, but no configuration."""
+"""Context of evaluations: parts of the data, device, seed and folder, but no configuration."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class RunContext:
     Args:
         train: Training part.
         valid: Validation part.
-        folder: Where evaluations keep their checkpoints, one sub-folder per architecture id.
-        device: Where networks are trained.
+        folder: Folder of the evaluations' checkpoints, one sub-folder per architecture id.
+        device: Device of the trainings.
         seed: Seed of the search, at least 0.
         tracker: Receiver of live curves.
         on_epoch: Called after each epoch with the numbers of epochs done and planned.
@@ -59,7 +59,7 @@ class TaskSetup:
     Args:
         split: The split of the data set.
         task: The task.
-        device: Where networks are trained.
+        device: Device of the trainings.
         preparation: How a file becomes the input of a network, see nas/data/transforms/preparation.py.
     """
 

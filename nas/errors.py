@@ -1,10 +1,16 @@
-"""The one exception a user's mistake ends in, and the one a failed trial ends in."""
+"""Exceptions: NASError for invalid user input, TrialFailed for a candidate that cannot be scored."""
 
 from __future__ import annotations
 
 
 class NASError(Exception):
-    """A user's mistake, told in one line: what was got, what was expected, how to fix it."""
+    """Invalid input of a user, reported in one line: `got ...; expected ...; fix: ...`.
+
+    Args:
+        got: The invalid value, as name=value.
+        expected: Valid values.
+        fix: The change that helps.
+    """
 
     def __init__(self, got: str, expected: str, fix: str) -> None:
         super().__init__(got, expected, fix)
@@ -16,4 +22,4 @@ class NASError(Exception):
 
 
 class TrialFailed(Exception):
-    """One candidate could not be evaluated (NaN loss, out of memory); the search records the reason and goes on."""
+    """A candidate could not be evaluated (NaN loss, out of memory); the search records the reason and continues."""

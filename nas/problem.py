@@ -23,7 +23,7 @@ SCORE = "score"  # in objectives: the metric by which the task chooses the best 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is searched. The strategy, the evaluator and the study of a search hold the same problem.
+    """Problem of a search, shared by its strategy, evaluator and study.
 
     Args:
         space: The networks.
@@ -44,7 +44,7 @@ class Problem:
 
     def __post_init__(self) -> None:
         if not self.objectives:
-            raise NASError("no objectives", "at least one", "set objectives, for example {score: maximize}")
+            raise NASError("objectives={}", "at least one", "set objectives, for example to {score: maximize}")
         for metric, direction in self.objectives.items():
             if direction not in DIRECTIONS:
                 raise NASError(
@@ -125,6 +125,6 @@ class Problem:
                 raise NASError(
                     f"the metric {name!r}",
                     f"one of {', '.join(names)}",
-                    "name one of these",
+                    "set objectives and constraints to these",
                 )
         self.cost.of(self.space.repair([len(gene.choices) - 1 for gene in self.space.genes]))

@@ -1,4 +1,4 @@
-"""Where an architecture comes from: the literature or a search."""
+"""Provenance of an architecture: the literature or a search."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class SplitFacts:
 
     Args:
         sha256: Hash of the assignment of samples to folds.
-        unit: What a group of samples is, for example "patient".
+        unit: Name of a group of samples, for example "patient".
         overfit: Whether all samples are trained on, validated on and tested, to see that a network can learn.
     """
 
@@ -86,7 +86,7 @@ class SearchRecord:
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where an architecture comes from.
+    """Provenance of an architecture.
 
     Args:
         published: Name in the literature, `<space>/<name>`.
@@ -132,7 +132,7 @@ class Provenance:
 
 
 def _record(cls: type[T], content: Mapping[str, Any]) -> T:
-    """A record from its JSON values; keys of later versions are left out."""
+    """Make a record from JSON values; keys of later versions are left out."""
     values = {item.name: content[item.name] for item in fields(cls) if item.name in content}  # type: ignore[arg-type]
     values["data"] = _facts(DataFacts, values["data"])
     values["split"] = _facts(SplitFacts, values["split"])
@@ -149,7 +149,7 @@ def _frozen(value: Any) -> Any:
 
 
 def _of_schema_1(content: Mapping[str, Any]) -> dict[str, Any]:
-    """The parts of a provenance of schema 1, whose search was spread over the top level."""
+    """Return the parts of a provenance of schema 1, whose search was spread over the top level."""
     parts: dict[str, Any] = {name: content[name] for name in ("published", "searched_space") if name in content}
     if "study" in content:
         config = with_present_names(content.get("search", {}))
@@ -163,7 +163,7 @@ def _of_schema_1(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _limits_of_schema_1(strategy: Mapping[str, Any]) -> dict[str, float | None]:
-    """The costs to which a strategy kept: its cost window, or those near a target and within a budget."""
+    """Return the cost limits of a strategy: its cost window, or those near a target and within a budget."""
     low, high, target = strategy.get("cost_min"), strategy.get("cost_max"), strategy.get("target")
     budget = strategy.get("budget")
     if target is not None:

@@ -42,7 +42,7 @@ class SearchJob:
     """Everything that one worker of a search needs beside the study.
 
     Args:
-        problem: What is searched.
+        problem: Space, task, cost, objectives and constraints.
         strategy: Proposes architectures.
         evaluator: Scores them.
         context: Data, device, seed and folder.
@@ -128,7 +128,7 @@ def evaluate(job: SearchJob, study: Study, claim: Claim) -> None:
     """Evaluate a claimed proposal and record the outcome; an interrupted trial is released for other workers.
 
     Args:
-        job: What is searched, and how.
+        job: Problem, strategy and evaluator of the search, and its settings.
         study: The store.
         claim: The claim of this worker.
 
@@ -205,7 +205,7 @@ class SearchResult:
         return [self.artifact(trial) for trial in self.history.front()]
 
     def artifact(self, trial: Record) -> Artifact:
-        """Return an architecture of the search as it is written to arch.json.
+        """Return an architecture of the search with its provenance, the content of arch.json.
 
         Args:
             trial: A finished trial.
@@ -240,7 +240,7 @@ def run_search(
     The same call again resumes the study to the same total of trials.
 
     Args:
-        problem: What is searched.
+        problem: Space, task, cost, objectives and constraints.
         split: The split of the data set.
         strategy: Proposes architectures.
         evaluator: Scores them.
@@ -249,7 +249,7 @@ def run_search(
         name: Name of the study.
         url: URL of a store that several workers share; None for a database in the folder.
         seed: Seed of the search, at least 0.
-        device: Where networks are trained.
+        device: Device of the trainings.
         worker: Number of this worker; each worker of a study needs its own.
         on_epoch: Called after each epoch with the numbers of epochs done and planned.
         on_history: Called with the current history before every proposal.
@@ -287,7 +287,7 @@ def context_of(
         split: The split of the data set.
         folder: The output folder; checkpoints go into a sub-folder.
         seed: Seed of the search, at least 0.
-        device: Where networks are trained.
+        device: Device of the trainings.
         tracker: Receiver of live curves.
         on_epoch: Called after each epoch with the numbers of epochs done and planned.
 
@@ -311,7 +311,7 @@ def open_study(
     """Create the study of a search, or open it if the store has it.
 
     Args:
-        job: What is searched, and how.
+        job: Problem, strategy and evaluator of the search, and its settings.
         split: The split of the data set.
         name: Name of the study.
         url: URL of the store.
@@ -348,7 +348,7 @@ def search_record(
     """Return the record of a search for arch.json.
 
     Args:
-        job: What is searched, and how.
+        job: Problem, strategy and evaluator of the search, and its settings.
         split: The split of the data set.
         name: Name of the study.
         config: The configuration of the command.

@@ -1,4 +1,4 @@
-"""What a search space has to know of a task to build networks for it; free of torch."""
+"""Properties of a task from which search spaces build networks; free of torch."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from nas.errors import NASError
 
 @dataclass(frozen=True, slots=True)
 class TaskSpec:
-    """What a search space must know to build a network.
+    """Properties of a task that a search space needs to build a network.
 
-    kind: "classification", "segmentation" or "detection". dims: spatial dimensions (2 or 3). in_channels: image
-    channels. outputs: classes, of a segmentation with the background.
+    Args:
+        kind: "classification", "segmentation", "detection" or the kind of another task.
+        dims: Spatial dimensions, 2 or 3.
+        in_channels: Image channels.
+        outputs: Number of classes, in a segmentation with the background.
     """
 
     kind: str = "classification"
@@ -22,11 +25,18 @@ class TaskSpec:
 
     @property
     def channels(self) -> int:
-        """Of a network's output (B, channels, ...): classes, of a detection what nas/tasks/detection.py lists."""
+        """Channels of a network's output (B, channels, ...): the classes; for detection see nas/tasks/detection.py."""
         return self.outputs + 3 * self.dims + 2 if self.kind == "detection" else self.outputs
 
     def require_dims(self, dims: int) -> None:
-        """Raises NASError where a space makes networks for images of other dimensions."""
+        """Check the spatial dimensions.
+
+        Args:
+            dims: Dimensions of the images that a space's networks take.
+
+        Raises:
+            NASError: If they differ from those of the task.
+        """
         if self.dims != dims:
             raise NASError(
                 f"a task of {self.dims} dimensions for a space of {dims}",

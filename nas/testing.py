@@ -199,7 +199,7 @@ def check_evaluator(
 
 @contextmanager
 def _only_data_of(context: RunContext) -> Iterator[None]:
-    """Asserts that within it volumes are read from the rows of the context's parts only."""
+    """Assert that the block reads volumes from the rows of the context's parts only."""
     allowed: dict[Path, set[int]] = {}
     for part in (context.train, context.valid):
         allowed.setdefault(Path(part.store.path).resolve(), set()).update(part.indices.tolist())

@@ -42,7 +42,7 @@ class Tracker(Protocol):
         """End the connection; the board remains."""
 
 
-class NoTracking:
+class NoTracking(Tracker):
     """Tracker that ignores everything."""
 
     def scalar(self, plot: str, series: str, step: float, value: float) -> None:
@@ -59,7 +59,7 @@ NO_TRACKING = NoTracking()
 
 
 @checked("tracking")
-class VisdomBoard:
+class VisdomBoard(Tracker):
     """Tracker that sends to a Visdom server (https://github.com/fossasia/visdom).
 
     If the server is missing, dies or hangs, one warning is logged, at the latest after 7 seconds, and nothing is sent

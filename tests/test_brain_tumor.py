@@ -124,7 +124,7 @@ def test_a_searched_network_of_any_space_takes_the_place(command: Command, root:
     assert apply(command, "predict", *alone)[0] == 0
     assert apply(command, "evaluate", *alone, "empty=skip")[0] == 0
     page = (command.folder / "outputs/brain_tumor/u/report.html").read_text()
-    assert "their scores say nothing of others" in page
+    assert "their scores do not hold for others" in page
 
 
 @pytest.mark.slow

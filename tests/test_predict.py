@@ -62,7 +62,7 @@ def exported(
     preparation = dict(source.preparation())
     if store.by_training:
         preparation["intensity"] = vars(store.intensity(trained_on))
-        everything = everything.scaled_as(VolumeSet(store, trained_on, "cpu"))
+        everything = everything.normalised_like(VolumeSet(store, trained_on, "cpu"))
     shape = (store.shape[0], *[size] * store.dims)
     card = export(
         network,

@@ -60,7 +60,7 @@ def test_scales_are_weighted_as_told(y_BDHW: torch.Tensor) -> None:
     torch.testing.assert_close(task.loss(outputs[0], y_BDHW), each[0])
     halves = Segmentation(outputs=CLASSES, loss="soft_dice")
     torch.testing.assert_close(halves.loss(outputs, y_BDHW), (4 * each[0] + 2 * each[1] + each[2]) / 7)
-    with pytest.raises(NASError, match="a weight an output"):
+    with pytest.raises(NASError, match="one weight per output"):
         task.loss((*outputs, logits(1)), y_BDHW)
 
 

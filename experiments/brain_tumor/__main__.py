@@ -25,7 +25,11 @@ EXAMPLES = ("predict name=a data.root=/path/to/BraTS subjects=test", "evaluate n
 
 
 def run(cfg: DictConfig) -> None:
-    """Run the command of the configuration."""
+    """Run the command of the configuration.
+
+    Args:
+        cfg: Configuration of the command.
+    """
     getattr(import_module(f"experiments.brain_tumor.{cfg.command}"), cfg.command)(cfg)
 
 

@@ -18,7 +18,11 @@ EXAMPLES = (
 
 
 def parser() -> Parser:
-    """Return the parser of `voxnas brats`."""
+    """Return the parser of `voxnas brats`.
+
+    Returns:
+        The parser.
+    """
     brats = Parser("voxnas brats", "Segment brain tumours and evaluate the predictions.", EXAMPLES)
     predict = brats.add_command("predict", "segment subjects on the grid of their own files", EXAMPLES[:1])
     evaluate = brats.add_command("evaluate", "score predictions by the regions of BraTS", EXAMPLES[1:])
@@ -48,14 +52,22 @@ def parser() -> Parser:
 
 
 def run_predict(options: argparse.Namespace) -> None:
-    """Segment the chosen subjects."""
+    """Segment the chosen subjects.
+
+    Args:
+        options: Parsed arguments.
+    """
     from experiments.brain_tumor.predict import predict
 
     predict(_settings(options))
 
 
 def run_evaluate(options: argparse.Namespace) -> None:
-    """Score the predictions."""
+    """Score the predictions.
+
+    Args:
+        options: Parsed arguments.
+    """
     from experiments.brain_tumor.evaluate import evaluate
 
     evaluate(_settings(options))

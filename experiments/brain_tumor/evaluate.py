@@ -120,7 +120,7 @@ def _pairs(predictions: Path, subjects: Sequence[Subject]) -> list[tuple[Subject
 def _volumes(
     subject: Subject, prediction: Path, modalities: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[float, ...]]:
-    """The last modality, true and predicted classes, each (D, H, W) turned to LPS, and the spacing in mm."""
+    """Read the last modality, true and predicted classes, each (D, H, W) turned to LPS, and the spacing in mm."""
     sitk = medical("SimpleITK")
     images = read_images(subject, modalities)
     assert subject.label is not None  # they were asked for
@@ -142,13 +142,13 @@ def _examples(cases: Sequence[Case], modalities: Sequence[str]) -> list[Example]
 
 
 def _over(values_N: np.ndarray, of: Callable[[np.ndarray], Any]) -> float:
-    """A statistic over the subjects that count; NaN if there are none."""
+    """Compute a statistic over the finite values; NaN if there are none."""
     known = values_N[np.isfinite(values_N)]
     return float(of(known)) if len(known) else float("nan")
 
 
 def _without_nan(value: Any) -> Any:
-    """The value with null for NaN, which JSON does not have."""
+    """Replace NaN, which JSON does not have, by null."""
     if isinstance(value, Mapping):
         return {key: _without_nan(one) for key, one in value.items()}
     if isinstance(value, list | tuple):

@@ -68,7 +68,11 @@ class TumourNetwork:
         return {**{name: how[name] for name in SETTINGS}, **self.bundle.card.inference}
 
     def costs(self) -> dict[str, float]:
-        """Return parameters and MACs of one subject, seen once."""
+        """Return parameters and MACs of one subject, seen once.
+
+        Returns:
+            Costs by name.
+        """
         artifact, shape = self.bundle.artifact, self.bundle.card.inputs[0].shape[1:]
         return static_costs(artifact.space, artifact.arch, artifact.task, tuple(map(int, shape)))
 
@@ -86,11 +90,24 @@ class TumourNetwork:
         return " and ".join(part for part, digests in self._digests().items() if digest in digests) or "new"
 
     def size_of(self, part: str) -> int:
-        """Return the number of subjects of a part of the training."""
+        """Return the number of subjects of a part of the training.
+
+        Args:
+            part: Name of the part.
+
+        Returns:
+            Number of subjects.
+        """
         return len(self._digests()[part])
 
     def seen(self, subject: Subject) -> Seen:
-        """Read a subject as the network sees it.
+        """Read a subject in the form of the network's input.
+
+        Args:
+            subject: The subject.
+
+        Returns:
+            The volume and its grid.
 
         Raises:
             NASError: If its modalities do not fit each other.
@@ -98,7 +115,16 @@ class TumourNetwork:
         return self.source.seen(subject)
 
     def probabilities(self, model: torch.nn.Module, seen: Seen, device: torch.device) -> Any:
-        """Return the class probabilities (K, D, H, W), float32, on the grid of the network."""
+        """Predict class probabilities on the grid of the network.
+
+        Args:
+            model: The network.
+            seen: The subject as `seen` returns it.
+            device: Device of the prediction.
+
+        Returns:
+            (K, D, H, W) float32.
+        """
         x_BCDHW = torch.from_numpy(seen.volume_CDHW)[None].to(device)
         return self.bundle.task.predict(model, x_BCDHW)[0].cpu().numpy()
 

@@ -79,7 +79,7 @@ def predict(cfg: DictConfig) -> list[Path]:
 
 
 def _chosen(asked: str | ListConfig | None, network: TumourNetwork, root: str | None) -> list[Subject]:
-    """The subjects below `root` that `subjects=` names: all, those of a part of the training, or some by name."""
+    """Select the subjects below `root` by `subjects=`: all, those of a part of the training, or some by name."""
     there = find_subjects(root, network.modalities, labelled=False)
     if asked is None or asked == "all":
         return there
@@ -150,6 +150,9 @@ def as_nifti(label_DHW: np.ndarray, like: Path) -> bytes:
     Args:
         label_DHW: (D, H, W) uint8 in the axes of the file `like`.
         like: NIfTI file whose grid and affine the result takes.
+
+    Returns:
+        Content of the file.
     """
     nibabel = medical("nibabel")
     stored = nibabel.load(like)

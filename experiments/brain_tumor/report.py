@@ -33,7 +33,7 @@ def write_report(
     """
     costs, artifact = network.costs(), network.bundle.artifact
     lead = "Dice and the 95th percentile of surface distances by region, on the grid of each subject's own files."
-    warning = " <strong>Some of these subjects were trained on: their scores say nothing of others.</strong>"
+    warning = " <strong>Some of these subjects were trained on: their scores do not hold for others.</strong>"
     headline = [
         ("network", artifact.arch.id, artifact.provenance.published or "searched"),
         ("parameters", show("params", costs["params"], symbol=True), ""),

@@ -64,7 +64,11 @@ complete -F _voxnas voxnas
 
 
 def parser() -> Parser:
-    """Return the parser of `voxnas completion`."""
+    """Return the parser of `voxnas completion`.
+
+    Returns:
+        The parser.
+    """
     completion = Parser("voxnas completion", "Print a script that completes commands, options and files.", EXAMPLES)
     completion.add_argument("shell", metavar="SHELL", choices=("bash",), help="bash")
     completion.set_defaults(run=lambda options: print(bash_script(), end=""))
@@ -72,7 +76,11 @@ def parser() -> Parser:
 
 
 def bash_script() -> str:
-    """Write the script from the parsers of all commands and the groups of conf/."""
+    """Write the script from the parsers of all commands and the groups of conf/.
+
+    Returns:
+        The script.
+    """
     choices = groups()
     return SCRIPT.format(
         commands=_quoted([*COMMANDS, "--help", "--version"]),

@@ -19,7 +19,11 @@ EXAMPLES = (
 
 
 def parser() -> Parser:
-    """Return the parser of `voxnas cost`."""
+    """Return the parser of `voxnas cost`.
+
+    Returns:
+        The parser.
+    """
     cost = Parser("voxnas cost", "Measure the latency of a space's blocks on this machine; write a table.", EXAMPLES)
     add = cost.add_argument
     add("space", metavar="SPACE", help="name of a space in conf/space")
@@ -37,7 +41,11 @@ def parser() -> Parser:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Measure the table, compare sums of blocks with whole networks, and write it."""
+    """Measure the table, compare sums of blocks with whole networks, and write it.
+
+    Args:
+        options: Parsed arguments.
+    """
     from pathlib import Path
 
     from experiments.context import pick_device

@@ -20,7 +20,11 @@ EXAMPLES = (
 
 
 def parser() -> Parser:
-    """Return the parser of `voxnas export`."""
+    """Return the parser of `voxnas export`.
+
+    Returns:
+        The parser.
+    """
     export = Parser("voxnas export", "Write a trained network as ONNX and OpenVINO, compared with torch.", EXAMPLES)
     add = export.add_argument
     add("folder", metavar="FOLDER", type=Path, help="folder of run_train.py or of one bundle; or best.pt of a search")
@@ -34,7 +38,11 @@ def parser() -> Parser:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Export the bundle or the checkpoint that the options name."""
+    """Export the bundle or the checkpoint that the options name.
+
+    Args:
+        options: Parsed arguments.
+    """
     from nas.export.trained import report_files
 
     home = options.folder.parent if options.folder.suffix == ".pt" else options.folder

@@ -11,7 +11,11 @@ EXAMPLES = (
 
 
 def parser() -> Parser:
-    """Return the parser of `voxnas pooled`."""
+    """Return the parser of `voxnas pooled`.
+
+    Returns:
+        The parser.
+    """
     pooled = Parser("voxnas pooled", "One table over several test folds.", EXAMPLES)
     pooled.add_argument("systems", metavar="NAME=FOLDERS", nargs="+", help="folders of run_train.py, with wildcards")
     pooled.add_argument(

@@ -21,7 +21,11 @@ EXAMPLES = (
 
 
 def parser() -> Parser:
-    """Return the parser of `voxnas predict`."""
+    """Return the parser of `voxnas predict`.
+
+    Returns:
+        The parser.
+    """
     predict = Parser(
         "voxnas predict", "Run a trained network on image files; an exported one needs no torch.", EXAMPLES
     )
@@ -46,7 +50,11 @@ def parser() -> Parser:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Predict every input and write the label maps or the probabilities."""
+    """Predict every input and write the label maps or the probabilities.
+
+    Args:
+        options: Parsed arguments.
+    """
     from nas.inference.predict import (
         classes_of,
         predict_file,
@@ -71,21 +79,21 @@ def run(options: argparse.Namespace) -> None:
         prob, ready = predict_file(networks, path, point_mm)
         if segments:
             shares = write_labels(outs[number], prob, ready)
-            said = ", ".join(f"{classes[int(k)]} {share:.2%}" for k, share in shares.items())
-            write_line(f"{path} -> {outs[number]}: {said} ({time.perf_counter() - started:.1f} s)")
+            listed = ", ".join(f"{classes[int(k)]} {share:.2%}" for k, share in shares.items())
+            write_line(f"{path} -> {outs[number]}: {listed} ({time.perf_counter() - started:.1f} s)")
         else:
             chosen = classes[int(prob.argmax())]
             probabilities = {name: round(float(p), 6) for name, p in zip(classes, prob, strict=True)}
             rows.append({"input": str(path), "class": chosen, "probabilities": probabilities})
-            said = ", ".join(f"{name} {p:.3f}" for name, p in probabilities.items())
-            write_line(f"{path}: {said} ({time.perf_counter() - started:.1f} s)")
+            listed = ", ".join(f"{name} {p:.3f}" for name, p in probabilities.items())
+            write_line(f"{path}: {listed} ({time.perf_counter() - started:.1f} s)")
     if rows:
         write_probabilities(options.out, rows)
         write_line(f"wrote {options.out}")
 
 
 def _networks(model: str, threads: int | None) -> list[InferenceNetwork]:
-    """An exported network, or the bundles of a folder, which need torch."""
+    """Load an exported network, or the bundles of a folder, which need torch."""
     if not Path(model).is_dir():
         from nas.inference.runtime import ExportedNetwork
 
@@ -102,7 +110,7 @@ def _networks(model: str, threads: int | None) -> list[InferenceNetwork]:
 
 
 def _outs(out: Path, inputs: Sequence[Path]) -> list[Path]:
-    """Where the label map of each input goes: the file named, or into the folder under the input's own name."""
+    """Return the file of each label map: the given file, or one in the given folder with the name of the input."""
     from nas.inference.predict import IMAGES
 
     if len(inputs) == 1 and out.name.endswith((*IMAGES, ".npy")):

@@ -17,7 +17,11 @@ SUMMARIES = {
 
 
 def parser() -> Parser:
-    """Return the parser of `voxnas study`."""
+    """Return the parser of `voxnas study`.
+
+    Returns:
+        The parser.
+    """
     study = Parser("voxnas study", "Inspect, export, resume and delete the studies of a store.", EXAMPLES)
     for name, summary in SUMMARIES.items():
         more = " --out trials.csv" if name == "export" else ""

@@ -25,7 +25,11 @@ MOST_SHOWN = 20  # running trials, and failures
 
 
 def list_studies(options: argparse.Namespace) -> None:
-    """List the studies of a store."""
+    """List the studies of a store.
+
+    Args:
+        options: Parsed arguments.
+    """
     url = store_url(options.store)
     store = Store(url, read_only=True)
     names = store.names()
@@ -49,7 +53,11 @@ def _row(url: str, name: str) -> tuple[str, ...]:
 
 
 def show_study(options: argparse.Namespace) -> None:
-    """Show the settings of a study, its best trial and its workers."""
+    """Show the settings of a study, its best trial and its workers.
+
+    Args:
+        options: Parsed arguments.
+    """
     study = _opened(options)
     history, attempts = study.history(), study.attempts()
     counts = Counter(record.state for record in history)
@@ -88,7 +96,11 @@ def _running_row(record: Record, attempt: Attempt | None) -> tuple[str, ...]:
 
 
 def pareto_study(options: argparse.Namespace) -> None:
-    """List the Pareto front."""
+    """List the Pareto front.
+
+    Args:
+        options: Parsed arguments.
+    """
     study = _opened(options)
     history = study.history()
     front = history.front() if history.complete() else ()
@@ -104,7 +116,14 @@ def pareto_study(options: argparse.Namespace) -> None:
 
 
 def export_study(options: argparse.Namespace) -> None:
-    """Write all trials as CSV or HDF5."""
+    """Write all trials as CSV or HDF5.
+
+    Args:
+        options: Parsed arguments.
+
+    Raises:
+        NASError: If the file has another ending or cannot be written.
+    """
     from nas.trials_table import TrialsTable, write_csv, write_h5
 
     out = Path(options.out)
@@ -126,7 +145,17 @@ def export_study(options: argparse.Namespace) -> None:
 
 
 def resume_study(options: argparse.Namespace) -> int:
-    """Continue a search with its recorded configuration, in this process."""
+    """Continue a search with its recorded configuration, in this process.
+
+    Args:
+        options: Parsed arguments.
+
+    Returns:
+        Exit code 0.
+
+    Raises:
+        NASError: If the study records no configuration, or has more trials than asked for.
+    """
     study = _opened(options)
     recorded, asked, url = study.config, _asked_for(study), study.url
     study.close()
@@ -152,13 +181,20 @@ def resume_study(options: argparse.Namespace) -> int:
 
 
 def _output_folder(url: str, recorded: Path) -> Path:
-    """The output folder: that of the SQLite file, else the recorded one."""
+    """Return the output folder: that of the SQLite file, else the recorded one."""
     path = database_path(url)
     return recorded if path is None else path.resolve().parent
 
 
 def delete_study(options: argparse.Namespace) -> None:
-    """Delete a study from its store."""
+    """Delete a study from its store.
+
+    Args:
+        options: Parsed arguments.
+
+    Raises:
+        NASError: If workers may be alive, or the confirmation is not the study's name.
+    """
     url = store_url(options.store)
     store = Store(url)
     name = _name(store, options.study)
@@ -166,20 +202,20 @@ def delete_study(options: argparse.Namespace) -> None:
     live = 0 if options.force else _workers_in(url, name)
     if live:
         raise NASError(
-            f"{live} workers on {name!r} that may be alive", "none", "stop them first; --force where they are gone"
+            f"{live} workers on {name!r} that may be alive", "none", "stop them first; add --force if they are gone"
         )
     if not options.yes:
         write_line(f"type the name of the study to delete it and all its trials from {url}:")
         typed = sys.stdin.readline().strip()
         if typed != name:
-            raise NASError(f"the name {typed!r}", repr(name), "type it as it is, or say --yes; nothing was deleted")
+            raise NASError(f"the name {typed!r}", repr(name), "type the exact name, or add --yes; nothing was deleted")
     store.delete()
     store.close()
     write_line(f"deleted {name} from {url}")
 
 
 def _workers_in(url: str, name: str) -> int:
-    """0 too for a study that cannot be read, of which nobody could say."""
+    """Count workers that may be alive; 0 for a study that cannot be read."""
     try:
         study = StudyReader.open(url, name)
     except NASError:
@@ -198,7 +234,7 @@ def _opened(options: argparse.Namespace) -> StudyReader:
 
 
 def _name(store: Store, name: str | None) -> str:
-    """The given name, else that of the only study."""
+    """Return the given name, else that of the only study."""
     names = store.names()
     if name is None and len(names) == 1:
         return names[0]
@@ -209,12 +245,15 @@ def _name(store: Store, name: str | None) -> str:
 
 
 def _asked_for(study: StudyReader) -> int:
-    """The number of trials that the configuration asks for; 0 where none is recorded."""
+    """Return the number of trials that the configuration asks for; 0 if none is recorded."""
     return int(study.config.get("study", {}).get("trials", 0))
 
 
 def _living(study: StudyReader) -> int:
-    """Running trials whose worker may be alive: on this machine it is looked at, of others only the beat is known."""
+    """Count running trials whose worker may be alive.
+
+    Workers of this machine are looked up among its processes; those of others count unless they gave the trial back.
+    """
     kept = [one for one in study.attempts().values() if one.beat != GIVEN_BACK]
     return sum(not is_dead(one.owner) if one.owner["place"] == host_id() else True for one in kept)
 
@@ -241,7 +280,7 @@ def _rest(count: int) -> None:
 
 
 def _table(rows: Sequence[Sequence[str]]) -> None:
-    """Columns as wide as their widest cell; the last one as it is."""
+    """Columns as wide as their widest cell; the last one is not padded."""
     widths = [max(len(row[i]) for row in rows if i < len(row)) for i in range(max(map(len, rows)))]
     for row in rows:
         cells = [*(cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=False)), row[-1]]

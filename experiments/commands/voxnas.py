@@ -41,7 +41,11 @@ def main() -> None:
 
 
 def help_page() -> str:
-    """Return the list of commands."""
+    """Return the list of commands.
+
+    Returns:
+        The page.
+    """
     lines = ["usage: voxnas COMMAND [ARGUMENT ...]", "", "commands:"]
     lines += [f"  {name:<11} {summary}" for name, (_, _, summary) in COMMANDS.items()]
     lines += ["", "`voxnas COMMAND --help` lists the arguments of a command.", "", "examples:"]

@@ -57,6 +57,9 @@ class Preprocessing:
             bundle: The trained network.
             folder: Its folder, for messages.
 
+        Returns:
+            The preprocessing.
+
         Raises:
             NASError: If the network is no detector, or was not trained on CT slices with windows.
         """

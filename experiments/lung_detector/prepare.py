@@ -78,7 +78,14 @@ def prepare(source: LungPetCtDx, out: Path) -> VolumeStore:
 
 
 def part_of(sample_fold: str) -> str:
-    """Return the part of a sample: its given fold, or "train" if there is none."""
+    """Return the part of a sample.
+
+    Args:
+        sample_fold: Its given fold; empty if there is none.
+
+    Returns:
+        The given fold, else "train".
+    """
     return sample_fold or OFFICIAL[0]
 
 
@@ -180,6 +187,9 @@ def summary(store: VolumeStore) -> str:
 
     Args:
         store: The store of the data set.
+
+    Returns:
+        The text.
     """
     assert store.boxes_NM7 is not None
     lines = []
@@ -197,7 +207,11 @@ def summary(store: VolumeStore) -> str:
 
 
 def parser() -> Parser:
-    """Return the parser of this command."""
+    """Return the parser of this command.
+
+    Returns:
+        The parser.
+    """
     examples = (
         f"{PROGRAM} /path/to/Lung-PET-CT-Dx prepared",
         f"{PROGRAM} data prepared --windows lung mediastinum --size 256",
@@ -226,7 +240,11 @@ def parser() -> Parser:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Prepare the data set and print what was written."""
+    """Prepare the data set and print what was written.
+
+    Args:
+        options: Parsed arguments.
+    """
     source = LungPetCtDx(
         options.root,
         cache_dir="",

@@ -38,12 +38,23 @@ NO_KEY = (
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Serve until it is interrupted. Return the exit code, see `experiments.cli.run_command`."""
+    """Serve until the process is interrupted.
+
+    Args:
+        arguments: Arguments of the command line.
+
+    Returns:
+        Exit code, see `experiments.cli.run_command`.
+    """
     return run_parser(parser(), arguments)
 
 
 def parser() -> Parser:
-    """Return the parser of `voxnas serve`."""
+    """Return the parser of `voxnas serve`.
+
+    Returns:
+        The parser.
+    """
     serve = Parser("voxnas serve", "Serve a trained detector over HTTP, with a page to drop a slice on.", EXAMPLES)
     add = serve.add_argument
     add("model", metavar="MODEL", type=Path, help="folder or checkpoint of a trained detector")
@@ -138,7 +149,7 @@ def _serve(options: argparse.Namespace) -> None:
 
 
 def _key(options: argparse.Namespace) -> str | None:
-    """The configured key, or None with --insecure-local and no key."""
+    """Return the configured key, or None with --insecure-local and no key."""
     key, where = os.environ.get(KEY_VARIABLE, ""), KEY_VARIABLE
     if options.key_file is not None:
         where = str(options.key_file)

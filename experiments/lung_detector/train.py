@@ -10,7 +10,11 @@ NOW = "python run_train.py experiment=lung_detector arch=<arch.json or detector/
 
 
 def main() -> int:
-    """Name the present command and return exit code 2."""
+    """Print the present command to stderr.
+
+    Returns:
+        Exit code 2.
+    """
     error = NASError("python -m experiments.lung_detector.train", "the command that trains every network", NOW)
     print(f"error: {error}", file=sys.stderr)
     return 2

@@ -25,7 +25,11 @@ EXAMPLES = (
 
 
 def parser() -> Parser:
-    """Return the parser of `voxnas screen`."""
+    """Return the parser of `voxnas screen`.
+
+    Returns:
+        The parser.
+    """
     screen = Parser(
         "voxnas screen", "Screen CTs: lungs, nodule candidates, malignancy. Not a medical device.", EXAMPLES
     )
@@ -48,7 +52,14 @@ def parser() -> Parser:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Screen every CT and write what was found."""
+    """Screen every CT and write what was found.
+
+    Args:
+        options: Parsed arguments.
+
+    Raises:
+        NASError: If two CTs have one name.
+    """
     from experiments.lung_screening.output import write
     from experiments.lung_screening.scan import Scan
     from experiments.lung_screening.screening import Settings, screen
@@ -74,7 +85,9 @@ def _stages(options: argparse.Namespace) -> Stages:
     if options.no_network and given:
         raise NASError(f"--no-network with --{given[0]}", "one of the two", "leave out --no-network")
     if not options.no_network and not {"stage1", "stage2"} & set(given):
-        raise NASError("no network", "--stage1 and --stage2, folders of run_train.py", "give them, or --no-network")
+        raise NASError(
+            "no network", "--stage1 or --stage2, folders of run_train.py", "add one of them, or --no-network"
+        )
     device = str(pick_device(options.device))
     lungs, nodules = (
         StageNetworks.load(training, device=device, most=1) if training else None

@@ -67,7 +67,15 @@ def require_lungs(lungs_DHW: np.ndarray, spacing_mm: Triple, name: str) -> None:
 
 
 def volume_ml(mask_DHW: np.ndarray, spacing_mm: Triple) -> float:
-    """Return the volume of a mask (D, H, W) in ml; spacing_mm is the voxel size (D, H, W)."""
+    """Return the volume of a mask.
+
+    Args:
+        mask_DHW: (D, H, W) bool.
+        spacing_mm: Voxel size (D, H, W) in mm.
+
+    Returns:
+        Volume in ml.
+    """
     return float(mask_DHW.sum() * np.prod(spacing_mm) / 1000)
 
 
@@ -148,8 +156,10 @@ def largest_two(air_DHW: np.ndarray, hu_DHW: np.ndarray) -> np.ndarray:
 
 
 def _closed(lungs_DHW: np.ndarray, spacing_mm: Triple) -> np.ndarray:
-    """Closing and hole filling of each slice, separately on both sides of the body: structures between the lungs do
-    not belong to them, even if the lungs touch."""
+    """Close gaps and fill holes in each slice, separately on both sides of the body.
+
+    Structures between the lungs do not belong to them, even if the lungs touch.
+    """
     step = max(1, round(COARSE_MM / spacing_mm[1]))
     radius = CLOSING_MM / (step * spacing_mm[1])
     middle = round(_middle_column(lungs_DHW))

@@ -69,10 +69,13 @@ class StageNetworks:
         return str(trained.get("data", {}).get("name", "unknown data"))
 
     def preparation(self, *names: str) -> dict[str, Any]:
-        """Return how the training cut its samples out of scans.
+        """Return the settings by which the training cut its samples out of scans.
 
         Args:
-            names: Settings that have to be there.
+            *names: Settings that are required.
+
+        Returns:
+            All settings by name.
 
         Raises:
             NASError: If one of them is missing.

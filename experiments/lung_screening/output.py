@@ -75,6 +75,9 @@ def facts(found: Screening, source: str) -> dict[str, Any]:
     Args:
         found: The screening.
         source: Path of the CT.
+
+    Returns:
+        JSON values by name.
     """
     by_network = found.stages.nodules is not None
     candidates = []

@@ -41,8 +41,9 @@ class NoduleMap:
         return len(self.prob_N)
 
     def smoothed(self, sigma: tuple[float, float, float]) -> np.ndarray:
-        """Average the probabilities over neighbouring patches with Gaussian weights; patches outside of the lungs
-        have no weight.
+        """Average the probabilities over neighbouring patches with Gaussian weights.
+
+        Patches outside of the lungs have no weight.
 
         Args:
             sigma: Standard deviations (D, H, W) in steps of the raster.

@@ -207,7 +207,11 @@ def write_luna16(folder: Path, scans: Sequence[tuple[str, Scan, Sequence[Nodule]
 
 
 def parser() -> Parser:
-    """Return the parser of this command."""
+    """Return the parser of this command.
+
+    Returns:
+        The parser.
+    """
     phantoms = Parser(PROGRAM, "Draw scans with nodules at known places, as a folder of LUNA16.", EXAMPLES)
     add = phantoms.add_argument
     add("--out", required=True, type=Path, metavar="FOLDER", help="folder of the scans")
@@ -220,7 +224,11 @@ def parser() -> Parser:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Write the scans."""
+    """Write the scans.
+
+    Args:
+        options: Parsed arguments.
+    """
     read = [Scan.read(path) for paths in options.ct for path in paths.split(",") if path]
     backgrounds = [(scan, lung_mask(scan.hu_DHW, scan.spacing_mm, scan.name)) for scan in read]
     scans = []

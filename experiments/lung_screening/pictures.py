@@ -31,7 +31,14 @@ def grey(hu_HW: np.ndarray) -> np.ndarray:
 
 
 def levels_with_lung(found: Screening) -> np.ndarray:
-    """Return the indices of the slices that show lung."""
+    """Return the indices of the slices that show lung.
+
+    Args:
+        found: The screening.
+
+    Returns:
+        Rising indices along D.
+    """
     return np.flatnonzero(found.lungs_DHW.any(axis=(1, 2)))
 
 

@@ -94,6 +94,9 @@ class Scan:
         Args:
             hu_DHW: (D, H, W) HU.
             name: Name of the new scan.
+
+        Returns:
+            The new scan.
         """
         image = medical("SimpleITK").GetImageFromArray(hu_DHW)
         image.CopyInformation(self._upright)
@@ -104,6 +107,9 @@ class Scan:
 
         Args:
             labels_DHW: (D, H, W) labels of the voxels of `hu_DHW`.
+
+        Returns:
+            The image.
         """
         sitk = medical("SimpleITK")
         image = sitk.GetImageFromArray(labels_DHW.astype(np.uint8))

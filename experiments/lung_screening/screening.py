@@ -48,7 +48,13 @@ class Settings:
 
 @dataclass(frozen=True)
 class Stages:
-    """The networks of the stages. Without one, the classical method is used, and malignancy is left out."""
+    """The networks of the stages.
+
+    Args:
+        lungs: Segmentation of the lungs; if None, the classical method.
+        nodules: Classification of candidates; if None, the classical method.
+        malignancy: Classification of nodules; if None, malignancy is left out.
+    """
 
     lungs: StageNetworks | None = None
     nodules: StageNetworks | None = None

@@ -93,7 +93,7 @@ class _LunaScans(Source):
         return stored_hu(hu, self.window)
 
     def preparation(self) -> Mapping[str, Any]:
-        """Settings by which the screening cuts patches and slices out of a new scan."""
+        """Return the settings by which the screening cuts patches and slices out of a new scan."""
         names = ("size", "spacing_mm", "window")
         return {**super().preparation(), **{name: getattr(self, name) for name in names if hasattr(self, name)}}
 

@@ -1,4 +1,4 @@
-"""What a search leaves in its folder, written by the worker that ends last."""
+"""Result files of a search, written by the worker that ends last."""
 
 from __future__ import annotations
 

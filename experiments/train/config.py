@@ -80,9 +80,20 @@ class TrainConfig:
         return configured(cls, cfg)
 
     def plain(self) -> dict[str, Any]:
-        """Return the configuration as JSON values, nested as in conf/train.yaml."""
+        """Return the configuration as JSON values, nested as in conf/train.yaml.
+
+        Returns:
+            JSON values by key.
+        """
         return as_plain(asdict(self))
 
     def wants(self, baseline: str) -> bool:
-        """Whether a baseline stands in the table; one that the configuration does not name does."""
+        """Whether a baseline stands in the table.
+
+        Args:
+            baseline: Name of the baseline.
+
+        Returns:
+            The setting `baselines`; True if it does not name the baseline.
+        """
         return bool(self.baselines.get(baseline, True))

@@ -97,7 +97,7 @@ def _untouched_test(network: Artifact, setting: TaskSetup, protocol: str, rounds
         raise NASError(
             f"protocol={protocol} for a network whose search saw all folds but one",
             "protocol=holdout",
-            "leave protocol as it is, or search anew for each test fold (split.test_fold)",
+            "leave out protocol=..., or search anew for each test fold (split.test_fold)",
         )
     return check_unseen(network, setting.split, rounds)
 

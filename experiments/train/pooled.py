@@ -16,7 +16,14 @@ from nas.retraining.pooled import pooled_table, read_pooled
 
 
 def run(options: argparse.Namespace) -> None:
-    """Print the table as Markdown."""
+    """Print the table as Markdown.
+
+    Args:
+        options: Parsed arguments.
+
+    Raises:
+        NASError: If a system is not given as NAME=FOLDERS.
+    """
     systems = []
     for text in options.systems:
         name, equals, pattern = text.partition("=")

@@ -22,7 +22,14 @@ from nas.training.settings import TrainingSettings
 
 
 def network_name(network: Artifact) -> str:
-    """Return the name of a network in tables."""
+    """Return the name of a network in tables.
+
+    Args:
+        network: The network.
+
+    Returns:
+        The published name, else the id.
+    """
     return network.provenance.published or f"searched {network.arch.id}"
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from nas.data.splits import Round
     from nas.data.store import VolumeStore
 
-Prediction = tuple[np.ndarray, np.ndarray]  # rows of the store (N,) and what is predicted for each, (N, ...)
+Prediction = tuple[np.ndarray, np.ndarray]  # rows of the store (N,) and the prediction for each, (N, ...)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Simple shape and intensity features of a volume: what a baseline may know of it."""
+"""Simple shape and intensity features of a volume, the input of baselines."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def sizes(store: VolumeStore, rows: np.ndarray) -> np.ndarray:
 
 
 def _spacings(store: VolumeStore, rows: np.ndarray) -> np.ndarray:
-    """(N, 3) mm, or ones for all of them where one is missing: a column of features has one unit."""
+    """Return spacings (N, 3) in mm, or ones for all if one is missing: a column of features has one unit."""
     spacing_mm = np.asarray(store.spacing_mm[rows])
     return spacing_mm if np.isfinite(spacing_mm).all() else np.ones_like(spacing_mm)
 
@@ -148,8 +148,10 @@ def _known(spacing_mm: Sequence[float]) -> np.ndarray:
 
 
 def _surface(mask: np.ndarray, spacing: np.ndarray) -> float:
-    """Area of the faces between object and background, times 2/3: the faces of a voxelised smooth body overstate its
-    area by half on average over all directions."""
+    """Estimate the surface as 2/3 of the area of the faces between object and background.
+
+    The faces of a voxelised smooth body overstate its area by half on average over all directions.
+    """
     padded = np.pad(mask, 1)
     area = 0.0
     for axis in range(3):

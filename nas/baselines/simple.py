@@ -132,7 +132,7 @@ def used_rows(rounds: Sequence[Round]) -> np.ndarray:
 def _fit_and_predict(
     store: VolumeStore, rounds: Sequence[Round], table: np.ndarray, make_model: Callable[[], ClassifierMixin]
 ) -> Prediction:
-    """Fitted on train and validation part of each round, applied to its test part; the mean where rounds share it."""
+    """Fit on train and validation part of each round, predict its test part; average if rounds share it."""
     predictions = []
     for part in rounds:
         known = np.concatenate([part.train, part.valid])

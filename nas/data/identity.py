@@ -1,4 +1,4 @@
-"""What a prepared store was made of: digests of the source files and of the code that reads them."""
+"""Origin of a prepared store: digests of the source files and of the code that reads them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from nas.utils.hashing import digest, file_digest
 UNSETTLED_S = 2.0  # a file that changed so recently may change again within the resolution of its time stamp
 THREADS = 8
 PARSER_LOCK = threading.Lock()  # Python 3.11 counts the recursion depth of parsers in all threads together
-CODE = "nas.data."  # modules of VoxNAS that decide what a store holds
+CODE = "nas.data."  # modules of VoxNAS that decide the content of a store
 
 
 class FileDigests:

@@ -41,7 +41,7 @@ class VolumeSet:
     """Rows of a store as batches on a device. Other rows are never read.
 
     If the store's values are to be scaled by the training set (`store.by_training`), batches come from the set that
-    `scaled_as` returns.
+    `normalised_like` returns.
 
     Args:
         store: The store.
@@ -90,7 +90,7 @@ class VolumeSet:
         """Samples of a shuffled pass, several per volume if the store draws several patches."""
         return len(self) * (1 if self.store.patches is None else self.store.patches.per_volume)
 
-    def scaled_as(self, train: VolumeSet) -> VolumeSet:
+    def normalised_like(self, train: VolumeSet) -> VolumeSet:
         """Scale intensities by the statistics of the training set.
 
         Args:
@@ -164,7 +164,7 @@ class VolumeSet:
             (B,) or masks (B, D, H, W), of slices (B, H, W), int64, or boxes (B, M, 7), of slices (B, M, 5), float32.
 
         Raises:
-            NASError: If values are to be scaled by the training set and `scaled_as` was not called.
+            NASError: If values are to be scaled by the training set and `normalised_like` was not called.
         """
         if generator is not None and self.store.patches is not None:
             yield from self._patches(batch_size, generator, rank, world)
@@ -228,7 +228,7 @@ class VolumeSet:
                 raise NASError(
                     f"a set of {self.store.name} without statistics of the training set",
                     "intensities scaled by the training set",
-                    "call scaled_as(train) and use the set that it returns",
+                    "call normalised_like(train) and use the set that it returns",
                 )
             x_BCDHW = self.intensity(x_BCDHW)
         return x_BCDHW if self.store.dims == 3 else x_BCDHW.flatten(1, 2)

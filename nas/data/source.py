@@ -51,7 +51,7 @@ class Source(ABC):
         by_training: Whether values are stored raw, and scaled by statistics of the training set in each training.
         patches: Patches that a training draws from a volume. If None, it is given whole volumes.
         cache_dir: Folder of the prepared stores.
-        UNIDENTIFYING: Constructor arguments that do not decide what a store holds, each with the reason.
+        UNIDENTIFYING: Constructor arguments that do not change the content of a store, each with the reason.
     """
 
     name: str
@@ -62,7 +62,7 @@ class Source(ABC):
     by_training: bool = False
     patches: Patches | None = None
     cache_dir: PathName
-    UNIDENTIFYING: ClassVar[Mapping[str, str]] = {"cache_dir": "where the store lies, not what it holds"}
+    UNIDENTIFYING: ClassVar[Mapping[str, str]] = {"cache_dir": "location of the store, not its content"}
 
     @abstractmethod
     def samples(self) -> Iterator[Sample]:
@@ -79,12 +79,16 @@ class Source(ABC):
         """List the files whose content decides the samples.
 
         Returns:
-            Name -> file. A name states what the samples take from the file's path, such as a patient's folder.
+            Name -> file. A name holds the parts of the path that samples use, such as a patient's folder.
         """
         return {}
 
     def content(self) -> Mapping[str, Any]:
-        """Return what identifies the content of the source, by default the digests of `files`."""
+        """Return values that identify the content of the source.
+
+        Returns:
+            By default the digests of `files`.
+        """
         files = self.files()
         return dict(zip(files, self.digests.of_all(files.values()), strict=True))
 
@@ -119,7 +123,11 @@ class Source(ABC):
         return type(self).cut is not Source.cut
 
     def provenance(self) -> Mapping[str, Any]:
-        """Return where the data come from and under which licence."""
+        """Return the origin and the licence of the data.
+
+        Returns:
+            JSON values by name; by default none.
+        """
         return {}
 
     def preparation(self) -> Mapping[str, Any]:
@@ -131,7 +139,11 @@ class Source(ABC):
         return {"how": "array", "scale": self.scale, "offset": self.offset}
 
     def arguments(self) -> dict[str, Any]:
-        """Return the constructor arguments that decide what a store holds: all except `UNIDENTIFYING`."""
+        """Return the constructor arguments that decide the content of a store.
+
+        Returns:
+            All arguments except `UNIDENTIFYING`.
+        """
         names = list(inspect.signature(type(self).__init__).parameters)[1:]
         return {key: getattr(self, key) for key in names if key not in self.UNIDENTIFYING}
 

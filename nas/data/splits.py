@@ -60,7 +60,7 @@ class Split:
         fold: (N,) int, the fold of each sample; of an official split 0, 1 or 2 for train, val or test.
         folds: Number of folds.
         official: Whether the split is the authors' train / val / test.
-        unit: What a group is: "patient", unless the source states another.
+        unit: Name of a group: "patient", unless the source states another.
         sha256: Hash of samples, folds and test fold.
 
     Raises:
@@ -145,9 +145,13 @@ class Split:
             NASError: If the split is an official train / val / test, or `overfit`.
         """
         if self.overfit:
-            raise NASError("split.overfit=true", "folds", "protocol=holdout, or split.overfit=false")
+            raise NASError(
+                "split.overfit=true", "a split into folds", "set split.overfit to false, or protocol to holdout"
+            )
         if self.official:
-            raise NASError("an official train / val / test split", "folds", "protocol=holdout, or split.given=false")
+            raise NASError(
+                "an official train / val / test split", "folds", "set split.given to false, or protocol to holdout"
+            )
         return [self._round(f"fold{fold}", (fold + 1) % self.folds, fold) for fold in range(self.folds)]
 
     def _rows(self, fold: int) -> np.ndarray:

@@ -55,7 +55,7 @@ class VolumeStore:
         located_NKM: Of padded volumes, flat positions of voxels of each class (transforms/patches.py); else None.
         patches: How patches are drawn in training, see `draw_patches`. If None, a training is given whole volumes.
         by_training: Whether values are still to be scaled by statistics of the training set (`intensity`).
-        unit: What a group is, "patient" unless the source states another.
+        unit: Name of a group, "patient" unless the source states another.
         cohort: The set of patients that the groups belong to, the data set's name unless the source states another.
         provenance: Source, licence and arguments, as the source gave them.
 
@@ -300,7 +300,7 @@ class VolumeStore:
         return out
 
     def sample(self, row: int) -> Sample:
-        """Read one row as it was given to the writer.
+        """Read one row with the values that the writer received.
 
         Args:
             row: Row of the store.
@@ -342,7 +342,7 @@ class VolumeStore:
 
 
 def unreadable(path: Path, error: Exception) -> NASError:
-    """Tell a missing right, a lock and a file system without locks from damage.
+    """Distinguish a missing permission, a lock and a file system without locks from damage.
 
     Args:
         path: The store.

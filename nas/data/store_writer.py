@@ -38,7 +38,7 @@ def write_store(
         samples: At least one sample, read one at a time.
         name: Name of the data set.
         classes: Class names in the order of their numbers.
-        provenance: Facts of JSON values, such as source and licence. "unit" names what a group is, "cohort" the set of
+        provenance: Facts of JSON values, such as source and licence. "unit" is the name of a group, "cohort" the set of
             patients that the groups belong to.
         scale: A network is given the stored value times `scale` plus `offset`.
         offset: See `scale`.

@@ -38,8 +38,8 @@ class Evaluator(ABC):
         """Check the settings before a study is created.
 
         Args:
-            problem: What is searched.
-            context: Where networks are evaluated.
+            problem: Space, task, cost, objectives and constraints.
+            context: Data, device, seed and folder.
 
         Raises:
             NASError: If proposals of this problem cannot be evaluated.
@@ -52,7 +52,7 @@ class Evaluator(ABC):
 
         Args:
             proposal: The architecture and its budget.
-            problem: What is searched.
+            problem: Space, task, cost, objectives and constraints.
             context: Data, device, seed and folder.
 
         Returns:

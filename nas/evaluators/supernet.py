@@ -18,11 +18,14 @@ from nas.utils.checked import PathName, PositiveInt, checked
 
 @checked("evaluator")
 class InheritedWeights(Evaluator):
-    """Proposal -> validation metrics with inherited weights, as in one-shot search (Bender et al., ICML 2018).
+    """Evaluator that scores networks with inherited weights, as in one-shot search (Bender et al., ICML 2018).
 
-    checkpoint: the supernet's last.pt; None: the one that strategy=differentiable trains in the study's own folder. It
-    has to be of the same space, data and split. batch_size: of the predictions. Whatever the proposal's budget, the
-    score is the same.
+    A proposal's budget has no effect on its score.
+
+    Args:
+        checkpoint: last.pt of a supernet of the same space, data and split. If None, the supernet that
+            strategy=differentiable trains in the study's folder.
+        batch_size: Batch size of predictions.
     """
 
     trains = False
@@ -40,7 +43,7 @@ class InheritedWeights(Evaluator):
         if self._loaded is None or self._loaded[0] != path:
             self._loaded = (path, load_supernet(path, problem.space, problem.task.spec, context.train))
         network = self._loaded[1].eval().subnetwork(proposal.arch).to(context.device)
-        valid = context.valid.scaled_as(context.train)
+        valid = context.valid.normalised_like(context.train)
         prediction = predict(network, problem.task, valid, self.batch_size)
         context.on_epoch(1, 1)
         return dict(problem.task.score(prediction, valid.targets, quick=True).over())

@@ -15,12 +15,14 @@ from nas.utils.checked import PathName, checked
 
 @checked("evaluator")
 class Tabular(Evaluator):
-    """Proposal -> the metrics recorded for it; `seconds` are those that the trial took, so that the best score over
-    the time that training would have taken can be computed.
+    """Evaluator that looks up recorded metrics.
 
-    path: a table as `voxnas study export` writes it. Of several trials of one network and budget the first
-    finished one counts. Budget 0 is the largest budget of the table. A network that the table does not hold, or whose
-    trial failed, fails; a budget that no trial of the table has is a mistake of the setting (NASError).
+    `seconds` is the recorded time of the trial, so that the best score over training time can be computed. Of several
+    trials of one network and budget the first finished one counts. Budget 0 is the largest budget of the table.
+    Networks that the table does not hold, or whose trial failed, fail; a budget without trials raises NASError.
+
+    Args:
+        path: A table that `voxnas study export` wrote.
     """
 
     def __init__(self, path: PathName) -> None:
@@ -32,14 +34,14 @@ class Tabular(Evaluator):
 
     @property
     def identity(self) -> Mapping[str, str]:
-        """What a study records in place of the path: the same table elsewhere is the same evaluator."""
+        """Digest of the table, which a study records instead of the path."""
         return {"tabular": self.table.sha256}
 
     def check(self, problem: Problem, context: RunContext) -> None:
         """Check that the table holds networks of the same space, with costs for inputs of the same shape.
 
         Args:
-            problem: What is searched.
+            problem: Space, task, cost, objectives and constraints.
             context: Not used.
 
         Raises:
@@ -50,7 +52,7 @@ class Tabular(Evaluator):
             raise NASError(
                 f"the space {space.fingerprint} with a table of {self.table.space.fingerprint} ({self.path})",
                 "a table of the same space",
-                "restore the arguments of the space, or mend evaluator.path",
+                "restore the arguments of the space, or set evaluator.path to a table of this space",
             )
         recorded = self.table.spec.get("cost", {}).get("input_shape")
         if recorded is not None and list(recorded) != list(input_shape):
@@ -65,7 +67,15 @@ class Tabular(Evaluator):
 
 
 class LookUp:
-    """The rows of a table by genes and budget. name: what messages call the table."""
+    """Rows of a table by genes and budget.
+
+    Args:
+        table: The table.
+        name: Name of the table in messages.
+
+    Raises:
+        NASError: If no trial of the table is finished.
+    """
 
     def __init__(self, table: TrialsTable, name: str = "the table") -> None:
         self.table, self.name = table, name
@@ -82,14 +92,25 @@ class LookUp:
         self.budgets = sorted({budget for _, budget in self._rows})
 
     def row(self, proposal: Proposal) -> int:
-        """The row of a proposal, of a finished or a failed trial. Raises TrialFailed where there is none."""
+        """Find the row of a proposal.
+
+        Args:
+            proposal: Architecture and budget.
+
+        Returns:
+            The row of a finished or failed trial.
+
+        Raises:
+            NASError: If no trial of the table has this budget.
+            TrialFailed: If the table does not hold the network with this budget.
+        """
         budget = proposal.budget
         if budget not in self.budgets:
             if budget:
                 known = ", ".join(map(str, self.budgets))
                 raise NASError(
                     f"a proposal for {budget} epochs with {self.name}",
-                    f"a budget that it holds ({known}; 0: the evaluator's own)",
+                    f"a budget that it holds ({known}), or 0 for the evaluator's own",
                     "set the strategy's budgets to these, or take a strategy that has none",
                 )
             budget = self.budgets[-1]
@@ -99,12 +120,29 @@ class LookUp:
         return row
 
     def seconds(self, row: int) -> float:
-        """How long the trial took; 0.0 where that was not recorded."""
+        """Return the recorded time of a trial.
+
+        Args:
+            row: Row of the table.
+
+        Returns:
+            Seconds; 0.0 if none were recorded.
+        """
         seconds = float(self.table.seconds_N[row])
         return seconds if seconds == seconds else 0.0
 
     def metrics(self, row: int) -> dict[str, float]:
-        """Raises TrialFailed, with the recorded reason, for a trial that failed."""
+        """Return the recorded metrics of a trial.
+
+        Args:
+            row: Row of the table.
+
+        Returns:
+            Metrics by name, without undefined ones, and `seconds`.
+
+        Raises:
+            TrialFailed: If the trial failed, with the recorded reason.
+        """
         if self.table.states[row] is not State.COMPLETE:
             raise TrialFailed(self.table.reasons[row])
         values = {name: float(column[row]) for name, column in self.table.metrics.items()}

@@ -23,11 +23,15 @@ from nas.utils.checked import check_arguments, checked
 
 @checked("evaluator")
 class Train(Evaluator):
-    """Proposal -> validation metrics of the best epoch, `epochs` (run) and `seconds`.
+    """Evaluator that trains networks: validation metrics of the best epoch, `epochs` (run) and `seconds`.
 
-    Seeds depend on (context.seed, architecture) only: the same pair gives the same metrics, bit for bit on a CPU. A
-    proposal's budget replaces `settings.epochs`. With a constant learning rate a larger budget goes on from the
-    checkpoint of a smaller one; with any other schedule each budget is a training of its own.
+    Seeds depend on (context.seed, architecture) only: the same pair gives the same metrics, bit for bit on a CPU. With
+    a constant learning rate a larger budget continues from the checkpoint of a smaller one; with any other schedule
+    each budget is a training of its own.
+
+    Args:
+        settings: Settings of the training; the defaults if None. A proposal's budget replaces `epochs`.
+        **changes: Settings by name that replace those of `settings`.
     """
 
     def __init__(self, settings: TrainingSettings | None = None, **changes: Any) -> None:
@@ -67,6 +71,14 @@ class Train(Evaluator):
 
 
 def seed_of(seed: int, arch: Architecture) -> int:
-    """A seed of 63 bits from the study's seed and the architecture."""
+    """Derive the seed of a trial.
+
+    Args:
+        seed: The study's seed.
+        arch: The architecture.
+
+    Returns:
+        A seed of 63 bits.
+    """
     digest = hashlib.blake2s(f"{seed}|{arch.id}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> 1

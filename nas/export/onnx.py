@@ -173,14 +173,14 @@ def require_formats(formats: Sequence[str]) -> None:
     """
     for kind in formats:
         if kind not in FORMATS:
-            raise NASError(f"the format {kind!r}", f"one of {', '.join(FORMATS)}", "export=[onnx,openvino]")
+            raise NASError(f"export={kind}", f"one of {', '.join(FORMATS)}", "set export to [onnx,openvino]")
         for package in PACKAGES[kind]:
             if importlib.util.find_spec(package) is None:
                 raise NASError(
                     f"no package {package}", f"the package that {kind} needs", "pip install 'voxnas[export]'"
                 )
     if not formats:
-        raise NASError("no format", f"some of {', '.join(FORMATS)}", "export=[onnx,openvino]")
+        raise NASError("export=[]", f"some of {', '.join(FORMATS)}", "set export to [onnx,openvino]")
 
 
 def _first_line(error: Exception) -> str:
@@ -307,7 +307,7 @@ def _input(input_shape: Sequence[int], sides: Sides, channels: Sequence[str]) ->
 
 
 def _traced(model: _Flat, trial: _Trial, sides: Sides) -> bytes | None:
-    """The network as an ONNX file, or None if ONNX lacks one of its layers.
+    """Write the network as an ONNX file; None if ONNX lacks one of its layers.
 
     By tracing: over the networks of our spaces it took 0.05 to 0.4 s where torch.export took 2 to 20, with files up to
     three times smaller, the same differences from torch and no constraint on free sides

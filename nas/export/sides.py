@@ -48,7 +48,14 @@ def _refuses(ghost: nn.Module, shape: Sequence[int]) -> bool:
 
 
 def tensors_of(model: nn.Module) -> list[torch.Tensor]:
-    """Return parameters and buffers."""
+    """Return parameters and buffers.
+
+    Args:
+        model: The network.
+
+    Returns:
+        The tensors, not copied.
+    """
     return [*model.parameters(), *model.buffers()]
 
 

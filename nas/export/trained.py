@@ -86,7 +86,14 @@ def export_checkpoint(
 
 
 def listed(formats: Any) -> list[str]:
-    """Return the formats as a list, of one name or several."""
+    """Return the formats as a list.
+
+    Args:
+        formats: One name, several, or None.
+
+    Returns:
+        The names.
+    """
     return [formats] if isinstance(formats, str) else [str(kind) for kind in formats or ()]
 
 

@@ -30,7 +30,7 @@ def classification_sections(
     Args:
         label_N: True classes (N,).
         prob_NK: Class probabilities (N, K) of the network.
-        group_N: What a bootstrap sample keeps together, (N,).
+        group_N: Groups (N,), usually patients, that a bootstrap draws as a whole.
         classes: Names of the K classes.
         others: Class probabilities (N, K) of other systems by name; drawn for two classes.
         unit: Name of a group.

@@ -66,7 +66,7 @@ def first_fault(
         sides: All numbers of `ModelCard.sides`.
 
     Returns:
-        The value as name=value, and what is expected; None if there is no such value.
+        The invalid value as name=value and the valid ones; None if all are valid.
     """
     for section, values, rules in (("preparation", preparation, PREPARATION), ("inference", inference, INFERENCE)):
         for name, (holds, expected) in rules.items():

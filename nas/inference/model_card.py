@@ -1,6 +1,6 @@
 """`model.json`: inputs and outputs of a trained or exported network, and the preparation of its input.
 
-The file is also read where torch is not installed, so this module needs the standard library only.
+The file is also read without torch, so this module needs the standard library only.
 """
 
 from __future__ import annotations
@@ -115,7 +115,14 @@ class ModelCard:
         return self.outputs[0].channels
 
     def save(self, folder: str | Path) -> Path:
-        """Write the card into a folder and return its path."""
+        """Write the card into a folder.
+
+        Args:
+            folder: The folder.
+
+        Returns:
+            Path of the file.
+        """
         path = Path(folder) / CARD
         write_text(path, json.dumps({"schema": SCHEMA, **asdict(self)}, indent=1) + "\n")
         return path
@@ -158,7 +165,9 @@ class ModelCard:
             raise NASError(f"{path} without {error}", "a complete model card", "export again") from error
         for name in ("task", "preparation", "inference", "facts", "weights"):
             if not isinstance(value := getattr(card, name), dict):
-                raise NASError(f"{name}={value!r:.40} in {path}", "a JSON object", "use the file as it was written")
+                raise NASError(
+                    f"{name}={value!r:.40} in {path}", "a JSON object", "restore the file that the export wrote"
+                )
         shapes = [port.shape for port in (*card.inputs, *card.outputs)]
         complete = card.inputs and card.outputs and isinstance(card.task_class, str)
         if not complete or not all(isinstance(value, tuple) for value in (*shapes, card.sides.fixed or ())):
@@ -166,7 +175,7 @@ class ModelCard:
         sides = [*(card.sides.fixed or ()), card.sides.multiple_of, card.sides.at_least]
         fault = first_fault(card.preparation, card.inference, [port.shape for port in card.inputs], sides)
         if fault is not None:
-            raise NASError(f"{fault[0]} in {path}", fault[1], "use the file as it was written")
+            raise NASError(f"{fault[0]} in {path}", fault[1], "restore the file that the export wrote")
         return card
 
     def require_file(self, path: Path) -> None:
@@ -185,22 +194,25 @@ class ModelCard:
                 if (found := sha256(path.with_name(name))) != expected:
                     raise NASError(
                         f"{path.with_name(name)} with sha256 {found[:12]}",
-                        f"{expected[:12]}, as its card says",
+                        f"{expected[:12]}, as recorded in its card",
                         "copy model and card together, or export again",
                     )
             return
         raise NASError(
-            f"{path.name}, of which the card says nothing",
+            f"{path.name}, which the card does not list",
             f"one of {', '.join(file.file for file in self.files.values()) or 'the files of an exported network'}",
             "copy model and card together",
         )
 
 
 def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file's content, hexadecimal.
+    """Compute the SHA-256 of a file's content.
 
     Args:
         path: The file.
+
+    Returns:
+        The digest, hexadecimal.
 
     Raises:
         NASError: If there is no such file.
@@ -212,7 +224,7 @@ def sha256(path: Path) -> str:
 
 
 def _tuples(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Lists of JSON as tuples."""
+    """Turn lists of JSON into tuples."""
     return {name: _tuple(value) for name, value in values.items()}
 
 

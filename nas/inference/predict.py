@@ -74,7 +74,14 @@ def predict_file(
 
 
 def classes_of(network: InferenceNetwork) -> tuple[str, ...]:
-    """Return the names of the classes, or "class 0", "class 1", ... if the card has none."""
+    """Return the names of the classes of a network.
+
+    Args:
+        network: An exported network.
+
+    Returns:
+        The names; "class 0", "class 1", ... if the card has none.
+    """
     port = network.card.outputs[0]
     return port.channels or tuple(f"class {number}" for number in range(int(port.shape[1])))
 

@@ -27,7 +27,7 @@ class InferenceNetwork:
     Args:
         card: Its card.
         run: The network: a batch -> its outputs, logits first.
-        path: Where it was read from, for messages.
+        path: Its file, for messages.
     """
 
     def __init__(self, card: ModelCard, run: Runner, path: Path) -> None:
@@ -69,7 +69,7 @@ class InferenceNetwork:
                 f"an input of shape {x_BCDHW.shape[1:]}",
                 f"{len(self.card.inputs[0].shape) - 2} sides and {channels} channels, "
                 f"{', '.join(self.card.inputs[0].channels) or 'unnamed'}",
-                "give what the network was trained on",
+                "use images like those of the training",
             )
         if kind == "classification":
             self._require_sides(x_BCDHW.shape[2:])

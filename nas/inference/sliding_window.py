@@ -91,6 +91,6 @@ def importance(window: Sequence[int]) -> np.ndarray:
 
 
 def _at(place: Sequence[int], window: Sequence[int], all_of: int = 0) -> tuple[slice, ...]:
-    """The slices of a window, after `all_of` whole axes."""
+    """Return the slices of a window, after `all_of` whole axes."""
     inside = [slice(start, start + side) for start, side in zip(place, window, strict=True)]
     return (*[slice(None)] * all_of, *inside)

@@ -12,7 +12,7 @@ import torch
 from nas.metrics.boxes import overlaps
 from nas.utils.optional import monai_part
 
-Matched = Mapping[int, Mapping[str, np.ndarray]]  # of one image: class -> what MONAI's matching_batch tells
+Matched = Mapping[int, Mapping[str, np.ndarray]]  # one image: class -> result of MONAI's matching_batch
 IOUS, HALF = (0.5, 0.95, 0.05), 0.5
 LIMIT = 100  # boxes of an image that count
 

@@ -105,7 +105,7 @@ def _counted(scan: Findings) -> np.ndarray:
 
 
 def _matched(scan: Findings) -> tuple[np.ndarray, np.ndarray]:
-    """The best score of each nodule that counts, -inf where nothing hits it, and the scores of all false positives."""
+    """Return the best score of each counted nodule, -inf for one without hits, and the scores of false positives."""
     distance_NM = np.linalg.norm(scan.candidates_N3[:, None] - scan.centres_M3[None], axis=-1)
     hit_NM = distance_NM < scan.radii_M
     best_M = np.where(hit_NM, scan.scores_N[:, None], -np.inf).max(axis=0, initial=-np.inf)

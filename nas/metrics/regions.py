@@ -66,4 +66,4 @@ def require_empty_rule(empty: str) -> None:
         NASError: If the rule is unknown.
     """
     if empty not in EMPTY:
-        raise NASError(f"empty={empty}", f"one of {', '.join(EMPTY)}", "mend empty")
+        raise NASError(f"empty={empty}", f"one of {', '.join(EMPTY)}", f"set empty to {EMPTY[0]}")

@@ -21,7 +21,7 @@ def dice(guess: np.ndarray, target: np.ndarray, classes: int) -> np.ndarray:
         classes: Number of classes.
 
     Returns:
-        Values (N, classes - 1), NaN where both regions are empty.
+        Values (N, classes - 1), NaN if both regions are empty.
     """
     values = np.full((len(target), classes - 1), np.nan)
     axes = tuple(range(1, target.ndim))

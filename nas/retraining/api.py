@@ -66,7 +66,7 @@ def retrain(
         training: Settings of the training; None for the defaults.
         task: The task; None for the default task of the data.
         seed: Seed of weights, batches and augmentation, at least 0.
-        device: Where networks are trained.
+        device: Device of the trainings.
         resamples: Number of bootstrap samples of patients.
 
     Returns:

@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Tested:
+class FoldPrediction:
     """The prediction of one trained network for one test part.
 
     Attributes:
@@ -60,7 +60,7 @@ def train_folds(
     folder: Path,
     supernet: Path | None = None,
     on_epoch: OnRoundEpoch = lambda name, epoch, epochs, metrics: None,
-) -> list[Tested]:
+) -> list[FoldPrediction]:
     """Train on the train part of every fold, keep the epoch that validates best, and predict the test part.
 
     Finished folds are read from `folder`; an interrupted one continues after its last epoch.
@@ -155,20 +155,20 @@ class _Fold:
                     "train in another folder (name=...), or delete this one",
                 )
 
-    def tested(self, on_epoch: OnEpoch) -> Tested:
+    def tested(self, on_epoch: OnEpoch) -> FoldPrediction:
         bundle = self._finished()
         file = self.checkpoints / f"prediction-{self.fingerprint[:12]}.npy"
         prob = None if bundle is None else _read_array(file)
         if prob is None:
             # of the bundle, not of the training: the same prediction, bit for bit, if it has to be made again
             model = (bundle or self._trained(on_epoch)).network(self.setting.device)
-            prob = predict(model, self.setting.task, self.test.scaled_as(self.train), self.training.batch_size)
+            prob = predict(model, self.setting.task, self.test.normalised_like(self.train), self.training.batch_size)
             if is_main():
                 _write_array(file, prob)
-        return Tested(self.part.name, self.part.test, prob)
+        return FoldPrediction(self.part.name, self.part.test, prob)
 
     def _finished(self) -> Bundle | None:
-        """The bundle of this training, or None if there is none yet."""
+        """Return the bundle of this training, or None if there is none yet."""
         if not (self.home / CARD).is_file():
             return None
         trained = ModelCard.load(self.home / CARD).facts.get("trained")
@@ -290,14 +290,14 @@ def _inherit(model: nn.Module, weights: nn.Module) -> None:
 
 
 def _write_array(path: Path, values: np.ndarray) -> None:
-    """An npy file with its SHA-256 at the end, which readers of npy files ignore."""
+    """Write an npy file with its SHA-256 at the end, which readers of npy files ignore."""
     content = io.BytesIO()
     np.save(content, values, allow_pickle=False)
     write_bytes(path, content.getvalue() + hashlib.sha256(content.getvalue()).digest())
 
 
 def _read_array(path: Path) -> np.ndarray | None:
-    """The values of `_write_array`; None if the file is missing or damaged."""
+    """Read a file of `_write_array`; None if it is missing or damaged."""
     try:
         content = path.read_bytes()
     except FileNotFoundError:
@@ -326,7 +326,7 @@ def _identity(
 
 
 def _network_of(network: Artifact, supernet: Path | None) -> str:
-    """The architecture and its first weights, as text for messages."""
+    """Describe the architecture and its first weights for messages."""
     text = f"{network.arch.space}/{network.arch.id}"
     if supernet is not None and supernet.is_file():
         text += f", from the supernet {file_digest(supernet)[:12]}"

@@ -30,7 +30,7 @@ class Pooled:
         folds: Number of folds.
         data: Hash and name of the data set.
         cases: Names of the samples (N,).
-        groups: What the split keeps together, usually the patient, (N,).
+        groups: Groups (N,), usually patients, that the split keeps together.
         scores: Scores of the samples.
         metrics: The metrics as the task declares them.
         classes: Names of the classes.
@@ -78,7 +78,7 @@ def read_pooled(name: str, folders: Sequence[Path], allow: Sequence[str] = ()) -
     case, group = list(columns)[:2]
     if len(np.unique(columns[case])) < len(columns[case]):
         raise NASError(
-            f"runs of {name} that tested a case twice", "another test fold each", "one run a split.test_fold"
+            f"runs of {name} that tested a case twice", "another test fold each", "give one run per split.test_fold"
         )
     order = np.argsort(columns[case])
     columns = {key: values[order] for key, values in columns.items()}
@@ -93,7 +93,7 @@ def read_pooled(name: str, folders: Sequence[Path], allow: Sequence[str] = ()) -
 
 
 def _columns(path: Path, system: str) -> dict[str, np.ndarray]:
-    """The columns of the samples, the target and one system, without the name of the system."""
+    """Read the columns of the samples, the target and one system, without the name of the system."""
     try:
         with open(path, newline="") as file:
             heading, *lines = csv.reader(file)

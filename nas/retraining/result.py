@@ -1,4 +1,4 @@
-"""result.json: what a training measured, as one value with load and save."""
+"""result.json: the measurements of a training, as one value with load and save."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class TrainResult:
         mean: Metric -> mean over the folds.
         ci95: Metric -> 95 % interval of the mean.
         data: name, sha256, n and classes of the data set.
-        split: sha256 and unit (what is kept together, usually "patient") of the split.
+        split: sha256 and unit (name of a group, usually "patient") of the split.
         seed: Seed of the training.
         costs: params, macs, bytes, latency_ms {median, p10, p90, device, ...}, peak_memory_mb.
         ensembles: Name -> metrics of the pooled predictions, with their intervals as ci95.
@@ -102,7 +102,7 @@ class TrainResult:
 
         Args:
             content: The parsed file.
-            source: Where it was read, for messages.
+            source: Its file, for messages.
 
         Returns:
             The result.
@@ -206,7 +206,10 @@ def _costs(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _declared(content: Mapping[str, Any]) -> tuple[Metric, ...]:
-    """The metrics as the file declares them; a file of an earlier version is of one of the tasks of that version."""
+    """Return the metrics that the file declares.
+
+    A file of an earlier version declares none; it is of one of the tasks of that version.
+    """
     if "metrics" in content:
         return tuple(Metric(**metric) for metric in content["metrics"])
     from nas.tasks import classification, detection, segmentation  # these import torch: only for old files

@@ -11,7 +11,7 @@ import numpy as np
 from nas.data.store import VolumeStore
 from nas.metrics.bootstrap import GroupBootstrap, intervals, mean_of
 from nas.metrics.metric import Scores
-from nas.retraining.folds import Tested
+from nas.retraining.folds import FoldPrediction
 from nas.tasks.base import Task, TestedCases
 
 
@@ -30,7 +30,7 @@ class System:
     name: str
     indices: np.ndarray
     prediction: np.ndarray
-    tested: Sequence[Tested] = ()
+    tested: Sequence[FoldPrediction] = ()
     costs: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -47,7 +47,7 @@ class Scorer:
     Attributes:
         target: Targets of the rows (N, ...).
         spacing_mm: Voxel sizes of the rows (N, 3), in 2D (N, 2); None if one is unknown.
-        group: What the split keeps together, usually the patient, (N,).
+        group: Groups (N,), usually patients, that the split keeps together.
 
     Raises:
         NASError: If there are too few patients for a bootstrap.
@@ -152,7 +152,7 @@ class Scorer:
         return self.bootstrap.interval(statistic)
 
     def cases(self, system: System, others: Sequence[System]) -> TestedCases:
-        """Return what the sections of a report show of a system.
+        """Return the test cases of a system for the sections of a report.
 
         Args:
             system: The system that the report is about.

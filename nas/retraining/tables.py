@@ -164,7 +164,7 @@ def over_seeds(results: Mapping[str, TrainResult]) -> str:
     the same patients are tested under every seed.
 
     Args:
-        results: Where each result was read -> the result.
+        results: File of each result -> the result.
 
     Returns:
         Markdown: one table for each data set, split and protocol.
@@ -196,7 +196,7 @@ def _table_over_seeds(results: Mapping[str, TrainResult]) -> str:
 
 
 def _labels(results: Mapping[str, TrainResult]) -> dict[str, str]:
-    """Source -> the network's name, with its id where two networks have one name."""
+    """Source -> the network's name, with its id if two networks have one name."""
     ids: dict[str, set[str]] = {}
     for one in results.values():
         ids.setdefault(one.name, set()).add(one.arch_id)
@@ -216,7 +216,7 @@ def _by_seed(results: Mapping[str, TrainResult], labels: Mapping[str, str]) -> d
         if first.mean != result.mean:
             raise NASError(
                 f"two results of {label} with seed {seed}: {other} and {source}",
-                "one result a seed, all with the same settings",
+                "one result per seed, all with the same settings",
                 "leave one of them out",
             )
     return networks

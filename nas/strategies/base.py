@@ -1,4 +1,4 @@
-"""Strategies: what the history of a search says about the next architecture to evaluate."""
+"""Base class of strategies, which propose the next architecture from the history of a search."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Strategy(ABC):
         """Check the settings before a study is created, so that a mistake leaves nothing behind.
 
         Args:
-            problem: What is searched.
+            problem: Space, task, cost, objectives and constraints.
 
         Raises:
             NASError: If the settings cannot work for this problem.
@@ -66,10 +66,10 @@ class Strategy(ABC):
         return
 
     def prepare(self, problem: Problem, context: RunContext) -> None:
-        """Learn what is needed before the first proposal; most strategies need nothing.
+        """Prepare the strategy before the first proposal; most strategies do nothing.
 
         Args:
-            problem: What is searched.
+            problem: Space, task, cost, objectives and constraints.
             context: Data, device, seed and folder.
         """
         return
@@ -91,7 +91,7 @@ class Strategy(ABC):
         """Return the part of the space that the history has ruled out, for progress lines and reports.
 
         Args:
-            problem: What is searched.
+            problem: Space, task, cost, objectives and constraints.
             history: Finished and running trials.
 
         Returns:

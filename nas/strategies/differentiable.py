@@ -37,12 +37,15 @@ LOOKED_AT = 256  # most probable architectures before others within the limits a
 
 @checked("strategy")
 class Differentiable(Strategy):
-    """Trains the space's supernet on the training part, then proposes its architectures, best first: the answer (within
-    `budget` and near `target`, where there are any), then the next most probable ones that keep the limits.
+    """Train the space's supernet on the training part, then propose its architectures, best first.
 
-    settings: how the weights are trained. The others: see ArchitectureSettings. `prepare` trains, once for all workers
-    of a folder (the others wait), and continues where a killed run stopped; before it, proposals are those of a
-    supernet that was never trained.
+    The first proposal is the derived architecture (within `budget` and near `target`, if there are any); the next ones
+    are the most probable architectures within the same limits. `prepare` trains once for all workers of a folder, while
+    the others wait, and continues an interrupted training. Before it, proposals come from an untrained supernet.
+
+    Args:
+        settings: Training of the weights.
+        **architecture: Fields of ArchitectureSettings.
     """
 
     trains_supernet = True
@@ -79,7 +82,7 @@ class Differentiable(Strategy):
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """Class and arguments, those of the architecture's training beside the others."""
+        """Class and arguments, those of ArchitectureSettings by name."""
         return {
             "class": public_path(type(self)),
             "settings": identity_of(self.settings),
@@ -90,7 +93,7 @@ class Differentiable(Strategy):
         """Check that budget and target can be kept.
 
         Args:
-            problem: What is searched.
+            problem: Space, task, cost, objectives and constraints.
 
         Raises:
             NASError: If the budget is below every architecture, no architecture is near the target, or the cost has no
@@ -113,7 +116,7 @@ class Differentiable(Strategy):
         """Train the supernet, once for all workers of a folder; a second call for the same folder does nothing.
 
         Args:
-            problem: What is searched.
+            problem: Space, task, cost, objectives and constraints.
             context: Data, device, seed and folder.
 
         Raises:
@@ -147,7 +150,10 @@ class Differentiable(Strategy):
         self._trained = which
 
     def propose(self, space: SearchSpace, history: History, rng: np.random.Generator) -> Proposal | None:
-        """Before `prepare` there are no costs to decode by: the limits are checked on the most probable ones."""
+        """Propose the best untried architecture.
+
+        Before `prepare` there are no costs to decode by: the limits are checked on the most probable architectures.
+        """
         budget, target = self.architecture.budget, self.architecture.target
         supernet = _fresh(space, None, 0) if self._supernet is None else self._supernet
         begun = self._costs is not None
@@ -165,13 +171,20 @@ class Differentiable(Strategy):
 
 
 def _window(target: float | None, budget: float | None) -> CostWindow:
-    """What proposals after the answer may cost."""
+    """Return the cost limits of the proposals after the first."""
     least, most = allowed_costs(target, budget)
     return CostWindow(least if least > -math.inf else None, most if most < math.inf else None)
 
 
 def costs_of(cost: CostModel) -> Costs:
-    """The study's cost, as a supernet asks for it."""
+    """Bind the study's cost model for a supernet.
+
+    Args:
+        cost: The cost model.
+
+    Returns:
+        The model with the costs of its blocks.
+    """
     return Costs(cost, cost.of_blocks())
 
 

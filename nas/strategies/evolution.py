@@ -12,7 +12,7 @@ from nas.history import History, Proposal, State
 from nas.space import SearchSpace
 from nas.strategies.base import Strategy
 from nas.strategies.ranking import best_first
-from nas.strategies.sampling import anything, draw, mutant
+from nas.strategies.sampling import accept_all, draw, mutant
 from nas.utils.checked import PositiveInt, checked
 
 
@@ -47,7 +47,7 @@ class RegularizedEvolution(Strategy):
         population = history.final()[-self.population :]
         started = sum(record.state is not State.FAILED for record in history)
         if started < self.population or not population:
-            arch = draw(space, history, anything, rng)
+            arch = draw(space, history, accept_all, rng)
         else:
             entrants = [population[row] for row in rng.integers(len(population), size=self.tournament)]
             winner = entrants[best_first(history, entrants)[0]]

@@ -13,7 +13,7 @@ from nas.history import History, Proposal
 from nas.space import SearchSpace
 from nas.strategies.base import Strategy
 from nas.strategies.ranking import best_first, first_results
-from nas.strategies.sampling import anything, draw
+from nas.strategies.sampling import accept_all, draw
 from nas.utils.checked import PositiveInt, checked
 
 
@@ -60,7 +60,7 @@ class SuccessiveHalving(Strategy):
             for row in best_first(history, finished)[: int(len(finished) / self.eta)]:
                 if finished[row].arch.id not in promoted:
                     return Proposal(finished[row].arch, upper)
-        arch = draw(space, history, anything, rng)
+        arch = draw(space, history, accept_all, rng)
         return None if arch is None else Proposal(arch, self.budgets[0])
 
 

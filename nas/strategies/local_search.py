@@ -11,7 +11,7 @@ from nas.history import History, Proposal
 from nas.space import SearchSpace
 from nas.strategies.base import Strategy
 from nas.strategies.ranking import best_first, neighbours
-from nas.strategies.sampling import anything, draw, untried
+from nas.strategies.sampling import accept_all, draw, untried
 from nas.utils.checked import PositiveInt, checked
 
 MAX_CACHED = 1024  # architectures with cached neighbours, about 50 kB each for 21 genes of 7 choices
@@ -60,7 +60,7 @@ class LocalSearch(Strategy):
                 fresh = untried(space, history, self.around(space, climb.top))
                 if fresh:
                     return Proposal(fresh[int(rng.integers(len(fresh)))])
-        arch = draw(space, history, anything, rng)
+        arch = draw(space, history, accept_all, rng)
         return None if arch is None else Proposal(arch)
 
     def climbs(self, space: SearchSpace, history: History) -> list[Climb]:

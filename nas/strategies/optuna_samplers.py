@@ -25,7 +25,7 @@ from nas.multiobjective.constraints import Constraint
 from nas.space import SearchSpace
 from nas.strategies.base import Strategy
 from nas.strategies.ranking import best_and_newest
-from nas.strategies.sampling import anything, draw, held, mutant
+from nas.strategies.sampling import accept_all, draw, held, mutant
 from nas.utils.checked import PositiveInt, Share, checked
 
 SEEDS = 2**32  # seeds of Optuna's samplers are below this
@@ -95,7 +95,7 @@ class OptunaStrategy(Strategy):
         # one thread: for matrices this small more are slower (a Gaussian process took 5 times as long with two), and
         # a different order of summation could change the result
         with threadpool_limits(1):
-            arch = self._ask(space, history, facts, rng) if ready else draw(space, history, anything, rng)
+            arch = self._ask(space, history, facts, rng) if ready else draw(space, history, accept_all, rng)
         return None if arch is None else Proposal(arch)
 
     def _ask(

@@ -14,7 +14,7 @@ from nas.history import History, Proposal
 from nas.space import SearchSpace
 from nas.strategies.base import Strategy
 from nas.strategies.ranking import best_and_newest, best_first, constrained_ranks
-from nas.strategies.sampling import anything, draw, untried
+from nas.strategies.sampling import accept_all, draw, untried
 from nas.utils.checked import NonNegativeFloat, checked
 
 PARENTS = 10  # best finished networks, mutated to candidates
@@ -67,7 +67,7 @@ class Predictor(Strategy):
         done = history.final()
         candidates = self._candidates(space, history, rng) if len(done) >= self.start else []
         if not candidates:
-            arch = draw(space, history, anything, rng)
+            arch = draw(space, history, accept_all, rng)
             return None if arch is None else Proposal(arch)
         values_NM, excess_N = self._optimistic(space, history, candidates, rng)
         rank_N = constrained_ranks(values_NM, excess_N)

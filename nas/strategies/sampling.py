@@ -14,16 +14,24 @@ from nas.space import SearchSpace
 from nas.strategies.enumeration import Enumeration, enumeration_of
 
 FIRST_BATCH = 16
-EARLY_BATCH = 32  # after batches up to this without a hit, a listed space is looked through where that is cheap
-LARGEST_BATCH = 2048  # after batches up to this without a hit, every space that can be listed is looked through
+EARLY_BATCH = 32  # after batches up to this without a hit, a space that is cheap to enumerate is enumerated
+LARGEST_BATCH = 2048  # after batches up to this without a hit, every space that can be enumerated is enumerated
 MUTANTS = 16  # mutants made at each distance from their parent
-FURTHEST = 5  # mutations in a row before `mutant` gives up and draws
+FURTHEST = 5  # mutations in a row before `mutant` draws any architecture
 
 Accept = Callable[[np.ndarray, CostFunction], np.ndarray]  # genes (N, G), their cost function -> (N,) bool
 
 
 class CostWindow:
-    """cost_min <= cost <= cost_max, in the study's cost unit; None leaves a side open."""
+    """Accepts networks with cost_min <= cost <= cost_max.
+
+    Args:
+        cost_min: Lower end in the study's cost unit; None for no limit.
+        cost_max: Upper end in the study's cost unit; None for no limit.
+
+    Raises:
+        NASError: If cost_min exceeds cost_max.
+    """
 
     def __init__(self, cost_min: float | None = None, cost_max: float | None = None) -> None:
         self.low = -np.inf if cost_min is None else float(cost_min)
@@ -42,7 +50,7 @@ class CostWindow:
         return {name: float(end) if np.isfinite(end) else None for name, end in ends.items()}
 
     def __call__(self, genes_NG: np.ndarray, cost: CostFunction) -> np.ndarray:
-        """(N,) bool. An open window costs nothing: no network is measured for it."""
+        """Return which networks are accepted, (N,) bool; without limits no cost is computed."""
         if self.low == -np.inf and self.high == np.inf:
             return np.ones(len(genes_NG), dtype=bool)
         cost_N = cost(genes_NG)
@@ -52,17 +60,33 @@ class CostWindow:
 OPEN = CostWindow()
 
 
-def anything(genes_NG: np.ndarray, cost: CostFunction) -> np.ndarray:
-    """Accepts every network."""
+def accept_all(genes_NG: np.ndarray, cost: CostFunction) -> np.ndarray:
+    """Accept every network.
+
+    Args:
+        genes_NG: Genes of the networks.
+        cost: Their cost function, not called.
+
+    Returns:
+        (N,) bool, all True.
+    """
     return np.ones(len(genes_NG), dtype=bool)
 
 
 def draw(space: SearchSpace, history: History, accept: Accept, rng: np.random.Generator) -> Architecture | None:
-    """One architecture that no trial holds, that keeps the constraints and that `accept` admits, distributed as
-    `space.sample` is among those.
+    """Draw one untried architecture that keeps the constraints and is accepted, distributed as by `space.sample`.
 
-    Rejection in growing batches; where the admitted share is tiny, the enumerated space is looked through (uniformly),
-    sooner where that is cheap. None: nothing is left, or nothing was found in a space too large to list.
+    Draws by rejection in growing batches. If few architectures are accepted, the whole space is enumerated and drawn
+    from uniformly; this starts earlier for spaces that are cheap to enumerate.
+
+    Args:
+        space: The space.
+        history: The study's trials.
+        accept: Which networks are accepted.
+        rng: Random generator.
+
+    Returns:
+        The architecture; None if nothing is left, or none was found in a space too large to enumerate.
     """
     arch = draw_by_sampling(space, history, accept, rng, early_batch(space))
     if arch is not None:
@@ -74,8 +98,15 @@ def draw(space: SearchSpace, history: History, accept: Accept, rng: np.random.Ge
 
 
 def early_batch(space: SearchSpace) -> int:
-    """The largest batch before a space is looked through: a small one where looking is cheap, because the space offers
-    blocks, by which all costs take milliseconds, or has fewer networks than would be sampled."""
+    """Return the largest batch that is drawn before the space is enumerated.
+
+    Args:
+        space: The space.
+
+    Returns:
+        EARLY_BATCH if enumeration is cheap: the space offers blocks, whose costs add up in milliseconds, or has at most
+        LARGEST_BATCH networks. Otherwise LARGEST_BATCH.
+    """
     cheap = type(space).blocks is not SearchSpace.blocks
     few = math.prod(len(gene.choices) for gene in space.genes) <= LARGEST_BATCH
     return EARLY_BATCH if cheap or few else LARGEST_BATCH
@@ -84,7 +115,18 @@ def early_batch(space: SearchSpace) -> int:
 def draw_by_sampling(
     space: SearchSpace, history: History, accept: Accept, rng: np.random.Generator, largest: int
 ) -> Architecture | None:
-    """Rejection in batches of 16, 32, ... up to `largest`; None where nothing was found."""
+    """Draw by rejection in batches of 16, 32, ...
+
+    Args:
+        space: The space.
+        history: The study's trials.
+        accept: Which networks are accepted.
+        rng: Random generator.
+        largest: Size of the last batch.
+
+    Returns:
+        The first untried architecture that keeps the constraints and is accepted; None if there was none.
+    """
     taken = held(history)
     batch = FIRST_BATCH
     while batch <= largest:
@@ -102,7 +144,18 @@ def draw_by_sampling(
 def draw_from_list(
     space: SearchSpace, history: History, listed: Enumeration, kept_N: np.ndarray, rng: np.random.Generator
 ) -> Architecture | None:
-    """One of the marked rows, uniformly among those that no trial holds and that keep the constraints."""
+    """Draw uniformly from an enumerated space.
+
+    Args:
+        space: The space.
+        history: The study's trials.
+        listed: All N architectures of the space.
+        kept_N: (N,) bool, the architectures that are accepted.
+        rng: Random generator.
+
+    Returns:
+        An accepted, untried architecture that keeps the constraints; None if there is none.
+    """
     taken = held(history)
     for row in rng.permutation(np.flatnonzero(kept_N & listed.admits(history))):
         genes = tuple(listed.genes_NG[row].tolist())
@@ -112,24 +165,52 @@ def draw_from_list(
 
 
 def mutant(space: SearchSpace, history: History, parent: Architecture, rng: np.random.Generator) -> Architecture | None:
-    """A mutant of `parent` that no trial holds and that keeps the constraints; where 16 mutants are of no use, mutants
-    of mutants, up to five mutations away; at last any architecture by `draw`."""
+    """Draw an untried mutant that keeps the constraints.
+
+    If 16 mutants are all tried or excluded, they are mutated again, up to five mutations away from the parent; after
+    that any architecture is drawn by `draw`.
+
+    Args:
+        space: The space.
+        history: The study's trials.
+        parent: The architecture to mutate.
+        rng: Random generator.
+
+    Returns:
+        The architecture; None if nothing is left.
+    """
     children = [parent] * MUTANTS
     for _ in range(FURTHEST):
         children = [space.mutate(child, rng) for child in children]
         fresh = untried(space, history, children)
         if fresh:
             return fresh[0]
-    return draw(space, history, anything, rng)
+    return draw(space, history, accept_all, rng)
 
 
 def held(history: History) -> set[tuple[int, ...]]:
-    """The genes of every architecture that a trial holds, at whatever budget and in whatever state."""
+    """Return the genes of all architectures with a trial, of any budget and state.
+
+    Args:
+        history: The study's trials.
+
+    Returns:
+        A set of gene tuples.
+    """
     return {record.arch.genes for record in history}
 
 
 def untried(space: SearchSpace, history: History, archs: Iterable[Architecture]) -> list[Architecture]:
-    """Those that no trial holds and that keep the constraints, in their order, each once."""
+    """Select the architectures without a trial that keep the constraints.
+
+    Args:
+        space: The space.
+        history: The study's trials.
+        archs: The candidates.
+
+    Returns:
+        The selected ones in their order, without duplicates.
+    """
     taken = held(history)
     fresh = [arch for arch in dict.fromkeys(archs) if arch.genes not in taken]
     if not fresh:

@@ -75,11 +75,11 @@ class Heartbeat:
         self._thread.join()
 
     def _run(self) -> None:
-        beat, told, end = 0, 0, None if self._limit_s is None else time.monotonic() + self._limit_s
+        beat, end = 0, None if self._limit_s is None else time.monotonic() + self._limit_s
         try:
             while not self._stop.wait(self._pause_s) and (end is None or time.monotonic() < end):
-                beat, told = beat + 1, self.epoch
-                if not self._renew(beat, told):
+                beat += 1
+                if not self._renew(beat, self.epoch):
                     self.lost = True
                     return
         except NASError as error:

@@ -134,7 +134,7 @@ class StudyReader:
         return dict(recorded)
 
     def _cached_record(self, trial: FrozenTrial) -> Record | None:
-        """The trial's record, cached once it is finished; None for a withdrawn claim."""
+        """Return the trial's record, cached once it is finished; None for a withdrawn claim."""
         record = self._finished.get(trial.number)
         if record is not None or not is_live(trial):
             return record

@@ -41,24 +41,54 @@ class SqliteReader:
             raise optuna.exceptions.StorageInternalError(f"tables of version {versions}")
 
     def get_all_studies(self) -> list[SimpleNamespace]:
-        """Return the studies, each with `study_name`."""
+        """Return the studies.
+
+        Returns:
+            Objects with the attribute `study_name`.
+        """
         return [SimpleNamespace(study_name=name) for (name,) in self._rows("SELECT study_name FROM studies")]
 
     def get_study_id_from_name(self, name: str) -> int:
-        """Return the key of a study; KeyError if there is none of this name."""
+        """Return the key of a study.
+
+        Args:
+            name: Name of the study.
+
+        Returns:
+            Its key.
+
+        Raises:
+            KeyError: If there is no study of this name.
+        """
         for (study_id,) in self._rows("SELECT study_id FROM studies WHERE study_name = ?", name):
             return int(study_id)
         raise KeyError(name)
 
     def get_study_user_attrs(self, study_id: int) -> dict[str, Any]:
-        """Return the attributes of a study."""
+        """Return the attributes of a study.
+
+        Args:
+            study_id: Key of the study.
+
+        Returns:
+            Attributes by key.
+        """
         rows = self._rows("SELECT key, value_json FROM study_user_attributes WHERE study_id = ?", study_id)
         return {key: json.loads(text) for key, text in rows}
 
     def get_all_trials(
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
     ) -> list[FrozenTrial]:
-        """Return the trials in order of number, without parameters and intermediate values."""
+        """Return the trials without parameters and intermediate values.
+
+        Args:
+            study_id: Key of the study.
+            deepcopy: Ignored; each call makes new trials.
+            states: If given, only trials in these states.
+
+        Returns:
+            The trials in order of number.
+        """
         attrs: dict[int, dict[str, Any]] = defaultdict(dict)
         values: dict[int, list[float]] = defaultdict(list)
         of_trials = "JOIN trials USING (trial_id) WHERE study_id = ?"

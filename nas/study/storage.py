@@ -1,4 +1,4 @@
-"""Where studies are kept: an Optuna storage opened by its URL, that waits while the store is out of reach."""
+"""Stores of studies: an Optuna storage, opened by its URL, whose calls are repeated while it is out of reach."""
 
 from __future__ import annotations
 
@@ -22,44 +22,57 @@ from optuna.trial import FrozenTrial, TrialState
 from nas.errors import NASError
 from nas.study.journal import JournalFile
 from nas.study.sqlite_reader import SqliteReader
+from nas.study.store_errors import first_line, is_of_store, is_passing, is_race, unusable
 from nas.study.url import SQLITE, database_path
 from nas.utils.files import locked
 
 PATIENCE_S = 120.0
-OPENING_PATIENCE_S = 10.0  # a wrong address should not take minutes to be told
+OPENING_PATIENCE_S = 10.0  # retries while opening, so that a wrong URL is reported soon
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 3.0
 FORMS = (
     "sqlite:///study.db, sqlite:////absolute/study.db, journal:///absolute/study.log, "
     "postgresql+psycopg://user:password@host/database, or grpc://host:port"
 )
-RACES = ("already exists", "UNIQUE constraint", "duplicate key")  # of several workers that create one study
-LASTING = ("malformed", "not a database", "disk image", "authentication failed", "does not exist", "no password")
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
 class Store:
-    """One study in one store. Every call is repeated with growing pauses while the store cannot be reached (network,
-    a restarted server, a full disk), for `patience_s` seconds; then it raises NASError. What is repeated is safe to
-    repeat.
+    """One study in one store.
 
-    url: see FORMS. Raises NASError for a URL of another form, a missing driver, and a store that is damaged or of
-    another version of Optuna.
+    While the store cannot be reached (network, a restarted server, a full disk), each call is repeated with growing
+    pauses. Only calls that are safe to repeat are repeated.
+
+    Args:
+        url: URL of the store, see `FORMS`.
+        patience_s: Seconds of retries before NASError.
+        read_only: Whether to open an SQLite file without writing to it.
+
+    Raises:
+        NASError: If the URL has another form, the driver is missing, or the store is damaged or of another version of
+            Optuna.
     """
 
     def __init__(self, url: str, patience_s: float = PATIENCE_S, *, read_only: bool = False) -> None:
         self.url, self.patience_s = url, min(patience_s, OPENING_PATIENCE_S)
         optuna.logging.set_verbosity(optuna.logging.WARNING)  # else every trial is a line
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-        self._storage: BaseStorage = self._patiently(lambda: open_storage(url, read_only=read_only))
-        self._patiently(self._storage.get_all_studies)
+        self._storage: BaseStorage = self._with_retries(lambda: open_storage(url, read_only=read_only))
+        self._with_retries(self._storage.get_all_studies)
         self.patience_s = patience_s
         self._study_id = -1
 
     def create_or_attach(self, name: str, directions: Sequence[str]) -> None:
-        """Several workers may do this at once on a new store: the losers of the race attach."""
+        """Create the study, or attach to it if it exists.
+
+        Several workers may call this at once on a new store: one creates the study, the others attach.
+
+        Args:
+            name: Name of the study.
+            directions: "maximize" or "minimize" for each objective.
+        """
         found = [StudyDirection[direction.upper()] for direction in directions]
-        self._study_id = self._patiently(lambda: self._create_or_find(name, found))
+        self._study_id = self._with_retries(lambda: self._create_or_find(name, found))
 
     def _create_or_find(self, name: str, directions: list[StudyDirection]) -> int:
         try:
@@ -68,42 +81,93 @@ class Store:
             return self._storage.get_study_id_from_name(name)
 
     def attach(self, name: str) -> None:
-        """Raises NASError where the store holds no such study."""
+        """Attach to a study that exists.
+
+        Args:
+            name: Name of the study.
+
+        Raises:
+            NASError: If the store holds no study of this name.
+        """
         try:
-            self._study_id = self._patiently(lambda: self._storage.get_study_id_from_name(name))
+            self._study_id = self._with_retries(lambda: self._storage.get_study_id_from_name(name))
         except KeyError as error:
             raise NASError(
                 f"no study {name!r} in {self.url}", f"one of {', '.join(self.names()) or 'none'}", "check the name"
             ) from error
 
     def names(self) -> list[str]:
-        return sorted(study.study_name for study in self._patiently(self._storage.get_all_studies))
+        """Return the names of all studies of the store.
+
+        Returns:
+            The names, sorted.
+        """
+        return sorted(study.study_name for study in self._with_retries(self._storage.get_all_studies))
 
     def delete(self) -> None:
-        self._patiently(lambda: self._storage.delete_study(self._study_id))
+        """Delete the study and all its trials."""
+        self._with_retries(lambda: self._storage.delete_study(self._study_id))
 
     def attrs(self) -> Mapping[str, Any]:
-        """What is recorded of the study itself."""
-        return self._patiently(lambda: self._storage.get_study_user_attrs(self._study_id))
+        """Return the attributes of the study.
+
+        Returns:
+            Attributes by key.
+        """
+        return self._with_retries(lambda: self._storage.get_study_user_attrs(self._study_id))
 
     def set_attr(self, key: str, value: Any) -> None:
-        self._patiently(lambda: self._storage.set_study_user_attr(self._study_id, key, value))
+        """Set an attribute of the study.
+
+        Args:
+            key: Name of the attribute.
+            value: A JSON value.
+        """
+        self._with_retries(lambda: self._storage.set_study_user_attr(self._study_id, key, value))
 
     def set_metric_names(self, names: Sequence[str]) -> None:
-        """What Optuna's dashboard calls the objectives."""
-        self._patiently(lambda: self._storage.set_study_system_attr(self._study_id, "study:metric_names", list(names)))
+        """Set the names by which Optuna's dashboard shows the objectives.
+
+        Args:
+            names: One name per objective.
+        """
+        self._with_retries(
+            lambda: self._storage.set_study_system_attr(self._study_id, "study:metric_names", list(names))
+        )
 
     def trials(self, states: Container[TrialState] | None = None) -> list[FrozenTrial]:
-        """In order of number; not to be changed."""
-        return self._patiently(lambda: self._storage.get_all_trials(self._study_id, deepcopy=False, states=states))
+        """Return the trials, which the caller must not change.
+
+        Args:
+            states: If given, only trials in these states.
+
+        Returns:
+            The trials in order of number.
+        """
+        return self._with_retries(lambda: self._storage.get_all_trials(self._study_id, deepcopy=False, states=states))
 
     def trial(self, trial_id: int) -> FrozenTrial:
-        """As it is in the store now."""
-        return self._patiently(lambda: self._storage.get_trial(trial_id))
+        """Read a trial from the store.
+
+        Args:
+            trial_id: Key of the trial in the store.
+
+        Returns:
+            Its present state.
+        """
+        return self._with_retries(lambda: self._storage.get_trial(trial_id))
 
     def add(self, template: FrozenTrial, key: str) -> FrozenTrial:
-        """Creates a trial in one write and returns it. `key`: a user attribute of the template with a value of its own,
-        by which an attempt that was cut off after the write is recognised, so that repeating makes no second trial."""
+        """Create a trial in one write.
+
+        Args:
+            template: The trial to write.
+            key: User attribute of the template with a unique value, by which a repeated attempt recognises a trial that
+                an interrupted attempt wrote.
+
+        Returns:
+            The trial in the store.
+        """
         mark, attempts = template.user_attrs[key], 0
 
         def create() -> FrozenTrial:
@@ -116,29 +180,47 @@ class Store:
                         return trial
             return self._storage.get_trial(self._storage.create_new_trial(self._study_id, template))
 
-        return self._patiently(create)
+        return self._with_retries(create)
 
     def set_trial_attr(self, trial_id: int, key: str, value: Any) -> bool:
-        """False where the trial is finished, and so cannot be changed any more."""
+        """Set an attribute of a trial that is not finished.
+
+        Args:
+            trial_id: Key of the trial in the store.
+            key: Name of the attribute.
+            value: A JSON value.
+
+        Returns:
+            False if the trial is finished and therefore unchanged.
+        """
         return self._unless_finished(lambda: self._storage.set_trial_user_attr(trial_id, key, value))
 
     def finish(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
-        """False where the trial was finished already (also by a first attempt that was cut off after the write)."""
+        """Finish a trial.
+
+        Args:
+            trial_id: Key of the trial in the store.
+            state: Its last state.
+            values: Values of the objectives.
+
+        Returns:
+            False if the trial was finished before, also by an interrupted first attempt of this call.
+        """
         return self._unless_finished(lambda: self._storage.set_trial_state_values(trial_id, state, values))
 
     def _unless_finished(self, write: Callable[[], Any]) -> bool:
         try:
-            self._patiently(write)
+            self._with_retries(write)
         except optuna.exceptions.UpdateFinishedTrialError:
             return False
         return True
 
     def leave_thread(self) -> None:
-        """Lets go of the connection that the calling thread holds."""
+        """Release the connection of the calling thread."""
         self._storage.remove_session()
 
     def close(self) -> None:
-        """Lets go of all connections."""
+        """Release all connections."""
         self._storage.remove_session()
         engine = getattr(getattr(self._storage, "_backend", None), "engine", None)
         if engine is not None:
@@ -147,7 +229,7 @@ class Store:
         if closing is not None:
             closing()
 
-    def _patiently(self, call: Callable[[], T]) -> T:
+    def _with_retries(self, call: Callable[[], T]) -> T:
         end, pause = time.monotonic() + self.patience_s, FIRST_PAUSE_S
         while True:
             try:
@@ -165,7 +247,18 @@ class Store:
 
 
 def open_storage(url: str, *, read_only: bool = False) -> BaseStorage:
-    """Raises NASError for a URL that is none of FORMS, and what the driver raises where it cannot connect."""
+    """Open an Optuna storage. Errors of the driver while it connects are not caught.
+
+    Args:
+        url: URL of the store, see `FORMS`.
+        read_only: Whether to open an SQLite file without writing to it.
+
+    Returns:
+        The storage.
+
+    Raises:
+        NASError: If the URL has none of the forms, or the driver is missing.
+    """
     scheme, separator, rest = str(url).partition("://")
     if not separator or not rest.strip("/"):
         raise _bad_url(url)
@@ -227,62 +320,19 @@ def _creation_lock(database: Path) -> AbstractContextManager[None]:
 
 
 def _with_folder(url: str, path: str) -> str:
-    """Makes the folder of a file that is to be created; returns the file's path."""
+    """Make the missing folder of a file and return the file's path."""
     try:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        raise NASError(f"study.url={url} ({reason})", "a folder that can be written", "mend study.url") from error
+        raise NASError(
+            f"study.url={url} ({reason})",
+            "a folder that can be written",
+            "set study.url to a file in a writable folder",
+        ) from error
     return path
 
 
 def _bad_url(url: str, error: Exception | None = None) -> NASError:
     reason = f" ({first_line(error)})" if error is not None else ""
-    return NASError(f"study.url={url}{reason}", FORMS, "mend study.url")
-
-
-def is_of_store(error: Exception) -> bool:
-    """Whether the store failed, and not what was asked of it."""
-    from sqlalchemy.exc import SQLAlchemyError  # here, as it takes as long to import as Optuna
-
-    known = (SQLAlchemyError, optuna.exceptions.StorageInternalError, OSError, ValueError)
-    return isinstance(error, known) or _grpc_code(error) != ""
-
-
-def is_race(error: Exception) -> bool:
-    """Whether another worker made the same thing at the same time; the next try finds it made."""
-    return any(word in str(error) for word in RACES)
-
-
-def is_passing(error: Exception) -> bool:
-    """Whether the same call may succeed later: no connection, a lock, a full disk, a lost race."""
-    from sqlalchemy.exc import SQLAlchemyError
-
-    code = _grpc_code(error)
-    if code:
-        return code in ("UNAVAILABLE", "UNKNOWN", "INTERNAL", "DEADLINE_EXCEEDED", "CANCELLED")
-    if isinstance(error, SQLAlchemyError | optuna.exceptions.StorageInternalError):
-        text = str(error)
-        return is_race(error) or not any(word in text for word in LASTING)
-    return isinstance(error, OSError)
-
-
-def _grpc_code(error: Exception) -> str:
-    code = getattr(error, "code", None)
-    if type(error).__module__.startswith("grpc") and callable(code):
-        return str(getattr(code(), "name", ""))
-    return ""
-
-
-def unusable(url: str, error: Exception) -> NASError:
-    return NASError(
-        f"the study store {url} ({first_line(error)})",
-        "a store that answers, whole, and made by this version of Optuna",
-        "check study.url, the server and the disk; move a damaged file aside and start again",
-    )
-
-
-def first_line(error: Exception) -> str:
-    details = getattr(error, "details", None)  # of gRPC
-    text = str(details() if callable(details) else error).strip() or type(error).__name__
-    return text.splitlines()[0][:200]
+    return NASError(f"study.url={url}{reason}", FORMS, "set study.url to one of these forms")

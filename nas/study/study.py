@@ -74,7 +74,7 @@ class Study(StudyReader):
     Args:
         url: URL of the store.
         name: Name of the study.
-        problem: What is searched.
+        problem: Space, task, cost, objectives and constraints.
         spec: What all workers of the study have to agree on beside space and objectives (data, split, cost, ...).
         lease_s: A running trial without a sign of life for this number of seconds, above 0, is taken over.
         config: The configuration, recorded when the study is created.
@@ -316,8 +316,10 @@ class Study(StudyReader):
     def _close(
         self, claim: Claim, state: TrialState, key: str, content: Any, values: Sequence[float] | None = None
     ) -> None:
-        """Record an outcome. The first result is kept: a worker whose lease expired cannot overwrite it. The content is
-        written under the number of the attempt, which is fixed with the state."""
+        """Record an outcome under the number of the attempt, which is fixed with the state.
+
+        The first result is kept: a worker whose lease expired cannot overwrite it.
+        """
         if (
             self._holds(claim, self.store.trial(claim.trial_id))
             and self.store.set_trial_attr(claim.trial_id, f"{key}:{claim.attempt}", content)

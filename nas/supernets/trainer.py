@@ -67,7 +67,7 @@ def halves(train: VolumeSet, seed: int) -> tuple[VolumeSet, VolumeSet]:
     until = np.clip(np.searchsorted(np.cumsum(counts[order]), counts.sum() / 2) + 1, 1, len(groups) - 1)
     first = np.isin(train.store.groups[train.indices], groups[order[:until]])
     subsets = (VolumeSet(train.store, train.indices[mask], train.device) for mask in (first, ~first))
-    weights, architecture = (subset.scaled_as(train) for subset in subsets)
+    weights, architecture = (subset.normalised_like(train) for subset in subsets)
     return weights, architecture
 
 
@@ -111,7 +111,7 @@ class SupernetTraining:
         tracker: Tracker | None = None,
     ) -> None:
         self.supernet, self.task, self.settings, self.options = supernet.to(device), task, settings, architecture
-        self.train, self.valid = train.scaled_as(train), valid.scaled_as(train)
+        self.train, self.valid = train.normalised_like(train), valid.normalised_like(train)
         self.parts = halves(self.train, seed)
         for subset in self.parts:
             require_sample_per_process(subset, settings.batch_size)

@@ -30,7 +30,7 @@ class TestedCases:
     Attributes:
         prediction: Predictions of the network that the report is about, (N, ...) as `Task.predict` gives them.
         target: Targets (N, ...) as the store gives them.
-        group: What the split keeps together, usually the patient, (N,).
+        group: Groups (N,), usually patients, that the split keeps together.
         classes: Names of the classes.
         unit: Name of a group, for example "patient".
         others: Predictions of the other systems by name.
@@ -51,9 +51,9 @@ class TestedCases:
 class Task(ABC):
     """Loss, inference and metrics of one kind of prediction, and how its results are shown.
 
-    A new task sets `spec` and `metrics` and implements `loss`, `predict` and `score`. Its constructor takes what the
-    data decide (in_channels, outputs, dims) besides settings of its own. Targets are what `VolumeStore.targets` gives:
-    labels (N,), masks (N, D, H, W), boxes (N, M, 2n + 1) or real numbers (N,).
+    A new task sets `spec` and `metrics` and implements `loss`, `predict` and `score`. Its constructor takes the
+    properties of the data (in_channels, outputs, dims) and settings of its own. Targets come from
+    `VolumeStore.targets`: labels (N,), masks (N, D, H, W), boxes (N, M, 2n + 1) or real numbers (N,).
 
     A network may set `needs_target = True`: it is then called as `model(x_BCDHW, y_B)` in training, so that a margin
     head (SphereFace) can see the label.
@@ -71,7 +71,7 @@ class Task(ABC):
         """Compute the training loss.
 
         Args:
-            output: What the network returned for a batch, for example logits (B, K).
+            output: Output of the network for a batch, for example logits (B, K).
             y: Targets of the batch.
 
         Returns:
@@ -152,7 +152,7 @@ class Task(ABC):
             The scores of these samples.
 
         Raises:
-            NASError: If the columns do not hold what the metrics are computed from, which is the default.
+            NASError: If the metrics cannot be computed from the columns, as by default.
             KeyError: If a column is missing.
             ValueError: If a column holds a text in place of a number.
         """

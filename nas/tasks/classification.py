@@ -67,7 +67,7 @@ class Classification(Task):
         return F.cross_entropy(output.float(), y)
 
     def predict(self, model: nn.Module, x_BCDHW: torch.Tensor) -> torch.Tensor:
-        """Class probabilities (B, K) in fp32; the model's mode is left as it was."""
+        """Class probabilities (B, K) in fp32; the model's mode is restored."""
         training = model.training
         model.eval()
         try:

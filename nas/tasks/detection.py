@@ -75,9 +75,9 @@ class Points:
 class Detection(Task):
     """Loss, decoding and COCO metrics of an anchor-free detector (FCOS, Tian et al., arXiv 2006.09214).
 
-    Targets are (B, M, 2n + 1) float32: boxes in voxels and their class, -1 where a sample has fewer than M.
+    Targets are (B, M, 2n + 1) float32: boxes in voxels and their class, -1 in the rows beyond a sample's boxes.
     Predictions are (B, detections, 2n + 2): boxes, probability, class, by falling probability; probability 0 and class
-    -1 where there are fewer. The probability is the product of those of centre and score.
+    -1 in the rows beyond a sample's boxes. The probability is the product of those of centre and score.
 
     In training, points near the middle of an object answer for it, those of one feature map, chosen by its size. The
     loss is the focal loss on the centre, generalised IoU on the box, and cross entropy of the score with the IoU of
@@ -133,7 +133,7 @@ class Detection(Task):
         return centre + BOX_WEIGHT * box + fit
 
     def predict(self, model: nn.Module, x_BCDHW: torch.Tensor) -> torch.Tensor:
-        """(B, detections, 2n + 2), boxes clipped to the image. The model's mode is left as it was."""
+        """(B, detections, 2n + 2), boxes clipped to the image. The model's mode is restored."""
         training = model.training
         model.eval()
         try:

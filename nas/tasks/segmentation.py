@@ -125,10 +125,21 @@ class Segmentation(Task):
         return {"window": window, "overlap": self.overlap, "flips": list(self.flips)}
 
     def loss(self, output: torch.Tensor | Sequence[torch.Tensor], y: torch.Tensor) -> torch.Tensor:
-        """output: logits (B, K, D, H, W), or several, finest first, of a network with deep supervision: by default each
-        counts half of the one before, all together 1 (nnU-Net, Isensee et al., Nature Methods 18, 2021). The target of
-        a coarser output is the share of each class among the voxels that one of its own holds.
-        y: classes (B, D, H, W). Raises NASError for more outputs than scale_weights."""
+        """Compute the loss of a batch.
+
+        Args:
+            output: Logits (B, K, D, H, W), or several, finest first, of a network with deep supervision. By default
+                each counts half of the one before, all together 1 (nnU-Net, Isensee et al., Nature Methods 18, 2021).
+                The target of a coarser output is the share of each class among the voxels that each of its voxels
+                covers.
+            y: Classes (B, D, H, W).
+
+        Returns:
+            A scalar.
+
+        Raises:
+            NASError: If the network has more outputs than `scale_weights` has values.
+        """
         if isinstance(output, torch.Tensor):
             return self._loss(output, y)
         if self.scale_weights is None:
@@ -139,7 +150,7 @@ class Segmentation(Task):
         else:
             raise NASError(
                 f"task.scale_weights={list(self.scale_weights)} for a network of {len(output)} outputs",
-                "a weight an output",
+                "one weight per output",
                 "add weights, or task.scale_weights=null",
             )
         parts = [weight * self._loss(logits, y) for weight, logits in zip(weights, output, strict=True)]
@@ -152,7 +163,7 @@ class Segmentation(Task):
         return self._of_shares(logits_BKDHW.float(), shares(y_BDHW, self.spec.outputs, sides))
 
     def predict(self, model: nn.Module, x_BCDHW: torch.Tensor) -> torch.Tensor:
-        """Class probabilities (B, K, D, H, W) in fp32. The model's mode is left as it was.
+        """Class probabilities (B, K, D, H, W) in fp32. The model's mode is restored.
 
         Where windows overlap, logits are averaged with Gaussian weights, largest in the middle of a window.
         """

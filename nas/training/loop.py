@@ -109,7 +109,7 @@ def fit(
         TrialFailed: If the loss is not finite, or memory runs out.
         NASError: If there are too few samples, or the checkpoint has another network, seed, data or settings.
     """
-    train, valid = train.scaled_as(train), valid.scaled_as(train)
+    train, valid = train.normalised_like(train), valid.normalised_like(train)
     _check_sizes(train, valid, settings)
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices), oom_as_trial_failed(), _fast_kernels(device):
@@ -185,7 +185,7 @@ class _Run:
         if len(last["history"]) > self.settings.epochs:
             log.info("%s has more than training.epochs=%d: the training starts over", folder, self.settings.epochs)
             return None
-        # 0: no epoch is validated yet. best.pt may be one epoch behind, as it is written after last.pt
+        # 0: no epoch is validated yet. best.pt is written after last.pt and may be one epoch behind
         if last["best_epoch"] in (0, len(last["history"])):
             return {**last, "best_model": last["model"]}
         best = load_checkpoint(folder / BEST, self.identity)

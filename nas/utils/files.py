@@ -104,6 +104,9 @@ def locked(path: str | Path, *, remove: bool = False) -> Iterator[None]:
         path: The lock file, which is made if it is missing. Missing folders are made.
         remove: Whether to remove the lock file at the end; a process that waits for it then makes it again.
 
+    Yields:
+        None, while the lock is held.
+
     Raises:
         OSError: If the lock file cannot be opened for writing.
     """
@@ -129,6 +132,9 @@ def exclusive(folder: str | Path) -> Iterator[None]:
 
     Args:
         folder: The folder, which is made if it is missing.
+
+    Yields:
+        None, while the folder is held.
 
     Raises:
         NASError: If another process holds it.

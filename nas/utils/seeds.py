@@ -12,7 +12,7 @@ def derive(seed: int, *words: str | int) -> int:
 
     Args:
         seed: The seed of the run, of any size.
-        *words: What the seed is for, for example `derive(seed, "fold", 3)`. Texts and numbers differ: 3 is not "3".
+        *words: Purpose of the seed, for example `derive(seed, "fold", 3)`. Texts and numbers differ: 3 is not "3".
 
     Returns:
         A number in [0, 2**32), the same on every machine and in every version of Python.

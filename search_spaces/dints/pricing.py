@@ -71,7 +71,11 @@ class Pricing:
         return priced.best_operations(best_path(priced.lattice, priced.patterns_BN)[0])
 
     def cheapest(self) -> np.ndarray:
-        """Return the path with the least cost."""
+        """Return the path with the least cost.
+
+        Returns:
+            The path, in the form of `path`.
+        """
         alike = (np.zeros_like(scores) for scores in (self.scores.patterns_BN, self.scores.operations_BEK))
         return Pricing(Scores(self.scores.lattice, *alike), self.costs).path(1.0)
 

@@ -63,7 +63,11 @@ class Relaxation(nn.Module):
             self.register_buffer(name, table.to(self.alpha_edges_BE.device), persistent=False)
 
     def marginals(self) -> Marginals:
-        """Return the probabilities of the current parameters, with gradients."""
+        """Return the probabilities of the current parameters, with gradients.
+
+        Returns:
+            The probabilities.
+        """
         return Marginals(self)
 
 
@@ -113,12 +117,20 @@ class Marginals:
         self.operation_BEK = self.log_operation_BEK.exp()
 
     def edge_probs(self) -> torch.Tensor:
-        """Return the probability (B, E) that an edge is on, given that at least one edge of the block is."""
+        """Return the probability that an edge is on, given that at least one edge of the block is.
+
+        Returns:
+            Probabilities (B, E).
+        """
         shares_BQ = (self.level_BD.unsqueeze(2) * self.subset_BDF).flatten(1)
         return shares_BQ @ self.relaxation.subsets_EQ[:, : shares_BQ.shape[1]].T
 
     def regularisers(self) -> dict[str, torch.Tensor]:
-        """Return edge_entropy, operation_entropy and topology, scalars >= 0."""
+        """Return edge_entropy, operation_entropy and topology, scalars >= 0.
+
+        Returns:
+            Scalars >= 0 by name.
+        """
         return {
             "edge_entropy": self.edge_entropy(),
             "operation_entropy": self.operation_entropy(),
@@ -126,14 +138,22 @@ class Marginals:
         }
 
     def edge_entropy(self) -> torch.Tensor:
-        """Return the mean of -p log p over blocks and sets of edges, ()."""
+        """Return the mean of -p log p over blocks and sets of edges.
+
+        Returns:
+            A scalar.
+        """
         within_BD = (self.subset_BDF * self.log_subset_BDF).sum(dim=2)
         total = (self.read_BS * self.log_read_BS).sum() + (self.level_BD * within_BD).sum()
         blocks, edges = self.relaxation.alpha_edges_BE.shape
         return -total / (blocks * (2**edges - 1))
 
     def operation_entropy(self) -> torch.Tensor:
-        """Return the mean of -p log p over edges and operations, ()."""
+        """Return the mean of -p log p over edges and operations.
+
+        Returns:
+            A scalar.
+        """
         return -(self.operation_BEK * self.log_operation_BEK).mean()
 
     def topology_loss(self, floor: float = 0.0) -> torch.Tensor:

@@ -153,7 +153,7 @@ def test_nodules_with_missing_slices_are_left_out(lidc, tmp_path, caplog):
 
 
 def test_mistakes_are_reported(lidc, tmp_path):
-    for root, message in [(None, "no folder of LIDC-IDRI"), ("/no/such", "no folder /no/such")]:
+    for root, message in [(None, "data.root=null"), ("/no/such", "no folder /no/such")]:
         with pytest.raises(NASError, match=message):
             LidcDicom(root, str(tmp_path)).prepare()
     with pytest.raises(NASError, match=r"none of LIDC-IDRI's \d+ scans"):

@@ -181,7 +181,7 @@ def test_missing_scans_can_be_left_out(luna, caplog):
 def test_broken_folders_are_reported(luna, tmp_path_factory):
     folder, lines = luna
     write_csv(folder, WORLD, lines)
-    for root, message in [(None, "no folder of LUNA16"), ("/no/such", "no folder /no/such")]:
+    for root, message in [(None, "data.root=null"), ("/no/such", "no folder /no/such")]:
         with pytest.raises(NASError, match=message):
             Luna16(root, str(folder / "cache")).prepare()
     with pytest.raises(NASError, match="no subset"):

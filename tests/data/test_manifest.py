@@ -164,7 +164,7 @@ def test_mistakes_are_reported_in_one_line(tmp_path, header, lines, arguments, m
 
 
 def test_no_csv_is_reported(tmp_path):
-    for path, message in [(None, "no csv"), ("none.csv", "no file none.csv")]:
+    for path, message in [(None, "data.path=null"), ("none.csv", "no file none.csv")]:
         with pytest.raises(NASError, match=message):
             Manifest(path, str(tmp_path)).prepare()
 

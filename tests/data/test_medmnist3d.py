@@ -150,7 +150,7 @@ def test_no_server_at_all(tmp_path: Path, url: str) -> None:
 
 def test_a_missing_file_names_both_ways_out(tmp_path: Path) -> None:
     for root in (None, str(tmp_path), str(tmp_path / "none")):
-        with pytest.raises(NASError, match=r"adrenalmnist3d\.npz.*data\.root=.*data\.download=true"):
+        with pytest.raises(NASError, match=r"adrenalmnist3d\.npz.*set data\.root to .*data\.download to true"):
             MedMNIST3D(root, str(tmp_path / "cache")).prepare()
     assert not (tmp_path / "cache").exists() or list((tmp_path / "cache").iterdir()) == []
 

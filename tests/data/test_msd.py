@@ -276,16 +276,16 @@ def test_statistics_are_of_the_training_part_alone(tmp_path: Path) -> None:
     ]
     assert all(store.by_training and store.dtype == np.int16 for store in stores)
     parts = [VolumeSet(store, range(4), "cpu") for store in stores]
-    seen = [torch.cat([x for x, _ in p.scaled_as(p).batches(4, generator=generator())]) for p in parts]
+    seen = [torch.cat([x for x, _ in p.normalised_like(p).batches(4, generator=generator())]) for p in parts]
     assert torch.equal(*seen)
     rest = VolumeSet(stores[1], [4, 5], "cpu")
-    with pytest.raises(NASError, match="scaled_as"):
+    with pytest.raises(NASError, match="normalised_like"):
         next(rest.batches(2))
-    ((x, _),) = rest.scaled_as(parts[1]).batches(2)
-    assert rest.scaled_as(parts[1]).intensity == parts[0].scaled_as(parts[0]).intensity
+    ((x, _),) = rest.normalised_like(parts[1]).batches(2)
+    assert rest.normalised_like(parts[1]).intensity == parts[0].normalised_like(parts[0]).intensity
 
     values = np.concatenate([stores[0].read([r])[0, 0][stores[0].targets([r])[0] > 0] for r in range(4)]).astype(float)
-    intensity = rest.scaled_as(parts[1]).intensity
+    intensity = rest.normalised_like(parts[1]).intensity
     assert intensity is not None
     assert intensity.mean_C[0] == pytest.approx(values.mean(), rel=0.02)  # from equally many voxels of each class
     assert intensity.low_C[0] == pytest.approx(np.percentile(values, 0.5), rel=0.02)

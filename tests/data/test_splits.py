@@ -156,7 +156,7 @@ def test_an_official_split_is_one_round(tmp_path: Path) -> None:
     assert set(store.folds[only.train]) == {"train"}
     assert set(store.folds[only.valid]) == {"val"}
     assert set(store.folds[split.test]) == {"test"}
-    with pytest.raises(NASError, match="protocol=holdout"):
+    with pytest.raises(NASError, match="protocol to holdout"):
         split.cross_validation_rounds()
     check_split(Split(store, given=False), store)
 
@@ -212,7 +212,7 @@ def test_overfit_trains_validates_and_tests_on_all(tmp_path: Path, n: int) -> No
     for rows in (part.train, part.valid, part.test, split.test, *split.search):
         np.testing.assert_array_equal(np.unique(rows), every)
     assert len(part.unseen) == 0
-    with pytest.raises(NASError, match="protocol=holdout"):
+    with pytest.raises(NASError, match="protocol to holdout"):
         split.cross_validation_rounds()
     if n == 5:
         others = Split(store, folds=3)

@@ -31,7 +31,7 @@ class BrightSpots:
     @classmethod
     def load(cls, folder_or_checkpoint: Path, threshold: float = 0.25) -> BrightSpots:
         if not folder_or_checkpoint.is_file():
-            raise NASError(f"no file {folder_or_checkpoint}", "a checkpoint", "mend the path")
+            raise NASError(f"no file {folder_or_checkpoint}", "a checkpoint", "check the path")
         return cls(float(folder_or_checkpoint.read_text()), threshold)
 
     def predict(self, images: Sequence[np.ndarray], units: str) -> list[Spots]:

@@ -13,7 +13,7 @@ from tests.service.files import dicom
 from tests.service.server import KEY, Server
 
 pytestmark = pytest.mark.slow
-SAID = "document.getElementById('said').textContent"
+MESSAGE = "document.getElementById('message').textContent"
 SHOWN = "!document.getElementById('result').hidden"
 
 
@@ -34,13 +34,13 @@ def test_a_slice_dropped_on_the_page_comes_back_with_boxes(page: Browser, tmp_pa
     path = tmp_path / "slice.dcm"
     path.write_bytes(dicom())
     page.drop(path, "#drop")
-    page.until(f"{SAID}.includes('X-API-Key')")  # no key was given yet
+    page.until(f"{MESSAGE}.includes('X-API-Key')")  # no key was given yet
     assert not page.script(SHOWN)
 
     page.script(f"document.getElementById('key').value = '{KEY}'")
     page.drop(path, "#drop")
     page.until(SHOWN)
-    assert page.script(SAID).startswith("1 detection in 64 × 64 pixels")
+    assert page.script(MESSAGE).startswith("1 detection in 64 × 64 pixels")
     cells = "[...document.querySelectorAll('#table td')].map((cell) => cell.textContent)"
     assert page.script(cells) == ["spot", "1.000", "20, 10 – 40, 20"]
     colour = """(() => {
@@ -56,7 +56,7 @@ def test_a_slice_dropped_on_the_page_comes_back_with_boxes(page: Browser, tmp_pa
 
     (tmp_path / "broken.png").write_bytes(b"no picture")
     page.drop(tmp_path / "broken.png", "#drop")
-    page.until(f"{SAID}.includes('neither PNG nor DICOM')")
+    page.until(f"{MESSAGE}.includes('neither PNG nor DICOM')")
     assert not page.script(SHOWN)
 
 

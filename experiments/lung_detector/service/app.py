@@ -122,6 +122,9 @@ def create_app(predictor: Predicts, settings: Settings) -> FastAPI:
     Args:
         predictor: A loaded predictor.
         settings: Settings of the service.
+
+    Returns:
+        The application.
     """
     places, batches = Places(settings.places), Batches(predictor, settings.largest_batch)
     readers = ThreadPoolExecutor(2, thread_name_prefix="reader")
@@ -216,6 +219,9 @@ def prediction(image: Slice, found: Detections) -> Prediction:
     Args:
         image: The slice.
         found: Its boxes.
+
+    Returns:
+        The answer.
     """
     rows = zip(found.boxes_N4.tolist(), found.scores_N.tolist(), found.labels, strict=True)
     height, width = image.pixels_HW.shape
@@ -231,6 +237,9 @@ def prefers_json(accept: str) -> bool:
 
     Args:
         accept: The header Accept.
+
+    Returns:
+        True for JSON.
     """
     weights: dict[str, float] = {}
     for part in accept.split(","):

@@ -24,7 +24,15 @@ class Predicts(Protocol):
     classes: tuple[str, ...]
 
     def predict(self, images: Sequence[np.ndarray], units: Units) -> Sequence[Detections]:
-        """Return the boxes of slices (H, W), all in the same units."""
+        """Predict the boxes of slices.
+
+        Args:
+            images: Slices (H, W).
+            units: Units of all slices.
+
+        Returns:
+            The boxes of each slice.
+        """
 
 
 class Places:
@@ -40,6 +48,9 @@ class Places:
     @contextmanager
     def one(self) -> Iterator[None]:
         """Occupy a place for the duration of the context.
+
+        Yields:
+            None, while the place is occupied.
 
         Raises:
             Refusal: 429 if all places are taken.

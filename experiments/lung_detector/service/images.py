@@ -61,7 +61,11 @@ class Slice:
     units: Units
 
     def shown(self) -> np.ndarray:
-        """Return the slice for display, (H, W) uint8; Hounsfield units are shown in the window SHOWN_HU."""
+        """Return the slice for display; Hounsfield units are shown in the window SHOWN_HU.
+
+        Returns:
+            (H, W) uint8.
+        """
         low, high = SHOWN_HU if self.units == "hu" else (0.0, 1.0)
         return np.rint(np.clip((self.pixels_HW - low) / (high - low), 0, 1) * 255).astype(np.uint8)
 

@@ -49,7 +49,10 @@ def annotated_png(grey_HW: np.ndarray, found: Detections, classes: Sequence[str]
 
 
 def _free_place(box: Box, width: int, height: int, taken: Sequence[Box], size: tuple[int, int]) -> Box:
-    """A position for a label that overlaps nothing: above, below, right or left of its box; above if there is none."""
+    """Choose a position for a label that overlaps nothing.
+
+    Above, below, right or left of its box; above if there is none.
+    """
     x0, y0, x1, y1 = box
     places = []
     for x, y in ((x0, y0 - height), (x0, y1), (x1, y0), (x0 - width, y0)):

@@ -10,8 +10,8 @@ class Refusal(NASError):
 
     Args:
         status: HTTP status (4xx).
-        got: What the request contained.
-        expected: What the service expects.
+        got: Content of the request.
+        expected: Valid content.
         fix: How to correct the request.
     """
 

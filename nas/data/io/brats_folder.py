@@ -59,12 +59,12 @@ def find_subjects(root: str | Path | None, modalities: Sequence[str], labelled: 
         NASError: If there is no subject, a modality is missing or there twice, or two folders have one name.
     """
     if root is None:
-        raise NASError("no data.root", "a folder of BraTS subjects", "data.root=/path/to/BraTS")
+        raise NASError("data.root=null", "a folder of BraTS subjects", "set data.root to /path/to/BraTS")
     if not Path(root).is_dir():
-        raise NASError(f"no folder {root}", "a folder of BraTS subjects", "correct data.root")
+        raise NASError(f"no folder {root}", "a folder of BraTS subjects", "set data.root to it")
     folders = sorted({path.parent for path in Path(root).rglob("*.nii*") if path.name.endswith((".nii", ".nii.gz"))})
     if not folders:
-        raise NASError(f"no NIfTI file in {root}", "one folder per subject, one file per modality", "correct data.root")
+        raise NASError(f"no NIfTI file in {root}", "one folder per subject, one file per modality", "set data.root")
     subjects = [_subject(folder, modalities, labelled) for folder in folders]
     names = [subject.name for subject in subjects]
     if twice := next((name for name in names if names.count(name) > 1), None):

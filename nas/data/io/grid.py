@@ -162,7 +162,7 @@ def require_same_grid(
         image: The first image.
         label: The second image.
         path: File of the second, for the message.
-        names: What the two are, for the message.
+        names: Names of the two, for the message.
 
     Raises:
         NASError: If they differ.

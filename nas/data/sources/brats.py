@@ -42,7 +42,7 @@ class Seen:
     Attributes:
         volume_CDHW: float32, the modalities as channels.
         grid: An image on the voxels of `volume_CDHW`.
-        image: The first modality as it was read.
+        image: The first modality on the grid of its file.
         box: First voxel and size (x, y, z) of the brain in an image that is `oriented`.
     """
 

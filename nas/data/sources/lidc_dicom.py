@@ -125,9 +125,9 @@ class LidcDicom(Source):
         """
         if self.root is None or not Path(self.root).is_dir():
             raise NASError(
-                f"no folder {self.root}" if self.root else "no folder of LIDC-IDRI",
-                "the folder with LIDC-IDRI-0001 …, as TCIA gives it",
-                "data.root=/path/to/LIDC-IDRI",
+                f"no folder {self.root}" if self.root else "data.root=null",
+                "the folder with LIDC-IDRI-0001 …, as downloaded from TCIA",
+                "set data.root to /path/to/LIDC-IDRI",
             )
         return find_series(self.root)
 

@@ -80,9 +80,9 @@ class LidcNodules(Source):
                 if path.is_file():
                     return path
         raise NASError(
-            f"no {FILE} in {self.root}" if self.root else f"no folder with {FILE}",
-            "the folder that holds it",
-            "data.root=/path/to/it, or the environment variable VOXNAS_DATA",
+            f"no {FILE} in {self.root}" if self.root else "data.root=null",
+            f"the folder of {FILE}",
+            "set data.root, or the environment variable VOXNAS_DATA, to that folder",
         )
 
 

@@ -51,7 +51,15 @@ Scans = dict[str, tuple[Path, str]]  # SeriesInstanceUID -> (.mhd file, fold)
 
 @dataclass(frozen=True, slots=True)
 class Annotation:
-    """One nodule with its scan, its centre in world mm (LPS), its diameter in mm, and its label 0 or 1."""
+    """One annotated position.
+
+    Args:
+        name: Name of the sample.
+        series: SeriesInstanceUID of the scan.
+        centre_mm: Centre in world mm (LPS).
+        diameter_mm: Diameter in mm.
+        label: 0 or 1.
+    """
 
     name: str
     series: str
@@ -217,9 +225,9 @@ def find_scans(root: PathName | None) -> Scans:
     """
     if root is None or not Path(root).is_dir():
         raise NASError(
-            f"no folder {root}" if root else "no folder of LUNA16",
+            f"no folder {root}" if root else "data.root=null",
             "the folder with subset0 … subset9 and annotations.csv",
-            "data.root=/path/to/luna16",
+            "set data.root to /path/to/luna16",
         )
     scans: Scans = {}
     for fold in map(str, range(10)):

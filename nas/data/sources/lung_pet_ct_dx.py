@@ -176,7 +176,7 @@ class LungPetCtDx(Source):
 
     def _check_uids(self, uids: Sequence[str]) -> None:
         if not uids:
-            raise NASError(f"no CT series below {self.root}", "at least one series", "correct data.root")
+            raise NASError(f"no CT series below {self.root}", "at least one series", "set data.root to their folder")
         uid, times = Counter(uids).most_common(1)[0]
         if times > 1:
             raise NASError(f"{times} files of slice {uid}", "each slice once", "remove the copies")
@@ -192,13 +192,13 @@ class LungPetCtDx(Source):
     def _folders(self) -> list[Path]:
         if self.root is None or not Path(self.root).is_dir():
             raise NASError(
-                f"no folder {self.root}" if self.root else "no folder of CT series with annotations",
+                f"no folder {self.root}" if self.root else "data.root=null",
                 "a folder with DICOM series and PASCAL VOC files below it",
-                "data.root=/path/to/Lung-PET-CT-Dx",
+                "set data.root to /path/to/Lung-PET-CT-Dx",
             )
         folders = sorted(set(find_series(self.root).values()))
         if not folders:
-            raise NASError(f"no DICOM series below {self.root}", "folders with one CT series each", "correct data.root")
+            raise NASError(f"no DICOM series below {self.root}", "folders with one CT series each", "set data.root")
         return folders
 
     @cached_property
@@ -211,7 +211,7 @@ class LungPetCtDx(Source):
                 raise NASError(f"{path} and {by_uid[path.stem]}", "one annotation per slice", "remove one of them")
             by_uid[path.stem] = path
         if not by_uid:
-            raise NASError(f"no XML file below {self.root}", "annotations beside the series", "correct data.root")
+            raise NASError(f"no XML file below {self.root}", "annotations beside the series", "set data.root")
         return by_uid
 
     @cached_property

@@ -37,7 +37,16 @@ ASCENDING = Rule(lambda ends: ends[0] < ends[1], "[low, high] from 0 to 100 with
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One line: file, label by name, patient, split ("" if there is none), world point in mm (LPS) or None."""
+    """One line of a manifest.
+
+    Args:
+        name: Name of the sample.
+        path: Its file.
+        label: Name of its class.
+        patient: Its patient.
+        split: Its part of a given split; empty if there is none.
+        point_mm: Centre of the crop in world mm (LPS); None for the whole image.
+    """
 
     name: str
     path: Path
@@ -126,7 +135,9 @@ class Manifest(Source):
             NASError: If the csv or one of its files is missing, a column or cell is missing, or a line is there twice.
         """
         if self.path is None:
-            raise NASError("no csv", "your own data as path,label,patient", "data.path=my.csv")
+            raise NASError(
+                "data.path=null", "a csv with the columns path, label and patient", "set data.path to my.csv"
+            )
         columns, rows = read_table(self.path)
         points = {"x", "y", "z"} & set(columns)
         needed = {"path", "label", "patient", *(("x", "y", "z") if self.centre == "point" or points else ())}

@@ -175,9 +175,9 @@ class MedMNIST3D(Source):
                 return path
         if not self.download:
             raise NASError(
-                f"no {self.file} in {home}" if self.root else f"no folder with {self.file}",
+                f"no {self.file} in {home}" if self.root else "data.root=null",
                 f"the file of {ZENODO.format(file=self.file)}",
-                "data.root=/folder/with/the/file, or data.download=true",
+                "set data.root to the folder with the file, or data.download to true",
             )
         self._fetch(home / self.file)
         return home / self.file
@@ -194,7 +194,7 @@ class MedMNIST3D(Source):
             raise NASError(
                 f"{self.url}, which cannot be fetched to {path} ({error})",
                 f"the file {self.file}",
-                "fetch it by hand and give its folder: data.root=/folder",
+                "fetch it by hand and set data.root to its folder",
             ) from error
 
     def _check(self, path: Path, origin: str, fix: str) -> None:

@@ -32,7 +32,14 @@ STEP = 16  # voxels: the common shape is a multiple, so that a network of four h
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One entry of the training list."""
+    """One entry of the training list.
+
+    Args:
+        name: Name of the case.
+        image: File of the image.
+        label: File of the mask.
+        patient: Patient of the case.
+    """
 
     name: str
     image: Path
@@ -92,13 +99,17 @@ class Msd(Source):
     def _description(self) -> Mapping[str, Any]:
         if self.root is None:
             raise NASError(
-                "no data.root", "a folder with dataset.json, imagesTr and labelsTr", "data.root=/path/to/Task04"
+                "data.root=null",
+                "a folder with dataset.json, imagesTr and labelsTr",
+                "set data.root to /path/to/Task04",
             )
         path = Path(self.root) / "dataset.json"
         try:
             description = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError as error:
-            raise NASError(f"no file {path}", "a Decathlon folder with dataset.json", "correct data.root") from error
+            raise NASError(
+                f"no file {path}", "a Decathlon folder with dataset.json", "set data.root to such a folder"
+            ) from error
         except (OSError, ValueError) as error:
             raise NASError(f"{path}, which cannot be read ({error})", "JSON", "copy the file again") from error
         missing = [key for key in NEEDED if not isinstance(description, dict) or not description.get(key)]

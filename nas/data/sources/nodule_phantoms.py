@@ -95,7 +95,7 @@ class NodulePhantoms(Source):
         return {"source": "drawn phantoms", "unit": "block of slices" if self.backgrounds else "phantom"}
 
     def preparation(self) -> Mapping[str, Any]:
-        """Of slices, the arguments of `ct_slices.windowed` and `ct_slices.fitted`."""
+        """Return for slices also the arguments of `ct_slices.windowed` and `ct_slices.fitted`."""
         here = {"windows": list(self.windows), "size": self.size} if self.dims == 2 else {}
         return {**super().preparation(), **here}
 

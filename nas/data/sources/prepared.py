@@ -41,7 +41,7 @@ class PreparedStore(Source):
             NASError: If no path is set, or the file is missing or damaged.
         """
         if self.path is None:
-            raise NASError("no prepared store", "a VoxNAS volume store (.h5)", "data.path=/path/to/store.h5")
+            raise NASError("data.path=null", "a VoxNAS volume store", "set data.path to /path/to/store.h5")
         return VolumeStore(Path(self.path))
 
     def preparation(self) -> Mapping[str, Any]:

@@ -1,6 +1,6 @@
 """Preparation of CT slices for a detector: windows of HU as channels, one size, 8 bits.
 
-Training data and predictions are prepared by the same functions, so that a network is given what it was trained on.
+Training data and predictions are prepared by the same functions, so that a network sees the same kind of images.
 """
 
 from __future__ import annotations

@@ -56,7 +56,14 @@ def whole_hu(volume_CDHW: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Intensity:
-    """Normalisation x -> (clip(x, low, high) - mean) / std, with one number per channel."""
+    """Normalisation x -> (clip(x, low, high) - mean) / std, with one number per channel.
+
+    Args:
+        low_C: Lower ends of the clipping.
+        high_C: Upper ends of the clipping.
+        mean_C: Means to subtract.
+        std_C: Standard deviations to divide by.
+    """
 
     low_C: tuple[float, ...]
     high_C: tuple[float, ...]

@@ -39,7 +39,7 @@ class Prepared:
 
     Attributes:
         x_CDHW: float32; (C, H, W) for a 2D network.
-        image: Of whole volumes, the image as it was read; else None.
+        image: Image of a whole volume before the transforms; None for other samples.
         grid: Of whole volumes, the geometry of `x_CDHW`; else None, and predictions have no position in an image.
     """
 
@@ -72,7 +72,7 @@ def prepared(
     if how == "grid":
         return _on_grid(Path(path), preparation)
     if how not in CROPS:
-        raise NASError(f"the preparation {how!r}", "array, crop, crop_hu or grid", "update voxnas")
+        raise NASError(f"preparation={how!r}", "array, crop, crop_hu or grid", "update voxnas")
     image = read_image(path, preparation.get("npy_spacing_mm", 1.0))
     stored_CDHW = stored_crop(image, middle(image) if point_mm is None else point_mm, preparation, str(path))
     return Prepared(stored_CDHW.astype(np.float32) * scale + offset)

@@ -173,7 +173,7 @@ class PartialOrderPruning(Strategy):
         """Return the networks that the finished trials rule out.
 
         Args:
-            problem: What is searched.
+            problem: Space, task, cost, objectives and constraints.
             history: Finished and running trials.
 
         Returns:
