@@ -195,7 +195,9 @@ def run_parser(parser: Parser, words: Sequence[str]) -> int:
     """
 
     def body() -> int | None:
-        options = parser.parse_args(list(words))
+        # paths may stand before and after options, which argparse does not combine with subcommands
+        parse = parser.parse_args if parser.commands else parser.parse_intermixed_args
+        options = parse(list(words))
         run = options.run
         if isinstance(run, str):
             module, _, name = run.partition(":")

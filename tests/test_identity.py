@@ -22,7 +22,7 @@ OF_THE_DATA = {"in_channels": 1, "outputs": 2, "dims": 3}  # arguments of a task
 WORDS = (
     "adam", "sgd", "fp32", "cosine", "constant", "soft_dice", "accuracy", "resample_first", "mediastinum", "valid",
     "image", "volume", "mean", "max", "early", "woo2018", "softmax", "group", "resize", "batch", "none", "refuse",
-    "skip", "t1", "synapsemnist3d", "search_spaces.naslung.NASLungSpace", "other",
+    "skip", "t1", "transposed", "synapsemnist3d", "search_spaces.naslung.NASLungSpace", "other",
 )  # fmt: skip
 # settings that decide no result, each with its reason
 NO_RESULT = {
@@ -44,7 +44,10 @@ def candidates(value: Any) -> Iterator[Any]:
     elif isinstance(value, str):
         yield from WORDS
     elif value is None:
-        yield from (1, 2, 8, 0.5, True, [8, 8, 8], [8, 8], [0.0, 1.0], "other", ["skip", "3x3x3"], ["a", "b"], [1, 0.5])
+        yield from (1, 2, 8, 0.5, 40, True, [8, 8, 8], [8, 8], [0.0, 1.0])
+        yield from ("other", ["skip", "3x3x3"], ["a", "b"], [1, 0.5])
+    elif isinstance(value, Mapping):
+        yield {"edge_entropy": 2.0}
     elif isinstance(value, list):
         yield from (value[:-1], [*value, *value[-1:]], [1, 2], [2, 1], [0], [0.25, 0.5], [0.5, 0.25, 0.25])
         for position, item in enumerate(value):

@@ -119,7 +119,7 @@ def _of_file(path: Path, text: str) -> str:
 def _has_studies(path: Path) -> bool:
     """Check whether the database has Optuna's tables."""
     try:
-        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as database:
             return bool(database.execute("SELECT 1 FROM sqlite_master WHERE name = 'studies'").fetchall())
     except sqlite3.Error as error:
         raise NASError(f"{path} ({error})", "an intact database", "restore the file from a copy") from error
