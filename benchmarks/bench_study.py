@@ -19,7 +19,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -28,16 +27,19 @@ import torch
 from optuna.trial import TrialState
 
 from benchmarks.common import write_results
+from nas.context import RunContext, ignore
 from nas.cost.model import CostModel
-from nas.evaluators.base import EvaluationContext
-from nas.history import History, Proposal
-from nas.search import Budget, search
+from nas.evaluators.base import Evaluator
+from nas.history import Proposal
+from nas.problem import Problem
+from nas.search import SearchJob, search
 from nas.strategies.base import Strategy
 from nas.strategies.partial_order.strategy import PartialOrderPruning
 from nas.strategies.random import RandomSearch
 from nas.study.lease import ATTEMPT, BEAT, OWNER, WORKER
-from nas.study.study import BUDGET, CLAIM, GENES, METRICS, Study
-from nas.task_spec import TaskSpec
+from nas.study.reader import BUDGET, GENES, METRICS
+from nas.study.study import CLAIM, Study
+from nas.tasks.classification import Classification
 from search_spaces.naslung import NASLungSpace
 from tests.faults.farm import store_of
 
@@ -48,13 +50,13 @@ STRATEGIES = {"random": RandomSearch(), "pop": PartialOrderPruning(patience=0)}
 WORKERS, TRIALS_EACH = 8, 16
 
 
-class Fast:
+class Fast(Evaluator):
     """Evaluator with a noisy score that grows with the network, immediately or after a sleep."""
 
     def __init__(self, seconds: float = 0.0) -> None:
         self.seconds = seconds
 
-    def __call__(self, proposal: Proposal, context: EvaluationContext) -> Mapping[str, float]:
+    def evaluate(self, proposal: Proposal, problem: Problem, context: RunContext) -> Mapping[str, float]:
         time.sleep(self.seconds)
         return {"score": score(proposal.arch.genes)}
 
@@ -64,30 +66,22 @@ def score(genes: Sequence[int]) -> float:
 
 
 def attach(url: str, name: str) -> Study:
-    return Study(url, name, NASLungSpace(), OBJECTIVES, {})
+    space, task = NASLungSpace(), Classification()
+    return Study(url, name, Problem(space, task, CostModel(space, task.spec, INPUT, "macs"), OBJECTIVES), {})
 
 
 def run(study: Study, strategy: Strategy, seconds: float, trials: int, worker: int = 0, on_trial: Any = None) -> None:
-    space = study.space
-    assert space is not None
     nothing: Any = None
-    task: Any = SimpleNamespace(spec=TaskSpec())
-    context = EvaluationContext(space, task, nothing, nothing, Path("."), torch.device("cpu"), 0)
-    cost = CostModel(space, TaskSpec(), INPUT, "macs")
-    search(strategy, Fast(seconds), study, cost, context, Budget(trials), worker=worker, on_trial=on_trial or skip)
-
-
-def skip(history: History) -> None:
-    pass
+    context = RunContext(nothing, nothing, Path("."), torch.device("cpu"), 0)
+    job = SearchJob(study.problem, strategy, Fast(seconds), context, trials)
+    search(job, study, worker=worker, on_history=on_trial or ignore)
 
 
 def fill(study: Study, trials: int) -> None:
     """Write finished trials of distinct networks."""
-    space = study.space
-    assert space is not None
-    every = space.enumerate()
+    every = study.problem.space.enumerate()
     assert every is not None
-    cost = CostModel(space, TaskSpec(), INPUT, "macs")
+    cost = study.problem.cost
     rows = every[np.random.default_rng(0).permutation(len(every))[:trials]]
     for number, (genes, macs) in enumerate(zip(rows.tolist(), cost(rows).tolist(), strict=True)):
         metrics = {"score": score(genes), "macs": macs}
@@ -102,7 +96,7 @@ def fill(study: Study, trials: int) -> None:
         trial = optuna.trial.create_trial(
             state=TrialState.COMPLETE,
             values=list(metrics.values()),
-            params={gene.name: gene.choices[i] for gene, i in zip(space.genes, genes, strict=True)},
+            params={gene.name: gene.choices[i] for gene, i in zip(study.problem.space.genes, genes, strict=True)},
             distributions=study._distributions,
             user_attrs=attrs,
         )

@@ -24,9 +24,9 @@ import numpy as np
 
 from benchmarks.common import write_results
 from experiments.search.random_counterpart import random_network_of_equal_cost
-from experiments.train.pooled import pooled_rows, pooled_table, read_pooled
 from nas.artifact import Artifact, load
 from nas.cost.model import CostModel
+from nas.retraining.pooled import pooled_rows, pooled_table, read_pooled
 from nas.utils.files import write_text
 from search_spaces.unet import UNetSpace
 
@@ -115,7 +115,7 @@ def main(arguments: Sequence[str]) -> None:
         for name, record in searches.items()
         if name in chosen
     }
-    above = {margin.above: {"ours above it": margin.dice, "its ci95": margin.ci95} for margin in margins}
+    above = {margin.above: {"ours above it": margin.value, "its ci95": margin.ci95} for margin in margins}
     table = []
     for row in rows:
         dice = {key: value for key, value in row.metrics.items() if key.startswith("dice")}

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import hydra
+import numpy as np
 import torch
 from hydra.utils import instantiate
 from monai.networks.nets import DiNTS, TopologySearch
@@ -24,6 +25,7 @@ from experiments.context import task_setup
 from nas.architecture import Architecture
 from nas.artifact import Artifact
 from nas.data.loading import VolumeSet
+from nas.provenance import Provenance, SearchRecord
 from nas.supernets.base import Costs, Decoded, Supernet
 from nas.supernets.settings import ArchitectureSettings
 from nas.supernets.trainer import SupernetTraining
@@ -101,8 +103,20 @@ def monai_search(cfg: DictConfig, folder: Path) -> Artifact:
         fingerprint=f"MONAI's supernet of {space.fingerprint}",
     )
     training.run()
-    facts = {"data": setting.data_facts, "split": setting.split_facts, "found by": "MONAI's DiNTS search"}
-    return Artifact(space, training.decoded(), setting.task.spec, provenance=facts)
+    rows = np.concatenate(setting.split.search)
+    record = SearchRecord(
+        "MONAI's DiNTS search",
+        trials=1,
+        trial=0,
+        budget=0,
+        seed=cfg.seed,
+        data=setting.data_facts,
+        split=setting.split_facts,
+        trains=False,
+        patients=tuple(setting.store.patient_digests(rows)),
+        contents=tuple(setting.store.content_digests(rows)),
+    )
+    return Artifact(space, training.decoded(), setting.task.spec, provenance=Provenance(search=record))
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -27,6 +27,7 @@ WORDS = (
 # settings that decide no result, each with its reason
 NO_RESULT = {
     "strategy.checkpointing": "activations computed again are the same",
+    "data.msd.patches_per_volume": "counts with a patch only",
     "space.backbone": "changes only together with its settings; tests/spaces/test_detector.py",
     "evaluator.path": "a table counts by its content",
     "evaluator.batch_size": "",
@@ -102,7 +103,9 @@ def test_every_setting_of_a_part_changes_its_identity(group: str) -> None:
             instantiate(config, _convert_="all").UNIDENTIFYING if group == "data" else {}  # each with its reason
         )
         for key in leaves(config):
-            if f"{group}.{key}" in NO_RESULT or (key in ignored and key not in ("patch", "patches_per_volume")):
+            if {f"{group}.{key}", f"{group}.{name}.{key}"} & set(NO_RESULT) or (
+                key in ignored and key not in ("patch", "patches_per_volume")
+            ):
                 continue
             value = config[key.split(".")[0]]
             for inner in key.split(".")[1:]:

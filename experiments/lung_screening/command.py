@@ -67,6 +67,9 @@ def run(options: argparse.Namespace) -> None:
     names = [_name(path) for path in options.ct]
     if len(set(names)) < len(names):
         raise NASError(f"{len(names)} CTs named {', '.join(names)}", "CTs of different names", "screen them one by one")
+    for path in options.ct:
+        if not Path(path).exists():
+            raise NASError(f"no file or folder {path}", "a CT that exists", "check the path")
     given = ("least", "most", "radius_mm", "stride_mm", "batch")
     settings = Settings(**{name: getattr(options, name) for name in given if getattr(options, name) is not None})
     stages = _stages(options)

@@ -45,7 +45,16 @@ class Differentiable(Strategy):
 
     Args:
         settings: Training of the weights.
-        **architecture: Fields of ArchitectureSettings.
+        warm_up: Fraction of the epochs that train weights only, in [0, 1).
+        lr: Learning rate of Adam on the probabilities, above 0.
+        betas: Betas of Adam, in [0, 1).
+        regularisers: Final weights of the supernet's terms by name, at least 0; missing ones are the supernet's
+            defaults.
+        target: Desired expected cost in the study's cost unit. If None, the cost is not part of the loss.
+        stiffness: Twice the penalty of a deviation from the target by 100 %.
+        budget: Maximum cost of the decoded architecture. If None, there is no limit.
+        validate_every: Epochs between two validations.
+        checkpointing: If True, activations are recomputed in the backward pass.
     """
 
     trains_supernet = True

@@ -49,7 +49,7 @@ class SuccessiveHalving(Strategy):
                 "min_budget <= max_budget",
                 f"set strategy.min_budget to {max_budget} or less",
             )
-        self.eta = eta
+        self.eta, self.min_budget, self.max_budget = eta, min_budget, max_budget
         self.budgets = rungs(eta, min_budget, max_budget)
 
     def propose(self, space: SearchSpace, history: History, rng: np.random.Generator) -> Proposal | None:

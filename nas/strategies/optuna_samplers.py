@@ -151,7 +151,7 @@ class NSGA2(OptunaStrategy):
         tries: Tries = 20,
     ) -> None:
         super().__init__(population, tries)
-        self.mutation, self.crossover = mutation, crossover
+        self.population, self.mutation, self.crossover = population, mutation, crossover
 
     def sampler(self, seed: int) -> BaseSampler:
         return NSGAIISampler(

@@ -33,20 +33,32 @@ MAX_SHOWN = 100  # characters of a value in a message
 
 @dataclass(frozen=True)
 class Expected:
-    """Replaces the description of a type in messages; checks nothing itself."""
+    """Replaces the description of a type in messages; checks nothing itself.
+
+    Args:
+        text: The description.
+    """
 
     text: str
 
 
 @dataclass(frozen=True)
 class Rule(Predicate):
-    """A predicate on a value of the right type, with its description for messages."""
+    """A predicate on a value of the right type, with its description for messages.
+
+    Args:
+        text: The description.
+    """
 
     text: str = ""
 
 
 class OneOf(Rule):
-    """Metadata of an annotation: the value is one of these."""
+    """Metadata of an annotation: the value is one of several.
+
+    Args:
+        *choices: The allowed values.
+    """
 
     def __init__(self, *choices: object) -> None:
         listed = f"one of {', '.join(map(str, choices))}" if len(choices) > 2 else " or ".join(map(str, choices))
@@ -54,7 +66,11 @@ class OneOf(Rule):
 
 
 class SomeOf(Rule):
-    """Metadata of an annotation: the value is a list of at least one of these, each at most once."""
+    """Metadata of an annotation: the value is a list of at least one of several values, each at most once.
+
+    Args:
+        *choices: The allowed values.
+    """
 
     def __init__(self, *choices: object) -> None:
         super().__init__(
@@ -64,7 +80,14 @@ class SomeOf(Rule):
 
 
 def is_increasing(numbers: Sequence[float]) -> bool:
-    """Return whether there is at least one number and each is larger than the one before."""
+    """Check whether there is at least one number and each is larger than the one before.
+
+    Args:
+        numbers: The numbers.
+
+    Returns:
+        True if so.
+    """
     return len(numbers) > 0 and all(a < b for a, b in pairwise(numbers))
 
 
@@ -103,7 +126,14 @@ PathName = Annotated[str, Expected("a path")] | Path
 
 @dataclass(frozen=True)
 class Argument:
-    """One argument of a constructor: its annotation, whether it is required, its default and the test of a value."""
+    """One argument of a constructor.
+
+    Args:
+        hint: Its annotation.
+        required: Whether it has no default.
+        default: Its default.
+        accepts: Test of a value.
+    """
 
     hint: Any
     required: bool
@@ -195,7 +225,14 @@ def checked(key: str) -> Callable[[type[T]], type[T]]:
 
 @cache
 def signature_of(cls: type) -> tuple[Mapping[str, Argument], bool]:
-    """Return the arguments of a constructor by name, and whether it takes any others (`**kwargs`)."""
+    """Return the arguments of a constructor.
+
+    Args:
+        cls: The class.
+
+    Returns:
+        The arguments by name, and whether the constructor takes any others (`**kwargs`).
+    """
     construct = cls.__init__  # type: ignore[misc]
     try:
         hints = get_type_hints(construct, include_extras=True)
@@ -259,7 +296,14 @@ def _plain(value: Any) -> Any:
 
 
 def class_in(hint: Any) -> type | None:
-    """Return the class of objects in an annotation such as `Augment | None`; None for numbers, texts and lists."""
+    """Return the class of objects in an annotation such as `Augment | None`.
+
+    Args:
+        hint: The annotation.
+
+    Returns:
+        The class, or None for numbers, texts and lists.
+    """
     if inspect.isclass(hint) and get_origin(hint) is None:
         return None if hint in PLAIN or hint in UNNAMED or hint is Path else hint
     if get_origin(hint) in (Annotated, Union, types.UnionType):
@@ -269,7 +313,15 @@ def class_in(hint: Any) -> type | None:
 
 
 def describe(hint: Any, value: Any = None) -> str:
-    """Return an annotation in words, for the `expected` part of a message; value: the one that was refused."""
+    """Return an annotation in words, for the `expected` part of a message.
+
+    Args:
+        hint: The annotation.
+        value: The value that was refused.
+
+    Returns:
+        A description.
+    """
     origin, parts = get_origin(hint), get_args(hint)
     if origin is Annotated:
         texts = [one.text for one in parts[1:] if isinstance(one, Expected | Rule)]
@@ -312,7 +364,15 @@ def _bounds(metadata: Sequence[object]) -> str:
 
 
 def advice(key: str, argument: Argument) -> str:
-    """Return the `fix` part of a message for an argument with a wrong value."""
+    """Return the `fix` part of a message for an argument with a wrong value.
+
+    Args:
+        key: The key as typed.
+        argument: The argument.
+
+    Returns:
+        A piece of advice.
+    """
     if get_origin(argument.hint) is Annotated:
         bounds = get_args(argument.hint)[1:]
         if len(bounds) == 1 and isinstance(bounds[0], Ge):
@@ -323,7 +383,14 @@ def advice(key: str, argument: Argument) -> str:
 
 
 def shown(value: Any) -> str:
-    """Return a value as a message shows it: as in a yaml file, shortened."""
+    """Return a value as a message shows it: as in a yaml file, shortened.
+
+    Args:
+        value: The value.
+
+    Returns:
+        One line.
+    """
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, str):
