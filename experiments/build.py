@@ -9,7 +9,8 @@ from omegaconf import Container, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from nas.errors import NASError
-from nas.utils.checked import check_arguments, class_in, shown, signature_of
+from nas.utils.annotations import shown
+from nas.utils.checked import check_arguments, class_in, signature_of
 from nas.utils.locate import locate
 
 T = TypeVar("T")

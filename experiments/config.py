@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 from omegaconf import DictConfig, OmegaConf
 
 from nas.errors import NASError
-from nas.utils.checked import Count, PositiveInt, Seconds, Seed, check_arguments, signature_of
+from nas.utils.annotations import Count, PositiveInt, Seconds, Seed
+from nas.utils.checked import check_arguments, signature_of
 
 Component = Mapping[str, Any]  # `_target_` and arguments
 T = TypeVar("T")

@@ -27,7 +27,8 @@ from nas.study.heartbeat import LeaseLost
 from nas.study.study import LEASE_S, Claim, Study
 from nas.study.url import sqlite_url
 from nas.tracking import NO_TRACKING, Tracker
-from nas.utils.checked import PositiveInt, Seconds, check_value, signature_of
+from nas.utils.annotations import PositiveInt, Seconds
+from nas.utils.checked import check_value, signature_of
 from nas.utils.hashing import digest
 from nas.utils.identity import StudyIdentity
 

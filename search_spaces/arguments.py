@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from nas.utils.checked import Rule
+from nas.utils.annotations import Rule
 
 MAX_CHOICES = 100  # of one gene
 

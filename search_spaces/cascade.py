@@ -16,7 +16,8 @@ from nas.architecture import Architecture, Gene
 from nas.errors import NASError
 from nas.space import Published, SearchSpace
 from nas.task_spec import TaskSpec
-from nas.utils.checked import Channels, Expected, Fraction, SomeOf, checked
+from nas.utils.annotations import Channels, Expected, Fraction, SomeOf
+from nas.utils.checked import checked
 from search_spaces.arguments import Increasing
 from search_spaces.cascade_network import FUSIONS, Cascade
 

@@ -15,7 +15,8 @@ from nas.architecture import Architecture, Gene
 from nas.errors import NASError
 from nas.space import ENUMERATE_LIMIT, Published, SearchSpace
 from nas.task_spec import TaskSpec
-from nas.utils.checked import Channels, SomeOf, check_arguments, checked
+from nas.utils.annotations import Channels, SomeOf
+from nas.utils.checked import check_arguments, checked
 from search_spaces.arguments import Increasing
 from search_spaces.detector_network import Detector, stem_width
 from search_spaces.unet import GROUPS

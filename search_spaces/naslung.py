@@ -20,7 +20,8 @@ from nas.architecture import Architecture, Gene
 from nas.errors import NASError
 from nas.space import Block, Published, SearchSpace
 from nas.task_spec import TaskSpec
-from nas.utils.checked import Channels, Expected, OneOf, checked
+from nas.utils.annotations import Channels, Expected, OneOf
+from nas.utils.checked import checked
 from search_spaces.arguments import Increasing
 from search_spaces.layers.features import Features
 from search_spaces.naslung_blocks import BlockVocabulary

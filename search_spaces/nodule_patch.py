@@ -18,7 +18,8 @@ from nas.architecture import Architecture, Gene
 from nas.errors import NASError
 from nas.space import Published, SearchSpace
 from nas.task_spec import TaskSpec
-from nas.utils.checked import Channels, Fraction, OneOf, SomeOf, checked
+from nas.utils.annotations import Channels, Fraction, OneOf, SomeOf
+from nas.utils.checked import checked
 from search_spaces.arguments import Increasing
 
 GRID = 4  # sides of the map that the hidden layers read; the published network reduces 64 x 64 pixels to 4 x 4

@@ -17,7 +17,8 @@ from nas.architecture import Architecture, Gene
 from nas.errors import NASError
 from nas.space import Published, SearchSpace
 from nas.task_spec import TaskSpec
-from nas.utils.checked import Channels, Dims, Expected, SomeOf, checked
+from nas.utils.annotations import Channels, Dims, Expected, SomeOf
+from nas.utils.checked import checked
 from search_spaces.arguments import Increasing
 from search_spaces.layers.convolution import Conv3d
 from search_spaces.layers.features import Features

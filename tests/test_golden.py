@@ -49,7 +49,7 @@ def test_training_with_its_random_baseline(command: Command) -> None:
     code, out, err = command(run_train.main, *words, f"arch={GOLDEN / 'classification.json'}", "name=old")
     assert code == 0, err
     assert out.count("search patients unknown") == 1
-    assert (out + err).count("does not record the patients seen") == 1
+    assert (out + err).count("does not record the patients of the search") == 1
     table = (command.folder / "outputs/train/old/table.md").read_text()
     assert "searched 5966fe25c12a" in table
     assert "random search" in table

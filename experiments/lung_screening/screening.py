@@ -21,7 +21,8 @@ from experiments.lung_screening.patches import BATCH, STRIDE_MM, nodule_map
 from experiments.lung_screening.scan import Scan
 from experiments.progress import progress_bar
 from nas.cost.profile import profile
-from nas.utils.checked import PositiveFloat, PositiveInt, Share, checked
+from nas.utils.annotations import PositiveFloat, PositiveInt, Share
+from nas.utils.checked import checked
 
 CLASSICAL = "classical"
 

@@ -29,7 +29,8 @@ from nas.data.sources.luna16 import (
     patients_and_folds,
 )
 from nas.errors import NASError
-from nas.utils.checked import HuWindow, NonNegativeFloat, PathName, PositiveFloat, PositiveInt, Seed, Side, checked
+from nas.utils.annotations import HuWindow, NonNegativeFloat, PathName, PositiveFloat, PositiveInt, Seed, Side
+from nas.utils.checked import checked
 
 log = logging.getLogger(__name__)
 

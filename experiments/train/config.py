@@ -9,7 +9,7 @@ from typing import Any, Literal
 from omegaconf import DictConfig
 
 from experiments.config import Component, as_plain, configured
-from nas.utils.checked import PositiveInt, Seed
+from nas.utils.annotations import PositiveInt, Seed
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from nas.data.store import VolumeStore
 from nas.data.store_writer import write_store
 from nas.data.transforms.patches import Patches
 from nas.errors import NASError
-from nas.utils.checked import PathName
+from nas.utils.annotations import PathName
 from nas.utils.files import locked
 from nas.utils.hashing import digest
 from nas.utils.identity import StoreIdentity

@@ -13,7 +13,8 @@ from annotated_types import Ge
 
 from nas.data.store import VolumeStore
 from nas.errors import NASError
-from nas.utils.checked import Count, Expected, Seed, checked
+from nas.utils.annotations import Count, Expected, Seed
+from nas.utils.checked import checked
 
 OFFICIAL = ("train", "val", "test")
 

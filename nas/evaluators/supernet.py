@@ -13,7 +13,8 @@ from nas.supernets.base import Supernet
 from nas.supernets.loading import FOLDER, load_supernet
 from nas.tasks.base import Task
 from nas.training.loop import LAST, predict
-from nas.utils.checked import PathName, PositiveInt, checked
+from nas.utils.annotations import PathName, PositiveInt
+from nas.utils.checked import checked
 
 
 @checked("evaluator")

@@ -10,7 +10,8 @@ from nas.evaluators.base import Evaluator
 from nas.history import Proposal, State
 from nas.problem import Problem
 from nas.trials_table import SECONDS, TrialsTable, read_h5
-from nas.utils.checked import PathName, checked
+from nas.utils.annotations import PathName
+from nas.utils.checked import checked
 
 
 @checked("evaluator")

@@ -28,7 +28,8 @@ from nas.supernets.trainer import SupernetTraining
 from nas.task_spec import TaskSpec
 from nas.training import distributed
 from nas.training.settings import TrainingSettings
-from nas.utils.checked import Fraction, NonNegativeFloat, PositiveFloat, PositiveInt, checked
+from nas.utils.annotations import Fraction, NonNegativeFloat, PositiveFloat, PositiveInt
+from nas.utils.checked import checked
 from nas.utils.files import locked
 from nas.utils.identity import described, identity_of, public_path
 

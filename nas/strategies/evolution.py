@@ -13,7 +13,8 @@ from nas.space import SearchSpace
 from nas.strategies.base import Strategy
 from nas.strategies.ranking import best_first
 from nas.strategies.sampling import accept_all, draw, mutant
-from nas.utils.checked import PositiveInt, checked
+from nas.utils.annotations import PositiveInt
+from nas.utils.checked import checked
 
 
 @checked("strategy")

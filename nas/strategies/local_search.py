@@ -12,7 +12,8 @@ from nas.space import SearchSpace
 from nas.strategies.base import Strategy
 from nas.strategies.ranking import best_first, neighbours
 from nas.strategies.sampling import accept_all, draw, untried
-from nas.utils.checked import PositiveInt, checked
+from nas.utils.annotations import PositiveInt
+from nas.utils.checked import checked
 
 MAX_CACHED = 1024  # architectures with cached neighbours, about 50 kB each for 21 genes of 7 choices
 

@@ -26,7 +26,8 @@ from nas.space import SearchSpace
 from nas.strategies.base import Strategy
 from nas.strategies.ranking import best_and_newest
 from nas.strategies.sampling import accept_all, draw, held, mutant
-from nas.utils.checked import PositiveInt, Share, checked
+from nas.utils.annotations import PositiveInt, Share
+from nas.utils.checked import checked
 
 SEEDS = 2**32  # seeds of Optuna's samplers are below this
 

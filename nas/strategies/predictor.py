@@ -15,7 +15,8 @@ from nas.space import SearchSpace
 from nas.strategies.base import Strategy
 from nas.strategies.ranking import best_and_newest, best_first, constrained_ranks
 from nas.strategies.sampling import accept_all, draw, untried
-from nas.utils.checked import NonNegativeFloat, checked
+from nas.utils.annotations import NonNegativeFloat
+from nas.utils.checked import checked
 
 PARENTS = 10  # best finished networks, mutated to candidates
 MAX_MUTATIONS = 3  # successive mutations of a candidate

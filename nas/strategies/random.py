@@ -8,7 +8,8 @@ from nas.history import History, Proposal
 from nas.space import SearchSpace
 from nas.strategies.base import Strategy
 from nas.strategies.sampling import CostWindow, draw
-from nas.utils.checked import NonNegativeFloat, checked
+from nas.utils.annotations import NonNegativeFloat
+from nas.utils.checked import checked
 
 
 @checked("strategy")

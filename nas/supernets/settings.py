@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from nas.utils.checked import Fraction, NonNegativeFloat, PositiveFloat, PositiveInt, checked
+from nas.utils.annotations import Fraction, NonNegativeFloat, PositiveFloat, PositiveInt
+from nas.utils.checked import checked
 
 
 @checked("strategy")

@@ -18,7 +18,8 @@ from nas.metrics.bootstrap import binary_metrics
 from nas.metrics.metric import Metric, Scores
 from nas.task_spec import TaskSpec
 from nas.tasks.base import Task, TestedCases
-from nas.utils.checked import Channels, Dims, Expected, OneOf, checked
+from nas.utils.annotations import Channels, Dims, Expected, OneOf
+from nas.utils.checked import checked
 
 METRICS = (
     Metric("auc", "AUC"),

@@ -27,7 +27,8 @@ from nas.metrics.coco import Matched, coco_metrics, match
 from nas.metrics.metric import Metric, Scores
 from nas.task_spec import TaskSpec
 from nas.tasks.base import Prediction, Task, TestedCases
-from nas.utils.checked import Channels, Dims, PositiveInt, Share, checked
+from nas.utils.annotations import Channels, Dims, PositiveInt, Share
+from nas.utils.checked import checked
 
 METRICS = (Metric("map50", "mAP@0.5"), Metric("map", "mAP@0.5:0.95"), Metric("recall50", "recall@0.5"))
 

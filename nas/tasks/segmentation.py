@@ -20,18 +20,8 @@ from nas.metrics.surface import dice, surfaces
 from nas.task_spec import TaskSpec
 from nas.tasks.base import Task, TestedCases
 from nas.tasks.soft_dice import shares, soft_dice_loss
-from nas.utils.checked import (
-    Channels,
-    Dims,
-    Expected,
-    Fraction,
-    NonNegativeFloat,
-    OneOf,
-    PositiveFloat,
-    Rule,
-    Side,
-    checked,
-)
+from nas.utils.annotations import Channels, Dims, Expected, Fraction, NonNegativeFloat, OneOf, PositiveFloat, Rule, Side
+from nas.utils.checked import checked
 from nas.utils.optional import monai_part
 
 WINDOWS = 4  # at once, at least: on a CPU single ones fall into a slow path of 3D convolutions

@@ -10,7 +10,8 @@ from annotated_types import Ge
 
 from nas.data.transforms.augment import Augment
 from nas.errors import NASError
-from nas.utils.checked import Count, Expected, Fraction, NonNegativeFloat, OneOf, PositiveFloat, PositiveInt, checked
+from nas.utils.annotations import Count, Expected, Fraction, NonNegativeFloat, OneOf, PositiveFloat, PositiveInt
+from nas.utils.checked import checked
 
 OPTIMIZERS = ("adamw", "adam", "sgd")
 SCHEDULES = ("onecycle", "cosine", "step", "constant")

@@ -7,121 +7,24 @@ class decorator `checked` refuses the same values when a class is constructed in
 from __future__ import annotations
 
 import inspect
-import math
-import reprlib
 import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, is_dataclass
 from difflib import get_close_matches
 from functools import cache, wraps
-from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from annotated_types import Ge, Gt, Le, Len, Lt, Predicate
+from annotated_types import Ge
 from pydantic import ConfigDict, Strict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError
 
 from nas.errors import NASError
+from nas.utils.annotations import PLAIN, Rule, describe, shown
 
 T = TypeVar("T")
 CONFIG = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
-PLAIN = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", type(None): "null"}
 UNNAMED = (Any, object, list, dict, tuple)  # no classes of objects
-MAX_SHOWN = 100  # characters of a value in a message
-
-
-@dataclass(frozen=True)
-class Expected:
-    """Replaces the description of a type in messages; checks nothing itself.
-
-    Args:
-        text: The description.
-    """
-
-    text: str
-
-
-@dataclass(frozen=True)
-class Rule(Predicate):
-    """A predicate on a value of the right type, with its description for messages.
-
-    Args:
-        text: The description.
-    """
-
-    text: str = ""
-
-
-class OneOf(Rule):
-    """Metadata of an annotation: the value is one of several.
-
-    Args:
-        *choices: The allowed values.
-    """
-
-    def __init__(self, *choices: object) -> None:
-        listed = f"one of {', '.join(map(str, choices))}" if len(choices) > 2 else " or ".join(map(str, choices))
-        super().__init__(lambda value: value in choices, listed)
-
-
-class SomeOf(Rule):
-    """Metadata of an annotation: the value is a list of at least one of several values, each at most once.
-
-    Args:
-        *choices: The allowed values.
-    """
-
-    def __init__(self, *choices: object) -> None:
-        super().__init__(
-            lambda values: 0 < len(values) == len(set(values)) and set(values) <= set(choices),
-            f"some of {', '.join(map(str, choices))}, each once",
-        )
-
-
-def is_increasing(numbers: Sequence[float]) -> bool:
-    """Check whether there is at least one number and each is larger than the one before.
-
-    Args:
-        numbers: The numbers.
-
-    Returns:
-        True if so.
-    """
-    return len(numbers) > 0 and all(a < b for a, b in pairwise(numbers))
-
-
-PositiveInt = Annotated[int, Ge(1)]
-Count = Annotated[int, Ge(0)]
-Seed = Annotated[int, Ge(0), Lt(2**32)]
-PositiveFloat = Annotated[float, Gt(0)]
-NonNegativeFloat = Annotated[float, Ge(0)]
-Seconds = Annotated[  # timers of the operating system refuse much longer limits
-    float, Gt(0), Le(1e8), Expected("a number of seconds above 0, at most 1e8 (three years)")
-]
-Share = Annotated[float, Ge(0), Le(1)]
-Fraction = Annotated[float, Ge(0), Lt(1)]
-Dims = Annotated[int, OneOf(2, 3)]
-Side = Annotated[int, Ge(1), Le(4096)]  # voxels; a volume of 4096 voxels a side does not fit any memory
-Sides = Annotated[
-    Side | Annotated[Sequence[Side], Len(3, 3)],
-    Expected("one side or three (D, H, W), of at least 1 voxel and at most 4096"),
-]
-Spacings = Annotated[
-    PositiveFloat | Annotated[Sequence[PositiveFloat], Len(3, 3)],
-    Expected("one positive number or three (D, H, W), in mm"),
-]
-Interval = Annotated[Sequence[float], Len(2, 2), Rule(lambda ends: ends[0] < ends[1], "[low, high] with low < high")]
-HuWindow = Annotated[
-    Sequence[float],
-    Len(2, 2),
-    Rule(
-        lambda ends: -32768 <= ends[0] < ends[1] <= 32767 and not any(end % 1 for end in ends),
-        "[low, high] in whole HU, low < high",
-    ),
-]
-Channels = Annotated[int, Ge(1), Le(4096)]
-PathName = Annotated[str, Expected("a path")] | Path
 
 
 @dataclass(frozen=True)
@@ -312,57 +215,6 @@ def class_in(hint: Any) -> type | None:
     return None
 
 
-def describe(hint: Any, value: Any = None) -> str:
-    """Return an annotation in words, for the `expected` part of a message.
-
-    Args:
-        hint: The annotation.
-        value: The value that was refused.
-
-    Returns:
-        A description.
-    """
-    origin, parts = get_origin(hint), get_args(hint)
-    if origin is Annotated:
-        texts = [one.text for one in parts[1:] if isinstance(one, Expected | Rule)]
-        return texts[-1] if texts else f"{describe(parts[0], value)}{_bounds(parts[1:])}"
-    if origin is Literal:
-        return f"one of {', '.join(map(str, parts))}"
-    if origin in (Union, types.UnionType):
-        return ", or ".join(dict.fromkeys(describe(part, value) for part in parts))
-    if origin is tuple and Ellipsis not in parts:
-        return f"a list of {len(parts)}: {', '.join(describe(part) for part in parts)}"
-    if origin is not None and issubclass(origin, Mapping):
-        return "a mapping" if parts[1:] in ((), (Any,)) else f"a mapping whose values are each {describe(parts[1])}"
-    if origin is not None and issubclass(origin, Sequence):
-        return f"a list, each entry {describe(parts[0])}" if parts else "a list"
-    if hint is float and isinstance(value, float) and not math.isfinite(value):
-        return "a finite number"
-    if hint is Path:
-        return "a path"
-    return PLAIN.get(hint) or (f"settings of {hint.__name__}" if inspect.isclass(hint) else "another value")
-
-
-def _bounds(metadata: Sequence[object]) -> str:
-    """Return the range in words: " of at least 1", " above 0", " from 0 to 1", " in [0, 1)"."""
-    low = next((one for one in metadata if isinstance(one, Ge | Gt)), None)
-    high = next((one for one in metadata if isinstance(one, Le | Lt)), None)
-    if isinstance(low, Ge) and isinstance(high, Le):
-        return f" from {low.ge} to {high.le}"
-    if low is not None and high is not None:
-        left = f"[{low.ge}" if isinstance(low, Ge) else f"({low.gt}"
-        right = f"{high.le}]" if isinstance(high, Le) else f"{high.lt})"
-        return f" in {left}, {right}"
-    if low is not None:
-        return f" of at least {low.ge}" if isinstance(low, Ge) else f" above {low.gt}"
-    if high is not None:
-        return f" of at most {high.le}" if isinstance(high, Le) else f" below {high.lt}"
-    length = next((one for one in metadata if isinstance(one, Len)), None)
-    if length is None:
-        return ""
-    return f", {length.min_length} of them" if length.min_length == length.max_length else ", at least one"
-
-
 def advice(key: str, argument: Argument) -> str:
     """Return the `fix` part of a message for an argument with a wrong value.
 
@@ -380,23 +232,3 @@ def advice(key: str, argument: Argument) -> str:
     if argument.required:
         return f"set {key} to such a value"
     return f"set {key} to such a value; the default is {shown(argument.default)}"
-
-
-def shown(value: Any) -> str:
-    """Return a value as a message shows it: as in a yaml file, shortened.
-
-    Args:
-        value: The value.
-
-    Returns:
-        One line.
-    """
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    if isinstance(value, str):
-        return (value if value.strip() else repr(value))[:MAX_SHOWN]
-    if isinstance(value, tuple | list):
-        return f"[{', '.join(map(shown, value[:10]))}{', ...' if len(value) > 10 else ''}]"[:MAX_SHOWN]
-    if isinstance(value, int) and abs(value) > 10**18:
-        return f"{float(value):g}" if abs(value) < 10**300 else "a number of hundreds of digits"
-    return str(value)[:MAX_SHOWN] if isinstance(value, int | float | Path) else reprlib.repr(value)

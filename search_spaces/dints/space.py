@@ -16,7 +16,8 @@ from nas.architecture import Architecture, Gene
 from nas.errors import NASError
 from nas.space import ENUMERATE_LIMIT, Block, Published, SearchSpace
 from nas.task_spec import TaskSpec
-from nas.utils.checked import Channels, Dims, Expected, checked
+from nas.utils.annotations import Channels, Dims, Expected
+from nas.utils.checked import checked
 from search_spaces.dints.blocks import BlockVocabulary
 from search_spaces.dints.cells import (
     FIRST_WIDTH,

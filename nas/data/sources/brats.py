@@ -21,7 +21,8 @@ from nas.data.sample import Sample
 from nas.data.source import CACHE, PATCH, Source
 from nas.data.transforms.patches import Patches
 from nas.errors import NASError
-from nas.utils.checked import OneOf, PathName, PositiveInt, Sides, SomeOf, checked
+from nas.utils.annotations import OneOf, PathName, PositiveInt, Sides, SomeOf
+from nas.utils.checked import checked
 from nas.utils.hashing import digest
 from nas.utils.optional import medical
 

@@ -19,7 +19,8 @@ from annotated_types import Ge, Le
 from nas.data.sample import Sample
 from nas.data.source import CACHE, Source
 from nas.errors import NASError
-from nas.utils.checked import Dims, OneOf, PathName, checked
+from nas.utils.annotations import Dims, OneOf, PathName
+from nas.utils.checked import checked
 from nas.utils.optional import medical
 
 KINDS = ("t1", "gm", "wm")

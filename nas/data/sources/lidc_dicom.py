@@ -23,7 +23,8 @@ from nas.data.source import CACHE, Source
 from nas.data.sources._lidc_database import COHORT, LICENCE, Nodule, database_path, labelled_nodules
 from nas.data.sources.lidc_shapes import ReaderShare
 from nas.errors import NASError
-from nas.utils.checked import HuWindow, PathName, PositiveFloat, PositiveInt, Side, checked
+from nas.utils.annotations import HuWindow, PathName, PositiveFloat, PositiveInt, Side
+from nas.utils.checked import checked
 
 if TYPE_CHECKING:
     from SimpleITK import Image

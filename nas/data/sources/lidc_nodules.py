@@ -12,7 +12,8 @@ from nas.data.io.npz import read_npz
 from nas.data.sample import Sample
 from nas.data.source import CACHE, Source
 from nas.errors import NASError
-from nas.utils.checked import PathName, Side, checked
+from nas.utils.annotations import PathName, Side
+from nas.utils.checked import checked
 
 FILE = "lidc_nodules_882.npz"
 ARRAYS = ("volumes", "depth", "label", "exam", "nodule_id", "spacing_z_xy_mm")

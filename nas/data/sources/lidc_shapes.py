@@ -12,7 +12,8 @@ from matplotlib.path import Path as Polygon
 from nas.data.sample import Sample
 from nas.data.source import CACHE, Source
 from nas.data.sources._lidc_database import COHORT, LICENCE, Contour, Nodule, Reading, database_path, labelled_nodules
-from nas.utils.checked import PathName, PositiveFloat, PositiveInt, Side, checked
+from nas.utils.annotations import PathName, PositiveFloat, PositiveInt, Side
+from nas.utils.checked import checked
 
 SUBSAMPLES_PER_MM = 1  # points per mm and axis that a voxel averages: 2 x 2 x 2 points for voxels of 2 mm
 CONSENSUS = 0.5  # least share of readers for a voxel to count for the volume

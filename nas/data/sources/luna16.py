@@ -33,7 +33,8 @@ from nas.data.sample import Sample
 from nas.data.source import CACHE, Source
 from nas.data.sources._lidc_database import COHORT, database_path, read_nodules
 from nas.errors import NASError
-from nas.utils.checked import HuWindow, PathName, PositiveFloat, Side, checked
+from nas.utils.annotations import HuWindow, PathName, PositiveFloat, Side
+from nas.utils.checked import checked
 
 if TYPE_CHECKING:
     from SimpleITK import Image

@@ -24,7 +24,8 @@ from nas.data.source import CACHE, Source
 from nas.data.splits import OFFICIAL
 from nas.data.transforms.ct_slices import WINDOWS_HU, check_windows, fitted, windowed
 from nas.errors import NASError
-from nas.utils.checked import NonNegativeFloat, OneOf, PathName, PositiveFloat, Rule, Seed, SomeOf, checked
+from nas.utils.annotations import NonNegativeFloat, OneOf, PathName, PositiveFloat, Rule, Seed, SomeOf
+from nas.utils.checked import checked
 from nas.utils.optional import medical
 
 MERGED = "tumour"

@@ -24,7 +24,8 @@ from nas.data.sample import Sample
 from nas.data.source import CACHE, Source
 from nas.data.transforms.preparation import windowed_crop
 from nas.errors import NASError
-from nas.utils.checked import Interval, OneOf, PathName, Rule, Sides, Spacings, checked
+from nas.utils.annotations import Interval, OneOf, PathName, Rule, Sides, Spacings
+from nas.utils.checked import checked
 
 if TYPE_CHECKING:
     from SimpleITK import Image

@@ -24,7 +24,8 @@ from nas.data.io.npz import read_npz
 from nas.data.sample import Sample
 from nas.data.source import CACHE, Source
 from nas.errors import NASError
-from nas.utils.checked import OneOf, PathName, Side, checked
+from nas.utils.annotations import OneOf, PathName, Side
+from nas.utils.checked import checked
 from nas.utils.files import atomic_path
 
 log = logging.getLogger(__name__)

@@ -23,7 +23,8 @@ from nas.data.source import CACHE, PATCH, Source
 from nas.data.transforms.intensity import standardised, whole_hu
 from nas.data.transforms.patches import Patches
 from nas.errors import NASError
-from nas.utils.checked import OneOf, PathName, PositiveInt, Sides, Spacings, checked
+from nas.utils.annotations import OneOf, PathName, PositiveInt, Sides, Spacings
+from nas.utils.checked import checked
 
 NEEDED = ("labels", "modality", "training")
 NORMALISATIONS = ("auto", "volume", "training")

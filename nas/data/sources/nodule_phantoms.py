@@ -18,7 +18,8 @@ from nas.data.source import CACHE, Source
 from nas.data.sources._drawn_chest import FIELD_MM, VOXEL_MM, add_ball, chest_slice, lung_block, noise_hu
 from nas.data.transforms.ct_slices import WINDOWS_HU, check_windows, resized, windowed
 from nas.errors import NASError
-from nas.utils.checked import Dims, Fraction, PathName, PositiveFloat, PositiveInt, Rule, Seed, SomeOf, checked
+from nas.utils.annotations import Dims, Fraction, PathName, PositiveFloat, PositiveInt, Rule, Seed, SomeOf
+from nas.utils.checked import checked
 
 NODULE_HU = (-100.0, 60.0)  # solid nodules
 GAP = 2  # voxels between a nodule and the edge of the lung, or another nodule

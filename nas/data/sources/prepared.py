@@ -10,7 +10,8 @@ from nas.data.sample import Sample
 from nas.data.source import CACHE, Source
 from nas.data.store import VolumeStore
 from nas.errors import NASError
-from nas.utils.checked import PathName, checked
+from nas.utils.annotations import PathName
+from nas.utils.checked import checked
 
 
 @checked("data")

@@ -13,7 +13,8 @@ from annotated_types import Ge, Le
 
 from nas.data.transforms.intensity_changes import changed_intensities
 from nas.errors import NASError
-from nas.utils.checked import Fraction, NonNegativeFloat, Rule, checked
+from nas.utils.annotations import Fraction, NonNegativeFloat, Rule
+from nas.utils.checked import checked
 
 
 @checked("training.augment")

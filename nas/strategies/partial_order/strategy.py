@@ -24,7 +24,8 @@ from nas.strategies.sampling import (
     draw_from_list,
     early_batch,
 )
-from nas.utils.checked import Count, NonNegativeFloat, checked
+from nas.utils.annotations import Count, NonNegativeFloat
+from nas.utils.checked import checked
 
 MAX_COMPARISONS = 20_000_000  # N * K * G of one expression; above it, constraints are applied one after another
 
