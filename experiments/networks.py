@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 
 from nas.artifact import Artifact, import_space, load
 from nas.errors import NASError
-from nas.provenance import Provenance
+from nas.provenance import Provenance, SearchRecord
 from nas.task_spec import TaskSpec
 
 
@@ -43,6 +43,25 @@ def resolve(name: str, task: TaskSpec, allow: Sequence[str]) -> Artifact:
     space_class = import_space(_class_path(space_name), allow)
     space, arch = space_class.from_name(network)
     return Artifact(space, arch, task, provenance=Provenance(published=name))
+
+
+def searches_of(names: object, allow: Sequence[str]) -> list[SearchRecord]:
+    """Return the searches of networks that are files.
+
+    Args:
+        names: The setting `arch`: a name or a list of names.
+        allow: Packages beside `search_spaces` whose spaces may be imported.
+
+    Returns:
+        The searches that the files record.
+
+    Raises:
+        NASError: If a file is missing or not valid.
+    """
+    listed = names if isinstance(names, Sequence) and not isinstance(names, str) else [names]
+    files = [str(name) for name in listed if Path(str(name)).suffix == ".json" or Path(str(name)).is_file()]
+    records = (load(name, allow).provenance.search for name in files)
+    return [record for record in records if record is not None]
 
 
 def changed(network: Artifact, changes: Mapping[str, Any] | None) -> Artifact:

@@ -277,3 +277,24 @@ def test_retraining_under_torchrun(tmp_path: Path, data_cache: Path, store_path:
     result = json.loads((tmp_path / "outputs/train/t/result.json").read_text())
     assert len(result["folds"]) == 2
     assert done.stdout.count("wrote ") == 1
+
+
+def test_a_training_takes_the_data_of_its_search(command: Command) -> None:
+    """Without data settings of its own; with some it is refused if its test part holds patients of the search."""
+    assert command.search("study.trials=1", "split.folds=3")[0] == 0
+    words = ["training=demo", "training.epochs=1", "training.batch_size=128", "name=t", "resamples=20", "rounds=1"]
+    words += ["arch=outputs/s/arch.json", "baselines.published=null", "baselines.random_search=false"]
+    code, _, err = command(run_train.main, *words)
+    assert code == 0, err
+    result = json.loads((command.folder / "outputs/train/t/result.json").read_text())
+    search = load(command.folder / "outputs/s/arch.json").provenance.search
+    assert search is not None
+    assert (result["data"]["sha256"], result["split"]["sha256"]) == (search.data.sha256, search.split.sha256)
+    kept = {path: path.read_bytes() for path in (command.folder / "outputs/train/t").rglob("*") if path.is_file()}
+    for other in (["split.seed=7"], ["data.size=24", "split.seed=7"], ["split.test_fold=1"]):
+        refused(command(run_train.main, *words, *other), "that its search has seen")
+    refused(command(run_train.main, *words, "training.lr=0.5"), "training.lr")
+    after = {path: path.read_bytes() for path in (command.folder / "outputs/train/t").rglob("*") if path.is_file()}
+    assert {path: text for path, text in after.items() if path.suffix != ".log"} == {
+        path: text for path, text in kept.items() if path.suffix != ".log"
+    }

@@ -8,12 +8,15 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from experiments.config import resolved
 from experiments.context import require_window, task_setup, write_config
-from experiments.networks import resolve_all
+from experiments.networks import resolve_all, searches_of
 from experiments.train.config import TrainConfig
 from experiments.train.exports import export_rounds
+from experiments.train.search_defaults import with_search_defaults
 from experiments.train.systems import SystemTrainer
 from nas.artifact import Artifact
 from nas.context import TaskSetup, versions
@@ -49,7 +52,13 @@ def run_train_experiment(cfg: DictConfig | Mapping[str, Any], folder: Path) -> T
     Raises:
         NASError: If a setting is wrong, or a training fails.
     """
-    config = TrainConfig.of(cfg)
+    plain = resolved(cfg)
+    if HydraConfig.initialized():
+        overrides = list(HydraConfig.get().overrides.task)
+        plain = with_search_defaults(
+            plain, overrides, searches_of(plain.get("arch"), plain.get("allow_packages") or ())
+        )
+    config = TrainConfig.of(plain)
     setting = task_setup(config)
     networks = resolve_all(config.arch, setting.task.spec, config.allow_packages, config.space_changes)
     if formats := listed(config.export):

@@ -1,0 +1,56 @@
+"""Data, split and task of a searched network's training: those of its search, unless the command names others."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from nas.provenance import SearchRecord
+
+GROUPS = ("data", "split", "task")
+LOCAL = {"root": "data_root", "cache_dir": "data_cache"}  # arguments of a data set that belong to this machine
+log = logging.getLogger(__name__)
+
+
+def with_search_defaults(
+    config: Mapping[str, Any], overrides: Sequence[str], searches: Iterable[SearchRecord]
+) -> dict[str, Any]:
+    """Take data, split and task from the search of a network.
+
+    A group that the command line chooses (`data=msd`), and every group if it chooses an experiment, stays. Single
+    settings (`data.size=24`) change those of the search.
+
+    Args:
+        config: The resolved configuration.
+        overrides: The settings of the command line.
+        searches: The searches of the networks; the first one counts. One of an earlier version changes nothing.
+
+    Returns:
+        The configuration, with the parts of the search.
+    """
+    search = next(iter(searches), None)  # the networks of an ensemble share their data
+    keys = [override.lstrip("+~").partition("=")[0] for override in overrides]
+    if search is None or search.patients is None or "experiment" in keys:
+        return dict(config)
+    result = dict(config)
+    for group in GROUPS:
+        recorded = search.config.get(group)
+        if group in keys or not isinstance(recorded, Mapping):
+            continue
+        part = dict(recorded)
+        for name, source in LOCAL.items():
+            if group == "data" and name in (config.get("data") or {}):
+                part[name] = config["data"][name]
+            elif group == "data" and config.get(source) is not None and name == "root":
+                part[name] = config[source]
+        own = config.get(group) or {}
+        part |= {key.split(".")[1]: own[key.split(".")[1]] for key in keys if key.startswith(f"{group}.")}
+        if part != own:
+            log.info("%s of the search %s: %s", group, search.study, _shown(part))
+        result[group] = part
+    return result
+
+
+def _shown(part: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key}={value}" for key, value in part.items() if key != "cache_dir")
