@@ -18,7 +18,7 @@ import numpy as np
 
 from benchmarks.common import write_results
 from nas.cost.model import CostModel
-from nas.history import History, Record, State
+from nas.history import History, State, Trial
 from nas.space import SearchSpace
 from nas.strategies.partial_order.dominance import PrunedSet
 from nas.strategies.partial_order.strategy import PartialOrderPruning
@@ -40,7 +40,7 @@ class Simulation:
         macs = self.cost.of(arch)
         auc = 0.6 + 0.03 * np.log10(macs) + self.rng.normal(0, 0.01)
         number = len(self.history)
-        record = Record(number, arch, 0, State.COMPLETE, {"auc": auc, "macs": macs}, finished=number + 1.0)
+        record = Trial(number, arch, 0, State.COMPLETE, {"auc": auc, "macs": macs}, finished=number + 1.0)
         self.history = History((*self.history.records, record), OBJECTIVES, self.cost, "macs")
 
 

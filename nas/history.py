@@ -36,7 +36,7 @@ class Proposal:
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class Trial:
     """One trial.
 
     Args:
@@ -66,7 +66,7 @@ CostFunction = Callable[[np.ndarray], np.ndarray]  # genes (N, G) -> cost (N,), 
 
 
 @dataclass(frozen=True)
-class History(Sequence[Record]):
+class History(Sequence[Trial]):
     """Trials of a study with its objectives and constraints.
 
     Args:
@@ -78,7 +78,7 @@ class History(Sequence[Record]):
         costs: Cost functions of the constrained metrics that are known before training, by name.
     """
 
-    records: tuple[Record, ...]
+    records: tuple[Trial, ...]
     objectives: Mapping[str, str]
     cost: CostFunction
     cost_name: str = "macs"
@@ -91,7 +91,7 @@ class History(Sequence[Record]):
     def __len__(self) -> int:
         return len(self.records)
 
-    def __iter__(self) -> Iterator[Record]:
+    def __iter__(self) -> Iterator[Trial]:
         return iter(self.records)
 
     @property
@@ -104,7 +104,7 @@ class History(Sequence[Record]):
         """1.0 for maximised and -1.0 for minimised objectives, by name."""
         return {name: 1.0 if way == "maximize" else -1.0 for name, way in self.objectives.items()}
 
-    def complete(self) -> tuple[Record, ...]:
+    def complete(self) -> tuple[Trial, ...]:
         """Return the finished trials.
 
         Returns:
@@ -113,23 +113,23 @@ class History(Sequence[Record]):
         return self._complete
 
     @cached_property
-    def _complete(self) -> tuple[Record, ...]:
+    def _complete(self) -> tuple[Trial, ...]:
         done = [record for record in self.records if record.state is State.COMPLETE]
         return tuple(sorted(done, key=lambda record: (record.finished, record.number)))
 
-    def final(self) -> tuple[Record, ...]:
+    def final(self) -> tuple[Trial, ...]:
         """Return the first finished trial with the largest budget of every architecture.
 
         Returns:
             Trials in the order in which they finished.
         """
-        best: dict[str, Record] = {}
+        best: dict[str, Trial] = {}
         for record in self.complete():
             if record.arch.id not in best or record.budget > best[record.arch.id].budget:
                 best[record.arch.id] = record
         return tuple(sorted(best.values(), key=lambda record: (record.finished, record.number)))
 
-    def values(self, records: Sequence[Record]) -> np.ndarray:
+    def values(self, records: Sequence[Trial]) -> np.ndarray:
         """Return the objectives of finished trials.
 
         Args:
@@ -142,7 +142,7 @@ class History(Sequence[Record]):
         rows = [[record.metrics[name] for name in self.objectives] for record in records]
         return np.array(rows, dtype=np.float64).reshape(len(records), len(sign)) * sign
 
-    def scores(self, records: Sequence[Record]) -> np.ndarray:
+    def scores(self, records: Sequence[Trial]) -> np.ndarray:
         """Return the scores of finished trials.
 
         Args:
@@ -169,7 +169,7 @@ class History(Sequence[Record]):
                 kept_N[kept_N] = constraint.excess(self.costs[constraint.metric](genes_NG[kept_N])) == 0
         return kept_N
 
-    def violations(self, records: Sequence[Record]) -> np.ndarray:
+    def violations(self, records: Sequence[Trial]) -> np.ndarray:
         """Return the violation of all constraints by finished trials.
 
         Args:
@@ -186,11 +186,11 @@ class History(Sequence[Record]):
         return np.array([violation(self.constraints, record.metrics) for record in records])
 
     @property
-    def best(self) -> Record:
+    def best(self) -> Trial:
         """The chosen trial: the best score; of equal scores the cheapest network, which the front holds."""
         return self.front()[0]
 
-    def front(self) -> tuple[Record, ...]:
+    def front(self) -> tuple[Trial, ...]:
         """Return the Pareto front of the feasible networks at their largest budget.
 
         Returns:
@@ -199,7 +199,7 @@ class History(Sequence[Record]):
         return self._front
 
     @cached_property
-    def _front(self) -> tuple[Record, ...]:
+    def _front(self) -> tuple[Trial, ...]:
         done = self.final()
         excess_N = self.violations(done)
         done = tuple(record for record, excess in zip(done, excess_N, strict=True) if excess == excess_N.min())

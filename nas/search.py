@@ -18,7 +18,7 @@ from nas.data.loading import VolumeSet
 from nas.data.splits import Split
 from nas.errors import NASError, TrialFailed
 from nas.evaluators.base import Evaluator
-from nas.history import History, Record, State
+from nas.history import History, State, Trial
 from nas.multiobjective.constraints import violation
 from nas.problem import Problem
 from nas.provenance import Provenance, SearchRecord
@@ -163,7 +163,7 @@ def evaluate(job: SearchJob, study: Study, claim: Claim) -> None:
         study.fail(claim, f"{type(error).__name__}: {error}")
 
 
-def stop_after_repeated_failures(ended: Sequence[Record]) -> None:
+def stop_after_repeated_failures(ended: Sequence[Trial]) -> None:
     """Stop a search whose latest trials have all failed.
 
     Args:
@@ -205,7 +205,7 @@ class SearchResult:
         """The Pareto front, best score first."""
         return [self.artifact(trial) for trial in self.history.front()]
 
-    def artifact(self, trial: Record) -> Artifact:
+    def artifact(self, trial: Trial) -> Artifact:
         """Return an architecture of the search with its provenance, the content of arch.json.
 
         Args:

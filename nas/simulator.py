@@ -10,7 +10,7 @@ import numpy as np
 
 from nas.errors import NASError, TrialFailed
 from nas.evaluators.tabular import LookUp
-from nas.history import History, Proposal, Record, State
+from nas.history import History, Proposal, State, Trial
 from nas.multiobjective.constraints import Constraint
 from nas.space import SearchSpace
 from nas.strategies.base import Strategy
@@ -64,11 +64,11 @@ def simulate(
     """
     space = table.space.build() if space is None else space
     look_up, empty = LookUp(table), _empty_history(table, space)
-    records: list[Record] = []
+    records: list[Trial] = []
     running: list[tuple[float, int, int]] = []  # end, number, worker
     free = list(range(workers))
-    outcomes: dict[int, Record] = {}
-    ends: list[Record] = []
+    outcomes: dict[int, Trial] = {}
+    ends: list[Trial] = []
     now = 0.0
     while len(ends) < trials:
         while free and len(records) < trials:
@@ -80,7 +80,7 @@ def simulate(
             free.pop(0)
             number = len(records)
             seconds, outcome = _outcome(look_up, proposal)
-            started = Record(number, proposal.arch, proposal.budget, State.RUNNING, worker=str(worker), started=now)
+            started = Trial(number, proposal.arch, proposal.budget, State.RUNNING, worker=str(worker), started=now)
             outcomes[number] = replace(started, finished=now + seconds, **outcome)  # type: ignore[arg-type]
             records.append(started)
             heapq.heappush(running, (now + seconds, number, worker))
@@ -94,7 +94,7 @@ def simulate(
     return Simulation(history, np.array([record.finished for record in ends]), best_so_far(history, ends))
 
 
-def best_so_far(history: History, ends: list[Record]) -> np.ndarray:
+def best_so_far(history: History, ends: list[Trial]) -> np.ndarray:
     """Return the running maximum of the score.
 
     Args:

@@ -19,7 +19,7 @@ import torch
 from nas.context import RunContext
 from nas.data.store import VolumeStore
 from nas.evaluators.base import Evaluator
-from nas.history import History, Proposal, Record, State
+from nas.history import History, Proposal, State, Trial
 from nas.multiobjective.constraints import Constraint
 from nas.problem import Problem
 from nas.space import SearchSpace
@@ -146,7 +146,7 @@ def _play(strategy: Strategy, unused: Strategy, space: SearchSpace, history: His
         state = {3: State.RUNNING, 5: State.FAILED}.get(number, State.COMPLETE)
         cost = float(_sum_of_genes(genes_1G)[0])
         metrics = {"score": math.sin(cost), "cost": cost} if state is State.COMPLETE else {}
-        record = Record(number, arch, first.budget, state, metrics, finished=number + 1.0)
+        record = Trial(number, arch, first.budget, state, metrics, finished=number + 1.0)
         history = replace(history, records=(*history.records, record))
     assert len(history) > 0, "no proposal at all"
     return history

@@ -17,7 +17,7 @@ import numpy as np
 
 from nas.artifact import SpaceFacts
 from nas.errors import NASError
-from nas.history import Record, State
+from nas.history import State, Trial
 from nas.utils.files import write_bytes, write_text
 
 FORMAT = 1
@@ -57,7 +57,7 @@ class TrialsTable:
 
     @classmethod
     def of(
-        cls, records: Sequence[Record], space: SpaceFacts, objectives: Mapping[str, str], spec: Mapping[str, Any]
+        cls, records: Sequence[Trial], space: SpaceFacts, objectives: Mapping[str, str], spec: Mapping[str, Any]
     ) -> TrialsTable:
         """Make a table of trials.
 
@@ -108,7 +108,7 @@ class TrialsTable:
         return {**facts, "seconds": self.seconds_N, **metrics}
 
 
-def write_csv(path: str | Path, records: Sequence[Record]) -> None:
+def write_csv(path: str | Path, records: Sequence[Trial]) -> None:
     """Write one row per trial: number, state, architecture, budget, every metric, seconds, worker, reason.
 
     Args:
@@ -198,7 +198,7 @@ def read_h5(path: str | Path) -> TrialsTable:
     return table
 
 
-def _seconds(record: Record) -> float:
+def _seconds(record: Trial) -> float:
     if SECONDS in record.metrics:
         return record.metrics[SECONDS]
     return record.finished - record.started if record.finished else float("nan")

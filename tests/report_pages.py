@@ -13,7 +13,7 @@ import numpy as np
 from torch import nn
 
 from nas.architecture import Architecture, Gene
-from nas.history import History, Record, State
+from nas.history import History, State, Trial
 from nas.html.classification import classification_sections
 from nas.report import search_report, train_report
 from nas.space import SearchSpace
@@ -100,12 +100,12 @@ def toy_history(trials: int, failed: Sequence[int] = (), space: SearchSpace | No
         arch = space.sample(rng)
         times = {"started": 1.7e9 + 60 * number, "finished": 1.7e9 + 60 * number + 50}
         if number in failed:
-            records.append(Record(number, arch, 0, State.FAILED, reason="loss <NaN> in epoch 3", **times))
+            records.append(Trial(number, arch, 0, State.FAILED, reason="loss <NaN> in epoch 3", **times))
             continue
         macs = float(cost(np.array([arch.genes]))[0])
         auc = 0.6 + 0.02 * np.log10(macs) + 0.02 * float(rng.normal())
         metrics = {"auc": auc, "macs": macs, "params": macs / 100}
-        records.append(Record(number, arch, 0, State.COMPLETE, metrics, worker="0", **times))
+        records.append(Trial(number, arch, 0, State.COMPLETE, metrics, worker="0", **times))
     return History(tuple(records), {"auc": "maximize", "macs": "minimize"}, cost, "macs")
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from nas.artifact import SpaceFacts
 from nas.cost.model import CostModel
-from nas.history import Record, State
+from nas.history import State, Trial
 from nas.space import SearchSpace
 from nas.task_spec import TaskSpec
 from nas.trials_table import TrialsTable
@@ -21,19 +21,19 @@ OBJECTIVES = {"auc": "maximize", "macs": "minimize"}
 SHAPE = (1, 16, 16, 16)
 
 
-def records_of(space: SearchSpace = SPACE, seed: int = 0) -> list[Record]:
+def records_of(space: SearchSpace = SPACE, seed: int = 0) -> list[Trial]:
     """Every network of the space, finished: a larger one is better and takes longer, with noise."""
     return list(_records_of(space, seed))
 
 
 @cache
-def _records_of(space: SearchSpace, seed: int) -> tuple[Record, ...]:
+def _records_of(space: SearchSpace, seed: int) -> tuple[Trial, ...]:
     every = space.enumerate()
     assert every is not None
     macs_N = CostModel(space, TaskSpec(), SHAPE)(every)
     rng = np.random.default_rng(seed)
     return tuple(
-        Record(
+        Trial(
             number,
             space.architecture(genes),
             0,
@@ -45,6 +45,6 @@ def _records_of(space: SearchSpace, seed: int) -> tuple[Record, ...]:
     )
 
 
-def table_of(records: list[Record], space: SearchSpace = SPACE) -> TrialsTable:
+def table_of(records: list[Trial], space: SearchSpace = SPACE) -> TrialsTable:
     spec = {"cost": {"metric": "macs", "table": None, "input_shape": list(SHAPE)}}
     return TrialsTable.of(records, SpaceFacts.of(space), OBJECTIVES, spec)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from nas.errors import NASError
-from nas.history import History, Record, State
+from nas.history import History, State, Trial
 from nas.html.plot import Axis
 from nas.metrics.names import Names
 from nas.tasks.classification import METRICS
@@ -68,7 +68,7 @@ def test_dots_lie_where_the_axes_say(tmp_path: Path) -> None:
     space = ToySpace()
     metrics = [(0, 0.5), (1, 0.7), (2, 0.9)]  # costs 3, 12 and 48 million
     records = tuple(
-        Record(n, space.architecture((n, n, n)), 0, State.COMPLETE, {"auc": auc, "macs": 0.0}, finished=1.0 + n)
+        Trial(n, space.architecture((n, n, n)), 0, State.COMPLETE, {"auc": auc, "macs": 0.0}, finished=1.0 + n)
         for n, auc in metrics
     )
     history = History(records, {"auc": "maximize", "macs": "minimize"}, cost, "macs")

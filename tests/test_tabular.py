@@ -19,7 +19,7 @@ from benchmarks import compare_strategies
 from nas.artifact import SpaceFacts
 from nas.errors import NASError, TrialFailed
 from nas.evaluators.tabular import Tabular
-from nas.history import Proposal, Record, State
+from nas.history import Proposal, State, Trial
 from nas.simulator import simulate
 from nas.strategies.evolution import RegularizedEvolution
 from nas.strategies.partial_order.strategy import PartialOrderPruning
@@ -35,19 +35,19 @@ PROBLEM = problem_of(SPACE, OBJECTIVES)
 
 
 @pytest.fixture(scope="module")
-def records() -> list[Record]:
+def records() -> list[Trial]:
     return records_of()
 
 
 @pytest.fixture
-def path(records: list[Record], tmp_path: Path) -> Path:
+def path(records: list[Trial], tmp_path: Path) -> Path:
     write_h5(tmp_path / "t.h5", table_of(records))
     return tmp_path / "t.h5"
 
 
-def test_a_table_comes_back_as_it_was_written(records: list[Record], tmp_path: Path) -> None:
-    failed = Record(90, records[0].arch, 3, State.FAILED, reason="loss became NaN", started=5.0, finished=9.0)
-    running = Record(91, records[1].arch, 3, State.RUNNING, started=5.0)
+def test_a_table_comes_back_as_it_was_written(records: list[Trial], tmp_path: Path) -> None:
+    failed = Trial(90, records[0].arch, 3, State.FAILED, reason="loss became NaN", started=5.0, finished=9.0)
+    running = Trial(91, records[1].arch, 3, State.RUNNING, started=5.0)
     table = table_of([*records[:4], failed, running])
     write_h5(tmp_path / "t.h5", table)
     again = read_h5(tmp_path / "t.h5")
@@ -88,7 +88,7 @@ def test_files_that_are_no_table(path: Path, tmp_path: Path) -> None:
         read_h5(path)
 
 
-def test_the_evaluator_gives_what_was_recorded(path: Path, records: list[Record]) -> None:
+def test_the_evaluator_gives_what_was_recorded(path: Path, records: list[Trial]) -> None:
     evaluator = Tabular(path)
     evaluator.check(PROBLEM, NOTHING)
     assert evaluator.evaluate(Proposal(records[3].arch), PROBLEM, NOTHING) == records[3].metrics
@@ -100,7 +100,7 @@ def test_the_evaluator_gives_what_was_recorded(path: Path, records: list[Record]
         evaluator.check(problem_of(SPACE, OBJECTIVES, shape=(1, 32, 32, 32)), NOTHING)
 
 
-def test_failed_and_unknown_networks_and_budgets(records: list[Record], tmp_path: Path) -> None:
+def test_failed_and_unknown_networks_and_budgets(records: list[Trial], tmp_path: Path) -> None:
     first, second, third = (record.arch for record in records[:3])
     trials = [
         replace(records[0], budget=2, state=State.FAILED, metrics={}, reason="out of memory"),
@@ -122,7 +122,7 @@ def test_failed_and_unknown_networks_and_budgets(records: list[Record], tmp_path
 
 
 @pytest.mark.parametrize("strategy", [RandomSearch(), PartialOrderPruning(patience=0), RegularizedEvolution()])
-def test_a_replay_with_one_worker(records: list[Record], strategy: Any) -> None:
+def test_a_replay_with_one_worker(records: list[Trial], strategy: Any) -> None:
     """Against plain sums and maxima over the same order of trials."""
     result = simulate(strategy, table_of(records), 12, seed=3)
     ends = result.history.complete()
@@ -134,7 +134,7 @@ def test_a_replay_with_one_worker(records: list[Record], strategy: Any) -> None:
 
 
 @pytest.mark.parametrize("workers", [2, 5, 40])
-def test_a_replay_with_many_workers(records: list[Record], workers: int) -> None:
+def test_a_replay_with_many_workers(records: list[Trial], workers: int) -> None:
     """Nobody works on two trials at once, no architecture is trained twice, and time is shared."""
     result = simulate(RandomSearch(), table_of(records), 1000, seed=0, workers=workers)
     trials = result.history.records
@@ -149,7 +149,7 @@ def test_a_replay_with_many_workers(records: list[Record], workers: int) -> None
     assert result.best_T[-1] == max(record.metrics["auc"] for record in records)
 
 
-def test_a_strategy_sees_who_is_running(records: list[Record]) -> None:
+def test_a_strategy_sees_who_is_running(records: list[Trial]) -> None:
     seen: list[int] = []
 
     class Watching(RandomSearch):
@@ -161,7 +161,7 @@ def test_a_strategy_sees_who_is_running(records: list[Record]) -> None:
     assert seen == [0, 1, *[2] * 7]
 
 
-def test_a_replay_on_a_part_of_the_space(records: list[Record]) -> None:
+def test_a_replay_on_a_part_of_the_space(records: list[Trial]) -> None:
     """The strategy keeps to what the table holds; a trial that failed in the table fails again, and takes its time."""
     part = [*records[::3]]
     part[2] = replace(part[2], state=State.FAILED, metrics={"macs": 1.0, "seconds": 77.0}, reason="out of memory")

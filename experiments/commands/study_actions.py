@@ -14,7 +14,7 @@ from typing import Any
 
 from experiments.cli import write_line
 from nas.errors import NASError
-from nas.history import History, Record, State
+from nas.history import History, State, Trial
 from nas.study.lease import GIVEN_BACK, Attempt
 from nas.study.reader import StudyReader
 from nas.study.storage import Store
@@ -83,7 +83,7 @@ def show_study(options: argparse.Namespace) -> None:
     study.close()
 
 
-def _running_row(record: Record, attempt: Attempt | None) -> tuple[str, ...]:
+def _running_row(record: Trial, attempt: Attempt | None) -> tuple[str, ...]:
     if attempt is None:  # it ended between two looks
         return (f"trial {record.number}", record.arch.id)
     host = str(attempt.owner["place"]).partition("/")[0]
@@ -258,7 +258,7 @@ def _living(study: StudyReader) -> int:
     return sum(not is_dead(one.owner) if one.owner["place"] == host_id() else True for one in kept)
 
 
-def _metrics(history: History, record: Record) -> str:
+def _metrics(history: History, record: Trial) -> str:
     values = "  ".join(f"{name} {record.metrics[name]:.6g}" for name in history.objectives)
     return f"trial {record.number}, {record.arch.id}: {values}"
 

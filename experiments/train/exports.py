@@ -7,12 +7,12 @@ from pathlib import Path
 
 from nas.artifact import Artifact
 from nas.bundle import Bundle, bundle_folder
-from nas.data.splits import Round
+from nas.data.splits import Fold
 from nas.export.trained import export_bundle, report_files
 
 
 def export_rounds(
-    networks: Sequence[Artifact], rounds: Sequence[Round], folder: Path, formats: Sequence[str], allow: Sequence[str]
+    networks: Sequence[Artifact], rounds: Sequence[Fold], folder: Path, formats: Sequence[str], allow: Sequence[str]
 ) -> None:
     """Export every network of every fold into `export/<id>-<fold>/` and report the files.
 

@@ -20,7 +20,7 @@ from experiments.train.search_defaults import with_search_defaults
 from experiments.train.systems import SystemTrainer
 from nas.artifact import Artifact
 from nas.context import TaskSetup, versions
-from nas.data.splits import Round, Split
+from nas.data.splits import Fold, Split
 from nas.errors import NASError
 from nas.export.onnx import require_formats
 from nas.export.trained import listed
@@ -86,7 +86,7 @@ def run_train_experiment(cfg: DictConfig | Mapping[str, Any], folder: Path) -> T
         distributed.shutdown()
 
 
-def _rounds(config: TrainConfig, split: Split) -> list[Round]:
+def _rounds(config: TrainConfig, split: Split) -> list[Fold]:
     holdout = config.protocol == "holdout"
     rounds = split.holdout_rounds() if holdout else split.cross_validation_rounds()
     if config.rounds is None:
@@ -100,7 +100,7 @@ def _rounds(config: TrainConfig, split: Split) -> list[Round]:
     return rounds[: config.rounds]
 
 
-def _untouched_test(network: Artifact, setting: TaskSetup, protocol: str, rounds: Sequence[Round]) -> bool:
+def _untouched_test(network: Artifact, setting: TaskSetup, protocol: str, rounds: Sequence[Fold]) -> bool:
     """Check that a searched network is tested on patients that its search never saw; False if these are unknown."""
     if network.provenance.search is not None and not setting.split.overfit and protocol != "holdout":
         raise NASError(

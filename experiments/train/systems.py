@@ -13,7 +13,7 @@ from experiments.train.config import TrainConfig
 from nas.artifact import Artifact
 from nas.context import TaskSetup
 from nas.cost.benchmark import benchmark
-from nas.data.splits import Round
+from nas.data.splits import Fold
 from nas.retraining.folds import check_folds, train_folds
 from nas.retraining.scoring import System
 from nas.tracking import Tracker
@@ -43,7 +43,7 @@ class SystemTrainer:
         folder: The output folder.
     """
 
-    def __init__(self, config: TrainConfig, setting: TaskSetup, rounds: Sequence[Round], folder: Path) -> None:
+    def __init__(self, config: TrainConfig, setting: TaskSetup, rounds: Sequence[Fold], folder: Path) -> None:
         self.config, self.setting, self.rounds, self.folder = config, setting, rounds, folder
         self.training = build(config.training, "training", TrainingSettings, config.allow_packages)
         self.board = build(config.tracking, "tracking", Tracker, config.allow_packages)

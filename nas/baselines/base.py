@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from nas.data.splits import Round
+    from nas.data.splits import Fold
     from nas.data.store import VolumeStore
 
 Prediction = tuple[np.ndarray, np.ndarray]  # rows of the store (N,) and the prediction for each, (N, ...)
@@ -27,4 +27,4 @@ class Baseline:
     """
 
     name: str
-    fit_and_predict: Callable[[VolumeStore, Sequence[Round], int], Prediction]
+    fit_and_predict: Callable[[VolumeStore, Sequence[Fold], int], Prediction]

@@ -13,7 +13,7 @@ from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
 from nas.baselines.base import Baseline, Prediction
 from nas.baselines.features import feature_table, sizes
-from nas.data.splits import Round
+from nas.data.splits import Fold
 from nas.data.store import VolumeStore
 from nas.errors import NASError
 from nas.metrics.ensemble import mean_probability
@@ -21,7 +21,7 @@ from nas.metrics.ensemble import mean_probability
 VOXELS = 50_000  # drawn at random to fit the intensity baseline on
 
 
-def volume_baseline(store: VolumeStore, rounds: Sequence[Round], seed: int = 0) -> Prediction:
+def volume_baseline(store: VolumeStore, rounds: Sequence[Fold], seed: int = 0) -> Prediction:
     """Predict classes by logistic regression on the logarithm of the object's volume.
 
     Args:
@@ -38,7 +38,7 @@ def volume_baseline(store: VolumeStore, rounds: Sequence[Round], seed: int = 0) 
     return _fit_and_predict(store, rounds, table, lambda: make_pipeline(StandardScaler(), LogisticRegression()))
 
 
-def feature_baseline(store: VolumeStore, rounds: Sequence[Round], seed: int = 0) -> Prediction:
+def feature_baseline(store: VolumeStore, rounds: Sequence[Fold], seed: int = 0) -> Prediction:
     """Predict classes by gradient boosting on the object's volume and 15 features per channel, with fixed settings.
 
     Args:
@@ -62,7 +62,7 @@ def feature_baseline(store: VolumeStore, rounds: Sequence[Round], seed: int = 0)
     return _fit_and_predict(store, rounds, table, model)
 
 
-def intensity_baseline(store: VolumeStore, rounds: Sequence[Round], seed: int = 0) -> Prediction:
+def intensity_baseline(store: VolumeStore, rounds: Sequence[Fold], seed: int = 0) -> Prediction:
     """Predict the class of each voxel from its own values, without its neighbourhood.
 
     Multinomial logistic regression on the values of all channels, their squares and products, fitted on about 50,000
@@ -117,7 +117,7 @@ def _voxel_probabilities(model: Pipeline, store: VolumeStore, row: int) -> np.nd
     return prob_VK.T.reshape(-1, *store.sample_shape[1:]).astype(np.float32)
 
 
-def used_rows(rounds: Sequence[Round]) -> np.ndarray:
+def used_rows(rounds: Sequence[Fold]) -> np.ndarray:
     """Return the rows of all parts of some rounds.
 
     Args:
@@ -130,7 +130,7 @@ def used_rows(rounds: Sequence[Round]) -> np.ndarray:
 
 
 def _fit_and_predict(
-    store: VolumeStore, rounds: Sequence[Round], table: np.ndarray, make_model: Callable[[], ClassifierMixin]
+    store: VolumeStore, rounds: Sequence[Fold], table: np.ndarray, make_model: Callable[[], ClassifierMixin]
 ) -> Prediction:
     """Fit on train and validation part of each round, predict its test part; average if rounds share it."""
     predictions = []

@@ -20,7 +20,7 @@ OFFICIAL = ("train", "val", "test")
 
 
 @dataclass(frozen=True, slots=True)
-class Round:
+class Fold:
     """The rows of one training.
 
     Attributes:
@@ -120,7 +120,7 @@ class Split:
         first = self.holdout_rounds()[0]
         return first.train, first.valid
 
-    def holdout_rounds(self) -> list[Round]:
+    def holdout_rounds(self) -> list[Fold]:
         """Make the rounds of the holdout protocol.
 
         Returns:
@@ -130,13 +130,13 @@ class Split:
         if self.overfit:
             every = self._rows(0)
             seen = np.tile(every, -(-2 // len(every)))  # a training needs two samples for training and validation
-            return [Round("overfit", seen, seen, every)]
+            return [Fold("overfit", seen, seen, every)]
         if self.official:
-            return [Round("official", self._rows(0), self._rows(1), self._rows(2))]
+            return [Fold("official", self._rows(0), self._rows(1), self._rows(2))]
         others = [(self.test_fold + step) % self.folds for step in range(1, self.folds)]
         return [self._round(f"valid{fold}", fold, self.test_fold) for fold in others]
 
-    def cross_validation_rounds(self) -> list[Round]:
+    def cross_validation_rounds(self) -> list[Fold]:
         """Make the rounds of a cross-validation.
 
         Returns:
@@ -158,9 +158,9 @@ class Split:
     def _rows(self, fold: int) -> np.ndarray:
         return np.flatnonzero(self.fold == fold)
 
-    def _round(self, name: str, valid: int, test: int) -> Round:
+    def _round(self, name: str, valid: int, test: int) -> Fold:
         train = np.flatnonzero((self.fold != valid) & (self.fold != test))
-        return Round(name, train, self._rows(valid), self._rows(test))
+        return Fold(name, train, self._rows(valid), self._rows(test))
 
 
 def _make_folds(store: VolumeStore, folds: int, seed: int) -> np.ndarray:

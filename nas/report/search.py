@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from nas.errors import NASError
-from nas.history import History, Record, State
+from nas.history import History, State, Trial
 from nas.html.page import (
     Cell,
     architecture_section,
@@ -41,7 +41,7 @@ def search_report(
     title: str,
     space: SearchSpace,
     history: History,
-    chosen: Record,
+    chosen: Trial,
     pruned_share: Sequence[tuple[int, float]],
     pruned_cost: np.ndarray,
     pruned_bound: np.ndarray,
@@ -100,7 +100,7 @@ def search_report(
     )
 
 
-def _facts(names: Names, history: History, chosen: Record, pruned_share: Sequence[tuple[int, float]]) -> str:
+def _facts(names: Names, history: History, chosen: Trial, pruned_share: Sequence[tuple[int, float]]) -> str:
     counts = {state: sum(record.state is state for record in history) for state in State}
     more = [f"{counts[state]} {state.value}" for state in (State.FAILED, State.RUNNING) if counts[state]]
     score = history.score
@@ -121,7 +121,7 @@ def _facts(names: Names, history: History, chosen: Record, pruned_share: Sequenc
     return facts(items)
 
 
-def _cost(history: History, records: Sequence[Record]) -> np.ndarray:
+def _cost(history: History, records: Sequence[Trial]) -> np.ndarray:
     """(N,) deterministic costs of the architectures."""
     return np.asarray(history.cost(np.array([record.arch.genes for record in records])), dtype=np.float64)
 
@@ -130,8 +130,8 @@ def _front_figure(
     names: Names,
     space: SearchSpace,
     history: History,
-    done: Sequence[Record],
-    chosen: Record,
+    done: Sequence[Trial],
+    chosen: Trial,
     pruned_cost_P: np.ndarray,
     pruned_bound_P: np.ndarray,
 ) -> str:
@@ -195,7 +195,7 @@ def _thin(cost_P: np.ndarray, bound_P: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return cost_P[rows], bound_P[rows], total
 
 
-def _tooltip(names: Names, space: SearchSpace, history: History, record: Record, cost: float) -> str:
+def _tooltip(names: Names, space: SearchSpace, history: History, record: Trial, cost: float) -> str:
     score, costs = history.score, names.unit(history.cost_name)
     lines = [
         f"{record.arch.id} (trial {record.number})",
@@ -206,7 +206,7 @@ def _tooltip(names: Names, space: SearchSpace, history: History, record: Record,
     return "\n".join(lines)
 
 
-def _front_table(names: Names, history: History, chosen: Record) -> str:
+def _front_table(names: Names, history: History, chosen: Trial) -> str:
     front = history.front()
     shared = [name for name in COSTS if all(name in record.metrics for record in front)]
     columns = list(dict.fromkeys([*history.objectives, *shared]))
@@ -235,7 +235,7 @@ def _front_table(names: Names, history: History, chosen: Record) -> str:
     )
 
 
-def _best_so_far(names: Names, history: History, done: Sequence[Record]) -> str:
+def _best_so_far(names: Names, history: History, done: Sequence[Trial]) -> str:
     name = names.unit(history.score).name
     score_N = np.array([record.metrics[history.score] for record in done], dtype=np.float64)
     finite = np.isfinite(score_N)

@@ -18,7 +18,7 @@ from nas.artifact import Artifact
 from nas.bundle import Bundle, bundle_folder
 from nas.context import TaskSetup
 from nas.data.loading import VolumeSet
-from nas.data.splits import Round
+from nas.data.splits import Fold
 from nas.errors import NASError, TrialFailed
 from nas.inference.model_card import CARD, ModelCard
 from nas.supernets.loading import load_supernet
@@ -31,7 +31,7 @@ from nas.utils.hashing import file_digest
 from nas.utils.identity import PredictionIdentity, TrainingIdentity
 
 DIGEST = hashlib.sha256().digest_size  # bytes that a prediction file ends with
-OnRoundEpoch = Callable[[str, int, int, Mapping[str, float]], None]
+OnFoldEpoch = Callable[[str, int, int, Mapping[str, float]], None]
 log = logging.getLogger(__name__)
 
 
@@ -54,12 +54,12 @@ class FoldPrediction:
 def train_folds(
     network: Artifact,
     setting: TaskSetup,
-    rounds: Sequence[Round],
+    rounds: Sequence[Fold],
     training: TrainingSettings,
     seed: int,
     folder: Path,
     supernet: Path | None = None,
-    on_epoch: OnRoundEpoch = lambda name, epoch, epochs, metrics: None,
+    on_epoch: OnFoldEpoch = lambda name, epoch, epochs, metrics: None,
 ) -> list[FoldPrediction]:
     """Train on the train part of every fold, keep the epoch that validates best, and predict the test part.
 
@@ -94,7 +94,7 @@ def train_folds(
 def check_folds(
     network: Artifact,
     setting: TaskSetup,
-    rounds: Sequence[Round],
+    rounds: Sequence[Fold],
     training: TrainingSettings,
     seed: int,
     folder: Path,
@@ -125,7 +125,7 @@ class _Fold:
         self,
         network: Artifact,
         setting: TaskSetup,
-        part: Round,
+        part: Fold,
         training: TrainingSettings,
         seed: int,
         folder: Path,
@@ -309,7 +309,7 @@ def _read_array(path: Path) -> np.ndarray | None:
 
 
 def _identity(
-    network: Artifact, setting: TaskSetup, part: Round, training: TrainingSettings, seed: int, supernet: Path | None
+    network: Artifact, setting: TaskSetup, part: Fold, training: TrainingSettings, seed: int, supernet: Path | None
 ) -> PredictionIdentity:
     """Everything that decides the weights and the prediction."""
     return PredictionIdentity(

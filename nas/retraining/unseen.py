@@ -8,14 +8,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from nas.artifact import Artifact
-from nas.data.splits import Round, Split
+from nas.data.splits import Fold, Split
 from nas.errors import NASError
 
 UNKNOWN = "search patients unknown"
 log = logging.getLogger(__name__)
 
 
-def check_unseen(network: Artifact, split: Split, rounds: Sequence[Round]) -> bool:
+def check_unseen(network: Artifact, split: Split, rounds: Sequence[Fold]) -> bool:
     """Check that no test sample of a training was seen by the search of its network.
 
     Samples are compared by patient and by image content, so that another crop, a patient more, or another name of the

@@ -15,12 +15,13 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, IntD
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, TPESampler
 from optuna.storages import InMemoryStorage
 from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import Trial as OptunaTrial
 from threadpoolctl import threadpool_limits
 
 from nas.architecture import Architecture
 from nas.errors import NASError
-from nas.history import History, Proposal, Record, State
+from nas.history import History, Proposal, State, Trial
 from nas.multiobjective.constraints import Constraint
 from nas.space import SearchSpace
 from nas.strategies.base import Strategy
@@ -68,7 +69,7 @@ class OptunaStrategy(Strategy):
             A sampler without state.
         """
 
-    def facts(self, history: History) -> Sequence[Record]:
+    def facts(self, history: History) -> Sequence[Trial]:
         """Return the trials that the sampler is fitted to.
 
         Args:
@@ -100,7 +101,7 @@ class OptunaStrategy(Strategy):
         return None if arch is None else Proposal(arch)
 
     def _ask(
-        self, space: SearchSpace, history: History, facts: Sequence[Record], rng: np.random.Generator
+        self, space: SearchSpace, history: History, facts: Sequence[Trial], rng: np.random.Generator
     ) -> Architecture | None:
         genes = distributions(space)
         limits = learned_constraints(history, facts)
@@ -221,7 +222,7 @@ class GaussianProcess(OptunaStrategy):
     def sampler(self, seed: int) -> BaseSampler:
         return GPSampler(n_startup_trials=0, seed=seed)
 
-    def facts(self, history: History) -> Sequence[Record]:
+    def facts(self, history: History) -> Sequence[Trial]:
         return best_and_newest(history, self.fitted)
 
 
@@ -242,7 +243,7 @@ def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
     }
 
 
-def learned_constraints(history: History, facts: Sequence[Record]) -> tuple[Constraint, ...]:
+def learned_constraints(history: History, facts: Sequence[Trial]) -> tuple[Constraint, ...]:
     """Return the constraints that the sampler has to model: known only after training, or violated by a trial.
 
     Args:
@@ -264,7 +265,7 @@ def learned_constraints(history: History, facts: Sequence[Record]) -> tuple[Cons
     )
 
 
-def signed_excess(constraint: Constraint, record: Record) -> float:
+def signed_excess(constraint: Constraint, record: Trial) -> float:
     """Return the signed distance of a trial from a constraint.
 
     Args:
@@ -280,7 +281,7 @@ def signed_excess(constraint: Constraint, record: Record) -> float:
 
 
 def finished_trial(
-    record: Record, history: History, genes: Genes, limits: Sequence[Constraint], notes: Mapping[str, Any]
+    record: Trial, history: History, genes: Genes, limits: Sequence[Constraint], notes: Mapping[str, Any]
 ) -> FrozenTrial:
     """Convert a finished trial to Optuna's.
 
@@ -301,7 +302,7 @@ def finished_trial(
     return trial
 
 
-def _constrain(trial: Trial | FrozenTrial, record: Record, limits: Sequence[Constraint]) -> None:
+def _constrain(trial: OptunaTrial | FrozenTrial, record: Trial, limits: Sequence[Constraint]) -> None:
     for constraint in limits:
         trial.set_constraint(str(constraint), signed_excess(constraint, record))
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from nas.architecture import Architecture
-from nas.history import History, Record
+from nas.history import History, Trial
 from nas.multiobjective.pareto import front_ranks
 from nas.space import SearchSpace
 
@@ -32,7 +32,7 @@ def constrained_ranks(values_NM: np.ndarray, excess_N: np.ndarray) -> np.ndarray
     return rank_N
 
 
-def best_first(history: History, records: Sequence[Record]) -> list[int]:
+def best_first(history: History, records: Sequence[Trial]) -> list[int]:
     """Sort finished trials by constrained rank, ties by score, then by position.
 
     Args:
@@ -46,7 +46,7 @@ def best_first(history: History, records: Sequence[Record]) -> list[int]:
     return np.lexsort((-history.scores(records), rank_N)).tolist()
 
 
-def best_and_newest(history: History, limit: int) -> list[Record]:
+def best_and_newest(history: History, limit: int) -> list[Trial]:
     """Select final trials: half of them the best, half the newest of the rest.
 
     Args:
@@ -64,7 +64,7 @@ def best_and_newest(history: History, limit: int) -> list[Record]:
     return [done[row] for row in sorted([*best, *rest[-(limit - limit // 2) :]])]
 
 
-def first_results(history: History) -> list[Record]:
+def first_results(history: History) -> list[Trial]:
     """Return the first finished trial of every architecture and budget.
 
     Args:
@@ -73,7 +73,7 @@ def first_results(history: History) -> list[Record]:
     Returns:
         Trials in the order in which they finished.
     """
-    first: dict[tuple[str, int], Record] = {}
+    first: dict[tuple[str, int], Trial] = {}
     for record in history.complete():
         first.setdefault((record.arch.id, record.budget), record)
     return list(first.values())

@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 from nas.architecture import Architecture
 from nas.artifact import SpaceFacts
 from nas.errors import NASError
-from nas.history import History, Proposal, Record, State
+from nas.history import History, Proposal, State, Trial
 from nas.multiobjective.constraints import Constraint
 from nas.study.lease import OWNER, WORKER, Attempt, attempt_of
 from nas.study.storage import Store
@@ -41,8 +41,8 @@ class StudyReader:
 
     def __init__(self, store: Store, name: str) -> None:
         self.store, self.url, self.name = store, store.url, name
-        self._finished: dict[int, Record] = {}
-        self._settled: list[Record] = []  # records of the first trials, as far as all of these are finished
+        self._finished: dict[int, Trial] = {}
+        self._settled: list[Trial] = []  # records of the first trials, as far as all of these are finished
         self._read = 0  # number of these trials
         self.spec = self._recorded_spec()
         self.objectives: dict[str, str] = dict(self.spec["objectives"])
@@ -89,7 +89,7 @@ class StudyReader:
         running = self.store.trials((TrialState.RUNNING,))
         return {trial.number: attempt_of(trial.user_attrs) for trial in running if is_live(trial)}
 
-    def records(self) -> tuple[Record, ...]:
+    def records(self) -> tuple[Trial, ...]:
         """Return all trials in order of number; withdrawn claims are left out.
 
         Returns:
@@ -133,7 +133,7 @@ class StudyReader:
             )
         return dict(recorded)
 
-    def _cached_record(self, trial: FrozenTrial) -> Record | None:
+    def _cached_record(self, trial: FrozenTrial) -> Trial | None:
         """Return the trial's record, cached once it is finished; None for a withdrawn claim."""
         record = self._finished.get(trial.number)
         if record is not None or not is_live(trial):
@@ -146,10 +146,10 @@ class StudyReader:
     def _architecture(self, genes: Sequence[int]) -> Architecture:
         return Architecture(self.spec["space"], tuple(genes))
 
-    def _record(self, trial: FrozenTrial) -> Record:
+    def _record(self, trial: FrozenTrial) -> Trial:
         attrs = trial.user_attrs
         state = {TrialState.COMPLETE: State.COMPLETE, TrialState.RUNNING: State.RUNNING}.get(trial.state, State.FAILED)
-        return Record(
+        return Trial(
             number=trial.number,
             arch=self._architecture(attrs[GENES]),
             budget=int(attrs[BUDGET]),
@@ -186,7 +186,7 @@ def is_live(trial: FrozenTrial) -> bool:
     return GENES in trial.user_attrs and WITHDRAWN not in trial.user_attrs
 
 
-def holding(proposal: Proposal, records: Sequence[Record]) -> list[Record]:
+def holding(proposal: Proposal, records: Sequence[Trial]) -> list[Trial]:
     """Return the trials, running or finished, that hold the architecture and budget of a proposal.
 
     Args:

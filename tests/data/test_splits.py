@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from nas.data.sample import Sample
 from nas.data.sources.lidc_shapes import LidcShapes
-from nas.data.splits import Round, Split
+from nas.data.splits import Fold, Split
 from nas.data.store import VolumeStore
 from nas.data.store_writer import write_store
 from nas.errors import NASError
@@ -38,7 +38,7 @@ def patients(n: int, each: int = 2) -> tuple[list[int], list[str]]:
     return [i % 2 for i in range(n * each)], [f"p{i // each}" for i in range(n * each)]
 
 
-def check_round(part: Round, store: VolumeStore) -> None:
+def check_round(part: Fold, store: VolumeStore) -> None:
     sides = [part.train, part.valid, part.test]
     assert sorted(np.concatenate(sides).tolist()) == list(range(len(store)))
     for rows in sides:

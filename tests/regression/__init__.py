@@ -15,7 +15,7 @@ from nas.architecture import Architecture, Gene
 from nas.baselines.base import Baseline, Prediction
 from nas.data.sample import Sample
 from nas.data.source import Source
-from nas.data.splits import Round
+from nas.data.splits import Fold
 from nas.data.store import VolumeStore
 from nas.errors import TrialFailed
 from nas.html.page import section
@@ -119,7 +119,7 @@ class RegressionScores:
         return {f"true {classes[0]}": self.target_N}
 
 
-def mean_of_training(store: VolumeStore, rounds: Sequence[Round], seed: int) -> Prediction:
+def mean_of_training(store: VolumeStore, rounds: Sequence[Fold], seed: int) -> Prediction:
     known = [np.concatenate([part.train, part.valid]) for part in rounds]
     means = [store.targets(rows).mean() for rows in known]
     return mean_probability(

@@ -8,7 +8,7 @@ import numpy as np
 from torch import nn
 
 from nas.architecture import Architecture, Gene
-from nas.history import History, Record, State
+from nas.history import History, State, Trial
 from nas.space import SearchSpace
 from nas.strategies.base import Strategy
 from nas.task_spec import TaskSpec
@@ -48,15 +48,15 @@ def hill(genes: tuple[int, ...]) -> dict[str, float]:
     return {"score": -float(sum((gene - 2.0 - i % 2) ** 2 for i, gene in enumerate(genes))), "cost": float(sum(genes))}
 
 
-def record(number: int, arch: Architecture, metrics: Mapping[str, float], budget: int = 0) -> Record:
-    return Record(number, arch, budget, State.COMPLETE, metrics, finished=number + 1.0)
+def record(number: int, arch: Architecture, metrics: Mapping[str, float], budget: int = 0) -> Trial:
+    return Trial(number, arch, budget, State.COMPLETE, metrics, finished=number + 1.0)
 
 
 def empty(objectives: Mapping[str, str] = OBJECTIVES, **more) -> History:  # type: ignore[no-untyped-def]
     return History((), objectives, total, "cost", **more)
 
 
-def extended(history: History, *records: Record) -> History:
+def extended(history: History, *records: Trial) -> History:
     fields = (history.objectives, history.cost, history.cost_name, history.constraints, history.costs)
     return History((*history.records, *records), *fields)
 
@@ -74,7 +74,7 @@ def play(
     return history
 
 
-def beats(history: History, a: Record, b: Record) -> bool:
+def beats(history: History, a: Trial, b: Trial) -> bool:
     """Deb's rule, then Pareto dominance."""
     excess_a, excess_b = history.violations([a, b])
     if excess_a or excess_b:

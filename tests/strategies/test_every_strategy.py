@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from nas.errors import NASError
-from nas.history import History, Record, State
+from nas.history import History, State, Trial
 from nas.multiobjective.constraints import Constraint
 from nas.strategies.base import Strategy
 from nas.strategies.evolution import RegularizedEvolution
@@ -80,7 +80,7 @@ def test_workers_that_have_not_finished_share_no_network(name: str) -> None:
         assert proposal is not None
         held = {(r.arch, r.budget) for r in history}
         assert (proposal.arch, proposal.budget) not in held
-        history = extended(history, Record(number, proposal.arch, proposal.budget, State.RUNNING))
+        history = extended(history, Trial(number, proposal.arch, proposal.budget, State.RUNNING))
 
 
 @every_strategy
@@ -91,7 +91,7 @@ def test_nothing_but_failures(name: str) -> None:
         proposal = strategy.propose(space, history, np.random.default_rng(number))
         assert proposal is not None
         assert proposal.arch not in {r.arch for r in history}
-        history = extended(history, Record(number, proposal.arch, proposal.budget, State.FAILED, finished=number + 1.0))
+        history = extended(history, Trial(number, proposal.arch, proposal.budget, State.FAILED, finished=number + 1.0))
 
 
 @every_strategy

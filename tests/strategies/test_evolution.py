@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nas.architecture import Architecture
-from nas.history import History, Record, State
+from nas.history import History, State, Trial
 from nas.multiobjective.constraints import Constraint
 from nas.strategies.evolution import RegularizedEvolution
 from tests.strategies.tables import Grid, beats, empty, extended, record
@@ -39,7 +39,7 @@ def studies(draw: st.DrawFn) -> History:
     for number, (row, end) in enumerate(zip(rows, ends, strict=True)):
         arch = space.architecture((row // 16, row // 4 % 4, row % 4))
         metrics = {"score": float(draw(st.integers(0, 5))), "cost": float(sum(arch.genes))}
-        records.append(Record(number, arch, 0, draw(st.sampled_from(states)), metrics, finished=end + 1.0))
+        records.append(Trial(number, arch, 0, draw(st.sampled_from(states)), metrics, finished=end + 1.0))
     limits = draw(st.sampled_from([(), (Constraint("score", 3.0, at_most=False),)]))
     objectives = draw(st.sampled_from([{"score": "maximize"}, {"score": "maximize", "cost": "minimize"}]))
     return extended(empty(objectives, constraints=limits), *records)
@@ -85,7 +85,7 @@ def test_the_first_are_drawn_at_random(state: State) -> None:
         proposal = RegularizedEvolution(4, 2).propose(space, history, np.random.default_rng(number))
         assert proposal is not None
         history = extended(
-            history, Record(number, proposal.arch, 0, state, {"score": 1.0, "cost": 1.0}, finished=number + 1.0)
+            history, Trial(number, proposal.arch, 0, state, {"score": 1.0, "cost": 1.0}, finished=number + 1.0)
         )
     assert space._parents == []
     RegularizedEvolution(4, 2).propose(space, history, np.random.default_rng(4))

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nas.history import History, Record, State
+from nas.history import History, State, Trial
 from nas.multiobjective.constraints import Constraint
 from nas.strategies.halving import SuccessiveHalving, rungs
 from tests.strategies.tables import Grid, beats, empty, extended, hill, play, record
@@ -47,7 +47,7 @@ def studies(draw: st.DrawFn) -> History:
         for budget in (1, 2, 4)[: draw(st.sampled_from([1, 1, 1, 2, 3]))]:
             state = draw(st.sampled_from([State.COMPLETE] * 6 + [State.RUNNING, State.FAILED]))
             metrics = {"score": float(draw(st.integers(0, 5))), "cost": float(sum(arch.genes))}
-            records.append(Record(len(records), arch, budget, state, metrics, finished=len(records) + 1.0))
+            records.append(Trial(len(records), arch, budget, state, metrics, finished=len(records) + 1.0))
     limits = draw(st.sampled_from([(), (Constraint("score", 3.0, at_most=False),)]))
     objectives = draw(st.sampled_from([{"score": "maximize"}, {"score": "maximize", "cost": "minimize"}]))
     return extended(empty(objectives, constraints=limits), *records)
@@ -108,7 +108,7 @@ def test_a_failed_promotion_is_not_tried_again() -> None:
     promoted = strategy.propose(space, history, np.random.default_rng(0))
     assert promoted is not None
     assert promoted.budget == 3
-    failed = Record(3, promoted.arch, 3, State.FAILED, finished=9.0)
+    failed = Trial(3, promoted.arch, 3, State.FAILED, finished=9.0)
     after = strategy.propose(space, extended(history, failed), np.random.default_rng(0))
     assert after is not None
     assert after.budget == 1

@@ -7,7 +7,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from nas.history import History, Record, State
+from nas.history import History, State, Trial
 from nas.multiobjective.constraints import Constraint
 from nas.strategies import optuna_samplers
 from nas.strategies.optuna_samplers import (
@@ -52,8 +52,8 @@ def random_history(count: int, seed: int = 0, **more) -> History:  # type: ignor
 def test_the_study_in_memory_is_the_history(strategy) -> None:  # type: ignore[no-untyped-def]
     limits = (Constraint("cost", 12.0), Constraint("score", -20.0, at_most=False))
     history = random_history(10, constraints=limits)
-    running = Record(10, SPACE.architecture((7, 0, 7, 0)), 0, State.RUNNING)
-    failed = Record(11, SPACE.architecture((0, 7, 0, 7)), 0, State.FAILED)
+    running = Trial(10, SPACE.architecture((7, 0, 7, 0)), 0, State.RUNNING)
+    failed = Trial(11, SPACE.architecture((0, 7, 0, 7)), 0, State.FAILED)
     study = study_before_the_first_question(strategy, SPACE, extended(history, running, failed))
     trials = study.get_trials()
     assert [trial.state for trial in trials] == [TrialState.COMPLETE] * 10 + [TrialState.RUNNING]
@@ -90,7 +90,7 @@ def elite_by_hand(history: History, population: int) -> set[tuple[int, ...]]:
     """The parents of the running generation: per generation the best of it and its own parents, by rank and crowding.
     With one objective crowding only breaks ties, which `hill` on these points does not have."""
     done = list(history.final())
-    parents: list[Record] = []
+    parents: list[Trial] = []
     for start in range(0, len(done) - population + 1, population):
         pool = done[start : start + population] + parents
         parents = [pool[row] for row in best_first(history, pool)[:population]]
@@ -135,7 +135,7 @@ def test_running_trials_are_avoided() -> None:
     near = [(best[0], best[1], best[2], i) for i in range(8)]
     held = {done.arch.genes for done in history}
     running = [
-        Record(30 + i, SPACE.architecture(genes), 0, State.RUNNING)
+        Trial(30 + i, SPACE.architecture(genes), 0, State.RUNNING)
         for i, genes in enumerate(genes for genes in near if genes not in held)
     ]
 

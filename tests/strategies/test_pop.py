@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nas.errors import NASError
-from nas.history import History, Record, State
+from nas.history import History, State, Trial
 from nas.multiobjective.constraints import Constraint
 from nas.multiobjective.pareto import front_mask
 from nas.space import SearchSpace
@@ -59,7 +59,7 @@ def run(
         score, price = table[proposal.arch.genes]
         number = len(history)
         metrics = {"score": score, "cost": price}
-        record = Record(number, proposal.arch, 0, State.COMPLETE, metrics, finished=float(number + 1))
+        record = Trial(number, proposal.arch, 0, State.COMPLETE, metrics, finished=float(number + 1))
         history = History((*history.records, record), OBJECTIVES, cost, "cost")
 
 
@@ -142,7 +142,7 @@ def test_the_cost_window_is_kept() -> None:
 def test_results_of_other_budgets_are_not_compared() -> None:
     space = Grid((2, 2))
 
-    def result(number: int, genes: tuple[int, int], budget: int, score: float) -> Record:
+    def result(number: int, genes: tuple[int, int], budget: int, score: float) -> Trial:
         return record(number, space.architecture(genes), {"score": score, "cost": float(sum(genes))}, budget)
 
     small, large = result(0, (1, 1), 5, 0.5), result(1, (1, 0), 50, 0.9)
@@ -158,7 +158,7 @@ def test_random_search_visits_every_point_once_and_then_ends() -> None:
     for number in range(9):
         proposal = RandomSearch().propose(space, history, np.random.default_rng(number))
         assert proposal is not None
-        record = Record(number, proposal.arch, 0, State.RUNNING)
+        record = Trial(number, proposal.arch, 0, State.RUNNING)
         history = History((*history.records, record), OBJECTIVES, history.cost, "cost")
     assert {record.arch.genes for record in history} == set(table)
     assert RandomSearch().propose(space, history, np.random.default_rng(9)) is None

@@ -21,7 +21,7 @@ from nas.cost.model import CostModel
 from nas.data.loading import VolumeSet
 from nas.errors import NASError
 from nas.evaluators.supernet import InheritedWeights
-from nas.history import History, Proposal, Record, State
+from nas.history import History, Proposal, State, Trial
 from nas.problem import Problem
 from nas.space import SearchSpace
 from nas.strategies.differentiable import Differentiable, costs_of
@@ -191,14 +191,14 @@ def test_every_proposal_is_near_the_target_and_within_the_budget(parts: Parts, t
     target = 0.6 * supernet_of(space, TASK.spec).expected_cost(costs_of(cost)).item()
     strategy = Differentiable(replace(SETTINGS, epochs=1), target=target, budget=1.05 * target)
     prepare(strategy, parts, tmp_path, space, cost)
-    records: list[Record] = []
+    records: list[Trial] = []
     for number in range(12):
         history = History(records, {"dice": "maximize"}, cost)
         proposal = strategy.propose(space, history, np.random.default_rng(number))
         assert proposal is not None
         least = 0.9 if number else 0.8  # the answer is as near as there is
         assert least * target <= cost.of(proposal.arch) <= 1.05 * target
-        records.append(Record(number, proposal.arch, 0, State.COMPLETE, {"dice": 0.5}, finished=1.0))
+        records.append(Trial(number, proposal.arch, 0, State.COMPLETE, {"dice": 0.5}, finished=1.0))
     assert len({record.arch for record in records}) == 12
 
 

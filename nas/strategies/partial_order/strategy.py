@@ -8,7 +8,7 @@ from itertools import chain
 import numpy as np
 
 from nas.architecture import Architecture
-from nas.history import CostFunction, History, Proposal, Record
+from nas.history import CostFunction, History, Proposal, Trial
 from nas.multiobjective.pareto import front_mask
 from nas.problem import Problem
 from nas.space import SearchSpace
@@ -129,7 +129,7 @@ class PartialOrderPruning(Strategy):
         facts = first_results(history)
         return self._all_constraints(facts, self._costs_of(facts, history), history)
 
-    def _costs_of(self, facts: Sequence[Record], history: History) -> np.ndarray:
+    def _costs_of(self, facts: Sequence[Trial], history: History) -> np.ndarray:
         """(N,) deterministic costs, cached per network."""
         if self._costs is None or self._costs[0] is not history.cost:
             self._costs = (history.cost, {})
@@ -140,7 +140,7 @@ class PartialOrderPruning(Strategy):
         return np.array([known[record.arch.genes] for record in facts], dtype=np.float64)
 
     def _all_constraints(
-        self, facts: Sequence[Record], cost_N: np.ndarray, history: History
+        self, facts: Sequence[Trial], cost_N: np.ndarray, history: History
     ) -> list[DominanceConstraint]:
         costs = {history.cost_name, *history.costs}
         if history.score in costs or set(history.objectives) - {history.score, history.cost_name}:
@@ -156,7 +156,7 @@ class PartialOrderPruning(Strategy):
             for constraint in self._constraints([facts[row] for row in rows], cost_N[rows], history)
         ]
 
-    def _constraints(self, facts: list[Record], cost_N: np.ndarray, history: History) -> list[DominanceConstraint]:
+    def _constraints(self, facts: list[Trial], cost_N: np.ndarray, history: History) -> list[DominanceConstraint]:
         score_N = history.scores(facts)
         order_N = np.argsort(-score_N, kind="stable")
         usable_N = np.where(history.violations(facts) == 0, cost_N, np.inf)[order_N]
@@ -225,7 +225,7 @@ def matrix(genes: Sequence[tuple[int, ...]], length: int) -> np.ndarray:
     return np.fromiter(chain.from_iterable(genes), np.int16, len(genes) * length).reshape(len(genes), length)
 
 
-def has_stalled(facts: Sequence[Record], cost_N: np.ndarray, history: History, patience: int) -> bool:
+def has_stalled(facts: Sequence[Trial], cost_N: np.ndarray, history: History, patience: int) -> bool:
     """Check whether the last trials have not changed the Pareto front of all objectives and the cost.
 
     Args:
