@@ -111,7 +111,7 @@ def test_a_searched_network_of_any_space_takes_the_place(command: Command, root:
     assert code == 0, err
     assert load(command.folder / "outputs/s/arch.json").task == TASK
     found = [*data, "arch=outputs/s/arch.json", "name=s", "training.batch_size=2"]
-    refused(train(command, *found, "split.test_fold=1"), "whose test fold it never saw")
+    refused(train(command, *found, "split.test_fold=1"), "that its search has seen")
     code, _, err = train(command, *found)
     assert code == 0, err
     one = write_subject(command.folder / "alone" / "one")
