@@ -30,7 +30,7 @@ def main(store: Path, folder: Path, epochs: int) -> None:
         out = folder / f"norm-{norm}"
         result = fit(model, Classification(), train, valid, settings, seed=5, device=device, folder=out / "checkpoints")
         prediction = predict(model, Classification(), valid, 8)
-    again = Classification().score(prediction, valid.labels, quick=True).over()
+        again = Classification().score(prediction, valid.labels, quick=True).over()
         facts = {"metrics": result.metrics, "again": again, "history": result.history, "world": distributed.world()}
         (out / f"rank{distributed.rank()}.json").write_text(json.dumps(facts))
         torch.save(model.state_dict(), out / f"rank{distributed.rank()}.pt")
