@@ -95,7 +95,7 @@ class Bundle:
         card = ModelCard(
             task=asdict(spec),
             inputs=(_input(spec, input_shape, preparation.get("channels", ())),),
-            outputs=(_prediction(spec, input_shape, classes),),
+            outputs=(Port(*task.output(input_shape), tuple(classes)),),
             sides=Sides(fixed=tuple(input_shape[1:])),
             preparation=dict(preparation),
             inference=dict(task.inference),
@@ -311,15 +311,6 @@ def _csv(curves: Sequence[Mapping[str, float]]) -> str:
 
 def _input(spec: TaskSpec, input_shape: Sequence[int], channels: Sequence[str]) -> Port:
     return Port("image", "BC" + "DHW"[-spec.dims :], ("batch", *input_shape), tuple(channels))
-
-
-def _prediction(spec: TaskSpec, input_shape: Sequence[int], classes: Sequence[str]) -> Port:
-    """Probabilities, or for a detection boxes with probability and class."""
-    if spec.kind == "detection":
-        return Port("boxes", "BN?", ("batch", "boxes", 2 * spec.dims + 2), tuple(classes))
-    sides = input_shape[1:] if spec.kind == "segmentation" else ()
-    axes = "BK" + ("DHW"[-spec.dims :] if sides else "")
-    return Port("probabilities", axes, ("batch", spec.outputs, *sides), tuple(classes))
 
 
 def _version(package: str) -> str:

@@ -184,6 +184,17 @@ class Task(ABC):
         """Class, data and settings, as a study records them."""
         return {"class": public_path(type(self)), "spec": identity_of(self.spec), **identity_of(self.settings)}
 
+    def output(self, input_shape: Sequence[int]) -> tuple[str, str, tuple[int | str, ...]]:
+        """Describe the predictions of `predict`, for the card of a trained network.
+
+        Args:
+            input_shape: Shape (C, D, H, W) of a sample, in 2D (C, H, W).
+
+        Returns:
+            Name, axes as letters, and shape; "batch" and other names stand for sizes that vary.
+        """
+        return "prediction", "BK", ("batch", self.spec.outputs)
+
     @property
     def any_size(self) -> bool:
         """Whether `predict` accepts volumes of any sides, whatever the network needs."""

@@ -64,6 +64,9 @@ class Classification(Task):
     def settings(self) -> Mapping[str, Any]:
         return {"score": self.score_name}
 
+    def output(self, input_shape: Sequence[int]) -> tuple[str, str, tuple[int | str, ...]]:
+        return "probabilities", "BK", ("batch", self.spec.outputs)
+
     def loss(self, output: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         return F.cross_entropy(output.float(), y)
 

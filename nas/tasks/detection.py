@@ -119,6 +119,9 @@ class Detection(Task):
         """The settings that a prediction depends on, by the names of constructor arguments."""
         return {"detections": self.detections, "overlap": self.overlap, "least": self.least}
 
+    def output(self, input_shape: Sequence[int]) -> tuple[str, str, tuple[int | str, ...]]:
+        return "boxes", "BN?", ("batch", "boxes", 2 * self.spec.dims + 2)
+
     def loss(self, output: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """output: (B, C, P) of the network. y: (B, M, 2n + 1) boxes and classes."""
         points = Points.of(output, self.spec)

@@ -114,6 +114,10 @@ class Segmentation(Task):
         window = None if self.window is None else list(self.window)
         return {"window": window, "overlap": self.overlap, "flips": list(self.flips)}
 
+    def output(self, input_shape: Sequence[int]) -> tuple[str, str, tuple[int | str, ...]]:
+        axes = "BK" + "DHW"[-self.spec.dims :]
+        return "probabilities", axes, ("batch", self.spec.outputs, *input_shape[1:])
+
     def loss(self, output: torch.Tensor | Sequence[torch.Tensor], y: torch.Tensor) -> torch.Tensor:
         """Compute the loss of a batch.
 
