@@ -19,14 +19,15 @@ HYDRA_KEYS = (TARGET, "_convert_", "_recursive_")  # read by Hydra's `instantiat
 MISSING = "???"
 
 
-def build(config: Any, key: str, base: type[T], allow: Sequence[str] = (), **given: Any) -> T:
+def build(config: Any, key: str, base: type[T], allow: Sequence[str] | None = None, **given: Any) -> T:
     """Check a part of the configuration and construct its object, the objects in it first.
 
     Args:
         config: A mapping with `_target_` and arguments, from OmegaConf or plain.
         key: Key of the part in the configuration, such as `strategy`, for messages.
         base: The class has to be a subclass of this one.
-        allow: Packages beside VoxNAS whose classes may be named (`allow_packages`).
+        allow: Packages beside VoxNAS whose classes a file may name (`allow_packages`), or None for the configuration of
+            the command itself, which may name any class.
         **given: Arguments that the program computes; they replace those of the configuration.
 
     Returns:
@@ -39,7 +40,7 @@ def build(config: Any, key: str, base: type[T], allow: Sequence[str] = (), **giv
     return _build(_plain(config, key), key, base, allow, given)
 
 
-def _build(settings: Any, key: str, base: type[T], allow: Sequence[str], given: Mapping[str, Any]) -> T:
+def _build(settings: Any, key: str, base: type[T], allow: Sequence[str] | None, given: Mapping[str, Any]) -> T:
     if not isinstance(settings, Mapping) or not isinstance(settings.get(TARGET), str):
         raise NASError(
             f"{key}={shown(settings)}",
@@ -56,7 +57,7 @@ def _build(settings: Any, key: str, base: type[T], allow: Sequence[str], given: 
     return cls(**check_arguments(cls, {**arguments, **given}, key))
 
 
-def _value(value: Any, key: str, base: type, allow: Sequence[str]) -> Any:
+def _value(value: Any, key: str, base: type, allow: Sequence[str] | None) -> Any:
     if isinstance(value, Mapping):
         if TARGET in value:
             return _build(value, key, base, allow, {})

@@ -34,16 +34,15 @@ class SharedConfig(Protocol):
     def task(self) -> Component | None: ...
     @property
     def device(self) -> str: ...
-    @property
-    def allow_packages(self) -> Sequence[str]: ...
 
 
-def task_setup(config: SharedConfig, worker: int = 0) -> TaskSetup:
+def task_setup(config: SharedConfig, worker: int = 0, allow: Sequence[str] | None = None) -> TaskSetup:
     """Prepare the data and make split and task.
 
     Args:
         config: The settings.
         worker: Number of the worker; workers take the GPUs in turn.
+        allow: Packages whose classes the settings may name if they come from a file; None for any.
 
     Returns:
         The objects.
@@ -51,7 +50,6 @@ def task_setup(config: SharedConfig, worker: int = 0) -> TaskSetup:
     Raises:
         NASError: If a setting is wrong, or data and task are of different kinds.
     """
-    allow = config.allow_packages
     source = build(config.data, "data", Source, allow)
     store = source.prepare()
     split = build(config.split, "split", Split, allow, store=store)

@@ -176,7 +176,9 @@ def resume_study(options: argparse.Namespace) -> int:
     write_line(f"resuming {study.name} to {trials} trials, into {folder}")
     if cwd.is_dir():
         os.chdir(cwd)  # relative paths of the configuration
-    search_command(replace(config, worker=options.worker), folder)
+    # packages that the study itself allows do not count: it may be from elsewhere
+    config = replace(config, worker=options.worker, allow_packages=tuple(options.allow_package))
+    search_command(config, folder, of_file=True)
     return 0
 
 

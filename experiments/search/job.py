@@ -45,7 +45,9 @@ def run_search_experiment(cfg: DictConfig, folder: Path, quiet: bool = False, si
     return search_command(SearchConfig.of(cfg), folder, quiet=quiet, silent=silent)
 
 
-def search_command(config: SearchConfig, folder: Path, *, quiet: bool = False, silent: bool = False) -> Path:
+def search_command(
+    config: SearchConfig, folder: Path, *, quiet: bool = False, silent: bool = False, of_file: bool = False
+) -> Path:
     """Run one worker until the study holds `study.trials` trials, and write the results into a folder.
 
     Written are arch.json, pareto/*.json, trials.csv, report.html, config.yaml, and study.db if the store is SQLite. On
@@ -56,6 +58,7 @@ def search_command(config: SearchConfig, folder: Path, *, quiet: bool = False, s
         folder: The output folder.
         quiet: Print no summary at the end.
         silent: Print no progress either, for a worker that shares its terminal with others.
+        of_file: Whether the configuration comes from a file, whose classes are checked against `allow_packages`.
 
     Returns:
         Path of arch.json.
@@ -63,7 +66,7 @@ def search_command(config: SearchConfig, folder: Path, *, quiet: bool = False, s
     Raises:
         NASError: If a setting is wrong, or no trial finished.
     """
-    allow = config.allow_packages
+    allow = config.allow_packages if of_file else None
     strategy = build(config.strategy, "strategy", Strategy, allow)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not strategy.trains_supernet:
         raise NASError(
@@ -71,7 +74,7 @@ def search_command(config: SearchConfig, folder: Path, *, quiet: bool = False, s
             "one process per worker, each with its own trials",
             "start run_search.py without torchrun, or use strategy=differentiable, whose supernet all processes train",
         )
-    setting = task_setup(config, config.worker)
+    setting = task_setup(config, config.worker, allow)
     problem = Problem.of(
         build(config.space, "space", SearchSpace, allow),
         setting.store,

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from nas.provenance import SearchRecord
+from nas.utils.locate import locate
 
 GROUPS = ("data", "split", "task")
 LOCAL = {"root": "data_root", "cache_dir": "data_cache"}  # arguments of a data set that belong to this machine
@@ -14,7 +15,7 @@ log = logging.getLogger(__name__)
 
 
 def with_search_defaults(
-    config: Mapping[str, Any], overrides: Sequence[str], searches: Iterable[SearchRecord]
+    config: Mapping[str, Any], overrides: Sequence[str], searches: Iterable[SearchRecord], allow: Sequence[str] = ()
 ) -> dict[str, Any]:
     """Take data, split and task from the search of a network.
 
@@ -25,9 +26,13 @@ def with_search_defaults(
         config: The resolved configuration.
         overrides: The settings of the command line.
         searches: The searches of the networks; the first one counts. One of an earlier version changes nothing.
+        allow: Packages beside VoxNAS whose classes the file may name.
 
     Returns:
         The configuration, with the parts of the search.
+
+    Raises:
+        NASError: If a part names a class of another package.
     """
     search = next(iter(searches), None)  # the networks of an ensemble share their data
     keys = [override.lstrip("+~").partition("=")[0] for override in overrides]
@@ -38,6 +43,7 @@ def with_search_defaults(
         recorded = search.config.get(group)
         if group in keys or not isinstance(recorded, Mapping):
             continue
+        _check_classes(recorded, allow)
         part = dict(recorded)
         for name, source in LOCAL.items():
             if group == "data" and name in (config.get("data") or {}):
@@ -50,6 +56,17 @@ def with_search_defaults(
             log.info("%s of the search %s: %s", group, search.study, _shown(part))
         result[group] = part
     return result
+
+
+def _check_classes(value: Any, allow: Sequence[str]) -> None:
+    if isinstance(value, Mapping):
+        if "_target_" in value:
+            locate(str(value["_target_"]), object, allow=allow)
+        for item in value.values():
+            _check_classes(item, allow)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            _check_classes(item, allow)
 
 
 def _shown(part: Mapping[str, Any]) -> str:

@@ -45,8 +45,8 @@ class SystemTrainer:
 
     def __init__(self, config: TrainConfig, setting: TaskSetup, rounds: Sequence[Fold], folder: Path) -> None:
         self.config, self.setting, self.rounds, self.folder = config, setting, rounds, folder
-        self.training = build(config.training, "training", TrainingSettings, config.allow_packages)
-        self.board = build(config.tracking, "tracking", Tracker, config.allow_packages)
+        self.training = build(config.training, "training", TrainingSettings)
+        self.board = build(config.tracking, "tracking", Tracker)
 
     def check(self, networks: Sequence[Artifact]) -> None:
         """Check, before anything is written, that the folder holds no training of these networks with other settings.

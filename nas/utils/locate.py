@@ -51,7 +51,7 @@ RENAMED = {
 }
 
 
-def locate(path: str, base: type[T], *, packages: Sequence[str] = TRUSTED, allow: Sequence[str] = ()) -> type[T]:
+def locate(path: str, base: type[T], *, packages: Sequence[str] = TRUSTED, allow: Sequence[str] | None = ()) -> type[T]:
     """Import the class behind a dotted path.
 
     A package that is not trusted is not imported at all.
@@ -60,7 +60,8 @@ def locate(path: str, base: type[T], *, packages: Sequence[str] = TRUSTED, allow
         path: Dotted path of a class, or a path of an earlier version (see `RENAMED`).
         base: The class has to be a subclass of this one.
         packages: Top-level packages of VoxNAS in which the class may be defined.
-        allow: Further packages that the user trusts (`allow_packages`).
+        allow: Further packages that the user trusts (`allow_packages`), or None if the path is the user's own and not
+            that of a file, so that any package may be named.
 
     Returns:
         The class.
@@ -69,8 +70,8 @@ def locate(path: str, base: type[T], *, packages: Sequence[str] = TRUSTED, allow
         NASError: If the package is not trusted, the class is missing or defined elsewhere, or is no such subclass.
     """
     path = RENAMED.get(path, path)
-    package, trusted = path.partition(".")[0], (*packages, *allow)
-    if package not in trusted:
+    package, trusted = path.partition(".")[0], (*packages, *(allow or ()))
+    if allow is not None and package not in trusted:
         raise NASError(
             f"the class {path!r}",
             f"a {base.__name__} of the packages {', '.join(trusted)}",
@@ -82,10 +83,9 @@ def locate(path: str, base: type[T], *, packages: Sequence[str] = TRUSTED, allow
     except (ImportError, AttributeError, ValueError) as error:
         raise NASError(f"the class {path!r} ({error})", "a class that can be imported", "check the path") from error
     defined_in = getattr(value, "__module__", "").partition(".")[0]
-    if not inspect.isclass(value) or not issubclass(value, base) or defined_in not in trusted:
-        raise NASError(
-            f"{path!r}", f"a subclass of {base.__module__}.{base.__qualname__}", f"name a class of {', '.join(trusted)}"
-        )
+    allowed = allow is None or defined_in in trusted
+    if not inspect.isclass(value) or not issubclass(value, base) or not allowed:
+        raise NASError(f"{path!r}", f"a subclass of {base.__module__}.{base.__qualname__}", "name such a class")
     return value
 
 
