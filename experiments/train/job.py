@@ -54,10 +54,8 @@ def run_train_experiment(cfg: DictConfig | Mapping[str, Any], folder: Path) -> T
     """
     plain = resolved(cfg)
     if HydraConfig.initialized():
-        overrides = list(HydraConfig.get().overrides.task)
-        plain = with_search_defaults(
-            plain, overrides, searches_of(plain.get("arch"), plain.get("allow_packages") or ())
-        )
+        overrides, allow = list(HydraConfig.get().overrides.task), plain.get("allow_packages") or ()
+        plain = with_search_defaults(plain, overrides, searches_of(plain.get("arch"), allow), allow)
     config = TrainConfig.of(plain)
     setting = task_setup(config)
     networks = resolve_all(config.arch, setting.task.spec, config.allow_packages, config.space_changes)
