@@ -291,7 +291,8 @@ def test_mistakes_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture) ->
     exported(tmp_path / "model", unet(), source, task)
     model, path = tmp_path / "model/model.onnx", root / "imagesTr/case_000.nii.gz"
     out = tmp_path / "out.nii.gz"
-    assert "no INPUT, --out" in refuses([path], capsys)
+    assert "no --out" in refuses([path], capsys)
+    assert "INPUT" in refuses([path, "--out", out], capsys)
     assert "model.json" in refuses([tmp_path / "x.onnx", path, "--out", out], capsys)
     assert "for 2 inputs" in refuses([model, path, path, "--out", out], capsys)
     assert "out.png" in refuses([model, path, "--out", tmp_path / "out.png"], capsys)

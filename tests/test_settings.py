@@ -158,7 +158,7 @@ def test_nested_settings_are_refused_with_the_key_as_typed(changes: dict[str, An
         (None, "got strategy=null; expected settings with the _target_ of a Strategy"),
         ({"cost_min": 1}, "expected settings with the _target_ of a Strategy"),
         ({"_target_": "nas.data.Augment"}, "a subclass of nas.strategies.base.Strategy"),
-        ({"_target_": "os.getcwd"}, "allow_packages"),
+        ({"_target_": "os.getcwd"}, "got 'os.getcwd'; expected a subclass of nas.strategies.base.Strategy"),
         ({"_target_": "nas.strategies.Differentiable"}, "got no strategy.settings"),
         ({"_target_": "nas.strategies.Differentiable", "settings": "???"}, "got no strategy.settings"),
         ({"_target_": "nas.strategies.RandomSearch", "cost_min": "${none}"}, "expected values that can be filled in"),
@@ -168,6 +168,11 @@ def test_parts_that_name_no_such_class_are_refused(settings: Any, message: str) 
     config = None if settings is None else OmegaConf.create(settings)
     with pytest.raises(NASError, match=message):
         build(config, "strategy", Strategy)
+
+
+def test_settings_of_a_file_name_classes_of_allowed_packages_only() -> None:
+    with pytest.raises(NASError, match="allow_packages"):
+        build(OmegaConf.create({"_target_": "os.getcwd"}), "strategy", Strategy, allow=())
 
 
 def test_paths_of_earlier_versions_are_built() -> None:
