@@ -63,6 +63,7 @@ class SearchSpace(ABC):
 
     genes: tuple[Gene, ...]
     kind: ClassVar[str] = "classification"  # kind of task, as in TaskSpec.kind
+    spatial_dims: int = 3  # spatial axes of the images: 2 or 3
     published: ClassVar[Mapping[str, Published]] = {}
     # the recorded class path; a class that moves to another module states its first one
     path: ClassVar[str] = ""
@@ -351,3 +352,15 @@ def _draw(gene: Gene, rng: np.random.Generator) -> int:
         return int(rng.integers(len(gene.choices)))
     weights = np.array(gene.prior, dtype=float)
     return int(rng.choice(len(gene.choices), p=weights / weights.sum()))
+
+
+def takes_target(network: nn.Module) -> bool:
+    """Check whether a network is called with the targets in training, as networks with a margin are.
+
+    Args:
+        network: Network of a space. It may set `needs_target = True`; modules without this attribute take images only.
+
+    Returns:
+        True if it is called as `network(x_BCDHW, y_B)`.
+    """
+    return bool(getattr(network, "needs_target", False))

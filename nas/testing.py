@@ -22,7 +22,7 @@ from nas.evaluators.base import Evaluator
 from nas.history import History, Proposal, State, Trial
 from nas.multiobjective.constraints import Constraint
 from nas.problem import Problem
-from nas.space import SearchSpace
+from nas.space import SearchSpace, takes_target
 from nas.strategies.base import Strategy
 from nas.task_spec import TaskSpec
 
@@ -42,7 +42,7 @@ def check_space(space: SearchSpace, input_shape: tuple[int, ...] | None = None, 
             in 2D for spaces with `spatial_dims` 2.
         outputs: Number of outputs of the networks.
     """
-    input_shape = input_shape or (1, *(16,) * getattr(space, "spatial_dims", 3))
+    input_shape = input_shape or (1, *(16,) * space.spatial_dims)
     again = type(space)(**json.loads(json.dumps(space.arguments)))
     assert again.fingerprint == space.fingerprint, "arguments do not rebuild the space"
     rng = np.random.default_rng(0)
@@ -77,7 +77,7 @@ def _check_networks(space: SearchSpace, archs: list, task: TaskSpec, input_shape
     x = torch.rand(2, *input_shape)
     for arch in archs:
         network = space.build(arch, task)
-        out = network(x, torch.zeros(2, dtype=torch.long)) if getattr(network, "needs_target", False) else network(x)
+        out = network(x, torch.zeros(2, dtype=torch.long)) if takes_target(network) else network(x)
         out = out[0] if isinstance(out, tuple) else out  # the finest output of deep supervision
         assert out.shape[:2] == (2, task.channels), f"output of shape {tuple(out.shape)}"
         out.square().mean().backward()

@@ -86,7 +86,7 @@ class DetectorSpace(SearchSpace):
         self.settings = self._backbone.arguments
         self.stems, self.pyramids, self.heads = tuple(stems), tuple(pyramids), tuple(heads)
         self.in_channels, self.outputs = in_channels, outputs
-        self.spatial_dims = int(getattr(self._backbone, "spatial_dims", 3))
+        self.spatial_dims = self._backbone.spatial_dims
         self._head_genes = (
             Gene("stem", self.stems),
             Gene("pyramid", self.pyramids, ordered=True),

@@ -16,6 +16,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from nas.errors import NASError
+from nas.space import takes_target
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +128,7 @@ def training_bytes(model: nn.Module, input_shape: Sequence[int]) -> int:
         return tensor
 
     x = torch.empty(tuple(input_shape), device="meta", requires_grad=True)
-    target = (torch.zeros(len(x), dtype=torch.long, device="meta"),) if getattr(ghost, "needs_target", False) else ()
+    target = (torch.zeros(len(x), dtype=torch.long, device="meta"),) if takes_target(ghost) else ()
     with _shape_errors(model, input_shape), saved_tensors_hooks(pack, lambda tensor: tensor):
         ghost(x, *target)
     return sum(storage.nbytes() for storage in saved.values())

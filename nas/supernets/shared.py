@@ -21,7 +21,7 @@ from torch.func import functional_call
 
 from nas.architecture import Architecture
 from nas.errors import NASError
-from nas.space import SearchSpace
+from nas.space import SearchSpace, takes_target
 from nas.supernets.base import NEAR, Costs, Decoded, HasSupernet, Supernet, allowed_costs
 from nas.task_spec import TaskSpec
 
@@ -59,7 +59,7 @@ class SharedSupernet(Supernet):
         self._statistics: dict[str, torch.Tensor] = {}
         self._log_prob = torch.zeros(())
         self.last = space.repair([0] * len(space.genes))
-        self.needs_target = bool(getattr(self._network(self.last), "needs_target", False))
+        self.needs_target = takes_target(self._network(self.last))
 
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
         if self.training:

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from nas.data.loading import VolumeSet, plan_batches
+from nas.space import takes_target
 from nas.tasks.base import Task
 from nas.training import distributed
 from nas.training.optim import clip_gradients, make_optimizer, make_schedule
@@ -53,7 +54,7 @@ class Steps:
         if settings.channels_last:
             for parameter in self.model.parameters():
                 parameter.data = channels_last(parameter.data)
-        self.needs_target = bool(getattr(model, "needs_target", False))
+        self.needs_target = takes_target(model)
         self.optimizer = make_optimizer(self.model.parameters(), settings)
         self.batch_sizes = [len(rows) for rows in plan_batches(train.per_epoch, settings.batch_size)]
         self.schedule = make_schedule(self.optimizer, settings, settings.epochs * len(self.batch_sizes))
