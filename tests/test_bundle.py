@@ -198,6 +198,7 @@ def test_trainings_of_earlier_versions_are_refused(tmp_path: Path, left: str) ->
         bundles_of(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_training_leaves_bundles_and_makes_damaged_predictions_anew(command: Command) -> None:
     plain = ["baselines.volume=false", "baselines.features=false", "baselines.published=null", "rounds=1"]
     bundle().artifact.save("small.json")

@@ -279,6 +279,7 @@ def test_retraining_under_torchrun(tmp_path: Path, data_cache: Path, store_path:
     assert done.stdout.count("wrote ") == 1
 
 
+@pytest.mark.slow
 def test_a_training_takes_the_data_of_its_search(command: Command) -> None:
     """Without data settings of its own; with some it is refused if its test part holds patients of the search."""
     assert command.search("study.trials=1", "split.folds=3")[0] == 0

@@ -43,6 +43,7 @@ def test_an_architecture_keeps_its_id(name: str, tmp_path: Path) -> None:
     assert f'"schema": {SCHEMA}' in (tmp_path / "arch.json").read_text()
 
 
+@pytest.mark.slow
 def test_training_with_its_random_baseline(command: Command) -> None:
     """One warning, and the table states that the patients of the search are unknown."""
     words = ["experiment=demo", *SMALL, "split.folds=3", "resamples=20", "rounds=1", "baselines.published=null"]
