@@ -51,7 +51,40 @@ class CostConfig:
 
 
 @dataclass(frozen=True)
-class SearchConfig:
+class CommandConfig:
+    """Base of the configurations of `run_search.py` and `run_train.py`."""
+
+    @classmethod
+    def of(cls: type[T], cfg: DictConfig | Mapping[str, Any]) -> T:
+        """Resolve and check a composed configuration.
+
+        Args:
+            cfg: The configuration as Hydra composed it, or plain values. Settings that the class does not know are
+                left out.
+
+        Returns:
+            The configuration, with tuples for lists.
+
+        Raises:
+            NASError: For the first setting that is missing or of the wrong type or range.
+        """
+        declared: type = cls
+        known, _ = signature_of(declared)
+        values = {name: value for name, value in resolved(cfg).items() if name in known}
+        arguments = check_arguments(cls, values)
+        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in arguments.items()})
+
+    def plain(self) -> dict[str, Any]:
+        """Return the configuration as JSON values.
+
+        Returns:
+            Setting -> value, nested as in conf/.
+        """
+        return as_plain(asdict(self))
+
+
+@dataclass(frozen=True)
+class SearchConfig(CommandConfig):
     """Configuration of `run_search.py`; see conf/search.yaml.
 
     Args:
@@ -93,50 +126,6 @@ class SearchConfig:
     allow_packages: tuple[str, ...] = ()
     data_root: str | None = None
     data_cache: str | None = None
-
-    @classmethod
-    def of(cls, cfg: DictConfig | Mapping[str, Any]) -> SearchConfig:
-        """Resolve and check a composed configuration.
-
-        Args:
-            cfg: The configuration as Hydra composed it, or plain values.
-
-        Returns:
-            The configuration.
-
-        Raises:
-            NASError: If a setting is missing or of the wrong type or range.
-        """
-        return configured(cls, cfg)
-
-    def plain(self) -> dict[str, Any]:
-        """Return the configuration as JSON values.
-
-        Returns:
-            Setting -> value, nested as in conf/search.yaml.
-        """
-        return as_plain(asdict(self))
-
-
-def configured(cls: type[T], cfg: DictConfig | Mapping[str, Any]) -> T:
-    """Resolve a composed configuration and check it against the declared types of a dataclass.
-
-    Args:
-        cls: A dataclass; its fields that are dataclasses are constructed from mappings.
-        cfg: The configuration as Hydra composed it, or plain values. Settings that the class does not know are left
-            out.
-
-    Returns:
-        An instance of the class, with tuples for lists.
-
-    Raises:
-        NASError: For the first setting that is missing or of the wrong type or range.
-    """
-    declared: type = cls
-    known, _ = signature_of(declared)
-    values = {name: value for name, value in resolved(cfg).items() if name in known}
-    arguments = check_arguments(cls, values)
-    return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in arguments.items()})
 
 
 def shareable(plain: Mapping[str, Any]) -> dict[str, Any]:

@@ -63,6 +63,7 @@ class _LunaScans(Source):
         "annotations": "the nodules that are read from it count",
     }
     root: PathName | None
+    size: int
     window: tuple[float, float]
 
     def _set_window(self, window: Sequence[float]) -> None:
@@ -95,8 +96,7 @@ class _LunaScans(Source):
 
     def preparation(self) -> Mapping[str, Any]:
         """Return the settings by which the screening cuts patches and slices out of a new scan."""
-        names = ("size", "spacing_mm", "window")
-        return {**super().preparation(), **{name: getattr(self, name) for name in names if hasattr(self, name)}}
+        return {**super().preparation(), "size": self.size, "window": self.window}
 
     def files(self) -> Mapping[str, Path]:
         """List the scans by subset and series, and the database that names their patients."""
@@ -193,6 +193,10 @@ class NodulePatches(_LunaScans):
         self.per_nodule, self.per_scan, self.jitter_mm = int(per_nodule), int(per_scan), float(jitter_mm)
         self.annotations, self.seed = annotations, int(seed)
         self._set_window(window)
+
+    def preparation(self) -> Mapping[str, Any]:
+        """Return the settings by which the screening cuts patches out of a new scan."""
+        return {**super().preparation(), "spacing_mm": self.spacing_mm}
 
     @cached_property
     def nodules(self) -> dict[str, list[tuple[Point, float]]]:

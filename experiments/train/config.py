@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from omegaconf import DictConfig
-
-from experiments.config import Component, as_plain, configured
+from experiments.config import CommandConfig, Component
 from nas.utils.annotations import PositiveInt, Seed
 
 
 @dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(CommandConfig):
     """Settings of `run_train.py`; see conf/train.yaml.
 
     Args:
@@ -63,29 +61,6 @@ class TrainConfig:
     space: Component | None = None
     strategy: Component | None = None
     evaluator: Component | None = None
-
-    @classmethod
-    def of(cls, cfg: DictConfig | Mapping[str, Any]) -> TrainConfig:
-        """Resolve and check a composed configuration.
-
-        Args:
-            cfg: The configuration as Hydra composed it, or plain values.
-
-        Returns:
-            The configuration.
-
-        Raises:
-            NASError: If a setting is missing or of the wrong type or range.
-        """
-        return configured(cls, cfg)
-
-    def plain(self) -> dict[str, Any]:
-        """Return the configuration as JSON values, nested as in conf/train.yaml.
-
-        Returns:
-            JSON values by key.
-        """
-        return as_plain(asdict(self))
 
     def wants(self, baseline: str) -> bool:
         """Whether a baseline stands in the table.
