@@ -226,7 +226,7 @@ def test_a_training_leaves_bundles_and_makes_damaged_predictions_anew(command: C
     assert weights.stat().st_mtime_ns == written
     assert json.loads((folder / "result.json").read_text())["mean"] == result["mean"]
 
-    refused(command.train(*another), "of a training with other settings")
+    refused(command.train(*another), "a bundle of another training")
     content = weights.read_bytes()
     weights.write_bytes(content[:-1])
     answer = command.train(*words)

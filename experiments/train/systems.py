@@ -14,7 +14,7 @@ from nas.artifact import Artifact
 from nas.context import TaskSetup
 from nas.cost.benchmark import benchmark
 from nas.data.splits import Fold
-from nas.retraining.folds import check_folds, train_folds
+from nas.retraining.folds import FoldTrainings
 from nas.retraining.scoring import System
 from nas.tracking import Tracker
 from nas.training.distributed import is_main
@@ -58,13 +58,15 @@ class SystemTrainer:
             NASError: If it does.
         """
         for network in networks:
-            check_folds(
-                network, self.setting, self.rounds, self.training, self.config.seed, self.folder, self._supernet
-            )
+            self._trainings(network, self._supernet).check()
 
     @property
     def _supernet(self) -> Path | None:
         return Path(self.config.supernet) if self.config.supernet else None
+
+    def _trainings(self, network: Artifact, supernet: Path | None) -> FoldTrainings:
+        seed = self.config.seed
+        return FoldTrainings(network, self.setting, self.rounds, self.training, seed, self.folder, supernet)
 
     def networks(self, networks: Sequence[Artifact]) -> list[System]:
         """Retrain networks.
@@ -102,9 +104,7 @@ class SystemTrainer:
                 if metrics:
                     self.board.scalar(f"{name}: validation {score}", part, epoch, metrics[score])
 
-        tested = train_folds(
-            network, self.setting, self.rounds, self.training, self.config.seed, self.folder, supernet, on_epoch
-        )
+        tested = self._trainings(network, supernet).predictions(on_epoch)
         for line in lines.values():
             line.close()
         indices, prediction = self.setting.task.pool([(one.indices, one.prob) for one in tested])

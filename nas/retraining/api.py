@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from nas.artifact import Artifact
 from nas.context import TaskSetup, versions
 from nas.cost.benchmark import benchmark
 from nas.data.splits import Split
-from nas.retraining.folds import train_folds
+from nas.retraining.folds import FoldTrainings
 from nas.retraining.result import TrainResult
 from nas.retraining.scoring import Scorer, System
 from nas.retraining.summary import summarise, table_rows
@@ -20,7 +21,9 @@ from nas.retraining.tables import Row, caption, terminal
 from nas.retraining.unseen import check_unseen
 from nas.tasks.base import Task
 from nas.tasks.default import default_task
+from nas.training.distributed import is_main
 from nas.training.settings import TrainingSettings
+from nas.utils.files import exclusive
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,10 @@ def retrain(
     folder, rounds = Path(folder), split.holdout_rounds()
     known = check_unseen(network, split, rounds)
     setup = TaskSetup(split, task or default_task(split.store), torch.device(device))
-    tested = train_folds(network, setup, rounds, training or TrainingSettings(), seed, folder)
+    trainings = FoldTrainings(network, setup, rounds, training or TrainingSettings(), seed, folder)
+    trainings.check()
+    with exclusive(folder) if is_main() else nullcontext():
+        tested = trainings.predictions()
     pooled = setup.task.pool([(fold.indices, fold.prob) for fold in tested])
     costs = benchmark(network.build(setup.task.spec), split.store.input_shape, setup.device)
     name = network.provenance.published or f"searched {network.arch.id}"

@@ -51,19 +51,9 @@ class FoldPrediction:
     prob: np.ndarray
 
 
-def train_folds(
-    network: Artifact,
-    setting: TaskSetup,
-    rounds: Sequence[Fold],
-    training: TrainingSettings,
-    seed: int,
-    folder: Path,
-    supernet: Path | None = None,
-    on_epoch: OnFoldEpoch = lambda name, epoch, epochs, metrics: None,
-) -> list[FoldPrediction]:
-    """Train on the train part of every fold, keep the epoch that validates best, and predict the test part.
-
-    Finished folds are read from `folder`; an interrupted one continues after its last epoch.
+@dataclass(frozen=True)
+class FoldTrainings:
+    """The trainings of one network, one for each fold.
 
     Args:
         network: The architecture.
@@ -75,64 +65,52 @@ def train_folds(
             prediction) and the bundle `bundles/<architecture>/<fold>/`.
         supernet: Checkpoint (`last.pt`) of a supernet whose weights the network starts from. If None, the weights are
             random.
-        on_epoch: Called with fold, epoch, number of epochs and validation metrics.
-
-    Returns:
-        One prediction per fold.
-
-    Raises:
-        NASError: If the folder holds another training or a damaged bundle, the supernet is of another space or was
-            trained on other samples than the search's training part of this split, or a training fails (NaN loss, out
-            of memory).
     """
-    return [
-        _Fold(network, setting, part, training, seed, folder, supernet).tested(partial(on_epoch, part.name))
-        for part in rounds
-    ]
 
+    network: Artifact
+    setting: TaskSetup
+    rounds: Sequence[Fold]
+    training: TrainingSettings
+    seed: int
+    folder: Path
+    supernet: Path | None = None
 
-def check_folds(
-    network: Artifact,
-    setting: TaskSetup,
-    rounds: Sequence[Fold],
-    training: TrainingSettings,
-    seed: int,
-    folder: Path,
-    supernet: Path | None = None,
-) -> None:
-    """Check, before anything is written, that a folder holds no other training of a network.
+    def check(self) -> None:
+        """Check, before anything is written, that the folder holds no other training of the network.
 
-    Args:
-        network: The architecture.
-        setting: Data, task and device.
-        rounds: The folds.
-        training: Settings of the training.
-        seed: Seed of weights, batches and augmentation.
-        folder: Folder of the training.
-        supernet: Checkpoint of a supernet whose weights the network starts from.
+        Raises:
+            NASError: If checkpoints or a bundle of the folder belong to a training with other settings.
+        """
+        for part in self.rounds:
+            _Fold(self, part).check()
 
-    Raises:
-        NASError: If checkpoints or a bundle of the folder belong to a training with other settings.
-    """
-    for part in rounds:
-        _Fold(network, setting, part, training, seed, folder, supernet).check()
+    def predictions(self, on_epoch: OnFoldEpoch = lambda name, epoch, epochs, metrics: None) -> list[FoldPrediction]:
+        """Train on the train part of every fold, keep the epoch that validates best, and predict the test part.
+
+        Finished folds are read from the folder; an interrupted one continues after its last epoch.
+
+        Args:
+            on_epoch: Called with fold, epoch, number of epochs and validation metrics.
+
+        Returns:
+            One prediction per fold.
+
+        Raises:
+            NASError: If the folder holds another training or a damaged bundle, the supernet is of another space or was
+                trained on other samples than the search's training part of this split, or a training fails (NaN loss,
+                out of memory).
+        """
+        return [_Fold(self, part).tested(partial(on_epoch, part.name)) for part in self.rounds]
 
 
 class _Fold:
     """The training of one network on one fold."""
 
-    def __init__(
-        self,
-        network: Artifact,
-        setting: TaskSetup,
-        part: Fold,
-        training: TrainingSettings,
-        seed: int,
-        folder: Path,
-        supernet: Path | None,
-    ) -> None:
-        self.network, self.setting, self.part, self.training = network, setting, part, training
-        self.seed, self.supernet = seed, supernet
+    def __init__(self, trainings: FoldTrainings, part: Fold) -> None:
+        network, setting, folder = trainings.network, trainings.setting, trainings.folder
+        training, seed, supernet = trainings.training, trainings.seed, trainings.supernet
+        self.network, self.setting, self.part = network, setting, part
+        self.training, self.seed, self.supernet = training, seed, supernet
         self.checkpoints = folder / "checkpoints" / network.arch.id / part.name
         self.home = bundle_folder(folder, network.arch.id, part.name)
         self.fingerprint = _identity(network, setting, part, training, seed, supernet).digest()
@@ -146,14 +124,8 @@ class _Fold:
         name = _network_of(self.network, self.supernet)
         parts = (self.seed, self.train, self.valid)
         identity = training_identity(name, self.setting.task, settings, settings.uses_bf16(device), *parts)
-        if load_checkpoint(self.checkpoints / LAST, identity.parts()) is None and (self.home / CARD).is_file():
-            trained = ModelCard.load(self.home / CARD).facts.get("trained")
-            if not isinstance(trained, dict) or trained.get("fingerprint") != self.fingerprint:
-                raise NASError(
-                    f"the bundle {self.home} of a training with other settings",
-                    "a bundle of this training",
-                    "train in another folder (name=...), or delete this one",
-                )
+        load_checkpoint(self.checkpoints / LAST, identity.parts())
+        self._has_bundle()
 
     def tested(self, on_epoch: OnEpoch) -> FoldPrediction:
         bundle = self._finished()
@@ -167,19 +139,25 @@ class _Fold:
                 _write_array(file, prob)
         return FoldPrediction(self.part.name, self.part.test, prob)
 
+    def _has_bundle(self) -> bool:
+        """Whether the folder holds the bundle of this training; that of another training is refused."""
+        if not (self.home / CARD).is_file():
+            return False
+        trained = ModelCard.load(self.home / CARD).facts.get("trained")
+        if isinstance(trained, dict) and trained.get("fingerprint") == self.fingerprint:
+            return True
+        if (self.checkpoints / LAST).is_file():
+            return False  # the check of the checkpoint names the difference
+        raise NASError(
+            f"{self.home}, a bundle of another training (other data, seed or settings)",
+            "a folder of this training",
+            "train in another folder (name=...), or delete this one",
+        )
+
     def _finished(self) -> Bundle | None:
         """Return the bundle of this training, or None if there is none yet."""
-        if not (self.home / CARD).is_file():
+        if not self._has_bundle():
             return None
-        trained = ModelCard.load(self.home / CARD).facts.get("trained")
-        if not isinstance(trained, dict) or trained.get("fingerprint") != self.fingerprint:
-            if (self.checkpoints / LAST).is_file():
-                return None  # the checkpoint names the difference
-            raise NASError(
-                f"{self.home}, a bundle of another training (other data, seed or settings)",
-                "a folder of this training",
-                "train in another folder (name=...), or delete this one",
-            )
         package = self.network.space.class_path.partition(".")[0]
         return Bundle.load(self.home, trusted=(package, type(self.setting.task).__module__.partition(".")[0]))
 

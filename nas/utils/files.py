@@ -111,13 +111,7 @@ def locked(path: str | Path, *, remove: bool = False) -> Iterator[None]:
         OSError: If the lock file cannot be opened for writing.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = file_lock(path)
-    try:
-        lock.acquire()
-    except OSError as error:
-        if error.errno not in NO_LOCKS:
-            raise
+    lock = _acquired(path)
     try:
         yield
     finally:
@@ -143,22 +137,29 @@ def exclusive(folder: str | Path) -> Iterator[None]:
     from filelock import Timeout
 
     path = Path(folder) / ".lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = file_lock(path)
     try:
-        lock.acquire(timeout=0)
+        lock = _acquired(path, timeout=0)
     except Timeout as error:
         raise NASError(
             f"{folder}, in which another process works", "a folder of its own", "wait for it, or use another name=..."
         ) from error
-    except OSError as error:
-        if error.errno not in NO_LOCKS:
-            raise
     try:
         yield
     finally:
         path.unlink(missing_ok=True)
         lock.release()
+
+
+def _acquired(path: Path, timeout: float = -1) -> FileLock:
+    """Return a lock after it has been acquired, or one without effect if the file system has no locks."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = file_lock(path)
+    try:
+        lock.acquire(timeout)
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+    return lock
 
 
 def file_lock(path: str | Path) -> FileLock:

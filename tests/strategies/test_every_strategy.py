@@ -163,7 +163,7 @@ def test_proposals_are_the_same_in_every_process() -> None:
     """No answer may depend on the order of a set, which changes with the hash seed of the process."""
     code = (
         "import numpy as np\n"
-        "from nas.history import Record, State\n"
+        "from nas.history import State, Trial\n"
         "from tests.strategies.tables import Grid, empty, extended, play\n"
         "from tests.strategies.test_every_strategy import GUIDED, MAKE\n"
         "space = Grid((6, 6, 6))\n"
@@ -171,7 +171,7 @@ def test_proposals_are_the_same_in_every_process() -> None:
         "    history = play(MAKE[name](), space, empty(), 12)\n"
         "    held = {r.arch for r in history}\n"
         "    archs = [space.architecture((i, 5, 5 - i)) for i in range(6)]\n"
-        "    more = [Record(12 + i, a, 1, State.RUNNING) for i, a in enumerate(archs) if a not in held]\n"
+        "    more = [Trial(12 + i, a, 1, State.RUNNING) for i, a in enumerate(archs) if a not in held]\n"
         "    print(name, MAKE[name]().propose(space, extended(history, *more), np.random.default_rng(5)))\n"
     )
     said = [

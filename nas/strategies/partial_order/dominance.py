@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -77,23 +77,28 @@ def _compare(values: np.ndarray, top: np.ndarray, ordered: bool) -> np.ndarray:
     return np.asarray(values <= top if ordered else values == top)
 
 
-def implies(constraints: Iterable[DominanceConstraint], applied: Mapping[tuple[int, ...], float]) -> bool:
-    """Check whether constraints prune everything that others have pruned.
+class AppliedConstraints:
+    """The constraints that a set has applied. A set never grows again: if one of them is missing, it is made anew."""
 
-    Args:
-        constraints: All constraints of the finished trials.
-        applied: Genes -> lowest threshold of the constraints applied before.
+    def __init__(self) -> None:
+        self._applied: dict[tuple[int, ...], float] = {}  # genes -> lowest threshold
 
-    Returns:
-        False if one of those is missing.
-    """
-    lowest: dict[tuple[int, ...], float] = {}
-    for constraint in constraints:
-        lowest[constraint.genes] = min(constraint.threshold, lowest.get(constraint.genes, np.inf))
-    return all(lowest.get(genes, np.inf) <= threshold for genes, threshold in applied.items())
+    def is_implied_by(self, constraints: Iterable[DominanceConstraint]) -> bool:
+        """Check whether constraints prune everything that was pruned here.
+
+        Args:
+            constraints: All constraints of the finished trials.
+
+        Returns:
+            False if a constraint applied before is missing.
+        """
+        lowest: dict[tuple[int, ...], float] = {}
+        for constraint in constraints:
+            lowest[constraint.genes] = min(constraint.threshold, lowest.get(constraint.genes, np.inf))
+        return all(lowest.get(genes, np.inf) <= threshold for genes, threshold in self._applied.items())
 
 
-class PrunedSet:
+class PrunedSet(AppliedConstraints):
     """Networks pruned by a growing list of constraints, for the progress line and the report.
 
     Each constraint is applied once, and again only if its threshold falls, so that the set never shrinks. Spaces of
@@ -122,7 +127,7 @@ class PrunedSet:
             self.cost_N = cost(self.genes_NG)
         self.bound_N = np.full(len(self.genes_NG), np.inf)
         self._ordered = space.ordered
-        self._applied: dict[tuple[int, ...], float] = {}
+        super().__init__()
 
     def update(self, constraints: Iterable[DominanceConstraint]) -> None:
         """Apply constraints that are new or have a lower threshold than before.
@@ -148,19 +153,8 @@ class PrunedSet:
         """Pruned fraction of the space."""
         return float(self.mask.mean())
 
-    def is_implied_by(self, constraints: Iterable[DominanceConstraint]) -> bool:
-        """Check whether constraints prune everything that was pruned here.
 
-        Args:
-            constraints: All constraints of the finished trials.
-
-        Returns:
-            False if a constraint applied before is missing.
-        """
-        return implies(constraints, self._applied)
-
-
-class SurvivingSet:
+class SurvivingSet(AppliedConstraints):
     """Networks of an enumerated space that no constraint prunes. As it shrinks, further constraints take less time.
 
     Args:
@@ -177,7 +171,7 @@ class SurvivingSet:
         self._ordered = ordered_G
         self._rows, self._genes_RG, self._cost_R = np.arange(len(genes_NG)), genes_NG, cost_N
         self._open_R = np.ones(len(genes_NG), dtype=bool)
-        self._applied: dict[tuple[int, ...], float] = {}
+        super().__init__()
 
     def update(self, constraints: Iterable[DominanceConstraint]) -> None:
         """Apply constraints that are new or have a lower threshold; the largest networks first, as they prune most.
@@ -204,14 +198,3 @@ class SurvivingSet:
         self._genes_RG = np.asfortranarray(self._genes_RG[self._open_R])
         self._rows, self._cost_R = self._rows[self._open_R], self._cost_R[self._open_R]
         self._open_R = np.ones(len(self._rows), dtype=bool)
-
-    def is_implied_by(self, constraints: Iterable[DominanceConstraint]) -> bool:
-        """Check whether constraints prune everything that was pruned here.
-
-        Args:
-            constraints: All constraints of the finished trials.
-
-        Returns:
-            False if a constraint applied before is missing.
-        """
-        return implies(constraints, self._applied)
