@@ -13,7 +13,7 @@ from nas.errors import NASError
 from nas.provenance import Provenance
 from nas.space import SearchSpace
 from nas.task_spec import TaskSpec
-from nas.utils.files import write_text
+from nas.utils.files import read_json, write_text
 from nas.utils.locate import locate
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ def load(path: str | Path, allow: Sequence[str] = ()) -> Artifact:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text())
+        content = read_json(path)
     except (OSError, ValueError) as error:
         raise NASError(f"{path} ({error})", "an arch.json", "check the path; run_search.py writes the file") from error
     schema = content.get("schema") if isinstance(content, dict) else None

@@ -14,8 +14,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-import json
-import pickle
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
@@ -31,8 +29,8 @@ from nas.errors import NASError
 from nas.inference.model_card import CARD, ModelCard, Port, Sides
 from nas.task_spec import TaskSpec
 from nas.tasks.base import Task
-from nas.training.tensor_file import load_verified
-from nas.utils.files import write_bytes, write_text
+from nas.training.tensor_file import UNREADABLE, load_verified
+from nas.utils.files import read_json, write_bytes, write_text
 from nas.utils.locate import locate
 
 ARCH, WEIGHTS, CURVES = "arch.json", "weights.pt", "curves.csv"
@@ -42,7 +40,6 @@ PACKAGES = ("voxnas", "torch", "numpy")
 CPU = torch.device("cpu")
 TRAIN = "train the network with run_train.py"
 EARLIER = ("checkpoints/*/*/best.pt", "system.json", "detector.pt", "best.pt")  # results of earlier versions
-UNREADABLE = (OSError, ValueError, LookupError, TypeError, RuntimeError, EOFError, pickle.UnpicklingError)
 
 
 @dataclass(frozen=True)
@@ -256,8 +253,8 @@ def _damaged(folder: Path, reason: str) -> NASError:
 
 def _first_architecture(training: Path) -> str:
     try:
-        return str(json.loads((training / RESULT).read_text())["arch_id"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        return str(read_json(training / RESULT)["arch_id"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise NASError(
             f"{training}, which holds no finished training ({type(error).__name__}: {str(error)[:120]})",
             f"a folder with {RESULT}",

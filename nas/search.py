@@ -135,6 +135,7 @@ def evaluate(job: SearchJob, study: Study, claim: Claim) -> None:
 
     Raises:
         NASError: If the settings are at fault; the trial is released.
+        OSError: If a file cannot be read or written, as on a full disk; the trial is released.
     """
     problem = job.problem
     try:
@@ -155,7 +156,7 @@ def evaluate(job: SearchJob, study: Study, claim: Claim) -> None:
         study.fail(claim, str(failure))
     except LeaseLost:
         log.warning("trial %d was taken over by another worker", claim.number)
-    except (NASError, KeyboardInterrupt):
+    except (NASError, OSError, KeyboardInterrupt):  # of the settings or the machine, not of this network
         study.release(claim)
         raise
     except Exception as error:

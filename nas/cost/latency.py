@@ -18,7 +18,7 @@ from torch import nn
 from nas.errors import NASError
 from nas.space import SearchSpace
 from nas.task_spec import TaskSpec
-from nas.utils.files import write_text
+from nas.utils.files import read_json, write_text
 
 WARMUP, REPEATS = 3, 15
 
@@ -150,7 +150,7 @@ class LatencyTable:
             NASError: If the file is missing, not a latency table, or was edited.
         """
         try:
-            content = json.loads(Path(path).read_text())
+            content = read_json(Path(path))
             table = cls.of(content["meta"], content["blocks"])
             stored = content["sha256"]
         except (OSError, ValueError, KeyError, TypeError) as error:

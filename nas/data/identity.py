@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 
 from nas.data.io.files import files_of
-from nas.utils.files import write_text
+from nas.utils.files import read_json, write_text
 from nas.utils.hashing import digest, file_digest
 
 UNSETTLED_S = 2.0  # a file that changed so recently may change again within the resolution of its time stamp
@@ -39,7 +39,7 @@ class FileDigests:
         self.path = path
         self._known: dict[str, str] = {}
         with suppress(OSError, ValueError):
-            self._known = dict(json.loads(path.read_text()))
+            self._known = dict(read_json(path))
         self._saved = dict(self._known)
 
     def of(self, path: Path) -> str:

@@ -39,11 +39,27 @@ class InheritedWeights(Evaluator):
         """Return the names of the task's validation metrics."""
         return task.quick_metrics
 
-    def evaluate(self, proposal: Proposal, problem: Problem, context: RunContext) -> Mapping[str, float]:
+    def check(self, problem: Problem, context: RunContext) -> None:
+        """Check that a given supernet is of the same space, task and training samples.
+
+        Args:
+            problem: Space, task, cost, objectives and constraints.
+            context: Data, device, seed and folder.
+
+        Raises:
+            NASError: If it cannot be read, or differs.
+        """
+        if self.checkpoint is not None:
+            self._supernet(problem, context)
+
+    def _supernet(self, problem: Problem, context: RunContext) -> Supernet:
         path = Path(self.checkpoint) if self.checkpoint else context.folder / FOLDER / LAST
         if self._loaded is None or self._loaded[0] != path:
             self._loaded = (path, load_supernet(path, problem.space, problem.task.spec, context.train))
-        network = self._loaded[1].eval().subnetwork(proposal.arch).to(context.device)
+        return self._loaded[1]
+
+    def evaluate(self, proposal: Proposal, problem: Problem, context: RunContext) -> Mapping[str, float]:
+        network = self._supernet(problem, context).eval().subnetwork(proposal.arch).to(context.device)
         valid = context.valid.normalised_like(context.train)
         prediction = predict(network, problem.task, valid, self.batch_size)
         context.on_epoch(1, 1)

@@ -14,7 +14,7 @@ from typing import Any
 
 from nas.errors import NASError
 from nas.inference.card_checks import first_fault
-from nas.utils.files import write_text
+from nas.utils.files import read_json, write_text
 
 SCHEMA = 2
 READABLE = (1, 2)  # 1: exported networks of earlier versions, which have no weights and no task_class
@@ -144,9 +144,9 @@ class ModelCard:
         try:
             if path.stat().st_size > MOST_BYTES:
                 raise ValueError(f"larger than {MOST_BYTES // 2**20} MiB")
-            content = json.loads(path.read_text())
+            content = read_json(path)
             schema = content.pop("schema")
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise NASError(
                 f"{path}, which cannot be read as a model card ({error})",
                 f"the {CARD} that was written with the model",

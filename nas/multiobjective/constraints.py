@@ -53,7 +53,9 @@ class Constraint:
         )
 
     def __str__(self) -> str:
-        return f"{self.metric}{'<=' if self.at_most else '>='}{self.bound:g}"
+        short = f"{self.bound:g}"
+        bound = short if float(short) == self.bound else repr(self.bound)  # the text is parsed again from a study
+        return f"{self.metric}{'<=' if self.at_most else '>='}{bound}"
 
     def excess(self, value_N: np.ndarray) -> np.ndarray:
         """Return by how much values exceed the bound.

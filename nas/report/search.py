@@ -59,7 +59,7 @@ def search_report(
         chosen: Finished trial of the chosen architecture.
         pruned_share: (finished trials, pruned fraction of the space in [0, 1]); empty if the strategy does not prune.
         pruned_cost: (P,) costs of architectures pruned without training.
-        pruned_bound: (P,) upper bounds on their scores.
+        pruned_bound: (P,) the best scores that they could reach.
         settings: Settings of the search.
         more: Further sections after the chosen architecture, as HTML.
         metrics: Metrics that the task declares, for their names and digits.
@@ -149,7 +149,7 @@ def _front_figure(
         ("chosen", "dot", "chosen"),
     ]
     if total:
-        legend.append(("cloud", "cloud", "ruled out untrained, at the upper bound on its score"))
+        legend.append(("cloud", "cloud", "ruled out untrained, at the best score it could reach"))
     x = Axis.over(costs.heading, all_costs, log=True)
     y = Axis.over(f"validation {names.unit(score).name}", all_scores, headroom=0.12)
     plot = Plot(x, y, title=f"validation {names.unit(score).name} against {costs.heading}", height=430, legend=legend)
@@ -176,8 +176,8 @@ def _front_note(history: History, total: int, drawn: int) -> str:
     note = "Each dot is a scored network, with details on hover. The line is the Pareto front of score and cost."
     if total:
         note += (
-            " Pale dots were ruled out: a larger trained network scored at most their height, and a cheaper trained"
-            " network scored at least as much."
+            " Pale dots were ruled out: they can do no better than a larger trained network, which scored their height,"
+            " and a cheaper trained network did at least as well."
         )
         if total > drawn:
             note += f" {drawn:,} of {total:,} are drawn."

@@ -79,10 +79,29 @@ class FoldTrainings:
         """Check, before anything is written, that the folder holds no other training of the network.
 
         Raises:
-            NASError: If checkpoints or a bundle of the folder belong to a training with other settings.
+            NASError: If checkpoints or a bundle of the folder belong to a training with other settings, or the supernet
+                cannot be used.
         """
+        self.inherited()
         for part in self.rounds:
             _Fold(self, part).check()
+
+    def inherited(self) -> nn.Module | None:
+        """Read the weights that the network starts from.
+
+        Returns:
+            The network's part of the supernet, or None if the weights are random.
+
+        Raises:
+            NASError: If the supernet cannot be read, is of another space, or was trained on other samples than the
+                search's training part of this split.
+        """
+        if self.supernet is None:
+            return None
+        setting, space = self.setting, self.network.searched_space
+        searched_on = VolumeSet(setting.store, setting.split.search[0], setting.device)
+        weights = load_supernet(self.supernet, space, setting.task.spec, searched_on)
+        return weights.subnetwork(space.architecture(self.network.arch.genes))
 
     def predictions(self, on_epoch: OnFoldEpoch = lambda name, epoch, epochs, metrics: None) -> list[FoldPrediction]:
         """Train on the train part of every fold, keep the epoch that validates best, and predict the test part.
@@ -107,6 +126,7 @@ class _Fold:
     """The training of one network on one fold."""
 
     def __init__(self, trainings: FoldTrainings, part: Fold) -> None:
+        self.trainings = trainings
         network, setting, folder = trainings.network, trainings.setting, trainings.folder
         training, seed, supernet = trainings.training, trainings.seed, trainings.supernet
         self.network, self.setting, self.part = network, setting, part
@@ -165,11 +185,8 @@ class _Fold:
         setting = self.setting
         torch.manual_seed(_seed_of(self.seed, self.network.arch.id, self.part.name))
         model = self.network.build(setting.task.spec).to(setting.device)
-        if self.supernet is not None:
-            searched_on = VolumeSet(setting.store, setting.split.search[0], setting.device)
-            space = self.network.searched_space
-            weights = load_supernet(self.supernet, space, setting.task.spec, searched_on)
-            _inherit(model, weights.subnetwork(space.architecture(self.network.arch.genes)))
+        if (inherited := self.trainings.inherited()) is not None:
+            _inherit(model, inherited)
         try:
             result = fit(
                 model,
@@ -306,7 +323,7 @@ def _identity(
 def _network_of(network: Artifact, supernet: Path | None) -> str:
     """Describe the architecture and its first weights for messages."""
     text = f"{network.arch.space}/{network.arch.id}"
-    if supernet is not None and supernet.is_file():
+    if supernet is not None:
         text += f", from the supernet {file_digest(supernet)[:12]}"
     return text
 

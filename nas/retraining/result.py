@@ -10,7 +10,7 @@ from typing import Any
 
 from nas.errors import NASError
 from nas.metrics.metric import VOXELS, Metric, in_unit_of
-from nas.utils.files import write_text
+from nas.utils.files import read_json, write_text
 
 COSTS = ("params", "macs", "bytes", "latency_ms", "peak_memory_mb")
 Bounds = tuple[float, float]
@@ -165,7 +165,7 @@ class TrainResult:
             NASError: If the file is missing or is no result.json.
         """
         try:
-            content = json.loads(path.read_text())
+            content = read_json(path)
         except (OSError, ValueError) as error:
             raise _no_result(f"{path} ({error})") from error
         if not isinstance(content, dict):

@@ -25,7 +25,7 @@ class RuledOut:
         share: Share of the space, 0 to 1.
         genes_NG: Their genes.
         cost_N: Their costs.
-        bound_N: Upper bounds of their scores, in the score's own sign turned so that larger is better.
+        bound_N: The best score that each could reach; the lowest, if the score is minimised.
     """
 
     share: float

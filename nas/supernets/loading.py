@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 
 from nas.data.loading import VolumeSet
@@ -12,7 +11,7 @@ from nas.supernets.base import Supernet
 from nas.supernets.shared import supernet_of
 from nas.task_spec import TaskSpec
 from nas.training.loop import describe_subset
-from nas.training.tensor_file import load_verified
+from nas.training.tensor_file import UNREADABLE, load_verified
 
 CURVES, PICTURE = "curves.csv", "picture.html"  # files of a training, for its report
 FOLDER = "supernet"  # folder of a supernet, beside the checkpoints of the evaluations
@@ -43,12 +42,12 @@ def load_supernet(path: Path, space: SearchSpace, task: TaskSpec, train: VolumeS
         The supernet on the CPU.
 
     Raises:
-        NASError: If there is no checkpoint, or it belongs to another space, task or training samples.
+        NASError: If there is no checkpoint, or it is damaged or belongs to another space, task or training samples.
     """
     try:
         state = load_verified(path)
         network, trained_on = str(state["identity"]["network"]), str(state["identity"]["train"])
-    except (OSError, RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
+    except UNREADABLE as error:
         raise NASError(
             f"no supernet that can be read at {path} ({type(error).__name__})",
             "last.pt of a trained supernet",

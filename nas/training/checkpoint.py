@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import logging
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import torch
 
 from nas.errors import NASError
-from nas.training.tensor_file import load_verified
+from nas.training.tensor_file import UNREADABLE, load_verified
 from nas.utils.config_diff import first_difference
 from nas.utils.files import write_bytes
 
@@ -51,7 +50,7 @@ def load_checkpoint(path: Path, identity: Mapping[str, str]) -> dict[str, Any] |
         stored = state["identity"]
     except FileNotFoundError:
         return None
-    except (RuntimeError, EOFError, OSError, KeyError, TypeError, ValueError, pickle.UnpicklingError) as error:
+    except UNREADABLE as error:
         log.warning("%s cannot be read (%s): the training starts over", path, str(error).split("\n")[0][:120])
         return None
     if state["format"] != FORMAT:
@@ -84,7 +83,7 @@ def load_weights(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, float]]
         state = load_verified(path)
         row = state["metrics"] if "metrics" in state else state["history"][-1]
         return state["model"], {str(name): float(value) for name, value in row.items()}
-    except (RuntimeError, EOFError, OSError, LookupError, TypeError, ValueError, pickle.UnpicklingError) as error:
+    except UNREADABLE as error:
         raise NASError(
             f"{path}, which cannot be read as a checkpoint ({str(error).splitlines()[0][:120]})",
             "best.pt or last.pt of a training",

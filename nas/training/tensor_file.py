@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import io
+import pickle
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
+
+UNREADABLE = (OSError, ValueError, LookupError, TypeError, RuntimeError, EOFError, pickle.UnpicklingError)
 
 
 def load_verified(path: str | Path) -> Any:
@@ -26,7 +29,7 @@ def load_verified(path: str | Path) -> Any:
     Raises:
         OSError: If the file cannot be read.
         ValueError: If it is no such archive, or damaged.
-        Exception: Any other exception of torch.load.
+        Exception: Any other exception of torch.load; UNREADABLE lists all of them.
     """
     content = Path(path).read_bytes()
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import os
 import shutil
 import uuid
@@ -11,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nas.errors import NASError
 from nas.utils.process import has_ended, host_id
@@ -69,6 +70,25 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     _remove_leftovers(path)
 
 
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Args:
+        path: The file, UTF-8.
+
+    Returns:
+        Its content.
+
+    Raises:
+        OSError: If it cannot be read.
+        ValueError: If it is no JSON, or nested too deeply.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
 @contextmanager
 def atomic_folder(folder: str | Path) -> Iterator[Path]:
     """Give a temporary folder, which replaces `folder` if the block succeeds and is removed otherwise.
@@ -88,7 +108,12 @@ def atomic_folder(folder: str | Path) -> Iterator[Path]:
         yield temporary
         if folder.exists():
             os.replace(folder, old)
-        os.replace(temporary, folder)
+        try:
+            os.replace(temporary, folder)
+        except BaseException:
+            if old.exists():
+                os.replace(old, folder)
+            raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)

@@ -25,6 +25,7 @@ from nas.data.transforms.patches import Patches
 from nas.errors import NASError
 from nas.utils.annotations import OneOf, PathName, PositiveInt, Sides, Spacings
 from nas.utils.checked import checked
+from nas.utils.files import read_json
 
 NEEDED = ("labels", "modality", "training")
 NORMALISATIONS = ("auto", "volume", "training")
@@ -106,7 +107,7 @@ class Msd(Source):
             )
         path = Path(self.root) / "dataset.json"
         try:
-            description = json.loads(path.read_text(encoding="utf-8"))
+            description = read_json(path)
         except FileNotFoundError as error:
             raise NASError(
                 f"no file {path}", "a Decathlon folder with dataset.json", "set data.root to such a folder"

@@ -187,8 +187,9 @@ class PartialOrderPruning(Strategy):
             self._pruned = (key, PrunedSet(problem.space, problem.cost))
         pruned = self._pruned[1]
         pruned.update(cuts)
-        mask_N = pruned.mask
-        return RuledOut(pruned.share, pruned.genes_NG[mask_N], pruned.cost_N[mask_N], pruned.bound_N[mask_N])
+        mask_N, sign = pruned.mask, history.sign[history.score]
+        bound_N = sign * pruned.bound_N[mask_N]
+        return RuledOut(pruned.share, pruned.genes_NG[mask_N], pruned.cost_N[mask_N], bound_N)
 
 
 class _Accept:
