@@ -50,16 +50,14 @@ def task_setup(config: SharedConfig, worker: int = 0, allow: Sequence[str] | Non
     Raises:
         NASError: If a setting is wrong, or data and task are of different kinds.
     """
-    source = build(config.data, "data", Source, allow)
-    store = source.prepare()
+    store = build(config.data, "data", Source, allow).prepare()
     split = build(config.split, "split", Split, allow, store=store)
     if config.task is None:
         task = default_task(store)
     else:
         given = {"in_channels": store.shape[0], "outputs": len(store.classes), "dims": store.dims}
         task = build(config.task, "task", Task, allow, **given)
-    task.require_data(store)
-    return TaskSetup(split, task, pick_device(config.device, worker), source.preparation())
+    return TaskSetup(split, task, pick_device(config.device, worker))
 
 
 def require_window(task: Task, channels: int, space: SearchSpace, arch: Architecture) -> None:

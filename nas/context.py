@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -60,13 +59,17 @@ class TaskSetup:
         split: The split of the data set.
         task: The task.
         device: Device of the trainings.
-        preparation: How a file becomes the input of a network, see nas/data/transforms/preparation.py.
+
+    Raises:
+        NASError: If data and task are of different kinds.
     """
 
     split: Split
     task: Task
     device: torch.device
-    preparation: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.task.require_data(self.store)
 
     @property
     def store(self) -> VolumeStore:

@@ -84,9 +84,10 @@ class Problem:
             The problem.
 
         Raises:
-            NASError: If objectives, constraints or cost are unknown, or the space does not fit the data.
+            NASError: If objectives, constraints or cost are unknown, or the space or the task does not fit the data.
         """
         task = default_task(data) if task is None else task
+        task.require_data(data)
         model = CostModel(space, task.spec, data.input_shape, cost, table)
         score = task.metrics[0]
         named = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -182,6 +183,32 @@ def stop_after_repeated_failures(ended: Sequence[Trial]) -> None:
         )
 
 
+def require_finished(history: History) -> None:
+    """Check that a search has a network to choose.
+
+    Args:
+        history: All trials of the study.
+
+    Raises:
+        NASError: If no trial finished.
+    """
+    if history.complete():
+        return
+    if not len(history):
+        raise NASError(
+            f"no network that keeps {', '.join(map(str, history.constraints)) or 'the limits of the strategy'}",
+            "limits that some network of the space keeps",
+            "change constraints or the strategy's limits, and the name of the study",
+        )
+    reasons = [trial.reason for trial in history if trial.state is State.FAILED]
+    last = f", the last failed with {reasons[-1]!r}" if reasons else ""
+    raise NASError(
+        f"a search without a finished trial{last}",
+        "at least one",
+        "change the settings or the data that the reasons name, and the name of the study",
+    )
+
+
 @dataclass(frozen=True)
 class SearchResult:
     """The outcome of a search.
@@ -261,16 +288,15 @@ def run_search(
         The trials and the chosen architecture.
 
     Raises:
-        NASError: If the settings do not fit the problem; nothing is created then.
+        NASError: If the settings do not fit the problem (nothing is created then), or no trial finished.
     """
     context = context_of(split, Path(folder), seed=seed, device=device, on_epoch=on_epoch)
     job = SearchJob(problem, strategy, evaluator, context, trials)
     job.check()
     study = open_study(job, split, name, url or sqlite_url(Path(folder)), config=config)
-    try:
+    with closing(study):
         history = search(job, study, worker=worker, on_history=on_history)
-    finally:
-        study.close()
+    require_finished(history)
     return SearchResult(history, problem, search_record(job, split, name, config))
 
 
@@ -345,7 +371,6 @@ def search_record(
     split: Split,
     name: str,
     config: Mapping[str, Any] | None = None,
-    preparation: Mapping[str, Any] | None = None,
 ) -> SearchRecord:
     """Return the record of a search for arch.json.
 
@@ -354,7 +379,6 @@ def search_record(
         split: The split of the data set.
         name: Name of the study.
         config: The configuration of the command.
-        preparation: How a file becomes the input of a network.
 
     Returns:
         The record, without a trial.
@@ -369,7 +393,7 @@ def search_record(
         data=data_facts(store),
         split=split_facts(split),
         config=dict(config or {}),
-        preparation=dict(preparation or {}),
+        preparation=dict(store.preparation),
         trains=job.evaluator.trains,
         limits=job.strategy.limits.arguments,
         patients=tuple(store.patient_digests(rows)),

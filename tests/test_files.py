@@ -16,7 +16,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nas.utils.files import atomic_folder, atomic_path, file_lock, locked, temporary_path, write_text
+from nas.artifact import load
+from nas.errors import NASError
+from nas.utils.files import atomic_folder, atomic_path, file_lock, locked, read_json, temporary_path, write_text
 from nas.utils.hashing import digest, file_digest
 from nas.utils.seeds import derive
 
@@ -160,3 +162,31 @@ def test_no_module_needs_unix_to_be_imported(path: Path) -> None:
         for name in ([node.module] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names])
     }
     assert not imported & {"fcntl", "grp", "pwd", "resource", "termios"}
+
+
+def test_an_old_folder_is_restored_if_the_new_one_cannot_take_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, move = tmp_path / "out", os.replace
+    folder.mkdir()
+    (folder / "old").touch()
+
+    def fails_for_the_new_one(source: Path, target: Path) -> None:
+        if target == folder and not (source / "old").exists():
+            raise OSError(errno.EIO, "input/output error")
+        move(source, target)
+
+    monkeypatch.setattr(os, "replace", fails_for_the_new_one)
+    with pytest.raises(OSError, match="input/output"), atomic_folder(folder) as temporary:
+        (temporary / "new").touch()
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert [path.name for path in folder.iterdir()] == ["old"]
+
+
+@pytest.mark.parametrize("text", ["[" * 200_000, "{", "\xff"], ids=["deep", "cut", "latin"])
+def test_json_that_cannot_be_read(text: str, tmp_path: Path) -> None:
+    (tmp_path / "file.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(ValueError):
+        read_json(tmp_path / "file.json")
+    with pytest.raises(NASError, match=r"an arch\.json"):
+        load(tmp_path / "file.json")

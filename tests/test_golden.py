@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,10 @@ import pytest
 import run_train
 from nas.artifact import SCHEMA, load
 from nas.errors import NASError
+from nas.provenance import Provenance
 from nas.training.checkpoint import load_checkpoint, save_checkpoint
 from nas.utils.locate import RENAMED, locate
-from tests.commands import SMALL, Command
+from tests.commands import SMALL, Command, refused
 from tests.conftest import REPO
 
 GOLDEN = REPO / "tests/golden/0951b6b"
@@ -62,6 +64,17 @@ def test_training_beside_a_random_network_of_equal_cost(command: Command) -> Non
     code, out, err = command(run_train.main, *words, f"arch={GOLDEN / 'inherited.json'}", "name=old")
     assert code == 0, err
     assert "random, equal cost" in out
+
+
+def test_a_search_that_cannot_be_repeated_at_random_is_refused_before_the_training(command: Command) -> None:
+    """A search from Python records no configuration."""
+    artifact = load(GOLDEN / "classification.json")
+    assert artifact.provenance.search is not None
+    search = replace(artifact.provenance.search, config={})
+    replace(artifact, provenance=Provenance(search=search)).save(command.folder / "arch.json")
+    words = ["experiment=demo", *SMALL, "split.folds=3", "rounds=1", "arch=arch.json", "name=old"]
+    refused(command(run_train.main, *words), "did not record its configuration", "baselines.random_search=false")
+    assert not (command.folder / "outputs/train/old/checkpoints").exists()
 
 
 def test_a_checkpoint_is_refused(tmp_path: Path) -> None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import nas
+from nas.inference.model_card import ModelCard
 from search_spaces import NASLungSpace
+from tests.commands import voxnas
+from tests.data.written_decathlon import write_nifti
 
 
 def test_search_and_retrain_in_python(tmp_path: Path, data_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -39,3 +44,30 @@ def test_search_and_retrain_in_python(tmp_path: Path, data_cache: Path, monkeypa
     with pytest.raises(nas.NASError, match="patients that its search has seen"):
         nas.retrain(found.best, nas.data.Split(data, folds=3, test_fold=1), folder="elsewhere", training=training)
     assert not Path("elsewhere").exists()
+
+
+def test_a_network_that_was_retrained_in_python_predicts_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    lines = ["path,label,patient"]
+    for number in range(12):
+        write_nifti(tmp_path / f"{number}.nii.gz", rng.normal(number % 2, size=(16, 16, 16)).astype(np.float32))
+        lines.append(f"{number}.nii.gz,{'well' if number % 2 else 'ill'},{number}")
+    Path("my.csv").write_text("\n".join(lines))
+    source = nas.data.Manifest("my.csv", "cache", size=16, window=(-4, 6))
+    split = nas.data.Split(source.prepare(), folds=3)
+    training = nas.training.TrainingSettings(epochs=1, batch_size=4)
+    space = NASLungSpace(widths=(4, 8), max_depth=4)
+    network = nas.Artifact(space, space.repair([0] * len(space.genes)), nas.tasks.Classification().spec)
+    with pytest.raises(nas.NASError, match="a task of segmentation with manifest"):
+        nas.retrain(network, split, folder="out", training=training, task=nas.tasks.Segmentation())
+    assert not Path("out").exists()
+    nas.retrain(network, split, folder="out", training=training, resamples=20)
+    card = ModelCard.load(next(Path("out").glob("bundles/*/*/model.json")))
+    assert card.preparation == json.loads(json.dumps(source.preparation()))
+    code, _, err = voxnas(capsys, "predict", "out", "3.nii.gz", "--out", "said.json")
+    assert code == 0, err
+    (said,) = json.loads(Path("said.json").read_text())
+    assert said["class"] in ("ill", "well")

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from nas.context import RunContext
+from nas.data.sources.lidc_shapes import LidcShapes
+from nas.data.splits import Split
+from nas.data.store import VolumeStore
 from nas.errors import NASError, TrialFailed
+from nas.evaluators.base import Evaluator
 from nas.history import Proposal, State
+from nas.problem import Problem
+from nas.search import SearchResult, run_search
+from nas.strategies.random import RandomSearch
 from nas.study.study import Study
 from nas.trials_table import write_csv
 from search_spaces.naslung import NASLungSpace
 from tests.faults.farm import PROCESSES
+from tests.problems import EvaluatorOf
 from tests.problems import study_of as make_study
 
 OBJECTIVES = {"auc": "maximize", "macs": "minimize"}
@@ -183,3 +193,45 @@ def test_several_processes_on_a_new_store(tmp_path: Path) -> None:
     done = [record.arch.id for record in records if record.state is State.COMPLETE]
     assert len(done) == len(set(done))
     assert len(done) >= 10  # two rivals may both withdraw from one
+
+
+@pytest.mark.parametrize("error", [OSError(28, "no space left on device"), NASError("a", "b", "c")], ids=str)
+def test_an_error_of_the_machine_or_the_settings_releases_the_trial(
+    error: Exception, tmp_path: Path, store: VolumeStore
+) -> None:
+    """It is no fault of the network, which another worker evaluates later."""
+
+    errors = [error]
+
+    def fails_once(proposal: Proposal, context: RunContext) -> dict[str, float]:
+        if errors:
+            raise errors.pop()
+        return {"auc": 0.5}
+
+    with pytest.raises(type(error)):
+        search_with(EvaluatorOf(fails_once), store, tmp_path)
+    found = search_with(EvaluatorOf(fails_once), store, tmp_path)
+    assert [(trial.number, trial.state) for trial in found.history] == [(0, State.COMPLETE)]
+
+
+def test_a_search_without_a_finished_trial(tmp_path: Path, store: VolumeStore) -> None:
+    def fails(proposal: Proposal, context: RunContext) -> dict[str, float]:
+        raise TrialFailed("loss became NaN")
+
+    with pytest.raises(NASError, match="without a finished trial, the last failed with 'loss became NaN'"):
+        search_with(EvaluatorOf(fails), store, tmp_path)
+    with pytest.raises(NASError, match="no network that keeps macs<=1"):
+        search_with(EvaluatorOf(fails), store, tmp_path / "limited", constraints=["macs<=1"])
+
+
+@pytest.fixture(scope="module")
+def store(data_cache: Path) -> VolumeStore:
+    return LidcShapes(size=16, spacing_mm=2.0, cache_dir=str(data_cache)).prepare()
+
+
+def search_with(evaluator: Evaluator, store: VolumeStore, folder: Path, **limits: Sequence[str]) -> SearchResult:
+    folder.mkdir(exist_ok=True)
+    problem = Problem.of(SPACE, store, objectives={"auc": "maximize"}, **limits)  # type: ignore[arg-type]
+    return run_search(
+        problem, Split(store, folds=3), strategy=RandomSearch(), evaluator=evaluator, trials=1, folder=folder
+    )

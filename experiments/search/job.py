@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -13,13 +14,13 @@ from experiments.config import SearchConfig, shareable
 from experiments.context import require_window, task_setup, write_config
 from experiments.progress import SearchProgress, TrainingProgress, logs_above
 from experiments.search.results import CHOSEN, summary, write_results
-from nas.context import ignore
+from nas.context import TaskSetup, ignore
 from nas.cost.latency import LatencyTable
 from nas.errors import NASError
 from nas.evaluators.base import Evaluator
 from nas.history import History
 from nas.problem import Problem
-from nas.search import SearchJob, SearchResult, context_of, open_study, search, search_record
+from nas.search import SearchJob, SearchResult, context_of, open_study, require_finished, search, search_record
 from nas.space import SearchSpace
 from nas.strategies.base import Strategy
 from nas.study.url import sqlite_url
@@ -75,17 +76,7 @@ def search_command(
             "start run_search.py without torchrun, or use strategy=differentiable, whose supernet all processes train",
         )
     setting = task_setup(config, config.worker, allow)
-    problem = Problem.of(
-        build(config.space, "space", SearchSpace, allow),
-        setting.store,
-        objectives=config.objectives,
-        constraints=config.constraints,
-        task=setting.task,
-        cost=config.cost.metric,
-        table=LatencyTable.load(config.cost.table) if config.cost.table else None,
-    )
-    largest = problem.space.repair([len(gene.choices) - 1 for gene in problem.space.genes])
-    require_window(setting.task, setting.store.shape[0], problem.space, largest)
+    problem = _problem(config, setting, allow)
     device = distributed.initialise(setting.device)
     main = distributed.is_main()
     line = TrainingProgress("  epoch", keep=False, silent=silent or not main)
@@ -112,7 +103,7 @@ def search_command(
     recorded = {**plain, "folder": str(folder.resolve()), "cwd": os.getcwd()}
     study = open_study(job, setting.split, name, url, lease_s=config.study.lease_s, config=recorded)
     write_config(folder / "config.yaml", plain)
-    record = search_record(job, setting.split, name, shareable(plain), setting.preparation)
+    record = search_record(job, setting.split, name, shareable(plain))
     progress = SearchProgress(config.study.trials, strategy, problem, silent)
 
     def on_history(history: History) -> None:
@@ -121,24 +112,31 @@ def search_command(
         for trial in history.complete()[-1:]:
             board.scalar("search", history.score, trial.number, trial.metrics[history.score])
 
-    with ExitStack() as at_end:
-        at_end.callback(study.close)
-        at_end.callback(lambda: write_results(folder, study, strategy, record, plain, skip_if_unchanged=silent))
-        at_end.callback(board.close)
-        at_end.callback(progress.close)
-        at_end.callback(line.close)
-        at_end.enter_context(logs_above(progress))
-        search(job, study, worker=config.worker, on_history=on_history)
-    history = study.history()
-    if not len(history):
-        limits_text = ", ".join(map(str, problem.constraints)) or "the limits of the strategy"
-        raise NASError(
-            f"no network that keeps {limits_text}",
-            "limits that some network of the space keeps",
-            "change constraints or the strategy's limits, and study.name",
-        )
-    if not history.complete():
-        raise NASError("a search without a finished trial", "at least one", "see the reasons in trials.csv")
+    with closing(study):
+        with ExitStack() as at_end:
+            at_end.callback(lambda: write_results(folder, study, strategy, record, plain, skip_if_unchanged=silent))
+            at_end.callback(board.close)
+            at_end.callback(progress.close)
+            at_end.callback(line.close)
+            at_end.enter_context(logs_above(progress))
+            search(job, study, worker=config.worker, on_history=on_history)
+        history = study.history()
+    require_finished(history)
     if not quiet:
         print(summary(SearchResult(history, problem, record), folder))
     return folder / CHOSEN
+
+
+def _problem(config: SearchConfig, setting: TaskSetup, allow: Sequence[str] | None) -> Problem:
+    problem = Problem.of(
+        build(config.space, "space", SearchSpace, allow),
+        setting.store,
+        objectives=config.objectives,
+        constraints=config.constraints,
+        task=setting.task,
+        cost=config.cost.metric,
+        table=LatencyTable.load(config.cost.table) if config.cost.table else None,
+    )
+    largest = problem.space.repair([len(gene.choices) - 1 for gene in problem.space.genes])
+    require_window(setting.task, setting.store.shape[0], problem.space, largest)
+    return problem

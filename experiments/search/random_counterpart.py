@@ -54,6 +54,22 @@ def random_counterpart(
     return random_search_network(searched, record, folder, setting, allow), "random search"
 
 
+def check_counterpart(searched: Artifact, record: SearchRecord, setting: TaskSetup, allow: Sequence[str] = ()) -> None:
+    """Check, before the training of a searched network, that its search can be repeated at random.
+
+    Args:
+        searched: The network that the search found.
+        record: The search.
+        setting: Data, split, task and device of the training.
+        allow: Packages beside VoxNAS whose evaluators the search may name.
+
+    Raises:
+        NASError: If it cannot, because the data are others, or the record holds no configuration.
+    """
+    if record.trains:
+        _repetition(searched, record, setting, allow)
+
+
 def random_network_of_equal_cost(searched: Artifact, task: TaskSpec, input_shape: Sequence[int], seed: int) -> Artifact:
     """Draw a network whose MACs are within 10 % of those of another.
 
@@ -98,26 +114,9 @@ def random_search_network(
         The chosen network.
 
     Raises:
-        NASError: If the data are not those of the search.
+        NASError: If the search cannot be repeated, see `check_counterpart`.
     """
-    if record.data.sha256 != setting.store.sha256:
-        raise NASError(
-            f"data {setting.store.sha256[:12]} for a network searched on {record.data.sha256[:12]}",
-            "the data of the search, to repeat it at random",
-            "baselines.random_search=false if the data differ on purpose",
-        )
-    config = record.config
-    table = config["cost"].get("table")
-    problem = Problem.of(
-        searched.searched_space,
-        setting.store,
-        objectives=config["objectives"],
-        constraints=config["constraints"],
-        task=setting.task,
-        cost=config["cost"]["metric"],
-        table=LatencyTable.load(table) if table else None,
-    )
-    strategy = RandomSearch(**record.limits)
+    problem, strategy, evaluator = _repetition(searched, record, setting, allow)
     progress, line = SearchProgress(record.trials, strategy, problem), TrainingProgress("  epoch", keep=False)
 
     def on_history(history: History) -> None:
@@ -130,7 +129,7 @@ def random_search_network(
                 problem,
                 setting.split,
                 strategy=strategy,
-                evaluator=build(config["evaluator"], "evaluator", Evaluator, allow),
+                evaluator=evaluator,
                 trials=record.trials,
                 folder=folder,
                 name=f"{record.study}-random",
@@ -139,10 +138,42 @@ def random_search_network(
                 worker=1,  # other draws than those of worker 0 of the search
                 on_epoch=line.update,
                 on_history=on_history,
-                config=config,
+                config=record.config,
             )
     finally:
         line.close()
         progress.close()
     result.best.save(folder / CHOSEN)
     return result.best
+
+
+def _repetition(
+    searched: Artifact, record: SearchRecord, setting: TaskSetup, allow: Sequence[str]
+) -> tuple[Problem, RandomSearch, Evaluator]:
+    """Return problem, strategy and evaluator of a search that is repeated at random."""
+    if record.data.sha256 != setting.store.sha256:
+        raise NASError(
+            f"data {setting.store.sha256[:12]} for a network searched on {record.data.sha256[:12]}",
+            "the data of the search, to repeat it at random",
+            "baselines.random_search=false if the data differ on purpose",
+        )
+    config = record.config
+    try:
+        cost, objectives, constraints = config["cost"], config["objectives"], config["constraints"]
+        metric, table, evaluator = cost["metric"], cost.get("table"), config["evaluator"]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise NASError(
+            f"a search that did not record its configuration ({error})",
+            "one by run_search.py, to repeat it at random",
+            "baselines.random_search=false",
+        ) from error
+    problem = Problem.of(
+        searched.searched_space,
+        setting.store,
+        objectives=objectives,
+        constraints=constraints,
+        task=setting.task,
+        cost=metric,
+        table=LatencyTable.load(table) if table else None,
+    )
+    return problem, RandomSearch(**record.limits), build(evaluator, "evaluator", Evaluator, allow)

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from nas.history import History
 from nas.provenance import SearchRecord
 from nas.search import CHECKPOINTS, SearchResult
 from nas.strategies.base import Strategy
@@ -31,7 +30,7 @@ def write_results(
     settings: Mapping[str, Any],
     *,
     skip_if_unchanged: bool = False,
-) -> History:
+) -> None:
     """Write arch.json, pareto/*.json, trials.csv and report.html into a folder that workers share.
 
     One worker writes at a time and reads the study only when it has the lock, so that the newest view is written last.
@@ -43,23 +42,19 @@ def write_results(
         record: The search, without a trial.
         settings: The configuration, shown in the report.
         skip_if_unchanged: Do not write a view again that another worker has written.
-
-    Returns:
-        The history that was written.
     """
     with locked(folder / LOCK):
         history = study.history()
         view = digest([[trial.number, trial.state.value] for trial in history])
         written = folder / WRITTEN
         if skip_if_unchanged and written.is_file() and written.read_text() == view:
-            return history
+            return
         write_csv(folder / "trials.csv", history.records)
         if history.complete():
             result = SearchResult(history, study.problem, record)
             _write_networks(folder, result)
             _write_report(folder, result, strategy, settings)
         write_text(written, view)
-    return history
 
 
 def _write_networks(folder: Path, result: SearchResult) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from experiments.train.exports import export_rounds
 from experiments.train.search_defaults import with_search_defaults
 from experiments.train.systems import SystemTrainer
 from nas.artifact import Artifact
-from nas.context import TaskSetup, versions
+from nas.context import TaskSetup
 from nas.data.splits import Fold, Split
 from nas.errors import NASError
 from nas.export.onnx import require_formats
@@ -126,12 +126,10 @@ def _write(
         main,
         systems,
         baselines,
+        setting,
         arch_id=networks[0].arch.id,
         protocol=config.protocol,
-        data=asdict(setting.data_facts),
-        split=asdict(setting.split_facts),
         seed=config.seed,
-        versions=versions(),
         search_patients_known=search_patients_known,
     )
     rows = table_rows(result, main, everything)

@@ -8,29 +8,18 @@ from pathlib import Path
 from experiments.build import build
 from experiments.networks import resolve
 from experiments.progress import TrainingProgress, scored
-from experiments.search.random_counterpart import random_counterpart
+from experiments.search.random_counterpart import check_counterpart, random_counterpart
 from experiments.train.config import TrainConfig
 from nas.artifact import Artifact
 from nas.context import TaskSetup
-from nas.cost.benchmark import benchmark
 from nas.data.splits import Fold
+from nas.provenance import SearchRecord
 from nas.retraining.folds import FoldTrainings
 from nas.retraining.scoring import System
+from nas.retraining.systems import baseline_systems, network_name, retrained_system
 from nas.tracking import Tracker
 from nas.training.distributed import is_main
 from nas.training.settings import TrainingSettings
-
-
-def network_name(network: Artifact) -> str:
-    """Return the name of a network in tables.
-
-    Args:
-        network: The network.
-
-    Returns:
-        The published name, else the id.
-    """
-    return network.provenance.published or f"searched {network.arch.id}"
 
 
 class SystemTrainer:
@@ -49,20 +38,29 @@ class SystemTrainer:
         self.board = build(config.tracking, "tracking", Tracker)
 
     def check(self, networks: Sequence[Artifact]) -> None:
-        """Check, before anything is written, that the folder holds no training of these networks with other settings.
+        """Check, before anything is written, that these networks and their random counterpart can be trained here.
 
         Args:
             networks: The networks.
 
         Raises:
-            NASError: If it does.
+            NASError: If the folder holds a training with other settings, or a search cannot be repeated at random.
         """
         for network in networks:
             self._trainings(network, self._supernet).check()
+        if (searched := self._to_repeat(networks)) is not None:
+            check_counterpart(*searched, self.setting, self.config.allow_packages)
 
     @property
     def _supernet(self) -> Path | None:
         return Path(self.config.supernet) if self.config.supernet else None
+
+    def _to_repeat(self, networks: Sequence[Artifact]) -> tuple[Artifact, SearchRecord] | None:
+        """Return the first searched network and its search, if the table compares it with random search."""
+        if not self.config.wants("random_search"):
+            return None
+        searches = ((network, network.provenance.search) for network in networks)
+        return next(((network, search) for network, search in searches if search is not None), None)
 
     def _trainings(self, network: Artifact, supernet: Path | None) -> FoldTrainings:
         seed = self.config.seed
@@ -104,12 +102,11 @@ class SystemTrainer:
                 if metrics:
                     self.board.scalar(f"{name}: validation {score}", part, epoch, metrics[score])
 
-        tested = self._trainings(network, supernet).predictions(on_epoch)
-        for line in lines.values():
-            line.close()
-        indices, prediction = self.setting.task.pool([(one.indices, one.prob) for one in tested])
-        costs = benchmark(network.build(self.setting.task.spec), self.setting.store.input_shape, self.setting.device)
-        return System(name, indices, prediction, tested, costs)
+        try:
+            return retrained_system(self._trainings(network, supernet), name, on_epoch)
+        finally:
+            for line in lines.values():
+                line.close()
 
     def baselines(self, networks: Sequence[Artifact]) -> list[System]:
         """Fit the baselines of the task, and train the networks that stand for random search and the literature.
@@ -121,18 +118,10 @@ class SystemTrainer:
             The baselines that the configuration asks for.
         """
         config, task = self.config, self.setting.task
-        systems = [
-            System(baseline.name, *baseline.fit_and_predict(self.setting.store, self.rounds, config.seed))
-            for baseline in task.baselines()
-            if config.wants(baseline.name)
-        ]
-        searches = [(network, network.provenance.search) for network in networks]
-        searched = next(((network, search) for network, search in searches if search is not None), None)
-        if config.wants("random_search") and searched is not None:
-            counterpart = random_counterpart(
-                *searched, self.folder / "random_search", self.setting, config.allow_packages
-            )
-            systems.append(self.network(*counterpart))
+        systems = baseline_systems(self.setting, self.rounds, config.seed, config.wants)
+        if (searched := self._to_repeat(networks)) is not None:
+            folder = self.folder / "random_search"
+            systems.append(self.network(*random_counterpart(*searched, folder, self.setting, config.allow_packages)))
         published = config.baselines.get("published")
         if published:
             known = resolve(str(published), task.spec, config.allow_packages)

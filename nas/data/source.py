@@ -176,6 +176,7 @@ class Source(ABC):
         if not path.exists():
             self._make(path)
         store = VolumeStore(path)
+        store.preparation = self.preparation()
         self.digests.save()
         if self.patches is not None:
             store.draw_patches(self.patches)

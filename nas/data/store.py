@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,8 @@ class VolumeStore:
         extents_N3: Of padded volumes, the sides (D, H, W) before padding; else None.
         located_NKM: Of padded volumes, flat positions of voxels of each class (transforms/patches.py); else None.
         patches: How patches are drawn in training, see `draw_patches`. If None, a training is given whole volumes.
+        preparation: How a file becomes the input of a network (transforms/preparation.py), as the source states it;
+            from an array of stored values, if the file was opened without its source.
         by_training: Whether values are still to be scaled by statistics of the training set (`intensity`).
         unit: Name of a group, "patient" unless the source states another.
         cohort: The set of patients that the groups belong to, the data set's name unless the source states another.
@@ -102,6 +104,7 @@ class VolumeStore:
         self.extents_N3, self.located_NKM = (file[key][:] if key in file else None for key in ("extents", "located"))
         self.by_training = bool(file.attrs.get("by_training", False))
         self.patches: Patches | None = None
+        self.preparation: Mapping[str, Any] = {"how": "array", "scale": self.scale, "offset": self.offset}
         self.unit = str(self.provenance.get("unit", "patient"))
         self.cohort = str(self.provenance.get("cohort", self.name))
         lengths = {len(file["volumes"]), *map(len, (self.labels, self.groups, self.folds, self.names, self.spacing_mm))}

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from nas.artifact import Artifact
-from nas.context import TaskSetup, versions
-from nas.cost.benchmark import benchmark
+from nas.context import TaskSetup
 from nas.data.splits import Split
 from nas.retraining.folds import FoldTrainings
 from nas.retraining.result import TrainResult
-from nas.retraining.scoring import Scorer, System
+from nas.retraining.scoring import Scorer
 from nas.retraining.summary import summarise, table_rows
+from nas.retraining.systems import baseline_systems, network_name, retrained_system
 from nas.retraining.tables import Row, caption, terminal
 from nas.retraining.unseen import check_unseen
 from nas.tasks.base import Task
@@ -84,28 +84,11 @@ def retrain(
     trainings = FoldTrainings(network, setup, rounds, training or TrainingSettings(), seed, folder)
     trainings.check()
     with exclusive(folder) if is_main() else nullcontext():
-        tested = trainings.predictions()
-    pooled = setup.task.pool([(fold.indices, fold.prob) for fold in tested])
-    costs = benchmark(network.build(setup.task.spec), split.store.input_shape, setup.device)
-    name = network.provenance.published or f"searched {network.arch.id}"
-    main = System(name, *pooled, tested, costs)
-    baselines = [
-        System(baseline.name, *baseline.fit_and_predict(split.store, rounds, seed))
-        for baseline in setup.task.baselines()
-    ]
-    scorer = Scorer(split.store, setup.task, main.indices, resamples, seed)
-    result = summarise(
-        scorer,
-        main,
-        [main],
-        baselines,
-        arch_id=network.arch.id,
-        protocol="holdout",
-        data=asdict(setup.data_facts),
-        split=asdict(setup.split_facts),
-        seed=seed,
-        versions=versions(),
-        search_patients_known=known,
-    )
-    result.save(folder / "result.json")
+        main = retrained_system(trainings, network_name(network))
+        baselines = baseline_systems(setup, rounds, seed)
+        scorer = Scorer(split.store, setup.task, main.indices, resamples, seed)
+        facts = {"arch_id": network.arch.id, "protocol": "holdout", "seed": seed, "search_patients_known": known}
+        result = summarise(scorer, main, [main], baselines, setup, **facts)
+        if is_main():
+            result.save(folder / "result.json")
     return Retrained(result, table_rows(result, main, [main, *baselines]))

@@ -35,6 +35,17 @@ OnFoldEpoch = Callable[[str, int, int, Mapping[str, float]], None]
 log = logging.getLogger(__name__)
 
 
+def ignore_fold(fold: str, epoch: int, epochs: int, metrics: Mapping[str, float]) -> None:
+    """Do nothing; the default of callbacks.
+
+    Args:
+        fold: Name of the fold.
+        epoch: Epochs done.
+        epochs: Epochs planned.
+        metrics: Validation metrics.
+    """
+
+
 @dataclass(frozen=True)
 class FoldPrediction:
     """The prediction of one trained network for one test part.
@@ -103,7 +114,7 @@ class FoldTrainings:
         weights = load_supernet(self.supernet, space, setting.task.spec, searched_on)
         return weights.subnetwork(space.architecture(self.network.arch.genes))
 
-    def predictions(self, on_epoch: OnFoldEpoch = lambda name, epoch, epochs, metrics: None) -> list[FoldPrediction]:
+    def predictions(self, on_epoch: OnFoldEpoch = ignore_fold) -> list[FoldPrediction]:
         """Train on the train part of every fold, keep the epoch that validates best, and predict the test part.
 
         Finished folds are read from the folder; an interrupted one continues after its last epoch.
@@ -213,7 +224,7 @@ class _Fold:
 
     def _bundle(self, model: nn.Module, result: FitResult) -> Bundle:
         setting, store = self.setting, self.setting.store
-        preparation = dict(setting.preparation)
+        preparation = dict(store.preparation)
         if store.by_training:
             preparation["intensity"] = asdict(store.intensity(self.part.train))
         return Bundle.of(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
+from nas.context import TaskSetup, versions
 from nas.metrics.bootstrap import mean_of
 from nas.metrics.metric import MM, VOXELS, in_unit_of
 from nas.retraining.result import TrainResult
@@ -17,7 +19,12 @@ OF_A_FOLD = ("fold", "n")  # entries of a fold that are no metrics
 
 
 def summarise(
-    scorer: Scorer, main: System, networks: Sequence[System], baselines: Sequence[System], **facts: Any
+    scorer: Scorer,
+    main: System,
+    networks: Sequence[System],
+    baselines: Sequence[System],
+    setting: TaskSetup,
+    **facts: Any,
 ) -> TrainResult:
     """Measure all systems.
 
@@ -26,7 +33,8 @@ def summarise(
         main: The network that the result is about.
         networks: All retrained networks and their ensemble, `main` among them.
         baselines: What they are compared with.
-        **facts: Further fields of the result: arch_id, protocol, data, split, seed, versions.
+        setting: Data, split and task of the training.
+        **facts: Further fields of the result: arch_id, protocol, seed, search_patients_known.
 
     Returns:
         The result, with paired differences of `main` to every baseline.
@@ -46,6 +54,9 @@ def summarise(
         tested={"samples": len(scorer.rows), "groups": len(np.unique(scorer.group))},
         length_unit=(MM if in_mm else VOXELS) if any(metric.length for metric in declared) else None,
         task=scorer.task.identity,
+        data=asdict(setting.data_facts),
+        split=asdict(setting.split_facts),
+        versions=versions(),
         **facts,
     )
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from nas.history import State
+from tests.commands import Command
 from tests.faults.farm import Farm, check, store_of
 from tests.faults.worker import Orders, attach, work_on_a_full_disk
 
@@ -100,3 +101,11 @@ def test_a_journal_with_an_unfinished_line(tmp_path: Path) -> None:
         farm.wait(400)
     check(orders)
     assert b'"worker_id":"x{' not in (tmp_path / "study.log").read_bytes()
+
+
+def test_a_search_through_a_server_ends_with_its_results(tmp_path: Path, command: Command) -> None:
+    with store_of("grpc", tmp_path / "store") as (url, _):
+        code, out, err = command.search("name=served", f"study.url={url}", "study.trials=1", f"output_root={tmp_path}")
+    assert code == 0, err
+    assert "chosen" in out
+    assert list(tmp_path.glob("**/arch.json"))

@@ -121,3 +121,14 @@ def test_neighbours_are_all_single_moves_repaired(sizes: list[int], stairs: bool
     assert set(found) == moves - {arch}
     if not stairs:
         assert len(found) == sum(size - 1 for size in sizes)
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False), st.sampled_from(["<=", ">="]))
+def test_the_text_of_a_constraint_gives_the_same_bound(bound: float, sign: str) -> None:
+    """A study keeps constraints as text."""
+    constraint = Constraint.parse(f"macs{sign}{bound!r}")
+    assert Constraint.parse(str(constraint)) == constraint
+
+
+def test_a_short_bound_keeps_its_short_text() -> None:
+    assert str(Constraint.parse("macs<=2e7")) == "macs<=2e+07"

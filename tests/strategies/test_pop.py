@@ -23,6 +23,8 @@ from nas.strategies.partial_order.strategy import (
     two_smallest_of_prefixes,
 )
 from nas.strategies.random import RandomSearch
+from search_spaces.naslung import NASLungSpace
+from tests.problems import problem_of
 from tests.strategies.tables import OBJECTIVES, Grid, empty, extended, play, record, total
 
 
@@ -345,3 +347,20 @@ def test_a_listing_is_made_once_and_computes_each_cost_once() -> None:
     assert calls == [12]
     limited = empty(constraints=(Constraint("cost", 2.0),), costs={"cost": counted})
     assert listed.admits(limited).tolist() == limited.admits(listed.genes_NG).tolist()
+
+
+@pytest.mark.parametrize("metric", ["auc", "loss"])
+def test_networks_that_were_ruled_out_have_the_best_score_they_could_reach(metric: str) -> None:
+    """The smallest network scores as the largest: all others between them can do no better, and cost more."""
+    space = NASLungSpace(widths=(4, 8), max_depth=4)
+    objectives = {"auc": {"auc": "maximize"}, "loss": {"loss": "minimize"}}[metric]
+    problem = problem_of(space, objectives)
+    every = space.enumerate()
+    assert every is not None
+    cheapest, dearest = np.argmin(problem.cost(every)), np.argmax(problem.cost(every))
+    trials = [record(n, space.architecture(every[row]), {metric: 0.5}) for n, row in enumerate((cheapest, dearest))]
+    history = History(tuple(trials), objectives, problem.cost)
+    ruled_out = PartialOrderPruning().ruled_out(problem, history)
+    assert ruled_out is not None
+    assert ruled_out.share > 0
+    assert set(ruled_out.bound_N.tolist()) == {0.5}

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -274,10 +275,14 @@ def test_supernets_that_do_not_fit(parts: Parts, tmp_path: Path) -> None:
         load_supernet(path, space, TASK.spec, VolumeSet(parts[0].store, range(3), CPU))
     other = RunContext(VolumeSet(parts[0].store, range(3), CPU), parts[1], tmp_path, CPU, 0)
     proposal = Proposal(space.sample(np.random.default_rng(0)))
-    with pytest.raises(NASError, match="a supernet trained on"):
-        InheritedWeights(str(path)).evaluate(proposal, problem(space), other)
+    for check in (InheritedWeights(str(path)).check, partial(InheritedWeights(str(path)).evaluate, proposal)):
+        with pytest.raises(NASError, match="a supernet trained on"):
+            check(problem(space), other)
     with pytest.raises(NASError, match="weights of other sizes"):
         load_supernet(path, space, replace(TASK.spec, outputs=5))
+    path.write_bytes(path.read_bytes()[:-1000])
+    with pytest.raises(NASError, match="no supernet that can be read"):
+        load_supernet(path, space, TASK.spec)
 
 
 @pytest.mark.parametrize(

@@ -43,16 +43,21 @@ class PreparedStore(Source):
         """
         if self.path is None:
             raise NASError("data.path=null", "a VoxNAS volume store", "set data.path to /path/to/store.h5")
-        return VolumeStore(Path(self.path))
+        store = VolumeStore(Path(self.path))
+        store.preparation = _preparation(store)
+        return store
 
     def preparation(self) -> Mapping[str, Any]:
         """Scale and offset of the store and, of CT slices, their windows and size."""
-        store = self.prepare()
-        made = store.provenance.get("arguments", {})
-        here = {name: made[name] for name in ("windows", "size") if store.dims == 2 and "windows" in made}
-        return {"how": "array", "scale": store.scale, "offset": store.offset, **here}
+        return self.prepare().preparation
 
     def samples(self) -> Iterator[Sample]:
         """Read every sample, see `Source.samples`."""
         store = self.prepare()
         return map(store.sample, range(len(store)))
+
+
+def _preparation(store: VolumeStore) -> dict[str, Any]:
+    made = store.provenance.get("arguments", {})
+    here = {name: made[name] for name in ("windows", "size") if store.dims == 2 and "windows" in made}
+    return {**store.preparation, **here}

@@ -1,0 +1,66 @@
+"""What the table of a training compares: retrained networks and the baselines of the task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from nas.artifact import Artifact
+from nas.context import TaskSetup
+from nas.cost.benchmark import benchmark
+from nas.data.splits import Fold
+from nas.retraining.folds import FoldTrainings, OnFoldEpoch, ignore_fold
+from nas.retraining.scoring import System
+
+
+def network_name(network: Artifact) -> str:
+    """Return the name of a network in tables.
+
+    Args:
+        network: The network.
+
+    Returns:
+        The published name, else the id.
+    """
+    return network.provenance.published or f"searched {network.arch.id}"
+
+
+def retrained_system(trainings: FoldTrainings, name: str, on_epoch: OnFoldEpoch = ignore_fold) -> System:
+    """Retrain a network on every fold, pool its predictions and measure its costs.
+
+    Args:
+        trainings: The trainings of the network.
+        name: Its name in tables.
+        on_epoch: Called with fold, epoch, number of epochs and validation metrics.
+
+    Returns:
+        The row of the network.
+
+    Raises:
+        NASError: If a training cannot be resumed, or fails.
+    """
+    setting = trainings.setting
+    tested = trainings.predictions(on_epoch)
+    indices, prediction = setting.task.pool([(one.indices, one.prob) for one in tested])
+    model = trainings.network.build(setting.task.spec)
+    return System(name, indices, prediction, tested, benchmark(model, setting.store.input_shape, setting.device))
+
+
+def baseline_systems(
+    setting: TaskSetup, rounds: Sequence[Fold], seed: int, wanted: Callable[[str], bool] = lambda name: True
+) -> list[System]:
+    """Fit the simple baselines of a task on the rounds of a training.
+
+    Args:
+        setting: Data, task and device.
+        rounds: The rounds of the training.
+        seed: Seed of the training.
+        wanted: Whether a baseline of this name is fitted.
+
+    Returns:
+        One row for each wanted baseline.
+    """
+    return [
+        System(baseline.name, *baseline.fit_and_predict(setting.store, rounds, seed))
+        for baseline in setting.task.baselines()
+        if wanted(baseline.name)
+    ]
