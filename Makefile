@@ -31,7 +31,7 @@ test: install
 # The tests of faults mostly wait: six at a time take no more of two cores than two others.
 test-slow: install
 	$(PYTEST) -n 2 -m "slow and not faults"
-	$(PYTEST) -n 6 -m faults
+	$(PYTEST) -n 6 tests/faults
 
 test-all: test test-slow
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -29,6 +30,7 @@ def classes_of(folder: Path) -> dict[str, ast.ClassDef]:
     return {node.name: node for path in folder.rglob("*.py") for node in parse(path) if isinstance(node, ast.ClassDef)}
 
 
+@cache
 def parse(path: Path) -> list[ast.stmt]:
     return ast.parse(path.read_text()).body
 

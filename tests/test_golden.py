@@ -48,7 +48,7 @@ def test_an_architecture_keeps_its_id(name: str, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_training_with_its_random_baseline(command: Command) -> None:
     """One warning, and the table states that the patients of the search are unknown."""
-    words = ["experiment=demo", *SMALL, "split.folds=3", "resamples=20", "rounds=1", "baselines.published=null"]
+    words = ["experiment=demo", *SMALL, "split.folds=3", "resamples=20", "rounds=1"]
     code, out, err = command(run_train.main, *words, f"arch={GOLDEN / 'classification.json'}", "name=old")
     assert code == 0, err
     assert out.count("search patients unknown") == 1
@@ -56,6 +56,7 @@ def test_training_with_its_random_baseline(command: Command) -> None:
     table = (command.folder / "outputs/train/old/table.md").read_text()
     assert "searched 5966fe25c12a" in table
     assert "random search" in table
+    assert "naslung/model-1" in table
 
 
 @pytest.mark.slow

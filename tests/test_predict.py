@@ -128,7 +128,9 @@ def test_classification_without_torch(bare: BareEnvironment, tmp_path: Path) -> 
     assert [row["class"] for row in rows] == [source.classes[int(np.argmax(one))] for one in meant[:2]]
 
 
-@pytest.mark.parametrize(("modality", "window", "flips"), [("MRI", (8, 8, 8), (2,)), ("CT", None, ())])
+@pytest.mark.parametrize(
+    ("modality", "window", "flips"), [("MRI", (8, 8, 8), (2,)), pytest.param("CT", None, (), marks=pytest.mark.slow)]
+)
 def test_segmentation_without_torch(
     modality: str, window: tuple[int, ...] | None, flips: tuple[int, ...], bare: BareEnvironment, tmp_path: Path
 ) -> None:

@@ -77,7 +77,9 @@ def shadowed(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("start", [["-m", "run_search"], [str(REPO / "run_search.py")]])
+@pytest.mark.parametrize(
+    "start", [["-m", "run_search"], pytest.param([str(REPO / "run_search.py")], marks=pytest.mark.slow)]
+)
 def test_packages_of_the_user_hide_nothing(start: list[str], shadowed: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(REPO)}
     command = [sys.executable, *start, "--cfg", "job", "strategy=random"]

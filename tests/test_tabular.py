@@ -187,6 +187,7 @@ def test_the_command_does_what_the_replay_does(path: Path, command: Command) -> 
     assert not (command.folder / "outputs/other/study.db").exists()
 
 
+@pytest.mark.slow
 def test_the_comparison_of_strategies(path: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     words = ["--table", str(path), "--strategies", "random", "pop", "successive_halving", "--seeds", "2"]
     places = ["--out", str(tmp_path), "--plot", str(tmp_path / "p.png")]

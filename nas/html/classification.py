@@ -67,12 +67,12 @@ def _roc_section(
     for number in [1] if two else range(len(names)):
         positive_N = label_N == number
         if positive_N.any() and not positive_N.all():
-            found = roc(positive_N, prob_NK[:, number], group_N)
+            found = roc(positive_N, prob_NK[:, number], group_N, band=few)
             curves.append(("this network" if two else names[number], found, False))
     if two and curves:
         for name, other_NK in others.items():
             if np.isfinite(other_NK).all():
-                curves.append((name, roc(label_N == 1, other_NK[:, 1], group_N), True))
+                curves.append((name, roc(label_N == 1, other_NK[:, 1], group_N, band=False), True))
     if not curves:
         return section("ROC", "The test cases hold one class only: there is no curve to draw.")
     styles = [

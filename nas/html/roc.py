@@ -22,8 +22,8 @@ class Roc:
         auc_low: Lower end of the 95 % interval of the area.
         auc_high: Upper end.
         grid: False positive rates of the band (T,).
-        low: Lower end of the pointwise 95 % band of the sensitivity (T,).
-        high: Upper end (T,).
+        low: Lower end of the pointwise 95 % band of the sensitivity (T,); empty without a band.
+        high: Upper end.
     """
 
     fpr: np.ndarray
@@ -36,13 +36,14 @@ class Roc:
     high: np.ndarray
 
 
-def roc(positive_N: np.ndarray, prob_N: np.ndarray, group_N: np.ndarray, seed: int = 0) -> Roc:
+def roc(positive_N: np.ndarray, prob_N: np.ndarray, group_N: np.ndarray, *, band: bool = True, seed: int = 0) -> Roc:
     """Compute the curve of one class against the rest.
 
     Args:
         positive_N: Whether a case is of the class (N,); both kinds occur.
         prob_N: Probability of the class (N,).
         group_N: Patients (N,), which are resampled.
+        band: Whether the band is computed, which takes a curve for each bootstrap sample.
         seed: Seed of the bootstrap.
 
     Returns:
@@ -55,10 +56,11 @@ def roc(positive_N: np.ndarray, prob_N: np.ndarray, group_N: np.ndarray, seed: i
     grid = np.linspace(0.0, 1.0, 201)
     curves, areas = [], []
     for rows in GroupBootstrap(np.asarray(group_N), positive_N, RESAMPLES, seed).rows:
-        false_T, true_T, _ = roc_curve(positive_N[rows], prob_N[rows])
-        # Where the curve steps upwards, interp takes the highest sensitivity at that rate.
-        curves.append(np.interp(grid, false_T, true_T))
+        if band:
+            false_T, true_T, _ = roc_curve(positive_N[rows], prob_N[rows])
+            # Where the curve steps upwards, interp takes the highest sensitivity at that rate.
+            curves.append(np.interp(grid, false_T, true_T))
         areas.append(auc(prob_N[rows], positive_N[rows]))
-    low, high = np.percentile(curves, PERCENTILES, axis=0)
+    low, high = np.percentile(curves, PERCENTILES, axis=0) if band else np.empty((2, 0))
     auc_low, auc_high = np.percentile(areas, PERCENTILES)
     return Roc(fpr, tpr, auc(prob_N, positive_N), float(auc_low), float(auc_high), grid, low, high)

@@ -45,7 +45,10 @@ def server(tmp_path: Path) -> Iterator[tuple[str, Path]]:
         thread.join()
 
 
-@pytest.mark.parametrize(("size", "pad_to", "edge"), [(28, None, 32), (28, 28, 28), (28, 33, 33), (64, None, 64)])
+@pytest.mark.parametrize(
+    ("size", "pad_to", "edge"),
+    [(28, None, 32), (28, 28, 28), (28, 33, 33), pytest.param(64, None, 64, marks=pytest.mark.slow)],
+)
 def test_the_official_files(adrenal: Path, data_cache: Path, size: int, pad_to: int | None, edge: int) -> None:
     store = MedMNIST3D(str(adrenal), str(data_cache), size=size, pad_to=pad_to).prepare()
     assert store.shape == (1, edge, edge, edge)

@@ -307,7 +307,7 @@ def test_a_patient_of_several_volumes_is_on_one_side(folder: Path) -> None:
         assert len(set(split.fold[store.groups == patient])) == 1
 
 
-@pytest.mark.parametrize("modality", ["MRI", "CT"])
+@pytest.mark.parametrize("modality", ["MRI", pytest.param("CT", marks=pytest.mark.slow)])
 def test_the_experiment_searches_and_trains(command: Command, modality: str) -> None:
     gains = (1.0, 1.1, 1.2, 1.3, 1.4, 1.5)  # no image is that of another patient
     folder = write_decathlon(command.folder / "images", modality=modality, gains=gains)

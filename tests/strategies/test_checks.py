@@ -99,7 +99,7 @@ def context(tmp_path: Path) -> RunContext:
     return context_in(tmp_path / "runs", train, valid)
 
 
-@pytest.mark.parametrize("schedule", ["onecycle", "constant"])
+@pytest.mark.parametrize("schedule", ["constant", pytest.param("onecycle", marks=pytest.mark.slow)])
 def test_the_evaluator_train_conforms(context: RunContext, schedule: str) -> None:
     settings = TrainingSettings(epochs=2, batch_size=16, precision="fp32", schedule=schedule)
     assert check_evaluator(Train(settings), PROBLEM, context, Proposal(ARCH, 3))["epochs"] == 3

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -39,15 +40,21 @@ MAKE: dict[str, Callable[[], Strategy]] = {
 GUIDED = sorted(set(MAKE) - {"random", "pop"})
 every_strategy = pytest.mark.parametrize("name", sorted(MAKE))
 TRIALS = {"gp": 8}  # a proposal takes half a second
+SLOW = ("gp", "nsga2", "predictor", "tpe")  # they fit a model, or make many populations
 
 
-@every_strategy
+def with_slow(*slow: str, of: Sequence[str] = tuple(sorted(MAKE))) -> list[Any]:
+    """Names of strategies, some of them only for the slow tests."""
+    return [pytest.param(name, marks=pytest.mark.slow) if name in slow else name for name in of]
+
+
+@pytest.mark.parametrize("name", with_slow("gp"))
 @pytest.mark.parametrize("space", [Grid((5, 4, 4, 3), mixed=True), Staircase((4, 4, 4, 4))], ids=["grid", "staircase"])
 def test_it_conforms_when_its_own_rule_is_at_work(name: str, space: Grid) -> None:
     check_strategy(MAKE[name](), space, TRIALS.get(name, 25))
 
 
-@pytest.mark.parametrize("name", sorted(set(MAKE) - {"pop", "halving"}))
+@pytest.mark.parametrize("name", with_slow("gp", of=sorted(set(MAKE) - {"pop", "halving"})))
 def test_it_visits_a_tiny_space_whole_and_then_ends(name: str) -> None:
     space = Grid((3, 2, 2), mixed=True)
     history = play(MAKE[name](), space, empty(), 50)
@@ -69,7 +76,7 @@ def test_a_constraint_that_nothing_keeps_ends_the_search(name: str) -> None:
     assert len(play(MAKE[name](), Grid((3, 3)), empty(constraints=limits, costs={"cost": total}), 5)) == 0
 
 
-@every_strategy
+@pytest.mark.parametrize("name", with_slow("gp"))
 def test_workers_that_have_not_finished_share_no_network(name: str) -> None:
     """Proposals after ten finished trials, none of which ends."""
     space = Grid((6, 6, 6))
@@ -121,7 +128,7 @@ def best_of(history: History) -> float:
     return max((r.metrics["score"] for r in feasible), default=-99.0)
 
 
-@pytest.mark.parametrize("name", [*sorted(set(GUIDED) - {"halving", "gp"}), pytest.param("gp", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", with_slow(*SLOW, of=sorted(set(GUIDED) - {"halving"})))
 @pytest.mark.parametrize("limits", [(), (Constraint("heat", 6.0),)], ids=["free", "constrained"])
 def test_it_finds_the_hill_better_than_random_search(name: str, limits: tuple[Constraint, ...]) -> None:
     """The best score of a network that keeps the constraints, known only after training; means over seeds. Random
@@ -139,7 +146,7 @@ def test_it_finds_the_hill_better_than_random_search(name: str, limits: tuple[Co
     assert mean(MAKE[name]()) >= mean(RandomSearch()) + 0.5
 
 
-@pytest.mark.parametrize("name", ["evolution", "nsga2", "tpe", "predictor", "local_search"])
+@pytest.mark.parametrize("name", with_slow(*SLOW, of=("evolution", "nsga2", "tpe", "predictor", "local_search")))
 def test_it_finds_a_front_better_than_random_search(name: str) -> None:
     """The hypervolume of score and cost above (-30, 26), means over seeds."""
 

@@ -111,7 +111,7 @@ def test_probabilities_move_after_the_warm_up_only(name: str, parts: Parts, tmp_
     assert (tmp_path / PICTURE).read_text().startswith("<")
 
 
-@pytest.mark.parametrize("name", SPACES)
+@pytest.mark.parametrize("name", ["dints", pytest.param("shared", marks=pytest.mark.slow)])
 def test_a_killed_search_goes_on_bit_for_bit(name: str, parts: Parts, tmp_path: Path) -> None:
     whole = made(parts, tmp_path / "whole", SPACES[name], target=2e5)
     whole.run()
@@ -139,7 +139,8 @@ def test_another_search_does_not_go_on_there(parts: Parts, tmp_path: Path) -> No
         made(parts, tmp_path, warm_up=0.25).run()
 
 
-@pytest.mark.parametrize("share", [0.3, pytest.param(0.7, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("share", [0.3, 0.7])
 def test_the_target_cost_is_reached(share: float, parts: Parts, tmp_path: Path) -> None:
     """From the expected cost of equal probabilities to a smaller one, within 10 %: expected and decoded."""
     space = DiNTSSpace(4, 3, 1 / 16, spatial_dims=2)

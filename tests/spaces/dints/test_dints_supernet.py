@@ -136,6 +136,7 @@ def test_bf16_trains() -> None:
     torch.testing.assert_close(shares[0], own_BEK[1, : len(shares[0])], rtol=0, atol=0)
 
 
+@pytest.mark.slow
 def test_nothing_waits_for_the_device() -> None:
     """On the meta device a value that is asked for raises."""
     with torch.device("meta"):
