@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -111,6 +112,7 @@ def _networks(model: str, threads: int | None) -> list[InferenceNetwork]:
 
 def _outs(out: Path, inputs: Sequence[Path]) -> list[Path]:
     """Return the file of each label map: the given file, or one in the given folder with the name of the input."""
+    from nas.data.io.files import split_name
     from nas.inference.predict import IMAGES
 
     if len(inputs) == 1 and out.name.endswith((*IMAGES, ".npy")):
@@ -118,19 +120,10 @@ def _outs(out: Path, inputs: Sequence[Path]) -> list[Path]:
     if out.suffix and not out.is_dir():
         expected = f"an image ({', '.join(IMAGES)}) for one input, a folder for several"
         raise NASError(f"--out {out} for {len(inputs)} inputs", expected, "change --out")
-    names = [_label_name(path) for path in inputs]
-    if len(set(names)) < len(names):
-        raise NASError("inputs of one name", "names that differ", "give each its own command")
+    names = [name + (".npy" if ending == ".npy" else ".nii.gz") for name, ending in map(split_name, inputs)]
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise NASError(f"inputs of one name, {twice[0]}", "names that differ", "give each its own command")
     return [out / name for name in names]
-
-
-def _label_name(path: Path) -> str:
-    from nas.inference.predict import IMAGES
-
-    if path.suffix == ".npy":
-        return path.name
-    stem = next((path.name.removesuffix(ending) for ending in IMAGES if path.name.endswith(ending)), path.stem)
-    return f"{stem}.nii.gz"
 
 
 def _point(text: str | None) -> tuple[float, ...] | None:

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from experiments.lung_screening.networks import StageNetworks
     from experiments.lung_screening.screening import Screening, Stages
 
-SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mhd", ".mha", ".npy")
 EXAMPLES = (
     "voxnas screen /path/to/ct --no-network",
     "voxnas screen /path/to/ct --stage1 outputs/train/lungs --stage2 outputs/train/patches",
@@ -63,8 +62,9 @@ def run(options: argparse.Namespace) -> None:
     from experiments.lung_screening.output import write
     from experiments.lung_screening.scan import Scan
     from experiments.lung_screening.screening import Settings, screen
+    from nas.data.io.files import split_name
 
-    names = [_name(path) for path in options.ct]
+    names = [split_name(path)[0] for path in options.ct]
     if len(set(names)) < len(names):
         raise NASError(f"{len(names)} CTs named {', '.join(names)}", "CTs of different names", "screen them one by one")
     for path in options.ct:
@@ -121,12 +121,6 @@ def _malignancy(named: str, training: str | None, device: str) -> StageNetworks:
         )
     require_malignancy(network)
     return network
-
-
-def _name(path: str) -> str:
-    name = Path(path).resolve().name
-    suffix = next((end for end in SUFFIXES if name.lower().endswith(end)), "")
-    return name[: len(name) - len(suffix)]
 
 
 def _print(name: str, content: dict[str, Any], found: Screening, folder: Path) -> None:
