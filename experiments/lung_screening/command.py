@@ -117,7 +117,7 @@ def _malignancy(named: str, training: str | None, device: str) -> StageNetworks:
         raise NASError(
             f"--stage3 {named} without its weights",
             "--stage3-training, the folder of run_train.py that trained this architecture",
-            f"python run_train.py arch={named} data=luna16, then --stage3-training outputs/train/<name>",
+            f"python run_train.py arch={named} data_root=<the CTs of its search>, then --stage3-training",
         )
     require_malignancy(network)
     return network
