@@ -184,6 +184,8 @@ def test_weights_that_are_broken_or_a_class_that_is_not_trusted(trained: Trainin
     card.write_text(card.read_text().replace("nas.tasks.classification.Classification", "os.getcwd"))
     with pytest.raises(NASError, match=r"the class 'os\.getcwd'"):
         StageNetworks.load(folder)
+    with pytest.raises(NASError, match=r"'os\.getcwd'; expected a subclass of nas\.tasks"):
+        run([str(trained.ct), f"stage2={weights.parent}", f"out={tmp_path}", "--allow-package", "os"])
 
 
 def test_the_same_command_without_a_network_and_again(trained: Trainings, tmp_path: Path) -> None:

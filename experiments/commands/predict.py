@@ -45,6 +45,7 @@ def parser() -> Parser:
         help="classification: a .json or .csv; segmentation: an image (.nii.gz, ...), or a folder for several inputs",
     )
     add("--point", metavar="X,Y,Z", help="centre of the crop in world mm, LPS (default: centre of the volume)")
+    predict.add_allow_package()
     add("--threads", type=number_type(int, 1), help="CPU threads (default: all cores)")
     predict.set_defaults(run=run)
     return predict
@@ -67,7 +68,7 @@ def run(options: argparse.Namespace) -> None:
 
     point_mm = _point(options.point)
     models = (options.model, *options.average_with)
-    networks = [network for model in models for network in _networks(model, options.threads)]
+    networks = [network for model in models for network in _networks(model, options)]
     require_alike(networks)
     classes = classes_of(networks[0])
     segments = networks[0].card.task["kind"] == "segmentation"
@@ -93,12 +94,12 @@ def run(options: argparse.Namespace) -> None:
         write_line(f"wrote {options.out}")
 
 
-def _networks(model: str, threads: int | None) -> list[InferenceNetwork]:
+def _networks(model: str, options: argparse.Namespace) -> list[InferenceNetwork]:
     """Load an exported network, or the bundles of a folder, which need torch."""
     if not Path(model).is_dir():
         from nas.inference.runtime import ExportedNetwork
 
-        return [ExportedNetwork(model, threads)]
+        return [ExportedNetwork(model, options.threads)]
     try:
         from nas.export.torch_network import bundle_networks  # an exported network is run without torch
     except ModuleNotFoundError as error:
@@ -107,7 +108,7 @@ def _networks(model: str, threads: int | None) -> list[InferenceNetwork]:
             "torch, or an exported model",
             "pip install torch",
         ) from error
-    return bundle_networks(model, threads)
+    return bundle_networks(model, options.threads, trusted=options.allow_package)
 
 
 def _outs(out: Path, inputs: Sequence[Path]) -> list[Path]:

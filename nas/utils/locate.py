@@ -75,7 +75,7 @@ def locate(path: str, base: type[T], *, packages: Sequence[str] = TRUSTED, allow
         raise NASError(
             f"the class {path!r}",
             f"a {base.__name__} of the packages {', '.join(trusted)}",
-            f"allow_packages=[{package}] if you trust that package",
+            f"allow_packages=[{package}], or --allow-package {package}, if you trust that package",
         )
     module, _, name = path.rpartition(".")
     try:
