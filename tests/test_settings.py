@@ -163,6 +163,7 @@ def test_nested_settings_are_refused_with_the_key_as_typed(changes: dict[str, An
         ({"cost_min": 1}, "expected settings with the _target_ of a Strategy"),
         ({"_target_": "nas.data.Augment"}, "a subclass of nas.strategies.base.Strategy"),
         ({"_target_": "os.getcwd"}, "got 'os.getcwd'; expected a subclass of nas.strategies.base.Strategy"),
+        ({"_target_": "nas.strategies.base.Strategy"}, "got the abstract class 'nas.strategies.base.Strategy'"),
         ({"_target_": "nas.strategies.Differentiable"}, "got no strategy.settings"),
         ({"_target_": "nas.strategies.Differentiable", "settings": "???"}, "got no strategy.settings"),
         ({"_target_": "nas.strategies.RandomSearch", "cost_min": "${none}"}, "expected values that can be filled in"),
