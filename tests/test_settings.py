@@ -14,7 +14,8 @@ from annotated_types import Ge
 from omegaconf import OmegaConf
 
 from experiments.build import build
-from experiments.config import resolved
+from experiments.config import SearchConfig, resolved
+from experiments.train.config import TrainConfig
 from experiments.train.search_defaults import with_search_defaults
 from nas.data import Augment
 from nas.data.store import VolumeStore
@@ -197,6 +198,12 @@ def test_values_reach_the_constructor_unchanged() -> None:
     assert isinstance(part.share, int)
     with pytest.raises(TypeError):
         Part(sides, 1, "x")  # type: ignore[arg-type, misc]
+
+
+@pytest.mark.parametrize("cls", [SearchConfig, TrainConfig])
+def test_common_settings_of_search_and_training_have_types(cls: type) -> None:
+    assert signature_of(cls)[0]["device"].hint is str
+    assert Any not in {argument.hint for argument in signature_of(cls)[0].values()}
 
 
 @pytest.mark.parametrize(

@@ -80,13 +80,17 @@ def _space(name: str, settings: Sequence[str]) -> SearchSpace:
     from omegaconf.errors import OmegaConfBaseException
 
     from experiments.build import build
-    from experiments.config import packaged
+    from experiments.conf_files import groups, text_of
     from nas.space import SearchSpace
 
+    if "." not in name and name not in groups()["space"]:
+        raise NASError(
+            f"the space {name}", f"one of {', '.join(groups()['space'])}, or a class path", "voxnas cost naslung"
+        )
+    own = OmegaConf.create({"_target_": name} if "." in name else text_of(f"space/{name}.yaml"))
     try:
         if not all("=" in setting for setting in settings):
             raise ValueError("no =")
-        own = {"_target_": name} if "." in name else packaged("space", name)
         arguments = OmegaConf.to_container(OmegaConf.merge(own, OmegaConf.from_dotlist([*settings])))
     except (OmegaConfBaseException, ValueError) as error:
         raise NASError(
