@@ -19,8 +19,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from hydra import compose, initialize_config_dir
-from hydra.utils import instantiate
 
+from experiments.build import build
 from nas.data import identity
 from nas.data.identity import FileDigests, reader_digest
 from nas.data.io.files import files_of, named_files, split_name
@@ -135,7 +135,7 @@ DATA = sorted(path.stem for path in (REPO / "conf" / "data").glob("*.yaml"))
 def built(name: str, cache: Path, **arguments: Any) -> Source:
     with initialize_config_dir(str(REPO / "conf"), version_base="1.3"):
         cfg = compose("search", overrides=[f"data={name}", f"data_cache={cache}", "data_root=/data"])
-    return instantiate(cfg.data, **arguments)
+    return build(cfg.data, "data", Source, **arguments)
 
 
 def other_value(name: str, key: str, value: Any) -> Any:
