@@ -18,12 +18,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from hydra.utils import instantiate
 from torch import nn
 
 from benchmarks.common import write_results
+from experiments.build import build
 from nas.export.onnx import FORMATS, convert
 from nas.inference.runtime import run_onnx
+from nas.space import SearchSpace
 from tests.exported import at_the_smallest_size
 from tests.test_conformance import composed, names
 
@@ -32,13 +33,13 @@ def main(spaces: list[str]) -> None:
     torch.set_num_threads(1)
     rows = []
     for space in spaces or names("space"):
-        home = instantiate(composed(f"space={space}").space)
+        home = build(composed(f"space={space}").space, "space", SearchSpace)
         torch.manual_seed(0)
         networks = {"a sample": lambda home=home: home.build(home.sample(np.random.default_rng(0)))}
         for name in type(home).published:
             networks[name] = lambda home=home, name=name: _published(type(home), name)
-        for number, (name, build) in enumerate(networks.items()):
-            measured = at_the_smallest_size(build(), partial(_measured, compare=number == 0))
+        for number, (name, make) in enumerate(networks.items()):
+            measured = at_the_smallest_size(make(), partial(_measured, compare=number == 0))
             rows.append({"space": space, "network": name, **measured})
             print(rows[-1], flush=True)
     write_results("bench_export", rows)

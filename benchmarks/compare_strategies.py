@@ -22,12 +22,13 @@ from typing import Any
 import matplotlib
 import numpy as np
 from hydra import compose, initialize_config_dir
-from hydra.utils import instantiate
 
 from benchmarks.common import RESULTS, machine, table
+from experiments.build import build
 from nas.errors import NASError
 from nas.history import State
 from nas.simulator import simulate
+from nas.strategies.base import Strategy
 from nas.trials_table import TrialsTable, read_h5
 from nas.utils.files import write_bytes, write_text
 
@@ -44,7 +45,7 @@ def one_run(path: str, name: str, trials: int, seed: int, workers: int) -> tuple
     """Return times and best scores of one simulation; if the strategy cannot run on the table, the reason."""
     trials_table = load(path)
     with initialize_config_dir(str(REPO / "conf"), version_base="1.3"):
-        strategy = instantiate(compose("search", overrides=[f"strategy={name}"]).strategy)
+        strategy = build(compose("search", overrides=[f"strategy={name}"]).strategy, "strategy", Strategy)
     try:
         result = simulate(strategy, trials_table, trials, seed, workers)
     except NASError as error:

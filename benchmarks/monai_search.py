@@ -16,16 +16,17 @@ from pathlib import Path
 import hydra
 import numpy as np
 import torch
-from hydra.utils import instantiate
 from monai.networks.nets import DiNTS, TopologySearch
 from omegaconf import DictConfig
 from torch import nn
 
+from experiments.build import build
 from experiments.context import task_setup
 from nas.architecture import Architecture
 from nas.artifact import Artifact
 from nas.data.loading import VolumeSet
 from nas.provenance import Provenance, SearchRecord
+from nas.strategies import Differentiable
 from nas.supernets.base import Costs, Decoded, Supernet
 from nas.supernets.settings import ArchitectureSettings
 from nas.supernets.trainer import SupernetTraining
@@ -85,7 +86,8 @@ class MonaiSupernet(Supernet):
 
 def monai_search(cfg: DictConfig, folder: Path) -> Artifact:
     """Run a composed search with strategy=differentiable; resume in `folder`."""
-    setting, space, strategy = task_setup(cfg), instantiate(cfg.space), instantiate(cfg.strategy)
+    setting, space = task_setup(cfg), build(cfg.space, "space", DiNTSSpace)
+    strategy = build(cfg.strategy, "strategy", Differentiable)
     train, valid = (VolumeSet(setting.store, rows, setting.device) for rows in setting.split.search)
     own = strategy.architecture
     torch.manual_seed(cfg.seed)

@@ -1,1 +1,1 @@
-"""Bodies of the two commands, baselines and tables."""
+"""The commands of VoxNAS: configuration, bodies of search and training, tables, and three applications."""

@@ -15,7 +15,7 @@ from nas.utils.locate import locate
 
 T = TypeVar("T")
 TARGET = "_target_"
-HYDRA_KEYS = (TARGET, "_convert_", "_recursive_")  # read by Hydra's `instantiate`; containers are plain here anyway
+HYDRA_KEYS = (TARGET, "_convert_", "_recursive_")  # of Hydra's `instantiate`, in files of earlier versions
 MISSING = "???"
 
 

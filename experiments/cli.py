@@ -77,6 +77,11 @@ class Parser(argparse.ArgumentParser):
             self._needed.append(f"{names[-1]} {shown}")
         return super().add_argument(*names, **settings)
 
+    def add_allow_package(self) -> None:
+        """Add the option `--allow-package`, for commands that read files that name classes."""
+        shown = "a further package whose classes a file may name; may be repeated"
+        self.add_argument("--allow-package", action="append", default=[], metavar="NAME", help=shown)
+
     def add_command(self, name: str, summary: str, examples: Sequence[str]) -> Parser:
         """Add a subcommand.
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from importlib import resources
 from typing import Any, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 
-from nas.errors import NASError
 from nas.utils.annotations import Count, PositiveInt, Seconds, Seed
 from nas.utils.checked import check_arguments, signature_of
 
@@ -50,9 +48,33 @@ class CostConfig:
     table: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CommandConfig:
-    """Base of the configurations of `run_search.py` and `run_train.py`."""
+    """Base of the configurations of `run_search.py` and `run_train.py`; see conf/common.yaml.
+
+    Args:
+        data: Source of the data.
+        split: Split of the data.
+        training: Settings of a training.
+        tracking: Receiver of live curves.
+        task: Task; None for the default task of the data.
+        seed: Seed of the search or the training.
+        device: Device name, or "auto".
+        allow_packages: Packages beside VoxNAS whose classes files may name.
+        data_root: Folder of data sets that are files.
+        data_cache: Folder of prepared data sets.
+    """
+
+    data: Component
+    split: Component
+    training: Component
+    tracking: Component
+    task: Component | None = None
+    seed: Seed = 0
+    device: str = "auto"
+    allow_packages: tuple[str, ...] = ()
+    data_root: str | None = None
+    data_cache: str | None = None
 
     @classmethod
     def of(cls: type[T], cfg: DictConfig | Mapping[str, Any]) -> T:
@@ -83,49 +105,29 @@ class CommandConfig:
         return as_plain(asdict(self))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SearchConfig(CommandConfig):
-    """Configuration of `run_search.py`; see conf/search.yaml.
+    """Configuration of `run_search.py`, beside that of `CommandConfig`; see conf/search.yaml.
 
     Args:
         space: Search space, as `_target_` and arguments.
         strategy: Strategy.
         evaluator: Evaluator.
-        data: Source of the data.
-        split: Split of the data.
-        training: Settings of a training.
-        tracking: Receiver of live curves.
         study: The study.
         objectives: Metric -> "maximize" or "minimize"; "score" stands for the task's first metric.
-        task: Task; None for the default task of the data.
         constraints: Hard limits such as "macs<=2e7".
         cost: The deterministic cost.
-        seed: Seed of the search.
         worker: Number of this worker.
-        device: Device name, or "auto".
-        allow_packages: Packages beside VoxNAS whose classes files may name.
-        data_root: Folder of data sets that are files.
-        data_cache: Folder of prepared data sets.
     """
 
     space: Component
     strategy: Component
     evaluator: Component
-    data: Component
-    split: Component
-    training: Component
-    tracking: Component
     study: StudyConfig
     objectives: Mapping[str, str]
-    task: Component | None = None
     constraints: tuple[str, ...] = ()
     cost: CostConfig = field(default_factory=CostConfig)
-    seed: Seed = 0
     worker: Count = 0
-    device: str = "auto"
-    allow_packages: tuple[str, ...] = ()
-    data_root: str | None = None
-    data_cache: str | None = None
 
 
 def shareable(plain: Mapping[str, Any]) -> dict[str, Any]:
@@ -170,25 +172,3 @@ def as_plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [as_plain(item) for item in value]
     return value
-
-
-def packaged(group: str, name: Any) -> DictConfig:
-    """Return conf/<group>/<name>.yaml as the file has it.
-
-    Args:
-        group: Folder in conf/.
-        name: Name of the file without its ending.
-
-    Returns:
-        The configuration, without interpolations filled in.
-
-    Raises:
-        NASError: If there is no such file.
-    """
-    folder = resources.files("conf") / group
-    names = sorted(entry.name[:-5] for entry in folder.iterdir() if entry.name.endswith(".yaml"))
-    if name not in names:
-        raise NASError(f"{group}={name}", f"one of {', '.join(names)}", f"choose {group}=<name>")
-    conf = OmegaConf.create((folder / f"{name}.yaml").read_text())
-    assert isinstance(conf, DictConfig)
-    return conf

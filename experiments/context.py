@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from omegaconf import OmegaConf
 
 from experiments.build import build
-from experiments.config import Component
+from experiments.config import CommandConfig
 from nas.architecture import Architecture
 from nas.context import TaskSetup
 from nas.cost.profile import profile
@@ -23,20 +23,7 @@ from nas.tasks.default import default_task
 from nas.utils.files import write_text
 
 
-class SharedConfig(Protocol):
-    """The settings that a search and a training share."""
-
-    @property
-    def data(self) -> Component: ...
-    @property
-    def split(self) -> Component: ...
-    @property
-    def task(self) -> Component | None: ...
-    @property
-    def device(self) -> str: ...
-
-
-def task_setup(config: SharedConfig, worker: int = 0, allow: Sequence[str] | None = None) -> TaskSetup:
+def task_setup(config: CommandConfig, worker: int = 0, allow: Sequence[str] | None = None) -> TaskSetup:
     """Prepare the data and make split and task.
 
     Args:

@@ -32,9 +32,8 @@ def resolve(name: str, task: TaskSpec, allow: Sequence[str]) -> Artifact:
     Raises:
         NASError: If the file is missing or not valid, or the space or the name is unknown.
     """
-    path = Path(name)
-    if path.suffix == ".json" or path.is_file():
-        return load(path, allow)
+    if _is_file(name):
+        return load(name, allow)
     space_name, _, network = name.partition("/")
     if not network:
         raise NASError(
@@ -58,9 +57,7 @@ def searches_of(names: object, allow: Sequence[str]) -> list[SearchRecord]:
     Raises:
         NASError: If a file is missing or not valid.
     """
-    listed = names if isinstance(names, Sequence) and not isinstance(names, str) else [names]
-    files = [str(name) for name in listed if Path(str(name)).suffix == ".json" or Path(str(name)).is_file()]
-    records = (load(name, allow).provenance.search for name in files)
+    records = (load(name, allow).provenance.search for name in _listed(names) if _is_file(name))
     return [record for record in records if record is not None]
 
 
@@ -115,9 +112,7 @@ def resolve_all(
     Raises:
         NASError: If the list is empty, names a network twice, or names one of another task.
     """
-    listed = (
-        [str(name) for name in names] if isinstance(names, Sequence) and not isinstance(names, str) else [str(names)]
-    )
+    listed = _listed(names)
     found = [resolve(name, task, allow) for name in listed]
     ids = [artifact.arch.id for artifact in found]
     if not ids or len(set(ids)) < len(ids):
@@ -131,6 +126,14 @@ def resolve_all(
                 "choose the data it was searched on",
             )
     return [changed(artifact, changes) for artifact in found]
+
+
+def _listed(names: object) -> list[str]:
+    return [str(name) for name in (names if isinstance(names, list | tuple) else [names])]
+
+
+def _is_file(name: str) -> bool:
+    return Path(name).suffix == ".json" or Path(name).is_file()
 
 
 def _class_path(space_name: str) -> str:

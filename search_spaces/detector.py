@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import inspect
 import itertools
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar
@@ -17,6 +15,7 @@ from nas.space import ENUMERATE_LIMIT, Published, SearchSpace
 from nas.task_spec import TaskSpec
 from nas.utils.annotations import Channels, SomeOf
 from nas.utils.checked import check_arguments, checked
+from nas.utils.locate import locate
 from search_spaces.arguments import Increasing
 from search_spaces.detector_network import Detector, stem_width
 from search_spaces.unet import GROUPS
@@ -73,7 +72,7 @@ class DetectorSpace(SearchSpace):
 
     def __init__(
         self,
-        backbone: str = "search_spaces.unet.UNetSpace",
+        backbone: str = "search_spaces.UNetSpace",
         settings: Mapping[str, Any] | None = None,
         stems: Annotated[Sequence[int], SomeOf(*STEMS)] = (1, 2),
         pyramids: Annotated[Sequence[int], Increasing(GROUPS, 1024, GROUPS)] = (8, 16),
@@ -175,16 +174,18 @@ class DetectorSpace(SearchSpace):
 
 def _make_backbone(class_path: str, settings: Mapping[str, Any]) -> SearchSpace:
     """Make a space of this package. No other package is imported: an arch.json must not name code to run."""
-    module, _, name = class_path.rpartition(".")
     try:
-        known = f"{module}.".startswith(f"{BACKBONES}.")
-        space = getattr(importlib.import_module(module), name) if known else None
-    except (ImportError, AttributeError):
-        space = None
-    if not (inspect.isclass(space) and issubclass(space, SearchSpace) and space is not DetectorSpace):
-        raise NASError(
-            f"space.backbone={class_path}",
-            f"the class path of a space of {BACKBONES}",
-            "set space.backbone to such a path, for example search_spaces.UNetSpace",
-        )
+        space = locate(class_path, SearchSpace, packages=(BACKBONES,))
+    except NASError as error:
+        raise _no_backbone(class_path) from error
+    if issubclass(space, DetectorSpace):
+        raise _no_backbone(class_path)
     return space(**check_arguments(space, settings, "space.settings"))
+
+
+def _no_backbone(class_path: str) -> NASError:
+    return NASError(
+        f"space.backbone={class_path}",
+        f"the class path of a space of {BACKBONES}",
+        "set space.backbone to such a path, for example search_spaces.UNetSpace",
+    )

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
-from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
+from experiments.build import build
 from experiments.hydra_main import arch_slug
 from nas.data.sample import Sample
 from nas.data.source import Source
@@ -20,8 +20,11 @@ from nas.data.store_writer import write_store
 from nas.data.transforms.augment import Augment
 from nas.errors import NASError
 from nas.evaluators.base import Evaluator
+from nas.space import SearchSpace
+from nas.strategies.base import Strategy
 from nas.tasks.base import Task
 from nas.testing import check_space, check_strategy
+from nas.tracking import Tracker
 from nas.training.settings import TrainingSettings
 from nas.trials_table import write_h5
 from tests.conftest import REPO
@@ -44,7 +47,7 @@ def composed(*overrides: str, config: str = "search"):  # type: ignore[no-untype
 
 @pytest.mark.parametrize("name", names("space"))
 def test_space(name: str) -> None:
-    check_space(instantiate(composed(f"space={name}").space))
+    check_space(build(composed(f"space={name}").space, "space", SearchSpace))
 
 
 def pairs() -> list[Any]:
@@ -60,15 +63,14 @@ def pairs() -> list[Any]:
 @pytest.mark.parametrize(("space", "strategy"), pairs())
 def test_strategy_on_space(strategy: str, space: str) -> None:
     cfg = composed(f"space={space}", f"strategy={strategy}")
-    check_strategy(instantiate(cfg.strategy), instantiate(cfg.space))
+    check_strategy(build(cfg.strategy, "strategy", Strategy), build(cfg.space, "space", SearchSpace))
 
 
 @pytest.mark.parametrize("name", names("data"))
 def test_data_set_without_its_files(name: str, tmp_path: Path) -> None:
     """It is built from its yaml; where it needs files that are not there, it says so in one line."""
     cfg = composed(f"data={name}", f"data_cache={tmp_path}", "data_root=null")
-    source = instantiate(cfg.data)
-    assert isinstance(source, Source)
+    source = build(cfg.data, "data", Source)
     assert Path(source.cache_dir) == tmp_path
     if name in SHIPPED:
         return
@@ -79,8 +81,7 @@ def test_data_set_without_its_files(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", names("task"))
 def test_task(name: str) -> None:
-    task = instantiate(composed(f"task={name}").task, in_channels=1, outputs=2, dims=3)
-    assert isinstance(task, Task)
+    task = build(composed(f"task={name}").task, "task", Task, in_channels=1, outputs=2, dims=3)
     assert (task.spec.kind, task.spec.in_channels, task.spec.outputs, task.spec.dims) == (name, 1, 2, 3)
 
 
@@ -90,15 +91,13 @@ def test_split(name: str, tmp_path: Path) -> None:
     voxels = np.zeros((1, 2, 2, 2), dtype=np.uint8)
     samples = [Sample(f"s{n}", voxels, n % 2, f"p{n // 2}", fold=str(n // 2 % 5)) for n in range(40)]
     store = write_store(tmp_path / "store.h5", samples, name="folds", classes=("a", "b"), provenance={})
-    split = instantiate(composed(f"split={name}").split, store)
-    assert isinstance(split, Split)
+    split = build(composed(f"split={name}").split, "split", Split, store=store)
     assert sorted(split.test) == [n for n in range(40) if n // 2 % 5 == 0]
 
 
 @pytest.mark.parametrize("name", names("training"))
 def test_training(name: str) -> None:
-    settings = instantiate(composed(f"training={name}").training)
-    assert isinstance(settings, TrainingSettings)
+    settings = build(composed(f"training={name}").training, "training", TrainingSettings)
     assert isinstance(settings.augment, Augment)
 
 
@@ -106,7 +105,7 @@ def test_training(name: str) -> None:
 def test_tracking(name: str) -> None:
     """A board without a server takes everything all the same."""
     words = ["tracking.port=1", "tracking.env=x"] if name == "visdom" else []
-    board = instantiate(composed(f"tracking={name}", *words).tracking)
+    board = build(composed(f"tracking={name}", *words).tracking, "tracking", Tracker)
     board.scalar("search", "auc", 0, 0.5)
     board.text("summary", "text")
     board.close()
@@ -116,7 +115,7 @@ def test_tracking(name: str) -> None:
 def test_evaluator(name: str, tmp_path: Path) -> None:
     words = [f"evaluator.path={tmp_path}/t.h5"] if name == "tabular" else []
     write_h5(tmp_path / "t.h5", table_of(records_of()))
-    assert isinstance(instantiate(composed(f"evaluator={name}", *words).evaluator), Evaluator)
+    build(composed(f"evaluator={name}", *words).evaluator, "evaluator", Evaluator)
 
 
 @pytest.mark.parametrize("name", names("experiment"))

@@ -185,9 +185,27 @@ def test_a_table_for_images_that_are_no_cubes_steers_a_supernet(tmp_path: Path, 
         CostModel(space, task, (1, 16, 16, 16), "latency_ms", LatencyTable.load(out))
 
 
+class OwnSpace(NASLungSpace):
+    """A space that conf/ does not name."""
+
+
+def test_the_latency_of_a_space_that_is_named_by_its_class(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    words = ["tests.test_cost.OwnSpace", "--set", "widths=[4]", "--set", "max_depth=3", "--size", "8"]
+    code, said, err = voxnas(capsys, "cost", *words, "--networks", "2", "--out", tmp_path / "table.json")
+    assert (code, err) == (0, ""), said
+
+
 @pytest.mark.parametrize(
     "words",
-    [["nowhere"], ["naslung", "--speed", "3"], ["naslung", "--size", "8,8,8,8"], [], ["naslung", "--set", "speed=3"]],
+    [
+        ["nowhere"],
+        ["no.such.Space"],
+        ["nas.data.Msd"],
+        ["naslung", "--speed", "3"],
+        ["naslung", "--size", "8,8,8,8"],
+        [],
+        ["naslung", "--set", "speed=3"],
+    ],
 )
 def test_latency_command_refuses_in_one_line(words: list[str], capsys: pytest.CaptureFixture) -> None:
     answer = voxnas(capsys, "cost", *words)

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hydra.utils import instantiate
 from torch import nn
 
+from experiments.build import build
 from nas.errors import NASError
 from nas.export.onnx import FORMATS, convert, export
 from nas.inference.model_card import CARD, ModelCard, ModelFile, Sides
@@ -26,7 +26,7 @@ SMALL = 3_000_000  # parameters
 
 
 def space_of(name: str) -> SearchSpace:
-    return instantiate(composed(f"space={name}").space)
+    return build(composed(f"space={name}").space, "space", SearchSpace)
 
 
 PUBLISHED = {space: list(type(space_of(space)).published) for space in names("space")}

@@ -7,10 +7,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
-from hydra.utils import instantiate
 
+from experiments.build import build
 from experiments.config import SearchConfig, resolved
 from nas.data.source import Source
+from nas.errors import NASError
 from nas.training.loop import training_identity
 from nas.training.settings import TrainingSettings
 from nas.utils.hashing import digest
@@ -59,7 +60,7 @@ def leaves(config: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
     for key, value in config.items():
         if isinstance(value, Mapping) and value:
             yield from leaves(value, f"{prefix}{key}.")
-        elif key not in ("_target_", "_convert_"):
+        elif key != "_target_":
             yield f"{prefix}{key}"
 
 
@@ -75,7 +76,7 @@ def changed(config: Mapping[str, Any], key: str, value: Any) -> dict[str, Any]:
 
 def identity(group: str, config: Mapping[str, Any]) -> str:
     """The digest of what a study, a checkpoint or a store records of a part."""
-    part = instantiate(config, **(OF_THE_DATA if group == "task" else {}), _convert_="all")
+    part = build(config, group, object, **(OF_THE_DATA if group == "task" else {}))
     if group == "space":
         return part.fingerprint
     if isinstance(part, Source):
@@ -89,7 +90,7 @@ def identity_if_valid(group: str, config: Mapping[str, Any]) -> str | None:
     """The identity, or None if the candidate value is no valid setting."""
     try:
         return identity(group, config)
-    except Exception:  # of a part of any class
+    except NASError:
         return None
 
 
@@ -106,9 +107,7 @@ def test_every_setting_of_a_part_changes_its_identity(group: str) -> None:
         composed_config.study.name = "s"  # by default it needs a running job
         config = resolved(composed_config)[group]
         own = identity(group, config)
-        ignored = (
-            instantiate(config, _convert_="all").UNIDENTIFYING if group == "data" else {}  # each with its reason
-        )
+        ignored = build(config, group, Source).UNIDENTIFYING if group == "data" else {}  # each with its reason
         for key in leaves(config):
             if {f"{group}.{key}", f"{group}.{name}.{key}"} & set(NO_RESULT) or (
                 key in ignored and key not in ("patch", "patches_per_volume")

@@ -185,18 +185,21 @@ def test_weights_that_are_broken_or_a_class_that_is_not_trusted(trained: Trainin
     card.write_text(card.read_text().replace("nas.tasks.classification.Classification", "os.getcwd"))
     with pytest.raises(NASError, match=r"the class 'os\.getcwd'"):
         StageNetworks.load(folder)
+    with pytest.raises(NASError, match=r"'os\.getcwd'; expected a subclass of nas\.tasks"):
+        run([str(trained.ct), f"stage2={weights.parent}", f"out={tmp_path}", "--allow-package", "os"])
 
 
 def test_the_same_command_without_a_network_and_again(trained: Trainings, tmp_path: Path) -> None:
-    words = [str(trained.ct), "--no-network", f"out={tmp_path}", "least=0.1"]
+    ct = shutil.copy(trained.ct, tmp_path / "unseen.1.NII.GZ")
+    words = [str(ct), "--no-network", f"out={tmp_path / 'out'}", "least=0.1"]
     run(words)
-    first = json.loads((tmp_path / "unseen" / "screening.json").read_text())
+    first = json.loads((tmp_path / "out/unseen.1/screening.json").read_text())
     run(words)
-    again = json.loads((tmp_path / "unseen" / "screening.json").read_text())
+    again = json.loads((tmp_path / "out/unseen.1/screening.json").read_text())
     assert first["candidates"] == again["candidates"]
     assert first["candidates"]
     assert all(one["probability"] is None and one["malignancy"] is None for one in first["candidates"])
-    assert [path.name for path in tmp_path.iterdir()] == ["unseen"]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["unseen.1"]
 
 
 @pytest.mark.parametrize(

@@ -12,16 +12,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hydra.utils import instantiate
 
+from experiments.build import build
 from nas.data.loading import VolumeSet
+from nas.data.source import Source
 from nas.data.sources.lidc_shapes import LidcShapes
 from nas.data.sources.nodule_phantoms import NodulePhantoms
 from nas.data.store import VolumeStore
 from nas.evaluators.train import Train
 from nas.history import State
 from nas.search import SearchJob, search
+from nas.space import SearchSpace
+from nas.strategies.base import Strategy
 from nas.study.study import Study
+from nas.tasks.base import Task
 from nas.training.settings import TrainingSettings
 from tests.problems import context_in, problem_of
 from tests.test_conformance import composed, names
@@ -40,7 +44,7 @@ SETTINGS = TrainingSettings(epochs=1, batch_size=8, lr=0.01, precision="fp32")
 @pytest.fixture(scope="module")
 def stores(data_cache: Path) -> dict[str, VolumeStore]:
     """Kind of task -> real volumes with a label each, or with a mask each, or drawn slices with boxes."""
-    tissue = instantiate(composed("data=icbm_tissue", f"data_cache={data_cache}").data)
+    tissue = build(composed("data=icbm_tissue", f"data_cache={data_cache}").data, "data", Source)
     return {
         "classification": LidcShapes(str(data_cache), size=16, spacing_mm=2.0).prepare(),
         "segmentation": tissue.prepare(),
@@ -69,11 +73,10 @@ def some_of_each(store: VolumeStore, count: int, seed: int) -> np.ndarray:
 @pytest.mark.parametrize(("strategy_name", "space_name"), pairs())
 def test_pair(strategy_name: str, space_name: str, stores: dict[str, VolumeStore], tmp_path: Path) -> None:
     cfg = composed(f"space={space_name}", f"strategy={strategy_name}", *TINY)
-    space, strategy = instantiate(cfg.space), instantiate(cfg.strategy)
+    space, strategy = build(cfg.space, "space", SearchSpace), build(cfg.strategy, "strategy", Strategy)
     store, objectives = stores[space.kind], OBJECTIVES[space.kind]
-    task = instantiate(
-        composed(f"task={space.kind}").task, in_channels=store.shape[0], outputs=len(store.classes), dims=store.dims
-    )
+    given = {"in_channels": store.shape[0], "outputs": len(store.classes), "dims": store.dims}
+    task = build(composed(f"task={space.kind}").task, "task", Task, **given)
     device = torch.device("cpu")
     train, valid = (VolumeSet(store, some_of_each(store, n, seed), device) for n, seed in ((16, 0), (8, 1)))
     problem = problem_of(space, objectives, task=task, shape=store.sample_shape)

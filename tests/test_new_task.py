@@ -12,7 +12,7 @@ import torch
 import run_search
 import run_train
 from nas.retraining.pooled import pooled_rows, read_pooled
-from tests.commands import Command, voxnas
+from tests.commands import Command, refused, voxnas
 
 OUTSIDE = ["hydra.searchpath=[pkg://tests.regression.conf]", "allow_packages=[tests]", "data=balls", "task=radius"]
 QUICK = ["training=demo", "training.epochs=4", "training.batch_size=8", "split.folds=3"]
@@ -58,6 +58,11 @@ def test_regression_from_search_to_export(command: Command, capsys: pytest.Captu
     history = [epoch["mae"] for epoch in last["history"]]
     assert last["best_epoch"] == 1 + int(np.argmin(history))
     assert sorted(path.name for path in (trained / "export").glob("*/model.onnx")) == ["model.onnx"] * 2
+
+    np.save(command.folder / "ball.npy", np.zeros((1, 16, 16, 16), dtype=np.float32))
+    words = [str(trained), str(command.folder / "ball.npy"), "--out", str(command.folder / "ball.json")]
+    refused(voxnas(capsys, "predict", *words), "--allow-package tests")
+    refused(voxnas(capsys, "predict", *words, "--allow-package", "tests"), "for a task of regression")
 
     (row,), _ = pooled_rows([read_pooled("ball", [trained], allow=["tests"])], resamples=20)
     assert row.metrics["mae"] == pytest.approx(own, abs=1e-5)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -285,6 +286,21 @@ def refuses(words: Sequence[object], capsys: pytest.CaptureFixture) -> str:
     assert answer[1] == ""
     assert answer[2].count("\n") == 1
     return answer[2]
+
+
+def test_label_maps_are_named_after_their_inputs(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    root = write_decathlon(tmp_path / "data", 2)
+    exported(tmp_path / "model", unet(), Msd(str(root), str(tmp_path / "cache")), Segmentation(outputs=3, window=8))
+    inputs, out = [tmp_path / name for name in ("scan.1.nii.gz", "SCAN.2.NII.GZ")], tmp_path / "labels"
+    for number, path in enumerate(inputs):
+        shutil.copy(root / f"imagesTr/case_00{number}.nii.gz", path)
+    assert voxnas(capsys, "predict", tmp_path / "model/model.onnx", *inputs, "--out", out)[0] == 0
+    assert {path.name for path in out.iterdir()} == {"scan.1.nii.gz", "SCAN.2.nii.gz"}
+    same = shutil.copy(inputs[0], tmp_path / "data/scan.1.nii.gz")
+    words = [tmp_path / "model/model.onnx", inputs[0], same, "--out", tmp_path / "none"]
+    assert "inputs of one name, scan.1.nii.gz" in refuses(words, capsys)
+    inputs[1].write_bytes(inputs[1].read_bytes()[:-100])
+    assert "SCAN.2.NII.GZ" in refuses([tmp_path / "model/model.onnx", inputs[1], "--out", out], capsys)
 
 
 def test_mistakes_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, get_type_hints
 
@@ -14,9 +14,13 @@ from annotated_types import Ge
 from omegaconf import OmegaConf
 
 from experiments.build import build
+from experiments.config import SearchConfig, resolved
+from experiments.train.config import TrainConfig
+from experiments.train.search_defaults import with_search_defaults
 from nas.data import Augment
 from nas.data.store import VolumeStore
 from nas.errors import NASError
+from nas.provenance import DataFacts, SearchRecord, SplitFacts
 from nas.strategies import Differentiable, RandomSearch
 from nas.strategies.base import Strategy
 from nas.training import TrainingSettings
@@ -24,6 +28,7 @@ from nas.utils.checked import check_arguments, checked, signature_of
 from nas.utils.locate import locate
 from search_spaces import DiNTSSpace, NASLungSpace, UNetSpace
 from tests.conftest import REPO
+from tests.test_conformance import composed
 
 WRONG: tuple[Any, ...] = (
     None, "x", "", True, 1.5, -1, 0, math.nan, math.inf, 10**12, 1e300, [], [1.5], ["x"], [None], {}, {"a": 1},
@@ -159,6 +164,7 @@ def test_nested_settings_are_refused_with_the_key_as_typed(changes: dict[str, An
         ({"cost_min": 1}, "expected settings with the _target_ of a Strategy"),
         ({"_target_": "nas.data.Augment"}, "a subclass of nas.strategies.base.Strategy"),
         ({"_target_": "os.getcwd"}, "got 'os.getcwd'; expected a subclass of nas.strategies.base.Strategy"),
+        ({"_target_": "nas.strategies.base.Strategy"}, "got the abstract class 'nas.strategies.base.Strategy'"),
         ({"_target_": "nas.strategies.Differentiable"}, "got no strategy.settings"),
         ({"_target_": "nas.strategies.Differentiable", "settings": "???"}, "got no strategy.settings"),
         ({"_target_": "nas.strategies.RandomSearch", "cost_min": "${none}"}, "expected values that can be filled in"),
@@ -192,3 +198,47 @@ def test_values_reach_the_constructor_unchanged() -> None:
     assert isinstance(part.share, int)
     with pytest.raises(TypeError):
         Part(sides, 1, "x")  # type: ignore[arg-type, misc]
+
+
+@pytest.mark.parametrize("cls", [SearchConfig, TrainConfig])
+def test_common_settings_of_search_and_training_have_types(cls: type) -> None:
+    assert signature_of(cls)[0]["device"].hint is str
+    assert Any not in {argument.hint for argument in signature_of(cls)[0].values()}
+
+
+@pytest.mark.parametrize(
+    ("words", "changed"),
+    [
+        ((), {}),
+        (("split.folds=4",), {"split.folds": 4}),
+        (("+data.patch=[8,8,8]",), {"data.patch": [8, 8, 8]}),
+        (("~data.spacing_mm",), {"data.spacing_mm": None}),
+        (("data_root=/other", "data_cache=there"), {"data.root": "/other", "data.cache_dir": "there"}),
+        (("+data.root=/other",), {"data.root": "/other"}),
+        (("+task.window=[8,8,8]",), {"task.window": [8, 8, 8]}),
+    ],
+)
+def test_a_training_changes_settings_of_its_search(words: Sequence[str], changed: dict[str, Any]) -> None:
+    data = {"_target_": "nas.data.Msd", "spacing_mm": 2.0, "patch": [16, 16, 16]}
+    task = {"_target_": "nas.tasks.Segmentation", "window": [16, 16, 16]}
+    recorded = {"data": data, "split": {"_target_": "nas.data.Split", "folds": 3}, "task": task}
+    found = resolved(composed("arch=x", *words, config="train"))
+    found = with_search_defaults(found, words, [search_record(recorded)])
+    expected = {f"{group}.{name}": value for group, part in recorded.items() for name, value in part.items()}
+    expected |= {"data.cache_dir": "outputs/data"} | changed
+    for key, value in expected.items():
+        group, name = key.split(".")
+        assert found[group].get(name) == value, key
+    assert sum(len(found[group]) for group in recorded) == sum(value is not None for value in expected.values())
+
+
+def test_a_search_on_data_without_a_folder_gets_none() -> None:
+    recorded = {"data": {"_target_": "nas.data.LidcShapes", "size": 16}}
+    words = ("data_root=/other",)
+    found = with_search_defaults(resolved(composed("arch=x", *words, config="train")), words, [search_record(recorded)])
+    assert found["data"] == {**recorded["data"], "cache_dir": "outputs/data"}
+
+
+def search_record(config: Mapping[str, Any]) -> SearchRecord:
+    facts = DataFacts("msd", "0" * 64, 1), SplitFacts("0" * 64)
+    return SearchRecord("s", 1, 0, 1, 0, *facts, config, patients=())

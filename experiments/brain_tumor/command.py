@@ -32,7 +32,7 @@ def parser() -> Parser:
         add("--root", required=True, metavar="FOLDER", help="folder of the subjects")
         add("--out", metavar="FOLDER", type=Path, help="folder of results (default: outputs/brain_tumor/NAME)")
         add("--predictions", metavar="FOLDER", help="folder of the predictions (default: OUT/predictions)")
-        add("--allow-package", action="append", default=[], metavar="NAME", help="import spaces of this package too")
+        command.add_allow_package()
     add = predict.add_argument
     add("--subjects", nargs="+", default=["all"], help="all, train, valid, test, or names of subjects (default: all)")
     add(

@@ -26,7 +26,7 @@ def parser() -> Parser:
     """
     cost = Parser("voxnas cost", "Measure the latency of a space's blocks on this machine; write a table.", EXAMPLES)
     add = cost.add_argument
-    add("space", metavar="SPACE", help="name of a space in conf/space")
+    add("space", metavar="SPACE", help="name of a space in conf/space, or the class path of your own")
     add("--size", type=size_type, default=(32,), help="of the images: one side, or D,H,W, or H,W (default: 32)")
     add("--channels", type=number_type(int, 1), default=1, help="channels of the images (default: 1)")
     add("--outputs", type=number_type(int, 1), default=2, help="outputs of the networks (default: 2)")
@@ -34,7 +34,6 @@ def parser() -> Parser:
     add("--networks", type=number_type(int, 1), default=20, help="networks measured whole as a check (default: 20)")
     add("--device", default="cpu", help="cpu, cuda, cuda:1, ... (default: cpu)")
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="an argument of the space; may be repeated")
-    add("--allow-package", action="append", default=[], metavar="NAME", help="import spaces of this package too")
     add("--out", metavar="FILE", help="the table (default: outputs/latency/SPACE-SIZE.json)")
     cost.set_defaults(run=run)
     return cost
@@ -52,7 +51,7 @@ def run(options: argparse.Namespace) -> None:
     from nas.cost.latency import measure_table
     from nas.task_spec import TaskSpec
 
-    space = _space(options.space, options.set, options.allow_package)
+    space = _space(options.space, options.set)
     size = options.size * 3 if len(options.size) == 1 else options.size
     table = measure_table(
         space,
@@ -75,27 +74,30 @@ def run(options: argparse.Namespace) -> None:
     write_line(f"wrote {path} (use: cost.metric=latency_ms cost.table={path})")
 
 
-def _space(name: str, settings: Sequence[str], allow: Sequence[str]) -> SearchSpace:
-    """Build a space of conf/space with some of its arguments replaced."""
+def _space(name: str, settings: Sequence[str]) -> SearchSpace:
+    """Build a space of conf/space, or of a class path, with some of its arguments replaced."""
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
     from experiments.build import build
-    from experiments.config import packaged
+    from experiments.conf_files import groups, text_of
     from nas.space import SearchSpace
 
+    if "." not in name and name not in groups()["space"]:
+        raise NASError(
+            f"the space {name}", f"one of {', '.join(groups()['space'])}, or a class path", "voxnas cost naslung"
+        )
+    own = OmegaConf.create({"_target_": name} if "." in name else text_of(f"space/{name}.yaml"))
     try:
         if not all("=" in setting for setting in settings):
             raise ValueError("no =")
-        arguments = OmegaConf.to_container(
-            OmegaConf.merge(packaged("space", name), OmegaConf.from_dotlist([*settings]))
-        )
+        arguments = OmegaConf.to_container(OmegaConf.merge(own, OmegaConf.from_dotlist([*settings])))
     except (OmegaConfBaseException, ValueError) as error:
         raise NASError(
             f"--set {' '.join(settings)} ({error})", "KEY=VALUE", "for example --set widths=[4,8]"
         ) from error
     assert isinstance(arguments, dict)
-    return build(arguments, "space", SearchSpace, allow)
+    return build(arguments, "space", SearchSpace)
 
 
 def _write_progress(done: int, total: int) -> None:

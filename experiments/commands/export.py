@@ -31,7 +31,7 @@ def parser() -> Parser:
     add("--format", action="append", choices=FORMATS, help="may be repeated (default: onnx and openvino)")
     add("--size", type=size_type, help="of the input: one side, or D,H,W, or H,W (default: as trained)")
     add("--arch", metavar="FILE", help="arch.json of a best.pt that belongs to no bundle")
-    add("--allow-package", action="append", default=[], metavar="NAME", help="import spaces of this package too")
+    export.add_allow_package()
     add("--out", metavar="FOLDER", type=Path, help="folder of the files (default: export/ beside the network)")
     export.set_defaults(run=run)
     return export

@@ -18,8 +18,6 @@ def parser() -> Parser:
     """
     pooled = Parser("voxnas pooled", "One table over several test folds.", EXAMPLES)
     pooled.add_argument("systems", metavar="NAME=FOLDERS", nargs="+", help="folders of run_train.py, with wildcards")
-    pooled.add_argument(
-        "--allow-package", action="append", default=[], metavar="NAME", help="import tasks of this package too"
-    )
+    pooled.add_allow_package()
     pooled.set_defaults(run="experiments.train.pooled:run")
     return pooled

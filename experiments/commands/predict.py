@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,6 +45,7 @@ def parser() -> Parser:
         help="classification: a .json or .csv; segmentation: an image (.nii.gz, ...), or a folder for several inputs",
     )
     add("--point", metavar="X,Y,Z", help="centre of the crop in world mm, LPS (default: centre of the volume)")
+    predict.add_allow_package()
     add("--threads", type=number_type(int, 1), help="CPU threads (default: all cores)")
     predict.set_defaults(run=run)
     return predict
@@ -66,7 +68,7 @@ def run(options: argparse.Namespace) -> None:
 
     point_mm = _point(options.point)
     models = (options.model, *options.average_with)
-    networks = [network for model in models for network in _networks(model, options.threads)]
+    networks = [network for model in models for network in _networks(model, options)]
     require_alike(networks)
     classes = classes_of(networks[0])
     segments = networks[0].card.task["kind"] == "segmentation"
@@ -92,12 +94,12 @@ def run(options: argparse.Namespace) -> None:
         write_line(f"wrote {options.out}")
 
 
-def _networks(model: str, threads: int | None) -> list[InferenceNetwork]:
+def _networks(model: str, options: argparse.Namespace) -> list[InferenceNetwork]:
     """Load an exported network, or the bundles of a folder, which need torch."""
     if not Path(model).is_dir():
         from nas.inference.runtime import ExportedNetwork
 
-        return [ExportedNetwork(model, threads)]
+        return [ExportedNetwork(model, options.threads)]
     try:
         from nas.export.torch_network import bundle_networks  # an exported network is run without torch
     except ModuleNotFoundError as error:
@@ -106,11 +108,12 @@ def _networks(model: str, threads: int | None) -> list[InferenceNetwork]:
             "torch, or an exported model",
             "pip install torch",
         ) from error
-    return bundle_networks(model, threads)
+    return bundle_networks(model, options.threads, trusted=options.allow_package)
 
 
 def _outs(out: Path, inputs: Sequence[Path]) -> list[Path]:
     """Return the file of each label map: the given file, or one in the given folder with the name of the input."""
+    from nas.data.io.files import split_name
     from nas.inference.predict import IMAGES
 
     if len(inputs) == 1 and out.name.endswith((*IMAGES, ".npy")):
@@ -118,19 +121,10 @@ def _outs(out: Path, inputs: Sequence[Path]) -> list[Path]:
     if out.suffix and not out.is_dir():
         expected = f"an image ({', '.join(IMAGES)}) for one input, a folder for several"
         raise NASError(f"--out {out} for {len(inputs)} inputs", expected, "change --out")
-    names = [_label_name(path) for path in inputs]
-    if len(set(names)) < len(names):
-        raise NASError("inputs of one name", "names that differ", "give each its own command")
+    names = [name + (".npy" if ending == ".npy" else ".nii.gz") for name, ending in map(split_name, inputs)]
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise NASError(f"inputs of one name, {twice[0]}", "names that differ", "give each its own command")
     return [out / name for name in names]
-
-
-def _label_name(path: Path) -> str:
-    from nas.inference.predict import IMAGES
-
-    if path.suffix == ".npy":
-        return path.name
-    stem = next((path.name.removesuffix(ending) for ending in IMAGES if path.name.endswith(ending)), path.stem)
-    return f"{stem}.nii.gz"
 
 
 def _point(text: str | None) -> tuple[float, ...] | None:

@@ -34,9 +34,7 @@ def parser() -> Parser:
     export, resume, delete = (study.commands[name] for name in ("export", "resume", "delete"))
     export.add_argument("--out", required=True, metavar="FILE", help="a file that ends in .csv, .h5 or .hdf5")
     resume.add_argument("--trials", type=number_type(int, 1), help="a larger total number of trials")
-    resume.add_argument(
-        "--allow-package", action="append", default=[], metavar="NAME", help="a package whose classes it may name"
-    )
+    resume.add_allow_package()
     resume.add_argument("--worker", type=number_type(int, 0), default=0, help="number of this worker (default: 0)")
     delete.add_argument("--yes", action="store_true", help="do not ask for confirmation")
     delete.add_argument("--force", action="store_true", help="delete even if workers may be alive")

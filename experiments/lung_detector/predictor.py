@@ -106,12 +106,13 @@ class Predictor:
         self.task = Detection(spec.in_channels, spec.outputs, spec.dims, task.detections, task.overlap, least=threshold)
 
     @classmethod
-    def load(cls, folder: Path, threshold: float = 0.25) -> Predictor:
+    def load(cls, folder: Path, threshold: float = 0.25, allow: Sequence[str] = ()) -> Predictor:
         """Read a trained detector.
 
         Args:
             folder: Folder of run_train.py, whose network with the best validation score is taken, or of one bundle.
             threshold: Minimum probability of a reported box.
+            allow: Further packages whose search spaces may be imported.
 
         Returns:
             The predictor, on the CPU.
@@ -120,7 +121,7 @@ class Predictor:
             NASError: If there is no bundle, it is damaged, or it holds no detector of CT slices.
         """
         folder = Path(folder)
-        (bundle,) = bundles_of(folder, best=1)
+        (bundle,) = bundles_of(folder, best=1, trusted=allow)
         preprocessing = Preprocessing.of(bundle, folder)
         if not isinstance(bundle.task, Detection):
             raise NASError(f"a task {type(bundle.task).__name__} in {folder}", "Detection", "use its own predictor")

@@ -10,6 +10,7 @@ a loopback address. See docs/how-to/serve-a-detector.md.
 from __future__ import annotations
 
 import argparse
+import inspect
 import ipaddress
 import logging
 import os
@@ -57,7 +58,7 @@ def parser() -> Parser:
     """
     serve = Parser("voxnas serve", "Serve a trained detector over HTTP, with a page to drop a slice on.", EXAMPLES)
     add = serve.add_argument
-    add("model", metavar="MODEL", type=Path, help="folder or checkpoint of a trained detector")
+    add("model", metavar="MODEL", type=Path, help="folder of run_train.py, or of one bundle")
     add(
         "--threshold",
         type=number_type(float, 0, 1),
@@ -100,6 +101,7 @@ def parser() -> Parser:
         metavar="MODULE:CLASS",
         help="class with `load(path, threshold)`, `classes` and `predict` (default: %(default)s)",
     )
+    serve.add_allow_package()
     serve.set_defaults(run=_serve)
     return serve
 
@@ -125,7 +127,11 @@ def _serve(options: argparse.Namespace) -> None:
         upload_seconds=options.upload_seconds,
         answer_seconds=options.answer_seconds,
     )
-    predictor = _predictor_class(options.predictor).load(options.model, options.threshold)
+    load = _predictor_class(options.predictor).load
+    if options.allow_package and "allow" not in inspect.signature(load).parameters:
+        raise NASError(f"--allow-package with --predictor {options.predictor}", "one of the two", "leave out one")
+    more = {"allow": options.allow_package} if options.allow_package else {}
+    predictor = load(options.model, options.threshold, **more)
     listener = _listen(options.host, options.port)
     # pydicom quotes values of a file, which may be a patient's, in its warnings
     warnings.filterwarnings("ignore", module="pydicom")
@@ -183,15 +189,20 @@ def _is_loopback(host: str) -> bool:
 
 def _predictor_class(name: str) -> Any:
     try:
-        return pkgutil.resolve_name(name)
+        found = pkgutil.resolve_name(name)
     except (ImportError, AttributeError, ValueError) as error:
         raise NASError(f"--predictor {name} ({error})", "MODULE:CLASS", "name a class that can be imported") from error
+    if not all(callable(getattr(found, method, None)) for method in ("load", "predict")):
+        raise NASError(f"--predictor {name}", "a class with `load` and `predict`", "name such a class")
+    return found
 
 
 def _listen(host: str, port: int) -> socket.socket:
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return socket.create_server((host, port), family=family, backlog=128)
+        listener = socket.create_server((host, port), family=family, backlog=128)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)  # asyncio does it for sockets of its own only
+        return listener
     except OSError as error:
         raise NASError(f"--host {host} --port {port} ({error})", "a free address", "choose another port") from error
 

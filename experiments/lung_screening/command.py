@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from experiments.lung_screening.networks import StageNetworks
     from experiments.lung_screening.screening import Screening, Stages
 
-SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mhd", ".mha", ".npy")
 EXAMPLES = (
     "voxnas screen /path/to/ct --no-network",
     "voxnas screen /path/to/ct --stage1 outputs/train/lungs --stage2 outputs/train/patches",
@@ -46,6 +45,7 @@ def parser() -> Parser:
     add("--radius-mm", type=number_type(float, 1e-6), help="radius of the non-maximum suppression")
     add("--stride-mm", type=number_type(float, 1e-6), help="distance between patches")
     add("--batch", type=number_type(int, 1), help="patches at once")
+    screen.add_allow_package()
     add("--device", default="auto", help="auto, cpu, cuda, ... (default: auto)")
     screen.set_defaults(run=run)
     return screen
@@ -63,8 +63,9 @@ def run(options: argparse.Namespace) -> None:
     from experiments.lung_screening.output import write
     from experiments.lung_screening.scan import Scan
     from experiments.lung_screening.screening import Settings, screen
+    from nas.data.io.files import split_name
 
-    names = [_name(path) for path in options.ct]
+    names = [split_name(path)[0] for path in options.ct]
     if len(set(names)) < len(names):
         raise NASError(f"{len(names)} CTs named {', '.join(names)}", "CTs of different names", "screen them one by one")
     for path in options.ct:
@@ -93,40 +94,33 @@ def _stages(options: argparse.Namespace) -> Stages:
         )
     device = str(pick_device(options.device))
     lungs, nodules = (
-        StageNetworks.load(training, device=device, most=1) if training else None
+        StageNetworks.load(training, device=device, most=1, allow=options.allow_package) if training else None
         for training in (options.stage1, options.stage2)
     )
-    malignancy = _malignancy(options.stage3, options.stage3_training, device) if options.stage3 else None
+    malignancy = _malignancy(options, device) if options.stage3 else None
     return Stages(lungs, nodules, malignancy)
 
 
-def _malignancy(named: str, training: str | None, device: str) -> StageNetworks:
+def _malignancy(options: argparse.Namespace, device: str) -> StageNetworks:
     from experiments.lung_screening.malignancy import require_malignancy
     from experiments.lung_screening.networks import StageNetworks
     from nas.artifact import load as load_artifact
     from nas.inference.model_card import CARD
 
-    path = Path(named)
-    if path.is_dir():
-        network = StageNetworks.load(path, device=device)
-    elif training:
-        network = StageNetworks.load(training, load_artifact(path).arch.id, device)
-    elif (path.parent / CARD).is_file():  # the arch.json of a bundle
-        network = StageNetworks.load(path.parent, load_artifact(path).arch.id, device)
-    else:
+    path, allow = Path(options.stage3), options.allow_package
+    folder = path if path.is_dir() else options.stage3_training
+    if not folder and (path.parent / CARD).is_file():  # the arch.json of a bundle
+        folder = path.parent
+    if not folder:
         raise NASError(
-            f"--stage3 {named} without its weights",
+            f"--stage3 {path} without its weights",
             "--stage3-training, the folder of run_train.py that trained this architecture",
-            f"python run_train.py arch={named} data=luna16, then --stage3-training outputs/train/<name>",
+            f"python run_train.py arch={path} data_root=<the CTs of its search>, then --stage3-training",
         )
+    arch = None if path.is_dir() else load_artifact(path, allow).arch.id
+    network = StageNetworks.load(folder, arch, device, allow=allow)
     require_malignancy(network)
     return network
-
-
-def _name(path: str) -> str:
-    name = Path(path).resolve().name
-    suffix = next((end for end in SUFFIXES if name.lower().endswith(end)), "")
-    return name[: len(name) - len(suffix)]
 
 
 def _print(name: str, content: dict[str, Any], found: Screening, folder: Path) -> None:

@@ -14,7 +14,7 @@ from nas.data.transforms.preparation import CROPS, stored_crop
 from nas.errors import NASError
 
 BATCH = 16
-FIX = "train the architecture on luna16, lidc_dicom or a manifest of CTs"
+FIX = "search and train on luna16, lidc_dicom or a manifest of CTs, or train a published network on them"
 
 
 def require_malignancy(network: StageNetworks) -> None:

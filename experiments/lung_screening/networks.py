@@ -32,7 +32,12 @@ class StageNetworks:
 
     @classmethod
     def load(
-        cls, folder: str | Path, arch: str | None = None, device: str | torch.device = "cpu", most: int | None = None
+        cls,
+        folder: str | Path,
+        arch: str | None = None,
+        device: str | torch.device = "cpu",
+        most: int | None = None,
+        allow: Sequence[str] = (),
     ) -> StageNetworks:
         """Read the networks of a training.
 
@@ -41,6 +46,7 @@ class StageNetworks:
             arch: Id of the architecture. If None, the one that the training names first.
             device: Device of the networks.
             most: Number of networks, the best ones. If None, all.
+            allow: Further packages whose search spaces and tasks may be imported.
 
         Returns:
             The networks.
@@ -48,7 +54,7 @@ class StageNetworks:
         Raises:
             NASError: See `nas.bundle.bundles_of`.
         """
-        bundles = bundles_of(folder, arch=arch, best=most)
+        bundles = bundles_of(folder, arch=arch, best=most, trusted=allow)
         models = [bundle.network(device) for bundle in bundles]
         return cls(Path(folder), bundles, models, torch.device(device))
 

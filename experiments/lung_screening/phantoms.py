@@ -161,7 +161,11 @@ def with_nodules(
         taken.append((point, APART_MM - diameter / 2))
         nodules.append(Nodule((float(point[0]), float(point[1]), float(point[2])), diameter))
     if len(nodules) < count:
-        raise NASError(f"room for {len(nodules)} of {count} nodules in {scan.name}", "larger lungs", "nodules=<fewer>")
+        raise NASError(
+            f"room for {len(nodules)} of {count} nodules in {scan.name}",
+            "larger lungs",
+            "a smaller --nodules",
+        )
     return scan.with_hu(np.rint(hu_DHW).astype(np.int16), scan.name), nodules
 
 

@@ -6,22 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from experiments.config import CommandConfig, Component
-from nas.utils.annotations import PositiveInt, Seed
+from experiments.config import CommandConfig
+from nas.utils.annotations import PositiveInt
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainConfig(CommandConfig):
-    """Settings of `run_train.py`; see conf/train.yaml.
+    """Configuration of `run_train.py`, beside that of `CommandConfig`; see conf/train.yaml.
 
     Args:
         arch: File or published name of a network, or several of them.
         name: Name of the training.
-        data: Source of the data.
-        split: Split of the data.
-        training: Settings of a training.
-        tracking: Receiver of live curves.
-        task: Task; None for the default task of the data.
         protocol: "holdout" (the fold that the search never saw) or "cross_validation" (each fold is tested once).
         rounds: Number of rounds of the holdout; None for all.
         space_changes: Arguments of the network's space that differ from those of its search.
@@ -29,23 +24,10 @@ class TrainConfig(CommandConfig):
         baselines: Name -> whether it stands in the table; "published" names a network, or is None.
         export: Formats in which the trained networks are exported, a name or several.
         resamples: Number of bootstrap samples of patients.
-        seed: Seed of the training.
-        device: Device name, or "auto".
-        allow_packages: Packages beside VoxNAS whose classes files may name.
-        data_root: Folder of data sets that are files.
-        data_cache: Folder of prepared data sets.
-        space: Not used; present so that one experiment file serves search and training.
-        strategy: Not used.
-        evaluator: Not used.
     """
 
     arch: str | tuple[str, ...]
     name: str
-    data: Component
-    split: Component
-    training: Component
-    tracking: Component
-    task: Component | None = None
     protocol: Literal["holdout", "cross_validation"] = "holdout"
     rounds: int | None = None
     space_changes: Mapping[str, Any] = field(default_factory=dict)
@@ -53,14 +35,6 @@ class TrainConfig(CommandConfig):
     baselines: Mapping[str, bool | str | None] = field(default_factory=dict)
     export: str | tuple[str, ...] | None = ()
     resamples: PositiveInt = 2000
-    seed: Seed = 0
-    device: str = "auto"
-    allow_packages: tuple[str, ...] = ()
-    data_root: str | None = None
-    data_cache: str | None = None
-    space: Component | None = None
-    strategy: Component | None = None
-    evaluator: Component | None = None
 
     def wants(self, baseline: str) -> bool:
         """Whether a baseline stands in the table.

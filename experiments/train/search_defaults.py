@@ -6,7 +6,10 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from experiments.build import TARGET
+from nas.data.source import Source
 from nas.provenance import SearchRecord
+from nas.utils.checked import signature_of
 from nas.utils.locate import locate
 
 GROUPS = ("data", "split", "task")
@@ -20,7 +23,9 @@ def with_search_defaults(
     """Take data, split and task from the search of a network.
 
     A group that the command line chooses (`data=msd`), and every group if it chooses an experiment, stays. Single
-    settings (`data.size=24`) change those of the search.
+    settings (`data.size=24`) change those of the search. One that conf/data/lidc_shapes.yaml lacks is added as Hydra
+    wants it (`+data.patch=[16,16,16]`), and one that is removed (`~data.size`) gets the default of its class. An
+    arch.json holds no folders: `data_root` and `data_cache` are those of the command.
 
     Args:
         config: The resolved configuration.
@@ -45,13 +50,17 @@ def with_search_defaults(
             continue
         _check_classes(recorded, allow)
         part = dict(recorded)
-        for name, source in LOCAL.items():
-            if group == "data" and name in (config.get("data") or {}):
-                part[name] = config["data"][name]
-            elif group == "data" and config.get(source) is not None and name == "root":
-                part[name] = config[source]
         own = config.get(group) or {}
-        part |= {key.split(".")[1]: own[key.split(".")[1]] for key in keys if key.startswith(f"{group}.")}
+        if group == "data":
+            cls: type = locate(str(recorded.get(TARGET)), Source, allow=allow)
+            known, _ = signature_of(cls)
+            given = {name: own.get(name, config.get(source)) for name, source in LOCAL.items() if name in known}
+            part |= {name: value for name, value in given.items() if value is not None}
+        for name in (key.split(".")[1] for key in keys if key.startswith(f"{group}.")):
+            if name in own:
+                part[name] = own[name]
+            else:
+                part.pop(name, None)
         if part != own:
             log.info("%s of the search %s: %s", group, search.study, _shown(part))
         result[group] = part
@@ -60,8 +69,8 @@ def with_search_defaults(
 
 def _check_classes(value: Any, allow: Sequence[str]) -> None:
     if isinstance(value, Mapping):
-        if "_target_" in value:
-            locate(str(value["_target_"]), object, allow=allow)
+        if TARGET in value:
+            locate(str(value[TARGET]), object, allow=allow)
         for item in value.values():
             _check_classes(item, allow)
     elif isinstance(value, list | tuple):

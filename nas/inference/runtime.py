@@ -120,7 +120,7 @@ class ExportedNetwork(InferenceNetwork):
         path = Path(model)
         if path.suffix not in (".onnx", ".xml"):
             raise NASError(
-                f"the model {path}", "model.onnx, model.xml of OpenVINO, or a folder of run_train.py", "check --model"
+                f"the model {path}", "model.onnx, model.xml of OpenVINO, or a folder of run_train.py", "check the path"
             )
         card = ModelCard.load(path.with_name(CARD))
         card.require_file(path)

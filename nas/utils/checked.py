@@ -138,7 +138,8 @@ def signature_of(cls: type) -> tuple[Mapping[str, Argument], bool]:
     """
     construct = cls.__init__  # type: ignore[misc]
     try:
-        hints = get_type_hints(construct, include_extras=True)
+        # of a dataclass the class, as annotations of a base are read in the module of that base
+        hints = get_type_hints(cls if "__dataclass_fields__" in vars(cls) else construct, include_extras=True)
     except NameError:  # a class of another package with annotations that exist for type checkers only
         hints = {}
     known, open_ended = {}, construct is object.__init__ and cls.__new__ is not object.__new__

@@ -67,7 +67,7 @@ def locate(path: str, base: type[T], *, packages: Sequence[str] = TRUSTED, allow
         The class.
 
     Raises:
-        NASError: If the package is not trusted, the class is missing or defined elsewhere, or is no such subclass.
+        NASError: If the package is not trusted, or the class is missing, abstract, elsewhere or no such subclass.
     """
     path = RENAMED.get(path, path)
     package, trusted = path.partition(".")[0], (*packages, *(allow or ()))
@@ -75,7 +75,7 @@ def locate(path: str, base: type[T], *, packages: Sequence[str] = TRUSTED, allow
         raise NASError(
             f"the class {path!r}",
             f"a {base.__name__} of the packages {', '.join(trusted)}",
-            f"allow_packages=[{package}] if you trust that package",
+            f"allow_packages=[{package}], or --allow-package {package}, if you trust that package",
         )
     module, _, name = path.rpartition(".")
     try:
@@ -83,9 +83,10 @@ def locate(path: str, base: type[T], *, packages: Sequence[str] = TRUSTED, allow
     except (ImportError, AttributeError, ValueError) as error:
         raise NASError(f"the class {path!r} ({error})", "a class that can be imported", "check the path") from error
     defined_in = getattr(value, "__module__", "").partition(".")[0]
-    allowed = allow is None or defined_in in trusted
-    if not inspect.isclass(value) or not issubclass(value, base) or not allowed:
-        raise NASError(f"{path!r}", f"a subclass of {base.__module__}.{base.__qualname__}", "name such a class")
+    allowed, abstract = allow is None or defined_in in trusted, inspect.isabstract(value)
+    if not inspect.isclass(value) or not issubclass(value, base) or abstract or not allowed:
+        got = f"the abstract class {path!r}" if abstract else f"{path!r}"
+        raise NASError(got, f"a subclass of {base.__module__}.{base.__qualname__}", "name such a class")
     return value
 
 

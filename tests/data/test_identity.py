@@ -19,11 +19,11 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from hydra import compose, initialize_config_dir
-from hydra.utils import instantiate
 
+from experiments.build import build
 from nas.data import identity
 from nas.data.identity import FileDigests, reader_digest
-from nas.data.io.files import files_of, named_files
+from nas.data.io.files import files_of, named_files, split_name
 from nas.data.sample import Sample
 from nas.data.source import Source
 from nas.data.sources.brats import Brats
@@ -135,7 +135,7 @@ DATA = sorted(path.stem for path in (REPO / "conf" / "data").glob("*.yaml"))
 def built(name: str, cache: Path, **arguments: Any) -> Source:
     with initialize_config_dir(str(REPO / "conf"), version_base="1.3"):
         cfg = compose("search", overrides=[f"data={name}", f"data_cache={cache}", "data_root=/data"])
-    return instantiate(cfg.data, **arguments)
+    return build(cfg.data, "data", Source, **arguments)
 
 
 def other_value(name: str, key: str, value: Any) -> Any:
@@ -279,6 +279,13 @@ def test_files_of_a_folder(tmp_path: Path) -> None:
     (tmp_path / "below").mkdir()
     assert files_of(tmp_path) == [tmp_path / "a.dcm", tmp_path / "b.dcm"]
     assert list(named_files([("series", tmp_path)])) == ["series/a.dcm", "series/b.dcm"]
+
+
+def test_names_without_endings(tmp_path: Path) -> None:
+    (tmp_path / "1.2.840.nii").mkdir()
+    endings = {"scan.1.nii.gz": "scan.1", "SCAN.NII.GZ": "SCAN", "a.b.MHD": "a.b", "x.npy": "x", "1.2.3": "1.2.3"}
+    for name, expected in {**endings, "1.2.840.nii": "1.2.840.nii", "1.2.840.nii/..": tmp_path.name}.items():
+        assert split_name(tmp_path / name)[0] == expected
 
 
 def test_digests_are_remembered_without_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,7 +50,7 @@ class Boxes(SearchSpace):
 
 @dataclass(frozen=True)
 class Orders:
-    """What a worker is told.
+    """Settings of a worker.
 
     lease_s: long, as workers of a busy machine may be silent for seconds. fault: what goes wrong in its evaluator (see
     `Clock`). patience_s: how long it waits for a store that is out of reach; far longer than an outage, as a server

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from experiments.lung_detector.serve import main
+from experiments.lung_detector.serve import _listen, main
 from tests.commands import refused
 from tests.conftest import REPO
 from tests.service.files import slice_png
@@ -59,10 +59,15 @@ def test_refuses_what_it_cannot_serve(
     refused(start(capsys), "no MODEL")
     refused(start(capsys, checkpoint, "--places", "0"), "--places")
     refused(start(capsys, checkpoint, "--port", "70000"), "70000")
+    refused(start(capsys, checkpoint, "--allow-package", "mine"), "--allow-package")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         refused(start(capsys, checkpoint, "--port", str(taken.getsockname()[1])), "in use")
     code = main([checkpoint, "--predictor", "no.such:Thing"])
     refused((code, *capsys.readouterr()), "no.such:Thing")
+    code = main([checkpoint, "--predictor", "builtins:int"])
+    refused((code, *capsys.readouterr()), "builtins:int", "`load` and `predict`")
+    with _listen("127.0.0.1", 0) as listener:
+        assert listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 @pytest.mark.parametrize("package", ["fastapi", "python_multipart"])

@@ -95,6 +95,7 @@ def test_no_answer_without_the_key(server: Server, headers: dict[str, str]) -> N
     for accept in ("*/*", "application/json"):
         answer = httpx.post(url, files={"file": slice_png()}, headers={**sent, "Accept": accept})
         refused(answer, 401, "X-API-Key")
+        assert answer.headers["www-authenticate"] == "APIKey"
     refused(httpx.post(url, params={"api-key": KEY, "X-API-Key": KEY}, files={"file": slice_png()}), 401)
     refused(httpx.post(url), 401)
 
@@ -135,6 +136,7 @@ def test_bad_forms(client: httpx.Client) -> None:
     refused(client.post("/predict", data={"file": "text"}), 415, "another type")
     assert client.get("/predict").status_code == 405
     assert client.get("/nothing").status_code == 404
+    assert client.get("/health/").status_code == 404  # no redirect
 
 
 @pytest.mark.parametrize("told", [True, False], ids=["length told", "chunked"])

@@ -140,6 +140,7 @@ def test_larger_genes_never_make_it_cheaper() -> None:
     [
         ({"backbone": "search_spaces.detector.DetectorSpace"}, "backbone"),
         ({"backbone": "search_spaces.unet.Missing"}, "backbone"),
+        ({"backbone": "search_spaces.detector.SearchSpace"}, "backbone"),
         ({"backbone": "pathlib.Path"}, "backbone"),
         ({"settings": {"nothing": 1}}, "space.settings"),
         ({"stems": [3]}, "stems"),

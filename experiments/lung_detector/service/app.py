@@ -139,6 +139,7 @@ def create_app(predictor: Predicts, settings: Settings) -> FastAPI:
         title="VoxNAS lung-tumour detector",
         description="Boxes around lung tumours in one CT slice. For research; not a medical device.",
         redoc_url=None,
+        redirect_slashes=False,  # to whatever the header Host names
         lifespan=lifespan,
     )
     app.add_middleware(LingeringClose, seconds=settings.linger_seconds)
@@ -258,8 +259,8 @@ def prefers_json(accept: str) -> bool:
 
 async def _refuse(request: Request, error: Exception) -> Response:
     assert isinstance(error, Refusal)
-    headers = {"Retry-After": "1"} if error.status == 429 else None
-    return JSONResponse({"detail": str(error)}, error.status, headers)
+    headers = {401: {"WWW-Authenticate": "APIKey"}, 429: {"Retry-After": "1"}}
+    return JSONResponse({"detail": str(error)}, error.status, headers.get(error.status))
 
 
 async def _answer_disconnected(request: Request, error: Exception) -> Response:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
 
 HEADER_BYTES = 1 << 16  # longer than any header; what follows may be voxels
+VOLUME_ENDINGS = (".nii.gz", ".img.gz", ".nii", ".img", ".hdr", ".nrrd", ".nhdr", ".mhd", ".mha", ".npy")
 PAIRS = {".hdr": (".img", ".img.gz"), ".img": (".hdr",)}  # Analyze, and NIfTI in two files
 
 
@@ -36,6 +38,20 @@ def named_files(volumes: Iterable[tuple[str, Path]]) -> dict[str, Path]:
         Name -> file, in order. Files of a folder and data files of a header are named `<volume>/<file>`.
     """
     return {name if file == path else f"{name}/{file.name}": file for name, path in volumes for file in files_of(path)}
+
+
+def split_name(path: str | Path) -> tuple[str, str]:
+    """Split the name of a volume into the name proper and the ending of its format.
+
+    Args:
+        path: An image file, or the folder of a DICOM series, whose name may have dots and is kept whole.
+
+    Returns:
+        The name without folders, and one of `VOLUME_ENDINGS` as it is written there, or "".
+    """
+    name = Path(os.path.abspath(path)).name  # a folder may be given as `.`
+    ending = "" if os.path.isdir(path) else next((end for end in VOLUME_ENDINGS if name.lower().endswith(end)), "")
+    return name[: len(name) - len(ending)], ending
 
 
 def _data_files(path: Path) -> list[str]:

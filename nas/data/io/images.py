@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from nas.data.io.files import split_name
 from nas.errors import NASError
 from nas.utils.optional import medical
 
@@ -100,11 +101,12 @@ def _read_file(path: Path) -> Image:
 
 def _refuse_cut_nifti(path: Path) -> None:
     """Raise for an incomplete NIfTI file, whose missing end ITK reads as zeros without an error."""
-    if path.name.endswith(".nii.gz"):
+    ending = split_name(path)[1]
+    if ending == ".nii.gz":
         with gzip.open(path) as file:
             while file.read(1 << 22):
                 pass
-    elif path.suffix == ".nii":
+    elif ending == ".nii":
         reader = medical("SimpleITK").ImageFileReader()
         reader.SetFileName(str(path))
         reader.ReadImageInformation()
@@ -116,7 +118,7 @@ def _refuse_cut_nifti(path: Path) -> None:
 
 def _refuse_nan_nifti(path: Path) -> None:
     """Raise for NIfTI values that are not finite, which ITK reads as zeros without an error."""
-    if not path.name.endswith((".nii", ".nii.gz")):
+    if split_name(path)[1] not in (".nii", ".nii.gz"):
         return
     nibabel = medical("nibabel")
     try:
