@@ -39,7 +39,7 @@ from nas.training.loop import (
 from nas.training.optim import clip_gradients, make_optimizer, make_schedule
 from nas.training.precision import autocast
 from nas.training.settings import TrainingSettings
-from nas.training.steps import channels_last, derive
+from nas.training.steps import augmented_batches, channels_last, derive
 from nas.utils.files import write_text
 
 
@@ -177,7 +177,7 @@ class SupernetTraining:
         sums: dict[str, torch.Tensor] = {}
         held_out = self._endless(self.parts[1], number)
         count = 0
-        for x_BCDHW, y, share in self._batches(self.parts[0], number, 0):
+        for x_BCDHW, y, share in augmented_batches(self.parts[0], self.settings, self.seed, number, self.device):
             terms = {"loss": self._weight_step(x_BCDHW, y, share)}
             if searching:
                 terms |= self._architecture_step(*next(held_out), ramp)
@@ -255,24 +255,11 @@ class SupernetTraining:
                 if id(parameter) not in known:
                     groups[0 if parameter.ndim > 1 else -1]["params"].append(parameter)
 
-    def _batches(self, data: VolumeSet, epoch: int, stream: int) -> Iterator[tuple[torch.Tensor, torch.Tensor, float]]:
-        """Batches of this rank with their fraction of the samples, determined by (seed, epoch, stream)."""
-        rank, world = distributed.rank(), distributed.world()
-        order = torch.Generator().manual_seed(derive(self.seed, epoch, stream))
-        augmentation = torch.Generator(self.device).manual_seed(derive(self.seed, epoch, stream + 1, rank))
-        sizes = [len(rows) for rows in plan_batches(data.per_epoch, self.settings.batch_size)]
-        augment = self.settings.augment
-        batches = data.batches(self.settings.batch_size, generator=order, rank=rank, world=world)
-        for (x_BCDHW, y), size in zip(batches, sizes, strict=True):
-            if augment is not None:
-                x_BCDHW, y = augment.of_batch(x_BCDHW, y, augmentation)
-            yield x_BCDHW, y, len(y) / size
-
     def _endless(self, data: VolumeSet, epoch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor, float]]:
         """Batches without end, reshuffled in each pass."""
         stream = 10
         while True:
-            yield from self._batches(data, epoch, stream)
+            yield from augmented_batches(data, self.settings, self.seed, epoch, self.device, stream)
             stream += 2
 
     def _validate(self) -> dict[str, float]:

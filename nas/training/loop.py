@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from nas.data.loading import VolumeSet, plan_batches
+from nas.data.loading import VolumeSet, plan_batches, rank_share
 from nas.errors import NASError, TrialFailed
 from nas.tasks.base import Task
 from nas.training import distributed
@@ -139,7 +139,7 @@ def predict(model: nn.Module, task: Task, data: VolumeSet, batch_size: int) -> n
         Predictions of the task, for example probabilities (N, K) or, for segmentation, (N, K, D, H, W).
     """
     rank, world = distributed.rank(), distributed.world()
-    plan = [rows for rows in (rows[rank::world] for rows in plan_batches(len(data), batch_size)) if len(rows)]
+    plan = rank_share(plan_batches(len(data), batch_size), rank, world)
     batches = data.batches(batch_size, rank=rank, world=world)
     predictions = [
         data.predicted(partial(task.predict, model), x_BCDHW, rows, whole=not task.any_size)
