@@ -28,10 +28,9 @@ from nas.artifact import load as load_artifact
 from nas.errors import NASError
 from nas.inference.model_card import CARD, ModelCard, Port, Sides
 from nas.task_spec import TaskSpec
-from nas.tasks.base import Task
+from nas.tasks.base import Task, task_of
 from nas.training.tensor_file import UNREADABLE, load_verified
 from nas.utils.files import read_json, write_bytes, write_text
-from nas.utils.locate import locate
 
 ARCH, WEIGHTS, CURVES = "arch.json", "weights.pt", "curves.csv"
 BUNDLES = "bundles"  # folder of a training that holds <architecture>/<fold>/
@@ -144,7 +143,11 @@ class Bundle:
             curves = _read_curves(folder / CURVES)
         except UNREADABLE as error:
             raise _damaged(folder, str(error).splitlines()[0][:120] if str(error) else type(error).__name__) from error
-        return cls(artifact, card, weights, _task(card, artifact.task, trusted, folder), curves)
+        try:
+            task = task_of({**card.inference, "class": card.task_class, "spec": card.task}, trusted)
+        except ValueError as error:
+            raise _damaged(folder, f"{CARD} with {error}") from error
+        return cls(artifact, card, weights, task, curves)
 
     def network(self, device: torch.device | str = CPU) -> nn.Module:
         """Build the network with its weights, in evaluation mode.
@@ -269,15 +272,6 @@ def _score(folder: Path) -> float:
         return sign * float(facts["validation"][facts["score"]])
     except (LookupError, TypeError, ValueError) as error:
         raise _damaged(folder, f"{CARD} without a validation score") from error
-
-
-def _task(card: ModelCard, spec: TaskSpec, trusted: Sequence[str], folder: Path) -> Task:
-    task_class = locate(card.task_class, Task, allow=trusted)
-    settings: dict[str, Any] = {"in_channels": spec.in_channels, "outputs": spec.outputs, "dims": spec.dims}
-    try:
-        return task_class(**settings, **card.inference)
-    except (TypeError, NASError) as error:
-        raise _damaged(folder, f"{CARD} with other settings than those of {task_class.__name__}") from error
 
 
 def _read_weights(path: Path, checksum: str | None) -> dict[str, torch.Tensor]:

@@ -14,9 +14,8 @@ from nas.metrics.bootstrap import GroupBootstrap, intervals
 from nas.metrics.metric import Metric, Scores
 from nas.retraining.result import Bounds, TrainResult
 from nas.retraining.tables import Row, markdown
-from nas.tasks.base import Task
+from nas.tasks.base import task_of
 from nas.tasks.segmentation import Segmentation
-from nas.utils.locate import TRUSTED, locate
 
 COSTS = ("params", "macs", "bytes")
 
@@ -82,13 +81,22 @@ def read_pooled(name: str, folders: Sequence[Path], allow: Sequence[str] = ()) -
         )
     order = np.argsort(columns[case])
     columns = {key: values[order] for key, values in columns.items()}
-    task, classes = _task_of(results[0], allow), tuple(results[0].data["classes"])
+    try:
+        classes = tuple(results[0].data["classes"])
+        # earlier versions recorded no task, and pooled segmentations only
+        task = task_of(results[0].task, allow) if results[0].task else Segmentation(outputs=len(classes))
+        costs = {key: float(np.mean([result.costs[key] for result in results])) for key in COSTS}
+    except (KeyError, TypeError, ValueError) as error:
+        raise NASError(
+            f"{folders[0] / 'result.json'} without task, classes or costs ({error})",
+            "a result.json that run_train.py wrote",
+            "copy the file again, or run the training again",
+        ) from error
     try:
         scores = task.from_columns(columns, classes)
     except (KeyError, ValueError) as error:
         got = f"{folders[0] / 'predictions.csv'} without scores of {results[0].name} ({error})"
         raise _no_predictions(got) from error
-    costs = {key: float(np.mean([result.costs[key] for result in results])) for key in COSTS}
     return Pooled(name, len(folders), data.pop(), columns[case], columns[group], scores, task.metrics, classes, costs)
 
 
@@ -108,15 +116,6 @@ def _columns(path: Path, system: str) -> dict[str, np.ndarray]:
 
 def _no_predictions(got: str) -> NASError:
     return NASError(got, "the predictions that run_train.py wrote", "check the path")
-
-
-def _task_of(result: TrainResult, allow: Sequence[str]) -> Task:
-    if not result.task:  # earlier versions pooled segmentations only
-        return Segmentation(outputs=len(result.data["classes"]))
-    settings = {key: value for key, value in result.task.items() if key not in ("class", "spec")}
-    spec = {key: result.task["spec"][key] for key in ("in_channels", "outputs", "dims")}
-    cls = locate(result.task["class"], Task, packages=TRUSTED, allow=allow)
-    return cls(**spec, **settings)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from nas.metrics.ensemble import mean_probability
 from nas.metrics.metric import Metric, Scores
 from nas.task_spec import TaskSpec
 from nas.utils.identity import identity_of, public_path
+from nas.utils.locate import locate
 
 if TYPE_CHECKING:
     from nas.data.store import VolumeStore
@@ -223,3 +224,29 @@ class Task(ABC):
                 "task and data of one kind",
                 f"task={store.kind}, or other data",
             )
+
+
+def task_of(record: Mapping[str, Any], allow: Sequence[str] = ()) -> Task:
+    """Build the task that a file records.
+
+    Args:
+        record: Class, spec and settings in the form of `Task.identity`.
+        allow: Packages beside VoxNAS that may define the class.
+
+    Returns:
+        The task.
+
+    Raises:
+        NASError: If the class is missing or of a package that is not trusted.
+        ValueError: If the record is incomplete, or its settings are not those of the class.
+    """
+    try:
+        path, spec = str(record["class"]), {name: record["spec"][name] for name in ("in_channels", "outputs", "dims")}
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"a task without {error}") from error
+    cls = locate(path, Task, allow=allow)
+    settings = {name: value for name, value in record.items() if name not in ("class", "spec")}
+    try:
+        return cls(**spec, **settings)
+    except (TypeError, ValueError, NASError) as error:
+        raise ValueError(f"other settings than those of {cls.__name__}") from error
