@@ -25,7 +25,7 @@ from torch import nn
 
 from nas.artifact import Artifact
 from nas.artifact import load as load_artifact
-from nas.errors import NASError
+from nas.errors import NASError, first_line, last_line
 from nas.inference.model_card import CARD, ModelCard, Port, Sides
 from nas.task_spec import TaskSpec
 from nas.tasks.base import Task, task_of
@@ -142,7 +142,7 @@ class Bundle:
             weights = _read_weights(folder / WEIGHTS, card.weights.get(WEIGHTS))
             curves = _read_curves(folder / CURVES)
         except UNREADABLE as error:
-            raise _damaged(folder, str(error).splitlines()[0][:120] if str(error) else type(error).__name__) from error
+            raise _damaged(folder, first_line(error)) from error
         try:
             task = task_of({**card.inference, "class": card.task_class, "spec": card.task}, trusted)
         except ValueError as error:
@@ -166,7 +166,7 @@ class Bundle:
             model.load_state_dict(dict(self.weights))
         except RuntimeError as error:
             raise NASError(
-                f"weights that are not those of {self.artifact.arch.id} ({str(error).splitlines()[-1].strip()[:120]})",
+                f"weights that are not those of {self.artifact.arch.id} ({last_line(error)})",
                 "the weights of this architecture",
                 TRAIN,
             ) from error

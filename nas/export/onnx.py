@@ -24,7 +24,7 @@ from torch import nn
 from torch.onnx import OnnxExporterError
 from torch.utils._pytree import keystr, tree_flatten_with_path
 
-from nas.errors import NASError
+from nas.errors import NASError, first_line
 from nas.export.sides import REFUSALS, free_sides, tensors_of
 from nas.inference.model_card import CARD, MODEL_FILES, ModelCard, ModelFile, Port, Sides
 from nas.inference.runtime import Runner, run_onnx, run_openvino
@@ -183,10 +183,6 @@ def require_formats(formats: Sequence[str]) -> None:
         raise NASError("export=[]", f"some of {', '.join(FORMATS)}", "set export to [onnx,openvino]")
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0][:200]
-
-
 class _Flat(nn.Module):
     """A network with one tensor or a flat tuple of tensors as output, whatever nesting the original returns."""
 
@@ -229,7 +225,7 @@ class _Trial:
                 outputs = [model(x_BCDHW) for x_BCDHW in inputs]
         except REFUSALS as error:
             raise NASError(
-                f"an input of shape {tuple(input_shape)} ({_first_line(error)})",
+                f"an input of shape {tuple(input_shape)} ({first_line(error)})",
                 "channels and sides that the network takes",
                 "another size",
             ) from error
@@ -276,7 +272,7 @@ class _Trial:
                 outputs = run(x_BCDHW.numpy())
             except Exception as error:  # the runtimes raise classes of their own
                 raise NASError(
-                    f"{MODEL_FILES[kind]}, which fails for an input of {tuple(x_BCDHW.shape)} ({_first_line(error)})",
+                    f"{MODEL_FILES[kind]}, which fails for an input of {tuple(x_BCDHW.shape)} ({first_line(error)})",
                     "a network whose graph is the same for every batch",
                     "x.shape[0] in place of len(x) in its forward, which tracing takes for a constant",
                 ) from error

@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from nas.data.loading import VolumeSet, plan_batches, rank_share
-from nas.errors import NASError, TrialFailed
+from nas.errors import NASError, TrialFailed, first_line
 from nas.tasks.base import Task
 from nas.training import distributed
 from nas.training.checkpoint import load_checkpoint, save_checkpoint
@@ -326,13 +326,11 @@ def oom_as_trial_failed() -> Iterator[None]:
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError) as error:
-        raise TrialFailed(
-            f"out of memory: {str(error).splitlines()[0][:200] if str(error) else 'MemoryError'}"
-        ) from error
+        raise TrialFailed(f"out of memory: {first_line(error)}") from error
     except RuntimeError as error:
         if "allocate memory" not in str(error) and "not enough memory" not in str(error):
             raise
-        raise TrialFailed(f"out of memory: {str(error).splitlines()[0][:200]}") from error
+        raise TrialFailed(f"out of memory: {first_line(error)}") from error
 
 
 def _fast_kernels(device: torch.device) -> AbstractContextManager[object]:
