@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -108,14 +108,17 @@ def split_facts(split: Split) -> SplitFacts:
     return SplitFacts(split.sha256, split.unit, split.overfit)
 
 
-def versions() -> dict[str, str]:
-    """Return the installed versions of the packages that decide the numbers.
+def versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
+    """Return the installed versions of packages.
+
+    Args:
+        packages: Names of the packages; by default those that decide the numbers of a search or a training.
 
     Returns:
         Package -> version, "not installed" if it is missing.
     """
     known = {}
-    for package in PACKAGES:
+    for package in packages:
         try:
             known[package] = version(package)
         except PackageNotFoundError:

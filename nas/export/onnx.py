@@ -14,7 +14,6 @@ import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout, suppress
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from torch import nn
 from torch.onnx import OnnxExporterError
 from torch.utils._pytree import keystr, tree_flatten_with_path
 
+from nas.context import versions
 from nas.errors import NASError, first_line
 from nas.export.sides import REFUSALS, free_sides, tensors_of
 from nas.inference.model_card import CARD, MODEL_FILES, ModelCard, ModelFile, Port, Sides
@@ -355,4 +355,4 @@ def _runner(made: Mapping[str, bytes], kind: str) -> Runner:
 
 def _versions(formats: Sequence[str]) -> dict[str, str]:
     packages = {"torch", "onnx", *(package for kind in formats for package in PACKAGES[kind])}
-    return {"opset": str(OPSET), **{package: version(package) for package in sorted(packages)}}
+    return {"opset": str(OPSET), **versions(sorted(packages))}

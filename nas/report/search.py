@@ -25,14 +25,12 @@ from nas.html.page import (
 )
 from nas.html.plot import Axis, Plot
 from nas.metrics.metric import Metric
-from nas.metrics.names import Names
+from nas.metrics.names import COSTS, Names
 from nas.multiobjective.pareto import front_mask
 from nas.space import SearchSpace
 
 MAX_CLOUD = 2000  # pruned architectures shown
 MAX_FAILED = 10  # failed trials shown
-# columns of the front, if measured for all of its networks
-COSTS = ("params", "macs", "bytes", "activation_bytes", "training_bytes", "latency_ms")
 
 
 def search_report(

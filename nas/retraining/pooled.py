@@ -12,12 +12,10 @@ import numpy as np
 from nas.errors import NASError
 from nas.metrics.bootstrap import GroupBootstrap, intervals
 from nas.metrics.metric import Metric, Scores
-from nas.retraining.result import Bounds, TrainResult
+from nas.retraining.result import SIZES, Bounds, TrainResult
 from nas.retraining.tables import Row, markdown
 from nas.tasks.base import task_of
 from nas.tasks.segmentation import Segmentation
-
-COSTS = ("params", "macs", "bytes")
 
 
 @dataclass(frozen=True)
@@ -85,7 +83,7 @@ def read_pooled(name: str, folders: Sequence[Path], allow: Sequence[str] = ()) -
         classes = tuple(results[0].data["classes"])
         # earlier versions recorded no task, and pooled segmentations only
         task = task_of(results[0].task, allow) if results[0].task else Segmentation(outputs=len(classes))
-        costs = {key: float(np.mean([result.costs[key] for result in results])) for key in COSTS}
+        costs = {key: float(np.mean([result.costs[key] for result in results])) for key in SIZES}
     except (KeyError, TypeError, ValueError) as error:
         raise NASError(
             f"{folders[0] / 'result.json'} without task, classes or costs ({error})",

@@ -23,12 +23,13 @@ from nas.architecture import Architecture
 from nas.data.loading import VolumeSet, plan_batches
 from nas.errors import NASError, TrialFailed
 from nas.supernets.base import Costs, Supernet
-from nas.supernets.loading import CURVES, PICTURE
+from nas.supernets.loading import PICTURE
 from nas.supernets.settings import ArchitectureSettings
 from nas.tasks.base import Task
 from nas.tracking import NoTracking, Tracker
 from nas.training import distributed
 from nas.training.checkpoint import load_checkpoint, save_checkpoint
+from nas.training.curves import write_curves
 from nas.training.loop import (
     LAST,
     oom_as_trial_failed,
@@ -296,9 +297,7 @@ class SupernetTraining:
             "history": self.history,
         }
         save_checkpoint(self.folder / LAST, self.identity, state)
-        names = list(dict.fromkeys(name for row in self.history for name in row))
-        lines = [",".join(str(row.get(name, "")) for name in names) for row in self.history]
-        write_text(self.folder / CURVES, "\n".join([",".join(names), *lines]) + "\n")
+        write_curves(self.folder, self.history)
         write_text(self.folder / PICTURE, self.supernet.picture())
 
 
