@@ -22,7 +22,7 @@ from nas.data.io.voc_boxes import labels_of, read_voc
 from nas.data.sample import Sample
 from nas.data.source import CACHE, Source
 from nas.data.splits import OFFICIAL
-from nas.data.transforms.ct_slices import WINDOWS_HU, check_windows, fitted, windowed
+from nas.data.transforms.ct_slices import WINDOWS_HU, fitted, windowed
 from nas.errors import NASError
 from nas.utils.annotations import NonNegativeFloat, OneOf, PathName, PositiveFloat, Rule, Seed, SomeOf
 from nas.utils.checked import checked
@@ -74,7 +74,7 @@ class LungPetCtDx(Source):
         parts: Annotated[Sequence[PositiveFloat], Len(3, 3), SUM_OF_ONE] = (0.7, 0.15, 0.15),
         seed: Seed = 0,
     ) -> None:
-        self.root, self.cache_dir, self.windows, self.size = root, cache_dir, check_windows(windows), size
+        self.root, self.cache_dir, self.windows, self.size = root, cache_dir, tuple(windows), size
         self.negatives, self.merge, self.unknown, self.seed = negatives, merge, unknown, seed
         self.parts = tuple(parts)
 
