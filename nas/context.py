@@ -103,7 +103,7 @@ def split_facts(split: Split) -> SplitFacts:
         split: The split.
 
     Returns:
-        Hash and unit.
+        Hash, unit, and whether all samples are in every part.
     """
     return SplitFacts(split.sha256, split.unit, split.overfit)
 

@@ -68,7 +68,7 @@ class _LiveBytes(TorchDispatchMode):
 
 
 def profile(model: nn.Module, input_shape: Sequence[int]) -> Profile:
-    """Count the costs of a forward pass on a copy without data; the model is not changed.
+    """Count the costs of a forward pass in evaluation mode, on the meta device; the model is not changed.
 
     MACs are half of the operations counted by torch's FlopCounterMode.
 
@@ -83,8 +83,8 @@ def profile(model: nn.Module, input_shape: Sequence[int]) -> Profile:
         NASError: If the network does not accept the shape.
     """
     on_meta = all(parameter.is_meta for parameter in model.parameters())
-    ghost = (model if on_meta else copy.deepcopy(model).to("meta")).eval()
     training = model.training
+    ghost = (model if on_meta else copy.deepcopy(model).to("meta")).eval()
     state = [*ghost.parameters(), *ghost.buffers()]
     counter, live = FlopCounterMode(display=False), _LiveBytes(state)
     with torch.no_grad():

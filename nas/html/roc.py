@@ -36,14 +36,13 @@ class Roc:
     high: np.ndarray
 
 
-def roc(positive_N: np.ndarray, prob_N: np.ndarray, group_N: np.ndarray, seed: int = 0) -> Roc:
+def roc(positive_N: np.ndarray, prob_N: np.ndarray, group_N: np.ndarray) -> Roc:
     """Compute the curve of one class against the rest.
 
     Args:
         positive_N: Whether a case is of the class (N,); both kinds occur.
         prob_N: Probability of the class (N,).
         group_N: Patients (N,), which are resampled.
-        seed: Seed of the bootstrap.
 
     Returns:
         The curve.
@@ -54,7 +53,7 @@ def roc(positive_N: np.ndarray, prob_N: np.ndarray, group_N: np.ndarray, seed: i
     fpr, tpr, _ = roc_curve(positive_N, prob_N)
     grid = np.linspace(0.0, 1.0, 201)
     curves, areas = [], []
-    for rows in GroupBootstrap(np.asarray(group_N), positive_N, RESAMPLES, seed).rows:
+    for rows in GroupBootstrap(np.asarray(group_N), positive_N, RESAMPLES, seed=0).rows:
         false_T, true_T, _ = roc_curve(positive_N[rows], prob_N[rows])
         # Where the curve steps upwards, interp takes the highest sensitivity at that rate.
         curves.append(np.interp(grid, false_T, true_T))
