@@ -29,6 +29,7 @@ from nas.export.sides import REFUSALS, free_sides, tensors_of
 from nas.inference.model_card import CARD, MODEL_FILES, ModelCard, ModelFile, Port, Sides
 from nas.inference.runtime import Runner, run_onnx, run_openvino
 from nas.task_spec import TaskSpec
+from nas.tasks.base import evaluation_mode
 from nas.utils.files import write_bytes
 
 FORMATS = tuple(MODEL_FILES)
@@ -133,8 +134,7 @@ def convert(
         NASError: As `export` does.
     """
     require_formats(formats)
-    training = network.training
-    try:
+    with evaluation_mode(network):
         model = _Flat(network).eval()
         if any(t.device.type != "cpu" or t.dtype in (torch.bfloat16, torch.float16) for t in tensors_of(model)):
             model = copy.deepcopy(model).cpu().float()
@@ -145,8 +145,6 @@ def convert(
             sides = Sides(fixed=tuple(input_shape[1:]))
             trial = _Trial.of(model, input_shape, sides)
             onnx = _traced(model, trial, sides)
-    finally:
-        network.train(training)
     if onnx is None:
         raise NASError(
             f"a network with a layer that ONNX lacks for an input of {tuple(input_shape)}",

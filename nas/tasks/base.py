@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -250,3 +251,21 @@ def task_of(record: Mapping[str, Any], allow: Sequence[str] = ()) -> Task:
         return cls(**spec, **settings)
     except (TypeError, ValueError, NASError) as error:
         raise ValueError(f"other settings than those of {cls.__name__}") from error
+
+
+@contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Set a network to evaluation mode, and restore its mode at the end.
+
+    Args:
+        model: The network.
+
+    Yields:
+        None.
+    """
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)

@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from nas.errors import NASError
+
 HEADER_BYTES = 1 << 16  # longer than any header; what follows may be voxels
 PAIRS = {".hdr": (".img", ".img.gz"), ".img": (".hdr",)}  # Analyze, and NIfTI in two files
 
@@ -36,6 +38,25 @@ def named_files(volumes: Iterable[tuple[str, Path]]) -> dict[str, Path]:
         Name -> file, in order. Files of a folder and data files of a header are named `<volume>/<file>`.
     """
     return {name if file == path else f"{name}/{file.name}": file for name, path in volumes for file in files_of(path)}
+
+
+def existing_folder(root: str | Path | None, expected: str, example: str) -> Path:
+    """Check that the folder of a data set exists.
+
+    Args:
+        root: The folder, or None if none is set.
+        expected: What the folder holds.
+        example: A path, for the message.
+
+    Returns:
+        The folder.
+
+    Raises:
+        NASError: If there is none.
+    """
+    if root is None or not Path(root).is_dir():
+        raise NASError(f"no folder {root}" if root else "data.root=null", expected, f"set data.root to {example}")
+    return Path(root)
 
 
 def _data_files(path: Path) -> list[str]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from nas.data.io.dicom import DicomSeries, find_series, open_series
-from nas.data.io.files import named_files
+from nas.data.io.files import existing_folder, named_files
 from nas.data.sample import Sample
 from nas.data.source import CACHE, Source
 from nas.data.sources._lidc_database import LICENCE, Nodule, database_path, labelled_nodules
@@ -109,13 +109,8 @@ class LidcDicom(NoduleCrops):
         Raises:
             NASError: If the root is missing.
         """
-        if self.root is None or not Path(self.root).is_dir():
-            raise NASError(
-                f"no folder {self.root}" if self.root else "data.root=null",
-                "the folder with LIDC-IDRI-0001 …, as downloaded from TCIA",
-                "set data.root to /path/to/LIDC-IDRI",
-            )
-        return find_series(self.root)
+        expected = "the folder with LIDC-IDRI-0001 …, as downloaded from TCIA"
+        return find_series(existing_folder(self.root, expected, "/path/to/LIDC-IDRI"))
 
     @cached_property
     def nodules(self) -> dict[str, list[tuple[Nodule, int]]]:

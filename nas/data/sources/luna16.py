@@ -26,7 +26,7 @@ from typing import Any, ClassVar
 
 from nas.data.io.crops import read_region
 from nas.data.io.csv_table import Row, read_table
-from nas.data.io.files import named_files
+from nas.data.io.files import existing_folder, named_files
 from nas.data.sample import Sample
 from nas.data.source import CACHE, Source
 from nas.data.sources._lidc_database import database_path, read_nodules
@@ -204,15 +204,10 @@ def find_scans(root: PathName | None) -> Scans:
     Raises:
         NASError: If the folder is missing or holds no scans, or a scan is in two subsets.
     """
-    if root is None or not Path(root).is_dir():
-        raise NASError(
-            f"no folder {root}" if root else "data.root=null",
-            "the folder with subset0 … subset9 and annotations.csv",
-            "set data.root to /path/to/luna16",
-        )
+    folder = existing_folder(root, "the folder with subset0 … subset9 and annotations.csv", "/path/to/luna16")
     scans: Scans = {}
     for fold in map(str, range(10)):
-        for path in sorted((Path(root) / f"subset{fold}").rglob("*.mhd")):
+        for path in sorted((folder / f"subset{fold}").rglob("*.mhd")):
             if path.stem in scans:
                 raise NASError(
                     f"scan {path.stem} in subset{scans[path.stem][1]} and subset{fold}",

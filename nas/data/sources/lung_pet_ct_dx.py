@@ -16,7 +16,7 @@ import numpy as np
 from annotated_types import Ge, Le, Len
 
 from nas.data.io.dicom import DicomSeries, find_series, open_series
-from nas.data.io.files import named_files
+from nas.data.io.files import existing_folder, named_files
 from nas.data.io.images import to_array
 from nas.data.io.voc_boxes import labels_of, read_voc
 from nas.data.sample import Sample
@@ -191,13 +191,9 @@ class LungPetCtDx(Source):
 
     @cached_property
     def _folders(self) -> list[Path]:
-        if self.root is None or not Path(self.root).is_dir():
-            raise NASError(
-                f"no folder {self.root}" if self.root else "data.root=null",
-                "a folder with DICOM series and PASCAL VOC files below it",
-                "set data.root to /path/to/Lung-PET-CT-Dx",
-            )
-        folders = sorted(set(find_series(self.root).values()))
+        expected = "a folder with DICOM series and PASCAL VOC files below it"
+        root = existing_folder(self.root, expected, "/path/to/Lung-PET-CT-Dx")
+        folders = sorted(set(find_series(root).values()))
         if not folders:
             raise NASError(f"no DICOM series below {self.root}", "folders with one CT series each", "set data.root")
         return folders
