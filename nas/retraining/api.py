@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from nas.artifact import Artifact
+from nas.bundle import RESULT
 from nas.context import TaskSetup, versions
 from nas.cost.benchmark import benchmark
 from nas.data.splits import Split
@@ -107,5 +108,5 @@ def retrain(
         versions=versions(),
         search_patients_known=known,
     )
-    result.save(folder / "result.json")
+    result.save(folder / RESULT)
     return Retrained(result, table_rows(result, main, [main, *baselines]))
