@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from omegaconf import Container, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from nas.errors import NASError
+from nas.errors import NASError, first_line
 from nas.utils.annotations import shown
 from nas.utils.checked import check_arguments, class_in, signature_of
 from nas.utils.locate import locate
@@ -73,5 +73,6 @@ def _plain(config: Any, key: str) -> Any:
     try:
         return OmegaConf.to_container(config, resolve=True)
     except OmegaConfBaseException as error:
-        reason = str(error).splitlines()[0]
-        raise NASError(f"{key} ({reason})", "values that can be filled in", f"set the value in {key}") from error
+        raise NASError(
+            f"{key} ({first_line(error)})", "values that can be filled in", f"set the value in {key}"
+        ) from error

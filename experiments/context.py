@@ -16,7 +16,7 @@ from nas.context import TaskSetup
 from nas.cost.profile import profile
 from nas.data.source import Source
 from nas.data.splits import Split
-from nas.errors import NASError
+from nas.errors import NASError, first_line
 from nas.space import SearchSpace
 from nas.tasks.base import Task
 from nas.tasks.default import default_task
@@ -86,8 +86,7 @@ def pick_device(name: str, worker: int = 0) -> torch.device:
         torch.empty(1, device=name)
         return torch.device(name)
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise NASError(f"device={name} ({reason})", "a device of this machine", "device=auto") from error
+        raise NASError(f"device={name} ({first_line(error)})", "a device of this machine", "device=auto") from error
 
 
 def write_config(path: Path, config: Mapping[str, Any]) -> None:

@@ -11,12 +11,10 @@ bundles and nothing else.
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +23,17 @@ from torch import nn
 
 from nas.artifact import Artifact
 from nas.artifact import load as load_artifact
-from nas.errors import NASError
+from nas.context import versions
+from nas.errors import NASError, first_line, last_line
 from nas.inference.model_card import CARD, ModelCard, Port, Sides
 from nas.task_spec import TaskSpec
-from nas.tasks.base import Task
+from nas.tasks.base import Task, task_of
+from nas.training.curves import read_curves, write_curves
 from nas.training.tensor_file import UNREADABLE, load_verified
-from nas.utils.files import read_json, write_bytes, write_text
-from nas.utils.locate import locate
+from nas.utils.files import read_json, write_bytes
+from nas.utils.hashing import file_digest
 
-ARCH, WEIGHTS, CURVES = "arch.json", "weights.pt", "curves.csv"
+ARCH, WEIGHTS = "arch.json", "weights.pt"
 BUNDLES = "bundles"  # folder of a training that holds <architecture>/<fold>/
 RESULT = "result.json"
 PACKAGES = ("voxnas", "torch", "numpy")
@@ -103,7 +103,7 @@ class Bundle:
                     "name": artifact.provenance.published,
                 },
                 **(facts or {}),
-                "versions": {package: _version(package) for package in PACKAGES},
+                "versions": versions(PACKAGES),
             },
             task_class=f"{type(task).__module__}.{type(task).__qualname__}",
         )
@@ -141,10 +141,14 @@ class Bundle:
             if asdict(artifact.task) != dict(card.task):
                 raise ValueError(f"the tasks in {CARD} and {ARCH} differ")
             weights = _read_weights(folder / WEIGHTS, card.weights.get(WEIGHTS))
-            curves = _read_curves(folder / CURVES)
+            curves = tuple(read_curves(folder))
         except UNREADABLE as error:
-            raise _damaged(folder, str(error).splitlines()[0][:120] if str(error) else type(error).__name__) from error
-        return cls(artifact, card, weights, _task(card, artifact.task, trusted, folder), curves)
+            raise _damaged(folder, first_line(error)) from error
+        try:
+            task = task_of({**card.inference, "class": card.task_class, "spec": card.task}, trusted)
+        except ValueError as error:
+            raise _damaged(folder, f"{CARD} with {error}") from error
+        return cls(artifact, card, weights, task, curves)
 
     def network(self, device: torch.device | str = CPU) -> nn.Module:
         """Build the network with its weights, in evaluation mode.
@@ -163,7 +167,7 @@ class Bundle:
             model.load_state_dict(dict(self.weights))
         except RuntimeError as error:
             raise NASError(
-                f"weights that are not those of {self.artifact.arch.id} ({str(error).splitlines()[-1].strip()[:120]})",
+                f"weights that are not those of {self.artifact.arch.id} ({last_line(error)})",
                 "the weights of this architecture",
                 TRAIN,
             ) from error
@@ -180,7 +184,7 @@ class Bundle:
         (folder / CARD).unlink(missing_ok=True)
         self.artifact.save(folder / ARCH)
         write_bytes(folder / WEIGHTS, content.getvalue())
-        write_text(folder / CURVES, _csv(self.curves))
+        write_curves(folder, self.curves)
         checksum = hashlib.sha256(content.getvalue()).hexdigest()
         replace(self.card, weights={WEIGHTS: checksum}).save(folder)
 
@@ -271,19 +275,10 @@ def _score(folder: Path) -> float:
         raise _damaged(folder, f"{CARD} without a validation score") from error
 
 
-def _task(card: ModelCard, spec: TaskSpec, trusted: Sequence[str], folder: Path) -> Task:
-    task_class = locate(card.task_class, Task, allow=trusted)
-    settings: dict[str, Any] = {"in_channels": spec.in_channels, "outputs": spec.outputs, "dims": spec.dims}
-    try:
-        return task_class(**settings, **card.inference)
-    except (TypeError, NASError) as error:
-        raise _damaged(folder, f"{CARD} with other settings than those of {task_class.__name__}") from error
-
-
 def _read_weights(path: Path, checksum: str | None) -> dict[str, torch.Tensor]:
     if not path.is_file():
         raise ValueError(f"no file {path.name}")
-    if hashlib.sha256(path.read_bytes()).hexdigest() != checksum:
+    if file_digest(path) != checksum:
         raise ValueError(f"{path.name} does not match its checksum")
     state = load_verified(path)
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
@@ -291,27 +286,5 @@ def _read_weights(path: Path, checksum: str | None) -> dict[str, torch.Tensor]:
     return state
 
 
-def _read_curves(path: Path) -> tuple[Mapping[str, float], ...]:
-    rows = csv.DictReader(io.StringIO(path.read_text()))
-    return tuple({name: float(value) for name, value in row.items() if value} for row in rows)
-
-
-def _csv(curves: Sequence[Mapping[str, float]]) -> str:
-    names = list(dict.fromkeys(name for row in curves for name in row))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, names, restval="", lineterminator="\n")
-    if names:
-        writer.writeheader()
-    writer.writerows(curves)
-    return text.getvalue()
-
-
 def _input(spec: TaskSpec, input_shape: Sequence[int], channels: Sequence[str]) -> Port:
     return Port("image", "BC" + "DHW"[-spec.dims :], ("batch", *input_shape), tuple(channels))
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"

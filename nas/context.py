@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -106,19 +106,22 @@ def split_facts(split: Split) -> SplitFacts:
         split: The split.
 
     Returns:
-        Hash and unit.
+        Hash, unit, and whether all samples are in every part.
     """
     return SplitFacts(split.sha256, split.unit, split.overfit)
 
 
-def versions() -> dict[str, str]:
-    """Return the installed versions of the packages that decide the numbers.
+def versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
+    """Return the installed versions of packages.
+
+    Args:
+        packages: Names of the packages; by default those that decide the numbers of a search or a training.
 
     Returns:
         Package -> version, "not installed" if it is missing.
     """
     known = {}
-    for package in PACKAGES:
+    for package in packages:
         try:
             known[package] = version(package)
         except PackageNotFoundError:

@@ -23,3 +23,33 @@ class NASError(Exception):
 
 class TrialFailed(Exception):
     """A candidate could not be evaluated (NaN loss, out of memory); the search records the reason and continues."""
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message.
+
+    Args:
+        error: The error.
+
+    Returns:
+        At most 200 characters; the name of the class if there is no message.
+    """
+    return _lines(error)[0][:200]
+
+
+def last_line(error: BaseException) -> str:
+    """Return the last line of an error's message, where the libraries of images and of tensors name the cause.
+
+    Args:
+        error: The error.
+
+    Returns:
+        At most 200 characters; the name of the class if there is no message.
+    """
+    return _lines(error)[-1][:200]
+
+
+def _lines(error: BaseException) -> list[str]:
+    details = getattr(error, "details", None)  # of gRPC
+    text = str(details() if callable(details) else error)
+    return [line.strip() for line in text.splitlines() if line.strip()] or [type(error).__name__]

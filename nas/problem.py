@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -33,7 +33,7 @@ class Problem:
         constraints: Hard limits on metrics.
 
     Raises:
-        NASError: If a direction is unknown, or the space has no networks for the task.
+        NASError: If there is no objective, a direction is unknown, or the space has no networks for the task.
     """
 
     space: SearchSpace
@@ -109,7 +109,7 @@ class Problem:
             limit.metric: self.cost.of_metric(limit.metric) for limit in self.constraints if limit.metric in METRICS
         }
 
-    def check(self, reported: Container[str] | None) -> None:
+    def check(self, reported: frozenset[str] | None) -> None:
         """Check, before a study is created, that every metric is known and that the data fit the largest network.
 
         Args:
@@ -122,7 +122,7 @@ class Problem:
             if name in METRICS:
                 self.cost.of_metric(name)
             elif reported is not None and name not in reported:
-                names = sorted({*(reported if isinstance(reported, frozenset) else ()), *METRICS})
+                names = sorted({*reported, *METRICS})
                 raise NASError(
                     f"the metric {name!r}",
                     f"one of {', '.join(names)}",

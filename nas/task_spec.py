@@ -28,18 +28,27 @@ class TaskSpec:
         """Channels of a network's output (B, channels, ...): the classes; for detection see nas/tasks/detection.py."""
         return self.outputs + 3 * self.dims + 2 if self.kind == "detection" else self.outputs
 
-    def require_dims(self, dims: int) -> None:
-        """Check the spatial dimensions.
 
-        Args:
-            dims: Dimensions of the images that a space's networks take.
+def channels_of(task: TaskSpec | None, dims: int, own: tuple[int, int]) -> tuple[int, int]:
+    """Return the sizes with which a space builds its networks.
 
-        Raises:
-            NASError: If they differ from those of the task.
-        """
-        if self.dims != dims:
-            raise NASError(
-                f"a task of {self.dims} dimensions for a space of {dims}",
-                "the same number of both",
-                f"space.spatial_dims={self.dims}, or other data",
-            )
+    Args:
+        task: Task that the networks are for, or None.
+        dims: Spatial dimensions of the space's networks.
+        own: The space's own image channels and number of outputs, for networks without a task.
+
+    Returns:
+        Image channels and number of outputs.
+
+    Raises:
+        NASError: If the task has other spatial dimensions.
+    """
+    if task is None:
+        return own
+    if task.dims != dims:
+        raise NASError(
+            f"a task of {task.dims} dimensions for a space of {dims}",
+            "the same number of both",
+            f"choose other data, another space, or, if the space has it, space.spatial_dims={task.dims}",
+        )
+    return task.in_channels, task.outputs

@@ -15,7 +15,7 @@ from torch import nn
 from nas.architecture import Architecture, Gene
 from nas.errors import NASError
 from nas.space import Published, SearchSpace
-from nas.task_spec import TaskSpec
+from nas.task_spec import TaskSpec, channels_of
 from nas.utils.annotations import Channels, Expected, Fraction, SomeOf
 from nas.utils.checked import checked
 from search_spaces.arguments import Increasing
@@ -127,9 +127,7 @@ class CascadeSpace(SearchSpace):
         Raises:
             NASError: If the task has other spatial dimensions.
         """
-        if task is not None:
-            task.require_dims(3)
-        channels = (self.in_channels, self.out_channels) if task is None else (task.in_channels, task.outputs)
+        channels = channels_of(task, 3, (self.in_channels, self.out_channels))
         settings = {"dropout": self.dropout, "deep_supervision": self.deep_supervision}
         return Cascade(*channels, *self.values(arch), **settings)  # type: ignore[arg-type]
 

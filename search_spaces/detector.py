@@ -12,7 +12,7 @@ from torch import nn
 from nas.architecture import Architecture, Gene
 from nas.errors import NASError
 from nas.space import ENUMERATE_LIMIT, Published, SearchSpace
-from nas.task_spec import TaskSpec
+from nas.task_spec import TaskSpec, channels_of
 from nas.utils.annotations import Channels, SomeOf
 from nas.utils.checked import check_arguments, checked
 from nas.utils.locate import locate
@@ -106,9 +106,7 @@ class DetectorSpace(SearchSpace):
         Raises:
             NASError: If the task has other spatial dimensions or the backbone gives no feature maps.
         """
-        if task is not None:
-            task.require_dims(self.spatial_dims)
-        channels, outputs = (self.in_channels, self.outputs) if task is None else (task.in_channels, task.outputs)
+        channels, outputs = channels_of(task, self.spatial_dims, (self.in_channels, self.outputs))
         stem, pyramid, head = (int(value) for value in self.values(arch)[-3:])
         backbone = self._backbone.features(self._of_backbone(arch.genes), stem_width(stem, channels))
         return Detector(self.spatial_dims, channels, stem, backbone, pyramid, head, outputs)

@@ -19,7 +19,7 @@ from torch import nn
 from nas.architecture import Architecture, Gene
 from nas.errors import NASError
 from nas.space import Block, Published, SearchSpace
-from nas.task_spec import TaskSpec
+from nas.task_spec import TaskSpec, channels_of
 from nas.utils.annotations import Channels, Expected, OneOf
 from nas.utils.checked import checked
 from search_spaces.arguments import Increasing
@@ -166,9 +166,7 @@ class NASLungSpace(SearchSpace):
         return Features(network, [self.stem[1], *(widths[-1] for widths in stages)])
 
     def _channels(self, task: TaskSpec | None) -> tuple[int, int]:
-        if task is not None and task.dims != 3:
-            raise NASError(f"a task of {task.dims} dimensions", "3 dimensions", "use a 3D data set or another space")
-        return (self.in_channels, 2) if task is None else (task.in_channels, task.outputs)
+        return channels_of(task, 3, (self.in_channels, 2))
 
     def repair(self, genes: Sequence[int]) -> Architecture:
         """Return a valid architecture near the genes.

@@ -16,7 +16,7 @@ from torch import nn
 from nas.architecture import Architecture, Gene
 from nas.errors import NASError
 from nas.space import Published, SearchSpace
-from nas.task_spec import TaskSpec
+from nas.task_spec import TaskSpec, channels_of
 from nas.utils.annotations import Channels, Dims, Expected, SomeOf
 from nas.utils.checked import checked
 from search_spaces.arguments import Increasing
@@ -119,9 +119,7 @@ class UNetSpace(SearchSpace):
         Raises:
             NASError: If the task has other spatial dimensions.
         """
-        if task is not None:
-            task.require_dims(self.spatial_dims)
-        channels = (self.in_channels, self.out_channels) if task is None else (task.in_channels, task.outputs)
+        channels = channels_of(task, self.spatial_dims, (self.in_channels, self.out_channels))
         return UNet(self.spatial_dims, *channels, *self.values(arch))  # type: ignore[arg-type]
 
     def features(self, arch: Architecture, in_channels: int) -> nn.Module:

@@ -14,13 +14,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nas.artifact import Artifact
-from nas.bundle import ARCH, CURVES, WEIGHTS, Bundle, bundle_folder, bundles_of
+from nas.bundle import ARCH, WEIGHTS, Bundle, bundle_folder, bundles_of
 from nas.errors import NASError
-from nas.inference.model_card import CARD, sha256
+from nas.inference.model_card import CARD
 from nas.task_spec import TaskSpec
 from nas.tasks.classification import Classification
 from nas.tasks.detection import Detection
+from nas.training.curves import CURVES
 from nas.training.tensor_file import load_verified
+from nas.utils.hashing import file_digest
 from search_spaces.naslung import NASLungSpace
 from tests.commands import Command, last_line, refused
 
@@ -65,7 +67,7 @@ def test_what_is_saved_is_loaded(whole: Path) -> None:
     assert found.card.classes == ("well", "ill")
     assert (found.card.inputs[0].axes, found.card.inputs[0].shape) == ("BCDHW", ("batch", 1, 16, 16, 16))
     assert (found.card.outputs[0].axes, found.card.outputs[0].shape) == ("BK", ("batch", 2))
-    assert found.card.weights == {WEIGHTS: sha256(whole / WEIGHTS)}
+    assert found.card.weights == {WEIGHTS: file_digest(whole / WEIGHTS)}
     assert found.card.facts["network"]["id"] == made.artifact.arch.id
     x_BCDHW = torch.randn(2, 1, 16, 16, 16)
     expected = made.task.predict(made.network(), x_BCDHW)
@@ -104,7 +106,7 @@ def test_every_damage_of_the_weights_is_one_line(whole: Path, tmp_path: Path, da
 def with_checksum(folder: Path) -> None:
     """The checksum of a stranger who has written the card too."""
     card = json.loads((folder / CARD).read_text())
-    card["weights"][WEIGHTS] = sha256(folder / WEIGHTS)
+    card["weights"][WEIGHTS] = file_digest(folder / WEIGHTS)
     (folder / CARD).write_text(json.dumps(card))
 
 

@@ -211,3 +211,11 @@ def test_latency_command_refuses_in_one_line(words: list[str], capsys: pytest.Ca
     answer = voxnas(capsys, "cost", *words)
     refused(answer)
     assert answer[2].count("\n") == 1
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_a_profile_leaves_the_mode_of_the_network(device: str, training: bool) -> None:
+    model = nn.Sequential(nn.Conv3d(1, 2, 3, device=device), nn.BatchNorm3d(2, device=device)).train(training)
+    profile(model, (1, 1, 4, 4, 4))
+    assert [module.training for module in model.modules()] == [training] * 3

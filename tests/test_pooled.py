@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,12 +14,15 @@ import run_train
 from nas.artifact import Artifact
 from nas.errors import NASError
 from nas.retraining.pooled import pooled_rows, read_pooled
+from nas.retraining.result import TrainResult
 from nas.task_spec import TaskSpec
 from search_spaces.unet import UNetSpace
 from tests.commands import Command, refused, voxnas
 
 DATA = ["task=segmentation", "data=icbm_tissue", "data.size=16", "data.spacing_mm=2", "split.folds=3"]
 QUICK = ["training=demo", "training.epochs=1", "training.batch_size=8", "resamples=20", "rounds=1"]
+TASK = {"class": "nas.tasks.Segmentation", "spec": {"in_channels": 1, "outputs": 2, "dims": 3}}
+COSTS = {"params": 1.0, "macs": 1.0, "bytes": 1.0}
 NO_BASELINES = ["baselines.intensity=false", "baselines.random_search=false", "baselines.published=null"]
 
 
@@ -70,6 +74,38 @@ def test_two_systems_over_two_folds(folders: Path, capsys: pytest.CaptureFixture
     (folders / "unet0-fold0/predictions.csv").write_text("sample,region\na,b\n")
     for word in ("a=nowhere*", "nowhere", f"a={folders}/unet0-fold*"):
         refused(voxnas(capsys, "pooled", word))
+
+
+@pytest.mark.parametrize(
+    ("task", "data", "costs", "message"),
+    [
+        ({"spec": {"in_channels": 1}}, {"classes": ["a", "b"]}, COSTS, "without 'class'"),
+        ({"class": "nas.tasks.Segmentation"}, {"classes": ["a", "b"]}, COSTS, "without 'spec'"),
+        ({"class": "nas.tasks.Segmentation", "spec": []}, {"classes": ["a", "b"]}, COSTS, "task, classes or costs"),
+        ({**TASK, "other": 3}, {"classes": ["a", "b"]}, COSTS, "other settings than those of Segmentation"),
+        (
+            {**TASK, "class": "nas.artifact.Artifact"},
+            {"classes": ["a", "b"]},
+            COSTS,
+            "a subclass of nas.tasks.base.Task",
+        ),
+        ({**TASK, "class": "os.getcwd"}, {"classes": ["a", "b"]}, COSTS, "allow_packages"),
+        (TASK, {}, COSTS, "'classes'"),
+        (TASK, {"classes": 3}, COSTS, "task, classes or costs"),
+        (TASK, {"classes": ["a", "b"]}, {}, "'params'"),
+    ],
+)
+def test_a_damaged_record_of_a_task_is_one_line(
+    tmp_path: Path, task: dict[str, Any], data: dict[str, Any], costs: dict[str, float], message: str
+) -> None:
+    scores = {"mean": {"dice": 0.5}, "ci95": {"dice": (0.4, 0.6)}}
+    facts = {"data": {"name": "d", "sha256": "0" * 64, **data}, "split": {"sha256": "1" * 64, "unit": "patient"}}
+    result = TrainResult("net", "abc", "holdout", [], **scores, **facts, seed=0, costs=costs, task=task)
+    result.save(tmp_path / "result.json")
+    (tmp_path / "predictions.csv").write_text("sample,patient,net: dice\na,p,0.5\n")
+    with pytest.raises(NASError, match=message) as raised:
+        read_pooled("net", [tmp_path])
+    assert "\n" not in str(raised.value)
 
 
 def test_more_rounds_than_there_are(command: Command) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -93,9 +92,8 @@ def test_one_record_and_nothing_pruned(tmp_path: Path) -> None:
 def test_scores_that_are_nan_are_left_out_of_the_plot(tmp_path: Path) -> None:
     history = toy_history(4)
     broken = replace(history.records[1], metrics={**history.records[1].metrics, "auc": float("nan")})
-    chosen = history.records[0]
-    history = replace(history, records=(chosen, broken, *history.records[2:]))
-    page = write_search(tmp_path / "report.html", history, chosen=chosen)
+    history = replace(history, records=(history.records[0], broken, *history.records[2:]))
+    page = write_search(tmp_path / "report.html", history)
     assert len(dots(page.plot("validation AUC against"))) == 3
 
 
@@ -106,12 +104,10 @@ def test_one_objective(tmp_path: Path) -> None:
     assert "high AUC" in page.text
 
 
-@pytest.mark.parametrize("failed", [(0, 1, 2), ()])
-def test_without_a_finished_choice_there_is_no_report(tmp_path: Path, failed: Sequence[int]) -> None:
-    history = toy_history(3, failed=failed)
-    foreign = replace(history.records[0], number=99)
-    with pytest.raises(NASError, match="not among"):
-        write_search(tmp_path / "report.html", history, chosen=foreign)
+@pytest.mark.parametrize("trials", [3, 0])
+def test_without_a_finished_trial_there_is_no_report(tmp_path: Path, trials: int) -> None:
+    with pytest.raises(NASError, match=f"{trials} trials, none of them finished"):
+        write_search(tmp_path / "report.html", toy_history(trials, failed=range(trials)))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -79,7 +79,6 @@ def _write_report(folder: Path, result: SearchResult, strategy: Strategy, settin
         title=f"Search {result.record.study}",
         space=result.problem.space,
         history=history,
-        chosen=history.best,
         pruned_share=shares,
         pruned_cost=cost_P,
         pruned_bound=bound_P,

@@ -19,13 +19,14 @@ from experiments.train.exports import export_rounds
 from experiments.train.search_defaults import with_search_defaults
 from experiments.train.systems import SystemTrainer
 from nas.artifact import Artifact
+from nas.bundle import RESULT
 from nas.context import TaskSetup
 from nas.data.splits import Fold, Split
 from nas.errors import NASError
 from nas.export.onnx import require_formats
 from nas.export.trained import listed
 from nas.report import train_report
-from nas.retraining.predictions import predictions_csv
+from nas.retraining.predictions import PREDICTIONS, predictions_csv
 from nas.retraining.result import TrainResult
 from nas.retraining.scoring import Scorer, System
 from nas.retraining.summary import summarise, table_rows
@@ -133,9 +134,9 @@ def _write(
         search_patients_known=search_patients_known,
     )
     rows = table_rows(result, main, everything)
-    result.save(folder / "result.json")
+    result.save(folder / RESULT)
     write_text(folder / "table.md", markdown(rows, caption(result), result.columns))
-    write_text(folder / "predictions.csv", predictions_csv(scorer, everything))
+    write_text(folder / PREDICTIONS, predictions_csv(scorer, everything))
     train_report(
         folder / "report.html",
         title=f"Training {config.name}",

@@ -41,20 +41,19 @@ def device_name(device: torch.device) -> str:
         return platform.processor() or platform.machine()
 
 
-def measure(run: Callable[[], Any], device: torch.device, warmup: int = WARMUP, repeats: int = REPEATS) -> np.ndarray:
+def measure(run: Callable[[], Any], device: torch.device, repeats: int = REPEATS) -> np.ndarray:
     """Measure the wall-clock time of a function.
 
     Args:
         run: Function to call.
         device: Device that it runs on; a GPU is synchronised after each call.
-        warmup: Number of calls before the measured ones.
-        repeats: Number of measured calls.
+        repeats: Number of measured calls, after those of a warm-up.
 
     Returns:
         (repeats,) times in milliseconds.
     """
     times = np.empty(repeats)
-    for number in range(-warmup, repeats):
+    for number in range(-WARMUP, repeats):
         start = time.perf_counter()
         run()
         if device.type == "cuda":
@@ -65,7 +64,7 @@ def measure(run: Callable[[], Any], device: torch.device, warmup: int = WARMUP, 
 
 
 def forward_times(
-    model: nn.Module, input_shape: Sequence[int], device: torch.device, warmup: int = WARMUP, repeats: int = REPEATS
+    model: nn.Module, input_shape: Sequence[int], device: torch.device, repeats: int = REPEATS
 ) -> np.ndarray:
     """Measure the forward pass of a network in inference mode.
 
@@ -73,8 +72,7 @@ def forward_times(
         model: Network, moved to `device` and set to evaluation mode.
         input_shape: (B, C, D, H, W) of the random input.
         device: Device to measure on.
-        warmup: Number of passes before the measured ones.
-        repeats: Number of measured passes.
+        repeats: Number of measured passes, after those of a warm-up.
 
     Returns:
         (repeats,) times in milliseconds.
@@ -82,7 +80,7 @@ def forward_times(
     model = model.to(device).eval()
     x = torch.rand(tuple(input_shape), device=device)
     with torch.inference_mode():
-        return measure(lambda: model(x), device, warmup, repeats)
+        return measure(lambda: model(x), device, repeats)
 
 
 def quantiles(times: np.ndarray) -> dict[str, float]:

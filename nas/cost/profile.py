@@ -17,6 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from nas.errors import NASError
 from nas.space import takes_target
+from nas.tasks.base import evaluation_mode
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ class _LiveBytes(TorchDispatchMode):
 
 
 def profile(model: nn.Module, input_shape: Sequence[int]) -> Profile:
-    """Count the costs of a forward pass on a copy without data; the model is not changed.
+    """Count the costs of a forward pass in evaluation mode, on the meta device; the model is not changed.
 
     MACs are half of the operations counted by torch's FlopCounterMode.
 
@@ -83,16 +84,14 @@ def profile(model: nn.Module, input_shape: Sequence[int]) -> Profile:
         NASError: If the network does not accept the shape.
     """
     on_meta = all(parameter.is_meta for parameter in model.parameters())
-    ghost = (model if on_meta else copy.deepcopy(model).to("meta")).eval()
-    training = model.training
+    ghost = model if on_meta else copy.deepcopy(model).to("meta")
     state = [*ghost.parameters(), *ghost.buffers()]
     counter, live = FlopCounterMode(display=False), _LiveBytes(state)
-    with torch.no_grad():
+    with evaluation_mode(ghost), torch.no_grad():
         x = torch.empty(tuple(input_shape), device="meta")
         live.hold(x)
         with _shape_errors(model, input_shape), live, counter:
             ghost(x)
-    model.train(training)
     return Profile(
         params=sum(p.numel() for p in model.parameters() if p.requires_grad),
         macs=counter.get_total_flops() // 2,

@@ -37,6 +37,21 @@ def plan_batches(n: int, batch_size: int, generator: torch.Generator | None = No
     return np.array_split(order, -(-n // batch_size)) if n else []
 
 
+def rank_share(plan: list[np.ndarray], rank: int, world: int) -> list[np.ndarray]:
+    """Return the positions that one process takes of every batch.
+
+    Args:
+        plan: The positions of each batch.
+        rank: Number of the process, 0 to world - 1.
+        world: Number of processes that share each batch.
+
+    Returns:
+        Its positions in each batch, without the batches that leave it none.
+    """
+    shares = [rows[rank::world] for rows in plan]
+    return [rows for rows in shares if len(rows)]
+
+
 class VolumeSet:
     """Rows of a store as batches on a device. Other rows are never read.
 
@@ -169,7 +184,7 @@ class VolumeSet:
         if generator is not None and self.store.patches is not None:
             yield from self._patches(batch_size, generator, rank, world)
             return
-        plan = _share(plan_batches(len(self), batch_size, generator), rank, world)
+        plan = rank_share(plan_batches(len(self), batch_size, generator), rank, world)
         if plan and self.resident:
             order = torch.from_numpy(np.concatenate(plan)).to(self.device)  # one transfer for the whole pass
             for rows_B in order.split([len(rows) for rows in plan]):
@@ -188,7 +203,7 @@ class VolumeSet:
         drawn = draw(
             patches, store.shape[1:], store.extents_N3[self.indices], store.located_NKM[self.indices], generator
         )
-        plan = _share(plan_batches(self.per_epoch, batch_size), rank, world)
+        plan = rank_share(plan_batches(self.per_epoch, batch_size), rank, world)
         if self.resident:
             for draws in plan:
                 x, y = [], []
@@ -236,8 +251,3 @@ class VolumeSet:
 
 def _target(stored: torch.Tensor) -> torch.Tensor:
     return stored if stored.is_floating_point() else stored.long()
-
-
-def _share(plan: list[np.ndarray], rank: int, world: int) -> list[np.ndarray]:
-    shares = [rows[rank::world] for rows in plan]
-    return [rows for rows in shares if len(rows)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import logging
 from abc import ABC, abstractmethod
@@ -22,7 +21,7 @@ from nas.errors import NASError
 from nas.utils.annotations import PathName
 from nas.utils.files import locked
 from nas.utils.hashing import digest
-from nas.utils.identity import StoreIdentity
+from nas.utils.identity import arguments_of
 
 if TYPE_CHECKING:
     from SimpleITK import Image
@@ -144,8 +143,7 @@ class Source(ABC):
         Returns:
             All arguments except `UNIDENTIFYING`.
         """
-        names = list(inspect.signature(type(self).__init__).parameters)[1:]
-        return {key: getattr(self, key) for key in names if key not in self.UNIDENTIFYING}
+        return {name: value for name, value in arguments_of(self).items() if name not in self.UNIDENTIFYING}
 
     def store_path(self) -> Path:
         """Return the path of the prepared store, `<name>-<digest of arguments>-<digest of files and code>.h5`.
@@ -157,10 +155,8 @@ class Source(ABC):
             NASError: If the source is missing.
         """
         source = type(self)
-        path = f"{source.__module__}.{source.__qualname__}"
-        identity = StoreIdentity(path, self.arguments(), self.content(), reader_digest(source))
-        arguments = digest([identity.source, identity.arguments])[:DIGITS]
-        content = digest([identity.files, identity.code])[:DIGITS]
+        arguments = digest([f"{source.__module__}.{source.__qualname__}", self.arguments()])[:DIGITS]
+        content = digest([self.content(), reader_digest(source)])[:DIGITS]
         return Path(self.cache_dir) / f"{self.name}-{arguments}-{content}.h5"
 
     def prepare(self) -> VolumeStore:

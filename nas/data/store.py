@@ -42,7 +42,7 @@ class VolumeStore:
         scale: A network is given the stored value times `scale` plus `offset`.
         offset: See `scale`.
         classes: Class names in the order of their numbers.
-        labels: (N,) int64, 0 if the samples have masks or boxes.
+        labels: (N,) int64, 0 if the samples have masks, boxes or real numbers.
         groups: (N,) str, the patient of each sample.
         folds: (N,) str, the split of the data set's authors, "" if there is none.
         names: (N,) str, one per sample.

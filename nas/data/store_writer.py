@@ -16,7 +16,6 @@ from nas.data.transforms.patches import locate
 from nas.errors import NASError
 from nas.utils.files import atomic_path
 
-PLURALS = {"a mask": "masks", "a value": "a value"}
 BLOCK = 64  # voxels per side of a chunk of padded volumes, from which patches are read
 
 
@@ -148,7 +147,7 @@ class _Rows:
             if has[what] != expected:
                 raise NASError(
                     f"{sample.name} {'with' if has[what] else 'without'} {what}",
-                    f"{PLURALS.get(what, what)} for all samples or none",
+                    f"{what} for all samples or none",
                     "correct the source",
                 )
 

@@ -14,7 +14,6 @@ import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout, suppress
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +23,13 @@ from torch import nn
 from torch.onnx import OnnxExporterError
 from torch.utils._pytree import keystr, tree_flatten_with_path
 
-from nas.errors import NASError
+from nas.context import versions
+from nas.errors import NASError, first_line
 from nas.export.sides import REFUSALS, free_sides, tensors_of
 from nas.inference.model_card import CARD, MODEL_FILES, ModelCard, ModelFile, Port, Sides
 from nas.inference.runtime import Runner, run_onnx, run_openvino
 from nas.task_spec import TaskSpec
+from nas.tasks.base import evaluation_mode
 from nas.utils.files import write_bytes
 
 FORMATS = tuple(MODEL_FILES)
@@ -133,8 +134,7 @@ def convert(
         NASError: As `export` does.
     """
     require_formats(formats)
-    training = network.training
-    try:
+    with evaluation_mode(network):
         model = _Flat(network).eval()
         if any(t.device.type != "cpu" or t.dtype in (torch.bfloat16, torch.float16) for t in tensors_of(model)):
             model = copy.deepcopy(model).cpu().float()
@@ -145,8 +145,6 @@ def convert(
             sides = Sides(fixed=tuple(input_shape[1:]))
             trial = _Trial.of(model, input_shape, sides)
             onnx = _traced(model, trial, sides)
-    finally:
-        network.train(training)
     if onnx is None:
         raise NASError(
             f"a network with a layer that ONNX lacks for an input of {tuple(input_shape)}",
@@ -181,10 +179,6 @@ def require_formats(formats: Sequence[str]) -> None:
                 )
     if not formats:
         raise NASError("export=[]", f"some of {', '.join(FORMATS)}", "set export to [onnx,openvino]")
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0][:200]
 
 
 class _Flat(nn.Module):
@@ -229,7 +223,7 @@ class _Trial:
                 outputs = [model(x_BCDHW) for x_BCDHW in inputs]
         except REFUSALS as error:
             raise NASError(
-                f"an input of shape {tuple(input_shape)} ({_first_line(error)})",
+                f"an input of shape {tuple(input_shape)} ({first_line(error)})",
                 "channels and sides that the network takes",
                 "another size",
             ) from error
@@ -276,7 +270,7 @@ class _Trial:
                 outputs = run(x_BCDHW.numpy())
             except Exception as error:  # the runtimes raise classes of their own
                 raise NASError(
-                    f"{MODEL_FILES[kind]}, which fails for an input of {tuple(x_BCDHW.shape)} ({_first_line(error)})",
+                    f"{MODEL_FILES[kind]}, which fails for an input of {tuple(x_BCDHW.shape)} ({first_line(error)})",
                     "a network whose graph is the same for every batch",
                     "x.shape[0] in place of len(x) in its forward, which tracing takes for a constant",
                 ) from error
@@ -359,4 +353,4 @@ def _runner(made: Mapping[str, bytes], kind: str) -> Runner:
 
 def _versions(formats: Sequence[str]) -> dict[str, str]:
     packages = {"torch", "onnx", *(package for kind in formats for package in PACKAGES[kind])}
-    return {"opset": str(OPSET), **{package: version(package) for package in sorted(packages)}}
+    return {"opset": str(OPSET), **versions(sorted(packages))}

@@ -10,7 +10,7 @@ from torch import nn
 
 from nas.artifact import Artifact
 from nas.bundle import WEIGHTS, Bundle
-from nas.errors import NASError
+from nas.errors import NASError, last_line
 from nas.export.onnx import export, require_formats
 from nas.inference.model_card import CARD, ModelCard
 from nas.training.checkpoint import load_weights
@@ -78,7 +78,7 @@ def export_checkpoint(
         model.load_state_dict(weights)
     except RuntimeError as error:
         raise NASError(
-            f"weights in {checkpoint} that are not those of {network.arch.id} ({str(error).splitlines()[-1].strip()})",
+            f"weights in {checkpoint} that are not those of {network.arch.id} ({last_line(error)})",
             "a checkpoint of this architecture",
             "arch=<the arch.json it was trained from>",
         ) from error

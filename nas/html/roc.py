@@ -36,7 +36,7 @@ class Roc:
     high: np.ndarray
 
 
-def roc(positive_N: np.ndarray, prob_N: np.ndarray, group_N: np.ndarray, *, band: bool = True, seed: int = 0) -> Roc:
+def roc(positive_N: np.ndarray, prob_N: np.ndarray, group_N: np.ndarray, *, band: bool = True) -> Roc:
     """Compute the curve of one class against the rest.
 
     Args:
@@ -44,7 +44,6 @@ def roc(positive_N: np.ndarray, prob_N: np.ndarray, group_N: np.ndarray, *, band
         prob_N: Probability of the class (N,).
         group_N: Patients (N,), which are resampled.
         band: Whether the band is computed, which takes a curve for each bootstrap sample.
-        seed: Seed of the bootstrap.
 
     Returns:
         The curve.
@@ -55,7 +54,7 @@ def roc(positive_N: np.ndarray, prob_N: np.ndarray, group_N: np.ndarray, *, band
     fpr, tpr, _ = roc_curve(positive_N, prob_N)
     grid = np.linspace(0.0, 1.0, 201)
     curves, areas = [], []
-    for rows in GroupBootstrap(np.asarray(group_N), positive_N, RESAMPLES, seed).rows:
+    for rows in GroupBootstrap(np.asarray(group_N), positive_N, RESAMPLES, seed=0).rows:
         if band:
             false_T, true_T, _ = roc_curve(positive_N[rows], prob_N[rows])
             # Where the curve steps upwards, interp takes the highest sensitivity at that rate.

@@ -5,7 +5,6 @@ The file is also read without torch, so this module needs the standard library o
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -15,6 +14,7 @@ from typing import Any
 from nas.errors import NASError
 from nas.inference.card_checks import first_fault
 from nas.utils.files import read_json, write_text
+from nas.utils.hashing import file_digest
 
 SCHEMA = 2
 READABLE = (1, 2)  # 1: exported networks of earlier versions, which have no weights and no task_class
@@ -191,7 +191,7 @@ class ModelCard:
             if file.file != path.name:
                 continue
             for name, expected in file.sha256.items():
-                if (found := sha256(path.with_name(name))) != expected:
+                if (found := _digest(path.with_name(name))) != expected:
                     raise NASError(
                         f"{path.with_name(name)} with sha256 {found[:12]}",
                         f"{expected[:12]}, as recorded in its card",
@@ -205,20 +205,9 @@ class ModelCard:
         )
 
 
-def sha256(path: Path) -> str:
-    """Compute the SHA-256 of a file's content.
-
-    Args:
-        path: The file.
-
-    Returns:
-        The digest, hexadecimal.
-
-    Raises:
-        NASError: If there is no such file.
-    """
+def _digest(path: Path) -> str:
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return file_digest(path)
     except OSError as error:
         raise NASError(f"no file {path}", "an exported model", "check the path") from error
 

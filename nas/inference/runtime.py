@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from nas.errors import NASError
+from nas.errors import NASError, first_line
 from nas.inference.model_card import CARD, ModelCard
 from nas.inference.sliding_window import slide
 
@@ -128,7 +128,7 @@ class ExportedNetwork(InferenceNetwork):
             run = (run_onnx if path.suffix == ".onnx" else run_openvino)(str(path), threads)
         except (RuntimeError, ValueError, OSError) as error:
             raise NASError(
-                f"{path}, which does not load ({str(error).splitlines()[0][:200]})",
+                f"{path}, which does not load ({first_line(error)})",
                 "a model that was written by VoxNAS",
                 "export it again",
             ) from error

@@ -102,17 +102,16 @@ def show(name: str, value: Any, symbol: bool = False) -> str:
     return Names().show(name, value, symbol)
 
 
-def significant(value: float, digits: int = 3) -> str:
-    """Format a number with significant digits, without an exponent if at most 7 decimals are needed.
+def significant(value: float) -> str:
+    """Format a number with three significant digits, without an exponent if at most 7 decimals are needed.
 
     Args:
         value: The number.
-        digits: Number of significant digits.
 
     Returns:
         The text.
     """
     if value == 0 or not math.isfinite(value):
         return f"{value:g}"
-    places = digits - 1 - math.floor(math.log10(abs(value)))
-    return f"{value:.{digits - 1}e}" if places > 7 else f"{value:,.{max(places, 0)}f}"
+    places = 2 - math.floor(math.log10(abs(value)))
+    return f"{value:.2e}" if places > 7 else f"{value:,.{max(places, 0)}f}"

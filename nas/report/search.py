@@ -25,14 +25,12 @@ from nas.html.page import (
 )
 from nas.html.plot import Axis, Plot
 from nas.metrics.metric import Metric
-from nas.metrics.names import Names
+from nas.metrics.names import COSTS, Names
 from nas.multiobjective.pareto import front_mask
 from nas.space import SearchSpace
 
 MAX_CLOUD = 2000  # pruned architectures shown
 MAX_FAILED = 10  # failed trials shown
-# columns of the front, if measured for all of its networks
-COSTS = ("params", "macs", "bytes", "activation_bytes", "training_bytes", "latency_ms")
 
 
 def search_report(
@@ -41,7 +39,6 @@ def search_report(
     title: str,
     space: SearchSpace,
     history: History,
-    chosen: Trial,
     pruned_share: Sequence[tuple[int, float]],
     pruned_cost: np.ndarray,
     pruned_bound: np.ndarray,
@@ -56,7 +53,6 @@ def search_report(
         title: Title of the page.
         space: Space of the search.
         history: Its trials.
-        chosen: Finished trial of the chosen architecture.
         pruned_share: (finished trials, pruned fraction of the space in [0, 1]); empty if the strategy does not prune.
         pruned_cost: (P,) costs of architectures pruned without training.
         pruned_bound: (P,) the best scores that they could reach.
@@ -65,15 +61,12 @@ def search_report(
         metrics: Metrics that the task declares, for their names and digits.
 
     Raises:
-        NASError: If `chosen` is not a finished trial.
+        NASError: If no trial is finished.
     """
     done = history.complete()
-    if chosen not in done:
-        raise NASError(
-            f"chosen=trial {chosen.number}, which is not among the {len(done)} finished trials",
-            "a finished trial",
-            "look up the failures in trials.csv, or pass a record of `history.front()`",
-        )
+    if not done:
+        raise NASError(f"{len(history)} trials, none of them finished", "a finished trial", "look up the failures")
+    chosen = history.best
     names = Names(tuple(metrics))
     score_in_words = escape(names.unit(history.score).name)
     best = _best_so_far(names, history, done)

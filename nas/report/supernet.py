@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,7 +9,8 @@ import numpy as np
 
 from nas.html.page import figure, pair, section
 from nas.html.plot import Axis, Plot
-from nas.supernets.loading import CURVES, PICTURE
+from nas.supernets.loading import PICTURE
+from nas.training.curves import CURVES, read_curves
 
 WIDTH, HEIGHT = 430, 250  # px
 TONES = ("curve", "curve tone1", "curve tone2", "curve tone3")
@@ -28,8 +28,7 @@ def supernet_sections(folder: str | Path) -> list[str]:
     folder = Path(folder)
     if not (folder / CURVES).is_file():
         return []
-    with open(folder / CURVES, newline="") as file:
-        rows = [{name: float(text) for name, text in row.items() if text} for row in csv.DictReader(file)]
+    rows = read_curves(folder)
     names = [name for name in dict.fromkeys(name for row in rows for name in row) if name not in ("epoch", "seconds")]
     losses = [name for name in names if name.endswith("loss")]
     scores = [name for name in names if name.endswith((" supernet", " decoded"))]

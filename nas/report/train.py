@@ -13,6 +13,7 @@ from nas.architecture import Architecture
 from nas.html.page import Cell, architecture_section, facts, section, settings_table, table, write_page
 from nas.metrics.metric import Metric
 from nas.metrics.names import Names, show
+from nas.retraining.result import OF_A_FOLD
 from nas.space import SearchSpace
 
 SHOWN_ABOVE = (
@@ -146,7 +147,7 @@ def _folds(result: Mapping[str, Any], unit_of_split: str, names: Names) -> str:
     folds = result.get("folds", ())
     if not folds:
         return ""
-    measured = [name for name in folds[0] if name not in ("fold", "n")]
+    measured = [name for name in folds[0] if name not in OF_A_FOLD]
     head = [
         Cell("training"),
         Cell("test cases", number=True),

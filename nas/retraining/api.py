@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from nas.artifact import Artifact
+from nas.bundle import RESULT
 from nas.context import TaskSetup
 from nas.data.splits import Split
 from nas.retraining.folds import FoldTrainings
@@ -90,5 +91,5 @@ def retrain(
         facts = {"arch_id": network.arch.id, "protocol": "holdout", "seed": seed, "search_patients_known": known}
         result = summarise(scorer, main, [main], baselines, setup, **facts)
         if is_main():
-            result.save(folder / "result.json")
+            result.save(folder / RESULT)
     return Retrained(result, table_rows(result, main, [main, *baselines]))

@@ -51,13 +51,13 @@ class FoldPrediction:
     """The prediction of one trained network for one test part.
 
     Attributes:
-        round: Name of the fold.
+        fold: Name of the fold.
         indices: (N,) rows of the store.
         prob: Output of `Task.predict`: class probabilities (N, K), of a segmentation (N, K, D, H, W), of a detection
             boxes.
     """
 
-    round: str
+    fold: str
     indices: np.ndarray
     prob: np.ndarray
 

@@ -9,16 +9,15 @@ from pathlib import Path
 
 import numpy as np
 
+from nas.bundle import RESULT
 from nas.errors import NASError
 from nas.metrics.bootstrap import GroupBootstrap, intervals
 from nas.metrics.metric import Metric, Scores
-from nas.retraining.result import Bounds, TrainResult
+from nas.retraining.predictions import PREDICTIONS
+from nas.retraining.result import SIZES, Bounds, TrainResult
 from nas.retraining.tables import Row, markdown
-from nas.tasks.base import Task
+from nas.tasks.base import task_of
 from nas.tasks.segmentation import Segmentation
-from nas.utils.locate import TRUSTED, locate
-
-COSTS = ("params", "macs", "bytes")
 
 
 @dataclass(frozen=True)
@@ -65,13 +64,11 @@ def read_pooled(name: str, folders: Sequence[Path], allow: Sequence[str] = ()) -
     """
     if not folders:
         raise NASError(f"no folder for {name}", "folders that run_train.py wrote", "check the path")
-    results = [TrainResult.load(folder / "result.json") for folder in folders]
+    results = [TrainResult.load(folder / RESULT) for folder in folders]
     data = {(result.data["sha256"], result.data["name"]) for result in results}
     if len(data) > 1:
         raise NASError(f"runs of {name} on {len(data)} data sets", "one", "give folders of one data set")
-    tables = [
-        _columns(folder / "predictions.csv", result.name) for folder, result in zip(folders, results, strict=True)
-    ]
+    tables = [_columns(folder / PREDICTIONS, result.name) for folder, result in zip(folders, results, strict=True)]
     if len({tuple(table) for table in tables}) > 1:
         raise NASError(f"runs of {name} with other metrics or classes", "the same in all", "give folders of one task")
     columns = {key: np.concatenate([table[key] for table in tables]) for key in tables[0]}
@@ -82,13 +79,22 @@ def read_pooled(name: str, folders: Sequence[Path], allow: Sequence[str] = ()) -
         )
     order = np.argsort(columns[case])
     columns = {key: values[order] for key, values in columns.items()}
-    task, classes = _task_of(results[0], allow), tuple(results[0].data["classes"])
+    try:
+        classes = tuple(results[0].data["classes"])
+        # earlier versions recorded no task, and pooled segmentations only
+        task = task_of(results[0].task, allow) if results[0].task else Segmentation(outputs=len(classes))
+        costs = {key: float(np.mean([result.costs[key] for result in results])) for key in SIZES}
+    except (KeyError, TypeError, ValueError) as error:
+        raise NASError(
+            f"{folders[0] / RESULT} without task, classes or costs ({error})",
+            "a result.json that run_train.py wrote",
+            "copy the file again, or run the training again",
+        ) from error
     try:
         scores = task.from_columns(columns, classes)
     except (KeyError, ValueError) as error:
-        got = f"{folders[0] / 'predictions.csv'} without scores of {results[0].name} ({error})"
+        got = f"{folders[0] / PREDICTIONS} without scores of {results[0].name} ({error})"
         raise _no_predictions(got) from error
-    costs = {key: float(np.mean([result.costs[key] for result in results])) for key in COSTS}
     return Pooled(name, len(folders), data.pop(), columns[case], columns[group], scores, task.metrics, classes, costs)
 
 
@@ -108,15 +114,6 @@ def _columns(path: Path, system: str) -> dict[str, np.ndarray]:
 
 def _no_predictions(got: str) -> NASError:
     return NASError(got, "the predictions that run_train.py wrote", "check the path")
-
-
-def _task_of(result: TrainResult, allow: Sequence[str]) -> Task:
-    if not result.task:  # earlier versions pooled segmentations only
-        return Segmentation(outputs=len(result.data["classes"]))
-    settings = {key: value for key, value in result.task.items() if key not in ("class", "spec")}
-    spec = {key: result.task["spec"][key] for key in ("in_channels", "outputs", "dims")}
-    cls = locate(result.task["class"], Task, packages=TRUSTED, allow=allow)
-    return cls(**spec, **settings)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,8 @@ import numpy as np
 
 from nas.retraining.scoring import Scorer, System
 
+PREDICTIONS = "predictions.csv"
+
 
 def predictions_csv(scorer: Scorer, systems: Sequence[System]) -> str:
     """Write the predictions as a table.

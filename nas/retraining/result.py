@@ -12,7 +12,9 @@ from nas.errors import NASError
 from nas.metrics.metric import VOXELS, Metric, in_unit_of
 from nas.utils.files import read_json, write_text
 
-COSTS = ("params", "macs", "bytes", "latency_ms", "peak_memory_mb")
+SIZES = ("params", "macs", "bytes")  # costs that are the same on every device
+COSTS = (*SIZES, "latency_ms", "peak_memory_mb")
+OF_A_FOLD = ("fold", "n")  # entries of a fold that are no metrics
 Bounds = tuple[float, float]
 
 

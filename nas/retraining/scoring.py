@@ -123,7 +123,7 @@ class Scorer:
             One entry for each round: its name, number of test samples, and the metrics of its single network.
         """
         return [
-            {"fold": one.round, "n": len(one.indices), **self._scores(one.prob, one.indices).over()}
+            {"fold": one.fold, "n": len(one.indices), **self._scores(one.prob, one.indices).over()}
             for one in system.tested
         ]
 

@@ -11,11 +11,9 @@ import numpy as np
 from nas.context import TaskSetup, versions
 from nas.metrics.bootstrap import mean_of
 from nas.metrics.metric import MM, VOXELS, in_unit_of
-from nas.retraining.result import TrainResult
+from nas.retraining.result import OF_A_FOLD, TrainResult
 from nas.retraining.scoring import Scorer, System
 from nas.retraining.tables import Row
-
-OF_A_FOLD = ("fold", "n")  # entries of a fold that are no metrics
 
 
 def summarise(

@@ -14,7 +14,7 @@ import numpy as np
 
 from nas.errors import NASError
 from nas.metrics.metric import Metric
-from nas.retraining.result import TrainResult
+from nas.retraining.result import SIZES, TrainResult
 from nas.retraining.unseen import UNKNOWN
 
 NOTHING = "–"
@@ -270,7 +270,7 @@ def _mean_row(
 def _costs(results: Sequence[TrainResult]) -> dict[str, Any]:
     """Costs of one network under several seeds; latency and memory, as medians, only if all were measured alike."""
     every = [one.costs for one in results]
-    costs: dict[str, Any] = {name: float(every[0][name]) for name in ("params", "macs", "bytes") if name in every[0]}
+    costs: dict[str, Any] = {name: float(every[0][name]) for name in SIZES if name in every[0]}
     latencies = [one.get("latency_ms", {}) for one in every]
     conditions = {tuple(one.get(name) for name in ("device", "batch", "threads")) for one in latencies}
     if len(conditions) == 1 and all("median" in one for one in latencies):

@@ -28,10 +28,10 @@ class StudyReader:
 
     Args:
         store: The store, attached to the study.
+        name: Name of the study.
 
     Attributes:
         url: URL of the store.
-        name: Name of the study.
         spec: What all workers of the study have to agree on.
         objectives: Metric name -> "maximize" or "minimize".
 

@@ -19,10 +19,10 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from nas.errors import NASError
+from nas.errors import NASError, first_line
 from nas.study.journal import JournalFile
 from nas.study.sqlite_reader import SqliteReader
-from nas.study.store_errors import first_line, is_of_store, is_passing, is_race, unusable
+from nas.study.store_errors import is_of_store, is_passing, is_race, unusable
 from nas.study.url import SQLITE, database_path
 from nas.utils.files import locked
 

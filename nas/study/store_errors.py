@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import optuna
 
-from nas.errors import NASError
+from nas.errors import NASError, first_line
 
 RACES = ("already exists", "UNIQUE constraint", "duplicate key")  # several workers that create one study
 LASTING = ("malformed", "not a database", "disk image", "authentication failed", "does not exist", "no password")
@@ -79,17 +79,3 @@ def unusable(url: str, error: Exception) -> NASError:
         "a store that answers, whole, and made by this version of Optuna",
         "check study.url, the server and the disk; move a damaged file aside and start again",
     )
-
-
-def first_line(error: Exception) -> str:
-    """Return the first line of an error's message.
-
-    Args:
-        error: The error.
-
-    Returns:
-        At most 200 characters; the name of the class if there is no message.
-    """
-    details = getattr(error, "details", None)  # of gRPC
-    text = str(details() if callable(details) else error).strip() or type(error).__name__
-    return text.splitlines()[0][:200]

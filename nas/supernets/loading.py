@@ -13,7 +13,7 @@ from nas.task_spec import TaskSpec
 from nas.training.loop import describe_subset
 from nas.training.tensor_file import UNREADABLE, load_verified
 
-CURVES, PICTURE = "curves.csv", "picture.html"  # files of a training, for its report
+PICTURE = "picture.html"  # file of a training, for its report
 FOLDER = "supernet"  # folder of a supernet, beside the checkpoints of the evaluations
 
 

@@ -23,12 +23,13 @@ from nas.architecture import Architecture
 from nas.data.loading import VolumeSet, plan_batches
 from nas.errors import NASError, TrialFailed
 from nas.supernets.base import Costs, Supernet
-from nas.supernets.loading import CURVES, PICTURE
+from nas.supernets.loading import PICTURE
 from nas.supernets.settings import ArchitectureSettings
 from nas.tasks.base import Task
 from nas.tracking import NoTracking, Tracker
 from nas.training import distributed
 from nas.training.checkpoint import load_checkpoint, save_checkpoint
+from nas.training.curves import write_curves
 from nas.training.loop import (
     LAST,
     oom_as_trial_failed,
@@ -39,7 +40,7 @@ from nas.training.loop import (
 from nas.training.optim import clip_gradients, make_optimizer, make_schedule
 from nas.training.precision import autocast
 from nas.training.settings import TrainingSettings
-from nas.training.steps import channels_last, derive
+from nas.training.steps import augmented_batches, channels_last, derive
 from nas.utils.files import write_text
 
 
@@ -177,7 +178,7 @@ class SupernetTraining:
         sums: dict[str, torch.Tensor] = {}
         held_out = self._endless(self.parts[1], number)
         count = 0
-        for x_BCDHW, y, share in self._batches(self.parts[0], number, 0):
+        for x_BCDHW, y, share in augmented_batches(self.parts[0], self.settings, self.seed, number, self.device):
             terms = {"loss": self._weight_step(x_BCDHW, y, share)}
             if searching:
                 terms |= self._architecture_step(*next(held_out), ramp)
@@ -255,24 +256,11 @@ class SupernetTraining:
                 if id(parameter) not in known:
                     groups[0 if parameter.ndim > 1 else -1]["params"].append(parameter)
 
-    def _batches(self, data: VolumeSet, epoch: int, stream: int) -> Iterator[tuple[torch.Tensor, torch.Tensor, float]]:
-        """Batches of this rank with their fraction of the samples, determined by (seed, epoch, stream)."""
-        rank, world = distributed.rank(), distributed.world()
-        order = torch.Generator().manual_seed(derive(self.seed, epoch, stream))
-        augmentation = torch.Generator(self.device).manual_seed(derive(self.seed, epoch, stream + 1, rank))
-        sizes = [len(rows) for rows in plan_batches(data.per_epoch, self.settings.batch_size)]
-        augment = self.settings.augment
-        batches = data.batches(self.settings.batch_size, generator=order, rank=rank, world=world)
-        for (x_BCDHW, y), size in zip(batches, sizes, strict=True):
-            if augment is not None:
-                x_BCDHW, y = augment.of_batch(x_BCDHW, y, augmentation)
-            yield x_BCDHW, y, len(y) / size
-
     def _endless(self, data: VolumeSet, epoch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor, float]]:
         """Batches without end, reshuffled in each pass."""
         stream = 10
         while True:
-            yield from self._batches(data, epoch, stream)
+            yield from augmented_batches(data, self.settings, self.seed, epoch, self.device, stream)
             stream += 2
 
     def _validate(self) -> dict[str, float]:
@@ -309,9 +297,7 @@ class SupernetTraining:
             "history": self.history,
         }
         save_checkpoint(self.folder / LAST, self.identity, state)
-        names = list(dict.fromkeys(name for row in self.history for name in row))
-        lines = [",".join(str(row.get(name, "")) for name in names) for row in self.history]
-        write_text(self.folder / CURVES, "\n".join([",".join(names), *lines]) + "\n")
+        write_curves(self.folder, self.history)
         write_text(self.folder / PICTURE, self.supernet.picture())
 
 

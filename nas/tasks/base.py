@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from nas.metrics.ensemble import mean_probability
 from nas.metrics.metric import Metric, Scores
 from nas.task_spec import TaskSpec
 from nas.utils.identity import identity_of, public_path
+from nas.utils.locate import locate
 
 if TYPE_CHECKING:
     from nas.data.store import VolumeStore
@@ -223,3 +225,47 @@ class Task(ABC):
                 "task and data of one kind",
                 f"task={store.kind}, or other data",
             )
+
+
+def task_of(record: Mapping[str, Any], allow: Sequence[str] = ()) -> Task:
+    """Build the task that a file records.
+
+    Args:
+        record: Class, spec and settings in the form of `Task.identity`.
+        allow: Packages beside VoxNAS that may define the class.
+
+    Returns:
+        The task.
+
+    Raises:
+        NASError: If the class is missing or of a package that is not trusted.
+        ValueError: If the record is incomplete, or its settings are not those of the class.
+    """
+    try:
+        path, spec = str(record["class"]), {name: record["spec"][name] for name in ("in_channels", "outputs", "dims")}
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"a task without {error}") from error
+    cls = locate(path, Task, allow=allow)
+    settings = {name: value for name, value in record.items() if name not in ("class", "spec")}
+    try:
+        return cls(**spec, **settings)
+    except (TypeError, ValueError, NASError) as error:
+        raise ValueError(f"other settings than those of {cls.__name__}") from error
+
+
+@contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Set a network to evaluation mode, and restore its mode at the end.
+
+    Args:
+        model: The network.
+
+    Yields:
+        None.
+    """
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)

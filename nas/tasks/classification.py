@@ -17,7 +17,7 @@ from nas.errors import NASError, TrialFailed
 from nas.metrics.bootstrap import binary_metrics
 from nas.metrics.metric import Metric, Scores
 from nas.task_spec import TaskSpec
-from nas.tasks.base import Task, TestedCases
+from nas.tasks.base import Task, TestedCases, evaluation_mode
 from nas.utils.annotations import Channels, Dims, Expected, OneOf
 from nas.utils.checked import checked
 
@@ -72,13 +72,8 @@ class Classification(Task):
 
     def predict(self, model: nn.Module, x_BCDHW: torch.Tensor) -> torch.Tensor:
         """Class probabilities (B, K) in fp32; the model's mode is restored."""
-        training = model.training
-        model.eval()
-        try:
-            with torch.inference_mode():
-                return model(x_BCDHW).float().softmax(dim=1)
-        finally:
-            model.train(training)
+        with evaluation_mode(model), torch.inference_mode():
+            return model(x_BCDHW).float().softmax(dim=1)
 
     def score(
         self, prediction: np.ndarray, target: np.ndarray, spacing_mm: np.ndarray | None = None, *, quick: bool = False

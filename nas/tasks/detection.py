@@ -26,7 +26,7 @@ from nas.metrics.boxes import overlaps, paired_overlaps, suppressed_by_class, vo
 from nas.metrics.coco import Matched, coco_metrics, match
 from nas.metrics.metric import Metric, Scores
 from nas.task_spec import TaskSpec
-from nas.tasks.base import Prediction, Task, TestedCases
+from nas.tasks.base import Prediction, Task, TestedCases, evaluation_mode
 from nas.utils.annotations import Channels, Dims, PositiveInt, Share
 from nas.utils.checked import checked
 
@@ -138,13 +138,8 @@ class Detection(Task):
 
     def predict(self, model: nn.Module, x_BCDHW: torch.Tensor) -> torch.Tensor:
         """(B, detections, 2n + 2), boxes clipped to the image. The model's mode is restored."""
-        training = model.training
-        model.eval()
-        try:
-            with torch.inference_mode():
-                return self.decoded(model(x_BCDHW), x_BCDHW.shape[2:])
-        finally:
-            model.train(training)
+        with evaluation_mode(model), torch.inference_mode():
+            return self.decoded(model(x_BCDHW), x_BCDHW.shape[2:])
 
     def decoded(self, output_BCP: torch.Tensor, sides: Sequence[int]) -> torch.Tensor:
         """Decode the output of a network.

@@ -18,7 +18,7 @@ from nas.errors import NASError, TrialFailed
 from nas.metrics.metric import MM, Metric, Scores
 from nas.metrics.surface import dice, surfaces
 from nas.task_spec import TaskSpec
-from nas.tasks.base import Task, TestedCases
+from nas.tasks.base import Task, TestedCases, evaluation_mode
 from nas.tasks.soft_dice import shares, soft_dice_loss
 from nas.utils.annotations import Channels, Dims, Expected, Fraction, NonNegativeFloat, OneOf, PositiveFloat, Rule, Side
 from nas.utils.checked import checked
@@ -161,15 +161,10 @@ class Segmentation(Task):
 
         Where windows overlap, logits are averaged with Gaussian weights, largest in the middle of a window.
         """
-        training = model.training
-        model.eval()
         views = [axes for count in range(len(self.flips) + 1) for axes in combinations(self.flips, count)]
-        try:
-            with torch.inference_mode():
-                pairs = (views[first : first + 2] for first in range(0, len(views), 2))
-                return reduce(torch.add, (self._summed(model, x_BCDHW, pair) for pair in pairs)) / len(views)
-        finally:
-            model.train(training)
+        pairs = (views[first : first + 2] for first in range(0, len(views), 2))
+        with evaluation_mode(model), torch.inference_mode():
+            return reduce(torch.add, (self._summed(model, x_BCDHW, pair) for pair in pairs)) / len(views)
 
     def _summed(self, model: nn.Module, x_BCDHW: torch.Tensor, views: Sequence[tuple[int, ...]]) -> torch.Tensor:
         """Probabilities as seen with the axes of each view turned round, turned back; summed over the views.

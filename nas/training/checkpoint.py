@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from nas.errors import NASError
+from nas.errors import NASError, first_line
 from nas.training.tensor_file import UNREADABLE, load_verified
 from nas.utils.config_diff import first_difference
 from nas.utils.files import write_bytes
@@ -51,7 +51,7 @@ def load_checkpoint(path: Path, identity: Mapping[str, str]) -> dict[str, Any] |
     except FileNotFoundError:
         return None
     except UNREADABLE as error:
-        log.warning("%s cannot be read (%s): the training starts over", path, str(error).split("\n")[0][:120])
+        log.warning("%s cannot be read (%s): the training starts over", path, first_line(error))
         return None
     if state["format"] != FORMAT:
         raise NASError(
@@ -85,7 +85,7 @@ def load_weights(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, float]]
         return state["model"], {str(name): float(value) for name, value in row.items()}
     except UNREADABLE as error:
         raise NASError(
-            f"{path}, which cannot be read as a checkpoint ({str(error).splitlines()[0][:120]})",
+            f"{path}, which cannot be read as a checkpoint ({first_line(error)})",
             "best.pt or last.pt of a training",
             "set the path to a checkpoint of a training",
         ) from error

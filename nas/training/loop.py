@@ -19,8 +19,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from nas.data.loading import VolumeSet, plan_batches
-from nas.errors import NASError, TrialFailed
+from nas.data.loading import VolumeSet, plan_batches, rank_share
+from nas.errors import NASError, TrialFailed, first_line
 from nas.tasks.base import Task
 from nas.training import distributed
 from nas.training.checkpoint import load_checkpoint, save_checkpoint
@@ -139,7 +139,7 @@ def predict(model: nn.Module, task: Task, data: VolumeSet, batch_size: int) -> n
         Predictions of the task, for example probabilities (N, K) or, for segmentation, (N, K, D, H, W).
     """
     rank, world = distributed.rank(), distributed.world()
-    plan = [rows for rows in (rows[rank::world] for rows in plan_batches(len(data), batch_size)) if len(rows)]
+    plan = rank_share(plan_batches(len(data), batch_size), rank, world)
     batches = data.batches(batch_size, rank=rank, world=world)
     predictions = [
         data.predicted(partial(task.predict, model), x_BCDHW, rows, whole=not task.any_size)
@@ -326,13 +326,11 @@ def oom_as_trial_failed() -> Iterator[None]:
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError) as error:
-        raise TrialFailed(
-            f"out of memory: {str(error).splitlines()[0][:200] if str(error) else 'MemoryError'}"
-        ) from error
+        raise TrialFailed(f"out of memory: {first_line(error)}") from error
     except RuntimeError as error:
         if "allocate memory" not in str(error) and "not enough memory" not in str(error):
             raise
-        raise TrialFailed(f"out of memory: {str(error).splitlines()[0][:200]}") from error
+        raise TrialFailed(f"out of memory: {first_line(error)}") from error
 
 
 def _fast_kernels(device: torch.device) -> AbstractContextManager[object]:

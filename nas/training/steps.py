@@ -56,8 +56,8 @@ class Steps:
                 parameter.data = channels_last(parameter.data)
         self.needs_target = takes_target(model)
         self.optimizer = make_optimizer(self.model.parameters(), settings)
-        self.batch_sizes = [len(rows) for rows in plan_batches(train.per_epoch, settings.batch_size)]
-        self.schedule = make_schedule(self.optimizer, settings, settings.epochs * len(self.batch_sizes))
+        steps = settings.epochs * len(plan_batches(train.per_epoch, settings.batch_size))
+        self.schedule = make_schedule(self.optimizer, settings, steps)
         wrapped = distributed.wrap(self.model)
         self.forward: Callable[..., torch.Tensor] = wrapped
         if settings.compile:
@@ -72,17 +72,11 @@ class Steps:
         Yields:
             After each step, the mean loss over the samples of this rank (a scalar on the device) and their number.
         """
-        rank, world = distributed.rank(), distributed.world()
-        order = torch.Generator().manual_seed(derive(self.seed, number, 0))
-        augmentation = torch.Generator(self.device).manual_seed(derive(self.seed, number, 1, rank))
-        torch.manual_seed(derive(self.seed, number, 2, rank))  # dropout
+        torch.manual_seed(derive(self.seed, number, 2, distributed.rank()))  # dropout
         self.model.train()
-        batches = self.train.batches(self.settings.batch_size, generator=order, rank=rank, world=world)
-        for (x_BCDHW, y), size in zip(batches, self.batch_sizes, strict=True):  # y: labels (B,) or masks (B, D, H, W)
-            if self.settings.augment is not None:
-                x_BCDHW, y = self.settings.augment.of_batch(x_BCDHW, y, augmentation)
-            share = len(y) / size  # fraction of the samples of this step; ranks may differ by one sample
-            yield self._step(x_BCDHW, y, share * world), len(y)
+        batches = augmented_batches(self.train, self.settings, self.seed, number, self.device)
+        for x_BCDHW, y, share in batches:
+            yield self._step(x_BCDHW, y, share * distributed.world()), len(y)
 
     def _step(self, x_BCDHW: torch.Tensor, y: torch.Tensor, weight: float) -> torch.Tensor:
         if self.settings.channels_last:
@@ -96,6 +90,34 @@ class Steps:
         self.optimizer.step()
         self.schedule.step()
         return loss.detach()
+
+
+def augmented_batches(
+    data: VolumeSet, settings: TrainingSettings, seed: int, epoch: int, device: torch.device, stream: int = 0
+) -> Iterator[tuple[torch.Tensor, torch.Tensor, float]]:
+    """Iterate over the batches of this rank, shuffled and augmented as (seed, epoch, stream) determine.
+
+    Args:
+        data: Training samples.
+        settings: Batch size and augmentation.
+        seed: Seed of the training.
+        epoch: Epoch, from 1.
+        device: Device of the augmentation.
+        stream: Number of the pass; passes of one epoch with other batches have numbers that differ by 2 or more.
+
+    Yields:
+        x (B, C, D, H, W); y, labels (B,), masks (B, D, H, W) or boxes; and the fraction of the step's samples that this
+        rank has, as ranks may differ by one sample.
+    """
+    rank, world = distributed.rank(), distributed.world()
+    order = torch.Generator().manual_seed(derive(seed, epoch, stream))
+    augmentation = torch.Generator(device).manual_seed(derive(seed, epoch, stream + 1, rank))
+    sizes = [len(rows) for rows in plan_batches(data.per_epoch, settings.batch_size)]
+    batches = data.batches(settings.batch_size, generator=order, rank=rank, world=world)
+    for (x_BCDHW, y), size in zip(batches, sizes, strict=True):
+        if settings.augment is not None:
+            x_BCDHW, y = settings.augment.of_batch(x_BCDHW, y, augmentation)
+        yield x_BCDHW, y, len(y) / size
 
 
 def channels_last(tensor: torch.Tensor) -> torch.Tensor:

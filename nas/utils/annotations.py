@@ -8,7 +8,6 @@ import reprlib
 import types
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -64,18 +63,6 @@ class SomeOf(Rule):
             lambda values: 0 < len(values) == len(set(values)) and set(values) <= set(choices),
             f"some of {', '.join(map(str, choices))}, each once",
         )
-
-
-def is_increasing(numbers: Sequence[float]) -> bool:
-    """Check whether there is at least one number and each is larger than the one before.
-
-    Args:
-        numbers: The numbers.
-
-    Returns:
-        True if so.
-    """
-    return len(numbers) > 0 and all(a < b for a, b in pairwise(numbers))
 
 
 PositiveInt = Annotated[int, Ge(1)]

@@ -186,20 +186,3 @@ class StudyIdentity(Identity):
     evaluator: Any
     task: Any
     seed: int
-
-
-@dataclasses.dataclass(frozen=True)
-class StoreIdentity(Identity):
-    """What decides the content of a prepared data set.
-
-    Args:
-        source: Class of the source.
-        arguments: Its arguments, without those that decide nothing.
-        files: Digests of the source files.
-        code: Digest of the code that reads them.
-    """
-
-    source: str
-    arguments: Any
-    files: Any
-    code: str

@@ -15,7 +15,7 @@ from torch import nn
 from nas.architecture import Architecture, Gene
 from nas.errors import NASError
 from nas.space import ENUMERATE_LIMIT, Block, Published, SearchSpace
-from nas.task_spec import TaskSpec
+from nas.task_spec import TaskSpec, channels_of
 from nas.utils.annotations import Channels, Dims, Expected
 from nas.utils.checked import checked
 from search_spaces.dints.blocks import BlockVocabulary
@@ -247,9 +247,7 @@ class DiNTSSpace(SearchSpace):
         Raises:
             NASError: If the task has other spatial dimensions.
         """
-        if task is not None:
-            task.require_dims(self.spatial_dims)
-        channels = (self.in_channels, self.out_channels) if task is None else (task.in_channels, task.outputs)
+        channels = channels_of(task, self.spatial_dims, (self.in_channels, self.out_channels))
         widths = tuple(int(FIRST_WIDTH * 2**level * self.channel_mul) for level in range(self.num_depths + 1))
         return Plan(
             self.spatial_dims,

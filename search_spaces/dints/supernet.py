@@ -6,7 +6,6 @@ It gives the outputs of MONAI's `DiNTS(TopologySearch)` with the same weights.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Protocol, cast
 
@@ -29,6 +28,7 @@ from search_spaces.dints.node import GroupedOperation, Node
 from search_spaces.dints.picture import picture
 from search_spaces.dints.relaxation import Relaxation
 from search_spaces.dints.topology import Lattice
+from search_spaces.layers.precision import full_precision
 
 
 class LatticeSpace(Protocol):
@@ -83,16 +83,15 @@ class DiNTSSupernet(Supernet):
     Args:
         space: The space, a `DiNTSSpace`.
         task: Task that sets the numbers of channels and outputs; if None, the space's own are used.
-        checkpointing: If True, activations inside a node are recomputed in the backward pass instead of stored.
     """
 
     decodes_exactly = True
     default_regularisers: Mapping[str, float] = {"topology": 0.001}  # as in MONAI's search
 
-    def __init__(self, space: LatticeSpace, task: TaskSpec | None = None, checkpointing: bool = False) -> None:
+    def __init__(self, space: LatticeSpace, task: TaskSpec | None = None) -> None:
         super().__init__()
         self.space, self.task, self.plan = space, task, replace(space.plan(task), deep_supervision=False)
-        self.checkpointing = checkpointing
+        self.checkpointing = False  # if True, activations inside a node are recomputed in the backward pass
         tables, depths = space.lattice, range(space.num_depths)
         self.incoming = [np.flatnonzero(tables.targets_E == level) for level in depths]
         self.sources = [tuple(tables.sources_E[edges].tolist()) for edges in self.incoming]
@@ -120,7 +119,8 @@ class DiNTSSupernet(Supernet):
         sides = tuple(x_BCDHW.shape[2:])
         self.plan.require_sides(sides)
         maps = [stem(x_BCDHW) for stem in self.stems]
-        with _full_precision(x_BCDHW.device.type):
+        # in bf16 the probabilities would differ from those that are regularised and decoded
+        with full_precision(x_BCDHW.device.type):
             marginals = self.relaxation.marginals()
             share_BEK = marginals.edge_probs()[:, :, None] * marginals.operation_BEK
         for block, share_EK in enumerate(share_BEK.unbind()):
@@ -274,11 +274,6 @@ class DiNTSSupernet(Supernet):
             )
         chosen_BE = self.space.table(self.decode()[0].arch.genes) >= 0
         return picture(self.space.lattice, edges_BE, operations_BEK, self.space.operations, chosen_BE)
-
-
-def _full_precision(device: str) -> AbstractContextManager[object]:
-    """Switch autocast off: in bf16 the probabilities would differ from those that are regularised and decoded."""
-    return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
 
 
 def _inherit(operation: nn.Module, grouped: nn.ModuleList, number: int, position: int) -> None:

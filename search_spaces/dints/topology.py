@@ -104,11 +104,6 @@ class Lattice:
         np.add.at(counts_SS, (self.entered_N, self.left_N), weights_N)
         return counts_SS
 
-    @property
-    def arcs(self) -> int:
-        """Number of ordered pairs of patterns that fit together in consecutive blocks."""
-        return int(self.counts_SS.sum(axis=0) @ self.counts_SS.sum(axis=1))
-
     def topologies(self, blocks: int, operations: int = 1) -> int:
         """Count the feasible sequences of patterns.
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from contextlib import AbstractContextManager, nullcontext
 
 import torch
 import torch.nn.functional as F
 from torch import nn
+
+from search_spaces.layers.precision import full_precision
 
 MARGIN = 4
 LAMBDA_START, LAMBDA_DECAY, LAMBDA_MIN = 1500.0, 0.1, 5.0
@@ -71,7 +72,7 @@ class AngularHead(nn.Module):
         Returns:
             Logits (B, K), fp32.
         """
-        with _full_precision(x_BC.device.type):
+        with full_precision(x_BC.device.type):
             x_BC = x_BC.float()
             length_B1 = x_BC.norm(dim=1, keepdim=True)
             direction_BC = x_BC / length_B1.clamp(min=1e-8)
@@ -83,13 +84,6 @@ class AngularHead(nn.Module):
             is_target_BK = F.one_hot(y_B, cosine_BK.shape[1]).bool()
             margin_BK = cosine_BK + share * (phi(cosine_BK) - cosine_BK)
             return length_B1 * torch.where(is_target_BK, margin_BK, cosine_BK)
-
-
-def _full_precision(device_type: str) -> AbstractContextManager[object]:
-    """Switch autocast off, if the device has it (meta, used to count costs, has not)."""
-    if not torch.amp.is_autocast_available(device_type):
-        return nullcontext()
-    return torch.autocast(device_type, enabled=False)
 
 
 class LinearHead(nn.Module):

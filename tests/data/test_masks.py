@@ -93,7 +93,7 @@ def test_the_hash_is_of_the_masks_too(tmp_path: Path, store: VolumeStore) -> Non
         (lambda mask: mask.astype(np.float32), "whole numbers"),
         (lambda mask: mask.astype(np.int16) - 1, "classes 0 to 2"),
         (lambda mask: mask + 1, "classes 0 to 2"),
-        (lambda mask: None, "masks for all samples or none"),
+        (lambda mask: None, "a mask for all samples or none"),
     ],
 )
 def test_masks_that_do_not_fit(tmp_path: Path, change: Callable[[np.ndarray], Any], message: str) -> None:

@@ -23,7 +23,7 @@ from nas.metrics.ensemble import mean_probability
 from nas.metrics.metric import Metric, Scores
 from nas.space import SearchSpace
 from nas.task_spec import TaskSpec
-from nas.tasks.base import Task, TestedCases
+from nas.tasks.base import Task, TestedCases, evaluation_mode
 
 
 class Balls(Source):
@@ -74,11 +74,8 @@ class Regression(Task):
         return F.mse_loss(output[:, 0].float(), y)
 
     def predict(self, model: nn.Module, x_BCDHW: torch.Tensor) -> torch.Tensor:
-        training = model.training
-        with torch.inference_mode():
-            prediction_B = model.eval()(x_BCDHW)[:, 0].float()
-        model.train(training)
-        return prediction_B
+        with evaluation_mode(model), torch.inference_mode():
+            return model(x_BCDHW)[:, 0].float()
 
     def score(
         self, prediction: np.ndarray, target: np.ndarray, spacing_mm: np.ndarray | None = None, *, quick: bool = False

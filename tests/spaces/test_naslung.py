@@ -228,7 +228,7 @@ def test_unknown_names_and_stages() -> None:
         NASLungSpace().from_stages([[4], [8], [256]])
     with pytest.raises(NASError, match="expected genes of NASLungSpace"):
         NASLungSpace().from_stages([[8], [4], [4]])
-    with pytest.raises(NASError, match="3 dimensions"):
+    with pytest.raises(NASError, match="2 dimensions for a space of 3"):
         NASLungSpace().build(NASLungSpace().from_stages([[4], [4], [4]]), TaskSpec(dims=2))
 
 

@@ -27,13 +27,14 @@ from nas.problem import Problem
 from nas.space import SearchSpace
 from nas.strategies.differentiable import Differentiable, costs_of
 from nas.supernets.base import Supernet
-from nas.supernets.loading import CURVES, PICTURE, load_supernet
+from nas.supernets.loading import PICTURE, load_supernet
 from nas.supernets.settings import ArchitectureSettings
 from nas.supernets.shared import supernet_of
 from nas.supernets.trainer import SupernetTraining, halves
 from nas.tasks.segmentation import Segmentation
 from nas.testing import check_evaluator
 from nas.tracking import NoTracking, Tracker
+from nas.training.curves import CURVES
 from nas.training.settings import TrainingSettings
 from search_spaces.dints import DiNTSSpace
 from search_spaces.unet import UNetSpace

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from nas.data.io.files import existing_folder
 from nas.data.io.grid import require_same_grid
 from nas.data.io.images import read_channels
 from nas.errors import NASError
@@ -58,11 +59,8 @@ def find_subjects(root: str | Path | None, modalities: Sequence[str], labelled: 
     Raises:
         NASError: If there is no subject, a modality is missing or there twice, or two folders have one name.
     """
-    if root is None:
-        raise NASError("data.root=null", "a folder of BraTS subjects", "set data.root to /path/to/BraTS")
-    if not Path(root).is_dir():
-        raise NASError(f"no folder {root}", "a folder of BraTS subjects", "set data.root to it")
-    folders = sorted({path.parent for path in Path(root).rglob("*.nii*") if path.name.endswith((".nii", ".nii.gz"))})
+    files = existing_folder(root, "a folder of BraTS subjects", "/path/to/BraTS").rglob("*.nii*")
+    folders = sorted({path.parent for path in files if path.name.endswith((".nii", ".nii.gz"))})
     if not folders:
         raise NASError(f"no NIfTI file in {root}", "one folder per subject, one file per modality", "set data.root")
     subjects = [_subject(folder, modalities, labelled) for folder in folders]

@@ -156,21 +156,16 @@ def crop_hu(
 
 
 def hu_window(window_hu: Sequence[float]) -> tuple[float, float]:
-    """Check a window of HU, which are stored as whole numbers.
+    """Return the ends of a window of HU as floats.
 
     Args:
-        window_hu: [low, high].
+        window_hu: [low, high], as `nas.utils.annotations.HuWindow` declares it.
 
     Returns:
         (low, high).
-
-    Raises:
-        NASError: If these are not two whole numbers in the range of int16, the lower first.
     """
-    ends = tuple(float(end) for end in window_hu)
-    if len(ends) != 2 or not -32768 <= ends[0] < ends[1] <= 32767 or any(end % 1 for end in ends):
-        raise NASError(f"window {list(window_hu)}", "[low, high] in whole HU, low < high", "window=[-1200,600]")
-    return ends[0], ends[1]
+    low, high = window_hu
+    return float(low), float(high)
 
 
 def to_window(volume_CDHW: np.ndarray, low: np.ndarray | float, high: np.ndarray | float) -> np.ndarray:

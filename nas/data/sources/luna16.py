@@ -22,22 +22,18 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
-import numpy as np
-
-from nas.data.io.crops import crop_hu, hu_window, reach, read_region
+from nas.data.io.crops import read_region
 from nas.data.io.csv_table import Row, read_table
-from nas.data.io.files import named_files
+from nas.data.io.files import existing_folder, named_files
 from nas.data.sample import Sample
 from nas.data.source import CACHE, Source
-from nas.data.sources._lidc_database import COHORT, database_path, read_nodules
+from nas.data.sources._lidc_database import database_path, read_nodules
+from nas.data.sources._nodule_crops import NoduleCrops
 from nas.errors import NASError
 from nas.utils.annotations import HuWindow, PathName, PositiveFloat, Side
 from nas.utils.checked import checked
-
-if TYPE_CHECKING:
-    from SimpleITK import Image
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +66,7 @@ class Annotation:
 
 
 @checked("data")
-class Luna16(Source):
+class Luna16(NoduleCrops):
     """Crops of `size`³ voxels of `spacing_mm` with the nodule in the middle, as int16 HU.
 
     HU are clipped to `window` and stored exactly; scale and offset map the window to [0, 1] (with the default window
@@ -90,18 +86,16 @@ class Luna16(Source):
             raising an error.
 
     Raises:
-        NASError: If the window is out of range.
+        NASError: If an argument is out of range.
     """
 
     name = "luna16"
-    cohort = COHORT
     UNIDENTIFYING: ClassVar[Mapping[str, str]] = {
         **Source.UNIDENTIFYING,
         "root": "its scans count by content, subset and series",
         "annotations": "the nodules that are read from it count",
         "positions": "the nodules that are read with it count",
     }
-    classes = ("benign", "malignant")
 
     def __init__(
         self,
@@ -114,21 +108,16 @@ class Luna16(Source):
         positions: PathName = "annotations.csv",
         skip_missing: bool = False,
     ) -> None:
-        self.root, self.cache_dir = root, cache_dir
-        self.spacing_mm, self.size = float(spacing_mm), int(size)
-        self.window = hu_window(window)
+        super().__init__(root, cache_dir, spacing_mm, size, window)
         self.annotations, self.positions, self.skip_missing = annotations, positions, skip_missing
-        low, high = self.window
-        self.scale, self.offset = 1 / (high - low), -low / (high - low)
 
     def samples(self) -> Iterator[Sample]:
         """Read every sample, see `Source.samples`."""
-        reach_mm = reach((self.size,) * 3, (self.spacing_mm,) * 3)
         patient_and_fold = patients_and_folds((nodule.series for nodule in self.nodules), self.scans)
         for nodule in self.nodules:
             path = self.scans[nodule.series][0]
             patient, fold = patient_and_fold[nodule.series]
-            region = read_region(path, nodule.centre_mm, reach_mm)
+            region = read_region(path, nodule.centre_mm, self.reach_mm)
             yield Sample(
                 name=nodule.name,
                 volume_CDHW=self.cut(region, nodule.centre_mm, path.name),
@@ -140,10 +129,6 @@ class Luna16(Source):
                 content=self.digests.of_volume(path),
             )
 
-    def cut(self, image: Image, centre_mm: Sequence[float], name: str) -> np.ndarray:
-        """Cut a crop around a point, see `Source.cut`."""
-        return crop_hu(image, centre_mm, self.size, self.spacing_mm, self.window, name)
-
     def files(self) -> Mapping[str, Path]:
         """List the scans with nodules, by subset and series, and the database that names their patients."""
         annotated = dict.fromkeys(nodule.series for nodule in self.nodules)
@@ -153,11 +138,6 @@ class Luna16(Source):
     def content(self) -> Mapping[str, Any]:
         """Return the nodules and the digests of the files."""
         return {**super().content(), "nodules": self.nodules}
-
-    def preparation(self) -> Mapping[str, Any]:
-        """Return the form "crop_hu" with size, spacing and window."""
-        here = {"how": "crop_hu", "size": self.size, "spacing_mm": self.spacing_mm, "window": self.window}
-        return {**super().preparation(), **here}
 
     def provenance(self) -> Mapping[str, Any]:
         """Return source and licence."""
@@ -224,15 +204,10 @@ def find_scans(root: PathName | None) -> Scans:
     Raises:
         NASError: If the folder is missing or holds no scans, or a scan is in two subsets.
     """
-    if root is None or not Path(root).is_dir():
-        raise NASError(
-            f"no folder {root}" if root else "data.root=null",
-            "the folder with subset0 … subset9 and annotations.csv",
-            "set data.root to /path/to/luna16",
-        )
+    folder = existing_folder(root, "the folder with subset0 … subset9 and annotations.csv", "/path/to/luna16")
     scans: Scans = {}
     for fold in map(str, range(10)):
-        for path in sorted((Path(root) / f"subset{fold}").rglob("*.mhd")):
+        for path in sorted((folder / f"subset{fold}").rglob("*.mhd")):
             if path.stem in scans:
                 raise NASError(
                     f"scan {path.stem} in subset{scans[path.stem][1]} and subset{fold}",

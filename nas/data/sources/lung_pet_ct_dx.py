@@ -16,13 +16,13 @@ import numpy as np
 from annotated_types import Ge, Le, Len
 
 from nas.data.io.dicom import DicomSeries, find_series, open_series
-from nas.data.io.files import named_files
+from nas.data.io.files import existing_folder, named_files
 from nas.data.io.images import to_array
 from nas.data.io.voc_boxes import labels_of, read_voc
 from nas.data.sample import Sample
 from nas.data.source import CACHE, Source
 from nas.data.splits import OFFICIAL
-from nas.data.transforms.ct_slices import WINDOWS_HU, check_windows, fitted, windowed
+from nas.data.transforms.ct_slices import WINDOWS_HU, fitted, windowed
 from nas.errors import NASError
 from nas.utils.annotations import NonNegativeFloat, OneOf, PathName, PositiveFloat, Rule, Seed, SomeOf
 from nas.utils.checked import checked
@@ -74,7 +74,7 @@ class LungPetCtDx(Source):
         parts: Annotated[Sequence[PositiveFloat], Len(3, 3), SUM_OF_ONE] = (0.7, 0.15, 0.15),
         seed: Seed = 0,
     ) -> None:
-        self.root, self.cache_dir, self.windows, self.size = root, cache_dir, check_windows(windows), size
+        self.root, self.cache_dir, self.windows, self.size = root, cache_dir, tuple(windows), size
         self.negatives, self.merge, self.unknown, self.seed = negatives, merge, unknown, seed
         self.parts = tuple(parts)
 
@@ -191,13 +191,9 @@ class LungPetCtDx(Source):
 
     @cached_property
     def _folders(self) -> list[Path]:
-        if self.root is None or not Path(self.root).is_dir():
-            raise NASError(
-                f"no folder {self.root}" if self.root else "data.root=null",
-                "a folder with DICOM series and PASCAL VOC files below it",
-                "set data.root to /path/to/Lung-PET-CT-Dx",
-            )
-        folders = sorted(set(find_series(self.root).values()))
+        expected = "a folder with DICOM series and PASCAL VOC files below it"
+        root = existing_folder(self.root, expected, "/path/to/Lung-PET-CT-Dx")
+        folders = sorted(set(find_series(root).values()))
         if not folders:
             raise NASError(f"no DICOM series below {self.root}", "folders with one CT series each", "set data.root")
         return folders

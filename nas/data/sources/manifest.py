@@ -103,8 +103,8 @@ class Manifest(Source):
         self.spacing_mm, self.npy_spacing_mm = triple(spacing_mm), triple(npy_spacing_mm)
         depth, height, width = triple(size)
         self.size = (int(depth), int(height), int(width))
-        self.window = None if window is None else _range(window, "window")
-        self.percentiles = _range(percentiles, "percentiles")
+        self.window = None if window is None else (float(window[0]), float(window[1]))
+        self.percentiles = float(percentiles[0]), float(percentiles[1])
         self.class_names = None if class_names is None else tuple(map(str, class_names))
 
     @cached_property
@@ -142,8 +142,6 @@ class Manifest(Source):
         columns, rows = read_table(self.path)
         points = {"x", "y", "z"} & set(columns)
         needed = {"path", "label", "patient", *(("x", "y", "z") if self.centre == "point" or points else ())}
-        if self.centre not in ("auto", "image", "point"):
-            raise NASError(f"centre={self.centre}", "auto, image or point", "set data.centre")
         if missing := sorted(needed - set(columns)):
             raise NASError(
                 f"no column {', '.join(missing)} in {self.path} (it has {', '.join(columns)})",
@@ -210,13 +208,6 @@ class Manifest(Source):
         point = (row.number("x"), row.number("y"), row.number("z")) if with_point else None
         name = row["path"] if point is None else f"{row['path']}@{','.join(f'{mm:g}' for mm in point)}"
         return Item(name, path, row["label"], row["patient"], row.cells.get("split", ""), point)
-
-
-def _range(ends: Sequence[float], name: str) -> tuple[float, float]:
-    numbers = [float(end) for end in ends]
-    if len(numbers) != 2 or not numbers[0] < numbers[1]:
-        raise NASError(f"{name} {numbers}", "[low, high] with low < high", f"data.{name}=[low,high]")
-    return numbers[0], numbers[1]
 
 
 def _some(names: Any) -> str:

@@ -16,7 +16,7 @@ from nas.data.io.images import AIR_HU, read_image, to_array
 from nas.data.sample import Sample
 from nas.data.source import CACHE, Source
 from nas.data.sources._drawn_chest import FIELD_MM, VOXEL_MM, add_ball, chest_slice, lung_block, noise_hu
-from nas.data.transforms.ct_slices import WINDOWS_HU, check_windows, resized, windowed
+from nas.data.transforms.ct_slices import WINDOWS_HU, resized, windowed
 from nas.errors import NASError
 from nas.utils.annotations import Dims, Fraction, PathName, PositiveFloat, PositiveInt, Rule, Seed, SomeOf
 from nas.utils.checked import checked
@@ -78,7 +78,7 @@ class NodulePhantoms(Source):
     ) -> None:
         self.cache_dir, self.patients, self.slices, self.size, self.dims = cache_dir, patients, slices, size, dims
         self.radius_mm, self.most, self.negatives = tuple(radius_mm), most, negatives
-        self.windows, self.backgrounds, self.seed = check_windows(windows), tuple(map(str, backgrounds)), seed
+        self.windows, self.backgrounds, self.seed = tuple(windows), tuple(map(str, backgrounds)), seed
         if dims == 3 and self.backgrounds:
             raise NASError(
                 f"data.backgrounds={list(self.backgrounds)} with data.dims=3",

@@ -48,14 +48,10 @@ class Patches:
             The patches.
 
         Raises:
-            NASError: If `patch` is neither one side nor three, or a value is out of range.
+            NASError: If a value is out of range.
         """
-        sides = (patch,) * 3 if isinstance(patch, int) else tuple(patch)
-        if len(sides) != 3 or not all(isinstance(side, int) and side >= 1 for side in sides):
-            raise NASError(
-                f"patch={list(sides)}", "one side, or three (D, H, W), of at least 1 voxel", "set data.patch"
-            )
-        return cls((sides[0], sides[1], sides[2]), per_volume)
+        depth, height, width = (patch,) * 3 if isinstance(patch, int) else patch
+        return cls((depth, height, width), per_volume)
 
 
 def bounds(shape_DHW: Sequence[int], extents_N3: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -35,7 +35,9 @@ TINY = 1 / 16
 def test_the_lattice_has_the_known_numbers(depths: int, patterns: int, states: int, pairs: int, arcs: int) -> None:
     tables = lattice(depths)
     assert (len(tables.patterns_NE), tables.edges, tables.states) == (patterns, 3 * depths - 2, states)
-    assert (np.count_nonzero(tables.counts_SS), tables.arcs) == (pairs, arcs)
+    counts_SS = tables.counts_SS
+    # arcs: ordered pairs of patterns that fit together in consecutive blocks
+    assert (np.count_nonzero(counts_SS), counts_SS.sum(axis=0) @ counts_SS.sum(axis=1)) == (pairs, arcs)
 
 
 @pytest.mark.parametrize(
