@@ -163,12 +163,12 @@ def test_an_ensemble_of_published_networks_by_cross_validation(command: Command)
 
 @pytest.mark.slow
 def test_sweeps_give_each_job_its_folder(command: Command) -> None:
-    words = ["-m", *SMALL, *SPACE, "study.trials=2", "strategy=random,pop", "seed=0,1"]
+    words = ["-m", *SMALL, *SPACE, "study.trials=1", "strategy=random,pop", "seed=0,1"]
     code, _, err = command(run_search.main, *words)
     assert code == 0, err
     found = sorted(str(path.parent.relative_to(command.folder)) for path in command.folder.rglob("arch.json"))
     assert len(found) == 4
-    words = ["-m", *SMALL, "split.folds=3", "resamples=50", "arch=naslung/model-1", "seed=0,1"]
+    words = ["-m", *SMALL, "split.folds=3", "rounds=1", "resamples=50", "arch=naslung/model-1", "seed=0,1"]
     code, _, err = command(run_train.main, *words)
     assert code == 0, err
     assert len(list((command.folder / "outputs/train").rglob("result.json"))) == 2

@@ -33,7 +33,6 @@ from search_spaces.nodule_patch import NodulePatchSpace
 from search_spaces.unet import UNetSpace
 from tests.test_conformance import composed
 
-pytestmark = pytest.mark.slow
 SIZE, SPACING_MM = (20, 96, 96), (12.0, 3.7, 3.7)
 QUICK = ("split.given=false", "split.folds=3", "device=cpu", "resamples=20", "training.precision=fp32", "seed=0")
 COARSE = "stride_mm=8"
