@@ -18,6 +18,9 @@ pytestmark = pytest.mark.slow
 def test_the_service_does_what_its_description_says(server: Server, tmp_path: Path) -> None:
     words = ["--checks", "all", "--max-examples", "15", "--seed", "1", "--header", f"X-API-Key: {KEY}"]
     environment = {**os.environ, "SCHEMATHESIS_HOOKS": "tests.service.fuzz_hooks", "PYTHONPATH": str(REPO)}
+    environment["PYTHONIOENCODING"] = (
+        "utf-8"  # a command that a test ran in this process may have left one without name
+    )
     command = [Path(sys.executable).with_name("st"), "run", f"{server.url}/openapi.json", *words]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stdout
