@@ -20,8 +20,7 @@ from nas.data.transforms.patches import Patches
 from nas.errors import NASError
 from nas.utils.annotations import PathName
 from nas.utils.files import locked
-from nas.utils.hashing import digest
-from nas.utils.identity import arguments_of
+from nas.utils.identity import StoreIdentity, arguments_of
 
 if TYPE_CHECKING:
     from SimpleITK import Image
@@ -155,9 +154,9 @@ class Source(ABC):
             NASError: If the source is missing.
         """
         source = type(self)
-        arguments = digest([f"{source.__module__}.{source.__qualname__}", self.arguments()])[:DIGITS]
-        content = digest([self.content(), reader_digest(source)])[:DIGITS]
-        return Path(self.cache_dir) / f"{self.name}-{arguments}-{content}.h5"
+        path = f"{source.__module__}.{source.__qualname__}"
+        arguments, content = StoreIdentity(path, self.arguments(), self.content(), reader_digest(source)).digests()
+        return Path(self.cache_dir) / f"{self.name}-{arguments[:DIGITS]}-{content[:DIGITS]}.h5"
 
     def prepare(self) -> VolumeStore:
         """Open the prepared store, and make it on the first call; other processes wait for the one that makes it.

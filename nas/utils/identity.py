@@ -186,3 +186,29 @@ class StudyIdentity(Identity):
     evaluator: Any
     task: Any
     seed: int
+
+
+@dataclasses.dataclass(frozen=True)
+class StoreIdentity(Identity):
+    """What decides the content of a prepared data set.
+
+    Args:
+        source: Class of the source.
+        arguments: Its arguments, without those that decide nothing.
+        files: Digests of the source files.
+        code: Digest of the code that reads them.
+    """
+
+    source: str
+    arguments: Any
+    files: Any
+    code: str
+
+    def digests(self) -> tuple[str, str]:
+        """Hash what is asked for, and what it is made of.
+
+        Returns:
+            Of class and arguments, and of files and code; 64 hexadecimal digits each.
+        """
+        parts = self.parts()
+        return digest([parts["source"], parts["arguments"]]), digest([parts["files"], parts["code"]])
