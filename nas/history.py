@@ -10,6 +10,7 @@ from functools import cached_property
 import numpy as np
 
 from nas.architecture import Architecture
+from nas.errors import NASError
 from nas.multiobjective.constraints import Constraint, violation
 from nas.multiobjective.pareto import front_mask
 
@@ -116,6 +117,28 @@ class History(Sequence[Trial]):
     def _complete(self) -> tuple[Trial, ...]:
         done = [record for record in self.records if record.state is State.COMPLETE]
         return tuple(sorted(done, key=lambda record: (record.finished, record.number)))
+
+    def require_finished(self) -> None:
+        """Check that there is a network to choose.
+
+        Raises:
+            NASError: If no trial finished.
+        """
+        if self.complete():
+            return
+        if not len(self):
+            raise NASError(
+                f"no network that keeps {', '.join(map(str, self.constraints)) or 'the limits of the strategy'}",
+                "limits that some network of the space keeps",
+                "change constraints or the strategy's limits, and the name of the study",
+            )
+        reasons = [trial.reason for trial in self if trial.state is State.FAILED]
+        last = f", the last failed with {reasons[-1]!r}" if reasons else ""
+        raise NASError(
+            f"a search without a finished trial{last}",
+            "at least one",
+            "change the settings or the data that the reasons name, and the name of the study",
+        )
 
     def final(self) -> tuple[Trial, ...]:
         """Return the first finished trial with the largest budget of every architecture.

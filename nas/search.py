@@ -183,32 +183,6 @@ def stop_after_repeated_failures(ended: Sequence[Trial]) -> None:
         )
 
 
-def require_finished(history: History) -> None:
-    """Check that a search has a network to choose.
-
-    Args:
-        history: All trials of the study.
-
-    Raises:
-        NASError: If no trial finished.
-    """
-    if history.complete():
-        return
-    if not len(history):
-        raise NASError(
-            f"no network that keeps {', '.join(map(str, history.constraints)) or 'the limits of the strategy'}",
-            "limits that some network of the space keeps",
-            "change constraints or the strategy's limits, and the name of the study",
-        )
-    reasons = [trial.reason for trial in history if trial.state is State.FAILED]
-    last = f", the last failed with {reasons[-1]!r}" if reasons else ""
-    raise NASError(
-        f"a search without a finished trial{last}",
-        "at least one",
-        "change the settings or the data that the reasons name, and the name of the study",
-    )
-
-
 @dataclass(frozen=True)
 class SearchResult:
     """The outcome of a search.
@@ -296,7 +270,7 @@ def run_search(
     study = open_study(job, split, name, url or sqlite_url(Path(folder)), config=config)
     with closing(study):
         history = search(job, study, worker=worker, on_history=on_history)
-    require_finished(history)
+    history.require_finished()
     return SearchResult(history, problem, search_record(job, split, name, config))
 
 

@@ -20,7 +20,7 @@ from nas.errors import NASError
 from nas.evaluators.base import Evaluator
 from nas.history import History
 from nas.problem import Problem
-from nas.search import SearchJob, SearchResult, context_of, open_study, require_finished, search, search_record
+from nas.search import SearchJob, SearchResult, context_of, open_study, search, search_record
 from nas.space import SearchSpace
 from nas.strategies.base import Strategy
 from nas.study.url import sqlite_url
@@ -121,7 +121,7 @@ def search_command(
             at_end.enter_context(logs_above(progress))
             search(job, study, worker=config.worker, on_history=on_history)
         history = study.history()
-    require_finished(history)
+    history.require_finished()
     if not quiet:
         print(summary(SearchResult(history, problem, record), folder))
     return folder / CHOSEN

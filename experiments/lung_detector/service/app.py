@@ -116,6 +116,65 @@ ANSWERS: dict[int | str, dict[str, Any]] = {
 }
 
 
+class Answers:
+    """Answers of the service to uploaded slices.
+
+    Args:
+        predictor: A loaded predictor.
+        settings: Settings of the service.
+    """
+
+    def __init__(self, predictor: Predicts, settings: Settings) -> None:
+        self.settings, self.classes = settings, list(predictor.classes)
+        self.places, self.batches = Places(settings.places), Batches(predictor, settings.largest_batch)
+        self.readers = ThreadPoolExecutor(2, thread_name_prefix="reader")
+
+    def close(self) -> None:
+        """End the threads."""
+        self.batches.close()
+        self.readers.shutdown(wait=False, cancel_futures=True)
+
+    async def of(self, request: Request) -> Response:
+        """Read the upload of a request and answer it.
+
+        Args:
+            request: The request.
+
+        Returns:
+            The annotated PNG, or the boxes as JSON if the client prefers it.
+
+        Raises:
+            Refusal: If the upload is too slow, too large or no CT slice, or the service is too busy.
+        """
+        settings = self.settings
+        with self.places.one():
+            try:
+                upload = read_upload(request, settings.limits.most_bytes)
+                content = await asyncio.wait_for(upload, settings.upload_seconds)
+            except asyncio.TimeoutError as error:
+                took = f"an upload of more than {settings.upload_seconds:g} s"
+                raise Refusal(408, took, "a faster one", "send it again") from error
+            try:
+                as_json = prefers_json(request.headers.get("accept", "*/*"))
+                return await asyncio.wait_for(self._of_slice(content, as_json), settings.answer_seconds)
+            except asyncio.TimeoutError as error:
+                waited = f"no free predictor in {settings.answer_seconds:g} s"
+                raise Refusal(429, waited, "a less busy service", "send it again in a while") from error
+
+    async def _of_slice(self, content: bytes, as_json: bool) -> Response:
+        image = await self._aside(read_slice, content, self.settings.limits)
+        try:
+            found = await self.batches.predict(image)
+        except NASError as error:
+            raise Refusal(422, error.got, error.expected, error.fix) from error
+        if as_json:
+            return JSONResponse(prediction(image, found).model_dump())
+        return Response(await self._aside(annotated_png, image.shown(), found, self.classes), media_type="image/png")
+
+    async def _aside(self, work: Callable[..., T], *given: object) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self.readers, work, *given)
+
+
 def create_app(predictor: Predicts, settings: Settings) -> FastAPI:
     """Make the application.
 
@@ -126,14 +185,12 @@ def create_app(predictor: Predicts, settings: Settings) -> FastAPI:
     Returns:
         The application.
     """
-    places, batches = Places(settings.places), Batches(predictor, settings.largest_batch)
-    readers = ThreadPoolExecutor(2, thread_name_prefix="reader")
+    answers = Answers(predictor, settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
-        batches.close()
-        readers.shutdown(wait=False, cancel_futures=True)
+        answers.close()
 
     app = FastAPIOffline(
         title="VoxNAS lung-tumour detector",
@@ -148,28 +205,16 @@ def create_app(predictor: Predicts, settings: Settings) -> FastAPI:
     app.add_exception_handler(Refusal, _refuse)
     app.add_exception_handler(ClientDisconnect, _answer_disconnected)
     app.add_exception_handler(Exception, _answer_defect)
+    _add_routes(app, answers, settings.key)
+    return app
 
+
+def _add_routes(app: FastAPI, answers: Answers, key: str | None) -> None:
     async def check_key(
         given: Annotated[str | None, Depends(APIKeyHeader(name="X-API-Key", auto_error=False))],
     ) -> None:
-        if settings.key is not None and not hmac.compare_digest((given or "").encode(), settings.key.encode()):
+        if key is not None and not hmac.compare_digest((given or "").encode(), key.encode()):
             raise Refusal(401, "no key, or a wrong one", "the service's key", "send it in the header X-API-Key")
-
-    async def aside(work: Callable[..., T], *given: object) -> T:
-        return await asyncio.get_running_loop().run_in_executor(readers, work, *given)
-
-    async def detections(content: bytes) -> tuple[Slice, Detections]:
-        image = await aside(read_slice, content, settings.limits)
-        try:
-            return image, await batches.predict(image)
-        except NASError as error:
-            raise Refusal(422, error.got, error.expected, error.fix) from error
-
-    async def answer(content: bytes, as_json: bool) -> Response:
-        image, found = await detections(content)
-        if as_json:
-            return JSONResponse(prediction(image, found).model_dump())
-        return Response(await aside(annotated_png, image.shown(), found, predictor.classes), media_type="image/png")
 
     @app.post(
         "/predict",
@@ -181,28 +226,16 @@ def create_app(predictor: Predicts, settings: Settings) -> FastAPI:
     )
     async def predict(request: Request) -> Response:
         """Return the annotated PNG, or with `Accept: application/json` the boxes as JSON."""
-        with places.one():
-            try:
-                upload = read_upload(request, settings.limits.most_bytes)
-                content = await asyncio.wait_for(upload, settings.upload_seconds)
-            except asyncio.TimeoutError as error:
-                took = f"an upload of more than {settings.upload_seconds:g} s"
-                raise Refusal(408, took, "a faster one", "send it again") from error
-            try:
-                as_json = prefers_json(request.headers.get("accept", "*/*"))
-                return await asyncio.wait_for(answer(content, as_json), settings.answer_seconds)
-            except asyncio.TimeoutError as error:
-                waited = f"no free predictor in {settings.answer_seconds:g} s"
-                raise Refusal(429, waited, "a less busy service", "send it again in a while") from error
+        return await answers.of(request)
 
     @app.get("/health", summary="Whether the service answers")
     async def health() -> Health:
         return Health(
             status="ok",
-            classes=list(predictor.classes),
-            key_required=settings.key is not None,
-            at_work=places.taken,
-            places=places.count,
+            classes=answers.classes,
+            key_required=key is not None,
+            at_work=answers.places.taken,
+            places=answers.places.count,
         )
 
     page = (resources.files(__package__) / "page.html").read_text(encoding="utf-8")
@@ -210,8 +243,6 @@ def create_app(predictor: Predicts, settings: Settings) -> FastAPI:
     @app.get("/", include_in_schema=False)
     async def drop_page() -> HTMLResponse:
         return HTMLResponse(page, headers={"Content-Security-Policy": PAGE_POLICY})
-
-    return app
 
 
 def prediction(image: Slice, found: Detections) -> Prediction:
