@@ -152,6 +152,17 @@ class SearchSpace(ABC):
                 f"set task={self.kind}, or use another space",
             )
 
+    def output_channels(self, task: TaskSpec) -> int:
+        """Return the channels of a network's output (B, channels, ...).
+
+        Args:
+            task: Task that the networks are for.
+
+        Returns:
+            By default the outputs of the task, for example its classes.
+        """
+        return task.outputs
+
     @property
     def arguments(self) -> dict[str, Any]:
         """The constructor's arguments as JSON values, without `later_arguments` that have their default."""

@@ -23,11 +23,6 @@ class TaskSpec:
     in_channels: int = 1
     outputs: int = 2
 
-    @property
-    def channels(self) -> int:
-        """Channels of a network's output (B, channels, ...): the classes; for detection see nas/tasks/detection.py."""
-        return self.outputs + 3 * self.dims + 2 if self.kind == "detection" else self.outputs
-
 
 def channels_of(task: TaskSpec | None, dims: int, own: tuple[int, int]) -> tuple[int, int]:
     """Return the sizes with which a space builds its networks.

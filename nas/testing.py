@@ -79,7 +79,7 @@ def _check_networks(space: SearchSpace, archs: list, task: TaskSpec, input_shape
         network = space.build(arch, task)
         out = network(x, torch.zeros(2, dtype=torch.long)) if takes_target(network) else network(x)
         out = out[0] if isinstance(out, tuple) else out  # the finest output of deep supervision
-        assert out.shape[:2] == (2, task.channels), f"output of shape {tuple(out.shape)}"
+        assert out.shape[:2] == (2, space.output_channels(task)), f"output of shape {tuple(out.shape)}"
         out.square().mean().backward()
         assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters()), (
             "nothing can be trained"

@@ -111,6 +111,17 @@ class DetectorSpace(SearchSpace):
         backbone = self._backbone.features(self._of_backbone(arch.genes), stem_width(stem, channels))
         return Detector(self.spatial_dims, channels, stem, backbone, pyramid, head, outputs)
 
+    def output_channels(self, task: TaskSpec) -> int:
+        """Return the rows of a detector's output.
+
+        Args:
+            task: Task that the networks are for.
+
+        Returns:
+            Classes, centre, edges, and the coordinates and stride of the point, see nas/tasks/detection.py.
+        """
+        return task.outputs + 1 + 2 * task.dims + task.dims + 1
+
     def repair(self, genes: Sequence[int]) -> Architecture:
         """Return the nearest valid architecture: the backbone repaired by its space, the other genes clipped.
 

@@ -16,6 +16,7 @@ from nas.errors import NASError, TrialFailed
 from nas.metrics.coco import coco_metrics, match
 from nas.task_spec import TaskSpec
 from nas.tasks.detection import RADIUS, REACH, Detection, assigned, focal_loss
+from search_spaces import DetectorSpace, UNetSpace
 
 NONE = [0.0, 0, 0, 0, -1]
 
@@ -207,9 +208,9 @@ def test_settings_out_of_range(name: str, value: float) -> None:
 
 
 def test_rows_of_an_output() -> None:
-    assert TaskSpec("detection", 2, 1, 3).channels == 3 + 1 + 4 + 2 + 1
-    assert TaskSpec("detection", 3, 1, 1).channels == 1 + 1 + 6 + 3 + 1
-    assert TaskSpec("segmentation", 3, 1, 5).channels == 5
+    assert DetectorSpace().output_channels(TaskSpec("detection", 2, 1, 3)) == 3 + 1 + 4 + 2 + 1
+    assert DetectorSpace().output_channels(TaskSpec("detection", 3, 1, 1)) == 1 + 1 + 6 + 3 + 1
+    assert UNetSpace().output_channels(TaskSpec("segmentation", 3, 1, 5)) == 5
 
 
 def test_without_monai_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ feature maps, in this order,
 - 1 logit, `score`: how well the box fits;
 - 2n edges of the box, in voxels (see nas/metrics/boxes.py);
 - n coordinates of the point and 1 stride of its feature map, in voxels, which are constants.
-So loss and decoding need to know nothing else of the network. `TaskSpec.channels` is the number of rows.
+So loss and decoding need to know nothing else of the network.
 """
 
 from __future__ import annotations
