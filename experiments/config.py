@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 
-from nas.utils.annotations import Count, PositiveInt, Seconds, Seed
+from nas.utils.annotations import Count, Duration, PositiveInt, Seconds, Seed
 from nas.utils.checked import check_arguments, signature_of
 
 Component = Mapping[str, Any]  # `_target_` and arguments
@@ -26,6 +26,7 @@ class StudyConfig:
         url: URL of the store; None for a database in the output folder.
         lease_s: Seconds after which a running trial without a sign of life is taken over.
         time_limit_s: Seconds after which a trial fails; None for no limit.
+        time: Time that all trials may take together, such as "2h"; None for no limit.
     """
 
     name: str
@@ -33,6 +34,7 @@ class StudyConfig:
     url: str | None = None
     lease_s: Seconds = 60.0
     time_limit_s: Seconds | None = None
+    time: Duration | None = None
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,24 @@ class SearchConfig(CommandConfig):
     constraints: tuple[str, ...] = ()
     cost: CostConfig = field(default_factory=CostConfig)
     worker: Count = 0
+
+    @classmethod
+    def of(cls, cfg: DictConfig | Mapping[str, Any]) -> SearchConfig:
+        """Resolve and check a composed configuration, see `CommandConfig.of`; objectives that are null are left out.
+
+        Args:
+            cfg: The configuration as Hydra composed it, or plain values.
+
+        Returns:
+            The configuration.
+
+        Raises:
+            NASError: For the first setting that is missing or of the wrong type or range.
+        """
+        plain = resolved(cfg)
+        if isinstance(wanted := plain.get("objectives"), Mapping):
+            plain["objectives"] = {name: direction for name, direction in wanted.items() if direction is not None}
+        return super().of(plain)
 
 
 def shareable(plain: Mapping[str, Any]) -> dict[str, Any]:

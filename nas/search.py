@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from nas.artifact import Artifact
+from nas.budget import is_spent
 from nas.context import OnEpoch, RunContext, data_facts, ignore, split_facts, versions
 from nas.data.loading import VolumeSet
 from nas.data.splits import Split
@@ -50,9 +51,10 @@ class SearchJob:
         context: Data, device, seed and folder.
         trials: Number of ended trials, failed ones included, that the study holds at the end, at least 1.
         time_limit_s: A trial that takes longer fails; None for no limit.
+        time_s: Seconds that all trials may take together: after them no trial begins; None for no limit.
 
     Raises:
-        NASError: If `trials` or `time_limit_s` is out of range.
+        NASError: If `trials` or a time is out of range.
     """
 
     problem: Problem
@@ -61,11 +63,12 @@ class SearchJob:
     context: RunContext
     trials: PositiveInt
     time_limit_s: Seconds | None = None
+    time_s: Seconds | None = None
 
     def __post_init__(self) -> None:
         known, _ = signature_of(SearchJob)
-        for name in ("trials", "time_limit_s"):
-            check_value(f"study.{name}", getattr(self, name), known[name])
+        for name, key in (("trials", "trials"), ("time_limit_s", "time_limit_s"), ("time_s", "time")):
+            check_value(f"study.{key}", getattr(self, name), known[name])
 
     def check(self) -> None:
         """Check the search before anything is created.
@@ -79,7 +82,7 @@ class SearchJob:
 
 
 def search(job: SearchJob, study: Study, *, worker: int = 0, on_history: OnHistory = ignore) -> History:
-    """Run one worker until `job.trials` trials have ended or the strategy has nothing left to propose.
+    """Run one worker until the budget of the job is spent or the strategy has nothing left to propose.
 
     The random generator of a proposal depends only on the seed, the worker and the number of trials, so that a resumed
     study continues as if it had never stopped. A worker with nothing to propose stays until the running trials of other
@@ -104,7 +107,7 @@ def search(job: SearchJob, study: Study, *, worker: int = 0, on_history: OnHisto
             history = study.history()
             on_history(history)
             ended = [record for record in history if record.state is not State.RUNNING]
-            if len(ended) >= job.trials:
+            if is_spent(history, job.trials, job.time_s):
                 return history
             if ended_before is None:
                 ended_before = frozenset(record.number for record in ended)

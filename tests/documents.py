@@ -10,11 +10,12 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from hydra import compose, initialize_config_module
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import OmegaConf
 
 from experiments.commands.voxnas import COMMANDS, PARSER
-from experiments.hydra_main import arch_slug
+from experiments.hydra_main import with_whole_objectives
+from experiments.sweep import register_resolvers
 from tests.conftest import REPO
 
 PROGRAMS = ("make", "pip", "voxnas", "python", "torchrun")
@@ -84,14 +85,15 @@ def _check_module(name: str, rest: list[str]) -> None:
 
 def _check_settings(config: str, words: list[str]) -> None:
     """Compose a configuration with the settings; of a sweep, its first job."""
-    OmegaConf.register_new_resolver("arch_slug", arch_slug, replace=True)
+    register_resolvers()
     settings = []
-    for word in (word for word in words if not word.startswith("-")):
-        override = OverridesParser.create().parse_override(word)
-        if override.is_sweep_override():
-            word = f"{override.input_line.partition('=')[0]}={next(override.sweep_string_iterator())}"
-        settings.append(word)
     with initialize_config_module("conf", version_base="1.3"):
+        parser = OverridesParser.create(GlobalHydra.instance().config_loader())
+        for word in with_whole_objectives([word for word in words if not word.startswith("-")]):
+            override = parser.parse_override(word)
+            if override.is_sweep_override():
+                word = f"{override.input_line.partition('=')[0]}={next(override.sweep_string_iterator())}"
+            settings.append(word)
         compose(config, overrides=settings)
 
 

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 
 from experiments.build import build
-from experiments.hydra_main import arch_slug
+from experiments.sweep import register_resolvers
 from nas.data.sample import Sample
 from nas.data.source import Source
 from nas.data.splits import Split
@@ -40,7 +39,7 @@ def names(group: str) -> list[str]:
 
 
 def composed(*overrides: str, config: str = "search"):  # type: ignore[no-untyped-def]
-    OmegaConf.register_new_resolver("arch_slug", arch_slug, replace=True)
+    register_resolvers()
     with initialize_config_dir(str(REPO / "conf"), version_base="1.3"):
         return compose(config, overrides=list(overrides))
 

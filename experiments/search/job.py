@@ -14,6 +14,7 @@ from experiments.config import SearchConfig, shareable
 from experiments.context import require_window, task_setup, write_config
 from experiments.progress import SearchProgress, TrainingProgress, logs_above
 from experiments.search.results import CHOSEN, summary, write_results
+from nas.budget import seconds_of, why_ended
 from nas.context import TaskSetup, ignore
 from nas.cost.latency import LatencyTable
 from nas.errors import NASError
@@ -90,7 +91,7 @@ def search_command(
         on_epoch=line.update if main else ignore,
     )
     evaluator = build(config.evaluator, "evaluator", Evaluator, allow)
-    limits = (config.study.trials, config.study.time_limit_s)
+    limits = (config.study.trials, config.study.time_limit_s, seconds_of(config.study.time))
     job = SearchJob(problem, strategy, evaluator, context, *limits)
     job.check()
     if distributed.world() > 1:
@@ -123,7 +124,8 @@ def search_command(
         history = study.history()
     history.require_finished()
     if not quiet:
-        print(summary(SearchResult(history, problem, record), folder))
+        reason = why_ended(history, problem.space, job.trials, job.time_s)
+        print(summary(SearchResult(history, problem, record), folder, reason))
     return folder / CHOSEN
 
 

@@ -88,12 +88,13 @@ def _write_report(folder: Path, result: SearchResult, strategy: Strategy, settin
     )
 
 
-def summary(result: SearchResult, folder: Path) -> str:
+def summary(result: SearchResult, folder: Path, reason: str) -> str:
     """Return the end of the terminal's output: the Pareto front and the chosen architecture.
 
     Args:
         result: The search.
         folder: The output folder.
+        reason: Why the search ended.
 
     Returns:
         Several lines.
@@ -101,6 +102,8 @@ def summary(result: SearchResult, folder: Path) -> str:
     history, chosen = result.history, result.history.best
     names = list(history.objectives)
     lines = [
+        f"The search ended: {reason}.",
+        "",
         f"Pareto front of {len(history.complete())} trained networks ({history.score} on the validation part):",
         "",
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import re
 import reprlib
 import types
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from annotated_types import Ge, Gt, Le, Len, Lt, Predicate
 
 PLAIN = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", type(None): "null"}
+UNITS_S = {"": 1, "s": 1, "min": 60, "h": 3600, "d": 86400}  # of durations
+LONGEST_S = 1e8  # three years; timers of the operating system refuse much longer limits
 MAX_SHOWN = 100  # characters of a value in a message
 
 
@@ -73,6 +76,9 @@ NonNegativeFloat = Annotated[float, Ge(0)]
 Seconds = Annotated[  # timers of the operating system refuse much longer limits
     float, Gt(0), Le(1e8), Expected("a number of seconds above 0, at most 1e8 (three years)")
 ]
+Duration = Annotated[
+    float | str, Rule(lambda value: is_duration(value), "seconds, or a text such as 90s, 30min, 2h or 1d")
+]
 Share = Annotated[float, Ge(0), Le(1)]
 Fraction = Annotated[float, Ge(0), Lt(1)]
 Dims = Annotated[int, OneOf(2, 3)]
@@ -96,6 +102,19 @@ HuWindow = Annotated[
 ]
 Channels = Annotated[int, Ge(1), Le(4096)]
 PathName = Annotated[str, Expected("a path")] | Path
+
+
+def is_duration(value: object) -> bool:
+    """Check whether a value is a duration.
+
+    Args:
+        value: A number of seconds, or a text of a number and a unit.
+
+    Returns:
+        True for seconds above 0 and at most 1e8, and for texts such as 90s, 30min, 2h or 1d.
+    """
+    match = re.fullmatch(r"(\d+\.?\d*)\s*([a-z]*)", str(value).strip())
+    return match is not None and match[2] in UNITS_S and 0 < float(match[1]) * UNITS_S[match[2]] <= LONGEST_S
 
 
 def describe(hint: Any, value: Any = None) -> str:

@@ -1,0 +1,75 @@
+"""Sweeps: the folder of each job, and names that all jobs share."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from experiments.hydra_main import with_whole_objectives
+from experiments.sweep import LONGEST, job_folder, study_name, training_name, varied_settings, with_job_folders
+from nas.errors import NASError
+
+
+def test_only_what_a_sweep_varies_names_its_folders() -> None:
+    plain = ["study.trials=3", "data.size=16"]
+    assert with_job_folders(plain) == plain
+    words = ["-m", *plain, "worker=range(0,3)", "split.folds=3,5", "+x.y=1", "seed=0,1", "hydra/launcher=joblib"]
+    *same, added = with_job_folders(words)
+    assert same == words
+    assert with_job_folders([*words[1:], "-m"]) == [*words[1:], added, "-m"]
+    names = set(json.loads(added.partition("=")[2].replace("'", '"')))
+    assert {"study.trials", "data.size", "x.y", "worker", "study.name", "name"} <= names
+    assert not {"split.folds", "seed"} & names
+    assert varied_settings(words) == ("worker", "split.folds", "seed")
+    assert varied_settings(words[1:]) == ()
+    assert varied_settings(["-m", "experiment=glob(*demo*)", "space.widths=[4,8],[8,16]"]) == (
+        "experiment",
+        "space.widths",
+    )
+
+
+@pytest.mark.parametrize("words", ["worker=1,2,1", "seed=0,0", "space.widths=[4,8],[4,8]"])
+def test_two_equal_jobs_are_refused(words: str) -> None:
+    with pytest.raises(NASError, match="twice"):
+        with_job_folders(["-m", words])
+
+
+texts = st.text(st.sampled_from("ab=,[]/:.{}' ~é"), max_size=200)
+
+
+@given(st.lists(texts, unique=True, max_size=20))
+def test_folders_are_short_and_differ(overrides: list[str]) -> None:
+    """What Hydra deletes before it is set anew, `~key`, is no setting of the job."""
+    given_settings = [text for text in overrides if "~" not in text]
+    folders = [job_folder(text) for text in given_settings]
+    assert all(len(folder) <= LONGEST for folder in folders)
+    assert not any(set(folder) & set("/:'~") for folder in folders)
+    assert len(set(folders)) == len(set(given_settings))
+
+
+def test_readable_folders() -> None:
+    assert job_folder("seed=0,space.widths=[4,8]") == "seed=0,space.widths=[4,8]"
+    assert job_folder("+objectives={auc:maximize},~objectives").startswith("objectives=_auc_maximize_-")
+
+
+def test_names_leave_out_what_the_sweep_varies() -> None:
+    assert study_name("unet", "pop", 3) == "unet-pop-seed3"
+    assert study_name("unet", "pop", 3, ("strategy", "seed")) == "unet"
+    assert study_name("unet", "pop", 3, ("strategy", "seed", "space")) == "search"
+    assert training_name("outputs/demo/arch.json", 0) == "demo-seed0"
+    assert training_name(["naslung/model-1", "a.json"], 0) == "naslung_model-1+a-seed0"
+    assert training_name("naslung/model-1", 0, ("seed",)) == "naslung_model-1"
+    assert training_name("naslung/model-1", 0, ("seed", "arch")) == "training"
+
+
+def test_objectives_are_replaced_whole() -> None:
+    assert with_whole_objectives(["seed=0", "objectives={auc: maximize}", "-m"]) == [
+        "seed=0",
+        "~objectives",
+        "+objectives={auc: maximize}",
+        "-m",
+    ]
+    assert with_whole_objectives(["objectives.macs=null"]) == ["objectives.macs=null"]
