@@ -90,7 +90,7 @@ def _check_settings(config: str, words: list[str]) -> None:
     with initialize_config_module("conf", version_base="1.3"):
         parser = OverridesParser.create(GlobalHydra.instance().config_loader())
         for word in with_whole_objectives([word for word in words if not word.startswith("-")]):
-            override = parser.parse_override(word)
+            (override,) = parser.parse_overrides([word])
             if override.is_sweep_override():
                 word = f"{override.input_line.partition('=')[0]}={next(override.sweep_string_iterator())}"
             settings.append(word)
