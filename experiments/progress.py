@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 
@@ -14,10 +15,15 @@ from nas.problem import Problem
 from nas.strategies.base import Strategy
 
 QUIET_INTERVAL_S = 10.0  # between lines of an output that is no terminal
+FORMAT = "{desc} {n_fmt}/{total_fmt} |{bar:20}| {postfix} [{elapsed}, {remaining} left]"
+SEARCH_FORMAT = "{desc} {n_fmt}/{total_fmt} |{bar:20}| [{elapsed}{postfix}]"
 
 
 class SearchProgress:
     """Progress line of a search: finished trials, best score, share of the space pruned, time left.
+
+    The time left is known from the first epoch on: epochs count as parts of a trial. It assumes that all trials take
+    the same time.
 
     Args:
         total: Number of trials.
@@ -27,8 +33,12 @@ class SearchProgress:
     """
 
     def __init__(self, total: int, strategy: Strategy, problem: Problem, silent: bool = False) -> None:
-        self._strategy, self._problem, self.silent = strategy, problem, silent
-        self._bar = progress_bar(total, "search", position=0, silent=silent)
+        self._strategy, self._problem, self.silent, self._total = strategy, problem, silent, total
+        self._bar: tqdm | None = None
+        self._words: list[str] = []
+        self._before = 0  # trials that had ended when this run began
+        self._part = 0.0  # of the running trial
+        self._start = time.monotonic()
 
     def update(self, history: History) -> None:
         """Show the present state.
@@ -45,14 +55,44 @@ class SearchProgress:
         ruled_out = None if self.silent else self._strategy.ruled_out(self._problem, history)
         if ruled_out is not None:
             words.append(f"pruned {100 * ruled_out.share:.1f} %")
-        if self._bar.n == 0 and ended:
-            self._bar.initial = ended  # the time left is estimated from trials of this run only
-        self._bar.n = min(ended, self._bar.total)
-        self._bar.set_postfix_str(", ".join(words), refresh=True)
+        if self._bar is None:
+            self._bar = progress_bar(self._total, "search", 0, silent=self.silent, bar_format=SEARCH_FORMAT)
+            self._before, self._start = ended, time.monotonic()
+        self._bar.n, self._part, self._words = min(ended, self._bar.total), 0.0, words
+        self._show()
+
+    def update_epoch(self, epoch: int, epochs: int) -> None:
+        """Show the progress within a trial; epochs before the first trial, such as those of a supernet, are left out.
+
+        Args:
+            epoch: Number of finished epochs of the trial.
+            epochs: Number of its epochs.
+        """
+        if self._bar is not None and epochs:
+            self._part = min(epoch / epochs, 1.0)
+            self._show(refresh=sys.stderr.isatty())  # a log gets a line per trial
+
+    def time_left(self) -> str:
+        """Estimate the time left from the trials and epochs of this run.
+
+        Returns:
+            Minutes and seconds, or "?" before the first epoch ended.
+        """
+        ended = self._bar.n if self._bar is not None else 0
+        done = ended - self._before + self._part
+        if done <= 0:
+            return "?"
+        per_trial = (time.monotonic() - self._start) / done
+        return tqdm.format_interval(per_trial * max(self._total - ended - self._part, 0.0))
+
+    def _show(self, refresh: bool = True) -> None:
+        assert self._bar is not None
+        self._bar.set_postfix_str(", ".join([*self._words, f"{self.time_left()} left"]), refresh=refresh)
 
     def close(self) -> None:
         """End the line."""
-        self._bar.close()
+        if self._bar is not None:
+            self._bar.close()
 
 
 def scored(score: str, metrics: Mapping[str, float]) -> str:
@@ -119,7 +159,9 @@ def logs_above(progress: SearchProgress) -> AbstractContextManager[None]:
     return nullcontext() if progress.silent else logging_redirect_tqdm()
 
 
-def progress_bar(total: int, name: str, position: int, leave: bool = True, silent: bool = False) -> tqdm:
+def progress_bar(
+    total: int, name: str, position: int, leave: bool = True, silent: bool = False, bar_format: str = FORMAT
+) -> tqdm:
     """Make a progress bar.
 
     Args:
@@ -128,6 +170,7 @@ def progress_bar(total: int, name: str, position: int, leave: bool = True, silen
         position: Line of the bar, from 0.
         leave: Whether the bar remains at the end.
         silent: Whether to show nothing.
+        bar_format: Parts of the line, as tqdm names them.
 
     Returns:
         The bar.
@@ -140,5 +183,5 @@ def progress_bar(total: int, name: str, position: int, leave: bool = True, silen
         leave=leave,
         dynamic_ncols=True,
         mininterval=0.2 if sys.stderr.isatty() else QUIET_INTERVAL_S,
-        bar_format="{desc} {n_fmt}/{total_fmt} |{bar:20}| {postfix} [{elapsed}, {remaining} left]",
+        bar_format=bar_format,
     )

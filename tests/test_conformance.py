@@ -27,6 +27,7 @@ from nas.tracking import Tracker
 from nas.training.settings import TrainingSettings
 from nas.trials_table import write_h5
 from tests.conftest import REPO
+from tests.documents import check_command
 from tests.tables import records_of, table_of
 
 SHIPPED = ("lidc_shapes", "icbm_tissue", "nodule_phantoms")  # data that come with a package
@@ -122,5 +123,21 @@ def test_experiment_composes_and_says_how_to_run_it(name: str) -> None:
     text = (REPO / "conf/experiment" / f"{name}.yaml").read_text()
     assert text.startswith("# @package _global_\n# ")
     assert re.search(rf"python run_search\.py .*experiment={name}", text)
+    first = text.splitlines()[1].removeprefix("# ")
+    assert first.startswith("python run_")
+    check_command(first.split())
     for config in ("search", "train"):
         assert composed(f"experiment={name}", config=config).data._target_
+
+
+@pytest.mark.parametrize("name", names("experiment"))
+def test_experiment_names_a_space_for_its_task(name: str) -> None:
+    chosen = composed(f"experiment={name}")
+    build(chosen.strategy, "strategy", Strategy)
+    sizes = {"in_channels": 1, "outputs": 2, "dims": 3}
+    task = chosen.get("task")
+    kind = build(task, "task", Task, **sizes).spec.kind if task else "classification"
+    assert build(chosen.space, "space", SearchSpace).kind == kind
+    text = (REPO / "conf/experiment" / f"{name}.yaml").read_text()
+    for group in ("space", "strategy"):
+        assert f"override /{group}: " in text or "  - dints_hippocampus\n" in text

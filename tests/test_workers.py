@@ -74,6 +74,32 @@ def test_three_workers_of_one_study(launcher: str, tmp_path: Path, data_cache: P
         assert " 12/12 " in done.stderr
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", ["basic", "joblib", "submitit_local"])
+def test_jobs_of_a_sweep_in_one_store(launcher: str, tmp_path: Path, data_cache: Path) -> None:
+    """Two of four jobs fail; the others have a study of their own each, and are found again by the same command."""
+    plugin = f"hydra_plugins.hydra_{launcher.partition('_')[0]}_launcher"
+    if launcher != "basic" and importlib.util.find_spec(plugin) is None:
+        pytest.skip(f"{plugin} is not installed")
+    url = f"study.url=sqlite:///{tmp_path}/all.db"
+    words = ["-m", "seed=0,1", "split.folds=3,9999", f"hydra/launcher={launcher}", "strategy=random", "study.trials=2"]
+    for _ in range(2):
+        done = search(tmp_path, data_cache, *words, url)
+        assert done.returncode == 2
+        assert "2 of 4 jobs finished" in done.stdout
+        failures = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+        assert [line.split(": ")[1] for line in failures] == ["seed=0,split.folds=9999", "seed=1,split.folds=9999"]
+        assert "Traceback" not in done.stderr
+    for seed in (0, 1):
+        job = f"s/seed={seed},split.folds=3"
+        study = StudyReader.open(f"sqlite:///{tmp_path}/all.db", job)
+        assert [record.state for record in study.records()] == [State.COMPLETE] * 2
+        study.close()
+        search_record = load(tmp_path / "outputs" / job / "arch.json").provenance.search
+        assert search_record is not None
+        assert (search_record.study, search_record.seed) == (job, seed)
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -81,6 +81,12 @@ def search_command(
     device = distributed.initialise(setting.device)
     main = distributed.is_main()
     line = TrainingProgress("  epoch", keep=False, silent=silent or not main)
+    progress = SearchProgress(config.study.trials, strategy, problem, silent or not main)
+
+    def on_epoch(epoch: int, epochs: int) -> None:
+        line.update(epoch, epochs)
+        progress.update_epoch(epoch, epochs)
+
     board = build(config.tracking, "tracking", Tracker, allow) if main else NO_TRACKING
     context = context_of(
         setting.split,
@@ -88,7 +94,7 @@ def search_command(
         seed=config.seed,
         device=device,
         tracker=board,
-        on_epoch=line.update if main else ignore,
+        on_epoch=on_epoch if main else ignore,
     )
     evaluator = build(config.evaluator, "evaluator", Evaluator, allow)
     limits = (config.study.trials, config.study.time_limit_s, seconds_of(config.study.time))
@@ -105,7 +111,6 @@ def search_command(
     study = open_study(job, setting.split, name, url, lease_s=config.study.lease_s, config=recorded)
     write_config(folder / "config.yaml", plain)
     record = search_record(job, setting.split, name, shareable(plain))
-    progress = SearchProgress(config.study.trials, strategy, problem, silent)
 
     def on_history(history: History) -> None:
         line.close()

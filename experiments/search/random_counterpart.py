@@ -119,6 +119,10 @@ def random_search_network(
     problem, strategy, evaluator = _repetition(searched, record, setting, allow)
     progress, line = SearchProgress(record.trials, strategy, problem), TrainingProgress("  epoch", keep=False)
 
+    def on_epoch(epoch: int, epochs: int) -> None:
+        line.update(epoch, epochs)
+        progress.update_epoch(epoch, epochs)
+
     def on_history(history: History) -> None:
         line.close()
         progress.update(history)
@@ -136,7 +140,7 @@ def random_search_network(
                 seed=record.seed,
                 device=setting.device,
                 worker=1,  # other draws than those of worker 0 of the search
-                on_epoch=line.update,
+                on_epoch=on_epoch,
                 on_history=on_history,
                 config=record.config,
             )
