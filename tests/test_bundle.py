@@ -212,6 +212,14 @@ def test_a_training_leaves_bundles_and_makes_damaged_predictions_anew(command: C
     assert [row["epoch"] for row in found.curves] == [1.0]
     assert found.card.facts["validation"]["auc"] == found.curves[0]["auc"]
     result = json.loads((folder / "result.json").read_text())
+    for missing in ("table.md", "report.html", "predictions.csv"):
+        (folder / missing).unlink()
+        code, out, _ = command.train(*words)
+        assert (code, "finished before" in out) == (0, False)
+        assert (folder / missing).is_file()
+    assert "finished before" in command.train(*words)[1]
+    assert "finished before" not in command.train(*words, "resamples=101")[1]
+    assert "finished before" not in command.train(*words)[1]
     assert found.card.facts["trained"]["data"]["sha256"] == result["data"]["sha256"]
     (prediction,) = folder.rglob("prediction-*.npy")
     (weights,) = folder.glob("bundles/*/*/weights.pt")

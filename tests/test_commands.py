@@ -44,6 +44,7 @@ class MainJob:
     trials: list[str]  # trials.csv after each of the three searches
     result: dict[str, Any]
     train_said: str
+    train_again_said: str
     stamps: list[dict[Path, int]]  # of the predictions, after each of the two trainings
 
     @property
@@ -75,7 +76,7 @@ def main_job(tmp_path_factory: pytest.TempPathFactory, data_cache: Path) -> Main
             stamps.append({path: path.stat().st_mtime_ns for path in found})
         rows = list(csv.DictReader(trials[0].splitlines()))
         result = json.loads((command.folder / "outputs/train/t/result.json").read_text())
-        return MainJob(command, written, said, rows, artifact, fronts, report, trials, result, told[0], stamps)
+        return MainJob(command, written, said, rows, artifact, fronts, report, trials, result, *told, stamps)
 
 
 def test_what_a_search_leaves(main_job: MainJob) -> None:
@@ -126,6 +127,9 @@ def test_a_training_is_tested_on_the_fold_that_the_search_left_out(main_job: Mai
 def test_the_same_training_again_trains_nothing(main_job: MainJob) -> None:
     assert len(main_job.stamps[0]) >= 2  # two rounds; random search may find the same network
     assert main_job.stamps[1] == main_job.stamps[0]
+    assert "finished before" not in main_job.train_said
+    assert "finished before" in main_job.train_again_said
+    assert "random search" in main_job.train_again_said
 
 
 def test_the_search_never_opens_the_test_fold(main_job: MainJob, command: Command, store_path: Path) -> None:

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from experiments.build import build
-from experiments.config import SearchConfig, resolved
+from experiments.config import LOCAL, SearchConfig, resolved
+from experiments.train.config import TrainConfig
+from experiments.train.job import UNIDENTIFYING
 from nas.data.source import Source
 from nas.errors import NASError
 from nas.training.loop import training_identity
@@ -147,6 +149,34 @@ def test_the_top_settings_of_a_search() -> None:
         "data_cache": "a path",
     }
     assert set(SearchConfig.__dataclass_fields__) == of_the_study | set(through_others) | set(no_result)
+
+
+def test_the_top_settings_of_a_training() -> None:
+    """Each is part of the identity of a result, or decides no number."""
+    by_content = {"arch": "the networks", "supernet": "the weights", "space_changes": "the networks too"}
+    no_result = {
+        "name": "the folder",
+        "export": "files of the same networks; a training with exports is never skipped",
+        "tracking": "a picture",
+        "allow_packages": "permission",
+        "data_root": "a path",
+        "data_cache": "a path",
+    }
+    of_the_result = {
+        "data",
+        "split",
+        "task",
+        "training",
+        "seed",
+        "device",
+        "protocol",
+        "rounds",
+        "baselines",
+        "resamples",
+    }
+    assert set(TrainConfig.__dataclass_fields__) == of_the_result | set(by_content) | set(no_result)
+    left_out = {*UNIDENTIFYING, *LOCAL} - {"worker", "device"}  # the device itself is added, not its name
+    assert left_out == {*by_content, *no_result} - {"space_changes"}
 
 
 def test_a_training_is_known_by_its_task(tmp_path: Any) -> None:

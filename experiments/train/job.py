@@ -11,7 +11,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from experiments.config import resolved
+from experiments.config import resolved, shareable
 from experiments.context import require_window, task_setup, write_config
 from experiments.networks import resolve_all, searches_of
 from experiments.train.config import TrainConfig
@@ -20,7 +20,7 @@ from experiments.train.search_defaults import with_search_defaults
 from experiments.train.systems import SystemTrainer
 from nas.artifact import Artifact
 from nas.bundle import RESULT
-from nas.context import TaskSetup
+from nas.context import TaskSetup, versions
 from nas.data.splits import Fold, Split
 from nas.errors import NASError
 from nas.export.onnx import require_formats
@@ -35,13 +35,18 @@ from nas.retraining.unseen import check_unseen
 from nas.training import distributed
 from nas.training.distributed import is_main
 from nas.utils.files import exclusive, write_text
+from nas.utils.identity import ResultIdentity
+
+TABLE, REPORT = "table.md", "report.html"
+# settings that the identity of a result holds by their content (networks, supernet), or that decide no number
+UNIDENTIFYING = ("arch", "supernet", "name", "export")
 
 
 def run_train_experiment(cfg: DictConfig | Mapping[str, Any], folder: Path) -> TrainResult | None:
     """Retrain `arch` on the split's rounds, test it beside its baselines, and write the results into a folder.
 
     The folder holds result.json, predictions.csv, table.md, report.html, config.yaml and checkpoints/. The same command
-    again resumes an interrupted training.
+    again resumes an interrupted training, and prints the table of a finished one.
 
     Args:
         cfg: The configuration as Hydra composed it; see conf/train.yaml.
@@ -70,6 +75,9 @@ def run_train_experiment(cfg: DictConfig | Mapping[str, Any], folder: Path) -> T
     try:
         trainer = SystemTrainer(config, setting, rounds, folder)
         trainer.check(networks)
+        identity = _identity(config, setting, networks, trainer)
+        if not formats and (finished := _finished_before(folder, identity, networks, trainer)) is not None:
+            return finished
         with exclusive(folder) if is_main() else nullcontext():
             if is_main():
                 write_config(folder / "config.yaml", config.plain())
@@ -77,7 +85,7 @@ def run_train_experiment(cfg: DictConfig | Mapping[str, Any], folder: Path) -> T
             trainer.board.close()
             if not is_main():
                 return None
-            result = _write(folder, config, setting, networks, systems, baselines, all(known))
+            result = _write(folder, config, setting, networks, systems, baselines, all(known), identity)
             if formats:
                 export_rounds(networks, rounds, folder, formats, config.allow_packages)
         return result
@@ -110,6 +118,34 @@ def _untouched_test(network: Artifact, setting: TaskSetup, protocol: str, rounds
     return check_unseen(network, setting.split, rounds)
 
 
+def _identity(config: TrainConfig, setting: TaskSetup, networks: Sequence[Artifact], trainer: SystemTrainer) -> str:
+    """Hash everything that decides the result: `arch` and `supernet` by their content, not by their paths."""
+    settings = {key: value for key, value in shareable(config.plain()).items() if key not in UNIDENTIFYING}
+    return ResultIdentity(
+        trainings=trainer.fingerprints(networks),
+        networks=[network.provenance for network in networks],
+        settings={**settings, "device": str(setting.device)},
+        data=setting.store.sha256,
+        split=setting.split.sha256,
+        versions=versions(),
+    ).digest()
+
+
+def _finished_before(
+    folder: Path, identity: str, networks: Sequence[Artifact], trainer: SystemTrainer
+) -> TrainResult | None:
+    """Return the result of the same training if its folder is whole, and print its table."""
+    written = [folder / name for name in (RESULT, TABLE, PREDICTIONS, REPORT)]
+    if distributed.world() > 1 or not all(path.is_file() for path in written):
+        return None
+    result = TrainResult.load(folder / RESULT)
+    if result.identity != identity or not trainer.is_finished(networks):
+        return None
+    print((folder / TABLE).read_text(encoding="utf-8"))
+    print(f"finished before; see {folder / REPORT}")
+    return result
+
+
 def _write(
     folder: Path,
     config: TrainConfig,
@@ -118,6 +154,7 @@ def _write(
     systems: Sequence[System],
     baselines: Sequence[System],
     search_patients_known: bool,
+    identity: str,
 ) -> TrainResult:
     """Measure all systems and write the results; the ensemble, if there is one, comes before the networks."""
     main, everything = systems[-len(networks)], [*systems, *baselines]
@@ -132,13 +169,14 @@ def _write(
         protocol=config.protocol,
         seed=config.seed,
         search_patients_known=search_patients_known,
+        identity=identity,
     )
     rows = table_rows(result, main, everything)
     result.save(folder / RESULT)
-    write_text(folder / "table.md", markdown(rows, caption(result), result.columns))
+    write_text(folder / TABLE, markdown(rows, caption(result), result.columns))
     write_text(folder / PREDICTIONS, predictions_csv(scorer, everything))
     train_report(
-        folder / "report.html",
+        folder / REPORT,
         title=f"Training {config.name}",
         space=networks[0].space,
         arch=networks[0].arch,
@@ -148,5 +186,5 @@ def _write(
         sections=setting.task.sections(scorer.cases(main, [one for one in everything if one is not main])),
     )
     print(terminal(rows, caption(result), result.columns))
-    print(f"\nwrote {folder / 'table.md'} and {folder / 'report.html'}")
+    print(f"\nwrote {folder / TABLE} and {folder / REPORT}")
     return result

@@ -55,6 +55,31 @@ class SystemTrainer:
     def _supernet(self) -> Path | None:
         return Path(self.config.supernet) if self.config.supernet else None
 
+    def fingerprints(self, networks: Sequence[Artifact]) -> list[list[str]]:
+        """Return what decides the predictions of networks.
+
+        Args:
+            networks: The networks.
+
+        Returns:
+            For every network, a digest per round.
+        """
+        return [self._trainings(network, self._supernet).fingerprints() for network in networks]
+
+    def is_finished(self, networks: Sequence[Artifact]) -> bool:
+        """Check whether the folder holds all bundles and predictions of networks.
+
+        Args:
+            networks: The networks.
+
+        Returns:
+            True if none of them is left to train.
+
+        Raises:
+            NASError: If a bundle is damaged.
+        """
+        return all(self._trainings(network, self._supernet).is_finished() for network in networks)
+
     def _to_repeat(self, networks: Sequence[Artifact]) -> tuple[Artifact, SearchRecord] | None:
         """Return the first searched network and its search, if the table compares it with random search."""
         if not self.config.wants("random_search"):

@@ -97,6 +97,25 @@ class FoldTrainings:
         for part in self.rounds:
             _Fold(self, part).check()
 
+    def fingerprints(self) -> list[str]:
+        """Return what decides the prediction of each fold.
+
+        Returns:
+            One digest per fold.
+        """
+        return [_Fold(self, part).fingerprint for part in self.rounds]
+
+    def is_finished(self) -> bool:
+        """Check whether the folder holds the intact bundle and prediction of every fold.
+
+        Returns:
+            True if nothing is left to train or to predict.
+
+        Raises:
+            NASError: If a bundle is damaged, or of another training.
+        """
+        return all(_Fold(self, part).is_finished() for part in self.rounds)
+
     def inherited(self) -> nn.Module | None:
         """Read the weights that the network starts from.
 
@@ -145,6 +164,7 @@ class _Fold:
         self.checkpoints = folder / "checkpoints" / network.arch.id / part.name
         self.home = bundle_folder(folder, network.arch.id, part.name)
         self.fingerprint = _identity(network, setting, part, training, seed, supernet).digest()
+        self.file = self.checkpoints / f"prediction-{self.fingerprint[:12]}.npy"
         self.train, self.valid, self.test = (
             VolumeSet(setting.store, rows, setting.device) for rows in (part.train, part.valid, part.test)
         )
@@ -160,15 +180,17 @@ class _Fold:
 
     def tested(self, on_epoch: OnEpoch) -> FoldPrediction:
         bundle = self._finished()
-        file = self.checkpoints / f"prediction-{self.fingerprint[:12]}.npy"
-        prob = None if bundle is None else _read_array(file)
+        prob = None if bundle is None else _read_array(self.file)
         if prob is None:
             # of the bundle, not of the training: the same prediction, bit for bit, if it has to be made again
             model = (bundle or self._trained(on_epoch)).network(self.setting.device)
             prob = predict(model, self.setting.task, self.test.normalised_like(self.train), self.training.batch_size)
             if is_main():
-                _write_array(file, prob)
+                _write_array(self.file, prob)
         return FoldPrediction(self.part.name, self.part.test, prob)
+
+    def is_finished(self) -> bool:
+        return self._finished() is not None and _read_array(self.file) is not None
 
     def _has_bundle(self) -> bool:
         """Whether the folder holds the bundle of this training; that of another training is refused."""

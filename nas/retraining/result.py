@@ -42,6 +42,7 @@ class TrainResult:
         length_unit: Unit of lengths, "mm" or "voxels"; None if no metric is a length.
         task: `Task.identity`; empty in files of earlier versions.
         search_patients_known: False if the search of a network does not record the patients that it saw.
+        identity: Digest of everything that decides the result; empty in files of earlier versions.
     """
 
     name: str
@@ -63,6 +64,7 @@ class TrainResult:
     length_unit: str | None = None
     task: Mapping[str, Any] = field(default_factory=dict)
     search_patients_known: bool = True
+    identity: str = ""
 
     @property
     def columns(self) -> tuple[Metric, ...]:
@@ -96,6 +98,8 @@ class TrainResult:
         }
         if not self.search_patients_known:
             content["search_patients_known"] = False
+        if self.identity:
+            content["identity"] = self.identity
         return content if self.length_unit is None else {**content, "length_unit": self.length_unit}
 
     @classmethod
@@ -135,6 +139,7 @@ class TrainResult:
                 length_unit=content.get("length_unit"),
                 task=dict(content.get("task", {})),
                 search_patients_known=bool(content.get("search_patients_known", True)),
+                identity=str(content.get("identity", "")),
             )
             for scores in (result.mean, *result.ensembles.values(), *result.baselines.values()):
                 for metric in result.columns:

@@ -164,6 +164,27 @@ class PredictionIdentity(Identity):
 
 
 @dataclasses.dataclass(frozen=True)
+class ResultIdentity(Identity):
+    """What decides the result of a training: its table, its report and its predictions.
+
+    Args:
+        trainings: What decides the predictions of every network on every fold, as digests.
+        networks: Provenance of the networks; their searches are repeated at random.
+        settings: Settings of the command, with those of baselines and intervals.
+        data: Hash of the prepared data set.
+        split: Hash of the split.
+        versions: Installed versions.
+    """
+
+    trainings: Any
+    networks: Any
+    settings: Any
+    data: str
+    split: str
+    versions: Any
+
+
+@dataclasses.dataclass(frozen=True)
 class StudyIdentity(Identity):
     """What decides the trials of a study beside its space and objectives.
 
