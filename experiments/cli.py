@@ -237,19 +237,33 @@ def run_command(body: Callable[[], int | None], interrupted: str = "interrupted;
         except BrokenPipeError:
             drop_stdout()
             return BROKEN_PIPE
-        except NASError as error:
-            return _refuse(error)
-        except ModuleNotFoundError as error:
-            package = str(error.name).partition(".")[0]
-            if package in OWN_PACKAGES:
+        except (NASError, ModuleNotFoundError, OSError) as error:
+            mistake = mistake_of(error)
+            if mistake is None:
                 raise
-            return _refuse(NASError(f"no package {package}", "the packages of this command", f"pip install {package}"))
-        except OSError as error:
-            if error.errno not in UNWRITABLE_ERRNOS:
-                raise
-            got = f"{error.filename or 'a file'}: {(error.strerror or '').lower()}"
-            expected = "folders that can be written to and files that can be read"
-            return _refuse(NASError(got, expected, "make room or correct the rights, or name another folder"))
+            return _refuse(mistake)
+
+
+def mistake_of(error: BaseException) -> NASError | None:
+    """Return the user's mistake behind an error: of a setting, a missing package or a folder that cannot be written.
+
+    Args:
+        error: The error.
+
+    Returns:
+        Its message in one line, or None if the error is a defect.
+    """
+    if isinstance(error, NASError):
+        return error
+    if isinstance(error, ModuleNotFoundError):
+        package = str(error.name).partition(".")[0]
+        if package not in OWN_PACKAGES:
+            return NASError(f"no package {package}", "the packages of this command", f"pip install {package}")
+    if isinstance(error, OSError) and error.errno in UNWRITABLE_ERRNOS:
+        got = f"{error.filename or 'a file'}: {(error.strerror or '').lower()}"
+        expected = "folders that can be written to and files that can be read"
+        return NASError(got, expected, "make room or correct the rights, or name another folder")
+    return None
 
 
 def write_line(line: str) -> None:

@@ -18,7 +18,7 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from experiments.cli import USER_ERROR
+from experiments.cli import USER_ERROR, mistake_of
 from nas.errors import NASError, first_line
 
 MULTIRUN = ("-m", "--multirun")
@@ -210,9 +210,9 @@ def _hydra_of(job: JobReturn) -> DictConfig:
 
 
 def _reason(error: BaseException) -> str:
-    if isinstance(error, NASError):
-        return str(error)
-    traceback.print_exception(error)  # a defect, not a mistake of the user
+    if (mistake := mistake_of(error)) is not None:
+        return str(mistake)
+    traceback.print_exception(error)
     return f"{type(error).__name__}: {first_line(error)}"
 
 

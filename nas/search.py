@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from nas.artifact import Artifact
-from nas.budget import is_spent
+from nas.budget import is_spent, seconds_of
 from nas.context import OnEpoch, RunContext, data_facts, ignore, split_facts, versions
 from nas.data.loading import VolumeSet
 from nas.data.splits import Split
@@ -231,6 +231,7 @@ def run_search(
     strategy: Strategy,
     evaluator: Evaluator,
     trials: int,
+    time: float | str | None = None,
     folder: str | Path,
     name: str = "search",
     url: str | None = None,
@@ -251,6 +252,7 @@ def run_search(
         strategy: Proposes architectures.
         evaluator: Scores them.
         trials: Number of ended trials that the study holds at the end, at least 1.
+        time: Time that all trials may take together, in seconds or as "2h"; None for no limit.
         folder: Holds the checkpoints and, unless `url` is given, the study.
         name: Name of the study.
         url: URL of a store that several workers share; None for a database in the folder.
@@ -268,7 +270,7 @@ def run_search(
         NASError: If the settings do not fit the problem (nothing is created then), or no trial finished.
     """
     context = context_of(split, Path(folder), seed=seed, device=device, on_epoch=on_epoch)
-    job = SearchJob(problem, strategy, evaluator, context, trials)
+    job = SearchJob(problem, strategy, evaluator, context, trials, time_s=seconds_of(time))
     job.check()
     study = open_study(job, split, name, url or sqlite_url(Path(folder)), config=config)
     with closing(study):

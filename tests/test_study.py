@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -212,6 +214,20 @@ def test_an_error_of_the_machine_or_the_settings_releases_the_trial(
         search_with(EvaluatorOf(fails_once), store, tmp_path)
     found = search_with(EvaluatorOf(fails_once), store, tmp_path)
     assert [(trial.number, trial.state) for trial in found.history] == [(0, State.COMPLETE)]
+
+
+def test_no_trial_begins_after_the_time_is_used_up(tmp_path: Path, store: VolumeStore) -> None:
+    def slow(proposal: Proposal, context: RunContext) -> dict[str, float]:
+        time.sleep(0.05)
+        return {"auc": 0.5}
+
+    problem = Problem.of(SPACE, store, objectives={"auc": "maximize"})
+    words: dict[str, Any] = {"strategy": RandomSearch(), "evaluator": EvaluatorOf(slow), "trials": 50}
+    for _ in range(2):  # the second command has no time left
+        found = run_search(problem, Split(store, folds=3), **words, time="0.01s", folder=tmp_path)
+        assert len(found.history) == 1
+    with pytest.raises(NASError, match="90s, 30min, 2h or 1d"):
+        run_search(problem, Split(store, folds=3), **words, time="soon", folder=tmp_path / "other")
 
 
 def test_a_search_without_a_finished_trial(tmp_path: Path, store: VolumeStore) -> None:

@@ -5,11 +5,22 @@ from __future__ import annotations
 import json
 
 import pytest
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.types import RunMode
 from hypothesis import given
 from hypothesis import strategies as st
+from omegaconf import OmegaConf
 
 from experiments.hydra_main import with_whole_objectives
-from experiments.sweep import LONGEST, job_folder, study_name, training_name, varied_settings, with_job_folders
+from experiments.sweep import (
+    LONGEST,
+    Outcomes,
+    job_folder,
+    study_name,
+    training_name,
+    varied_settings,
+    with_job_folders,
+)
 from nas.errors import NASError
 
 
@@ -73,3 +84,34 @@ def test_objectives_are_replaced_whole() -> None:
         "-m",
     ]
     assert with_whole_objectives(["objectives.macs=null"]) == ["objectives.macs=null"]
+
+
+@pytest.mark.parametrize(
+    ("error", "defect"),
+    [
+        (NASError("a", "b", "c"), False),
+        (OSError(28, "No space left on device", "study.db"), False),
+        (ModuleNotFoundError("No module named 'psycopg'", name="psycopg"), False),
+        (ValueError("x"), True),
+    ],
+    ids=repr,
+)
+def test_only_defects_of_jobs_have_a_traceback(
+    error: Exception, defect: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(type(error)):  # gives it a traceback
+        raise error
+    outcomes = Outcomes()
+    for number, value in enumerate((1.0, error)):
+        job = JobReturn()
+        job.hydra_cfg = OmegaConf.create(
+            {"hydra": {"mode": RunMode.MULTIRUN, "job": {"override_dirname": f"seed={number}", "num": number}}}
+        )
+        job.status = JobStatus.COMPLETED if number == 0 else JobStatus.FAILED
+        job.return_value = value
+        assert outcomes.value_of(job) == (1.0 if number == 0 else None)
+    assert outcomes.report() == 2
+    said = capsys.readouterr()
+    assert said.out == "1 of 2 jobs finished\n"
+    assert said.err.splitlines()[-1].startswith("error: seed=1: ")
+    assert ("Traceback" in said.err) == defect
