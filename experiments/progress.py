@@ -20,7 +20,7 @@ SEARCH_FORMAT = "{desc} {n_fmt}/{total_fmt} |{bar:20}| [{elapsed}{postfix}]"
 
 
 class SearchProgress:
-    """Progress line of a search: finished trials, best score, share of the space pruned, time left.
+    """Progress of a search in two lines: trials, best score, share pruned and time left; epochs of the running trial.
 
     The time left is known from the first epoch on: epochs count as parts of a trial. It assumes that all trials take
     the same time.
@@ -35,6 +35,7 @@ class SearchProgress:
     def __init__(self, total: int, strategy: Strategy, problem: Problem, silent: bool = False) -> None:
         self._strategy, self._problem, self.silent, self._total = strategy, problem, silent, total
         self._bar: tqdm | None = None
+        self._epochs = TrainingProgress("  epoch", keep=False, silent=silent)
         self._words: list[str] = []
         self._before = 0  # trials that had ended when this run began
         self._part = 0.0  # of the running trial
@@ -46,6 +47,7 @@ class SearchProgress:
         Args:
             history: The study's trials.
         """
+        self._epochs.close()
         ended = sum(record.state is not State.RUNNING for record in history)
         scores, sign = history.scores(history.complete()), history.sign[history.score]
         words = [f"best {history.score} {sign * scores.max():.3f}"] if len(scores) else []
@@ -62,12 +64,13 @@ class SearchProgress:
         self._show()
 
     def update_epoch(self, epoch: int, epochs: int) -> None:
-        """Show the progress within a trial; epochs before the first trial, such as those of a supernet, are left out.
+        """Show an epoch; those before the first trial, of a supernet, are no part of a trial.
 
         Args:
             epoch: Number of finished epochs of the trial.
             epochs: Number of its epochs.
         """
+        self._epochs.update(epoch, epochs)
         if self._bar is not None and epochs:
             self._part = min(epoch / epochs, 1.0)
             self._show(refresh=sys.stderr.isatty())  # a log gets a line per trial
@@ -90,7 +93,8 @@ class SearchProgress:
         self._bar.set_postfix_str(", ".join([*self._words, f"{self.time_left()} left"]), refresh=refresh)
 
     def close(self) -> None:
-        """End the line."""
+        """End the lines."""
+        self._epochs.close()
         if self._bar is not None:
             self._bar.close()
 

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from experiments.build import build
 from experiments.config import SearchConfig, shareable
 from experiments.context import require_window, task_setup, write_config
-from experiments.progress import SearchProgress, TrainingProgress, logs_above
+from experiments.progress import SearchProgress, logs_above
 from experiments.search.results import CHOSEN, summary, write_results
 from nas.budget import seconds_of, why_ended
 from nas.context import TaskSetup, ignore
@@ -50,7 +50,7 @@ def run_search_experiment(cfg: DictConfig, folder: Path, quiet: bool = False, si
 def search_command(
     config: SearchConfig, folder: Path, *, quiet: bool = False, silent: bool = False, of_file: bool = False
 ) -> Path:
-    """Run one worker until the study holds `study.trials` trials, and write the results into a folder.
+    """Run one worker until the budget of the study is spent, and write the results into a folder.
 
     Written are arch.json, pareto/*.json, trials.csv, report.html, config.yaml, and study.db if the store is SQLite. On
     Ctrl-C, the results so far are written.
@@ -80,13 +80,7 @@ def search_command(
     problem = _problem(config, setting, allow)
     device = distributed.initialise(setting.device)
     main = distributed.is_main()
-    line = TrainingProgress("  epoch", keep=False, silent=silent or not main)
     progress = SearchProgress(config.study.trials, strategy, problem, silent or not main)
-
-    def on_epoch(epoch: int, epochs: int) -> None:
-        line.update(epoch, epochs)
-        progress.update_epoch(epoch, epochs)
-
     board = build(config.tracking, "tracking", Tracker, allow) if main else NO_TRACKING
     context = context_of(
         setting.split,
@@ -94,7 +88,7 @@ def search_command(
         seed=config.seed,
         device=device,
         tracker=board,
-        on_epoch=on_epoch if main else ignore,
+        on_epoch=progress.update_epoch if main else ignore,
     )
     evaluator = build(config.evaluator, "evaluator", Evaluator, allow)
     limits = (config.study.trials, config.study.time_limit_s, seconds_of(config.study.time))
@@ -113,7 +107,6 @@ def search_command(
     record = search_record(job, setting.split, name, shareable(plain))
 
     def on_history(history: History) -> None:
-        line.close()
         progress.update(history)
         for trial in history.complete()[-1:]:
             board.scalar("search", history.score, trial.number, trial.metrics[history.score])
@@ -123,7 +116,6 @@ def search_command(
             at_end.callback(lambda: write_results(folder, study, strategy, record, plain, skip_if_unchanged=silent))
             at_end.callback(board.close)
             at_end.callback(progress.close)
-            at_end.callback(line.close)
             at_end.enter_context(logs_above(progress))
             search(job, study, worker=config.worker, on_history=on_history)
         history = study.history()

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from experiments.build import build
-from experiments.progress import SearchProgress, TrainingProgress, logs_above
+from experiments.progress import SearchProgress, logs_above
 from experiments.search.results import CHOSEN
 from nas.artifact import Artifact
 from nas.context import TaskSetup
@@ -117,16 +117,7 @@ def random_search_network(
         NASError: If the search cannot be repeated, see `check_counterpart`.
     """
     problem, strategy, evaluator = _repetition(searched, record, setting, allow)
-    progress, line = SearchProgress(record.trials, strategy, problem), TrainingProgress("  epoch", keep=False)
-
-    def on_epoch(epoch: int, epochs: int) -> None:
-        line.update(epoch, epochs)
-        progress.update_epoch(epoch, epochs)
-
-    def on_history(history: History) -> None:
-        line.close()
-        progress.update(history)
-
+    progress = SearchProgress(record.trials, strategy, problem)
     try:
         with logs_above(progress):
             result = run_search(
@@ -140,12 +131,11 @@ def random_search_network(
                 seed=record.seed,
                 device=setting.device,
                 worker=1,  # other draws than those of worker 0 of the search
-                on_epoch=on_epoch,
-                on_history=on_history,
+                on_epoch=progress.update_epoch,
+                on_history=progress.update,
                 config=record.config,
             )
     finally:
-        line.close()
         progress.close()
     result.best.save(folder / CHOSEN)
     return result.best
