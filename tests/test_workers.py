@@ -82,8 +82,8 @@ def test_jobs_of_a_sweep_in_one_store(launcher: str, tmp_path: Path, data_cache:
     if launcher != "basic" and importlib.util.find_spec(plugin) is None:
         pytest.skip(f"{plugin} is not installed")
     url = f"study.url=sqlite:///{tmp_path}/all.db"
-    words = ["-m", "seed=0,1", "split.folds=3,9999", f"hydra/launcher={launcher}", "strategy=random", "study.trials=2"]
-    for _ in range(2):
+    words = ["-m", "seed=0,1", "split.folds=3,9999", f"hydra/launcher={launcher}", "strategy=random", "study.trials=1"]
+    for _ in range(2 if launcher == "basic" else 1):
         done = search(tmp_path, data_cache, *words, url)
         assert done.returncode == 2
         assert "2 of 4 jobs finished" in done.stdout
@@ -93,7 +93,7 @@ def test_jobs_of_a_sweep_in_one_store(launcher: str, tmp_path: Path, data_cache:
     for seed in (0, 1):
         job = f"s/seed={seed},split.folds=3"
         study = StudyReader.open(f"sqlite:///{tmp_path}/all.db", job)
-        assert [record.state for record in study.records()] == [State.COMPLETE] * 2
+        assert [record.state for record in study.records()] == [State.COMPLETE]
         study.close()
         search_record = load(tmp_path / "outputs" / job / "arch.json").provenance.search
         assert search_record is not None
