@@ -69,11 +69,10 @@ def with_job_folders(arguments: list[str]) -> list[str]:
     Raises:
         NASError: If two jobs would be the same.
     """
-    varied = set(varied_settings(arguments)) - {WORKER, *NAMES}
     if not set(MULTIRUN) & set(arguments):
         return arguments
-    overrides = _overrides(arguments)
-    unnamed = {*NAMES, WORKER, *(override.key_or_group for override in overrides)} - varied
+    given = {override.key_or_group for override in _overrides(arguments)}
+    unnamed = {*NAMES, WORKER, *(given - set(varied_settings(arguments)))}
     names = ",".join(f"'{key}'" for key in sorted(unnamed))
     order = f"hydra.job.config.override_dirname.exclude_keys=[{names}]"
     last = max((position for position, text in enumerate(arguments) if _override(text)), default=len(arguments) - 1)

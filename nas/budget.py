@@ -2,32 +2,8 @@
 
 from __future__ import annotations
 
-import re
-
-from nas.errors import NASError
 from nas.history import History, State
 from nas.space import SearchSpace
-from nas.utils.annotations import UNITS_S, is_duration
-
-
-def seconds_of(duration: float | str | None) -> float | None:
-    """Return a duration in seconds.
-
-    Args:
-        duration: Seconds, or a text such as 90s, 30min, 2h or 1d; None for no limit.
-
-    Returns:
-        The seconds, or None.
-
-    Raises:
-        NASError: If the text is no duration.
-    """
-    if duration is None or isinstance(duration, int | float):
-        return duration
-    if not is_duration(duration):
-        raise NASError(f"the duration {duration!r}", "seconds, or a text such as 90s, 30min, 2h or 1d", "write 2h")
-    number, unit = re.fullmatch(r"([0-9.]+)\s*([a-z]*)", duration.strip()).groups()  # type: ignore[union-attr]
-    return float(number) * UNITS_S[unit]
 
 
 def seconds_used(history: History) -> float:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from nas.artifact import Artifact
-from nas.budget import is_spent, seconds_of
+from nas.budget import is_spent
 from nas.context import OnEpoch, RunContext, data_facts, ignore, split_facts, versions
 from nas.data.loading import VolumeSet
 from nas.data.splits import Split
@@ -29,7 +29,7 @@ from nas.study.heartbeat import LeaseLost
 from nas.study.study import LEASE_S, Claim, Study
 from nas.study.url import sqlite_url
 from nas.tracking import NO_TRACKING, Tracker
-from nas.utils.annotations import PositiveInt, Seconds
+from nas.utils.annotations import Duration, PositiveInt, Seconds, seconds_of
 from nas.utils.checked import check_value, signature_of
 from nas.utils.hashing import digest
 from nas.utils.identity import StudyIdentity
@@ -51,7 +51,7 @@ class SearchJob:
         context: Data, device, seed and folder.
         trials: Number of ended trials, failed ones included, that the study holds at the end, at least 1.
         time_limit_s: A trial that takes longer fails; None for no limit.
-        time_s: Seconds that all trials may take together: after them no trial begins; None for no limit.
+        time: Time that all trials may take together, such as "2h": after it no trial begins; None for no limit.
 
     Raises:
         NASError: If `trials` or a time is out of range.
@@ -63,12 +63,17 @@ class SearchJob:
     context: RunContext
     trials: PositiveInt
     time_limit_s: Seconds | None = None
-    time_s: Seconds | None = None
+    time: Duration | None = None
 
     def __post_init__(self) -> None:
         known, _ = signature_of(SearchJob)
-        for name, key in (("trials", "trials"), ("time_limit_s", "time_limit_s"), ("time_s", "time")):
-            check_value(f"study.{key}", getattr(self, name), known[name])
+        for name in ("trials", "time_limit_s", "time"):
+            check_value(f"study.{name}", getattr(self, name), known[name])
+
+    @property
+    def time_s(self) -> float | None:
+        """Seconds that all trials may take together."""
+        return None if self.time is None else seconds_of(self.time)
 
     def check(self) -> None:
         """Check the search before anything is created.
@@ -270,7 +275,7 @@ def run_search(
         NASError: If the settings do not fit the problem (nothing is created then), or no trial finished.
     """
     context = context_of(split, Path(folder), seed=seed, device=device, on_epoch=on_epoch)
-    job = SearchJob(problem, strategy, evaluator, context, trials, time_s=seconds_of(time))
+    job = SearchJob(problem, strategy, evaluator, context, trials, time=time)
     job.check()
     study = open_study(job, split, name, url or sqlite_url(Path(folder)), config=config)
     with closing(study):

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from nas.budget import is_spent, seconds_of, seconds_used, why_ended
+from experiments.config import StudyConfig
+from nas.budget import is_spent, seconds_used, why_ended
 from nas.errors import NASError
 from nas.history import History, State, Trial
+from nas.utils.annotations import seconds_of
+from nas.utils.checked import check_arguments
 from tests.strategies.tables import OBJECTIVES, Grid, total
 
 SPACE = Grid((2, 2))
@@ -26,16 +29,16 @@ def history(*seconds: float, running: int = 0) -> History:
 
 @pytest.mark.parametrize(
     ("duration", "seconds"),
-    [(None, None), (90, 90), (0.5, 0.5), ("90", 90), ("90s", 90), ("30min", 1800), ("1.5h", 5400), ("2 d", 172_800)],
+    [(90, 90), (0.5, 0.5), ("90", 90), ("90s", 90), ("30min", 1800), ("1.5h", 5400), ("2 d", 172_800)],
 )
-def test_durations(duration: float | str | None, seconds: float | None) -> None:
+def test_durations(duration: float | str, seconds: float) -> None:
     assert seconds_of(duration) == seconds
 
 
 @pytest.mark.parametrize("text", ["", "h", "2 weeks", "-1h", "1h30", "0s", "1e3"])
 def test_texts_that_are_no_durations(text: str) -> None:
     with pytest.raises(NASError, match="90s, 30min, 2h or 1d"):
-        seconds_of(text)
+        check_arguments(StudyConfig, {"name": "a", "trials": 1, "time": text})
 
 
 def test_the_time_is_that_of_ended_trials() -> None:

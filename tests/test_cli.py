@@ -11,7 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from experiments.cli import BROKEN_PIPE, INTERRUPTED, Parser, number_type, run_command, size_type, with_options
+from experiments.cli import (
+    BROKEN_PIPE,
+    ENDING_SIGNALS,
+    INTERRUPTED,
+    Parser,
+    number_type,
+    run_command,
+    size_type,
+    with_options,
+)
 from experiments.commands.voxnas import COMMANDS, PARSER
 from nas.errors import NASError
 from tests.commands import refused, voxnas
@@ -87,8 +96,7 @@ def test_exit_codes(capsys: pytest.CaptureFixture) -> None:
             fails(defect)
 
 
-@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows has no SIGHUP")
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGUSR1", "SIGINT"])
+@pytest.mark.parametrize("name", [name for name in (*ENDING_SIGNALS, "SIGINT") if hasattr(signal, name)])
 def test_signals_that_end_a_process_act_as_ctrl_c(name: str, capsys: pytest.CaptureFixture) -> None:
     number = getattr(signal, name)
     before = signal.getsignal(number)

@@ -67,16 +67,16 @@ def main_job(tmp_path_factory: pytest.TempPathFactory, data_cache: Path) -> Main
             code, _, err = command.search(*words)
             assert code == 0, err
             trials.append((folder / "trials.csv").read_text())
-        stamps, told = [], []
+        stamps, printed = [], []
         for _ in range(2):
             code, out, err = command.train(f"arch={folder / 'arch.json'}", "baselines.published=null")
             assert code == 0, err
-            told.append(out)
+            printed.append(out)
             found = (command.folder / "outputs/train/t/checkpoints").rglob("prediction*")
             stamps.append({path: path.stat().st_mtime_ns for path in found})
         rows = list(csv.DictReader(trials[0].splitlines()))
         result = json.loads((command.folder / "outputs/train/t/result.json").read_text())
-        return MainJob(command, written, said, rows, artifact, fronts, report, trials, result, *told, stamps)
+        return MainJob(command, written, said, rows, artifact, fronts, report, trials, result, *printed, stamps)
 
 
 def test_what_a_search_leaves(main_job: MainJob) -> None:

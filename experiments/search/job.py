@@ -14,7 +14,7 @@ from experiments.config import SearchConfig, shareable
 from experiments.context import require_window, task_setup, write_config
 from experiments.progress import SearchProgress, logs_above
 from experiments.search.results import CHOSEN, summary, write_results
-from nas.budget import seconds_of, why_ended
+from nas.budget import why_ended
 from nas.context import TaskSetup, ignore
 from nas.cost.latency import LatencyTable
 from nas.errors import NASError
@@ -91,7 +91,7 @@ def search_command(
         on_epoch=progress.update_epoch if main else ignore,
     )
     evaluator = build(config.evaluator, "evaluator", Evaluator, allow)
-    limits = (config.study.trials, config.study.time_limit_s, seconds_of(config.study.time))
+    limits = (config.study.trials, config.study.time_limit_s, config.study.time)
     job = SearchJob(problem, strategy, evaluator, context, *limits)
     job.check()
     if distributed.world() > 1:

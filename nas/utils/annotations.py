@@ -16,6 +16,7 @@ from annotated_types import Ge, Gt, Le, Len, Lt, Predicate
 
 PLAIN = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", type(None): "null"}
 UNITS_S = {"": 1, "s": 1, "min": 60, "h": 3600, "d": 86400}  # of durations
+DURATION = re.compile(r"(\d+\.?\d*)\s*([a-z]*)")
 LONGEST_S = 1e8  # three years; timers of the operating system refuse much longer limits
 MAX_SHOWN = 100  # characters of a value in a message
 
@@ -73,11 +74,10 @@ Count = Annotated[int, Ge(0)]
 Seed = Annotated[int, Ge(0), Lt(2**32)]
 PositiveFloat = Annotated[float, Gt(0)]
 NonNegativeFloat = Annotated[float, Ge(0)]
-Seconds = Annotated[  # timers of the operating system refuse much longer limits
-    float, Gt(0), Le(1e8), Expected("a number of seconds above 0, at most 1e8 (three years)")
-]
+Seconds = Annotated[float, Gt(0), Le(LONGEST_S), Expected("a number of seconds above 0, at most 1e8 (three years)")]
 Duration = Annotated[
-    float | str, Rule(lambda value: is_duration(value), "seconds, or a text such as 90s, 30min, 2h or 1d")
+    float | str,
+    Rule(lambda value: 0 < seconds_of(value) <= LONGEST_S, "seconds, or a text such as 90s, 30min, 2h or 1d"),
 ]
 Share = Annotated[float, Ge(0), Le(1)]
 Fraction = Annotated[float, Ge(0), Lt(1)]
@@ -104,17 +104,19 @@ Channels = Annotated[int, Ge(1), Le(4096)]
 PathName = Annotated[str, Expected("a path")] | Path
 
 
-def is_duration(value: object) -> bool:
-    """Check whether a value is a duration.
+def seconds_of(duration: float | str) -> float:
+    """Return a duration in seconds.
 
     Args:
-        value: A number of seconds, or a text of a number and a unit.
+        duration: A number of seconds, or a text such as 90s, 30min, 2h or 1d.
 
     Returns:
-        True for seconds above 0 and at most 1e8, and for texts such as 90s, 30min, 2h or 1d.
+        The seconds; NaN if the text is no duration.
     """
-    match = re.fullmatch(r"(\d+\.?\d*)\s*([a-z]*)", str(value).strip())
-    return match is not None and match[2] in UNITS_S and 0 < float(match[1]) * UNITS_S[match[2]] <= LONGEST_S
+    if not isinstance(duration, str):
+        return float(duration)
+    match = DURATION.fullmatch(duration.strip())
+    return float(match[1]) * UNITS_S[match[2]] if match is not None and match[2] in UNITS_S else math.nan
 
 
 def describe(hint: Any, value: Any = None) -> str:

@@ -16,6 +16,7 @@ from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
+from nas.data.io.files import existing_folder
 from nas.data.io.grid import on_grid, planned_size, require_same_grid
 from nas.data.io.images import read_channels, triple
 from nas.data.sample import Sample
@@ -99,13 +100,8 @@ class Msd(Source):
 
     @cached_property
     def _description(self) -> Mapping[str, Any]:
-        if self.root is None:
-            raise NASError(
-                "data.root=null",
-                "a folder with dataset.json, imagesTr and labelsTr",
-                "set data.root to /path/to/Task04",
-            )
-        path = Path(self.root) / "dataset.json"
+        expected = "a folder with dataset.json, imagesTr and labelsTr"
+        path = existing_folder(self.root, expected, "/path/to/Task04") / "dataset.json"
         try:
             description = read_json(path)
         except FileNotFoundError as error:
