@@ -21,8 +21,10 @@ from nas.history import Proposal, State
 from nas.problem import Problem
 from nas.search import SearchResult, run_search
 from nas.strategies.random import RandomSearch
+from nas.study.lease import BEAT, OWNER, TAKING
 from nas.study.study import Study
 from nas.trials_table import write_csv
+from nas.utils.process import new_worker_id
 from search_spaces.naslung import NASLungSpace
 from tests.faults.farm import PROCESSES
 from tests.problems import EvaluatorOf
@@ -122,6 +124,39 @@ def test_a_released_trial_is_taken_over(tmp_path: Path) -> None:
     again = attach(tmp_path).take_over()
     assert again is not None
     assert again.number == ticket.number
+
+
+def test_a_trial_that_another_worker_is_taking_over_is_left_to_it(tmp_path: Path) -> None:
+    """A claimant that died does not hide a later one that lives and has not yet written itself as the owner."""
+    study, dead = attach(tmp_path), {**new_worker_id(), "pid": 2**22 + 1}
+    ticket = study.claim(proposals(1)[0], "0")
+    assert ticket is not None
+    study.release(ticket)
+    study.store.set_trial_attr(ticket.trial_id, f"{TAKING}1:dead", dead)
+    study.store.set_trial_attr(ticket.trial_id, f"{TAKING}2:alive", new_worker_id())
+    assert attach(tmp_path).take_over() is None
+    study.store.set_trial_attr(ticket.trial_id, f"{TAKING}2:alive", dead)
+    taken = attach(tmp_path).take_over()
+    assert taken is not None
+    assert taken.attempt == 3
+
+
+def test_a_write_that_arrives_late_does_not_undo_a_take_over(tmp_path: Path) -> None:
+    """A server may apply the last write of a worker after it has died and its trial has a new owner."""
+    study = attach(tmp_path)
+    ticket = study.claim(proposals(1)[0], "0")
+    assert ticket is not None
+    before = study.store.trial(ticket.trial_id).user_attrs
+    study.release(ticket)
+    other = attach(tmp_path)
+    taken = other.take_over()
+    assert taken is not None
+    assert other.renew(taken, 1, 3)
+    for key in (OWNER, BEAT):
+        study.store.set_trial_attr(ticket.trial_id, key, before[key])
+    assert not study.renew(ticket, 2, 1)
+    assert other.renew(taken, 2, 3)
+    assert other.attempts()[ticket.number].epoch == 3
 
 
 def test_a_late_result_does_not_overwrite(tmp_path: Path) -> None:

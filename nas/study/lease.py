@@ -36,7 +36,7 @@ class Attempt:
     """Current attempt at a trial.
 
     Args:
-        owner: Process of the worker, with the number of the attempt.
+        owner: Process of the worker that began the highest attempt, with its number.
         beat: Heartbeat counter; GIVEN_BACK if the worker has released the trial.
         epoch: Finished epochs, as last reported.
         seen: Last heartbeat by the worker's clock in seconds since 1970, for display only; 0.0 if there is none.
@@ -51,14 +51,35 @@ class Attempt:
 def attempt_of(attrs: Mapping[str, Any]) -> Attempt:
     """Read the current attempt from the attributes of a trial.
 
+    Each attempt has keys of its own, and the highest counts. A write that a server applies after its sender has died
+    therefore cannot undo the take-over by another worker.
+
     Args:
         attrs: User attributes of a running trial.
 
     Returns:
         The attempt.
     """
-    beat, epoch, *seen = attrs[BEAT]
-    return Attempt(attrs[OWNER], int(beat), int(epoch), float(seen[0]) if seen else 0.0)
+    owners = [value for key, value in attrs.items() if key == OWNER or key.startswith(f"{OWNER}:")]
+    owner = max(owners, key=lambda one: int(one[ATTEMPT]))
+    beat, epoch, *seen = attrs.get(beat_key(owner[ATTEMPT]), [0, owner.get(EPOCH, 0)])
+    return Attempt(owner, int(beat), int(epoch), float(seen[0]) if seen else 0.0)
+
+
+def beat_key(attempt: int) -> str:
+    """Return the attribute that holds the heartbeat of an attempt.
+
+    Args:
+        attempt: Number of the attempt, 0 for the first.
+
+    Returns:
+        The key.
+    """
+    return _key_of(BEAT, attempt)
+
+
+def _key_of(name: str, attempt: int) -> str:
+    return f"{name}:{attempt}" if attempt else name
 
 
 def is_mine(owner: Mapping[str, Any] | None, me: Mapping[str, Any]) -> bool:
@@ -119,11 +140,9 @@ class LeaseMonitor:
             True if it was released, its process is dead, or its lease has expired.
         """
         attempt = attempt_of(trial.user_attrs)
-        if is_mine(attempt.owner, self._me):
-            return attempt.beat == GIVEN_BACK
-        if self._unchanged_s(trial) >= self._lease_s:
+        if not is_mine(attempt.owner, self._me) and self._unchanged_s(trial) >= self._lease_s:
             return True
-        takers = self._takers(trial.user_attrs, attempt.owner[ATTEMPT] + 1)
+        takers = _takers(trial.user_attrs, attempt).values()
         return (attempt.beat == GIVEN_BACK or is_dead(attempt.owner)) and all(map(is_dead, takers))
 
     def is_hopeless(self, trial: FrozenTrial) -> bool:
@@ -140,8 +159,8 @@ class LeaseMonitor:
     def take(self, trial: FrozenTrial, store: Store, worker: str) -> int | None:
         """Take over an abandoned trial.
 
-        A claim is written, then all claims are read: at most one of several claimants reads no other claim. If a
-        claimant dies in between, the next one uses a higher number once that claim's lease has expired.
+        A claim is written, then all claims are read: at most one of several claimants reads no new claim. The claims
+        of claimants that died remain, so the number of the next one is higher.
 
         Args:
             trial: Abandoned trial.
@@ -152,35 +171,28 @@ class LeaseMonitor:
             Number of the new attempt, or None if there was a competing claim.
         """
         attempt, me = attempt_of(trial.user_attrs), self._me
-        number = int(attempt.owner[ATTEMPT]) + 1
-        while any(self._takers(trial.user_attrs, number)):
-            number += 1  # these claims are abandoned, see `is_abandoned`
+        abandoned = _takers(trial.user_attrs, attempt)  # see `is_abandoned`
+        number = 1 + max([int(attempt.owner[ATTEMPT]), *map(_number_of, abandoned)])
         key = f"{TAKING}{number}:{me['token']}"
         if not store.set_trial_attr(trial._trial_id, key, dict(me)):
             return None
         now = store.trial(trial._trial_id)
-        rivals = [taker for taker in self._takers(now.user_attrs, number) if not is_mine(taker, me)]
-        if rivals or now.user_attrs[OWNER] != trial.user_attrs[OWNER] or now.state.is_finished():
+        rivals = _takers(now.user_attrs, attempt).keys() - abandoned.keys() - {key}
+        if rivals or attempt_of(now.user_attrs).owner != attempt.owner or now.state.is_finished():
             store.set_trial_attr(trial._trial_id, key, None)
             time.sleep(random.uniform(0, LONGEST_PAUSE_S))
             return None
         owner = {**me, WORKER: worker, ATTEMPT: number, EPOCH: attempt.epoch, IDLE: self._idle(attempt)}
-        if not store.set_trial_attr(trial._trial_id, BEAT, [0, attempt.epoch]):
-            return None
-        return number if store.set_trial_attr(trial._trial_id, OWNER, owner) else None
+        return number if store.set_trial_attr(trial._trial_id, _key_of(OWNER, number), owner) else None
 
     def _idle(self, attempt: Attempt) -> int:
         """Count successive take-overs without a finished epoch; released trials do not count."""
         moved = attempt.epoch > attempt.owner.get(EPOCH, 0) or attempt.beat == GIVEN_BACK
         return 0 if moved else int(attempt.owner.get(IDLE, 0)) + 1
 
-    def _takers(self, attrs: Mapping[str, Any], number: int) -> list[Mapping[str, Any]]:
-        prefix = f"{TAKING}{number}:"
-        return [value for key, value in attrs.items() if key.startswith(prefix) and value is not None]
-
     def _unchanged_s(self, trial: FrozenTrial) -> float:
         attrs = trial.user_attrs
-        marks = {key: attrs[key] for key in attrs if key in (OWNER, BEAT) or key.startswith(TAKING)}
+        marks = {key: attrs[key] for key in attrs if key.startswith((OWNER, BEAT, TAKING))}
         signature = json.dumps(marks, sort_keys=True)
         before = self._seen.get(trial.number)
         if before is None or before[0] != signature:
@@ -189,3 +201,17 @@ class LeaseMonitor:
             self._seen[trial.number] = (signature, time.monotonic())
             return 0.0
         return time.monotonic() - before[1]
+
+
+def _takers(attrs: Mapping[str, Any], attempt: Attempt) -> dict[str, Mapping[str, Any]]:
+    """Return the claimants of the attempts after the current one, by their keys."""
+    return {
+        key: value
+        for key, value in attrs.items()
+        if key.startswith(TAKING) and value is not None and _number_of(key) > attempt.owner[ATTEMPT]
+    }
+
+
+def _number_of(key: str) -> int:
+    """Return the number of the attempt that a claim is for."""
+    return int(key.removeprefix(TAKING).partition(":")[0])

@@ -13,7 +13,7 @@ from nas.artifact import SpaceFacts
 from nas.errors import NASError
 from nas.history import History, Proposal, State, Trial
 from nas.multiobjective.constraints import Constraint
-from nas.study.lease import OWNER, WORKER, Attempt, attempt_of
+from nas.study.lease import WORKER, Attempt, attempt_of
 from nas.study.storage import Store
 
 SCHEMA = 3
@@ -156,7 +156,7 @@ class StudyReader:
             state=state,
             metrics=self._metrics(trial) if state is State.COMPLETE else {},
             reason=_reason(attrs) if state is State.FAILED else "",
-            worker=attrs[OWNER][WORKER],
+            worker=attempt_of(attrs).owner[WORKER],
             started=trial.datetime_start.timestamp() if trial.datetime_start else 0.0,
             finished=trial.datetime_complete.timestamp() if trial.datetime_complete else 0.0,
         )

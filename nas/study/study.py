@@ -29,7 +29,7 @@ from nas.history import History, Proposal, State
 from nas.problem import Problem
 from nas.study.agreement import agree
 from nas.study.heartbeat import Heartbeat, time_limit
-from nas.study.lease import ATTEMPT, BEAT, OWNER, WORKER, LeaseMonitor, attempt_of, is_mine
+from nas.study.lease import ATTEMPT, BEAT, GIVEN_BACK, OWNER, WORKER, LeaseMonitor, attempt_of, beat_key, is_mine
 from nas.study.reader import (
     BUDGET,
     GENES,
@@ -225,7 +225,7 @@ class Study(StudyReader):
         running = [trial for trial in self.store.trials((TrialState.RUNNING,)) if is_live(trial)]
         self._watch.forget_others(running)
         for trial in running:
-            owner = trial.user_attrs[OWNER]
+            owner = attempt_of(trial.user_attrs).owner
             if owner[WORKER] == worker and owner["place"] != host_id() and self._watch.saw_life(trial):
                 raise _duplicate_worker(worker, f"its trial {trial.number} is alive on another machine")
             if self._watch.is_abandoned(trial):
@@ -268,7 +268,7 @@ class Study(StudyReader):
         trial = self.store.trial(claim.trial_id)
         if trial.state.is_finished() or not self._holds(claim, trial):
             return False
-        return self.store.set_trial_attr(claim.trial_id, BEAT, [beat, epoch, round(time.time())])
+        return self.store.set_trial_attr(claim.trial_id, beat_key(claim.attempt), [beat, epoch, round(time.time())])
 
     def release(self, claim: Claim) -> None:
         """Give an interrupted trial back, so that the next worker continues it.
@@ -278,7 +278,8 @@ class Study(StudyReader):
         """
         trial = self.store.trial(claim.trial_id)
         if self._holds(claim, trial):
-            self.store.set_trial_attr(claim.trial_id, BEAT, [-1, attempt_of(trial.user_attrs).epoch])
+            epoch = attempt_of(trial.user_attrs).epoch
+            self.store.set_trial_attr(claim.trial_id, beat_key(claim.attempt), [GIVEN_BACK, epoch])
 
     def finish(self, claim: Claim, metrics: Mapping[str, float]) -> None:
         """Record the metrics of a finished trial; the first result is kept.
@@ -329,8 +330,8 @@ class Study(StudyReader):
         log.warning("trial %d was finished or taken over by another worker; this result is dropped", claim.number)
 
     def _holds(self, claim: Claim, trial: FrozenTrial) -> bool:
-        owner = trial.user_attrs.get(OWNER)
-        return is_mine(owner, self.owner) and owner is not None and owner[ATTEMPT] == claim.attempt
+        owner = attempt_of(trial.user_attrs).owner
+        return is_mine(owner, self.owner) and owner[ATTEMPT] == claim.attempt
 
     def _architecture(self, genes: Sequence[int]) -> Architecture:
         return self.problem.space.architecture(genes)
