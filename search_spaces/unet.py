@@ -316,10 +316,10 @@ def _up(dims: int, unit: Unit, inputs: int, outputs: int, up: str) -> nn.Module:
 
 LUNG_SCREENING = {"depths": (4,), "widths": (64,), "block_counts": (2,), "kernels": (3,), "spatial_dims": 2}
 PLAIN = {
-    **{"depths": (4,), "widths": (32,), "block_counts": (2,), "kernels": (3,), "norms": ("instance",)},
+    **{"depths": (3,), "widths": (32,), "block_counts": (2,), "kernels": (3,), "norms": ("instance",)},
     **{"ups": ("transposed",), "down": "stride", "activation": "leaky_relu"},
 }
-NNUNET = "a plain U-Net after nnU-Net, Isensee et al., Nature Methods 18:203, 2021; a reference network of this project"
+NNUNET = "a reference network of this project after nnU-Net, Isensee et al., Nature Methods 18:203, 2021"
 UNetSpace.published = {
     "lung-screening": Published(
         genes=(0,) * 6,
@@ -327,6 +327,6 @@ UNetSpace.published = {
         source="lung segmentation of the screening pipeline proposed in openvinotoolkit/open_model_zoo#1705",
         input_shape=(1, 512, 512),
     ),
-    "plain-3d": Published((0,) * 6, {**PLAIN, "max_width": 320}, NNUNET, (1, 128, 128, 128)),
-    "plain-2d": Published((0,) * 6, {**PLAIN, "max_width": 512, "spatial_dims": 2}, NNUNET, (1, 512, 512)),
+    "plain-3d": Published((0,) * 6, {**PLAIN, "max_width": 320}, NNUNET, (1, 64, 64, 64)),
+    "plain-2d": Published((0,) * 6, {**PLAIN, "max_width": 512, "spatial_dims": 2}, NNUNET, (1, 256, 256)),
 }

@@ -30,7 +30,12 @@ from tests.data.written_brats import real_part, write_brats, write_subject
 
 TASK = TaskSpec("segmentation", 3, 4, 4)
 QUICK = ["data.size=16", "training.precision=fp32", "training.lr=0.02", "resamples=50", "experiment=brain_tumor"]
-PLAIN = ["baselines.random_search=false", "baselines.intensity=false", "baselines.published=null"]
+PLAIN = [
+    "baselines.random_search=false",
+    "baselines.intensity=false",
+    "baselines.plain_unet=null",
+    "baselines.published=null",
+]
 
 
 def written(path: Path, space: SearchSpace) -> str:

@@ -26,7 +26,12 @@ from tests.commands import voxnas as command_line
 
 DATA = ["task=segmentation", "data=icbm_tissue", "data.size=16", "data.spacing_mm=2", "split.folds=3"]
 QUICK = ["training=demo", "training.epochs=1", "training.batch_size=8", "resamples=50", "name=t"]
-PLAIN = ["baselines.random_search=false", "baselines.intensity=false", "baselines.published=null"]
+PLAIN = [
+    "baselines.random_search=false",
+    "baselines.intensity=false",
+    "baselines.plain_unet=null",
+    "baselines.published=null",
+]
 
 
 def artifact(width: int) -> Artifact:

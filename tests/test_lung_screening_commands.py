@@ -36,7 +36,13 @@ from tests.test_conformance import composed
 SIZE, SPACING_MM = (20, 96, 96), (12.0, 3.7, 3.7)
 QUICK = ("split.given=false", "split.folds=3", "device=cpu", "resamples=20", "training.precision=fp32", "seed=0")
 COARSE = "stride_mm=8"
-PLAIN = ("baselines.volume=false", "baselines.features=false", "baselines.intensity=false", "baselines.published=null")
+PLAIN = (
+    "baselines.volume=false",
+    "baselines.features=false",
+    "baselines.intensity=false",
+    "baselines.plain_unet=null",
+    "baselines.published=null",
+)
 
 
 @dataclass

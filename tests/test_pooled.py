@@ -23,7 +23,12 @@ DATA = ["task=segmentation", "data=icbm_tissue", "data.size=16", "data.spacing_m
 QUICK = ["training=demo", "training.epochs=1", "training.batch_size=8", "resamples=20", "rounds=1"]
 TASK = {"class": "nas.tasks.Segmentation", "spec": {"in_channels": 1, "outputs": 2, "dims": 3}}
 COSTS = {"params": 1.0, "macs": 1.0, "bytes": 1.0}
-NO_BASELINES = ["baselines.intensity=false", "baselines.random_search=false", "baselines.published=null"]
+NO_BASELINES = [
+    "baselines.intensity=false",
+    "baselines.plain_unet=null",
+    "baselines.random_search=false",
+    "baselines.published=null",
+]
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from experiments.networks import resolve
 from experiments.progress import TrainingProgress, scored
 from experiments.search.random_counterpart import check_counterpart, random_counterpart
 from experiments.train.config import TrainConfig
+from experiments.train.plain_unet import plain_unets
 from nas.artifact import Artifact
 from nas.context import TaskSetup
 from nas.data.splits import Fold
@@ -36,6 +37,7 @@ class SystemTrainer:
         self.config, self.setting, self.rounds, self.folder = config, setting, rounds, folder
         self.training = build(config.training, "training", TrainingSettings)
         self.board = build(config.tracking, "tracking", Tracker)
+        self._unets: list[tuple[Artifact, str]] | None = None
 
     def check(self, networks: Sequence[Artifact]) -> None:
         """Check, before anything is written, that these networks and their random counterpart can be trained here.
@@ -50,6 +52,24 @@ class SystemTrainer:
             self._trainings(network, self._supernet).check()
         if (searched := self._to_repeat(networks)) is not None:
             check_counterpart(*searched, self.setting, self.config.allow_packages)
+        for unet, _ in self.plain_unets(networks):
+            self._trainings(unet, None).check()
+
+    def plain_unets(self, networks: Sequence[Artifact]) -> list[tuple[Artifact, str]]:
+        """Return the plain U-Nets that stand beside networks for segmentation.
+
+        Args:
+            networks: The networks.
+
+        Returns:
+            Networks with their names in the table, without any that is among the given ones.
+
+        Raises:
+            NASError: If `baselines.plain_unet` is none of its choices.
+        """
+        if self._unets is None:
+            self._unets = plain_unets(self.setting, networks, self.config.baselines.get("plain_unet", "both"))
+        return self._unets
 
     @property
     def _supernet(self) -> Path | None:
@@ -62,9 +82,10 @@ class SystemTrainer:
             networks: The networks.
 
         Returns:
-            For every network, a digest per round.
+            For every network and every plain U-Net beside them, a digest per round.
         """
-        return [self._trainings(network, self._supernet).fingerprints() for network in networks]
+        own = [self._trainings(network, self._supernet).fingerprints() for network in networks]
+        return own + [self._trainings(unet, None).fingerprints() for unet, _ in self.plain_unets(networks)]
 
     def is_finished(self, networks: Sequence[Artifact]) -> bool:
         """Check whether the folder holds all bundles and predictions of networks.
@@ -147,6 +168,7 @@ class SystemTrainer:
         if (searched := self._to_repeat(networks)) is not None:
             folder = self.folder / "random_search"
             systems.append(self.network(*random_counterpart(*searched, folder, self.setting, config.allow_packages)))
+        systems += [self.network(unet, name) for unet, name in self.plain_unets(networks)]
         published = config.baselines.get("published")
         if published:
             known = resolve(str(published), task.spec, config.allow_packages)

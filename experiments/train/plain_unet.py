@@ -1,0 +1,153 @@
+"""The plain U-Nets beside a segmentation network: of equal cost, and at their own size.
+
+Source: the rules of nnU-Net for depth and widths, Isensee et al., Nature Methods 18:203, 2021 (arXiv 1904.08128).
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+
+from nas.artifact import Artifact
+from nas.context import TaskSetup
+from nas.cost.profile import profile
+from nas.errors import NASError
+from search_spaces.unet import UNetSpace
+
+NAMES = {"equal_cost": "plain U-Net, equal cost", "own_size": "plain U-Net, own size"}
+CHOICES = {"both": tuple(NAMES), "equal_cost": ("equal_cost",), "own_size": ("own_size",), "None": ()}
+SMALLEST_SIDE = 4  # voxels, of the map at the lowest resolution, as in nnU-Net
+EQUAL = 0.1  # largest relative difference of MACs that are called equal
+CLOSE = 0.01  # relative difference at which the search of a width ends
+STEPS = 8  # halvings of the interval of growths
+log = logging.getLogger(__name__)
+
+
+def plain_unets(setting: TaskSetup, networks: Sequence[Artifact], wanted: object) -> list[tuple[Artifact, str]]:
+    """Return the plain U-Nets that stand beside networks in a table; one that cannot be made is left out with a warning.
+
+    Args:
+        setting: Data, task and device.
+        networks: The networks; for other tasks than segmentation there are no U-Nets.
+        wanted: The setting `baselines.plain_unet`: "both", "equal_cost", "own_size", None or false.
+
+    Returns:
+        U-Nets with their names in the table, without any that is among the networks.
+
+    Raises:
+        NASError: If the setting is none of these.
+    """
+    if (choice := str(wanted or None)) not in CHOICES:
+        expected = "both, equal_cost, own_size or null"
+        raise NASError(f"baselines.plain_unet={choice}", expected, "set baselines.plain_unet to one of these")
+    if setting.task.spec.kind != "segmentation":
+        return []
+    known, found = {network.arch.id for network in networks}, []
+    for key in CHOICES[choice]:
+        try:
+            unet = PlainUNets(setting, networks).of(key)
+        except NASError as error:
+            log.warning("no row for the %s: %s", NAMES[key], error)
+            continue
+        if unet.arch.id not in known:
+            known.add(unet.arch.id)
+            found.append((unet, NAMES[key]))
+    return found
+
+
+@dataclass(frozen=True)
+class PlainUNets:
+    """Plain U-Nets for the data of a training.
+
+    They are `unet/plain-3d`, in 2D `unet/plain-2d`, with as many levels as the sides of the images allow. The one of
+    equal cost has another width at full resolution and another growth of the widths, so that its MACs are those of the
+    networks that it is compared with.
+
+    Args:
+        setting: Data, task and device.
+        networks: The networks; a list is an ensemble, whose MACs add up.
+    """
+
+    setting: TaskSetup
+    networks: Sequence[Artifact]
+
+    def of(self, key: str) -> Artifact:
+        """Return a plain U-Net.
+
+        Args:
+            key: "equal_cost" or "own_size".
+
+        Returns:
+            The network.
+
+        Raises:
+            NASError: If the sides of the images cannot be halved, or no width gives equal cost.
+        """
+        return self._of_equal_cost() if key == "equal_cost" else self._artifact({})
+
+    @cached_property
+    def depth(self) -> int:
+        """Halvings of the resolution, as many as every image in training and inference allows."""
+        setting = self.setting
+        window = setting.task.inference.get("window")
+        shapes = (setting.store.input_shape[1:], window or setting.store.sample_shape[1:])
+        sides = [int(side) for shape in shapes for side in shape]
+        depth = 0
+        while all(side % 2 ** (depth + 1) == 0 and side >= SMALLEST_SIDE * 2 ** (depth + 1) for side in sides):
+            depth += 1
+        if depth == 0:
+            raise NASError(
+                f"images of {' x '.join(map(str, shapes[0]))} voxels for the plain U-Net",
+                "sides that are multiples of 2, at least 8",
+                "set baselines.plain_unet=null, or crop or pad the data (data.size, data.patch)",
+            )
+        return min(depth, 8)
+
+    def _of_equal_cost(self) -> Artifact:
+        """Search a width near that of equal cost, then the growth of the widths."""
+        target = sum(self._macs(network) for network in self.networks)
+        own = self.of("own_size")
+        its = self._macs(own)
+        if abs(its / target - 1) <= CLOSE:
+            return own
+        width = math.floor(own.space.widths[0] * math.sqrt(target / its))  # type: ignore[attr-defined]
+        best, least = own, math.inf
+        for first in (width, width + 1, width + 2, width - 1):
+            low, high = 1.0, 3.0
+            for _ in range(STEPS if 1 <= first <= 1024 and least > CLOSE else 0):
+                growth = (low + high) / 2
+                found = self._artifact({"widths": (first,), "growth": growth, "max_width": self._widest(first)})
+                macs = self._macs(found)
+                low, high = (growth, high) if macs < target else (low, growth)
+                if abs(macs / target - 1) < least:
+                    best, least = found, abs(macs / target - 1)
+        if least > EQUAL:
+            raise NASError(
+                f"no plain U-Net within {EQUAL:.0%} of {target:.3g} MACs",
+                "one of 1 to 1024 channels at full resolution",
+                "baselines.plain_unet=own_size, or null",
+            )
+        return best
+
+    def _macs(self, network: Artifact) -> int:
+        with torch.device("meta"):
+            built = network.build(self.setting.task.spec)
+        return profile(built, (1, *self.setting.store.input_shape)).macs
+
+    def _artifact(self, changes: dict[str, object]) -> Artifact:
+        spec = self.setting.task.spec
+        point = UNetSpace.published[f"plain-{spec.dims}d"]
+        deep = any(getattr(network.space, "deep_supervision", False) for network in self.networks)
+        own = {**point.arguments, "depths": (self.depth,), "deep_supervision": deep, **changes}
+        space = UNetSpace(**own)  # type: ignore[arg-type]
+        return Artifact(space, space.architecture(point.genes), spec)
+
+    def _widest(self, width: int) -> int:
+        """Return the limit of the widths in the proportion of the published network."""
+        arguments = UNetSpace.published[f"plain-{self.setting.task.spec.dims}d"].arguments
+        return min(width * int(arguments["max_width"]) // int(arguments["widths"][0]), 4096)
