@@ -51,6 +51,8 @@ class SearchSpace(ABC):
     kind: ClassVar[str] = "classification"  # kind of task, as in TaskSpec.kind
     spatial_dims: int = 3  # spatial axes of the images: 2 or 3
     published: ClassVar[Mapping[str, Published]] = {}
+    # networks of the literature that are no points here, because their architecture is not published or not included
+    not_included: ClassVar[Mapping[str, Published]] = {}
     # the recorded class path; a class that moves to another module states its first one
     path: ClassVar[str] = ""
     # constructor arguments that arch.json files of earlier versions lack: recorded only if they differ from the default

@@ -14,7 +14,7 @@ from torch import nn
 
 from nas.architecture import Architecture, Gene
 from nas.errors import NASError
-from nas.published import Published
+from nas.published import Published, PublishedCount
 from nas.space import SearchSpace
 from nas.task_spec import TaskSpec, channels_of
 from nas.utils.annotations import Channels, Expected, Fraction, SomeOf
@@ -25,9 +25,17 @@ from search_spaces.cascade_network import FUSIONS, Cascade
 SOURCE = "BraTS 2018, Lachinov et al. (arXiv 1810.04008); brain-tumor-segmentation-0001 of the Open Model Zoo"
 
 
-def _published(width: int, source: str) -> Published:
+ZOO = "model card of brain-tumor-segmentation-0001, Open Model Zoo"
+COUNTS = (
+    PublishedCount("params", 38.192, "M", ZOO),
+    PublishedCount("flops", 409.996, "G", ZOO, "with the element-wise layers beside two per multiply-accumulate"),
+)
+
+
+def _published(width: int, source: str, counts: tuple[PublishedCount, ...] = ()) -> Published:
     single = {"depths": (3,), "levels": (3,), "block_counts": (1,), "growths": (2,), "fusions": ("max",)}
-    return Published((0,) * 6, {"widths": (width,), **single, "in_channels": 4, "out_channels": 4}, source)
+    arguments = {"widths": (width,), **single, "in_channels": 4, "out_channels": 4}
+    return Published((0,) * 6, arguments, source, (4, 128, 128, 128), counts=counts)
 
 
 @checked("space")
@@ -60,7 +68,7 @@ class CascadeSpace(SearchSpace):
 
     kind: ClassVar[str] = "segmentation"
     published: ClassVar[Mapping[str, Published]] = {
-        "brats2018": _published(8, SOURCE),
+        "brats2018": _published(8, SOURCE, COUNTS),
         "brats2018-f4": _published(4, f"{SOURCE}; half as wide, as its published configuration"),
         "brats2018-f2": _published(2, f"{SOURCE}; a quarter as wide, for a small machine"),
         "brats2018-f1": _published(1, f"{SOURCE}; an eighth as wide, for a small machine"),

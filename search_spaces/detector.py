@@ -68,6 +68,7 @@ class DetectorSpace(SearchSpace):
                 "heads": (2,),
             },
             source="the default network of experiments/lung_detector",
+            input_shape=(1, 512, 512),
         )
     }
 

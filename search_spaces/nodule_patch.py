@@ -16,7 +16,7 @@ from torch import nn
 
 from nas.architecture import Architecture, Gene
 from nas.errors import NASError
-from nas.published import Published
+from nas.published import Published, PublishedCount
 from nas.space import SearchSpace
 from nas.task_spec import TaskSpec
 from nas.utils.annotations import Channels, Fraction, OneOf, SomeOf
@@ -24,6 +24,7 @@ from nas.utils.checked import checked
 from search_spaces.arguments import Increasing
 
 GRID = 4  # sides of the map that the hidden layers read; the published network reduces 64 x 64 pixels to 4 x 4
+THOP = "by thop up to 0.0.31: with the additions of biases, and two per multiply-accumulate of linear layers"
 RATIO = 0.7  # neurons of the second hidden layer relative to the first: 84 of 120
 NORMS = ("none", "batch")
 PADDINGS = ("same", "valid")
@@ -69,6 +70,11 @@ class NodulePatchSpace(SearchSpace):
                 "padding": "valid",
             },
             source="nodule patches of the screening pipeline proposed in openvinotoolkit/open_model_zoo#1705",
+            input_shape=(1, 64, 64),
+            counts=(
+                PublishedCount("params", 0.050, "M", "openvinotoolkit/open_model_zoo#1705"),
+                PublishedCount("macs", 0.002796, "G", "openvinotoolkit/open_model_zoo#1705", THOP),
+            ),
         )
     }
 

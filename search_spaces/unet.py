@@ -16,7 +16,7 @@ from torch import nn
 
 from nas.architecture import Architecture, Gene
 from nas.errors import NASError
-from nas.published import Published
+from nas.published import Published, PublishedCount
 from nas.space import SearchSpace
 from nas.task_spec import TaskSpec, channels_of
 from nas.utils.annotations import Channels, Dims, Expected, OneOf, SomeOf
@@ -319,6 +319,8 @@ PLAIN = {
     **{"depths": (3,), "widths": (32,), "block_counts": (2,), "kernels": (3,), "norms": ("instance",)},
     **{"ups": ("transposed",), "down": "stride", "activation": "leaky_relu"},
 }
+OMZ = "openvinotoolkit/open_model_zoo#1705"
+THOP = "by thop up to 0.0.31: with the additions of biases, and four per element of batch normalisation"
 NNUNET = "a reference network of this project after nnU-Net, Isensee et al., Nature Methods 18:203, 2021"
 UNetSpace.published = {
     "lung-screening": Published(
@@ -326,6 +328,7 @@ UNetSpace.published = {
         arguments={**LUNG_SCREENING, "norms": ("batch",), "ups": ("resize",)},
         source="lung segmentation of the screening pipeline proposed in openvinotoolkit/open_model_zoo#1705",
         input_shape=(1, 512, 512),
+        counts=(PublishedCount("params", 34.526, "M", OMZ), PublishedCount("macs", 261.901, "G", OMZ, THOP)),
     ),
     "plain-3d": Published((0,) * 6, {**PLAIN, "max_width": 320}, NNUNET, (1, 64, 64, 64)),
     "plain-2d": Published((0,) * 6, {**PLAIN, "max_width": 512, "spatial_dims": 2}, NNUNET, (1, 256, 256)),

@@ -43,6 +43,7 @@ def test_search_then_retrain_from_the_supernet(command: Command) -> None:
     assert "Final probabilities" in report
 
     words = [*DEMO, "training.epochs=1", "arch=outputs/dints_demo/arch.json", "resamples=50"]
+    words += ["baselines.plain_unet=null"]
     code, _, err = command(run_train.main, *words, "name=own", "baselines.random_search=false")
     assert code == 0, err
     code, _, err = command(run_train.main, *words, "name=inherited", f"supernet={supernet}")
@@ -92,6 +93,7 @@ def test_the_task_is_that_of_the_data_and_the_settings_those_of_the_training(com
     assert config.strategy.settings.batch_size == 8
     words = ["arch=outputs/dints_demo/arch.json", "data=icbm_tissue", "data.size=16", "data.spacing_mm=2", "name=plain"]
     words += ["split.folds=3", "training.epochs=1", "training.batch_size=8", "resamples=50"]
+    words += ["baselines.plain_unet=null"]
     code, _, err = command(run_train.main, *words, "baselines.random_search=false")
     assert code == 0, err
     result = json.loads((command.folder / "outputs/train/plain/result.json").read_text())

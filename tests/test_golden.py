@@ -62,6 +62,7 @@ def test_training_with_its_random_baseline(command: Command) -> None:
 @pytest.mark.slow
 def test_training_beside_a_random_network_of_equal_cost(command: Command) -> None:
     words = ["experiment=dints_demo", "training.epochs=1", "resamples=20", "rounds=1", "baselines.published=null"]
+    words += ["baselines.plain_unet=null"]
     code, out, err = command(run_train.main, *words, f"arch={GOLDEN / 'inherited.json'}", "name=old")
     assert code == 0, err
     assert "random, equal cost" in out

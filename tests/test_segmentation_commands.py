@@ -35,14 +35,14 @@ def test_search_then_train(command: Command) -> None:
     assert (artifact.task.kind, artifact.task.dims, artifact.task.outputs) == ("segmentation", 3, 3)
     assert {"dice", "dice_1", "dice_2", "macs"} <= set(artifact.metrics)
 
-    code, out, err = train(command)
+    code, out, err = train(command, "baselines.plain_unet=equal_cost")
     assert code == 0, err
     folder = command.folder / "outputs/train/t"
     result = json.loads((folder / "result.json").read_text())
     assert len(result["folds"]) == 2
     for fold in result["folds"]:
         assert {"dice", "hd95", "surface_dice", "dice_1", "hd95_2"} <= set(fold)
-    assert set(result["baselines"]) == {"intensity", "random search"}
+    assert set(result["baselines"]) == {"intensity", "random search", "plain U-Net, equal cost"}
     assert result["baselines"]["intensity"]["dice"] > 0.8
     assert (result["split"]["unit"], result["length_unit"]) == ("region", "mm")
     for metric, (low, high) in result["ci95"].items():
@@ -50,6 +50,10 @@ def test_search_then_train(command: Command) -> None:
     table = (folder / "table.md").read_text()
     assert "| system | Dice | HD95 | surface Dice |" in table
     assert "HD95 in mm" in table
+    assert "the plain U-Net of equal cost" in table.splitlines()[-1]
+    cells = [line.split("|") for line in table.splitlines()]
+    gigamacs = {line[1].split(",")[0].strip(): line[6] for line in cells if len(line) > 6}
+    assert float(gigamacs["plain U-Net"]) == pytest.approx(float(gigamacs[result["name"]]), rel=0.03)
     assert "accuracy" not in out
     rows = list(csv.DictReader((folder / "predictions.csv").read_text().splitlines()))
     assert len(rows) == result["tested"]["samples"]
@@ -70,11 +74,12 @@ def test_slices_with_a_two_dimensional_space_and_windows(command: Command) -> No
     assert code == 0, err
     artifact = load(command.folder / "outputs/s/arch.json")
     assert artifact.task.dims == 2
-    code, _, err = train(command, *flat, "task.window=[16,16]", "baselines.random_search=false")
+    code, out, err = train(command, *flat, "task.window=[16,16]", "baselines.random_search=false")
     assert code == 0, err
     result = json.loads((command.folder / "outputs/train/t/result.json").read_text())
     assert 0 <= result["mean"]["dice"] <= 1
-    assert set(result["baselines"]) == {"intensity"}
+    assert set(result["baselines"]) == {"intensity", "plain U-Net, equal cost", "plain U-Net, own size"}
+    assert "The difference to the plain U-Net at its own size is" in " ".join(out.split())
 
 
 @pytest.mark.parametrize(

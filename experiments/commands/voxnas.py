@@ -17,6 +17,7 @@ COMMANDS = {
     "tables": ("experiments.tables", PARSER, "one table of several result.json files"),
     "pooled": ("experiments.commands.pooled", PARSER, "one table over several test folds"),
     "cost": ("experiments.commands.cost", PARSER, "measure a latency table of this machine"),
+    "networks": ("experiments.commands.networks", PARSER, "list published networks with their counts"),
     "export": ("experiments.commands.export", PARSER, "write a trained network as ONNX or OpenVINO"),
     "predict": ("experiments.commands.predict", PARSER, "run a trained network on image files"),
     "serve": ("experiments.lung_detector.serve", PARSER, "serve the lung-tumour detector over HTTP"),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from experiments.context import require_window, task_setup, write_config
 from experiments.networks import resolve_all, searches_of
 from experiments.train.config import TrainConfig
 from experiments.train.exports import export_rounds
+from experiments.train.plain_unet import verdict
 from experiments.train.search_defaults import with_search_defaults
 from experiments.train.systems import SystemTrainer
 from nas.artifact import Artifact
@@ -25,12 +28,13 @@ from nas.data.splits import Fold, Split
 from nas.errors import NASError
 from nas.export.onnx import require_formats
 from nas.export.trained import listed
+from nas.html.page import section
 from nas.report import train_report
 from nas.retraining.predictions import PREDICTIONS, predictions_csv
 from nas.retraining.result import TrainResult
 from nas.retraining.scoring import Scorer, System
 from nas.retraining.summary import summarise, table_rows
-from nas.retraining.tables import caption, markdown, terminal
+from nas.retraining.tables import WIDTH, caption, markdown, terminal
 from nas.retraining.unseen import check_unseen
 from nas.training import distributed
 from nas.training.distributed import is_main
@@ -172,8 +176,9 @@ def _write(
         identity=identity,
     )
     rows = table_rows(result, main, everything)
+    beside = verdict(result, "The searched network" if networks[0].provenance.search else main.name)
     result.save(folder / RESULT)
-    write_text(folder / TABLE, markdown(rows, caption(result), result.columns))
+    write_text(folder / TABLE, markdown(rows, caption(result), result.columns) + (f"\n{beside}\n" if beside else ""))
     write_text(folder / PREDICTIONS, predictions_csv(scorer, everything))
     train_report(
         folder / REPORT,
@@ -183,8 +188,11 @@ def _write(
         result=result.to_json(),
         table_rows=[row.cells(result.columns) for row in rows],
         metrics=result.metrics,
-        sections=setting.task.sections(scorer.cases(main, [one for one in everything if one is not main])),
+        sections=[section("Beside plain U-Nets", f"<p>{escape(beside)}</p>")] * bool(beside)
+        + setting.task.sections(scorer.cases(main, [one for one in everything if one is not main])),
     )
     print(terminal(rows, caption(result), result.columns))
+    if beside:
+        print(f"\n{textwrap.fill(beside, WIDTH)}")
     print(f"\nwrote {folder / TABLE} and {folder / REPORT}")
     return result

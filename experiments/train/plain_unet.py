@@ -17,9 +17,12 @@ from nas.artifact import Artifact
 from nas.context import TaskSetup
 from nas.cost.profile import profile
 from nas.errors import NASError
+from nas.retraining.result import TrainResult
+from nas.retraining.verdict import Comparison
 from search_spaces.unet import UNetSpace
 
 NAMES = {"equal_cost": "plain U-Net, equal cost", "own_size": "plain U-Net, own size"}
+SECOND = {"equal_cost": "the plain U-Net of equal cost", "own_size": "the plain U-Net at its own size"}
 CHOICES = {"both": tuple(NAMES), "equal_cost": ("equal_cost",), "own_size": ("own_size",), "None": ()}
 SMALLEST_SIDE = 4  # voxels, of the map at the lowest resolution, as in nnU-Net
 EQUAL = 0.1  # largest relative difference of MACs that are called equal
@@ -29,7 +32,9 @@ log = logging.getLogger(__name__)
 
 
 def plain_unets(setting: TaskSetup, networks: Sequence[Artifact], wanted: object) -> list[tuple[Artifact, str]]:
-    """Return the plain U-Nets that stand beside networks in a table; one that cannot be made is left out with a warning.
+    """Return the plain U-Nets that stand beside networks in a table.
+
+    One that cannot be made for these data is left out with a warning.
 
     Args:
         setting: Data, task and device.
@@ -58,6 +63,30 @@ def plain_unets(setting: TaskSetup, networks: Sequence[Artifact], wanted: object
             known.add(unet.arch.id)
             found.append((unet, NAMES[key]))
     return found
+
+
+def verdict(result: TrainResult, first: str) -> str:
+    """State whether a network is better than the plain U-Nets of its table.
+
+    Args:
+        result: The result of the training.
+        first: Name of the network at the beginning of a sentence.
+
+    Returns:
+        One sentence on the U-Net of equal cost, with the paired difference and its 95 % interval, and the paired
+        difference to the one at its own size; "" without a plain U-Net.
+    """
+    if not result.columns:
+        return ""
+    metric, sentences = result.columns[0], []
+    for key, second in SECOND.items():
+        if difference := result.differences.get(NAMES[key], {}).get(metric.name):
+            found = Comparison(metric, difference["value"], difference["ci95"])
+            if sentences:
+                sentences.append(f"The difference to {second} is {found.text}: {found.verdict.value}.")
+            else:
+                sentences.append(found.sentence(first, second))
+    return " ".join(sentences)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from torch import nn
 
 from nas.architecture import Architecture, Gene
 from nas.errors import NASError
-from nas.published import Published
+from nas.published import Published, PublishedCount
 from nas.space import ENUMERATE_LIMIT, Block, SearchSpace
 from nas.task_spec import TaskSpec, channels_of
 from nas.utils.annotations import Channels, Dims, Expected
@@ -356,5 +356,19 @@ DiNTSSpace.published = {
     "u-shaped": Published(
         genes=u_shaped(12, 4, operation=1),
         source="a reference network of this project in the space of He et al. 2021, not published: 3x3x3 on all edges",
+        input_shape=(1, 96, 96, 96),
+    )
+}
+RELEASED = "counted on arch_code_cvpr.pth of Project-MONAI/research-contributions, 12 blocks, 4 levels, channel_mul 1"
+UNUSED = "3.55 M of them are never used"
+DiNTSSpace.not_included = {
+    "released": Published(
+        genes=(),
+        source="He et al., CVPR 2021 (arXiv 2103.15954); read the file by search_spaces.dints.monai_code.from_monai",
+        input_shape=(1, 96, 96, 96),
+        counts=(
+            PublishedCount("params", 152.36, "M", RELEASED, UNUSED),
+            PublishedCount("macs", 334.4, "G", RELEASED),
+        ),
     )
 }

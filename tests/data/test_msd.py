@@ -317,6 +317,7 @@ def test_the_experiment_searches_and_trains(command: Command, modality: str) -> 
     code, _, err = command(run_search.main, *words, *small)
     assert code == 0, err
     words += ["arch=outputs/unet_hippocampus/arch.json", "resamples=20", "baselines.random_search=false"]
+    words += ["baselines.plain_unet=null"]
     code, _, err = command(run_train.main, *words, "task.flips=[2]")
     assert code == 0, err
     result = json.loads((command.folder / "outputs/train/unet_hippocampus/result.json").read_text())
