@@ -63,8 +63,8 @@ def test_the_u_net_of_equal_cost_has_the_macs_of_the_network(space: Any, shape: 
     network = network_of(space, setting, seed)
     (unet, name), *_ = plain_unets(setting, [network], "equal_cost")
     assert name == EQUAL
-    assert macs_of(unet, setting) == pytest.approx(macs_of(network, setting), rel=0.03)
-    out = unet.build(setting.task.spec)(torch.rand(1, *shape))
+    assert macs_of(unet, setting) == pytest.approx(macs_of(network, setting), rel=0.05)
+    out = unet.build(setting.task.spec).eval()(torch.rand(1, *shape))
     assert out.shape == (1, 3, *shape[1:])
 
 
@@ -120,7 +120,7 @@ def test_what_is_asked_for() -> None:
     network = network_of(UNetSpace(), setting)
     assert [name for _, name in plain_unets(setting, [network], "both")] == [EQUAL, OWN]
     assert plain_unets(setting, [network], None) == plain_unets(setting, [network], False) == []
-    with pytest.raises(NASError, match="baselines.plain_unet=some.*both, equal_cost, own_size or null"):
+    with pytest.raises(NASError, match=r"baselines\.plain_unet=some.*both, equal_cost, own_size or null"):
         plain_unets(setting, [network], "some")
     other = Setting(Classification(), setting.store)
     assert plain_unets(other, [network], "both") == []  # type: ignore[arg-type]
@@ -145,7 +145,7 @@ def test_a_u_net_that_cannot_be_made_is_left_out_with_a_warning(caplog: pytest.L
         (
             (0.001, (-0.003, 0.020)),
             None,
-            "The difference in Dice of The searched network and the plain U-Net of equal cost is within noise "
+            "The difference in Dice of the searched network and the plain U-Net of equal cost is within noise "
             "(+0.001 [-0.003, +0.020]).",
         ),
         (None, (-0.02, (-0.03, -0.01)), "is worse than the plain U-Net at its own size in Dice"),
@@ -157,8 +157,8 @@ def test_verdict(equal: Any, own: Any, said: str) -> None:
         name: {"dice": {"value": found[0], "ci95": found[1]}} for name, found in ((EQUAL, equal), (OWN, own)) if found
     }
     result: Any = SimpleNamespace(columns=[Metric("dice", "Dice")], differences=differences)
-    text = verdict(result, "The searched network")
-    assert said.replace("of The", "of the") in text if said else text == ""
+    text = verdict(result, "the searched network")
+    assert said in text if said else text == ""
 
 
 @settings(max_examples=10, deadline=None)

@@ -176,7 +176,7 @@ def _write(
         identity=identity,
     )
     rows = table_rows(result, main, everything)
-    beside = verdict(result, "The searched network" if networks[0].provenance.search else main.name)
+    beside = verdict(result, "the searched network" if networks[0].provenance.search else main.name)
     result.save(folder / RESULT)
     write_text(folder / TABLE, markdown(rows, caption(result), result.columns) + (f"\n{beside}\n" if beside else ""))
     write_text(folder / PREDICTIONS, predictions_csv(scorer, everything))

@@ -70,7 +70,7 @@ def verdict(result: TrainResult, first: str) -> str:
 
     Args:
         result: The result of the training.
-        first: Name of the network at the beginning of a sentence.
+        first: Name of the network within a sentence.
 
     Returns:
         One sentence on the U-Net of equal cost, with the paired difference and its 95 % interval, and the paired
@@ -86,7 +86,8 @@ def verdict(result: TrainResult, first: str) -> str:
                 sentences.append(f"The difference to {second} is {found.text}: {found.verdict.value}.")
             else:
                 sentences.append(found.sentence(first, second))
-    return " ".join(sentences)
+    text = " ".join(sentences)
+    return text[:1].upper() + text[1:]
 
 
 @dataclass(frozen=True)
