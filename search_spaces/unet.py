@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from annotated_types import Ge, Le
@@ -145,8 +145,9 @@ class UNetSpace(SearchSpace):
         return self._network(arch, *channels_of(task, self.spatial_dims, (self.in_channels, self.out_channels)))
 
     def _network(self, arch: Architecture, in_channels: int, out_channels: int) -> UNet:
-        settings = {name: getattr(self, name) for name in self.later_arguments}
-        return UNet(self.spatial_dims, in_channels, out_channels, *self.values(arch), **settings)
+        settings: Any = {name: getattr(self, name) for name in self.later_arguments}
+        genes: Any = self.values(arch)
+        return UNet(self.spatial_dims, in_channels, out_channels, *genes, **settings)
 
     def features(self, arch: Architecture, in_channels: int) -> nn.Module:
         """Build the network of an architecture as a backbone.

@@ -57,7 +57,7 @@ def macs_of(network: Artifact, setting: Any) -> float:
         (DiNTSSpace(num_blocks=2, num_depths=2, channel_mul=0.125), (1, 24, 32, 16)),
     ],
 )
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed", [0])
 def test_the_u_net_of_equal_cost_has_the_macs_of_the_network(space: Any, shape: tuple[int, ...], seed: int) -> None:
     setting = setting_of(*shape)
     network = network_of(space, setting, seed)

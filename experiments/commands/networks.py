@@ -91,7 +91,7 @@ def _space(name: str) -> type[SearchSpace]:
     from experiments.conf_files import text_of
     from nas.artifact import import_space
 
-    return import_space(str(OmegaConf.create(text_of(f"space/{name}.yaml"))["_target_"]), ())
+    return import_space(str(OmegaConf.to_container(OmegaConf.create(text_of(f"space/{name}.yaml")))["_target_"]), ())  # type: ignore[index,call-overload]
 
 
 def table_lines(found: Sequence[NetworkCounts]) -> list[str]:
@@ -104,7 +104,7 @@ def table_lines(found: Sequence[NetworkCounts]) -> list[str]:
         Lines: the table, then numbered notes on published counts that are defined in another way.
     """
     notes: list[str] = []
-    rows = [("parameters", "MB", "MACs (G)", "FLOPs (G)", "input", "published", "network")]
+    rows: list[tuple[str, ...]] = [("parameters", "MB", "MACs (G)", "FLOPs (G)", "input", "published", "network")]
     for counts in found:
         params = NOTHING if counts.params is None else f"{counts.params:,}"
         shape = "x".join(map(str, counts.published.input_shape)) or NOTHING

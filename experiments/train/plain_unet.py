@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -78,7 +78,8 @@ def verdict(result: TrainResult, first: str) -> str:
     """
     if not result.columns:
         return ""
-    metric, sentences = result.columns[0], []
+    metric = result.columns[0]
+    sentences: list[str] = []
     for key, second in SECOND.items():
         if difference := result.differences.get(NAMES[key], {}).get(metric.name):
             found = Comparison(metric, difference["value"], difference["ci95"])
@@ -145,13 +146,20 @@ class PlainUNets:
         its = self._macs(own)
         if abs(its / target - 1) <= CLOSE:
             return own
-        width = math.floor(own.space.widths[0] * math.sqrt(target / its))  # type: ignore[attr-defined]
+        width = math.floor(own.space.arguments["widths"][0] * math.sqrt(target / its))
         best, least = own, math.inf
-        for first in (width, width + 1, width + 2, width - 1):
+        starts = [(self.depth, first) for first in (width, width + 1, width + 2, width - 1)]
+        starts += [(self.depth - 1, first) for first in (width, width + 1)] * (
+            self.depth > 1
+        )  # for very small networks
+        for depth, first in starts:
             low, high = 1.0, 3.0
-            for _ in range(STEPS if 1 <= first <= 1024 and least > CLOSE else 0):
+            for _ in range(STEPS if 1 <= first <= 1024 else 0):
+                if least <= CLOSE:
+                    return best
                 growth = (low + high) / 2
-                found = self._artifact({"widths": (first,), "growth": growth, "max_width": self._widest(first)})
+                changes = {"depths": (depth,), "widths": (first,), "growth": growth, "max_width": self._widest(first)}
+                found = self._artifact(changes)
                 macs = self._macs(found)
                 low, high = (growth, high) if macs < target else (low, growth)
                 if abs(macs / target - 1) < least:
@@ -169,12 +177,12 @@ class PlainUNets:
             built = network.build(self.setting.task.spec)
         return profile(built, (1, *self.setting.store.input_shape)).macs
 
-    def _artifact(self, changes: dict[str, object]) -> Artifact:
+    def _artifact(self, changes: Mapping[str, object]) -> Artifact:
         spec = self.setting.task.spec
         point = UNetSpace.published[f"plain-{spec.dims}d"]
         deep = any(getattr(network.space, "deep_supervision", False) for network in self.networks)
         own = {**point.arguments, "depths": (self.depth,), "deep_supervision": deep, **changes}
-        space = UNetSpace(**own)  # type: ignore[arg-type]
+        space = UNetSpace(**own)
         return Artifact(space, space.architecture(point.genes), spec)
 
     def _widest(self, width: int) -> int:
