@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import hydra
+import hydra._internal.hydra
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
@@ -22,10 +23,11 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from experiments.cli import run_command
+from experiments.composition import ExperimentLoader
+from experiments.hydra_errors import explain
 from experiments.sweep import Outcomes, register_resolvers, varied_settings, with_job_folders
 from nas.errors import NASError
 
-EXTRAS = {"joblib": "joblib", "submitit_local": "slurm", "submitit_slurm": "slurm", "ray": "ray", "ray_aws": "ray"}
 ON_ONE_TERMINAL = ("joblib", "ray")  # launchers whose jobs run side by side and write to one terminal
 CHOOSING_MODE = ("hydra.mode", "+hydra.mode", "++hydra.mode", "hydra.searchpath")
 GET_MODE = Hydra.get_mode
@@ -47,6 +49,7 @@ def run_hydra(job: Callable[[DictConfig], None], config_name: str) -> NoReturn:
     outcomes = Outcomes()
     JobReturn.return_value = property(outcomes.value_of, JobReturn.return_value.fset)  # type: ignore
     Hydra.get_mode = _mode  # type: ignore[method-assign]
+    hydra._internal.hydra.ConfigLoaderImpl = ExperimentLoader  # type: ignore[misc]
 
     def body() -> int:
         try:
@@ -115,38 +118,6 @@ def _as_text(value: str) -> str:
     except HydraException:  # Hydra reports it
         return value
     return value if isinstance(parsed, str) else f"'{value}'"
-
-
-def explain(error: BaseException) -> NASError:
-    """Return the NASError for an error of Hydra.
-
-    Args:
-        error: The error.
-
-    Returns:
-        The NASError that it wraps, or one with Hydra's own message.
-    """
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, NASError):
-            return cause
-        cause = cause.__cause__ or cause.__context__
-    message = " ".join(str(error).split()).replace("\t", " ")
-    if "Available options" in message:
-        problem, _, options = message.partition("Available options in ")
-        group, _, names = options.partition(":")
-        names = names.partition("Config search path")[0]
-        launcher = problem.rpartition("hydra/launcher/")[2].strip(" '")
-        if launcher in EXTRAS:
-            return NASError(
-                f"hydra/launcher={launcher}, which is not installed",
-                f"one of: {names.strip()}",
-                f"pip install 'voxnas[{EXTRAS[launcher]}]'",
-            )
-        group = group.strip(" '")
-        name = problem.rpartition(f"{group}/")[2].strip(" '")
-        return NASError(f"{group}={name}", f"one of {', '.join(names.split())}", f"choose a {group} of this list")
-    return NASError(message, "a setting that the configuration has", "compare with `--cfg job` and the files in conf/")
 
 
 def _mode(self: Hydra, config_name: str | None, overrides: list[str]) -> Any:

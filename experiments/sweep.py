@@ -17,8 +17,10 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from experiments.cli import USER_ERROR, mistake_of
+from experiments.hydra_errors import explain
 from nas.errors import NASError, first_line
 
 MULTIRUN = ("-m", "--multirun")
@@ -209,6 +211,8 @@ def _hydra_of(job: JobReturn) -> DictConfig:
 
 
 def _reason(error: BaseException) -> str:
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        return str(explain(error))
     if (mistake := mistake_of(error)) is not None:
         return str(mistake)
     traceback.print_exception(error)

@@ -1,9 +1,38 @@
-"""The budget of a search in trials and time, and why a search ended."""
+"""The budget of a search in trials and time, why a search ended, and estimates of time and disk."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from nas.history import History, State
 from nas.space import SearchSpace
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """Expected time and disk of a part of a search or a training.
+
+    Args:
+        seconds: Time in seconds on the device at hand.
+        bytes: Size of the files that are kept.
+    """
+
+    seconds: float = 0.0
+    bytes: float = 0.0
+
+    def __add__(self, other: Estimate) -> Estimate:
+        return Estimate(self.seconds + other.seconds, self.bytes + other.bytes)
+
+    def times(self, count: float) -> Estimate:
+        """Return the estimate of several such parts.
+
+        Args:
+            count: Number of parts.
+
+        Returns:
+            Time and disk of all of them.
+        """
+        return Estimate(count * self.seconds, count * self.bytes)
 
 
 def seconds_used(history: History) -> float:

@@ -79,8 +79,10 @@ class SearchJob:
         """Check the search before anything is created.
 
         Raises:
-            NASError: If a metric is unknown, a network refuses the data, or a part cannot work on the problem.
+            NASError: If a metric is unknown, a network refuses the data, or a part cannot work on the problem or
+                with the other parts.
         """
+        self.strategy.check_evaluator(self.evaluator, self.context)
         self.problem.check(self.evaluator.metrics(self.problem.task))
         self.evaluator.check(self.problem, self.context)
         self.strategy.check(self.problem)
