@@ -21,7 +21,14 @@ sys.path.pop(0)
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-EXAMPLES = ("experiment=demo", "space=naslung strategy=pop study.trials=100", "-m strategy=random,pop seed=0,1,2")
+    from experiments.plan import Plan
+
+EXAMPLES = (
+    "experiment=demo",
+    "space=naslung strategy=pop study.trials=100",
+    "-m strategy=random,pop seed=0,1,2",
+    "-m strategy=random,pop seed=0,1,2 dry_run=true",
+)
 
 
 def run(cfg: DictConfig) -> None:
@@ -35,10 +42,16 @@ def run(cfg: DictConfig) -> None:
     run_search_experiment(cfg, output_folder(), quiet=silent and cfg.worker != 0, silent=silent)
 
 
+def preview(cfg: DictConfig, folder: Path) -> Plan:
+    from experiments.search.preview import preview_search
+
+    return preview_search(cfg, folder)
+
+
 def main() -> None:
     from experiments.hydra_command import run_hydra_command
 
-    run_hydra_command(run, "search", "Search a space for architectures.", EXAMPLES)
+    run_hydra_command(run, "search", "Search a space for architectures.", EXAMPLES, preview)
 
 
 if __name__ == "__main__":

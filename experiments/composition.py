@@ -8,9 +8,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_loader_impl import get_overrides_dirname
 from hydra._internal.defaults_list import create_defaults_list
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.default_element import ResultDefault
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import ConfigCompositionException
 from hydra.plugins.config_source import ConfigResult
@@ -51,7 +53,11 @@ class ExperimentLoader(ConfigLoaderImpl):
         given = (run_mode, from_shell, validate_sweep_overrides)
         more = self._apply_rules(config_name, overrides, run_mode)
         try:
-            return super()._load_configuration_impl(config_name, [*overrides, *more], *given)
+            cfg = super()._load_configuration_impl(config_name, [*overrides, *more], *given)
+            if more:  # the job's folder is named by what was typed
+                cfg.hydra.overrides.task = [text for text in cfg.hydra.overrides.task if text not in more]
+                cfg.hydra.job.override_dirname = self._folder_name(cfg)
+            return cfg
         except ConfigCompositionException:
             parsed, _ = self._parse_overrides_and_create_caching_repo(config_name, overrides)
             varied = {one.key_or_group for one in parsed if one.is_sweep_override()}
@@ -123,6 +129,11 @@ class ExperimentLoader(ConfigLoaderImpl):
                 with open_dict(cfg):
                     cfg[key] = OmegaConf.merge(*(part for _, part in parts[whole[-1] :]))
         return cfg
+
+    def _folder_name(self, cfg: DictConfig) -> str:
+        typed = OverridesParser.create().parse_overrides(list(cfg.hydra.overrides.task))
+        names = cfg.hydra.job.config.override_dirname
+        return str(get_overrides_dirname(typed, names.exclude_keys, names.item_sep, names.kv_sep))
 
     def _say(self, line: str) -> None:
         if line not in self._said:

@@ -24,6 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from experiments.cli import run_command
 from experiments.composition import ExperimentLoader
+from experiments.dry_run import DryRun, Preview, is_dry_run
 from experiments.hydra_errors import explain
 from experiments.sweep import Outcomes, register_resolvers, varied_settings, with_job_folders
 from nas.errors import NASError
@@ -37,12 +38,13 @@ INTERRUPTED = "interrupted; the same command continues where this one stopped"
 NAME = re.compile(r"^(study\.name|name)=([^'\"{}\[\]()$]+)$")  # quoted texts and functions of Hydra stay
 
 
-def run_hydra(job: Callable[[DictConfig], None], config_name: str) -> NoReturn:
+def run_hydra(job: Callable[[DictConfig], None], config_name: str, preview: Preview | None = None) -> NoReturn:
     """Compose the configuration from the command line, run the job or its sweep, and exit.
 
     Args:
         job: Takes the composed configuration. Processes of a launcher import it by its module and name.
         config_name: A file of conf/, without `.yaml`.
+        preview: Checks a job of `dry_run=true` instead of running it. If None, the command has no dry run.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach this module, which reports them in one line
     logging.captureWarnings(True)
@@ -57,10 +59,13 @@ def run_hydra(job: Callable[[DictConfig], None], config_name: str) -> NoReturn:
             register_resolvers(varied_settings(arguments))
             sys.argv[1:] = with_job_folders(arguments)
             _check_options()
+            dry = DryRun(preview) if preview is not None and is_dry_run(arguments) else None
+            if dry is not None:
+                dry.install()
             hydra.main(version_base="1.3", config_path="pkg://conf", config_name=config_name)(job)()
         except (HydraException, OmegaConfBaseException) as error:
             raise explain(error) from error
-        return outcomes.report()
+        return outcomes.report() if dry is None else dry.report()
 
     sys.exit(run_command(body, INTERRUPTED))
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from nas.history import History, State
+from nas.errors import NASError
+from nas.history import History, State, Trial
 from nas.space import SearchSpace
+
+MAX_FAILURES = 5  # failed trials in a row after which the settings, not the candidates, are to blame
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,3 +87,21 @@ def why_ended(history: History, space: SearchSpace, trials: int, time_s: float |
     if every is not None and len({trial.arch.genes for trial in history}) >= len(every):
         return f"all {len(every)} networks of the space were tried"
     return f"after {ended} of {trials} trials the strategy has nothing left to propose"
+
+
+def stop_after_repeated_failures(ended: Sequence[Trial]) -> None:
+    """Stop a search whose latest trials have all failed.
+
+    Args:
+        ended: Trials that ended since this worker began, in order of number (clocks of workers may differ).
+
+    Raises:
+        NASError: If the last five have failed.
+    """
+    last = ended[-MAX_FAILURES:]
+    if len(last) == MAX_FAILURES and all(record.state is State.FAILED for record in last):
+        raise NASError(
+            f"{MAX_FAILURES} failed trials in a row, the last with {last[-1].reason!r}",
+            "candidates that train",
+            "change the training settings or the data, then run the same command again",
+        )

@@ -77,7 +77,7 @@ def search_command(
             "start run_search.py without torchrun, or use strategy=differentiable, whose supernet all processes train",
         )
     setting = task_setup(config, config.worker, allow)
-    problem = _problem(config, setting, allow)
+    problem = problem_of(config, setting, allow)
     device = distributed.initialise(setting.device)
     main = distributed.is_main()
     progress = SearchProgress(config.study.trials, strategy, problem, silent or not main)
@@ -126,7 +126,20 @@ def search_command(
     return folder / CHOSEN
 
 
-def _problem(config: SearchConfig, setting: TaskSetup, allow: Sequence[str] | None) -> Problem:
+def problem_of(config: SearchConfig, setting: TaskSetup, allow: Sequence[str] | None = None) -> Problem:
+    """Make the problem that a configuration describes.
+
+    Args:
+        config: The settings.
+        setting: Data, split, task and device.
+        allow: Packages whose classes the settings may name if they come from a file; None for any.
+
+    Returns:
+        The problem.
+
+    Raises:
+        NASError: If a setting is wrong, or the space does not fit the data or the window of the inference.
+    """
     problem = Problem.of(
         build(config.space, "space", SearchSpace, allow),
         setting.store,

@@ -67,15 +67,15 @@ def training_cost(
         TrialFailed: If memory runs out.
     """
     train, valid = train.normalised_like(train), valid.normalised_like(train)
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        with oom_as_trial_failed(), fast_kernels(device):
-            steps = Steps(model, task, replace(settings, compile=False), train, seed=0, device=device)
-            taken = chain.from_iterable(steps.epoch(number) for number in range(1, TIMED + 2))
-            step_s = seconds_per_call(lambda: float(next(taken)[0]))
-            few = VolumeSet(valid.store, valid.indices[:CASES], device).normalised_like(train)
-            started = time.perf_counter()
-            prediction = predict(steps.model, task, few, settings.batch_size)
-            case = Estimate((time.perf_counter() - started) / len(few), prediction.nbytes / len(few))
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices), oom_as_trial_failed(), fast_kernels(device):
+        steps = Steps(model, task, replace(settings, compile=False), train, seed=0, device=device)
+        taken = chain.from_iterable(steps.epoch(number) for number in range(1, TIMED + 2))
+        step_s = seconds_per_call(lambda: float(next(taken)[0]))
+        few = VolumeSet(valid.store, valid.indices[:CASES], device).normalised_like(train)
+        started = time.perf_counter()
+        prediction = predict(steps.model, task, few, settings.batch_size)
+        case = Estimate((time.perf_counter() - started) / len(few), prediction.nbytes / len(few))
     weights = sum(value.numel() * value.element_size() for value in steps.model.state_dict().values())
     count = len(plan_batches(train.per_epoch, settings.batch_size))
     epoch_s = count * step_s + len(valid) * case.seconds / settings.validate_every
