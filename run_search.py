@@ -35,11 +35,13 @@ def run(cfg: DictConfig) -> None:
     from experiments.hydra_main import output_folder, shares_terminal
     from experiments.search.job import run_search_experiment
     from experiments.sweep import study_of_job
+    from experiments.workers import job_of_launcher
 
     if cfg.study.url is not None:
         cfg.study.name = study_of_job(cfg.study.name)
     silent = shares_terminal()
-    run_search_experiment(cfg, output_folder(), quiet=silent and cfg.worker != 0, silent=silent)
+    with job_of_launcher():
+        run_search_experiment(cfg, output_folder(), quiet=silent and cfg.worker != 0, silent=silent)
 
 
 def preview(cfg: DictConfig, folder: Path) -> Plan:

@@ -33,8 +33,10 @@ EXAMPLES = (
 def run(cfg: DictConfig) -> None:
     from experiments.hydra_main import output_folder
     from experiments.train.job import run_train_experiment
+    from experiments.workers import job_of_launcher
 
-    run_train_experiment(cfg, output_folder())
+    with job_of_launcher():
+        run_train_experiment(cfg, output_folder())
 
 
 def preview(cfg: DictConfig, folder: Path) -> Plan:

@@ -7,8 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.config_loader_impl import get_overrides_dirname
+from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
 from hydra._internal.defaults_list import create_defaults_list
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.default_element import ResultDefault
@@ -88,7 +87,7 @@ class ExperimentLoader(ConfigLoaderImpl):
 
         name, own, chosen = experiment[-1].input_line, choices(experiment), choices(parsed)
         others = {group: option for group, option in own.items() if "/" not in group and chosen.get(group) != option}
-        more = {}
+        more: dict[str, Any] = {}
         for group, option in OF_STRATEGY.items():
             typed = any(one.key_or_group.partition(".")[0] == group for one in parsed)
             if "strategy" in others and own.get(group) == option and not typed:

@@ -27,6 +27,7 @@ from experiments.composition import ExperimentLoader
 from experiments.dry_run import DryRun, Preview, is_dry_run
 from experiments.hydra_errors import explain
 from experiments.sweep import Outcomes, register_resolvers, varied_settings, with_job_folders
+from experiments.workers import mark_launcher, workers_first
 from nas.errors import NASError
 
 ON_ONE_TERMINAL = ("joblib", "ray")  # launchers whose jobs run side by side and write to one terminal
@@ -62,7 +63,9 @@ def run_hydra(job: Callable[[DictConfig], None], config_name: str, preview: Prev
             dry = DryRun(preview) if preview is not None and is_dry_run(arguments) else None
             if dry is not None:
                 dry.install()
-            hydra.main(version_base="1.3", config_path="pkg://conf", config_name=config_name)(job)()
+            mark_launcher()
+            with workers_first(arguments):
+                hydra.main(version_base="1.3", config_path="pkg://conf", config_name=config_name)(job)()
         except (HydraException, OmegaConfBaseException) as error:
             raise explain(error) from error
         return outcomes.report() if dry is None else dry.report()

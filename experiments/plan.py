@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nas.budget import Estimate
+from nas.utils.annotations import duration_text
 
 COLUMNS = 80
-UNITS_S = ((86400.0, "d"), (3600.0, "h"), (60.0, "min"), (1.0, "s"))
 UNITS_BYTES = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 
 
@@ -59,25 +59,11 @@ def plan_table(plans: Sequence[Plan]) -> str:
     return "\n".join([*lines, "", f"Time of what is left, one job after the other, from timed steps on {devices}."])
 
 
-def duration(seconds: float) -> str:
-    """Return a time in words.
-
-    Args:
-        seconds: The time, at least 0.
-
-    Returns:
-        For example "40 s", "12 min" or "3.2 h".
-    """
-    size, unit = next((one for one in UNITS_S if seconds >= 2 * one[0]), UNITS_S[-1])
-    value = seconds / size
-    return f"{value:.1f} {unit}" if value < 10 and unit in ("h", "d") else f"{value:.0f} {unit}"
-
-
 def _shown(estimate: Estimate | None) -> tuple[str, str]:
     if estimate is None:
         return "?", "?"
     size, unit = next((one for one in UNITS_BYTES if estimate.bytes >= one[0]), UNITS_BYTES[-1])
-    return duration(estimate.seconds), f"{estimate.bytes / size:.1f} {unit}"
+    return duration_text(estimate.seconds), f"{estimate.bytes / size:.1f} {unit}"
 
 
 def _total(plans: Sequence[Plan]) -> Plan:

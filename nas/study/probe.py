@@ -56,7 +56,7 @@ def require_writable(folder: Path) -> None:
             pass
     except OSError as error:
         raise NASError(
-            f"{folder} ({first_line(error)})", "a folder that can be written", "correct the rights, or name another"
+            f"{folder} ({error.strerror})", "a folder that can be written", "correct the rights, or name another"
         ) from error
 
 
