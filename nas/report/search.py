@@ -84,7 +84,7 @@ def search_report(
         ),
         body=[
             _facts(names, history, chosen, pruned_share),
-            *([section("The search", escape(about))] if about else []),
+            *([section("The search", about)] if about else []),
             _front_figure(names, space, history, done, chosen, np.asarray(pruned_cost), np.asarray(pruned_bound)),
             _front_table(names, history, chosen),
             pair(*over_time),
