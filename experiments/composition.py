@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 EXPERIMENT = "experiment"
 WHOLE = ("objectives",)  # an experiment replaces them, where a merge would only add to those of conf/search.yaml
+KEPT = 100  # composed jobs
 OF_STRATEGY = {"evaluator": "supernet"}  # scores with the supernet that the strategy of the experiment trains
 
 
@@ -40,6 +41,27 @@ class ExperimentLoader(ConfigLoaderImpl):
         super().__init__(config_search_path)
         self._left_out: dict[str, str] = {}  # group -> line for the user
         self._said: set[str] = set()
+        self._parsed: tuple[Any, Any] | None = None  # a command line, and its overrides with the files read for them
+        self._checked: dict[tuple[str, ...], DictConfig] = {}  # jobs that Hydra composed before it launches any
+
+    def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
+        """Compose a job. Hydra composes each twice, to check it and to run it; the second call returns the first's."""
+        key = tuple(sweep_overrides)
+        if key in self._checked:
+            return self._checked.pop(key)
+        config = super().load_sweep_config(master_config, sweep_overrides)
+        if master_config.hydra.runtime.choices.get("hydra/launcher") == "basic" and len(self._checked) < KEPT:
+            self._checked[key] = config
+        return config
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_parsed": None, "_checked": {}}  # for the processes of a launcher
+
+    def _parse_overrides_and_create_caching_repo(self, config_name: str | None, overrides: list[str]) -> Any:
+        key = (config_name, tuple(overrides))
+        if self._parsed is None or self._parsed[0] != key:
+            self._parsed = (key, super()._parse_overrides_and_create_caching_repo(config_name, overrides))
+        return self._parsed[1]
 
     def _load_configuration_impl(
         self,
@@ -70,7 +92,7 @@ class ExperimentLoader(ConfigLoaderImpl):
             cfg.hydra.overrides.task = [str(one.input_line) for one in parsed if not one.is_hydra_override()]
             return cfg
         finally:
-            self._left_out = {}
+            self._left_out, self._parsed = {}, None
 
     def _apply_rules(self, config_name: str | None, overrides: list[str], run_mode: RunMode) -> list[str]:
         """Note which groups' settings in experiments are left out, and return overrides that the rules add."""

@@ -21,11 +21,19 @@ from tests.commands import SMALL, SPACE
 from tests.conftest import REPO
 
 pytestmark = pytest.mark.faults
-LONG = ["training.epochs=100000", "split.folds=3", "study.trials=4", "study.name=s", "strategy=random", "device=cpu"]
+LONG = [
+    "training.epochs=100000",
+    "split.folds=3",
+    "study.trials=4",
+    "study.lease_s=4",
+    "study.name=s",
+    "strategy=random",
+    "device=cpu",
+]
 
 
 def running_processes(folder: Path, count: int, timeout_s: float = 240.0) -> list[int]:
-    """The processes of so many running trials of the study, as soon as there are."""
+    """The processes of so many running trials of the study, as soon as each has given a sign of life."""
     end = time.monotonic() + timeout_s
     while time.monotonic() < end:
         time.sleep(0.3)
@@ -33,10 +41,10 @@ def running_processes(folder: Path, count: int, timeout_s: float = 240.0) -> lis
             study = StudyReader.open(f"sqlite:///{folder}/study.db", "s")
         except NASError:
             continue
-        owners = [attempt.owner for attempt in study.attempts().values()]
+        attempts = list(study.attempts().values())
         study.close()
-        if len(owners) == count:
-            return [int(owner["pid"]) for owner in owners]
+        if len(attempts) == count and all(attempt.beat > 0 for attempt in attempts):
+            return [int(attempt.owner["pid"]) for attempt in attempts]
     raise AssertionError(f"no {count} running trials within {timeout_s} s")
 
 
