@@ -21,24 +21,39 @@ sys.path.pop(0)
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-EXAMPLES = ("experiment=demo", "space=naslung strategy=pop study.trials=100", "-m strategy=random,pop seed=0,1,2")
+    from experiments.plan import Plan
+
+EXAMPLES = (
+    "experiment=demo",
+    "space=naslung strategy=pop study.trials=100",
+    "-m strategy=random,pop seed=0,1,2",
+    "-m strategy=random,pop seed=0,1,2 dry_run=true",
+)
 
 
 def run(cfg: DictConfig) -> None:
     from experiments.hydra_main import output_folder, shares_terminal
     from experiments.search.job import run_search_experiment
     from experiments.sweep import study_of_job
+    from experiments.workers import job_of_launcher
 
     if cfg.study.url is not None:
         cfg.study.name = study_of_job(cfg.study.name)
     silent = shares_terminal()
-    run_search_experiment(cfg, output_folder(), quiet=silent and cfg.worker != 0, silent=silent)
+    with job_of_launcher():
+        run_search_experiment(cfg, output_folder(), quiet=silent and cfg.worker != 0, silent=silent)
+
+
+def preview(cfg: DictConfig, folder: Path) -> Plan:
+    from experiments.search.preview import preview_search
+
+    return preview_search(cfg, folder)
 
 
 def main() -> None:
     from experiments.hydra_command import run_hydra_command
 
-    run_hydra_command(run, "search", "Search a space for architectures.", EXAMPLES)
+    run_hydra_command(run, "search", "Search a space for architectures.", EXAMPLES, preview)
 
 
 if __name__ == "__main__":

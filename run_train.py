@@ -21,6 +21,8 @@ sys.path.pop(0)
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from experiments.plan import Plan
+
 EXAMPLES = (
     "arch=outputs/demo/arch.json experiment=demo",
     "arch=naslung/model-1 export=[onnx]",
@@ -31,14 +33,22 @@ EXAMPLES = (
 def run(cfg: DictConfig) -> None:
     from experiments.hydra_main import output_folder
     from experiments.train.job import run_train_experiment
+    from experiments.workers import job_of_launcher
 
-    run_train_experiment(cfg, output_folder())
+    with job_of_launcher():
+        run_train_experiment(cfg, output_folder())
+
+
+def preview(cfg: DictConfig, folder: Path) -> Plan:
+    from experiments.train.preview import preview_training
+
+    return preview_training(cfg, folder)
 
 
 def main() -> None:
     from experiments.hydra_command import run_hydra_command
 
-    run_hydra_command(run, "train", "Retrain, test and export architectures.", EXAMPLES)
+    run_hydra_command(run, "train", "Retrain, test and export architectures.", EXAMPLES, preview)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import hydra
+import hydra._internal.hydra
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
@@ -22,10 +23,13 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from experiments.cli import run_command
+from experiments.composition import ExperimentLoader
+from experiments.dry_run import DryRun, Preview, is_dry_run
+from experiments.hydra_errors import explain
 from experiments.sweep import Outcomes, register_resolvers, varied_settings, with_job_folders
+from experiments.workers import mark_launcher, workers_first
 from nas.errors import NASError
 
-EXTRAS = {"joblib": "joblib", "submitit_local": "slurm", "submitit_slurm": "slurm", "ray": "ray", "ray_aws": "ray"}
 ON_ONE_TERMINAL = ("joblib", "ray")  # launchers whose jobs run side by side and write to one terminal
 CHOOSING_MODE = ("hydra.mode", "+hydra.mode", "++hydra.mode", "hydra.searchpath")
 GET_MODE = Hydra.get_mode
@@ -35,18 +39,20 @@ INTERRUPTED = "interrupted; the same command continues where this one stopped"
 NAME = re.compile(r"^(study\.name|name)=([^'\"{}\[\]()$]+)$")  # quoted texts and functions of Hydra stay
 
 
-def run_hydra(job: Callable[[DictConfig], None], config_name: str) -> NoReturn:
+def run_hydra(job: Callable[[DictConfig], None], config_name: str, preview: Preview | None = None) -> NoReturn:
     """Compose the configuration from the command line, run the job or its sweep, and exit.
 
     Args:
         job: Takes the composed configuration. Processes of a launcher import it by its module and name.
         config_name: A file of conf/, without `.yaml`.
+        preview: Checks a job of `dry_run=true` instead of running it. If None, the command has no dry run.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach this module, which reports them in one line
     logging.captureWarnings(True)
     outcomes = Outcomes()
     JobReturn.return_value = property(outcomes.value_of, JobReturn.return_value.fset)  # type: ignore
     Hydra.get_mode = _mode  # type: ignore[method-assign]
+    hydra._internal.hydra.ConfigLoaderImpl = ExperimentLoader  # type: ignore[misc]
 
     def body() -> int:
         try:
@@ -54,10 +60,15 @@ def run_hydra(job: Callable[[DictConfig], None], config_name: str) -> NoReturn:
             register_resolvers(varied_settings(arguments))
             sys.argv[1:] = with_job_folders(arguments)
             _check_options()
-            hydra.main(version_base="1.3", config_path="pkg://conf", config_name=config_name)(job)()
+            dry = DryRun(preview) if preview is not None and is_dry_run(arguments) else None
+            if dry is not None:
+                dry.install()
+            mark_launcher()
+            with workers_first(arguments):
+                hydra.main(version_base="1.3", config_path="pkg://conf", config_name=config_name)(job)()
         except (HydraException, OmegaConfBaseException) as error:
             raise explain(error) from error
-        return outcomes.report()
+        return outcomes.report() if dry is None else dry.report()
 
     sys.exit(run_command(body, INTERRUPTED))
 
@@ -115,38 +126,6 @@ def _as_text(value: str) -> str:
     except HydraException:  # Hydra reports it
         return value
     return value if isinstance(parsed, str) else f"'{value}'"
-
-
-def explain(error: BaseException) -> NASError:
-    """Return the NASError for an error of Hydra.
-
-    Args:
-        error: The error.
-
-    Returns:
-        The NASError that it wraps, or one with Hydra's own message.
-    """
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, NASError):
-            return cause
-        cause = cause.__cause__ or cause.__context__
-    message = " ".join(str(error).split()).replace("\t", " ")
-    if "Available options" in message:
-        problem, _, options = message.partition("Available options in ")
-        group, _, names = options.partition(":")
-        names = names.partition("Config search path")[0]
-        launcher = problem.rpartition("hydra/launcher/")[2].strip(" '")
-        if launcher in EXTRAS:
-            return NASError(
-                f"hydra/launcher={launcher}, which is not installed",
-                f"one of: {names.strip()}",
-                f"pip install 'voxnas[{EXTRAS[launcher]}]'",
-            )
-        group = group.strip(" '")
-        name = problem.rpartition(f"{group}/")[2].strip(" '")
-        return NASError(f"{group}={name}", f"one of {', '.join(names.split())}", f"choose a {group} of this list")
-    return NASError(message, "a setting that the configuration has", "compare with `--cfg job` and the files in conf/")
 
 
 def _mode(self: Hydra, config_name: str | None, overrides: list[str]) -> Any:

@@ -17,8 +17,10 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from experiments.cli import USER_ERROR, mistake_of
+from experiments.hydra_errors import explain
 from nas.errors import NASError, first_line
 
 MULTIRUN = ("-m", "--multirun")
@@ -43,7 +45,7 @@ def varied_settings(arguments: Sequence[str]) -> tuple[str, ...]:
     """
     if not set(MULTIRUN) & set(arguments):
         return ()
-    varied = [override for override in _overrides(arguments) if override.is_sweep_override()]
+    varied = [override for override in overrides_of(arguments) if override.is_sweep_override()]
     for override in varied:
         listed = override.is_discrete_sweep() and not isinstance(override.value(), Glob)
         values = list(override.sweep_string_iterator()) if listed else []
@@ -71,7 +73,7 @@ def with_job_folders(arguments: list[str]) -> list[str]:
     """
     if not set(MULTIRUN) & set(arguments):
         return arguments
-    given = {override.key_or_group for override in _overrides(arguments)}
+    given = {override.key_or_group for override in overrides_of(arguments)}
     unnamed = {*NAMES, WORKER, *(given - set(varied_settings(arguments)))}
     names = ",".join(f"'{key}'" for key in sorted(unnamed))
     order = f"hydra.job.config.override_dirname.exclude_keys=[{names}]"
@@ -209,13 +211,23 @@ def _hydra_of(job: JobReturn) -> DictConfig:
 
 
 def _reason(error: BaseException) -> str:
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        return str(explain(error))
     if (mistake := mistake_of(error)) is not None:
         return str(mistake)
     traceback.print_exception(error)
     return f"{type(error).__name__}: {first_line(error)}"
 
 
-def _overrides(arguments: Sequence[str]) -> list[Override]:
+def overrides_of(arguments: Sequence[str]) -> list[Override]:
+    """Parse the settings of a command line.
+
+    Args:
+        arguments: The command line, without the program.
+
+    Returns:
+        The settings; options of Hydra, and mistakes that Hydra reports, are left out.
+    """
     return [override for override in map(_override, arguments) if override is not None]
 
 

@@ -1,9 +1,43 @@
-"""The budget of a search in trials and time, and why a search ended."""
+"""The budget of a search in trials and time, why a search ended, and estimates of time and disk."""
 
 from __future__ import annotations
 
-from nas.history import History, State
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from nas.errors import NASError
+from nas.history import History, State, Trial
 from nas.space import SearchSpace
+from nas.utils.annotations import duration_text
+
+MAX_FAILURES = 5  # failed trials in a row after which the settings, not the candidates, are to blame
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """Expected time and disk of a part of a search or a training.
+
+    Args:
+        seconds: Time in seconds on the device at hand.
+        bytes: Size of the files that are kept.
+    """
+
+    seconds: float = 0.0
+    bytes: float = 0.0
+
+    def __add__(self, other: Estimate) -> Estimate:
+        return Estimate(self.seconds + other.seconds, self.bytes + other.bytes)
+
+    def times(self, count: float) -> Estimate:
+        """Return the estimate of several such parts.
+
+        Args:
+            count: Number of parts.
+
+        Returns:
+            Time and disk of all of them.
+        """
+        return Estimate(count * self.seconds, count * self.bytes)
 
 
 def seconds_used(history: History) -> float:
@@ -54,3 +88,81 @@ def why_ended(history: History, space: SearchSpace, trials: int, time_s: float |
     if every is not None and len({trial.arch.genes for trial in history}) >= len(every):
         return f"all {len(every)} networks of the space were tried"
     return f"after {ended} of {trials} trials the strategy has nothing left to propose"
+
+
+@dataclass(frozen=True, slots=True)
+class SearchEnd:
+    """Why a search ended, or what it is doing, and how long it took.
+
+    Attributes:
+        reason: A sentence.
+        trials_s: Time of all ended trials together in seconds.
+        wall_s: Time from the start of the first trial to the end of the last in seconds.
+        workers: Number of workers that had a trial.
+    """
+
+    reason: str
+    trials_s: float
+    wall_s: float
+    workers: int
+
+    @property
+    def took(self) -> str:
+        """The time in words."""
+        trials, wall = duration_text(self.trials_s), duration_text(self.wall_s)
+        if self.workers < 2:
+            return f"{trials} of trials, {wall} from the first to the last"
+        return f"{trials} of trials by {self.workers} workers, {wall} from the first to the last"
+
+    def to_json(self) -> dict[str, str | float | int]:
+        """Return the content for a file.
+
+        Returns:
+            Field -> value, times rounded to 0.1 s.
+        """
+        times = {"trials_s": round(self.trials_s, 1), "wall_s": round(self.wall_s, 1)}
+        return {"reason": self.reason, **times, "workers": self.workers}
+
+
+def search_end(
+    history: History, space: SearchSpace, trials: int, time_s: float | None, *, interrupted: bool = False
+) -> SearchEnd:
+    """Say why a search ended and how long it took.
+
+    Args:
+        history: The trials of the study.
+        space: The space that was searched.
+        trials: Number of ended trials that the study is to hold.
+        time_s: Seconds that the trials may take together; None for no limit.
+        interrupted: Whether this worker was interrupted.
+
+    Returns:
+        The end. A search with trials that are running, by other workers, has not ended.
+    """
+    ended = [trial for trial in history if trial.state is not State.RUNNING]
+    if is_spent(history, trials, time_s) or (not interrupted and len(ended) == len(history)):
+        reason = f"The search ended: {why_ended(history, space, trials, time_s)}."
+    elif interrupted:
+        reason = f"Interrupted after {len(ended)} of {trials} trials; the same command continues."
+    else:
+        reason = f"Other workers go on: {len(ended)} of {trials} trials have ended."
+    wall_s = max((trial.finished for trial in ended), default=0) - min((trial.started for trial in ended), default=0)
+    return SearchEnd(reason, seconds_used(history), wall_s, len({trial.worker for trial in ended}))
+
+
+def stop_after_repeated_failures(ended: Sequence[Trial]) -> None:
+    """Stop a search whose latest trials have all failed.
+
+    Args:
+        ended: Trials that ended since this worker began, in order of number (clocks of workers may differ).
+
+    Raises:
+        NASError: If the last five have failed.
+    """
+    last = ended[-MAX_FAILURES:]
+    if len(last) == MAX_FAILURES and all(record.state is State.FAILED for record in last):
+        raise NASError(
+            f"{MAX_FAILURES} failed trials in a row, the last with {last[-1].reason!r}",
+            "candidates that train",
+            "change the training settings or the data, then run the same command again",
+        )

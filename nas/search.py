@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from nas.artifact import Artifact
-from nas.budget import is_spent
+from nas.budget import is_spent, stop_after_repeated_failures
 from nas.context import OnEpoch, RunContext, data_facts, ignore, split_facts, versions
 from nas.data.loading import VolumeSet
 from nas.data.splits import Split
@@ -34,7 +34,6 @@ from nas.utils.checked import check_value, signature_of
 from nas.utils.hashing import digest
 from nas.utils.identity import StudyIdentity
 
-MAX_FAILURES = 5  # failed trials in a row after which the settings, not the candidates, are to blame
 CHECKPOINTS = "checkpoints"  # sub-folder of a search
 OnHistory = Callable[[History], None]
 log = logging.getLogger(__name__)
@@ -79,8 +78,10 @@ class SearchJob:
         """Check the search before anything is created.
 
         Raises:
-            NASError: If a metric is unknown, a network refuses the data, or a part cannot work on the problem.
+            NASError: If a metric is unknown, a network refuses the data, or a part cannot work on the problem or
+                with the other parts.
         """
+        self.strategy.check_evaluator(self.evaluator, self.context)
         self.problem.check(self.evaluator.metrics(self.problem.task))
         self.evaluator.check(self.problem, self.context)
         self.strategy.check(self.problem)
@@ -171,24 +172,6 @@ def evaluate(job: SearchJob, study: Study, claim: Claim) -> None:
     except Exception as error:
         log.exception("trial %d failed", claim.number)
         study.fail(claim, f"{type(error).__name__}: {error}")
-
-
-def stop_after_repeated_failures(ended: Sequence[Trial]) -> None:
-    """Stop a search whose latest trials have all failed.
-
-    Args:
-        ended: Trials that ended since this worker began, in order of number (clocks of workers may differ).
-
-    Raises:
-        NASError: If the last five have failed.
-    """
-    last = ended[-MAX_FAILURES:]
-    if len(last) == MAX_FAILURES and all(record.state is State.FAILED for record in last):
-        raise NASError(
-            f"{MAX_FAILURES} failed trials in a row, the last with {last[-1].reason!r}",
-            "candidates that train",
-            "change the training settings or the data, then run the same command again",
-        )
 
 
 @dataclass(frozen=True)
@@ -336,8 +319,21 @@ def open_study(
     Raises:
         NASError: If the study was created with other settings.
     """
+    return Study(url, name, job.problem, study_parts(job, split), lease_s=lease_s, config=config)
+
+
+def study_parts(job: SearchJob, split: Split) -> Mapping[str, Any]:
+    """Return everything that decides the results of a search beside its space and its objectives.
+
+    Args:
+        job: Problem, strategy and evaluator of the search, and its settings.
+        split: The split of the data set.
+
+    Returns:
+        What all workers of the study have to agree on, by part.
+    """
     problem = job.problem
-    identity = StudyIdentity(
+    return StudyIdentity(
         data=split.store.sha256,
         split=split.sha256,
         cost=problem.cost,
@@ -346,8 +342,7 @@ def open_study(
         evaluator=job.evaluator,
         task=problem.task,
         seed=job.context.seed,
-    )
-    return Study(url, name, problem, identity.parts(), lease_s=lease_s, config=config)
+    ).parts()
 
 
 def search_record(

@@ -14,7 +14,7 @@ from experiments.config import SearchConfig, shareable
 from experiments.context import require_window, task_setup, write_config
 from experiments.progress import SearchProgress, logs_above
 from experiments.search.results import CHOSEN, summary, write_results
-from nas.budget import why_ended
+from nas.budget import SearchEnd, search_end
 from nas.context import TaskSetup, ignore
 from nas.cost.latency import LatencyTable
 from nas.errors import NASError
@@ -52,8 +52,8 @@ def search_command(
 ) -> Path:
     """Run one worker until the budget of the study is spent, and write the results into a folder.
 
-    Written are arch.json, pareto/*.json, trials.csv, report.html, config.yaml, and study.db if the store is SQLite. On
-    Ctrl-C, the results so far are written.
+    Written are arch.json, pareto/*.json, trials.csv, search.json, report.html, config.yaml, and study.db if the store
+    is SQLite. On Ctrl-C, the results so far are written.
 
     Args:
         config: The settings.
@@ -77,7 +77,7 @@ def search_command(
             "start run_search.py without torchrun, or use strategy=differentiable, whose supernet all processes train",
         )
     setting = task_setup(config, config.worker, allow)
-    problem = _problem(config, setting, allow)
+    problem = problem_of(config, setting, allow)
     device = distributed.initialise(setting.device)
     main = distributed.is_main()
     progress = SearchProgress(config.study.trials, strategy, problem, silent or not main)
@@ -111,22 +111,42 @@ def search_command(
         for trial in history.complete()[-1:]:
             board.scalar("search", history.score, trial.number, trial.metrics[history.score])
 
+    interrupted = True
+
+    def end(history: History) -> SearchEnd:
+        return search_end(history, problem.space, job.trials, job.time_s, interrupted=interrupted)
+
     with closing(study):
         with ExitStack() as at_end:
-            at_end.callback(lambda: write_results(folder, study, strategy, record, plain, skip_if_unchanged=silent))
+            at_end.callback(
+                lambda: write_results(folder, study, strategy, record, plain, end, skip_if_unchanged=silent)
+            )
             at_end.callback(board.close)
             at_end.callback(progress.close)
             at_end.enter_context(logs_above(progress))
             search(job, study, worker=config.worker, on_history=on_history)
+            interrupted = False
         history = study.history()
     history.require_finished()
     if not quiet:
-        reason = why_ended(history, problem.space, job.trials, job.time_s)
-        print(summary(SearchResult(history, problem, record), folder, reason))
+        print(summary(SearchResult(history, problem, record), folder, end(history)))
     return folder / CHOSEN
 
 
-def _problem(config: SearchConfig, setting: TaskSetup, allow: Sequence[str] | None) -> Problem:
+def problem_of(config: SearchConfig, setting: TaskSetup, allow: Sequence[str] | None = None) -> Problem:
+    """Make the problem that a configuration describes.
+
+    Args:
+        config: The settings.
+        setting: Data, split, task and device.
+        allow: Packages whose classes the settings may name if they come from a file; None for any.
+
+    Returns:
+        The problem.
+
+    Raises:
+        NASError: If a setting is wrong, or the space does not fit the data or the window of the inference.
+    """
     problem = Problem.of(
         build(config.space, "space", SearchSpace, allow),
         setting.store,

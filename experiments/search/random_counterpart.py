@@ -11,15 +11,16 @@ from experiments.build import build
 from experiments.progress import SearchProgress, logs_above
 from experiments.search.results import CHOSEN
 from nas.artifact import Artifact
+from nas.budget import Estimate
 from nas.context import TaskSetup
 from nas.cost.latency import LatencyTable
 from nas.cost.model import CostModel
 from nas.errors import NASError
 from nas.evaluators.base import Evaluator
-from nas.history import History
+from nas.history import History, Proposal
 from nas.problem import Problem
 from nas.provenance import SearchRecord
-from nas.search import run_search
+from nas.search import context_of, run_search
 from nas.strategies.random import RandomSearch
 from nas.strategies.sampling import CostWindow, draw
 from nas.task_spec import TaskSpec
@@ -139,6 +140,33 @@ def random_search_network(
         progress.close()
     result.best.save(folder / CHOSEN)
     return result.best
+
+
+def counterpart_estimate(
+    searched: Artifact, record: SearchRecord, folder: Path, setting: TaskSetup, allow: Sequence[str] = ()
+) -> Estimate | None:
+    """Estimate the time and the disk of the repeated search; see `random_counterpart`.
+
+    Args:
+        searched: The network, which is timed.
+        record: Its search.
+        folder: Output folder of the repeated search.
+        setting: Data, split, task and device.
+        allow: Packages beside VoxNAS whose evaluators the search may name.
+
+    Returns:
+        The estimate; None if the time of a trial is unknown. Nothing if the search is not repeated or finished.
+
+    Raises:
+        NASError: If the search cannot be repeated.
+    """
+    if not record.trains or (folder / CHOSEN).is_file():
+        return Estimate()
+    problem, _, evaluator = _repetition(searched, record, setting, allow)
+    context = context_of(setting.split, folder, seed=record.seed, device=setting.device)
+    arch = problem.space.architecture(searched.arch.genes)
+    one = evaluator.estimate(Proposal(arch), problem, context)
+    return None if one is None else one.times(record.trials)
 
 
 def _repetition(

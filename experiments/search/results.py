@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from nas.budget import SearchEnd
+from nas.history import History, State
+from nas.metrics.names import Names
 from nas.provenance import SearchRecord
 from nas.search import CHECKPOINTS, SearchResult
 from nas.strategies.base import Strategy
@@ -17,7 +21,7 @@ from nas.trials_table import write_csv
 from nas.utils.files import locked, write_text
 from nas.utils.hashing import digest
 
-CHOSEN, PARETO = "arch.json", "pareto"
+CHOSEN, PARETO, FACTS = "arch.json", "pareto", "search.json"
 LOCK, WRITTEN = ".results.lock", ".results.written"
 SHARE_POINTS = 60  # of the curve of the share that is ruled out
 
@@ -28,10 +32,11 @@ def write_results(
     strategy: Strategy,
     record: SearchRecord,
     settings: Mapping[str, Any],
+    end: Callable[[History], SearchEnd],
     *,
     skip_if_unchanged: bool = False,
 ) -> None:
-    """Write arch.json, pareto/*.json, trials.csv and report.html into a folder that workers share.
+    """Write arch.json, pareto/*.json, trials.csv, search.json and report.html into a folder that workers share.
 
     One worker writes at a time and reads the study only when it has the lock, so that the newest view is written last.
 
@@ -41,11 +46,13 @@ def write_results(
         strategy: For the part of the space that it has ruled out.
         record: The search, without a trial.
         settings: The configuration, shown in the report.
+        end: Says of the trials why the search ended.
         skip_if_unchanged: Do not write a view again that another worker has written.
     """
     with locked(folder / LOCK):
         history = study.history()
-        view = digest([[trial.number, trial.state.value] for trial in history])
+        ended = end(history)
+        view = digest([ended.reason, *([trial.number, trial.state.value] for trial in history)])
         written = folder / WRITTEN
         if skip_if_unchanged and written.is_file() and written.read_text() == view:
             return
@@ -53,7 +60,8 @@ def write_results(
         if history.complete():
             result = SearchResult(history, study.problem, record)
             _write_networks(folder, result)
-            _write_report(folder, result, strategy, settings)
+            _write_facts(folder, result, ended)
+            _write_report(folder, result, strategy, settings, ended)
         write_text(written, view)
 
 
@@ -67,7 +75,34 @@ def _write_networks(folder: Path, result: SearchResult) -> None:
     result.best.save(folder / CHOSEN)
 
 
-def _write_report(folder: Path, result: SearchResult, strategy: Strategy, settings: Mapping[str, Any]) -> None:
+def objectives_in_words(result: SearchResult) -> list[str]:
+    """Describe what the objectives of a search are measures of.
+
+    Args:
+        result: The search.
+
+    Returns:
+        One text for each objective.
+    """
+    names = Names(tuple(result.problem.task.metrics))
+    return [names.objective(name, way, result.record.split.unit) for name, way in result.history.objectives.items()]
+
+
+def _write_facts(folder: Path, result: SearchResult, ended: SearchEnd) -> None:
+    history = result.history
+    facts = {
+        **ended.to_json(),
+        "trials": {state.value: sum(trial.state is state for trial in history) for state in State},
+        "objectives": dict(zip(history.objectives, objectives_in_words(result), strict=True)),
+        "constraints": [str(limit) for limit in history.constraints],
+        "chosen": history.best.arch.id,
+    }
+    write_text(folder / FACTS, json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
+
+
+def _write_report(
+    folder: Path, result: SearchResult, strategy: Strategy, settings: Mapping[str, Any], ended: SearchEnd
+) -> None:
     from nas.report import search_report  # here, as plots take long to import
     from nas.report.supernet import supernet_sections
     from nas.supernets.loading import FOLDER
@@ -83,18 +118,19 @@ def _write_report(folder: Path, result: SearchResult, strategy: Strategy, settin
         pruned_cost=cost_P,
         pruned_bound=bound_P,
         settings=settings,
+        about=f"{ended.reason} It took {ended.took}. Objectives: {'; '.join(objectives_in_words(result))}.",
         more=supernet_sections(folder / CHECKPOINTS / FOLDER),
         metrics=result.problem.task.metrics,
     )
 
 
-def summary(result: SearchResult, folder: Path, reason: str) -> str:
+def summary(result: SearchResult, folder: Path, ended: SearchEnd) -> str:
     """Return the end of the terminal's output: the Pareto front and the chosen architecture.
 
     Args:
         result: The search.
         folder: The output folder.
-        reason: Why the search ended.
+        ended: Why the search ended.
 
     Returns:
         Several lines.
@@ -102,7 +138,7 @@ def summary(result: SearchResult, folder: Path, reason: str) -> str:
     history, chosen = result.history, result.history.best
     names = list(history.objectives)
     lines = [
-        f"The search ended: {reason}.",
+        f"{ended.reason} It took {ended.took}.",
         "",
         f"Pareto front of {len(history.complete())} trained networks ({history.score} on the validation part):",
         "",

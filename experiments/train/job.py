@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -62,20 +62,9 @@ def run_train_experiment(cfg: DictConfig | Mapping[str, Any], folder: Path) -> T
     Raises:
         NASError: If a setting is wrong, or a training fails.
     """
-    plain = resolved(cfg)
-    if HydraConfig.initialized():
-        overrides, allow = list(HydraConfig.get().overrides.task), plain.get("allow_packages") or ()
-        plain = with_search_defaults(plain, overrides, searches_of(plain.get("arch"), allow), allow)
-    config = TrainConfig.of(plain)
-    setting = task_setup(config)
-    networks = resolve_all(config.arch, setting.task.spec, config.allow_packages, config.space_changes)
-    if formats := listed(config.export):
-        require_formats(formats)
-    rounds = _rounds(config, setting.split)
-    known = [_untouched_test(network, setting, config.protocol, rounds) for network in networks]
-    for network in networks:
-        require_window(setting.task, setting.store.shape[0], network.space, network.arch)
-    setting = replace(setting, device=distributed.initialise(setting.device))
+    job = checked_training(cfg)
+    config, networks, rounds, known, formats = job.config, job.networks, job.rounds, job.known, job.formats
+    setting = replace(job.setting, device=distributed.initialise(job.setting.device))
     try:
         trainer = SystemTrainer(config, setting, rounds, folder)
         trainer.check(networks)
@@ -95,6 +84,55 @@ def run_train_experiment(cfg: DictConfig | Mapping[str, Any], folder: Path) -> T
         return result
     finally:
         distributed.shutdown()
+
+
+@dataclass(frozen=True)
+class CheckedTraining:
+    """A training whose settings fit together.
+
+    Attributes:
+        config: The settings, with those of the search of a network.
+        setting: Data, split, task and device.
+        networks: The networks.
+        rounds: The rounds of the split.
+        known: For each network, whether the patients that its search saw are known.
+        formats: Formats in which the trained networks are exported.
+    """
+
+    config: TrainConfig
+    setting: TaskSetup
+    networks: Sequence[Artifact]
+    rounds: Sequence[Fold]
+    known: Sequence[bool]
+    formats: Sequence[str]
+
+
+def checked_training(cfg: DictConfig | Mapping[str, Any]) -> CheckedTraining:
+    """Load the data and the networks of a training and check that they fit.
+
+    Args:
+        cfg: The configuration as Hydra composed it; see conf/train.yaml.
+
+    Returns:
+        The training.
+
+    Raises:
+        NASError: If a setting is wrong.
+    """
+    plain = resolved(cfg)
+    if HydraConfig.initialized():
+        overrides, allow = list(HydraConfig.get().overrides.task), plain.get("allow_packages") or ()
+        plain = with_search_defaults(plain, overrides, searches_of(plain.get("arch"), allow), allow)
+    config = TrainConfig.of(plain)
+    setting = task_setup(config)
+    networks = resolve_all(config.arch, setting.task.spec, config.allow_packages, config.space_changes)
+    if formats := listed(config.export):
+        require_formats(formats)
+    rounds = _rounds(config, setting.split)
+    known = [_untouched_test(network, setting, config.protocol, rounds) for network in networks]
+    for network in networks:
+        require_window(setting.task, setting.store.shape[0], network.space, network.arch)
+    return CheckedTraining(config, setting, networks, rounds, known, formats)
 
 
 def _rounds(config: TrainConfig, split: Split) -> list[Fold]:

@@ -50,7 +50,7 @@ class SystemTrainer:
         """
         for network in networks:
             self._trainings(network, self._supernet).check()
-        if (searched := self._to_repeat(networks)) is not None:
+        if (searched := self.to_repeat(networks)) is not None:
             check_counterpart(*searched, self.setting, self.config.allow_packages)
         for unet, _ in self.plain_unets(networks):
             self._trainings(unet, None).check()
@@ -101,8 +101,15 @@ class SystemTrainer:
         """
         return all(self._trainings(network, self._supernet).is_finished() for network in networks)
 
-    def _to_repeat(self, networks: Sequence[Artifact]) -> tuple[Artifact, SearchRecord] | None:
-        """Return the first searched network and its search, if the table compares it with random search."""
+    def to_repeat(self, networks: Sequence[Artifact]) -> tuple[Artifact, SearchRecord] | None:
+        """Return the first searched network and its search, if the table compares it with random search.
+
+        Args:
+            networks: The networks.
+
+        Returns:
+            The network and its search, or None.
+        """
         if not self.config.wants("random_search"):
             return None
         searches = ((network, network.provenance.search) for network in networks)
@@ -163,15 +170,31 @@ class SystemTrainer:
         Returns:
             The baselines that the configuration asks for.
         """
-        config, task = self.config, self.setting.task
+        config = self.config
         systems = baseline_systems(self.setting, self.rounds, config.seed, config.wants)
-        if (searched := self._to_repeat(networks)) is not None:
+        if (searched := self.to_repeat(networks)) is not None:
             folder = self.folder / "random_search"
             systems.append(self.network(*random_counterpart(*searched, folder, self.setting, config.allow_packages)))
         systems += [self.network(unet, name) for unet, name in self.plain_unets(networks)]
-        published = config.baselines.get("published")
-        if published:
-            known = resolve(str(published), task.spec, config.allow_packages)
-            if known.arch.id not in {network.arch.id for network in networks} and known.space.is_for(task.spec):
-                systems.append(self.network(known, str(published)))
+        if (known := self.published(networks)) is not None:
+            systems.append(self.network(known, str(config.baselines["published"])))
         return systems
+
+    def published(self, networks: Sequence[Artifact]) -> Artifact | None:
+        """Load the network of the literature that the table compares with.
+
+        Args:
+            networks: The networks of the training.
+
+        Returns:
+            The network; None if there is none, if it is one of them, or if it is for another task.
+
+        Raises:
+            NASError: If the setting names no published network.
+        """
+        name, task = self.config.baselines.get("published"), self.setting.task.spec
+        if not name:
+            return None
+        known = resolve(str(name), task, self.config.allow_packages)
+        fresh = known.arch.id not in {network.arch.id for network in networks}
+        return known if fresh and known.space.is_for(task) else None

@@ -6,6 +6,7 @@ import hashlib
 import json
 import warnings
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Annotated
 
 import numpy as np
@@ -164,8 +165,6 @@ class Split:
 
 
 def _make_folds(store: VolumeStore, folds: int, seed: int) -> np.ndarray:
-    from sklearn.model_selection import StratifiedGroupKFold
-
     patients = len(np.unique(store.groups))
     if patients < folds:
         raise NASError(
@@ -173,19 +172,27 @@ def _make_folds(store: VolumeStore, folds: int, seed: int) -> np.ndarray:
             f"at least one {store.unit} per fold",
             f"split.folds={patients}" if patients >= 3 else f"more {store.unit}s, or split.overfit=true for a trial",
         )
-    fold = np.empty(len(store), dtype=int)
+    return np.array(_stratified(tuple(store.labels.tolist()), tuple(store.groups.tolist()), folds, seed))
+
+
+@lru_cache(maxsize=16)
+def _stratified(labels: tuple[int, ...], groups: tuple[str, ...], folds: int, seed: int) -> tuple[int, ...]:
+    """Assign samples to folds; jobs of a sweep that run one after the other ask for the same folds."""
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    fold = np.empty(len(labels), dtype=int)
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     with warnings.catch_warnings():  # _check reports a class rarer than the folds
         warnings.simplefilter("ignore", UserWarning)
         try:
-            assigned = list(splitter.split(np.zeros(len(store)), store.labels, store.groups))
+            assigned = list(splitter.split(np.zeros(len(labels)), np.array(labels), np.array(groups)))
         except ValueError as error:
             raise NASError(
                 f"labels that cannot be split ({error})", f"{folds} samples per class", "use fewer folds"
             ) from error
     for number, (_, rows) in enumerate(assigned):
         fold[rows] = number
-    return fold
+    return tuple(fold.tolist())
 
 
 def _given_folds(store: VolumeStore) -> np.ndarray:

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from nas.budget import Estimate
 from nas.context import RunContext
 from nas.history import Proposal
 from nas.problem import Problem
@@ -14,9 +15,15 @@ from nas.utils.identity import described
 
 
 class Evaluator(ABC):
-    """Scores proposals; an interrupted evaluation of the same architecture and budget continues where it stopped."""
+    """Scores proposals; an interrupted evaluation of the same architecture and budget continues where it stopped.
 
-    trains: ClassVar[bool] = True  # whether the networks are trained for their scores
+    Attributes:
+        trains: Whether the networks are trained for their scores.
+        needs_supernet: Whether the strategy of the search has to train the supernet that scores the networks.
+    """
+
+    trains: ClassVar[bool] = True
+    needs_supernet: bool = False
 
     @property
     def identity(self) -> Mapping[str, Any]:
@@ -45,6 +52,19 @@ class Evaluator(ABC):
             NASError: If proposals of this problem cannot be evaluated.
         """
         return
+
+    def estimate(self, proposal: Proposal, problem: Problem, context: RunContext) -> Estimate | None:
+        """Estimate the time and the disk of one evaluation, from a timed step if it takes long; nothing is written.
+
+        Args:
+            proposal: The architecture and its budget.
+            problem: Space, task, cost, objectives and constraints.
+            context: Data, device, seed and folder.
+
+        Returns:
+            The estimate; None, as by default, if it is unknown.
+        """
+        return None
 
     @abstractmethod
     def evaluate(self, proposal: Proposal, problem: Problem, context: RunContext) -> Mapping[str, float]:

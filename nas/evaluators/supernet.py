@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from nas.budget import Estimate
 from nas.context import RunContext
+from nas.data.loading import VolumeSet
 from nas.evaluators.base import Evaluator
 from nas.history import Proposal
 from nas.problem import Problem
@@ -13,6 +15,7 @@ from nas.supernets.base import Supernet
 from nas.supernets.loading import FOLDER, load_supernet
 from nas.tasks.base import Task
 from nas.training.loop import LAST, predict
+from nas.training.timing import CASES, seconds_per_call
 from nas.utils.annotations import PathName, PositiveInt
 from nas.utils.checked import checked
 
@@ -33,6 +36,7 @@ class InheritedWeights(Evaluator):
 
     def __init__(self, checkpoint: PathName | None = None, batch_size: PositiveInt = 4) -> None:
         self.checkpoint, self.batch_size = checkpoint, batch_size
+        self.needs_supernet = checkpoint is None
         self._loaded: tuple[Path, Supernet] | None = None
 
     def metrics(self, task: Task) -> frozenset[str]:
@@ -57,6 +61,14 @@ class InheritedWeights(Evaluator):
         if self._loaded is None or self._loaded[0] != path:
             self._loaded = (path, load_supernet(path, problem.space, problem.task.spec, context.train))
         return self._loaded[1]
+
+    def estimate(self, proposal: Proposal, problem: Problem, context: RunContext) -> Estimate:
+        """Time the prediction of a few samples by the network, with random weights."""
+        model = problem.space.build(proposal.arch, problem.task.spec).to(context.device)
+        few = VolumeSet(context.valid.store, context.valid.indices[:CASES], context.device)
+        data = few.normalised_like(context.train)
+        seconds = seconds_per_call(lambda: predict(model, problem.task, data, self.batch_size))
+        return Estimate(seconds * len(context.valid) / len(few))
 
     def evaluate(self, proposal: Proposal, problem: Problem, context: RunContext) -> Mapping[str, float]:
         network = self._supernet(problem, context).eval().subnetwork(proposal.arch).to(context.device)

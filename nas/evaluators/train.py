@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from nas.architecture import Architecture
+from nas.budget import Estimate
 from nas.context import RunContext
 from nas.evaluators.base import Evaluator
 from nas.history import Proposal
@@ -18,6 +19,7 @@ from nas.problem import Problem
 from nas.tasks.base import Task
 from nas.training.loop import fit
 from nas.training.settings import TrainingSettings
+from nas.training.timing import training_cost
 from nas.utils.checked import check_arguments, checked
 
 
@@ -42,6 +44,12 @@ class Train(Evaluator):
     def metrics(self, task: Task) -> frozenset[str]:
         """Return the names of the task's validation metrics, `epochs` and `seconds`."""
         return task.quick_metrics | {"epochs", "seconds"}
+
+    def estimate(self, proposal: Proposal, problem: Problem, context: RunContext) -> Estimate:
+        """Time a few steps of the network's training; see `nas.training.timing`."""
+        model = problem.space.build(proposal.arch, problem.task.spec)
+        cost = training_cost(model, problem.task, context.train, context.valid, self.settings, context.device)
+        return cost.epoch.times(proposal.budget or self.settings.epochs) + cost.checkpoints
 
     def evaluate(self, proposal: Proposal, problem: Problem, context: RunContext) -> Mapping[str, float]:
         arch = proposal.arch

@@ -26,6 +26,7 @@ class Metric:
         in_tables: Whether tables have a column for it.
         quick: Whether it is also measured after each validated epoch, and so known to a search.
         length: Whether it is a length in the image: declared in mm, and in voxels if the voxel size is unknown.
+        meaning: What it measures, in a few words without the direction.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Metric:
     in_tables: bool = True
     quick: bool = True
     length: bool = False
+    meaning: str = ""
 
     @property
     def sign(self) -> float:

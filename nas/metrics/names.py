@@ -20,12 +20,14 @@ class Unit:
         symbol: Symbol of the unit.
         divisor: The shown value is the metric divided by it.
         decimals: Number of decimals. If None, three significant digits are shown.
+        meaning: What it measures, in a few words.
     """
 
     name: str
     symbol: str = ""
     divisor: float = 1.0
     decimals: int | None = None
+    meaning: str = ""
 
     @property
     def heading(self) -> str:
@@ -34,14 +36,19 @@ class Unit:
 
 
 COSTS = {
-    "params": Unit("parameters", "M", 1e6),
-    "macs": Unit("MACs", "G", 1e9),
-    "bytes": Unit("size", "MB", 1e6),
-    "activation_bytes": Unit("activations", "MB", 1e6),
-    "training_bytes": Unit("activations in training", "MB", 1e6),
-    "latency_ms": Unit("latency", "ms"),
-    "peak_memory_mb": Unit("peak memory", "MB"),
+    "params": Unit("parameters", "M", 1e6, meaning="trainable weights of the network"),
+    "macs": Unit("MACs", "G", 1e9, meaning="multiply-accumulate operations for one sample"),
+    "bytes": Unit("size", "MB", 1e6, meaning="memory of the weights"),
+    "activation_bytes": Unit("activations", "MB", 1e6, meaning="peak memory of the activations for one sample"),
+    "training_bytes": Unit("activations in training", "MB", 1e6, meaning="memory that a training keeps for one sample"),
+    "latency_ms": Unit("latency", "ms", meaning="time for one sample on the device of the latency table"),
+    "peak_memory_mb": Unit("peak memory", "MB", meaning="peak memory of the process"),
 }
+OF_TRAINING = {
+    "seconds": Unit("training time", "s", decimals=1, meaning="time that the training of the network takes"),
+    "epochs": Unit("epochs", decimals=0, meaning="epochs that were trained"),
+}
+MAXIMISED = {"maximize": "maximised", "minimize": "minimised"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +72,25 @@ class Names:
         """
         for metric in self.metrics:
             if metric.name == name:
-                return Unit(metric.label, metric.unit, decimals=metric.digits)
-        return COSTS.get(name) or Unit(name.replace("_", " "), decimals=3)
+                return Unit(metric.label, metric.unit, decimals=metric.digits, meaning=metric.meaning)
+        return COSTS.get(name) or OF_TRAINING.get(name) or Unit(name.replace("_", " "), decimals=3)
+
+    def objective(self, name: str, direction: str, unit: str = "patient") -> str:
+        """Describe an objective of a search in one sentence part.
+
+        Args:
+            name: Name of a cost or of a metric.
+            direction: "maximize" or "minimize".
+            unit: Name of the groups that the split keeps together, for metrics of the task.
+
+        Returns:
+            For example "AUC: area under the ROC curve on the validation patients, maximised".
+        """
+        shown = self.unit(name)
+        of_task = any(metric.name == name for metric in self.metrics)
+        where = f" on the validation {unit}s" if of_task else ""
+        meaning = f"{shown.meaning}{where}" or "as the evaluator reports it"
+        return f"{shown.heading}: {meaning.strip()}, {MAXIMISED[direction]}"
 
     def show(self, name: str, value: Any, symbol: bool = False) -> str:
         """Format a value in its unit.

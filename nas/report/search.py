@@ -45,6 +45,7 @@ def search_report(
     settings: Mapping[str, Any],
     more: Sequence[str] = (),
     metrics: Sequence[Metric] = (),
+    about: str = "",
 ) -> None:
     """Write a self-contained HTML file.
 
@@ -59,6 +60,7 @@ def search_report(
         settings: Settings of the search.
         more: Further sections after the chosen architecture, as HTML.
         metrics: Metrics that the task declares, for their names and digits.
+        about: Why the search ended, how long it took and what its objectives measure, in a few sentences.
 
     Raises:
         NASError: If no trial is finished.
@@ -82,6 +84,7 @@ def search_report(
         ),
         body=[
             _facts(names, history, chosen, pruned_share),
+            *([section("The search", about)] if about else []),
             _front_figure(names, space, history, done, chosen, np.asarray(pruned_cost), np.asarray(pruned_bound)),
             _front_table(names, history, chosen),
             pair(*over_time),

@@ -9,11 +9,16 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from nas.budget import Estimate
 from nas.context import RunContext
+from nas.errors import NASError
+from nas.evaluators.base import Evaluator
 from nas.history import History, Proposal
 from nas.problem import Problem
 from nas.space import SearchSpace
 from nas.strategies.sampling import OPEN, CostWindow
+from nas.supernets.loading import FOLDER
+from nas.training.loop import LAST
 from nas.utils.identity import described
 
 
@@ -65,6 +70,23 @@ class Strategy(ABC):
         """
         return
 
+    def check_evaluator(self, evaluator: Evaluator, context: RunContext) -> None:
+        """Check that an evaluator that needs a supernet gets one.
+
+        Args:
+            evaluator: The evaluator of the search.
+            context: Data, device, seed and folder.
+
+        Raises:
+            NASError: If neither this strategy trains one nor the folder holds one.
+        """
+        if evaluator.needs_supernet and not self.trains_supernet and not (context.folder / FOLDER / LAST).is_file():
+            raise NASError(
+                f"evaluator=supernet with {type(self).__name__}, which trains no supernet",
+                "a strategy that trains one (strategy=differentiable), or evaluator.checkpoint=<last.pt of a supernet>",
+                "evaluator=train",
+            )
+
     def prepare(self, problem: Problem, context: RunContext) -> None:
         """Prepare the strategy before the first proposal; most strategies do nothing.
 
@@ -73,6 +95,23 @@ class Strategy(ABC):
             context: Data, device, seed and folder.
         """
         return
+
+    def estimate(self, problem: Problem, context: RunContext) -> Estimate:
+        """Estimate the time and the disk of `prepare`, from a timed step if it takes long; nothing is written.
+
+        Args:
+            problem: Space, task, cost, objectives and constraints.
+            context: Data, device, seed and folder.
+
+        Returns:
+            The estimate; nothing by default.
+        """
+        return Estimate()
+
+    @property
+    def mean_budget(self) -> float | None:
+        """Expected mean budget of a trial in epochs; None, as by default, if trials have the evaluator's own."""
+        return None
 
     @abstractmethod
     def propose(self, space: SearchSpace, history: History, rng: np.random.Generator) -> Proposal | None:

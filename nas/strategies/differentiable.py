@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from nas.budget import Estimate
 from nas.context import RunContext
 from nas.cost.model import CostModel
 from nas.errors import NASError
@@ -132,32 +133,42 @@ class Differentiable(Strategy):
         Raises:
             NASError: If the training part cannot be halved, or the loss is no longer finite.
         """
-        space, task, cost = problem.space, problem.task, problem.cost
         folder = context.folder / FOLDER
-        which = (space.fingerprint, str(folder.resolve()))
+        which = (problem.space.fingerprint, str(folder.resolve()))
         if self._trained == which:
             return
-        self._supernet, self._costs = _fresh(space, task.spec, context.seed), costs_of(cost)
-        training = SupernetTraining(
-            self._supernet,
-            task,
-            context.train,
-            context.valid,
-            self.settings,
-            self.architecture,
-            self._costs,
-            seed=context.seed,
-            device=context.device,
-            folder=folder,
-            fingerprint=f"{network_name(space)}, cost {cost.identity}",
-            tracker=context.tracker,
-        )
+        training = self._training(problem, context)
+        self._supernet, self._costs = training.supernet, training.costs
         if distributed.is_main():
             with locked(folder / ".lock"):
                 training.run(context.on_epoch)
         else:
             training.run()
         self._trained = which
+
+    def estimate(self, problem: Problem, context: RunContext) -> Estimate:
+        """Time steps of the supernet's training."""
+        training = self._training(problem, context)
+        seconds = training.expected_seconds()
+        values = [*training.supernet.parameters(), *training.supernet.buffers()]
+        return Estimate(seconds, 3.0 * sum(value.numel() * value.element_size() for value in values))
+
+    def _training(self, problem: Problem, context: RunContext) -> SupernetTraining:
+        space, task, cost = problem.space, problem.task, problem.cost
+        return SupernetTraining(
+            _fresh(space, task.spec, context.seed),
+            task,
+            context.train,
+            context.valid,
+            self.settings,
+            self.architecture,
+            costs_of(cost),
+            seed=context.seed,
+            device=context.device,
+            folder=context.folder / FOLDER,
+            fingerprint=f"{network_name(space)}, cost {cost.identity}",
+            tracker=context.tracker,
+        )
 
     def propose(self, space: SearchSpace, history: History, rng: np.random.Generator) -> Proposal | None:
         """Propose the best untried architecture.

@@ -53,6 +53,12 @@ class SuccessiveHalving(Strategy):
         self.eta, self.min_budget, self.max_budget = eta, min_budget, max_budget
         self.budgets = rungs(eta, min_budget, max_budget)
 
+    @property
+    def mean_budget(self) -> float:
+        """Mean of the rungs' budgets, as often as networks reach them."""
+        shares = [self.eta**-rung for rung in range(len(self.budgets))]
+        return sum(share * budget for share, budget in zip(shares, self.budgets, strict=True)) / sum(shares)
+
     def propose(self, space: SearchSpace, history: History, rng: np.random.Generator) -> Proposal | None:
         done = first_results(history)
         for lower, upper in reversed(list(zip(self.budgets, self.budgets[1:], strict=False))):

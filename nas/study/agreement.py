@@ -8,7 +8,8 @@ from typing import Any
 
 from nas.artifact import SpaceFacts
 from nas.errors import NASError
-from nas.study.reader import CONFIG, SPACE, SPEC, StudyReader
+from nas.problem import Problem
+from nas.study.reader import CONFIG, SCHEMA, SPACE, SPEC, StudyReader
 from nas.study.storage import Store
 from nas.utils.config_diff import first_difference
 
@@ -42,15 +43,39 @@ def agree(
         for key, other in store.attrs().items():
             if key.startswith(MAKING) and other is not None and other != spec:
                 store.set_attr(own, None)
-                _require_equal(name, spec, other)
+                require_equal(name, spec, other)
         store.set_metric_names(list(spec["objectives"]))
         store.set_attr(CONFIG, dict(config))
         store.set_attr(SPACE, space.to_json())
         store.set_attr(SPEC, dict(spec))
-    _require_equal(name, spec, StudyReader(store, name).spec)
+    require_equal(name, spec, StudyReader(store, name).spec)
 
 
-def _require_equal(name: str, own: Mapping[str, Any], recorded: Mapping[str, Any]) -> None:
+def spec_of(problem: Problem, parts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the spec of a study as its store gives it back.
+
+    Args:
+        problem: Space and objectives.
+        parts: What all workers have to agree on beside them.
+
+    Returns:
+        JSON values.
+    """
+    facts = {"schema": SCHEMA, "space": problem.space.fingerprint, "objectives": dict(problem.objectives)}
+    return dict(json.loads(json.dumps({**parts, **facts})))
+
+
+def require_equal(name: str, own: Mapping[str, Any], recorded: Mapping[str, Any]) -> None:
+    """Refuse a study with another spec.
+
+    Args:
+        name: Name of the study.
+        own: What this worker searches.
+        recorded: The spec of the study.
+
+    Raises:
+        NASError: If they differ.
+    """
     if own != recorded:
         key, mine, other = first_difference(own, recorded)
         raise NASError(

@@ -8,7 +8,6 @@ lock, and no clock is compared with that of another machine.
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import random
@@ -27,7 +26,7 @@ from nas.artifact import SpaceFacts
 from nas.errors import NASError, TrialFailed
 from nas.history import History, Proposal, State
 from nas.problem import Problem
-from nas.study.agreement import agree
+from nas.study.agreement import agree, spec_of
 from nas.study.heartbeat import Heartbeat, time_limit
 from nas.study.lease import ATTEMPT, BEAT, GIVEN_BACK, OWNER, WORKER, LeaseMonitor, attempt_of, beat_key, is_mine
 from nas.study.reader import (
@@ -35,7 +34,6 @@ from nas.study.reader import (
     GENES,
     METRICS,
     REASON,
-    SCHEMA,
     WITHDRAWN,
     StudyReader,
     holding,
@@ -103,9 +101,7 @@ class Study(StudyReader):
         }
         store = Store(url)
         store.create_or_attach(name, list(problem.objectives.values()))
-        facts = {"schema": SCHEMA, "space": problem.space.fingerprint, "objectives": dict(problem.objectives)}
-        own_spec = json.loads(json.dumps({**spec, **facts}))
-        agree(store, name, own_spec, SpaceFacts.of(problem.space), self.owner["token"], config or {})
+        agree(store, name, spec_of(problem, spec), SpaceFacts.of(problem.space), self.owner["token"], config or {})
         super().__init__(store, name)
 
     def history(self) -> History:

@@ -41,6 +41,7 @@ from nas.training.optim import clip_gradients, make_optimizer, make_schedule
 from nas.training.precision import autocast
 from nas.training.settings import TrainingSettings
 from nas.training.steps import augmented_batches, channels_last, derive
+from nas.training.timing import seconds_per_call
 from nas.utils.files import write_text
 
 
@@ -161,6 +162,20 @@ class SupernetTraining:
                 if distributed.is_main():
                     self._save()
                 on_epoch(len(self.history), self.settings.epochs)
+
+    def expected_seconds(self) -> float:
+        """Time a few steps on random weights, which change; nothing is written.
+
+        Returns:
+            Expected seconds of the whole training, without validations.
+        """
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []), oom_as_user_error():
+            self.supernet.train()
+            weights, architecture = (self._endless(part, 1) for part in self.parts)
+            weight_s = seconds_per_call(lambda: float(self._weight_step(*next(weights))))
+            both_s = weight_s + seconds_per_call(lambda: self._architecture_step(*next(architecture), 1.0))
+        searching = self.settings.epochs - self.warm_up
+        return self.steps * (self.warm_up * weight_s + searching * both_s)
 
     def decoded(self) -> Architecture:
         """Decode the current result of the search.

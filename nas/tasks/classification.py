@@ -22,13 +22,19 @@ from nas.utils.annotations import Channels, Dims, Expected, OneOf
 from nas.utils.checked import checked
 
 METRICS = (
-    Metric("auc", "AUC"),
-    Metric("accuracy", "accuracy"),
-    Metric("balanced_accuracy", "balanced accuracy", in_tables=False),
-    Metric("sensitivity", "sens."),
-    Metric("specificity", "spec."),
-    Metric("f1", "F1"),
-    Metric("log_loss", "log loss", direction="minimize", in_tables=False),
+    Metric("auc", "AUC", meaning="area under the ROC curve"),
+    Metric("accuracy", "accuracy", meaning="share of cases whose most probable class is right"),
+    Metric("balanced_accuracy", "balanced accuracy", in_tables=False, meaning="mean share of each class that is found"),
+    Metric("sensitivity", "sens.", meaning="share of the positive cases that are found"),
+    Metric("specificity", "spec.", meaning="share of the negative cases that are recognised"),
+    Metric("f1", "F1", meaning="harmonic mean of precision and sensitivity"),
+    Metric(
+        "log_loss",
+        "log loss",
+        direction="minimize",
+        in_tables=False,
+        meaning="mean negative logarithm of the probability of the true class",
+    ),
 )
 SCORES = tuple(metric.name for metric in METRICS if metric.direction == "maximize")
 

@@ -30,7 +30,11 @@ from nas.tasks.base import Prediction, Task, TestedCases, evaluation_mode
 from nas.utils.annotations import Channels, Dims, PositiveInt, Share
 from nas.utils.checked import checked
 
-METRICS = (Metric("map50", "mAP@0.5"), Metric("map", "mAP@0.5:0.95"), Metric("recall50", "recall@0.5"))
+METRICS = (
+    Metric("map50", "mAP@0.5", meaning="mean average precision of boxes that overlap by an IoU of 0.5"),
+    Metric("map", "mAP@0.5:0.95", meaning="mean average precision over ten IoU thresholds from 0.5 to 0.95"),
+    Metric("recall50", "recall@0.5", meaning="share of the objects that a box finds with an IoU of 0.5"),
+)
 
 REACH = 8  # strides: a feature map is for boxes whose longest side is below that, and not below half of it
 RADIUS = 1.5  # strides around the middle of a box within which points answer for it (FCOS's centre sampling)

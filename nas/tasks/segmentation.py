@@ -27,10 +27,18 @@ from nas.utils.optional import monai_part
 WINDOWS = 4  # at once, at least: on a CPU single ones fall into a slow path of 3D convolutions
 LOSSES = ("dice_ce", "soft_dice")
 METRICS = (
-    Metric("dice", "Dice"),
+    Metric("dice", "Dice", meaning="overlap of prediction and target"),
     # not quick: distances between surfaces take longer than an epoch of a small network
-    Metric("hd95", "HD95", MM, "minimize", quick=False, length=True),
-    Metric("surface_dice", "surface Dice", quick=False),
+    Metric(
+        "hd95",
+        "HD95",
+        MM,
+        "minimize",
+        quick=False,
+        length=True,
+        meaning="95th percentile of the distances between the surfaces",
+    ),
+    Metric("surface_dice", "surface Dice", quick=False, meaning="share of both surfaces within the tolerance"),
 )
 
 
@@ -242,7 +250,9 @@ class Segmentation(Task):
 
 
 def _of_class(metric: Metric, number: int) -> Metric:
-    return replace(metric, name=f"{metric.name}_{number}", label=f"{metric.label} {number}", in_tables=False)
+    meaning = f"{metric.meaning} of class {number}"
+    name, label = f"{metric.name}_{number}", f"{metric.label} {number}"
+    return replace(metric, name=name, label=label, in_tables=False, meaning=meaning)
 
 
 @dataclass(frozen=True)

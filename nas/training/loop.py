@@ -112,7 +112,7 @@ def fit(
     train, valid = train.normalised_like(train), valid.normalised_like(train)
     _check_sizes(train, valid, settings)
     devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices), oom_as_trial_failed(), _fast_kernels(device):
+    with torch.random.fork_rng(devices=devices), oom_as_trial_failed(), fast_kernels(device):
         steps = Steps(model, task, settings, train, seed=seed, device=device)
         run = _Run(model, steps, valid, folder, fingerprint)
         progress = run.resume()
@@ -333,8 +333,15 @@ def oom_as_trial_failed() -> Iterator[None]:
         raise TrialFailed(f"out of memory: {first_line(error)}") from error
 
 
-def _fast_kernels(device: torch.device) -> AbstractContextManager[object]:
-    """Let cuDNN choose the fastest convolution per shape; the few shapes of a training make that cheap."""
+def fast_kernels(device: torch.device) -> AbstractContextManager[object]:
+    """Let cuDNN choose the fastest convolution per shape; the few shapes of a training make that cheap.
+
+    Args:
+        device: Device of the training.
+
+    Returns:
+        A context in which the training runs; on a CPU it changes nothing.
+    """
     if device.type != "cuda":
         return nullcontext()
     return torch.backends.cudnn.flags(enabled=True, benchmark=True, deterministic=False, allow_tf32=True)

@@ -119,6 +119,22 @@ def seconds_of(duration: float | str) -> float:
     return float(match[1]) * UNITS_S[match[2]] if match is not None and match[2] in UNITS_S else math.nan
 
 
+def duration_text(seconds: float) -> str:
+    """Return a duration in words.
+
+    Args:
+        seconds: The duration in seconds, at least 0.
+
+    Returns:
+        Two or three digits and a unit, for example "40 s", "12 min", "3.2 h" or "95 ms".
+    """
+    if seconds < 1:
+        return f"{1000 * seconds:.0f} ms"
+    unit = next((unit for unit in ("d", "h", "min") if seconds >= 2 * UNITS_S[unit]), "s")
+    value = seconds / UNITS_S[unit]
+    return f"{value:.1f} {unit}" if value < 10 and unit in ("h", "d") else f"{value:.0f} {unit}"
+
+
 def describe(hint: Any, value: Any = None) -> str:
     """Return an annotation in words, for the `expected` part of a message.
 

@@ -1,0 +1,124 @@
+"""The dry run of a search: everything is checked, one network is timed, nothing is written but the data cache."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from omegaconf import DictConfig
+
+from experiments.build import build
+from experiments.config import SearchConfig
+from experiments.context import task_setup
+from experiments.plan import Plan
+from experiments.search.job import problem_of
+from experiments.sweep import study_of_job
+from nas.architecture import Architecture
+from nas.budget import Estimate, seconds_used
+from nas.errors import NASError
+from nas.evaluators.base import Evaluator
+from nas.history import History, Proposal, State
+from nas.problem import Problem
+from nas.search import SearchJob, context_of, study_parts
+from nas.strategies.base import Strategy
+from nas.strategies.sampling import draw
+from nas.study.agreement import require_equal, spec_of
+from nas.study.probe import existing_study, require_writable
+from nas.study.url import sqlite_url
+
+SAMPLES, PROFILES = 64, 8  # networks drawn to find a typical one: if costs are sums of blocks, if each is profiled
+KEPT = 5e5  # bytes of the study and the reports of a search
+
+
+def preview_search(cfg: DictConfig, folder: Path) -> Plan:
+    """Check a search and estimate what is left of it.
+
+    Args:
+        cfg: The configuration, as composed from conf/search.yaml.
+        folder: The output folder, which is not made.
+
+    Returns:
+        The plan.
+
+    Raises:
+        NASError: If a setting is wrong, the constraints cannot be met, or the store cannot be used.
+        TrialFailed: If a network of the space cannot be trained here.
+    """
+    config = SearchConfig.of(cfg)
+    strategy = build(config.strategy, "strategy", Strategy)
+    setting = task_setup(config, config.worker)
+    problem = problem_of(config, setting)
+    evaluator = build(config.evaluator, "evaluator", Evaluator)
+    context = context_of(setting.split, folder, seed=config.seed, device=setting.device)
+    job = SearchJob(problem, strategy, evaluator, context, config.study.trials, time=config.study.time)
+    job.check()
+    require_writable(folder)
+    name = config.study.name if config.study.url is None else study_of_job(config.study.name)
+    study = existing_study(config.study.url or sqlite_url(folder), name)
+    ended: tuple[int, float] = (0, 0.0)
+    if study is not None:
+        require_equal(name, spec_of(problem, study_parts(job, setting.split)), study.spec)
+        history = study.history()
+        ended = (sum(trial.state is not State.RUNNING for trial in history), seconds_used(history))
+        study.close()
+    left = max(config.study.trials - ended[0], 0)
+    if job.time_s is not None and ended[1] >= job.time_s:
+        left = 0
+    typical = typical_network(problem, strategy)
+    estimate: Estimate | None = Estimate()
+    if left:
+        proposal = Proposal(typical, round(strategy.mean_budget or 0))
+        one = evaluator.estimate(proposal, problem, context)
+        prepared = strategy.estimate(problem, context) if not ended[0] else Estimate()
+        estimate = None if one is None else one.times(left) + prepared + Estimate(bytes=KEPT)
+        if estimate is not None and job.time_s is not None and estimate.seconds > job.time_s - ended[1]:
+            estimate = Estimate(job.time_s - ended[1], estimate.bytes)
+    return Plan(folder, config.study.trials, left, estimate, str(setting.device))
+
+
+def typical_network(problem: Problem, strategy: Strategy) -> Architecture:
+    """Draw networks that keep the constraints and return the one whose MACs are nearest to their mean.
+
+    Args:
+        problem: Space, task, cost, objectives and constraints.
+        strategy: For the costs to which its proposals keep.
+
+    Returns:
+        A network of the space.
+
+    Raises:
+        NASError: If no network is found that keeps the constraints and these costs.
+    """
+    space, limits = problem.space, strategy.limits
+    history = History(
+        (), problem.objectives, problem.cost, problem.cost.metric, problem.constraints, problem.limiting_costs
+    )
+    macs, rng = problem.cost.of_metric("macs"), np.random.default_rng(0)
+    drawn = [space.sample(rng) for _ in range(SAMPLES if macs.is_sum else PROFILES)]
+    genes_NG = space.encode(drawn)
+    kept_N = history.admits(genes_NG)
+    kept_N[kept_N] = limits(genes_NG[kept_N], problem.cost)
+    kept = [arch for arch, keep in zip(drawn, kept_N, strict=True) if keep]
+    if not kept:
+        found = draw(space, history, limits, rng)
+        if found is None:
+            raise _unmet(problem, strategy, genes_NG)
+        return found
+    cost_N = macs(space.encode(kept))
+    return kept[int(np.argmin(np.abs(cost_N - cost_N.mean())))]
+
+
+def _unmet(problem: Problem, strategy: Strategy, genes_NG: np.ndarray) -> NASError:
+    """Name the limits, and the range of each limited cost among networks of the space."""
+    limited = dict(problem.limiting_costs)
+    limits = [str(limit) for limit in problem.constraints if limit.metric in limited]
+    ends = {name: value for name, value in strategy.limits.arguments.items() if value is not None}
+    if ends:
+        limited[problem.cost.metric] = problem.cost
+        limits += [f"strategy.{name}={value:g}" for name, value in ends.items()]
+    ranges = [f"{name} {cost(genes_NG).min():.3g} to {cost(genes_NG).max():.3g}" for name, cost in limited.items()]
+    return NASError(
+        f"{', '.join(limits)}, which no network of the space was found to keep",
+        f"limits within what networks have: {', '.join(ranges)}",
+        "change the constraints, the strategy's limits or the space",
+    )
