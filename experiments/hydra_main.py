@@ -21,6 +21,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from experiments.callbacks import CompareJobs
 from experiments.cli import run_command
 from experiments.sweep import Outcomes, register_resolvers, varied_settings, with_job_folders
 from nas.errors import NASError
@@ -45,6 +46,7 @@ def run_hydra(job: Callable[[DictConfig], None], config_name: str) -> NoReturn:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach this module, which reports them in one line
     logging.captureWarnings(True)
     outcomes = Outcomes()
+    CompareJobs.ended = outcomes.folders
     JobReturn.return_value = property(outcomes.value_of, JobReturn.return_value.fset)  # type: ignore
     Hydra.get_mode = _mode  # type: ignore[method-assign]
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from nas.comparison.groups import Group, groups_of
-from nas.comparison.jobs import FINISHED, SEARCH, TRAINING, Job
-from nas.comparison.of_searches import Searches, compare_searches
+from nas.comparison.jobs import SEARCH, TRAINING, Job
+from nas.comparison.of_searches import HYPERVOLUME, Searches, compare_searches
 from nas.comparison.patients import paired_over_patients
+from nas.comparison.record import FINISHED
 from nas.comparison.rows import metrics_of
 from nas.comparison.statistics import Difference, Estimate, from_first, over_seeds
 from nas.errors import NASError
@@ -59,12 +62,14 @@ class Comparison:
 
     @property
     def verdicts(self) -> list[str]:
-        """One sentence about the searches and one about the trainings: which differences are beyond noise."""
+        """One sentence for each score and for the hypervolume: which differences are beyond noise."""
         found = []
         if self.searches is not None:
             score = self.searches.score
             label, sign = f"validation {self.names.unit(score).name}", self.searches.sign
             found.append(verdict(self.searches.groups, label, sign, self.searches.differences))
+            if self.searches.hypervolume is not None and len(self.searches.groups) > 1:
+                found.append(verdict(self.searches.groups, HYPERVOLUME, 1.0, self.searches.hypervolume.differences))
         if self.trainings is not None:
             metric = self.trainings.metrics[0]
             both = [self.trainings.by_patient, self.trainings.by_seed]
@@ -143,7 +148,7 @@ def verdict(groups: Sequence[Group], score: str, sign: float, *differences: Mapp
         score: Name of the score.
         sign: 1.0 if larger scores are better, else -1.0.
         *differences: Label -> difference from the first group, in one or several ways to pair; a group differs if
-            every interval that exists excludes 0 on the same side.
+            every test that exists agrees, see `Difference.within_noise`.
 
     Returns:
         The sentence.
@@ -156,16 +161,19 @@ def verdict(groups: Sequence[Group], score: str, sign: float, *differences: Mapp
         known = [found for found in known if found.has_interval]
         tested = tested or bool(known)
         signs = {found.mean > 0 for found in known}
-        if known and len(signs) == 1 and not any(found.within_noise for found in known):
+        if known and len(signs) == 1 and not any(found.within_noise(len(groups) - 1) for found in known):
             word = "better" if (known[0].mean * sign > 0) else "worse"
-            apart.append(f"{group.label} is {word} than {first} ({shown(known[0])})")
+            apart.append(f"{group.label} is {word} than {first} ({_shown(known)})")
     if not tested:
         seeds = max(len(group.jobs) for group in groups)
         why = "one seed per group" if seeds == 1 else "fewer than two seeds that a group shares with the first"
         return f"With {why} no interval over seeds exists, so no difference in {score} can be told from noise."
+    if not apart and len(groups) == 2:
+        other = groups[1].label
+        known = [found[other] for found in differences if other in found and found[other].has_interval]
+        return f"The difference in {score} of {other} and {first} is within noise ({_shown(known)})."
     if not apart:
-        every = "The difference" if len(groups) == 2 else "All differences"
-        return f"{every} from {first} in {score} {'is' if len(groups) == 2 else 'are'} within noise."
+        return f"All differences from {first} in {score} are within noise."
     rest = len(groups) - 1 - len(apart)
     others = (
         "" if rest == 0 else "; the other differences are within noise" if rest > 1 else "; the other is within noise"
@@ -173,21 +181,8 @@ def verdict(groups: Sequence[Group], score: str, sign: float, *differences: Mapp
     return f"In {score}, {', and '.join(apart)}{others}."
 
 
-def shown(difference: Difference, digits: int = 3) -> str:
-    """Write a difference with its interval.
-
-    Args:
-        difference: The difference.
-        digits: Decimals.
-
-    Returns:
-        For example "+0.021 [-0.004, +0.046], 3 seeds".
-    """
-    text = f"{difference.mean:+.{digits}f}"
-    if difference.has_interval:
-        text += f" [{difference.low:+.{digits}f}, {difference.high:+.{digits}f}]"
-    unit = difference.unit.removesuffix("s") if difference.n == 1 else difference.unit
-    return f"{text}, {difference.n} {unit}"
+def _shown(differences: Sequence[Difference]) -> str:
+    return "; ".join(f"{found.text()}, {found.counted}" for found in differences)
 
 
 def _compare_trainings(groups: Sequence[Group], allow: Sequence[str], resamples: int, seed: int) -> Trainings:
@@ -199,7 +194,9 @@ def _compare_trainings(groups: Sequence[Group], allow: Sequence[str], resamples:
     for group in groups:
         measured = [metrics_of(job) for job in group.jobs.values()]
         known = [name for name in names if all(name in own for own in measured)]
-        estimates[group.label] = {name: over_seeds([own[name] for own in measured]) for name in known}
+        estimates[group.label] = {
+            name: over_seeds([own[name] for own in measured], 0.0 if name in COSTS else -np.inf) for name in known
+        }
         scores[group.label] = {seeds: metrics_of(job)[score] for seeds, job in group.jobs.items()}
     by_patient, reason = paired_over_patients(groups, allow, resamples, seed) if len(groups) > 1 else ({}, "")
     return Trainings(groups, metrics, estimates, from_first(scores), by_patient, reason)

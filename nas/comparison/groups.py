@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nas.comparison.jobs import FINISHED, SEARCH, TRAINING, Job
+from nas.comparison.jobs import SEARCH, TRAINING, Job
+from nas.comparison.record import FINISHED
 from nas.errors import NASError
 
 SEED, SEARCH_SEED, ARCH, NAME, TARGET = "seed", "search_seed", "arch", "name", "_target_"

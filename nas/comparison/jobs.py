@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from nas.comparison.record import FAILED, FINISHED, RECORD, JobRecord
 from nas.comparison.searches import ARCH, TRIALS, SearchOutcome, read_search
 from nas.errors import NASError, first_line
 from nas.retraining.result import TrainResult
@@ -17,10 +18,10 @@ from nas.task_spec import TaskSpec
 from nas.utils.files import read_json
 
 SEARCH, TRAINING = "search", "training"
-FINISHED, FAILED, UNFINISHED = "finished", "failed", "unfinished"
-RECORD, CONFIG, RESULT = "job.json", "config.yaml", "result.json"
+UNFINISHED = "unfinished"  # running or killed
+CONFIG, RESULT = "config.yaml", "result.json"
 INNER = ("checkpoints", "bundles", "pareto", "random_search", "export")  # folders of a job that hold no other job
-OWN_FILES = {ARCH: SEARCH, TRIALS: SEARCH, RESULT: TRAINING, CONFIG: "", RECORD: ""}
+OWN_FILES = (CONFIG, RECORD, RESULT, TRIALS)
 FIX = "name folders that run_search.py or run_train.py wrote"
 
 
@@ -31,7 +32,7 @@ class Job:
     Attributes:
         folder: Its output folder.
         kind: "search" or "training".
-        state: "finished"; "failed" or "unfinished" (running or killed) without a result.
+        state: "finished"; "failed" or "unfinished" (running or killed) have no result.
         reason: Reason of a failure; else empty.
         number: Position in its sweep; -1 if unknown.
         overrides: Settings of the command line as texts by key.
@@ -98,7 +99,7 @@ def read_jobs(paths: Sequence[str | Path]) -> list[Job]:
     """
     jobs: dict[Path, Job] = {}
     for path in map(Path, paths):
-        found = [_of_file(path)] if path.is_file() else [_read(folder) for folder in job_folders(path)]
+        found = [_of_file(path)] if path.is_file() else [read_job(folder) for folder in job_folders(path)]
         if not any(job.state == FINISHED for job in found):
             states = ", ".join(f"{job.folder.name} {job.state}" for job in found[:3])
             got = f"{path} without a finished search or training" if path.exists() else f"{path}, which does not exist"
@@ -119,7 +120,7 @@ def job_folders(path: Path) -> Iterator[Path]:
     """
     if not path.is_dir():
         return
-    if any((path / name).is_file() for name in (CONFIG, RECORD, RESULT, TRIALS)):
+    if any((path / name).is_file() for name in OWN_FILES):
         yield path
     for folder in sorted(entry for entry in path.iterdir() if entry.is_dir()):
         if folder.name not in INNER and not folder.name.startswith("."):
@@ -138,65 +139,48 @@ def natural(text: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", text)]
 
 
-def record_of(folder: Path) -> dict[str, Any]:
-    """Read what a sweep recorded of a job.
-
-    Args:
-        folder: The output folder.
-
-    Returns:
-        The content of job.json; empty if there is none.
-
-    Raises:
-        NASError: If the file is damaged.
-    """
-    path = folder / RECORD
-    if not path.is_file():
-        return {}
-    try:
-        record = read_json(path)
-        return {**record, "overrides": dict(record["overrides"]), "choices": dict(record["choices"])}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise NASError(f"{path} ({first_line(error)})", "the record of a job", "remove the file") from error
-
-
 def _of_file(path: Path) -> Job:
     if path.name in (ARCH, RESULT):
-        return _read(path.parent)
+        return read_job(path.parent)
     return Job(path.parent, TRAINING, FINISHED, training=TrainResult.load(path))
 
 
-def _read(folder: Path) -> Job:
-    record = record_of(folder)
-    config = _config(folder / CONFIG)
+def read_job(folder: Path) -> Job:
+    """Read the output folder of one job.
+
+    Args:
+        folder: The folder.
+
+    Returns:
+        The job, with or without a result.
+
+    Raises:
+        NASError: If a file is damaged.
+    """
+    record, config = JobRecord.load(folder), _config(folder / CONFIG)
     training = TrainResult.load(folder / RESULT) if (folder / RESULT).is_file() else None
     search = read_search(folder) if training is None and (folder / ARCH).is_file() else None
-    kind = TRAINING if training is not None or "protocol" in config or record.get("command") == "train" else SEARCH
-    state, reason = _state(folder, record, search is not None or training is not None)
-    facts: dict[str, Any] = {
-        "number": int(record.get("number", -1)),
-        "overrides": record.get("overrides", {}),
-        "choices": record.get("choices", {}),
-        "config": config,
-    }
-    if state != FINISHED:
-        return Job(folder, kind, state, reason, **facts)
+    as_training = training is not None or "protocol" in config or (record is not None and record.command == "train")
+    kind = TRAINING if as_training else SEARCH
+    facts: dict[str, Any] = {"config": config}
+    if record is not None:
+        facts |= {"number": record.number, "overrides": record.overrides, "choices": record.choices}
+    if _failed(folder, record):
+        assert record is not None
+        return Job(folder, kind, FAILED, record.reason, **facts)
     if search is not None:
         facts |= {"seconds": float(search.seconds_N.sum()), "epochs": search.epochs}
     elif training is not None:
         facts |= _training_effort(folder, training.arch_id)
-    return Job(folder, kind, state, search=search, training=training, **facts)
+    else:
+        return Job(folder, kind, UNFINISHED, **facts)
+    return Job(folder, kind, FINISHED, search=search, training=training, **facts)
 
 
-def _state(folder: Path, record: Mapping[str, Any], has_result: bool) -> tuple[str, str]:
-    """State of a job, and the reason of its failure.
-
-    A failure counts if no result was written after the job began: of the workers of one search, one may fail.
-    """
-    written = max(((folder / name).stat().st_mtime for name in (ARCH, RESULT) if (folder / name).is_file()), default=0)
-    if record.get("state") == FAILED and written < float(record.get("started", 0.0)):
-        return FAILED, str(record.get("reason", ""))
-    return (FINISHED if has_result else UNFINISHED), ""
+def _failed(folder: Path, record: JobRecord | None) -> bool:
+    """Whether a job failed and no result was written after it began: of the workers of one search, one may fail."""
+    times = [(folder / name).stat().st_mtime for name in (ARCH, RESULT) if (folder / name).is_file()]
+    return record is not None and record.state == FAILED and max(times, default=0.0) < record.started
 
 
 def _config(path: Path) -> dict[str, Any]:

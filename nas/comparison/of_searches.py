@@ -18,6 +18,8 @@ from nas.multiobjective.hypervolume import hypervolumes_so_far
 from nas.multiobjective.pareto import front_mask
 from nas.simulator import best_so_far
 
+HYPERVOLUME = "hypervolume"
+AMOUNTS = (*COSTS, "networks", SECONDS)  # never negative
 POINTS = 200  # of a curve over cost
 
 
@@ -45,14 +47,14 @@ class Hypervolume:
     Attributes:
         reference: Worst value of both objectives by name, the reference point.
         ideal: Best values.
-        estimates: Label of a group -> mean over seeds at the end.
+        ends: Label of a group -> seed -> hypervolume of all its networks.
         differences: Label of every group but the first -> paired difference from the first.
         curves: Label of a group -> hypervolume over trained networks.
     """
 
     reference: Mapping[str, float]
     ideal: Mapping[str, float]
-    estimates: Mapping[str, Estimate]
+    ends: Mapping[str, Mapping[tuple[int, ...], float]]
     differences: Mapping[str, Difference]
     curves: Mapping[str, Curve]
 
@@ -67,7 +69,8 @@ class Searches:
         sign: 1.0 if larger scores are better, else -1.0.
         objectives: Objectives of the first search.
         same_objectives: Whether all searches have these.
-        estimates: Label of a group -> metric or cost of the chosen network, "networks", "seconds" -> mean over seeds.
+        estimates: Label of a group -> metric or cost of the chosen network, "networks", "seconds" or "hypervolume" ->
+            mean over seeds.
         differences: Label of every group but the first -> score minus that of the first group, paired by seed.
         over_networks: Label -> best score so far over trained networks.
         over_seconds: Label -> best score so far over seconds of training.
@@ -125,13 +128,17 @@ def compare_searches(groups: Sequence[Group]) -> Searches:
         runs = [_run(outcome, objectives) for outcome in members.values()]
         over_networks[label] = Curve.of(trial_T, over_trials([networks for networks, _ in runs], longest))
         over_seconds[label] = Curve.of(second_P, over_cost([seconds for _, seconds in runs], second_P))
+    hyper = _hypervolume(outcomes, objectives) if len(objectives) == 2 else None
+    estimates = {label: _estimates(members) for label, members in facts.items()}
+    for label, ends in hyper.ends.items() if hyper is not None else ():
+        estimates[label][HYPERVOLUME] = over_seeds(list(ends.values()), 0.0, 1.0)
     return Searches(
         groups=groups,
         score=score,
         sign=sign,
         objectives=objectives,
         same_objectives=same,
-        estimates={label: _estimates(members) for label, members in facts.items()},
+        estimates=estimates,
         differences=from_first(finals),
         over_networks=over_networks,
         over_seconds=over_seconds,
@@ -140,7 +147,7 @@ def compare_searches(groups: Sequence[Group]) -> Searches:
         fronts={label: _front(members, score, sign, against, objectives) for label, members in outcomes.items()}
         if against
         else {},
-        hypervolume=_hypervolume(outcomes, objectives) if len(objectives) == 2 else None,
+        hypervolume=hyper,
     )
 
 
@@ -193,7 +200,7 @@ def _facts(outcome: SearchOutcome) -> dict[str, float]:
 
 def _estimates(facts: Sequence[Mapping[str, float]]) -> dict[str, Estimate]:
     known = [name for name in facts[0] if all(np.isfinite(own.get(name, np.nan)) for own in facts)]
-    return {name: over_seeds([own[name] for own in facts]) for name in known}
+    return {name: over_seeds([own[name] for own in facts], 0.0 if name in AMOUNTS else -np.inf) for name in known}
 
 
 def _front(
@@ -250,7 +257,7 @@ def _hypervolume(
     return Hypervolume(
         reference=dict(zip(objectives, (signs * low_2).tolist(), strict=True)),
         ideal=dict(zip(objectives, (signs * high_2).tolist(), strict=True)),
-        estimates={label: over_seeds(list(members.values())) for label, members in ends.items()},
+        ends=ends,
         differences=from_first(ends),
         curves=curves,
     )

@@ -47,23 +47,48 @@ class Difference(Estimate):
     unit: str = "seeds"
 
     @property
-    def within_noise(self) -> bool:
-        """Whether the 95 % interval holds 0, or does not exist."""
-        return not self.has_interval or self.low <= 0 <= self.high
+    def counted(self) -> str:
+        """Number of pairs, for example "3 seeds"."""
+        return f"{self.n} {self.unit if self.n != 1 else self.unit.removesuffix('s')}"
+
+    def text(self, digits: int = 3) -> str:
+        """Write the difference with its interval.
+
+        Args:
+            digits: Decimals.
+
+        Returns:
+            For example "+0.021 [-0.004, +0.046]".
+        """
+        mean = f"{self.mean:+.{digits}f}"
+        return f"{mean} [{self.low:+.{digits}f}, {self.high:+.{digits}f}]" if self.has_interval else mean
+
+    def within_noise(self, tests: int = 1) -> bool:
+        """Check whether the difference may be chance.
+
+        Args:
+            tests: Number of tests of the comparison, by which p values are multiplied (Bonferroni).
+
+        Returns:
+            True if the 95 % interval holds 0 or does not exist, or the corrected p value is 0.05 or more.
+        """
+        return not self.has_interval or self.low <= 0 <= self.high or self.p * tests >= 1 - LEVEL
 
 
-def over_seeds(values: Sequence[float]) -> Estimate:
+def over_seeds(values: Sequence[float], least: float = -np.inf, most: float = np.inf) -> Estimate:
     """Compute mean and 95 % interval over seeds, by Student's t distribution.
 
     Args:
         values: One value per seed, finite.
+        least: Smallest possible value, at which the interval ends; 0 for costs.
+        most: Largest possible value.
 
     Returns:
         The mean; a single seed has no interval.
     """
     value_S = np.asarray(values, dtype=np.float64)
     low, high, _ = _t_test(value_S)
-    return Estimate(float(value_S.mean()), low, high, len(value_S))
+    return Estimate(float(value_S.mean()), max(low, least), min(high, most), len(value_S))
 
 
 def paired_over_seeds(first: Sequence[float], other: Sequence[float]) -> Difference:
