@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from experiments.cli import mistake_of
 from nas.comparison.record import FAILED, FINISHED, RUNNING, JobRecord
-from nas.errors import first_line
+from nas.errors import NASError, first_line
 
 DRY_RUN = "dry_run"
 
@@ -89,8 +90,10 @@ class CompareJobs(Callback):
             choices={group: name for group, name in choices.items() if not group.startswith("hydra")},
             reason=reason,
         )
+        folder = Path(own.runtime.output_dir)
         try:
-            record.save(Path(own.runtime.output_dir))
+            if state == FAILED or not _finished_before(folder, record):
+                record.save(folder)
         except OSError as error:  # the job itself reports a full disk
             print(f"warning: no job.json: {first_line(error)}", file=sys.stderr, flush=True)
 
@@ -104,6 +107,15 @@ def _compare(folders: list[Path]) -> None:
     comparison = write_comparison(out, [read_job(folder) for folder in folders])
     shown = os.path.relpath(out)
     print(f"\n{' '.join(comparison.verdicts)}\nwrote {shown}/sweep.csv and {shown}/compare.html", flush=True)
+
+
+def _finished_before(folder: Path, record: JobRecord) -> bool:
+    """Whether the folder is that of the same job, which finished before, and keeps its files."""
+    try:
+        before = JobRecord.load(folder)
+    except NASError:  # a damaged record is replaced
+        return False
+    return before is not None and before == replace(record, state=FINISHED, started=before.started)
 
 
 def _setting(override: str) -> tuple[str, str]:

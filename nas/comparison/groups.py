@@ -49,7 +49,8 @@ def varied_keys(jobs: Sequence[Job], kind: str) -> list[str]:
     """
     own = [job for job in jobs if job.kind == kind]
     candidates = dict.fromkeys(key for job in own for key in _candidates(job, own))
-    return [key for key in candidates if len({value_of(job, key) for job in own}) > 1]
+    known = {key: {value_of(job, key) for job in own if job.config or key in job.overrides} for key in candidates}
+    return [key for key, values in known.items() if len(values) > 1]
 
 
 def searches_of_trainings(jobs: Sequence[Job]) -> Iterator[tuple[Job, Job]]:
@@ -90,8 +91,8 @@ def value_of(job: Job, key: str) -> str:
     value: Any = job.config
     for part in key.split("."):
         value = value.get(part) if isinstance(value, Mapping) else None
-    if isinstance(value, Mapping) and TARGET in value:
-        return str(value[TARGET]).rpartition(".")[2]
+    if key in GROUPS and _class_of(job, key):
+        return _class_of(job, key)
     return job.overrides.get(key, "") if value is None else as_text(value)
 
 
@@ -177,22 +178,27 @@ def groups_of(jobs: Sequence[Job], kind: str) -> list[Group]:
 
 
 def _candidates(job: Job, others: Sequence[Job]) -> list[str]:
-    """List settings that may differ: those of the command line, else all of the configuration."""
+    """List settings that may differ: those of the command line, else all of the configuration.
+
+    Arguments of a group whose classes differ are left out, as the class tells the jobs apart.
+    """
     if job.overrides:
-        given = [key for key in job.overrides if not _is_local(key)]
-        return given
-    leaves = _leaves(job.config)
+        return [key for key in job.overrides if not _is_local(key)]
+    differing = {group for group in GROUPS if len({_class_of(other, group) for other in others if other.config}) > 1}
     found: dict[str, None] = {}
-    for key in leaves:
+    for key in _leaves(job.config):
         group = key.partition(".")[0]
-        own_class = key == f"{group}.{TARGET}" and group in GROUPS
-        name = group if own_class else key
-        if _is_local(name) or TARGET in name or (name.startswith(COPIES) and "training" in job.config):
-            continue
-        if any(value_of(job, group) != value_of(other, group) for other in others if group in GROUPS) and not own_class:
-            continue  # arguments of another class: the class tells the jobs apart
-        found[name] = None
-    return list(found)
+        if key == f"{group}.{TARGET}" and group in GROUPS:
+            found[group] = None
+        elif not (_is_local(key) or TARGET in key or group in differing):
+            found[key] = None
+    return [key for key in found if not (key.startswith(COPIES) and key.replace(COPIES, "training.") in found)]
+
+
+def _class_of(job: Job, group: str) -> str:
+    """Name of the class of a part of the configuration; empty without one."""
+    part = job.config.get(group)
+    return str(part[TARGET]).rpartition(".")[2] if isinstance(part, Mapping) and TARGET in part else ""
 
 
 def _is_local(key: str) -> bool:

@@ -180,7 +180,7 @@ def read_job(folder: Path) -> Job:
 def _failed(folder: Path, record: JobRecord | None) -> bool:
     """Whether a job failed and no result was written after it began: of the workers of one search, one may fail."""
     times = [(folder / name).stat().st_mtime for name in (ARCH, RESULT) if (folder / name).is_file()]
-    return record is not None and record.state == FAILED and max(times, default=0.0) < record.started
+    return record is not None and record.state == FAILED and max(times, default=-1.0) < record.started
 
 
 def _config(path: Path) -> dict[str, Any]:

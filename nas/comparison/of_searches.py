@@ -245,10 +245,10 @@ def _hypervolume(
     low_2, high_2 = every_N2.min(axis=0), every_N2.max(axis=0)
     longest = max(len(value_N2) for members in values.values() for value_N2 in members.values())
     curves, ends = {}, {}
-    for label, members in values.items():
+    for label, by_seed in values.items():
         areas = {
             seeds: hypervolumes_so_far((value_N2 - low_2) / (high_2 - low_2), np.zeros(2))
-            for seeds, value_N2 in members.items()
+            for seeds, value_N2 in by_seed.items()
         }
         runs = [(list(range(1, len(area_N) + 1)), area_N.tolist()) for area_N in areas.values()]
         curves[label] = Curve.of(np.arange(1, longest + 1), over_trials(runs, longest))

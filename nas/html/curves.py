@@ -11,7 +11,7 @@ from nas.html.plot import Axis, Plot
 
 TONES = 6  # colours of the style sheet; further groups repeat them with dashed lines
 MAX_SHOWN = 2 * TONES
-SIZE = {"width": 440.0, "height": 330.0}  # readable side by side and on a narrow screen
+WIDTH, HEIGHT = 440, 330  # px; readable side by side and on a narrow screen
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def bands_plot(bands: Sequence[Band], x_label: str, y_label: str, title: str, *,
     last = max(float(band.x_P[-1]) for _, band, _ in known)
     x = Axis.counting(x_label, last) if whole else Axis(x_label, 0.0, 1.04 * last or 1.0)
     legend = [(line_style(number), "line", band.name) for number, band, _ in known]
-    plot = Plot(x, Axis.over(y_label, values), title=title, legend=legend, **SIZE)
+    plot = Plot(x, Axis.over(y_label, values), title=title, legend=legend, width=WIDTH, height=HEIGHT)
     for number, band, mask_P in known:
         edge_E = np.r_[np.repeat(band.x_P[mask_P], 2)[1:], x.high]
         plot.band(edge_E, np.repeat(band.low_P[mask_P], 2), np.repeat(band.high_P[mask_P], 2), area_style(number))
@@ -102,7 +102,7 @@ def fronts_plot(groups: Sequence[Dots], x_label: str, y_label: str, title: str, 
     x = Axis.over(x_label, np.concatenate([dots.x_N for _, dots in known]), log=True)
     y = Axis.over(y_label, np.concatenate([dots.y_N for _, dots in known]))
     legend = [(line_style(number), "line", dots.name) for number, dots in known]
-    plot = Plot(x, y, title=title, legend=legend, **SIZE)
+    plot = Plot(x, y, title=title, legend=legend, width=WIDTH, height=HEIGHT)
     for number, dots in known:
         order_F = np.argsort(dots.x_N[dots.on_front_N], kind="stable")
         front_x_F, front_y_F = dots.x_N[dots.on_front_N][order_F], dots.y_N[dots.on_front_N][order_F]
