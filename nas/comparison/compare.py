@@ -173,7 +173,8 @@ def verdict(groups: Sequence[Group], score: str, sign: float, *differences: Mapp
         known = [found[other] for found in differences if other in found and found[other].has_interval]
         return f"The difference in {score} of {other} and {first} is within noise ({_shown(known)})."
     if not apart:
-        return f"All differences from {first} in {score} are within noise."
+        pairs = sorted({item.counted for found in differences for item in found.values() if item.has_interval})
+        return f"All differences from {first} in {score} are within noise ({', '.join(pairs)})."
     rest = len(groups) - 1 - len(apart)
     others = (
         "" if rest == 0 else "; the other differences are within noise" if rest > 1 else "; the other is within noise"
