@@ -200,7 +200,7 @@ def _training_effort(folder: Path, arch_id: str) -> dict[str, float]:
     trained = []
     for card in sorted(folder.glob(f"bundles/{arch_id}/*/model.json")):
         try:
-            facts = read_json(card)["trained"]
+            facts = read_json(card)["facts"]["trained"]
             trained.append((float(facts["seconds"]), float(facts["epochs"])))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise NASError(f"{card} ({first_line(error)})", "the card of a trained network", FIX) from error
