@@ -90,10 +90,10 @@ def value_of(job: Job, key: str) -> str:
         return job.choices[key]
     value: Any = job.config
     for part in key.split("."):
-        value = value.get(part) if isinstance(value, Mapping) else None
-    if key in GROUPS and _class_of(job, key):
-        return _class_of(job, key)
-    return job.overrides.get(key, "") if value is None else as_text(value)
+        if not isinstance(value, Mapping) or part not in value:
+            return job.overrides.get(key, "")
+        value = value[part]
+    return _class_of(job, key) if key in GROUPS and _class_of(job, key) else as_text(value)
 
 
 def as_text(value: Any) -> str:
@@ -156,7 +156,7 @@ def groups_of(jobs: Sequence[Job], kind: str) -> list[Group]:
     named = _names_tell_apart(own, settings)
     members: dict[tuple[tuple[str, str], ...], dict[tuple[int, ...], Job]] = {}
     for job in own:
-        given = dict(settings[job.folder])
+        given = {key: text for key, text in settings[job.folder].items() if text}
         seed = given.pop(SEARCH_SEED, None)
         if named:
             given[NAME] = _name(job)
