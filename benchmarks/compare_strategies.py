@@ -25,6 +25,7 @@ from hydra import compose, initialize_config_dir
 
 from benchmarks.common import RESULTS, machine, table
 from experiments.build import build
+from nas.comparison.curves import Curve, over_cost, over_trials
 from nas.errors import NASError
 from nas.history import State
 from nas.simulator import simulate
@@ -53,29 +54,11 @@ def one_run(path: str, name: str, trials: int, seed: int, workers: int) -> tuple
     return result.time_T.tolist(), result.best_T.tolist()
 
 
-def over_trials(runs: Sequence[tuple[list[float], list[float]]], trials: int) -> np.ndarray:
-    """Return the best scores (S, T) of S seeds after each of T trials."""
-    return np.array([np.pad(best, (0, trials - len(best)), mode="edge") for _, best in runs])
-
-
-def over_time(runs: Sequence[tuple[list[float], list[float]]], time_P: np.ndarray) -> np.ndarray:
-    """Return the best scores (S, P) of S seeds at P times in seconds; NaN before the first result."""
-    rows = []
-    for ends, best in runs:
-        position_P = np.searchsorted(ends, time_P, side="right") - 1
-        rows.append(np.where(position_P >= 0, np.array(best)[position_P], np.nan))
-    return np.array(rows)
-
-
-def curve(best_SX: np.ndarray) -> dict[str, list[float | None]]:
+def curve(x_X: np.ndarray, best_SX: np.ndarray) -> dict[str, list[float | None]]:
     """Return mean and quartiles over seeds; null if a seed has no result yet."""
-    known_X = np.isfinite(best_SX).all(axis=0)
-    values = {"mean": best_SX.mean(axis=0), "q25": np.quantile(best_SX, 0.25, axis=0)}
-    values["q75"] = np.quantile(best_SX, 0.75, axis=0)
-    return {
-        key: [float(value) if known else None for value, known in zip(value_X, known_X, strict=True)]
-        for key, value_X in values.items()
-    }
+    found = Curve.of(x_X, best_SX)
+    values = {"mean": found.mean_P, "q25": found.q25_P, "q75": found.q75_P}
+    return {key: [float(value) if np.isfinite(value) else None for value in value_X] for key, value_X in values.items()}
 
 
 def summary_row(name: str, best_ST: np.ndarray, lengths: Sequence[int]) -> dict[str, Any]:
@@ -150,11 +133,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
             continue
         best_ST = over_trials(alone, options.trials)
         rows.append(summary_row(name, best_ST, [len(best) for _, best in alone]))
-        by_trials[name] = (np.arange(1, options.trials + 1), curve(best_ST))
+        trial_T = np.arange(1, options.trials + 1)
+        by_trials[name] = (trial_T, curve(trial_T, best_ST))
         by_time[name] = together
     last_s = max((ends[-1] for runs in by_time.values() for ends, _ in runs), default=0.0)
     time_P = np.linspace(0.0, last_s, POINTS)
-    over_hours = {name: (time_P / 3600, curve(over_time(runs, time_P))) for name, runs in by_time.items()}
+    over_hours = {name: (time_P / 3600, curve(time_P, over_cost(runs, time_P))) for name, runs in by_time.items()}
     content = {
         "name": "compare_strategies",
         "machine": machine(),

@@ -22,6 +22,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from experiments.callbacks import CompareJobs
 from experiments.cli import run_command
 from experiments.composition import ExperimentLoader
 from experiments.dry_run import DryRun, Preview, is_dry_run
@@ -50,6 +51,7 @@ def run_hydra(job: Callable[[DictConfig], None], config_name: str, preview: Prev
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach this module, which reports them in one line
     logging.captureWarnings(True)
     outcomes = Outcomes()
+    CompareJobs.ended = outcomes.folders
     JobReturn.return_value = property(outcomes.value_of, JobReturn.return_value.fset)  # type: ignore
     Hydra.get_mode = _mode  # type: ignore[method-assign]
     hydra._internal.hydra.ConfigLoaderImpl = ExperimentLoader  # type: ignore[misc]

@@ -188,6 +188,14 @@ class Outcomes:
             raise job._return_value
         return job._return_value
 
+    def folders(self) -> list[Path]:
+        """Return the output folders of the jobs.
+
+        Returns:
+            Folders in the order of the jobs; workers of one study share one.
+        """
+        return [Path(_hydra_of(job).runtime.output_dir) for job in self._jobs.values()]
+
     def report(self) -> int:
         """Print how many jobs of the sweep finished, and why the others did not.
 

@@ -65,6 +65,8 @@ class SearchRecord:
         contents: Digests of the images that the search saw; None if unknown.
         versions: Installed versions.
         config_sha256: Hash of the whole configuration.
+        objectives: "maximize" or "minimize" by metric; empty in files of earlier versions.
+        constraints: Hard limits, such as "params<=1e6".
     """
 
     study: str
@@ -82,6 +84,8 @@ class SearchRecord:
     contents: tuple[str, ...] | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     config_sha256: str = ""
+    objectives: Mapping[str, str] = field(default_factory=dict)
+    constraints: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

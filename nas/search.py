@@ -379,4 +379,6 @@ def search_record(
         contents=tuple(store.content_digests(rows)),
         versions=versions(),
         config_sha256=digest(config or {}),
+        objectives=dict(job.problem.objectives),
+        constraints=tuple(map(str, job.problem.constraints)),
     )

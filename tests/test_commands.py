@@ -22,6 +22,7 @@ from nas.artifact import Artifact, load
 from nas.data.sources.lidc_shapes import LidcShapes
 from nas.data.splits import Split
 from tests.commands import SMALL, SPACE, Command, OwnCapture, refused
+from tests.comparisons import rows_in
 from tests.conftest import REPO
 
 
@@ -172,10 +173,20 @@ def test_sweeps_give_each_job_its_folder(command: Command) -> None:
     assert code == 0, err
     found = sorted(str(path.parent.relative_to(command.folder)) for path in command.folder.rglob("arch.json"))
     assert len(found) == 4
+    rows = rows_in(command.folder / "outputs/naslung/sweep.csv")
+    assert [(row["strategy"], row["seed"]) for row in rows] == [
+        ("random", "0"),
+        ("random", "1"),
+        ("pop", "0"),
+        ("pop", "1"),
+    ]
     words = ["-m", *SMALL, "split.folds=3", "rounds=1", "resamples=50", "arch=naslung/model-1", "seed=0,1"]
     code, _, err = command(run_train.main, *words)
     assert code == 0, err
     assert len(list((command.folder / "outputs/train").rglob("result.json"))) == 2
+    rows = rows_in(command.folder / "outputs/train/naslung_model-1/sweep.csv")
+    assert [(row["kind"], row["seed"], bool(row["auc"])) for row in rows] == [("training", seed, True) for seed in "01"]
+    assert all(float(row["seconds"]) > 0 for row in rows)
 
 
 def test_a_job_that_fails_does_not_end_the_others(command: Command) -> None:

@@ -66,7 +66,7 @@ def test_regression_from_search_to_export(command: Command, capsys: pytest.Captu
 
     (row,), _ = pooled_rows([read_pooled("ball", [trained], allow=["tests"])], resamples=20)
     assert row.metrics["mae"] == pytest.approx(own, abs=1e-5)
-    code, out, err = voxnas(capsys, "tables", trained / "result.json")
+    code, out, err = voxnas(capsys, "compare", trained / "result.json")
     assert code == 0, err
     assert f"| searched {found['id']}, mean of 2 | 1 | {value:.2f} [" in out
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from hydra.core.utils import JobReturn, JobStatus
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
+from experiments.callbacks import CompareJobs
 from experiments.hydra_main import with_whole_objectives
 from experiments.sweep import (
     LONGEST,
@@ -22,6 +24,8 @@ from experiments.sweep import (
     with_job_folders,
 )
 from nas.errors import NASError
+from nas.provenance import DataFacts
+from tests.comparisons import rows_in, write_search
 
 
 def test_only_what_a_sweep_varies_names_its_folders() -> None:
@@ -115,3 +119,52 @@ def test_only_defects_of_jobs_have_a_traceback(
     assert said.out == "1 of 2 jobs finished\n"
     assert said.err.splitlines()[-1].startswith("error: seed=1: ")
     assert ("Traceback" in said.err) == defect
+
+
+@pytest.fixture
+def callback(monkeypatch: pytest.MonkeyPatch) -> CompareJobs:
+    monkeypatch.setattr(CompareJobs, "ended", staticmethod(lambda: []))
+    return CompareJobs()
+
+
+def ended(callback: CompareJobs, *folders: Path, **config: object) -> None:
+    type(callback).ended = staticmethod(lambda: list(folders))
+    callback.on_multirun_end(OmegaConf.create(config))
+
+
+def test_the_end_of_a_sweep_compares_its_jobs(
+    callback: CompareJobs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folders = [
+        write_search(tmp_path / f"outputs/s/strategy={name}", [0.5, 0.6], overrides={"strategy": name}, number=number)
+        for number, name in enumerate(("tpe", "pop"))
+    ]
+    write_search(tmp_path / "outputs/s/strategy=before", [0.5, 0.6])  # of an earlier sweep
+    ended(callback, *folders, dry_run=True)
+    assert not (tmp_path / "outputs/s/sweep.csv").exists()
+    ended(callback, *folders, folders[0])
+    assert [row["strategy"] for row in rows_in(tmp_path / "outputs/s/sweep.csv")] == ["tpe", "pop"]
+    assert (tmp_path / "outputs/s/compare.html").is_file()
+    assert "no interval over seeds exists" in capsys.readouterr().out
+
+
+def test_workers_of_one_search_are_no_sweep(callback: CompareJobs, tmp_path: Path) -> None:
+    folder = write_search(tmp_path / "s", [0.5, 0.6])
+    ended(callback, folder, folder)
+    assert not (tmp_path / "sweep.csv").exists()
+
+
+def test_jobs_that_cannot_be_compared_are_one_warning(
+    callback: CompareJobs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A sweep over data sets has its table, but no page."""
+    folders = [
+        write_search(tmp_path / f"s/{name}", [0.5, 0.6], data=DataFacts("d", name * 64, 9), overrides={"data": name})
+        for name in "ab"
+    ]
+    ended(callback, *folders)
+    said = capsys.readouterr()
+    assert said.err.startswith("warning: no comparison of the jobs: got ")
+    assert said.err.count("\n") == 1
+    assert len(rows_in(tmp_path / "s/sweep.csv")) == 2
+    assert not (tmp_path / "s/compare.html").exists()

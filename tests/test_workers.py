@@ -21,6 +21,7 @@ from nas.study.reader import StudyReader
 from nas.trials_table import write_h5
 from nas.utils.files import locked
 from tests.commands import Command, refused
+from tests.comparisons import rows_in
 from tests.conftest import REPO
 from tests.faults.farm import PROCESSES
 from tests.problems import study_of as make_study
@@ -90,6 +91,16 @@ def test_jobs_of_a_sweep_in_one_store(launcher: str, tmp_path: Path, data_cache:
         failures = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
         assert [line.split(": ")[1] for line in failures] == ["seed=0,split.folds=9999", "seed=1,split.folds=9999"]
         assert "Traceback" not in done.stderr
+    rows = rows_in(tmp_path / "outputs/s/sweep.csv")
+    assert [(row["split.folds"], row["seed"], row["state"]) for row in rows] == [
+        ("3", "0", "finished"),
+        ("9999", "0", "failed"),
+        ("3", "1", "finished"),
+        ("9999", "1", "failed"),
+    ]
+    assert [bool(row["auc"]) for row in rows] == [True, False, True, False]
+    assert rows[1]["reason"].startswith("got 639 patients for 9999 folds")
+    assert "There is one group, 3" in (tmp_path / "outputs/s/compare.html").read_text()
     for seed in (0, 1):
         job = f"s/seed={seed},split.folds=3"
         study = StudyReader.open(f"sqlite:///{tmp_path}/all.db", job)

@@ -15,6 +15,7 @@ COMMANDS = {
     "train": ("run_train", HYDRA, "retrain, test and export architectures"),
     "study": ("experiments.commands.study", PARSER, "inspect, export, resume and delete studies"),
     "tables": ("experiments.tables", PARSER, "one table of several result.json files"),
+    "compare": ("experiments.commands.compare", PARSER, "compare searches and trainings over their seeds"),
     "pooled": ("experiments.commands.pooled", PARSER, "one table over several test folds"),
     "cost": ("experiments.commands.cost", PARSER, "measure a latency table of this machine"),
     "networks": ("experiments.commands.networks", PARSER, "list published networks with their counts"),

@@ -38,6 +38,7 @@ th { color: var(--muted); font-size: 12.5px; font-weight: 500; white-space: nowr
 thead th { border-bottom: 1px solid var(--ink); vertical-align: bottom; }
 .number { text-align: right; padding: 5px 0 5px 16px; white-space: nowrap; }
 .number + :not(.number) { padding-left: 28px; }
+.number small { display: block; color: var(--muted); font-size: 12px; }
 tr.chosen td { font-weight: 650; background: color-mix(in srgb, var(--mark) 10%, transparent); }
 tr.total td { font-weight: 650; border-bottom: 0; }
 tr.total + tr.total td { padding-top: 0; }
@@ -61,6 +62,15 @@ svg { display: block; max-width: 100%; height: auto; }
 .settings section { break-inside: avoid; padding-bottom: 14px; }
 .settings td { font-size: 13px; padding: 3px 0 3px 12px; overflow-wrap: anywhere; }
 .settings td:first-child { color: var(--muted); padding-left: 0; width: 34%; vertical-align: top; }
+@media screen and (max-width: 640px) {
+  .stacked thead { display: none; }
+  .stacked, .stacked tbody { display: block; }
+  .stacked tr { display: block; padding: 8px 0; border-bottom: 1px solid var(--line); }
+  .stacked td { display: flex; justify-content: space-between; gap: 16px; padding: 1px 0; border: 0;
+    white-space: normal; overflow-wrap: anywhere; text-align: right; }
+  .stacked td:first-child { font-weight: 650; }
+  .stacked td::before { content: attr(data-name); color: var(--muted); font-weight: 400; text-align: left;
+    overflow-wrap: normal; } }
 footer { margin-top: 40px; padding-top: 10px; border-top: 1px solid var(--line); color: var(--muted);
   font-size: 12.5px; }
 section, figure, tr, .facts { break-inside: avoid; }
@@ -79,6 +89,8 @@ svg.plot { font: 12px system-ui, "Segoe UI", Roboto, "Helvetica Neue", Arial, sa
 .plot .curve { fill: none; stroke: var(--accent); stroke-width: 2; stroke-linejoin: round; }
 .plot .area { fill: var(--accent); fill-opacity: .14; }
 .plot .chance { fill: none; stroke: var(--muted); stroke-width: 1; stroke-dasharray: 2 4; }
+.plot .group { fill: var(--accent); stroke: var(--paper); stroke-width: .8; }
+.plot .pale { fill-opacity: .35; stroke: none; }
 .plot .tone1 { stroke: var(--mark); } .plot .tone2 { stroke: var(--good); } .plot .tone3 { stroke: var(--third); }
 .plot .tone4 { stroke: var(--fourth); } .plot .tone5 { stroke: var(--muted); }
 .plot .fill1 { fill: var(--mark); } .plot .fill2 { fill: var(--good); } .plot .fill3 { fill: var(--third); }

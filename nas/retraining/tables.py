@@ -1,6 +1,6 @@
 """The table of a training, in the terminal and as Markdown; and one table of several trainings.
 
-voxnas tables outputs/train/*/result.json
+voxnas compare outputs/train/*/result.json
 """
 
 from __future__ import annotations

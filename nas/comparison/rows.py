@@ -1,0 +1,96 @@
+"""One row per job: settings, seed, metrics, costs and seconds, as a table for other programs."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from nas.comparison.groups import settings_of
+from nas.comparison.jobs import Job
+from nas.comparison.searches import EPOCHS, SECONDS
+from nas.history import State
+from nas.metrics.names import COSTS
+from nas.utils.files import write_text
+
+
+def rows_of(jobs: Sequence[Job]) -> list[dict[str, Any]]:
+    """Return one row per job.
+
+    Args:
+        jobs: Searches and trainings.
+
+    Returns:
+        Rows with the same keys: kind, state, every varied setting, seed, arch_id, networks (trained by a search), the
+        metrics (validation metrics of the network that a search chose, test metrics of a training), costs, epochs and
+        seconds of training, data, folder and reason of a failure. Values that are unknown are None; a job without a
+        result has neither metrics nor costs.
+    """
+    settings = settings_of(jobs)
+    keys = list(dict.fromkeys(key for own in settings.values() for key in own))
+    measured = {job.folder: metrics_of(job) for job in jobs}
+    names = dict.fromkeys(name for found in measured.values() for name in found)
+    metrics = [name for name in names if name not in COSTS]
+    costs = [name for name in COSTS if name in names]
+    rows = []
+    for job in jobs:
+        row: dict[str, Any] = {"kind": job.kind, "state": job.state}
+        row |= {key: settings[job.folder].get(key) for key in keys}
+        row |= {"seed": job.seed, "arch_id": _arch_id(job), "networks": _networks(job)}
+        row |= {name: measured[job.folder].get(name) for name in (*metrics, *costs)}
+        row |= {EPOCHS: _known(job.epochs), SECONDS: _known(job.seconds)}
+        row |= {"data": job.data[0] if job.data else None, "folder": str(job.folder), "reason": job.reason or None}
+        rows.append(row)
+    return rows
+
+
+def metrics_of(job: Job) -> dict[str, float]:
+    """Return metrics and costs of a job's network.
+
+    Args:
+        job: The job.
+
+    Returns:
+        Validation metrics of the chosen network of a search; test metrics of a training, of the mean prediction of
+        its networks. Empty without a result.
+    """
+    if job.search is not None:
+        return {name: value for name, value in job.search.metrics.items() if name not in (EPOCHS, SECONDS)}
+    result = job.training
+    if result is None:
+        return {}
+    pooled: Mapping[str, Any] = result.ensembles.get(result.name, result.mean)
+    scores = {name: float(value) for name, value in pooled.items() if name != "ci95"}
+    costs = {name: value.get("median") if isinstance(value, Mapping) else value for name, value in result.costs.items()}
+    return scores | {name: float(value) for name, value in costs.items() if value is not None}
+
+
+def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows as csv, atomically.
+
+    Args:
+        path: The file.
+        rows: Rows with the same keys; None is written as an empty cell.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(rows[0])
+    writer.writerows(["" if value is None else value for value in row.values()] for row in rows)
+    write_text(path, text.getvalue())
+
+
+def _arch_id(job: Job) -> str | None:
+    if job.search is not None:
+        return job.search.arch_id
+    return None if job.training is None else job.training.arch_id
+
+
+def _networks(job: Job) -> int | None:
+    return None if job.search is None else sum(trial.state is State.COMPLETE for trial in job.search.history)
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else round(value, 3)

@@ -1,0 +1,348 @@
+"""Comparisons of searches and trainings: statistics beside brute force, groups, what is refused."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from optuna._hypervolume import compute_hypervolume
+from scipy import stats
+
+from nas.comparison import compare_jobs, read_jobs, rows_of
+from nas.comparison.curves import Curve, over_cost, over_trials
+from nas.comparison.groups import as_text, groups_of
+from nas.comparison.jobs import natural
+from nas.comparison.record import FAILED, JobRecord
+from nas.comparison.statistics import over_seeds, paired_over_seeds, smallest_rank_p
+from nas.errors import NASError
+from nas.multiobjective.hypervolume import hypervolume, hypervolumes_so_far
+from nas.provenance import DataFacts
+from nas.task_spec import TaskSpec
+from tests.comparisons import write_search, write_training
+
+whole = st.integers(-3, 8)
+points = st.lists(st.tuples(whole, whole), max_size=12)
+
+
+@given(points)
+def test_hypervolume_is_the_number_of_dominated_unit_squares(values: list[tuple[int, int]]) -> None:
+    """On whole coordinates the area is a count of squares between the reference (0, 0) and the points."""
+    squares = sum(any(x > a and y > b for x, y in values) for a in range(8) for b in range(8))
+    value_N2 = np.array(values, dtype=float).reshape(-1, 2)
+    assert hypervolume(value_N2, np.zeros(2)) == pytest.approx(squares)
+    above_N2 = value_N2[(value_N2 > 0).all(axis=1)]
+    if len(above_N2):
+        assert compute_hypervolume(-above_N2, np.zeros(2)) == pytest.approx(squares)
+
+
+@given(points)
+def test_hypervolume_so_far_is_that_of_each_beginning(values: list[tuple[int, int]]) -> None:
+    value_N2 = np.array(values, dtype=float).reshape(-1, 2)
+    areas = [hypervolume(value_N2[: number + 1], np.zeros(2)) for number in range(len(values))]
+    assert hypervolumes_so_far(value_N2, np.zeros(2)).tolist() == pytest.approx(areas)
+    unknown = np.vstack([value_N2, [[np.nan, 3.0]]])
+    assert hypervolumes_so_far(unknown, np.zeros(2))[-1] == pytest.approx(areas[-1] if areas else 0.0)
+
+
+def test_curves_are_quartiles_of_the_values_known_at_each_position() -> None:
+    runs = [([5.0, 10.0], [1.0, 3.0]), ([2.0, 4.0, 9.0], [0.0, 2.0, 5.0]), ([4.0], [4.0])]
+    by_trial = over_trials(runs, 3)
+    assert by_trial.tolist() == [[1, 3, 3], [0, 2, 5], [4, 4, 4]]
+    position_P = np.array([0.0, 2.0, 5.0, 9.5, 20.0])
+    curve = Curve.of(position_P, over_cost(runs, position_P))
+    for number, position in enumerate(position_P):
+        known = [[value for end, value in zip(*run, strict=True) if end <= position] for run in runs]
+        if not all(known):
+            assert math.isnan(curve.median_P[number])
+            continue
+        last = sorted(values[-1] for values in known)
+        assert curve.median_P[number] == last[1]
+        assert curve.q25_P[number] == pytest.approx((last[0] + last[1]) / 2)
+        assert curve.q75_P[number] == pytest.approx((last[1] + last[2]) / 2)
+        assert curve.mean_P[number] == pytest.approx(sum(last) / 3)
+
+
+values = st.lists(st.floats(0, 1), min_size=2, max_size=8)
+
+
+@given(values)
+def test_interval_over_seeds_is_that_of_the_t_distribution(scores: list[float]) -> None:
+    found, n = over_seeds(scores), len(scores)
+    mean, deviation = np.mean(scores), np.std(scores, ddof=1)
+    half = stats.t.ppf(0.975, n - 1) * deviation / np.sqrt(n)
+    assert (found.mean, found.n) == (pytest.approx(mean), n)
+    assert (found.low, found.high) == (pytest.approx(mean - half, abs=1e-9), pytest.approx(mean + half, abs=1e-9))
+    assert over_seeds(scores, 0.0, 1.0).low == max(found.low, 0.0)
+
+
+def test_one_seed_has_no_interval_and_equal_seeds_have_an_empty_one() -> None:
+    assert not over_seeds([0.5]).has_interval
+    same = over_seeds([0.5, 0.5])
+    assert (same.low, same.high) == (0.5, 0.5)
+    assert paired_over_seeds([0.1, 0.2], [0.1, 0.2]).p == 1.0
+    assert smallest_rank_p(3) == 0.25
+    assert stats.wilcoxon([0.1, 0.2, 0.3]).pvalue == smallest_rank_p(3)
+
+
+def test_paired_test_is_that_of_scipy() -> None:
+    first, other = [0.7, 0.8, 0.75, 0.6], [0.72, 0.85, 0.74, 0.66]
+    found, expected = paired_over_seeds(first, other), stats.ttest_rel(other, first)
+    bounds = expected.confidence_interval()
+    assert found.p == pytest.approx(expected.pvalue)
+    assert (found.low, found.high) == (pytest.approx(bounds.low), pytest.approx(bounds.high))
+    assert found.within_noise()
+    clear = paired_over_seeds([0.7, 0.8, 0.75], [0.8, 0.905, 0.853])
+    assert not clear.within_noise()
+    assert clear.within_noise(tests=int(0.05 / clear.p) + 1)  # Bonferroni
+
+
+def test_texts_of_settings() -> None:
+    assert as_text([4, 8]) == "[4,8]"
+    assert (as_text(True), as_text(None), as_text(0.001)) == ("true", "null", "0.001")
+    assert sorted(["seed=10", "seed=2"], key=natural) == ["seed=2", "seed=10"]
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Path:
+    """Two strategies with three seeds; pop is better by 0.1 with every seed, but for 0.001."""
+    for number, seed in enumerate((0, 1, 2)):
+        scores = [0.5, 0.6 + 0.05 * seed, 0.55]
+        better = [score + 0.1 + 0.001 * seed for score in scores]
+        for offset, (name, own) in enumerate({"random": scores, "pop": better}.items()):
+            folder = tmp_path / f"sweep/seed={seed},strategy={name}"
+            write_search(
+                folder, own, seed, overrides={"strategy": name, "study.trials": "3"}, number=3 * offset + number
+            )
+    return tmp_path / "sweep"
+
+
+def test_a_sweep_has_one_row_per_job_in_its_order(sweep: Path) -> None:
+    JobRecord("search", FAILED, 9e9, 6, {"strategy": "tpe", "seed": "0"}, {"strategy": "tpe"}, "out of memory").save(
+        sweep / "seed=0,strategy=tpe"
+    )
+    rows = rows_of(read_jobs([sweep]))
+    assert [(row["strategy"], row["seed"], row["state"]) for row in rows] == [
+        *(("random", seed, "finished") for seed in range(3)),
+        *(("pop", seed, "finished") for seed in range(3)),
+        ("tpe", 0, "failed"),
+    ]
+    assert "study.trials" not in rows[0]  # the same for all
+    assert [row["auc"] for row in rows[:3]] == [0.6, 0.65, 0.7]
+    assert (rows[0]["networks"], rows[0]["seconds"], rows[0]["epochs"]) == (3, 30.0, 6.0)
+    assert rows[-1]["reason"] == "out of memory"
+    assert all(rows[-1][name] is None for name in ("auc", "macs", "params", "seconds", "networks", "arch_id"))
+    assert len({tuple(row) for row in rows}) == 1
+
+
+def test_groups_are_compared_with_the_first_by_seed(sweep: Path) -> None:
+    found = compare_jobs(read_jobs([sweep]))
+    assert found.searches is not None
+    assert [group.label for group in found.searches.groups] == ["random", "pop"]
+    difference = found.searches.differences["pop"]
+    assert (difference.n, difference.mean) == (3, pytest.approx(0.101))
+    assert difference.low > 0.09
+    assert found.verdicts[0].startswith("In validation AUC, pop is better than random (+0.101 [")
+    pop = found.searches.estimates["pop"]["auc"]
+    assert (pop.mean, pop.n) == (pytest.approx(0.751), 3)
+    curve = found.searches.over_networks["random"]
+    assert curve.median_P.tolist() == pytest.approx([0.5, 0.65, 0.65])
+    assert curve.q25_P.tolist() == pytest.approx([0.5, 0.625, 0.625])
+    seconds = found.searches.over_seconds["random"]
+    assert math.isnan(seconds.median_P[0])
+    assert seconds.median_P[-1] == pytest.approx(0.65)
+
+
+def test_hypervolume_has_its_reference_at_the_worst_values(sweep: Path) -> None:
+    found = compare_jobs(read_jobs([sweep])).searches
+    assert found is not None
+    assert found.hypervolume is not None
+    trials = [
+        (trial.metrics["auc"], trial.metrics["macs"])
+        for group in found.groups
+        for job in group.jobs.values()
+        for trial in job.search.history  # type: ignore[union-attr]
+    ]
+    auc, macs = np.array(trials).T
+    assert found.hypervolume.reference == {"auc": auc.min(), "macs": macs.max()}
+    assert found.hypervolume.ideal == {"auc": auc.max(), "macs": macs.min()}
+    value_N2 = np.column_stack([(auc - auc.min()) / np.ptp(auc), (macs.max() - macs) / np.ptp(macs)])
+    expected = compute_hypervolume(1 - value_N2[:3], np.ones(2))
+    assert found.hypervolume.ends["random"][(0,)] == pytest.approx(expected)
+    front = found.fronts["pop"]
+    order = sorted(zip(front.cost_N, front.score_N, strict=True), key=lambda one: (one[0], -one[1]))
+    best = -1.0
+    expected_front = set()
+    for cost, score in order:
+        if score > best:
+            expected_front.add((cost, score))
+            best = score
+    assert set(zip(front.cost_N[front.on_front_N], front.score_N[front.on_front_N], strict=True)) == expected_front
+
+
+def test_what_breaks_a_constraint_is_never_the_best(tmp_path: Path) -> None:
+    folder = write_search(tmp_path / "s", [0.5, 0.9, 0.6], failed=[2])
+    content = json.loads((folder / "arch.json").read_text())
+    content["provenance"]["search"]["constraints"] = ["auc<=0.8"]
+    (folder / "arch.json").write_text(json.dumps(content))
+    found = compare_jobs(read_jobs([folder])).searches
+    assert found is not None
+    (curve,) = found.over_networks.values()
+    assert curve.median_P.tolist() == [0.5, 0.5]  # the failed trial trained no network
+    (seconds,) = found.over_seconds.values()
+    assert seconds.x_P[-1] == pytest.approx(20.0, abs=11)
+
+
+def test_one_seed_says_that_no_interval_exists(tmp_path: Path) -> None:
+    for name, score in (("random", 0.6), ("pop", 0.7)):
+        write_search(tmp_path / name, [0.5, score], overrides={"strategy": name})
+    found = compare_jobs(read_jobs([tmp_path / "random", tmp_path / "pop"]))
+    assert found.verdicts[0] == (
+        "With one seed per group no interval over seeds exists, so no difference in validation AUC can be told from "
+        "noise."
+    )
+
+
+def test_single_outputs_differ_by_their_configurations(tmp_path: Path) -> None:
+    """Folders without job.json: classes name their groups, and their arguments do not stand beside them."""
+    strategies = {
+        "a": {"_target_": "nas.strategies.RandomSearch", "cost_min": None},
+        "b": {"_target_": "x.Pop", "k": 3},
+    }
+    for name, strategy in strategies.items():
+        training = {"epochs": 3 if name == "a" else 4}
+        write_search(tmp_path / name, [0.5, 0.6], strategy=strategy, training=training, device=name)
+    groups = groups_of(read_jobs([tmp_path]), "search")
+    assert [dict(group.settings) for group in groups] == [
+        {"strategy": "RandomSearch", "training.epochs": "3"},
+        {"strategy": "Pop", "training.epochs": "4"},
+    ]
+    assert groups[0].label == "strategy=RandomSearch, training.epochs=3"
+
+
+def test_outputs_with_equal_settings_are_told_apart_by_their_names(tmp_path: Path) -> None:
+    for name in ("before", "after"):
+        write_search(tmp_path / name, [0.5, 0.6])
+    assert [group.label for group in groups_of(read_jobs([tmp_path]), "search")] == ["after", "before"]
+
+
+def test_trainings_are_compared_over_seeds_and_over_patients(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        write_training(tmp_path / f"a{seed}", 0.5, seed, name="a")
+        write_training(tmp_path / f"b{seed}", 1.5, seed, name="b")
+    found = compare_jobs(read_jobs([tmp_path]), resamples=300).trainings
+    assert found is not None
+    assert [group.label for group in found.groups] == ["a", "b"]
+    scores = {
+        label: [job.training.mean["auc"] for job in group.jobs.values()]  # type: ignore[union-attr]
+        for label, group in zip("ab", found.groups, strict=True)
+    }
+    expected = np.mean(scores["b"]) - np.mean(scores["a"])
+    over_patients = found.by_patient["b"]
+    assert (over_patients.mean, over_patients.n, over_patients.unit) == (
+        pytest.approx(expected, abs=1e-5),
+        30,
+        "patients",
+    )
+    assert 0 < over_patients.low < expected < over_patients.high
+    assert found.by_seed["b"].mean == pytest.approx(expected)
+    assert found.by_seed["b"].n == 2
+
+
+def test_trainings_on_other_patients_are_not_paired_over_them(tmp_path: Path) -> None:
+    write_training(tmp_path / "a", 0.5, name="a")
+    write_training(tmp_path / "b", 1.5, name="b", cases=40)
+    found = compare_jobs(read_jobs([tmp_path])).trainings
+    assert found is not None
+    assert (found.by_patient, found.no_patients) == ({}, "the trainings were tested on different patients")
+
+
+def test_a_training_of_a_searched_network_has_the_settings_of_its_search(sweep: Path) -> None:
+    jobs = read_jobs([sweep])
+    for job in jobs:
+        assert job.search is not None
+        folder = sweep.parent / f"train/{job.folder.name}"
+        write_training(folder, 1.0, 0, name=f"searched {job.search.arch_id}", arch_id=job.search.arch_id)
+        (folder / "config.yaml").write_text(f"arch: '{job.folder.relative_to(sweep.parent)}/arch.json'\nseed: 0\n")
+    found = compare_jobs(read_jobs([sweep, sweep.parent / "train"]), resamples=20)
+    assert found.trainings is not None
+    assert [(group.label, list(group.jobs)) for group in found.trainings.groups] == [
+        ("pop", [(0, 0), (1, 0), (2, 0)]),
+        ("random", [(0, 0), (1, 0), (2, 0)]),
+    ]
+    rows = [row for row in rows_of(found.jobs) if row["kind"] == "training"]
+    assert {row["search_seed"] for row in rows} == {"0", "1", "2"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"data": DataFacts("nodules", "c" * 64, 9)}, "on nodules (cccccccc)"),
+        ({"task": TaskSpec(outputs=3)}, "outputs=3"),
+        ({"objectives": {"dice": "maximize"}}, "did not measure dice"),
+    ],
+)
+def test_what_is_not_comparable_is_refused(tmp_path: Path, changes: dict[str, object], message: str) -> None:
+    write_search(tmp_path / "b", [0.5, 0.6], overrides={"strategy": "b"}, **changes)  # type: ignore[arg-type]
+    write_search(tmp_path / "a", [0.5, 0.6], overrides={"strategy": "a"})
+    with pytest.raises(NASError) as raised:
+        compare_jobs(
+            read_jobs([tmp_path]) if "objectives" not in changes else read_jobs([tmp_path / "b", tmp_path / "a"])
+        )
+    assert message in str(raised.value)
+    assert "; fix: " in str(raised.value)
+
+
+def test_two_jobs_with_equal_settings_and_seed_are_refused(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_search(tmp_path / f"{name}/s", [0.5, 0.6])
+    with pytest.raises(NASError, match="equal settings and seed 0"):
+        compare_jobs(read_jobs([tmp_path]))
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("arch.json", "{"),
+        ("arch.json", "{}"),
+        ("arch.json", "[1]"),
+        ("trials.csv", "number,state\n0,complete\n"),
+        (
+            "trials.csv",
+            "number,state,arch_id,genes,budget,auc,wall_seconds,worker,reason\n0,complete,a,1,0,high,1,0,\n",
+        ),
+        ("config.yaml", "a: [1"),
+        ("config.yaml", "- 1"),
+        ("job.json", "{"),
+        ("job.json", '{"overrides": 3}'),
+        ("result.json", "{}"),
+    ],
+)
+def test_a_damaged_file_is_one_line(sweep: Path, name: str, text: str) -> None:
+    (sweep / "seed=1,strategy=pop" / name).write_text(text)
+    with pytest.raises(NASError) as raised:
+        compare_jobs(read_jobs([sweep]))
+    assert name in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_folder_without_a_result_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(NASError, match="without a finished search or training"):
+        read_jobs([tmp_path / "empty"])
+    with pytest.raises(NASError, match="does not exist"):
+        read_jobs([tmp_path / "nowhere"])
+    JobRecord("search", FAILED, 0.0, 0, {"seed": "0"}, {}, "no data").save(tmp_path / "empty")
+    with pytest.raises(NASError, match="empty failed"):
+        read_jobs([tmp_path / "empty"])
+
+
+def test_a_failed_worker_of_a_finished_search_hides_nothing(sweep: Path) -> None:
+    """The result was written after that worker began."""
+    record = JobRecord("search", FAILED, 1.0, 0, {"strategy": "pop", "seed": "0"}, {"strategy": "pop"}, "killed")
+    record.save(sweep / "seed=0,strategy=pop")
+    assert all(job.state == "finished" for job in read_jobs([sweep]))
