@@ -13,17 +13,22 @@ from typing import Any, NoReturn
 import hydra
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import get_args_parser
+from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn
 from hydra.errors import HydraException
+from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from experiments.cli import run_command
+from experiments.conf_files import problems, refuse_ambiguous
 from experiments.sweep import Outcomes, register_resolvers, varied_settings, with_job_folders
 from nas.errors import NASError
+from nas.utils.plugins import installed
 
 EXTRAS = {"joblib": "joblib", "submitit_local": "slurm", "submitit_slurm": "slurm", "ray": "ray", "ray_aws": "ray"}
 ON_ONE_TERMINAL = ("joblib", "ray")  # launchers whose jobs run side by side and write to one terminal
@@ -54,12 +59,27 @@ def run_hydra(job: Callable[[DictConfig], None], config_name: str) -> NoReturn:
             register_resolvers(varied_settings(arguments))
             sys.argv[1:] = with_job_folders(arguments)
             _check_options()
+            _find_plugins(arguments)
             hydra.main(version_base="1.3", config_path="pkg://conf", config_name=config_name)(job)()
         except (HydraException, OmegaConfBaseException) as error:
             raise explain(error) from error
         return outcomes.report()
 
     sys.exit(run_command(body, INTERRUPTED))
+
+
+class InstalledConf(SearchPathPlugin):
+    """Adds the conf/ of installed plug-ins to Hydra's search path, after that of VoxNAS, which therefore wins."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        """Append the folders.
+
+        Args:
+            search_path: The search path, changed in place.
+        """
+        for plugin in installed():
+            if plugin.conf is not None:
+                search_path.append(provider=plugin.distribution, path=f"file://{plugin.conf}")
 
 
 def output_folder() -> Path:
@@ -154,6 +174,13 @@ def _mode(self: Hydra, config_name: str | None, overrides: list[str]) -> Any:
     if any(argument.startswith(("-", *CHOOSING_MODE)) for argument in sys.argv[1:]):
         return GET_MODE(self, config_name, overrides)
     return None
+
+
+def _find_plugins(arguments: list[str]) -> None:
+    refuse_ambiguous(arguments)
+    for problem in problems():
+        print(f"warning: {problem}", file=sys.stderr)
+    Plugins.instance().register(InstalledConf)
 
 
 def _check_options() -> None:
