@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
@@ -9,6 +10,23 @@ from nas.errors import NASError
 from nas.utils.plugins import installed
 
 OWN = "VoxNAS"
+
+
+@dataclass(frozen=True)
+class ConfFile:
+    """One file of a group of conf/.
+
+    Args:
+        name: Its name without `.yaml`.
+        source: Title of the package that brings it, such as "VoxNAS" or "annanas 0.1.0".
+        text: Its content.
+        used: Whether `group=name` chooses it; False if an earlier package has a file of this name.
+    """
+
+    name: str
+    source: str
+    text: str
+    used: bool
 
 
 def groups(plugins: bool = True) -> dict[str, list[str]]:
@@ -37,6 +55,24 @@ def options(plugins: bool = True) -> dict[str, dict[str, list[str]]]:
         for folder in conf.iterdir():
             for name in _options(folder) if folder.is_dir() else ():
                 found.setdefault(folder.name, {}).setdefault(name, []).append(title)
+    return found
+
+
+def files_of(group: str) -> list[ConfFile]:
+    """Return the files of a group, of VoxNAS and of all installed plug-ins.
+
+    Args:
+        group: Name of the group.
+
+    Returns:
+        The files, those of VoxNAS first, sorted by name.
+    """
+    found: list[ConfFile] = []
+    for title, conf in _folders():
+        folder = conf / group
+        for name in _options(folder) if folder.is_dir() else ():
+            used = all(file.name != name for file in found)
+            found.append(ConfFile(name, title, (folder / f"{name}.yaml").read_text(encoding="utf-8"), used))
     return found
 
 

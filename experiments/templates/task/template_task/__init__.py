@@ -66,9 +66,7 @@ class TemplateScores(Scores):
         return {"recall": float(np.mean(recalls)), "error": float(100 * (1 - right_N.mean()))}
 
     def columns(self, classes: Sequence[str]) -> Mapping[str, np.ndarray]:
-        """Return the columns of predictions.csv."""
         return dict(zip(classes, self.prob_NK.T, strict=True))
 
     def truth(self, classes: Sequence[str]) -> Mapping[str, np.ndarray]:
-        """Return the column with the true class."""
         return {"label": np.array(classes)[self.label_N]}
