@@ -52,7 +52,9 @@ def check_task(task: Task, network: nn.Module | None = None, store: VolumeStore 
         "a network whose output the task can read",
         "check_task(task, network)",
     )
-    model = tiny_network(task.spec) if network is None else network
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = tiny_network(task.spec) if network is None else network
     with tempfile.TemporaryDirectory() as folder:
         data = drawn_store(Path(folder) / "drawn.h5", task.spec) if store is None else store
         with no_error(
@@ -110,8 +112,9 @@ def _check_loss(task: Task, model: nn.Module, x: torch.Tensor, targets: np.ndarr
             require(loss.ndim == 0, found, "a scalar", "return the mean over the batch")
             found = f"a loss of {loss.item()} for {len(x[rows])} cases and outputs times {scale:g}"
             require(torch.isfinite(loss), found, "a finite loss", stable)
-    model.zero_grad()
+    loss = task.loss(model(x), y)
     require(loss.requires_grad, "a loss without gradients", "gradients of the network", "compute the loss with torch")
+    model.zero_grad()
     loss.backward()
     finite = all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
     moved = any(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())

@@ -93,7 +93,7 @@ def _plugin(module: str, distribution: str, version: str) -> Plugin:
     except (ImportError, ValueError):
         spec = None
     if spec is None:
-        return Plugin(module, distribution, version, problem=f"no package {package or module!r}")
+        return Plugin(module, distribution, version, problem=f"no package {package}")
     folders = [Path(place, *inner) for place in spec.submodule_search_locations or ()]
     if inner and not any(folder.is_dir() or folder.with_suffix(".py").is_file() for folder in folders):
         return Plugin(module, distribution, version, problem=f"no module {module}")
