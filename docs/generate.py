@@ -77,9 +77,9 @@ def configuration() -> str:
     for name in ("common", "search", "train", "brain_tumor"):
         parts += [f"## conf/{name}.yaml", f"```yaml\n{text_of(f'{name}.yaml').strip()}\n```"]
     for group in SHARED:
-        parts += [f"## {group}", *(component(group, name) for name in groups()[group])]
+        parts += [f"## {group}", *(component(group, name) for name in groups(plugins=False)[group])]
     parts += ["## experiment", "An experiment sets several groups at once: `experiment=<name>`."]
-    for name in groups()["experiment"]:
+    for name in groups(plugins=False)["experiment"]:
         parts += [f"### `experiment={name}`", f"```yaml\n{text_of(f'experiment/{name}.yaml').strip()}\n```"]
     return "\n\n".join(parts)
 
@@ -87,7 +87,7 @@ def configuration() -> str:
 def spaces() -> str:
     """Return the page on search spaces, with the published networks of each."""
     parts = ["# Spaces", SPACES]
-    for name in groups()["space"]:
+    for name in groups(plugins=False)["space"]:
         published = _class(str(_yaml("space", name)["_target_"])).published
         rows = [(f"`{name}/{network}`", point.source) for network, point in published.items()]
         parts += [component("space", name, "##"), *([_table(("published network", "source"), rows)] if rows else [])]
@@ -132,7 +132,7 @@ def files(text: str) -> str:
 
 def components(group: str, title: str, text: str) -> str:
     """Return the page on a group of conf/."""
-    return "\n\n".join([f"# {title}", text, *(component(group, name, "##") for name in groups()[group])])
+    return "\n\n".join([f"# {title}", text, *(component(group, name, "##") for name in groups(plugins=False)[group])])
 
 
 def component(group: str, name: str, level: str = "###") -> str:

@@ -14,10 +14,13 @@ import hydra
 import hydra._internal.hydra
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import get_args_parser
+from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn
 from hydra.errors import HydraException
+from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
@@ -25,11 +28,13 @@ from omegaconf.errors import OmegaConfBaseException
 from experiments.callbacks import CompareJobs
 from experiments.cli import run_command
 from experiments.composition import ExperimentLoader
+from experiments.conf_files import problems, refuse_ambiguous
 from experiments.dry_run import DryRun, Preview, is_dry_run
 from experiments.hydra_errors import explain
 from experiments.sweep import Outcomes, register_resolvers, varied_settings, with_job_folders
 from experiments.workers import mark_launcher, workers_first
 from nas.errors import NASError
+from nas.utils.plugins import installed
 
 ON_ONE_TERMINAL = ("joblib", "ray")  # launchers whose jobs run side by side and write to one terminal
 CHOOSING_MODE = ("hydra.mode", "+hydra.mode", "++hydra.mode", "hydra.searchpath")
@@ -62,6 +67,7 @@ def run_hydra(job: Callable[[DictConfig], None], config_name: str, preview: Prev
             register_resolvers(varied_settings(arguments))
             sys.argv[1:] = with_job_folders(arguments)
             _check_options()
+            _find_plugins(arguments)
             dry = DryRun(preview) if preview is not None and is_dry_run(arguments) else None
             if dry is not None:
                 dry.install()
@@ -73,6 +79,20 @@ def run_hydra(job: Callable[[DictConfig], None], config_name: str, preview: Prev
         return outcomes.report() if dry is None else dry.report()
 
     sys.exit(run_command(body, INTERRUPTED))
+
+
+class InstalledConf(SearchPathPlugin):
+    """Adds the conf/ of installed plug-ins to Hydra's search path, after that of VoxNAS, which therefore wins."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        """Append the folders.
+
+        Args:
+            search_path: The search path, changed in place.
+        """
+        for plugin in installed():
+            if plugin.conf is not None:
+                search_path.append(provider=plugin.distribution, path=f"file://{plugin.conf}")
 
 
 def output_folder() -> Path:
@@ -135,6 +155,13 @@ def _mode(self: Hydra, config_name: str | None, overrides: list[str]) -> Any:
     if any(argument.startswith(("-", *CHOOSING_MODE)) for argument in sys.argv[1:]):
         return GET_MODE(self, config_name, overrides)
     return None
+
+
+def _find_plugins(arguments: list[str]) -> None:
+    refuse_ambiguous(arguments)
+    for problem in problems():
+        print(f"warning: {problem}", file=sys.stderr)
+    Plugins.instance().register(InstalledConf)
 
 
 def _check_options() -> None:

@@ -116,7 +116,7 @@ def test_the_example_space_passes_the_conformance_check(tmp_path: Path, monkeypa
     import readme_space
 
     try:
-        space = readme_space.PlainSpace()
+        space = readme_space.PlainnetsSpace()
         check_space(space)
         every = space.enumerate()
         assert every is not None

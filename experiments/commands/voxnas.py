@@ -24,6 +24,12 @@ COMMANDS = {
     "serve": ("experiments.lung_detector.serve", PARSER, "serve the lung-tumour detector over HTTP"),
     "screen": ("experiments.lung_screening.command", PARSER, "screen CTs for lung nodules"),
     "brats": ("experiments.brain_tumor.command", PARSER, "segment brain tumours and evaluate the predictions"),
+    "spaces": ("experiments.commands.parts.spaces", PARSER, "list the search spaces that are installed"),
+    "strategies": ("experiments.commands.parts.strategies", PARSER, "list the search strategies"),
+    "evaluators": ("experiments.commands.parts.evaluators", PARSER, "list the evaluators"),
+    "tasks": ("experiments.commands.parts.tasks", PARSER, "list the tasks and their metrics"),
+    "data": ("experiments.commands.parts.data", PARSER, "list the data sets"),
+    "new": ("experiments.commands.new", PARSER, "write a package with a part of your own"),
     "completion": ("experiments.commands.completion", PARSER, "print a script for tab completion"),
 }
 EXAMPLES = ("voxnas search experiment=demo", "voxnas train arch=outputs/demo/arch.json experiment=demo")

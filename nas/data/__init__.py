@@ -6,6 +6,7 @@ from nas.utils.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from nas.data.loading import VolumeSet as VolumeSet
+    from nas.data.sample import Sample as Sample
     from nas.data.source import Source as Source
     from nas.data.sources.brats import Brats as Brats
     from nas.data.sources.icbm_tissue import IcbmTissue as IcbmTissue
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from nas.data.sources.msd import Msd as Msd
     from nas.data.sources.nodule_phantoms import NodulePhantoms as NodulePhantoms
     from nas.data.sources.prepared import PreparedStore as PreparedStore
+    from nas.data.splits import Fold as Fold
     from nas.data.splits import Split as Split
     from nas.data.store import VolumeStore as VolumeStore
     from nas.data.transforms.augment import Augment as Augment
@@ -28,6 +30,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
     {
         "Augment": "nas.data.transforms.augment",
         "Brats": "nas.data.sources.brats",
+        "Fold": "nas.data.splits",
         "IcbmTissue": "nas.data.sources.icbm_tissue",
         "LidcDicom": "nas.data.sources.lidc_dicom",
         "LidcNodules": "nas.data.sources.lidc_nodules",
@@ -39,6 +42,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "Msd": "nas.data.sources.msd",
         "NodulePhantoms": "nas.data.sources.nodule_phantoms",
         "PreparedStore": "nas.data.sources.prepared",
+        "Sample": "nas.data.sample",
         "Source": "nas.data.source",
         "Split": "nas.data.splits",
         "VolumeSet": "nas.data.loading",

@@ -7,7 +7,8 @@ import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
-from nas.errors import NASError
+from nas.errors import NASError, first_line
+from nas.utils.plugins import plugin_of, plugin_packages
 
 T = TypeVar("T")
 TRUSTED = ("nas", "search_spaces", "experiments")
@@ -54,7 +55,7 @@ RENAMED = {
 def locate(path: str, base: type[T], *, packages: Sequence[str] = TRUSTED, allow: Sequence[str] | None = ()) -> type[T]:
     """Import the class behind a dotted path.
 
-    A package that is not trusted is not imported at all.
+    A package that is not trusted is not imported at all. Installed plug-ins (`voxnas.plugins`) are trusted.
 
     Args:
         path: Dotted path of a class, or a path of an earlier version (see `RENAMED`).
@@ -72,22 +73,66 @@ def locate(path: str, base: type[T], *, packages: Sequence[str] = TRUSTED, allow
     path = RENAMED.get(path, path)
     package, trusted = path.partition(".")[0], (*packages, *(allow or ()))
     if allow is not None and package not in trusted:
+        trusted = (*trusted, *plugin_packages())
+    if allow is not None and package not in trusted:
         raise NASError(
             f"the class {path!r}",
             f"a {base.__name__} of the packages {', '.join(trusted)}",
             f"allow_packages=[{package}], or --allow-package {package}, if you trust that package",
         )
+    value = _imported(path, package)
+    if not inspect.isclass(value):
+        raise NASError(f"{path!r}", f"a subclass of {_full_name(base)}", "name such a class")
+    lacking = [name for name in sorted(getattr(base, "__abstractmethods__", ())) if _lacks(value, name)]
+    if not issubclass(value, base):
+        raise NASError(
+            f"the class {path!r}, which is no {base.__name__}{' and lacks ' if lacking else ''}{', '.join(lacking)}",
+            f"a subclass of {_full_name(base)}",
+            f"from {base.__module__} import {base.__name__}; class {value.__name__}({base.__name__})"
+            + (f" with {', '.join(lacking)}" if lacking else ""),
+        )
+    if inspect.isabstract(value):
+        missing = ", ".join(sorted(value.__abstractmethods__))
+        raise NASError(
+            f"the abstract class {path!r}, which lacks {missing}",
+            f"a subclass of {_full_name(base)} with all of its abstract methods",
+            f"define {missing}, or name such a class",
+        )
+    defined_in = value.__module__.partition(".")[0]
+    if allow is not None and defined_in not in trusted:
+        raise NASError(
+            f"the class {path!r}, which is defined in {value.__module__}",
+            f"a subclass of {_full_name(base)} of the packages {', '.join(trusted)}",
+            f"allow_packages=[{defined_in}], or --allow-package {defined_in}, if you trust that package",
+        )
+    return value
+
+
+def _imported(path: str, package: str) -> Any:
     module, _, name = path.rpartition(".")
     try:
-        value = getattr(importlib.import_module(module), name)
+        return getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise NASError(f"the class {path!r} ({error})", "a class that can be imported", "check the path") from error
-    defined_in = getattr(value, "__module__", "").partition(".")[0]
-    allowed, abstract = allow is None or defined_in in trusted, inspect.isabstract(value)
-    if not inspect.isclass(value) or not issubclass(value, base) or abstract or not allowed:
-        got = f"the abstract class {path!r}" if abstract else f"{path!r}"
-        raise NASError(got, f"a subclass of {base.__module__}.{base.__qualname__}", "name such a class")
-    return value
+    except Exception as error:
+        if package in TRUSTED:  # a defect of VoxNAS, which keeps its traceback
+            raise
+        plugin = plugin_of(package)
+        owner = f" of the plug-in {plugin.title}" if plugin else ""
+        raise NASError(
+            f"the class {path!r}{owner}, which cannot be imported ({type(error).__name__}: {first_line(error)})",
+            "a package that can be imported",
+            f"correct the package, see: python -c 'import {module}'",
+        ) from error
+
+
+def _lacks(cls: type, name: str) -> bool:
+    own = getattr(cls, name, None)
+    return own is None or getattr(own, "__isabstractmethod__", False)
+
+
+def _full_name(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"
 
 
 def with_present_names(config: Any) -> Any:

@@ -1,0 +1,1 @@
+"""Lists of the parts that are installed: spaces, strategies, evaluators, tasks and data sets, with their sources."""
