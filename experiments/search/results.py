@@ -14,7 +14,7 @@ from nas.search import CHECKPOINTS, SearchResult
 from nas.strategies.base import Strategy
 from nas.study.study import Study
 from nas.trials_table import write_csv
-from nas.utils.files import locked, write_text
+from nas.utils.files import from_here, locked, write_text
 from nas.utils.hashing import digest
 
 CHOSEN, PARETO = "arch.json", "pareto"
@@ -85,6 +85,8 @@ def _write_report(folder: Path, result: SearchResult, strategy: Strategy, settin
         settings=settings,
         more=supernet_sections(folder / CHECKPOINTS / FOLDER),
         metrics=result.problem.task.metrics,
+        task=result.problem.task.spec,
+        command=f"voxnas train arch={from_here(folder / CHOSEN)}",
     )
 
 

@@ -26,6 +26,7 @@ from nas.errors import NASError
 from nas.export.onnx import require_formats
 from nas.export.trained import listed
 from nas.report import train_report
+from nas.retraining.answer import answer
 from nas.retraining.predictions import PREDICTIONS, predictions_csv
 from nas.retraining.result import TrainResult
 from nas.retraining.scoring import Scorer, System
@@ -34,7 +35,7 @@ from nas.retraining.tables import caption, markdown, terminal
 from nas.retraining.unseen import check_unseen
 from nas.training import distributed
 from nas.training.distributed import is_main
-from nas.utils.files import exclusive, write_text
+from nas.utils.files import exclusive, from_here, write_text
 from nas.utils.identity import ResultIdentity
 
 TABLE, REPORT = "table.md", "report.html"
@@ -183,8 +184,28 @@ def _write(
         result=result.to_json(),
         table_rows=[row.cells(result.columns) for row in rows],
         metrics=result.metrics,
-        sections=setting.task.sections(scorer.cases(main, [one for one in everything if one is not main])),
+        sections=setting.task.sections(scorer.cases(systems[0], everything[1:])),
+        task=setting.task.spec,
+        answer=answer(result),
+        command=next_command(setting.task.spec.kind, folder),
     )
+    print(f"{answer(result)}\n")
     print(terminal(rows, caption(result), result.columns))
     print(f"\nwrote {folder / TABLE} and {folder / REPORT}")
     return result
+
+
+def next_command(kind: str, folder: Path) -> str:
+    """Return the command that uses the trained networks.
+
+    Args:
+        kind: Kind of the task.
+        folder: Folder of the training.
+
+    Returns:
+        The command line.
+    """
+    outputs = {"segmentation": "masks/", "classification": "probabilities.csv"}
+    if kind in outputs:
+        return f"voxnas predict {from_here(folder)} scans/ --out {outputs[kind]}"
+    return f"voxnas export {from_here(folder)}"

@@ -79,8 +79,9 @@ def slices_section(examples: Sequence[Example], classes: Sequence[str]) -> str:
         rows += f'<tr><th colspan="3">{escape(example.name + where)}: Dice {example.dice:.3f}</th></tr><tr>{cells}</tr>'
     head = "<tr><th>image</th><th>truth</th><th>prediction</th></tr>"
     note = "Cases with the worst, the middle and the best Dice. Of a volume: the slice with most of the classes."
-    table = f'<div class="scroll"><table><thead>{head}</thead><tbody>{rows}</tbody></table></div>'
-    return section("Example slices", note, _key(classes), figure(table))
+    table = f"<table><thead>{head}</thead><tbody>{rows}</tbody></table>"
+    drawn = "; ".join(f"{example.name} has a Dice of {example.dice:.3f}" for example in examples)
+    return section("Example slices", note, _key(classes), figure(table, f"{drawn}."))
 
 
 def _fullest(mask_DHW: np.ndarray) -> int:

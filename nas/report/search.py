@@ -17,6 +17,7 @@ from nas.html.page import (
     architecture_section,
     facts,
     figure,
+    folded,
     pair,
     section,
     settings_table,
@@ -28,6 +29,7 @@ from nas.metrics.metric import Metric
 from nas.metrics.names import COSTS, Names
 from nas.multiobjective.pareto import front_mask
 from nas.space import SearchSpace
+from nas.task_spec import TaskSpec
 
 MAX_CLOUD = 2000  # pruned architectures shown
 MAX_FAILED = 10  # failed trials shown
@@ -45,8 +47,10 @@ def search_report(
     settings: Mapping[str, Any],
     more: Sequence[str] = (),
     metrics: Sequence[Metric] = (),
+    task: TaskSpec | None = None,
+    command: str = "",
 ) -> None:
-    """Write a self-contained HTML file.
+    """Write a self-contained HTML file: the answer, the front, the chosen architecture, the settings.
 
     Args:
         path: File to write.
@@ -59,6 +63,8 @@ def search_report(
         settings: Settings of the search.
         more: Further sections after the chosen architecture, as HTML.
         metrics: Metrics that the task declares, for their names and digits.
+        task: Task that the networks are built for. If None, the space's own.
+        command: The command to run next.
 
     Raises:
         NASError: If no trial is finished.
@@ -75,6 +81,8 @@ def search_report(
         path,
         kicker="Architecture search",
         title=title,
+        answer=_answer(names, history, chosen),
+        command=command,
         lead=(
             f"Scores on this page are <strong>validation {score_in_words}, not test scores</strong>. "
             "The chosen network is the best of many on these very cases, so its score is optimistic. The test cases "
@@ -85,11 +93,31 @@ def search_report(
             _front_figure(names, space, history, done, chosen, np.asarray(pruned_cost), np.asarray(pruned_bound)),
             _front_table(names, history, chosen),
             pair(*over_time),
-            architecture_section("The chosen architecture", space, chosen.arch),
+            architecture_section("The chosen architecture", space, chosen.arch, task),
             *more,
             *_failed_table(history),
             _settings(space, history, settings),
         ],
+    )
+
+
+def _answer(names: Names, history: History, chosen: Trial) -> str:
+    """State the chosen network, and how much cheaper ones of the front lose."""
+    done, front, score, cost = len(history.complete()), history.front(), history.score, history.cost_name
+    costs = names.show(cost, _cost(history, [chosen])[0], symbol=True)
+    first = (
+        f"Network {chosen.arch.id} is the best of {done} trained: validation {names.unit(score).name} "
+        f"{names.show(score, chosen.metrics[score], symbol=True)} with {costs} {names.unit(cost).name}."
+    )
+    if len(front) < 2:
+        return f"{first} No other network is on the Pareto front."
+    by_cost = _cost(history, front)
+    small = front[int(np.argmin(by_cost))]
+    if small == chosen:
+        return f"{first} It is also the cheapest of the {len(front)} networks on the Pareto front."
+    return (
+        f"{first} The cheapest of the {len(front)} networks on the Pareto front, {small.arch.id}, has "
+        f"{names.show(score, small.metrics[score], symbol=True)} with {names.show(cost, by_cost.min(), symbol=True)}."
     )
 
 
@@ -161,7 +189,17 @@ def _front_figure(
         plot.point(cost, value, style, radius, _tooltip(names, space, history, record, cost * costs.divisor))
         if record == chosen:
             plot.label(cost, value, chosen.arch.id)
-    return section("Score against cost", _front_note(history, total, len(cloud_cost_P)), figure(plot.svg()))
+    if not len(score_N):
+        return section("Score against cost", _front_note(history, total, len(cloud_cost_P)), figure(plot.svg()))
+    cheapest, best = int(np.argmin(cost_N)), int(np.argmax(history.sign[score] * score_N))
+    cost_in_words = [names.show(history.cost_name, cost_N[at] * costs.divisor, symbol=True) for at in (best, cheapest)]
+    caption = (
+        f"{names.unit(score).name} reaches {names.show(score, score_N[best])} at "
+        f"{cost_in_words[0]} {costs.name}; the cheapest network, with {cost_in_words[1]}, has "
+        f"{names.show(score, score_N[cheapest])}."
+    )
+    note = _front_note(history, total, len(cloud_cost_P))
+    return section("Score against cost", note, figure(plot.svg(), caption))
 
 
 def _front_note(history: History, total: int, drawn: int) -> str:
@@ -246,7 +284,12 @@ def _best_so_far(names: Names, history: History, done: Sequence[Trial]) -> str:
     ):
         plot.point(trial, score, "trained", 3.0, f"{record.arch.id} (trial {record.number})\n{name} {score:.3f}")
     plot.step(trial_N[known], best_N[known], to_edge=True)
-    return section("Best score so far", "In the order in which trials finished.", figure(plot.svg()))
+    last = 1 + int(np.flatnonzero(best_N == best_N[-1])[0])
+    caption = (
+        f"The best {name} is {names.show(history.score, best_N[known][0])} after the first network and "
+        f"{names.show(history.score, best_N[-1])} after {len(done)}; network {last} was the last to improve it."
+    )
+    return section("Best score so far", "In the order in which trials finished.", figure(plot.svg(), caption))
 
 
 def _share_over_time(pruned_share: Sequence[tuple[int, float]]) -> str:
@@ -258,7 +301,9 @@ def _share_over_time(pruned_share: Sequence[tuple[int, float]]) -> str:
     edge_E = np.r_[np.repeat(trial_T, 2)[1:], x.high]
     plot.band(edge_E, np.zeros(len(edge_E)), np.repeat(share_T, 2))
     plot.step(trial_T, share_T, to_edge=True)
-    return section("Ruled out without training", "Share of the whole space; it never shrinks.", figure(plot.svg()))
+    caption = f"After {int(trial_T[-1])} networks {100 * share_T[-1]:.1f} % of the space are ruled out."
+    note = "Share of the whole space; it never shrinks."
+    return section("Ruled out without training", note, figure(plot.svg(), caption))
 
 
 def _failed_table(history: History) -> list[str]:
@@ -293,7 +338,7 @@ def _settings(space: SearchSpace, history: History, given: Mapping[str, Any]) ->
         "objectives": [f"{direction} {name}" for name, direction in history.objectives.items()],
         "cost": history.cost_name,
     }
-    return section("Settings and provenance", "", settings_table({"study facts": provenance, **given}))
+    return folded("Settings and provenance", settings_table({"study facts": provenance, **given}))
 
 
 def _clock(seconds: float) -> str:

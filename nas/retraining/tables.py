@@ -17,7 +17,7 @@ from nas.metrics.metric import Metric
 from nas.retraining.result import SIZES, TrainResult
 from nas.retraining.unseen import UNKNOWN
 
-NOTHING = "–"
+NOTHING, FIRST_COST = "–", "params (M)"
 WIDTH = 100  # columns of a terminal
 
 
@@ -59,9 +59,9 @@ class Row:
             if number == 0 and name in self.ci95:
                 low, high = self.ci95[name]
                 text += f" [{low:.{digits}f}, {high:.{digits}f}]"
-            cells[metric.label] = text
+            cells[metric.heading] = text
         macs = self.costs.get("macs")
-        cells["params (M)"] = _digits(self.costs.get("params"), 1e6)
+        cells[FIRST_COST] = _digits(self.costs.get("params"), 1e6)
         cells["MACs (G)"] = _digits(macs, 1e9)
         cells["FLOPs (G)"] = _digits(None if macs is None else 2 * macs, 1e9)
         cells["size (MB)"] = _digits(self.costs.get("bytes"), 1e6)
@@ -101,7 +101,7 @@ def terminal(rows: Sequence[Row], caption: str, columns: Sequence[Metric]) -> st
     """
     table = [row.cells(columns) for row in rows]
     headings = list(table[0])
-    split = headings.index("params (M)")
+    split = headings.index(FIRST_COST)
     scores = _aligned(table, headings[:split])
     networks = [cells for row, cells in zip(rows, table, strict=True) if row.costs]
     blocks = [textwrap.fill(caption, WIDTH), "", scores]
@@ -132,7 +132,8 @@ def caption(result: TrainResult, seeds: Sequence[int] = ()) -> str:
         parts.append("trained, validated and tested on the same samples")
     if not result.search_patients_known:
         parts.append(UNKNOWN)
-    parts.append(f"[95 % interval, bootstrap over {split['unit']}s]")
+    of_a_mean = ", for a mean over networks also over these" if len(result.folds) > 1 else ""
+    parts.append(f"[95 % interval, bootstrap over {split['unit']}s{of_a_mean}]")
     return "; ".join(parts)
 
 

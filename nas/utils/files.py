@@ -70,6 +70,21 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     _remove_leftovers(path)
 
 
+def from_here(path: Path) -> Path:
+    """Return a path relative to the working directory, if it lies there, for messages and commands.
+
+    Args:
+        path: A file or a folder.
+
+    Returns:
+        The shorter path.
+    """
+    try:
+        return path.resolve().relative_to(Path.cwd())
+    except ValueError:
+        return path
+
+
 def read_json(path: Path) -> Any:
     """Read a JSON file.
 
