@@ -13,15 +13,16 @@ from experiments.build import build
 from experiments.config import SearchConfig, shareable
 from experiments.context import require_window, task_setup, write_config
 from experiments.progress import SearchProgress, logs_above
-from experiments.search.results import CHOSEN, summary, write_results
+from experiments.search.results import CHOSEN, next_command, summary, write_results
 from nas.budget import why_ended
 from nas.context import TaskSetup, ignore
 from nas.cost.latency import LatencyTable
 from nas.errors import NASError
 from nas.evaluators.base import Evaluator
-from nas.history import History
+from nas.history import History, State
 from nas.problem import Problem
-from nas.search import SearchJob, SearchResult, context_of, open_study, search, search_record
+from nas.report.live_search import LiveSearch
+from nas.search import CHECKPOINTS, SearchJob, SearchResult, context_of, open_study, search, search_record
 from nas.space import SearchSpace
 from nas.strategies.base import Strategy
 from nas.study.url import sqlite_url
@@ -82,13 +83,26 @@ def search_command(
     main = distributed.is_main()
     progress = SearchProgress(config.study.trials, strategy, problem, silent or not main)
     board = build(config.tracking, "tracking", Tracker, allow) if main else NO_TRACKING
+    live = LiveSearch(
+        folder,
+        f"Search {config.study.name}",
+        problem.space,
+        problem.task.metrics,
+        config.study.trials,
+        folder / CHECKPOINTS,
+    )
+
+    def on_epoch(epoch: int, epochs: int) -> None:
+        progress.update_epoch(epoch, epochs)
+        live.update_epoch(epoch, epochs, progress.time_left())
+
     context = context_of(
         setting.split,
         folder,
         seed=config.seed,
         device=device,
         tracker=board,
-        on_epoch=progress.update_epoch if main else ignore,
+        on_epoch=on_epoch if main else ignore,
     )
     evaluator = build(config.evaluator, "evaluator", Evaluator, allow)
     limits = (config.study.trials, config.study.time_limit_s, config.study.time)
@@ -108,11 +122,21 @@ def search_command(
 
     def on_history(history: History) -> None:
         progress.update(history)
+        live.update(history, progress.time_left())
         for trial in history.complete()[-1:]:
             board.scalar("search", history.score, trial.number, trial.metrics[history.score])
 
+    def finish(stopped: bool) -> None:
+        history = study.history()
+        ended = sum(trial.state is not State.RUNNING for trial in history)
+        reason = f"stopped after {ended} of {job.trials} trials; the same command continues it"
+        if not stopped:
+            reason = why_ended(history, problem.space, job.trials, job.time_s)
+        live.finish(history, reason, next_command(folder) if history.complete() else "")
+
     with closing(study):
         with ExitStack() as at_end:
+            at_end.push(lambda kind, *_: finish(stopped=kind is not None))
             at_end.callback(lambda: write_results(folder, study, strategy, record, plain, skip_if_unchanged=silent))
             at_end.callback(board.close)
             at_end.callback(progress.close)

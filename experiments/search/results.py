@@ -86,8 +86,20 @@ def _write_report(folder: Path, result: SearchResult, strategy: Strategy, settin
         more=supernet_sections(folder / CHECKPOINTS / FOLDER),
         metrics=result.problem.task.metrics,
         task=result.problem.task.spec,
-        command=f"voxnas train arch={from_here(folder / CHOSEN)}",
+        command=next_command(folder),
     )
+
+
+def next_command(folder: Path) -> str:
+    """Return the command that trains and tests the chosen network.
+
+    Args:
+        folder: Folder of the search.
+
+    Returns:
+        The command line.
+    """
+    return f"voxnas train arch={from_here(folder / CHOSEN)}"
 
 
 def summary(result: SearchResult, folder: Path, reason: str) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from nas.errors import NASError
 from nas.export.onnx import require_formats
 from nas.export.trained import listed
 from nas.report import train_report
+from nas.report.live_training import LiveTraining
 from nas.retraining.answer import answer
 from nas.retraining.predictions import PREDICTIONS, predictions_csv
 from nas.retraining.result import TrainResult
@@ -80,18 +81,33 @@ def run_train_experiment(cfg: DictConfig | Mapping[str, Any], folder: Path) -> T
         if not formats and (finished := _finished_before(folder, identity, networks, trainer)) is not None:
             return finished
         with exclusive(folder) if is_main() else nullcontext():
-            if is_main():
-                write_config(folder / "config.yaml", config.plain())
-            systems, baselines = trainer.networks(networks), trainer.baselines(networks)
-            trainer.board.close()
             if not is_main():
+                trainer.networks(networks), trainer.baselines(networks)
                 return None
-            result = _write(folder, config, setting, networks, systems, baselines, all(known), identity)
+            write_config(folder / "config.yaml", config.plain())
+            with _live_page(trainer.show_live(networks), folder, setting.task.spec.kind) as finished:
+                systems, baselines = trainer.networks(networks), trainer.baselines(networks)
+                trainer.board.close()
+                result = _write(folder, config, setting, networks, systems, baselines, all(known), identity)
+                finished.append(result)
             if formats:
                 export_rounds(networks, rounds, folder, formats, config.allow_packages)
         return result
     finally:
         distributed.shutdown()
+
+
+@contextmanager
+def _live_page(live: LiveTraining, folder: Path, kind: str) -> Iterator[list[TrainResult]]:
+    """Write the last version of the live page: the answer of the result that the block appends, or that it stopped."""
+    results: list[TrainResult] = []
+    try:
+        yield results
+    finally:
+        if results:
+            live.finish(f"{answer(results[0])} The whole result is in report.html.", next_command(kind, folder))
+        else:
+            live.finish("The training was stopped before its end; the same command continues it.", "")
 
 
 def _rounds(config: TrainConfig, split: Split) -> list[Fold]:

@@ -91,7 +91,7 @@ def drawing_of(
         f"one block. {height} at its output, width the logarithm of its output channels, {number}."
     )
     if any(stage.joined is not None for stage in stages):
-        note += " An arrow such as ⟵ 3 names the block whose output is concatenated to the input."
+        note += " An arrow such as ⟵ (3) names the block whose output is concatenated to the input."
     return Drawing(_draw_chain(boxes), note, _in_words(boxes, "blocks"))
 
 
@@ -99,7 +99,7 @@ def _box_of_stage(stage: Stage, number: int) -> Box:
     kind, _, size = stage.kind.partition(" ")
     words = [kind, *([size] if size else []), *([f"× {stage.count}"] if stage.count > 1 else [])]
     if stage.joined is not None:
-        words.append(f"⟵ {stage.joined + 1}")
+        words.append(f"⟵ ({stage.joined + 1})")
     return Box(tuple(words), stage.channels, stage.scale, number)
 
 
@@ -118,13 +118,18 @@ class Box:
         words: Words of its key, one per line of the label.
         channels: Number of channels.
         scale: Resolution relative to the input of the network; 0 for a layer without axes.
-        number: Number in front of the first word; 0 for none.
+        number: Number in the label, so that others can refer to it; 0 for none.
     """
 
     words: tuple[str, ...]
     channels: int
     scale: float
     number: int = 0
+
+    @property
+    def label(self) -> tuple[str, ...]:
+        """Lines of the label."""
+        return (f"({self.number})", *self.words) if self.number else self.words
 
     @property
     def height(self) -> float:
@@ -217,7 +222,7 @@ def _draw_row(row: Sequence[Box], tone: dict[str, str], top: float, last: bool) 
     tallest = max(box.height + box.depth for box in row)
     middle = top + LINE + 6 + tallest / 2
     labels = middle + tallest / 2 + LINE + 2
-    brackets = labels + LINE * max(len(box.words) for box in row) - 2
+    brackets = labels + LINE * max(len(box.label) for box in row) - 2
     elements, x = [], 0.0
     ends: list[tuple[float, float]] = []  # left and right of each box
     for box in row:
@@ -225,9 +230,7 @@ def _draw_row(row: Sequence[Box], tone: dict[str, str], top: float, last: bool) 
         left = centre - (box.width + box.depth) / 2
         elements += _cuboid(box, left, middle, tone[box.words[0]])
         elements.append(_words(centre, middle - (box.height + box.depth) / 2 - 5, [str(box.channels)], faint=True))
-        elements.append(_words(centre, labels, box.words))
-        if box.number:
-            elements.append(_words(centre, middle + (box.height + box.depth) / 2 + 10, [f"{box.number}"], faint=True))
+        elements.append(_words(centre, labels, box.label))
         ends.append((left, left + box.width + box.depth))
         x += box.pitch
     for (_, start), (end, _) in pairwise(ends):

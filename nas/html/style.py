@@ -13,7 +13,7 @@ STYLE = """
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--paper); color: var(--ink);
   font: 15px/1.5 system-ui, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
-main { max-width: 1100px; margin: 0 auto; padding: 40px 24px 56px; }
+main { max-width: 1000px; margin: 0 auto; padding: 40px 24px 56px; }
 header { border-bottom: 2px solid var(--ink); padding-bottom: 14px; }
 .kicker { margin: 0; color: var(--muted); font-size: 12px; letter-spacing: .08em; text-transform: uppercase; }
 h1 { margin: 2px 0 6px; font-size: 28px; line-height: 1.2; font-weight: 650; overflow-wrap: anywhere; }
@@ -29,7 +29,7 @@ code, pre { font: 13px/1.5 ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu San
 .facts { display: flex; flex-wrap: wrap; margin: 20px 0 0; gap: 1px; }
 .facts div { flex: 1 1 112px; padding: 11px 12px 12px; outline: 1px solid var(--line); }
 .facts dt { color: var(--muted); font-size: 12.5px; }
-.facts dd { margin: 1px 0 0; font-size: 21px; line-height: 1.3; font-weight: 600; overflow-wrap: anywhere;
+.facts dd { margin: 1px 0 0; font-size: 21px; line-height: 1.3; font-weight: 600; white-space: nowrap;
   font-variant-numeric: tabular-nums; }
 .facts dd.code { font: 600 17px/27px ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace; }
 .facts small { display: block; color: var(--muted); font-size: 12.5px; line-height: 1.4; }
@@ -41,9 +41,11 @@ th { color: var(--muted); font-size: 12.5px; font-weight: 500; white-space: nowr
 thead th { border-bottom: 1px solid var(--ink); vertical-align: bottom; }
 .number { text-align: right; padding: 5px 0 5px 16px; white-space: nowrap; }
 .number + :not(.number) { padding-left: 28px; }
-td small { display: block; color: var(--muted); font-size: 12.5px; font-weight: 400; }
-.wide tr > :first-child { position: sticky; left: 0; background: var(--paper); overflow-wrap: anywhere; }
+td small { display: block; color: var(--muted); font-size: 12.5px; font-weight: 400; white-space: pre-line; }
+.wide tr > :first-child { position: sticky; left: 0; background: var(--paper); overflow-wrap: break-word;
+  min-width: 110px; }
 tr.chosen td { font-weight: 650; background: color-mix(in srgb, var(--mark) 10%, transparent); }
+.wide tr.chosen > :first-child { background: color-mix(in srgb, var(--mark) 10%, var(--paper)); }
 tr.total td { font-weight: 650; border-bottom: 0; }
 tr.total + tr.total td { padding-top: 0; }
 .tag { color: var(--mark); font-size: 12px; font-weight: 650; margin-left: 8px; }
@@ -87,7 +89,8 @@ figure, tr, .facts, .picture { break-inside: avoid; }
 @media (max-width: 640px) { main { padding: 24px 14px 40px; } h1 { font-size: 24px; } .answer { font-size: 16px; }
   .picture { padding: 12px 10px; } .picture svg { max-width: none; } svg.plot.broad { min-width: 720px; }
   .pair { grid-template-columns: minmax(0, 1fr); } .settings { columns: 1; }
-  .wide tr > :first-child { max-width: 130px; } th { white-space: normal; } }
+  .wide tr > :first-child { max-width: 130px; } .number { padding-left: 10px; }
+  .facts dd { font-size: 18px; } .facts dd.code { font-size: 14px; } }
 @media print { main { max-width: none; padding: 0; } .scroll, .picture { overflow: visible; } body { font-size: 12px; }
   table { font-size: 11px; } .number { padding-left: 8px; } svg.plot.broad { min-width: 0; }
   .pair { grid-template-columns: 1fr 1fr; gap: 0 20px; } .wide tr > :first-child { position: static; }

@@ -180,7 +180,7 @@ def _difference(metric: Metric, found: Mapping[str, Any]) -> Cell:
     comparison = Comparison(metric, found["value"], found["ci95"])
     low, high = found["ci95"]
     digits = metric.digits
-    note = f"[{low:+.{digits}f}, {high:+.{digits}f}] {comparison.verdict.value}"
+    note = f"[{low:+.{digits}f}, {high:+.{digits}f}]\n{comparison.verdict.value}"
     return Cell(f"{found['value']:+.{digits}f}", number=True, note=note)
 
 

@@ -161,6 +161,29 @@ def locked(path: str | Path, *, remove: bool = False) -> Iterator[None]:
 
 
 @contextmanager
+def locked_if_free(path: str | Path) -> Iterator[bool]:
+    """Hold a lock as `locked` does, unless another process holds it.
+
+    Args:
+        path: The lock file, which is made if it is missing.
+
+    Yields:
+        Whether the lock is held.
+    """
+    from filelock import Timeout
+
+    try:
+        lock = _acquired(Path(path), timeout=0)
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
+
+
+@contextmanager
 def exclusive(folder: str | Path) -> Iterator[None]:
     """Hold a folder for one command; a second one is refused at once.
 
