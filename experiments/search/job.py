@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 
 from experiments.build import build
 from experiments.config import SearchConfig, shareable
-from experiments.context import require_window, task_setup, write_config
+from experiments.context import describe_data, require_window, task_setup, write_config
 from experiments.progress import SearchProgress, logs_above
 from experiments.search.results import CHOSEN, next_command, summary, write_results
 from nas.budget import why_ended
@@ -118,6 +118,8 @@ def search_command(
     recorded = {**plain, "folder": str(folder.resolve()), "cwd": os.getcwd()}
     study = open_study(job, setting.split, name, url, lease_s=config.study.lease_s, config=recorded)
     write_config(folder / "config.yaml", plain)
+    if not silent:
+        describe_data(setting, folder, quiet=quiet)
     record = search_record(job, setting.split, name, shareable(plain))
 
     def on_history(history: History) -> None:

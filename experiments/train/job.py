@@ -12,7 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from experiments.config import resolved, shareable
-from experiments.context import require_window, task_setup, write_config
+from experiments.context import describe_data, require_window, task_setup, write_config
 from experiments.networks import resolve_all, searches_of
 from experiments.train.config import TrainConfig
 from experiments.train.exports import export_rounds
@@ -82,9 +82,12 @@ def run_train_experiment(cfg: DictConfig | Mapping[str, Any], folder: Path) -> T
             return finished
         with exclusive(folder) if is_main() else nullcontext():
             if not is_main():
-                trainer.networks(networks), trainer.baselines(networks)
+                trainer.networks(networks)
+                trainer.baselines(networks)
+                trainer.board.close()
                 return None
             write_config(folder / "config.yaml", config.plain())
+            describe_data(setting, folder)
             with _live_page(trainer.show_live(networks), folder, setting.task.spec.kind) as finished:
                 systems, baselines = trainer.networks(networks), trainer.baselines(networks)
                 trainer.board.close()

@@ -71,7 +71,7 @@ def slices_section(examples: Sequence[Example], classes: Sequence[str]) -> str:
             values if number is None else values[number] for values in (example.image, example.truth, example.guess)
         )
         plain = grey(image)
-        pictures = {"image": plain, "truth": _painted(plain, truth), "prediction": _painted(plain, guess)}
+        pictures = {"image": plain, "truth": painted(plain, truth), "prediction": painted(plain, guess)}
         cells = "".join(  # rows run upwards, as the axes of the data do
             f"<td>{img(picture[::-1], f'{what} of {example.name}', WIDTH)}</td>" for what, picture in pictures.items()
         )
@@ -102,7 +102,16 @@ def grey(image_HW: np.ndarray) -> np.ndarray:
     return np.repeat(np.rint(255 * values).astype(np.uint8)[..., None], 3, axis=2)
 
 
-def _painted(grey_HW3: np.ndarray, mask_HW: np.ndarray) -> np.ndarray:
+def painted(grey_HW3: np.ndarray, mask_HW: np.ndarray) -> np.ndarray:
+    """Paint the classes of a mask over a slice.
+
+    Args:
+        grey_HW3: (H, W, 3) uint8.
+        mask_HW: Classes (H, W), 0 for what stays grey.
+
+    Returns:
+        (H, W, 3) uint8.
+    """
     painted = grey_HW3.copy()
     for number in range(1, int(mask_HW.max()) + 1):
         here = mask_HW == number
