@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
@@ -32,12 +33,13 @@ from nas.retraining.predictions import PREDICTIONS, predictions_csv
 from nas.retraining.result import TrainResult
 from nas.retraining.scoring import Scorer, System
 from nas.retraining.summary import summarise, table_rows
-from nas.retraining.tables import caption, markdown, terminal
+from nas.retraining.tables import caption, markdown, terminal, terminal_of
 from nas.retraining.unseen import check_unseen
 from nas.training import distributed
 from nas.training.distributed import is_main
 from nas.utils.files import exclusive, from_here, write_text
 from nas.utils.identity import ResultIdentity
+from nas.utils.text_table import terminal_width
 
 TABLE, REPORT = "table.md", "report.html"
 # settings that the identity of a result holds by their content (networks, supernet), or that decide no number
@@ -161,8 +163,9 @@ def _finished_before(
     result = TrainResult.load(folder / RESULT)
     if result.identity != identity or not trainer.is_finished(networks):
         return None
-    print((folder / TABLE).read_text(encoding="utf-8"))
-    print(f"finished before; see {folder / REPORT}")
+    print(f"{textwrap.fill(answer(result), terminal_width())}\n")
+    print(terminal_of((folder / TABLE).read_text(encoding="utf-8")))
+    print(f"\nfinished before; see {folder / REPORT}")
     return result
 
 
@@ -208,9 +211,10 @@ def _write(
         answer=answer(result),
         command=next_command(setting.task.spec.kind, folder),
     )
-    print(f"{answer(result)}\n")
+    print(f"{textwrap.fill(answer(result), terminal_width())}\n")
     print(terminal(rows, caption(result), result.columns))
-    print(f"\nwrote {folder / TABLE} and {folder / REPORT}")
+    print(f"\nwrote {from_here(folder / TABLE)} and {from_here(folder / REPORT)}")
+    print(f"next: {next_command(setting.task.spec.kind, folder)}")
     return result
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -136,12 +137,15 @@ class SystemTrainer:
         """
         score = self.setting.task.score_name
         lines: dict[str, TrainingProgress] = {}
+        last = time.monotonic()  # end of the epoch before
         if self.live is not None:
             self.live.begin(name, network.arch.id)
 
         def on_epoch(part: str, epoch: int, epochs: int, metrics: Mapping[str, float]) -> None:
             if is_main():
-                line = lines.setdefault(part, TrainingProgress(f"{name} {part}", keep=True))
+                nonlocal last
+                line = lines.setdefault(part, TrainingProgress(f"{name} {part}", keep=True, since=last))
+                last = time.monotonic()
                 line.update(epoch, epochs, scored(score, metrics))
                 if self.live is not None:
                     self.live.update(name, part, epoch, epochs, metrics)

@@ -16,9 +16,9 @@ from nas.errors import NASError
 from nas.metrics.metric import Metric
 from nas.retraining.result import SIZES, TrainResult
 from nas.retraining.unseen import UNKNOWN
+from nas.utils.text_table import aligned, terminal_width
 
 NOTHING, FIRST_COST = "–", "params (M)"
-WIDTH = 100  # columns of a terminal
 
 
 @dataclass(frozen=True)
@@ -88,25 +88,45 @@ def markdown(rows: Sequence[Row], caption: str, columns: Sequence[Metric]) -> st
     return caption + "\n\n" + "\n".join(f"| {line} |" for line in lines) + "\n"
 
 
-def terminal(rows: Sequence[Row], caption: str, columns: Sequence[Metric]) -> str:
-    """Format rows as two aligned blocks, at most 100 columns wide: scores of all systems, costs of the networks.
+def terminal(rows: Sequence[Row], caption: str, columns: Sequence[Metric], width: int | None = None) -> str:
+    """Format rows as aligned blocks: scores of all systems, costs of the networks.
 
     Args:
         rows: The rows.
         caption: Text above the table.
         columns: The metrics of the table, the score first.
+        width: Columns of the terminal; None for those of the present one, at most 100.
 
     Returns:
-        Text; long names and the caption are wrapped.
+        Text; long names and the caption are wrapped, columns that do not fit stand in further blocks.
     """
-    table = [row.cells(columns) for row in rows]
+    return _terminal([row.cells(columns) for row in rows], caption, width)
+
+
+def terminal_of(markdown_table: str, width: int | None = None) -> str:
+    """Format a table that `markdown` wrote as `terminal` does.
+
+    Args:
+        markdown_table: Content of table.md.
+        width: Columns of the terminal; None for those of the present one, at most 100.
+
+    Returns:
+        Text.
+    """
+    caption, _, table = markdown_table.strip().partition("\n\n")
+    lines = [line.strip().removeprefix("| ").removesuffix(" |").split(" | ") for line in table.splitlines()]
+    return _terminal([dict(zip(lines[0], line, strict=True)) for line in lines[2:]], caption, width)
+
+
+def _terminal(table: Sequence[Mapping[str, str]], caption: str, width: int | None) -> str:
+    width = width or terminal_width()
     headings = list(table[0])
     split = headings.index(FIRST_COST)
-    scores = _aligned(table, headings[:split])
-    networks = [cells for row, cells in zip(rows, table, strict=True) if row.costs]
-    blocks = [textwrap.fill(caption, WIDTH), "", scores]
+    costs = headings[split:]
+    networks = [cells for cells in table if any(cells[name] != NOTHING for name in costs)]
+    blocks = [textwrap.fill(caption, width), "", aligned(table, headings[:split], width)]
     if networks:
-        blocks += ["", _aligned(networks, [headings[0], *headings[split:]])]
+        blocks += ["", aligned(networks, [headings[0], *costs], width)]
     return "\n".join(blocks)
 
 
@@ -143,19 +163,6 @@ def _digits(value: float | None, unit: float) -> str:
         return NOTHING
     scaled = value / unit
     return f"{scaled:.0f}" if abs(scaled) >= 100 else f"{scaled:#.3g}".rstrip(".")
-
-
-def _aligned(table: Sequence[Mapping[str, str]], columns: Sequence[str]) -> str:
-    first, *others = columns
-    widths = {column: max(len(column), *(len(cells[column]) for cells in table)) for column in columns}
-    room = WIDTH - sum(2 + widths[column] for column in others)
-    widths[first] = min(widths[first], max(room, len(first)))
-    lines = []
-    for cells in ({column: column for column in columns}, *table):
-        name, *rest = textwrap.wrap(cells[first], widths[first], subsequent_indent="  ", break_on_hyphens=False)
-        values = [f"{name:<{widths[first]}}", *(f"{cells[column]:>{widths[column]}}" for column in others)]
-        lines += ["  ".join(values).rstrip(), *rest]
-    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
 
 
 def over_seeds(results: Mapping[str, TrainResult]) -> str:

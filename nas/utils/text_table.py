@@ -49,6 +49,27 @@ def aligned(rows: Sequence[Mapping[str, str]], columns: Sequence[str], width: in
     return "\n\n".join(_block(rows, first, block, widths, width) for block in blocks)
 
 
+def in_columns(rows: Sequence[Sequence[str]], width: int | None = None) -> list[str]:
+    """Align cells on the left, each column as wide as its widest cell.
+
+    Args:
+        rows: Cells of each row; rows may be of different lengths.
+        width: Width at which a line is wrapped, indented below its second cell; None for no limit.
+
+    Returns:
+        Lines.
+    """
+    widths = [max(len(row[i]) for row in rows if i < len(row)) for i in range(max(map(len, rows)))]
+    lines = []
+    for row in rows:
+        cells = [*(cell.ljust(size) for cell, size in zip(row[:-1], widths, strict=False)), row[-1]]
+        line = (" " * GAP).join(cells)
+        indent = " " * min(widths[0] + GAP, (width or 0) // 2)
+        wrapped = textwrap.wrap(line, width, subsequent_indent=indent) if width and len(line) > width else [line]
+        lines += wrapped
+    return lines
+
+
 def _block(
     rows: Sequence[Mapping[str, str]], first: str, others: Sequence[str], widths: Mapping[str, int], width: int
 ) -> str:
