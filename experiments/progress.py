@@ -36,9 +36,10 @@ def progress_text(name: str, done: int, total: int, words: Sequence[str], clock:
     Returns:
         One line of at most `width` columns, if name, steps and times alone are not longer.
     """
-    most = max(width // 2 - 2, 8)
+    steps = f"{done}/{total}"
+    most = max(min(width // 2, width - len(steps) - len(clock) - 4), 1)
     name = name if len(name) <= most else f"{name[: most - 1]}…"
-    text = f"{name} {done}/{total}"
+    text = f"{name} {steps}"
     room = width - len(text) - len(clock) - 3
     shown: list[str] = []
     for word in words:

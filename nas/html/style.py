@@ -40,8 +40,9 @@ th, td { padding: 5px 12px 5px 0; text-align: left; vertical-align: baseline; bo
 th { color: var(--muted); font-size: 12.5px; font-weight: 500; white-space: nowrap; }
 thead th { border-bottom: 1px solid var(--ink); vertical-align: bottom; }
 .number { text-align: right; padding: 5px 0 5px 16px; white-space: nowrap; }
-.number + :not(.number) { padding-left: 28px; }
 td small { display: block; color: var(--muted); font-size: 12.5px; font-weight: 400; white-space: pre-line; }
+.number small { white-space: pre; }
+.number + :not(.number) { padding-left: 28px; }
 .wide tr > :first-child { position: sticky; left: 0; background: var(--paper); overflow-wrap: break-word;
   min-width: 110px; }
 tr.chosen td { font-weight: 650; background: color-mix(in srgb, var(--mark) 10%, transparent); }
