@@ -20,7 +20,8 @@ from typing import Any, NoReturn
 from nas.errors import NASError
 
 USER_ERROR, INTERRUPTED, BROKEN_PIPE = 2, 130, 141
-LIBRARIES = ("torch", "monai", "optuna", "hydra", "sklearn", "onnxscript", "onnxruntime", "matplotlib", "filelock")
+LIBRARIES = ("torch", "monai", "optuna", "hydra", "sklearn", "onnxscript", "onnxruntime", "matplotlib")
+TALKATIVE = ("monai", "onnxscript", "onnxruntime", "matplotlib", "filelock", "h5py")  # loggers; torch sets its own
 ENDING_SIGNALS = ("SIGTERM", "SIGHUP", "SIGUSR1")  # SIGUSR1: Slurm's warning before a time limit
 UNWRITABLE_ERRNOS = tuple(
     getattr(errno, name)
@@ -323,20 +324,14 @@ def _quiet_libraries() -> Iterator[None]:
     """Leave out notes and warnings of libraries that a user cannot act on.
 
     Yields:
-        None, while they are left out. Errors and the warnings of this project are shown.
+        None, while warnings are left out. Errors and the warnings of this project are shown.
     """
-    loggers = [logging.getLogger(name) for name in LIBRARIES]
-    before = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            for name in LIBRARIES:
-                warnings.filterwarnings("ignore", module=rf"{name}(\.|$)")
-            yield
-    finally:
-        for logger, level in zip(loggers, before, strict=True):
-            logger.setLevel(level)
+    for name in TALKATIVE:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        for name in LIBRARIES:
+            warnings.filterwarnings("ignore", module=rf"{name}(\.|$)")
+        yield
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

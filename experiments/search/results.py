@@ -120,7 +120,7 @@ def summary(result: SearchResult, folder: Path, reason: str) -> str:
     lines = [
         f"The search ended: {reason}.",
         "",
-        f"Pareto front of {len(history.complete())} trained networks (scores of the validation part):",
+        f"Pareto front of {len(history.complete())} trained networks ({history.score} on the validation part):",
         "",
     ]
     units = Names(result.problem.task.metrics)

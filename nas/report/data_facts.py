@@ -251,14 +251,19 @@ def _image_warnings(
 ) -> list[str]:
     found = []
     if constant:
-        found.append(f"{len(constant)} images have one value only, for example {store.names[constant[0]]}.")
+        found.append(f"{_images(len(constant), 'has', 'have')} one value only, for example {store.names[constant[0]]}.")
     same = [rows for rows in hashes.values() if len(rows) > 1]
     if same:
         first, second = (store.names[row] for row in same[0][:2])
         apart = sum(len(set(fold_N[list(rows)].tolist())) > 1 for rows in same)
-        where = f"; {apart} of them are in two folds" if apart else ""
-        found.append(f"{len(same)} images occur more than once, for example {first} and {second}{where}.")
+        where = f"; {apart} of {len(same)} in two folds" if apart else ""
+        count = _images(len(same), "occurs", "occur")
+        found.append(f"{count} more than once, for example {first} and {second}{where}.")
     return found
+
+
+def _images(count: int, one: str, several: str) -> str:
+    return f"1 image {one}" if count == 1 else f"{count} images {several}"
 
 
 def _baseline_warnings(label: str, direction: str, baselines: Mapping[str, float]) -> list[str]:
