@@ -82,7 +82,9 @@ class ProgressLine:
         self._terminal = sys.stderr.isatty()
         self._bar = None
         if self._terminal and not silent:
-            self._bar = tqdm(total=total, bar_format="{desc}", leave=keep, file=sys.stderr)
+            self._bar = tqdm(
+                total=total, bar_format="{desc}", ncols=terminal_width(), nrows=20, leave=keep, file=sys.stderr
+            )
 
     def __enter__(self) -> ProgressLine:
         return self

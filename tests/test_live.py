@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import time
 from collections import Counter
 from dataclasses import replace
@@ -37,8 +38,6 @@ def search_of(folder: Path, trials: int = 12) -> LiveSearch:
 def aged(folder: Path, seconds: float = 2 * INTERVAL_S) -> None:
     path = folder / LIVE
     if path.exists():
-        import os
-
         os.utime(path, (time.time() - seconds,) * 2)
 
 
@@ -82,6 +81,18 @@ def test_the_page_shows_progress_front_curves_and_time_left_and_ends(tmp_path: P
     assert refreshes(last) == []
     assert "The search ended: the study holds 5 of 5 trials." in last.text
     assert "Next: voxnas train arch=x/arch.json" in last.text
+
+
+def test_a_search_that_is_stopped_says_so(tmp_path: Path, clock: list[float]) -> None:
+    live = search_of(tmp_path)
+    live.stop()  # before its first trial
+    assert not (tmp_path / LIVE).exists()
+    live.update(toy_history(3), "01:40")
+    live.stop()
+    page = Page(tmp_path / LIVE)
+    assert refreshes(page) == []
+    assert "The search was stopped after 3 of 12 trials; the same command continues it." in page.text
+    assert "width: 25.0%" in page.source
 
 
 def test_the_page_is_written_seldom_and_takes_one_per_cent(tmp_path: Path, clock: list[float]) -> None:

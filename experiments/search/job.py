@@ -19,7 +19,7 @@ from nas.context import TaskSetup, ignore
 from nas.cost.latency import LatencyTable
 from nas.errors import NASError
 from nas.evaluators.base import Evaluator
-from nas.history import History, State
+from nas.history import History
 from nas.problem import Problem
 from nas.report.live_search import LiveSearch
 from nas.search import CHECKPOINTS, SearchJob, SearchResult, context_of, open_study, search, search_record
@@ -128,17 +128,17 @@ def search_command(
         for trial in history.complete()[-1:]:
             board.scalar("search", history.score, trial.number, trial.metrics[history.score])
 
-    def finish(stopped: bool) -> None:
+    def end(failure: type[BaseException] | None) -> None:
+        if failure is not None:
+            live.stop()
+            return
         history = study.history()
-        ended = sum(trial.state is not State.RUNNING for trial in history)
-        reason = f"stopped after {ended} of {job.trials} trials; the same command continues it"
-        if not stopped:
-            reason = why_ended(history, problem.space, job.trials, job.time_s)
+        reason = why_ended(history, problem.space, job.trials, job.time_s)
         live.finish(history, reason, next_command(folder) if history.complete() else "")
 
     with closing(study):
         with ExitStack() as at_end:
-            at_end.push(lambda kind, *_: finish(stopped=kind is not None))
+            at_end.push(lambda kind, *_: end(kind))
             at_end.callback(lambda: write_results(folder, study, strategy, record, plain, skip_if_unchanged=silent))
             at_end.callback(board.close)
             at_end.callback(progress.close)

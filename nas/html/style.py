@@ -91,7 +91,8 @@ figure, tr, .facts, .picture { break-inside: avoid; }
   .picture { padding: 12px 10px; } .picture svg { max-width: none; } svg.plot.broad { min-width: 720px; }
   .pair { grid-template-columns: minmax(0, 1fr); } .settings { columns: 1; }
   .wide tr > :first-child { max-width: 130px; } .number { padding-left: 10px; }
-  .facts dd { font-size: 18px; } .facts dd.code { font-size: 14px; } }
+  .facts dd { font-size: 18px; } .facts dd.code { font-size: 14px; }
+  td img, td > svg { max-width: 29vw !important; } }
 @media print { main { max-width: none; padding: 0; } .scroll, .picture { overflow: visible; } body { font-size: 12px; }
   table { font-size: 11px; } .number { padding-left: 8px; } svg.plot.broad { min-width: 0; }
   .pair { grid-template-columns: 1fr 1fr; gap: 0 20px; } .wide tr > :first-child { position: static; }

@@ -72,9 +72,19 @@ class LiveSearch:
             reason: Why the search ended.
             command: The command to run next.
         """
+        self._end(f"The search ended: {reason}.", history, 1.0, command)
+
+    def stop(self) -> None:
+        """Write the last version of a search that is stopped before its end, with the trials known so far."""
+        if self._history is not None:
+            ended = sum(record.state is not State.RUNNING for record in self._history)
+            words = f"The search was stopped after {ended} of {self.trials} trials; the same command continues it."
+            self._end(words, self._history, min(ended / self.trials, 1.0), "")
+
+    def _end(self, words: str, history: History, share: float, command: str) -> None:
         self.curves.write(self.folder, history)
-        answer = f"The search ended: {reason}. {self._best(history)}"
-        self.page.write(answer.strip(), 1.0, self._body(history), command=command, ended=True)
+        answer = f"{words} {self._best(history)}".strip()
+        self.page.write(answer, share, self._body(history), command=command, ended=True)
 
     def _write_if_due(self, left: str) -> None:
         history = self._history
