@@ -10,6 +10,7 @@ import re
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib import import_module
@@ -19,6 +20,8 @@ from typing import Any, NoReturn
 from nas.errors import NASError
 
 USER_ERROR, INTERRUPTED, BROKEN_PIPE = 2, 130, 141
+LIBRARIES = ("torch", "monai", "optuna", "hydra", "sklearn", "onnxscript", "onnxruntime", "matplotlib")
+TALKATIVE = ("monai", "onnxscript", "onnxruntime", "matplotlib", "filelock", "h5py")  # loggers; torch sets its own
 ENDING_SIGNALS = ("SIGTERM", "SIGHUP", "SIGUSR1")  # SIGUSR1: Slurm's warning before a time limit
 UNWRITABLE_ERRNOS = tuple(
     getattr(errno, name)
@@ -225,7 +228,7 @@ def run_command(body: Callable[[], int | None], interrupted: str = "interrupted;
     Returns:
         The body's exit code, 2 for a user's mistake, 130 after an interrupt, 141 if the reader of stdout is gone.
     """
-    with ending_signals_as_interrupts(), _quiet_logging():
+    with ending_signals_as_interrupts(), _quiet_logging(), _quiet_libraries():
         try:
             replace_unknown_characters()
             code = int(body() or 0)
@@ -314,6 +317,21 @@ def _quiet_logging() -> Iterator[None]:
         yield
     finally:
         logging.raiseExceptions = before
+
+
+@contextmanager
+def _quiet_libraries() -> Iterator[None]:
+    """Leave out notes and warnings of libraries that a user cannot act on.
+
+    Yields:
+        None, while warnings are left out. Errors and the warnings of this project are shown.
+    """
+    for name in TALKATIVE:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        for name in LIBRARIES:
+            warnings.filterwarnings("ignore", module=rf"{name}(\.|$)")
+        yield
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

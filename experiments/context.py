@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ from nas.errors import NASError, first_line
 from nas.space import SearchSpace
 from nas.tasks.base import Task
 from nas.tasks.default import default_task
-from nas.utils.files import write_text
+from nas.utils.files import from_here, write_text
+from nas.utils.text_table import terminal_width
 
 
 def task_setup(config: CommandConfig, worker: int = 0, allow: Sequence[str] | None = None) -> TaskSetup:
@@ -87,6 +89,24 @@ def pick_device(name: str, worker: int = 0) -> torch.device:
         return torch.device(name)
     except (RuntimeError, AssertionError) as error:
         raise NASError(f"device={name} ({first_line(error)})", "a device of this machine", "device=auto") from error
+
+
+def describe_data(setting: TaskSetup, folder: Path, quiet: bool = False) -> None:
+    """Write data.html, and print what it says in a few lines.
+
+    Args:
+        setting: Data, split and task.
+        folder: Output folder of the command.
+        quiet: Print nothing.
+    """
+    from nas.report.data_facts import summarise_data  # here, as plots and baselines take long to import
+    from nas.report.data_page import DATA, data_page, headlines
+
+    summary = summarise_data(setting)
+    data_page(folder, setting, summary)
+    if not quiet:
+        lines = [textwrap.fill(line, terminal_width(), subsequent_indent="  ") for line in headlines(setting, summary)]
+        print("\n".join([*lines, f"See {from_here(folder / DATA)}.", ""]), flush=True)
 
 
 def write_config(path: Path, config: Mapping[str, Any]) -> None:

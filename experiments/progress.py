@@ -1,11 +1,12 @@
-"""One line for the search and one for each training, on the terminal."""
+"""One progress line that fits the terminal; in a log, one line per event."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from types import TracebackType
 
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
@@ -13,14 +14,135 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from nas.history import History, State
 from nas.problem import Problem
 from nas.strategies.base import Strategy
+from nas.utils.text_table import terminal_width
 
 QUIET_INTERVAL_S = 10.0  # between lines of an output that is no terminal
-FORMAT = "{desc} {n_fmt}/{total_fmt} |{bar:20}| {postfix} [{elapsed}, {remaining} left]"
-SEARCH_FORMAT = "{desc} {n_fmt}/{total_fmt} |{bar:20}| [{elapsed}{postfix}]"
+REDRAW_S = 0.1  # between versions of the line of a terminal
+BAR, LEAST_BAR = 20, 6  # columns
+
+
+def progress_text(name: str, done: int, total: int, words: Sequence[str], clock: str, width: int, bar: bool) -> str:
+    """Compose a progress line.
+
+    Args:
+        name: What progresses; shortened if it takes half of the line.
+        done: Finished steps.
+        total: Steps at the end.
+        words: Further facts, the most important first; those that do not fit are left out.
+        clock: Times, at the end of the line.
+        width: Columns of the line.
+        bar: Whether a bar is drawn if there is room.
+
+    Returns:
+        One line of at most `width` columns, if name, steps and times alone are not longer.
+    """
+    steps = f"{done}/{total}"
+    most = max(min(width // 2, width - len(steps) - len(clock) - 4), 1)
+    name = name if len(name) <= most else f"{name[: most - 1]}…"
+    text = f"{name} {steps}"
+    room = width - len(text) - len(clock) - 3
+    shown: list[str] = []
+    for word in words:
+        if len(", ".join([*shown, word])) + 2 <= room:
+            shown.append(word)
+    facts = ", ".join(shown)
+    room -= len(facts) + 4
+    if bar and room >= LEAST_BAR:
+        size = min(BAR, room)
+        filled = round(size * min(done / total, 1.0)) if total else 0
+        text += f" |{'█' * filled}{' ' * (size - filled)}|"
+    return " ".join(part for part in (text, facts, f"[{clock}]") if part)
+
+
+class ProgressLine:
+    """A progress line on stderr: redrawn on a terminal, else written anew at most every ten seconds.
+
+    Args:
+        name: What progresses.
+        total: Steps at the end.
+        silent: Whether to show nothing.
+        keep: Whether the line of a terminal remains at the end.
+        before: Steps that had been finished before this run.
+        since: Start of this run, in seconds of `time.monotonic`; None for now.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        total: int,
+        *,
+        silent: bool = False,
+        keep: bool = True,
+        before: int = 0,
+        since: float | None = None,
+    ) -> None:
+        self.name, self.total, self.silent, self.done, self._before = name, total, silent, before, before
+        self._start = time.monotonic() if since is None else since
+        self._shown_at, self._pending = float("-inf"), ""
+        self._terminal = sys.stderr.isatty()
+        self._bar = None
+        if self._terminal and not silent:
+            self._bar = tqdm(
+                total=total, bar_format="{desc}", ncols=terminal_width(), nrows=20, leave=keep, file=sys.stderr
+            )
+
+    def __enter__(self) -> ProgressLine:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def update(self, steps: int = 1) -> None:
+        """Count finished steps.
+
+        Args:
+            steps: Their number.
+        """
+        self.show(self.done + steps)
+
+    def show(self, done: int, words: Sequence[str] = (), left: str | None = None, event: bool = True) -> None:
+        """Show the present state, unless the last one is too fresh.
+
+        Args:
+            done: Finished steps.
+            words: Further facts, the most important first.
+            left: Time left. If None, it is estimated from the steps.
+            event: Whether a log gets a line for it.
+        """
+        self.done = done
+        if self.silent or not (self._terminal or event):
+            return
+        now = time.monotonic()
+        elapsed = now - self._start
+        if left is None:
+            steps = done - self._before
+            left = tqdm.format_interval(elapsed / steps * max(self.total - done, 0)) if steps > 0 else "?"
+        clock = f"{tqdm.format_interval(elapsed)}, {left} left"
+        width = terminal_width() - 1  # a full line would wrap on some terminals
+        self._pending = progress_text(self.name, done, self.total, words, clock, width, self._terminal)
+        if now - self._shown_at >= (REDRAW_S if self._terminal else QUIET_INTERVAL_S):
+            self._flush()
+            self._shown_at = now
+
+    def close(self) -> None:
+        """Show the last state and end the line."""
+        self._flush()
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def _flush(self) -> None:
+        if not self._pending:
+            return
+        if self._bar is not None:
+            self._bar.set_description_str(self._pending)
+        elif not self._terminal:
+            print(self._pending, file=sys.stderr, flush=True)
+        self._pending = ""
 
 
 class SearchProgress:
-    """Progress of a search in two lines: trials, best score, share pruned and time left; epochs of the running trial.
+    """Progress of a search: trials, epoch of the running one, best score, share pruned and time left.
 
     The time left is known from the first epoch on: epochs count as parts of a trial. It assumes that all trials take
     the same time.
@@ -34,10 +156,10 @@ class SearchProgress:
 
     def __init__(self, total: int, strategy: Strategy, problem: Problem, silent: bool = False) -> None:
         self._strategy, self._problem, self.silent, self._total = strategy, problem, silent, total
-        self._bar: tqdm | None = None
-        self._epochs = TrainingProgress("  epoch", keep=False, silent=silent)
+        self._line: ProgressLine | None = None
+        self._supernet = TrainingProgress("supernet, epoch", keep=False, silent=silent)
         self._words: list[str] = []
-        self._before = 0  # trials that had ended when this run began
+        self._done = self._before = 0  # ended trials, and those that had ended when this run began
         self._part = 0.0  # of the running trial
         self._start = time.monotonic()
 
@@ -47,7 +169,7 @@ class SearchProgress:
         Args:
             history: The study's trials.
         """
-        self._epochs.close()
+        self._supernet.close()
         ended = sum(record.state is not State.RUNNING for record in history)
         scores, sign = history.scores(history.complete()), history.sign[history.score]
         words = [f"best {history.score} {sign * scores.max():.3f}"] if len(scores) else []
@@ -57,11 +179,11 @@ class SearchProgress:
         ruled_out = None if self.silent else self._strategy.ruled_out(self._problem, history)
         if ruled_out is not None:
             words.append(f"pruned {100 * ruled_out.share:.1f} %")
-        if self._bar is None:
-            self._bar = progress_bar(self._total, "search", 0, silent=self.silent, bar_format=SEARCH_FORMAT)
+        if self._line is None:
+            self._line = ProgressLine("search", self._total, silent=self.silent)
             self._before, self._start = ended, time.monotonic()
-        self._bar.n, self._part, self._words = min(ended, self._bar.total), 0.0, words
-        self._show()
+        self._done, self._part, self._words = min(ended, self._total), 0.0, words
+        self._line.show(self._done, words, self.time_left())
 
     def update_epoch(self, epoch: int, epochs: int) -> None:
         """Show an epoch; those before the first trial, of a supernet, are no part of a trial.
@@ -70,10 +192,12 @@ class SearchProgress:
             epoch: Number of finished epochs of the trial.
             epochs: Number of its epochs.
         """
-        self._epochs.update(epoch, epochs)
-        if self._bar is not None and epochs:
+        if self._line is None:
+            self._supernet.update(epoch, epochs)
+        elif epochs:
             self._part = min(epoch / epochs, 1.0)
-            self._show(refresh=sys.stderr.isatty())  # a log gets a line per trial
+            words = [*self._words[:1], f"epoch {epoch}/{epochs}", *self._words[1:]]
+            self._line.show(self._done, words, self.time_left(), event=False)
 
     def time_left(self) -> str:
         """Estimate the time left from the trials and epochs of this run.
@@ -81,22 +205,17 @@ class SearchProgress:
         Returns:
             Minutes and seconds, or "?" before the first epoch ended.
         """
-        ended = self._bar.n if self._bar is not None else 0
-        done = ended - self._before + self._part
+        done = self._done - self._before + self._part
         if done <= 0:
             return "?"
         per_trial = (time.monotonic() - self._start) / done
-        return tqdm.format_interval(per_trial * max(self._total - ended - self._part, 0.0))
-
-    def _show(self, refresh: bool = True) -> None:
-        assert self._bar is not None
-        self._bar.set_postfix_str(", ".join([*self._words, f"{self.time_left()} left"]), refresh=refresh)
+        return tqdm.format_interval(per_trial * max(self._total - self._done - self._part, 0.0))
 
     def close(self) -> None:
-        """End the lines."""
-        self._epochs.close()
-        if self._bar is not None:
-            self._bar.close()
+        """End the line."""
+        self._supernet.close()
+        if self._line is not None:
+            self._line.close()
 
 
 def scored(score: str, metrics: Mapping[str, float]) -> str:
@@ -117,13 +236,15 @@ class TrainingProgress:
 
     Args:
         name: Text before the bar.
-        keep: Whether the line remains at the end. Otherwise it stands below the line of a search and is erased.
+        keep: Whether the line remains at the end.
         silent: Whether to show nothing.
+        since: Start of the training, in seconds of `time.monotonic`; None for the first epoch shown.
     """
 
-    def __init__(self, name: str, keep: bool, silent: bool = False) -> None:
-        self._name, self._keep, self._silent = name, keep, silent
-        self._bar: tqdm | None = None
+    def __init__(self, name: str, keep: bool, silent: bool = False, since: float | None = None) -> None:
+        self._name, self._keep, self._silent, self._since = name, keep, silent, since
+        self._line: ProgressLine | None = None
+        self._note = ""
 
     def update(self, epoch: int, epochs: int, note: str = "") -> None:
         """Show the end of an epoch.
@@ -133,22 +254,19 @@ class TrainingProgress:
             epochs: Number of all epochs, after which the line ends.
             note: Text after the bar. If empty, the last note remains.
         """
-        if self._bar is None:
-            self._bar = progress_bar(
-                epochs, self._name, position=0 if self._keep else 1, leave=self._keep, silent=self._silent
-            )
-        self._bar.n = epoch
-        if note:
-            self._bar.set_postfix_str(note, refresh=False)
-        self._bar.refresh()
+        if self._line is None:
+            settings = {"silent": self._silent, "keep": self._keep}
+            self._line = ProgressLine(self._name, epochs, before=epoch - 1, since=self._since, **settings)
+        self._note = note or self._note
+        self._line.show(epoch, [self._note] if self._note else [])
         if epoch >= epochs:
             self.close()
 
     def close(self) -> None:
         """End the line."""
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
+        if self._line is not None:
+            self._line.close()
+            self._line = None
 
 
 def logs_above(progress: SearchProgress) -> AbstractContextManager[None]:
@@ -161,31 +279,3 @@ def logs_above(progress: SearchProgress) -> AbstractContextManager[None]:
         A context.
     """
     return nullcontext() if progress.silent else logging_redirect_tqdm()
-
-
-def progress_bar(
-    total: int, name: str, position: int, leave: bool = True, silent: bool = False, bar_format: str = FORMAT
-) -> tqdm:
-    """Make a progress bar.
-
-    Args:
-        total: Number of steps.
-        name: Text before the bar.
-        position: Line of the bar, from 0.
-        leave: Whether the bar remains at the end.
-        silent: Whether to show nothing.
-        bar_format: Parts of the line, as tqdm names them.
-
-    Returns:
-        The bar.
-    """
-    return tqdm(
-        disable=silent,
-        total=total,
-        desc=name,
-        position=position,
-        leave=leave,
-        dynamic_ncols=True,
-        mininterval=0.2 if sys.stderr.isatty() else QUIET_INTERVAL_S,
-        bar_format=bar_format,
-    )

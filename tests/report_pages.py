@@ -15,6 +15,7 @@ from torch import nn
 from nas.architecture import Architecture, Gene
 from nas.history import History, State, Trial
 from nas.html.classification import classification_sections
+from nas.metrics.metric import Metric
 from nas.report import search_report, train_report
 from nas.space import SearchSpace
 from nas.task_spec import TaskSpec
@@ -153,7 +154,14 @@ def result_of(arch: Architecture) -> dict[str, Any]:
     }
 
 
-def write_train(path: Path, predictions: dict[str, np.ndarray], **changes: Any) -> Page:
+def write_train(
+    path: Path,
+    predictions: dict[str, np.ndarray],
+    metrics: Sequence[Metric] = METRICS,
+    answer: str = "",
+    command: str = "",
+    **changes: Any,
+) -> Page:
     space = ToySpace()
     arch = space.architecture((0, 1, 2))
     rows = [
@@ -168,7 +176,9 @@ def write_train(path: Path, predictions: dict[str, np.ndarray], **changes: Any) 
         arch=arch,
         result=result,
         table_rows=rows,
-        metrics=METRICS,
+        metrics=metrics,
+        answer=answer,
+        command=command,
         sections=sections_of(predictions, result["data"].get("classes")) if predictions else [],
     )
     return Page(path)

@@ -163,3 +163,24 @@ def test_counting_axes_have_whole_ticks(last: int) -> None:
 )
 def test_values_are_shown_in_their_unit(metric: str, value: float | None, text: str) -> None:
     assert Names(METRICS).show(metric, value, symbol=True) == text
+
+
+def test_the_page_begins_with_the_answer_and_the_next_command_and_folds_settings(tmp_path: Path) -> None:
+    history = toy_history(12)
+    page = write_search(tmp_path / "report.html", history, command="voxnas train arch=x/arch.json")
+    chosen = history.front()[0]
+    head, body = page.source.split("</header>")
+    assert f"Network {chosen.arch.id} is the best of 12 trained: validation AUC {chosen.metrics['auc']:.3f}" in head
+    assert "Next: <code>voxnas train arch=x/arch.json</code>" in head
+    assert head.index('class="answer"') < head.index('class="lead"')
+    assert body.index("<details>") > body.rindex("<figure>")
+    assert body.index("Settings and provenance") > body.index("<details>")
+
+
+def test_every_figure_has_words_beside_it(tmp_path: Path) -> None:
+    page = write_search(tmp_path / "report.html", toy_history(9), pruned_share=[(1, 0.0), (9, 0.25)])
+    assert page.source.count("<figure>") == 4
+    captions = re.findall(r"<figcaption>(.*?)</figcaption>", page.source)
+    assert len(captions) == 3  # the fourth figure is the architecture, which this space describes in text
+    assert "After 9 networks 25.0 % of the space are ruled out." in captions
+    assert all(svg.attrib["aria-label"] for svg in page.svgs)

@@ -11,6 +11,8 @@ from sklearn.metrics import roc_auc_score
 
 from nas.errors import NASError
 from nas.html.roc import roc
+from nas.metrics.metric import in_unit_of, with_class_names
+from nas.tasks.segmentation import Segmentation
 from tests.report_pages import SVG, confusion, predictions_of, write_train
 
 
@@ -91,3 +93,42 @@ def test_roc_band_holds_the_curve_and_widens_with_groups() -> None:
     assert np.all(grouped.low <= grouped.high)
     inside = np.interp(grouped.grid, grouped.fpr, grouped.tpr)
     assert np.mean((inside >= grouped.low) & (inside <= grouped.high)) > 0.95
+
+
+def segmented() -> dict[str, object]:
+    scores = {"dice": 0.73, "dice_1": 0.7, "dice_2": 0.76, "hd95": 3.2, "hd95_1": 3.0, "hd95_2": 3.4}
+    bounds = {name: [value - 0.1, value + 0.1] for name, value in scores.items()}
+    fold = {"fold": "valid1", "n": 20, **scores}
+    return {
+        "folds": [fold, {**fold, "fold": "valid2", "dice": 0.28}],
+        "mean": scores,
+        "ci95": bounds,
+        "ensembles": {"found": {**scores, "ci95": bounds}},
+        "headline": {"system": "found", "networks": 2},
+        "protocol": "holdout",
+        "differences": {"U-Net": {"dice": {"value": 0.01, "ci95": [-0.02, 0.04]}}},
+        "data": {"name": "toy", "sha256": "ab" * 32, "n": 40, "classes": ["background", "front", "back & <tail>"]},
+    }
+
+
+def test_a_segmentation_names_classes_units_and_verdicts(tmp_path: Path) -> None:
+    declared = in_unit_of(Segmentation(outputs=3).metrics, voxel_size_known=True)
+    content = segmented()
+    metrics = with_class_names(declared, content["data"]["classes"])  # type: ignore[index]
+    page = write_train(tmp_path / "report.html", {}, metrics=metrics, answer="Test Dice 0.730.", command="x", **content)
+    page.assert_stands_alone()
+    assert page.source.index("Test Dice 0.730.") < page.source.index("Beside the baselines")
+    for words in ("Each class", "back & <tail>", "HD95 (mm)", "HD95, front (mm)", "ensemble of 2", "within noise"):
+        assert words in page.text
+    assert "Dice 1" not in page.text
+    assert "Dice, back & <tail>" in page.text
+
+
+def test_no_table_has_more_columns_than_fit(tmp_path: Path) -> None:
+    """Metrics are rows of the table of the single trainings, so that many classes do not widen it."""
+    declared = Segmentation(outputs=9).metrics
+    names = [metric.name for metric in declared]
+    folds = [{"fold": f"valid{number}", "n": 9, **dict.fromkeys(names, 0.5)} for number in range(4)]
+    page = write_train(tmp_path / "report.html", {}, metrics=declared, folds=folds, mean=dict.fromkeys(names, 0.5))
+    heads = re.findall(r"<thead>(.*?)</thead>", page.source, flags=re.S)
+    assert max(head.count("<th") for head in heads) <= 8

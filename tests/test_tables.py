@@ -206,7 +206,7 @@ def test_a_segmentation_has_columns_of_its_own() -> None:
     found = table(result(0, 0.0, **changes), result(1, 0.0, **changes))
     row = found["naslung/model-1, mean of 2"]
     assert row["Dice"] == "0.750 ± 0.000 [0.700, 0.800]"
-    assert row["HD95"] == "3.250 ± 0.000"
+    assert row["HD95 (mm)"] == "3.250 ± 0.000"
     assert "AUC" not in row
     assert found["intensity"]["surface Dice"] == "0.600 ± 0.000"
     assert "HD95 in mm" in caption(TrainResult.from_json(result(0, 0.0, **changes)))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from experiments.brain_tumor.network import TumourNetwork
 from nas.data.sources.brats import Brats
-from nas.html.page import Cell, architecture_section, facts, section, settings_table, table, write_page
+from nas.html.page import Cell, architecture_section, facts, folded, section, settings_table, table, write_page
 from nas.html.slices import Example, slices_section
 from nas.metrics.names import show
 
@@ -40,18 +40,27 @@ def write_report(
         ("MACs", show("macs", costs["macs"], symbol=True), "a subject, one view"),
         ("subjects", str(len(parts)), ", ".join(sorted(set(parts)))),
     ]
+    answer = _answer(rows[len(parts)] if len(parts) > 1 else rows[0], len(parts))
     head = [Cell(name, number=place > 0) for place, name in enumerate(rows[0])]
     cells = [[Cell(text, number=place > 0) for place, text in enumerate(row.values())] for row in rows]
     write_page(
         path,
         kicker="Brain tumours",
         title=f"Evaluation of {len(parts)} subject{'s' if len(parts) > 1 else ''}",
+        answer=answer,
         lead=escape(lead) + (warning if set(parts) - {"test", "new"} else ""),
         body=[
             facts(headline),
             section("Regions", note, table(head, cells)),
             slices_section(examples, Brats.classes),
             architecture_section("Network", artifact.space, artifact.arch),
-            section("How a subject is seen", "", settings_table(network.settings)),
+            folded("How a subject is seen", settings_table(network.settings)),
         ],
     )
+
+
+def _answer(row: Mapping[str, str], subjects: int) -> str:
+    """State the Dice of every region, from the row of the mean."""
+    dice = [f"{name.removesuffix(' Dice')} {text}" for name, text in row.items() if name.endswith(" Dice")]
+    of = f"over {subjects} subjects" if subjects > 1 else "of one subject, which says nothing about others"
+    return f"Dice {of}: {', '.join(dice)}."

@@ -20,6 +20,7 @@ from nas.study.reader import StudyReader
 from nas.study.storage import Store
 from nas.study.url import database_path, store_url
 from nas.utils.process import host_id, is_dead
+from nas.utils.text_table import in_columns, terminal_width
 
 MOST_SHOWN = 20  # running trials, and failures
 
@@ -282,8 +283,6 @@ def _rest(count: int) -> None:
 
 
 def _table(rows: Sequence[Sequence[str]]) -> None:
-    """Columns as wide as their widest cell; the last one is not padded."""
-    widths = [max(len(row[i]) for row in rows if i < len(row)) for i in range(max(map(len, rows)))]
-    for row in rows:
-        cells = [*(cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=False)), row[-1]]
-        write_line("  ".join(cells))
+    """Write rows in columns, wrapped on a terminal that is narrower."""
+    for line in in_columns(rows, terminal_width() if sys.stdout.isatty() else None):
+        write_line(line)

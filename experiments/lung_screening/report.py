@@ -9,7 +9,7 @@ from typing import Any
 
 from experiments.lung_screening.pictures import close_up, levels_with_lung, overlay
 from experiments.lung_screening.screening import CLASSICAL, Screening
-from nas.html.page import Cell, facts, figure, section, settings_table, table, write_page
+from nas.html.page import Cell, facts, figure, folded, section, settings_table, table, write_page
 from nas.html.slices import img
 from nas.metrics.names import significant
 
@@ -30,6 +30,7 @@ def write_report(path: Path, found: Screening, content: Mapping[str, Any]) -> No
         path,
         kicker="Lung screening",
         title=Path(str(content["ct"])).name or str(content["ct"]),
+        answer=_answer(found, content),
         lead=(
             "Nodule candidates of one CT. <strong>This is research software and no medical device:</strong> "
             "it has not been validated on patients, and nothing on this page is a diagnosis."
@@ -39,9 +40,8 @@ def write_report(path: Path, found: Screening, content: Mapping[str, Any]) -> No
             _candidates(content),
             _pictures(found, content),
             _spread(found),
-            section(
+            folded(
                 "How it was made",
-                "",
                 settings_table(
                     {
                         "ct": content["ct"],
@@ -53,6 +53,19 @@ def write_report(path: Path, found: Screening, content: Mapping[str, Any]) -> No
                 ),
             ),
         ],
+    )
+
+
+def _answer(found: Screening, content: Mapping[str, Any]) -> str:
+    """State the number of candidates and where the first one lies."""
+    rows = content["candidates"]
+    if not rows:
+        return f"No candidate has a score of at least {found.settings.least:g}."
+    first = rows[0]
+    place = f"slice {first['slice']} ({first['x_mm']:.0f}, {first['y_mm']:.0f}, {first['z_mm']:.0f}) mm"
+    count = f"{len(rows)} candidate{'s' * (len(rows) > 1)}"
+    return (
+        f"{count} with a score of at least {found.settings.least:g}. The first, {first['score']:.3f}, lies at {place}."
     )
 
 
@@ -77,7 +90,7 @@ def _candidates(content: Mapping[str, Any]) -> str:
     if not rows:
         return section("Candidates", "None reaches the minimum score.")
     score = "probability of a nodule" if by_network else "blob score (no probability)"
-    head = ["candidate", "x mm", "y mm", "z mm", "slice", score, "probability of malignancy"]
+    head = ["candidate", "x (mm)", "y (mm)", "z (mm)", "slice", score, "probability of malignancy"]
     body = [
         [
             Cell(str(row["number"])),
@@ -109,7 +122,9 @@ def _pictures(found: Screening, content: Mapping[str, Any]) -> str:
     if not cells:
         return ""
     note = f"5 cm around each of the first {SHOWN} candidates, and its slice: lungs outlined in green."
-    return section("Where they lie", note, figure(f'<div class="scroll"><table>{cells}</table></div>'))
+    shown = min(len(content["candidates"]), SHOWN)
+    caption = f"The surroundings and the slice of candidate{'s 1 to ' + str(shown) if shown > 1 else ' 1'}."
+    return section("Where they lie", note, figure(f"<table>{cells}</table>", caption))
 
 
 def _spread(found: Screening) -> str:
@@ -117,4 +132,7 @@ def _spread(found: Screening) -> str:
     chosen = [levels[round(i * (len(levels) - 1) / (SPREAD - 1))] for i in range(SPREAD)]
     pictures = "".join(img(overlay(found, int(level)), f"slice {level + 1}", 290) for level in dict.fromkeys(chosen))
     box = f'<div style="display: flex; flex-wrap: wrap; gap: 8px">{pictures}</div>'
-    return section("The lungs", "Slices from the lowest to the highest with lung; all are in overlays/.", figure(box))
+    note = "Slices from the lowest to the highest with lung; all are in overlays/."
+    span = f"from {levels[0] + 1} to {levels[-1] + 1}"
+    caption = f"The lungs have {found.lungs_ml / 1000:.2f} l, on {len(levels)} slices {span}."
+    return section("The lungs", note, figure(box, caption))

@@ -19,7 +19,7 @@ from experiments.lung_screening.malignancy import with_malignancy
 from experiments.lung_screening.networks import StageNetworks
 from experiments.lung_screening.patches import BATCH, STRIDE_MM, nodule_map
 from experiments.lung_screening.scan import Scan
-from experiments.progress import progress_bar
+from experiments.progress import ProgressLine
 from nas.cost.profile import profile
 from nas.utils.annotations import PositiveFloat, PositiveInt, Share
 from nas.utils.checked import checked
@@ -147,7 +147,7 @@ def screen(scan: Scan, stages: Stages, settings: Settings, silent: bool = False)
 @contextmanager
 def _stage(name: str, total: int, seconds: dict[str, float], silent: bool) -> Iterator[Callable[[int], object]]:
     started = time.perf_counter()
-    with progress_bar(total, name, position=0, silent=silent) as bar:
+    with ProgressLine(name, total, silent=silent) as bar:
         yield bar.update
     seconds[name] = round(time.perf_counter() - started, 2)
 

@@ -11,9 +11,9 @@ from omegaconf import DictConfig
 
 from experiments.build import build
 from experiments.config import SearchConfig, shareable
-from experiments.context import require_window, task_setup, write_config
+from experiments.context import describe_data, require_window, task_setup, write_config
 from experiments.progress import SearchProgress, logs_above
-from experiments.search.results import CHOSEN, summary, write_results
+from experiments.search.results import CHOSEN, next_command, summary, write_results
 from nas.budget import SearchEnd, search_end
 from nas.context import TaskSetup, ignore
 from nas.cost.latency import LatencyTable
@@ -21,7 +21,8 @@ from nas.errors import NASError
 from nas.evaluators.base import Evaluator
 from nas.history import History
 from nas.problem import Problem
-from nas.search import SearchJob, SearchResult, context_of, open_study, search, search_record
+from nas.report.live_search import LiveSearch
+from nas.search import CHECKPOINTS, SearchJob, SearchResult, context_of, open_study, search, search_record
 from nas.space import SearchSpace
 from nas.strategies.base import Strategy
 from nas.study.url import sqlite_url
@@ -82,13 +83,26 @@ def search_command(
     main = distributed.is_main()
     progress = SearchProgress(config.study.trials, strategy, problem, silent or not main)
     board = build(config.tracking, "tracking", Tracker, allow) if main else NO_TRACKING
+    live = LiveSearch(
+        folder,
+        f"Search {config.study.name}",
+        problem.space,
+        problem.task.metrics,
+        config.study.trials,
+        folder / CHECKPOINTS,
+    )
+
+    def on_epoch(epoch: int, epochs: int) -> None:
+        progress.update_epoch(epoch, epochs)
+        live.update_epoch(epoch, epochs, progress.time_left())
+
     context = context_of(
         setting.split,
         folder,
         seed=config.seed,
         device=device,
         tracker=board,
-        on_epoch=progress.update_epoch if main else ignore,
+        on_epoch=on_epoch if main else ignore,
     )
     evaluator = build(config.evaluator, "evaluator", Evaluator, allow)
     limits = (config.study.trials, config.study.time_limit_s, config.study.time)
@@ -104,10 +118,13 @@ def search_command(
     recorded = {**plain, "folder": str(folder.resolve()), "cwd": os.getcwd()}
     study = open_study(job, setting.split, name, url, lease_s=config.study.lease_s, config=recorded)
     write_config(folder / "config.yaml", plain)
+    if not silent:
+        describe_data(setting, folder, quiet=quiet)
     record = search_record(job, setting.split, name, shareable(plain))
 
     def on_history(history: History) -> None:
         progress.update(history)
+        live.update(history, progress.time_left())
         for trial in history.complete()[-1:]:
             board.scalar("search", history.score, trial.number, trial.metrics[history.score])
 
@@ -116,8 +133,16 @@ def search_command(
     def end(history: History) -> SearchEnd:
         return search_end(history, problem.space, job.trials, job.time_s, interrupted=interrupted)
 
+    def end_page(failure: type[BaseException] | None) -> None:
+        if failure is not None:
+            live.stop()
+            return
+        history = study.history()
+        live.finish(history, end(history).reason, next_command(folder) if history.complete() else "")
+
     with closing(study):
         with ExitStack() as at_end:
+            at_end.push(lambda kind, *_: end_page(kind))
             at_end.callback(
                 lambda: write_results(folder, study, strategy, record, plain, end, skip_if_unchanged=silent)
             )

@@ -18,8 +18,9 @@ from nas.search import CHECKPOINTS, SearchResult
 from nas.strategies.base import Strategy
 from nas.study.study import Study
 from nas.trials_table import write_csv
-from nas.utils.files import locked, write_text
+from nas.utils.files import from_here, locked, write_text
 from nas.utils.hashing import digest
+from nas.utils.text_table import aligned
 
 CHOSEN, PARETO, FACTS = "arch.json", "pareto", "search.json"
 LOCK, WRITTEN = ".results.lock", ".results.written"
@@ -121,7 +122,21 @@ def _write_report(
         about=f"{ended.reason} It took {ended.took}. Objectives: {'; '.join(objectives_in_words(result))}.",
         more=supernet_sections(folder / CHECKPOINTS / FOLDER),
         metrics=result.problem.task.metrics,
+        task=result.problem.task.spec,
+        command=next_command(folder),
     )
+
+
+def next_command(folder: Path) -> str:
+    """Return the command that trains and tests the chosen network.
+
+    Args:
+        folder: Folder of the search.
+
+    Returns:
+        The command line.
+    """
+    return f"voxnas train arch={from_here(folder / CHOSEN)}"
 
 
 def summary(result: SearchResult, folder: Path, ended: SearchEnd) -> str:
@@ -143,13 +158,17 @@ def summary(result: SearchResult, folder: Path, ended: SearchEnd) -> str:
         f"Pareto front of {len(history.complete())} trained networks ({history.score} on the validation part):",
         "",
     ]
-    lines.append("  " + "  ".join(f"{name:>12}" for name in [*names, "params"]) + "  architecture")
+    units = Names(result.problem.task.metrics)
+    costs = [name for name in ("params",) if name not in names]
+    headings = {name: units.unit(name).heading for name in [*names, *costs]}
+    rows = []
     for trial in history.front():
-        values = "  ".join(f"{trial.metrics[name]:>12.4g}" for name in [*names, "params"])
-        mark = "  <- chosen" if trial.arch == chosen.arch else ""
-        lines.append(f"  {values}  {trial.arch.id}{mark}")
+        row = {"architecture": trial.arch.id + (" (chosen)" if trial.arch == chosen.arch else "")}
+        rows.append(row | {heading: units.show(name, trial.metrics.get(name)) for name, heading in headings.items()})
+    lines.append(aligned(rows, ["architecture", *headings.values()]))
     picture = result.problem.space.describe(chosen.arch)
-    return "\n".join([*lines, "", picture, "", f"wrote {folder / CHOSEN} and {folder / 'report.html'}"])
+    wrote = f"wrote {from_here(folder / CHOSEN)} and {from_here(folder / 'report.html')}"
+    return "\n".join([*lines, "", picture, "", wrote, f"next: {next_command(folder)}"])
 
 
 def ruled_out_over_time(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
@@ -14,7 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from experiments.config import resolved, shareable
-from experiments.context import require_window, task_setup, write_config
+from experiments.context import describe_data, require_window, task_setup, write_config
 from experiments.networks import resolve_all, searches_of
 from experiments.train.config import TrainConfig
 from experiments.train.exports import export_rounds
@@ -30,16 +30,19 @@ from nas.export.onnx import require_formats
 from nas.export.trained import listed
 from nas.html.page import section
 from nas.report import train_report
+from nas.report.live_training import LiveTraining
+from nas.retraining.answer import answer
 from nas.retraining.predictions import PREDICTIONS, predictions_csv
 from nas.retraining.result import TrainResult
 from nas.retraining.scoring import Scorer, System
 from nas.retraining.summary import summarise, table_rows
-from nas.retraining.tables import WIDTH, caption, markdown, terminal
+from nas.retraining.tables import caption, markdown, terminal, terminal_of
 from nas.retraining.unseen import check_unseen
 from nas.training import distributed
 from nas.training.distributed import is_main
-from nas.utils.files import exclusive, write_text
+from nas.utils.files import exclusive, from_here, write_text
 from nas.utils.identity import ResultIdentity
+from nas.utils.text_table import terminal_width
 
 TABLE, REPORT = "table.md", "report.html"
 # settings that the identity of a result holds by their content (networks, supernet), or that decide no number
@@ -72,13 +75,18 @@ def run_train_experiment(cfg: DictConfig | Mapping[str, Any], folder: Path) -> T
         if not formats and (finished := _finished_before(folder, identity, networks, trainer)) is not None:
             return finished
         with exclusive(folder) if is_main() else nullcontext():
-            if is_main():
-                write_config(folder / "config.yaml", config.plain())
-            systems, baselines = trainer.networks(networks), trainer.baselines(networks)
-            trainer.board.close()
             if not is_main():
+                trainer.networks(networks)
+                trainer.baselines(networks)
+                trainer.board.close()
                 return None
-            result = _write(folder, config, setting, networks, systems, baselines, all(known), identity)
+            write_config(folder / "config.yaml", config.plain())
+            describe_data(setting, folder)
+            with _live_page(trainer.show_live(networks), folder, setting.task.spec.kind) as finished:
+                systems, baselines = trainer.networks(networks), trainer.baselines(networks)
+                trainer.board.close()
+                result = _write(folder, config, setting, networks, systems, baselines, all(known), identity)
+                finished.append(result)
             if formats:
                 export_rounds(networks, rounds, folder, formats, config.allow_packages)
         return result
@@ -135,6 +143,19 @@ def checked_training(cfg: DictConfig | Mapping[str, Any]) -> CheckedTraining:
     return CheckedTraining(config, setting, networks, rounds, known, formats)
 
 
+@contextmanager
+def _live_page(live: LiveTraining, folder: Path, kind: str) -> Iterator[list[TrainResult]]:
+    """Write the last version of the live page: the answer of the result that the block appends, or that it stopped."""
+    results: list[TrainResult] = []
+    try:
+        yield results
+    finally:
+        if results:
+            live.finish(f"{answer(results[0])} The whole result is in report.html.", next_command(kind, folder))
+        else:
+            live.finish("The training was stopped before its end; the same command continues it.", "")
+
+
 def _rounds(config: TrainConfig, split: Split) -> list[Fold]:
     holdout = config.protocol == "holdout"
     rounds = split.holdout_rounds() if holdout else split.cross_validation_rounds()
@@ -183,8 +204,9 @@ def _finished_before(
     result = TrainResult.load(folder / RESULT)
     if result.identity != identity or not trainer.is_finished(networks):
         return None
-    print((folder / TABLE).read_text(encoding="utf-8"))
-    print(f"finished before; see {folder / REPORT}")
+    print(f"{textwrap.fill(answer(result), terminal_width())}\n")
+    print(terminal_of((folder / TABLE).read_text(encoding="utf-8")))
+    print(f"\nfinished before; see {folder / REPORT}")
     return result
 
 
@@ -227,10 +249,31 @@ def _write(
         table_rows=[row.cells(result.columns) for row in rows],
         metrics=result.metrics,
         sections=[section("Beside plain U-Nets", f"<p>{escape(beside)}</p>")] * bool(beside)
-        + setting.task.sections(scorer.cases(main, [one for one in everything if one is not main])),
+        + setting.task.sections(scorer.cases(systems[0], everything[1:])),
+        task=setting.task.spec,
+        answer=answer(result),
+        command=next_command(setting.task.spec.kind, folder),
     )
+    print(f"{textwrap.fill(answer(result), terminal_width())}\n")
     print(terminal(rows, caption(result), result.columns))
     if beside:
-        print(f"\n{textwrap.fill(beside, WIDTH)}")
-    print(f"\nwrote {folder / TABLE} and {folder / REPORT}")
+        print(f"\n{textwrap.fill(beside, terminal_width())}")
+    print(f"\nwrote {from_here(folder / TABLE)} and {from_here(folder / REPORT)}")
+    print(f"next: {next_command(setting.task.spec.kind, folder)}")
     return result
+
+
+def next_command(kind: str, folder: Path) -> str:
+    """Return the command that uses the trained networks.
+
+    Args:
+        kind: Kind of the task.
+        folder: Folder of the training.
+
+    Returns:
+        The command line.
+    """
+    outputs = {"segmentation": "masks/", "classification": "probabilities.csv"}
+    if kind in outputs:
+        return f"voxnas predict {from_here(folder)} scans/ --out {outputs[kind]}"
+    return f"voxnas export {from_here(folder)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from nas.artifact import Artifact
 from nas.context import TaskSetup
 from nas.data.splits import Fold
 from nas.provenance import SearchRecord
+from nas.report.live_training import LiveTraining
 from nas.retraining.folds import FoldTrainings
 from nas.retraining.scoring import System
 from nas.retraining.systems import baseline_systems, network_name, retrained_system
@@ -38,6 +40,7 @@ class SystemTrainer:
         self.training = build(config.training, "training", TrainingSettings)
         self.board = build(config.tracking, "tracking", Tracker)
         self._unets: list[tuple[Artifact, str]] | None = None
+        self.live: LiveTraining | None = None
 
     def check(self, networks: Sequence[Artifact]) -> None:
         """Check, before anything is written, that these networks and their random counterpart can be trained here.
@@ -119,6 +122,21 @@ class SystemTrainer:
         seed = self.config.seed
         return FoldTrainings(network, self.setting, self.rounds, self.training, seed, self.folder, supernet)
 
+    def show_live(self, networks: Sequence[Artifact]) -> LiveTraining:
+        """Show the trainings on a live page from now on.
+
+        Args:
+            networks: The networks of the training.
+
+        Returns:
+            The page.
+        """
+        beside = (self._to_repeat(networks) is not None) + bool(self.config.baselines.get("published"))
+        folds = [part.name for part in self.rounds]
+        title, metrics = f"Training {self.config.name}", self.setting.task.metrics
+        self.live = LiveTraining(self.folder, title, metrics, folds, len(networks) + beside)
+        return self.live
+
     def networks(self, networks: Sequence[Artifact]) -> list[System]:
         """Retrain networks.
 
@@ -147,11 +165,18 @@ class SystemTrainer:
         """
         score = self.setting.task.score_name
         lines: dict[str, TrainingProgress] = {}
+        last = time.monotonic()  # end of the epoch before
+        if self.live is not None:
+            self.live.begin(name, network.arch.id)
 
         def on_epoch(part: str, epoch: int, epochs: int, metrics: Mapping[str, float]) -> None:
             if is_main():
-                line = lines.setdefault(part, TrainingProgress(f"{name} {part}", keep=True))
+                nonlocal last
+                line = lines.setdefault(part, TrainingProgress(f"{name} {part}", keep=True, since=last))
+                last = time.monotonic()
                 line.update(epoch, epochs, scored(score, metrics))
+                if self.live is not None:
+                    self.live.update(name, part, epoch, epochs, metrics)
                 if metrics:
                     self.board.scalar(f"{name}: validation {score}", part, epoch, metrics[score])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from nas.evaluators.base import Evaluator
 from nas.history import Proposal
 from nas.problem import Problem
 from nas.tasks.base import Task
+from nas.training.curves import write_curves
 from nas.training.loop import fit
 from nas.training.settings import TrainingSettings
 from nas.training.timing import training_cost
@@ -54,7 +56,13 @@ class Train(Evaluator):
     def evaluate(self, proposal: Proposal, problem: Problem, context: RunContext) -> Mapping[str, float]:
         arch = proposal.arch
         settings = replace(self.settings, epochs=proposal.budget) if proposal.budget > 0 else self.settings
-        seed = seed_of(context.seed, arch)
+        seed, started, seconds = seed_of(context.seed, arch), time.monotonic(), dict[int, float]()
+        folder = self._folder(proposal, context)
+
+        def on_epoch(epoch: int, epochs: int, metrics: Mapping[str, float]) -> None:
+            seconds[epoch] = time.monotonic() - started
+            context.on_epoch(epoch, epochs)
+
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             model = problem.space.build(arch, problem.task.spec)
@@ -66,10 +74,12 @@ class Train(Evaluator):
             settings,
             seed=seed,
             device=context.device,
-            folder=self._folder(proposal, context),
+            folder=folder,
             fingerprint=f"{arch.space}/{arch.id}",
-            on_epoch=lambda epoch, epochs, metrics: context.on_epoch(epoch, epochs),
+            on_epoch=on_epoch,
         )
+        known = [{"seconds": seconds[int(row["epoch"])]} if row["epoch"] in seconds else {} for row in result.history]
+        write_curves(folder, [{**row, **more} for row, more in zip(result.history, known, strict=True)])
         return {**result.metrics, "epochs": float(result.epochs_run), "seconds": result.seconds}
 
     def _folder(self, proposal: Proposal, context: RunContext) -> Path:

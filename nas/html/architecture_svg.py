@@ -11,6 +11,7 @@ from itertools import groupby, pairwise
 
 from nas.architecture import Architecture
 from nas.errors import NASError
+from nas.html.traced_layers import Stage, stages_of
 from nas.space import Block, SearchSpace
 from nas.task_spec import TaskSpec
 
@@ -22,13 +23,27 @@ GAP = 12.0  # px between two boxes
 TONES = ("#2f78b7", "#c8643c", "#4c9a6a", "#8a6bb8", "#b08a2e", "#5f7382")  # readable on white and on black
 
 
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """An architecture as a picture.
+
+    Attributes:
+        svg: One SVG element.
+        note: How to read it; empty if it speaks for itself.
+        caption: What it shows, in words.
+        is_text: Whether it is no more than the text of `space.describe`.
+    """
+
+    svg: str
+    note: str = ""
+    caption: str = ""
+    is_text: bool = False
+
+
 def draw(
     space: SearchSpace, arch: Architecture, task: TaskSpec | None = None, input_size: tuple[int, ...] | None = None
 ) -> str:
-    """Draw an architecture as SVG, readable on light and dark backgrounds.
-
-    The drawing is the space's own picture if it has one, else a left-to-right chain if it offers `blocks`, else the
-    text of `space.describe`.
+    """Draw an architecture as SVG, see `drawing_of`.
 
     Args:
         space: Space of the architecture.
@@ -39,11 +54,60 @@ def draw(
     Returns:
         One SVG element.
     """
+    return drawing_of(space, arch, task, input_size).svg
+
+
+def drawing_of(
+    space: SearchSpace, arch: Architecture, task: TaskSpec | None = None, input_size: tuple[int, ...] | None = None
+) -> Drawing:
+    """Draw an architecture, readable on light and dark backgrounds.
+
+    The drawing is the space's own picture if it has one, else a left-to-right chain of its `blocks` if it offers them,
+    else a chain of the layers that run in its network, else the text of `space.describe`.
+
+    Args:
+        space: Space of the architecture.
+        arch: Architecture to draw.
+        task: Task that the network is built for. If None, the space's own.
+        input_size: (D, H, W). If None, 64 voxels per axis; only ratios of resolutions are drawn.
+
+    Returns:
+        The drawing.
+    """
     own = space.picture(arch)
     if own is not None:
-        return own
+        return Drawing(own)
+    height, number = "Height shows the resolution of a block", "which are the number above it"
     chain = chain_of(space, arch, task, input_size)
-    return _draw_text(space.describe(arch)) if chain is None else _draw_chain(chain)
+    if chain is not None:
+        note = f"{height} at its input, width the logarithm of its input channels, {number}."
+        return Drawing(_draw_chain(chain), note, _in_words(chain, "blocks"))
+    stages = stages_of(space, arch, task, input_size)
+    if stages is None:
+        return Drawing(_draw_text(space.describe(arch)), is_text=True)
+    boxes = [_box_of_stage(stage, number) for number, stage in enumerate(stages, start=1)]
+    note = (
+        f"The convolutions and linear layers in the order in which they run; layers of one kind and shape in a row are "
+        f"one block. {height} at its output, width the logarithm of its output channels, {number}."
+    )
+    if any(stage.joined is not None for stage in stages):
+        note += " An arrow such as ⟵ (3) names the block whose output is concatenated to the input."
+    return Drawing(_draw_chain(boxes), note, _in_words(boxes, "blocks"))
+
+
+def _box_of_stage(stage: Stage, number: int) -> Box:
+    kind, _, size = stage.kind.partition(" ")
+    words = [kind, *([size] if size else []), *([f"× {stage.count}"] if stage.count > 1 else [])]
+    if stage.joined is not None:
+        words.append(f"⟵ ({stage.joined + 1})")
+    return Box(tuple(words), stage.channels, stage.scale, number)
+
+
+def _in_words(boxes: Sequence[Box], name: str) -> str:
+    scales = [box.scale for box in boxes if box.scale > 0]
+    widest = max(box.channels for box in boxes)
+    lowest = f", down to {_ratio(min(scales))} of the resolution" if scales and min(scales) < 1 else ""
+    return f"{len(boxes)} {name}, at most {widest:,} channels wide{lowest}."
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +116,20 @@ class Box:
 
     Args:
         words: Words of its key, one per line of the label.
-        channels: Number of input channels.
-        scale: Size of its input relative to the input of the network.
+        channels: Number of channels.
+        scale: Resolution relative to the input of the network; 0 for a layer without axes.
+        number: Number in the label, so that others can refer to it; 0 for none.
     """
 
     words: tuple[str, ...]
     channels: int
     scale: float
+    number: int = 0
+
+    @property
+    def label(self) -> tuple[str, ...]:
+        """Lines of the label."""
+        return (f"({self.number})", *self.words) if self.number else self.words
 
     @property
     def height(self) -> float:
@@ -151,7 +222,7 @@ def _draw_row(row: Sequence[Box], tone: dict[str, str], top: float, last: bool) 
     tallest = max(box.height + box.depth for box in row)
     middle = top + LINE + 6 + tallest / 2
     labels = middle + tallest / 2 + LINE + 2
-    brackets = labels + LINE * max(len(box.words) for box in row) - 2
+    brackets = labels + LINE * max(len(box.label) for box in row) - 2
     elements, x = [], 0.0
     ends: list[tuple[float, float]] = []  # left and right of each box
     for box in row:
@@ -159,7 +230,7 @@ def _draw_row(row: Sequence[Box], tone: dict[str, str], top: float, last: bool) 
         left = centre - (box.width + box.depth) / 2
         elements += _cuboid(box, left, middle, tone[box.words[0]])
         elements.append(_words(centre, middle - (box.height + box.depth) / 2 - 5, [str(box.channels)], faint=True))
-        elements.append(_words(centre, labels, box.words))
+        elements.append(_words(centre, labels, box.label))
         ends.append((left, left + box.width + box.depth))
         x += box.pitch
     for (_, start), (end, _) in pairwise(ends):
@@ -169,7 +240,8 @@ def _draw_row(row: Sequence[Box], tone: dict[str, str], top: float, last: bool) 
     x = 0.0
     for scale, group in groupby(row, key=lambda box: box.scale):
         span = sum(box.pitch for box in group)
-        elements.append(_bracket(x + 5, x + span - 5, brackets, _ratio(scale)))
+        text = _ratio(scale)
+        elements.append(_bracket(x + 5, x + span - 5, brackets, text if 0.8 * _length(text) < span else "1/1"))
         x += span
     return elements, brackets + 32 - top
 
@@ -209,6 +281,8 @@ def _bracket(left: float, right: float, y: float, text: str) -> str:
 def _ratio(scale: float) -> str:
     if scale == 1:
         return "full resolution"
+    if not scale:
+        return "vector"
     ratio = Fraction(scale).limit_denominator(64)
     return f"{ratio.numerator}/{ratio.denominator}"
 

@@ -71,8 +71,15 @@ def boxes_section(examples: Sequence[BoxExample], classes: Sequence[str]) -> str
         "The test images whose objects are met worst, middling and best. Green: the objects; orange: boxes of a "
         f"probability of at least {LEAST:g}, with it."
     )
-    body = f'<div class="scroll"><table><thead><tr>{names}</tr></thead><tbody><tr>{cells}</tr></tbody></table></div>'
-    return section("Example images", note, figure(body))
+    body = f"<table><thead><tr>{names}</tr></thead><tbody><tr>{cells}</tr></tbody></table>"
+    drawn = "; ".join(f"{example.name}: {_count(example)}" for example in examples)
+    return section("Example images", note, figure(body, f"{drawn}."))
+
+
+def _count(example: BoxExample) -> str:
+    truth = int((example.truth[:, -1] >= 0).sum())
+    found = int(((example.found[:, -1] >= 0) & (example.found[:, -2] >= LEAST)).sum())
+    return f"{truth} object{'s' * (truth != 1)}, {found} box{'es' * (found != 1)}"
 
 
 def _picture(example: BoxExample, classes: Sequence[str]) -> str:

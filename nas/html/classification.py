@@ -95,7 +95,10 @@ def _roc_section(
         f"{what}, all test cases pooled. {'Band and intervals' if few else 'Intervals'}: 95 %, by bootstrap over the "
         f"{len(np.unique(group_N)):,} {unit}s."
     )
-    return section("ROC", note, figure(plot.svg()))
+    best = max(curves, key=lambda curve: curve[1].auc)
+    caption = "; ".join(f"{name} has an AUC of {curve.auc:.3f}" for name, curve, _ in curves[:1])
+    caption += f". The largest is that of {best[0]}, {best[1].auc:.3f}." if len(curves) > 1 else "."
+    return section("ROC", note, figure(plot.svg(), caption[:1].upper() + caption[1:]))
 
 
 def _confusion(label_N: np.ndarray, prob_NK: np.ndarray, names: Sequence[str]) -> str:
@@ -116,6 +119,8 @@ def _confusion(label_N: np.ndarray, prob_NK: np.ndarray, names: Sequence[str]) -
     )
     style = "confusion" if len(names) <= FEW else "confusion crowded"
     columns = f'<tr><th></th><th colspan="{len(names)}">predicted</th></tr><tr><th>true</th>{head}</tr>'
+    hit = int(np.trace(count_KK))
+    note += f" The network is right in {hit} of {int(count_KK.sum())} cases."
     return section(
         "Confusion matrix",
         note,
@@ -138,4 +143,7 @@ def _calibration(label_N: np.ndarray, prob_NK: np.ndarray, names: Sequence[str])
         plot.point(stated, observed, "front", 4.0, f"predicted {stated:.2f}, observed {observed:.2f}")
     brier = float(np.mean((prob_N - positive_N) ** 2))
     note = f"Cases in {bins} groups by predicted probability. Brier score {brier:.3f} (0 is perfect)."
-    return section("Calibration", note, figure(plot.svg()))
+    gap = float(np.mean(stated_B - observed_B))
+    words = "higher than" if gap > 0.02 else "lower than" if gap < -0.02 else "close to"
+    caption = f"Predicted probabilities are on average {words} the observed shares ({gap:+.2f}, mean over the groups)."
+    return section("Calibration", note, figure(plot.svg(), caption))

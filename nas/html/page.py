@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from nas.architecture import Architecture
-from nas.html.architecture_svg import chain_of, draw
+from nas.html.architecture_svg import drawing_of
 from nas.html.style import STYLE
 from nas.space import SearchSpace
+from nas.task_spec import TaskSpec
 from nas.utils.files import write_text
 
 
@@ -25,12 +26,14 @@ class Cell:
         number: If True, align to the right.
         code: If True, set in a monospace font.
         tag: Highlighted word after the content.
+        note: Small print under the content, for example an interval.
     """
 
     text: str
     number: bool = False
     code: bool = False
     tag: str = ""
+    note: str = ""
 
     def html(self, element: str = "td") -> str:
         """Render the cell.
@@ -43,11 +46,22 @@ class Cell:
         """
         body = f"<code>{escape(self.text)}</code>" if self.code else escape(self.text)
         tag = f'<span class="tag">{escape(self.tag)}</span>' if self.tag else ""
+        note = f" <small>{escape(self.note)}</small>" if self.note else ""
         style = ' class="number"' if self.number else ""
-        return f"<{element}{style}>{body}{tag}</{element}>"
+        return f"<{element}{style}>{body}{tag}{note}</{element}>"
 
 
-def write_page(path: str | Path, *, kicker: str, title: str, lead: str, body: Iterable[str]) -> None:
+def write_page(
+    path: str | Path,
+    *,
+    kicker: str,
+    title: str,
+    lead: str,
+    body: Iterable[str],
+    answer: str = "",
+    command: str = "",
+    refresh_s: int = 0,
+) -> None:
     """Write a complete HTML file, atomically.
 
     Args:
@@ -56,7 +70,13 @@ def write_page(path: str | Path, *, kicker: str, title: str, lead: str, body: It
         title: Title of the page.
         lead: Introduction, as HTML.
         body: Sections of the page, as HTML.
+        answer: The result in one or two sentences, above the introduction; empty for none.
+        command: The command to run next; empty for none.
+        refresh_s: Seconds after which a browser loads the page again; 0 for never.
     """
+    first = f'<p class="answer">{escape(answer)}</p>' if answer else ""
+    following = f'<p class="next">Next: <code>{escape(command)}</code></p>' if command else ""
+    refresh = f'<meta http-equiv="refresh" content="{refresh_s}">\n' if refresh_s else ""
     try:
         maker = f"VoxNAS {version('voxnas')}"
     except PackageNotFoundError:
@@ -64,9 +84,10 @@ def write_page(path: str | Path, *, kicker: str, title: str, lead: str, body: It
     write_text(
         path,
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>{escape(title)}</title>\n'
-        f"<style>{STYLE}</style>\n</head>\n<body>\n<main>\n"
-        f'<header><p class="kicker">{escape(kicker)}</p><h1>{escape(title)}</h1><p class="lead">{lead}</p></header>\n'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n{refresh}<title>{escape(title)}</title>'
+        f"\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n"
+        f'<header><p class="kicker">{escape(kicker)}</p><h1>{escape(title)}</h1>{first}{following}'
+        f'<p class="lead">{lead}</p></header>\n'
         + "\n".join(body)
         + f"\n<footer>Written by {escape(maker)}.</footer>\n</main>\n</body>\n</html>\n",
     )
@@ -116,39 +137,50 @@ def pair(*sections: str) -> str:
     return f'<div class="pair">{"".join(sections)}</div>'
 
 
-def figure(content: str) -> str:
-    """Wrap a drawing in a figure element.
+def figure(content: str, caption: str = "") -> str:
+    """Wrap a drawing in a figure element, which scrolls sideways if the page is too narrow.
 
     Args:
         content: HTML or SVG.
+        caption: What the drawing shows, in words; empty for none.
 
     Returns:
         HTML.
     """
-    return f"<figure>{content}</figure>"
+    words = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
+    return f'<figure><div class="scroll">{content}</div>{words}</figure>'
 
 
-def architecture_section(heading: str, space: SearchSpace, arch: Architecture) -> str:
+def folded(heading: str, content: str) -> str:
+    """Render a section that is closed until the reader opens it.
+
+    Args:
+        heading: Text of the heading.
+        content: HTML of the section.
+
+    Returns:
+        HTML.
+    """
+    return f"<details><summary><h2>{escape(heading)}</h2></summary>{content}</details>"
+
+
+def architecture_section(heading: str, space: SearchSpace, arch: Architecture, task: TaskSpec | None = None) -> str:
     """Render the drawing of an architecture above its text, which is left out if the drawing is the text.
 
     Args:
         heading: Heading of the section.
         space: Space of the architecture.
         arch: Architecture to show.
+        task: Task that the network is built for. If None, the space's own.
 
     Returns:
         HTML.
     """
-    drawing, own = draw(space, arch), space.picture(arch) is not None
-    if not own and chain_of(space, arch) is None:
-        return section(heading, "", f'<div class="picture">{drawing}</div>')
-    note = (
-        "Height shows the input resolution of a block, width the logarithm of its input channels, which are the "
-        "number above it."
-    )
-    note = "" if own else note
-    text = f"<pre>{escape(space.describe(arch))}</pre>"
-    return section(heading, note, f'<div class="picture">{drawing}{text}</div>')
+    drawing = drawing_of(space, arch, task)
+    text = "" if drawing.is_text else f"<pre>{escape(space.describe(arch))}</pre>"
+    body = f'<div class="picture">{drawing.svg}{text}</div>'
+    words = f"<figcaption>{escape(drawing.caption)}</figcaption>" if drawing.caption else ""
+    return section(heading, drawing.note, f"<figure>{body}{words}</figure>")
 
 
 def table(head: Sequence[Cell], rows: Iterable[Sequence[Cell]], marks: Mapping[int, str] | None = None) -> str:

@@ -10,6 +10,7 @@ from html import escape
 import numpy as np
 
 LETTER = 6.4  # px, mean width of a letter at font size 12
+BROAD = 600  # px, width above which a plot scrolls on a narrow page, as its text would become too small
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -268,8 +269,9 @@ class Plot:
         Returns:
             One SVG element.
         """
+        style = "plot broad" if self.width > BROAD else "plot"
         return (
-            f'<svg xmlns="http://www.w3.org/2000/svg" class="plot" viewBox="0 0 {self.width:.0f} {self.height:.0f}" '
+            f'<svg xmlns="http://www.w3.org/2000/svg" class="{style}" viewBox="0 0 {self.width:.0f} {self.height:.0f}" '
             f'style="max-width: {self.width:.0f}px" role="img" aria-label="{escape(self.title)}">'
             f"{self._frame()}{''.join(self._layers)}</svg>"
         )

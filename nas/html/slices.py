@@ -71,7 +71,7 @@ def slices_section(examples: Sequence[Example], classes: Sequence[str]) -> str:
             values if number is None else values[number] for values in (example.image, example.truth, example.guess)
         )
         plain = grey(image)
-        pictures = {"image": plain, "truth": _painted(plain, truth), "prediction": _painted(plain, guess)}
+        pictures = {"image": plain, "truth": painted(plain, truth), "prediction": painted(plain, guess)}
         cells = "".join(  # rows run upwards, as the axes of the data do
             f"<td>{img(picture[::-1], f'{what} of {example.name}', WIDTH)}</td>" for what, picture in pictures.items()
         )
@@ -79,8 +79,9 @@ def slices_section(examples: Sequence[Example], classes: Sequence[str]) -> str:
         rows += f'<tr><th colspan="3">{escape(example.name + where)}: Dice {example.dice:.3f}</th></tr><tr>{cells}</tr>'
     head = "<tr><th>image</th><th>truth</th><th>prediction</th></tr>"
     note = "Cases with the worst, the middle and the best Dice. Of a volume: the slice with most of the classes."
-    table = f'<div class="scroll"><table><thead>{head}</thead><tbody>{rows}</tbody></table></div>'
-    return section("Example slices", note, _key(classes), figure(table))
+    table = f"<table><thead>{head}</thead><tbody>{rows}</tbody></table>"
+    drawn = "; ".join(f"{example.name} has a Dice of {example.dice:.3f}" for example in examples)
+    return section("Example slices", note, _key(classes), figure(table, f"{drawn}."))
 
 
 def _fullest(mask_DHW: np.ndarray) -> int:
@@ -101,7 +102,16 @@ def grey(image_HW: np.ndarray) -> np.ndarray:
     return np.repeat(np.rint(255 * values).astype(np.uint8)[..., None], 3, axis=2)
 
 
-def _painted(grey_HW3: np.ndarray, mask_HW: np.ndarray) -> np.ndarray:
+def painted(grey_HW3: np.ndarray, mask_HW: np.ndarray) -> np.ndarray:
+    """Paint the classes of a mask over a slice.
+
+    Args:
+        grey_HW3: (H, W, 3) uint8.
+        mask_HW: Classes (H, W), 0 for what stays grey.
+
+    Returns:
+        (H, W, 3) uint8.
+    """
     painted = grey_HW3.copy()
     for number in range(1, int(mask_HW.max()) + 1):
         here = mask_HW == number

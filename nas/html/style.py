@@ -13,10 +13,13 @@ STYLE = """
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--paper); color: var(--ink);
   font: 15px/1.5 system-ui, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
-main { max-width: 948px; margin: 0 auto; padding: 40px 24px 56px; }
+main { max-width: 1000px; margin: 0 auto; padding: 40px 24px 56px; }
 header { border-bottom: 2px solid var(--ink); padding-bottom: 14px; }
 .kicker { margin: 0; color: var(--muted); font-size: 12px; letter-spacing: .08em; text-transform: uppercase; }
 h1 { margin: 2px 0 6px; font-size: 28px; line-height: 1.2; font-weight: 650; overflow-wrap: anywhere; }
+.answer { margin: 4px 0 8px; font-size: 18px; line-height: 1.45; max-width: 46em; }
+.next { margin: 0 0 10px; overflow-wrap: anywhere; }
+.next code { background: var(--soft); padding: 2px 6px; }
 .lead { margin: 0; color: var(--muted); max-width: 54em; }
 .lead strong { color: var(--ink); }
 h2 { margin: 40px 0 4px; font-size: 18px; font-weight: 650; }
@@ -37,15 +40,34 @@ th, td { padding: 5px 12px 5px 0; text-align: left; vertical-align: baseline; bo
 th { color: var(--muted); font-size: 12.5px; font-weight: 500; white-space: nowrap; }
 thead th { border-bottom: 1px solid var(--ink); vertical-align: bottom; }
 .number { text-align: right; padding: 5px 0 5px 16px; white-space: nowrap; }
+td small { display: block; color: var(--muted); font-size: 12.5px; font-weight: 400; white-space: pre-line; }
+.number small { white-space: pre; }
 .number + :not(.number) { padding-left: 28px; }
-.number small { display: block; color: var(--muted); font-size: 12px; }
+.wide tr > :first-child { position: sticky; left: 0; background: var(--paper); overflow-wrap: break-word;
+  min-width: 110px; }
 tr.chosen td { font-weight: 650; background: color-mix(in srgb, var(--mark) 10%, transparent); }
+.wide tr.chosen > :first-child { background: color-mix(in srgb, var(--mark) 10%, var(--paper)); }
 tr.total td { font-weight: 650; border-bottom: 0; }
 tr.total + tr.total td { padding-top: 0; }
 .tag { color: var(--mark); font-size: 12px; font-weight: 650; margin-left: 8px; }
 .pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(330px, 1fr)); gap: 0 36px; }
 figure { margin: 6px 0 0; }
+figcaption { margin-top: 6px; font-size: 13.5px; max-width: 60em; }
 svg { display: block; max-width: 100%; height: auto; }
+details { margin-top: 40px; border-top: 1px solid var(--line); padding-top: 10px; }
+summary { cursor: pointer; }
+summary h2 { display: inline; }
+details > div { margin-top: 12px; }
+.warnings { margin: 0 0 12px; padding: 0 0 0 18px; }
+.warnings li::marker { color: var(--mark); }
+.ok { color: var(--good); }
+.gallery { display: flex; flex-wrap: wrap; gap: 10px 14px; }
+.gallery figure { margin: 0; width: 132px; font-size: 12.5px; }
+.gallery figcaption { font-size: 12.5px; line-height: 1.35; margin-top: 3px; overflow-wrap: anywhere; }
+.gallery img { width: 132px; height: 132px; object-fit: contain; image-rendering: pixelated; display: block;
+  background: #000; }
+.bar { height: 12px; background: var(--soft); outline: 1px solid var(--line); margin: 18px 0 0; }
+.bar div { height: 100%; background: var(--accent); }
 .picture { border: 1px solid var(--line); padding: 16px 18px 12px; overflow-x: auto; }
 .picture pre { margin: 0; }
 .picture svg + pre { margin-top: 10px; padding-top: 12px; border-top: 1px solid var(--line); }
@@ -73,7 +95,17 @@ svg { display: block; max-width: 100%; height: auto; }
     overflow-wrap: normal; } }
 footer { margin-top: 40px; padding-top: 10px; border-top: 1px solid var(--line); color: var(--muted);
   font-size: 12.5px; }
-section, figure, tr, .facts { break-inside: avoid; }
+figure, tr, .facts, .picture { break-inside: avoid; }
+@media (max-width: 640px) { main { padding: 24px 14px 40px; } h1 { font-size: 24px; } .answer { font-size: 16px; }
+  .picture { padding: 12px 10px; } .picture svg { max-width: none; } svg.plot.broad { min-width: 720px; }
+  .pair { grid-template-columns: minmax(0, 1fr); } .settings { columns: 1; }
+  .wide tr > :first-child { max-width: 130px; } .number { padding-left: 10px; }
+  .facts dd { font-size: 18px; } .facts dd.code { font-size: 14px; }
+  td img, td > svg { max-width: 29vw !important; } }
+@media print { main { max-width: none; padding: 0; } .scroll, .picture { overflow: visible; } body { font-size: 12px; }
+  table { font-size: 11px; } .number { padding-left: 8px; } svg.plot.broad { min-width: 0; }
+  .pair { grid-template-columns: 1fr 1fr; gap: 0 20px; } .wide tr > :first-child { position: static; }
+  details::details-content { content-visibility: visible; block-size: auto; } }
 h2, h3, .note { break-after: avoid; }
 svg.plot { font: 12px system-ui, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; width: 100%; }
 .plot text { fill: var(--muted); }

@@ -44,6 +44,11 @@ class Metric:
         """1.0 if larger values are better, else -1.0."""
         return 1.0 if self.direction == "maximize" else -1.0
 
+    @property
+    def heading(self) -> str:
+        """Label with the unit in brackets."""
+        return f"{self.label} ({self.unit})" if self.unit else self.label
+
 
 class Scores(Protocol):
     """The metrics of one prediction, measured once for each case."""
@@ -92,3 +97,35 @@ def in_unit_of(metrics: Iterable[Metric], voxel_size_known: bool) -> tuple[Metri
     if voxel_size_known:
         return tuple(metrics)
     return tuple(replace(metric, unit=VOXELS) if metric.length else metric for metric in metrics)
+
+
+def with_class_names(metrics: Iterable[Metric], classes: Sequence[str]) -> tuple[Metric, ...]:
+    """Name the classes in the labels of metrics that are declared for each class.
+
+    Args:
+        metrics: Metrics as a task declares them; "dice_2" with the label "Dice 2" is that of class 2.
+        classes: Names of the classes.
+
+    Returns:
+        The metrics, with labels such as "Dice, posterior".
+    """
+    return tuple(
+        metric if number is None or number >= len(classes) else replace(metric, label=f"{label}, {classes[number]}")
+        for metric in metrics
+        for label, number in [class_of(metric)]
+    )
+
+
+def class_of(metric: Metric) -> tuple[str, int | None]:
+    """Find the class that a metric is declared for.
+
+    Args:
+        metric: A metric as a task declares it.
+
+    Returns:
+        The label without the number of the class, and the number; None for a metric over all classes.
+    """
+    label, _, number = metric.label.rpartition(" ")
+    if label and number.isdecimal() and metric.name.endswith(f"_{number}"):
+        return label, int(number)
+    return metric.label, None

@@ -16,20 +16,19 @@ from nas.html.page import (
     Cell,
     architecture_section,
     facts,
-    figure,
+    folded,
     pair,
     section,
     settings_table,
     table,
     write_page,
 )
-from nas.html.plot import Axis, Plot
 from nas.metrics.metric import Metric
-from nas.metrics.names import COSTS, Names
-from nas.multiobjective.pareto import front_mask
+from nas.metrics.names import Names
+from nas.report.search_plots import best_so_far, cost_of, front_figure, front_table, share_over_time
 from nas.space import SearchSpace
+from nas.task_spec import TaskSpec
 
-MAX_CLOUD = 2000  # pruned architectures shown
 MAX_FAILED = 10  # failed trials shown
 
 
@@ -46,8 +45,10 @@ def search_report(
     more: Sequence[str] = (),
     metrics: Sequence[Metric] = (),
     about: str = "",
+    task: TaskSpec | None = None,
+    command: str = "",
 ) -> None:
-    """Write a self-contained HTML file.
+    """Write a self-contained HTML file: the answer, the front, the chosen architecture, the settings.
 
     Args:
         path: File to write.
@@ -61,6 +62,8 @@ def search_report(
         more: Further sections after the chosen architecture, as HTML.
         metrics: Metrics that the task declares, for their names and digits.
         about: Why the search ended, how long it took and what its objectives measure, in a few sentences.
+        task: Task that the networks are built for. If None, the space's own.
+        command: The command to run next.
 
     Raises:
         NASError: If no trial is finished.
@@ -71,12 +74,14 @@ def search_report(
     chosen = history.best
     names = Names(tuple(metrics))
     score_in_words = escape(names.unit(history.score).name)
-    best = _best_so_far(names, history, done)
-    over_time = [best] if not pruned_share else [best, _share_over_time(pruned_share)]
+    best = best_so_far(names, history, done)
+    over_time = [best] if not pruned_share else [best, share_over_time(pruned_share)]
     write_page(
         path,
         kicker="Architecture search",
         title=title,
+        answer=_answer(names, history, chosen),
+        command=command,
         lead=(
             f"Scores on this page are <strong>validation {score_in_words}, not test scores</strong>. "
             "The chosen network is the best of many on these very cases, so its score is optimistic. The test cases "
@@ -85,14 +90,34 @@ def search_report(
         body=[
             _facts(names, history, chosen, pruned_share),
             *([section("The search", about)] if about else []),
-            _front_figure(names, space, history, done, chosen, np.asarray(pruned_cost), np.asarray(pruned_bound)),
-            _front_table(names, history, chosen),
+            front_figure(names, space, history, done, chosen, np.asarray(pruned_cost), np.asarray(pruned_bound)),
+            front_table(names, history, chosen),
             pair(*over_time),
-            architecture_section("The chosen architecture", space, chosen.arch),
+            architecture_section("The chosen architecture", space, chosen.arch, task),
             *more,
             *_failed_table(history),
             _settings(space, history, settings),
         ],
+    )
+
+
+def _answer(names: Names, history: History, chosen: Trial) -> str:
+    """State the chosen network, and how much cheaper ones of the front lose."""
+    done, front, score, cost = len(history.complete()), history.front(), history.score, history.cost_name
+    costs = names.show(cost, cost_of(history, [chosen])[0], symbol=True)
+    first = (
+        f"Network {chosen.arch.id} is the best of {done} trained: validation {names.unit(score).name} "
+        f"{names.show(score, chosen.metrics[score], symbol=True)} with {costs} {names.unit(cost).name}."
+    )
+    if len(front) < 2:
+        return f"{first} No other network is on the Pareto front."
+    by_cost = cost_of(history, front)
+    small = front[int(np.argmin(by_cost))]
+    if small == chosen:
+        return f"{first} It is also the cheapest of the {len(front)} networks on the Pareto front."
+    return (
+        f"{first} The cheapest of the {len(front)} networks on the Pareto front, {small.arch.id}, has "
+        f"{names.show(score, small.metrics[score], symbol=True)} with {names.show(cost, by_cost.min(), symbol=True)}."
     )
 
 
@@ -105,7 +130,7 @@ def _facts(names: Names, history: History, chosen: Trial, pruned_share: Sequence
         (f"Validation {names.unit(score).name}", names.show(score, chosen.metrics[score]), ""),
         (
             names.unit(history.cost_name).name,
-            names.show(history.cost_name, _cost(history, [chosen])[0], symbol=True),
+            names.show(history.cost_name, cost_of(history, [chosen])[0], symbol=True),
             "",
         ),
         ("Scored networks", str(counts[State.COMPLETE]), ", ".join(more)),
@@ -115,153 +140,6 @@ def _facts(names: Names, history: History, chosen: Trial, pruned_share: Sequence
     if pruned_share:
         items.append(("Space ruled out", f"{100 * pruned_share[-1][1]:.1f} %", "without training"))
     return facts(items)
-
-
-def _cost(history: History, records: Sequence[Trial]) -> np.ndarray:
-    """(N,) deterministic costs of the architectures."""
-    return np.asarray(history.cost(np.array([record.arch.genes for record in records])), dtype=np.float64)
-
-
-def _front_figure(
-    names: Names,
-    space: SearchSpace,
-    history: History,
-    done: Sequence[Trial],
-    chosen: Trial,
-    pruned_cost_P: np.ndarray,
-    pruned_bound_P: np.ndarray,
-) -> str:
-    score, costs = history.score, names.unit(history.cost_name)
-    score_N = np.array([record.metrics[score] for record in done], dtype=np.float64)
-    cost_N = _cost(history, done) / costs.divisor
-    usable = np.isfinite(score_N) & np.isfinite(cost_N)
-    cloud_cost_P, cloud_bound_P, total = _thin(pruned_cost_P / costs.divisor, pruned_bound_P)
-    all_scores, all_costs = np.r_[score_N[usable], cloud_bound_P], np.r_[cost_N[usable], cloud_cost_P]
-    if not len(all_scores):
-        return section("Score against cost", "No network has a finite score.")
-    legend = [
-        ("trained", "dot", "scored"),
-        ("front", "dot", "Pareto front"),
-        ("chosen", "dot", "chosen"),
-    ]
-    if total:
-        legend.append(("cloud", "cloud", "ruled out untrained, at the best score it could reach"))
-    x = Axis.over(costs.heading, all_costs, log=True)
-    y = Axis.over(f"validation {names.unit(score).name}", all_scores, headroom=0.12)
-    plot = Plot(x, y, title=f"validation {names.unit(score).name} against {costs.heading}", height=430, legend=legend)
-    if total:
-        plot.cloud(cloud_cost_P, cloud_bound_P)
-    shown = [record for record, use in zip(done, usable, strict=True) if use]
-    score_N, cost_N = score_N[usable], cost_N[usable]
-    on_front_N = front_mask(np.column_stack([history.sign[score] * score_N, -cost_N]))
-    line = np.flatnonzero(on_front_N)
-    line = line[np.argsort(cost_N[line], kind="stable")]
-    if len(line):
-        plot.step(cost_N[line], score_N[line], to_edge=True)
-    dots = sorted(zip(shown, cost_N, score_N, on_front_N, strict=True), key=lambda dot: (dot[0] == chosen, dot[3]))
-    for record, cost, value, on_front in dots:  # the chosen network is last, on top
-        style, radius = ("chosen", 7.0) if record == chosen else ("front", 5.0) if on_front else ("trained", 4.0)
-        plot.point(cost, value, style, radius, _tooltip(names, space, history, record, cost * costs.divisor))
-        if record == chosen:
-            plot.label(cost, value, chosen.arch.id)
-    return section("Score against cost", _front_note(history, total, len(cloud_cost_P)), figure(plot.svg()))
-
-
-def _front_note(history: History, total: int, drawn: int) -> str:
-    """Explanation of the figure; `total` networks were pruned, of which `drawn` are in it."""
-    note = "Each dot is a scored network, with details on hover. The line is the Pareto front of score and cost."
-    if total:
-        note += (
-            " Pale dots were ruled out: they can do no better than a larger trained network, which scored their height,"
-            " and a cheaper trained network did at least as well."
-        )
-        if total > drawn:
-            note += f" {drawn:,} of {total:,} are drawn."
-    if len(history.objectives) > 2:
-        note += f" The table below holds the front in all objectives: {', '.join(history.objectives)}."
-    return note
-
-
-def _thin(cost_P: np.ndarray, bound_P: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
-    """At most MAX_CLOUD of the finite points, sampled with a fixed seed, and the number of all finite points."""
-    rows = np.flatnonzero(np.isfinite(cost_P) & np.isfinite(bound_P))
-    total = len(rows)
-    if total > MAX_CLOUD:
-        rows = np.sort(np.random.default_rng(0).choice(rows, size=MAX_CLOUD, replace=False))
-    return cost_P[rows], bound_P[rows], total
-
-
-def _tooltip(names: Names, space: SearchSpace, history: History, record: Trial, cost: float) -> str:
-    score, costs = history.score, names.unit(history.cost_name)
-    lines = [
-        f"{record.arch.id} (trial {record.number})",
-        f"{names.unit(score).name} {names.show(score, record.metrics[score])}",
-        f"{costs.name} {names.show(history.cost_name, cost, symbol=True)}",
-        space.describe(record.arch),
-    ]
-    return "\n".join(lines)
-
-
-def _front_table(names: Names, history: History, chosen: Trial) -> str:
-    front = history.front()
-    shared = [name for name in COSTS if all(name in record.metrics for record in front)]
-    columns = list(dict.fromkeys([*history.objectives, *shared]))
-    head = [
-        Cell("architecture"),
-        Cell("trial", number=True),
-        *(Cell(names.unit(name).heading, number=True) for name in columns),
-    ]
-    rows = [
-        [
-            Cell(record.arch.id, code=True, tag="chosen" if record == chosen else ""),
-            Cell(str(record.number), number=True),
-            *(Cell(names.show(name, record.metrics[name]), number=True) for name in columns),
-        ]
-        for record in front
-    ]
-    marks = {number: "chosen" for number, record in enumerate(front) if record == chosen}
-    wanted = ", ".join(
-        f"{'high' if direction == 'maximize' else 'low'} {names.unit(name).name}"
-        for name, direction in history.objectives.items()
-    )
-    return section(
-        "The Pareto front",
-        f"No scored network is at least as good in all objectives and better in one: {wanted}.",
-        table(head, rows, marks),
-    )
-
-
-def _best_so_far(names: Names, history: History, done: Sequence[Trial]) -> str:
-    name = names.unit(history.score).name
-    score_N = np.array([record.metrics[history.score] for record in done], dtype=np.float64)
-    finite = np.isfinite(score_N)
-    if not finite.any():
-        return section("Best score so far", "No network has a finite score.")
-    trial_N = np.arange(1, len(done) + 1, dtype=np.float64)
-    better = np.fmax if history.sign[history.score] > 0 else np.fmin
-    best_N = better.accumulate(score_N)
-    x, y = Axis.counting("scored networks", len(done)), Axis.over(f"validation {name}", score_N[finite])
-    legend = [("trained", "dot", "each network"), ("curve", "line", "best so far")]
-    plot = Plot(x, y, title=f"best validation {name} so far", width=430, height=290, legend=legend)
-    known = np.isfinite(best_N)
-    for trial, score, record in zip(
-        trial_N[finite], score_N[finite], np.array(done, dtype=object)[finite], strict=True
-    ):
-        plot.point(trial, score, "trained", 3.0, f"{record.arch.id} (trial {record.number})\n{name} {score:.3f}")
-    plot.step(trial_N[known], best_N[known], to_edge=True)
-    return section("Best score so far", "In the order in which trials finished.", figure(plot.svg()))
-
-
-def _share_over_time(pruned_share: Sequence[tuple[int, float]]) -> str:
-    trial_T, share_T = np.array(pruned_share, dtype=np.float64).T
-    x = Axis.counting("scored networks", trial_T[-1])
-    y = Axis("share of the space", 0.0, min(1.0, max(1.1 * share_T.max(), 0.01)), percent=True)
-    legend = [("curve", "line", "ruled out")]
-    plot = Plot(x, y, title="share of the space ruled out", width=430, height=290, legend=legend)
-    edge_E = np.r_[np.repeat(trial_T, 2)[1:], x.high]
-    plot.band(edge_E, np.zeros(len(edge_E)), np.repeat(share_T, 2))
-    plot.step(trial_T, share_T, to_edge=True)
-    return section("Ruled out without training", "Share of the whole space; it never shrinks.", figure(plot.svg()))
 
 
 def _failed_table(history: History) -> list[str]:
@@ -296,7 +174,7 @@ def _settings(space: SearchSpace, history: History, given: Mapping[str, Any]) ->
         "objectives": [f"{direction} {name}" for name, direction in history.objectives.items()],
         "cost": history.cost_name,
     }
-    return section("Settings and provenance", "", settings_table({"study facts": provenance, **given}))
+    return folded("Settings and provenance", settings_table({"study facts": provenance, **given}))
 
 
 def _clock(seconds: float) -> str:

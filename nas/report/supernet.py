@@ -33,17 +33,31 @@ def supernet_sections(folder: str | Path) -> list[str]:
     losses = [name for name in names if name.endswith("loss")]
     scores = [name for name in names if name.endswith((" supernet", " decoded"))]
     rest = [name for name in names if name not in (*losses, *scores)]
-    plots = [_plot("loss", losses, rows), _plot("validation score", scores, rows)]
-    plots += [_plot(name.replace("_", " "), [name], rows) for name in rest]
+    groups = [("loss", losses), ("validation score", scores), *((name.replace("_", " "), [name]) for name in rest)]
+    plots = [(_plot(label, of_group, rows), _in_words(label, of_group, rows)) for label, of_group in groups]
     note = (
         "Weights are trained on one half of the training patients and, after a warm-up, the probabilities on the other "
         "half. Decoded: the best network under the current probabilities, with its weights in the supernet."
     )
-    sections = [section("The supernet's training", note, pair(*(figure(plot) for plot in plots if plot)))]
+    sections = [
+        section("The supernet's training", note, pair(*(figure(plot, caption) for plot, caption in plots if plot)))
+    ]
     if (folder / PICTURE).is_file():
         picture = (folder / PICTURE).read_text()
         sections.append(section("Final probabilities", "", f'<div class="picture">{picture}</div>'))
     return sections
+
+
+def _in_words(label: str, names: Sequence[str], rows: Sequence[Mapping[str, float]]) -> str:
+    """State the first and the last value of every curve."""
+    parts = []
+    for name in names:
+        known = [row for row in rows if name in row]
+        if known:
+            first, last = known[0], known[-1]
+            epochs = f"epoch {first['epoch']:.0f} to {last['epoch']:.0f}"
+            parts.append(f"{name.replace('_', ' ')} from {first[name]:.3g} to {last[name]:.3g} ({epochs})")
+    return f"{label[:1].upper()}{label[1:]}: {'; '.join(parts)}."
 
 
 def _plot(label: str, names: Sequence[str], rows: Sequence[Mapping[str, float]]) -> str:

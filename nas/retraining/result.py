@@ -28,14 +28,14 @@ class TrainResult:
         protocol: "holdout" or "cross_validation".
         folds: One entry for each round: fold (its name), n (test samples) and the metrics of its single network.
         mean: Metric -> mean over the folds.
-        ci95: Metric -> 95 % interval of the mean.
+        ci95: Metric -> 95 % interval of the mean, with the spread over networks and patients.
         data: name, sha256, n and classes of the data set.
         split: sha256 and unit (name of a group, usually "patient") of the split.
         seed: Seed of the training.
         costs: params, macs, bytes, latency_ms {median, p10, p90, device, ...}, peak_memory_mb.
         ensembles: Name -> metrics of the pooled predictions, with their intervals as ci95.
         baselines: Name -> metrics of the baselines, in the same form.
-        differences: Name of a baseline -> metric -> value and ci95 of network minus baseline, on the same patients.
+        differences: Name of a baseline -> metric -> value and ci95 of headline minus baseline, on the same patients.
         metrics: The metrics as the task declares them, in the unit in which they were measured.
         tested: Number of samples and of groups that were tested; empty in files of earlier versions.
         versions: Versions of the packages that decide the numbers.
@@ -43,6 +43,8 @@ class TrainResult:
         task: `Task.identity`; empty in files of earlier versions.
         search_patients_known: False if the search of a network does not record the patients that it saw.
         identity: Digest of everything that decides the result; empty in files of earlier versions.
+        headline: system (a name in `ensembles`) and networks (their number) of the model that a user would use, whose
+            scores come first; empty in files of earlier versions.
     """
 
     name: str
@@ -65,6 +67,13 @@ class TrainResult:
     task: Mapping[str, Any] = field(default_factory=dict)
     search_patients_known: bool = True
     identity: str = ""
+    headline: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def headline_scores(self) -> Mapping[str, Any]:
+        """Metrics and ci95 of the headline; the mean over the folds, if the file has no pooled predictions."""
+        system = self.headline.get("system", self.name)
+        return self.ensembles.get(system) or {**self.mean, "ci95": self.ci95}
 
     @property
     def columns(self) -> tuple[Metric, ...]:
@@ -82,6 +91,7 @@ class TrainResult:
             "arch_id": self.arch_id,
             **self.costs,
             "protocol": self.protocol,
+            **({"headline": dict(self.headline)} if self.headline else {}),
             "folds": [dict(fold) for fold in self.folds],
             "mean": dict(self.mean),
             "ci95": dict(self.ci95),
@@ -140,6 +150,7 @@ class TrainResult:
                 task=dict(content.get("task", {})),
                 search_patients_known=bool(content.get("search_patients_known", True)),
                 identity=str(content.get("identity", "")),
+                headline=dict(content.get("headline", {})),
             )
             for scores in (result.mean, *result.ensembles.values(), *result.baselines.values()):
                 for metric in result.columns:

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from nas.data.store import VolumeStore
-from nas.metrics.bootstrap import GroupBootstrap, intervals, mean_of
+from nas.metrics.bootstrap import GroupBootstrap, intervals
+from nas.metrics.hierarchical import interval_of_mean
 from nas.metrics.metric import Scores
 from nas.retraining.folds import FoldPrediction
 from nas.tasks.base import Task, TestedCases
@@ -54,7 +55,7 @@ class Scorer:
     """
 
     def __init__(self, store: VolumeStore, task: Task, rows: np.ndarray, resamples: int, seed: int) -> None:
-        self.store, self.task, self.rows = store, task, rows
+        self.store, self.task, self.rows, self.seed = store, task, rows, seed
         self.target = store.targets(rows)
         self.spacing_mm = store.voxel_mm(rows)
         self.group = store.groups[rows]
@@ -128,9 +129,10 @@ class Scorer:
         ]
 
     def interval_of_mean(self, system: System) -> dict[str, tuple[float, float]]:
-        """Compute the intervals of the mean over the single networks.
+        """Compute the intervals of the mean over the single networks, with the spread over networks and patients.
 
-        Patients are resampled once, and each network is measured on those of its own test part.
+        Source: see `nas.metrics.hierarchical.interval_of_mean`. Each network is measured on the patients of its own
+        test part.
 
         Args:
             system: The system.
@@ -139,17 +141,14 @@ class Scorer:
             Metric -> 95 % interval.
         """
         position = {int(row): number for number, row in enumerate(self.rows)}
-        parts = []
+        draws = []
         for one in system.tested:
             index = np.full(len(self.rows), -1)
             index[[position[int(row)] for row in one.indices]] = np.arange(len(one.indices))
-            parts.append((index, self._scores(one.prob, one.indices)))
-
-        def statistic(rows: np.ndarray) -> dict[str, float]:
-            measured = [scores.over(index[rows[index[rows] >= 0]]) for index, scores in parts]
-            return mean_of([metrics for metrics in measured if metrics])
-
-        return self.bootstrap.interval(statistic)
+            scores = self._scores(one.prob, one.indices)
+            draws.append([scores.over(index[rows[index[rows] >= 0]]) for rows in self.bootstrap.rows])
+        same_patients = all(np.array_equal(one.indices, system.tested[0].indices) for one in system.tested)
+        return interval_of_mean(draws, same_patients, self.seed)
 
     def cases(self, system: System, others: Sequence[System]) -> TestedCases:
         """Return the test cases of a system for the sections of a report.

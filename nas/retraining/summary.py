@@ -10,7 +10,7 @@ import numpy as np
 
 from nas.context import TaskSetup, versions
 from nas.metrics.bootstrap import mean_of
-from nas.metrics.metric import MM, VOXELS, in_unit_of
+from nas.metrics.metric import MM, VOXELS, in_unit_of, with_class_names
 from nas.retraining.result import OF_A_FOLD, TrainResult
 from nas.retraining.scoring import Scorer, System
 from nas.retraining.tables import Row
@@ -29,16 +29,18 @@ def summarise(
     Args:
         scorer: Scores on the tested samples.
         main: The network that the result is about.
-        networks: All retrained networks and their ensemble, `main` among them.
+        networks: All retrained networks, `main` among them; their ensemble, if there is one, comes first. The first is
+            the headline: the model that a user would use.
         baselines: What they are compared with.
         setting: Data, split and task of the training.
         **facts: Further fields of the result: arch_id, protocol, seed, search_patients_known.
 
     Returns:
-        The result, with paired differences of `main` to every baseline.
+        The result, with paired differences of the headline to every baseline.
     """
-    folds = scorer.folds(main)
+    folds, headline = scorer.folds(main), networks[0]
     in_mm, declared = scorer.spacing_mm is not None, scorer.task.metrics
+    members = len(headline.tested) or len(networks) - 1
     return TrainResult(
         name=main.name,
         costs=main.costs,
@@ -47,8 +49,9 @@ def summarise(
         ci95=scorer.interval_of_mean(main),
         ensembles={system.name: _scored(scorer, system) for system in networks},
         baselines={system.name: _scored(scorer, system) for system in baselines},
-        differences={system.name: scorer.difference(main, system) for system in baselines},
-        metrics=in_unit_of(declared, in_mm),
+        differences={system.name: scorer.difference(headline, system) for system in baselines},
+        metrics=with_class_names(in_unit_of(declared, in_mm), setting.store.classes),
+        headline={"system": headline.name, "networks": members},
         tested={"samples": len(scorer.rows), "groups": len(np.unique(scorer.group))},
         length_unit=(MM if in_mm else VOXELS) if any(metric.length for metric in declared) else None,
         task=scorer.task.identity,
@@ -68,7 +71,7 @@ def table_rows(result: TrainResult, main: System, systems: Sequence[System]) -> 
         systems: All systems in the order of the table.
 
     Returns:
-        The mean over the folds of `main`, if there are several, then every system.
+        Every system, the headline first; if there are several folds, the mean over those of `main` after its row.
     """
     scored = {**result.ensembles, **result.baselines}
     rows = [Row(one.name, _metrics(scored[one.name]), scored[one.name]["ci95"], one.costs) for one in systems]
@@ -80,7 +83,9 @@ def table_rows(result: TrainResult, main: System, systems: Sequence[System]) -> 
             f"{row.system}, ensemble of {folds[row.system]}" if folds[row.system] > 1 else row.system for row in rows
         ]
         rows = [Row(name, row.metrics, row.ci95, row.costs) for name, row in zip(names, rows, strict=True)]
-    return [Row(f"{main.name}, mean of {len(result.folds)}", result.mean, result.ci95, main.costs), *rows]
+    mean = Row(f"{main.name}, mean of {len(result.folds)}", result.mean, result.ci95, main.costs)
+    after = systems.index(main) + 1
+    return [*rows[:after], mean, *rows[after:]]
 
 
 def _scored(scorer: Scorer, system: System) -> dict[str, Any]:

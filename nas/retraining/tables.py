@@ -16,9 +16,9 @@ from nas.errors import NASError
 from nas.metrics.metric import Metric
 from nas.retraining.result import SIZES, TrainResult
 from nas.retraining.unseen import UNKNOWN
+from nas.utils.text_table import aligned, terminal_width
 
-NOTHING = "–"
-WIDTH = 100  # columns of a terminal
+NOTHING, FIRST_COST = "–", "params (M)"
 
 
 @dataclass(frozen=True)
@@ -59,9 +59,9 @@ class Row:
             if number == 0 and name in self.ci95:
                 low, high = self.ci95[name]
                 text += f" [{low:.{digits}f}, {high:.{digits}f}]"
-            cells[metric.label] = text
+            cells[metric.heading] = text
         macs = self.costs.get("macs")
-        cells["params (M)"] = _digits(self.costs.get("params"), 1e6)
+        cells[FIRST_COST] = _digits(self.costs.get("params"), 1e6)
         cells["MACs (G)"] = _digits(macs, 1e9)
         cells["FLOPs (G)"] = _digits(None if macs is None else 2 * macs, 1e9)
         cells["size (MB)"] = _digits(self.costs.get("bytes"), 1e6)
@@ -88,25 +88,45 @@ def markdown(rows: Sequence[Row], caption: str, columns: Sequence[Metric]) -> st
     return caption + "\n\n" + "\n".join(f"| {line} |" for line in lines) + "\n"
 
 
-def terminal(rows: Sequence[Row], caption: str, columns: Sequence[Metric]) -> str:
-    """Format rows as two aligned blocks, at most 100 columns wide: scores of all systems, costs of the networks.
+def terminal(rows: Sequence[Row], caption: str, columns: Sequence[Metric], width: int | None = None) -> str:
+    """Format rows as aligned blocks: scores of all systems, costs of the networks.
 
     Args:
         rows: The rows.
         caption: Text above the table.
         columns: The metrics of the table, the score first.
+        width: Columns of the terminal; None for those of the present one, at most 100.
 
     Returns:
-        Text; long names and the caption are wrapped.
+        Text; long names and the caption are wrapped, columns that do not fit stand in further blocks.
     """
-    table = [row.cells(columns) for row in rows]
+    return _terminal([row.cells(columns) for row in rows], caption, width)
+
+
+def terminal_of(markdown_table: str, width: int | None = None) -> str:
+    """Format a table that `markdown` wrote as `terminal` does.
+
+    Args:
+        markdown_table: Content of table.md.
+        width: Columns of the terminal; None for those of the present one, at most 100.
+
+    Returns:
+        Text.
+    """
+    caption, _, table = markdown_table.strip().partition("\n\n")
+    lines = [line.strip().removeprefix("| ").removesuffix(" |").split(" | ") for line in table.splitlines()]
+    return _terminal([dict(zip(lines[0], line, strict=True)) for line in lines[2:]], caption, width)
+
+
+def _terminal(table: Sequence[Mapping[str, str]], caption: str, width: int | None) -> str:
+    width = width or terminal_width()
     headings = list(table[0])
-    split = headings.index("params (M)")
-    scores = _aligned(table, headings[:split])
-    networks = [cells for row, cells in zip(rows, table, strict=True) if row.costs]
-    blocks = [textwrap.fill(caption, WIDTH), "", scores]
+    split = headings.index(FIRST_COST)
+    costs = headings[split:]
+    networks = [cells for cells in table if any(cells[name] != NOTHING for name in costs)]
+    blocks = [textwrap.fill(caption, width), "", aligned(table, headings[:split], width)]
     if networks:
-        blocks += ["", _aligned(networks, [headings[0], *headings[split:]])]
+        blocks += ["", aligned(networks, [headings[0], *costs], width)]
     return "\n".join(blocks)
 
 
@@ -132,7 +152,8 @@ def caption(result: TrainResult, seeds: Sequence[int] = ()) -> str:
         parts.append("trained, validated and tested on the same samples")
     if not result.search_patients_known:
         parts.append(UNKNOWN)
-    parts.append(f"[95 % interval, bootstrap over {split['unit']}s]")
+    of_a_mean = ", for a mean over networks also over these" if len(result.folds) > 1 else ""
+    parts.append(f"[95 % interval, bootstrap over {split['unit']}s{of_a_mean}]")
     return "; ".join(parts)
 
 
@@ -142,19 +163,6 @@ def _digits(value: float | None, unit: float) -> str:
         return NOTHING
     scaled = value / unit
     return f"{scaled:.0f}" if abs(scaled) >= 100 else f"{scaled:#.3g}".rstrip(".")
-
-
-def _aligned(table: Sequence[Mapping[str, str]], columns: Sequence[str]) -> str:
-    first, *others = columns
-    widths = {column: max(len(column), *(len(cells[column]) for cells in table)) for column in columns}
-    room = WIDTH - sum(2 + widths[column] for column in others)
-    widths[first] = min(widths[first], max(room, len(first)))
-    lines = []
-    for cells in ({column: column for column in columns}, *table):
-        name, *rest = textwrap.wrap(cells[first], widths[first], subsequent_indent="  ", break_on_hyphens=False)
-        values = [f"{name:<{widths[first]}}", *(f"{cells[column]:>{widths[column]}}" for column in others)]
-        lines += ["  ".join(values).rstrip(), *rest]
-    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
 
 
 def over_seeds(results: Mapping[str, TrainResult]) -> str:

@@ -70,6 +70,21 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     _remove_leftovers(path)
 
 
+def from_here(path: Path) -> Path:
+    """Return a path relative to the working directory, if it lies there, for messages and commands.
+
+    Args:
+        path: A file or a folder.
+
+    Returns:
+        The shorter path.
+    """
+    try:
+        return path.resolve().relative_to(Path.cwd())
+    except ValueError:
+        return path
+
+
 def read_json(path: Path) -> Any:
     """Read a JSON file.
 
@@ -142,6 +157,29 @@ def locked(path: str | Path, *, remove: bool = False) -> Iterator[None]:
     finally:
         if remove:
             path.unlink(missing_ok=True)  # while it is held: FileLock drops a lock on a file that has been removed
+        lock.release()
+
+
+@contextmanager
+def locked_if_free(path: str | Path) -> Iterator[bool]:
+    """Hold a lock as `locked` does, unless another process holds it.
+
+    Args:
+        path: The lock file, which is made if it is missing.
+
+    Yields:
+        Whether the lock is held.
+    """
+    from filelock import Timeout
+
+    try:
+        lock = _acquired(Path(path), timeout=0)
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
         lock.release()
 
 
