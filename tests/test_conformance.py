@@ -23,7 +23,7 @@ from nas.space import SearchSpace
 from nas.strategies.base import Strategy
 from nas.tasks.base import Task
 from nas.testing import check_space, check_strategy
-from nas.tracking import Tracker
+from nas.tracking.base import Tracker
 from nas.training.settings import TrainingSettings
 from nas.trials_table import write_h5
 from tests.conftest import REPO

@@ -178,7 +178,7 @@ def test_server_killed_half_way(
 
 @pytest.mark.slow
 def test_server_that_hangs(mortal: Server, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nas.tracking.ANSWER_S", 0.5)
+    monkeypatch.setattr("nas.tracking.visdom_board.ANSWER_S", 0.5)
     board = board_of(mortal, "hung")
     os.kill(mortal.process.pid, signal.SIGSTOP)
     assert use(board, 1000) < 20

@@ -22,6 +22,8 @@ COMMANDS = {
     "serve": ("experiments.lung_detector.serve", PARSER, "serve the lung-tumour detector over HTTP"),
     "screen": ("experiments.lung_screening.command", PARSER, "screen CTs for lung nodules"),
     "brats": ("experiments.brain_tumor.command", PARSER, "segment brain tumours and evaluate the predictions"),
+    "board": ("experiments.commands.board", PARSER, "start the board of live curves for tracking=visdom"),
+    "doctor": ("experiments.commands.doctor", PARSER, "check this installation and this machine"),
     "completion": ("experiments.commands.completion", PARSER, "print a script for tab completion"),
 }
 EXAMPLES = ("voxnas search experiment=demo", "voxnas train arch=outputs/demo/arch.json experiment=demo")

@@ -14,6 +14,8 @@ from experiments.config import SearchConfig, shareable
 from experiments.context import require_window, task_setup, write_config
 from experiments.progress import SearchProgress, logs_above
 from experiments.search.results import CHOSEN, summary, write_results
+from experiments.search.tracked import TrackedSearch
+from experiments.trackers import build_trackers
 from nas.budget import why_ended
 from nas.context import TaskSetup, ignore
 from nas.cost.latency import LatencyTable
@@ -25,7 +27,7 @@ from nas.search import SearchJob, SearchResult, context_of, open_study, search, 
 from nas.space import SearchSpace
 from nas.strategies.base import Strategy
 from nas.study.url import sqlite_url
-from nas.tracking import NO_TRACKING, Tracker
+from nas.tracking.base import NO_TRACKING, TrackedRun
 from nas.training import distributed
 
 
@@ -81,7 +83,7 @@ def search_command(
     device = distributed.initialise(setting.device)
     main = distributed.is_main()
     progress = SearchProgress(config.study.trials, strategy, problem, silent or not main)
-    board = build(config.tracking, "tracking", Tracker, allow) if main else NO_TRACKING
+    board = build_trackers(config.tracking, allow) if main else NO_TRACKING
     context = context_of(
         setting.split,
         folder,
@@ -106,10 +108,11 @@ def search_command(
     write_config(folder / "config.yaml", plain)
     record = search_record(job, setting.split, name, shareable(plain))
 
+    tracked = TrackedSearch(board, problem, config.worker)
+
     def on_history(history: History) -> None:
         progress.update(history)
-        for trial in history.complete()[-1:]:
-            board.scalar("search", history.score, trial.number, trial.metrics[history.score])
+        tracked.update(history)
 
     with closing(study):
         with ExitStack() as at_end:
@@ -117,6 +120,7 @@ def search_command(
             at_end.callback(board.close)
             at_end.callback(progress.close)
             at_end.enter_context(logs_above(progress))
+            tracked.start(TrackedRun(name, folder, shareable(plain), config.worker), setting.split)
             search(job, study, worker=config.worker, on_history=on_history)
         history = study.history()
     history.require_finished()

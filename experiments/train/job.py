@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from experiments.train.config import TrainConfig
 from experiments.train.exports import export_rounds
 from experiments.train.search_defaults import with_search_defaults
 from experiments.train.systems import SystemTrainer
+from experiments.train.tracked import track_test
 from nas.artifact import Artifact
 from nas.bundle import RESULT
 from nas.context import TaskSetup, versions
@@ -32,6 +33,7 @@ from nas.retraining.scoring import Scorer, System
 from nas.retraining.summary import summarise, table_rows
 from nas.retraining.tables import caption, markdown, terminal
 from nas.retraining.unseen import check_unseen
+from nas.tracking.base import TrackedRun, Tracker
 from nas.training import distributed
 from nas.training.distributed import is_main
 from nas.utils.files import exclusive, write_text
@@ -78,14 +80,15 @@ def run_train_experiment(cfg: DictConfig | Mapping[str, Any], folder: Path) -> T
         identity = _identity(config, setting, networks, trainer)
         if not formats and (finished := _finished_before(folder, identity, networks, trainer)) is not None:
             return finished
-        with exclusive(folder) if is_main() else nullcontext():
+        with exclusive(folder) if is_main() else nullcontext(), closing(trainer.board):
             if is_main():
                 write_config(folder / "config.yaml", config.plain())
+                trainer.board.start(TrackedRun(config.name, folder, shareable(config.plain())))
             systems, baselines = trainer.networks(networks), trainer.baselines(networks)
-            trainer.board.close()
             if not is_main():
                 return None
-            result = _write(folder, config, setting, networks, systems, baselines, all(known), identity)
+            known_patients, board = all(known), trainer.board
+            result = _write(folder, config, setting, networks, systems, baselines, known_patients, identity, board)
             if formats:
                 export_rounds(networks, rounds, folder, formats, config.allow_packages)
         return result
@@ -155,6 +158,7 @@ def _write(
     baselines: Sequence[System],
     search_patients_known: bool,
     identity: str,
+    board: Tracker,
 ) -> TrainResult:
     """Measure all systems and write the results; the ensemble, if there is one, comes before the networks."""
     main, everything = systems[-len(networks)], [*systems, *baselines]
@@ -175,6 +179,7 @@ def _write(
     result.save(folder / RESULT)
     write_text(folder / TABLE, markdown(rows, caption(result), result.columns))
     write_text(folder / PREDICTIONS, predictions_csv(scorer, everything))
+    cases = scorer.cases(main, [one for one in everything if one is not main])
     train_report(
         folder / REPORT,
         title=f"Training {config.name}",
@@ -183,8 +188,10 @@ def _write(
         result=result.to_json(),
         table_rows=[row.cells(result.columns) for row in rows],
         metrics=result.metrics,
-        sections=setting.task.sections(scorer.cases(main, [one for one in everything if one is not main])),
+        sections=setting.task.sections(cases),
     )
-    print(terminal(rows, caption(result), result.columns))
+    shown = terminal(rows, caption(result), result.columns)
+    track_test(board, result, cases, setting.task.spec.kind, shown)
+    print(shown)
     print(f"\nwrote {folder / TABLE} and {folder / REPORT}")
     return result

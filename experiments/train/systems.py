@@ -9,6 +9,7 @@ from experiments.build import build
 from experiments.networks import resolve
 from experiments.progress import TrainingProgress, scored
 from experiments.search.random_counterpart import check_counterpart, random_counterpart
+from experiments.trackers import build_trackers
 from experiments.train.config import TrainConfig
 from nas.artifact import Artifact
 from nas.context import TaskSetup
@@ -17,7 +18,6 @@ from nas.provenance import SearchRecord
 from nas.retraining.folds import FoldTrainings
 from nas.retraining.scoring import System
 from nas.retraining.systems import baseline_systems, network_name, retrained_system
-from nas.tracking import Tracker
 from nas.training.distributed import is_main
 from nas.training.settings import TrainingSettings
 
@@ -35,7 +35,7 @@ class SystemTrainer:
     def __init__(self, config: TrainConfig, setting: TaskSetup, rounds: Sequence[Fold], folder: Path) -> None:
         self.config, self.setting, self.rounds, self.folder = config, setting, rounds, folder
         self.training = build(config.training, "training", TrainingSettings)
-        self.board = build(config.tracking, "tracking", Tracker)
+        self.board = build_trackers(config.tracking)
 
     def check(self, networks: Sequence[Artifact]) -> None:
         """Check, before anything is written, that these networks and their random counterpart can be trained here.
@@ -125,7 +125,7 @@ class SystemTrainer:
                 line = lines.setdefault(part, TrainingProgress(f"{name} {part}", keep=True))
                 line.update(epoch, epochs, scored(score, metrics))
                 if metrics:
-                    self.board.scalar(f"{name}: validation {score}", part, epoch, metrics[score])
+                    self.board.scalar(f"validation {score} of {name}", part, epoch, metrics[score])
 
         try:
             return retrained_system(self._trainings(network, supernet), name, on_epoch)

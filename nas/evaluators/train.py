@@ -50,6 +50,13 @@ class Train(Evaluator):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             model = problem.space.build(arch, problem.task.spec)
+        score = problem.task.score_name
+
+        def on_epoch(epoch: int, epochs: int, metrics: Mapping[str, float]) -> None:
+            context.on_epoch(epoch, epochs)
+            if metrics and context.trial is not None:
+                context.tracker.scalar(f"validation {score} of trials", f"trial {context.trial}", epoch, metrics[score])
+
         result = fit(
             model,
             problem.task,
@@ -60,7 +67,7 @@ class Train(Evaluator):
             device=context.device,
             folder=self._folder(proposal, context),
             fingerprint=f"{arch.space}/{arch.id}",
-            on_epoch=lambda epoch, epochs, metrics: context.on_epoch(epoch, epochs),
+            on_epoch=on_epoch,
         )
         return {**result.metrics, "epochs": float(result.epochs_run), "seconds": result.seconds}
 

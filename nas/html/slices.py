@@ -66,12 +66,12 @@ def slices_section(examples: Sequence[Example], classes: Sequence[str]) -> str:
     """
     rows = ""
     for example in examples:
-        number = _fullest(example.truth) if example.image.ndim == 3 else None
+        number = fullest(example.truth) if example.image.ndim == 3 else None
         image, truth, guess = (
             values if number is None else values[number] for values in (example.image, example.truth, example.guess)
         )
         plain = grey(image)
-        pictures = {"image": plain, "truth": _painted(plain, truth), "prediction": _painted(plain, guess)}
+        pictures = {"image": plain, "truth": painted(plain, truth), "prediction": painted(plain, guess)}
         cells = "".join(  # rows run upwards, as the axes of the data do
             f"<td>{img(picture[::-1], f'{what} of {example.name}', WIDTH)}</td>" for what, picture in pictures.items()
         )
@@ -83,7 +83,15 @@ def slices_section(examples: Sequence[Example], classes: Sequence[str]) -> str:
     return section("Example slices", note, _key(classes), figure(table))
 
 
-def _fullest(mask_DHW: np.ndarray) -> int:
+def fullest(mask_DHW: np.ndarray) -> int:
+    """Find the slice with most voxels of the classes other than the background.
+
+    Args:
+        mask_DHW: Classes (D, H, W).
+
+    Returns:
+        Number of the slice.
+    """
     return int((mask_DHW > 0).sum(axis=(1, 2)).argmax())
 
 
@@ -101,7 +109,16 @@ def grey(image_HW: np.ndarray) -> np.ndarray:
     return np.repeat(np.rint(255 * values).astype(np.uint8)[..., None], 3, axis=2)
 
 
-def _painted(grey_HW3: np.ndarray, mask_HW: np.ndarray) -> np.ndarray:
+def painted(grey_HW3: np.ndarray, mask_HW: np.ndarray) -> np.ndarray:
+    """Colour the classes of a slice.
+
+    Args:
+        grey_HW3: The slice (H, W, 3) uint8.
+        mask_HW: Classes (H, W), 0 for the background.
+
+    Returns:
+        (H, W, 3) uint8.
+    """
     painted = grey_HW3.copy()
     for number in range(1, int(mask_HW.max()) + 1):
         here = mask_HW == number
