@@ -20,7 +20,8 @@ import pytest
 import requests
 from omegaconf import OmegaConf
 
-from nas.tracking import NoTracking, VisdomBoard
+from nas.tracking.base import NoTracking
+from nas.tracking.visdom_board import VisdomBoard
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 SERVE = """
@@ -113,6 +114,18 @@ def test_a_second_run_continues_the_curve(server: Server) -> None:
         board.close()
     (trace,) = server.windows("resumed")["loss"]["content"]["data"]
     assert trace["x"] == [0, 1, 2, 3]
+
+
+@pytest.mark.slow
+def test_points_that_the_board_has_are_left_out(server: Server) -> None:
+    for steps in ((0, 1), (1, 2, 2)):
+        board = board_of(server, "repeated")
+        for step in steps:
+            board.scalar("loss", "train", step, 0.5)
+            board.scalar("loss", "valid", step, 0.25)
+        board.close()
+    traces = server.windows("repeated")["loss"]["content"]["data"]
+    assert {trace["name"]: trace["x"] for trace in traces} == {"train": [0, 1, 2], "valid": [0, 1, 2]}
 
 
 @pytest.mark.slow
@@ -222,7 +235,7 @@ def test_no_tracking_has_the_same_methods() -> None:
     [({"study": {"name": "demo"}}, "demo"), ({"name": "model-1-seed0"}, "model-1-seed0"), ({}, "voxnas")],
 )
 def test_configuration_names_the_environment(rest: dict, env: str) -> None:
-    tracking = OmegaConf.load(CONF / "tracking" / "visdom.yaml")
+    tracking = {"visdom": OmegaConf.load(CONF / "tracking" / "visdom.yaml")}
     cfg = OmegaConf.create({"tracking": tracking, **rest})
-    assert cfg.tracking.env == env
-    assert cfg.tracking._target_ == "nas.VisdomBoard"
+    assert cfg.tracking.visdom.env == env
+    assert cfg.tracking.visdom._target_ == "nas.VisdomBoard"

@@ -32,7 +32,8 @@ def registry_url() -> str:
     Returns:
         The address that npm's own environment variable or the user's .npmrc names, else the public one.
     """
-    chosen = os.environ.get("npm_config_registry") or os.environ.get("NPM_CONFIG_REGISTRY")
+    names = ("npm_config_registry", "NPM_CONFIG_REGISTRY")
+    chosen = next((os.environ[name] for name in names if os.environ.get(name)), "")
     if not chosen:
         try:
             lines = (Path.home() / ".npmrc").read_text(encoding="utf-8").splitlines()

@@ -108,8 +108,8 @@ def serve(
     server.add_sockets([listener])
     saver = PeriodicCallback(lambda: _save(application.state, folder), SAVE_MS)
     saver.start()
-    ready(sorted(application.state))
     try:
+        ready(sorted(application.state))
         loop.start()
     except KeyboardInterrupt:  # how a server ends
         pass

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from html import escape
-
 import numpy as np
 
 from nas.data.splits import Split
 from nas.history import History, Trial
 from nas.problem import Problem
 from nas.report.examples import data_pictures
-from nas.tracking.base import NO_TRACKING, Front, TrackedRun, Tracker
+from nas.tracking.base import NO_TRACKING, Front, TrackedRun, Tracker, html_table
 
 EXAMPLES = 4  # pictures of validation samples
 
@@ -84,13 +82,5 @@ class TrackedSearch:
             names = tuple(f"trial {trial.number}" for trial in done)
             self.tracker.front(Front(others[0], history.score, np.array(values, dtype=np.float64), best, names))
         columns = [name for name in self._shown() if name in history.front()[0].metrics]
-        head = "".join(f"<th>{escape(name)}</th>" for name in ("trial", *columns))
-        rows = "".join(
-            f"<tr><td>{trial.number}</td>"
-            + "".join(f"<td>{trial.metrics[name]:.4g}</td>" for name in columns)
-            + "</tr>"
-            for trial in history.front()
-        )
-        self.tracker.text(
-            "networks of the front", f'<table cellpadding="3" style="font-size: 12px"><tr>{head}</tr>{rows}</table>'
-        )
+        rows = [[str(trial.number), *(f"{trial.metrics[name]:.4g}" for name in columns)] for trial in history.front()]
+        self.tracker.text("networks of the front", html_table([["trial", *columns], *rows]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
-from nas.report.examples import tested_pictures
+from nas.report.examples import case_pictures
 from nas.retraining.result import TrainResult
 from nas.tasks.base import TestedCases
 from nas.tracking.base import NO_TRACKING, Tracker
@@ -25,6 +25,6 @@ def track_test(tracker: Tracker, result: TrainResult, cases: TestedCases, kind: 
     for name, value in result.mean.items():
         tracker.scalar("test", name, 0, value)
     tracker.text("table of the test", f"<pre>{escape(table)}</pre>")
-    for number, example in enumerate(tested_pictures(cases, kind), start=1):
+    for number, example in enumerate(case_pictures(cases, kind), start=1):
         caption = f"{example.name}: {example.caption}" if example.caption else example.name
         tracker.picture(f"test case {number}", example.picture_HW3, caption)

@@ -59,7 +59,7 @@ def data_pictures(store: VolumeStore, rows: Sequence[int] | np.ndarray, number: 
     return pictures
 
 
-def tested_pictures(cases: TestedCases, kind: str) -> list[ExamplePicture]:
+def case_pictures(cases: TestedCases, kind: str) -> list[ExamplePicture]:
     """Draw test cases with truth and prediction: the worst, the middle and the best.
 
     Args:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,19 @@ def _flat(values: Mapping[str, Any], prefix: str) -> list[tuple[str, str]]:
         elif value is not None and value != []:
             pairs.append((f"{prefix}{key}", str(value)))
     return pairs
+
+
+def html_table(rows: Sequence[Sequence[str]]) -> str:
+    """Format a table for `Tracker.text`.
+
+    Args:
+        rows: Texts of the cells, not escaped.
+
+    Returns:
+        HTML.
+    """
+    lines = ("".join(f'<td style="padding: 1px 8px">{escape(cell)}</td>' for cell in row) for row in rows)
+    return f'<table style="font-size: 12px">{"".join(f"<tr>{line}</tr>" for line in lines)}</table>'
 
 
 @dataclass(frozen=True)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from html import escape
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from nas.errors import NASError
-from nas.tracking.base import Front, TrackedRun, Tracker
+from nas.tracking.base import Front, TrackedRun, Tracker, html_table
 from nas.tracking.front_picture import front_picture
 from nas.utils.annotations import PathName
 from nas.utils.checked import checked
@@ -49,11 +48,9 @@ class TensorBoardFiles(Tracker):
         folder = folder / f"worker-{run.worker}" if run.worker else folder
         self._written = _written(folder)
         self._writer = SummaryWriter(str(folder))
-        rows = "".join(
-            f"<tr><td>{escape(key)}</td><td>{escape(value)}</td></tr>" for key, value in run.flat_settings().items()
-        )
-        if rows and self._is_new("settings/text_summary", 0):
-            self._writer.add_text("settings", f"<table>{rows}</table>", 0)
+        settings = run.flat_settings()
+        if settings and self._is_new("settings/text_summary", 0):
+            self._writer.add_text("settings", html_table(list(settings.items())), 0)
 
     def scalar(self, plot: str, series: str, step: float, value: float) -> None:
         """Add a point to a curve, see `Tracker.scalar`."""

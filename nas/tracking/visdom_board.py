@@ -6,19 +6,18 @@ import json
 import logging
 import math
 from collections.abc import Callable
-from html import escape
 from typing import Annotated, Any
 
 import numpy as np
 from annotated_types import Ge, Le, Len
 
-from nas.tracking.base import Front, TrackedRun, Tracker
+from nas.tracking.base import Front, TrackedRun, Tracker, html_table
 from nas.utils.checked import checked
 
 CONNECT_S, ANSWER_S = 2.0, 5.0  # time limits, after which a run continues without the server
+LAYOUT = {"plotly": {"title": "", "margin": {"t": 30}}}  # the title of the window is enough
 TEXT_WIDTH, TEXT_HEIGHT = 440, 300  # px
 COLOURS = ((160, 160, 160), (36, 104, 168))  # of dominated networks and of the front
-PADDED = 'cellpadding="3" style="font-size: 12px"'
 log = logging.getLogger(__name__)
 
 
@@ -48,11 +47,8 @@ class VisdomBoard(Tracker):
 
     def start(self, run: TrackedRun) -> None:
         """Show the settings of a run, see `Tracker.start`."""
-        rows = "".join(
-            f"<tr><td>{escape(key)}</td><td>{escape(value)}</td></tr>" for key, value in run.flat_settings().items()
-        )
-        if rows:
-            self.text("settings", f"<table {PADDED}>{rows}</table>")
+        if settings := run.flat_settings():
+            self.text("settings", html_table(list(settings.items())))
 
     def scalar(self, plot: str, series: str, step: float, value: float) -> None:
         """Add a point to a curve, see `Tracker.scalar`."""
@@ -65,7 +61,7 @@ class VisdomBoard(Tracker):
             return
         self._shown[key].add(step)
         point = float(value) if math.isfinite(value) else math.nan
-        options = {"title": plot, "showlegend": True, "markers": True, "markersize": 4}
+        options = {"title": plot, "showlegend": True, "markers": True, "markersize": 4, "layoutopts": LAYOUT}
         self._send(
             lambda board: board.line(
                 X=np.array([step]), Y=np.array([point]), win=plot, name=series, update="append", opts=options
@@ -91,6 +87,7 @@ class VisdomBoard(Tracker):
             "markersize": 9,
             "textlabels": list(front.names),
             "mode": "markers",
+            "layoutopts": LAYOUT,
         }
         self._send(lambda board: board.scatter(front.values_N2, groups_N, win="front", opts=options))
 
