@@ -27,7 +27,7 @@ def build_trackers(config: Any, allow: Sequence[str] | None = None) -> Tracker:
     Raises:
         NASError: If a setting is wrong, or the package of a tracker is not installed.
     """
-    settings = OmegaConf.to_container(config, resolve=True) if isinstance(config, Container) else config
+    settings: Any = OmegaConf.to_container(config, resolve=True) if isinstance(config, Container) else config
     if not isinstance(settings, Mapping):
         raise NASError(
             f"tracking={shown(settings)}",
@@ -35,7 +35,7 @@ def build_trackers(config: Any, allow: Sequence[str] | None = None) -> Tracker:
             "choose files of conf/tracking, as tracking=[...]",
         )
     if TARGET not in settings:
-        trackers = {key: build(part, f"tracking.{key}", Tracker, allow) for key, part in settings.items()}
+        trackers = {str(key): build(part, f"tracking.{key}", Tracker, allow) for key, part in settings.items()}
         return Trackers(trackers) if trackers else NO_TRACKING
     if others := [key for key, part in settings.items() if isinstance(part, Mapping) and TARGET in part]:
         raise NASError(

@@ -181,7 +181,7 @@ def test_stores(tmp_path: Path) -> None:
     assert places.store_check(url).status == OK  # a search would make it
     assert list(tmp_path.iterdir()) == []
     Store(url).create_or_attach("mine", ["maximize"])
-    assert places.store_check(url).found == f"{url}, 1 studies, can be written"
+    assert places.store_check(url).found == f"{url}, 1 study, can be written"
     assert Store(url).names() == ["mine"]
     (tmp_path / "other.db").write_text("no database")
     for wrong in (str(tmp_path / "none"), "nonsense://host/x", f"sqlite:///{tmp_path}/other.db"):

@@ -25,6 +25,7 @@ from nas.tracking.mlflow_run import MLflowRun
 from nas.tracking.tensorboard_files import TensorBoardFiles
 from nas.tracking.visdom_board import VisdomBoard
 from search_spaces.naslung import NASLungSpace
+from tests.commands import Command
 from tests.problems import problem_of
 from tests.test_conformance import composed
 
@@ -170,6 +171,41 @@ def test_the_form_of_earlier_versions_is_read() -> None:
         build_trackers({**old, "mlflow": {"_target_": "nas.MLflowRun"}})
     with pytest.raises(NASError, match="tracking"):
         build_trackers({"mine": {"_target_": "nas.History"}})
+
+
+@pytest.mark.slow
+def test_a_search_and_a_training_are_tracked_once(command: Command) -> None:
+    """The search is resumed with one more trial."""
+    trackers = ["tracking=[tensorboard,mlflow]", "split.folds=3"]
+    for trials in (1, 2):
+        code, _, err = command.search(*trackers, f"study.trials={trials}")
+        assert code == 0, err
+        assert "tracking=" not in err
+    few = [f"baselines.{name}=false" for name in ("volume", "features", "random_search")]
+    code, _, err = command.train(
+        "arch=outputs/s/arch.json", *trackers, *few, "baselines.published=null", "rounds=1", "resamples=20"
+    )
+    assert code == 0, err
+    assert "tracking=" not in err
+    values = tensorboard_values(command.folder / "outputs/s/tensorboard")
+    for series in ("search/auc", "search/best so far", "macs of trials/macs", "seconds of trials/seconds"):
+        assert sorted(step for tag, step in values if tag == series) == [0, 1], series
+    assert [tag for tag, _ in values if tag.startswith("validation auc of trials/trial 1")]
+    assert len([tag for tag, _ in values if tag.startswith("validation sample")]) == 4
+    tags = [tag for tag, _ in tensorboard_values(command.folder / "outputs/train/t/tensorboard")]
+    assert len([tag for tag in tags if tag.startswith("test case")]) == 3
+    assert tags.count("test/auc") == 1
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient((command.folder / "outputs/mlruns").as_uri())
+    experiment = client.get_experiment_by_name("voxnas")
+    assert experiment is not None
+    runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
+    assert set(runs) == {"s", "t"}
+    points = client.get_metric_history(runs["s"].info.run_id, "search/auc")
+    assert sorted(point.step for point in points) == [0, 1]
+    assert "test/auc" in runs["t"].data.metrics
+    assert runs["s"].data.params["training.epochs"] == "1"
 
 
 def test_the_base_does_nothing() -> None:

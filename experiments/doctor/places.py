@@ -167,4 +167,4 @@ def store_check(given: str) -> Check:
         return Check("store", PROBLEM, error.got, f"expected {error.expected}; {error.fix}")
     except Exception as error:  # of a driver
         return Check("store", PROBLEM, f"{given} ({type(error).__name__}: {first_line(error)})", "check the address")
-    return Check("store", OK, f"{given}, {count} studies, can be written")
+    return Check("store", OK, f"{given}, {count} {'study' if count == 1 else 'studies'}, can be written")

@@ -24,7 +24,8 @@ def front_picture(front: Front) -> np.ndarray:
     figure = Figure(figsize=(6, 4), dpi=100, layout="constrained")
     canvas, axes = FigureCanvasAgg(figure), figure.add_subplot()
     for kept_N, colour, label in ((~front.best_N, GREY, "dominated"), (front.best_N, BLUE, "front")):
-        axes.scatter(*front.values_N2[kept_N].T, s=28, color=colour, label=label)
+        x_N, y_N = front.values_N2[kept_N].T
+        axes.scatter(x_N, y_N, s=28, color=colour, label=label)
     axes.set_xlabel(front.x)
     axes.set_ylabel(front.y)
     axes.legend()
