@@ -28,8 +28,11 @@ if TYPE_CHECKING:
     from nas.search import run_search as run_search
     from nas.space import SearchSpace as SearchSpace
     from nas.task_spec import TaskSpec as TaskSpec
-    from nas.tracking import NoTracking as NoTracking
-    from nas.tracking import VisdomBoard as VisdomBoard
+    from nas.tracking.base import NoTracking as NoTracking
+    from nas.tracking.base import Tracker as Tracker
+    from nas.tracking.mlflow_run import MLflowRun as MLflowRun
+    from nas.tracking.tensorboard_files import TensorBoardFiles as TensorBoardFiles
+    from nas.tracking.visdom_board import VisdomBoard as VisdomBoard
 
 __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
@@ -38,8 +41,9 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "Artifact": "nas.artifact",
         "Gene": "nas.architecture",
         "History": "nas.history",
+        "MLflowRun": "nas.tracking.mlflow_run",
         "NASError": "nas.errors",
-        "NoTracking": "nas.tracking",
+        "NoTracking": "nas.tracking.base",
         "Problem": "nas.problem",
         "Proposal": "nas.history",
         "Published": "nas.published",
@@ -47,8 +51,10 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "RunContext": "nas.context",
         "SearchSpace": "nas.space",
         "TaskSpec": "nas.task_spec",
+        "TensorBoardFiles": "nas.tracking.tensorboard_files",
+        "Tracker": "nas.tracking.base",
         "TrialFailed": "nas.errors",
-        "VisdomBoard": "nas.tracking",
+        "VisdomBoard": "nas.tracking.visdom_board",
         "retrain": "nas.retraining.api",
         "run_search": "nas.search",
     },

@@ -14,7 +14,7 @@ from nas.data.splits import Split
 from nas.data.store import VolumeStore
 from nas.provenance import DataFacts, SplitFacts
 from nas.tasks.base import Task
-from nas.tracking import NO_TRACKING, Tracker
+from nas.tracking.base import NO_TRACKING, Tracker
 
 PACKAGES = ("voxnas", "torch", "numpy", "scikit-learn", "optuna", "hydra-core")
 OnEpoch = Callable[[int, int], None]
@@ -40,6 +40,7 @@ class RunContext:
         seed: Seed of the search, at least 0.
         tracker: Receiver of live curves.
         on_epoch: Called after each epoch with the numbers of epochs done and planned.
+        trial: Number of the running trial; None outside of one.
     """
 
     train: VolumeSet
@@ -49,6 +50,7 @@ class RunContext:
     seed: int
     tracker: Tracker = NO_TRACKING
     on_epoch: OnEpoch = ignore
+    trial: int | None = None
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from nas.strategies.base import Strategy
 from nas.study.heartbeat import LeaseLost
 from nas.study.study import LEASE_S, Claim, Study
 from nas.study.url import sqlite_url
-from nas.tracking import NO_TRACKING, Tracker
+from nas.tracking.base import NO_TRACKING, Tracker
 from nas.utils.annotations import Duration, PositiveInt, Seconds, seconds_of
 from nas.utils.checked import check_value, signature_of
 from nas.utils.hashing import digest
@@ -156,7 +156,9 @@ def evaluate(job: SearchJob, study: Study, claim: Claim) -> None:
                 job.context.on_epoch(epoch, epochs)
 
             costs = problem.cost.all_of(claim.proposal.arch, problem.metrics)
-            scores = job.evaluator.evaluate(claim.proposal, problem, replace(job.context, on_epoch=on_epoch))
+            scores = job.evaluator.evaluate(
+                claim.proposal, problem, replace(job.context, on_epoch=on_epoch, trial=claim.number)
+            )
             metrics = {**costs, **scores}
         if not math.isfinite(violation(problem.constraints, metrics)):
             raise TrialFailed(f"no finite value for one of {', '.join(map(str, problem.constraints))}")

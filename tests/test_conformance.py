@@ -12,6 +12,7 @@ from hydra import compose, initialize_config_dir
 
 from experiments.build import build
 from experiments.sweep import register_resolvers
+from experiments.trackers import build_trackers
 from nas.data.sample import Sample
 from nas.data.source import Source
 from nas.data.splits import Split
@@ -23,7 +24,6 @@ from nas.space import SearchSpace
 from nas.strategies.base import Strategy
 from nas.tasks.base import Task
 from nas.testing import check_space, check_strategy
-from nas.tracking import Tracker
 from nas.training.settings import TrainingSettings
 from nas.trials_table import write_h5
 from tests.conftest import REPO
@@ -104,8 +104,8 @@ def test_training(name: str) -> None:
 @pytest.mark.parametrize("name", names("tracking"))
 def test_tracking(name: str) -> None:
     """A board without a server takes everything all the same."""
-    words = ["tracking.port=1", "tracking.env=x"] if name == "visdom" else []
-    board = build(composed(f"tracking={name}", *words).tracking, "tracking", Tracker)
+    words = ["tracking.visdom.port=1", "tracking.visdom.env=x"] if name == "visdom" else []
+    board = build_trackers(composed(f"tracking={name}", *words).tracking)
     board.scalar("search", "auc", 0, 0.5)
     board.text("summary", "text")
     board.close()

@@ -51,7 +51,14 @@ def test_commands_import_what_they_use(tmp_path: Path) -> None:
     refused((code, "", said), "nowhere")
     assert "optuna" in packages
     assert not packages & {"torch", "scipy", "sklearn", "matplotlib", "hydra"}
-    for words in (["study", "--help"], ["screen", "--help"], ["cost", "--help"], ["completion", "bash"]):
+    for words in (
+        ["study", "--help"],
+        ["screen", "--help"],
+        ["cost", "--help"],
+        ["board", "--help"],
+        ["doctor", "--help"],
+        ["completion", "bash"],
+    ):
         code, packages, said = modules(tmp_path, *launcher, *words)
         assert (code, said) == (0, "")
         assert not packages & {*HEAVY, "hydra", "numpy"}

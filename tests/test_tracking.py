@@ -20,7 +20,8 @@ import pytest
 import requests
 from omegaconf import OmegaConf
 
-from nas.tracking import NoTracking, VisdomBoard
+from nas.tracking.base import NoTracking
+from nas.tracking.visdom_board import VisdomBoard
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 SERVE = """
@@ -116,6 +117,18 @@ def test_a_second_run_continues_the_curve(server: Server) -> None:
 
 
 @pytest.mark.slow
+def test_points_that_the_board_has_are_left_out(server: Server) -> None:
+    for steps in ((0, 1), (1, 2, 2)):
+        board = board_of(server, "repeated")
+        for step in steps:
+            board.scalar("loss", "train", step, 0.5)
+            board.scalar("loss", "valid", step, 0.25)
+        board.close()
+    traces = server.windows("repeated")["loss"]["content"]["data"]
+    assert {trace["name"]: trace["x"] for trace in traces} == {"train": [0, 1, 2], "valid": [0, 1, 2]}
+
+
+@pytest.mark.slow
 def test_nan_and_infinity_leave_a_gap(server: Server) -> None:
     board = board_of(server, "gaps")
     for step, value in enumerate([1.0, math.nan, math.inf, 2.0]):
@@ -178,7 +191,7 @@ def test_server_killed_half_way(
 
 @pytest.mark.slow
 def test_server_that_hangs(mortal: Server, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nas.tracking.ANSWER_S", 0.5)
+    monkeypatch.setattr("nas.tracking.visdom_board.ANSWER_S", 0.5)
     board = board_of(mortal, "hung")
     os.kill(mortal.process.pid, signal.SIGSTOP)
     assert use(board, 1000) < 20
@@ -222,7 +235,7 @@ def test_no_tracking_has_the_same_methods() -> None:
     [({"study": {"name": "demo"}}, "demo"), ({"name": "model-1-seed0"}, "model-1-seed0"), ({}, "voxnas")],
 )
 def test_configuration_names_the_environment(rest: dict, env: str) -> None:
-    tracking = OmegaConf.load(CONF / "tracking" / "visdom.yaml")
+    tracking = {"visdom": OmegaConf.load(CONF / "tracking" / "visdom.yaml")}
     cfg = OmegaConf.create({"tracking": tracking, **rest})
-    assert cfg.tracking.env == env
-    assert cfg.tracking._target_ == "nas.VisdomBoard"
+    assert cfg.tracking.visdom.env == env
+    assert cfg.tracking.visdom._target_ == "nas.VisdomBoard"

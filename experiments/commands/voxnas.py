@@ -30,6 +30,8 @@ COMMANDS = {
     "tasks": ("experiments.commands.parts.tasks", PARSER, "list the tasks and their metrics"),
     "data": ("experiments.commands.parts.data", PARSER, "list the data sets"),
     "new": ("experiments.commands.new", PARSER, "write a package with a part of your own"),
+    "board": ("experiments.commands.board", PARSER, "start the board of live curves for tracking=visdom"),
+    "doctor": ("experiments.commands.doctor", PARSER, "check this installation and this machine"),
     "completion": ("experiments.commands.completion", PARSER, "print a script for tab completion"),
 }
 EXAMPLES = ("voxnas search experiment=demo", "voxnas train arch=outputs/demo/arch.json experiment=demo")

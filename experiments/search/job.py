@@ -14,6 +14,8 @@ from experiments.config import SearchConfig, shareable
 from experiments.context import describe_data, require_window, task_setup, write_config
 from experiments.progress import SearchProgress, logs_above
 from experiments.search.results import CHOSEN, next_command, summary, write_results
+from experiments.search.tracked import TrackedSearch
+from experiments.trackers import build_trackers
 from nas.budget import SearchEnd, search_end
 from nas.context import TaskSetup, ignore
 from nas.cost.latency import LatencyTable
@@ -26,7 +28,7 @@ from nas.search import CHECKPOINTS, SearchJob, SearchResult, context_of, open_st
 from nas.space import SearchSpace
 from nas.strategies.base import Strategy
 from nas.study.url import sqlite_url
-from nas.tracking import NO_TRACKING, Tracker
+from nas.tracking.base import NO_TRACKING, TrackedRun
 from nas.training import distributed
 
 
@@ -82,7 +84,7 @@ def search_command(
     device = distributed.initialise(setting.device)
     main = distributed.is_main()
     progress = SearchProgress(config.study.trials, strategy, problem, silent or not main)
-    board = build(config.tracking, "tracking", Tracker, allow) if main else NO_TRACKING
+    board = build_trackers(config.tracking, allow) if main else NO_TRACKING
     live = LiveSearch(
         folder,
         f"Search {config.study.name}",
@@ -122,11 +124,12 @@ def search_command(
         describe_data(setting, folder, quiet=quiet)
     record = search_record(job, setting.split, name, shareable(plain))
 
+    tracked = TrackedSearch(board, problem, config.worker)
+
     def on_history(history: History) -> None:
         progress.update(history)
         live.update(history, progress.time_left())
-        for trial in history.complete()[-1:]:
-            board.scalar("search", history.score, trial.number, trial.metrics[history.score])
+        tracked.update(history)
 
     interrupted = True
 
@@ -149,6 +152,7 @@ def search_command(
             at_end.callback(board.close)
             at_end.callback(progress.close)
             at_end.enter_context(logs_above(progress))
+            tracked.start(TrackedRun(name, folder, shareable(plain), config.worker), setting.split)
             search(job, study, worker=config.worker, on_history=on_history)
             interrupted = False
         history = study.history()

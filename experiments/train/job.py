@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
@@ -21,6 +21,7 @@ from experiments.train.exports import export_rounds
 from experiments.train.plain_unet import verdict
 from experiments.train.search_defaults import with_search_defaults
 from experiments.train.systems import SystemTrainer
+from experiments.train.tracked import track_test
 from nas.artifact import Artifact
 from nas.bundle import RESULT
 from nas.context import TaskSetup, versions
@@ -38,6 +39,7 @@ from nas.retraining.scoring import Scorer, System
 from nas.retraining.summary import summarise, table_rows
 from nas.retraining.tables import caption, markdown, terminal, terminal_of
 from nas.retraining.unseen import check_unseen
+from nas.tracking.base import TrackedRun, Tracker
 from nas.training import distributed
 from nas.training.distributed import is_main
 from nas.utils.files import exclusive, from_here, write_text
@@ -74,19 +76,19 @@ def run_train_experiment(cfg: DictConfig | Mapping[str, Any], folder: Path) -> T
         identity = _identity(config, setting, networks, trainer)
         if not formats and (finished := _finished_before(folder, identity, networks, trainer)) is not None:
             return finished
-        with exclusive(folder) if is_main() else nullcontext():
+        with exclusive(folder) if is_main() else nullcontext(), closing(trainer.board):
             if not is_main():
                 trainer.networks(networks)
                 trainer.baselines(networks)
-                trainer.board.close()
                 return None
             write_config(folder / "config.yaml", config.plain())
             describe_data(setting, folder)
-            with _live_page(trainer.show_live(networks), folder, setting.task.spec.kind) as finished:
+            trainer.board.start(TrackedRun(config.name, folder, shareable(config.plain())))
+            with _live_page(trainer.show_live(networks), folder, setting.task.spec.kind) as results:
                 systems, baselines = trainer.networks(networks), trainer.baselines(networks)
-                trainer.board.close()
-                result = _write(folder, config, setting, networks, systems, baselines, all(known), identity)
-                finished.append(result)
+                known_patients, board = all(known), trainer.board
+                result = _write(folder, config, setting, networks, systems, baselines, known_patients, identity, board)
+                results.append(result)
             if formats:
                 export_rounds(networks, rounds, folder, formats, config.allow_packages)
         return result
@@ -219,6 +221,7 @@ def _write(
     baselines: Sequence[System],
     search_patients_known: bool,
     identity: str,
+    board: Tracker,
 ) -> TrainResult:
     """Measure all systems and write the results; the ensemble, if there is one, comes before the networks."""
     main, everything = systems[-len(networks)], [*systems, *baselines]
@@ -240,6 +243,7 @@ def _write(
     result.save(folder / RESULT)
     write_text(folder / TABLE, markdown(rows, caption(result), result.columns) + (f"\n{beside}\n" if beside else ""))
     write_text(folder / PREDICTIONS, predictions_csv(scorer, everything))
+    cases = scorer.cases(systems[0], everything[1:])
     train_report(
         folder / REPORT,
         title=f"Training {config.name}",
@@ -249,13 +253,15 @@ def _write(
         table_rows=[row.cells(result.columns) for row in rows],
         metrics=result.metrics,
         sections=[section("Beside plain U-Nets", f"<p>{escape(beside)}</p>")] * bool(beside)
-        + setting.task.sections(scorer.cases(systems[0], everything[1:])),
+        + setting.task.sections(cases),
         task=setting.task.spec,
         answer=answer(result),
         command=next_command(setting.task.spec.kind, folder),
     )
+    shown = terminal(rows, caption(result), result.columns)
+    track_test(board, result, cases, setting.task.spec.kind, shown)
     print(f"{textwrap.fill(answer(result), terminal_width())}\n")
-    print(terminal(rows, caption(result), result.columns))
+    print(shown)
     if beside:
         print(f"\n{textwrap.fill(beside, terminal_width())}")
     print(f"\nwrote {from_here(folder / TABLE)} and {from_here(folder / REPORT)}")

@@ -10,6 +10,7 @@ from experiments.build import build
 from experiments.networks import resolve
 from experiments.progress import TrainingProgress, scored
 from experiments.search.random_counterpart import check_counterpart, random_counterpart
+from experiments.trackers import build_trackers
 from experiments.train.config import TrainConfig
 from experiments.train.plain_unet import plain_unets
 from nas.artifact import Artifact
@@ -20,7 +21,6 @@ from nas.report.live_training import LiveTraining
 from nas.retraining.folds import FoldTrainings
 from nas.retraining.scoring import System
 from nas.retraining.systems import baseline_systems, network_name, retrained_system
-from nas.tracking import Tracker
 from nas.training.distributed import is_main
 from nas.training.settings import TrainingSettings
 
@@ -38,7 +38,7 @@ class SystemTrainer:
     def __init__(self, config: TrainConfig, setting: TaskSetup, rounds: Sequence[Fold], folder: Path) -> None:
         self.config, self.setting, self.rounds, self.folder = config, setting, rounds, folder
         self.training = build(config.training, "training", TrainingSettings)
-        self.board = build(config.tracking, "tracking", Tracker)
+        self.board = build_trackers(config.tracking)
         self._unets: list[tuple[Artifact, str]] | None = None
         self.live: LiveTraining | None = None
 
@@ -131,7 +131,8 @@ class SystemTrainer:
         Returns:
             The page.
         """
-        beside = (self._to_repeat(networks) is not None) + bool(self.config.baselines.get("published"))
+        beside = (self.to_repeat(networks) is not None) + (self.published(networks) is not None)
+        beside += len(self.plain_unets(networks))
         folds = [part.name for part in self.rounds]
         title, metrics = f"Training {self.config.name}", self.setting.task.metrics
         self.live = LiveTraining(self.folder, title, metrics, folds, len(networks) + beside)
@@ -178,7 +179,7 @@ class SystemTrainer:
                 if self.live is not None:
                     self.live.update(name, part, epoch, epochs, metrics)
                 if metrics:
-                    self.board.scalar(f"{name}: validation {score}", part, epoch, metrics[score])
+                    self.board.scalar(f"validation {score} of {name}", part, epoch, metrics[score])
 
         try:
             return retrained_system(self._trainings(network, supernet), name, on_epoch)

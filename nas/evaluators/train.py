@@ -66,6 +66,13 @@ class Train(Evaluator):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             model = problem.space.build(arch, problem.task.spec)
+        score = problem.task.score_name
+
+        def on_epoch(epoch: int, epochs: int, metrics: Mapping[str, float]) -> None:
+            context.on_epoch(epoch, epochs)
+            if metrics and context.trial is not None:
+                context.tracker.scalar(f"validation {score} of trials", f"trial {context.trial}", epoch, metrics[score])
+
         result = fit(
             model,
             problem.task,

@@ -66,7 +66,7 @@ def slices_section(examples: Sequence[Example], classes: Sequence[str]) -> str:
     """
     rows = ""
     for example in examples:
-        number = _fullest(example.truth) if example.image.ndim == 3 else None
+        number = fullest(example.truth) if example.image.ndim == 3 else None
         image, truth, guess = (
             values if number is None else values[number] for values in (example.image, example.truth, example.guess)
         )
@@ -84,7 +84,15 @@ def slices_section(examples: Sequence[Example], classes: Sequence[str]) -> str:
     return section("Example slices", note, _key(classes), figure(table, f"{drawn}."))
 
 
-def _fullest(mask_DHW: np.ndarray) -> int:
+def fullest(mask_DHW: np.ndarray) -> int:
+    """Find the slice with most voxels of the classes other than the background.
+
+    Args:
+        mask_DHW: Classes (D, H, W).
+
+    Returns:
+        Number of the slice.
+    """
     return int((mask_DHW > 0).sum(axis=(1, 2)).argmax())
 
 

@@ -26,7 +26,7 @@ from nas.supernets.base import Costs, Supernet
 from nas.supernets.loading import PICTURE
 from nas.supernets.settings import ArchitectureSettings
 from nas.tasks.base import Task
-from nas.tracking import NoTracking, Tracker
+from nas.tracking.base import NoTracking, Tracker
 from nas.training import distributed
 from nas.training.checkpoint import load_checkpoint, save_checkpoint
 from nas.training.curves import write_curves

@@ -33,7 +33,7 @@ from nas.supernets.shared import supernet_of
 from nas.supernets.trainer import SupernetTraining, halves
 from nas.tasks.segmentation import Segmentation
 from nas.testing import check_evaluator
-from nas.tracking import NoTracking, Tracker
+from nas.tracking.base import NoTracking, Tracker
 from nas.training.curves import CURVES
 from nas.training.settings import TrainingSettings
 from search_spaces.dints import DiNTSSpace
