@@ -121,8 +121,8 @@ def resolve_all(
         artifact.space.require_kind(task)
         if artifact.task != task:
             raise NASError(
-                f"an architecture scored on {artifact.task}",
-                f"the task of the data, {task}",
+                f"a network for {artifact.task.text} ({artifact.arch.id})",
+                f"{task.text}, as the data have",
                 "choose the data it was searched on",
             )
     return [changed(artifact, changes) for artifact in found]

@@ -16,7 +16,7 @@ from experiments.context import require_window, task_setup, write_config
 from experiments.networks import resolve_all, searches_of
 from experiments.train.config import TrainConfig
 from experiments.train.exports import export_rounds
-from experiments.train.search_defaults import with_search_defaults
+from experiments.train.search_defaults import announcement, require_same_data, with_search_defaults
 from experiments.train.systems import SystemTrainer
 from nas.artifact import Artifact
 from nas.bundle import RESULT
@@ -25,6 +25,7 @@ from nas.data.splits import Fold, Split
 from nas.errors import NASError
 from nas.export.onnx import require_formats
 from nas.export.trained import listed
+from nas.provenance import SearchRecord
 from nas.report import train_report
 from nas.retraining.predictions import PREDICTIONS, predictions_csv
 from nas.retraining.result import TrainResult
@@ -59,11 +60,17 @@ def run_train_experiment(cfg: DictConfig | Mapping[str, Any], folder: Path) -> T
         NASError: If a setting is wrong, or a training fails.
     """
     plain = resolved(cfg)
+    overrides: list[str] = []
+    searches: list[SearchRecord] = []
     if HydraConfig.initialized():
         overrides, allow = list(HydraConfig.get().overrides.task), plain.get("allow_packages") or ()
-        plain = with_search_defaults(plain, overrides, searches_of(plain.get("arch"), allow), allow)
+        searches = searches_of(plain.get("arch"), allow)
+        plain = with_search_defaults(plain, overrides, searches, allow)
+        if is_main() and (line := announcement(plain, overrides, searches)) is not None:
+            print(line)
     config = TrainConfig.of(plain)
     setting = task_setup(config)
+    require_same_data(setting.store.name, overrides, searches)
     networks = resolve_all(config.arch, setting.task.spec, config.allow_packages, config.space_changes)
     if formats := listed(config.export):
         require_formats(formats)

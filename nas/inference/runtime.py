@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import reduce
 from itertools import combinations
 from pathlib import Path
@@ -18,6 +19,7 @@ from nas.inference.sliding_window import slide
 OPENVINO_SETTINGS = {"INFERENCE_PRECISION_HINT": "f32"}  # its own choice on a CPU may be bf16: differences of 1e-2
 OVERLAP = 0.25  # of neighbouring windows, if a network takes one size only
 
+KINDS = ("classification", "segmentation")  # of networks that predict without torch
 Runner = Callable[[np.ndarray], list[np.ndarray]]  # a batch -> the network's outputs
 
 
@@ -60,10 +62,30 @@ class InferenceNetwork:
             NASError: If channels or sides are not those of the network, or its task is of another kind.
         """
         kind, channels = self.card.task.get("kind"), self.card.inputs[0].shape[1]
-        if kind not in ("classification", "segmentation"):
+        if kind not in KINDS:
             raise NASError(
-                f"{self.path} for a task of {kind}", "classification or segmentation", "the command of that system"
+                f"{self.path} for a task of {kind}", " or ".join(KINDS), "give the folder of its training, or use torch"
             )
+        self.require_input(x_BCDHW, channels)
+        if kind == "classification":
+            self._require_sides(x_BCDHW.shape[2:])
+        flips = self.card.inference.get("flips", ())
+        views = [tuple(2 + axis for axis in axes) for n in range(len(flips) + 1) for axes in combinations(flips, n)]
+        if kind == "classification":
+            return reduce(np.add, (self._classes(np.flip(x_BCDHW, axes)) for axes in views)) / len(views)
+        parts = (np.flip(_softmax(self._logits(np.flip(x_BCDHW, axes))), axes) for axes in views)
+        return reduce(np.add, parts) / len(views)
+
+    def require_input(self, x_BCDHW: np.ndarray, channels: int | str) -> None:
+        """Check axes and channels of a batch.
+
+        Args:
+            x_BCDHW: The batch.
+            channels: Channels of the network.
+
+        Raises:
+            NASError: If they are others.
+        """
         if x_BCDHW.ndim != len(self.card.inputs[0].shape) or x_BCDHW.shape[1] != channels:
             raise NASError(
                 f"an input of shape {x_BCDHW.shape[1:]}",
@@ -71,13 +93,34 @@ class InferenceNetwork:
                 f"{', '.join(self.card.inputs[0].channels) or 'unnamed'}",
                 "use images like those of the training",
             )
-        if kind == "classification":
-            self._require_sides(x_BCDHW.shape[2:])
-            return _softmax(self(x_BCDHW)[0])
-        flips = self.card.inference.get("flips", ())
-        views = [tuple(2 + axis for axis in axes) for n in range(len(flips) + 1) for axes in combinations(flips, n)]
-        parts = (np.flip(_softmax(self._logits(np.flip(x_BCDHW, axes))), axes) for axes in views)
-        return reduce(np.add, parts) / len(views)
+
+    def mirrored(self, flips: Sequence[int]) -> None:
+        """Average over mirrored views from now on.
+
+        Args:
+            flips: Axes (0 = D, 1 = H, 2 = W; in 2D H, W) that are mirrored in every combination; none for one view.
+
+        Raises:
+            NASError: If the images have fewer axes.
+        """
+        dims = len(self.card.inputs[0].shape) - 2
+        if any(not 0 <= axis < dims for axis in flips):
+            raise NASError(f"flips {list(flips)}", f"axes from 0 to {dims - 1}", "leave out the others")
+        self.card = replace(self.card, inference={**self.card.inference, "flips": tuple(flips)})
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What decides a prediction: weights, preparation and inference, as JSON values."""
+        card = self.card
+        files = [file.sha256 for file in card.files.values() if file.file == self.path.name]
+        return {
+            "weights": dict(card.weights) or files,
+            "preparation": dict(card.preparation),
+            "inference": dict(card.inference),
+        }
+
+    def _classes(self, x_BCDHW: np.ndarray) -> np.ndarray:
+        return _softmax(self(x_BCDHW)[0])
 
     def _logits(self, x_BCDHW: np.ndarray) -> np.ndarray:
         def network(seen: np.ndarray) -> np.ndarray:
