@@ -56,11 +56,35 @@ def parser() -> Parser:
         help="segmentation: a folder, or an image (.nii.gz, ...) for one input; else a .csv or .json, or a folder",
     )
     add("--point", metavar="X,Y,Z", help="centre of the crop in world mm, LPS (default: centre of the volume)")
-    add("--flips", metavar="AXES", help="average over mirrored views: 0,1,2 or none (default: as the task was trained)")
+    add_flips(predict)
     add("--again", action="store_true", help="predict finished inputs again")
     add_device(predict)
     predict.set_defaults(run=run)
     return predict
+
+
+def add_flips(command: Parser) -> None:
+    """Add the option of mirrored views.
+
+    Args:
+        command: The parser.
+    """
+    text = "average over mirrored views: 0,1,2 or none (default: as the task was trained)"
+    command.add_argument("--flips", metavar="AXES", help=text)
+
+
+def use_flips(networks: Sequence[InferenceNetwork], text: str | None) -> None:
+    """Let networks average over mirrored views.
+
+    Args:
+        networks: The networks.
+        text: The option of the command; None for the views of the training.
+
+    Raises:
+        NASError: If it names no axes of the images.
+    """
+    for network in networks if text is not None else ():
+        network.mirrored(_flips(text or ""))
 
 
 def add_device(command: Parser) -> None:
@@ -90,8 +114,7 @@ def run(options: argparse.Namespace) -> int:
     point_mm = _point(options.point)
     models = (options.model, *options.average_with)
     networks = [network for model in models for network in networks_of(model, options)]
-    for network in networks if options.flips is not None else ():
-        network.mirrored(_flips(options.flips))
+    use_flips(networks, options.flips)
     require_alike(networks)
     card = networks[0].card
     cases = find_cases(options.input, int(card.inputs[0].shape[1]))
@@ -228,10 +251,12 @@ def networks_of(model: str, options: argparse.Namespace) -> Sequence[InferenceNe
     Raises:
         NASError: If they cannot be loaded.
     """
-    if not Path(model).is_dir():
-        from nas.inference.runtime import ExportedNetwork
+    from nas.inference.runtime import ExportedNetwork, exported_in
 
+    if not Path(model).is_dir():
         return [ExportedNetwork(model, options.threads)]
+    if exported := exported_in(Path(model)):
+        return [ExportedNetwork(path, options.threads) for path in exported]
     try:
         from nas.export.torch_network import bundle_networks  # an exported network is run without torch
     except ModuleNotFoundError as error:

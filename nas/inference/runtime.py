@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 
 from nas.errors import NASError, first_line
-from nas.inference.model_card import CARD, ModelCard
+from nas.inference.model_card import CARD, MODEL_FILES, ModelCard
 from nas.inference.sliding_window import slide
 
 OPENVINO_SETTINGS = {"INFERENCE_PRECISION_HINT": "f32"}  # its own choice on a CPU may be bf16: differences of 1e-2
 OVERLAP = 0.25  # of neighbouring windows, if a network takes one size only
 
+BUNDLES = "bundles"  # folder of a training that holds its networks
 KINDS = ("classification", "segmentation")  # of networks that predict without torch
 Runner = Callable[[np.ndarray], list[np.ndarray]]  # a batch -> the network's outputs
 
@@ -176,6 +177,23 @@ class ExportedNetwork(InferenceNetwork):
                 "export it again",
             ) from error
         super().__init__(card, run, path)
+
+
+def exported_in(folder: Path) -> list[Path]:
+    """List the exported networks of a folder: one, or one in each sub-folder.
+
+    Args:
+        folder: Folder of `voxnas export`.
+
+    Returns:
+        model.onnx of each network, or model.xml where there is none; none for a folder of a training.
+    """
+    inner = sorted(path for path in folder.iterdir() if path.is_dir())
+    of_training = (folder / CARD).is_file() or any(path.name == BUNDLES for path in inner)  # has its own `export/`
+    found = [folder, *([] if of_training else inner)]
+    files = ([one / name for name in MODEL_FILES.values() if (one / name).is_file()] for one in found)
+    networks = [paths[0] for paths in files if paths]
+    return networks[:1] if networks and networks[0].parent == folder else networks
 
 
 def _up(length: int, step: int, least: int) -> int:
