@@ -92,7 +92,8 @@ def changed(network: Artifact, changes: Mapping[str, Any] | None) -> Artifact:
             "change widths or the training of the network, not its topology",
         )
     provenance = replace(network.provenance, searched_space=own)
-    return replace(network, space=space, arch=space.architecture(network.arch.genes), provenance=provenance)
+    arch = space.architecture(network.arch.genes)
+    return replace(network, space=space, arch=arch, provenance=provenance, weights=None)
 
 
 def resolve_all(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from xml.etree import ElementTree
 
-from nas.html.architecture_svg import chain_of, draw
+from nas.architecture_svg import chain_of, draw
 from search_spaces.naslung import NASLungSpace
 from tests.report_pages import SVG, ToySpace
 

@@ -6,11 +6,14 @@ import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from experiments.cli import USER_ERROR, Parser, number_type, write_line
 from experiments.commands.predict import add_device, add_flips, networks_of, outcomes, prediction_of, use_flips
 from nas.errors import NASError
-from nas.inference.cases import Case
+
+if TYPE_CHECKING:
+    from nas.inference.cases import Case
 
 EXAMPLES = (
     "voxnas evaluate outputs/train/x labelled/",

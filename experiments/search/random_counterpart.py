@@ -9,7 +9,6 @@ import numpy as np
 
 from experiments.build import build
 from experiments.progress import SearchProgress, logs_above
-from experiments.search.results import CHOSEN
 from nas.artifact import Artifact
 from nas.context import TaskSetup
 from nas.cost.latency import LatencyTable
@@ -137,7 +136,6 @@ def random_search_network(
             )
     finally:
         progress.close()
-    result.best.save(folder / CHOSEN)
     return result.best
 
 

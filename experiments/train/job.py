@@ -31,14 +31,14 @@ from nas.retraining.predictions import PREDICTIONS, predictions_csv
 from nas.retraining.result import TrainResult
 from nas.retraining.scoring import Scorer, System
 from nas.retraining.summary import summarise, table_rows
-from nas.retraining.tables import caption, markdown, terminal
+from nas.retraining.tables import TABLE, caption, markdown, terminal
 from nas.retraining.unseen import check_unseen
 from nas.training import distributed
 from nas.training.distributed import is_main
 from nas.utils.files import exclusive, write_text
 from nas.utils.identity import ResultIdentity
 
-TABLE, REPORT = "table.md", "report.html"
+REPORT = "report.html"
 # settings that the identity of a result holds by their content (networks, supernet), or that decide no number
 UNIDENTIFYING = ("arch", "supernet", "name", "export")
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from torch import nn
+
 from nas.context import RunContext
 from nas.evaluators.base import Evaluator
 from nas.history import Proposal
@@ -57,6 +59,9 @@ class InheritedWeights(Evaluator):
         if self._loaded is None or self._loaded[0] != path:
             self._loaded = (path, load_supernet(path, problem.space, problem.task.spec, context.train))
         return self._loaded[1]
+
+    def network(self, proposal: Proposal, problem: Problem, context: RunContext) -> nn.Module:
+        return self._supernet(problem, context).eval().subnetwork(proposal.arch).cpu()
 
     def evaluate(self, proposal: Proposal, problem: Problem, context: RunContext) -> Mapping[str, float]:
         network = self._supernet(problem, context).eval().subnetwork(proposal.arch).to(context.device)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from nas.architecture import Architecture
 from nas.context import RunContext
@@ -16,7 +17,8 @@ from nas.evaluators.base import Evaluator
 from nas.history import Proposal
 from nas.problem import Problem
 from nas.tasks.base import Task
-from nas.training.loop import fit
+from nas.training.checkpoint import load_weights
+from nas.training.loop import BEST, fit
 from nas.training.settings import TrainingSettings
 from nas.utils.checked import check_arguments, checked
 
@@ -63,6 +65,12 @@ class Train(Evaluator):
             on_epoch=lambda epoch, epochs, metrics: context.on_epoch(epoch, epochs),
         )
         return {**result.metrics, "epochs": float(result.epochs_run), "seconds": result.seconds}
+
+    def network(self, proposal: Proposal, problem: Problem, context: RunContext) -> nn.Module:
+        model = problem.space.build(proposal.arch, problem.task.spec)
+        weights, _ = load_weights(self._folder(proposal, context) / BEST)
+        model.load_state_dict(weights)
+        return model
 
     def _folder(self, proposal: Proposal, context: RunContext) -> Path:
         own_budget = proposal.budget in (0, self.settings.epochs)

@@ -143,13 +143,13 @@ def grouped(files: Sequence[tuple[str, Path]], channels: int) -> list[Case]:
     # a network of one channel: `scan_0001` is a number of scans unless every file ends with `_0000`
     named = channels > 1 or all(_channel_number(path) == 0 for _, path in files)
     cases: dict[tuple[str, str], Case] = {}
-    for relative, path in files:
+    for number, (relative, path) in enumerate(files):
         stem, ending = split_name(path)
         found = _channels_of(path, channels) if named else None
         if found is not None:
             stem = found[0]
         name = (Path(relative).parent / stem).as_posix()
-        key = (str(path.parent), stem + ending) if found is not None else (str(path), "")
+        key = (str(path.parent), stem + ending) if found is not None else (str(number), "")
         cases.setdefault(key, Case(name, (path,) if found is None else found[1], patient=stem))
     return list(cases.values())
 

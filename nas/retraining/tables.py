@@ -17,6 +17,7 @@ from nas.metrics.metric import Metric
 from nas.retraining.result import SIZES, TrainResult
 from nas.retraining.unseen import UNKNOWN
 
+TABLE = "table.md"
 NOTHING = "–"
 WIDTH = 100  # columns of a terminal
 

@@ -162,7 +162,7 @@ def back_on_image(prob_KDHW: np.ndarray, prepared: Prepared) -> Image:
 
 
 def _on_grid(paths: Sequence[Path], preparation: Mapping[str, Any]) -> Prepared:
-    channels = []
+    channels: list[Image] = []
     for path in paths:
         own = [read_image(path)] if path.is_dir() or path.suffix == ".npy" else read_channels(path)
         if channels:
