@@ -90,6 +90,8 @@ def announcement(config: Mapping[str, Any], overrides: Sequence[str], searches: 
         return None
     keys, recorded = typed(overrides), search.config
     given = [group for group in GROUPS if group in keys or not isinstance(recorded.get(group), Mapping)]
+    if "experiment" in keys:  # its data and split are those of the search, its task is its own
+        given = [group for group in GROUPS if group in given or group == "task"]
     if search.patients is None:
         given = list(GROUPS)
     taken = [group for group in GROUPS if group not in given]

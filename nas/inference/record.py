@@ -75,11 +75,11 @@ class Record:
             The result; None if the case is not finished, its files have changed, or its output is missing or changed.
         """
         line = self._done.get(name)
-        if line is None or line["inputs"] != inputs:
+        if line is None or line.get("inputs") != inputs:
             return None
-        if output is not None and (not output.is_file() or file_digest(output) != line["output"]):
+        if output is not None and (not output.is_file() or file_digest(output) != line.get("output")):
             return None
-        return line["result"]
+        return line.get("result")
 
     def forget(self) -> None:
         """Predict all cases again."""
