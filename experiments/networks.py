@@ -92,7 +92,8 @@ def changed(network: Artifact, changes: Mapping[str, Any] | None) -> Artifact:
             "change widths or the training of the network, not its topology",
         )
     provenance = replace(network.provenance, searched_space=own)
-    return replace(network, space=space, arch=space.architecture(network.arch.genes), provenance=provenance)
+    arch = space.architecture(network.arch.genes)
+    return replace(network, space=space, arch=arch, provenance=provenance, weights=None)
 
 
 def resolve_all(
@@ -121,8 +122,8 @@ def resolve_all(
         artifact.space.require_kind(task)
         if artifact.task != task:
             raise NASError(
-                f"an architecture scored on {artifact.task}",
-                f"the task of the data, {task}",
+                f"a network for {artifact.task.text} ({artifact.arch.id})",
+                f"{task.text}, as the data have",
                 "choose the data it was searched on",
             )
     return [changed(artifact, changes) for artifact in found]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas.architecture import Architecture, Gene
+from nas.drawing.architecture_svg import draw
 from nas.errors import NASError
 from nas.provenance import Provenance
 from nas.space import SearchSpace
@@ -33,6 +35,7 @@ class Artifact:
         task: The task that the networks are for.
         metrics: Metrics by name, as the search measured them.
         provenance: Origin of the architecture: a publication or a search.
+        weights: Makes the network with the weights that a search of this program kept; None if there are none.
     """
 
     space: SearchSpace
@@ -40,6 +43,7 @@ class Artifact:
     task: TaskSpec
     metrics: Mapping[str, float] = field(default_factory=dict)
     provenance: Provenance = field(default_factory=Provenance)
+    weights: Callable[[], nn.Module] | None = field(default=None, repr=False, compare=False)
 
     def build(self, task: TaskSpec | None = None) -> nn.Module:
         """Build the network, with new weights.
@@ -51,6 +55,29 @@ class Artifact:
             The network.
         """
         return self.space.build(self.arch, task or self.task)
+
+    def model(self) -> nn.Module:
+        """Return the network with the weights of its best epoch in the search, in evaluation mode on the CPU.
+
+        Returns:
+            The network.
+
+        Raises:
+            NASError: If there are no weights, or they cannot be read.
+        """
+        if self.weights is None:
+            raise NASError(
+                f"no weights of {self.arch.id}",
+                "an architecture of nas.run_search",
+                "build() makes a network with new weights; nas.retrain(...).model() is a trained one",
+            )
+        return self.weights().eval()
+
+    def _repr_html_(self) -> str:
+        """Show drawing and metrics in a notebook."""
+        metrics = ", ".join(f"{name} {value:.4g}" for name, value in self.metrics.items())
+        title = f"{self.arch.space} {self.arch.id}" + (f": {metrics}" if metrics else "")
+        return f"<p>{escape(title)}</p>{draw(self.space, self.arch, self.task)}"
 
     @property
     def searched_space(self) -> SearchSpace:

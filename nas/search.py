@@ -13,17 +13,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from nas.artifact import Artifact
 from nas.budget import is_spent, stop_after_repeated_failures
 from nas.context import OnEpoch, RunContext, data_facts, ignore, split_facts, versions
 from nas.data.loading import VolumeSet
 from nas.data.splits import Split
 from nas.errors import NASError, TrialFailed
 from nas.evaluators.base import Evaluator
-from nas.history import History, State, Trial
+from nas.found import SearchResult
+from nas.history import History, State
 from nas.multiobjective.constraints import violation
 from nas.problem import Problem
-from nas.provenance import Provenance, SearchRecord
+from nas.provenance import SearchRecord
 from nas.strategies.base import Strategy
 from nas.study.heartbeat import LeaseLost
 from nas.study.study import LEASE_S, Claim, Study
@@ -176,44 +176,6 @@ def evaluate(job: SearchJob, study: Study, claim: Claim) -> None:
         study.fail(claim, f"{type(error).__name__}: {error}")
 
 
-@dataclass(frozen=True)
-class SearchResult:
-    """The outcome of a search.
-
-    Args:
-        history: All trials of the study.
-        problem: What was searched.
-        record: The search, without a trial.
-    """
-
-    history: History
-    problem: Problem
-    record: SearchRecord
-
-    @property
-    def best(self) -> Artifact:
-        """The chosen architecture: the best score, and of equal ones the cheapest."""
-        return self.artifact(self.history.best)
-
-    @property
-    def front(self) -> list[Artifact]:
-        """The Pareto front, best score first."""
-        return [self.artifact(trial) for trial in self.history.front()]
-
-    def artifact(self, trial: Trial) -> Artifact:
-        """Return an architecture of the search with its provenance, the content of arch.json.
-
-        Args:
-            trial: A finished trial.
-
-        Returns:
-            The architecture with its metrics and provenance.
-        """
-        record = replace(self.record, trials=len(self.history), trial=trial.number, budget=trial.budget)
-        space, task = self.problem.space, self.problem.task
-        return Artifact(space, trial.arch, task.spec, trial.metrics, Provenance(search=record))
-
-
 def run_search(
     problem: Problem,
     split: Split,
@@ -243,7 +205,7 @@ def run_search(
         evaluator: Scores them.
         trials: Number of ended trials that the study holds at the end, at least 1.
         time: Time that all trials may take together, in seconds or as "2h"; None for no limit.
-        folder: Holds the checkpoints and, unless `url` is given, the study.
+        folder: Holds the checkpoints, arch.json, pareto/*.json, trials.csv and, unless `url` is given, the study.
         name: Name of the study.
         url: URL of a store that several workers share; None for a database in the folder.
         seed: Seed of the search, at least 0.
@@ -266,7 +228,9 @@ def run_search(
     with closing(study):
         history = search(job, study, worker=worker, on_history=on_history)
     history.require_finished()
-    return SearchResult(history, problem, search_record(job, split, name, config))
+    found = SearchResult(history, problem, search_record(job, split, name, config), evaluator, context)
+    found.save(Path(folder))
+    return found
 
 
 def context_of(

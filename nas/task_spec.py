@@ -23,6 +23,12 @@ class TaskSpec:
     in_channels: int = 1
     outputs: int = 2
 
+    @property
+    def text(self) -> str:
+        """The properties in words, for messages."""
+        channels = f"{self.in_channels} channel{'s' * (self.in_channels != 1)}"
+        return f"{self.dims}D {self.kind} of {channels} with {self.outputs} outputs"
+
 
 def channels_of(task: TaskSpec | None, dims: int, own: tuple[int, int]) -> tuple[int, int]:
     """Return the sizes with which a space builds its networks.

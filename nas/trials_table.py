@@ -21,6 +21,7 @@ from nas.history import State, Trial
 from nas.utils.files import write_bytes, write_text
 
 FORMAT = 1
+WALL = "wall_seconds"  # column of the time from start to end
 SECONDS = "seconds"  # metric with the duration of an evaluation
 
 
@@ -115,17 +116,35 @@ def write_csv(path: str | Path, records: Sequence[Trial]) -> None:
         path: File to write, atomically.
         records: Trials in order of number.
     """
-    names = sorted({name for record in records for name in record.metrics})
+    columns, rows = rows_of(records)
     text = io.StringIO()
     writer = csv.writer(text)
-    writer.writerow(["number", "state", "arch_id", "genes", "budget", *names, "wall_seconds", "worker", "reason"])
-    for record in records:
-        seconds = f"{record.finished - record.started:.2f}" if record.finished else ""
-        genes = " ".join(map(str, record.arch.genes))
-        metrics = [record.metrics.get(name, "") for name in names]
-        row = [record.number, record.state.value, record.arch.id, genes, record.budget, *metrics]
-        writer.writerow([*row, seconds, record.worker, record.reason])
+    writer.writerow(columns)
+    seconds = columns.index(WALL)
+    for row in rows:
+        row[seconds] = "" if row[seconds] is None else f"{row[seconds]:.2f}"
+        writer.writerow(["" if value is None else value for value in row])
     write_text(path, text.getvalue())
+
+
+def rows_of(records: Sequence[Trial]) -> tuple[list[str], list[list[Any]]]:
+    """Return one row per trial: number, state, architecture, budget, every metric, seconds, worker, reason.
+
+    Args:
+        records: Trials in order of number.
+
+    Returns:
+        The columns, and the rows with None for what a trial lacks.
+    """
+    names = sorted({name for record in records for name in record.metrics})
+    rows: list[list[Any]] = []
+    for record in records:
+        seconds = record.finished - record.started if record.finished else None
+        genes = " ".join(map(str, record.arch.genes))
+        metrics = [record.metrics.get(name) for name in names]
+        row = [record.number, record.state.value, record.arch.id, genes, record.budget, *metrics]
+        rows.append([*row, seconds, record.worker, record.reason])
+    return ["number", "state", "arch_id", "genes", "budget", *names, WALL, "worker", "reason"], rows
 
 
 def write_h5(path: str | Path, table: TrialsTable) -> None:

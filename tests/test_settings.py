@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -16,7 +17,7 @@ from omegaconf import OmegaConf
 from experiments.build import build
 from experiments.config import SearchConfig, resolved
 from experiments.train.config import TrainConfig
-from experiments.train.search_defaults import with_search_defaults
+from experiments.train.search_defaults import announcement, require_same_data, with_search_defaults
 from nas.data import Augment
 from nas.data.store import VolumeStore
 from nas.errors import NASError
@@ -237,6 +238,51 @@ def test_a_search_on_data_without_a_folder_gets_none() -> None:
     words = ("data_root=/other",)
     found = with_search_defaults(resolved(composed("arch=x", *words, config="train")), words, [search_record(recorded)])
     assert found["data"] == {**recorded["data"], "cache_dir": "outputs/data"}
+
+
+@pytest.mark.parametrize(
+    ("changed", "words", "refusal"),
+    [
+        ({}, (), None),
+        ({"split": {"folds": 3}}, (), "split.folds=5 of experiment=demo, but split.folds=3 in the search"),
+        ({"split": {"folds": 3}}, ("split.folds=5",), None),
+        ({"data": {"spacing_mm": 1.0}}, (), "data.spacing_mm=2 of experiment=demo, but data.spacing_mm=1"),
+        ({"data": {"_target_": "nas.data.LidcDicom"}}, (), "data=nas.data.LidcShapes of experiment=demo"),
+        ({"data": {"_target_": "nas.data.LidcDicom"}}, ("data=lidc_shapes",), None),
+    ],
+)
+def test_an_experiment_has_the_data_and_split_of_the_search(
+    changed: Mapping[str, Any], words: Sequence[str], refusal: str | None
+) -> None:
+    words = ("arch=x", "experiment=demo", *words)
+    config = resolved(composed(*words, config="train"))
+    recorded = {group: {**config[group], **changed.get(group, {})} for group in ("data", "split")}
+    del recorded["split"]["seed"]  # as in a file of an earlier version: the default of the class
+    searches = [search_record(recorded)]
+    if refusal is not None:
+        with pytest.raises(NASError, match=re.escape(refusal)):
+            with_search_defaults(config, words, searches)
+        return
+    assert with_search_defaults(config, words, searches) == config
+
+
+def test_the_first_line_of_a_training_names_the_origin_of_its_data() -> None:
+    recorded = {
+        "data": {"_target_": "nas.data.Msd", "spacing_mm": [2.0, 1.5, 1.5], "patch": None},
+        "split": {"_target_": "nas.data.Split", "folds": 3},
+    }
+    words = ("arch=x", "+data.patch=[8,8,8]")
+    searches = [search_record(recorded)]
+    config = with_search_defaults(resolved(composed(*words, config="train")), words, searches)
+    assert announcement(config, words, searches) == (
+        "data and split from arch.json (search s): data Msd(spacing_mm=[2,1.5,1.5], patch=[8,8,8]), "
+        "split Split(folds=3); changed here: data.patch"
+    )
+    assert announcement(config, words, []) is None
+    require_same_data("msd", words, searches)
+    require_same_data("lidc_shapes", words, searches)  # the command names data
+    with pytest.raises(NASError, match="data lidc_shapes for a network that was searched on msd"):
+        require_same_data("lidc_shapes", ["arch=x"], searches)
 
 
 def search_record(config: Mapping[str, Any]) -> SearchRecord:

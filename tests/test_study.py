@@ -17,9 +17,10 @@ from nas.data.splits import Split
 from nas.data.store import VolumeStore
 from nas.errors import NASError, TrialFailed
 from nas.evaluators.base import Evaluator
+from nas.found import SearchResult
 from nas.history import Proposal, State
 from nas.problem import Problem
-from nas.search import SearchResult, run_search
+from nas.search import run_search
 from nas.strategies.random import RandomSearch
 from nas.study.lease import BEAT, OWNER, TAKING
 from nas.study.study import Study

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import time
 from pathlib import Path
@@ -18,10 +17,10 @@ from experiments.brain_tumor.network import PARTS, TumourNetwork
 from experiments.context import pick_device
 from nas.data.io.brats_folder import LABELS, Subject, find_subjects
 from nas.data.io.grid import onto
+from nas.data.io.label_files import as_nifti
 from nas.data.sources.brats import REGIONS, Seen
 from nas.errors import NASError
 from nas.utils.files import write_bytes, write_text
-from nas.utils.optional import medical
 
 SUFFIX = ".nii.gz"
 
@@ -52,7 +51,7 @@ def predict(cfg: DictConfig) -> list[Path]:
     for subject in tqdm(subjects, desc="subjects", disable=len(subjects) < 2):
         started = time.perf_counter()
         label_DHW, seen = segment(network, model, subject, device, cfg.smallest_component)
-        write_bytes(target / f"{subject.name}{SUFFIX}", as_nifti(label_DHW, subject.images[0]))
+        write_bytes(target / f"{subject.name}{SUFFIX}", as_nifti(label_DHW, subject.images[0], "labels 0, 1, 2, 4"))
         millilitres = float(np.prod(seen.image.GetSpacing())) / 1000
         content_of[subject.name] = {
             "part": network.part_of(subject.name),
@@ -142,22 +141,3 @@ def without_small(class_DHW: np.ndarray, share: float) -> np.ndarray:
     sizes = np.bincount(numbers_DHW.ravel())
     sizes[0] = 0
     return np.where((sizes < share * sizes.sum())[numbers_DHW], 0, class_DHW)
-
-
-def as_nifti(label_DHW: np.ndarray, like: Path) -> bytes:
-    """Return labels as the bytes of a compressed NIfTI file; the same labels give the same bytes.
-
-    Args:
-        label_DHW: (D, H, W) uint8 in the axes of the file `like`.
-        like: NIfTI file whose grid and affine the result takes.
-
-    Returns:
-        Content of the file.
-    """
-    nibabel = medical("nibabel")
-    stored = nibabel.load(like)
-    header = stored.header.copy()
-    header.set_data_dtype(np.uint8)
-    header["cal_min"], header["cal_max"], header["descrip"] = 0, 0, b"labels 0, 1, 2, 4"
-    image = nibabel.Nifti1Image(label_DHW.transpose(2, 1, 0).reshape(stored.shape), stored.affine, header)
-    return gzip.compress(image.to_bytes(), mtime=0)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 FORMATS = ("onnx", "openvino", "openvino_fp16")
 EXAMPLES = (
     "voxnas export outputs/train/demo --format onnx",
+    "voxnas export outputs/train/demo --all-folds",
     "voxnas export outputs/demo/checkpoints/ID/best.pt --arch outputs/demo/arch.json --size 32",
 )
 
@@ -30,6 +31,7 @@ def parser() -> Parser:
     add("folder", metavar="FOLDER", type=Path, help="folder of run_train.py or of one bundle; or best.pt of a search")
     add("--format", action="append", choices=FORMATS, help="may be repeated (default: onnx and openvino)")
     add("--size", type=size_type, help="of the input: one side, or D,H,W, or H,W (default: as trained)")
+    add("--all-folds", action="store_true", help="the networks of all folds, into OUT/NAME-FOLD (default: the best)")
     add("--arch", metavar="FILE", help="arch.json of a best.pt that belongs to no bundle")
     export.add_allow_package()
     add("--out", metavar="FOLDER", type=Path, help="folder of the files (default: export/ beside the network)")
@@ -55,8 +57,12 @@ def run(options: argparse.Namespace) -> None:
         from nas.bundle import bundles_of
         from nas.export.trained import export_bundle
 
-        (bundle,) = bundles_of(options.folder, best=1, trusted=options.allow_package)
-        card = export_bundle(bundle, folder, formats, size)
+        best = None if options.all_folds else 1
+        for bundle in bundles_of(options.folder, best=best, trusted=options.allow_package):
+            fold = bundle.card.facts.get("trained", {}).get("round", "")
+            out = folder / f"{bundle.artifact.arch.id}-{fold}" if options.all_folds else folder
+            report_files(export_bundle(bundle, out, formats, size), out, write_line)
+        return
     report_files(card, folder, write_line)
 
 

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import time
-from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from experiments.cli import Parser, number_type, write_line
+from experiments.cli import USER_ERROR, Parser, number_type, write_line
 from nas.errors import NASError
 
 if TYPE_CHECKING:
+    from nas.inference.cases import Case
+    from nas.inference.many import Outcome, Prediction
     from nas.inference.runtime import InferenceNetwork
 
 EXAMPLES = (
+    "voxnas predict outputs/train/x scans/ --out masks/",
     "voxnas predict model.onnx image.nii.gz --out labels.nii.gz",
     "voxnas predict valid1/model.onnx a.nii.gz b.nii.gz --average-with valid2/model.onnx --out labels",
 )
+TABLE = "predictions.csv"
 
 
 def parser() -> Parser:
@@ -34,72 +39,224 @@ def parser() -> Parser:
     add(
         "model",
         metavar="MODEL",
-        help="model.onnx, or OpenVINO's model.xml, with model.json beside it, or a folder of run_train.py",
+        help="folder of run_train.py (its folds are averaged), or model.onnx or OpenVINO's model.xml beside model.json",
     )
-    add("input", metavar="INPUT", nargs="+", type=Path, help="NIfTI, NRRD, MetaImage, .npy, or a DICOM folder")
+    add(
+        "input",
+        metavar="INPUT",
+        nargs="+",
+        type=Path,
+        help="NIfTI, NRRD, MetaImage, .npy, a DICOM folder, a folder of these, or a csv with a column path",
+    )
     add("--average-with", action="append", default=[], metavar="MODEL", help="average with it; may be repeated")
     add(
         "--out",
         required=True,
         type=Path,
-        help="classification: a .json or .csv; segmentation: an image (.nii.gz, ...), or a folder for several inputs",
+        help="segmentation: a folder, or an image (.nii.gz, ...) for one input; else a .csv or .json, or a folder",
     )
     add("--point", metavar="X,Y,Z", help="centre of the crop in world mm, LPS (default: centre of the volume)")
-    predict.add_allow_package()
-    add("--threads", type=number_type(int, 1), help="CPU threads (default: all cores)")
+    add_flips(predict)
+    add("--again", action="store_true", help="predict finished inputs again")
+    add_device(predict)
     predict.set_defaults(run=run)
     return predict
 
 
-def run(options: argparse.Namespace) -> None:
-    """Predict every input and write the label maps or the probabilities.
+def add_flips(command: Parser) -> None:
+    """Add the option of mirrored views.
+
+    Args:
+        command: The parser.
+    """
+    text = "average over mirrored views: 0,1,2 or none (default: as the task was trained)"
+    command.add_argument("--flips", metavar="AXES", help=text)
+
+
+def use_flips(networks: Sequence[InferenceNetwork], text: str | None) -> None:
+    """Let networks average over mirrored views.
+
+    Args:
+        networks: The networks.
+        text: The option of the command; None for the views of the training.
+
+    Raises:
+        NASError: If it names no axes of the images.
+    """
+    for network in networks if text is not None else ():
+        network.mirrored(_flips(text or ""))
+
+
+def add_device(command: Parser) -> None:
+    """Add the options that every command that runs networks has.
+
+    Args:
+        command: The parser.
+    """
+    command.add_allow_package()
+    command.add_argument("--device", default="auto", help="auto, cpu, cuda, ...; of a folder (default: auto)")
+    command.add_argument("--threads", type=number_type(int, 1), help="CPU threads (default: all cores)")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Predict every input and write the label maps or a table.
 
     Args:
         options: Parsed arguments.
+
+    Returns:
+        Exit code: 0, or 2 if an input could not be predicted.
     """
-    from nas.inference.predict import (
-        classes_of,
-        predict_file,
-        require_alike,
-        require_name,
-        write_labels,
-        write_probabilities,
-    )
+    from nas.inference.cases import find_cases
+    from nas.inference.predict import require_alike, write_rows
+    from nas.inference.record import RECORD, Record, model_digest
 
     point_mm = _point(options.point)
     models = (options.model, *options.average_with)
-    networks = [network for model in models for network in _networks(model, options)]
+    networks = [network for model in models for network in networks_of(model, options)]
+    use_flips(networks, options.flips)
     require_alike(networks)
-    classes = classes_of(networks[0])
-    segments = networks[0].card.task["kind"] == "segmentation"
-    outs = _outs(options.out, options.input) if segments else []
-    if not segments:
-        require_name(options.out, (".json", ".csv"))
-    rows = []
-    for number, path in enumerate(options.input):
-        started = time.perf_counter()
-        prob, ready = predict_file(networks, path, point_mm)
-        if segments:
-            shares = write_labels(outs[number], prob, ready)
-            listed = ", ".join(f"{classes[int(k)]} {share:.2%}" for k, share in shares.items())
-            write_line(f"{path} -> {outs[number]}: {listed} ({time.perf_counter() - started:.1f} s)")
+    card = networks[0].card
+    cases = find_cases(options.input, int(card.inputs[0].shape[1]))
+    if point_mm is not None:
+        cases = [case if case.point_mm else replace(case, point_mm=point_mm) for case in cases]
+    segments = card.task["kind"] == "segmentation"
+    table = None if segments else _table(options.out)
+    outs = _outs(options.out, cases) if segments else [None] * len(cases)
+    log = options.out / RECORD if segments else table and table.with_suffix(".jsonl")
+    record = None if segments and outs == [options.out] else Record(log, model_digest(networks))
+    if options.again and record is not None:
+        record.forget()
+    failed, rows = 0, []
+    for outcome in outcomes(cases, outs, prediction_of(networks), record):
+        failed += outcome.error is not None
+        if outcome.result is not None and table is not None:
+            rows += outcome.result.get("rows", [outcome.result])
+    if table is not None and failed < len(cases):
+        write_rows(table, rows)
+        write_line(f"wrote {table}")
+    if len(cases) > 1:
+        write_line(f"predicted {len(cases) - failed} of {len(cases)} inputs" + f", {failed} failed" * bool(failed))
+    return USER_ERROR if failed else 0
+
+
+def outcomes(cases: Sequence[Case], outs: Sequence[Path | None], predict: Prediction, record: Any) -> Sequence[Outcome]:
+    """Predict cases; write a line for each, those of failures to stderr, and on a terminal a line of progress.
+
+    Args:
+        cases: The cases.
+        outs: Their files, see `predict_cases`.
+        predict: Predicts a case.
+        record: Finished cases, see `predict_cases`.
+
+    Returns:
+        The outcomes.
+    """
+    from nas.inference.many import predict_cases
+
+    found: list[Outcome] = []
+    started = time.monotonic()
+    line = _ProgressLine(len(cases))
+    line.show("")
+    for outcome in predict_cases(cases, outs, predict, record):
+        found.append(outcome)
+        line.clear()
+        if outcome.error is not None:
+            print(f"error: {outcome.error}", file=sys.stderr, flush=True)
         else:
-            chosen = classes[int(prob.argmax())]
-            probabilities = {name: round(float(p), 6) for name, p in zip(classes, prob, strict=True)}
-            rows.append({"input": str(path), "class": chosen, "probabilities": probabilities})
-            listed = ", ".join(f"{name} {p:.3f}" for name, p in probabilities.items())
-            write_line(f"{path}: {listed} ({time.perf_counter() - started:.1f} s)")
-    if rows:
-        write_probabilities(options.out, rows)
-        write_line(f"wrote {options.out}")
+            write_line(_line_of(outcome))
+        new = sum(not one.kept for one in found)
+        left = (time.monotonic() - started) / max(new, 1) * (len(cases) - len(found))
+        line.done = len(found)
+        line.show(f", {left // 60:.0f}:{left % 60:02.0f} left")
+    line.clear()
+    return found
 
 
-def _networks(model: str, options: argparse.Namespace) -> list[InferenceNetwork]:
-    """Load an exported network, or the bundles of a folder, which need torch."""
+class _ProgressLine:
+    """One line on a terminal, and nothing in a file."""
+
+    def __init__(self, total: int) -> None:
+        self.total, self.done = total, 0
+        self._shown = total > 1 and sys.stderr.isatty()
+
+    def show(self, note: str) -> None:
+        if self._shown and self.done < self.total:
+            sys.stderr.write(f"\r{self.done}/{self.total} predicted{note}")
+            sys.stderr.flush()
+
+    def clear(self) -> None:
+        if self._shown:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+
+
+def _line_of(outcome: Outcome) -> str:
+    result = outcome.result or {}
+    if "shares" in result:
+        said = f"{outcome.case.text} -> {outcome.output}: " + ", ".join(
+            f"{name} {share:.2%}" for name, share in result["shares"].items()
+        )
+    elif "probabilities" in result:
+        said = f"{outcome.case.text}: " + ", ".join(f"{name} {p:.3f}" for name, p in result["probabilities"].items())
+    else:
+        rows = [{name: value for name, value in row.items() if name != "input"} for row in result["rows"]]
+        values = ", ".join(f"{name} {value}" for row in rows[:1] for name, value in row.items())
+        said = f"{outcome.case.text}: " + (values if len(rows) == 1 else f"{len(rows)} boxes")
+    return f"{said} ({'finished before' if outcome.kept else f'{outcome.seconds:.1f} s'})"
+
+
+def prediction_of(networks: Sequence[InferenceNetwork]) -> Prediction:
+    """Return the prediction of networks of any task.
+
+    Args:
+        networks: Networks of one training.
+
+    Returns:
+        A function for `predict_cases`.
+
+    Raises:
+        NASError: If the networks are exported and their task needs torch.
+    """
+    from nas.inference.many import labels_or_classes
+    from nas.inference.runtime import KINDS
+
+    kind = networks[0].card.task["kind"]
+    if kind in KINDS:
+        return labels_or_classes(networks)
+    if any(network.card.files for network in networks):
+        raise NASError(
+            f"{networks[0].path} for a task of {kind}",
+            f"{' or '.join(KINDS)} of an exported network",
+            "give the folder of its training",
+        )
+    from nas.export.boxes import rows_of_case
+
+    def predict(case: Case, output: Path | None) -> dict[str, Any]:
+        return {"rows": [{"input": case.text, **row} for row in rows_of_case(networks, case)]}  # type: ignore[arg-type]
+
+    return predict
+
+
+def networks_of(model: str, options: argparse.Namespace) -> Sequence[InferenceNetwork]:
+    """Load an exported network, or the bundles of a folder, which need torch.
+
+    Args:
+        model: The file or the folder.
+        options: Parsed arguments, with those of `add_device`.
+
+    Returns:
+        The networks.
+
+    Raises:
+        NASError: If they cannot be loaded.
+    """
+    from nas.inference.runtime import ExportedNetwork, exported_in
+
     if not Path(model).is_dir():
-        from nas.inference.runtime import ExportedNetwork
-
         return [ExportedNetwork(model, options.threads)]
+    if exported := exported_in(Path(model)):
+        return [ExportedNetwork(path, options.threads) for path in exported]
     try:
         from nas.export.torch_network import bundle_networks  # an exported network is run without torch
     except ModuleNotFoundError as error:
@@ -108,26 +265,48 @@ def _networks(model: str, options: argparse.Namespace) -> list[InferenceNetwork]
             "torch, or an exported model",
             "pip install torch",
         ) from error
-    return bundle_networks(model, options.threads, trusted=options.allow_package)
+    from experiments.context import pick_device
+
+    return bundle_networks(model, options.threads, trusted=options.allow_package, device=pick_device(options.device))
 
 
-def _outs(out: Path, inputs: Sequence[Path]) -> list[Path]:
-    """Return the file of each label map: the given file, or one in the given folder with the name of the input."""
-    from nas.data.io.files import split_name
+def _table(out: Path) -> Path:
+    """Return the file of the table: the given one, or one in the given folder."""
+    from nas.inference.predict import TABLES, require_name
+
+    if not out.suffix or out.is_dir():
+        return out / TABLE
+    require_name(out, TABLES)
+    return out
+
+
+def _outs(out: Path, cases: Sequence[Case]) -> list[Path]:
+    """Return the file of each label map: the given file, or one in the given folder with the name of the case."""
     from nas.inference.predict import IMAGES
 
-    if len(inputs) == 1 and out.name.endswith((*IMAGES, ".npy")):
-        return [out]
-    if out.suffix and not out.is_dir():
+    if len(cases) == 1 and out.name.endswith((*IMAGES, ".npy")):
+        outs = [out]
+    elif out.suffix and not out.is_dir():
         expected = f"an image ({', '.join(IMAGES)}) for one input, a folder for several"
-        raise NASError(f"--out {out} for {len(inputs)} inputs", expected, "change --out")
-    names = [name + (".npy" if ending == ".npy" else ".nii.gz") for name, ending in map(split_name, inputs)]
-    if twice := [name for name, count in Counter(names).items() if count > 1]:
-        raise NASError(f"inputs of one name, {twice[0]}", "names that differ", "give each its own command")
-    return [out / name for name in names]
+        raise NASError(f"--out {out} for {len(cases)} inputs", expected, "change --out")
+    else:
+        outs = [out / (case.name + (".npy" if case.paths[0].suffix == ".npy" else ".nii.gz")) for case in cases]
+    inputs = {path.resolve() for case in cases for path in case.paths}
+    if own := next((path for path in outs if path.resolve() in inputs), None):
+        raise NASError(f"--out {out}, where {own.name} is an input", "another folder", "change --out")
+    return outs
 
 
-def _point(text: str | None) -> tuple[float, ...] | None:
+def _flips(text: str) -> list[int]:
+    if text == "none":
+        return []
+    axes = text.split(",")
+    if not all(axis in ("0", "1", "2") for axis in axes) or len(set(axes)) < len(axes):
+        raise NASError(f"--flips {text}", "axes out of 0, 1, 2 (D, H, W), or none", "--flips 0,1,2")
+    return [int(axis) for axis in axes]
+
+
+def _point(text: str | None) -> tuple[float, float, float] | None:
     if text is None:
         return None
     try:

@@ -9,7 +9,6 @@ import numpy as np
 
 from experiments.build import build
 from experiments.progress import SearchProgress, logs_above
-from experiments.search.results import CHOSEN
 from nas.artifact import Artifact
 from nas.budget import Estimate
 from nas.context import TaskSetup
@@ -17,6 +16,7 @@ from nas.cost.latency import LatencyTable
 from nas.cost.model import CostModel
 from nas.errors import NASError
 from nas.evaluators.base import Evaluator
+from nas.found import CHOSEN
 from nas.history import History, Proposal
 from nas.problem import Problem
 from nas.provenance import SearchRecord
@@ -138,7 +138,6 @@ def random_search_network(
             )
     finally:
         progress.close()
-    result.best.save(folder / CHOSEN)
     return result.best
 
 

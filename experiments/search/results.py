@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 
 from nas.budget import SearchEnd
+from nas.found import CHOSEN, TRIALS, SearchResult
 from nas.history import History, State
 from nas.metrics.names import Names
 from nas.provenance import SearchRecord
-from nas.search import CHECKPOINTS, SearchResult
+from nas.search import CHECKPOINTS
 from nas.strategies.base import Strategy
 from nas.study.study import Study
 from nas.trials_table import write_csv
@@ -22,7 +23,7 @@ from nas.utils.files import from_here, locked, write_text
 from nas.utils.hashing import digest
 from nas.utils.text_table import aligned
 
-CHOSEN, PARETO, FACTS = "arch.json", "pareto", "search.json"
+FACTS = "search.json"
 LOCK, WRITTEN = ".results.lock", ".results.written"
 SHARE_POINTS = 60  # of the curve of the share that is ruled out
 
@@ -57,23 +58,13 @@ def write_results(
         written = folder / WRITTEN
         if skip_if_unchanged and written.is_file() and written.read_text() == view:
             return
-        write_csv(folder / "trials.csv", history.records)
+        write_csv(folder / TRIALS, history.records)
         if history.complete():
             result = SearchResult(history, study.problem, record)
-            _write_networks(folder, result)
+            result.save(folder)
             _write_facts(folder, result, ended)
             _write_report(folder, result, strategy, settings, ended)
         write_text(written, view)
-
-
-def _write_networks(folder: Path, result: SearchResult) -> None:
-    front = {f"{artifact.arch.id}.json": artifact for artifact in result.front}
-    for name, artifact in front.items():
-        artifact.save(folder / PARETO / name)
-    for path in (folder / PARETO).glob("*.json"):
-        if path.name not in front:
-            path.unlink(missing_ok=True)
-    result.best.save(folder / CHOSEN)
 
 
 def objectives_in_words(result: SearchResult) -> list[str]:

@@ -19,7 +19,7 @@ from experiments.networks import resolve_all, searches_of
 from experiments.train.config import TrainConfig
 from experiments.train.exports import export_rounds
 from experiments.train.plain_unet import verdict
-from experiments.train.search_defaults import with_search_defaults
+from experiments.train.search_defaults import announcement, require_same_data, with_search_defaults
 from experiments.train.systems import SystemTrainer
 from experiments.train.tracked import track_test
 from nas.artifact import Artifact
@@ -30,6 +30,7 @@ from nas.errors import NASError
 from nas.export.onnx import require_formats
 from nas.export.trained import listed
 from nas.html.page import section
+from nas.provenance import SearchRecord
 from nas.report import train_report
 from nas.report.live_training import LiveTraining
 from nas.retraining.answer import answer
@@ -37,7 +38,7 @@ from nas.retraining.predictions import PREDICTIONS, predictions_csv
 from nas.retraining.result import TrainResult
 from nas.retraining.scoring import Scorer, System
 from nas.retraining.summary import summarise, table_rows
-from nas.retraining.tables import caption, markdown, terminal, terminal_of
+from nas.retraining.tables import TABLE, caption, markdown, terminal, terminal_of
 from nas.retraining.unseen import check_unseen
 from nas.tracking.base import TrackedRun, Tracker
 from nas.training import distributed
@@ -46,7 +47,7 @@ from nas.utils.files import exclusive, from_here, write_text
 from nas.utils.identity import ResultIdentity
 from nas.utils.text_table import terminal_width
 
-TABLE, REPORT = "table.md", "report.html"
+REPORT = "report.html"
 # settings that the identity of a result holds by their content (networks, supernet), or that decide no number
 UNIDENTIFYING = ("arch", "supernet", "name", "export")
 
@@ -130,11 +131,17 @@ def checked_training(cfg: DictConfig | Mapping[str, Any]) -> CheckedTraining:
         NASError: If a setting is wrong.
     """
     plain = resolved(cfg)
+    overrides: list[str] = []
+    searches: list[SearchRecord] = []
     if HydraConfig.initialized():
         overrides, allow = list(HydraConfig.get().overrides.task), plain.get("allow_packages") or ()
-        plain = with_search_defaults(plain, overrides, searches_of(plain.get("arch"), allow), allow)
+        searches = searches_of(plain.get("arch"), allow)
+        plain = with_search_defaults(plain, overrides, searches, allow)
+        if is_main() and (line := announcement(plain, overrides, searches)) is not None:
+            print(line)
     config = TrainConfig.of(plain)
     setting = task_setup(config)
+    require_same_data(setting.store.name, overrides, searches)
     networks = resolve_all(config.arch, setting.task.spec, config.allow_packages, config.space_changes)
     if formats := listed(config.export):
         require_formats(formats)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from nas.budget import Estimate
 from nas.context import RunContext
+from nas.errors import NASError
 from nas.history import Proposal
 from nas.problem import Problem
 from nas.tasks.base import Task
 from nas.utils.identity import described
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 class Evaluator(ABC):
@@ -65,6 +69,26 @@ class Evaluator(ABC):
             The estimate; None, as by default, if it is unknown.
         """
         return None
+
+    def network(self, proposal: Proposal, problem: Problem, context: RunContext) -> nn.Module:
+        """Return the network of an evaluated proposal with the weights that the evaluation kept.
+
+        Args:
+            proposal: The architecture and its budget.
+            problem: Space, task, cost, objectives and constraints.
+            context: The surroundings of the evaluation.
+
+        Returns:
+            The network, on the CPU.
+
+        Raises:
+            NASError: If the evaluator keeps no weights, as by default, or they cannot be read.
+        """
+        raise NASError(
+            f"{type(self).__name__}, which keeps no weights",
+            "an evaluator that trains networks",
+            "use nas.evaluators.Train, or train the network by nas.retrain",
+        )
 
     @abstractmethod
     def evaluate(self, proposal: Proposal, problem: Problem, context: RunContext) -> Mapping[str, float]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from torch import nn
+
 from nas.budget import Estimate
 from nas.context import RunContext
 from nas.data.loading import VolumeSet
@@ -69,6 +71,9 @@ class InheritedWeights(Evaluator):
         data = few.normalised_like(context.train)
         seconds = seconds_per_call(lambda: predict(model, problem.task, data, self.batch_size))
         return Estimate(seconds * len(context.valid) / len(few))
+
+    def network(self, proposal: Proposal, problem: Problem, context: RunContext) -> nn.Module:
+        return self._supernet(problem, context).eval().subnetwork(proposal.arch).cpu()
 
     def evaluate(self, proposal: Proposal, problem: Problem, context: RunContext) -> Mapping[str, float]:
         network = self._supernet(problem, context).eval().subnetwork(proposal.arch).to(context.device)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from nas.architecture import Architecture
 from nas.budget import Estimate
@@ -18,8 +19,9 @@ from nas.evaluators.base import Evaluator
 from nas.history import Proposal
 from nas.problem import Problem
 from nas.tasks.base import Task
+from nas.training.checkpoint import load_weights
 from nas.training.curves import write_curves
-from nas.training.loop import fit
+from nas.training.loop import BEST, fit
 from nas.training.settings import TrainingSettings
 from nas.training.timing import training_cost
 from nas.utils.checked import check_arguments, checked
@@ -59,16 +61,13 @@ class Train(Evaluator):
         seed, started, seconds = seed_of(context.seed, arch), time.monotonic(), dict[int, float]()
         folder = self._folder(proposal, context)
 
-        def on_epoch(epoch: int, epochs: int, metrics: Mapping[str, float]) -> None:
-            seconds[epoch] = time.monotonic() - started
-            context.on_epoch(epoch, epochs)
-
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             model = problem.space.build(arch, problem.task.spec)
         score = problem.task.score_name
 
         def on_epoch(epoch: int, epochs: int, metrics: Mapping[str, float]) -> None:
+            seconds[epoch] = time.monotonic() - started
             context.on_epoch(epoch, epochs)
             if metrics and context.trial is not None:
                 context.tracker.scalar(f"validation {score} of trials", f"trial {context.trial}", epoch, metrics[score])
@@ -88,6 +87,12 @@ class Train(Evaluator):
         known = [{"seconds": seconds[int(row["epoch"])]} if row["epoch"] in seconds else {} for row in result.history]
         write_curves(folder, [{**row, **more} for row, more in zip(result.history, known, strict=True)])
         return {**result.metrics, "epochs": float(result.epochs_run), "seconds": result.seconds}
+
+    def network(self, proposal: Proposal, problem: Problem, context: RunContext) -> nn.Module:
+        model = problem.space.build(proposal.arch, problem.task.spec)
+        weights, _ = load_weights(self._folder(proposal, context) / BEST)
+        model.load_state_dict(weights)
+        return model
 
     def _folder(self, proposal: Proposal, context: RunContext) -> Path:
         own_budget = proposal.budget in (0, self.settings.epochs)

@@ -10,20 +10,70 @@ import numpy as np
 import torch
 from torch.utils._pytree import tree_leaves
 
-from nas.bundle import Bundle, bundles_of
+from nas.bundle import CPU, Bundle, bundles_of
 from nas.export.sides import free_sides
-from nas.inference.runtime import InferenceNetwork, Runner
+from nas.inference.runtime import InferenceNetwork
+
+
+class BundleNetwork(InferenceNetwork):
+    """A trained network, run by torch.
+
+    Args:
+        bundle: The network with its weights.
+        folder: Its folder, for messages.
+        device: Device of the network.
+
+    Attributes:
+        task: Its task.
+        artifact: Its architecture.
+    """
+
+    def __init__(self, bundle: Bundle, folder: Path, device: torch.device = CPU) -> None:
+        self._model = bundle.network()
+        sides = free_sides(self._model, [int(length) for length in bundle.card.inputs[0].shape[1:]])
+        self._model.to(device)
+        self.task, self.artifact, self.device = bundle.task, bundle.artifact, device
+        super().__init__(replace(bundle.card, sides=sides), self._outputs, folder)
+
+    def predict(self, x_BCDHW: np.ndarray) -> np.ndarray:
+        """Predict as the task does, for a task of any kind.
+
+        Args:
+            x_BCDHW: A batch (B, C, D, H, W), in 2D (B, C, H, W), of sides that the network takes.
+
+        Returns:
+            (B, ...), the result of `Task.predict`.
+
+        Raises:
+            NASError: If channels are not those of the network.
+        """
+        self.require_input(x_BCDHW, self.card.inputs[0].shape[1])
+        self._require_sides(x_BCDHW.shape[2:])
+        x = torch.from_numpy(np.ascontiguousarray(x_BCDHW, dtype=np.float32)).to(self.device)
+        return self.task.predict(self._model, x).float().cpu().numpy()
+
+    def _classes(self, x_BCDHW: np.ndarray) -> np.ndarray:
+        return self.predict(x_BCDHW)
+
+    def _outputs(self, x_BCDHW: np.ndarray) -> list[np.ndarray]:
+        with torch.inference_mode():
+            return [leaf.cpu().numpy() for leaf in tree_leaves(self._model(torch.from_numpy(x_BCDHW).to(self.device)))]
 
 
 def bundle_networks(
-    folder: str | Path, threads: int | None = None, *, trusted: Sequence[str] = ()
-) -> list[InferenceNetwork]:
+    folder: str | Path,
+    threads: int | None = None,
+    *,
+    trusted: Sequence[str] = (),
+    device: torch.device = CPU,
+) -> list[BundleNetwork]:
     """Read the networks of a training for prediction on files.
 
     Args:
         folder: Folder of run_train.py, whose folds make an ensemble, or of one bundle.
         threads: Threads of torch. If None, its own number.
         trusted: Further packages whose search spaces and tasks may be imported.
+        device: Device of the networks.
 
     Returns:
         One network per bundle, best validation score first.
@@ -33,16 +83,4 @@ def bundle_networks(
     """
     if threads is not None:
         torch.set_num_threads(threads)
-    return [_network(bundle, Path(folder)) for bundle in bundles_of(folder, trusted=trusted)]
-
-
-def _network(bundle: Bundle, folder: Path) -> InferenceNetwork:
-    model = bundle.network()
-    sides = free_sides(model, [int(length) for length in bundle.card.inputs[0].shape[1:]])
-
-    def run(x_BCDHW: np.ndarray) -> list[np.ndarray]:
-        with torch.inference_mode():
-            return [leaf.numpy() for leaf in tree_leaves(model(torch.from_numpy(x_BCDHW)))]
-
-    runner: Runner = run
-    return InferenceNetwork(replace(bundle.card, sides=sides), runner, folder)
+    return [BundleNetwork(bundle, Path(folder), device) for bundle in bundles_of(folder, trusted=trusted)]

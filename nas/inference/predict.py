@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import tempfile
 from collections.abc import Mapping, Sequence
 from functools import reduce
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from nas.data.io.label_files import write_label_image
 from nas.data.transforms.preparation import Prepared, back_on_image, prepared
 from nas.errors import NASError
 from nas.inference.runtime import InferenceNetwork
@@ -20,6 +20,7 @@ from nas.utils.files import write_bytes, write_text
 from nas.utils.optional import medical
 
 IMAGES = (".nii.gz", ".nii", ".nrrd", ".mha")  # endings of label maps
+TABLES = (".json", ".csv")
 
 
 def require_alike(networks: Sequence[InferenceNetwork]) -> None:
@@ -42,7 +43,7 @@ def require_alike(networks: Sequence[InferenceNetwork]) -> None:
 
 
 def predict_file(
-    networks: Sequence[InferenceNetwork], path: Path, point_mm: Sequence[float] | None = None
+    networks: Sequence[InferenceNetwork], path: Path | Sequence[Path], point_mm: Sequence[float] | None = None
 ) -> tuple[np.ndarray, Prepared]:
     """Predict one file by the mean of several networks.
 
@@ -50,7 +51,7 @@ def predict_file(
 
     Args:
         networks: Networks that `require_alike` accepts.
-        path: The file, or DICOM folder.
+        path: The file, or DICOM folder; or one file for each channel.
         point_mm: Middle of the crop in world mm, LPS. If None, the middle of the volume.
 
     Returns:
@@ -60,9 +61,13 @@ def predict_file(
         NASError: If the file cannot be read, or is not an input of these networks.
     """
     dims = int(networks[0].card.task["dims"])
-    found = []
+    found: list[np.ndarray] = []
+    ready: Prepared | None = None
+    preparation: Mapping[str, Any] = {}
     for network in networks:
-        ready = prepared(path, network.card.preparation, point_mm, dims)
+        if ready is None or network.card.preparation != preparation:  # statistics of the training parts may differ
+            preparation = network.card.preparation
+            ready = prepared(path, preparation, point_mm, dims)
         x_CDHW = ready.x_CDHW
         if dims == 2 and x_CDHW.ndim == 4:
             if network.card.task["kind"] != "segmentation":
@@ -70,6 +75,7 @@ def predict_file(
             found.append(np.moveaxis(network.probabilities(np.moveaxis(x_CDHW, 1, 0)), 0, 1))
         else:
             found.append(network.probabilities(x_CDHW[None])[0])
+    assert ready is not None
     return reduce(np.add, found) / len(found), ready
 
 
@@ -86,13 +92,14 @@ def classes_of(network: InferenceNetwork) -> tuple[str, ...]:
     return port.channels or tuple(f"class {number}" for number in range(int(port.shape[1])))
 
 
-def write_labels(path: Path, prob_KDHW: np.ndarray, ready: Prepared) -> dict[str, float]:
+def write_labels(path: Path, prob_KDHW: np.ndarray, ready: Prepared, like: Path | None = None) -> dict[str, float]:
     """Write the most probable classes, uint8, on the grid of the input; as .npy if the input was an array.
 
     Args:
         path: The file.
         prob_KDHW: (K, D, H, W) probabilities.
         ready: The prepared input.
+        like: File of the input. A NIfTI label map of a NIfTI image has its affine, bit for bit.
 
     Returns:
         Number of the class -> its share of the voxels.
@@ -109,12 +116,8 @@ def write_labels(path: Path, prob_KDHW: np.ndarray, ready: Prepared) -> dict[str
     else:
         require_name(path, IMAGES)
         image = back_on_image(prob_KDHW, ready)
-        sitk = medical("SimpleITK")
-        label = sitk.GetArrayFromImage(image)
-        with tempfile.TemporaryDirectory() as folder:
-            whole = Path(folder) / path.name
-            sitk.WriteImage(image, str(whole), True)
-            write_bytes(path, whole.read_bytes())
+        label = medical("SimpleITK").GetArrayFromImage(image)
+        write_label_image(path, image, like)
     return {str(number): float((label == number).mean()) for number in range(len(prob_KDHW))}
 
 
@@ -132,25 +135,26 @@ def require_name(path: Path, endings: Sequence[str]) -> None:
         raise NASError(f"--out {path}", f"a name that ends with {', '.join(endings)}", "check --out")
 
 
-def write_probabilities(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write probabilities as csv or JSON.
+def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write predictions as csv or JSON.
 
     Args:
         path: The file, whose ending decides.
-        rows: {"input", "class", "probabilities": {class: p}}, one per input.
+        rows: One per input or box: values by name; `probabilities` may be a mapping of its own.
 
     Raises:
         NASError: If the file has another ending.
     """
-    require_name(path, (".json", ".csv"))
+    require_name(path, TABLES)
     if path.suffix == ".json":
         write_text(path, json.dumps(list(rows), indent=1) + "\n")
         return
+    flat = [{**row, **row.get("probabilities", {})} for row in rows]
+    names = list(dict.fromkeys(name for row in flat for name in row if name != "probabilities")) or ["input"]
     text = io.StringIO()
-    names = list(rows[0]["probabilities"])
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(["input", "class", *names])
-    table.writerows([row["input"], row["class"], *(row["probabilities"][name] for name in names)] for row in rows)
+    table = csv.DictWriter(text, names, restval="", extrasaction="ignore", lineterminator="\n")
+    table.writeheader()
+    table.writerows(flat)
     write_text(path, text.getvalue())
 
 

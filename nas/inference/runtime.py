@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import reduce
 from itertools import combinations
 from pathlib import Path
@@ -12,12 +13,14 @@ from typing import Any
 import numpy as np
 
 from nas.errors import NASError, first_line
-from nas.inference.model_card import CARD, ModelCard
+from nas.inference.model_card import CARD, MODEL_FILES, ModelCard
 from nas.inference.sliding_window import slide
 
 OPENVINO_SETTINGS = {"INFERENCE_PRECISION_HINT": "f32"}  # its own choice on a CPU may be bf16: differences of 1e-2
 OVERLAP = 0.25  # of neighbouring windows, if a network takes one size only
 
+BUNDLES = "bundles"  # folder of a training that holds its networks
+KINDS = ("classification", "segmentation")  # of networks that predict without torch
 Runner = Callable[[np.ndarray], list[np.ndarray]]  # a batch -> the network's outputs
 
 
@@ -60,10 +63,30 @@ class InferenceNetwork:
             NASError: If channels or sides are not those of the network, or its task is of another kind.
         """
         kind, channels = self.card.task.get("kind"), self.card.inputs[0].shape[1]
-        if kind not in ("classification", "segmentation"):
+        if kind not in KINDS:
             raise NASError(
-                f"{self.path} for a task of {kind}", "classification or segmentation", "the command of that system"
+                f"{self.path} for a task of {kind}", " or ".join(KINDS), "give the folder of its training, or use torch"
             )
+        self.require_input(x_BCDHW, channels)
+        if kind == "classification":
+            self._require_sides(x_BCDHW.shape[2:])
+        flips = self.card.inference.get("flips", ())
+        views = [tuple(2 + axis for axis in axes) for n in range(len(flips) + 1) for axes in combinations(flips, n)]
+        if kind == "classification":
+            return reduce(np.add, (self._classes(np.flip(x_BCDHW, axes)) for axes in views)) / len(views)
+        parts = (np.flip(_softmax(self._logits(np.flip(x_BCDHW, axes))), axes) for axes in views)
+        return reduce(np.add, parts) / len(views)
+
+    def require_input(self, x_BCDHW: np.ndarray, channels: int | str) -> None:
+        """Check axes and channels of a batch.
+
+        Args:
+            x_BCDHW: The batch.
+            channels: Channels of the network.
+
+        Raises:
+            NASError: If they are others.
+        """
         if x_BCDHW.ndim != len(self.card.inputs[0].shape) or x_BCDHW.shape[1] != channels:
             raise NASError(
                 f"an input of shape {x_BCDHW.shape[1:]}",
@@ -71,13 +94,34 @@ class InferenceNetwork:
                 f"{', '.join(self.card.inputs[0].channels) or 'unnamed'}",
                 "use images like those of the training",
             )
-        if kind == "classification":
-            self._require_sides(x_BCDHW.shape[2:])
-            return _softmax(self(x_BCDHW)[0])
-        flips = self.card.inference.get("flips", ())
-        views = [tuple(2 + axis for axis in axes) for n in range(len(flips) + 1) for axes in combinations(flips, n)]
-        parts = (np.flip(_softmax(self._logits(np.flip(x_BCDHW, axes))), axes) for axes in views)
-        return reduce(np.add, parts) / len(views)
+
+    def mirrored(self, flips: Sequence[int]) -> None:
+        """Average over mirrored views from now on.
+
+        Args:
+            flips: Axes (0 = D, 1 = H, 2 = W; in 2D H, W) that are mirrored in every combination; none for one view.
+
+        Raises:
+            NASError: If the images have fewer axes.
+        """
+        dims = len(self.card.inputs[0].shape) - 2
+        if any(not 0 <= axis < dims for axis in flips):
+            raise NASError(f"flips {list(flips)}", f"axes from 0 to {dims - 1}", "leave out the others")
+        self.card = replace(self.card, inference={**self.card.inference, "flips": tuple(flips)})
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What decides a prediction: weights, preparation and inference, as JSON values."""
+        card = self.card
+        files = [file.sha256 for file in card.files.values() if file.file == self.path.name]
+        return {
+            "weights": dict(card.weights) or files,
+            "preparation": dict(card.preparation),
+            "inference": dict(card.inference),
+        }
+
+    def _classes(self, x_BCDHW: np.ndarray) -> np.ndarray:
+        return _softmax(self(x_BCDHW)[0])
 
     def _logits(self, x_BCDHW: np.ndarray) -> np.ndarray:
         def network(seen: np.ndarray) -> np.ndarray:
@@ -133,6 +177,23 @@ class ExportedNetwork(InferenceNetwork):
                 "export it again",
             ) from error
         super().__init__(card, run, path)
+
+
+def exported_in(folder: Path) -> list[Path]:
+    """List the exported networks of a folder: one, or one in each sub-folder.
+
+    Args:
+        folder: Folder of `voxnas export`.
+
+    Returns:
+        model.onnx of each network, or model.xml where there is none; none for a folder of a training.
+    """
+    inner = sorted(path for path in folder.iterdir() if path.is_dir())
+    of_training = (folder / CARD).is_file() or any(path.name == BUNDLES for path in inner)  # has its own `export/`
+    found = [folder, *([] if of_training else inner)]
+    files = ([one / name for name in MODEL_FILES.values() if (one / name).is_file()] for one in found)
+    networks = [paths[0] for paths in files if paths]
+    return networks[:1] if networks and networks[0].parent == folder else networks
 
 
 def _up(length: int, step: int, least: int) -> int:

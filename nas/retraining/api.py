@@ -8,23 +8,26 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from nas.artifact import Artifact
-from nas.bundle import RESULT
+from nas.bundle import RESULT, Bundle, bundle_folder, bundles_of
 from nas.context import TaskSetup
 from nas.data.splits import Split
 from nas.retraining.folds import FoldTrainings
+from nas.retraining.predictions import PREDICTIONS, predictions_csv
 from nas.retraining.result import TrainResult
 from nas.retraining.scoring import Scorer
 from nas.retraining.summary import summarise, table_rows
 from nas.retraining.systems import baseline_systems, network_name, retrained_system
-from nas.retraining.tables import Row, caption, terminal
+from nas.retraining.tables import TABLE, Row, caption, markdown, terminal
 from nas.retraining.unseen import check_unseen
 from nas.tasks.base import Task
 from nas.tasks.default import default_task
 from nas.training.distributed import is_main
 from nas.training.settings import TrainingSettings
-from nas.utils.files import exclusive
+from nas.utils.files import exclusive, write_text
+from nas.utils.plain_table import html_table
 
 
 @dataclass(frozen=True)
@@ -34,10 +37,32 @@ class Retrained:
     Args:
         result: All scores.
         rows: The rows of the table.
+        folder: The folder of the training.
+        trusted: Packages beside VoxNAS that define its space or task.
     """
 
     result: TrainResult
     rows: Sequence[Row]
+    folder: Path
+    trusted: Sequence[str] = ()
+
+    def model(self, fold: str | None = None) -> nn.Module:
+        """Return a trained network with its weights, in evaluation mode on the CPU.
+
+        Args:
+            fold: Name of the fold that validated it, such as "valid1". If None, the one that validates best.
+
+        Returns:
+            The network.
+
+        Raises:
+            NASError: If its bundle is missing or damaged.
+        """
+        if fold is not None:
+            home = bundle_folder(self.folder, self.result.arch_id, fold)
+            return Bundle.load(home, trusted=self.trusted).network()
+        (bundle,) = bundles_of(self.folder, arch=self.result.arch_id, best=1, trusted=self.trusted)
+        return bundle.network()
 
     def table(self) -> str:
         """Return the table for a terminal.
@@ -46,6 +71,11 @@ class Retrained:
             Aligned columns and a caption.
         """
         return terminal(self.rows, caption(self.result), self.result.columns)
+
+    def _repr_html_(self) -> str:
+        """Show the table in a notebook."""
+        cells = [row.cells(self.result.columns) for row in self.rows]
+        return html_table(list(cells[0]), [list(row.values()) for row in cells], caption(self.result))
 
 
 def retrain(
@@ -66,7 +96,7 @@ def retrain(
     Args:
         network: The architecture.
         split: The split of its search.
-        folder: Holds checkpoints, bundles and result.json.
+        folder: Holds checkpoints, bundles, result.json, table.md and predictions.csv.
         training: Settings of the training; None for the defaults.
         task: The task; None for the default task of the data.
         seed: Seed of weights, batches and augmentation, at least 0.
@@ -90,6 +120,10 @@ def retrain(
         scorer = Scorer(split.store, setup.task, main.indices, resamples, seed)
         facts = {"arch_id": network.arch.id, "protocol": "holdout", "seed": seed, "search_patients_known": known}
         result = summarise(scorer, main, [main], baselines, setup, **facts)
+        rows = table_rows(result, main, [main, *baselines])
         if is_main():
             result.save(folder / RESULT)
-    return Retrained(result, table_rows(result, main, [main, *baselines]))
+            write_text(folder / TABLE, markdown(rows, caption(result), result.columns))
+            write_text(folder / PREDICTIONS, predictions_csv(scorer, [main, *baselines]))
+    packages = {network.space.class_path, type(setup.task).__module__}
+    return Retrained(result, rows, folder, sorted(name.partition(".")[0] for name in packages))

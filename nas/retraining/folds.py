@@ -30,6 +30,7 @@ from nas.utils.files import write_bytes
 from nas.utils.hashing import file_digest
 from nas.utils.identity import PredictionIdentity, TrainingIdentity
 
+SHORT = 16  # hexadecimal digits of the digests in a bundle
 DIGEST = hashlib.sha256().digest_size  # bytes that a prediction file ends with
 OnFoldEpoch = Callable[[str, int, int, Mapping[str, float]], None]
 log = logging.getLogger(__name__)
@@ -267,6 +268,10 @@ class _Fold:
                     "seconds": round(result.seconds, 1),
                     "samples": {name: len(rows) for name, rows in self._parts().items()},
                     "groups": {name: group_digests(store.groups[rows]) for name, rows in self._parts().items()},
+                    "contents": {
+                        name: [content[:SHORT] for content in store.content_digests(rows)]
+                        for name, rows in self._parts().items()
+                    },
                     "fingerprint": self.fingerprint,
                 },
                 "score": setting.task.score_name,
@@ -289,7 +294,7 @@ def group_digest(group: str) -> str:
     Returns:
         16 hexadecimal digits.
     """
-    return hashlib.sha256(group.encode()).hexdigest()[:16]
+    return hashlib.sha256(group.encode()).hexdigest()[:SHORT]
 
 
 def group_digests(groups: np.ndarray) -> list[str]:

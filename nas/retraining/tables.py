@@ -18,6 +18,7 @@ from nas.retraining.result import SIZES, TrainResult
 from nas.retraining.unseen import UNKNOWN
 from nas.utils.text_table import aligned, terminal_width
 
+TABLE = "table.md"
 NOTHING, FIRST_COST = "–", "params (M)"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -111,6 +111,22 @@ class Task(ABC):
             NASError: If the metrics are undefined on this target.
             TrialFailed: If a prediction is not finite.
         """
+
+    def score_cases(self, cases: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray | None]]) -> Scores:
+        """Measure predictions of single cases, which a segmentation may have on grids of their own.
+
+        Args:
+            cases: Prediction, target and voxel size in mm (None if unknown) of each case. The prediction of a
+                segmentation is a label map (D, H, W), as a file holds it; of other tasks it is that of `predict`.
+
+        Returns:
+            The scores; by default those of `score` on the stacked cases, without voxel sizes.
+
+        Raises:
+            NASError: If the metrics are undefined on these cases.
+        """
+        predictions, targets, _ = zip(*cases, strict=True)
+        return self.score(np.stack(predictions), np.stack(targets))
 
     def pool(self, predictions: Sequence[Prediction]) -> Prediction:
         """Combine the predictions of several networks.

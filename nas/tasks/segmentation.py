@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from itertools import combinations
@@ -224,6 +224,16 @@ class Segmentation(Task):
             hd95, surface = surfaces(guess, target, self.spec.outputs, spacing, self.tolerance)
             values |= {"hd95": hd95, "surface_dice": surface}
         return SegmentationScores(values)
+
+    def score_cases(self, cases: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray | None]]) -> Scores:
+        values: dict[str, list[np.ndarray]] = {metric.name: [] for metric in METRICS}
+        for guess, target, spacing_mm in cases:
+            outputs, spacing = self.spec.outputs, np.ones(target.ndim) if spacing_mm is None else spacing_mm
+            hd95, surface = surfaces(guess[None], target[None], outputs, spacing[None], self.tolerance)
+            measured = {"dice": dice(guess[None], target[None], outputs), "hd95": hd95, "surface_dice": surface}
+            for name, value in measured.items():
+                values[name].append(value)
+        return SegmentationScores({name: np.concatenate(parts) for name, parts in values.items()})
 
     def from_columns(self, columns: Mapping[str, np.ndarray], classes: Sequence[str]) -> Scores:
         def values(metric: str) -> np.ndarray:

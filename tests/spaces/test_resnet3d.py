@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from nas.cost.model import CostModel, static_costs
 from nas.cost.profile import profile
+from nas.drawing.architecture_svg import draw
 from nas.errors import NASError
-from nas.html.architecture_svg import draw
 from nas.task_spec import TaskSpec
 from nas.testing import check_space
 from search_spaces.layers.squeeze_excitation import SqueezeExcitation

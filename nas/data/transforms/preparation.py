@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nas.data.io.crops import crop, crop_hu, middle, to_window
-from nas.data.io.grid import image_on_grid
+from nas.data.io.grid import image_on_grid, require_same_grid
 from nas.data.io.images import read_channels, read_image, to_array
 from nas.data.transforms.intensity import Intensity, standardised, whole_hu
 from nas.errors import NASError
@@ -49,12 +49,15 @@ class Prepared:
 
 
 def prepared(
-    path: str | Path, preparation: Mapping[str, Any], point_mm: Sequence[float] | None = None, dims: int = 3
+    path: str | Path | Sequence[Path],
+    preparation: Mapping[str, Any],
+    point_mm: Sequence[float] | None = None,
+    dims: int = 3,
 ) -> Prepared:
     """Read a file and prepare it like the training data.
 
     Args:
-        path: The file, or the folder of a DICOM series.
+        path: The file, or the folder of a DICOM series; or several, whose channels are joined in this order.
         preparation: One of the forms above.
         point_mm: World point (x, y, z) in mm (LPS) of the middle of a crop. If None, the middle of the volume.
         dims: Spatial dimensions of an array.
@@ -65,16 +68,18 @@ def prepared(
     Raises:
         NASError: If the file is missing, broken or of another kind than the preparation is for.
     """
+    paths = [Path(path)] if isinstance(path, str | Path) else list(path)
     how = preparation.get("how")
     scale, offset = (np.float32(preparation.get(name, value)) for name, value in (("scale", 1), ("offset", 0)))
     if how == "array":
-        return Prepared(_array(Path(path), dims).astype(np.float32) * scale + offset)
+        arrays = [_array(one, dims, preparation) for one in paths]
+        return Prepared(_joined(arrays, paths).astype(np.float32) * scale + offset)
     if how == "grid":
-        return _on_grid(Path(path), preparation)
+        return _on_grid(paths, preparation)
     if how not in CROPS:
         raise NASError(f"preparation={how!r}", "array, crop, crop_hu or grid", "update voxnas")
-    image = read_image(path, preparation.get("npy_spacing_mm", 1.0))
-    stored_CDHW = stored_crop(image, middle(image) if point_mm is None else point_mm, preparation, str(path))
+    image = _composed(paths, preparation.get("npy_spacing_mm", 1.0))
+    stored_CDHW = stored_crop(image, middle(image) if point_mm is None else point_mm, preparation, str(paths[0]))
     return Prepared(stored_CDHW.astype(np.float32) * scale + offset)
 
 
@@ -156,24 +161,52 @@ def back_on_image(prob_KDHW: np.ndarray, prepared: Prepared) -> Image:
     return image
 
 
-def _on_grid(path: Path, preparation: Mapping[str, Any]) -> Prepared:
-    channels = [read_image(path)] if path.is_dir() or path.suffix == ".npy" else read_channels(path)
+def _on_grid(paths: Sequence[Path], preparation: Mapping[str, Any]) -> Prepared:
+    channels: list[Image] = []
+    for path in paths:
+        own = [read_image(path)] if path.is_dir() or path.suffix == ".npy" else read_channels(path)
+        if channels:
+            require_same_grid(channels[0], own[0], path, ("the first channel", "another"))
+        channels += own
     spacing_mm = preparation["spacing_mm"]
     grids = [image_on_grid(channel, spacing_mm) for channel in channels]
     raw_CDHW = np.stack([medical("SimpleITK").GetArrayFromImage(grid) for grid in grids])
     if preparation["normalise"] == "volume":
-        return Prepared(standardised(raw_CDHW, str(path)), channels[0], grids[0])
+        return Prepared(standardised(raw_CDHW, str(paths[0])), channels[0], grids[0])
     stored_CDHW = whole_hu(raw_CDHW) if preparation["hounsfield"] else raw_CDHW
     intensity = Intensity(**preparation["intensity"])
     if len(stored_CDHW) != len(intensity.mean_C):
         raise NASError(
-            f"{len(stored_CDHW)} channels in {path}", str(len(intensity.mean_C)), "give a file with these channels"
+            f"{len(stored_CDHW)} channels in {paths[0]}", str(len(intensity.mean_C)), "give a file with these channels"
         )
     return Prepared(intensity.of_array(stored_CDHW), channels[0], grids[0])
 
 
-def _array(path: Path, dims: int) -> np.ndarray:
+def _composed(paths: Sequence[Path], npy_spacing_mm: float | Sequence[float]) -> Image:
+    """Read one image whose components are the channels of all files."""
+    images = [read_image(path, npy_spacing_mm) for path in paths]
+    if len(images) == 1:
+        return images[0]
+    for image, path in zip(images[1:], paths[1:], strict=True):
+        require_same_grid(images[0], image, path, ("the first channel", "another"))
+    sitk = medical("SimpleITK")
+    return sitk.Compose([sitk.Cast(image, sitk.sitkFloat32) for image in images])
+
+
+def _joined(arrays: Sequence[np.ndarray], paths: Sequence[Path]) -> np.ndarray:
+    """Join the channels of arrays of one shape."""
+    for array, path in zip(arrays, paths, strict=True):
+        if array.shape[1:] != arrays[0].shape[1:]:
+            raise NASError(f"an array of shape {array.shape} in {path}", f"{arrays[0].shape}", "correct the array")
+    return np.concatenate(arrays)
+
+
+def _array(path: Path, dims: int, preparation: Mapping[str, Any]) -> np.ndarray:
     if path.suffix != ".npy":
+        if "modalities" in preparation:
+            raise NASError(
+                f"{path} for a network of BraTS subjects", "folders of subjects", "use `voxnas brats predict`"
+            )
         raise NASError(
             f"{path} for a network of data that VoxNAS makes itself",
             ".npy arrays with the values and axes of its training data",

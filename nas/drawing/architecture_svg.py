@@ -10,8 +10,8 @@ from html import escape
 from itertools import groupby, pairwise
 
 from nas.architecture import Architecture
+from nas.drawing.traced_layers import Stage, stages_of
 from nas.errors import NASError
-from nas.html.traced_layers import Stage, stages_of
 from nas.space import Block, SearchSpace
 from nas.task_spec import TaskSpec
 

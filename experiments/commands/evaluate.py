@@ -1,0 +1,144 @@
+"""`voxnas evaluate`: a trained network on labelled scans that neither its training nor its search has seen."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from experiments.cli import USER_ERROR, Parser, number_type, write_line
+from experiments.commands.predict import add_device, add_flips, networks_of, outcomes, prediction_of, use_flips
+from nas.errors import NASError
+
+if TYPE_CHECKING:
+    from nas.inference.cases import Case
+
+EXAMPLES = (
+    "voxnas evaluate outputs/train/x labelled/",
+    "voxnas evaluate outputs/train/x labelled.csv --out results",
+)
+SEEN = ("refuse", "skip", "keep")
+
+
+def parser() -> Parser:
+    """Return the parser of `voxnas evaluate`.
+
+    Returns:
+        The parser.
+    """
+    evaluate = Parser("voxnas evaluate", "Test a trained network on labelled scans that it has not seen.", EXAMPLES)
+    add = evaluate.add_argument
+    add("training", metavar="TRAINING", type=Path, help="folder of run_train.py; its folds are averaged")
+    add(
+        "labelled",
+        metavar="LABELLED",
+        type=Path,
+        help="folder with imagesTr and labelsTr, folders named after classes, or a csv: path,label[,patient]",
+    )
+    add("--out", type=Path, help="folder of the results (default: TRAINING/evaluation/NAME)")
+    add("--seen", choices=SEEN, default="refuse", help="cases of patients that were seen (default: refuse)")
+    add_flips(evaluate)
+    add("--resamples", type=number_type(int, 2), default=2000, help="bootstrap over patients (default: 2000)")
+    add("--seed", type=number_type(int, 0), default=0, help="of the bootstrap (default: 0)")
+    add_device(evaluate)
+    evaluate.set_defaults(run=run)
+    return evaluate
+
+
+def run(options: argparse.Namespace) -> int:
+    """Predict the labelled cases, measure them and write table.md, cases.csv and evaluation.json.
+
+    Args:
+        options: Parsed arguments.
+
+    Returns:
+        Exit code: 0, or 2 if a case could not be predicted.
+
+    Raises:
+        NASError: If the cases were seen, or cannot be measured.
+    """
+    from nas.export.torch_network import BundleNetwork
+    from nas.inference.labelled import find_labelled
+    from nas.inference.predict import classes_of, require_alike
+    from nas.inference.record import RECORD, Record, model_digest
+    from nas.retraining.evaluation import evaluate_cases, require_label
+    from nas.retraining.seen import Seen
+    from nas.utils.files import write_text
+
+    networks = networks_of(str(options.training), options)
+    trained = [network for network in networks if isinstance(network, BundleNetwork)]
+    if not trained:
+        raise NASError(
+            f"{options.training}, an exported network, which does not know its patients",
+            "a folder of run_train.py",
+            "give the folder of its training",
+        )
+    use_flips(networks, options.flips)
+    require_alike(networks)
+    task, classes = trained[0].task, classes_of(trained[0])
+    channels = int(trained[0].card.inputs[0].shape[1])
+    faults: list[NASError] = []
+
+    def refuse(error: NASError) -> None:
+        faults.append(error)
+        print(f"error: {error}", file=sys.stderr, flush=True)
+
+    cases = []
+    for case in find_labelled(options.labelled, channels, task.spec.kind, classes):
+        try:
+            require_label(task, case, classes)
+            cases.append(case)
+        except NASError as error:
+            refuse(error)
+    seen = Seen.of(trained)
+    if not seen.known:
+        print("warning: the training does not record all patients that it or its search has seen", file=sys.stderr)
+    was_seen = {case.name: seen.has(case) for case in cases}
+    cases = _allowed(cases, was_seen, options.seen)
+    folder = options.out or options.training / "evaluation" / options.labelled.resolve().stem
+    segments = task.spec.kind == "segmentation"
+    outs = [_output(folder / "predictions", case) if segments else None for case in cases]
+    record = Record(folder / "predictions" / RECORD, model_digest(networks))
+    done = outcomes(cases, outs, prediction_of(networks), record)
+    measured = [outcome for outcome in done if outcome.error is None]
+    evaluation = evaluate_cases(
+        task,
+        measured,
+        [was_seen[outcome.case.name] for outcome in measured],
+        classes,
+        options.resamples,
+        options.seed,
+        refuse,
+    )
+    write_text(folder / "table.md", evaluation.table())
+    write_text(folder / "cases.csv", evaluation.cases_csv())
+    write_text(folder / "evaluation.json", evaluation.to_json())
+    write_line(f"\n{evaluation.caption}\n")
+    rows = [("metric", "value", "95 % interval"), *evaluation.rows()]
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    for name, value, interval in rows:
+        write_line(f"{name:<{widths[0]}}  {value:>{widths[1]}}  {interval:>{widths[2]}}")
+    write_line(f"\nwrote {folder / 'table.md'}, {folder / 'cases.csv'} and {folder / 'evaluation.json'}")
+    return USER_ERROR if faults or len(measured) < len(done) else 0
+
+
+def _allowed(cases: Sequence[Case], was_seen: Mapping[str, bool], rule: str) -> list[Case]:
+    """Refuse, leave out or keep cases of patients that were seen."""
+    known = [case for case in cases if was_seen[case.name]]
+    if rule == "keep" or not known:
+        return list(cases)
+    if rule == "refuse" or len(known) == len(cases):
+        raise NASError(
+            f"{len(known)} of {len(cases)} cases, of {len({case.patient for case in known})} patients, that the search "
+            f"or the training has seen ({known[0].text}{', ...' if len(known) > 1 else ''})",
+            "patients that it has not seen",
+            "--seen skip leaves them out; --seen keep measures them all, which is no test",
+        )
+    write_line(f"left out {len(known)} of {len(cases)} cases that the search or the training has seen")
+    return [case for case in cases if not was_seen[case.name]]
+
+
+def _output(folder: Path, case: Case) -> Path:
+    return folder / (case.name + (".npy" if case.paths[0].suffix == ".npy" else ".nii.gz"))

@@ -1,0 +1,60 @@
+"""Label maps as files on the grid of an image; the same labels give the same bytes."""
+
+from __future__ import annotations
+
+import gzip
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nas.data.io.files import split_name
+from nas.utils.files import write_bytes
+from nas.utils.optional import medical
+
+if TYPE_CHECKING:
+    from SimpleITK import Image
+
+NIFTI = (".nii.gz", ".nii")
+
+
+def as_nifti(label_DHW: np.ndarray, like: Path, text: str = "labels", compress: bool = True) -> bytes:
+    """Return labels as the bytes of a NIfTI file.
+
+    Args:
+        label_DHW: (D, H, W) uint8 in the axes of the file `like`.
+        like: NIfTI file whose grid, affine and codes of orientation the result takes.
+        text: Description in the header, at most 79 bytes.
+        compress: Whether to compress the file.
+
+    Returns:
+        Content of the file.
+    """
+    nibabel = medical("nibabel")
+    stored = nibabel.load(like)
+    header = nibabel.Nifti1Header.from_header(stored.header, check=False)
+    header.set_data_dtype(np.uint8)
+    header["cal_min"], header["cal_max"], header["descrip"] = 0, 0, text.encode()
+    image = nibabel.Nifti1Image(label_DHW.transpose(2, 1, 0).reshape(stored.shape[:3]), stored.affine, header)
+    content = image.to_bytes()
+    return gzip.compress(content, mtime=0) if compress else content
+
+
+def write_label_image(path: Path, label: Image, like: Path | None = None) -> None:
+    """Write a label map atomically.
+
+    Args:
+        path: The file; its ending decides the format.
+        label: The label map, uint8.
+        like: File of the image. If both are NIfTI, the label map has the affine of this file, bit for bit.
+    """
+    sitk = medical("SimpleITK")
+    if like is not None and split_name(like)[1] in NIFTI and path.name.endswith(NIFTI):
+        array_DHW = sitk.GetArrayFromImage(label)
+        write_bytes(path, as_nifti(array_DHW, like, compress=path.name.endswith(".gz")))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        whole = Path(folder) / path.name
+        sitk.WriteImage(label, str(whole), True)
+        write_bytes(path, whole.read_bytes())

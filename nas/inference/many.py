@@ -1,0 +1,107 @@
+"""Prediction of many cases: finished ones are kept, and a damaged one does not end the others. Needs no torch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nas.errors import NASError, first_line
+from nas.inference.cases import Case
+from nas.inference.predict import classes_of, predict_file, write_labels
+from nas.inference.record import Record, volume_digest
+from nas.inference.runtime import InferenceNetwork
+from nas.utils.hashing import digest
+
+Prediction = Callable[[Case, Path | None], Mapping[str, Any]]  # writes the output, if there is one; JSON values
+FAULTS = (NASError, RuntimeError, ValueError, MemoryError, EOFError)  # of readers and runtimes on one input
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a case.
+
+    Attributes:
+        case: The case.
+        output: Its own file, None if it has none.
+        result: JSON values of the prediction; None if it failed.
+        error: Why it failed; None if it did not.
+        seconds: Duration.
+        kept: Whether it was finished before.
+    """
+
+    case: Case
+    output: Path | None
+    result: Mapping[str, Any] | None
+    error: NASError | None
+    seconds: float
+    kept: bool = False
+
+
+def predict_cases(
+    cases: Sequence[Case], outputs: Sequence[Path | None], predict: Prediction, record: Record | None
+) -> Iterator[Outcome]:
+    """Predict cases one by one.
+
+    Args:
+        cases: The cases.
+        outputs: The file of each case; None where the result itself is the output.
+        predict: Predicts a case and writes its file.
+        record: Finished cases, which are not predicted again; None to predict all.
+
+    Yields:
+        The outcome of each case, in order.
+
+    Raises:
+        OSError: If an output cannot be written.
+    """
+    for case, output in zip(cases, outputs, strict=True):
+        started = time.perf_counter()
+        try:
+            case.require_files()
+            inputs = digest([list(map(volume_digest, case.paths)), case.point_mm])
+            result = None if record is None else record.result(case.name, inputs, output)
+            kept = result is not None
+            if result is None:
+                result = predict(case, output)
+                if record is not None:
+                    record.add(case.name, inputs, output, result)
+            yield Outcome(case, output, result, None, time.perf_counter() - started, kept)
+        except FAULTS as error:
+            yield Outcome(case, output, None, _fault(case, error), time.perf_counter() - started)
+
+
+def labels_or_classes(networks: Sequence[InferenceNetwork]) -> Prediction:
+    """Return the prediction of a segmentation or a classification.
+
+    Args:
+        networks: Networks that `require_alike` accepts.
+
+    Returns:
+        A function that writes the label map of a case and returns the share of each class, or returns class and
+        probabilities.
+    """
+    classes = classes_of(networks[0])
+
+    def predict(case: Case, output: Path | None) -> Mapping[str, Any]:
+        prob, ready = predict_file(networks, case.paths, case.point_mm)
+        if output is not None:
+            shares = write_labels(output, prob, ready, case.paths[0])
+            return {"shares": {classes[int(number)]: share for number, share in shares.items()}}
+        probabilities = {name: round(float(p), 6) for name, p in zip(classes, prob, strict=True)}
+        return {"input": case.text, "class": classes[int(prob.argmax())], "probabilities": probabilities}
+
+    return predict
+
+
+def _fault(case: Case, error: BaseException) -> NASError:
+    if isinstance(error, NASError):
+        return error
+    reason = first_line(error) if isinstance(error, Exception) else ""
+    return NASError(
+        f"{case.text}, which cannot be predicted ({type(error).__name__}: {reason})",
+        "a scan like those of the training",
+        "repair it or leave it out",
+    )

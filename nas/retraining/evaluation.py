@@ -1,0 +1,264 @@
+"""Evaluation of a trained network on labelled cases that it has not seen."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nas.context import ignore
+from nas.data.io.grid import require_same_grid
+from nas.data.io.images import read_channels, to_array
+from nas.errors import NASError
+from nas.inference.cases import Case
+from nas.inference.many import Outcome
+from nas.metrics.bootstrap import GroupBootstrap
+from nas.metrics.metric import Metric, Scores, in_unit_of
+from nas.tasks.base import Task
+
+Target = tuple[np.ndarray, np.ndarray, np.ndarray | None]  # prediction, target, voxel size in mm
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Metrics over labelled cases.
+
+    Attributes:
+        cases: The cases.
+        seen: Whether training or search have seen each.
+        metrics: The metrics as the task declares them, in the unit in which they were measured.
+        values: Metric -> value over all cases.
+        ci95: Metric -> 95 % interval over patients; empty if there are too few.
+        columns: Heading -> value of each case.
+        classes: Names of the classes.
+    """
+
+    cases: Sequence[Case]
+    seen: Sequence[bool]
+    metrics: Sequence[Metric]
+    values: Mapping[str, float]
+    ci95: Mapping[str, tuple[float, float]]
+    columns: Mapping[str, Sequence[Any]]
+    classes: Sequence[str]
+
+    def rows(self) -> list[tuple[str, str, str]]:
+        """Return the table: metric, value, interval.
+
+        Returns:
+            One row for each metric; those of single classes are named after these.
+        """
+        found = []
+        for metric in self.metrics:
+            if metric.name not in self.values:
+                continue
+            label, digits = self._label(metric), metric.digits
+            value, unit = self.values[metric.name], f" {metric.unit}" if metric.unit else ""
+            text = f"{value:.{digits}f}{unit}" if np.isfinite(value) else "–"
+            low, high = self.ci95.get(metric.name, (float("nan"),) * 2)
+            found.append((label, text, f"[{low:.{digits}f}, {high:.{digits}f}]" if np.isfinite(low) else "–"))
+        return found
+
+    def _label(self, metric: Metric) -> str:
+        name, _, number = metric.name.rpartition("_")
+        if name in self.values and number.isdecimal() and int(number) < len(self.classes):
+            return metric.label.removesuffix(number) + self.classes[int(number)]
+        return metric.label
+
+    @property
+    def caption(self) -> str:
+        """The number of cases and patients, and those that were seen."""
+        patients = len({case.patient for case in self.cases})
+        text = f"{len(self.cases)} cases of {patients} patients; [95 % interval, bootstrap over patients]"
+        if any(self.seen):
+            text += f"; {sum(self.seen)} of the cases were seen by the search or the training: no test"
+        return text
+
+    def table(self) -> str:
+        """Return the table in Markdown.
+
+        Returns:
+            Caption and table.
+        """
+        lines = ["| metric | value | 95 % interval |", "|---|---:|---:|"]
+        return "\n".join([self.caption, "", *lines, *(f"| {' | '.join(row)} |" for row in self.rows())]) + "\n"
+
+    def cases_csv(self) -> str:
+        """Return the metrics of each case.
+
+        Returns:
+            A csv: case, file, patient, whether it was seen, then the columns of the task.
+        """
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["case", "input", "patient", "seen", *self.columns])
+        for number, (case, seen) in enumerate(zip(self.cases, self.seen, strict=True)):
+            values = [_cell(column[number]) for column in self.columns.values()]
+            writer.writerow([case.name, case.text, case.patient, "yes" if seen else "no", *values])
+        return text.getvalue()
+
+    def to_json(self) -> str:
+        """Return the content of evaluation.json.
+
+        Returns:
+            JSON; values that are not defined are null.
+        """
+        content = {
+            "cases": len(self.cases),
+            "patients": len({case.patient for case in self.cases}),
+            "seen": int(sum(self.seen)),
+            "metrics": [asdict(metric) for metric in self.metrics],
+            "values": {name: value if np.isfinite(value) else None for name, value in self.values.items()},
+            "ci95": {name: list(bounds) for name, bounds in self.ci95.items() if np.isfinite(bounds).all()},
+        }
+        return json.dumps(content, indent=1) + "\n"
+
+
+def evaluate_cases(
+    task: Task,
+    outcomes: Sequence[Outcome],
+    seen: Sequence[bool],
+    classes: Sequence[str],
+    resamples: int = 2000,
+    seed: int = 0,
+    on_fault: Callable[[NASError], None] = ignore,
+) -> Evaluation:
+    """Measure predictions of labelled cases.
+
+    Args:
+        task: The task of the networks.
+        outcomes: The predictions, all of which succeeded.
+        seen: Whether the networks have seen each case.
+        classes: Names of the classes.
+        resamples: Number of bootstrap samples of patients, at least 2.
+        seed: Seed of the bootstrap.
+        on_fault: Called for each label that cannot be read or does not fit its image; the case does not count.
+
+    Returns:
+        The metrics.
+
+    Raises:
+        NASError: If there is no case with a label, or the metrics are undefined on these labels.
+    """
+    kept: list[int] = []
+    known: list[bool] = []
+
+    def measured() -> Iterator[Target]:
+        for number, outcome in enumerate(outcomes):
+            try:
+                target = _target_of(task, outcome, classes)
+            except NASError as error:
+                on_fault(error)
+                continue
+            kept.append(number)
+            known.append(target[2] is not None)
+            yield target
+
+    targets = measured()
+    first = next(targets, None)
+    if first is None:
+        raise NASError("no case with a label that fits", "at least one", "see the errors above")
+    scores = task.score_cases(chain([first], targets))
+    cases = [outcomes[number].case for number in kept]
+    strata = np.array([case.label for case in cases]) if task.spec.kind == "classification" else np.zeros(len(cases))
+    return Evaluation(
+        cases,
+        [seen[number] for number in kept],
+        in_unit_of(task.metrics, all(known)),
+        dict(scores.over()),
+        _intervals(scores, np.array([case.patient for case in cases]), strata, resamples, seed),
+        {**scores.truth(classes), **scores.columns(classes)},
+        list(classes),
+    )
+
+
+def require_label(task: Task, case: Case, classes: Sequence[str]) -> None:
+    """Check the label of a case before the case is predicted.
+
+    Args:
+        task: The task of the networks.
+        case: The case.
+        classes: Names of the classes.
+
+    Raises:
+        NASError: If it names no class, no number or no file.
+    """
+    if task.spec.kind == "segmentation":
+        if not Path(case.label).is_file():
+            raise NASError(f"no file {case.label}", f"the label map of {case.text}", "correct the path")
+    elif task.spec.kind == "classification":
+        if case.label not in classes:
+            raise NASError(
+                f"the label {case.label} of {case.text}", f"one of {', '.join(classes)}", "correct the label"
+            )
+    elif task.spec.kind == "detection":
+        raise NASError("labelled cases of a detection", "classification or segmentation", "test it with run_train.py")
+    else:
+        _number(case)
+
+
+def _target_of(task: Task, outcome: Outcome, classes: Sequence[str]) -> Target:
+    case, result = outcome.case, outcome.result or {}
+    if task.spec.kind == "classification":
+        prob = np.array([result["probabilities"][name] for name in classes])
+        return prob, np.array(list(classes).index(case.label)), None
+    if task.spec.kind != "segmentation":
+        values = [value for name, value in result["rows"][0].items() if name.startswith("prediction")]
+        return np.array(values[0] if len(values) == 1 else values), np.array(_number(case)), None
+    assert outcome.output is not None
+    guess, truth = _label_map(outcome.output), _label_map(Path(case.label))
+    wrong = np.setdiff1d(np.unique(truth[0]), np.arange(len(classes)))
+    if len(wrong):
+        raise NASError(
+            f"the label {wrong[0]:g} in {case.label}",
+            f"0 to {len(classes) - 1} ({', '.join(classes)})",
+            "renumber the labels as in the training",
+        )
+    if guess[1] is not None and truth[1] is not None:
+        require_same_grid(guess[1], truth[1], Path(case.label), ("an image", "its label"))
+    elif guess[0].shape != truth[0].shape:
+        raise NASError(
+            f"a label of shape {truth[0].shape} in {case.label}", f"{guess[0].shape}, as its image", "correct it"
+        )
+    spacing = None if truth[1] is None else np.array(truth[1].GetSpacing()[::-1])
+    return guess[0], truth[0].astype(np.uint8), spacing
+
+
+def _label_map(path: Path) -> tuple[np.ndarray, Any]:
+    """Read classes (D, H, W) and, of an image, its geometry."""
+    if path.suffix == ".npy":
+        return np.load(path, allow_pickle=False), None
+    channels = read_channels(path)
+    if len(channels) != 1:
+        raise NASError(f"{len(channels)} channels in {path}", "one class per voxel", "give one volume of labels")
+    return to_array(channels[0])[0], channels[0]
+
+
+def _intervals(
+    scores: Scores, patients: np.ndarray, strata: np.ndarray, resamples: int, seed: int
+) -> dict[str, tuple[float, float]]:
+    if len(np.unique(patients)) < 2:
+        return {}
+    try:
+        return GroupBootstrap(patients, strata, resamples, seed).interval(scores.over)
+    except NASError:  # hardly a sample of so few patients has every class
+        return {}
+
+
+def _number(case: Case) -> float:
+    try:
+        return float(case.label)
+    except ValueError as error:
+        raise NASError(f"the label {case.label} of {case.text}", "a number", "correct the label") from error
+
+
+def _cell(value: Any) -> Any:
+    if not isinstance(value, float | np.floating):
+        return value
+    return f"{value:.6f}" if np.isfinite(value) else ""
