@@ -6,6 +6,7 @@ import logging
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -56,9 +57,14 @@ class DryRun:
     def __init__(self, preview: Preview) -> None:
         self._preview, self._plans, self._failures = preview, list[Plan](), list[str]()
 
-    def install(self) -> None:
-        """Let Hydra call this object in place of its own `run` and `multirun`."""
-        dry = self
+    @contextmanager
+    def installed(self) -> Iterator[None]:
+        """Let Hydra call this object in place of its own `run` and `multirun`.
+
+        Yields:
+            None, while it does.
+        """
+        dry, before = self, (Hydra.run, Hydra.multirun)
 
         def run(self: Hydra, config_name: str, task_function: Any, overrides: list[str], *_: Any, **__: Any) -> None:
             dry._job(lambda: self.compose_config(config_name, overrides, RunMode.RUN), RunMode.RUN, 0)
@@ -74,7 +80,11 @@ class DryRun:
                     number,
                 )
 
-        Hydra.run, Hydra.multirun = run, multirun  # type: ignore[method-assign]
+        Hydra.run, Hydra.multirun = run, multirun  # type: ignore
+        try:
+            yield
+        finally:
+            Hydra.run, Hydra.multirun = before  # type: ignore
 
     def report(self) -> int:
         """Print the table of the jobs, and one line for each that cannot run.

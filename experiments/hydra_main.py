@@ -7,6 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -69,10 +70,8 @@ def run_hydra(job: Callable[[DictConfig], None], config_name: str, preview: Prev
             _check_options()
             _find_plugins(arguments)
             dry = DryRun(preview) if preview is not None and is_dry_run(arguments) else None
-            if dry is not None:
-                dry.install()
             mark_launcher()
-            with workers_first(arguments):
+            with workers_first(arguments), dry.installed() if dry is not None else nullcontext():
                 hydra.main(version_base="1.3", config_path="pkg://conf", config_name=config_name)(job)()
         except (HydraException, OmegaConfBaseException) as error:
             raise explain(error) from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from experiments.config import StudyConfig
-from nas.budget import is_spent, seconds_used, why_ended
+from nas.budget import Estimate, is_spent, search_end, seconds_used, why_ended
 from nas.errors import NASError
 from nas.history import History, State, Trial
 from nas.utils.annotations import seconds_of
@@ -62,3 +62,29 @@ def test_the_time_is_that_of_ended_trials() -> None:
 )
 def test_the_reason_of_the_end(seconds: tuple[float, ...], trials: int, time_s: float | None, reason: str) -> None:
     assert why_ended(history(*seconds), SPACE, trials, time_s) == reason
+
+
+@pytest.mark.parametrize(
+    ("trials", "total", "interrupted", "reason"),
+    [
+        (history(1.0, 1.0), 2, False, "The search ended: the study holds 2 of 2 trials."),
+        (history(1.0, 1.0), 2, True, "The search ended: the study holds 2 of 2 trials."),
+        (history(1.0), 3, True, "Interrupted after 1 of 3 trials; the same command continues."),
+        (history(1.0, running=1), 3, True, "Interrupted after 1 of 3 trials; the same command continues."),
+        (history(1.0, running=1), 3, False, "Other workers go on: 1 of 3 trials have ended."),
+    ],
+)
+def test_the_end_of_a_search_in_a_sentence(trials: History, total: int, interrupted: bool, reason: str) -> None:
+    assert search_end(trials, SPACE, total, None, interrupted=interrupted).reason == reason
+
+
+def test_how_long_a_search_took() -> None:
+    end = search_end(history(3.0, 4.0), SPACE, 2, None)
+    assert (end.trials_s, end.wall_s) == (7.0, 104.0)
+    assert end.took == "7 s of trials, 104 s from the first to the last"
+    assert end.to_json()["wall_s"] == 104.0
+
+
+def test_estimates_add_up() -> None:
+    one = Estimate(2.0, 10.0)
+    assert one.times(3) + Estimate(bytes=1.0) == Estimate(6.0, 31.0)

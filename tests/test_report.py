@@ -13,7 +13,10 @@ from nas.errors import NASError
 from nas.history import History, State, Trial
 from nas.html.plot import Axis
 from nas.metrics.names import Names
-from nas.tasks.classification import METRICS
+from nas.tasks.base import Task
+from nas.tasks.classification import METRICS, Classification
+from nas.tasks.detection import Detection
+from nas.tasks.segmentation import Segmentation
 from search_spaces.naslung import NASLungSpace
 from tests.report_pages import SVG, ToySpace, cost, dots, toy_history, write_search
 
@@ -184,3 +187,18 @@ def test_every_figure_has_words_beside_it(tmp_path: Path) -> None:
     assert len(captions) == 3  # the fourth figure is the architecture, which this space describes in text
     assert "After 9 networks 25.0 % of the space are ruled out." in captions
     assert all(svg.attrib["aria-label"] for svg in page.svgs)
+
+
+def test_objectives_in_words() -> None:
+    names = Names(METRICS)
+    assert names.objective("auc", "maximize", "region") == (
+        "AUC: area under the ROC curve on the validation regions, maximised"
+    )
+    assert names.objective("params", "minimize") == "parameters (M): trainable weights of the network, minimised"
+    assert names.objective("own_metric", "minimize") == "own metric: as the evaluator reports it, minimised"
+
+
+@pytest.mark.parametrize("task", [Classification(), Segmentation(outputs=3), Detection(outputs=1)])
+def test_every_metric_says_what_it_measures(task: Task) -> None:
+    assert all(metric.meaning for metric in task.metrics)
+    assert len({metric.meaning for metric in task.metrics}) == len(task.metrics)
