@@ -18,6 +18,7 @@ from nas.artifact import Artifact
 from nas.cost.model import static_costs
 from nas.errors import NASError
 from nas.metrics.metric import Metric
+from nas.provenance import Provenance
 from nas.tasks.classification import Classification
 from nas.tasks.segmentation import Segmentation
 from search_spaces.cascade import CascadeSpace
@@ -99,10 +100,12 @@ def test_depth_follows_the_sides_of_images_and_windows(
     assert widths == [32, 64, 128, 256, 320, 320][: depth + 1]
 
 
-def test_the_named_network_itself_has_no_row_at_its_own_size() -> None:
-    setting = setting_of(1, 32, 32, 32)
-    space, arch = UNetSpace.from_name("plain-3d")
-    assert plain_unets(setting, [Artifact(space, arch, setting.task.spec)], "both") == []
+def test_the_named_network_itself_has_no_plain_u_net_beside_it() -> None:
+    for side in (16, 32):
+        setting = setting_of(1, side, side, side)
+        space, arch = UNetSpace.from_name("plain-3d")
+        network = Artifact(space, arch, setting.task.spec, provenance=Provenance(published="unet/plain-3d"))
+        assert plain_unets(setting, [network], "both") == []
 
 
 def test_deep_supervision_is_that_of_the_network() -> None:

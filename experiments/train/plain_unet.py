@@ -24,6 +24,7 @@ from search_spaces.unet import UNetSpace
 NAMES = {"equal_cost": "plain U-Net, equal cost", "own_size": "plain U-Net, own size"}
 SECOND = {"equal_cost": "the plain U-Net of equal cost", "own_size": "the plain U-Net at its own size"}
 CHOICES = {"both": tuple(NAMES), "equal_cost": ("equal_cost",), "own_size": ("own_size",), "None": ()}
+PLAIN = ("unet/plain-3d", "unet/plain-2d")
 SMALLEST_SIDE = 4  # voxels, of the map at the lowest resolution, as in nnU-Net
 EQUAL = 0.1  # largest relative difference of MACs that are called equal
 CLOSE = 0.01  # relative difference at which the search of a width ends
@@ -38,7 +39,7 @@ def plain_unets(setting: TaskSetup, networks: Sequence[Artifact], wanted: object
 
     Args:
         setting: Data, task and device.
-        networks: The networks; for other tasks than segmentation there are no U-Nets.
+        networks: The networks; for other tasks than segmentation, and beside a plain U-Net itself, there are none.
         wanted: The setting `baselines.plain_unet`: "both", "equal_cost", "own_size", None or false.
 
     Returns:
@@ -50,7 +51,7 @@ def plain_unets(setting: TaskSetup, networks: Sequence[Artifact], wanted: object
     if (choice := str(wanted or None)) not in CHOICES:
         expected = "both, equal_cost, own_size or null"
         raise NASError(f"baselines.plain_unet={choice}", expected, "set baselines.plain_unet to one of these")
-    if setting.task.spec.kind != "segmentation":
+    if setting.task.spec.kind != "segmentation" or all(one.provenance.published in PLAIN for one in networks):
         return []
     known, found = {network.arch.id for network in networks}, []
     for key in CHOICES[choice]:
