@@ -17,7 +17,8 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 def test_public_callables_document_parameters_results_and_errors() -> None:
     missing = []
     for package in CHECKED:
-        paths = sorted((ROOT / package).rglob("*.py"))
+        every = sorted((ROOT / package).rglob("*.py"))
+        paths = [path for path in every if "tests" not in path.relative_to(ROOT).parts]  # those of templates
         assert paths
         classes = classes_of(ROOT / "nas") | classes_of(ROOT / package)
         missing += [

@@ -168,7 +168,7 @@ def _samples(task: TaskSpec, hidden: set[int]) -> Iterator[Sample]:
             group=f"patient{number // 2}",
             spacing_mm=(1.0,) * 3,
             size_mm3=float(ball_DHW.sum()),
-            **target,  # type: ignore[arg-type]
+            **target,
         )
 
 

@@ -257,7 +257,7 @@ def _check_baselines(task: Task, prediction: np.ndarray, store: VolumeStore, cha
             require(np.allclose(other, values), found, own, "fit on part.train and part.valid alone")
 
 
-def _fitted(baseline: Baseline, store: VolumeStore, rounds: Sequence) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]
+def _fitted(baseline: Baseline, store: VolumeStore, rounds: Sequence) -> tuple[np.ndarray, np.ndarray]:
     with no_error(f"the baseline {baseline.name}", "predictions of the test part", "see the error"):
         rows, values = baseline.fit_and_predict(store, rounds, 0)
     return np.asarray(rows), np.asarray(values)

@@ -92,7 +92,7 @@ def locate(path: str, base: type[T], *, packages: Sequence[str] = TRUSTED, allow
             + (f" with {', '.join(lacking)}" if lacking else ""),
         )
     if inspect.isabstract(value):
-        missing = ", ".join(sorted(value.__abstractmethods__))
+        missing = ", ".join(sorted(getattr(value, "__abstractmethods__", ())))
         raise NASError(
             f"the abstract class {path!r}, which lacks {missing}",
             f"a subclass of {_full_name(base)} with all of its abstract methods",
