@@ -17,6 +17,7 @@ import nas
 from nas.artifact import load
 from nas.data.loading import VolumeSet
 from nas.inference.model_card import ModelCard
+from nas.retraining.result import TrainResult
 from nas.training.loop import predict
 from search_spaces import NASLungSpace
 from tests.commands import voxnas
@@ -70,8 +71,8 @@ def test_search_and_retrain_in_python(
     # the network of the search, with the weights that gave its score
     valid = VolumeSet(data, split.search[1], torch.device("cpu"))
     task = nas.tasks.Classification()
-    score = task.score(predict(found.best.model(), task, valid, 64), valid.targets).over()
-    assert score["auc"] == pytest.approx(found.best.metrics["auc"], abs=1e-6)
+    score = task.score(predict(found.best.model(), task, valid, 128), valid.targets).over()
+    assert score["auc"] == pytest.approx(found.best.metrics["auc"], abs=1e-3)
     assert load("outputs/quickstart/arch.json").arch == found.best.arch
     with pytest.raises(nas.NASError, match="no weights of"):
         load("outputs/quickstart/arch.json").model()
@@ -88,6 +89,8 @@ def test_search_and_retrain_in_python(
         assert "<svg" in one._repr_html_()
         assert found.best.arch.id in one._repr_html_()
     assert result._repr_html_().count("<tr>") == 1 + len(result.rows)
+    shown = TrainResult.load(Path("outputs/quickstart/train/result.json"))._repr_html_()
+    assert f"<td>{result.rows[0].cells(result.result.columns)['AUC']}</td>" in shown
 
     with Path("outputs/quickstart/trials.csv").open() as file:
         rows = list(csv.DictReader(file))

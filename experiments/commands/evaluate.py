@@ -62,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
     from nas.export.torch_network import BundleNetwork
     from nas.inference.labelled import find_labelled
     from nas.inference.predict import classes_of, require_alike
-    from nas.inference.record import RECORD, Record, model_digest
+    from nas.inference.record import Record
     from nas.retraining.evaluation import evaluate_cases, require_label
     from nas.retraining.seen import Seen
     from nas.utils.files import write_text
@@ -100,7 +100,7 @@ def run(options: argparse.Namespace) -> int:
     folder = options.out or options.training / "evaluation" / options.labelled.resolve().stem
     segments = task.spec.kind == "segmentation"
     outs = [_output(folder / "predictions", case) if segments else None for case in cases]
-    record = Record(folder / "predictions" / RECORD, model_digest(networks))
+    record = Record.beside(folder / "predictions", networks)
     done = outcomes(cases, outs, prediction_of(networks), record)
     measured = [outcome for outcome in done if outcome.error is None]
     evaluation = evaluate_cases(

@@ -109,7 +109,7 @@ def run(options: argparse.Namespace) -> int:
     """
     from nas.inference.cases import find_cases
     from nas.inference.predict import require_alike, write_rows
-    from nas.inference.record import RECORD, Record, model_digest
+    from nas.inference.record import Record
 
     point_mm = _point(options.point)
     models = (options.model, *options.average_with)
@@ -117,14 +117,15 @@ def run(options: argparse.Namespace) -> int:
     use_flips(networks, options.flips)
     require_alike(networks)
     card = networks[0].card
+    segments = card.task["kind"] == "segmentation"
+    if segments and len(options.input) > 1:
+        _require_folder(options.out, len(options.input))
     cases = find_cases(options.input, int(card.inputs[0].shape[1]))
     if point_mm is not None:
         cases = [case if case.point_mm else replace(case, point_mm=point_mm) for case in cases]
-    segments = card.task["kind"] == "segmentation"
     table = None if segments else _table(options.out)
     outs = _outs(options.out, cases) if segments else [None] * len(cases)
-    log = options.out / RECORD if segments else table and table.with_suffix(".jsonl")
-    record = None if segments and outs == [options.out] else Record(log, model_digest(networks))
+    record = None if segments and outs == [options.out] else Record.beside(table or options.out, networks)
     if options.again and record is not None:
         record.forget()
     failed, rows = 0, []
@@ -286,15 +287,21 @@ def _outs(out: Path, cases: Sequence[Case]) -> list[Path]:
 
     if len(cases) == 1 and out.name.endswith((*IMAGES, ".npy")):
         outs = [out]
-    elif out.suffix and not out.is_dir():
-        expected = f"an image ({', '.join(IMAGES)}) for one input, a folder for several"
-        raise NASError(f"--out {out} for {len(cases)} inputs", expected, "change --out")
     else:
+        _require_folder(out, len(cases))
         outs = [out / (case.name + (".npy" if case.paths[0].suffix == ".npy" else ".nii.gz")) for case in cases]
     inputs = {path.resolve() for case in cases for path in case.paths}
     if own := next((path for path in outs if path.resolve() in inputs), None):
         raise NASError(f"--out {out}, where {own.name} is an input", "another folder", "change --out")
     return outs
+
+
+def _require_folder(out: Path, count: int) -> None:
+    from nas.inference.predict import IMAGES
+
+    if out.suffix and not out.is_dir():
+        expected = f"an image ({', '.join(IMAGES)}) for one input, a folder for several"
+        raise NASError(f"--out {out} for {count} inputs", expected, "change --out")
 
 
 def _flips(text: str) -> list[int]:

@@ -159,9 +159,9 @@ def _check_agreement(
         ignored = {TARGET, *LOCAL, *getattr(cls, "UNIDENTIFYING", ())}
         for name in (name for name in (*own, *other) if name not in ignored and f"{group}.{name}" not in keys):
             default = arguments[name].default if name in arguments else None
-            values = [_text(part.get(name, default)) for part in (own, other)]
-            if values[0] != values[1]:
-                raise _contradiction(f"{group}.{name}", *values, origin)
+            value, searched = (_text(part.get(name, default)) for part in (own, other))
+            if value != searched:
+                raise _contradiction(f"{group}.{name}", value, searched, origin)
 
 
 def _contradiction(key: str, value: object, searched: object, origin: str) -> NASError:

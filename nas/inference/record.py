@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from nas.data.io.files import files_of
+from nas.inference.predict import TABLES
 from nas.inference.runtime import InferenceNetwork
 from nas.utils.files import write_text
 from nas.utils.hashing import digest, file_digest
-
-RECORD = "predictions.jsonl"
 
 
 def model_digest(networks: Sequence[InferenceNetwork]) -> str:
@@ -62,6 +61,22 @@ class Record:
         if lines and lines[0].get("model") == model:
             self._begun = True
             self._done = {line["name"]: line for line in lines[1:] if "name" in line}
+
+    @classmethod
+    def beside(cls, out: Path, networks: Sequence[InferenceNetwork]) -> Record:
+        """Open the record of a folder of label maps or of a table, which lies beside it.
+
+        Args:
+            out: The folder `masks`, whose record is `masks.jsonl`, or the table `said.csv`, whose record is
+                `said.jsonl`.
+            networks: The networks of the ensemble.
+
+        Returns:
+            The record.
+        """
+        whole = out.resolve()
+        name = whole.stem if whole.suffix in TABLES and not whole.is_dir() else whole.name
+        return cls(whole.with_name(f"{name}.jsonl"), model_digest(networks))
 
     def result(self, name: str, inputs: str, output: Path | None) -> Mapping[str, Any] | None:
         """Return the result of a case that is finished.

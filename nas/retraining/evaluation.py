@@ -45,7 +45,7 @@ class Evaluation:
     metrics: Sequence[Metric]
     values: Mapping[str, float]
     ci95: Mapping[str, tuple[float, float]]
-    columns: Mapping[str, Sequence[Any]]
+    columns: Mapping[str, np.ndarray]
     classes: Sequence[str]
 
     def rows(self) -> list[tuple[str, str, str]]:

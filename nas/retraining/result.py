@@ -11,6 +11,7 @@ from typing import Any
 from nas.errors import NASError
 from nas.metrics.metric import VOXELS, Metric, in_unit_of
 from nas.utils.files import read_json, write_text
+from nas.utils.plain_table import html_table
 
 SIZES = ("params", "macs", "bytes")  # costs that are the same on every device
 COSTS = (*SIZES, "latency_ms", "peak_memory_mb")
@@ -79,6 +80,22 @@ class TrainResult:
     def columns(self) -> tuple[Metric, ...]:
         """The metrics that tables show, the score first."""
         return tuple(metric for metric in self.metrics if metric.in_tables)
+
+    def _repr_html_(self) -> str:
+        """Show all scores in a notebook."""
+        scored = [(f"{self.name}, mean", self.mean, self.ci95)]
+        scored += [(name, scores, scores.get("ci95", {})) for name, scores in self.ensembles.items()]
+        scored += [(name, scores, scores.get("ci95", {})) for name, scores in self.baselines.items()]
+        rows = []
+        for name, scores, ci95 in scored:
+            cells = [f"{scores[metric.name]:.{metric.digits}f}" for metric in self.columns]
+            score = self.columns[0]
+            if score.name in ci95:
+                low, high = ci95[score.name]
+                cells[0] += f" [{low:.{score.digits}f}, {high:.{score.digits}f}]"
+            rows.append([name, *cells])
+        title = f"{self.data['name']}, {self.protocol}, seed {self.seed}"
+        return html_table(["system", *(metric.label for metric in self.columns)], rows, title)
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of result.json.
