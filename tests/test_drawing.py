@@ -9,8 +9,8 @@ import pytest
 from torch import nn
 
 from nas.architecture import Architecture
-from nas.html.architecture_svg import chain_of, draw, drawing_of
-from nas.html.traced_layers import stages_of
+from nas.architecture_svg import chain_of, draw, drawing_of
+from nas.traced_layers import stages_of
 from nas.space import SearchSpace
 from nas.task_spec import TaskSpec
 from search_spaces.cascade import CascadeSpace

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from nas.architecture import Architecture
-from nas.html.architecture_svg import drawing_of
+from nas.architecture_svg import drawing_of
 from nas.html.style import STYLE
 from nas.space import SearchSpace
 from nas.task_spec import TaskSpec
