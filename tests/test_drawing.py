@@ -10,9 +10,9 @@ from torch import nn
 
 from nas.architecture import Architecture
 from nas.architecture_svg import chain_of, draw, drawing_of
-from nas.traced_layers import stages_of
 from nas.space import SearchSpace
 from nas.task_spec import TaskSpec
+from nas.traced_layers import stages_of
 from search_spaces.cascade import CascadeSpace
 from search_spaces.detector import DetectorSpace
 from search_spaces.dints.space import DiNTSSpace
