@@ -33,7 +33,9 @@ def test_tables_fit_and_lose_nothing(width: int) -> None:
 
 def test_a_table_that_is_read_again_looks_the_same() -> None:
     """A finished training prints table.md in the form of the first run."""
-    assert terminal_of(markdown(ROWS, "caption", METRICS), 80) == terminal(ROWS, "caption", METRICS, 80)
+    written = markdown(ROWS, "caption", METRICS)
+    assert terminal_of(written, 80) == terminal(ROWS, "caption", METRICS, 80)
+    assert terminal_of(written + "\nA verdict.\n", 80).endswith("\n\nA verdict.")
 
 
 def test_numbers_stand_on_the_right_in_columns() -> None:

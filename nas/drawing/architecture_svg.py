@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from fractions import Fraction
 from html import escape
 from itertools import groupby, pairwise
+from typing import TYPE_CHECKING
 
 from nas.architecture import Architecture
-from nas.drawing.traced_layers import Stage, stages_of
 from nas.errors import NASError
 from nas.space import Block, SearchSpace
 from nas.task_spec import TaskSpec
+
+if TYPE_CHECKING:
+    from nas.drawing.traced_layers import Stage
 
 PAGE = 1000  # px, maximum width of a row of blocks; narrower pages scale the drawing down
 SIDE = 64  # voxels, assumed input size; only ratios of sizes are drawn
@@ -82,6 +85,8 @@ def drawing_of(
     if chain is not None:
         note = f"{height} at its input, width the logarithm of its input channels, {number}."
         return Drawing(_draw_chain(chain), note, _in_words(chain, "blocks"))
+    from nas.drawing.traced_layers import stages_of  # here, as it imports torch
+
     stages = stages_of(space, arch, task, input_size)
     if stages is None:
         return Drawing(_draw_text(space.describe(arch)), is_text=True)

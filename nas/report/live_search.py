@@ -137,7 +137,7 @@ class LiveSearch:
             for record in records
         ]
         head = [Cell("architecture"), Cell("trial", number=True), Cell("worker"), Cell("running for (s)", number=True)]
-        return section("Trials of other workers", "", table(head, rows))
+        return section("Running trials", "", table(head, rows))
 
     def _epochs(self, history: History, done: Sequence[Trial]) -> str:
         """Draw the validation score by epoch of the best and the latest trials."""

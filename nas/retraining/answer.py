@@ -87,4 +87,4 @@ def _value(metric: Metric, scores: Mapping[str, Any]) -> str:
 
 
 def _capital(name: str) -> str:
-    return name[:1].upper() + name[1:] if name.isalpha() and name.islower() else name
+    return name[:1].upper() + name[1:] if name.split(" ")[0].isalpha() else name

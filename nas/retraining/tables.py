@@ -108,15 +108,16 @@ def terminal_of(markdown_table: str, width: int | None = None) -> str:
     """Format a table that `markdown` wrote as `terminal` does.
 
     Args:
-        markdown_table: Content of table.md.
+        markdown_table: Content of table.md; paragraphs may follow the table.
         width: Columns of the terminal; None for those of the present one, at most 100.
 
     Returns:
         Text.
     """
-    caption, _, table = markdown_table.strip().partition("\n\n")
+    caption, table, *paragraphs = markdown_table.strip().split("\n\n")
     lines = [line.strip().removeprefix("| ").removesuffix(" |").split(" | ") for line in table.splitlines()]
-    return _terminal([dict(zip(lines[0], line, strict=True)) for line in lines[2:]], caption, width)
+    text = _terminal([dict(zip(lines[0], line, strict=True)) for line in lines[2:]], caption, width)
+    return "\n\n".join([text, *(textwrap.fill(paragraph, width or terminal_width()) for paragraph in paragraphs)])
 
 
 def _terminal(table: Sequence[Mapping[str, str]], caption: str, width: int | None) -> str:
