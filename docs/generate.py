@@ -235,6 +235,8 @@ def _comment(group: str, name: str) -> str:
     for line in lines:
         if not line.startswith("#"):
             break
+        if line.startswith("# @package"):
+            continue
         head.append(line.lstrip("# "))
     code = [line for line in head if line.startswith(("python ", "voxnas "))]
     text = " ".join(line for line in head if line not in code)

@@ -58,7 +58,7 @@ class CommandConfig:
         data: Source of the data.
         split: Split of the data.
         training: Settings of a training.
-        tracking: Receiver of live curves.
+        tracking: Trackers, each under a key of its own.
         task: Task; None for the default task of the data.
         seed: Seed of the search or the training.
         device: Device name, or "auto".

@@ -64,6 +64,9 @@ def check_command(words: list[str]) -> None:
 
 
 def _check_voxnas(name: str, *rest: str) -> None:
+    if name == "--version":
+        assert not rest
+        return
     module, kind, _ = COMMANDS[name]
     if kind == PARSER:
         import_module(module).parser().parse_args(list(rest))
