@@ -5,6 +5,8 @@ from __future__ import annotations
 from importlib import resources
 from typing import Any
 
+TABLES = "table"  # files of `voxnas tables`, which are no options of Hydra
+
 
 def groups() -> dict[str, list[str]]:
     """Return the names of the options of each group of conf/, without `.yaml`.
@@ -14,7 +16,16 @@ def groups() -> dict[str, list[str]]:
     """
     folders = sorted((entry for entry in resources.files("conf").iterdir() if entry.is_dir()), key=lambda one: one.name)
     found = {folder.name: _options(folder) for folder in folders}
-    return {group: options for group, options in found.items() if options}
+    return {group: options for group, options in found.items() if options and group != TABLES}
+
+
+def tables() -> list[str]:
+    """Return the names of the tables in conf/table, without `.yaml`.
+
+    Returns:
+        The names, sorted.
+    """
+    return _options(resources.files("conf") / TABLES)
 
 
 def text_of(name: str) -> str:
