@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     from nas.history import History as History
     from nas.history import Proposal as Proposal
     from nas.problem import Problem as Problem
+    from nas.published import Published as Published
+    from nas.published import PublishedCount as PublishedCount
     from nas.retraining.api import retrain as retrain
     from nas.search import run_search as run_search
-    from nas.space import Published as Published
     from nas.space import SearchSpace as SearchSpace
     from nas.task_spec import TaskSpec as TaskSpec
     from nas.tracking import NoTracking as NoTracking
@@ -41,7 +42,8 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "NoTracking": "nas.tracking",
         "Problem": "nas.problem",
         "Proposal": "nas.history",
-        "Published": "nas.space",
+        "Published": "nas.published",
+        "PublishedCount": "nas.published",
         "RunContext": "nas.context",
         "SearchSpace": "nas.space",
         "TaskSpec": "nas.task_spec",

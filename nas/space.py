@@ -8,13 +8,14 @@ import itertools
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from nas.architecture import Architecture, Gene
 from nas.errors import NASError
+from nas.published import Published
 from nas.task_spec import TaskSpec
 from nas.utils.identity import arguments_of
 
@@ -22,21 +23,6 @@ if TYPE_CHECKING:
     from torch import nn
 
 ENUMERATE_LIMIT = 1_000_000  # maximum number of gene vectors that the default `enumerate` tries
-
-
-@dataclass(frozen=True, slots=True)
-class Published:
-    """Network of the literature as a point of a space.
-
-    Args:
-        genes: One index per gene.
-        arguments: Arguments of the space.
-        source: Publication.
-    """
-
-    genes: tuple[int, ...]
-    arguments: Mapping[str, Any] = field(default_factory=dict)
-    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from search_spaces.dints.space import DiNTSSpace as DiNTSSpace
     from search_spaces.naslung import NASLungSpace as NASLungSpace
     from search_spaces.nodule_patch import NodulePatchSpace as NodulePatchSpace
+    from search_spaces.resnet3d import ResNet3DSpace as ResNet3DSpace
     from search_spaces.unet import UNetSpace as UNetSpace
 
 __getattr__, __dir__, __all__ = lazy_exports(
@@ -23,6 +24,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "DiNTSSpace": "search_spaces.dints.space",
         "NASLungSpace": "search_spaces.naslung",
         "NodulePatchSpace": "search_spaces.nodule_patch",
+        "ResNet3DSpace": "search_spaces.resnet3d",
         "UNetSpace": "search_spaces.unet",
     },
 )

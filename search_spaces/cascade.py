@@ -14,7 +14,8 @@ from torch import nn
 
 from nas.architecture import Architecture, Gene
 from nas.errors import NASError
-from nas.space import Published, SearchSpace
+from nas.published import Published
+from nas.space import SearchSpace
 from nas.task_spec import TaskSpec, channels_of
 from nas.utils.annotations import Channels, Expected, Fraction, SomeOf
 from nas.utils.checked import checked

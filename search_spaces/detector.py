@@ -11,7 +11,8 @@ from torch import nn
 
 from nas.architecture import Architecture, Gene
 from nas.errors import NASError
-from nas.space import ENUMERATE_LIMIT, Published, SearchSpace
+from nas.published import Published
+from nas.space import ENUMERATE_LIMIT, SearchSpace
 from nas.task_spec import TaskSpec, channels_of
 from nas.utils.annotations import Channels, SomeOf
 from nas.utils.checked import check_arguments, checked

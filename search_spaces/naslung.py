@@ -18,7 +18,8 @@ from torch import nn
 
 from nas.architecture import Architecture, Gene
 from nas.errors import NASError
-from nas.space import Block, Published, SearchSpace
+from nas.published import Published
+from nas.space import Block, SearchSpace
 from nas.task_spec import TaskSpec, channels_of
 from nas.utils.annotations import Channels, Expected, OneOf
 from nas.utils.checked import checked

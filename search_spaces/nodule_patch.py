@@ -16,7 +16,8 @@ from torch import nn
 
 from nas.architecture import Architecture, Gene
 from nas.errors import NASError
-from nas.space import Published, SearchSpace
+from nas.published import Published
+from nas.space import SearchSpace
 from nas.task_spec import TaskSpec
 from nas.utils.annotations import Channels, Fraction, OneOf, SomeOf
 from nas.utils.checked import checked

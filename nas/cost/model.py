@@ -153,10 +153,15 @@ class CostModel:
         assert offered is not None  # `is_sum` looked
         vocabulary, ids_NK = offered
         if self._vocabulary_costs is None:
-            self._vocabulary_costs = np.array([*(self._cost_of_block(block) for block in vocabulary), 0.0])
+            self._vocabulary_costs = np.array([*[np.nan] * len(vocabulary), 0.0])
+        costs = self._vocabulary_costs
+        occurs = np.zeros(len(costs), dtype=bool)
+        occurs[ids_NK] = True
+        for number in np.flatnonzero(occurs & np.isnan(costs)):  # a block is measured when a network first has it
+            costs[number] = self._cost_of_block(vocabulary[number])
         total = np.zeros(len(genes_NG))
         for ids_N in ids_NK.T:
-            total += self._vocabulary_costs[ids_N]  # -1 (no block) indexes the trailing zero
+            total += costs[ids_N]  # -1 (no block) indexes the trailing zero
         return total
 
     def _cost_of_block(self, block: Block) -> float:
