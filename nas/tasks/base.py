@@ -161,7 +161,7 @@ class Task(ABC):
         raise NASError(
             f"predictions.csv of a {self.spec.kind}",
             "a task whose metrics are functions of its columns",
-            "compare the result.json files with `voxnas tables`",
+            "compare the trainings with `voxnas compare`",
         )
 
     @property
