@@ -163,20 +163,25 @@ def _data(table: Table, blocks: Sequence[Block], missing: Mapping[str, str]) -> 
 
 
 def _commands(name: str, size: Size, blocks: Sequence[Block]) -> list[str]:
-    """Write the command of the table, and those of its rows that ran."""
+    """Write the command of the table, and those of its rows that ran; functions alone once in a section."""
     lines = ["## Commands", "", f"    voxnas tables {name} --size {size} --data-root DATA", ""]
-    ran = [line for block in blocks for line in block.lines if line.planned and line.computed and line.planned.commands]
+    ran: list[str] = []
+    for block in blocks:
+        functions: set[str] = set()
+        for line in block.lines:
+            if line.planned is None or line.computed is None or not line.planned.commands:
+                continue
+            commands = line.planned.commands
+            if all(not command.startswith("voxnas ") for command in commands):
+                commands = tuple(command.partition("(")[0] + "(...)" for command in commands)
+                if set(commands) <= functions:
+                    continue
+                functions |= set(commands)
+            ran += [f"    # {line.key}, {line.computed.seconds:.0f} s", *(f"    {command}" for command in commands)]
     if ran:
-        lines += [
-            "It ran, for each seed (SEED; FOLDER is the folder of the row and seed, RUNS/... that of another row):",
-            "",
-        ]
-        for line in ran:
-            assert line.planned is not None
-            assert line.computed is not None
-            lines += [f"    # {line.key}, {line.computed.seconds:.0f} s"]
-            lines += [f"    {command}" for command in line.planned.commands]
-        lines.append("")
+        said = "It ran, for each seed (SEED; FOLDER is the folder of the row and seed, RUNS/... that of another row;"
+        said += " a function is named once in a section, with its arguments in the file of the table):"
+        lines += [said, "", *ran, ""]
     return lines
 
 

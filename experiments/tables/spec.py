@@ -224,13 +224,21 @@ def parse(text: str, file: str) -> Table:
     try:
         table = Table.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        shown = "" if first["type"] == "missing" else f"={_short(first['input'])}"
-        message = str(first["msg"])
-        raise _wrong(f"{file}: {key}{shown}", message[0].lower() + message[1:], f"correct {key}") from error
+        raise _mistake(error, file) from error
     _check(table, file)
     return table
+
+
+def _mistake(error: ValidationError, file: str) -> NASError:
+    """Name the first mistake, an unknown key before one that is missing: it may be the same, misspelt."""
+    first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
+    key = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        return _wrong(f"{file}: the unknown key {key}", "the keys of conf/table", f"correct or remove {key}")
+    if first["type"] == "missing":
+        return _wrong(f"{file}: no {key}", "a value for it", f"set {key}")
+    message = str(first["msg"])
+    return _wrong(f"{file}: {key}={_short(first['input'])}", message[0].lower() + message[1:], f"correct {key}")
 
 
 def _check(table: Table, file: str) -> None:
