@@ -9,6 +9,8 @@ from typing import Any
 from nas.errors import NASError
 from nas.utils.plugins import installed
 
+TABLES = "table"  # files of `voxnas tables`, which are no options of Hydra
+
 OWN = "VoxNAS"
 
 
@@ -38,7 +40,16 @@ def groups(plugins: bool = True) -> dict[str, list[str]]:
     Returns:
         Group -> names of its options.
     """
-    return {group: sorted(names) for group, names in sorted(options(plugins).items())}
+    return {group: sorted(names) for group, names in sorted(options(plugins).items()) if group != TABLES}
+
+
+def tables() -> list[str]:
+    """Return the names of the tables in conf/table and in that of installed plug-ins, without `.yaml`.
+
+    Returns:
+        The names, sorted.
+    """
+    return sorted(options().get(TABLES, {}))
 
 
 def options(plugins: bool = True) -> dict[str, dict[str, list[str]]]:

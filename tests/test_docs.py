@@ -7,11 +7,15 @@ from pathlib import Path
 import pytest
 
 from docs.generate import REFERENCE, pages
+from experiments.conf_files import TABLES, tables
 from tests.conftest import REPO
 from tests.documents import PAGES, anchors, check_command, commands, links
 
 ALL_PAGES = sorted({*PAGES, *REFERENCE.glob("*.md"), REPO / "CHANGELOG.md"})
-DOCUMENTED = [path for path in PAGES if path != REPO / "README.md" and commands(path.read_text())]
+RESULTS = REPO / "docs/results"  # their commands are those of conf/table, which tests/test_paper_tables.py composes
+DOCUMENTED = [
+    path for path in PAGES if path != REPO / "README.md" and RESULTS not in path.parents and commands(path.read_text())
+]
 OWN_PACKAGES = set((REPO / "docs/tutorials").glob("add-a*.md"))  # their commands need the packages that they make
 
 
@@ -41,7 +45,19 @@ def test_generated_pages_are_up_to_date() -> None:
 def test_every_component_of_conf_is_in_the_reference() -> None:
     text = "".join(path.read_text() for path in REFERENCE.glob("*.md"))
     for path in (REPO / "conf").glob("*/*.yaml"):
-        assert f"`{path.parent.name}={path.stem}`" in text, path
+        if path.parent.name != TABLES:
+            assert f"`{path.parent.name}={path.stem}`" in text, path
+
+
+def test_every_table_is_on_its_page_with_its_results() -> None:
+    text = (REPO / "docs/how-to/reproduce-a-table.md").read_text()
+    for name in tables():
+        assert f"`{name}`" in text
+        assert f"](../results/{name}/table.md)" in text
+        folder = RESULTS / name
+        assert {"table.md", "table.csv", "table.tex"} <= {path.name for path in folder.iterdir()}
+        for path in folder.iterdir():
+            assert str(REPO.parent) not in path.read_text(), f"{path} names a folder of one machine"
 
 
 def test_every_page_is_linked_from_the_index() -> None:

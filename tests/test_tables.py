@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from nas.errors import NASError
 from nas.retraining.result import TrainResult
 from nas.retraining.tables import Row, caption, markdown, over_seeds, terminal
 from nas.tasks.classification import METRICS
-from tests.commands import voxnas
 
 SHOWN = [metric for metric in METRICS if metric.in_tables]
 NAMES = [metric.name for metric in SHOWN]
@@ -138,13 +138,12 @@ def test_two_networks_of_one_name_are_told_apart() -> None:
         {"latency_ms": 3.0},
     ],
 )
-def test_a_damaged_result_is_one_line(damage: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_a_damaged_result_is_one_line(damage: dict[str, Any], tmp_path: Path) -> None:
     path = tmp_path / "result.json"
     path.write_text(json.dumps({**result(0, 0.8), **damage}))
-    code, _, err = voxnas(capsys, "tables", path)
-    assert code == 2
-    assert err.startswith("error: got")
-    assert err.count("\n") == 1
+    with pytest.raises(NASError, match="got") as refused:
+        TrainResult.load(path)
+    assert "\n" not in str(refused.value)
 
 
 def test_terminal_keeps_to_100_columns_with_long_names_and_captions() -> None:
@@ -190,12 +189,11 @@ def test_both_forms_of_a_table() -> None:
     assert shown.count("volume") == 1
 
 
-def test_a_file_that_is_no_result(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_a_file_that_is_no_result(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text("{}")
-    code, _, err = voxnas(capsys, "tables", tmp_path / "x.json")
-    assert code == 2
-    assert err.startswith("error: got")
-    assert voxnas(capsys, "tables", tmp_path / "nowhere.json")[0] == 2
+    for name in ("x.json", "nowhere.json"):
+        with pytest.raises(NASError, match="got"):
+            TrainResult.load(tmp_path / name)
 
 
 def test_a_segmentation_has_columns_of_its_own() -> None:

@@ -14,7 +14,7 @@ COMMANDS = {
     "search": ("run_search", HYDRA, "search a space for architectures"),
     "train": ("run_train", HYDRA, "retrain, test and export architectures"),
     "study": ("experiments.commands.study", PARSER, "inspect, export, resume and delete studies"),
-    "tables": ("experiments.tables", PARSER, "one table of several result.json files"),
+    "tables": ("experiments.tables.command", PARSER, "tables of papers: published rows beside rows of ours"),
     "compare": ("experiments.commands.compare", PARSER, "compare searches and trainings over their seeds"),
     "pooled": ("experiments.commands.pooled", PARSER, "one table over several test folds"),
     "cost": ("experiments.commands.cost", PARSER, "measure a latency table of this machine"),

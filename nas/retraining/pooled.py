@@ -33,7 +33,7 @@ class Pooled:
         scores: Scores of the samples.
         metrics: The metrics as the task declares them.
         classes: Names of the classes.
-        costs: params, macs and bytes, means over the folds.
+        costs: params, macs and bytes, means over the folds; empty for a system that a training compares with.
     """
 
     name: str
@@ -47,13 +47,16 @@ class Pooled:
     costs: Mapping[str, float]
 
 
-def read_pooled(name: str, folders: Sequence[Path], allow: Sequence[str] = ()) -> Pooled:
+def read_pooled(
+    name: str, folders: Sequence[Path], allow: Sequence[str] = (), system: str | None = None
+) -> Pooled:
     """Read the trainings of one system, each with another test fold.
 
     Args:
         name: Name of the system in the table.
         folders: Output folders of run_train.py.
         allow: Packages beside VoxNAS that may define the task.
+        system: Name of the system in predictions.csv. If None, the network that each training is about.
 
     Returns:
         The system on all its test cases.
@@ -68,7 +71,8 @@ def read_pooled(name: str, folders: Sequence[Path], allow: Sequence[str] = ()) -
     data = {(result.data["sha256"], result.data["name"]) for result in results}
     if len(data) > 1:
         raise NASError(f"runs of {name} on {len(data)} data sets", "one", "give folders of one data set")
-    tables = [_columns(folder / PREDICTIONS, result.name) for folder, result in zip(folders, results, strict=True)]
+    systems = [result.name if system is None else system for result in results]
+    tables = [_columns(folder / PREDICTIONS, its) for folder, its in zip(folders, systems, strict=True)]
     if len({tuple(table) for table in tables}) > 1:
         raise NASError(f"runs of {name} with other metrics or classes", "the same in all", "give folders of one task")
     columns = {key: np.concatenate([table[key] for table in tables]) for key in tables[0]}
@@ -83,7 +87,8 @@ def read_pooled(name: str, folders: Sequence[Path], allow: Sequence[str] = ()) -
         classes = tuple(results[0].data["classes"])
         # earlier versions recorded no task, and pooled segmentations only
         task = task_of(results[0].task, allow) if results[0].task else Segmentation(outputs=len(classes))
-        costs = {key: float(np.mean([result.costs[key] for result in results])) for key in SIZES}
+        sizes = SIZES if system is None else ()
+        costs = {key: float(np.mean([result.costs[key] for result in results])) for key in sizes}
     except (KeyError, TypeError, ValueError) as error:
         raise NASError(
             f"{folders[0] / RESULT} without task, classes or costs ({error})",
@@ -93,7 +98,7 @@ def read_pooled(name: str, folders: Sequence[Path], allow: Sequence[str] = ()) -
     try:
         scores = task.from_columns(columns, classes)
     except (KeyError, ValueError) as error:
-        got = f"{folders[0] / PREDICTIONS} without scores of {results[0].name} ({error})"
+        got = f"{folders[0] / PREDICTIONS} without scores of {systems[0]} ({error})"
         raise _no_predictions(got) from error
     return Pooled(name, len(folders), data.pop(), columns[case], columns[group], scores, task.metrics, classes, costs)
 

@@ -1,7 +1,4 @@
-"""The table of a training, in the terminal and as Markdown; and one table of several trainings.
-
-voxnas compare outputs/train/*/result.json
-"""
+"""The table of a training, in the terminal and as Markdown; and one table of several trainings."""
 
 from __future__ import annotations
 

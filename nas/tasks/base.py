@@ -177,7 +177,7 @@ class Task(ABC):
         raise NASError(
             f"predictions.csv of a {self.spec.kind}",
             "a task whose metrics are functions of its columns",
-            "compare the result.json files with `voxnas compare`",
+            "compare the trainings with `voxnas compare`",
         )
 
     @property

@@ -1,0 +1,1 @@
+"""Tables of papers: published rows beside rows that this code measures, each table a file in conf/table."""

@@ -1,0 +1,191 @@
+"""Scores of a system over seeds and patients: means, intervals and paired differences, from predictions.csv."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from nas.errors import NASError
+from nas.metrics.bootstrap import PERCENTILES, GroupBootstrap
+from nas.retraining.pooled import Pooled, read_pooled
+from nas.utils.hashing import digest
+
+RESAMPLES = 1000
+
+
+@dataclass(frozen=True)
+class Draws:
+    """The metrics of a system on bootstrap samples of patients, for every seed.
+
+    Attributes:
+        cases: Number of test cases of one seed.
+        groups: Number of groups, usually patients, of one seed.
+        names: Names of the metrics (M,).
+        of_all_SM: Metrics over all test cases of each seed.
+        drawn_SRM: Metrics on each bootstrap sample of each seed; NaN where one is undefined.
+        costs: params, macs and bytes of the network, means over seeds.
+        same: Hash of data and test cases of each seed, by which pairs are checked.
+        seeds: The seeds (S,).
+    """
+
+    cases: int
+    groups: int
+    names: tuple[str, ...]
+    of_all_SM: np.ndarray
+    drawn_SRM: np.ndarray
+    costs: Mapping[str, float]
+    same: tuple[str, ...]
+    seeds: tuple[int, ...]
+
+
+def draws_of(
+    folders: Sequence[Path], seeds: Sequence[int], system: str = "", resamples: int = RESAMPLES, seed: int = 0
+) -> Draws:
+    """Measure a system on the same bootstrap samples as every other system of its test cases.
+
+    Args:
+        folders: Output folders of run_train.py, one per seed.
+        seeds: The seeds.
+        system: Name of the system in predictions.csv; empty for the network that each training is about.
+        resamples: Number of bootstrap samples.
+        seed: Seed of the bootstrap.
+
+    Returns:
+        The measurements.
+
+    Raises:
+        NASError: If a folder is no finished training, or lacks the system.
+    """
+    parts = [read_pooled(system or "the network", [folder], system=system or None) for folder in folders]
+    names = tuple(parts[0].scores.over())
+    of_all = np.array([[part.scores.over().get(name, np.nan) for name in names] for part in parts])
+    drawn = np.array([_drawn(part, names, resamples, seed) for part in parts])
+    first = parts[0]
+    costs = {name: float(np.mean([part.costs[name] for part in parts])) for name in first.costs}
+    return Draws(
+        len(first.cases),
+        len(np.unique(first.groups)),
+        names,
+        of_all,
+        drawn,
+        costs,
+        tuple(digest([part.data[0], part.cases]) for part in parts),
+        tuple(seeds),
+    )
+
+
+def _drawn(part: Pooled, names: Sequence[str], resamples: int, seed: int) -> np.ndarray:
+    bootstrap = GroupBootstrap(part.groups, np.zeros(len(part.cases), dtype=int), resamples, seed)
+    values = [part.scores.over(rows) for rows in bootstrap.rows]
+    return np.array([[one.get(name, np.nan) for name in names] for one in values])
+
+
+def means(draws: Draws, seed: int = 0) -> dict[str, dict[str, object]]:
+    """Average the metrics over seeds.
+
+    The interval draws seeds and patients anew, both with replacement, so that it holds the variation of both. From one
+    seed it holds that of patients only.
+
+    Args:
+        draws: Measurements of a system.
+        seed: Seed of the draws of seeds.
+
+    Returns:
+        Metric -> value, ci95 and per_seed.
+    """
+    bounds = _bounds(draws.drawn_SRM, seed)
+    found: dict[str, dict[str, object]] = {}
+    for number, name in enumerate(draws.names):
+        per_seed = draws.of_all_SM[:, number]
+        if np.isfinite(per_seed).any():
+            found[name] = {
+                "value": float(np.nanmean(per_seed)),
+                "ci95": bounds[number],
+                "per_seed": [float(value) for value in per_seed],
+            }
+    return found
+
+
+def difference(own: Draws, other: Draws, metric: str, seed: int = 0) -> dict[str, object]:
+    """Subtract the metric of another system, on the same patients and for the seeds of both.
+
+    Args:
+        own: Measurements of a system.
+        other: Those of the system that is subtracted.
+        metric: The metric.
+        seed: Seed of the draws of seeds.
+
+    Returns:
+        value and ci95 of the difference.
+
+    Raises:
+        NASError: If the systems were not tested on the same cases.
+    """
+    pairs = [(own.seeds.index(one), other.seeds.index(one)) for one in own.seeds if one in other.seeds]
+    if not pairs or any(own.same[i] != other.same[j] for i, j in pairs):
+        raise NASError(
+            f"tests of {own.cases} cases with seeds {own.seeds} and of {other.cases} with seeds {other.seeds}",
+            "the same cases for at least one common seed, to compare them in pairs",
+            "give both rows the same data and split, and seeds in common",
+        )
+    mine, its = (list(one) for one in zip(*pairs, strict=True))
+    a, b = own.names.index(metric), other.names.index(metric)
+    apart_SR = own.drawn_SRM[mine, :, a] - other.drawn_SRM[its, :, b]
+    value = float(np.nanmean(own.of_all_SM[mine, a]) - np.nanmean(other.of_all_SM[its, b]))
+    return {"value": value, "ci95": _bounds(apart_SR[:, :, None], seed)[0]}
+
+
+def _bounds(drawn_SRM: np.ndarray, seed: int) -> list[tuple[float, float] | None]:
+    """95 % intervals (M) of the mean over seeds: each resample has its patients, and seeds drawn with replacement."""
+    seeds, resamples, metrics = drawn_SRM.shape
+    chosen = np.random.default_rng([seed, 7]).integers(seeds, size=(seeds, resamples))
+    values_RM = drawn_SRM[chosen, np.arange(resamples)].mean(axis=0)
+    bounds: list[tuple[float, float] | None] = []
+    for number in range(metrics):
+        defined = values_RM[np.isfinite(values_RM[:, number]), number]
+        low_high = np.percentile(defined, PERCENTILES) if len(defined) else None
+        bounds.append(None if low_high is None else (float(low_high[0]), float(low_high[1])))
+    return bounds
+
+
+def save(draws: Draws, path: Path) -> None:
+    """Write measurements, so that later rows are compared with them in pairs.
+
+    Args:
+        draws: The measurements.
+        path: An npz file.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(
+        path,
+        sizes=np.array([draws.cases, draws.groups]),
+        names=np.array(draws.names),
+        of_all=draws.of_all_SM,
+        drawn=draws.drawn_SRM,
+        cost_names=np.array(list(draws.costs), dtype=str),
+        costs=np.array(list(draws.costs.values()), dtype=float),
+        same=np.array(draws.same),
+        seeds=np.array(draws.seeds),
+    )
+
+
+def read(path: Path) -> Draws | None:
+    """Read measurements.
+
+    Args:
+        path: A file of `save`.
+
+    Returns:
+        The measurements; None if there is no such file.
+    """
+    if not path.is_file():
+        return None
+    with np.load(path, allow_pickle=False) as file:
+        cases, groups = (int(number) for number in file["sizes"])
+        costs = dict(zip(file["cost_names"].tolist(), file["costs"].tolist(), strict=True))
+        texts = (tuple(file[key].tolist()) for key in ("names", "same", "seeds"))
+        names, same, seeds = texts
+        return Draws(cases, groups, names, file["of_all"], file["drawn"], costs, same, seeds)

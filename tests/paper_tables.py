@@ -1,0 +1,55 @@
+"""Parts of tables for tests: trainings that are written in milliseconds, and functions that count their calls."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from nas.retraining.result import TrainResult
+from nas.tasks.classification import METRICS, Classification
+
+CASES = 60
+calls: list[str] = []
+interrupt_at: list[str] = []  # names of rows whose next call is interrupted
+
+
+def training(folder: Path, seed: int, name: str, signal: float) -> None:
+    """Leave what run_train.py leaves: probabilities that tell the classes apart by `signal`, and noise by the seed."""
+    calls.append(f"{name} {seed}")
+    if name in interrupt_at:
+        interrupt_at.remove(name)
+        raise KeyboardInterrupt
+    rng = np.random.default_rng([seed, len(name)])
+    label_N = np.arange(CASES) % 2
+    prob_N = 1 / (1 + np.exp(-(signal * (2 * label_N - 1) + rng.normal(0, 1, CASES))))
+    lines = ["sample,patient,label," + f"{name}: bad,volume: bad"]
+    for case, (label, prob) in enumerate(zip(label_N, prob_N, strict=True)):
+        lines.append(f"s{case:03},p{case // 2:03},{('good', 'bad')[label]},{prob:.6f},{0.5:.6f}")
+    path = folder / "train"
+    path.mkdir(parents=True, exist_ok=True)
+    (path / "predictions.csv").write_text("\n".join(lines) + "\n")
+    result = TrainResult(
+        name=name,
+        arch_id="x",
+        protocol="holdout",
+        folds=(),
+        mean={metric.name: 0.5 for metric in METRICS},
+        ci95={},
+        data={"name": "made", "sha256": "d" * 64, "classes": ["good", "bad"]},
+        split={"sha256": "s" * 64, "unit": "patient"},
+        seed=seed,
+        costs={"params": 16128, "macs": 10**6, "bytes": 4 * 16128},
+        metrics=METRICS,
+        task=Classification().identity,
+    )
+    result.save(path / "result.json")
+
+
+def number(value: float) -> dict[str, object]:
+    calls.append(f"number {value}")
+    return {"params": value, "note": "counted"}
+
+
+def of_seed(seed: int) -> dict[str, object]:
+    return {"params": 10.0 + seed}
