@@ -12,8 +12,6 @@ import torch
 import run_search
 import run_train
 from nas.retraining.pooled import pooled_rows, read_pooled
-from nas.retraining.result import TrainResult
-from nas.retraining.tables import over_seeds
 from tests.commands import Command, refused, voxnas
 
 OUTSIDE = ["hydra.searchpath=[pkg://tests.regression.conf]", "allow_packages=[tests]", "data=balls", "task=radius"]

@@ -47,9 +47,7 @@ class Pooled:
     costs: Mapping[str, float]
 
 
-def read_pooled(
-    name: str, folders: Sequence[Path], allow: Sequence[str] = (), system: str | None = None
-) -> Pooled:
+def read_pooled(name: str, folders: Sequence[Path], allow: Sequence[str] = (), system: str | None = None) -> Pooled:
     """Read the trainings of one system, each with another test fold.
 
     Args:
