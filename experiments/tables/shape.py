@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from scipy.spatial.distance import pdist
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -45,7 +46,7 @@ def logistic(like: str, folder: Path, seed: int, columns: Sequence[str] = SHAPE)
     """
     if unknown := set(columns) - {*SHAPE, DIAMETER}:
         raise NASError(f"columns={sorted(unknown)}", f"some of {', '.join((*SHAPE, DIAMETER))}", "correct the table")
-    config = TrainConfig.of(OmegaConf.load(Path(like) / "config.yaml"))
+    config = TrainConfig.of(cast("DictConfig", OmegaConf.load(Path(like) / "config.yaml")))
     setting = task_setup(config)
     store, rounds = setting.store, setting.split.holdout_rounds()[: config.rounds]
     rows = np.unique(np.concatenate([np.concatenate([part.train, part.valid, part.test]) for part in rounds]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -79,7 +80,8 @@ def _layers(space: SearchSpace, arch: Architecture, task: TaskSpec | None, sides
         if isinstance(module, nn.Linear):
             layers.append(_Layer("linear", module.in_features, module.out_features, ()))
         else:
-            layers.append(_Layer(_kind(module), module.in_channels, module.out_channels, tuple(output.shape[2:])))
+            own: Any = module
+            layers.append(_Layer(_kind(own), own.in_channels, own.out_channels, tuple(output.shape[2:])))
 
     try:
         with torch.device("meta"):
@@ -101,7 +103,7 @@ def _layers(space: SearchSpace, arch: Architecture, task: TaskSpec | None, sides
     return layers
 
 
-def _kind(layer: nn.Module) -> str:
+def _kind(layer: Any) -> str:
     sides = layer.kernel_size
     size = f"{sides[0]}{'³' if len(sides) == 3 else '²'}" if len(set(sides)) == 1 else "×".join(map(str, sides))
     return f"{'up' if isinstance(layer, TRANSPOSED) else 'conv'} {size}"

@@ -155,7 +155,7 @@ class LiveSearch:
         plot = Plot(x, y, title=f"validation {name} by epoch", width=430, height=290, legend=legend)
         best = history.best.number
         for number in sorted(curves, key=lambda number: number == best):
-            plot.line(*curves[number].T, "curve" if number == best else "curve tone5 thin")
+            plot.line(curves[number][:, 0], curves[number][:, 1], "curve" if number == best else "curve tone5 thin")
         trials = f"trial{'s' * (len(curves) > 1)} {', '.join(map(str, sorted(curves)))}"
         caption = f"Validation {name} of {trials}, the best and the latest; the blue curve is that of trial {best}."
         return section("Epochs", "Of finished trials.", figure(plot.svg(), caption))

@@ -131,6 +131,6 @@ class LiveTraining:
         legend = [(tone, "line", fold) for fold, tone in tones.items()]
         plot = Plot(x, y, title=f"validation {self.score.label} of {name}", width=430, height=270, legend=legend)
         for fold, points_E2 in curves.items():
-            plot.line(*points_E2.T, tones[fold])
+            plot.line(points_E2[:, 0], points_E2[:, 1], tones[fold])
         last = "; ".join(f"{fold} {self.names.show(score, points_E2[-1, 1])}" for fold, points_E2 in curves.items())
         return section(name, "", figure(plot.svg(), f"Validation {self.score.label} after the last epoch: {last}."))
