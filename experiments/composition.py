@@ -45,7 +45,15 @@ class ExperimentLoader(ConfigLoaderImpl):
         self._checked: dict[tuple[str, ...], DictConfig] = {}  # jobs that Hydra composed before it launches any
 
     def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
-        """Compose a job. Hydra composes each twice, to check it and to run it; the second call returns the first's."""
+        """Compose a job. Hydra composes each twice, to check and to run it; the second call returns the first's.
+
+        Args:
+            master_config: The configuration of the sweep.
+            sweep_overrides: The settings of the job.
+
+        Returns:
+            The configuration of the job.
+        """
         key = tuple(sweep_overrides)
         if key in self._checked:
             return self._checked.pop(key)

@@ -25,6 +25,7 @@ def written(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
 
 
+@pytest.mark.slow
 def test_a_search(command: Command) -> None:
     """The jobs that can run have a row, the others a line; the same command without dry_run is not affected."""
     words = ["dry_run=true", "-m", "seed=0,1", "split.folds=3,9999", "strategy=random", "constraints=['macs<=1e7']"]
@@ -48,6 +49,7 @@ def test_constraints_that_no_network_keeps(command: Command) -> None:
     assert written(command.folder) == []
 
 
+@pytest.mark.slow
 def test_a_search_by_a_supernet(command: Command) -> None:
     words = ["experiment=dints_demo", "split.folds=3", "dry_run=true"]
     code, out, err = command(run_search.main, *words)
