@@ -6,12 +6,13 @@ reference networks after Isensee et al., Nature Methods 18:203, 2021 (arXiv 1904
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Annotated, Any, ClassVar
 
 import torch
-from annotated_types import Ge, Le
+from annotated_types import Ge, Gt, Le
 from torch import nn
 
 from nas.architecture import Architecture, Gene
@@ -49,7 +50,7 @@ class UNetSpace(SearchSpace):
 
     Args:
         depths: Choices of the number of halvings, increasing, >= 1.
-        widths: Choices of the channels at full resolution, increasing; multiples of 4 with group normalisation.
+        widths: Choices of the channels at full resolution, increasing multiples of 4.
         block_counts: Choices of the convolutions on each level and side, increasing, >= 1.
         kernels: Choices of the kernel's side, increasing odd numbers.
         norms: Choices of the normalisation: "batch", "instance", "group".
@@ -59,8 +60,9 @@ class UNetSpace(SearchSpace):
         out_channels: Classes with the background, >= 2.
         down: "pool" (maximum over 2 voxels per axis), or "stride" (the first convolution of a level has stride 2).
         activation: "relu", or "leaky_relu" with slope 0.01.
-        growth: Factor of the width at each halving, from 1 to 4; widths are rounded.
-        max_width: Largest width of a level.
+        growth: Factor of the width at each halving, from 1 to 4.
+        max_width: Largest width of a level; None for no limit.
+        scale: Factor of all widths, which are rounded then, above 0 and at most 64.
         deep_supervision: If True, in training a network gives the logits of every level above the bottom, finest first,
             each with the sides of its level.
 
@@ -70,12 +72,14 @@ class UNetSpace(SearchSpace):
 
     kind: ClassVar[str] = "segmentation"
     published: ClassVar[Mapping[str, Published]] = {}
-    later_arguments: ClassVar[tuple[str, ...]] = ("down", "activation", "growth", "max_width", "deep_supervision")
+    later_arguments: ClassVar[tuple[str, ...]] = (
+        *("down", "activation", "growth", "max_width", "scale", "deep_supervision"),
+    )
 
     def __init__(
         self,
         depths: Annotated[Sequence[int], Increasing(1, 8)] = (1, 2, 3),
-        widths: Annotated[Sequence[int], Increasing(1, 1024)] = (4, 8, 16),
+        widths: Annotated[Sequence[int], Increasing(GROUPS, 1024, GROUPS)] = (4, 8, 16),
         block_counts: Annotated[Sequence[int], Increasing(1, 16)] = (1, 2),
         kernels: Annotated[Sequence[int], Increasing(1, 15, 2, 1)] = (3, 5),
         norms: Annotated[Sequence[str], SomeOf(*NORMS)] = NORMS,
@@ -86,27 +90,27 @@ class UNetSpace(SearchSpace):
         down: Annotated[str, OneOf(*DOWNS)] = "pool",
         activation: Annotated[str, OneOf(*ACTIVATIONS)] = "relu",
         growth: Annotated[float, Ge(1), Le(4)] = 2.0,
-        max_width: Annotated[int, Ge(1), Le(MAX_CHANNELS)] = MAX_CHANNELS,
+        max_width: Annotated[int, Ge(1), Le(MAX_CHANNELS)] | None = None,
+        scale: Annotated[float, Gt(0), Le(64)] = 1.0,
         deep_supervision: bool = False,
     ) -> None:
         self.depths, self.widths, self.block_counts = tuple(depths), tuple(widths), tuple(block_counts)
         self.kernels, self.norms, self.ups = tuple(kernels), tuple(norms), tuple(ups)
         self.spatial_dims, self.in_channels, self.out_channels = spatial_dims, in_channels, out_channels
         self.down, self.activation, self.growth = down, activation, float(growth)
-        self.max_width, self.deep_supervision = max_width, deep_supervision
-        if growth == 2 and max_width == MAX_CHANNELS < self.widths[-1] * 2 ** self.depths[-1]:
+        self.max_width, self.scale, self.deep_supervision = max_width, float(scale), deep_supervision
+        every = {count for width in self.widths for count in self.level_widths(self.depths[-1], width)}
+        if max(every) > MAX_CHANNELS:
             raise NASError(
                 f"space.widths={list(self.widths)} with space.depths={list(self.depths)}",
                 f"at most {MAX_CHANNELS} channels at the lowest resolution, width * 2^depth",
                 "leave out the largest of space.widths or space.depths",
             )
-        every = {count for width in self.widths for count in self.level_widths(self.depths[-1], width)}
         if "group" in self.norms and any(count % GROUPS for count in every):
             raise NASError(
-                f"space.widths={list(self.widths)}, {min(n for n in every if n % GROUPS)} channels on a level, with "
-                f"group normalisation",
+                f"group normalisation of a level with {min(count for count in every if count % GROUPS)} channels",
                 f"multiples of {GROUPS} channels on every level",
-                f"set space.widths to multiples of {GROUPS}, or leave group out of space.norms",
+                "leave group out of space.norms, or change space.growth, space.max_width or space.scale",
             )
         self.genes = (
             Gene("depth", self.depths, ordered=True),
@@ -127,7 +131,7 @@ class UNetSpace(SearchSpace):
         Returns:
             depth + 1 numbers, finest level first.
         """
-        return _level_widths(depth, width, self.growth, self.max_width)
+        return _level_widths(depth, width, self.growth, self.max_width, self.scale)
 
     def build(self, arch: Architecture, task: TaskSpec | None = None) -> nn.Module:
         """Build the network of an architecture.
@@ -197,7 +201,8 @@ class UNet(nn.Module):
         down: "pool" or "stride".
         activation: "relu" or "leaky_relu".
         growth: Factor of the width at each halving.
-        max_width: Largest width of a level.
+        max_width: Largest width of a level, or None.
+        scale: Factor of all widths.
         deep_supervision: Whether training gives the logits of every level above the bottom.
 
     Attributes:
@@ -218,12 +223,13 @@ class UNet(nn.Module):
         down: str = "pool",
         activation: str = "relu",
         growth: float = 2.0,
-        max_width: int = MAX_CHANNELS,
+        max_width: int | None = None,
+        scale: float = 1.0,
         deep_supervision: bool = False,
     ) -> None:
         super().__init__()
         self.depth = depth
-        self.widths = widths = _level_widths(depth, width, growth, max_width)
+        self.widths = widths = _level_widths(depth, width, growth, max_width, scale)
         inputs = [in_channels, *widths]
         convolution, _, pool, *_ = LAYERS[dims]
         unit = partial(_convolution, dims, kernel=kernel, norm=norm, activation=activation)
@@ -286,8 +292,9 @@ class UNet(nn.Module):
         return maps
 
 
-def _level_widths(depth: int, width: int, growth: float, max_width: int) -> list[int]:
-    return [min(round(width * growth**level), max_width) for level in range(depth + 1)]
+def _level_widths(depth: int, width: int, growth: float, max_width: int | None, scale: float) -> list[int]:
+    limit = max_width or math.inf
+    return [max(round(scale * min(width * growth**level, limit)), 1) for level in range(depth + 1)]
 
 
 def _level(unit: Unit, inputs: int, outputs: int, stride: int, blocks: int) -> nn.Sequential:

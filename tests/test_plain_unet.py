@@ -177,7 +177,7 @@ def test_any_later_arguments_of_the_space_build(
 ) -> None:
     """Widths are those of the description, and deep supervision gives logits of every level above the bottom."""
     space = UNetSpace(
-        (2,), (5,), (1,), (3,), ("instance",), ("resize",), 2, 1, 3, down, activation, growth, limit, deep
+        (2,), (4,), (1,), (3,), ("instance",), ("resize",), 2, 1, 3, down, activation, growth, limit, 1.25, deep
     )
     arch = space.architecture((0,) * 6)
     network = space.build(arch).train()
@@ -185,7 +185,7 @@ def test_any_later_arguments_of_the_space_build(
     shapes = [one.shape for one in out] if deep else [out.shape]
     assert shapes == [(2, 3, 16, 16), (2, 3, 8, 8)][: 1 + deep]
     assert network.eval()(torch.rand(2, 1, 16, 16)).shape == (2, 3, 16, 16)
-    widths = [min(round(5 * growth**level), limit) for level in range(3)]
+    widths = [round(1.25 * min(4 * growth**level, limit)) for level in range(3)]
     for level, width in enumerate(widths):
         assert f"{width} channels" in space.describe(arch).splitlines()[1 + level]
     kinds = {type(module).__name__ for module in network.modules()}
@@ -199,3 +199,5 @@ def test_arguments_with_their_defaults_are_no_part_of_the_fingerprint() -> None:
     assert set(UNetSpace(down="stride").arguments) - set(UNetSpace().arguments) == {"down"}
     with pytest.raises(NASError, match="multiples of 4 channels on every level"):
         UNetSpace(widths=(4,), growth=1.3)
+    with pytest.raises(NASError, match=r"at most 4096 channels at the lowest resolution"):
+        UNetSpace(norms=("batch",), scale=64, widths=(64,))

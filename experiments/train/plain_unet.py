@@ -147,7 +147,8 @@ class PlainUNets:
         its = self._macs(own)
         if abs(its / target - 1) <= CLOSE:
             return own
-        width = math.floor(own.space.arguments["widths"][0] * math.sqrt(target / its))
+        widths = own.space.arguments["widths"]
+        width = math.floor(widths[0] * math.sqrt(target / its))
         best, least = own, math.inf
         starts = [(self.depth, first) for first in (width, width + 1, width + 2, width - 1)]
         starts += [(self.depth - 1, first) for first in (width, width + 1)] * (
@@ -159,8 +160,7 @@ class PlainUNets:
                 if least <= CLOSE:
                     return best
                 growth = (low + high) / 2
-                changes = {"depths": (depth,), "widths": (first,), "growth": growth, "max_width": self._widest(first)}
-                found = self._artifact(changes)
+                found = self._artifact({"depths": (depth,), "scale": first / widths[0], "growth": growth})
                 macs = self._macs(found)
                 low, high = (growth, high) if macs < target else (low, growth)
                 if abs(macs / target - 1) < least:
@@ -185,8 +185,3 @@ class PlainUNets:
         own = {**point.arguments, "depths": (self.depth,), "deep_supervision": deep, **changes}
         space = UNetSpace(**own)
         return Artifact(space, space.architecture(point.genes), spec)
-
-    def _widest(self, width: int) -> int:
-        """Return the limit of the widths in the proportion of the published network."""
-        arguments = UNetSpace.published[f"plain-{self.setting.task.spec.dims}d"].arguments
-        return min(width * int(arguments["max_width"]) // int(arguments["widths"][0]), 4096)
