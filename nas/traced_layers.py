@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -75,7 +76,7 @@ def _layers(space: SearchSpace, arch: Architecture, task: TaskSpec | None, sides
     """Layers in the order of their calls, or None if the network refuses the sides."""
     layers: list[_Layer] = []
 
-    def record(module: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+    def record(module: Any, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
         if isinstance(module, nn.Linear):
             layers.append(_Layer("linear", module.in_features, module.out_features, ()))
         else:
@@ -101,7 +102,7 @@ def _layers(space: SearchSpace, arch: Architecture, task: TaskSpec | None, sides
     return layers
 
 
-def _kind(layer: nn.Module) -> str:
+def _kind(layer: Any) -> str:
     sides = layer.kernel_size
     size = f"{sides[0]}{'³' if len(sides) == 3 else '²'}" if len(set(sides)) == 1 else "×".join(map(str, sides))
     return f"{'up' if isinstance(layer, TRANSPOSED) else 'conv'} {size}"
