@@ -21,8 +21,7 @@ sys.path.pop(0)
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from experiments.plan import Plan
-
+PREVIEW = "experiments.search.preview:preview_search"  # of dry_run=true
 EXAMPLES = (
     "experiment=demo",
     "space=naslung strategy=pop study.trials=100",
@@ -44,16 +43,10 @@ def run(cfg: DictConfig) -> None:
         run_search_experiment(cfg, output_folder(), quiet=silent and cfg.worker != 0, silent=silent)
 
 
-def preview(cfg: DictConfig, folder: Path) -> Plan:
-    from experiments.search.preview import preview_search
-
-    return preview_search(cfg, folder)
-
-
 def main() -> None:
     from experiments.hydra_command import run_hydra_command
 
-    run_hydra_command(run, "search", "Search a space for architectures.", EXAMPLES, preview)
+    run_hydra_command(run, "search", "Search a space for architectures.", EXAMPLES, PREVIEW)
 
 
 if __name__ == "__main__":

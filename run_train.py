@@ -21,8 +21,7 @@ sys.path.pop(0)
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from experiments.plan import Plan
-
+PREVIEW = "experiments.train.preview:preview_training"  # of dry_run=true
 EXAMPLES = (
     "arch=outputs/demo/arch.json experiment=demo",
     "arch=naslung/model-1 export=[onnx]",
@@ -39,16 +38,10 @@ def run(cfg: DictConfig) -> None:
         run_train_experiment(cfg, output_folder())
 
 
-def preview(cfg: DictConfig, folder: Path) -> Plan:
-    from experiments.train.preview import preview_training
-
-    return preview_training(cfg, folder)
-
-
 def main() -> None:
     from experiments.hydra_command import run_hydra_command
 
-    run_hydra_command(run, "train", "Retrain, test and export architectures.", EXAMPLES, preview)
+    run_hydra_command(run, "train", "Retrain, test and export architectures.", EXAMPLES, PREVIEW)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -51,11 +52,14 @@ class DryRun:
     """Takes the place of Hydra's runs: jobs are composed and previewed, without folders, logs and launchers.
 
     Args:
-        preview: Checks a composed configuration with its output folder and returns its plan.
+        preview: `module:function`; the function takes a composed configuration and its output folder, checks it, and
+            returns its plan.
     """
 
-    def __init__(self, preview: Preview) -> None:
-        self._preview, self._plans, self._failures = preview, list[Plan](), list[str]()
+    def __init__(self, preview: str) -> None:
+        module, _, name = preview.partition(":")
+        self._preview: Preview = getattr(import_module(module), name)
+        self._plans, self._failures = list[Plan](), list[str]()
 
     @contextmanager
     def installed(self) -> Iterator[None]:

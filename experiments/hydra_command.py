@@ -6,7 +6,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from experiments.cli import run_command
 from experiments.conf_files import groups, text_of
@@ -28,7 +28,7 @@ def run_hydra_command(
     config_name: str,
     summary: str,
     examples: Sequence[str],
-    preview: Callable[[DictConfig, Path], Any] | None = None,
+    preview: str | None = None,
 ) -> None:
     """Run a command whose arguments, in `sys.argv`, are settings of Hydra, and exit.
 
@@ -37,7 +37,7 @@ def run_hydra_command(
         config_name: A file of conf/, without `.yaml`.
         summary: One sentence for the help page.
         examples: Arguments of two or more examples for the help page.
-        preview: Checks a job of `dry_run=true`, see `experiments.hydra_main.run_hydra`.
+        preview: `module:function` that checks a job of `dry_run=true`, see `experiments.hydra_main.run_hydra`.
     """
     if {"-h", "--help"} & set(sys.argv[1:]):
         sys.exit(run_command(lambda: print(help_page(_program(), summary, config_name, examples))))

@@ -30,7 +30,7 @@ from experiments.callbacks import CompareJobs
 from experiments.cli import run_command
 from experiments.composition import ExperimentLoader
 from experiments.conf_files import problems, refuse_ambiguous
-from experiments.dry_run import DryRun, Preview, is_dry_run
+from experiments.dry_run import DryRun, is_dry_run
 from experiments.hydra_errors import explain
 from experiments.sweep import Outcomes, register_resolvers, varied_settings, with_job_folders
 from experiments.workers import mark_launcher, workers_first
@@ -46,13 +46,13 @@ INTERRUPTED = "interrupted; the same command continues where this one stopped"
 NAME = re.compile(r"^(study\.name|name)=([^'\"{}\[\]()$]+)$")  # quoted texts and functions of Hydra stay
 
 
-def run_hydra(job: Callable[[DictConfig], None], config_name: str, preview: Preview | None = None) -> NoReturn:
+def run_hydra(job: Callable[[DictConfig], None], config_name: str, preview: str | None = None) -> NoReturn:
     """Compose the configuration from the command line, run the job or its sweep, and exit.
 
     Args:
         job: Takes the composed configuration. Processes of a launcher import it by its module and name.
         config_name: A file of conf/, without `.yaml`.
-        preview: Checks a job of `dry_run=true` instead of running it. If None, the command has no dry run.
+        preview: `module:function` that checks a job of `dry_run=true`. If None, the command has no dry run.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach this module, which reports them in one line
     logging.captureWarnings(True)
