@@ -32,6 +32,9 @@ def test_installed_packages_work_elsewhere(tmp_path: Path) -> None:
     done = subprocess.run(words, env=environment, cwd=elsewhere, check=True, capture_output=True, text=True)
     assert all(line.startswith(str(site)) for line in done.stdout.splitlines())
     assert (site / "experiments/lung_detector/service/page.html").is_file()
+    new = [sys.executable, str(site / "bin/voxnas"), "new", "data", "balls"]
+    subprocess.run(new, env=environment, cwd=elsewhere, check=True, capture_output=True)
+    assert (elsewhere / "balls/balls/conf/split/balls.yaml").is_file()
     words = [sys.executable, str(site / "bin/voxnas"), "search", "--cfg", "job", "strategy=random"]
     done = subprocess.run(words, env=environment, cwd=elsewhere, check=True, capture_output=True, text=True)
     assert "nas.strategies.RandomSearch" in done.stdout

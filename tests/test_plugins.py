@@ -15,6 +15,7 @@ import run_search
 import run_train
 from experiments.commands.completion import bash_script
 from experiments.conf_files import groups
+from experiments.hydra_command import help_page
 from nas.utils.plugins import installed, plugin_packages
 from tests.commands import Command, refused, voxnas
 from tests.conftest import REPO
@@ -97,7 +98,7 @@ def test_each_package_passes_its_own_checks(kind: str, plugins: Path) -> None:
     assert len([line for line in lines if line.strip()]) < 60
 
 
-def test_each_part_runs_by_its_name_alone(plugins: Path, command: Command) -> None:
+def test_each_part_runs_by_its_name_alone(plugins: Path, command: Command, capsys: pytest.CaptureFixture[str]) -> None:
     """`pip install` and `group=name` are all: neither `hydra.searchpath` nor `allow_packages`."""
     own = {kind: [f"{kind}={name}"] for kind, name in KINDS.items()}
     own["data"].append("split=drawn")
@@ -108,12 +109,15 @@ def test_each_part_runs_by_its_name_alone(plugins: Path, command: Command) -> No
     assert arch["space"]["class"] == "plainnets.PlainnetsSpace"
     assert arch["metrics"].keys() >= {"recall", "error", "macs"}
     assert "mean recall" in (command.folder / "outputs/all/report.html").read_text()
-    words = ["arch=outputs/all/arch.json", *QUICK[:2], "name=all", "resamples=20", "rounds=1", "export=[onnx]"]
+    words = ["arch=outputs/all/arch.json", *QUICK[:2], "name=all", "resamples=20", "rounds=1"]
     words += ["baselines.random_search=false", "baselines.published=null"]
     code, _, err = command(run_train.main, *words)
     assert code == 0, err
     result = json.loads((command.folder / "outputs/train/all/result.json").read_text())
     assert 0 <= result["mean"]["recall"] <= 1
+    code, _, err = voxnas(capsys, "export", "outputs/train/all", "--out", "exported")
+    assert code == 0, err
+    assert list((command.folder / "exported").rglob("model.onnx"))
 
 
 def test_lists_say_where_parts_come_from(plugins: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -167,6 +171,25 @@ def write_plugin(site: Path, name: str, code: str, files: dict[str, str], module
     for path, text in {"__init__.py": code, **{f"conf/{path}": text for path, text in files.items()}}.items():
         (package / path).parent.mkdir(parents=True, exist_ok=True)
         (package / path).write_text(text)
+
+
+def test_entry_points_of_other_forms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A module within a package, a single module, and one that is missing; none is imported."""
+    write_plugin(tmp_path, "inner", "raise RuntimeError", {}, module="inner.parts:anything")
+    (tmp_path / "inner/parts/conf/space").mkdir(parents=True)
+    (tmp_path / "inner/parts/conf/space/deep.yaml").write_text("_target_: inner.parts.Deep")
+    write_plugin(tmp_path, "single", "", {}, module="one_file")
+    (tmp_path / "one_file.py").write_text("raise RuntimeError")
+    write_plugin(tmp_path, "lacking", "raise RuntimeError", {}, module="lacking.parts")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    found = {plugin.distribution: plugin for plugin in installed()}
+    assert found["inner"].conf == tmp_path / "inner/parts/conf"
+    assert (found["single"].conf, found["single"].problem) == (None, "")
+    assert found["lacking"].problem == "no module lacking.parts"
+    assert {"inner", "one_file"} <= set(plugin_packages())
+    assert "lacking" not in plugin_packages()
+    assert "deep" in groups()["space"]
+    assert "deep" in help_page("voxnas search", "", "search", [])
 
 
 def test_a_broken_plugin_is_one_line_and_stops_nothing_else(
