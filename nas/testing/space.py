@@ -17,7 +17,7 @@ from nas.task_spec import TaskSpec
 from nas.testing.findings import joined, no_error, require
 
 DRAWS = 12  # architectures in which the effect of a gene is looked for
-STEPS = 6  # steps of an ordered gene of which costs are compared
+STEPS = 24  # steps of ordered genes of which costs are compared, over all genes
 SIDE = 16  # voxels a side, if no shape is given
 IN_SPACE = "architectures of the space"
 
@@ -168,7 +168,8 @@ def _check_effects(space: SearchSpace, archs: list[Architecture], task: TaskSpec
         found = f"the gene {gene.name}, whose choices {list(gene.choices)} all build the same network"
         require(differ, found, "networks that differ", f"read {gene.name} in build, or remove the gene")
         steps = {pair[0].genes[position]: pair for pair in pairs}  # one pair for each step of the gene
-        for smaller, larger in list(steps.values())[:STEPS] if gene.ordered else ():
+        most = max(1, STEPS // len(space.genes))
+        for smaller, larger in list(steps.values())[:most] if gene.ordered else ():
             costs = [_costs(space, arch, task, shape) for arch in (smaller, larger)]
             first, second = (gene.choices[arch.genes[position]] for arch in (smaller, larger))
             for unit, before, after in zip(("parameters", "MACs"), *costs, strict=True):
