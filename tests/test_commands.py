@@ -113,6 +113,26 @@ def test_what_a_training_leaves(main_job: MainJob) -> None:
     assert "random search" in main_job.train_said
 
 
+def test_pages_and_curves_of_a_search_and_a_training(main_job: MainJob) -> None:
+    """The live pages have ended, curves hold every trial and fold once, and both begin with a summary of the data."""
+    search, training = main_job.command.folder / "outputs/s", main_job.trained
+    for folder in (search, training):
+        assert "refresh" not in (folder / "live.html").read_text()
+        assert "1,194 cases of 639 patients" in (folder / "data.html").read_text()
+    assert "The search ended: " in (search / "live.html").read_text()
+    trials = list(csv.DictReader((search / "curves.csv").read_text().splitlines()))
+    keys = [(row["trial"], row["epoch"], row["metric"]) for row in trials]
+    assert len(set(keys)) == len(keys)
+    assert {row["trial"] for row in trials if row["epoch"] and row["metric"] == "auc"} == {"0", "1", "2", "3"}
+    epochs = list(csv.DictReader((training / "curves.csv").read_text().splitlines()))
+    keys = [(row["network"], row["fold"], row["epoch"], row["metric"]) for row in epochs]
+    assert len(set(keys)) == len(keys)
+    assert {row["fold"] for row in epochs} == {fold["fold"] for fold in main_job.result["folds"]}
+    assert "benign 664, malignant 530" in main_job.said
+    assert main_job.train_said.count("Test AUC") == main_job.train_again_said.count("Test AUC") == 1
+    assert f"next: voxnas train arch={Path('outputs/s/arch.json')}" in main_job.said
+
+
 def test_a_training_is_tested_on_the_fold_that_the_search_left_out(main_job: MainJob) -> None:
     result = main_job.result
     split = Split(LidcShapes(str(main_job.command.cache), size=16, spacing_mm=2.0).prepare(), folds=3)

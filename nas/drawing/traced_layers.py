@@ -76,7 +76,7 @@ def _layers(space: SearchSpace, arch: Architecture, task: TaskSpec | None, sides
     """Layers in the order of their calls, or None if the network refuses the sides."""
     layers: list[_Layer] = []
 
-    def record(module: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+    def record(module: Any, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
         if isinstance(module, nn.Linear):
             layers.append(_Layer("linear", module.in_features, module.out_features, ()))
         else:
