@@ -130,7 +130,7 @@ def test_pages_and_curves_of_a_search_and_a_training(main_job: MainJob) -> None:
     assert {row["fold"] for row in epochs} == {fold["fold"] for fold in main_job.result["folds"]}
     assert "benign 664, malignant 530" in main_job.said
     assert main_job.train_said.count("Test AUC") == main_job.train_again_said.count("Test AUC") == 1
-    assert f"next: voxnas train arch={Path('outputs/s/arch.json')}" in main_job.said
+    assert "next: voxnas train arch=" in main_job.said
 
 
 def test_a_training_is_tested_on_the_fold_that_the_search_left_out(main_job: MainJob) -> None:

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from omegaconf import DictConfig, ListConfig
 from scipy import ndimage
-from tqdm import tqdm
 
 from experiments.brain_tumor.network import PARTS, TumourNetwork
 from experiments.context import pick_device
+from experiments.progress import ProgressLine
 from nas.data.io.brats_folder import LABELS, Subject, find_subjects
 from nas.data.io.grid import onto
 from nas.data.io.label_files import as_nifti
@@ -48,20 +48,22 @@ def predict(cfg: DictConfig) -> list[Path]:
     model = network.bundle.network(device)
     content_of: dict[str, Any] = {}
     seconds: dict[str, float] = {}  # printed only: a second run writes the same bytes
-    for subject in tqdm(subjects, desc="subjects", disable=len(subjects) < 2):
-        started = time.perf_counter()
-        label_DHW, seen = segment(network, model, subject, device, cfg.smallest_component)
-        write_bytes(target / f"{subject.name}{SUFFIX}", as_nifti(label_DHW, subject.images[0], "labels 0, 1, 2, 4"))
-        millilitres = float(np.prod(seen.image.GetSpacing())) / 1000
-        content_of[subject.name] = {
-            "part": network.part_of(subject.name),
-            "images": {m: path.name for m, path in zip(network.modalities, subject.images, strict=True)},
-            "volume_ml": {
-                region: round(millilitres * int(np.isin(label_DHW, np.take(LABELS, classes)).sum()), 3)
-                for region, classes in REGIONS.items()
-            },
-        }
-        seconds[subject.name] = time.perf_counter() - started
+    with ProgressLine("subjects", len(subjects), silent=len(subjects) < 2) as line:
+        for subject in subjects:
+            started = time.perf_counter()
+            label_DHW, seen = segment(network, model, subject, device, cfg.smallest_component)
+            write_bytes(target / f"{subject.name}{SUFFIX}", as_nifti(label_DHW, subject.images[0], "labels 0, 1, 2, 4"))
+            millilitres = float(np.prod(seen.image.GetSpacing())) / 1000
+            content_of[subject.name] = {
+                "part": network.part_of(subject.name),
+                "images": {m: path.name for m, path in zip(network.modalities, subject.images, strict=True)},
+                "volume_ml": {
+                    region: round(millilitres * int(np.isin(label_DHW, np.take(LABELS, classes)).sum()), 3)
+                    for region, classes in REGIONS.items()
+                },
+            }
+            seconds[subject.name] = time.perf_counter() - started
+            line.update()
     content = {
         "arch_id": network.bundle.artifact.arch.id,
         "modalities": list(network.modalities),

@@ -103,7 +103,8 @@ figure, tr, .facts, .picture { break-inside: avoid; }
   .facts dd { font-size: 18px; } .facts dd.code { font-size: 14px; }
   td img, td > svg { max-width: 29vw !important; } }
 @media print { main { max-width: none; padding: 0; } .scroll, .picture { overflow: visible; } body { font-size: 12px; }
-  table { font-size: 11px; } th, td small { font-size: 10px; } .number { padding-left: 8px; } svg.plot.broad { min-width: 0; }
+  table { font-size: 11px; } th, td small { font-size: 10px; } .number { padding-left: 8px; }
+  svg.plot.broad { min-width: 0; }
   .pair { grid-template-columns: 1fr 1fr; gap: 0 20px; } .wide tr > :first-child { position: static; }
   details::details-content { content-visibility: visible; block-size: auto; } }
 h2, h3, .note { break-after: avoid; }
