@@ -26,7 +26,7 @@ def headings(table: Table, block: Block) -> list[str]:
         The headings.
     """
     shown = block.section.columns or [column.name for column in table.columns]
-    names = ["system", "of", *(column.label for column in table.columns if column.name in shown)]
+    names = ["system", "values", *(column.label for column in table.columns if column.name in shown)]
     if any(line.difference for line in block.lines):
         names.append("paired difference")
     if any(line.seeds for line in block.lines):
@@ -47,7 +47,7 @@ def texts(table: Table, line: Line, names: Sequence[str], mark: str) -> list[str
         One text for each heading.
     """
     by_label = {column.label: line.cells[column.name].text for column in table.columns if column.name in line.cells}
-    by_label |= {"system": line.name + mark, "of": line.origin}
+    by_label |= {"system": line.name + mark, "values": line.origin}
     by_label |= {"paired difference": line.difference, "seeds": line.seeds}
     return [by_label.get(name) or "–" for name in names]
 

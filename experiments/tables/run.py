@@ -83,13 +83,20 @@ class Runner:
         say(f"{row.key}: bootstrap over seeds and patients")
         owner = by_key[row.after[0]] if row.row.of else row
         trained = [owner.folder(self.folders, seed) / "train" for seed in row.seeds]
+        if (known := scores.means_of_results(trained, row.row.system)) is not None:
+            cells, first = known
+            note = "interval over patients" if len(row.seeds) == 1 else "interval over seeds (Student's t)"
+            tested = {"cases": first.tested.get("samples", 0), "groups": first.tested.get("groups", 0)}
+            return Computed(cells=cells, seeds=row.seeds, note=note, **tested, **facts)
         draws = scores.draws_of(trained, row.seeds, row.row.system)
         scores.save(draws, self._draws(row))
         cells = {**scores.means(draws), **{name: {"value": value} for name, value in draws.costs.items()}}
         if row.against:
             reference = scores.read(self._draws(by_key[row.against]))
             metric = self.table.score
-            if reference is not None and metric in draws.names and metric in reference.names:
+            if reference is None:
+                facts["note"] = f"not compared in pairs: the trainings of {row.against} were made elsewhere"
+            elif metric in draws.names and metric in reference.names:
                 facts |= {"against": row.against, "difference": scores.difference(draws, reference, metric)}
         return Computed(cells=cells, seeds=row.seeds, cases=draws.cases, groups=draws.groups, **facts)
 
@@ -221,10 +228,7 @@ def _averaged(values: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
         if isinstance(first, str) or len(values) == 1:
             cells[name] = {"value": first}
             continue
-        from scipy import stats
-
         numbers = [float(value[name]) for value in values]
         mean = sum(numbers) / len(numbers)
-        reach = float(stats.t.ppf(0.975, len(numbers) - 1) * stats.sem(numbers))
-        cells[name] = {"value": mean, "ci95": [mean - reach, mean + reach], "per_seed": numbers}
+        cells[name] = {"value": mean, "ci95": list(scores.t_interval(numbers)), "per_seed": numbers}
     return cells

@@ -8,9 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
+from nas.bundle import RESULT
 from nas.errors import NASError
 from nas.metrics.bootstrap import PERCENTILES, GroupBootstrap
 from nas.retraining.pooled import Pooled, read_pooled
+from nas.retraining.result import SIZES, TrainResult
+from nas.tasks.base import Task, task_of
 from nas.utils.hashing import digest
 
 RESAMPLES = 1000
@@ -107,6 +110,57 @@ def means(draws: Draws, seed: int = 0) -> dict[str, dict[str, object]]:
                 "per_seed": [float(value) for value in per_seed],
             }
     return found
+
+
+def means_of_results(
+    folders: Sequence[Path], system: str = ""
+) -> tuple[dict[str, dict[str, object]], TrainResult] | None:
+    """Average the metrics of results over seeds, for a task whose metrics cannot be computed from predictions.csv.
+
+    Args:
+        folders: Output folders of run_train.py, one per seed.
+        system: Name of the system in the result; empty for the network that each training is about.
+
+    Returns:
+        Metric -> value, ci95 and per_seed, with the interval over patients of the first seed if it is the only one; and
+        the first result. None if the metrics can be computed from predictions.csv.
+
+    Raises:
+        NASError: If a folder is no finished training, or lacks the system.
+    """
+    results = [TrainResult.load(folder / RESULT) for folder in folders]
+    if type(task_of(results[0].task)).from_columns is not Task.from_columns:
+        return None
+    scored = []
+    for result in results:
+        known = {**result.ensembles, **result.baselines}
+        if (name := system or result.name) not in known:
+            raise NASError(f"no system {name} in {result.name}", f"one of {', '.join(known)}", "correct the table")
+        scored.append(known[name])
+    found: dict[str, dict[str, object]] = {}
+    for name in scored[0]:
+        if name != "ci95":
+            values = [float(one[name]) for one in scored]
+            bounds = scored[0].get("ci95", {}).get(name) if len(scored) == 1 else t_interval(values)
+            found[name] = {"value": float(np.mean(values)), "ci95": bounds, "per_seed": values}
+    sizes = {} if system else {key: results[0].costs[key] for key in SIZES}
+    return {**found, **{name: {"value": float(value)} for name, value in sizes.items()}}, results[0]
+
+
+def t_interval(values: Sequence[float]) -> tuple[float, float]:
+    """Compute the 95 % interval of a mean over seeds by Student's t.
+
+    Args:
+        values: At least two values.
+
+    Returns:
+        Lower and upper bound.
+    """
+    from scipy import stats
+
+    reach = float(stats.t.ppf(0.975, len(values) - 1) * stats.sem(values))
+    mean = float(np.mean(values))
+    return mean - reach, mean + reach
 
 
 def difference(own: Draws, other: Draws, metric: str, seed: int = 0) -> dict[str, object]:
