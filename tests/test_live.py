@@ -76,7 +76,7 @@ def test_the_page_shows_progress_front_curves_and_time_left_and_ends(tmp_path: P
     clock[0] += 1000
     live.update_epoch(2, 3, "01:20")
     assert "epoch 2 of 3 of the running one, about 01:20 left" in Page(tmp_path / LIVE).text
-    live.finish(history, "the study holds 5 of 5 trials", "voxnas train arch=x/arch.json")
+    live.finish(history, "The search ended: the study holds 5 of 5 trials.", "voxnas train arch=x/arch.json")
     last = Page(tmp_path / LIVE)
     assert refreshes(last) == []
     assert "The search ended: the study holds 5 of 5 trials." in last.text
