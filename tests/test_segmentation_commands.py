@@ -48,7 +48,7 @@ def test_search_then_train(command: Command) -> None:
     for metric, (low, high) in result["ci95"].items():
         assert low <= high, metric
     table = (folder / "table.md").read_text()
-    assert "| system | Dice | HD95 | surface Dice |" in table
+    assert "| system | Dice | HD95 (mm) | surface Dice |" in table
     assert "HD95 in mm" in table
     assert "the plain U-Net of equal cost" in table.splitlines()[-1]
     cells = [line.split("|") for line in table.splitlines()]
@@ -62,6 +62,8 @@ def test_search_then_train(command: Command) -> None:
     assert np.mean(column) == pytest.approx(result["baselines"]["intensity"]["dice_1"], abs=1e-5)
     page = (folder / "report.html").read_text()
     assert "Confusion" not in page
+    assert "<h2>Beside plain U-Nets</h2>" in page
+    assert "&lt;p&gt;" not in page
     sources = re.findall(r'src="([^"]*)"', page)
     assert len(sources) == 9  # image, truth and prediction of the worst, the middle and the best case
     assert all(source.startswith("data:image/png;base64,") for source in sources)

@@ -6,7 +6,6 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -246,7 +245,8 @@ def _write(
         identity=identity,
     )
     rows = table_rows(result, main, everything)
-    beside = verdict(result, "the searched network" if networks[0].provenance.search else main.name)
+    searched = "the searched network" if networks[0].provenance.search else main.name
+    beside = verdict(result, searched if len(networks) == 1 else systems[0].name)
     result.save(folder / RESULT)
     write_text(folder / TABLE, markdown(rows, caption(result), result.columns) + (f"\n{beside}\n" if beside else ""))
     write_text(folder / PREDICTIONS, predictions_csv(scorer, everything))
@@ -259,8 +259,7 @@ def _write(
         result=result.to_json(),
         table_rows=[row.cells(result.columns) for row in rows],
         metrics=result.metrics,
-        sections=[section("Beside plain U-Nets", f"<p>{escape(beside)}</p>")] * bool(beside)
-        + setting.task.sections(cases),
+        sections=[section("Beside plain U-Nets", beside)] * bool(beside) + setting.task.sections(cases),
         task=setting.task.spec,
         answer=answer(result),
         command=next_command(setting.task.spec.kind, folder),
