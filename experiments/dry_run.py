@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.hydra import Hydra
@@ -22,12 +22,15 @@ from omegaconf.errors import OmegaConfBaseException
 
 from experiments.cli import USER_ERROR, mistake_of
 from experiments.hydra_errors import explain
-from experiments.plan import Plan, plan_table
+
 from experiments.sweep import overrides_of
 from nas.errors import NASError, TrialFailed, first_line
 
+if TYPE_CHECKING:
+    from experiments.plan import Plan
+
 DRY_RUN = "dry_run"
-Preview = Callable[[DictConfig, Path], Plan]
+Preview = Callable[[DictConfig, Path], "Plan"]
 
 
 def is_dry_run(arguments: Sequence[str]) -> bool:
@@ -59,7 +62,8 @@ class DryRun:
     def __init__(self, preview: str) -> None:
         module, _, name = preview.partition(":")
         self._preview: Preview = getattr(import_module(module), name)
-        self._plans, self._failures = list[Plan](), list[str]()
+        self._plans: list[Plan] = []
+        self._failures: list[str] = []
 
     @contextmanager
     def installed(self) -> Iterator[None]:
@@ -97,6 +101,8 @@ class DryRun:
             Exit code: 2 if a check failed, else 0.
         """
         if self._plans:
+            from experiments.plan import plan_table  # here, as numpy takes long to import
+
             print(plan_table(self._plans), flush=True)
         count = len(self._plans) + len(self._failures)
         if count:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,7 @@ LEGEND = (
     "MB: parameters in single precision; MACs: multiply-accumulates of convolutions and matrix products at the input; "
     "FLOPs: two per MAC"
 )
+log = logging.getLogger(__name__)
 
 
 def parser() -> Parser:
@@ -62,7 +64,14 @@ def run(options: argparse.Namespace) -> None:
     out = None if options.out is None else Path(options.out)
     if out is not None and out.suffix not in (".csv", ".json"):
         raise NASError(f"--out {out}", "a file that ends in .csv or .json", "name the format by the ending")
-    found = [counts for name in _names(options.space) for counts in counts_of(name, _space(name))]
+    found = []
+    for name in _names(options.space):
+        try:
+            found += counts_of(name, _space(name))
+        except NASError as error:  # of a plug-in that cannot be imported
+            if options.space:
+                raise
+            log.warning("space=%s is left out: %s", name, error)
     listed = json.dumps([counts.to_json() for counts in found], indent=1, ensure_ascii=False)
     if out is not None:
         write_text(out, f"{listed}\n" if out.suffix == ".json" else csv_text(found))

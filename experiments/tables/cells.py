@@ -50,6 +50,7 @@ class Line:
         computed: The measurements of a row of ours.
         planned: The row of ours as planned.
         state: "published", "done", or the reason why it has no values of ours.
+        source: Where the published values are from.
     """
 
     key: str
