@@ -22,7 +22,6 @@ from omegaconf.errors import OmegaConfBaseException
 
 from experiments.cli import USER_ERROR, mistake_of
 from experiments.hydra_errors import explain
-
 from experiments.sweep import overrides_of
 from nas.errors import NASError, TrialFailed, first_line
 
