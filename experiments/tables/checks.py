@@ -49,7 +49,7 @@ def detector_on(trained: str, data: Mapping[str, Any], batch: int = 8) -> dict[s
         The metrics of the task, and a note with the number of images and patients.
     """
     store = build(data, "data", Source).prepare()
-    predictor = Predictor.load(trained)
+    predictor = Predictor.load(Path(trained))
     predictor.task.least = LEAST
     rows = range(len(store))
     found = predict(predictor.network, predictor.task, VolumeSet(store, rows, "cpu"), batch)

@@ -31,7 +31,7 @@ EXAMPLES = (
 class TablesParser(Parser):
     """Parser that also takes `size=quick` for `--size quick`, and so for the other options."""
 
-    def parse_intermixed_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def,override]
+    def parse_intermixed_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
         """Parse the arguments.
 
         Args:

@@ -45,7 +45,7 @@ def logistic(like: str, folder: Path, seed: int, columns: Sequence[str] = SHAPE)
     """
     if unknown := set(columns) - {*SHAPE, DIAMETER}:
         raise NASError(f"columns={sorted(unknown)}", f"some of {', '.join((*SHAPE, DIAMETER))}", "correct the table")
-    config = TrainConfig.of(OmegaConf.load(Path(like) / "config.yaml"))
+    config = TrainConfig.of(OmegaConf.to_container(OmegaConf.load(Path(like) / "config.yaml")))  # type: ignore[arg-type]
     setting = task_setup(config)
     store, rounds = setting.store, setting.split.holdout_rounds()[: config.rounds]
     rows = np.unique(np.concatenate([np.concatenate([part.train, part.valid, part.test]) for part in rounds]))
