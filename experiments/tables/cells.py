@@ -211,7 +211,9 @@ def _verdicts(table: Table, section: Section, lines: Sequence[Line]) -> list[str
     reference = next((line.name for line in lines if line.key == f"{section.id}/{section.against}"), "")
     if column is None or not pairs:
         return []
-    above, below, same = list[str](), list[str](), list[str]()
+    above: list[str] = []
+    below: list[str] = []
+    same: list[str] = []
     for line in pairs:
         assert line.computed is not None
         _, (low, high) = scaled_difference(column, line.computed)
