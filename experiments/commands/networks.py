@@ -64,7 +64,7 @@ def run(options: argparse.Namespace) -> None:
     out = None if options.out is None else Path(options.out)
     if out is not None and out.suffix not in (".csv", ".json"):
         raise NASError(f"--out {out}", "a file that ends in .csv or .json", "name the format by the ending")
-    found = []
+    found: list[NetworkCounts] = []
     for name in _names(options.space):
         try:
             found += counts_of(name, _space(name))

@@ -55,7 +55,9 @@ def detector_on(trained: str, data: Mapping[str, Any], batch: int = 8) -> dict[s
     found = predict(predictor.network, predictor.task, VolumeSet(store, rows, "cpu"), batch)
     metrics = dict(predictor.task.score(found, store.targets(rows)).over())
     patients = len(np.unique(store.groups))
-    return metrics | {"note": f"{len(store)} images of {patients} {store.unit}{'s' * (patients > 1)}"}
+    first, *rest = store.unit.split()  # "block of slices"
+    unit = " ".join([first + "s" * (patients > 1), *rest])
+    return metrics | {"note": f"{len(store)} images of {patients} {unit}"}
 
 
 def brats_regions(folder: Path) -> dict[str, Any]:
