@@ -84,8 +84,11 @@ def conditions(table: Table, size: Size, blocks: Sequence[Block]) -> list[str]:
         minutes = sum(one.seconds for one in done) / 60
         when = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
         took = "less than a minute" if minutes < 1 else f"{minutes:.0f} minutes"
+        expected = sum(line.planned.minutes for line in every if line.planned and line.computed)
+        where = "; ".join(sorted({one.machine for one in done}))
         said.append(
-            f"Measured {when} on {'; '.join(sorted({one.machine for one in done}))}, in {took} of wall-clock time."
+            f"Measured {when} on {where}, in {took} of wall-clock time beside whatever else ran there "
+            f"(expected on two idle cores: about {max(expected, 1):.0f})."
         )
     if any(one.cases for one in done):
         said.append(

@@ -86,8 +86,8 @@ class Runner:
         if (known := scores.means_of_results(trained, row.row.system)) is not None:
             cells, first = known
             note = "interval over patients" if len(row.seeds) == 1 else "interval over seeds (Student's t)"
-            tested = {"cases": first.tested.get("samples", 0), "groups": first.tested.get("groups", 0)}
-            return Computed(cells=cells, seeds=row.seeds, note=note, **tested, **facts)
+            facts |= {"cases": first.tested.get("samples", 0), "groups": first.tested.get("groups", 0)}
+            return Computed(cells=cells, seeds=row.seeds, note=note, **facts)
         draws = scores.draws_of(trained, row.seeds, row.row.system)
         scores.save(draws, self._draws(row))
         cells = {**scores.means(draws), **{name: {"value": value} for name, value in draws.costs.items()}}

@@ -75,11 +75,11 @@ def read_pooled(name: str, folders: Sequence[Path], allow: Sequence[str] = (), s
         raise NASError(f"runs of {name} with other metrics or classes", "the same in all", "give folders of one task")
     columns = {key: np.concatenate([table[key] for table in tables]) for key in tables[0]}
     case, group = list(columns)[:2]
-    if len(np.unique(columns[case])) < len(columns[case]):
+    if len(folders) > 1 and len(np.unique(columns[case])) < len(columns[case]):
         raise NASError(
             f"runs of {name} that tested a case twice", "another test fold each", "give one run per split.test_fold"
         )
-    order = np.argsort(columns[case])
+    order = np.argsort(columns[case], kind="stable")
     columns = {key: values[order] for key, values in columns.items()}
     try:
         classes = tuple(results[0].data["classes"])
