@@ -167,19 +167,20 @@ def nearest_naslung(figure: float) -> dict[str, Any]:
     return {"params": params, "megabytes": BYTES * params / 1e6, "agrees": said}
 
 
-def dints_supernet(channel_mul: float, expected: int | None = None) -> dict[str, Any]:
+def dints_supernet(channel_mul: float, classes: int, expected: int | None = None) -> dict[str, Any]:
     """Count the supernet of DiNTS with 12 blocks and 4 depths.
 
     Args:
         channel_mul: Width, 0.25, 0.5 or 1.
+        classes: Number of classes.
         expected: Parameters of MONAI's supernet.
 
     Returns:
-        params (without the 720 probabilities) and agrees.
+        params (with the 720 probabilities of edges and operations) and agrees.
     """
     from search_spaces import DiNTSSpace
 
     with torch.device("meta"):
-        net = DiNTSSpace(12, 4, channel_mul).supernet()
-    params = sum(parameter.numel() for parameter in net.weight_parameters())
+        net = DiNTSSpace(12, 4, channel_mul, out_channels=classes).supernet()
+    params = sum(parameter.numel() for parameter in net.parameters())
     return {"params": params} | ({"agrees": _comparison("params", params, expected, 0.0)} if expected else {})

@@ -25,8 +25,8 @@ def headings(table: Table, block: Block) -> list[str]:
     Returns:
         The headings.
     """
-    shown = block.section.columns or [column.name for column in table.columns]
-    names = ["system", "values", *(column.label for column in table.columns if column.name in shown)]
+    labels = {column.name: column.label for column in table.columns}
+    names = ["system", "values", *(labels[name] for name in block.section.columns or labels)]
     if any(line.difference for line in block.lines):
         names.append("paired difference")
     if any(line.seeds for line in block.lines):
@@ -87,8 +87,8 @@ def conditions(table: Table, size: Size, blocks: Sequence[Block]) -> list[str]:
         expected = sum(line.planned.minutes for line in every if line.planned and line.computed)
         where = "; ".join(sorted({one.machine for one in done}))
         said.append(
-            f"Measured {when} on {where}, in {took} of wall-clock time beside whatever else ran there "
-            f"(expected on two idle cores: about {max(expected, 1):.0f})."
+            f"Measured {when} on {where}, in {took} of wall-clock time beside whatever else ran there, without "
+            f"interrupted calls (expected on two idle cores: about {max(expected, 1):.0f} minutes)."
         )
     if any(one.cases for one in done):
         said.append(
