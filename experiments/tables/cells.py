@@ -224,4 +224,8 @@ def _verdicts(table: Table, section: Section, lines: Sequence[Line]) -> list[str
         f"within noise (the interval of the difference holds 0): {', '.join(same)}" if same else "",
     ]
     text = "; ".join(word for word in words if word)
-    return [f"In {column.label}, on the same patients and seeds, {text}."]
+    single = [line for line in pairs if line.computed and len(line.computed.seeds) == 1]
+    caution = (
+        " From one seed an interval holds the variation over patients only, not that of trainings." if single else ""
+    )
+    return [f"In {column.label}, on the same patients and seeds, {text}.{caution}"]
