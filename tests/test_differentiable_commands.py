@@ -79,8 +79,9 @@ def test_settings_that_cannot_work(command: Command) -> None:
     refused(search(command, "cost.metric=activation_bytes", "strategy.target=1e6"), "cost.metric=macs, params")
     refused(search(command, "data.size=18"), "multiples of 4")
     refused(search(command, "task.window=[18,18,18]"), "multiples of 4", "task.window")
-    words = [*DEMO, *SMALL, "strategy=random", "~strategy.settings", "~strategy.target", "~strategy.validate_every"]
-    refused(command(run_search.main, *words, "~strategy.lr"), "no supernet that can be read")
+    words = [*DEMO, *SMALL, "strategy=random", "evaluator=supernet"]
+    refused(command(run_search.main, *words), "RandomSearch, which trains no supernet", "evaluator.checkpoint=")
+    refused(command(run_search.main, *words, "evaluator.checkpoint=nowhere.pt"), "no supernet that can be read")
 
 
 @pytest.mark.slow
