@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +18,13 @@ if TYPE_CHECKING:  # imported by the fixtures: few tests need the commands and a
     from tests.commands import Command
 
 REPO = Path(__file__).resolve().parents[1]
+
+with suppress(ImportError):
+    # OpenVINO logs by absl where TensorBoard has brought it. Hydra closes all handlers, and this one closes its stream,
+    # which would be the file that pytest captures into.
+    from absl.logging import get_absl_handler
+
+    get_absl_handler().python_handler.stream = sys.__stderr__
 
 
 @pytest.fixture(scope="session")
