@@ -12,6 +12,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import hydra
 import numpy as np
@@ -21,6 +22,7 @@ from omegaconf import DictConfig
 from torch import nn
 
 from experiments.build import build
+from experiments.config import SearchConfig
 from experiments.context import task_setup
 from nas.architecture import Architecture
 from nas.artifact import Artifact
@@ -44,8 +46,8 @@ class MonaiSupernet(Supernet):
     def __init__(self, space: DiNTSSpace, task: TaskSpec, patch: Sequence[int]) -> None:
         super().__init__()
         self.space, self.patch = space, (2, task.in_channels, *patch)
-        alike = {"use_downsample": space.use_downsample, "spatial_dims": task.dims}
-        sizes = {name: getattr(space, name) for name in ("channel_mul", "num_blocks", "num_depths")}
+        alike: dict[str, Any] = {"use_downsample": space.use_downsample, "spatial_dims": task.dims}
+        sizes: dict[str, Any] = {name: getattr(space, name) for name in ("channel_mul", "num_blocks", "num_depths")}
         self.lattice = TopologySearch(device="cpu", **sizes, **alike)
         self.network = DiNTS(self.lattice, task.in_channels, task.outputs, **alike)
 
@@ -86,11 +88,12 @@ class MonaiSupernet(Supernet):
 
 def monai_search(cfg: DictConfig, folder: Path) -> Artifact:
     """Run a composed search with strategy=differentiable; resume in `folder`."""
-    setting, space = task_setup(cfg), build(cfg.space, "space", DiNTSSpace)
-    strategy = build(cfg.strategy, "strategy", Differentiable)
+    config = SearchConfig.of(cfg)
+    setting, space = task_setup(config), build(config.space, "space", DiNTSSpace)
+    strategy = build(config.strategy, "strategy", Differentiable)
     train, valid = (VolumeSet(setting.store, rows, setting.device) for rows in setting.split.search)
     own = strategy.architecture
-    torch.manual_seed(cfg.seed)
+    torch.manual_seed(config.seed)
     training = SupernetTraining(
         MonaiSupernet(space, setting.task.spec, setting.store.input_shape[1:]),
         setting.task,
@@ -99,7 +102,7 @@ def monai_search(cfg: DictConfig, folder: Path) -> Artifact:
         strategy.settings,
         ArchitectureSettings(own.warm_up, own.lr, own.betas, WEIGHTS, validate_every=own.validate_every),
         Costs(lambda genes_NG: genes_NG[:, 0] * 0.0),
-        seed=cfg.seed,
+        seed=config.seed,
         device=setting.device,
         folder=folder,
         fingerprint=f"MONAI's supernet of {space.fingerprint}",
@@ -111,7 +114,7 @@ def monai_search(cfg: DictConfig, folder: Path) -> Artifact:
         trials=1,
         trial=0,
         budget=0,
-        seed=cfg.seed,
+        seed=config.seed,
         data=setting.data_facts,
         split=setting.split_facts,
         trains=False,

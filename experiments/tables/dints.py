@@ -10,6 +10,7 @@ import statistics
 import time
 from collections.abc import Callable
 from decimal import Decimal
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -215,7 +216,7 @@ def monai_search(folder: Path, overrides: list[str]) -> None:
         NASError: If this is not a checkout of the project, which holds benchmarks/.
     """
     try:
-        from benchmarks.monai_search import main
+        main = import_module("benchmarks.monai_search").main
     except ModuleNotFoundError as error:
         raise NASError("no benchmarks.monai_search", "a checkout of VoxNAS with MONAI", "run it there") from error
     main([str(folder / "search"), *overrides])
