@@ -23,6 +23,8 @@ PAGES = {
     "data": ("balls", "add-a-data-set"),
 }
 QUICK = ["training.epochs=1", "study.trials=3", "constraints=[]"]
+QUICK_TRAINING = ["training.epochs=1", "resamples=50", "rounds=1", "baselines.random_search=false"]
+QUICK_TRAINING += ["baselines.published=null"]
 
 
 def page_of(kind: str) -> str:
@@ -100,7 +102,6 @@ def run(environment: Path, folder: Path, words: list[str], *more: str, code: int
 
 @pytest.mark.slow
 def test_the_space_word_by_word(environment: Path, tmp_path: Path, data_cache: Path) -> None:
-    """The other pages have the same commands; test_plugins.py runs their parts in one search."""
     cache = f"data_cache={data_cache}"
     new, install, check, spaces, search, train, search_outside, train_outside = commands(page_of("space"))
     for words in (new, install, check):
@@ -110,8 +111,7 @@ def test_the_space_word_by_word(environment: Path, tmp_path: Path, data_cache: P
     run(environment, tmp_path, search, *QUICK, cache)
     arch = json.loads((tmp_path / "outputs/plainnets/arch.json").read_text())
     assert arch["space"]["class"] == "plainnets.PlainnetsSpace"
-    quick = ["training.epochs=1", "resamples=50", "rounds=1", cache]
-    quick += ["baselines.random_search=false", "baselines.published=null"]
+    quick = [*QUICK_TRAINING, cache]
     run(environment, tmp_path, train, *quick)
     result = json.loads((tmp_path / "outputs/train/plainnets/result.json").read_text())
     assert result["params"] > 0
@@ -129,3 +129,17 @@ def test_the_space_word_by_word(environment: Path, tmp_path: Path, data_cache: P
     finished = (tmp_path / "outputs/train/plainnets/result.json").read_bytes()
     run(environment, tmp_path, train_outside, "experiment=demo", "name=plainnets", *quick)  # allowed, and finished
     assert (tmp_path / "outputs/train/plainnets/result.json").read_bytes() == finished
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [kind for kind in PAGES if kind != "space"])
+def test_the_commands_of_the_other_pages(kind: str, environment: Path, tmp_path: Path, data_cache: Path) -> None:
+    name, cache = PAGES[kind][0], f"data_cache={data_cache}"
+    for words in commands(page_of(kind)):
+        quick = {"search": [*QUICK, cache], "train": [*QUICK_TRAINING, cache]}
+        out, _ = run(environment, tmp_path, words, *quick.get(words[1], []))
+        if words[0] == "voxnas" and len(words) == 2:
+            assert re.search(rf"^{name} .* {name} 0.1.0$", out, re.M)
+    if kind in ("task", "data"):
+        assert json.loads((tmp_path / f"outputs/train/{name}/result.json").read_text())["params"] > 0
+    assert (tmp_path / f"outputs/{name}/arch.json").is_file()
