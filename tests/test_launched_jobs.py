@@ -18,7 +18,7 @@ from experiments.workers import LAUNCHER, job_of_launcher, mark_launcher, worker
 
 @pytest.fixture
 def signals(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Default handlers, also if the tests run in the background; restores them, environment and Hydra's configuration."""
+    """Default handlers, also in the background; restores handlers, environment and Hydra's configuration."""
     normal = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
     before = {number: signal.signal(number, handler) for number, handler in normal.items()}
     cfg = HydraConfig.instance().cfg
