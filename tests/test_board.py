@@ -116,6 +116,11 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def _heed_interrupts() -> None:
+    """Ctrl-C is ignored in the background, and a new process inherits this."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Board:
     """`voxnas board` in a process of its own."""
 
@@ -127,6 +132,7 @@ class Board:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            preexec_fn=_heed_interrupts,
         )
         assert self.process.stdout is not None
         self.said = self.process.stdout.readline()
