@@ -22,7 +22,8 @@ PAGES = {
     "task": ("recaller", "add-a-task"),
     "data": ("balls", "add-a-data-set"),
 }
-QUICK = ["training.epochs=1", "study.trials=3", "constraints=[]"]
+QUICK = ["training.epochs=1", "training.batch_size=128", "study.trials=2", "constraints=[]"]
+SMALL = ["space.widths=[4,8]", "space.max_depth=4"]  # of the default space
 QUICK_TRAINING = ["training.epochs=1", "resamples=50", "rounds=1", "baselines.random_search=false"]
 QUICK_TRAINING += ["baselines.published=null"]
 
@@ -136,7 +137,7 @@ def test_the_space_word_by_word(environment: Path, tmp_path: Path, data_cache: P
 def test_the_commands_of_the_other_pages(kind: str, environment: Path, tmp_path: Path, data_cache: Path) -> None:
     name, cache = PAGES[kind][0], f"data_cache={data_cache}"
     for words in commands(page_of(kind)):
-        quick = {"search": [*QUICK, cache], "train": [*QUICK_TRAINING, cache]}
+        quick = {"search": [*QUICK, *SMALL, cache], "train": [*QUICK_TRAINING, cache]}
         out, _ = run(environment, tmp_path, words, *quick.get(words[1], []))
         if words[0] == "voxnas" and len(words) == 2:
             assert re.search(rf"^{name} .* {name} 0.1.0$", out, re.M)

@@ -202,8 +202,8 @@ def test_one_seed_says_that_no_interval_exists(tmp_path: Path) -> None:
         write_search(tmp_path / name, [0.5, score], overrides={"strategy": name})
     found = compare_jobs(read_jobs([tmp_path / "random", tmp_path / "pop"]))
     assert found.verdicts[0] == (
-        "With one seed per group no interval over seeds exists, so no difference in validation AUC can be told from "
-        "noise."
+        "With one seed per group no interval over seeds exists, so no difference in validation AUC can be separated "
+        "from noise."
     )
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.doctor.check import NOTE, OK, PROBLEM, Check
+from nas.utils.process import usable_cores
 
 GB = 1e9
 ENOUGH_MEMORY = 4 * GB  # bytes below which 3D trainings of the default sizes may end
@@ -45,7 +46,7 @@ def processor_check(torch: dict[str, Any]) -> Check:
 
 
 def _processor() -> tuple[str, set[str]]:
-    """Return the name of the processor and the flags of its instructions, as far as the system tells them."""
+    """Return the name of the processor and the flags of its instructions; empty where the system has none."""
     with suppress(OSError, UnicodeDecodeError):
         pairs = [line.partition(":") for line in (PROC / "cpuinfo").read_text(errors="replace").splitlines()]
         values = {key.strip(): value.strip() for key, _, value in pairs}
@@ -156,7 +157,7 @@ def threads_check(torch: dict[str, Any]) -> Check:
         Cores and threads.
     """
     every = os.cpu_count() or 1
-    cores = float(len(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else float(every)
+    cores = float(usable_cores())
     for folder in _cgroups():
         with suppress(OSError, ValueError, ZeroDivisionError):
             quota, period = (folder / "cpu.max").read_text().split()

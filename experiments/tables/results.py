@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
@@ -12,6 +11,7 @@ from typing import Any
 
 from nas.errors import NASError
 from nas.utils.files import read_json, write_text
+from nas.utils.process import usable_cores
 
 FILE = "table.json"
 
@@ -117,6 +117,5 @@ def machine() -> str:
 
     from nas.cost.latency import device_name
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
-    return f"{device_name(torch.device('cpu'))}, {cores} cores{gpu}, torch {torch.__version__}"
+    return f"{device_name(torch.device('cpu'))}, {usable_cores()} cores{gpu}, torch {torch.__version__}"

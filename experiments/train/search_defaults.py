@@ -110,7 +110,7 @@ def announcement(config: Mapping[str, Any], overrides: Sequence[str], searches: 
 
 
 def require_same_data(name: str, overrides: Sequence[str], searches: Iterable[SearchRecord]) -> None:
-    """Refuse data that nobody named for a network that was searched on others.
+    """Refuse a default data set other than that of the network's search.
 
     Args:
         name: Name of the data set.

@@ -167,7 +167,7 @@ def verdict(groups: Sequence[Group], score: str, sign: float, *differences: Mapp
     if not tested:
         seeds = max(len(group.jobs) for group in groups)
         why = "one seed per group" if seeds == 1 else "fewer than two seeds that a group shares with the first"
-        return f"With {why} no interval over seeds exists, so no difference in {score} can be told from noise."
+        return f"With {why} no interval over seeds exists, so no difference in {score} can be separated from noise."
     if not apart and len(groups) == 2:
         other = groups[1].label
         known = [found[other] for found in differences if other in found and found[other].has_interval]

@@ -180,7 +180,7 @@ def groups_of(jobs: Sequence[Job], kind: str) -> list[Group]:
 def _candidates(job: Job, others: Sequence[Job]) -> list[str]:
     """List settings that may differ: those of the command line, else all of the configuration.
 
-    Arguments of a group whose classes differ are left out, as the class tells the jobs apart.
+    Arguments of a group whose classes differ are left out, as the class already separates the jobs.
     """
     if job.overrides:
         return [key for key in job.overrides if not _is_local(key)]

@@ -29,8 +29,8 @@ class Stage:
         count: Number of layers.
         channels: Channels of the output.
         scale: Size of the output relative to the input of the network.
-        joined: Number of an earlier stage whose output is concatenated to the input, if that can be told from the
-            channels; else None.
+        joined: Number of an earlier stage whose output is concatenated to the input, if the channels show it; else
+            None.
     """
 
     kind: str

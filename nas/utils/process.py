@@ -59,6 +59,18 @@ def has_ended(pid: int) -> bool:
     return False
 
 
+def usable_cores() -> int:
+    """Count the processor cores that this process may use.
+
+    Returns:
+        The number; all cores of the machine where the system gives no other.
+    """
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS, Windows
+        return os.cpu_count() or 1
+
+
 @lru_cache(maxsize=1)
 def host_id() -> str:
     """Return an identifier within which a process number is unique.
