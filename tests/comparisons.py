@@ -26,6 +26,15 @@ from tests.tables import OBJECTIVES, SPACE, records_of
 DATA = DataFacts("nodules", "a" * 64, 9, ("benign", "malignant"))
 SPLIT = SplitFacts("b" * 64)
 CLASSES = ("benign", "malignant")
+DAMAGED_RESULTS: list[dict[str, Any]] = [
+    {"mean": None},
+    {"mean": {"auc": 0.5}},
+    {"data": "nodules"},
+    {"ci95": {"auc": "wide"}},
+    {"baselines": [1]},
+    {"seed": "first"},
+    {"latency_ms": 3.0},
+]  # fields of result.json with another content
 
 
 def trials_of(scores: Sequence[float], seed: int = 0, failed: Sequence[int] = ()) -> list[Trial]:

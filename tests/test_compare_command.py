@@ -11,7 +11,7 @@ import pytest
 from nas.comparison.record import FAILED, JobRecord
 from nas.provenance import DataFacts
 from tests.commands import last_line, refused, voxnas
-from tests.comparisons import rows_in, write_search, write_training
+from tests.comparisons import DAMAGED_RESULTS, rows_in, write_search, write_training
 from tests.report_pages import Page, dots
 
 
@@ -110,18 +110,7 @@ def test_the_table_of_trainings(tmp_path: Path, capsys: pytest.CaptureFixture) -
     assert "| volume | 2 | 0.700 ± 0.000 [0.600, 0.800] |" in out
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [
-        {"mean": None},
-        {"mean": {"auc": 0.5}},
-        {"data": "nodules"},
-        {"ci95": {"auc": "wide"}},
-        {"baselines": [1]},
-        {"seed": "first"},
-        {"latency_ms": 3.0},
-    ],
-)
+@pytest.mark.parametrize("damage", DAMAGED_RESULTS)
 def test_a_damaged_result_is_one_line(damage: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     path = result(tmp_path / "t", 0)
     path.write_text(json.dumps({**json.loads(path.read_text()), **damage}))

@@ -13,6 +13,7 @@ from nas.errors import NASError
 from nas.retraining.result import TrainResult
 from nas.retraining.tables import Row, caption, markdown, over_seeds, terminal
 from nas.tasks.classification import METRICS
+from tests.comparisons import DAMAGED_RESULTS
 
 SHOWN = [metric for metric in METRICS if metric.in_tables]
 NAMES = [metric.name for metric in SHOWN]
@@ -126,18 +127,7 @@ def test_two_networks_of_one_name_are_told_apart() -> None:
     assert {"naslung/model-1 (abc), mean of 2", "naslung/model-1 (xyz), mean of 2"} <= set(found)
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [
-        {"mean": None},
-        {"mean": {"auc": 0.5}},
-        {"data": "nodules"},
-        {"ci95": {"auc": "wide"}},
-        {"baselines": [1]},
-        {"seed": "first"},
-        {"latency_ms": 3.0},
-    ],
-)
+@pytest.mark.parametrize("damage", DAMAGED_RESULTS)
 def test_a_damaged_result_is_one_line(damage: dict[str, Any], tmp_path: Path) -> None:
     path = tmp_path / "result.json"
     path.write_text(json.dumps({**result(0, 0.8), **damage}))

@@ -3,7 +3,7 @@
 import pytest
 
 from nas.metrics.metric import Metric
-from nas.retraining.verdict import Comparison, Verdict
+from nas.retraining.verdict import PairedDifference, Verdict
 
 DICE = Metric("dice", "Dice")
 DISTANCE = Metric("hd95", "HD95", unit="mm", direction="minimize", digits=1)
@@ -22,11 +22,11 @@ DISTANCE = Metric("hd95", "HD95", unit="mm", direction="minimize", digits=1)
     ],
 )
 def test_an_interval_without_zero_is_a_verdict_in_the_direction_of_the_metric(metric, bounds, expected):
-    assert Comparison(metric, sum(bounds) / 2, bounds).verdict is expected
+    assert PairedDifference(metric, sum(bounds) / 2, bounds).verdict is expected
 
 
 def test_sentences_name_both_systems_the_difference_and_its_unit():
-    near = Comparison(DICE, 0.02, (-0.01, 0.05)).sentence("the ensemble", "the U-Net")
+    near = PairedDifference(DICE, 0.02, (-0.01, 0.05)).sentence("the ensemble", "the U-Net")
     assert near == "The difference in Dice of the ensemble and the U-Net is within noise (+0.020 [-0.010, +0.050])."
-    far = Comparison(DISTANCE, -0.8, (-1.0, -0.5)).sentence("The ensemble", "the U-Net")
+    far = PairedDifference(DISTANCE, -0.8, (-1.0, -0.5)).sentence("The ensemble", "the U-Net")
     assert far == "The ensemble is better than the U-Net in HD95 (-0.8 mm [-1.0, -0.5])."

@@ -18,7 +18,7 @@ from nas.context import TaskSetup
 from nas.cost.profile import profile
 from nas.errors import NASError
 from nas.retraining.result import TrainResult
-from nas.retraining.verdict import Comparison
+from nas.retraining.verdict import PairedDifference
 from search_spaces.unet import UNetSpace
 
 NAMES = {"equal_cost": "plain U-Net, equal cost", "own_size": "plain U-Net, own size"}
@@ -83,7 +83,7 @@ def verdict(result: TrainResult, first: str) -> str:
     sentences: list[str] = []
     for key, second in SECOND.items():
         if difference := result.differences.get(NAMES[key], {}).get(metric.name):
-            found = Comparison(metric, difference["value"], difference["ci95"])
+            found = PairedDifference(metric, difference["value"], difference["ci95"])
             if sentences:
                 sentences.append(f"The difference to {second} is {found.text}: {found.verdict.value}.")
             else:

@@ -17,6 +17,7 @@ from nas.comparison.statistics import Difference, Estimate, from_first, over_see
 from nas.errors import NASError
 from nas.metrics.metric import Metric
 from nas.metrics.names import COSTS, Names
+from nas.retraining.verdict import Verdict
 
 
 @dataclass(frozen=True)
@@ -162,7 +163,7 @@ def verdict(groups: Sequence[Group], score: str, sign: float, *differences: Mapp
         tested = tested or bool(known)
         signs = {found.mean > 0 for found in known}
         if known and len(signs) == 1 and not any(found.within_noise(len(groups) - 1) for found in known):
-            word = "better" if (known[0].mean * sign > 0) else "worse"
+            word = (Verdict.BETTER if known[0].mean * sign > 0 else Verdict.WORSE).value
             apart.append(f"{group.label} is {word} than {first} ({_shown(known)})")
     if not tested:
         seeds = max(len(group.jobs) for group in groups)

@@ -15,7 +15,7 @@ from nas.metrics.metric import Metric
 from nas.metrics.names import Names, show
 from nas.retraining.result import OF_A_FOLD
 from nas.retraining.tables import FIRST_COST, NOTHING
-from nas.retraining.verdict import Comparison
+from nas.retraining.verdict import PairedDifference
 from nas.space import SearchSpace
 from nas.task_spec import TaskSpec
 
@@ -177,7 +177,7 @@ def _differences(result: Mapping[str, Any], unit_of_split: str, metrics: Sequenc
 
 
 def _difference(metric: Metric, found: Mapping[str, Any]) -> Cell:
-    comparison = Comparison(metric, found["value"], found["ci95"])
+    comparison = PairedDifference(metric, found["value"], found["ci95"])
     low, high = found["ci95"]
     digits = metric.digits
     note = f"[{low:+.{digits}f}, {high:+.{digits}f}]\n{comparison.verdict.value}"

@@ -7,7 +7,7 @@ from typing import Any
 
 from nas.metrics.metric import Metric
 from nas.retraining.result import TrainResult
-from nas.retraining.verdict import Comparison, Verdict
+from nas.retraining.verdict import PairedDifference, Verdict
 
 WORDS = {
     Verdict.BETTER: "the difference is in favour of the network",
@@ -42,7 +42,7 @@ def answer(result: TrainResult) -> str:
     return f"{first} {_capital(name)}{beside} has {value}: {WORDS[found.verdict]} ({found.text})."
 
 
-def strongest_rival(result: TrainResult) -> tuple[str, Comparison] | None:
+def strongest_rival(result: TrainResult) -> tuple[str, PairedDifference] | None:
     """Find the baseline with the best score.
 
     Args:
@@ -62,7 +62,7 @@ def strongest_rival(result: TrainResult) -> tuple[str, Comparison] | None:
     if not compared:
         return None
     name = max(compared, key=lambda baseline: metric.sign * float(result.baselines[baseline][metric.name]))
-    return name, Comparison(metric, compared[name]["value"], compared[name]["ci95"])
+    return name, PairedDifference(metric, compared[name]["value"], compared[name]["ci95"])
 
 
 def _the(result: TrainResult) -> str:

@@ -18,7 +18,7 @@ class Verdict(str, Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class PairedDifference:
     """A paired difference of one metric between two systems on the same cases.
 
     Args:
