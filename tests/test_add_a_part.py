@@ -14,6 +14,7 @@ import pytest
 
 from experiments.commands.new import write_package
 from tests.conftest import REPO
+from tests.processes import Program
 
 PAGES = {
     "space": ("plainnets", "add-a-space"),
@@ -22,7 +23,7 @@ PAGES = {
     "task": ("recaller", "add-a-task"),
     "data": ("balls", "add-a-data-set"),
 }
-QUICK = ["training.epochs=1", "training.batch_size=128", "study.trials=2", "constraints=[]"]
+QUICK = ["training.epochs=1", "training.batch_size=128", "study.trials=1", "constraints=[]"]
 SMALL = ["space.widths=[4,8]", "space.max_depth=4"]  # of the default space
 QUICK_TRAINING = ["training.epochs=1", "resamples=50", "rounds=1", "baselines.random_search=false"]
 QUICK_TRAINING += ["baselines.published=null"]
@@ -72,22 +73,26 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A new environment that sees this one's packages; its bin folder."""
     folder = tmp_path_factory.mktemp("tutorial")
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder / "env")], check=True)
-    python = folder / "env/bin/python"
-    site = subprocess.run(
-        [str(python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout.strip()
     outer = [path for path in sys.path if Path(path).name == "site-packages"]
-    (Path(site) / "outer.pth").write_text("\n".join([*outer, str(REPO), ""]))
-    return python.parent
+    (site_of(folder / "env/bin") / "outer.pth").write_text("\n".join([*outer, str(REPO), ""]))
+    return folder / "env/bin"
 
 
-def run(environment: Path, folder: Path, words: list[str], *more: str, code: int = 0) -> tuple[str, str]:
-    """Runs one command of a page in the environment; gives its output and what it says on stderr."""
+def site_of(environment: Path) -> Path:
+    (site,) = environment.parent.glob("lib/python*/site-packages")
+    return site
+
+
+def run(
+    environment: Path, folder: Path, words: list[str], *more: str, code: int = 0, fork: bool = True
+) -> tuple[str, str]:
+    """Runs one command of a page in the environment; gives its output and what it says on stderr.
+
+    fork: In a fork that sees the packages of the environment, otherwise by the environment's own Python.
+    """
     program, *rest = words
     python = str(environment / "python")
+    environ = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONSAFEPATH": "1"}
     if program == "pip":
         assert rest.pop(0) == "install"
         pip = [sys.executable, "-m", "pip", "--python", python, "install", "--disable-pip-version-check", "--quiet"]
@@ -95,8 +100,10 @@ def run(environment: Path, folder: Path, words: list[str], *more: str, code: int
     else:
         module = {"voxnas": "experiments.commands.voxnas", "pytest": "pytest"}[program]
         line = [python, "-m", module, *rest, *more]
-    environ = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONSAFEPATH": "1"}
-    done = subprocess.run(line, cwd=folder, env=environ, capture_output=True, text=True, timeout=500)
+    if fork and program != "pip":
+        done = Program(line[1:], folder, sites=[site_of(environment)]).wait()
+    else:
+        done = subprocess.run(line, cwd=folder, env=environ, capture_output=True, text=True, timeout=500)
     assert done.returncode == code, done.stdout + done.stderr
     return done.stdout, done.stderr
 
@@ -107,7 +114,7 @@ def test_the_space_word_by_word(environment: Path, tmp_path: Path, data_cache: P
     new, install, check, spaces, search, train, search_outside, train_outside = commands(page_of("space"))
     for words in (new, install, check):
         run(environment, tmp_path, words)
-    out, _ = run(environment, tmp_path, spaces)
+    out, _ = run(environment, tmp_path, spaces, fork=False)
     assert re.search(r"^plainnets +classification +18 +3 +plainnets 0.1.0$", out, re.M)
     run(environment, tmp_path, search, *QUICK, cache)
     arch = json.loads((tmp_path / "outputs/plainnets/arch.json").read_text())
@@ -119,8 +126,7 @@ def test_the_space_word_by_word(environment: Path, tmp_path: Path, data_cache: P
     assert 0 <= result["mean"]["auc"] <= 1
 
     # without the metadata that pip wrote, the package is no plug-in
-    (site,) = environment.parent.glob("lib/python*/site-packages")
-    for path in site.glob("plainnets-*.dist-info/entry_points.txt"):
+    for path in site_of(environment).glob("plainnets-*.dist-info/entry_points.txt"):
         path.unlink()
     run(environment, tmp_path, search_outside, "--cfg", "job")
     _, err = run(environment, tmp_path, train_outside[:-1], "experiment=demo", cache, code=2)

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import subprocess
-import sys
 import time
 from pathlib import Path
-from subprocess import PIPE, STDOUT
 
 import pytest
 from omegaconf import OmegaConf
@@ -19,6 +15,7 @@ import run_train
 from nas.artifact import load
 from tests.commands import Command, refused
 from tests.conftest import REPO
+from tests.processes import Program, run_python, run_ranks
 
 DEMO = ["experiment=dints_demo", "split.folds=3", "training.precision=fp32"]
 QUICK = ["strategy.settings.epochs=4", "strategy.settings.batch_size=8", "strategy.target=null", "study.trials=2"]
@@ -104,24 +101,23 @@ def test_the_task_is_that_of_the_data_and_the_settings_those_of_the_training(com
 @pytest.mark.slow
 def test_a_search_that_is_killed_in_an_epoch_goes_on(tmp_path: Path, data_cache: Path) -> None:
     """SIGKILL, after one epoch has been written and before the last one."""
-    words = [sys.executable, str(REPO / "run_search.py"), *DEMO, *SMALL, *QUICK, f"data_cache={data_cache}"]
+    words = [REPO / "run_search.py", *DEMO, *SMALL, *QUICK, f"data_cache={data_cache}"]
     words += ["strategy.settings.epochs=8", "study.trials=1", "device=cpu"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     curves = []
     for name in ("whole", "killed"):
         folder = tmp_path / name
         folder.mkdir()
         path = folder / "outputs/dints_demo/checkpoints/supernet/curves.csv"
         if name == "killed":
-            process = subprocess.Popen(words, cwd=folder, env=environment, stdout=PIPE, stderr=STDOUT)
+            program = Program(words, folder)
             waiting = time.monotonic() + 400
             while not path.exists() and time.monotonic() < waiting:
                 time.sleep(0.01)
-            process.kill()
-            process.communicate()
+            program.kill()
             assert path.exists()
             assert len(path.read_text().splitlines()) < 9
-        subprocess.run(words, cwd=folder, env=environment, check=True, capture_output=True, timeout=500)
+        done = run_python(*words, folder=folder)
+        assert done.returncode == 0, done.stderr
         rows = list(csv.DictReader(path.read_text().splitlines()))
         curves.append([{key: value for key, value in row.items() if key != "seconds"} for row in rows])
     assert len(curves[0]) == 8
@@ -132,26 +128,9 @@ def test_a_search_that_is_killed_in_an_epoch_goes_on(tmp_path: Path, data_cache:
 
 
 @pytest.mark.slow
-def test_processes_of_torchrun_train_one_supernet(tmp_path: Path, data_cache: Path) -> None:
+def test_ranks_train_one_supernet(tmp_path: Path, data_cache: Path) -> None:
     words = [*DEMO, *SMALL, *QUICK, f"data_cache={data_cache}"]
-    launcher = [
-        "-m",
-        "torch.distributed.run",
-        "--nproc_per_node=2",
-        "--rdzv_backend=c10d",
-        "--rdzv_endpoint=127.0.0.1:0",
-    ]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
-    done = subprocess.run(
-        [sys.executable, *launcher, str(REPO / "run_search.py"), *words],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=500,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    run_ranks(REPO / "run_search.py", *words, folder=tmp_path)
     assert load(tmp_path / "outputs/dints_demo/arch.json").metrics["dice"] >= 0
     lines = (tmp_path / "outputs/dints_demo/checkpoints/supernet/curves.csv").read_text().splitlines()
     assert len(lines) == 5

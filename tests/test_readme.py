@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
-import os
 import re
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,11 +18,12 @@ import search_spaces
 from nas.testing import check_space
 from tests.conftest import REPO
 from tests.documents import check_command, commands, links
+from tests.processes import run_python
 
 TEXT = (REPO / "README.md").read_text()
 COMMANDS = commands(TEXT)
 INSTALLING = ("make", "pip")  # these make environments: `make demo` runs the two commands of the quick start
-SEARCH = ("space.widths=[4,8]", "space.max_depth=4", "study.trials=2", "training.epochs=1", "training.batch_size=128")
+SEARCH = ("space.widths=[4,8]", "space.max_depth=4", "study.trials=1", "training.epochs=1", "training.batch_size=128")
 TRAIN = (
     "training.epochs=1",
     "training.batch_size=128",
@@ -66,14 +65,7 @@ def test_the_commands_run(tmp_path: Path, data_cache: Path) -> None:
 
 
 def _run(folder: Path, words: Sequence[str]) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "experiments.commands.voxnas", *words],
-        cwd=folder,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPO)},
-        capture_output=True,
-        text=True,
-        timeout=500,
-    )
+    done = run_python("-m", "experiments.commands.voxnas", *words, folder=folder)
     assert done.returncode == 0, f"voxnas {' '.join(words)}\n{done.stderr}"
 
 

@@ -27,9 +27,9 @@ from nas.study.study import Study
 from nas.trials_table import write_csv
 from nas.utils.process import new_worker_id
 from search_spaces.naslung import NASLungSpace
-from tests.faults.farm import PROCESSES
 from tests.problems import EvaluatorOf
 from tests.problems import study_of as make_study
+from tests.processes import PROCESSES
 
 OBJECTIVES = {"auc": "maximize", "macs": "minimize"}
 SPEC = {"data": "abc", "split": "def"}

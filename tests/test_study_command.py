@@ -22,8 +22,8 @@ from nas.study.storage import Store
 from nas.trials_table import read_h5, write_h5
 from tests.commands import voxnas
 from tests.conftest import REPO
-from tests.faults.farm import PROCESSES
 from tests.problems import study_of as make_study
+from tests.processes import PROCESSES
 from tests.tables import DATA_WORDS, OBJECTIVES, SPACE, SPACE_WORDS, records_of, table_of
 
 Run = Callable[..., tuple[int, str, str]]

@@ -23,8 +23,8 @@ from nas.utils.files import locked
 from tests.commands import Command, refused
 from tests.comparisons import rows_in
 from tests.conftest import REPO
-from tests.faults.farm import PROCESSES
 from tests.problems import study_of as make_study
+from tests.processes import PROCESSES
 from tests.tables import DATA_WORDS, OBJECTIVES, SPACE, SPACE_WORDS, records_of, table_of
 
 

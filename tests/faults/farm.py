@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import multiprocessing
 import os
 import shutil
 import signal
@@ -21,11 +20,8 @@ from typing import Any
 
 from nas.history import State
 from tests.faults.worker import Orders, attach, front_from_raw, front_of, score_of, work
+from tests.processes import PROCESSES, free_port
 from tests.programs import missing
-
-PROCESSES = multiprocessing.get_context("forkserver")
-# torch imports its compiler with the first network that it measures: seconds that no worker need spend again.
-PROCESSES.set_forkserver_preload(["tests.faults.worker", "torch._dynamo"])
 
 
 class Farm:
@@ -133,12 +129,6 @@ def is_locked(kind: str, folder: Path) -> bool:
         except BlockingIOError:
             return True
     return False
-
-
-def free_port() -> int:
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        return int(server.getsockname()[1])
 
 
 class Postgres:

@@ -1,32 +1,18 @@
-"""Two real processes under torchrun take the steps of one."""
+"""Two real processes, with the variables that torchrun sets, take the steps of one."""
 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
-from tests.conftest import REPO
+from tests.processes import run_ranks
 from tests.training.blobs import blob_store
 
 pytestmark = pytest.mark.slow
-SCRIPT = str(Path(__file__).with_name("two_processes.py"))
-RENDEZVOUS = ["--rdzv_backend=c10d", "--rdzv_endpoint=127.0.0.1:0"]
-ALONE: list[str] = []
-PAIR = ["-m", "torch.distributed.run", "--nproc_per_node=2", *RENDEZVOUS]
-
-
-def run(launcher: list[str], store: Path, folder: Path, epochs: int) -> None:
-    paths = os.pathsep.join([str(REPO), os.environ.get("PYTHONPATH", "")])
-    command = [sys.executable, *launcher, SCRIPT, str(store), str(folder), str(epochs)]
-    environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
+SCRIPT = Path(__file__).with_name("two_processes.py")
 
 
 @pytest.fixture(scope="module")
@@ -34,9 +20,9 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """One process: 4 epochs. Two processes: 2 epochs, then started again for all 4."""
     root = tmp_path_factory.mktemp("two")
     store = blob_store(root / "blobs.h5").path
-    run(ALONE, store, root / "one", 4)
-    run(PAIR, store, root / "pair", 2)
-    run(PAIR, store, root / "pair", 4)
+    run_ranks(SCRIPT, store, root / "one", 4, folder=root, count=1)
+    run_ranks(SCRIPT, store, root / "pair", 2, folder=root)
+    run_ranks(SCRIPT, store, root / "pair", 4, folder=root)
     return root / "one", root / "pair"
 
 

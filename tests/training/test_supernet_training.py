@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
@@ -38,7 +35,7 @@ from nas.training.curves import CURVES
 from nas.training.settings import TrainingSettings
 from search_spaces.dints import DiNTSSpace
 from search_spaces.unet import UNetSpace
-from tests.conftest import REPO
+from tests.processes import run_ranks
 from tests.training.test_segmentation_training import Parts, ball_parts
 
 CPU = torch.device("cpu")
@@ -304,12 +301,8 @@ def test_a_loss_that_is_not_finite_is_told(parts: Parts, tmp_path: Path) -> None
 
 def together(folder: Path, processes: int = 2) -> list[dict[str, Any]]:
     """The supernet of the balls, trained by so many processes: what each rank ends with."""
-    script = [str(Path(__file__).with_name("supernet_processes.py")), str(folder)]
-    launcher = ["-m", "torch.distributed.run", f"--nproc_per_node={processes}", "--rdzv_backend=c10d"]
-    command = [sys.executable, *launcher, "--rdzv_endpoint=127.0.0.1:0", *script]
-    environment = {**os.environ, "PYTHONPATH": str(REPO), "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
+    script = Path(__file__).with_name("supernet_processes.py")
+    run_ranks(script, folder, folder=folder.parent, count=processes)
     return [json.loads((folder / f"rank{rank}.json").read_text()) for rank in range(processes)]
 
 
