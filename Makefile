@@ -28,10 +28,9 @@ PYTEST = OMP_NUM_THREADS=1 $(PY) -m pytest --durations=50
 test: install
 	$(PYTEST) -n 2 -m "not slow and not faults"
 
-# The tests of faults mostly wait: six at a time take no more of two cores than two others.
+# The tests of faults mostly wait, as those of services and launchers do: four at a time keep two cores at work.
 test-slow: install
-	$(PYTEST) -n 2 -m "slow and not faults"
-	$(PYTEST) -n 6 tests/faults
+	$(PYTEST) -n 4 -m "slow or faults"
 
 test-all: test test-slow
 
