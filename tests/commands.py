@@ -18,6 +18,7 @@ from experiments.commands.voxnas import run
 
 SMALL = ["data.size=16", "data.spacing_mm=2.0", "training=demo", "training.epochs=1", "training.batch_size=128"]
 SPACE = ["space.widths=[4,8]", "space.max_depth=4"]
+NO_FEATURES = ["baselines.volume=false", "baselines.features=false"]
 
 
 class OwnCapture:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import pickle
+import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import pytest
 from filelock import FileLock
@@ -18,6 +20,12 @@ if TYPE_CHECKING:  # imported by the fixtures: few tests need the commands and a
     from tests.commands import Command
 
 REPO = Path(__file__).resolve().parents[1]
+T = TypeVar("T")
+
+
+class MakeOnce(Protocol):
+    def __call__(self, name: str, make: Callable[[Path], T]) -> T: ...
+
 
 with suppress(ImportError):
     # OpenVINO logs by absl where TensorBoard has brought it. Hydra closes all handlers, and this one closes its stream,
@@ -58,6 +66,27 @@ def data_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Source, "prepare", prepare_once)
         yield folder
+
+
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> MakeOnce:
+    """Makes what the tests of all workers share: `made_once(name, make)` is the result of `make(folder)`.
+
+    One worker calls `make` with a new folder; its result is kept as a pickle, and the others read it.
+    """
+    base = tmp_path_factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def make_once(name: str, make: Callable[[Path], T]) -> T:
+        kept = base / f"{name}.pickle"
+        with FileLock(base / f"{name}.lock"):
+            if not kept.exists():
+                shutil.rmtree(base / name, ignore_errors=True)
+                (base / name).mkdir()
+                kept.write_bytes(pickle.dumps(make(base / name)))
+        return pickle.loads(kept.read_bytes())  # type: ignore[no-any-return]
+
+    return make_once
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,9 @@ import run_train
 from nas.artifact import Artifact, load
 from nas.data.sources.lidc_shapes import LidcShapes
 from nas.data.splits import Split
-from tests.commands import SMALL, SPACE, Command, OwnCapture, refused
+from tests.commands import NO_FEATURES, SMALL, SPACE, Command, OwnCapture, refused
 from tests.comparisons import rows_in
-from tests.conftest import REPO
+from tests.conftest import REPO, MakeOnce
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +36,8 @@ def store_path(data_cache: Path) -> Path:
 class MainJob:
     """What a search, the same search again and with one more trial, a training and the same training again leave."""
 
-    command: Command
+    folder: Path
+    cache: Path
     written: set[str]
     said: str  # by the first search
     rows: list[dict[str, str]]  # trials.csv after the first search
@@ -50,13 +52,17 @@ class MainJob:
 
     @property
     def trained(self) -> Path:
-        return self.command.folder / "outputs/train/t"
+        return self.folder / "outputs/train/t"
 
 
 @pytest.fixture(scope="module")
-def main_job(tmp_path_factory: pytest.TempPathFactory, data_cache: Path) -> MainJob:
+def main_job(made_once: MakeOnce, data_cache: Path) -> MainJob:
+    return made_once("main_job", partial(run_main_job, data_cache))
+
+
+def run_main_job(cache: Path, home: Path) -> MainJob:
     with pytest.MonkeyPatch.context() as patch:
-        command = Command(tmp_path_factory.mktemp("main_job"), data_cache, patch, OwnCapture(patch))
+        command = Command(home, cache, patch, OwnCapture(patch))
         code, said, err = command.search("split.folds=3")
         assert code == 0, err
         folder = command.folder / "outputs/s"
@@ -77,7 +83,7 @@ def main_job(tmp_path_factory: pytest.TempPathFactory, data_cache: Path) -> Main
             stamps.append({path: path.stat().st_mtime_ns for path in found})
         rows = list(csv.DictReader(trials[0].splitlines()))
         result = json.loads((command.folder / "outputs/train/t/result.json").read_text())
-        return MainJob(command, written, said, rows, artifact, fronts, report, trials, result, *printed, stamps)
+        return MainJob(home, cache, written, said, rows, artifact, fronts, report, trials, result, *printed, stamps)
 
 
 def test_what_a_search_leaves(main_job: MainJob) -> None:
@@ -115,7 +121,7 @@ def test_what_a_training_leaves(main_job: MainJob) -> None:
 
 def test_pages_and_curves_of_a_search_and_a_training(main_job: MainJob) -> None:
     """The live pages have ended, curves hold every trial and fold once, and both begin with a summary of the data."""
-    search, training = main_job.command.folder / "outputs/s", main_job.trained
+    search, training = main_job.folder / "outputs/s", main_job.trained
     for folder in (search, training):
         assert "refresh" not in (folder / "live.html").read_text()
         assert "1,194 cases of 639 patients" in (folder / "data.html").read_text()
@@ -135,7 +141,7 @@ def test_pages_and_curves_of_a_search_and_a_training(main_job: MainJob) -> None:
 
 def test_a_training_is_tested_on_the_fold_that_the_search_left_out(main_job: MainJob) -> None:
     result = main_job.result
-    split = Split(LidcShapes(str(main_job.command.cache), size=16, spacing_mm=2.0).prepare(), folds=3)
+    split = Split(LidcShapes(str(main_job.cache), size=16, spacing_mm=2.0).prepare(), folds=3)
     assert len(result["folds"]) == 2  # three folds: one is the test fold, the others validate in turn
     assert {fold["n"] for fold in result["folds"]} == {len(split.test)}
     search = main_job.artifact.provenance.search
@@ -177,7 +183,7 @@ def test_the_search_never_opens_the_test_fold(main_job: MainJob, command: Comman
 @pytest.mark.slow
 def test_an_ensemble_of_published_networks_by_cross_validation(command: Command) -> None:
     other = "arch=[naslung/model-1,'naslung/plain[4,4,[8, 8, 8], [16, 16, 16], [32, 32]]']"
-    code, out, err = command.train(other, "protocol=cross_validation", "baselines.published=null")
+    code, out, err = command.train(other, "protocol=cross_validation", "baselines.published=null", *NO_FEATURES)
     assert code == 0, err
     result = json.loads((command.folder / "outputs/train/t/result.json").read_text())
     assert len(result["folds"]) == 3
@@ -201,6 +207,7 @@ def test_sweeps_give_each_job_its_folder(command: Command) -> None:
         ("pop", "1"),
     ]
     words = ["-m", *SMALL, "split.folds=3", "rounds=1", "resamples=50", "arch=naslung/model-1", "seed=0,1"]
+    words += NO_FEATURES
     code, _, err = command(run_train.main, *words)
     assert code == 0, err
     assert len(list((command.folder / "outputs/train").rglob("result.json"))) == 2
@@ -251,7 +258,7 @@ def test_bad_settings_of_a_search(command: Command, words: Sequence[str], said: 
 
 
 def test_a_study_of_other_settings_keeps_its_results(main_job: MainJob, command: Command) -> None:
-    shutil.copytree(main_job.command.folder / "outputs/s", command.folder / "outputs/s")
+    shutil.copytree(main_job.folder / "outputs/s", command.folder / "outputs/s")
     kept = {p: p.read_bytes() for p in (command.folder / "outputs/s").rglob("*.json")}
     assert kept
     refused(command.search("split.folds=3", "training.epochs=2"), "study.name")
@@ -308,7 +315,7 @@ def test_retraining_under_torchrun(tmp_path: Path, data_cache: Path, store_path:
     """Two processes train one network together and leave one result."""
     words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     settings = [*SMALL, "split.folds=3", "name=t", "resamples=50", f"data_cache={data_cache}", "device=cpu"]
-    nothing = ["baselines.published=null", "baselines.random_search=false"]
+    nothing = ["baselines.published=null", "baselines.random_search=false", *NO_FEATURES]
     words += [str(REPO / "run_train.py"), "arch=naslung/model-1", *settings, *nothing]
     done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=tmp_path, timeout=500)
     assert done.returncode == 0, done.stderr
@@ -322,7 +329,7 @@ def test_a_training_takes_the_data_of_its_search(command: Command) -> None:
     """Without data settings of its own; with some it is refused if its test part holds patients of the search."""
     assert command.search("study.trials=1", "split.folds=3")[0] == 0
     words = ["training=demo", "training.epochs=1", "training.batch_size=128", "name=t", "resamples=20", "rounds=1"]
-    words += ["arch=outputs/s/arch.json", "baselines.published=null", "baselines.random_search=false"]
+    words += ["arch=outputs/s/arch.json", "baselines.published=null", "baselines.random_search=false", *NO_FEATURES]
     code, _, err = command(run_train.main, *words)
     assert code == 0, err
     result = json.loads((command.folder / "outputs/train/t/result.json").read_text())

@@ -31,6 +31,7 @@ from nas.task_spec import TaskSpec
 from search_spaces.naslung import NASLungSpace
 from search_spaces.nodule_patch import NodulePatchSpace
 from search_spaces.unet import UNetSpace
+from tests.conftest import MakeOnce
 from tests.test_conformance import composed
 
 SIZE, SPACING_MM = (20, 96, 96), (12.0, 3.7, 3.7)
@@ -59,9 +60,16 @@ class Trainings:
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Trainings:
+def trained(made_once: MakeOnce) -> Trainings:
     """Three trainings by the body of run_train.py on drawn chests, and a chest that none of them has seen."""
-    folder = tmp_path_factory.mktemp("screening")
+    folder = made_once("screening", train_all)
+    rng = np.random.default_rng(99)
+    drawn, lungs_DHW = chest(rng, SIZE, SPACING_MM)
+    scan, nodules = with_nodules(drawn, lungs_DHW, rng, 3, (18.0, 24.0))
+    return Trainings(folder, folder / "malignancy.json", scan, lungs_DHW, nodules, folder / "unseen.nii.gz")
+
+
+def train_all(folder: Path) -> Path:
     luna, scans = folder / "luna16", []
     for number in range(6):
         rng = np.random.default_rng(number)
@@ -86,8 +94,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trainings:
         "malignancy": "data=luna16 data.annotations=labels.csv data.size=16",
     }
     training = {
-        "lungs": "training.epochs=20 training.lr=0.02 training.batch_size=4",
-        "patches": "training.epochs=10 training.lr=0.01 training.batch_size=16",
+        "lungs": "rounds=1 training.epochs=20 training.lr=0.02 training.batch_size=4",
+        "patches": "rounds=1 training.epochs=10 training.lr=0.01 training.batch_size=16",
         "malignancy": "training.epochs=1 training.batch_size=16",
     }
     for name, words in settings.items():
@@ -98,9 +106,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trainings:
         run_train_experiment(cfg, folder / name)
     rng = np.random.default_rng(99)
     drawn, lungs_DHW = chest(rng, SIZE, SPACING_MM)
-    scan, nodules = with_nodules(drawn, lungs_DHW, rng, 3, (18.0, 24.0))
+    scan, _ = with_nodules(drawn, lungs_DHW, rng, 3, (18.0, 24.0))
     sitk.WriteImage(sitk.DICOMOrient(scan.image, "RAI"), folder / "unseen.nii.gz")
-    return Trainings(folder, folder / "malignancy.json", scan, lungs_DHW, nodules, folder / "unseen.nii.gz")
+    return folder
 
 
 def run(words: list[str]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from nas.data.sources.lidc_shapes import LidcShapes
 from tests.conftest import REPO
 
 NOTEBOOK = REPO / "docs/tutorials/search-in-python.ipynb"
@@ -22,8 +23,11 @@ def test_the_notebook_holds_no_outputs() -> None:
 
 
 @pytest.mark.slow
-def test_the_cells_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cells_run(tmp_path: Path, data_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In one process and in order, without IPython; a last expression is what a cell shows."""
+    LidcShapes(str(data_cache), size=16, spacing_mm=2.0).prepare()
+    (tmp_path / "outputs").mkdir()
+    (tmp_path / "outputs/data").symlink_to(data_cache)
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
     shown = []
