@@ -16,6 +16,7 @@ import socket
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from multiprocessing import forkserver
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -23,10 +24,22 @@ from subprocess import CompletedProcess
 from tests.conftest import REPO
 
 PROCESSES = multiprocessing.get_context("forkserver")
+IMPORTED = ["tests.processes", "tests.faults.worker", "tests.problems", "tests.tables", "tests.comparisons"]
+IMPORTED += ["tests.commands"]
 # torch imports its compiler with the first network that it measures.
-PROCESSES.set_forkserver_preload(
-    ["tests.processes", "tests.faults.worker", "torch._dynamo", "experiments.search.job", "experiments.train.job"]
-)
+OF_TRAININGS = ["torch._dynamo", "experiments.search.job", "experiments.train.job"]
+PROCESSES.set_forkserver_preload(IMPORTED)
+
+
+def import_for_trainings() -> None:
+    """Let the process that is forked import what a training needs; before its first fork."""
+    PROCESSES.set_forkserver_preload([*IMPORTED, *OF_TRAININGS])
+    here = Path.cwd()
+    os.chdir(REPO)  # it finds `tests` there only
+    try:
+        forkserver.ensure_running()
+    finally:
+        os.chdir(here)
 
 
 class Program:
@@ -46,8 +59,11 @@ class Program:
         environment: Mapping[str, str] | None = None,
         sites: Sequence[Path] = (),
     ) -> None:
+        import_for_trainings()
         self.words = [*map(str, words)]
         self._said = Path(tempfile.mkdtemp(prefix="voxnas-said-"))
+        for name in ("out", "err"):
+            (self._said / name).touch()
         more = {**os.environ, "OMP_NUM_THREADS": "1", **(environment or {})}
         self.process: ForkServerProcess = PROCESSES.Process(
             target=_become, args=(self.words, str(folder), more, str(self._said), [*map(str, sites)])
@@ -58,15 +74,14 @@ class Program:
         """End it by SIGKILL."""
         self.process.kill()
         self.process.join(60)
+        shutil.rmtree(self._said)
 
     def wait(self, timeout_s: float = 500.0) -> CompletedProcess[str]:
         """Wait for its end; after the time-out it is killed and the test fails."""
         self.process.join(timeout_s)
         code = self.process.exitcode
-        if code is None:
-            self.kill()
         out, err = ((self._said / name).read_text() for name in ("out", "err"))
-        shutil.rmtree(self._said)
+        self.kill()
         assert code is not None, f"{self.words} has not ended within {timeout_s} s\n{out}\n{err}"
         return CompletedProcess(self.words, code, out, err)
 

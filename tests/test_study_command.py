@@ -7,8 +7,6 @@ import hashlib
 import io
 import shutil
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -23,7 +21,7 @@ from nas.trials_table import read_h5, write_h5
 from tests.commands import voxnas
 from tests.conftest import REPO
 from tests.problems import study_of as make_study
-from tests.processes import PROCESSES
+from tests.processes import PROCESSES, run_python
 from tests.tables import DATA_WORDS, OBJECTIVES, SPACE, SPACE_WORDS, records_of, table_of
 
 Run = Callable[..., tuple[int, str, str]]
@@ -219,13 +217,13 @@ def test_resuming(tmp_path: Path, data_cache: Path, command: Run) -> None:
     write_h5(tmp_path / "t.h5", table_of(records_of()))
     settings = ["evaluator=tabular", "evaluator.path=t.h5", "strategy=random", "study.trials=3", "study.name=s"]
     words = [*settings, *SPACE_WORDS, *DATA_WORDS, f"data_cache={data_cache}", "worker=4"]
-    run = [sys.executable, str(REPO / "run_search.py"), *words]
-    subprocess.run(run, check=True, cwd=tmp_path, capture_output=True, timeout=500)
+    done = run_python(REPO / "run_search.py", *words, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
     moved = tmp_path / "moved to here"
     shutil.move(tmp_path / "outputs/s", moved)
     refused(command("resume", str(moved), "--trials", "2"), "at least 3")
-    resume = [sys.executable, "-m", "experiments.commands.voxnas", "study", "resume", str(moved), "--trials", "5"]
-    done = subprocess.run(resume, cwd="/", capture_output=True, text=True, timeout=200)
+    resume = ["-m", "experiments.commands.voxnas", "study", "resume", moved, "--trials", "5"]
+    done = run_python(*resume, folder=Path("/"))
     assert done.returncode == 0, done.stderr
     assert "Pareto front of 5 trained networks" in done.stdout
     assert len((moved / "trials.csv").read_text().splitlines()) == 6

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 import torch
@@ -24,19 +23,16 @@ from tests.commands import Command, refused
 from tests.comparisons import rows_in
 from tests.conftest import REPO
 from tests.problems import study_of as make_study
-from tests.processes import PROCESSES
+from tests.processes import PROCESSES, run_python
 from tests.tables import DATA_WORDS, OBJECTIVES, SPACE, SPACE_WORDS, records_of, table_of
 
 
-def search(folder: Path, cache: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """run_search.py as a real process, on a table."""
+def search(folder: Path, cache: Path, *words: str) -> CompletedProcess[str]:
+    """run_search.py as a process of its own, on a table."""
     write_h5(folder / "t.h5", table_of(records_of()))
     settings = ["evaluator=tabular", f"evaluator.path={folder}/t.h5", *SPACE_WORDS, *DATA_WORDS]
     settings += [f"data_cache={cache}", "study.name=s"]
-    command = [sys.executable, str(REPO / "run_search.py"), *settings, *(word for word in words if word != "-m")]
-    command += ["-m"] if "-m" in words else []
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=500, env=environment)
+    return run_python(REPO / "run_search.py", *settings, *words, folder=folder)
 
 
 def on_a_table(command: Command, *words: str) -> tuple[int, str, str]:
@@ -76,33 +72,38 @@ def test_three_workers_of_one_study(launcher: str, tmp_path: Path, data_cache: P
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("launcher", ["basic", "joblib", "submitit_local"])
-def test_jobs_of_a_sweep_in_one_store(launcher: str, tmp_path: Path, data_cache: Path) -> None:
-    """Two of four jobs fail; the others have a study of their own each, and are found again by the same command."""
+@pytest.mark.parametrize(("launcher", "seeds"), [("basic", "01"), ("joblib", "0"), ("submitit_local", "0")])
+def test_jobs_of_a_sweep_in_one_store(launcher: str, seeds: str, tmp_path: Path, data_cache: Path) -> None:
+    """Half of the jobs fail; the others have a study of their own each, and are found again by the same command."""
     plugin = f"hydra_plugins.hydra_{launcher.partition('_')[0]}_launcher"
     if launcher != "basic" and importlib.util.find_spec(plugin) is None:
         pytest.skip(f"{plugin} is not installed")
     url = f"study.url=sqlite:///{tmp_path}/all.db"
-    words = ["-m", "seed=0,1", "split.folds=3,9999", f"hydra/launcher={launcher}", "strategy=random", "study.trials=1"]
+    names = [f"seed={seed}," if len(seeds) > 1 else "" for seed in seeds]
+    words = [
+        "-m",
+        f"seed={','.join(seeds)}",
+        "split.folds=3,9999",
+        f"hydra/launcher={launcher}",
+        "strategy=random",
+        "study.trials=1",
+    ]
     for _ in range(2 if launcher == "basic" else 1):
         done = search(tmp_path, data_cache, *words, url)
         assert done.returncode == 2
-        assert "2 of 4 jobs finished" in done.stdout
-        failures = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-        assert [line.split(": ")[1] for line in failures] == ["seed=0,split.folds=9999", "seed=1,split.folds=9999"]
+        assert f"{len(seeds)} of {2 * len(seeds)} jobs finished" in done.stdout
+        failures = [line.split(": ")[1] for line in done.stderr.splitlines() if line.startswith("error: ")]
+        assert failures == [f"{name}split.folds=9999" for name in names]
         assert "Traceback" not in done.stderr
     rows = rows_in(tmp_path / "outputs/s/sweep.csv")
     assert [(row["split.folds"], row["seed"], row["state"]) for row in rows] == [
-        ("3", "0", "finished"),
-        ("9999", "0", "failed"),
-        ("3", "1", "finished"),
-        ("9999", "1", "failed"),
+        (folds, seed, state) for seed in seeds for folds, state in (("3", "finished"), ("9999", "failed"))
     ]
-    assert [bool(row["auc"]) for row in rows] == [True, False, True, False]
+    assert [bool(row["auc"]) for row in rows] == [True, False] * len(seeds)
     assert rows[1]["reason"].startswith("got 639 patients for 9999 folds")
     assert "There is one group, 3" in (tmp_path / "outputs/s/compare.html").read_text()
-    for seed in (0, 1):
-        job = f"s/seed={seed},split.folds=3"
+    for seed, name in enumerate(names):
+        job = f"s/{name}split.folds=3"
         study = StudyReader.open(f"sqlite:///{tmp_path}/all.db", job)
         assert [record.state for record in study.records()] == [State.COMPLETE]
         study.close()

@@ -20,7 +20,7 @@ from typing import Any
 
 from nas.history import State
 from tests.faults.worker import Orders, attach, front_from_raw, front_of, score_of, work
-from tests.processes import PROCESSES, free_port
+from tests.processes import PROCESSES, free_port, import_for_trainings
 from tests.programs import missing
 
 
@@ -28,6 +28,7 @@ class Farm:
     """Starts, kills and replaces workers of one study; ends all of them on leaving."""
 
     def __init__(self, orders: Orders) -> None:
+        import_for_trainings()
         self.orders = orders
         self.processes: dict[int, Any] = {}
         self.kills = 0
