@@ -26,7 +26,7 @@ PAGES = {
 QUICK = ["training.epochs=1", "training.batch_size=128", "study.trials=1", "constraints=[]"]
 SMALL = ["space.widths=[4,8]", "space.max_depth=4"]  # of the default space
 QUICK_TRAINING = ["training.epochs=1", "resamples=50", "rounds=1", "baselines.random_search=false"]
-QUICK_TRAINING += ["baselines.published=null"]
+QUICK_TRAINING += ["baselines.published=null", "baselines.volume=false", "baselines.features=false"]
 
 
 def page_of(kind: str) -> str:

@@ -29,13 +29,8 @@ def space_of(name: str) -> SearchSpace:
     return build(composed(f"space={name}").space, "space", SearchSpace)
 
 
-PUBLISHED = {space: list(type(space_of(space)).published) for space in names("space")}
-QUICK = {PUBLISHED[space][0] for space in ("naslung", "nodule_patch")}
-PAIRS = [
-    pytest.param(space, name, marks=() if name in QUICK else pytest.mark.slow, id=f"{space}/{name}")
-    for space, listed in PUBLISHED.items()
-    for name in listed
-]
+PUBLISHED = {space: listed for space in names("space") if (listed := list(type(space_of(space)).published))}
+QUICK = ("naslung", "nodule_patch")
 
 
 def agrees(files: Mapping[str, ModelFile], formats: Sequence[str]) -> None:
@@ -47,13 +42,42 @@ def agrees(files: Mapping[str, ModelFile], formats: Sequence[str]) -> None:
         assert len(file.shapes) == 2
 
 
-@pytest.mark.parametrize(("space", "name"), PAIRS)
-def test_published_network(space: str, name: str) -> None:
-    """As ONNX; the first of each space, where it is small, also for OpenVINO, which compiles for seconds. All of them
-    in all formats: python -m benchmarks.bench_export."""
+@pytest.mark.parametrize(
+    "space", [pytest.param(space, marks=() if space in QUICK else pytest.mark.slow) for space in PUBLISHED]
+)
+def test_first_published_network(space: str) -> None:
+    name = PUBLISHED[space][0]
+    is_exported(space, name, published_network(space, name))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("space", [space for space, listed in PUBLISHED.items() if len(listed) > 1])
+def test_published_networks_of_other_layers(space: str) -> None:
+    """One of each set of layers, which differ in more than channels."""
+    first, *others = PUBLISHED[space]
+    seen = {kinds_of_layers(published_network(space, first))}
+    for name in others:
+        network = published_network(space, name)
+        kinds = kinds_of_layers(network)
+        if kinds not in seen:
+            seen.add(kinds)
+            is_exported(space, name, network)
+
+
+def published_network(space: str, name: str) -> nn.Module:
     home, arch = type(space_of(space)).from_name(name)
     torch.manual_seed(0)
-    network = home.build(arch)
+    return home.build(arch)
+
+
+def kinds_of_layers(network: nn.Module) -> frozenset[tuple[object, ...]]:
+    settings = ("kernel_size", "stride", "padding", "dilation", "scale_factor", "output_size", "p")
+    return frozenset((type(one), *(str(getattr(one, name, None)) for name in settings)) for one in network.modules())
+
+
+def is_exported(space: str, name: str, network: nn.Module) -> None:
+    """As ONNX; the first of each space, where it is small, also for OpenVINO, which compiles for seconds. All of them
+    in all formats: python -m benchmarks.bench_export."""
     size = sum(parameter.numel() for parameter in network.parameters())
     formats = ("onnx", "openvino") if size < SMALL and name == PUBLISHED[space][0] else ("onnx",)
     agrees(at_the_smallest_size(network, lambda one, shape: convert(one, shape, formats)).files, formats)

@@ -31,6 +31,8 @@ TRAIN = (
     "resamples=50",
     "baselines.random_search=false",
     "baselines.published=null",
+    "baselines.volume=false",
+    "baselines.features=false",
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import defaultdict
+from functools import cache
 
 import numpy as np
 import pytest
@@ -41,6 +42,7 @@ def contours():
     return by_z
 
 
+@cache
 def painted(direction=STRAIGHT):
     """A CT on the scan's own grid, near the nodules: NODULE where at least two readers outlined, LUNG elsewhere."""
     positions = [
