@@ -32,7 +32,7 @@ PROCESSES.set_forkserver_preload(IMPORTED)
 
 
 def import_for_trainings() -> None:
-    """Let the process that is forked import what a training needs; before its first fork."""
+    """Import what a training needs in the process that is forked; call it before the first fork."""
     PROCESSES.set_forkserver_preload([*IMPORTED, *OF_TRAININGS])
     here = Path.cwd()
     os.chdir(REPO)  # it finds `tests` there only
