@@ -94,8 +94,8 @@ def train_all(folder: Path) -> Path:
         "malignancy": "data=luna16 data.annotations=labels.csv data.size=16",
     }
     training = {
-        "lungs": "rounds=1 training.epochs=20 training.lr=0.02 training.batch_size=4",
-        "patches": "rounds=1 training.epochs=10 training.lr=0.01 training.batch_size=16",
+        "lungs": "training.epochs=20 training.lr=0.02 training.batch_size=4",
+        "patches": "training.epochs=10 training.lr=0.01 training.batch_size=16",
         "malignancy": "training.epochs=1 training.batch_size=16",
     }
     for name, words in settings.items():
