@@ -25,6 +25,7 @@ from nas.multiobjective.constraints import violation
 from nas.problem import Problem
 from nas.provenance import SearchRecord
 from nas.strategies.base import Strategy
+from nas.strategies.feasible import require_feasible
 from nas.study.heartbeat import LeaseLost
 from nas.study.study import LEASE_S, Claim, Study
 from nas.study.url import sqlite_url
@@ -85,6 +86,7 @@ class SearchJob:
         self.problem.check(self.evaluator.metrics(self.problem.task))
         self.evaluator.check(self.problem, self.context)
         self.strategy.check(self.problem)
+        require_feasible(self.problem, self.strategy.limits, draws=not self.strategy.trains_supernet)
 
 
 def search(job: SearchJob, study: Study, *, worker: int = 0, on_history: OnHistory = ignore) -> History:

@@ -11,7 +11,8 @@ from omegaconf import DictConfig
 
 from experiments.build import build
 from experiments.config import SearchConfig, shareable
-from experiments.context import describe_data, require_window, task_setup, write_config
+from experiments.context import CONFIG, describe_data, require_own_folder, require_window, task_setup, write_config
+from experiments.job_folder import open_folder
 from experiments.progress import SearchProgress, logs_above
 from experiments.search.results import next_command, summary, write_results
 from experiments.search.tracked import TrackedSearch
@@ -119,8 +120,11 @@ def search_command(
     plain = config.plain()
     url, name = config.study.url or sqlite_url(folder), config.study.name
     recorded = {**plain, "folder": str(folder.resolve()), "cwd": os.getcwd()}
+    require_own_folder(folder, {"study": {"name": name}})
     study = open_study(job, setting.split, name, url, lease_s=config.study.lease_s, config=recorded)
-    write_config(folder / "config.yaml", plain)
+    study.require_free(config.worker)
+    open_folder(folder)
+    write_config(folder / CONFIG, plain)
     if not silent:
         describe_data(setting, folder, quiet=quiet)
     record = search_record(job, setting.split, name, shareable(plain))
