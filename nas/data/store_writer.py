@@ -15,6 +15,7 @@ from nas.data.store import FORMAT, VolumeStore
 from nas.data.transforms.patches import locate
 from nas.errors import NASError
 from nas.utils.files import atomic_path
+from nas.utils.hdf5 import new_hdf5
 
 BLOCK = 64  # voxels per side of a chunk of padded volumes, from which patches are read
 
@@ -52,7 +53,7 @@ def write_store(
             samples have masks or boxes.
     """
     # without a lock: no other process knows the temporary name, and some file systems have no locks
-    with atomic_path(path) as temporary, h5py.File(temporary, "w", locking=False) as file:
+    with atomic_path(path) as temporary, new_hdf5(temporary) as file:
         sha256 = new_digest(name, classes, scale, offset, by_training)
         rows = _Rows(file, len(classes))
         for sample in samples:

@@ -9,7 +9,7 @@ from nas.errors import NASError, first_line
 from nas.study.reader import StudyReader
 from nas.study.storage import Store
 from nas.study.store_errors import unusable
-from nas.study.url import database_path
+from nas.study.url import file_of
 
 
 def existing_study(url: str, name: str) -> StudyReader | None:
@@ -25,8 +25,7 @@ def existing_study(url: str, name: str) -> StudyReader | None:
     Raises:
         NASError: If the store cannot be opened, or its file could not be written.
     """
-    scheme, _, rest = url.partition("://")
-    file = database_path(url) or (Path(rest) if scheme == "journal" else None)
+    scheme, file = url.partition("://")[0], file_of(url)
     if file is not None:
         require_writable(file.parent)
         if not file.is_file():

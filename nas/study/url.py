@@ -54,6 +54,19 @@ def database_path(url: str) -> Path | None:
     return Path(unquote(url.removeprefix(SQLITE).partition("?")[0]))
 
 
+def file_of(url: str) -> Path | None:
+    """Return the file of a store.
+
+    Args:
+        url: URL of a store.
+
+    Returns:
+        The SQLite database or the journal; None for a server.
+    """
+    scheme, _, rest = url.partition("://")
+    return Path(rest) if scheme == "journal" else database_path(url)
+
+
 def store_url(text: str) -> str:
     """Return the URL of an existing store.
 
