@@ -109,7 +109,7 @@ def search_command(
         on_epoch=on_epoch if main else ignore,
     )
     evaluator = build(config.evaluator, "evaluator", Evaluator, allow)
-    limits = (config.study.trials, config.study.time_limit_s, config.study.time)
+    limits = (config.study.trials, config.study.time_limit_s, config.study.time, config.study.keep_checkpoints)
     job = SearchJob(problem, strategy, evaluator, context, *limits)
     job.check()
     if distributed.world() > 1:
