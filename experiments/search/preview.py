@@ -23,8 +23,9 @@ from nas.strategies.base import Strategy
 from nas.strategies.feasible import empty_history, infeasible
 from nas.strategies.sampling import draw
 from nas.study.agreement import require_equal, spec_of
-from nas.study.probe import existing_study, require_writable
+from nas.study.probe import existing_study
 from nas.study.url import sqlite_url
+from nas.utils.folders import require_writable
 
 SAMPLES, PROFILES = 64, 8  # networks drawn to find a typical one: if costs are sums of blocks, if each is profiled
 KEPT = 5e5  # bytes of the study and the reports of a search

@@ -12,6 +12,7 @@ import numpy as np
 
 from nas.data.sample import Sample, add_to, checked_boxes, checked_mask, content_digest, new_digest
 from nas.data.store import FORMAT, VolumeStore
+from nas.data.store_damage import metadata_digest
 from nas.data.transforms.patches import locate
 from nas.errors import NASError
 from nas.utils.files import atomic_path
@@ -70,6 +71,7 @@ def write_store(
         )
         if by_training:
             file.attrs["by_training"] = True
+        file.attrs["metadata"] = metadata_digest(file)
     return VolumeStore(path)
 
 
@@ -176,7 +178,9 @@ class _Rows:
             file["numbers"] = np.array(self._numbers, dtype=np.float32)
         if self._located:
             file["extents"] = np.array(self._extents, dtype=np.int64)
-            file["located"], file["values"] = np.array(self._located), np.array(self._values)
+            file["located"] = np.array(self._located)
+            values = np.array(self._values)
+            file.create_dataset("values", data=values, chunks=(1, *values.shape[1:]), fletcher32=True)
         for key in ("names", "groups", "folds", "contents"):
             file.create_dataset(key, data=columns[key], dtype=h5py.string_dtype())
         file["labels"] = np.array(columns["labels"], dtype=np.int64)
