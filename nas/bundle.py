@@ -36,6 +36,7 @@ from nas.utils.hashing import file_digest
 ARCH, WEIGHTS = "arch.json", "weights.pt"
 BUNDLES = "bundles"  # folder of a training that holds <architecture>/<fold>/
 RESULT = "result.json"
+CHECKSUMS = "checksums"  # of the card: of files beside the weights
 PACKAGES = ("voxnas", "torch", "numpy")
 CPU = torch.device("cpu")
 TRAIN = "train the network with run_train.py"
@@ -141,8 +142,9 @@ class Bundle:
             if asdict(artifact.task) != dict(card.task):
                 raise ValueError(f"the tasks in {CARD} and {ARCH} differ")
             weights = _read_weights(folder / WEIGHTS, card.weights.get(WEIGHTS))
-            if card.weights.get(CURVES, file_digest(folder / CURVES)) != file_digest(folder / CURVES):
-                raise ValueError(f"{CURVES} does not match its checksum")
+            for name, checksum in card.facts.get(CHECKSUMS, {}).items():
+                if file_digest(folder / Path(name).name) != checksum:
+                    raise ValueError(f"{name} does not match its checksum")
             curves = tuple(read_curves(folder))
         except UNREADABLE as error:
             raise _damaged(folder, first_line(error)) from error
@@ -190,8 +192,9 @@ class Bundle:
         self.artifact.save(folder / ARCH)
         write_bytes(folder / WEIGHTS, content)
         write_curves(folder, self.curves)
-        checksums = {WEIGHTS: hashlib.sha256(content).hexdigest(), CURVES: file_digest(folder / CURVES)}
-        replace(self.card, weights=checksums).save(folder)
+        weights = {WEIGHTS: hashlib.sha256(content).hexdigest()}
+        facts = {**self.card.facts, CHECKSUMS: {CURVES: file_digest(folder / CURVES)}}
+        replace(self.card, weights=weights, facts=facts).save(folder)
 
 
 def bundles_of(

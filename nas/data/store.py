@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 
 from nas.data.sample import Sample, add_to, content_digest, new_digest
-from nas.data.store_damage import damaged, metadata_digest, unreadable
+from nas.data.store_damage import damaged, require_seal, unreadable
 from nas.data.transforms.intensity import Intensity
 from nas.data.transforms.patches import Patches
 from nas.errors import NASError
@@ -93,8 +93,7 @@ class VolumeStore:
         self.provenance: dict[str, Any] = json.loads(file.attrs["provenance"])
         self.labels = file["labels"][:].astype(np.int64)
         self.groups, self.folds, self.names = (file[key].asstr()[:].astype(str) for key in ("groups", "folds", "names"))
-        if "metadata" in file.attrs and (found := metadata_digest(file)) != file.attrs["metadata"]:
-            raise ValueError(f"its content has the hash {found[:12]}, written {file.attrs['metadata'][:12]}")
+        require_seal(file)
         self._contents = file["contents"].asstr()[:].astype(str) if "contents" in file else None
         self.spacing_mm, self.size_mm3 = file["spacing_mm"][:], file["size_mm3"][:]
         kinds = {"masks": "segmentation", "boxes": "detection", "numbers": "regression"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,30 +14,53 @@ from nas.errors import NASError
 from nas.utils.environment import is_of_environment
 
 CHUNKED = ("volumes", "masks", "values")  # datasets in chunks with checksums
+CONTENTS, SEAL = "contents", "metadata"  # attributes with checksums
 CONTENDED = {errno.EAGAIN, errno.EACCES}  # of a lock that another process holds
 LOCK_FAILED = "unable to lock file"  # HDF5 has no error code of its own for it
 
 
-def metadata_digest(file: h5py.File) -> str:
-    """Hash everything of a store but volumes, masks and values, whose chunks have checksums of their own.
+def seal(file: h5py.File) -> None:
+    """Record the checksums of a store that is written: of everything but the datasets in chunks.
 
     Args:
-        file: The open file.
-
-    Returns:
-        The SHA-256 of the columns and the attributes as 64 hexadecimal digits.
+        file: The open file, otherwise complete.
     """
+    if CONTENTS in file:  # apart, as older stores have none
+        file.attrs[CONTENTS] = _digest(file, [CONTENTS])
+    file.attrs[SEAL] = _digest_of_rest(file)
+
+
+def require_seal(file: h5py.File) -> None:
+    """Compare the checksums of a store with its content.
+
+    Args:
+        file: The open file; one of an earlier version has no checksums.
+
+    Raises:
+        ValueError: If they differ.
+    """
+    found = {SEAL: _digest_of_rest(file)} if SEAL in file.attrs else {}
+    if CONTENTS in file.attrs and CONTENTS in file:
+        found[CONTENTS] = _digest(file, [CONTENTS])
+    for name, value in found.items():
+        if value != file.attrs[name]:
+            raise ValueError(f"its content has the hash {value[:12]}, written {str(file.attrs[name])[:12]}")
+
+
+def _digest_of_rest(file: h5py.File) -> str:
+    content = [_digest(file, sorted(set(file) - {*CHUNKED, CONTENTS}))]
+    content += [repr((name, file[name].shape, str(file[name].dtype))) for name in CHUNKED if name in file]
+    content += sorted(repr((name, str(value))) for name, value in file.attrs.items() if name != SEAL)
+    return hashlib.sha256("|".join(content).encode()).hexdigest()
+
+
+def _digest(file: h5py.File, names: Sequence[str]) -> str:
     content = hashlib.sha256()
-    for name in sorted(set(file) - set(CHUNKED)):
+    for name in names:
         values = file[name][()]
-        rows = [row.hex() for row in values.tolist()] if values.dtype == object else values.tobytes()
-        content.update(repr((name, values.shape, str(values.dtype))).encode())
-        content.update(rows if isinstance(rows, bytes) else repr(rows).encode())
-    for name in CHUNKED:
-        if name in file:
-            content.update(repr((name, file[name].shape, str(file[name].dtype))).encode())
-    attributes = {name: value for name, value in file.attrs.items() if name != "metadata"}
-    content.update(repr(sorted((name, str(value)) for name, value in attributes.items())).encode())
+        texts = values.dtype == object
+        content.update(repr((name, values.shape, "text" if texts else str(values.dtype))).encode())
+        content.update(repr([row.hex() for row in values.tolist()]).encode() if texts else values.tobytes())
     return content.hexdigest()
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from nas.data.sample import Sample, add_to, checked_boxes, checked_mask, content_digest, new_digest
 from nas.data.store import FORMAT, VolumeStore
-from nas.data.store_damage import metadata_digest
+from nas.data.store_damage import seal
 from nas.data.transforms.patches import locate
 from nas.errors import NASError
 from nas.utils.files import atomic_path
@@ -71,7 +71,7 @@ def write_store(
         )
         if by_training:
             file.attrs["by_training"] = True
-        file.attrs["metadata"] = metadata_digest(file)
+        seal(file)
     return VolumeStore(path)
 
 
