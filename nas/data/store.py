@@ -71,12 +71,14 @@ class VolumeStore:
             raise NASError(
                 f"no file {self.path}", "a VoxNAS volume store (.h5)", "prepare the data set, or correct the path"
             )
-        with self._opened() as file:
+        with self._opened(sealed=True) as file:
             self._read_metadata(file)
 
     @contextmanager
-    def _opened(self) -> Iterator[h5py.File]:
+    def _opened(self, *, sealed: bool = False) -> Iterator[h5py.File]:
         try:
+            if sealed:
+                require_seal(self.path)
             with h5py.File(self.path, "r") as file:
                 yield file
         except DAMAGE as error:
@@ -93,7 +95,6 @@ class VolumeStore:
         self.provenance: dict[str, Any] = json.loads(file.attrs["provenance"])
         self.labels = file["labels"][:].astype(np.int64)
         self.groups, self.folds, self.names = (file[key].asstr()[:].astype(str) for key in ("groups", "folds", "names"))
-        require_seal(file)
         self._contents = file["contents"].asstr()[:].astype(str) if "contents" in file else None
         self.spacing_mm, self.size_mm3 = file["spacing_mm"][:], file["size_mm3"][:]
         kinds = {"masks": "segmentation", "boxes": "detection", "numbers": "regression"}

@@ -1,9 +1,11 @@
-"""Damage of prepared data sets: the checksum of their columns, and the errors of files that cannot be read."""
+"""Damage of prepared data sets: their checksum, and the errors of files that cannot be read."""
 
 from __future__ import annotations
 
 import errno
 import hashlib
+import json
+import os
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -14,54 +16,88 @@ from nas.errors import NASError
 from nas.utils.environment import is_of_environment
 
 CHUNKED = ("volumes", "masks", "values")  # datasets in chunks with checksums
-CONTENTS, SEAL = "contents", "metadata"  # attributes with checksums
+MAGIC = b"\0VoxNAS1"  # end of a file with a checksum
+TAIL = 2 * 32 + 8 + len(MAGIC)  # digest of the content and of the list of chunks, length of the list
+BLOCK = 1 << 20  # bytes read at once
 CONTENDED = {errno.EAGAIN, errno.EACCES}  # of a lock that another process holds
 LOCK_FAILED = "unable to lock file"  # HDF5 has no error code of its own for it
 
 
-def seal(file: h5py.File) -> None:
-    """Record the checksums of a store that is written: of everything but the datasets in chunks.
+def seal(path: Path) -> None:
+    """Append a checksum of everything but the chunks of volumes, masks and values, which have checksums of their own.
+
+    HDF5 itself has none for most of its structures: it may read other values from a damaged file, or never return. It
+    ignores what follows its own end of a file.
 
     Args:
-        file: The open file, otherwise complete.
+        path: A complete store.
     """
-    if CONTENTS in file:  # apart, as older stores have none
-        file.attrs[CONTENTS] = _digest(file, [CONTENTS])
-    file.attrs[SEAL] = _digest_of_rest(file)
+    ranges = _merged(_chunks(path))
+    head = json.dumps({"size": path.stat().st_size, "chunks": ranges}).encode()
+    content = _digest(path, path.stat().st_size, ranges) + hashlib.sha256(head).digest()
+    with open(path, "ab") as file:
+        file.write(head + content + len(head).to_bytes(8, "big") + MAGIC)
+        file.flush()
+        os.fsync(file.fileno())
 
 
-def require_seal(file: h5py.File) -> None:
-    """Compare the checksums of a store with its content.
+def require_seal(path: Path) -> None:
+    """Compare a store with its checksum, before HDF5 reads it.
 
     Args:
-        file: The open file; one of an earlier version has no checksums.
+        path: The store. One of an earlier version, or one that was edited by HDF5, has no checksum.
 
     Raises:
         ValueError: If they differ.
+        OSError: If the file cannot be read.
     """
-    found = {SEAL: _digest_of_rest(file)} if SEAL in file.attrs else {}
-    if CONTENTS in file.attrs and CONTENTS in file:
-        found[CONTENTS] = _digest(file, [CONTENTS])
-    for name, value in found.items():
-        if value != file.attrs[name]:
-            raise ValueError(f"its content has the hash {value[:12]}, written {str(file.attrs[name])[:12]}")
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+        file.seek(max(size - TAIL, 0))
+        tail = file.read()
+        if len(tail) < TAIL or tail[-len(MAGIC) :] != MAGIC:
+            return
+        length = int.from_bytes(tail[64:72], "big")
+        file.seek(max(size - TAIL - length, 0))
+        head = file.read(length)
+    if hashlib.sha256(head).digest() != tail[32:64]:
+        raise ValueError("its checksum is damaged")
+    recorded = json.loads(head)
+    if recorded["size"] != size - TAIL - length or _digest(path, recorded["size"], recorded["chunks"]) != tail[:32]:
+        raise ValueError("its content does not match its checksum")
 
 
-def _digest_of_rest(file: h5py.File) -> str:
-    content = [_digest(file, sorted(set(file) - {*CHUNKED, CONTENTS}))]
-    content += [repr((name, file[name].shape, str(file[name].dtype))) for name in CHUNKED if name in file]
-    content += sorted(repr((name, str(value))) for name, value in file.attrs.items() if name != SEAL)
-    return hashlib.sha256("|".join(content).encode()).hexdigest()
+def _chunks(path: Path) -> list[tuple[int, int]]:
+    """Return first byte and length of every chunk with a checksum."""
+    found: list[tuple[int, int]] = []
+    with h5py.File(path, "r", locking=False) as file:
+        for name in CHUNKED:
+            if name in file and file[name].chunks is not None:
+                file[name].id.chunk_iter(lambda info: found.append((int(info.byte_offset), int(info.size))))
+    return found
 
 
-def _digest(file: h5py.File, names: Sequence[str]) -> str:
+def _merged(chunks: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    ranges: list[tuple[int, int]] = []
+    for start, length in sorted(chunks):
+        if ranges and sum(ranges[-1]) == start:
+            ranges[-1] = (ranges[-1][0], ranges[-1][1] + length)
+        else:
+            ranges.append((start, length))
+    return ranges
+
+
+def _digest(path: Path, size: int, without: Sequence[Sequence[int]]) -> bytes:
+    """Hash the first `size` bytes of a file without some ranges, which are in order."""
     content = hashlib.sha256()
-    for name in names:
-        values = file[name][()]
-        texts = values.dtype == object
-        content.update(repr((name, values.shape, "text" if texts else str(values.dtype))).encode())
-        content.update(repr([row.hex() for row in values.tolist()]).encode() if texts else values.tobytes())
-    return content.hexdigest()
+    with open(path, "rb") as file:
+        for start, length in [*without, (size, 0)]:
+            while (left := start - file.tell()) > 0:
+                if not (block := file.read(min(left, BLOCK))):
+                    raise ValueError("it was cut short")
+                content.update(block)
+            file.seek(start + length)
+    return content.digest()
 
 
 class DamagedStore(NASError):

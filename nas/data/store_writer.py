@@ -54,25 +54,39 @@ def write_store(
             samples have masks or boxes.
     """
     # without a lock: no other process knows the temporary name, and some file systems have no locks
-    with atomic_path(path) as temporary, new_hdf5(temporary) as file:
-        sha256 = new_digest(name, classes, scale, offset, by_training)
-        rows = _Rows(file, len(classes))
-        for sample in samples:
-            add_to(sha256, sample, rows.add(sample))
-        rows.finish(name)
-        file.attrs.update(
-            format=FORMAT,
-            name=name,
-            sha256=sha256.hexdigest(),
-            scale=scale,
-            offset=offset,
-            classes=json.dumps(list(classes)),
-            provenance=json.dumps(dict(provenance)),
-        )
-        if by_training:
-            file.attrs["by_training"] = True
-        seal(file)
+    with atomic_path(path) as temporary:
+        with new_hdf5(temporary) as file:
+            _write(file, samples, name, classes, provenance, scale, offset, by_training)
+        seal(temporary)
     return VolumeStore(path)
+
+
+def _write(
+    file: h5py.File,
+    samples: Iterable[Sample],
+    name: str,
+    classes: Sequence[str],
+    provenance: Mapping[str, Any],
+    scale: float,
+    offset: float,
+    by_training: bool,
+) -> None:
+    sha256 = new_digest(name, classes, scale, offset, by_training)
+    rows = _Rows(file, len(classes))
+    for sample in samples:
+        add_to(sha256, sample, rows.add(sample))
+    rows.finish(name)
+    file.attrs.update(
+        format=FORMAT,
+        name=name,
+        sha256=sha256.hexdigest(),
+        scale=scale,
+        offset=offset,
+        classes=json.dumps(list(classes)),
+        provenance=json.dumps(dict(provenance)),
+    )
+    if by_training:
+        file.attrs["by_training"] = True
 
 
 class _Rows:

@@ -17,8 +17,7 @@ def new_hdf5(path: Path) -> Iterator[h5py.File]:
     """Write an HDF5 file.
 
     After a failed write HDF5 cannot close its own file: it prints errors, and the process may crash. Here the failed
-    write is reported once, and the following ones, with which HDF5 closes the file, are dropped. HDF5 takes no lock,
-    and the file has the format of HDF5 1.10, in which the indices of chunks have checksums.
+    write is reported once, and the following ones, with which HDF5 closes the file, are dropped. HDF5 takes no lock.
 
     Args:
         path: The file, replaced if it exists.
@@ -31,7 +30,7 @@ def new_hdf5(path: Path) -> Iterator[h5py.File]:
     """
     import h5py
 
-    with _Target(path) as target, h5py.File(target, "w", libver=("v110", "v110")) as file:
+    with _Target(path) as target, h5py.File(target, "w") as file:
         yield file
     if target.failed is not None:
         raise target.failed
