@@ -84,8 +84,15 @@ class ExperimentLoader(ConfigLoaderImpl):
             cfg.hydra.job.chdir = False
         return cfg
 
-    def _composed(self, config_name: str | None, overrides: list[str], run_mode: RunMode, *flags: bool) -> DictConfig:
-        given = (run_mode, *flags)
+    def _composed(
+        self,
+        config_name: str | None,
+        overrides: list[str],
+        run_mode: RunMode,
+        from_shell: bool,
+        validate_sweep_overrides: bool,
+    ) -> DictConfig:
+        given = (run_mode, from_shell, validate_sweep_overrides)
         more = self._apply_rules(config_name, overrides, run_mode)
         try:
             cfg = super()._load_configuration_impl(config_name, [*overrides, *more], *given)

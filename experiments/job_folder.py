@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial, update_wrapper
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ class Job:
     def __init__(self, run: Callable[[DictConfig], None]) -> None:
         update_wrapper(self, run)
         # names that hydra.core.utils.run_job looks up when it makes the folder, opens the log and writes `.hydra`
-        hydra.core.utils.Path = _UnmadeFolder  # type: ignore[attr-defined, misc]
+        hydra.core.utils.Path = _UnmadeFolder  # type: ignore[misc]
         hydra.core.utils.configure_log = _configure_log
         hydra.core.utils._save_config = _save_config_later
 
@@ -121,14 +121,14 @@ class _UnmadeFolder(type(Path())):  # type: ignore[misc]
         _Pending.folder, _Pending.actions = Path(self).absolute(), []
 
 
-def _configure_log(log_config: DictConfig, verbose: Any = False) -> None:
+def _configure_log(log_config: DictConfig, verbose_config: bool | str | Sequence[str] = False) -> None:
     """Hydra's function, with log files that are opened later."""
     plain = None if log_config is None else OmegaConf.to_container(log_config, resolve=True)
     if isinstance(plain, dict):
         for handler in (plain.get("handlers") or {}).values():
             if handler.get("class") == FILE_HANDLER:
                 handler["class"] = f"{LaterFile.__module__}.{LaterFile.__qualname__}"
-    CONFIGURE_LOG(OmegaConf.create(plain) if isinstance(plain, dict) else log_config, verbose)
+    CONFIGURE_LOG(OmegaConf.create(plain) if isinstance(plain, dict) else log_config, verbose_config)
 
 
 def _save_config_later(cfg: DictConfig, filename: str, output_dir: Path) -> None:

@@ -145,7 +145,7 @@ def test_B7_refused_jobs_leave_no_folder_and_no_log(
 
 @pytest.mark.parametrize(
     "words",
-    ["predict segmenter scan.npy --out held/masks.npy", "compare t --out held", "evaluate segmenter t --out held"],
+    ["predict segmenter scan.npy --out held/a.npy", "compare t --out held", "evaluate segmenter labelled --out held"],
 )
 def test_B2_a_folder_is_held_by_one_command(words: str, place: Path, capsys: pytest.CaptureFixture) -> None:
     if words.startswith("evaluate"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,10 +55,17 @@ def write_store(
     """
     # without a lock: no other process knows the temporary name, and some file systems have no locks
     with atomic_path(path) as temporary:
-        with new_hdf5(temporary) as file:
-            _write(file, samples, name, classes, provenance, scale, offset, by_training)
+        with new_hdf5(temporary) as (file, check):
+            _write(file, _checked(samples, check), name, classes, provenance, scale, offset, by_training)
         seal(temporary)
     return VolumeStore(path)
+
+
+def _checked(samples: Iterable[Sample], check: Callable[[], None]) -> Iterator[Sample]:
+    """Yield samples; `check` is called before each."""
+    for sample in samples:
+        check()
+        yield sample
 
 
 def _write(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,27 +13,28 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def new_hdf5(path: Path) -> Iterator[h5py.File]:
+def new_hdf5(path: Path) -> Iterator[tuple[h5py.File, Callable[[], None]]]:
     """Write an HDF5 file.
 
-    After a failed write HDF5 cannot close its own file: it prints errors, and the process may crash. Here the failed
-    write is reported once, and the following ones, with which HDF5 closes the file, are dropped. HDF5 takes no lock.
+    After a failed write HDF5 cannot close its own file: it prints errors, and the process may crash. Here HDF5 does not
+    learn of it: what follows the failed write is dropped, and the error is raised between two calls of HDF5. HDF5 takes
+    no lock.
 
     Args:
         path: The file, replaced if it exists.
 
     Yields:
-        The file.
+        The file, and a function that raises the error of an earlier write, if there was one.
 
     Raises:
         OSError: If the file cannot be written.
     """
     import h5py
 
-    with _Target(path) as target, h5py.File(target, "w") as file:
-        yield file
-    if target.failed is not None:
-        raise target.failed
+    with _Target(path) as target:
+        with h5py.File(target, "w") as file:
+            yield file, target.check
+        target.check()
 
 
 class _Target(io.FileIO):
@@ -41,25 +42,25 @@ class _Target(io.FileIO):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, "w+")
-        self.failed: OSError | None = None
+        self._failed: OSError | None = None
 
     def write(self, content: Any, /) -> int:
         view, done = memoryview(content).cast("B"), 0
-        while self.failed is None and done < len(view):
+        while self._failed is None and done < len(view):
             try:
                 done += super().write(view[done:]) or 0
             except OSError as error:
-                self._fail(error)
+                self._failed = error
         return len(view)
 
     def truncate(self, size: int | None = None, /) -> int:
-        if self.failed is None:
-            try:
-                return super().truncate(size)
-            except OSError as error:
-                self._fail(error)
-        return self.tell() if size is None else size
+        try:
+            return super().truncate(size)
+        except OSError as error:
+            self._failed = self._failed or error
+            return self.tell() if size is None else size
 
-    def _fail(self, error: OSError) -> None:
-        self.failed = OSError(error.errno, error.strerror, str(self.name))
-        raise self.failed
+    def check(self) -> None:
+        """Raise the error of the first write that failed."""
+        if self._failed is not None:
+            raise OSError(self._failed.errno, self._failed.strerror, str(self.name))
