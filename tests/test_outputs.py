@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import os
+import pickle
 import resource
 import shutil
 import signal
@@ -16,6 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import hydra.core.utils
 import numpy as np
 import pytest
 import torch
@@ -25,6 +28,7 @@ from hypothesis import strategies as st
 import run_search
 import run_train
 from experiments.cli import INTERRUPTED, mistake_of, run_command
+from experiments.job_folder import Job, LaterFile, open_folder
 from nas.artifact import load
 from nas.bundle import ARCH, CARD, Bundle
 from nas.context import RunContext
@@ -141,6 +145,25 @@ def test_B7_refused_jobs_leave_no_folder_and_no_log(
     assert "Traceback" not in err
     assert snapshot(place, without=("sweep",)) == before  # a sweep has its multirun.yaml
     assert [path.name for path in (place / "sweep").glob("*")] in ([], ["multirun.yaml"])
+
+
+def test_B7_the_log_of_a_job_begins_before_its_folder(tmp_path: Path) -> None:
+    """Records before the checks have passed are written then; a process of a launcher gets the job by pickle."""
+    job = pickle.loads(pickle.dumps(Job(run_search.run)))
+    assert job.__wrapped__ is run_search.run
+    folder = tmp_path / "deep/out"
+    for opened in (False, True):
+        hydra.core.utils.Path(str(folder)).mkdir(parents=True, exist_ok=True)  # as Hydra does for each job
+        handler = LaterFile(str(folder / "job.log"))
+        logger = logging.Logger("test")
+        logger.addHandler(handler)
+        logger.info("before")
+        assert not folder.exists()
+        if opened:
+            open_folder(folder)
+            logger.info("after")
+        handler.close()
+    assert (folder / "job.log").read_text() == "before\nafter\n"
 
 
 @pytest.mark.parametrize(

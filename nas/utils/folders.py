@@ -56,3 +56,33 @@ def require_writable(folder: Path) -> None:
             "a folder that can be written",
             "make room or correct the rights, or name another folder",
         ) from error
+
+
+def folder_identity(folder: Path) -> tuple[int, int] | None:
+    """Return what distinguishes a folder from another one of the same name that was made after it was removed.
+
+    Args:
+        folder: The folder.
+
+    Returns:
+        Device and number of the folder; None if it does not exist.
+    """
+    try:
+        found = folder.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def removed_folder(folder: Path) -> NASError:
+    """Make the error of an output folder that was removed while a command wrote into it.
+
+    Args:
+        folder: The folder.
+
+    Returns:
+        The error to raise.
+    """
+    return NASError(
+        f"{folder}, which was removed during the search", "an output folder that stays", "repeat the command"
+    )
