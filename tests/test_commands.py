@@ -21,6 +21,7 @@ import run_train
 from nas.artifact import Artifact, load
 from nas.data.sources.lidc_shapes import LidcShapes
 from nas.data.splits import Split
+from nas.data.store import VolumeStore
 from tests.commands import SMALL, SPACE, Command, OwnCapture, refused
 from tests.comparisons import rows_in
 from tests.conftest import REPO
