@@ -453,7 +453,7 @@ def test_B10_a_study_on_a_full_disk_ends_in_seconds(tmp_path: Path, monkeypatch:
         for _ in range(3):  # of which only the first waits
             with pytest.raises(NASError, match="make room"):
                 study.store.set_attr("key", "x" * 200_000)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 20  # instead of two minutes
     study.store.set_attr("key", "x" * 200_000)
     study.close()
 
@@ -464,7 +464,7 @@ def test_B10_a_study_that_is_removed_ends_at_once(tmp_path: Path) -> None:
     started = time.monotonic()
     with pytest.raises(NASError, match="has been removed"):
         study.claim(Proposal(SPACE.sample(np.random.default_rng(0))), "0")
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 20  # instead of two minutes
     assert not (tmp_path / "out").exists()
     study.close()
 

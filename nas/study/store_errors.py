@@ -71,7 +71,17 @@ def is_of_disk(error: Exception) -> bool:
     Returns:
         True if the machine has to be changed before the call can succeed.
     """
-    return getattr(error, "errno", None) in DISK_ERRNOS or any(word in str(error) for word in DISK_WORDS)
+    return _of_disk(error) is not None
+
+
+def _of_disk(error: BaseException) -> BaseException | None:
+    """Return the error of the disk behind an error; Optuna's own says that a commit failed."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if getattr(cause, "errno", None) in DISK_ERRNOS or any(word in str(cause) for word in DISK_WORDS):
+            return cause
+        cause = cause.__cause__ or cause.__context__
+    return None
 
 
 def _grpc_code(error: Exception) -> str:
@@ -118,9 +128,9 @@ def unusable(url: str, error: Exception, *, removed: bool = False) -> NASError:
         )
     if OTHER_OPTUNA in str(error):
         return of_another_optuna(url, error)
-    if is_of_disk(error):
+    if (cause := _of_disk(error)) is not None:
         return NASError(
-            f"the study store {url} ({first_line(error)})",
+            f"the study store {url} ({first_line(cause)})",
             "a disk with room and a file that can be written",
             "make room or correct the rights, then repeat the command, which continues",
         )

@@ -32,8 +32,12 @@ def new_hdf5(path: Path) -> Iterator[tuple[h5py.File, Callable[[], None]]]:
     import h5py
 
     with _Target(path) as target:
-        with h5py.File(target, "w") as file:
-            yield file, target.check
+        try:
+            with h5py.File(target, "w") as file:
+                yield file, target.check
+        except (OSError, RuntimeError):  # HDF5 reads back what was dropped
+            target.check()
+            raise
         target.check()
 
 
