@@ -43,7 +43,7 @@ class Store:
     """One study in one store.
 
     While the store cannot be reached (network, a restarted server, a lock), each call is repeated with growing pauses,
-    for a shorter time if the disk is full or the file cannot be written, and not at all if its folder has been removed.
+    for a shorter time if the disk is full or the file cannot be written, and not at all if the file has been removed.
     After a call that failed for so long, the next ones fail at once, until one succeeds. Only calls that are safe to
     repeat are repeated.
 
@@ -259,12 +259,18 @@ class Store:
         """Return for how many seconds a call is repeated."""
         if is_race(error):
             return self.patience_s + PATIENCE_S
-        if self._gave_up or (self._file is not None and not self._file.parent.exists()):
+        if self._gave_up or self._is_lost():
             return 0.0
         return min(self.patience_s, DISK_PATIENCE_S) if is_of_disk(error) else self.patience_s
 
     def _is_removed(self) -> bool:
         return self._file is not None and not self._file.exists()
+
+    def _is_lost(self) -> bool:
+        """Whether the file cannot come back: SQLite keeps a removed file open, a journal is opened again each time."""
+        if self._file is None or self._file.exists():
+            return False
+        return self.url.startswith("sqlite") or not self._file.parent.exists()
 
 
 def open_storage(url: str, *, read_only: bool = False) -> BaseStorage:
