@@ -93,7 +93,11 @@ def when_open(action: Callable[[], None]) -> None:
 
 
 def is_open() -> bool:
-    """Return whether the running job has opened its output folder."""
+    """Check whether the running job has opened its output folder.
+
+    Returns:
+        True if it has, or if no job of Hydra runs.
+    """
     return _Pending.folder is None
 
 
