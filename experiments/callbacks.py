@@ -17,6 +17,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from experiments.cli import mistake_of
+from experiments.job_folder import is_open, when_open
 from nas.comparison.record import FAILED, FINISHED, RUNNING, JobRecord
 from nas.errors import NASError, first_line
 
@@ -30,9 +31,11 @@ class CompareJobs(Callback):
 
     Attributes:
         ended: Returns the folders of the jobs that the launcher returned; set by the process that runs the sweep.
+        jobs: Returns these jobs.
     """
 
     ended: ClassVar[Callable[[], list[Path]]] = staticmethod(lambda: [])
+    jobs: ClassVar[Callable[[], list[JobReturn]]] = staticmethod(lambda: [])
 
     def __init__(self) -> None:
         self.started = 0.0
@@ -46,7 +49,7 @@ class CompareJobs(Callback):
         """
         self.started = time.time()
         if config.hydra.mode == RunMode.MULTIRUN:
-            self._record(config, RUNNING)
+            when_open(lambda: self._record(config, HydraConfig.get(), RUNNING))
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         """Record how a job ended.
@@ -57,29 +60,35 @@ class CompareJobs(Callback):
             **kwargs: What else Hydra passes.
         """
         failed = job_return.status is JobStatus.FAILED
-        if config.hydra.mode == RunMode.MULTIRUN or not failed:
-            error = job_return._return_value
-            self._record(config, FAILED if failed else FINISHED, _reason(error) if failed else "")
+        folder = Path(HydraConfig.get().runtime.output_dir)
+        if not folder.is_dir() or (failed and (config.hydra.mode == RunMode.RUN or not is_open())):
+            return  # of a refused job nothing is left
+        reason = _reason(job_return._return_value) if failed else ""
+        self._record(config, HydraConfig.get(), FAILED if failed else FINISHED, reason)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Compare the jobs of the sweep, if there are several.
+        """Compare the jobs of the sweep, if there are several and one of them began.
+
+        A refused job has no folder of its own before: its record is written beside those of the others.
 
         Args:
             config: The configuration of the sweep.
             **kwargs: What else Hydra passes.
         """
         folders = list(dict.fromkeys(type(self).ended()))
-        if len(folders) < 2 or OmegaConf.select(config, DRY_RUN):
+        if len(folders) < 2 or OmegaConf.select(config, DRY_RUN) or not any(map(Path.is_dir, folders)):
             return
+        for job in type(self).jobs():
+            if job.status is JobStatus.FAILED and not _folder_of(job).is_dir() and job.hydra_cfg is not None:
+                self._record(config, job.hydra_cfg.hydra, FAILED, _reason(job._return_value))
         try:
             _compare(folders)
         except Exception as error:
             print(f"warning: no comparison of the jobs: {_reason(error)}", file=sys.stderr, flush=True)
 
-    def _record(self, config: DictConfig, state: str, reason: str = "") -> None:
+    def _record(self, config: DictConfig, own: DictConfig, state: str, reason: str = "") -> None:
         if OmegaConf.select(config, DRY_RUN) or os.environ.get("RANK", "0") != "0":
             return
-        own = HydraConfig.get()
         choices = {str(group): str(name) for group, name in own.runtime.choices.items() if name is not None}
         record = JobRecord(
             command=str(own.job.config_name),
@@ -96,6 +105,11 @@ class CompareJobs(Callback):
                 record.save(folder)
         except OSError as error:  # the job itself reports a full disk
             print(f"warning: no job.json: {first_line(error)}", file=sys.stderr, flush=True)
+
+
+def _folder_of(job: JobReturn) -> Path:
+    assert job.hydra_cfg is not None
+    return Path(job.hydra_cfg.hydra.runtime.output_dir)
 
 
 def _compare(folders: list[Path]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import logging
 import os
 import re
@@ -18,16 +17,12 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from nas.errors import NASError
+from nas.utils.environment import is_of_environment
 
 USER_ERROR, INTERRUPTED, BROKEN_PIPE = 2, 130, 141
 LIBRARIES = ("torch", "monai", "optuna", "hydra", "sklearn", "onnxscript", "onnxruntime", "matplotlib")
 TALKATIVE = ("monai", "onnxscript", "onnxruntime", "matplotlib", "filelock", "h5py")  # loggers; torch sets its own
 ENDING_SIGNALS = ("SIGTERM", "SIGHUP", "SIGUSR1")  # SIGUSR1: Slurm's warning before a time limit
-UNWRITABLE_ERRNOS = tuple(
-    getattr(errno, name)
-    for name in ("EEXIST", "ENOTDIR", "EISDIR", "EACCES", "EPERM", "EROFS", "ENOSPC", "EDQUOT", "EFBIG")
-    if hasattr(errno, name)
-)
 OWN_PACKAGES = ("nas", "search_spaces", "experiments", "conf", "run_search", "run_train")
 
 
@@ -262,7 +257,7 @@ def mistake_of(error: BaseException) -> NASError | None:
         package = str(error.name).partition(".")[0]
         if package not in OWN_PACKAGES:
             return NASError(f"no package {package}", "the packages of this command", f"pip install {package}")
-    if isinstance(error, OSError) and error.errno in UNWRITABLE_ERRNOS:
+    if isinstance(error, OSError) and is_of_environment(error):
         got = f"{error.filename or 'a file'}: {(error.strerror or '').lower()}"
         expected = "folders that can be written to and files that can be read"
         return NASError(got, expected, "make room or correct the rights, or name another folder")

@@ -79,6 +79,19 @@ class ExperimentLoader(ConfigLoaderImpl):
         from_shell: bool = True,
         validate_sweep_overrides: bool = True,
     ) -> DictConfig:
+        cfg = self._composed(config_name, overrides, run_mode, from_shell, validate_sweep_overrides)
+        if cfg.hydra.job.chdir:  # paths of settings are relative to the folder in which the user is
+            cfg.hydra.job.chdir = False
+        return cfg
+
+    def _composed(
+        self,
+        config_name: str | None,
+        overrides: list[str],
+        run_mode: RunMode,
+        from_shell: bool,
+        validate_sweep_overrides: bool,
+    ) -> DictConfig:
         given = (run_mode, from_shell, validate_sweep_overrides)
         more = self._apply_rules(config_name, overrides, run_mode)
         try:

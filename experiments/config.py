@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 
-from nas.utils.annotations import Count, Duration, PositiveInt, Seconds, Seed
+from nas.utils.annotations import Count, Duration, Keep, PositiveInt, Seconds, Seed
 from nas.utils.checked import check_arguments, signature_of
 
 Component = Mapping[str, Any]  # `_target_` and arguments
@@ -27,6 +27,7 @@ class StudyConfig:
         lease_s: Seconds after which a running trial without a sign of life is taken over.
         time_limit_s: Seconds after which a trial fails; None for no limit.
         time: Time that all trials may take together, such as "2h"; None for no limit.
+        keep_checkpoints: Trials whose weights are kept: "front", "best" or "all".
     """
 
     name: str
@@ -35,6 +36,7 @@ class StudyConfig:
     lease_s: Seconds = 60.0
     time_limit_s: Seconds | None = None
     time: Duration | None = None
+    keep_checkpoints: Keep = "front"
 
 
 @dataclass(frozen=True)

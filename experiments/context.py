@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from omegaconf import OmegaConf
+from yaml import YAMLError
 
 from experiments.build import build
 from experiments.config import CommandConfig
@@ -23,6 +24,8 @@ from nas.tasks.base import Task
 from nas.tasks.default import default_task
 from nas.utils.files import from_here, write_text
 from nas.utils.text_table import terminal_width
+
+CONFIG = "config.yaml"
 
 
 def task_setup(config: CommandConfig, worker: int = 0, allow: Sequence[str] | None = None) -> TaskSetup:
@@ -107,6 +110,37 @@ def describe_data(setting: TaskSetup, folder: Path, quiet: bool = False) -> None
     if not quiet:
         lines = [textwrap.fill(line, terminal_width(), subsequent_indent="  ") for line in headlines(setting, summary)]
         print("\n".join([*lines, f"See {from_here(folder / DATA)}.", ""]), flush=True)
+
+
+def require_own_folder(folder: Path, names: Mapping[str, Any]) -> None:
+    """Check that an output folder is not that of another search or training.
+
+    Args:
+        folder: The output folder, which need not exist.
+        names: Settings that config.yaml of the same job has, such as {"study": {"name": "a"}}.
+
+    Raises:
+        NASError: If the folder's config.yaml has other names.
+    """
+    try:
+        found = OmegaConf.to_container(OmegaConf.load(folder / CONFIG))
+    except (OSError, ValueError, YAMLError):  # none yet, or damaged: it is written anew
+        return
+    if not isinstance(found, dict):
+        return
+    kept = {"name": found["name"]} if "name" in found else {}
+    if isinstance(study := found.get("study"), dict):
+        kept = {"study": {"name": study.get("name")}}
+    if kept and kept != dict(names):
+        raise NASError(
+            f"{folder}, the output folder of {'a training' if 'name' in kept else 'a search'} with {_named(kept)}",
+            f"a folder of its own for {_named(names)}",
+            "set another name or hydra.run.dir, or remove the folder",
+        )
+
+
+def _named(names: Mapping[str, Any]) -> str:
+    return f"name={names['name']}" if "name" in names else f"study.name={names['study']['name']}"
 
 
 def write_config(path: Path, config: Mapping[str, Any]) -> None:

@@ -32,6 +32,7 @@ from experiments.composition import ExperimentLoader
 from experiments.conf_files import problems, refuse_ambiguous
 from experiments.dry_run import DryRun, is_dry_run
 from experiments.hydra_errors import explain
+from experiments.job_folder import Job
 from experiments.sweep import Outcomes, register_resolvers, varied_settings, with_job_folders
 from experiments.workers import mark_launcher, workers_first
 from nas.errors import NASError
@@ -57,7 +58,7 @@ def run_hydra(job: Callable[[DictConfig], None], config_name: str, preview: str 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach this module, which reports them in one line
     logging.captureWarnings(True)
     outcomes = Outcomes()
-    CompareJobs.ended = outcomes.folders
+    CompareJobs.ended, CompareJobs.jobs = outcomes.folders, outcomes.jobs
     JobReturn.return_value = property(outcomes.value_of, JobReturn.return_value.fset)  # type: ignore
     Hydra.get_mode = _mode  # type: ignore[method-assign]
     hydra._internal.hydra.ConfigLoaderImpl = ExperimentLoader  # type: ignore[misc]
@@ -72,7 +73,7 @@ def run_hydra(job: Callable[[DictConfig], None], config_name: str, preview: str 
             dry = DryRun(preview) if preview is not None and is_dry_run(arguments) else None
             mark_launcher()
             with workers_first(arguments), dry.installed() if dry is not None else nullcontext():
-                hydra.main(version_base="1.3", config_path="pkg://conf", config_name=config_name)(job)()
+                hydra.main(version_base="1.3", config_path="pkg://conf", config_name=config_name)(Job(job))()
         except (HydraException, OmegaConfBaseException) as error:
             raise explain(error) from error
         return outcomes.report() if dry is None else dry.report()

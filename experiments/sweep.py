@@ -188,6 +188,14 @@ class Outcomes:
             raise job._return_value
         return job._return_value
 
+    def jobs(self) -> list[JobReturn]:
+        """Return the jobs of the sweep.
+
+        Returns:
+            The jobs that ended, in their order.
+        """
+        return list(self._jobs.values())
+
     def folders(self) -> list[Path]:
         """Return the output folders of the jobs.
 

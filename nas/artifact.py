@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from html import escape
@@ -15,8 +14,9 @@ from nas.errors import NASError
 from nas.provenance import Provenance
 from nas.space import SearchSpace
 from nas.task_spec import TaskSpec
-from nas.utils.files import read_json, write_text
+from nas.utils.files import read_json
 from nas.utils.locate import locate
+from nas.utils.sealed import SEAL, is_damaged, write_sealed
 
 if TYPE_CHECKING:
     from torch import nn
@@ -91,7 +91,7 @@ class Artifact:
         Args:
             path: The file. Missing folders are made.
         """
-        content = {
+        content: dict[str, Any] = {
             "schema": SCHEMA,
             "space": {"class": self.space.class_path, "arguments": self.space.arguments},
             "genes": list(self.arch.genes),
@@ -101,7 +101,7 @@ class Artifact:
             "picture": self.space.describe(self.arch).splitlines(),
             "provenance": self.provenance.to_json(),
         }
-        write_text(path, json.dumps(content, indent=1) + "\n")
+        write_sealed(path, content)
 
 
 def import_space(class_path: str, allow: Sequence[str] = ()) -> type[SearchSpace]:
@@ -132,7 +132,8 @@ def load(path: str | Path, allow: Sequence[str] = ()) -> Artifact:
 
     Raises:
         NASError: If the file is missing, is no valid JSON, has a newer schema, or names a class that is not allowed;
-            if the genes are no point of the space; or if the id does not fit, because the file was edited.
+            if the genes are no point of the space; or if the id or the checksum does not fit, because the file is
+            damaged or was edited.
     """
     content = _read(Path(path))
     try:
@@ -161,6 +162,12 @@ def load(path: str | Path, allow: Sequence[str] = ()) -> Artifact:
             f"id {stored_id!r} in {path}, but {arch.id!r} from genes and space",
             "an unedited file",
             "undo the edit, or make a new file with Artifact(space, space.architecture(genes), task).save(path)",
+        )
+    if is_damaged(Path(path), content):
+        raise NASError(
+            f"{path}, whose content does not match its checksum ({SEAL})",
+            "the file as the search wrote it",
+            f"copy it again; after a change on purpose, remove {SEAL} from the file",
         )
     return Artifact(space, arch, task, metrics, provenance)
 

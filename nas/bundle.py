@@ -28,14 +28,15 @@ from nas.errors import NASError, first_line, last_line
 from nas.inference.model_card import CARD, ModelCard, Port, Sides
 from nas.task_spec import TaskSpec
 from nas.tasks.base import Task, task_of
-from nas.training.curves import read_curves, write_curves
+from nas.training.curves import CURVES, read_curves, write_curves
 from nas.training.tensor_file import UNREADABLE, load_verified
-from nas.utils.files import read_json, write_bytes
+from nas.utils.files import read_json, staged, write_bytes
 from nas.utils.hashing import file_digest
 
 ARCH, WEIGHTS = "arch.json", "weights.pt"
 BUNDLES = "bundles"  # folder of a training that holds <architecture>/<fold>/
 RESULT = "result.json"
+CHECKSUMS = "checksums"  # of the card: of files beside the weights
 PACKAGES = ("voxnas", "torch", "numpy")
 CPU = torch.device("cpu")
 TRAIN = "train the network with run_train.py"
@@ -141,6 +142,9 @@ class Bundle:
             if asdict(artifact.task) != dict(card.task):
                 raise ValueError(f"the tasks in {CARD} and {ARCH} differ")
             weights = _read_weights(folder / WEIGHTS, card.weights.get(WEIGHTS))
+            for name, checksum in card.facts.get(CHECKSUMS, {}).items():
+                if file_digest(folder / Path(name).name) != checksum:
+                    raise ValueError(f"{name} does not match its checksum")
             curves = tuple(read_curves(folder))
         except UNREADABLE as error:
             raise _damaged(folder, first_line(error)) from error
@@ -179,14 +183,18 @@ class Bundle:
         Args:
             folder: Folder of the bundle, made if needed. Files of an older bundle are replaced.
         """
-        folder, content = Path(folder), io.BytesIO()
+        content = io.BytesIO()
         torch.save(dict(self.weights), content)
-        (folder / CARD).unlink(missing_ok=True)
+        with staged(folder, last=CARD) as place:
+            self._write(place, content.getvalue())
+
+    def _write(self, folder: Path, content: bytes) -> None:
         self.artifact.save(folder / ARCH)
-        write_bytes(folder / WEIGHTS, content.getvalue())
+        write_bytes(folder / WEIGHTS, content)
         write_curves(folder, self.curves)
-        checksum = hashlib.sha256(content.getvalue()).hexdigest()
-        replace(self.card, weights={WEIGHTS: checksum}).save(folder)
+        weights = {WEIGHTS: hashlib.sha256(content).hexdigest()}
+        facts = {**self.card.facts, CHECKSUMS: {CURVES: file_digest(folder / CURVES)}}
+        replace(self.card, weights=weights, facts=facts).save(folder)
 
 
 def bundles_of(

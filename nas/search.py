@@ -25,11 +25,13 @@ from nas.multiobjective.constraints import violation
 from nas.problem import Problem
 from nas.provenance import SearchRecord
 from nas.strategies.base import Strategy
+from nas.strategies.feasible import require_feasible
+from nas.strategies.keeping import CheckpointKeeper
 from nas.study.heartbeat import LeaseLost
 from nas.study.study import LEASE_S, Claim, Study
 from nas.study.url import sqlite_url
 from nas.tracking.base import NO_TRACKING, Tracker
-from nas.utils.annotations import Duration, PositiveInt, Seconds, seconds_of
+from nas.utils.annotations import Duration, Keep, PositiveInt, Seconds, seconds_of
 from nas.utils.checked import check_value, signature_of
 from nas.utils.hashing import digest
 from nas.utils.identity import StudyIdentity
@@ -51,9 +53,11 @@ class SearchJob:
         trials: Number of ended trials, failed ones included, that the study holds at the end, at least 1.
         time_limit_s: A trial that takes longer fails; None for no limit.
         time: Time that all trials may take together, such as "2h": after it no trial begins; None for no limit.
+        keep_checkpoints: Trials whose weights are kept: "front" for the Pareto front, "best" for the chosen network,
+            or "all". Whatever a resumed search needs is kept as well.
 
     Raises:
-        NASError: If `trials` or a time is out of range.
+        NASError: If `trials`, a time or `keep_checkpoints` is out of range.
     """
 
     problem: Problem
@@ -63,10 +67,11 @@ class SearchJob:
     trials: PositiveInt
     time_limit_s: Seconds | None = None
     time: Duration | None = None
+    keep_checkpoints: Keep = "front"
 
     def __post_init__(self) -> None:
         known, _ = signature_of(SearchJob)
-        for name in ("trials", "time_limit_s", "time"):
+        for name in ("trials", "time_limit_s", "time", "keep_checkpoints"):
             check_value(f"study.{name}", getattr(self, name), known[name])
 
     @property
@@ -85,6 +90,7 @@ class SearchJob:
         self.problem.check(self.evaluator.metrics(self.problem.task))
         self.evaluator.check(self.problem, self.context)
         self.strategy.check(self.problem)
+        require_feasible(self.problem, self.strategy.limits, draws=not self.strategy.trains_supernet)
 
 
 def search(job: SearchJob, study: Study, *, worker: int = 0, on_history: OnHistory = ignore) -> History:
@@ -108,10 +114,12 @@ def search(job: SearchJob, study: Study, *, worker: int = 0, on_history: OnHisto
     """
     job.strategy.prepare(job.problem, job.context)
     ended_before: frozenset[int] | None = None
+    checkpoints = CheckpointKeeper(job.keep_checkpoints, job.strategy, job.evaluator, job.context)
     with study.worker(worker) as me:
         while True:
             history = study.history()
             on_history(history)
+            checkpoints.tidy(history)
             ended = [record for record in history if record.state is not State.RUNNING]
             if is_spent(history, job.trials, job.time_s):
                 return history
@@ -187,6 +195,7 @@ def run_search(
     folder: str | Path,
     name: str = "search",
     url: str | None = None,
+    keep_checkpoints: Keep = "front",
     seed: int = 0,
     device: str | torch.device = "cpu",
     worker: int = 0,
@@ -208,6 +217,7 @@ def run_search(
         folder: Holds the checkpoints, arch.json, pareto/*.json, trials.csv and, unless `url` is given, the study.
         name: Name of the study.
         url: URL of a store that several workers share; None for a database in the folder.
+        keep_checkpoints: Trials whose weights are kept: "front", "best" or "all"; see `SearchJob`.
         seed: Seed of the search, at least 0.
         device: Device of the trainings.
         worker: Number of this worker; each worker of a study needs its own.
@@ -222,7 +232,7 @@ def run_search(
         NASError: If the settings do not fit the problem (nothing is created then), or no trial finished.
     """
     context = context_of(split, Path(folder), seed=seed, device=device, on_epoch=on_epoch)
-    job = SearchJob(problem, strategy, evaluator, context, trials, time=time)
+    job = SearchJob(problem, strategy, evaluator, context, trials, time=time, keep_checkpoints=keep_checkpoints)
     job.check()
     study = open_study(job, split, name, url or sqlite_url(Path(folder)), config=config)
     with closing(study):

@@ -58,8 +58,11 @@ def run_predict(options: argparse.Namespace) -> None:
         options: Parsed arguments.
     """
     from experiments.brain_tumor.predict import predict
+    from nas.utils.files import exclusive
 
-    predict(_settings(options))
+    settings = _settings(options)
+    with exclusive(settings.predictions):
+        predict(settings)
 
 
 def run_evaluate(options: argparse.Namespace) -> None:
@@ -69,8 +72,11 @@ def run_evaluate(options: argparse.Namespace) -> None:
         options: Parsed arguments.
     """
     from experiments.brain_tumor.evaluate import evaluate
+    from nas.utils.files import exclusive
 
-    evaluate(_settings(options))
+    settings = _settings(options)
+    with exclusive(settings.folder):
+        evaluate(settings)
 
 
 def _settings(options: argparse.Namespace) -> DictConfig:

@@ -50,6 +50,7 @@ def run(options: argparse.Namespace) -> None:
     from nas.comparison.jobs import read_jobs
     from nas.comparison.markdown import as_markdown
     from nas.report.comparison import PAGE, ROWS, write_comparison
+    from nas.utils.files import exclusive
 
     jobs = read_jobs(options.paths)
     settings = options.allow_package, options.resamples, options.seed
@@ -59,5 +60,6 @@ def run(options: argparse.Namespace) -> None:
         print(as_markdown(compare_jobs(jobs, *settings)), end="")
         print("\n--out FOLDER also writes sweep.csv and compare.html")
         return
-    print(as_markdown(write_comparison(out, jobs, *settings)), end="")
+    with exclusive(out):
+        print(as_markdown(write_comparison(out, jobs, *settings)), end="")
     print(f"\nwrote {out / PAGE} and {out / ROWS}")

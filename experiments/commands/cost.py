@@ -50,9 +50,15 @@ def run(options: argparse.Namespace) -> None:
     from experiments.context import pick_device
     from nas.cost.latency import measure_table
     from nas.task_spec import TaskSpec
+    from nas.utils.folders import require_writable
+    from nas.utils.special_files import is_special
 
     space = _space(options.space, options.set)
     size = options.size * 3 if len(options.size) == 1 else options.size
+    name = "x".join(map(str, size if len(set(size)) > 1 else size[:1]))
+    path = Path(options.out or f"outputs/latency/{options.space}-{name}.json")
+    if not is_special(path):
+        require_writable(path.parent)
     table = measure_table(
         space,
         (options.channels, *size),
@@ -62,8 +68,6 @@ def run(options: argparse.Namespace) -> None:
         checks=options.networks,
         progress=_write_progress,
     )
-    name = "x".join(map(str, size if len(set(size)) > 1 else size[:1]))
-    path = Path(options.out or f"outputs/latency/{options.space}-{name}.json")
     table.save(path)
     check = table.meta["check"]
     write_line(

@@ -65,7 +65,7 @@ def run(options: argparse.Namespace) -> int:
     from nas.inference.record import Record
     from nas.retraining.evaluation import evaluate_cases, require_label
     from nas.retraining.seen import Seen
-    from nas.utils.files import write_text
+    from nas.utils.files import exclusive, write_text
 
     networks = networks_of(str(options.training), options)
     trained = [network for network in networks if isinstance(network, BundleNetwork)]
@@ -100,8 +100,9 @@ def run(options: argparse.Namespace) -> int:
     folder = options.out or options.training / "evaluation" / options.labelled.resolve().stem
     segments = task.spec.kind == "segmentation"
     outs = [_output(folder / "predictions", case) if segments else None for case in cases]
-    record = Record.beside(folder / "predictions", networks)
-    done = outcomes(cases, outs, prediction_of(networks), record)
+    with exclusive(folder):
+        record = Record.beside(folder / "predictions", networks)
+        done = outcomes(cases, outs, prediction_of(networks), record)
     measured = [outcome for outcome in done if outcome.error is None]
     evaluation = evaluate_cases(
         task,

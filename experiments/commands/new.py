@@ -106,6 +106,14 @@ def write_package(kind: str, name: str, folder: Path) -> list[str]:
         f"template_{kind}": name,
         "template_part": name,
     }
+    from nas.utils.files import atomic_folder
+
+    with atomic_folder(folder) as place:
+        written = _write_files(kind, place, words)
+    return sorted(written)
+
+
+def _write_files(kind: str, folder: Path, words: dict[str, str]) -> list[str]:
     written = []
     for part in ("common", kind):
         for path, text in _texts(resources.files("experiments") / "templates" / part):
@@ -115,7 +123,7 @@ def write_package(kind: str, name: str, folder: Path) -> list[str]:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_text(text, encoding="utf-8")
             written.append(path)
-    return sorted(written)
+    return written
 
 
 def _texts(folder: Any, within: str = "") -> list[tuple[str, str]]:

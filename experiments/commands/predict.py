@@ -6,6 +6,7 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -128,17 +129,26 @@ def run(options: argparse.Namespace) -> int:
     record = None if segments and outs == [options.out] else Record.beside(table or options.out, networks)
     if options.again and record is not None:
         record.forget()
-    failed, rows = 0, []
-    for outcome in outcomes(cases, outs, prediction_of(networks), record):
-        failed += outcome.error is not None
-        if outcome.result is not None and table is not None:
-            rows += outcome.result.get("rows", [outcome.result])
-    if table is not None and failed < len(cases):
-        write_rows(table, rows)
-        write_line(f"wrote {table}")
+    failed, rows, predict = 0, [], prediction_of(networks)
+    with _held(table or (options.out.parent if outs == [options.out] else options.out), is_folder=table is None):
+        for outcome in outcomes(cases, outs, predict, record):
+            failed += outcome.error is not None
+            if outcome.result is not None and table is not None:
+                rows += outcome.result.get("rows", [outcome.result])
+        if table is not None and failed < len(cases):
+            write_rows(table, rows)
+            write_line(f"wrote {table}")
     if len(cases) > 1:
         write_line(f"predicted {len(cases) - failed} of {len(cases)} inputs" + f", {failed} failed" * bool(failed))
     return USER_ERROR if failed else 0
+
+
+def _held(out: Path, *, is_folder: bool) -> AbstractContextManager[None]:
+    """Hold the folder of the outputs; a device or a pipe is written to as it is."""
+    from nas.utils.files import exclusive
+    from nas.utils.special_files import is_special
+
+    return nullcontext() if is_special(out) else exclusive(out if is_folder else out.parent)
 
 
 def outcomes(cases: Sequence[Case], outs: Sequence[Path | None], predict: Prediction, record: Any) -> Sequence[Outcome]:

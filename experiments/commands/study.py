@@ -37,5 +37,6 @@ def parser() -> Parser:
     resume.add_allow_package()
     resume.add_argument("--worker", type=number_type(int, 0), default=0, help="number of this worker (default: 0)")
     delete.add_argument("--yes", action="store_true", help="do not ask for confirmation")
+    delete.add_argument("--files", action="store_true", help="also remove the checkpoints and results of the search")
     delete.add_argument("--force", action="store_true", help="delete even if workers may be alive")
     return study

@@ -16,7 +16,8 @@ from experiments.cli import write_line
 from nas.errors import NASError
 from nas.history import History, State, Trial
 from nas.study.lease import GIVEN_BACK, Attempt
-from nas.study.reader import StudyReader
+from nas.study.leftovers import leftovers, remove
+from nas.study.reader import CONFIG, StudyReader
 from nas.study.storage import Store
 from nas.study.url import database_path, store_url
 from nas.utils.process import host_id, is_dead
@@ -190,7 +191,7 @@ def _output_folder(url: str, recorded: Path) -> Path:
 
 
 def delete_study(options: argparse.Namespace) -> None:
-    """Delete a study from its store.
+    """Delete a study from its store, and on demand what its search has written into the output folder.
 
     Args:
         options: Parsed arguments.
@@ -212,9 +213,31 @@ def delete_study(options: argparse.Namespace) -> None:
         typed = sys.stdin.readline().strip()
         if typed != name:
             raise NASError(f"the name {typed!r}", repr(name), "type the exact name, or add --yes; nothing was deleted")
+    recorded = store.attrs().get(CONFIG)
     store.delete()
+    empty = not store.names()
     store.close()
     write_line(f"deleted {name} from {url}")
+    known = Path(str(recorded["folder"])) if isinstance(recorded, dict) and "folder" in recorded else None
+    for folder in {one for one in (known, _output_folder(url, known or Path())) if one is not None}:
+        _delete_files(folder, name, url if empty else None, options)
+
+
+def _delete_files(folder: Path, name: str, url: str | None, options: argparse.Namespace) -> None:
+    """Remove the files of a deleted study, with its empty database at `url`, if the user wants it."""
+    files = leftovers(folder, name)
+    if not files:
+        return
+    wanted = options.files
+    if not wanted and not options.yes:
+        write_line(f"remove its checkpoints and results in {folder} as well? [y/N]")
+        wanted = sys.stdin.readline().strip().lower() in ("y", "yes")
+    if not wanted:
+        write_line(f"kept its checkpoints and results in {folder}, which a search with other settings refuses")
+        return
+    database = None if url is None else database_path(url)
+    remove([*files, *([database] if database is not None and database.parent == folder else [])])
+    write_line(f"removed its checkpoints and results in {folder}")
 
 
 def _workers_in(url: str, name: str) -> int:

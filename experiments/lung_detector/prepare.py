@@ -8,8 +8,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import os
-import shutil
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -27,7 +25,7 @@ from nas.data.store import VolumeStore
 from nas.data.store_writer import write_store
 from nas.data.transforms.ct_slices import WINDOWS_HU
 from nas.errors import NASError
-from nas.utils.files import write_text
+from nas.utils.files import atomic_folder, write_text
 
 PROGRAM = "python -m experiments.lung_detector.prepare"
 STORE = "store.h5"
@@ -52,9 +50,7 @@ def prepare(source: LungPetCtDx, out: Path) -> VolumeStore:
     """
     if out.exists():
         raise NASError(f"{out}, which exists", "a new folder", "another name, or remove it first")
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    try:
-        temporary.mkdir(parents=True)
+    with atomic_folder(out) as temporary:
         coco = {part: _Coco(source.classes) for part in OFFICIAL}
         write_store(
             temporary / STORE,
@@ -71,9 +67,6 @@ def prepare(source: LungPetCtDx, out: Path) -> VolumeStore:
             temporary / "dataset.yaml", _yolo_yaml(source.classes, [part for part in OFFICIAL if coco[part].images])
         )
         check_export(temporary)
-        temporary.rename(out)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return VolumeStore(out / STORE)
 
 

@@ -64,6 +64,7 @@ def run(options: argparse.Namespace) -> None:
     from experiments.lung_screening.scan import Scan
     from experiments.lung_screening.screening import Settings, screen
     from nas.data.io.files import split_name
+    from nas.utils.files import exclusive
 
     names = [split_name(path)[0] for path in options.ct]
     if len(set(names)) < len(names):
@@ -74,10 +75,11 @@ def run(options: argparse.Namespace) -> None:
     given = ("least", "most", "radius_mm", "stride_mm", "batch")
     settings = Settings(**{name: getattr(options, name) for name in given if getattr(options, name) is not None})
     stages = _stages(options)
-    for path, name in zip(options.ct, names, strict=True):
-        found = screen(Scan.read(path), stages, settings)
-        folder = options.out / name
-        _print(name, write(found, folder, path), found, folder)
+    with exclusive(options.out):
+        for path, name in zip(options.ct, names, strict=True):
+            found = screen(Scan.read(path), stages, settings)
+            folder = options.out / name
+            _print(name, write(found, folder, path), found, folder)
 
 
 def _stages(options: argparse.Namespace) -> Stages:

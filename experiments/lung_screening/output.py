@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import time
 from dataclasses import asdict
@@ -15,6 +16,7 @@ from experiments.lung_screening.pictures import levels_with_lung, overlay
 from experiments.lung_screening.report import write_report
 from experiments.lung_screening.screening import Screening
 from nas.context import versions
+from nas.errors import last_line
 from nas.utils.files import atomic_folder, write_text
 from nas.utils.optional import medical
 
@@ -38,7 +40,10 @@ def write(found: Screening, folder: Path, source: str) -> dict[str, Any]:
     """
     started = time.perf_counter()
     with atomic_folder(folder) as place:
-        medical("SimpleITK").WriteImage(found.scan.as_read(labels(found)), str(place / "mask.nii.gz"))
+        try:
+            medical("SimpleITK").WriteImage(found.scan.as_read(labels(found)), str(place / "mask.nii.gz"))
+        except RuntimeError as error:  # which ITK raises for a full disk
+            raise OSError(errno.EIO, last_line(error), str(folder / "mask.nii.gz")) from error
         (place / "overlays").mkdir()
         for level in levels_with_lung(found):
             imsave(place / "overlays" / f"slice_{level + 1:04d}.png", overlay(found, int(level)))

@@ -11,7 +11,8 @@ from omegaconf import DictConfig
 
 from experiments.build import build
 from experiments.config import SearchConfig, shareable
-from experiments.context import describe_data, require_window, task_setup, write_config
+from experiments.context import CONFIG, describe_data, require_own_folder, require_window, task_setup, write_config
+from experiments.job_folder import open_folder
 from experiments.progress import SearchProgress, logs_above
 from experiments.search.results import next_command, summary, write_results
 from experiments.search.tracked import TrackedSearch
@@ -31,6 +32,7 @@ from nas.strategies.base import Strategy
 from nas.study.url import sqlite_url
 from nas.tracking.base import NO_TRACKING, TrackedRun
 from nas.training import distributed
+from nas.utils.folders import folder_identity, removed_folder
 
 
 def run_search_experiment(cfg: DictConfig, folder: Path, quiet: bool = False, silent: bool = False) -> Path:
@@ -95,7 +97,14 @@ def search_command(
         folder / CHECKPOINTS,
     )
 
+    here: tuple[int, int] | None = None  # identity of the output folder, once it exists
+
+    def is_gone() -> bool:
+        return here is not None and folder_identity(folder) != here
+
     def on_epoch(epoch: int, epochs: int) -> None:
+        if is_gone():
+            raise removed_folder(folder)
         progress.update_epoch(epoch, epochs)
         live.update_epoch(epoch, epochs, progress.time_left())
 
@@ -108,7 +117,7 @@ def search_command(
         on_epoch=on_epoch if main else ignore,
     )
     evaluator = build(config.evaluator, "evaluator", Evaluator, allow)
-    limits = (config.study.trials, config.study.time_limit_s, config.study.time)
+    limits = (config.study.trials, config.study.time_limit_s, config.study.time, config.study.keep_checkpoints)
     job = SearchJob(problem, strategy, evaluator, context, *limits)
     job.check()
     if distributed.world() > 1:
@@ -119,8 +128,12 @@ def search_command(
     plain = config.plain()
     url, name = config.study.url or sqlite_url(folder), config.study.name
     recorded = {**plain, "folder": str(folder.resolve()), "cwd": os.getcwd()}
+    require_own_folder(folder, {"study": {"name": name}})
     study = open_study(job, setting.split, name, url, lease_s=config.study.lease_s, config=recorded)
-    write_config(folder / "config.yaml", plain)
+    study.require_free(config.worker)
+    open_folder(folder)
+    here = folder_identity(folder)
+    write_config(folder / CONFIG, plain)
     if not silent:
         describe_data(setting, folder, quiet=quiet)
     record = search_record(job, setting.split, name, shareable(plain))
@@ -128,6 +141,8 @@ def search_command(
     tracked = TrackedSearch(board, problem, config.worker)
 
     def on_history(history: History) -> None:
+        if is_gone():
+            raise removed_folder(folder)
         progress.update(history)
         live.update(history, progress.time_left())
         tracked.update(history)
@@ -138,18 +153,22 @@ def search_command(
         return search_end(history, problem.space, job.trials, job.time_s, interrupted=interrupted)
 
     def end_page(failure: type[BaseException] | None) -> None:
+        if is_gone():
+            return
         if failure is not None:
             live.stop()
             return
         history = study.history()
         live.finish(history, end(history).reason, next_command(folder) if history.complete() else "")
 
+    def write_end() -> None:
+        if not is_gone():
+            write_results(folder, study, strategy, record, plain, end, skip_if_unchanged=silent)
+
     with closing(study):
         with ExitStack() as at_end:
             at_end.push(lambda kind, *_: end_page(kind))
-            at_end.callback(
-                lambda: write_results(folder, study, strategy, record, plain, end, skip_if_unchanged=silent)
-            )
+            at_end.callback(write_end)
             at_end.callback(board.close)
             at_end.callback(progress.close)
             at_end.enter_context(logs_above(progress))

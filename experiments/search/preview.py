@@ -15,16 +15,17 @@ from experiments.search.job import problem_of
 from experiments.sweep import study_of_job
 from nas.architecture import Architecture
 from nas.budget import Estimate, seconds_used
-from nas.errors import NASError
 from nas.evaluators.base import Evaluator
-from nas.history import History, Proposal, State
+from nas.history import Proposal, State
 from nas.problem import Problem
 from nas.search import SearchJob, context_of, study_parts
 from nas.strategies.base import Strategy
+from nas.strategies.feasible import empty_history, infeasible
 from nas.strategies.sampling import draw
 from nas.study.agreement import require_equal, spec_of
-from nas.study.probe import existing_study, require_writable
+from nas.study.probe import existing_study
 from nas.study.url import sqlite_url
+from nas.utils.folders import require_writable
 
 SAMPLES, PROFILES = 64, 8  # networks drawn to find a typical one: if costs are sums of blocks, if each is profiled
 KEPT = 5e5  # bytes of the study and the reports of a search
@@ -90,9 +91,7 @@ def typical_network(problem: Problem, strategy: Strategy) -> Architecture:
         NASError: If no network is found that keeps the constraints and these costs.
     """
     space, limits = problem.space, strategy.limits
-    history = History(
-        (), problem.objectives, problem.cost, problem.cost.metric, problem.constraints, problem.limiting_costs
-    )
+    history = empty_history(problem)
     macs, rng = problem.cost.of_metric("macs"), np.random.default_rng(0)
     drawn = [space.sample(rng) for _ in range(SAMPLES if macs.is_sum else PROFILES)]
     genes_NG = space.encode(drawn)
@@ -102,23 +101,7 @@ def typical_network(problem: Problem, strategy: Strategy) -> Architecture:
     if not kept:
         found = draw(space, history, limits, rng)
         if found is None:
-            raise _unmet(problem, strategy, genes_NG)
+            raise infeasible(problem, limits)
         return found
     cost_N = macs(space.encode(kept))
     return kept[int(np.argmin(np.abs(cost_N - cost_N.mean())))]
-
-
-def _unmet(problem: Problem, strategy: Strategy, genes_NG: np.ndarray) -> NASError:
-    """Name the limits, and the range of each limited cost among networks of the space."""
-    limited = dict(problem.limiting_costs)
-    limits = [str(limit) for limit in problem.constraints if limit.metric in limited]
-    ends = {name: value for name, value in strategy.limits.arguments.items() if value is not None}
-    if ends:
-        limited[problem.cost.metric] = problem.cost
-        limits += [f"strategy.{name}={value:g}" for name, value in ends.items()]
-    ranges = [f"{name} {cost(genes_NG).min():.3g} to {cost(genes_NG).max():.3g}" for name, cost in limited.items()]
-    return NASError(
-        f"{', '.join(limits)}, which no network of the space was found to keep",
-        f"limits within what networks have: {', '.join(ranges)}",
-        "change the constraints, the strategy's limits or the space",
-    )

@@ -126,6 +126,7 @@ def _compute(name: str, table: Table, options: argparse.Namespace) -> int:
     from experiments.tables.results import Results
     from experiments.tables.run import Runner
     from nas.utils.files import exclusive, write_text
+    from nas.utils.folders import require_writable
 
     size: Size = options.size
     root = options.data_root or (Path(os.environ["VOXNAS_DATA"]) if os.environ.get("VOXNAS_DATA") else None)
@@ -137,6 +138,7 @@ def _compute(name: str, table: Table, options: argparse.Namespace) -> int:
     runs = (OUT / name / "runs" / size).resolve()
     folder = options.out / name
     progress = TableProgress(name, rows)
+    require_writable(folder)
     with exclusive(runs):
         runner = Runner(table, size, Folders(runs, available), Results(folder), progress)
         try:

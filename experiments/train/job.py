@@ -13,7 +13,8 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from experiments.config import resolved, shareable
-from experiments.context import describe_data, require_window, task_setup, write_config
+from experiments.context import CONFIG, describe_data, require_own_folder, require_window, task_setup, write_config
+from experiments.job_folder import open_folder
 from experiments.networks import resolve_all, searches_of
 from experiments.train.config import TrainConfig
 from experiments.train.exports import export_rounds
@@ -76,12 +77,15 @@ def run_train_experiment(cfg: DictConfig | Mapping[str, Any], folder: Path) -> T
         identity = _identity(config, setting, networks, trainer)
         if not formats and (finished := _finished_before(folder, identity, networks, trainer)) is not None:
             return finished
+        require_own_folder(folder, {"name": config.name})
+        _keep_result(folder, networks)
         with exclusive(folder) if is_main() else nullcontext(), closing(trainer.board):
             if not is_main():
                 trainer.networks(networks)
                 trainer.baselines(networks)
                 return None
-            write_config(folder / "config.yaml", config.plain())
+            open_folder(folder)
+            write_config(folder / CONFIG, config.plain())
             describe_data(setting, folder)
             trainer.board.start(TrackedRun(config.name, folder, shareable(config.plain())))
             with _live_page(trainer.show_live(networks), folder, setting.task.spec.kind) as results:
@@ -176,6 +180,19 @@ def _rounds(config: TrainConfig, split: Split) -> list[Fold]:
             "set rounds=null",
         )
     return rounds[: config.rounds]
+
+
+def _keep_result(folder: Path, networks: Sequence[Artifact]) -> None:
+    """Refuse to write over the result of another network."""
+    if not (folder / RESULT).is_file():
+        return
+    found = TrainResult.load(folder / RESULT).arch_id
+    if found not in {network.arch.id for network in networks}:
+        raise NASError(
+            f"{folder}, which holds the result of {found}",
+            f"a folder of its own for {networks[0].arch.id}",
+            "set name to another name, or remove the folder",
+        )
 
 
 def _untouched_test(network: Artifact, setting: TaskSetup, protocol: str, rounds: Sequence[Fold]) -> bool:

@@ -13,8 +13,8 @@ from experiments.train.systems import SystemTrainer
 from nas.artifact import Artifact
 from nas.budget import Estimate
 from nas.data.loading import VolumeSet
-from nas.study.probe import require_writable
 from nas.training.timing import training_cost
+from nas.utils.folders import require_writable
 
 KEPT = 1e6  # bytes of the table, the report and the predictions as csv
 

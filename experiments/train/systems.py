@@ -57,6 +57,8 @@ class SystemTrainer:
             check_counterpart(*searched, self.setting, self.config.allow_packages)
         for unet, _ in self.plain_unets(networks):
             self._trainings(unet, None).check()
+        if (known := self.published(networks)) is not None:
+            self._trainings(known, None).check()
 
     def plain_unets(self, networks: Sequence[Artifact]) -> list[tuple[Artifact, str]]:
         """Return the plain U-Nets that stand beside networks for segmentation.

@@ -15,6 +15,7 @@ import numpy as np
 from nas.data.identity import FileDigests, reader_digest
 from nas.data.sample import Sample
 from nas.data.store import VolumeStore
+from nas.data.store_damage import DamagedStore
 from nas.data.store_writer import write_store
 from nas.data.transforms.patches import Patches
 from nas.errors import NASError
@@ -161,26 +162,34 @@ class Source(ABC):
     def prepare(self) -> VolumeStore:
         """Open the prepared store, and make it on the first call; other processes wait for the one that makes it.
 
+        A damaged store is made anew.
+
         Returns:
             The store, with the patches of this source.
 
         Raises:
-            NASError: If the source is missing or broken, the store is damaged, or the cache folder is not writable.
+            NASError: If the source is missing or broken, or the cache folder is not writable.
         """
         path = self.store_path()
         if not path.exists():
             self._make(path)
-        store = VolumeStore(path)
+        try:
+            store = VolumeStore(path)
+        except DamagedStore as error:
+            log.warning("%s: it is made anew", error.got)
+            self._make(path, damaged=True)
+            store = VolumeStore(path)
+        store.is_copy = True
         store.preparation = self.preparation()
         self.digests.save()
         if self.patches is not None:
             store.draw_patches(self.patches)
         return store
 
-    def _make(self, path: Path) -> None:
+    def _make(self, path: Path, *, damaged: bool = False) -> None:
         try:
             with locked(path.with_name(f".{path.name}.lock"), remove=True):
-                if not path.exists():  # else another process has made it in the meantime
+                if not path.exists() or (damaged and _is_damaged(path)):  # else another process has made it by now
                     self._write(path)
         except PermissionError as error:
             if error.filename is None or Path(self.cache_dir) not in Path(error.filename).parents:
@@ -209,3 +218,11 @@ class Source(ABC):
                 **self.provenance(),
             },
         )
+
+
+def _is_damaged(path: Path) -> bool:
+    try:
+        VolumeStore(path)
+    except DamagedStore:
+        return True
+    return False

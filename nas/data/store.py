@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,6 +13,7 @@ import h5py
 import numpy as np
 
 from nas.data.sample import Sample, add_to, content_digest, new_digest
+from nas.data.store_damage import damaged, require_seal, unreadable
 from nas.data.transforms.intensity import Intensity
 from nas.data.transforms.patches import Patches
 from nas.errors import NASError
@@ -21,8 +21,6 @@ from nas.utils.hashing import digest
 
 FORMAT = 1
 DAMAGE = (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError)  # what h5py raises for a broken file
-CONTENDED = {errno.EAGAIN, errno.EACCES}  # of a lock that another process holds
-LOCK_FAILED = "unable to lock file"  # HDF5 has no error code of its own for it
 
 
 class VolumeStore:
@@ -60,6 +58,7 @@ class VolumeStore:
         unit: Name of a group, "patient" unless the source states another.
         cohort: The set of patients that the groups belong to, the data set's name unless the source states another.
         provenance: Source, licence and arguments, as the source gave them.
+        is_copy: Whether the file is made anew from its source if it is missing, so that a damaged one is removed.
 
     Raises:
         NASError: If the file is missing, damaged, no store or of another format, if it may not be read, if a process
@@ -67,21 +66,23 @@ class VolumeStore:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        self.path, self.is_copy = Path(path), False
         if not os.path.isfile(self.path):  # Path.is_file raises if the folder may not be read
             raise NASError(
                 f"no file {self.path}", "a VoxNAS volume store (.h5)", "prepare the data set, or correct the path"
             )
-        with self._opened() as file:
+        with self._opened(sealed=True) as file:
             self._read_metadata(file)
 
     @contextmanager
-    def _opened(self) -> Iterator[h5py.File]:
+    def _opened(self, *, sealed: bool = False) -> Iterator[h5py.File]:
         try:
+            if sealed:
+                require_seal(self.path)
             with h5py.File(self.path, "r") as file:
                 yield file
         except DAMAGE as error:
-            raise unreadable(self.path, error) from error
+            raise unreadable(self.path, error, remove=self.is_copy) from error
 
     def _read_metadata(self, file: h5py.File) -> None:
         if file.attrs["format"] != FORMAT:
@@ -341,43 +342,4 @@ class VolumeStore:
             sample = self.sample(row)
             add_to(sha256, sample, sample.volume_CDHW)
         if sha256.hexdigest() != self.sha256:
-            raise _damaged(self.path, f"its content has the hash {sha256.hexdigest()[:12]}, written {self.sha256[:12]}")
-
-
-def unreadable(path: Path, error: Exception) -> NASError:
-    """Distinguish a missing permission, a lock and a file system without locks from damage.
-
-    Args:
-        path: The store.
-        error: As h5py raised it.
-
-    Returns:
-        The error to raise.
-    """
-    if LOCK_FAILED in str(error):
-        if getattr(error, "errno", None) in CONTENDED:
-            return NASError(
-                f"{path}, which another process holds open for writing ({error})",
-                "a store that is only read",
-                "close it there",
-            )
-        return NASError(
-            f"{path} on a file system without locks ({error})",
-            "file locks, or HDF5 without them",
-            "set the environment variable HDF5_USE_FILE_LOCKING=FALSE: complete stores are only read",
-        )
-    if isinstance(error, PermissionError):
-        return NASError(
-            f"{path}, which this user may not read ({error})",
-            "the right to read it",
-            "have its owner grant it (chmod a+r), or use a cache folder of your own (data_cache=/folder)",
-        )
-    return _damaged(path, str(error))
-
-
-def _damaged(path: Path, reason: str) -> NASError:
-    return NASError(
-        f"{path}, which cannot be read as a volume store ({reason})",
-        "a complete store, as `prepare` writes it",
-        "delete the file: it is made anew from its source",
-    )
+            raise damaged(self.path, f"its content has the hash {sha256.hexdigest()[:12]}, written {self.sha256[:12]}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,11 @@ import numpy as np
 
 from nas.data.sample import Sample, add_to, checked_boxes, checked_mask, content_digest, new_digest
 from nas.data.store import FORMAT, VolumeStore
+from nas.data.store_damage import seal
 from nas.data.transforms.patches import locate
 from nas.errors import NASError
 from nas.utils.files import atomic_path
+from nas.utils.hdf5 import new_hdf5
 
 BLOCK = 64  # voxels per side of a chunk of padded volumes, from which patches are read
 
@@ -52,24 +54,46 @@ def write_store(
             samples have masks or boxes.
     """
     # without a lock: no other process knows the temporary name, and some file systems have no locks
-    with atomic_path(path) as temporary, h5py.File(temporary, "w", locking=False) as file:
-        sha256 = new_digest(name, classes, scale, offset, by_training)
-        rows = _Rows(file, len(classes))
-        for sample in samples:
-            add_to(sha256, sample, rows.add(sample))
-        rows.finish(name)
-        file.attrs.update(
-            format=FORMAT,
-            name=name,
-            sha256=sha256.hexdigest(),
-            scale=scale,
-            offset=offset,
-            classes=json.dumps(list(classes)),
-            provenance=json.dumps(dict(provenance)),
-        )
-        if by_training:
-            file.attrs["by_training"] = True
+    with atomic_path(path) as temporary:
+        with new_hdf5(temporary) as (file, check):
+            _write(file, _checked(samples, check), name, classes, provenance, scale, offset, by_training)
+        seal(temporary)
     return VolumeStore(path)
+
+
+def _checked(samples: Iterable[Sample], check: Callable[[], None]) -> Iterator[Sample]:
+    """Yield samples; `check` is called before each."""
+    for sample in samples:
+        check()
+        yield sample
+
+
+def _write(
+    file: h5py.File,
+    samples: Iterable[Sample],
+    name: str,
+    classes: Sequence[str],
+    provenance: Mapping[str, Any],
+    scale: float,
+    offset: float,
+    by_training: bool,
+) -> None:
+    sha256 = new_digest(name, classes, scale, offset, by_training)
+    rows = _Rows(file, len(classes))
+    for sample in samples:
+        add_to(sha256, sample, rows.add(sample))
+    rows.finish(name)
+    file.attrs.update(
+        format=FORMAT,
+        name=name,
+        sha256=sha256.hexdigest(),
+        scale=scale,
+        offset=offset,
+        classes=json.dumps(list(classes)),
+        provenance=json.dumps(dict(provenance)),
+    )
+    if by_training:
+        file.attrs["by_training"] = True
 
 
 class _Rows:
@@ -175,7 +199,9 @@ class _Rows:
             file["numbers"] = np.array(self._numbers, dtype=np.float32)
         if self._located:
             file["extents"] = np.array(self._extents, dtype=np.int64)
-            file["located"], file["values"] = np.array(self._located), np.array(self._values)
+            file["located"] = np.array(self._located)
+            values = np.array(self._values)
+            file.create_dataset("values", data=values, chunks=(1, *values.shape[1:]), fletcher32=True)
         for key in ("names", "groups", "folds", "contents"):
             file.create_dataset(key, data=columns[key], dtype=h5py.string_dtype())
         file["labels"] = np.array(columns["labels"], dtype=np.int64)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from nas.budget import Estimate
@@ -28,6 +29,34 @@ class Evaluator(ABC):
 
     trains: ClassVar[bool] = True
     needs_supernet: bool = False
+
+    @property
+    def continues(self) -> bool:
+        """Whether an evaluation with a larger budget continues from the checkpoint of one with a smaller budget."""
+        return False
+
+    def folder_of(self, proposal: Proposal, context: RunContext) -> Path | None:
+        """Return the folder in which an evaluation keeps its checkpoints.
+
+        Args:
+            proposal: The architecture and its budget.
+            context: Data, device, seed and folder.
+
+        Returns:
+            The folder; None, as by default, if it keeps none.
+        """
+        return None
+
+    def weights_of(self, folder: Path) -> Sequence[Path]:
+        """Return the files with weights in a folder of an evaluation, which a search deletes if nothing needs them.
+
+        Args:
+            folder: From `folder_of`.
+
+        Returns:
+            By default the files `*.pt`.
+        """
+        return sorted(folder.glob("*.pt"))
 
     @property
     def identity(self) -> Mapping[str, Any]:

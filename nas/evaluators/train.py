@@ -15,6 +15,7 @@ from torch import nn
 from nas.architecture import Architecture
 from nas.budget import Estimate
 from nas.context import RunContext
+from nas.errors import NASError
 from nas.evaluators.base import Evaluator
 from nas.history import Proposal
 from nas.problem import Problem
@@ -59,7 +60,7 @@ class Train(Evaluator):
         arch = proposal.arch
         settings = replace(self.settings, epochs=proposal.budget) if proposal.budget > 0 else self.settings
         seed, started, seconds = seed_of(context.seed, arch), time.monotonic(), dict[int, float]()
-        folder = self._folder(proposal, context)
+        folder = self.folder_of(proposal, context)
 
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -89,12 +90,25 @@ class Train(Evaluator):
         return {**result.metrics, "epochs": float(result.epochs_run), "seconds": result.seconds}
 
     def network(self, proposal: Proposal, problem: Problem, context: RunContext) -> nn.Module:
+        path = self.folder_of(proposal, context) / BEST
+        if not path.is_file():
+            raise NASError(
+                f"no weights of {proposal.arch.id} in {path.parent}",
+                "a network whose weights the search kept, by default those of the Pareto front",
+                "train it by nas.retrain, or search with study.keep_checkpoints=all",
+            )
         model = problem.space.build(proposal.arch, problem.task.spec)
-        weights, _ = load_weights(self._folder(proposal, context) / BEST)
+        weights, _ = load_weights(path)
         model.load_state_dict(weights)
         return model
 
-    def _folder(self, proposal: Proposal, context: RunContext) -> Path:
+    @property
+    def continues(self) -> bool:
+        """Whether the learning rate is constant, so that trainings continue with a larger budget."""
+        return self.settings.extendable
+
+    def folder_of(self, proposal: Proposal, context: RunContext) -> Path:
+        """Return the folder of the proposal's training."""
         own_budget = proposal.budget in (0, self.settings.epochs)
         name = proposal.arch.id
         return context.folder / (name if own_budget or self.settings.extendable else f"{name}-{proposal.budget}-epochs")

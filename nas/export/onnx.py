@@ -30,7 +30,7 @@ from nas.inference.model_card import CARD, MODEL_FILES, ModelCard, ModelFile, Po
 from nas.inference.runtime import Runner, run_onnx, run_openvino
 from nas.task_spec import TaskSpec
 from nas.tasks.base import evaluation_mode
-from nas.utils.files import write_bytes
+from nas.utils.files import staged, write_bytes
 
 FORMATS = tuple(MODEL_FILES)
 PACKAGES = {"onnx": ("onnx", "onnxruntime"), "openvino": ("onnx", "openvino"), "openvino_fp16": ("onnx", "openvino")}
@@ -82,9 +82,6 @@ def export(
     """
     made = convert(network, input_shape, formats, classes)
     folder = Path(folder)
-    (folder / CARD).unlink(missing_ok=True)  # a card must not describe the files of an earlier export
-    for name, content in made.contents.items():
-        write_bytes(folder / name, content)
     card = ModelCard(
         task=asdict(task) if task else {},
         inputs=(_input(input_shape, made.sides, channels),),
@@ -95,7 +92,10 @@ def export(
         inference=dict(inference or {}),
         facts={**(facts or {}), "versions": _versions(formats)},
     )
-    card.save(folder)
+    with staged(folder, last=CARD) as place:  # a card must not describe the files of an earlier export
+        for name, content in made.contents.items():
+            write_bytes(place / name, content)
+        card.save(place)
     return card
 
 

@@ -5,7 +5,6 @@ The file is also read without torch, so this module needs the standard library o
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -13,8 +12,9 @@ from typing import Any
 
 from nas.errors import NASError
 from nas.inference.card_checks import first_fault
-from nas.utils.files import read_json, write_text
+from nas.utils.files import read_json
 from nas.utils.hashing import file_digest
+from nas.utils.sealed import SEAL, is_damaged, write_sealed
 
 SCHEMA = 2
 READABLE = (1, 2)  # 1: exported networks of earlier versions, which have no weights and no task_class
@@ -124,7 +124,7 @@ class ModelCard:
             Path of the file.
         """
         path = Path(folder) / CARD
-        write_text(path, json.dumps({"schema": SCHEMA, **asdict(self)}, indent=1) + "\n")
+        write_sealed(path, {"schema": SCHEMA, **asdict(self)})
         return path
 
     @classmethod
@@ -138,14 +138,17 @@ class ModelCard:
             The card.
 
         Raises:
-            NASError: If the file is missing, is not a card, is incomplete, or has a newer schema.
+            NASError: If the file is missing, is not a card, is incomplete, has a newer schema, or does not match its
+                checksum.
         """
         path = Path(path)
         try:
             if path.stat().st_size > MOST_BYTES:
                 raise ValueError(f"larger than {MOST_BYTES // 2**20} MiB")
             content = read_json(path)
+            damaged = is_damaged(path, content)
             schema = content.pop("schema")
+            content.pop(SEAL, None)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise NASError(
                 f"{path}, which cannot be read as a model card ({error})",
@@ -176,6 +179,12 @@ class ModelCard:
         fault = first_fault(card.preparation, card.inference, [port.shape for port in card.inputs], sides)
         if fault is not None:
             raise NASError(f"{fault[0]} in {path}", fault[1], "restore the file that the export wrote")
+        if damaged:
+            raise NASError(
+                f"{path}, whose content does not match its checksum ({SEAL})",
+                "the file as it was written with the model",
+                "copy the folder again",
+            )
         return card
 
     def require_file(self, path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -10,8 +9,9 @@ from typing import Any
 
 from nas.errors import NASError
 from nas.metrics.metric import VOXELS, Metric, in_unit_of
-from nas.utils.files import read_json, write_text
+from nas.utils.files import read_json
 from nas.utils.plain_table import html_table
+from nas.utils.sealed import SEAL, is_damaged, write_sealed
 
 SIZES = ("params", "macs", "bytes")  # costs that are the same on every device
 COSTS = (*SIZES, "latency_ms", "peak_memory_mb")
@@ -184,7 +184,7 @@ class TrainResult:
         Args:
             path: The file.
         """
-        write_text(path, json.dumps(self.to_json(), indent=1) + "\n")
+        write_sealed(path, self.to_json())
 
     @classmethod
     def load(cls, path: Path) -> TrainResult:
@@ -197,7 +197,7 @@ class TrainResult:
             The result.
 
         Raises:
-            NASError: If the file is missing or is no result.json.
+            NASError: If the file is missing, is no result.json, or does not match its checksum.
         """
         try:
             content = read_json(path)
@@ -205,7 +205,14 @@ class TrainResult:
             raise _no_result(f"{path} ({error})") from error
         if not isinstance(content, dict):
             raise _no_result(f"{path} of type {type(content).__name__}")
-        return cls.from_json(content, str(path))
+        result = cls.from_json(content, str(path))
+        if is_damaged(path, content):
+            raise NASError(
+                f"{path}, whose content does not match its checksum ({SEAL})",
+                "the file as the training wrote it",
+                "copy it again, or delete it and repeat the training command, which computes it again",
+            )
+        return result
 
 
 def _no_result(got: str) -> NASError:

@@ -113,6 +113,17 @@ class Strategy(ABC):
         """Expected mean budget of a trial in epochs; None, as by default, if trials have the evaluator's own."""
         return None
 
+    def unfinished(self, history: History) -> frozenset[str]:
+        """Return the networks whose training a later proposal may continue, so that their checkpoints are kept.
+
+        Args:
+            history: Finished and running trials.
+
+        Returns:
+            Ids of architectures; by default of those with a budget of their own.
+        """
+        return frozenset(trial.arch.id for trial in history if trial.budget > 0)
+
     @abstractmethod
     def propose(self, space: SearchSpace, history: History, rng: np.random.Generator) -> Proposal | None:
         """Propose the next architecture to evaluate.

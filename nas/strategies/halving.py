@@ -59,6 +59,11 @@ class SuccessiveHalving(Strategy):
         shares = [self.eta**-rung for rung in range(len(self.budgets))]
         return sum(share * budget for share, budget in zip(shares, self.budgets, strict=True)) / sum(shares)
 
+    def unfinished(self, history: History) -> frozenset[str]:
+        """Return the networks that are not on the highest rung, as each may be promoted when more trials have ended."""
+        highest = self.budgets[-1]
+        return frozenset(trial.arch.id for trial in history.final() if trial.budget < highest)
+
     def propose(self, space: SearchSpace, history: History, rng: np.random.Generator) -> Proposal | None:
         done = first_results(history)
         for lower, upper in reversed(list(zip(self.budgets, self.budgets[1:], strict=False))):

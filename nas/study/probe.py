@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
-
 from nas.errors import NASError, first_line
 from nas.study.reader import StudyReader
 from nas.study.storage import Store
 from nas.study.store_errors import unusable
-from nas.study.url import database_path
+from nas.study.url import file_of
+from nas.utils.folders import require_writable
 
 
 def existing_study(url: str, name: str) -> StudyReader | None:
@@ -25,8 +23,7 @@ def existing_study(url: str, name: str) -> StudyReader | None:
     Raises:
         NASError: If the store cannot be opened, or its file could not be written.
     """
-    scheme, _, rest = url.partition("://")
-    file = database_path(url) or (Path(rest) if scheme == "journal" else None)
+    scheme, file = url.partition("://")[0], file_of(url)
     if file is not None:
         require_writable(file.parent)
         if not file.is_file():
@@ -39,25 +36,6 @@ def existing_study(url: str, name: str) -> StudyReader | None:
         return StudyReader(store, name)
     store.close()
     return None
-
-
-def require_writable(folder: Path) -> None:
-    """Check that files can be written into a folder, or into the folder in which it has to be made.
-
-    Args:
-        folder: The folder, which need not exist.
-
-    Raises:
-        NASError: If they cannot.
-    """
-    parent = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
-    try:
-        with tempfile.TemporaryFile(dir=parent):
-            pass
-    except OSError as error:
-        raise NASError(
-            f"{folder} ({error.strerror})", "a folder that can be written", "correct the rights, or name another"
-        ) from error
 
 
 def _has_studies(url: str) -> bool:

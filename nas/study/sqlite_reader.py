@@ -6,7 +6,7 @@ import json
 import sqlite3
 from collections import defaultdict
 from collections.abc import Container, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -35,10 +35,26 @@ class SqliteReader:
     def __init__(self, path: Path) -> None:
         with _errors_of_storage():
             self._database = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=60)
-            versions = self._database.execute("SELECT version_num FROM alembic_version").fetchall()
-        if [version for (version,) in versions] not in [[known] for known in TABLES]:
+            found = _version(self._database)
+        if found not in TABLES:
             self._database.close()
-            raise optuna.exceptions.StorageInternalError(f"tables of version {versions}")
+            raise optuna.exceptions.StorageInternalError(f"tables of version {found}")
+
+    @staticmethod
+    def version(path: Path) -> str:
+        """Return the version of Optuna's tables.
+
+        Args:
+            path: The database.
+
+        Returns:
+            The version, such as "v3.2.0.a"; empty if the tables do not state it.
+
+        Raises:
+            StorageInternalError: If the file cannot be read.
+        """
+        with _errors_of_storage(), closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
+            return _version(database)
 
     def get_all_studies(self) -> list[SimpleNamespace]:
         """Return the studies.
@@ -143,3 +159,8 @@ def _errors_of_storage() -> Iterator[None]:
         yield
     except (sqlite3.Error, ValueError) as error:
         raise optuna.exceptions.StorageInternalError(str(error)) from error
+
+
+def _version(database: sqlite3.Connection) -> str:
+    versions = database.execute("SELECT version_num FROM alembic_version").fetchall()
+    return str(versions[0][0]) if len(versions) == 1 else ""

@@ -7,10 +7,11 @@ import os
 import random
 import re
 import sqlite3
+import tempfile
 import time
 import warnings
 from collections.abc import Callable, Container, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, closing, nullcontext, suppress
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -21,13 +22,14 @@ from optuna.trial import FrozenTrial, TrialState
 
 from nas.errors import NASError, first_line
 from nas.study.journal import JournalFile
-from nas.study.sqlite_reader import SqliteReader
-from nas.study.store_errors import is_of_store, is_passing, is_race, unusable
-from nas.study.url import SQLITE, database_path
+from nas.study.sqlite_reader import TABLES, SqliteReader
+from nas.study.store_errors import is_of_disk, is_of_store, is_passing, is_race, of_another_optuna, unusable
+from nas.study.url import SQLITE, database_path, file_of
 from nas.utils.files import locked
 
 PATIENCE_S = 120.0
 OPENING_PATIENCE_S = 10.0  # retries while opening, so that a wrong URL is reported soon
+DISK_PATIENCE_S = 10.0  # retries on a disk that is full or cannot be written: people have to make room
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 3.0
 FORMS = (
     "sqlite:///study.db, sqlite:////absolute/study.db, journal:///absolute/study.log, "
@@ -40,8 +42,10 @@ T = TypeVar("T")
 class Store:
     """One study in one store.
 
-    While the store cannot be reached (network, a restarted server, a full disk), each call is repeated with growing
-    pauses. Only calls that are safe to repeat are repeated.
+    While the store cannot be reached (network, a restarted server, a lock), each call is repeated with growing pauses,
+    for a shorter time if the disk is full or the file cannot be written, and not at all if the file has been removed.
+    After a call that failed for so long, the next ones fail at once, until one succeeds. Only calls that are safe to
+    repeat are repeated.
 
     Args:
         url: URL of the store, see `FORMS`.
@@ -55,11 +59,14 @@ class Store:
 
     def __init__(self, url: str, patience_s: float = PATIENCE_S, *, read_only: bool = False) -> None:
         self.url, self.patience_s = url, min(patience_s, OPENING_PATIENCE_S)
+        self._file: Path | None = None  # once it exists
+        self._gave_up = False
         optuna.logging.set_verbosity(optuna.logging.WARNING)  # else every trial is a line
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
         self._storage: BaseStorage = self._with_retries(lambda: open_storage(url, read_only=read_only))
         self._with_retries(self._storage.get_all_studies)
         self.patience_s = patience_s
+        self._file = file_of(url)
         self._study_id = -1
 
     def create_or_attach(self, name: str, directions: Sequence[str]) -> None:
@@ -230,20 +237,40 @@ class Store:
             closing()
 
     def _with_retries(self, call: Callable[[], T]) -> T:
-        end, pause = time.monotonic() + self.patience_s, FIRST_PAUSE_S
+        start, pause = time.monotonic(), FIRST_PAUSE_S
         while True:
             try:
-                return call()
+                result = call()
+                self._gave_up = False
+                return result
             except Exception as error:
                 if not is_passing(error):
                     if is_of_store(error):
                         raise unusable(self.url, error) from error
                     raise
-                if time.monotonic() + pause > end and not (is_race(error) and time.monotonic() < end + PATIENCE_S):
-                    raise unusable(self.url, error) from error
+                if time.monotonic() + pause > start + self._patience(error):
+                    self._gave_up = not is_race(error)
+                    raise unusable(self.url, error, removed=self._is_removed()) from error
                 log.warning("the store does not answer (%s); trying again", first_line(error))
             time.sleep(pause * random.uniform(0.5, 1.5))
             pause = min(2 * pause, LONGEST_PAUSE_S)
+
+    def _patience(self, error: Exception) -> float:
+        """Return for how many seconds a call is repeated."""
+        if is_race(error):
+            return self.patience_s + PATIENCE_S
+        if self._gave_up or self._is_lost():
+            return 0.0
+        return min(self.patience_s, DISK_PATIENCE_S) if is_of_disk(error) else self.patience_s
+
+    def _is_removed(self) -> bool:
+        return self._file is not None and not self._file.exists()
+
+    def _is_lost(self) -> bool:
+        """Whether the file cannot come back: SQLite keeps a removed file open, a journal is opened again each time."""
+        if self._file is None or self._file.exists():
+            return False
+        return self.url.startswith("sqlite") or not self._file.parent.exists()
 
 
 def open_storage(url: str, *, read_only: bool = False) -> BaseStorage:
@@ -264,7 +291,7 @@ def open_storage(url: str, *, read_only: bool = False) -> BaseStorage:
         raise _bad_url(url)
     try:
         if scheme == "journal":
-            return JournalStorage(JournalFile(_with_folder(url, rest)))
+            return _open_journal(url, rest)
         if scheme == "grpc":
             return _open_proxy(url, rest)
         path = database_path(url) if read_only else None
@@ -277,6 +304,14 @@ def open_storage(url: str, *, read_only: bool = False) -> BaseStorage:
         raise NASError(
             f"study.url={url} ({first_line(error)})", "the store's driver", f"pip install 'voxnas[{extra}]'"
         ) from error
+
+
+def _open_journal(url: str, path: str) -> BaseStorage:
+    file = JournalFile(_with_folder(url, path))
+    try:
+        return JournalStorage(file)
+    except (AssertionError, KeyError, TypeError, AttributeError) as error:  # an operation that Optuna does not know
+        raise of_another_optuna(url, error) from error
 
 
 def _open_proxy(url: str, rest: str) -> BaseStorage:
@@ -300,12 +335,30 @@ def _open_database(url: str, scheme: str, rest: str) -> BaseStorage:
             options = {"creator": lambda: sqlite3.connect(path, timeout=60, check_same_thread=False)}
 
     try:
+        if path is not None:
+            _require_version(url, path)
         with turn:
             return optuna.storages.get_storage(RDBStorage(url, engine_kwargs=options))
     except (ArgumentError, NoSuchModuleError, ValueError) as error:
         raise _bad_url(url, error) from error
     except RuntimeError as error:  # Optuna raises it for tables of another version
         raise unusable(url, error) from error
+
+
+def _require_version(url: str, path: Path) -> None:
+    """Let Optuna look at a copy of a database of another version, as it adds tables before it refuses a store."""
+    try:
+        if not path.is_file() or SqliteReader.version(path) in TABLES:
+            return
+    except optuna.exceptions.StorageInternalError:  # no tables yet, or damaged, which is found below
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / path.name
+        original = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
+        with closing(original), closing(sqlite3.connect(copy)) as target:
+            original.backup(target)
+        options = {"creator": lambda: sqlite3.connect(copy, check_same_thread=False)}
+        RDBStorage(f"{SQLITE}study.db", engine_kwargs=options).engine.dispose()
 
 
 def _creation_lock(database: Path) -> AbstractContextManager[None]:

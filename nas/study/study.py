@@ -120,6 +120,19 @@ class Study(StudyReader):
             problem.limiting_costs,
         )
 
+    def require_free(self, number: int) -> None:
+        """Check that no living process of this machine has a worker's number.
+
+        Args:
+            number: Number of the worker.
+
+        Raises:
+            NASError: If one has it.
+        """
+        other = self.store.attrs().get(f"{REGISTERED}{number}")
+        if other is not None and other["place"] == host_id() and not is_mine(other, self.owner) and not is_dead(other):
+            raise _duplicate_worker(str(number), f"process {other['pid']} has it")
+
     @contextmanager
     def worker(self, number: int) -> Iterator[Worker]:
         """Take a worker's number for this process, and release it at the end.
@@ -134,9 +147,7 @@ class Study(StudyReader):
             NASError: If a living process of this machine has the number.
         """
         name, key = str(number), f"{REGISTERED}{number}"
-        other = self.store.attrs().get(key)
-        if other is not None and other["place"] == host_id() and not is_mine(other, self.owner) and not is_dead(other):
-            raise _duplicate_worker(name, f"process {other['pid']} has it")
+        self.require_free(number)
         self.store.set_attr(key, self.owner)
         try:
             yield Worker(self, name)

@@ -54,6 +54,19 @@ def database_path(url: str) -> Path | None:
     return Path(unquote(url.removeprefix(SQLITE).partition("?")[0]))
 
 
+def file_of(url: str) -> Path | None:
+    """Return the file of a store.
+
+    Args:
+        url: URL of a store.
+
+    Returns:
+        The SQLite database or the journal; None for a server.
+    """
+    scheme, _, rest = url.partition("://")
+    return Path(rest) if scheme == "journal" else database_path(url)
+
+
 def store_url(text: str) -> str:
     """Return the URL of an existing store.
 
@@ -83,7 +96,7 @@ def _of_path(path: Path) -> str:
     if not path.is_dir():
         return _of_file(path, str(path))
     if (path / CONFIG).is_file():
-        url = _configured(path / CONFIG).get("url")
+        url = configured(path / CONFIG).get("url")
         if isinstance(url, str) and not url.startswith(
             "sqlite"
         ):  # SQLite is next to the configuration, even if the folder was moved
@@ -125,8 +138,18 @@ def _has_studies(path: Path) -> bool:
         raise NASError(f"{path} ({error})", "an intact database", "restore the file from a copy") from error
 
 
-def _configured(path: Path) -> Mapping[str, Any]:
-    """Section `study` of the configuration of an output folder."""
+def configured(path: Path) -> Mapping[str, Any]:
+    """Return the section `study` of the configuration of an output folder.
+
+    Args:
+        path: config.yaml.
+
+    Returns:
+        The settings; empty if the file has no such section.
+
+    Raises:
+        NASError: If the file cannot be read.
+    """
     import yaml
 
     try:

@@ -71,6 +71,7 @@ class SomeOf(Rule):
 
 PositiveInt = Annotated[int, Ge(1)]
 Count = Annotated[int, Ge(0)]
+Keep = Literal["front", "best", "all"]  # trials of a search whose weights are kept
 Seed = Annotated[int, Ge(0), Lt(2**32)]
 PositiveFloat = Annotated[float, Gt(0)]
 NonNegativeFloat = Annotated[float, Ge(0)]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import importlib.util
 import json
 import os
 import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas.errors import NASError
+from nas.utils.folders import removed_if_empty, require_writable
 from nas.utils.process import has_ended, host_id
+from nas.utils.special_files import is_special, send
 
 if TYPE_CHECKING:
     from filelock import FileLock
@@ -51,6 +55,9 @@ def write_text(path: str | Path, content: str) -> None:
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Give a temporary path in the same folder, which replaces `path` if the block succeeds and is removed otherwise.
 
+    Behind a symbolic link the file that it points to is replaced. A device, a pipe or a socket is not replaced: the
+    content of the temporary file, then in the folder for temporary files, is written to it.
+
     Temporary files of the same target that killed processes of this machine left behind are removed as well.
 
     Args:
@@ -60,11 +67,25 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         A path that no other process, thread or container uses.
     """
     path = Path(path)
+    if is_special(path):
+        with tempfile.TemporaryDirectory() as folder:
+            temporary = Path(folder) / path.name
+            yield temporary
+            send(temporary, path)
+        return
+    if path.is_symlink():
+        path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     temporary = temporary_path(path)
     try:
         yield temporary
         os.replace(temporary, path)
+    except OSError as error:
+        if error.filename != str(temporary):
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error  # the name that the user knows
     finally:
         temporary.unlink(missing_ok=True)
     _remove_leftovers(path)
@@ -115,23 +136,23 @@ def atomic_folder(folder: str | Path) -> Iterator[Path]:
         The new, empty temporary folder.
     """
     folder = Path(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_path(folder)
     old = temporary.with_suffix(".old")
-    temporary.mkdir()
-    try:
-        yield temporary
-        if folder.exists():
-            os.replace(folder, old)
+    with removed_if_empty(folder.parent):
         try:
-            os.replace(temporary, folder)
-        except BaseException:
-            if old.exists():
-                os.replace(old, folder)
-            raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+            temporary.mkdir()
+            yield temporary
+            if folder.exists():
+                os.replace(folder, old)
+            try:
+                os.replace(temporary, folder)
+            except BaseException:
+                if old.exists():
+                    os.replace(old, folder)
+                raise
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+            shutil.rmtree(old, ignore_errors=True)
 
 
 @contextmanager
@@ -188,29 +209,62 @@ def exclusive(folder: str | Path) -> Iterator[None]:
     """Hold a folder for one command; a second one is refused at once.
 
     Args:
-        folder: The folder, which is made if it is missing.
+        folder: The folder, which is made if it is missing. If it is empty at the end, it is removed again.
 
     Yields:
         None, while the folder is held.
 
     Raises:
-        NASError: If another process holds it.
-        OSError: If it cannot be written.
+        NASError: If another process holds it, or it cannot be written.
     """
-    from filelock import Timeout
+    folder = Path(folder)
+    require_writable(folder)
+    path = folder / ".lock"
+    with removed_if_empty(folder):
+        try:
+            lock = _acquired(path, timeout=0) if _has_filelock() else None
+        except TimeoutError as error:  # of filelock
+            raise NASError(
+                f"{folder}, in which another process works",
+                "a folder of its own",
+                "wait for it, or name another folder (name=..., --out)",
+            ) from error
+        try:
+            yield
+        finally:
+            if lock is not None:
+                path.unlink(missing_ok=True)
+                lock.release()
 
-    path = Path(folder) / ".lock"
-    try:
-        lock = _acquired(path, timeout=0)
-    except Timeout as error:
-        raise NASError(
-            f"{folder}, in which another process works", "a folder of its own", "wait for it, or use another name=..."
-        ) from error
-    try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)
-        lock.release()
+
+@contextmanager
+def staged(folder: str | Path, last: str) -> Iterator[Path]:
+    """Give an empty folder, whose files are moved into `folder` together if the block succeeds.
+
+    Args:
+        folder: The folder of the files, made if needed. Its other files stay.
+        last: Name of the file that makes the others valid: the old one is removed before any other is replaced, and the
+            new one is moved last.
+
+    Yields:
+        A temporary folder on the same file system.
+    """
+    folder = Path(folder)
+    with removed_if_empty(folder):
+        temporary = temporary_path(folder / "files")
+        temporary.mkdir()
+        try:
+            yield temporary
+            (folder / last).unlink(missing_ok=True)
+            for path in sorted(temporary.iterdir(), key=lambda path: path.name == last):
+                os.replace(path, folder / path.name)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _has_filelock() -> bool:
+    """Whether there are locks: `voxnas predict` with an exported network needs no filelock."""
+    return importlib.util.find_spec("filelock") is not None
 
 
 def _acquired(path: Path, timeout: float = -1) -> FileLock:

@@ -1,0 +1,82 @@
+"""Checkpoints of a search: which of them are deleted while it runs."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from nas.context import RunContext
+from nas.evaluators.base import Evaluator
+from nas.history import History, Proposal, State, Trial
+from nas.strategies.base import Strategy
+from nas.utils.annotations import Keep
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class CheckpointKeeper:
+    """Deletes the weights of trials that have ended and that nothing needs any more; their curves stay.
+
+    Kept are the weights of running trials, of trainings that a later proposal of the strategy may continue, those of a
+    supernet, and those that `keep` names.
+
+    Args:
+        keep: "front" for the networks of the Pareto front, "best" for the chosen network, "all" to delete nothing.
+        strategy: For the trainings that it may continue.
+        evaluator: For the files of a trial.
+        context: The surroundings of the evaluations.
+    """
+
+    keep: Keep
+    strategy: Strategy
+    evaluator: Evaluator
+    context: RunContext
+    _deleted: set[Path] = field(default_factory=set)
+
+    def tidy(self, history: History) -> None:
+        """Delete what is no longer needed.
+
+        Args:
+            history: The trials of the study.
+
+        Raises:
+            OSError: If a file cannot be deleted.
+        """
+        if self.keep == "all":
+            return
+        needed = {self._folder(trial) for trial in self.needed(history)}
+        for trial in history:
+            folder = self._folder(trial)
+            if folder is None or folder in needed or folder in self._deleted:
+                continue
+            for path in self.evaluator.weights_of(folder):
+                with suppress(FileNotFoundError):  # another worker was faster
+                    path.unlink()
+                    log.debug("deleted %s", path)
+            self._deleted.add(folder)
+        self._deleted -= needed
+
+    def needed(self, history: History) -> list[Trial]:
+        """Return the trials whose weights are kept.
+
+        Args:
+            history: The trials of the study.
+
+        Returns:
+            Trials of the history.
+        """
+        unfinished = self.strategy.unfinished(history) if self.evaluator.continues else frozenset()
+        kept = [trial for trial in history if trial.state is State.RUNNING or trial.arch.id in unfinished]
+        # a training that continues may lose its place, so that the front without it counts as well
+        settled = [trial for trial in history if trial.arch.id not in unfinished]
+        for records in (history.records, tuple(settled)):
+            part = replace(history, records=records)
+            if part.complete():
+                kept += part.front() if self.keep == "front" else [part.best]
+        return kept
+
+    def _folder(self, trial: Trial) -> Path | None:
+        return self.evaluator.folder_of(Proposal(trial.arch, trial.budget), self.context)

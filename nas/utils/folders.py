@@ -1,0 +1,88 @@
+"""Output folders: whether they can be written, and how they are removed again if nothing was written."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from nas.errors import NASError
+
+BLOCK = 4096  # bytes that are written to see whether the disk has room
+
+
+@contextmanager
+def removed_if_empty(folder: Path) -> Iterator[None]:
+    """Make a folder, and remove those folders again that were made for it and are empty at the end.
+
+    Args:
+        folder: The folder.
+
+    Yields:
+        None, while the folder exists.
+
+    Raises:
+        OSError: If it cannot be made.
+    """
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    finally:
+        for path in missing:
+            with suppress(OSError):
+                path.rmdir()
+
+
+def require_writable(folder: Path) -> None:
+    """Check that files can be written into a folder, or into the folder in which it has to be made.
+
+    Args:
+        folder: The folder, which need not exist.
+
+    Raises:
+        NASError: If they cannot.
+    """
+    parent = next(path for path in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(path))
+    try:
+        with tempfile.TemporaryFile(dir=parent) as file:
+            file.write(bytes(BLOCK))
+            file.flush()
+    except OSError as error:
+        raise NASError(
+            f"{folder} ({(error.strerror or str(error)).lower()})",
+            "a folder that can be written",
+            "make room or correct the rights, or name another folder",
+        ) from error
+
+
+def folder_identity(folder: Path) -> tuple[int, int] | None:
+    """Return what distinguishes a folder from another one of the same name that was made after it was removed.
+
+    Args:
+        folder: The folder.
+
+    Returns:
+        Device and number of the folder; None if it does not exist.
+    """
+    try:
+        found = folder.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def removed_folder(folder: Path) -> NASError:
+    """Make the error of an output folder that was removed while a command wrote into it.
+
+    Args:
+        folder: The folder.
+
+    Returns:
+        The error to raise.
+    """
+    return NASError(
+        f"{folder}, which was removed during the search", "an output folder that stays", "repeat the command"
+    )
