@@ -4,14 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 
-from nas.utils.annotations import Count, Duration, PositiveInt, Seconds, Seed
+from nas.utils.annotations import (
+    Count,
+    Duration,
+    Limit,
+    Name,
+    OneOf,
+    Package,
+    PathText,
+    PositiveInt,
+    Seconds,
+    Seed,
+    Text,
+)
 from nas.utils.checked import check_arguments, signature_of
 
 Component = Mapping[str, Any]  # `_target_` and arguments
+Cost = Annotated[str, OneOf("params", "macs", "bytes", "activation_bytes", "training_bytes", "latency_ms")]
+Direction = Annotated[str, OneOf("maximize", "minimize")]
 T = TypeVar("T")
 LOCAL = ("data_root", "data_cache", "device", "tracking", "allow_packages", "worker")  # of one machine or one worker
 
@@ -29,9 +43,9 @@ class StudyConfig:
         time: Time that all trials may take together, such as "2h"; None for no limit.
     """
 
-    name: str
+    name: Name
     trials: PositiveInt
-    url: str | None = None
+    url: Text | None = None
     lease_s: Seconds = 60.0
     time_limit_s: Seconds | None = None
     time: Duration | None = None
@@ -46,8 +60,8 @@ class CostConfig:
         table: Path of a latency table, needed for "latency_ms".
     """
 
-    metric: str = "macs"
-    table: str | None = None
+    metric: Cost = "macs"
+    table: PathText | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,9 +88,9 @@ class CommandConfig:
     task: Component | None = None
     seed: Seed = 0
     device: str = "auto"
-    allow_packages: tuple[str, ...] = ()
-    data_root: str | None = None
-    data_cache: str | None = None
+    allow_packages: tuple[Package, ...] = ()
+    data_root: PathText | None = None
+    data_cache: PathText | None = None
 
     @classmethod
     def of(cls: type[T], cfg: DictConfig | Mapping[str, Any]) -> T:
@@ -126,8 +140,8 @@ class SearchConfig(CommandConfig):
     strategy: Component
     evaluator: Component
     study: StudyConfig
-    objectives: Mapping[str, str]
-    constraints: tuple[str, ...] = ()
+    objectives: Mapping[str, Direction]
+    constraints: tuple[Limit, ...] = ()
     cost: CostConfig = field(default_factory=CostConfig)
     worker: Count = 0
 

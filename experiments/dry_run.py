@@ -22,6 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from experiments.cli import USER_ERROR, mistake_of
 from experiments.hydra_errors import explain
+from experiments.settings import check_settings
 from experiments.sweep import overrides_of
 from nas.errors import NASError, TrialFailed, first_line
 
@@ -124,6 +125,7 @@ class DryRun:
             task = cfg.copy()
             with open_dict(task):
                 del task["hydra"]
+            check_settings(cfg)
             self._plans.append(self._preview(task, folder))
         except Exception as error:
             if mode is RunMode.RUN:

@@ -32,6 +32,7 @@ from experiments.composition import ExperimentLoader
 from experiments.conf_files import problems, refuse_ambiguous
 from experiments.dry_run import DryRun, is_dry_run
 from experiments.hydra_errors import explain
+from experiments.settings import check_before_jobs
 from experiments.sweep import Outcomes, register_resolvers, varied_settings, with_job_folders
 from experiments.workers import mark_launcher, workers_first
 from nas.errors import NASError
@@ -71,10 +72,11 @@ def run_hydra(job: Callable[[DictConfig], None], config_name: str, preview: str 
             _find_plugins(arguments)
             dry = DryRun(preview) if preview is not None and is_dry_run(arguments) else None
             mark_launcher()
+            check_before_jobs()
             with workers_first(arguments), dry.installed() if dry is not None else nullcontext():
                 hydra.main(version_base="1.3", config_path="pkg://conf", config_name=config_name)(job)()
         except (HydraException, OmegaConfBaseException) as error:
-            raise explain(error) from error
+            raise explain(error, ExperimentLoader.unchanged, sys.argv[1:]) from error
         return outcomes.report() if dry is None else dry.report()
 
     sys.exit(run_command(body, INTERRUPTED))

@@ -12,9 +12,11 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
+from nas.architecture import Architecture
 from nas.artifact import Artifact, import_space, load
 from nas.errors import NASError
 from nas.provenance import Provenance, SearchRecord
+from nas.space import SearchSpace
 from nas.task_spec import TaskSpec
 
 
@@ -34,13 +36,7 @@ def resolve(name: str, task: TaskSpec, allow: Sequence[str]) -> Artifact:
     """
     if _is_file(name):
         return load(name, allow)
-    space_name, _, network = name.partition("/")
-    if not network:
-        raise NASError(
-            f"arch={name}", "a file arch.json, or <space>/<published name>", "for example arch=naslung/model-1"
-        )
-    space_class = import_space(_class_path(space_name), allow)
-    space, arch = space_class.from_name(network)
+    space, arch = _published(name, allow)
     return Artifact(space, arch, task, provenance=Provenance(published=name))
 
 
@@ -59,6 +55,21 @@ def searches_of(names: object, allow: Sequence[str]) -> list[SearchRecord]:
     """
     records = (load(name, allow).provenance.search for name in _listed(names) if _is_file(name))
     return [record for record in records if record is not None]
+
+
+def require_networks(names: object, allow: Sequence[str]) -> None:
+    """Check that published networks exist, before the data are prepared.
+
+    Args:
+        names: The setting `arch`: a name or a list of names.
+        allow: Packages beside `search_spaces` whose spaces may be imported.
+
+    Raises:
+        NASError: If a name is no published network.
+    """
+    for name in _listed(names):
+        if not _is_file(name):
+            _published(name, allow)
 
 
 def changed(network: Artifact, changes: Mapping[str, Any] | None) -> Artifact:
@@ -127,6 +138,15 @@ def resolve_all(
                 "choose the data it was searched on",
             )
     return [changed(artifact, changes) for artifact in found]
+
+
+def _published(name: str, allow: Sequence[str]) -> tuple[SearchSpace, Architecture]:
+    space_name, _, network = name.partition("/")
+    if not network or not space_name.isidentifier():
+        raise NASError(
+            f"arch={name}", "a file arch.json, or <space>/<published name>", "for example arch=naslung/model-1"
+        )
+    return import_space(_class_path(space_name), allow).from_name(network)
 
 
 def _listed(names: object) -> list[str]:

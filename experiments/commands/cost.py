@@ -47,7 +47,7 @@ def run(options: argparse.Namespace) -> None:
     """
     from pathlib import Path
 
-    from experiments.context import pick_device
+    from experiments.devices import pick_device
     from nas.cost.latency import measure_table
     from nas.task_spec import TaskSpec
 

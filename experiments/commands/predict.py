@@ -266,7 +266,7 @@ def networks_of(model: str, options: argparse.Namespace) -> Sequence[InferenceNe
             "torch, or an exported model",
             "pip install torch",
         ) from error
-    from experiments.context import pick_device
+    from experiments.devices import pick_device
 
     return bundle_networks(model, options.threads, trusted=options.allow_package, device=pick_device(options.device))
 

@@ -81,7 +81,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _stages(options: argparse.Namespace) -> Stages:
-    from experiments.context import pick_device
+    from experiments.devices import pick_device
     from experiments.lung_screening.networks import StageNetworks
     from experiments.lung_screening.screening import Stages
 

@@ -29,7 +29,15 @@ from nas.data.sources.luna16 import (
     patients_and_folds,
 )
 from nas.errors import NASError
-from nas.utils.annotations import HuWindow, NonNegativeFloat, PathName, PositiveFloat, PositiveInt, Seed, Side
+from nas.utils.annotations import (
+    HuWindow,
+    Millimetres,
+    PathName,
+    PositiveInt,
+    Seed,
+    Side,
+    Spacing,
+)
 from nas.utils.checked import checked
 
 log = logging.getLogger(__name__)
@@ -181,11 +189,11 @@ class NodulePatches(_LunaScans):
         root: PathName | None,
         cache_dir: PathName = CACHE,
         size: Side = 64,
-        spacing_mm: PositiveFloat = 0.7,
+        spacing_mm: Spacing = 0.7,
         window: HuWindow = (-1000, 400),
         per_nodule: PositiveInt = 6,
         per_scan: PositiveInt = 24,
-        jitter_mm: NonNegativeFloat = 2.0,
+        jitter_mm: Millimetres = 2.0,
         annotations: PathName = "annotations.csv",
         seed: Seed = 0,
     ) -> None:

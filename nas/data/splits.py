@@ -10,11 +10,11 @@ from functools import lru_cache
 from typing import Annotated
 
 import numpy as np
-from annotated_types import Ge
+from annotated_types import Ge, Le
 
 from nas.data.store import VolumeStore
 from nas.errors import NASError
-from nas.utils.annotations import Count, Expected, Seed
+from nas.utils.annotations import MOST, Count, Expected, Seed
 from nas.utils.checked import checked
 
 OFFICIAL = ("train", "val", "test")
@@ -73,7 +73,9 @@ class Split:
     def __init__(
         self,
         store: VolumeStore,
-        folds: Annotated[int, Ge(3), Expected("at least 3: one to test, one to validate, one to train on")] = 5,
+        folds: Annotated[
+            int, Ge(3), Le(MOST), Expected("at least 3: one to test, one to validate, one to train on")
+        ] = 5,
         test_fold: Count = 0,
         seed: Seed = 0,
         given: bool | None = None,

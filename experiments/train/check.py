@@ -1,0 +1,31 @@
+"""Check of the settings of a training before anything starts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from experiments.train.config import TrainConfig
+
+PARTS = ("training", "data", "split", "task", "tracking")
+
+
+def check_train(plain: Mapping[str, Any], typed: Sequence[str]) -> None:
+    """Check the settings of conf/train.yaml, together with those of the search of a network.
+
+    Args:
+        plain: The settings, with interpolations filled in.
+        typed: The settings of the command line.
+
+    Raises:
+        NASError: For the first setting that is wrong, or a network that does not exist.
+    """
+    config = TrainConfig.of(plain)
+    from experiments.networks import require_networks, searches_of  # here, as torch takes long to import
+    from experiments.parts import check_parts
+    from experiments.train.search_defaults import with_search_defaults
+
+    allow = config.allow_packages
+    searches = searches_of(config.arch, allow)
+    require_networks(config.arch, allow)
+    check_parts(TrainConfig.of(with_search_defaults(dict(plain), list(typed), searches, allow)), PARTS)
