@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any, TypeVar
 
+from annotated_types import Len
 from omegaconf import DictConfig, OmegaConf
 
 from nas.utils.annotations import (
@@ -90,7 +91,7 @@ class CommandConfig:
     device: str = "auto"
     allow_packages: tuple[Package, ...] = ()
     data_root: PathText | None = None
-    data_cache: PathText | None = None
+    data_cache: PathText = "outputs/data"
 
     @classmethod
     def of(cls: type[T], cfg: DictConfig | Mapping[str, Any]) -> T:
@@ -140,7 +141,7 @@ class SearchConfig(CommandConfig):
     strategy: Component
     evaluator: Component
     study: StudyConfig
-    objectives: Mapping[str, Direction]
+    objectives: Annotated[Mapping[str, Direction], Len(1)]
     constraints: tuple[Limit, ...] = ()
     cost: CostConfig = field(default_factory=CostConfig)
     worker: Count = 0

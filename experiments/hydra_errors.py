@@ -5,9 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
-from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from nas.errors import NASError, first_line
@@ -18,12 +16,12 @@ SEARCHED = re.compile(r" ?(Config search path|Search path|See https)\b.*")
 MOST_NAMED = 30  # settings in a message
 
 
-def explain(error: BaseException, config: DictConfig | None = None, typed: Sequence[str] = ()) -> NASError:
+def explain(error: BaseException, known: Sequence[str] = (), typed: Sequence[str] = ()) -> NASError:
     """Return the NASError for an error of Hydra.
 
     Args:
         error: The error.
-        config: The configuration without the settings of the command line, for the names of valid settings.
+        known: Dotted keys of the valid settings.
         typed: The command line, without the program.
 
     Returns:
@@ -41,7 +39,6 @@ def explain(error: BaseException, config: DictConfig | None = None, typed: Seque
         return _of_option(message)
     if override := getattr(error, "override", None):
         return _of_grammar(str(override))
-    known = _keys(config)
     if match := re.match(r"Could not override '(.*?)'\. To append to your config use \+(.*)$", message):
         return unknown_setting(match[2], match[1], known)
     if match := re.match(r"Could not override '(.*?)'|Could not delete(?: from config\.)? '?(.*?)'", message):
@@ -58,6 +55,12 @@ def explain(error: BaseException, config: DictConfig | None = None, typed: Seque
     if match := re.match(r"Could not append to config\. An item is already at '(.*?)'", message):
         text = _as_typed(match[1], typed)
         return NASError(text, f"a new setting after +, as {match[1]} exists", f"write {text.lstrip('+')}")
+    if match := re.match(r"Cannot find primary config '(.*?)'", message):
+        return NASError(f"--config-name={match[1]}", "the name of a configuration file", "leave out --config-name")
+    if match := re.match(r"Additional config directory '(.*?)' not found", message):
+        return NASError(f"--config-dir={match[1]}", "a folder of configuration files", "correct --config-dir")
+    if match := re.match(r"Primary config (?:module|directory) .*?'?(\S+?)'? (?:not found|exists)", message):
+        return NASError(f"--config-path={match[1]}", "a folder of configuration files", "leave out --config-path")
     if match := re.match(r"(.*) appears more than once in the final defaults list", message):
         return NASError(f"{match[1]} twice", "one choice for each group", f"keep one {match[1]}=...")
     for cause in causes:
@@ -81,12 +84,15 @@ def unknown_setting(text: str, key: str, known: Sequence[str]) -> NASError:
     depth = next((n for n in range(len(parts), 0, -1) if _below(".".join(parts[: n - 1]), known)), 1)
     above = ".".join(parts[: depth - 1])
     names = _below(above, known)
-    close = [f"{above}.{name}".lstrip(".") for name in get_close_matches(parts[depth - 1], names, n=1)]
-    if not close:
-        close = [one for one in known if one.rpartition(".")[2] == parts[-1]][:1] or get_close_matches(key, known, n=1)
+    start = f"{above}." if above else ""
+    near = [start + name for name in get_close_matches(parts[depth - 1], names, n=3)]
+    rest = "".join(f".{part}" for part in parts[depth:])
+    near = [one + rest for one in near if one + rest in known] or near
+    near = near or [one for one in known if one.rpartition(".")[2] == parts[-1]] or get_close_matches(key, known, n=1)
     listed = ", ".join(names[:MOST_NAMED]) + (", ..." if len(names) > MOST_NAMED else "")
     level = f"one of {listed}" if names else "a setting of the configuration"
-    return NASError(text, f"{level} in {above}" if above else level, f"write {close[0]}" if close else "see --cfg job")
+    fix = f"write {text.replace(key, near[0], 1)}" if near and near[0] != key else "see --cfg job"
+    return NASError(text, f"{level} in {above}" if above else level, fix)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
@@ -94,21 +100,6 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
     while cause is not None:
         yield cause
         cause = cause.__cause__ or cause.__context__
-
-
-def _keys(config: DictConfig | None) -> list[str]:
-    """Dotted keys of all settings, those of Hydra last."""
-    if config is None:
-        return []
-    plain = OmegaConf.to_container(config, resolve=False)
-    found = list(_dotted(plain))
-    return [key for key in found if key.partition(".")[0] != "hydra"] + [k for k in found if k.startswith("hydra")]
-
-
-def _dotted(value: Any, above: str = "") -> Iterator[str]:
-    for name, part in value.items() if isinstance(value, dict) else ():
-        yield f"{above}{name}"
-        yield from _dotted(part, f"{above}{name}.")
 
 
 def _below(above: str, known: Sequence[str]) -> list[str]:

@@ -32,8 +32,8 @@ from experiments.composition import ExperimentLoader
 from experiments.conf_files import problems, refuse_ambiguous
 from experiments.dry_run import DryRun, is_dry_run
 from experiments.hydra_errors import explain
-from experiments.settings import check_before_jobs
-from experiments.sweep import Outcomes, register_resolvers, varied_settings, with_job_folders
+from experiments.settings import check_before_jobs, known_settings
+from experiments.sweep import ORDER, Outcomes, register_resolvers, varied_settings, with_job_folders
 from experiments.workers import mark_launcher, workers_first
 from nas.errors import NASError
 from nas.utils.plugins import installed
@@ -64,19 +64,20 @@ def run_hydra(job: Callable[[DictConfig], None], config_name: str, preview: str 
     hydra._internal.hydra.ConfigLoaderImpl = ExperimentLoader  # type: ignore[misc]
 
     def body() -> int:
+        arguments: list[str] = []
         try:
             arguments = with_whole_objectives(with_names_as_typed(sys.argv[1:]))
             register_resolvers(varied_settings(arguments))
             sys.argv[1:] = with_job_folders(arguments)
             _check_options()
             _find_plugins(arguments)
-            dry = DryRun(preview) if preview is not None and is_dry_run(arguments) else None
+            dry = DryRun(preview, config_name) if preview is not None and is_dry_run(arguments) else None
             mark_launcher()
-            check_before_jobs()
+            check_before_jobs(config_name)
             with workers_first(arguments), dry.installed() if dry is not None else nullcontext():
                 hydra.main(version_base="1.3", config_path="pkg://conf", config_name=config_name)(job)()
         except (HydraException, OmegaConfBaseException) as error:
-            raise explain(error, ExperimentLoader.unchanged, sys.argv[1:]) from error
+            raise explain(error, known_settings(ExperimentLoader.unchanged), arguments) from error
         return outcomes.report() if dry is None else dry.report()
 
     sys.exit(run_command(body, INTERRUPTED))
@@ -169,7 +170,13 @@ def _check_options() -> None:
     parser = get_args_parser()
 
     def refuse(message: str) -> NoReturn:
-        raise NASError(f"the command line: {message}", "settings key=value and options of Hydra", "see --help")
+        added = next((text for text in sys.argv if text.startswith(ORDER)), "")
+        message = message.replace(f" {added}", "").removeprefix("unrecognized arguments: ")
+        raise NASError(
+            f"the command line: {message}",
+            "options of Hydra, and settings KEY=VALUE in one row",
+            "write options such as -m before or after all settings, see --help",
+        )
 
     parser.error = refuse  # type: ignore[method-assign]
     parser.parse_args(sys.argv[1:])

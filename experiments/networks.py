@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -57,19 +58,23 @@ def searches_of(names: object, allow: Sequence[str]) -> list[SearchRecord]:
     return [record for record in records if record is not None]
 
 
-def require_networks(names: object, allow: Sequence[str]) -> None:
-    """Check that published networks exist, before the data are prepared.
+def require_networks(
+    names: object, allow: Sequence[str], changes: Mapping[str, Any] | None = None, key: str = "arch"
+) -> None:
+    """Check that networks exist and their spaces have the changed arguments, before the data are prepared.
 
     Args:
-        names: The setting `arch`: a name or a list of names.
+        names: The setting: a name or a list of names.
         allow: Packages beside `search_spaces` whose spaces may be imported.
+        changes: Changed arguments of the spaces, see `changed`.
+        key: The setting, for messages.
 
     Raises:
-        NASError: If a name is no published network.
+        NASError: If a file is missing or not valid, or a name is no published network.
     """
     for name in _listed(names):
-        if not _is_file(name):
-            _published(name, allow)
+        space = load(name, allow).space if _is_file(name) else _published(name, allow, key)[0]
+        _require_arguments(space, changes or {})
 
 
 def changed(network: Artifact, changes: Mapping[str, Any] | None) -> Artifact:
@@ -91,10 +96,7 @@ def changed(network: Artifact, changes: Mapping[str, Any] | None) -> Artifact:
     if not changes:
         return network
     own = network.space.arguments
-    if unknown := [name for name in changes if name not in own]:
-        raise NASError(
-            f"space_changes.{unknown[0]}", f"one of {', '.join(own)}", "set space_changes to arguments of the space"
-        )
+    _require_arguments(network.space, changes)
     space = type(network.space)(**{**own, **changes})
     if len(space.genes) != len(network.arch.genes):
         raise NASError(
@@ -140,13 +142,27 @@ def resolve_all(
     return [changed(artifact, changes) for artifact in found]
 
 
-def _published(name: str, allow: Sequence[str]) -> tuple[SearchSpace, Architecture]:
+def _require_arguments(space: SearchSpace, changes: Mapping[str, Any]) -> None:
+    if unknown := [name for name in changes if name not in space.arguments]:
+        close = get_close_matches(unknown[0], space.arguments, n=1)
+        raise NASError(
+            f"space_changes.{unknown[0]}",
+            f"one of {', '.join(space.arguments)}",
+            f"write space_changes.{close[0]}" if close else "set space_changes to arguments of the space",
+        )
+
+
+def _published(name: str, allow: Sequence[str], key: str = "arch") -> tuple[SearchSpace, Architecture]:
     space_name, _, network = name.partition("/")
     if not network or not space_name.isidentifier():
         raise NASError(
-            f"arch={name}", "a file arch.json, or <space>/<published name>", "for example arch=naslung/model-1"
+            f"{key}={name}", "a file arch.json, or <space>/<published name>", f"for example {key}=naslung/model-1"
         )
-    return import_space(_class_path(space_name), allow).from_name(network)
+    space = import_space(_class_path(space_name), allow)
+    try:
+        return space.from_name(network)
+    except NASError as error:
+        raise NASError(f"{key}={name}", error.expected, error.fix) from error
 
 
 def _listed(names: object) -> list[str]:

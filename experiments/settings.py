@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import hydra._internal.hydra
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.plugins import Plugins
 from hydra.core.utils import run_job
+from hydra.plugins.sweeper import Sweeper
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from experiments.conf_files import groups, text_of
@@ -28,27 +30,44 @@ CHECKS = {
     "brain_tumor": "experiments.brain_tumor.config:check_brain_tumor",
 }
 SPECIAL = tuple(map(Path, ("/proc", "/sys", "/dev")))  # hold no folders of a user
-SWEEP = BasicSweeper.sweep
 
 
-def check_before_jobs() -> None:
-    """Let Hydra check every job before it makes a folder or starts one; all jobs of a sweep are checked first."""
-    hydra._internal.hydra.run_job = _checked_job  # type: ignore[attr-defined]
-    BasicSweeper.sweep = _checked_sweep  # type: ignore[method-assign]
+def check_before_jobs(command: str) -> None:
+    """Let Hydra check every job before it makes a folder or starts one; all jobs of a sweep are checked first.
+
+    Args:
+        command: Name of the command's file in conf/.
+    """
+    check = partial(check_settings, command=command)
+    make = Plugins.instantiate_sweeper
+
+    def checked_job(**arguments: Any) -> Any:
+        check(arguments["config"])
+        return run_job(**arguments)
+
+    def checked_sweeper(self: Plugins, **arguments: Any) -> Sweeper:
+        sweeper = make(self, **arguments)
+        if hasattr(sweeper, "split_arguments"):  # Hydra's own sweeper
+            sweeper.sweep = partial(_checked_sweep, sweeper, sweeper.sweep, check)  # type: ignore[method-assign]
+        return sweeper
+
+    hydra._internal.hydra.run_job = checked_job  # type: ignore[attr-defined]
+    Plugins.instantiate_sweeper = checked_sweeper  # type: ignore[method-assign, assignment]
 
 
-def check_settings(cfg: DictConfig) -> None:
+def check_settings(cfg: DictConfig, command: str) -> None:
     """Check a composed configuration.
 
     Args:
         cfg: The configuration of a job, with the node `hydra`.
+        command: Name of the command's file in conf/.
 
     Raises:
         NASError: For the first setting that is unknown, or of the wrong type or range.
     """
-    module, _, name = CHECKS[cfg.hydra.job.config_name].partition(":")
+    module, _, name = CHECKS[command].partition(":")
     hydra_config = HydraConfig.instance()
-    before, typed = hydra_config.cfg, list(cfg.hydra.overrides.task)
+    before, typed = hydra_config.cfg, typed_settings(cfg)
     hydra_config.set_config(cfg)  # for `${hydra:...}` in settings
     try:
         _refuse_unknown(typed)
@@ -59,6 +78,40 @@ def check_settings(cfg: DictConfig) -> None:
         _check_folders(cfg)
     finally:
         hydra_config.cfg = before
+
+
+def typed_settings(cfg: DictConfig) -> list[str]:
+    """Return the settings of the command line, with `${...}` as typed.
+
+    Args:
+        cfg: A configuration with the node `hydra`.
+
+    Returns:
+        Texts such as "seed=1".
+    """
+    plain = OmegaConf.to_container(cfg.hydra.overrides.task, resolve=False)
+    assert isinstance(plain, list)
+    return [str(text) for text in plain]
+
+
+def known_settings(config: DictConfig | None) -> list[str]:
+    """Return the dotted keys of the settings that a command has, those of Hydra last.
+
+    Args:
+        config: The configuration without the settings of the command line; None if it could not be composed.
+
+    Returns:
+        The keys, and the groups of conf/.
+    """
+    keys = [] if config is None else list(_dotted(OmegaConf.to_container(config, resolve=False)))
+    own = [key for key in keys if key.partition(".")[0] != "hydra"]
+    return [*own, *(set(groups()) - set(own)), *(key for key in keys if key.partition(".")[0] == "hydra")]
+
+
+def _dotted(value: Any, above: str = "") -> Iterator[str]:
+    for name, part in value.items() if isinstance(value, dict) else ():
+        yield f"{above}{name}"
+        yield from _dotted(part, f"{above}{name}.")
 
 
 def _refuse_unknown(typed: Sequence[str]) -> None:
@@ -112,20 +165,12 @@ def require_folder(key: str, value: object) -> None:
     raise NASError(f"{key}={text} ({reason})", "a folder that can be made and written", f"set {key} to another folder")
 
 
-def _checked_job(**arguments: Any) -> Any:
-    check_settings(arguments["config"])
-    return run_job(**arguments)
-
-
-def _checked_sweep(self: BasicSweeper, arguments: list[str]) -> Any:
-    """Hydra's method, after a check of all jobs; the jobs are not composed once more."""
-    assert self.hydra_context is not None
-    assert self.config is not None
-    loader = self.hydra_context.config_loader
-    parser = OverridesParser.create(config_loader=loader)
-    overrides = parser.parse_overrides([*self._parse_config(), *arguments])
-    for batch in self.split_arguments(overrides, None):
+def _checked_sweep(sweeper: Any, sweep: Callable[..., Any], check: Callable[[DictConfig], None], arguments: Any) -> Any:
+    """Sweep after a check of all jobs, which are not composed once more before the launch."""
+    loader = sweeper.hydra_context.config_loader
+    overrides = OverridesParser.create(config_loader=loader).parse_overrides([*sweeper._parse_config(), *arguments])
+    for batch in sweeper.split_arguments(overrides, None):
         for job in batch:
-            check_settings(loader.load_sweep_config(self.config, list(job)))
-    self.validate_batch_is_legal = lambda batch: None  # type: ignore[method-assign]
-    return SWEEP(self, arguments)
+            check(loader.load_sweep_config(sweeper.config, list(job)))
+    sweeper.validate_batch_is_legal = lambda batch: None
+    return sweep(arguments=arguments)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from experiments.train.config import TrainConfig
+from nas.errors import NASError
 
 PARTS = ("training", "data", "split", "task", "tracking")
 
@@ -27,5 +29,9 @@ def check_train(plain: Mapping[str, Any], typed: Sequence[str]) -> None:
 
     allow = config.allow_packages
     searches = searches_of(config.arch, allow)
-    require_networks(config.arch, allow)
+    require_networks(config.arch, allow, config.space_changes)
+    if isinstance(published := config.baselines.get("published"), str):
+        require_networks(published, allow, key="baselines.published")
+    if config.supernet is not None and not Path(config.supernet).is_file():
+        raise NASError(f"supernet={config.supernet}", "a file last.pt of a supernet", "correct the path")
     check_parts(TrainConfig.of(with_search_defaults(dict(plain), list(typed), searches, allow)), PARTS)

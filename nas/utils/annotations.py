@@ -8,7 +8,7 @@ import re
 import reprlib
 import types
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -104,7 +104,7 @@ def is_name(text: str) -> bool:
 PositiveInt = Annotated[int, Ge(1), Le(MOST)]
 AtLeastTwo = Annotated[int, Ge(2), Le(MOST)]
 Count = Annotated[int, Ge(0), Le(MOST)]
-Seed = Annotated[int, Ge(0), Lt(2**32)]
+Seed = Annotated[int, Ge(0), Le(2**32 - 1)]
 PositiveFloat = Annotated[float, Gt(0), Le(LARGEST)]
 NonNegativeFloat = Annotated[float, Ge(0), Le(LARGEST)]
 Rate = Annotated[float, Gt(0), Le(1000)]
@@ -141,9 +141,7 @@ Channels = Annotated[int, Ge(1), Le(4096)]
 Text = Annotated[str, Rule(lambda text: bool(text.strip()) and text.isprintable(), "a text that is not empty")]
 PathText = Annotated[str, Rule(is_path, "a path")]
 PathName = PathText | Path
-Name = Annotated[
-    str, Rule(is_name, "a name of at most 200 letters, a folder that stays in its folder (no .., no / first)")
-]
+Name = Annotated[str, Rule(is_name, "a name of at most 200 letters that stays in its folder (no .., no / first)")]
 Limit = Annotated[str, Rule(lambda text: CONSTRAINT.fullmatch(text) is not None, "metric<=number or metric>=number")]
 Package = Annotated[str, Rule(str.isidentifier, "a package such as annanas")]
 
@@ -209,6 +207,8 @@ def describe(hint: Any, value: Any = None) -> str:
         return "a finite number"
     if hint is Path:
         return "a path"
+    if is_dataclass(hint) and inspect.isclass(hint):
+        return f"a mapping with {', '.join(field.name for field in fields(hint))}"
     return PLAIN.get(hint) or (f"settings of {hint.__name__}" if inspect.isclass(hint) else "another value")
 
 

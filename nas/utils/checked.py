@@ -82,9 +82,10 @@ def check_arguments(
         part = class_in(argument.hint)
         if part is not None and is_dataclass(part) and isinstance(value, Mapping):
             value = checked_values[name] = part(**check_arguments(part, value, key))
-        if get_origin(argument.hint) is Mapping and isinstance(value, Mapping) and value:
+        hint = get_args(argument.hint)[0] if get_origin(argument.hint) is Annotated else argument.hint
+        if get_origin(hint) is Mapping and isinstance(value, Mapping):
             for entry, entry_value in value.items():
-                check_value(f"{key}.{entry}", entry_value, _entry_of(argument.hint))
+                check_value(f"{key}.{entry}", entry_value, _entry_of(hint))
         check_value(key, value, argument)
     return checked_values
 
@@ -267,6 +268,6 @@ def advice(key: str, argument: Argument, value: Any = None) -> str:
     texts = [one for one in choices_of(argument.hint) if isinstance(one, str)]
     if isinstance(value, str) and (close := get_close_matches(value, texts, n=1)):
         return f"set {key} to {close[0]}"
-    if argument.required:
+    if argument.required or repr(argument.default) == "<factory>":
         return f"set {key} to such a value"
     return f"set {key} to such a value; the default is {shown(argument.default)}"
