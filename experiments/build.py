@@ -81,10 +81,17 @@ def _checked(
     computed: Sequence[str] = (),
 ) -> tuple[type[T], dict[str, Any]]:
     if not isinstance(settings, Mapping) or not isinstance(settings.get(TARGET), str):
+        given_target = isinstance(settings, Mapping) and TARGET in settings
         raise NASError(
-            f"{key}={shown(settings)}",
+            f"{key}.{TARGET}={shown(settings[TARGET])}" if given_target else f"{key}={shown(settings)}",
             f"settings with the _target_ of a {base.__name__}",
             f"choose a file of conf/{key}, as {key}=<name>" if "." not in key else f"leave {key} as in conf/",
+        )
+    if not all(part.isidentifier() for part in settings[TARGET].split(".")) or "." not in settings[TARGET]:
+        raise NASError(
+            f"{key}.{TARGET}={shown(settings[TARGET])}",
+            f"the dotted path of a {base.__name__}",
+            f"leave {key}.{TARGET} as in conf/",
         )
     cls: Any = locate(settings[TARGET], base, allow=allow)
     known, _ = signature_of(cls)

@@ -13,10 +13,13 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from difflib import get_close_matches
 from importlib import import_module
+from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
+from experiments.argument_types import path_type, text_type
 from nas.errors import NASError
 
 USER_ERROR, INTERRUPTED, BROKEN_PIPE = 2, 130, 141
@@ -78,6 +81,9 @@ class Parser(argparse.ArgumentParser):
             self._needed.append(f"[{shown}]" if optional else f"{shown} ..." if "nargs" in settings else shown)
         elif settings.get("required"):
             self._needed.append(f"{names[-1]} {shown}")
+        if settings.get("action") in (None, "append", "extend") and settings.get("nargs") != 0:
+            kind = settings.setdefault("type", text_type)
+            settings["type"] = path_type if kind is Path else kind
         return super().add_argument(*names, **settings)
 
     def add_allow_package(self) -> None:
@@ -125,54 +131,15 @@ class Parser(argparse.ArgumentParser):
             name, got, expected = value.groups()
             raise NASError(f"{name} {got}", expected, f"change {name}, see {self.prog} --help")
         if other:
-            name, got, choices = other.groups()
+            name, got, choices = (text and text.replace("'", "") for text in other.groups())
+            close = get_close_matches(got, choices.split(", "), n=1) if choices else []
             expected = f"one of {choices}" if choices else "a number"
-            raise NASError(f"{name} {got}", expected.replace("'", ""), f"see {self.prog} --help")
+            raise NASError(f"{name} {got}", expected, f"write {close[0]}" if close else f"see {self.prog} --help")
+        if unknown and (close := get_close_matches(unknown.split()[0].partition("=")[0], self.flags, n=1)):
+            raise NASError(f"the unknown argument {unknown}", usage, f"write {close[0]}")
         if missing or unknown:
             message = f"no {missing}" if missing else f"the unknown argument {unknown}"
         raise NASError(message, usage, f"see {self.prog} --help")
-
-
-def number_type(kind: type[int] | type[float], least: float, most: float = float("inf")) -> Callable[[str], Any]:
-    """Make the `type` of an argument that takes a number.
-
-    Args:
-        kind: `int` or `float`.
-        least: Smallest value.
-        most: Largest value; infinity itself is refused.
-
-    Returns:
-        A function that reads the text of the argument.
-    """
-
-    def read(text: str) -> Any:
-        with suppress(ValueError):
-            value = kind(text)
-            if least <= value <= most and value != float("inf"):
-                return value
-        name = "a whole number" if kind is int else "a number"
-        limits = f"from {least} to {most}" if most != float("inf") else f"of at least {least}"
-        raise argparse.ArgumentTypeError(f"{text!r}, expected {name} {limits}")
-
-    return read
-
-
-def size_type(text: str) -> tuple[int, ...]:
-    """Parse the size of an image.
-
-    Args:
-        text: One side of a cube, `D,H,W`, or for slices `H,W`.
-
-    Returns:
-        One, three or two sides.
-
-    Raises:
-        argparse.ArgumentTypeError: If a side is no whole number from 1 to 4096.
-    """
-    parts = text.strip("[]() ").split(",")
-    if 1 <= len(parts) <= 3 and all(part.strip().isdecimal() and 1 <= int(part) <= 4096 for part in parts):
-        return tuple(int(part) for part in parts)
-    raise argparse.ArgumentTypeError(f"{text!r}, expected one whole number from 1 to 4096, or D,H,W, or H,W")
 
 
 def with_options(words: Sequence[str]) -> list[str]:

@@ -7,8 +7,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any, TypeVar
 
 from annotated_types import Len
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import Container, DictConfig, OmegaConf
 
+from nas.errors import NASError
 from nas.utils.annotations import (
     Count,
     Duration,
@@ -20,7 +21,8 @@ from nas.utils.annotations import (
     PositiveInt,
     Seconds,
     Seed,
-    Text,
+    Url,
+    shown,
 )
 from nas.utils.checked import check_arguments, signature_of
 
@@ -46,7 +48,7 @@ class StudyConfig:
 
     name: Name
     trials: PositiveInt
-    url: Text | None = None
+    url: Url | None = None
     lease_s: Seconds = 60.0
     time_limit_s: Seconds | None = None
     time: Duration | None = None
@@ -165,6 +167,19 @@ class SearchConfig(CommandConfig):
         return super().of(plain)
 
 
+def require_dry_run(plain: Mapping[str, Any]) -> None:
+    """Check `dry_run`, which is a setting of the command and not of its job.
+
+    Args:
+        plain: The settings.
+
+    Raises:
+        NASError: If it is neither true nor false.
+    """
+    if not isinstance(value := plain.get("dry_run", False), bool):
+        raise NASError(f"dry_run={shown(value)}", "true or false", "set dry_run to true or false")
+
+
 def shareable(plain: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings of a search that arch.json records, without those of one machine or worker.
 
@@ -188,9 +203,19 @@ def resolved(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
     Returns:
         Setting -> value.
     """
+    if not isinstance(cfg, Container) and not _has_interpolation(cfg):
+        return {str(key): value for key, value in cfg.items()}
     content = OmegaConf.to_container(OmegaConf.create(cfg), resolve=True, throw_on_missing=True)  # type: ignore[arg-type]
     assert isinstance(content, dict)
     return {str(key): value for key, value in content.items()}
+
+
+def _has_interpolation(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return any(map(_has_interpolation, value.values()))
+    if isinstance(value, list | tuple):
+        return any(map(_has_interpolation, value))
+    return isinstance(value, Container) or (isinstance(value, str) and ("${" in value or value == "???"))
 
 
 def as_plain(value: Any) -> Any:

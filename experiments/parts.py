@@ -31,7 +31,7 @@ PARTS = {
     "training": Part("nas.training.settings:TrainingSettings", cheap=True),
     "space": Part("nas.space:SearchSpace", cheap=True),
     "strategy": Part("nas.strategies.base:Strategy", cheap=True),
-    "evaluator": Part("nas.evaluators.base:Evaluator"),
+    "evaluator": Part("nas.evaluators.base:Evaluator", cheap=True),
     "data": Part("nas.data.source:Source", cheap=True),
     "split": Part("nas.data.splits:Split", ("store",)),
     "task": Part("nas.tasks.base:Task", ("in_channels", "outputs", "dims")),

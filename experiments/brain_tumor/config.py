@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Le, Len
 
-from nas.utils.annotations import Fraction, Package, PathText, Seed, Text
+from nas.utils.annotations import Fraction, Name, Package, PathText, Seed, Text
 from nas.utils.checked import check_arguments, signature_of
 
 
@@ -44,7 +44,7 @@ class BrainTumorConfig:
     """
 
     command: Literal["predict", "evaluate"] | None = None
-    name: Text = "brain_tumor"
+    name: Name = "brain_tumor"
     training: PathText
     folder: PathText
     data: DataConfig

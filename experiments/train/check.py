@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from experiments.config import require_dry_run
 from experiments.train.config import TrainConfig
 from nas.errors import NASError
 
@@ -22,6 +23,7 @@ def check_train(plain: Mapping[str, Any], typed: Sequence[str]) -> None:
     Raises:
         NASError: For the first setting that is wrong, or a network that does not exist.
     """
+    require_dry_run(plain)
     config = TrainConfig.of(plain)
     from experiments.networks import require_networks, searches_of  # here, as torch takes long to import
     from experiments.parts import check_parts

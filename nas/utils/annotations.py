@@ -20,7 +20,7 @@ DURATION = re.compile(r"(\d+\.?\d*)\s*([a-z]*)")
 CONSTRAINT = re.compile(r"\s*([A-Za-z_]\w*)\s*(<=|>=)\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d{1,2})?)\s*")
 LONGEST_S = 1e8  # three years; timers of the operating system refuse much longer limits
 MAX_SHOWN = 100  # characters of a value in a message
-MOST, LARGEST = 10**9, 1e30  # of numbers without a limit of their own; messages name them only to those beyond
+MOST, LARGEST = 10**9, 1e18  # of numbers without a limit of their own; messages name them only to those beyond
 LONGEST_PATH, LONGEST_NAME = 4096, 200  # bytes; systems take file names of 255
 
 
@@ -141,6 +141,7 @@ Channels = Annotated[int, Ge(1), Le(4096)]
 Text = Annotated[str, Rule(lambda text: bool(text.strip()) and text.isprintable(), "a text that is not empty")]
 PathText = Annotated[str, Rule(is_path, "a path")]
 PathName = PathText | Path
+Url = Annotated[str, Rule(lambda text: re.match(r"[a-zA-Z0-9+]+://\S", text) is not None, "a URL")]
 Name = Annotated[str, Rule(is_name, "a name of at most 200 letters that stays in its folder (no .., no / first)")]
 Limit = Annotated[str, Rule(lambda text: CONSTRAINT.fullmatch(text) is not None, "metric<=number or metric>=number")]
 Package = Annotated[str, Rule(str.isidentifier, "a package such as annanas")]

@@ -82,12 +82,23 @@ def check_arguments(
         part = class_in(argument.hint)
         if part is not None and is_dataclass(part) and isinstance(value, Mapping):
             value = checked_values[name] = part(**check_arguments(part, value, key))
-        hint = get_args(argument.hint)[0] if get_origin(argument.hint) is Annotated else argument.hint
-        if get_origin(hint) is Mapping and isinstance(value, Mapping):
+        of_entries = _mapping_in(argument.hint)
+        if of_entries is not None and isinstance(value, Mapping):
             for entry, entry_value in value.items():
-                check_value(f"{key}.{entry}", entry_value, _entry_of(hint))
+                check_value(f"{key}.{entry}", entry_value, _entry_of(of_entries))
         check_value(key, value, argument)
     return checked_values
+
+
+def _mapping_in(hint: Any) -> Any:
+    """Return the annotation of a mapping in one such as `Mapping[str, float] | None`; None without one."""
+    origin, parts = get_origin(hint), get_args(hint)
+    if origin is Mapping:
+        return hint if len(parts) == 2 else None
+    if origin in (Annotated, Union, types.UnionType):
+        inner = parts[:1] if origin is Annotated else parts
+        return next((found for found in map(_mapping_in, inner) if found is not None), None)
+    return None
 
 
 @cache
