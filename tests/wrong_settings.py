@@ -41,12 +41,29 @@ NEVER = ("NaN", "infinity", "negative", "huge", "huge number", "empty")  # no se
 NULLABLE = {
     "command", "root", "data_root", "given", "augment", "settings", "task", "spacing_mm", "negatives", "patch",
     "window", "scale_weights", "regularisers", "target", "budget", "score", "macs", "subjects", "rounds",
-    "plain_unet", "published", "export",
+    "plain_unet", "published", "export", "path",
 }  # fmt: skip
 NAMES = ("name", "study.name", "brain_tumor.name")
-FLOATS = ("rotate", "edge_entropy", "operation_entropy", "lease_s", "weight_decay", "grad_clip", "scale", "shift_mm")
+FLOATS = (
+    "gamma",
+    "contrast",
+    "brightness",
+    "noise",
+    "rotate",
+    "edge_entropy",
+    "operation_entropy",
+    "lease_s",
+    "weight_decay",
+    "grad_clip",
+    "scale",
+    "shift_mm",
+)
 LISTS = ("arch", "subjects", "allow_packages", "backgrounds")
-NEEDED = {"manifest": {"data.path": "a.csv"}, "prepared": {"data.path": "a.h5"}, "tabular": {"evaluator.path": "a.h5"}}
+NEEDED = {
+    "manifest": {"data.path": "a.csv"},
+    "prepared": {"data.path": "a.h5"},
+    "tabular": {"evaluator.path": "a.h5"},
+}
 
 
 @dataclass(frozen=True)
