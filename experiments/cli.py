@@ -202,7 +202,8 @@ def run_command(body: Callable[[], int | None], interrupted: str = "interrupted;
             sys.stdout.flush()
             return code
         except KeyboardInterrupt:
-            print(interrupted, file=sys.stderr)
+            with suppress(BrokenPipeError):
+                print(interrupted, file=sys.stderr, flush=True)
             return INTERRUPTED
         except BrokenPipeError:
             drop_stdout()
@@ -252,6 +253,18 @@ def replace_unknown_characters() -> None:
     with suppress(AttributeError):  # a stream that is no text file, such as that of a test
         if sys.stdout.errors in ("strict", "surrogateescape"):
             sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
+
+
+def use_utf8() -> None:
+    """Start this process again in Python's UTF-8 mode if the locale cannot express every name of a file.
+
+    Python does so by itself in the locales C and POSIX. Output keeps the encoding of the terminal.
+    """
+    if sys.getfilesystemencoding().lower() == "utf-8" or os.name != "posix" or sys.flags.utf8_mode:
+        return
+    environment = {**os.environ, "PYTHONUTF8": "1"}
+    environment.setdefault("PYTHONIOENCODING", f"{sys.stdout.encoding}:replace")
+    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
 
 
 @contextmanager
@@ -308,7 +321,8 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 def _refuse(mistake: NASError) -> int:
     with suppress(BrokenPipeError):
         sys.stdout.flush()
-    print(f"error: {mistake}", file=sys.stderr)
+    with suppress(BrokenPipeError):
+        print(f"error: {mistake}", file=sys.stderr, flush=True)
     return USER_ERROR
 
 

@@ -179,9 +179,13 @@ class Outcomes:
             Its value; None if it failed as one of a sweep.
 
         Raises:
-            Exception: The job's error, if it is no job of a sweep.
+            Exception: The job's error, if it is no job of a sweep, or the reader of the output is gone.
         """
         failed = job.status is JobStatus.FAILED
+        if failed and isinstance(
+            job._return_value, BrokenPipeError
+        ):  # the reader of the output is gone: no job is next
+            raise job._return_value
         if _hydra_of(job).mode is RunMode.MULTIRUN:
             self._jobs[id(job)] = job
             return None if failed else job._return_value

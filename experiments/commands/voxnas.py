@@ -42,6 +42,9 @@ def main() -> None:
     """Run the command that `sys.argv` names and exit with its code."""
     name, *words = sys.argv[1:] or ["--help"]
     if name not in ("-h", "--help"):
+        from experiments.cli import use_utf8
+
+        use_utf8()
         sys.exit(run(name, words))
     try:
         print(help_page(), flush=True)
