@@ -44,6 +44,7 @@ GET_MODE = Hydra.get_mode
 INTERRUPTED = "interrupted; the same command continues where this one stopped"
 
 
+LETTERS = re.compile(r"^([+~]*[\w.@/]+=)([^'\"{}\[\](),]*[^\x00-\x7f][^'\"{}\[\](),]*)$")
 NAME = re.compile(r"^(study\.name|name)=([^'\"{}\[\]()$]+)$")  # quoted texts and functions of Hydra stay
 
 
@@ -120,13 +121,16 @@ def shares_terminal() -> bool:
 def with_names_as_typed(arguments: list[str]) -> list[str]:
     """Quote names that Hydra would read as numbers, so that study.name=1.10 and study.name=1.1 are two studies.
 
+    Letters that Hydra's grammar does not know, as in data.root=/home/zoë, are quoted too.
+
     Args:
         arguments: The command line, without the program.
 
     Returns:
         The command line, in which `study.name` and `name` are texts.
     """
-    return [NAME.sub(lambda match: f"{match[1]}={','.join(map(_as_text, match[2].split(',')))}", a) for a in arguments]
+    names = [NAME.sub(lambda match: f"{match[1]}={','.join(map(_as_text, match[2].split(',')))}", a) for a in arguments]
+    return [LETTERS.sub(lambda match: f"{match[1]}'{match[2]}'", argument) for argument in names]
 
 
 def with_whole_objectives(arguments: list[str]) -> list[str]:
@@ -147,8 +151,8 @@ def with_whole_objectives(arguments: list[str]) -> list[str]:
 def _as_text(value: str) -> str:
     try:
         parsed = OverridesParser.create().parse_override(f"name={value}").value()
-    except HydraException:  # Hydra reports it
-        return value
+    except HydraException:  # Hydra reports it, unless only letters are unknown to it
+        return value if value.isascii() else f"'{value}'"
     return value if isinstance(parsed, str) else f"'{value}'"
 
 
