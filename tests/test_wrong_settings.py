@@ -10,7 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands import refused
+import run_search
+import run_train
+from experiments.hydra_errors import explain, unknown_setting
+from nas.errors import NASError
+from tests.commands import Command, refused, voxnas
 from tests.conftest import REPO
 from tests.wrong_settings import NEVER, WRONG, Key, is_sensible, keys, refusal
 
