@@ -6,13 +6,18 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 import run_search
 import run_train
+from experiments.conf_files import text_of
 from experiments.hydra_errors import explain, unknown_setting
+from experiments.tables.spec import parse
 from nas.errors import NASError
 from tests.commands import Command, refused, voxnas
 from tests.conftest import REPO
@@ -218,3 +223,35 @@ def test_unknown_settings_name_the_nearest_key() -> None:
         assert unknown_setting(f"{typed}=1", typed, known).fix == f"write {near}=1"
     assert unknown_setting("zzz=1", "zzz", known).fix == "see --cfg job"
     assert isinstance(explain(ValueError("x")), NASError)
+
+
+@pytest.mark.slow
+def test_D_every_key_of_a_table_takes_no_wrong_number() -> None:
+    """Tables are files of `voxnas tables`: each kind of key once, refused by name or of the declared type."""
+    content = yaml.safe_load(text_of("table/brain_tumor.yaml"))
+    seen: set[tuple[str, ...]] = set()
+    for place, key, path in places(content):
+        kind = tuple(part for part in path if not part.isdigit())
+        if kind in seen or "values" in kind:  # published values are any numbers
+            continue
+        seen.add(kind)
+        right = place[key]
+        for name in (*NEVER, "null", "mapping"):
+            place[key] = WRONG[name][0]
+            try:
+                parse(yaml.safe_dump(content), "t.yaml")
+            except NASError as error:
+                assert "t.yaml" in error.got
+            else:
+                assert isinstance(right, str | dict) or name == "null", f"{'.'.join(path)}={WRONG[name][0]}"
+        place[key] = right
+    assert len(seen) > 30
+
+
+def places(content: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[Any, Any, tuple[str, ...]]]:
+    """Every mapping and list in a table with each of its keys, and the path to it."""
+    entries = list(content.items()) if isinstance(content, dict) else []
+    entries += list(enumerate(content)) if isinstance(content, list) else []
+    for key, value in entries:
+        yield content, key, (*path, str(key))
+        yield from places(value, (*path, str(key)))
