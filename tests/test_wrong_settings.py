@@ -243,7 +243,8 @@ def test_D_every_key_of_a_table_takes_no_wrong_number() -> None:
             except NASError as error:
                 assert "t.yaml" in error.got
             else:
-                assert isinstance(right, str | dict) or name == "null", f"{'.'.join(path)}={WRONG[name][0]}"
+                accepted = f"{'.'.join(path)}={WRONG[name][0]}"
+                assert isinstance(right, str | dict) or name == "null", accepted
         place[key] = right
     assert len(seen) > 30
 
