@@ -232,21 +232,25 @@ def test_D_every_key_of_a_table_takes_no_wrong_number() -> None:
     seen: set[tuple[str, ...]] = set()
     for place, key, path in places(content):
         kind = tuple(part for part in path if not part.isdigit())
-        if kind in seen or "values" in kind:  # published values are any numbers
+        if kind in seen or {"values", "call", "steps", "words"} & set(kind):  # published values, arguments of functions
             continue
         seen.add(kind)
         right = place[key]
         for name in (*NEVER, "null", "mapping"):
             place[key] = WRONG[name][0]
-            try:
-                parse(yaml.safe_dump(content), "t.yaml")
-            except NASError as error:
-                assert "t.yaml" in error.got
-            else:
-                accepted = f"{'.'.join(path)}={WRONG[name][0]}"
-                assert isinstance(right, str | dict) or name == "null", accepted
+            got = refusal_of_table(yaml.safe_dump(content))
+            assert got is not None or isinstance(right, str | dict) or name == "null", f"{path}={WRONG[name][0]}"
+            assert got is None or "t.yaml" in got
         place[key] = right
-    assert len(seen) > 30
+    assert len(seen) > 20
+
+
+def refusal_of_table(text: str) -> str | None:
+    try:
+        parse(text, "t.yaml")
+    except NASError as error:
+        return error.got
+    return None
 
 
 def places(content: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[Any, Any, tuple[str, ...]]]:
