@@ -33,8 +33,8 @@ from nas.utils.annotations import (
     HuWindow,
     Millimetres,
     PathName,
-    PositiveInt,
     Seed,
+    Several,
     Side,
     Spacing,
 )
@@ -135,7 +135,7 @@ class LungSlices(_LunaScans):
         root: PathName | None,
         cache_dir: PathName = CACHE,
         size: Side = 512,
-        per_scan: PositiveInt = 24,
+        per_scan: Several = 24,
         window: HuWindow = (-1000, 1000),
     ) -> None:
         self.root, self.cache_dir, self.size, self.per_scan = root, cache_dir, int(size), int(per_scan)
@@ -191,8 +191,8 @@ class NodulePatches(_LunaScans):
         size: Side = 64,
         spacing_mm: Spacing = 0.7,
         window: HuWindow = (-1000, 400),
-        per_nodule: PositiveInt = 6,
-        per_scan: PositiveInt = 24,
+        per_nodule: Several = 6,
+        per_scan: Several = 24,
         jitter_mm: Millimetres = 2.0,
         annotations: PathName = "annotations.csv",
         seed: Seed = 0,

@@ -10,7 +10,7 @@ from nas.space import SearchSpace
 from nas.strategies.base import Strategy
 from nas.strategies.ranking import best_first
 from nas.strategies.sampling import accept_all, draw, mutant
-from nas.utils.annotations import AtLeastTwo, PositiveInt
+from nas.utils.annotations import AtLeastTwo, Several
 from nas.utils.checked import checked
 
 
@@ -32,7 +32,7 @@ class RegularizedEvolution(Strategy):
         NASError: If a value is out of range.
     """
 
-    def __init__(self, population: AtLeastTwo = 20, tournament: PositiveInt = 5) -> None:
+    def __init__(self, population: AtLeastTwo = 20, tournament: Several = 5) -> None:
         if tournament > population:
             raise NASError(
                 f"strategy.tournament={tournament} with strategy.population={population}",

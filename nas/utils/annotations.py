@@ -21,7 +21,7 @@ CONSTRAINT = re.compile(r"\s*([A-Za-z_]\w*)\s*(<=|>=)\s*([-+]?(?:\d+\.?\d*|\.\d+
 LONGEST_S = 1e8  # three years; timers of the operating system refuse much longer limits
 MAX_SHOWN = 100  # characters of a value in a message
 MOST, LARGEST = 10**9, 1e18  # of numbers without a limit of their own; messages name them only to those beyond
-LONGEST_PATH, LONGEST_NAME = 4096, 200  # bytes; systems take file names of 255
+LONGEST_PATH, LONGEST_NAME = 4096, 240  # bytes; systems take file names of 255
 
 
 @dataclass(frozen=True)
@@ -98,10 +98,12 @@ def is_name(text: str) -> bool:
     """
     parts = text.split("/")
     whole = all(part.strip() == part and part not in ("", ".", "..", "~") for part in parts)
-    return whole and len(text.encode(errors="replace")) <= LONGEST_NAME and text.isprintable() and "\\" not in text
+    longest = max(len(part.encode(errors="replace")) for part in parts)
+    return whole and longest <= LONGEST_NAME and is_path(text) and "\\" not in text
 
 
 PositiveInt = Annotated[int, Ge(1), Le(MOST)]
+Several = Annotated[int, Ge(1), Le(1_000_000)]
 AtLeastTwo = Annotated[int, Ge(2), Le(MOST)]
 Count = Annotated[int, Ge(0), Le(MOST)]
 Seed = Annotated[int, Ge(0), Le(2**32 - 1)]
@@ -142,7 +144,7 @@ Text = Annotated[str, Rule(lambda text: bool(text.strip()) and text.isprintable(
 PathText = Annotated[str, Rule(is_path, "a path")]
 PathName = PathText | Path
 Url = Annotated[str, Rule(lambda text: re.match(r"[a-zA-Z0-9+]+://\S", text) is not None, "a URL")]
-Name = Annotated[str, Rule(is_name, "a name of at most 200 letters that stays in its folder (no .., no / first)")]
+Name = Annotated[str, Rule(is_name, "a name of at most 240 letters that stays in its folder (no .., no / first)")]
 Limit = Annotated[str, Rule(lambda text: CONSTRAINT.fullmatch(text) is not None, "metric<=number or metric>=number")]
 Package = Annotated[str, Rule(str.isidentifier, "a package such as annanas")]
 
