@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 import pydicom
 
-from experiments.cli import Parser, number_type, run_parser
+from experiments.argument_types import number_type
+from experiments.cli import Parser, run_parser
 from experiments.lung_screening.blobs import blob_candidates
 from experiments.lung_screening.candidates import Candidate, of_map
 from experiments.lung_screening.lung_network import network_lung_mask

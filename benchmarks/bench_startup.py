@@ -16,7 +16,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from experiments.cli import Parser, number_type, run_parser
+from experiments.argument_types import number_type
+from experiments.cli import Parser, run_parser
 
 REPO = Path(__file__).resolve().parents[1]
 LAUNCHER = ("-m", "experiments.commands.voxnas")

@@ -40,12 +40,58 @@ def build(config: Any, key: str, base: type[T], allow: Sequence[str] | None = No
     return _build(_plain(config, key), key, base, allow, given)
 
 
+def check(
+    config: Any,
+    key: str,
+    base: type,
+    allow: Sequence[str] | None = None,
+    computed: Sequence[str] = (),
+    *,
+    construct: bool = False,
+) -> None:
+    """Check a part of the configuration as `build` does, before the data are there.
+
+    Args:
+        config: A mapping with `_target_` and arguments, from OmegaConf or plain.
+        key: Key of the part in the configuration, for messages.
+        base: The class has to be a subclass of this one.
+        allow: See `build`.
+        computed: Names of arguments that the program computes later.
+        construct: Whether the object is constructed too, so that checks of several arguments together run.
+
+    Raises:
+        NASError: For the first setting that is wrong.
+    """
+    cls, arguments = _checked(_plain(config, key), key, base, allow, {}, computed)
+    if construct:
+        cls(**arguments)
+
+
 def _build(settings: Any, key: str, base: type[T], allow: Sequence[str] | None, given: Mapping[str, Any]) -> T:
+    cls, arguments = _checked(settings, key, base, allow, given)
+    return cls(**arguments)
+
+
+def _checked(
+    settings: Any,
+    key: str,
+    base: type[T],
+    allow: Sequence[str] | None,
+    given: Mapping[str, Any],
+    computed: Sequence[str] = (),
+) -> tuple[type[T], dict[str, Any]]:
     if not isinstance(settings, Mapping) or not isinstance(settings.get(TARGET), str):
+        given_target = isinstance(settings, Mapping) and TARGET in settings
         raise NASError(
-            f"{key}={shown(settings)}",
+            f"{key}.{TARGET}={shown(settings[TARGET])}" if given_target else f"{key}={shown(settings)}",
             f"settings with the _target_ of a {base.__name__}",
             f"choose a file of conf/{key}, as {key}=<name>" if "." not in key else f"leave {key} as in conf/",
+        )
+    if not all(part.isidentifier() for part in settings[TARGET].split(".")) or "." not in settings[TARGET]:
+        raise NASError(
+            f"{key}.{TARGET}={shown(settings[TARGET])}",
+            f"the dotted path of a {base.__name__}",
+            f"leave {key}.{TARGET} as in conf/",
         )
     cls: Any = locate(settings[TARGET], base, allow=allow)
     known, _ = signature_of(cls)
@@ -54,7 +100,7 @@ def _build(settings: Any, key: str, base: type[T], allow: Sequence[str] | None, 
         if name not in HYDRA_KEYS and value != MISSING:
             hint = known[name].hint if name in known else Any
             arguments[str(name)] = _value(value, f"{key}.{name}", class_in(hint) or object, allow)
-    return cls(**check_arguments(cls, {**arguments, **given}, key))
+    return cls, check_arguments(cls, {**arguments, **given}, key, computed)
 
 
 def _value(value: Any, key: str, base: type, allow: Sequence[str] | None) -> Any:

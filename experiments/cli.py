@@ -12,10 +12,13 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from difflib import get_close_matches
 from importlib import import_module
+from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
+from experiments.argument_types import path_type, text_type
 from nas.errors import NASError
 from nas.utils.environment import is_of_environment
 
@@ -73,6 +76,9 @@ class Parser(argparse.ArgumentParser):
             self._needed.append(f"[{shown}]" if optional else f"{shown} ..." if "nargs" in settings else shown)
         elif settings.get("required"):
             self._needed.append(f"{names[-1]} {shown}")
+        if settings.get("action") in (None, "append", "extend") and settings.get("nargs") != 0:
+            kind = settings.setdefault("type", text_type)
+            settings["type"] = path_type if kind is Path else kind
         return super().add_argument(*names, **settings)
 
     def add_allow_package(self) -> None:
@@ -120,54 +126,15 @@ class Parser(argparse.ArgumentParser):
             name, got, expected = value.groups()
             raise NASError(f"{name} {got}", expected, f"change {name}, see {self.prog} --help")
         if other:
-            name, got, choices = other.groups()
+            name, got, choices = (text and text.replace("'", "") for text in other.groups())
+            close = get_close_matches(got, choices.split(", "), n=1) if choices else []
             expected = f"one of {choices}" if choices else "a number"
-            raise NASError(f"{name} {got}", expected.replace("'", ""), f"see {self.prog} --help")
+            raise NASError(f"{name} {got}", expected, f"write {close[0]}" if close else f"see {self.prog} --help")
+        if unknown and (close := get_close_matches(unknown.split()[0].partition("=")[0], self.flags, n=1)):
+            raise NASError(f"the unknown argument {unknown}", usage, f"write {close[0]}")
         if missing or unknown:
             message = f"no {missing}" if missing else f"the unknown argument {unknown}"
         raise NASError(message, usage, f"see {self.prog} --help")
-
-
-def number_type(kind: type[int] | type[float], least: float, most: float = float("inf")) -> Callable[[str], Any]:
-    """Make the `type` of an argument that takes a number.
-
-    Args:
-        kind: `int` or `float`.
-        least: Smallest value.
-        most: Largest value; infinity itself is refused.
-
-    Returns:
-        A function that reads the text of the argument.
-    """
-
-    def read(text: str) -> Any:
-        with suppress(ValueError):
-            value = kind(text)
-            if least <= value <= most and value != float("inf"):
-                return value
-        name = "a whole number" if kind is int else "a number"
-        limits = f"from {least} to {most}" if most != float("inf") else f"of at least {least}"
-        raise argparse.ArgumentTypeError(f"{text!r}, expected {name} {limits}")
-
-    return read
-
-
-def size_type(text: str) -> tuple[int, ...]:
-    """Parse the size of an image.
-
-    Args:
-        text: One side of a cube, `D,H,W`, or for slices `H,W`.
-
-    Returns:
-        One, three or two sides.
-
-    Raises:
-        argparse.ArgumentTypeError: If a side is no whole number from 1 to 4096.
-    """
-    parts = text.strip("[]() ").split(",")
-    if 1 <= len(parts) <= 3 and all(part.strip().isdecimal() and 1 <= int(part) <= 4096 for part in parts):
-        return tuple(int(part) for part in parts)
-    raise argparse.ArgumentTypeError(f"{text!r}, expected one whole number from 1 to 4096, or D,H,W, or H,W")
 
 
 def with_options(words: Sequence[str]) -> list[str]:
@@ -230,7 +197,8 @@ def run_command(body: Callable[[], int | None], interrupted: str = "interrupted;
             sys.stdout.flush()
             return code
         except KeyboardInterrupt:
-            print(interrupted, file=sys.stderr)
+            with suppress(BrokenPipeError):
+                print(interrupted, file=sys.stderr, flush=True)
             return INTERRUPTED
         except BrokenPipeError:
             drop_stdout()
@@ -280,6 +248,18 @@ def replace_unknown_characters() -> None:
     with suppress(AttributeError):  # a stream that is no text file, such as that of a test
         if sys.stdout.errors in ("strict", "surrogateescape"):
             sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
+
+
+def use_utf8() -> None:
+    """Start this process again in Python's UTF-8 mode if the locale cannot express every name of a file.
+
+    Python does so by itself in the locales C and POSIX. Output keeps the encoding of the terminal.
+    """
+    if sys.getfilesystemencoding().lower() == "utf-8" or os.name != "posix" or sys.flags.utf8_mode:
+        return
+    environment = {**os.environ, "PYTHONUTF8": "1"}
+    environment.setdefault("PYTHONIOENCODING", f"{sys.stdout.encoding}:replace")
+    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
 
 
 @contextmanager
@@ -336,7 +316,8 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 def _refuse(mistake: NASError) -> int:
     with suppress(BrokenPipeError):
         sys.stdout.flush()
-    print(f"error: {mistake}", file=sys.stderr)
+    with suppress(BrokenPipeError):
+        print(f"error: {mistake}", file=sys.stderr, flush=True)
     return USER_ERROR
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
 from hydra._internal.defaults_list import create_defaults_list
@@ -17,6 +17,8 @@ from hydra.errors import ConfigCompositionException
 from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
+
+from nas.errors import NASError
 
 EXPERIMENT = "experiment"
 WHOLE = ("objectives",)  # an experiment replaces them, where a merge would only add to those of conf/search.yaml
@@ -36,6 +38,8 @@ class ExperimentLoader(ConfigLoaderImpl):
     Args:
         config_search_path: Where configurations are searched.
     """
+
+    unchanged: ClassVar[DictConfig | None] = None  # the latest configuration, before the settings of the command line
 
     def __init__(self, config_search_path: ConfigSearchPath) -> None:
         super().__init__(config_search_path)
@@ -69,6 +73,8 @@ class ExperimentLoader(ConfigLoaderImpl):
         key = (config_name, tuple(overrides))
         if self._parsed is None or self._parsed[0] != key:
             self._parsed = (key, super()._parse_overrides_and_create_caching_repo(config_name, overrides))
+            for one in self._parsed[1][0]:
+                _refuse_no_option(one, self._parsed[1][1])
         return self._parsed[1]
 
     def _load_configuration_impl(
@@ -161,6 +167,7 @@ class ExperimentLoader(ConfigLoaderImpl):
 
     def _compose_config_from_defaults_list(self, defaults: list[ResultDefault], repo: Any) -> DictConfig:
         cfg = super()._compose_config_from_defaults_list(defaults, repo)
+        ExperimentLoader.unchanged = copy.deepcopy(cfg)
         if not any(map(_is_experiment, defaults)):
             return cfg
         loaded = [(default, self._load_single_config(default, repo).config) for default in defaults]
@@ -181,6 +188,25 @@ class ExperimentLoader(ConfigLoaderImpl):
         if line not in self._said:
             self._said.add(line)
             print(line, file=sys.stderr)
+
+
+def _refuse_no_option(override: Override, repo: Any) -> None:
+    """Refuse a choice for a group that is null, a number or the like, which Hydra reports by a traceback."""
+    key = override.key_or_group
+    if not key.strip("."):
+        raise NASError(str(override.input_line), "KEY=VALUE", "write the key of a setting before the =")
+    if not repo.group_exists(key) or override.is_sweep_override():
+        return
+    value = override.value()
+    named = isinstance(value, str) and bool(value.strip())
+    if named or isinstance(value, dict) or (override.is_delete() and value is None):
+        return
+    if isinstance(value, list) and value and all(isinstance(one, str) and one.strip() for one in value):
+        return
+    names = repo.get_group_options(key)
+    raise NASError(
+        str(override.input_line), f"one of {', '.join(names)}", f"choose a name of this list, or leave out {key}"
+    )
 
 
 def _is_experiment(default: ResultDefault) -> bool:

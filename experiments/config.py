@@ -4,14 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from omegaconf import DictConfig, OmegaConf
+from annotated_types import Len
+from omegaconf import Container, DictConfig, OmegaConf
 
-from nas.utils.annotations import Count, Duration, Keep, PositiveInt, Seconds, Seed
+from nas.errors import NASError
+from nas.utils.annotations import (
+    Count,
+    Duration,
+    Keep,
+    Limit,
+    Name,
+    OneOf,
+    Package,
+    PathText,
+    PositiveInt,
+    Seconds,
+    Seed,
+    Url,
+    shown,
+)
 from nas.utils.checked import check_arguments, signature_of
 
 Component = Mapping[str, Any]  # `_target_` and arguments
+Cost = Annotated[str, OneOf("params", "macs", "bytes", "activation_bytes", "training_bytes", "latency_ms")]
+Direction = Annotated[str, OneOf("maximize", "minimize")]
 T = TypeVar("T")
 LOCAL = ("data_root", "data_cache", "device", "tracking", "allow_packages", "worker")  # of one machine or one worker
 
@@ -30,9 +48,9 @@ class StudyConfig:
         keep_checkpoints: Trials whose weights are kept: "front", "best" or "all".
     """
 
-    name: str
+    name: Name
     trials: PositiveInt
-    url: str | None = None
+    url: Url | None = None
     lease_s: Seconds = 60.0
     time_limit_s: Seconds | None = None
     time: Duration | None = None
@@ -48,8 +66,8 @@ class CostConfig:
         table: Path of a latency table, needed for "latency_ms".
     """
 
-    metric: str = "macs"
-    table: str | None = None
+    metric: Cost = "macs"
+    table: PathText | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,9 +94,9 @@ class CommandConfig:
     task: Component | None = None
     seed: Seed = 0
     device: str = "auto"
-    allow_packages: tuple[str, ...] = ()
-    data_root: str | None = None
-    data_cache: str | None = None
+    allow_packages: tuple[Package, ...] = ()
+    data_root: PathText | None = None
+    data_cache: PathText = "outputs/data"
 
     @classmethod
     def of(cls: type[T], cfg: DictConfig | Mapping[str, Any]) -> T:
@@ -128,8 +146,8 @@ class SearchConfig(CommandConfig):
     strategy: Component
     evaluator: Component
     study: StudyConfig
-    objectives: Mapping[str, str]
-    constraints: tuple[str, ...] = ()
+    objectives: Annotated[Mapping[str, Direction], Len(1)]
+    constraints: tuple[Limit, ...] = ()
     cost: CostConfig = field(default_factory=CostConfig)
     worker: Count = 0
 
@@ -150,6 +168,19 @@ class SearchConfig(CommandConfig):
         if isinstance(wanted := plain.get("objectives"), Mapping):
             plain["objectives"] = {name: direction for name, direction in wanted.items() if direction is not None}
         return super().of(plain)
+
+
+def require_dry_run(plain: Mapping[str, Any]) -> None:
+    """Check `dry_run`, which is a setting of the command and not of its job.
+
+    Args:
+        plain: The settings.
+
+    Raises:
+        NASError: If it is neither true nor false.
+    """
+    if not isinstance(value := plain.get("dry_run", False), bool):
+        raise NASError(f"dry_run={shown(value)}", "true or false", "set dry_run to true or false")
 
 
 def shareable(plain: Mapping[str, Any]) -> dict[str, Any]:
@@ -175,9 +206,19 @@ def resolved(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
     Returns:
         Setting -> value.
     """
+    if not isinstance(cfg, Container) and not _has_interpolation(cfg):
+        return {str(key): value for key, value in cfg.items()}
     content = OmegaConf.to_container(OmegaConf.create(cfg), resolve=True, throw_on_missing=True)  # type: ignore[arg-type]
     assert isinstance(content, dict)
     return {str(key): value for key, value in content.items()}
+
+
+def _has_interpolation(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return any(map(_has_interpolation, value.values()))
+    if isinstance(value, list | tuple):
+        return any(map(_has_interpolation, value))
+    return isinstance(value, Container) or (isinstance(value, str) and ("${" in value or value == "???"))
 
 
 def as_plain(value: Any) -> Any:

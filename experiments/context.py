@@ -13,12 +13,14 @@ from yaml import YAMLError
 
 from experiments.build import build
 from experiments.config import CommandConfig
+from experiments.devices import pick_device
+from experiments.parts import check_parts
 from nas.architecture import Architecture
 from nas.context import TaskSetup
 from nas.cost.profile import profile
 from nas.data.source import Source
 from nas.data.splits import Split
-from nas.errors import NASError, first_line
+from nas.errors import NASError
 from nas.space import SearchSpace
 from nas.tasks.base import Task
 from nas.tasks.default import default_task
@@ -42,6 +44,7 @@ def task_setup(config: CommandConfig, worker: int = 0, allow: Sequence[str] | No
     Raises:
         NASError: If a setting is wrong, or data and task are of different kinds.
     """
+    check_parts(config, ("data", "split", "task"), allow)
     store = build(config.data, "data", Source, allow).prepare()
     split = build(config.split, "split", Split, allow, store=store)
     if config.task is None:
@@ -69,29 +72,6 @@ def require_window(task: Task, channels: int, space: SearchSpace, arch: Architec
         with torch.device("meta"):
             network = space.build(arch, task.spec)
         profile(network, (1, channels, *window))
-
-
-def pick_device(name: str, worker: int = 0) -> torch.device:
-    """Return the device of a worker.
-
-    Args:
-        name: A device of torch, or "auto": the workers take the GPUs in turn, if there are any.
-        worker: Number of the worker.
-
-    Returns:
-        The device.
-
-    Raises:
-        NASError: If this machine has no such device.
-    """
-    if name == "auto":
-        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        return torch.device(f"cuda:{worker % count}" if count > 1 else "cuda" if count else "cpu")
-    try:
-        torch.empty(1, device=name)
-        return torch.device(name)
-    except (RuntimeError, AssertionError) as error:
-        raise NASError(f"device={name} ({first_line(error)})", "a device of this machine", "device=auto") from error
 
 
 def describe_data(setting: TaskSetup, folder: Path, quiet: bool = False) -> None:

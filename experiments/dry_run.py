@@ -22,6 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from experiments.cli import USER_ERROR, mistake_of
 from experiments.hydra_errors import explain
+from experiments.settings import check_settings
 from experiments.sweep import overrides_of
 from nas.errors import NASError, TrialFailed, first_line
 
@@ -56,11 +57,13 @@ class DryRun:
     Args:
         preview: `module:function`; the function takes a composed configuration and its output folder, checks it, and
             returns its plan.
+        command: Name of the command's file in conf/.
     """
 
-    def __init__(self, preview: str) -> None:
+    def __init__(self, preview: str, command: str) -> None:
         module, _, name = preview.partition(":")
         self._preview: Preview = getattr(import_module(module), name)
+        self._command = command
         self._plans: list[Plan] = []
         self._failures: list[str] = []
 
@@ -124,6 +127,7 @@ class DryRun:
             task = cfg.copy()
             with open_dict(task):
                 del task["hydra"]
+            check_settings(cfg, self._command)
             self._plans.append(self._preview(task, folder))
         except Exception as error:
             if mode is RunMode.RUN:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from experiments.cli import run_command
+from experiments.cli import run_command, use_utf8
 from experiments.conf_files import groups, text_of
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ def run_hydra_command(
         examples: Arguments of two or more examples for the help page.
         preview: `module:function` that checks a job of `dry_run=true`, see `experiments.hydra_main.run_hydra`.
     """
+    use_utf8()
     if {"-h", "--help"} & set(sys.argv[1:]):
         sys.exit(run_command(lambda: print(help_page(_program(), summary, config_name, examples))))
     from experiments.hydra_main import run_hydra

@@ -33,7 +33,8 @@ from experiments.conf_files import problems, refuse_ambiguous
 from experiments.dry_run import DryRun, is_dry_run
 from experiments.hydra_errors import explain
 from experiments.job_folder import Job
-from experiments.sweep import Outcomes, register_resolvers, varied_settings, with_job_folders
+from experiments.settings import check_before_jobs, known_settings
+from experiments.sweep import ORDER, Outcomes, register_resolvers, varied_settings, with_job_folders
 from experiments.workers import mark_launcher, workers_first
 from nas.errors import NASError
 from nas.utils.plugins import installed
@@ -44,6 +45,7 @@ GET_MODE = Hydra.get_mode
 INTERRUPTED = "interrupted; the same command continues where this one stopped"
 
 
+LETTERS = re.compile(r"^([+~]*[\w.@/]+=)([^'\"{}\[\](),]*[^\x00-\x7f][^'\"{}\[\](),]*)$")
 NAME = re.compile(r"^(study\.name|name)=([^'\"{}\[\]()$]+)$")  # quoted texts and functions of Hydra stay
 
 
@@ -64,18 +66,20 @@ def run_hydra(job: Callable[[DictConfig], None], config_name: str, preview: str 
     hydra._internal.hydra.ConfigLoaderImpl = ExperimentLoader  # type: ignore[misc]
 
     def body() -> int:
+        arguments: list[str] = []
         try:
             arguments = with_whole_objectives(with_names_as_typed(sys.argv[1:]))
             register_resolvers(varied_settings(arguments))
             sys.argv[1:] = with_job_folders(arguments)
             _check_options()
             _find_plugins(arguments)
-            dry = DryRun(preview) if preview is not None and is_dry_run(arguments) else None
+            dry = DryRun(preview, config_name) if preview is not None and is_dry_run(arguments) else None
             mark_launcher()
+            check_before_jobs(config_name)
             with workers_first(arguments), dry.installed() if dry is not None else nullcontext():
                 hydra.main(version_base="1.3", config_path="pkg://conf", config_name=config_name)(Job(job))()
         except (HydraException, OmegaConfBaseException) as error:
-            raise explain(error) from error
+            raise explain(error, known_settings(ExperimentLoader.unchanged), arguments) from error
         return outcomes.report() if dry is None else dry.report()
 
     sys.exit(run_command(body, INTERRUPTED))
@@ -118,13 +122,16 @@ def shares_terminal() -> bool:
 def with_names_as_typed(arguments: list[str]) -> list[str]:
     """Quote names that Hydra would read as numbers, so that study.name=1.10 and study.name=1.1 are two studies.
 
+    Letters that Hydra's grammar does not know, as in data.root=/home/zoë, are quoted too.
+
     Args:
         arguments: The command line, without the program.
 
     Returns:
         The command line, in which `study.name` and `name` are texts.
     """
-    return [NAME.sub(lambda match: f"{match[1]}={','.join(map(_as_text, match[2].split(',')))}", a) for a in arguments]
+    names = [NAME.sub(lambda match: f"{match[1]}={','.join(map(_as_text, match[2].split(',')))}", a) for a in arguments]
+    return [LETTERS.sub(lambda match: f"{match[1]}'{match[2]}'", argument) for argument in names]
 
 
 def with_whole_objectives(arguments: list[str]) -> list[str]:
@@ -145,8 +152,8 @@ def with_whole_objectives(arguments: list[str]) -> list[str]:
 def _as_text(value: str) -> str:
     try:
         parsed = OverridesParser.create().parse_override(f"name={value}").value()
-    except HydraException:  # Hydra reports it
-        return value
+    except HydraException:  # Hydra reports it, unless only letters are unknown to it
+        return value if value.isascii() else f"'{value}'"
     return value if isinstance(parsed, str) else f"'{value}'"
 
 
@@ -168,7 +175,13 @@ def _check_options() -> None:
     parser = get_args_parser()
 
     def refuse(message: str) -> NoReturn:
-        raise NASError(f"the command line: {message}", "settings key=value and options of Hydra", "see --help")
+        added = next((text for text in sys.argv if text.startswith(ORDER)), "")
+        message = message.replace(f" {added}", "").removeprefix("unrecognized arguments: ")
+        raise NASError(
+            f"the command line: {message}",
+            "options of Hydra, and settings KEY=VALUE in one row",
+            "write options such as -m before or after all settings, see --help",
+        )
 
     parser.error = refuse  # type: ignore[method-assign]
     parser.parse_args(sys.argv[1:])

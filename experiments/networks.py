@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
+from nas.architecture import Architecture
 from nas.artifact import Artifact, import_space, load
 from nas.errors import NASError
 from nas.provenance import Provenance, SearchRecord
+from nas.space import SearchSpace
 from nas.task_spec import TaskSpec
 
 
@@ -34,13 +37,7 @@ def resolve(name: str, task: TaskSpec, allow: Sequence[str]) -> Artifact:
     """
     if _is_file(name):
         return load(name, allow)
-    space_name, _, network = name.partition("/")
-    if not network:
-        raise NASError(
-            f"arch={name}", "a file arch.json, or <space>/<published name>", "for example arch=naslung/model-1"
-        )
-    space_class = import_space(_class_path(space_name), allow)
-    space, arch = space_class.from_name(network)
+    space, arch = _published(name, allow)
     return Artifact(space, arch, task, provenance=Provenance(published=name))
 
 
@@ -59,6 +56,25 @@ def searches_of(names: object, allow: Sequence[str]) -> list[SearchRecord]:
     """
     records = (load(name, allow).provenance.search for name in _listed(names) if _is_file(name))
     return [record for record in records if record is not None]
+
+
+def require_networks(
+    names: object, allow: Sequence[str], changes: Mapping[str, Any] | None = None, key: str = "arch"
+) -> None:
+    """Check that networks exist and their spaces have the changed arguments, before the data are prepared.
+
+    Args:
+        names: The setting: a name or a list of names.
+        allow: Packages beside `search_spaces` whose spaces may be imported.
+        changes: Changed arguments of the spaces, see `changed`.
+        key: The setting, for messages.
+
+    Raises:
+        NASError: If a file is missing or not valid, or a name is no published network.
+    """
+    for name in _listed(names):
+        space = load(name, allow).space if _is_file(name) else _published(name, allow, key)[0]
+        _require_arguments(space, changes or {})
 
 
 def changed(network: Artifact, changes: Mapping[str, Any] | None) -> Artifact:
@@ -80,10 +96,7 @@ def changed(network: Artifact, changes: Mapping[str, Any] | None) -> Artifact:
     if not changes:
         return network
     own = network.space.arguments
-    if unknown := [name for name in changes if name not in own]:
-        raise NASError(
-            f"space_changes.{unknown[0]}", f"one of {', '.join(own)}", "set space_changes to arguments of the space"
-        )
+    _require_arguments(network.space, changes)
     space = type(network.space)(**{**own, **changes})
     if len(space.genes) != len(network.arch.genes):
         raise NASError(
@@ -127,6 +140,29 @@ def resolve_all(
                 "choose the data it was searched on",
             )
     return [changed(artifact, changes) for artifact in found]
+
+
+def _require_arguments(space: SearchSpace, changes: Mapping[str, Any]) -> None:
+    if unknown := [name for name in changes if name not in space.arguments]:
+        close = get_close_matches(unknown[0], space.arguments, n=1)
+        raise NASError(
+            f"space_changes.{unknown[0]}",
+            f"one of {', '.join(space.arguments)}",
+            f"write space_changes.{close[0]}" if close else "set space_changes to arguments of the space",
+        )
+
+
+def _published(name: str, allow: Sequence[str], key: str = "arch") -> tuple[SearchSpace, Architecture]:
+    space_name, _, network = name.partition("/")
+    if not network or not space_name.isidentifier():
+        raise NASError(
+            f"{key}={name}", "a file arch.json, or <space>/<published name>", f"for example {key}=naslung/model-1"
+        )
+    space = import_space(_class_path(space_name), allow)
+    try:
+        return space.from_name(network)
+    except NASError as error:
+        raise NASError(f"{key}={name}", error.expected, error.fix) from error
 
 
 def _listed(names: object) -> list[str]:

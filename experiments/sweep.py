@@ -28,6 +28,7 @@ NAMES = ("name", "study.name")  # the folder above that of the job has this name
 WORKER = "worker"  # workers of one study share a folder
 LONGEST = 120  # characters of a folder's name
 DIGITS = 8  # of the hash in a folder's name that is cut or changed
+ORDER = "hydra.job.config.override_dirname.exclude_keys="
 IN_NAMES = "-+.,=[]_ "  # characters of a folder's name beside letters and digits
 
 
@@ -76,7 +77,7 @@ def with_job_folders(arguments: list[str]) -> list[str]:
     given = {override.key_or_group for override in overrides_of(arguments)}
     unnamed = {*NAMES, WORKER, *(given - set(varied_settings(arguments)))}
     names = ",".join(f"'{key}'" for key in sorted(unnamed))
-    order = f"hydra.job.config.override_dirname.exclude_keys=[{names}]"
+    order = f"{ORDER}[{names}]"
     last = max((position for position, text in enumerate(arguments) if _override(text)), default=len(arguments) - 1)
     return [*arguments[: last + 1], order, *arguments[last + 1 :]]  # Hydra wants all settings in one row
 
@@ -178,9 +179,13 @@ class Outcomes:
             Its value; None if it failed as one of a sweep.
 
         Raises:
-            Exception: The job's error, if it is no job of a sweep.
+            Exception: The job's error, if it is no job of a sweep, or the reader of the output is gone.
         """
         failed = job.status is JobStatus.FAILED
+        if failed and isinstance(
+            job._return_value, BrokenPipeError
+        ):  # the reader of the output is gone: no job is next
+            raise job._return_value
         if _hydra_of(job).mode is RunMode.MULTIRUN:
             self._jobs[id(job)] = job
             return None if failed else job._return_value

@@ -11,14 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from experiments.argument_types import number_type, size_type
 from experiments.cli import (
     BROKEN_PIPE,
     ENDING_SIGNALS,
     INTERRUPTED,
     Parser,
-    number_type,
     run_command,
-    size_type,
     with_options,
 )
 from experiments.commands.voxnas import COMMANDS, PARSER

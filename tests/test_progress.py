@@ -32,3 +32,13 @@ def test_the_time_left_counts_epochs_as_parts_of_a_trial(monkeypatch: pytest.Mon
     progress.update(history)
     assert progress.time_left() == "01:30"
     progress.close()
+
+
+def test_G16_the_best_score_is_shown_by_its_direction(capsys: pytest.CaptureFixture[str]) -> None:
+    objectives = {"log_loss": "minimize"}
+    problem = problem_of(NASLungSpace(widths=(4, 8), max_depth=4), objectives)
+    progress, space = SearchProgress(5, RandomSearch(), problem), Grid((3, 3))
+    records = [record(n, space.architecture((0, n)), {"log_loss": loss}) for n, loss in enumerate((0.9, 0.25, 0.5))]
+    progress.update(extended(empty(objectives), *records))
+    progress.close()
+    assert "best log_loss 0.250" in capsys.readouterr().err

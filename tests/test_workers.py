@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import run_search
-from experiments.context import pick_device
+from experiments.devices import pick_device
 from nas.artifact import load
 from nas.history import State
 from nas.study.reader import StudyReader

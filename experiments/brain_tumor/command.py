@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from experiments.cli import Parser, number_type
+from experiments.argument_types import number_type, seed_type
+from experiments.cli import Parser
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -45,8 +46,8 @@ def parser() -> Parser:
     predict.set_defaults(run=run_predict)
     add = evaluate.add_argument
     add("--empty", choices=("one", "zero", "skip"), default="one", help="score of an empty region (default: one)")
-    add("--resamples", type=number_type(int, 2), default=2000, help="bootstrap over subjects (default: 2000)")
-    add("--seed", type=number_type(int, 0), default=0, help="of the bootstrap (default: 0)")
+    add("--resamples", type=number_type(int, 2, 100_000), default=2000, help="bootstrap over subjects (default: 2000)")
+    add("--seed", type=seed_type, default=0, help="of the bootstrap (default: 0)")
     evaluate.set_defaults(run=run_evaluate)
     return brats
 

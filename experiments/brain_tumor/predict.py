@@ -13,7 +13,7 @@ from omegaconf import DictConfig, ListConfig
 from scipy import ndimage
 
 from experiments.brain_tumor.network import PARTS, TumourNetwork
-from experiments.context import pick_device
+from experiments.devices import pick_device
 from experiments.progress import ProgressLine
 from nas.data.io.brats_folder import LABELS, Subject, find_subjects
 from nas.data.io.grid import onto

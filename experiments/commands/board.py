@@ -8,7 +8,8 @@ import socket
 import sys
 from pathlib import Path
 
-from experiments.cli import Parser, number_type, write_line
+from experiments.argument_types import number_type
+from experiments.cli import Parser, write_line
 from nas.errors import NASError
 
 EXAMPLES = (

@@ -9,7 +9,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from experiments.cli import Parser, number_type
+from experiments.argument_types import number_type, seed_type
+from experiments.cli import Parser
 
 EXAMPLES = (
     "voxnas compare outputs/demo",
@@ -31,10 +32,8 @@ def parser() -> Parser:
     help_of_out = "folder for sweep.csv and compare.html (default: the folder, if one is given)"
     compare.add_argument("--out", type=Path, metavar="FOLDER", help=help_of_out)
     help_of_resamples = "bootstrap samples of patients (default: %(default)s)"
-    compare.add_argument("--resamples", type=number_type(int, 1), default=2000, help=help_of_resamples)
-    compare.add_argument(
-        "--seed", type=number_type(int, 0), default=0, help="seed of the bootstrap (default: %(default)s)"
-    )
+    compare.add_argument("--resamples", type=number_type(int, 1, 100_000), default=2000, help=help_of_resamples)
+    compare.add_argument("--seed", type=seed_type, default=0, help="seed of the bootstrap (default: %(default)s)")
     compare.add_allow_package()
     compare.set_defaults(run=run)
     return compare

@@ -6,7 +6,8 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from experiments.cli import Parser, number_type, size_type, write_line
+from experiments.argument_types import number_type, size_type
+from experiments.cli import Parser, write_line
 from nas.errors import NASError
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def run(options: argparse.Namespace) -> None:
     """
     from pathlib import Path
 
-    from experiments.context import pick_device
+    from experiments.devices import pick_device
     from nas.cost.latency import measure_table
     from nas.task_spec import TaskSpec
     from nas.utils.folders import require_writable

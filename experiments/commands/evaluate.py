@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from experiments.cli import USER_ERROR, Parser, number_type, write_line
+from experiments.argument_types import number_type, seed_type
+from experiments.cli import USER_ERROR, Parser, write_line
 from experiments.commands.predict import add_device, add_flips, networks_of, outcomes, prediction_of, use_flips
 from nas.errors import NASError
 
@@ -40,8 +41,8 @@ def parser() -> Parser:
     add("--out", type=Path, help="folder of the results (default: TRAINING/evaluation/NAME)")
     add("--seen", choices=SEEN, default="refuse", help="cases of patients that were seen (default: refuse)")
     add_flips(evaluate)
-    add("--resamples", type=number_type(int, 2), default=2000, help="bootstrap over patients (default: 2000)")
-    add("--seed", type=number_type(int, 0), default=0, help="of the bootstrap (default: 0)")
+    add("--resamples", type=number_type(int, 2, 100_000), default=2000, help="bootstrap over patients (default: 2000)")
+    add("--seed", type=seed_type, default=0, help="of the bootstrap (default: 0)")
     add_device(evaluate)
     evaluate.set_defaults(run=run)
     return evaluate

@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from experiments.cli import Parser, size_type, write_line
+from experiments.argument_types import size_type
+from experiments.cli import Parser, write_line
 from nas.errors import NASError
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.cli import USER_ERROR, Parser, number_type, write_line
+from experiments.argument_types import number_type
+from experiments.cli import USER_ERROR, Parser, write_line
 from nas.errors import NASError
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def add_device(command: Parser) -> None:
     """
     command.add_allow_package()
     command.add_argument("--device", default="auto", help="auto, cpu, cuda, ...; of a folder (default: auto)")
-    command.add_argument("--threads", type=number_type(int, 1), help="CPU threads (default: all cores)")
+    command.add_argument("--threads", type=number_type(int, 1, 4096), help="CPU threads (default: all cores)")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -276,7 +277,7 @@ def networks_of(model: str, options: argparse.Namespace) -> Sequence[InferenceNe
             "torch, or an exported model",
             "pip install torch",
         ) from error
-    from experiments.context import pick_device
+    from experiments.devices import pick_device
 
     return bundle_networks(model, options.threads, trusted=options.allow_package, device=pick_device(options.device))
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from experiments.cli import Parser, number_type
+from experiments.argument_types import number_type
+from experiments.cli import Parser
 
 ACTIONS = "experiments.commands.study_actions"
 EXAMPLES = ("voxnas study list outputs/demo", "voxnas study show outputs/demo")

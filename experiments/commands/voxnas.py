@@ -42,6 +42,9 @@ def main() -> None:
     """Run the command that `sys.argv` names and exit with its code."""
     name, *words = sys.argv[1:] or ["--help"]
     if name not in ("-h", "--help"):
+        from experiments.cli import use_utf8
+
+        use_utf8()
         sys.exit(run(name, words))
     try:
         print(help_page(), flush=True)
@@ -78,7 +81,7 @@ def run(name: str, words: list[str]) -> int:
     if name == "--version":
         return run_command(_print_version)
     if name not in COMMANDS:
-        return run_command(lambda: _refuse(f"the command {name!r}", f"one of {', '.join(COMMANDS)}", "voxnas --help"))
+        return run_command(lambda: _refuse_command(name))
     module_name, kind, summary = COMMANDS[name]
     try:
         module = __import__(module_name, fromlist=["main"])
@@ -97,6 +100,15 @@ def _print_version() -> None:
     from importlib.metadata import version
 
     print(version("voxnas"))
+
+
+def _refuse_command(name: str) -> int:
+    from difflib import get_close_matches
+
+    close = get_close_matches(name, COMMANDS, n=1)
+    return _refuse(
+        f"the command {name!r}", f"one of {', '.join(COMMANDS)}", f"voxnas {close[0]}" if close else "voxnas --help"
+    )
 
 
 def _refuse(got: str, expected: str, fix: str) -> int:

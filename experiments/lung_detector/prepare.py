@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from experiments.cli import Parser, number_type, run_parser
+from experiments.argument_types import number_type, seed_type
+from experiments.cli import Parser, run_parser
 from nas.data.sample import Sample
 from nas.data.sources.lung_pet_ct_dx import LungPetCtDx
 from nas.data.splits import OFFICIAL
@@ -227,7 +228,7 @@ def parser() -> Parser:
     add("--merge", action="store_true", help="one class instead of all")
     add("--skip-unknown", action="store_true", help="skip annotations of missing slices and of series that are no CT")
     add("--parts", nargs=3, type=number_type(float, 0, 1), default=[0.7, 0.15, 0.15], help="shares of patients")
-    add("--seed", type=number_type(int, 0), default=0, help="of the split and of the drawn slices (default: 0)")
+    add("--seed", type=seed_type, default=0, help="of the split and of the drawn slices (default: 0)")
     prepare_parser.set_defaults(run=run)
     return prepare_parser
 

@@ -23,7 +23,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from experiments.cli import Parser, number_type, run_parser
+from experiments.argument_types import number_type
+from experiments.cli import Parser, run_parser
 from nas.errors import NASError
 
 KEY_VARIABLE = "VOXNAS_API_KEY"

@@ -10,7 +10,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.cli import Parser, number_type
+from experiments.argument_types import number_type
+from experiments.cli import Parser
 from nas.errors import NASError
 
 if TYPE_CHECKING:
@@ -42,8 +43,8 @@ def parser() -> Parser:
     add("--out", type=Path, default=Path("outputs/screening"), help="folder of the results (default: %(default)s)")
     add("--least", type=number_type(float, 0, 1), help="lowest score of a reported candidate (default: 0.5)")
     add("--most", type=number_type(int, 1), help="largest number of reported candidates (default: 20)")
-    add("--radius-mm", type=number_type(float, 1e-6), help="radius of the non-maximum suppression")
-    add("--stride-mm", type=number_type(float, 1e-6), help="distance between patches")
+    add("--radius-mm", type=number_type(float, 0.05, 1000), help="radius of the non-maximum suppression")
+    add("--stride-mm", type=number_type(float, 0.05, 1000), help="distance between patches")
     add("--batch", type=number_type(int, 1), help="patches at once")
     screen.add_allow_package()
     add("--device", default="auto", help="auto, cpu, cuda, ... (default: auto)")
@@ -83,7 +84,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _stages(options: argparse.Namespace) -> Stages:
-    from experiments.context import pick_device
+    from experiments.devices import pick_device
     from experiments.lung_screening.networks import StageNetworks
     from experiments.lung_screening.screening import Stages
 

@@ -18,7 +18,8 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from experiments.cli import Parser, number_type, run_parser, with_options
+from experiments.argument_types import number_type, seed_type
+from experiments.cli import Parser, run_parser, with_options
 from experiments.lung_screening.lungs import lung_mask
 from experiments.lung_screening.scan import Scan
 from nas.data.io.grid import Triple
@@ -222,7 +223,7 @@ def parser() -> Parser:
     add("--ct", action="append", default=[], help="a CT as background, may be repeated (default: a drawn chest)")
     add("--scans", type=number_type(int, 1), default=10, help="number of scans (default: 10)")
     add("--nodules", type=number_type(int, 1), default=8, help="nodules per scan (default: 8)")
-    add("--seed", type=number_type(int, 0), default=0, help="seed (default: 0)")
+    add("--seed", type=seed_type, default=0, help="seed (default: 0)")
     phantoms.set_defaults(run=run)
     return phantoms
 

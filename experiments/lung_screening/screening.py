@@ -7,9 +7,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from annotated_types import Ge, Le
 
 from experiments.lung_screening.blobs import blob_candidates
 from experiments.lung_screening.candidates import RADIUS_MM, Candidate, of_map
@@ -21,7 +22,7 @@ from experiments.lung_screening.patches import BATCH, STRIDE_MM, nodule_map
 from experiments.lung_screening.scan import Scan
 from experiments.progress import ProgressLine
 from nas.cost.profile import profile
-from nas.utils.annotations import PositiveFloat, PositiveInt, Share
+from nas.utils.annotations import Millimetres, PositiveInt, Share
 from nas.utils.checked import checked
 
 CLASSICAL = "classical"
@@ -42,8 +43,8 @@ class Settings:
 
     least: Share = 0.5
     most: PositiveInt = 20
-    radius_mm: PositiveFloat = RADIUS_MM
-    stride_mm: PositiveFloat = STRIDE_MM
+    radius_mm: Millimetres = RADIUS_MM
+    stride_mm: Annotated[float, Ge(0.05), Le(1000)] = STRIDE_MM
     batch: PositiveInt = BATCH
 
 

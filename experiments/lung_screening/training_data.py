@@ -29,7 +29,15 @@ from nas.data.sources.luna16 import (
     patients_and_folds,
 )
 from nas.errors import NASError
-from nas.utils.annotations import HuWindow, NonNegativeFloat, PathName, PositiveFloat, PositiveInt, Seed, Side
+from nas.utils.annotations import (
+    HuWindow,
+    Millimetres,
+    PathName,
+    Seed,
+    Several,
+    Side,
+    Spacing,
+)
 from nas.utils.checked import checked
 
 log = logging.getLogger(__name__)
@@ -127,7 +135,7 @@ class LungSlices(_LunaScans):
         root: PathName | None,
         cache_dir: PathName = CACHE,
         size: Side = 512,
-        per_scan: PositiveInt = 24,
+        per_scan: Several = 24,
         window: HuWindow = (-1000, 1000),
     ) -> None:
         self.root, self.cache_dir, self.size, self.per_scan = root, cache_dir, int(size), int(per_scan)
@@ -181,11 +189,11 @@ class NodulePatches(_LunaScans):
         root: PathName | None,
         cache_dir: PathName = CACHE,
         size: Side = 64,
-        spacing_mm: PositiveFloat = 0.7,
+        spacing_mm: Spacing = 0.7,
         window: HuWindow = (-1000, 400),
-        per_nodule: PositiveInt = 6,
-        per_scan: PositiveInt = 24,
-        jitter_mm: NonNegativeFloat = 2.0,
+        per_nodule: Several = 6,
+        per_scan: Several = 24,
+        jitter_mm: Millimetres = 2.0,
         annotations: PathName = "annotations.csv",
         seed: Seed = 0,
     ) -> None:

@@ -9,7 +9,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments.cli import USER_ERROR, Parser, number_type, write_line
+from experiments.argument_types import number_type
+from experiments.cli import USER_ERROR, Parser, write_line
 from experiments.conf_files import tables
 from experiments.tables.progress import TableProgress
 from experiments.tables.spec import SIZES, Size, Table, load

@@ -8,15 +8,17 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from annotated_types import Ge
-from pydantic import BaseModel, ConfigDict, ValidationError
+from annotated_types import Ge, Le
+from pydantic import BaseModel, ConfigDict, Strict, StrictBool, StrictInt, ValidationError
 
 from experiments.conf_files import tables, text_of
 from nas.errors import NASError
 
 Size = Literal["quick", "full"]
 SIZES: tuple[Size, ...] = ("quick", "full")
-Seeds = tuple[Annotated[int, Ge(0)], ...]
+Seeds = tuple[Annotated[StrictInt, Ge(0), Le(2**32 - 1)], ...]
+Digits = Annotated[StrictInt, Ge(0), Le(20)]
+Factor = Annotated[float, Strict(), Ge(0), Le(1e18)]
 
 
 class Part(BaseModel):
@@ -39,9 +41,9 @@ class Column(Part):
 
     name: str
     label: str
-    digits: int = 3
-    scale: float = 1.0
-    interval: bool = False
+    digits: Digits = 3
+    scale: Factor = 1.0
+    interval: StrictBool = False
 
 
 class DataNeed(Part):
@@ -85,15 +87,15 @@ class Row(Part):
     values: Mapping[str, float | str] = {}
     source: str = ""
     note: str = ""
-    comparable: bool = True
+    comparable: StrictBool = True
     steps: tuple[str | Mapping[str, Any], ...] = ()
     call: Mapping[str, Any] | None = None
     of: str = ""
     system: str = ""
-    seeds: Mapping[Size, Annotated[int, Ge(1)]] = {}
+    seeds: Mapping[Size, Annotated[StrictInt, Ge(1), Le(1000)]] = {}
     needs: tuple[str, ...] | None = None
     sizes: tuple[Size, ...] = SIZES
-    minutes: Mapping[Size, float] = {}
+    minutes: Mapping[Size, Annotated[float, Strict(), Ge(0), Le(1e6)]] = {}
 
     @property
     def key(self) -> str:
@@ -128,7 +130,7 @@ class Section(Part):
     needs: tuple[str, ...] = ()
     words: Mapping[Literal["quick", "full", "both"], Mapping[str, str]] = {}
     seeds: Mapping[Size, Seeds] = {}
-    pace: Annotated[float, Ge(0)] = 1.0
+    pace: Factor = 1.0
     against: str = ""
     columns: tuple[str, ...] = ()
     rows: tuple[Row, ...]

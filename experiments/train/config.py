@@ -4,10 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Le, Len
 
 from experiments.config import CommandConfig
-from nas.utils.annotations import PositiveInt
+from nas.utils.annotations import MOST, Name, OneOf, PathText, Text
+from nas.utils.checked import check_arguments, signature_of
+
+Format = Annotated[str, OneOf("onnx", "openvino", "openvino_fp16")]
+Rounds = Annotated[int, Ge(1), Le(MOST)]
+Resamples = Annotated[int, Ge(1), Le(100_000)]
+
+
+@dataclass(frozen=True)
+class BaselinesConfig:
+    """Baselines of the tables; those of a task of your own are further keys.
+
+    Args:
+        volume: Logistic regression on the object's volume.
+        features: Gradient boosting on shape and intensity features.
+        intensity: Logistic regression on the voxel's own value.
+        plain_unet: "equal_cost", "own_size" or "both"; None for none.
+        random_search: The same search with random proposals.
+        published: Name of a published network; None for none.
+    """
+
+    volume: bool = True
+    features: bool = True
+    intensity: bool = True
+    plain_unet: Literal["equal_cost", "own_size", "both"] | None = "both"
+    random_search: bool = True
+    published: Text | None = "naslung/model-1"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,15 +54,19 @@ class TrainConfig(CommandConfig):
         resamples: Number of bootstrap samples of patients.
     """
 
-    arch: str | tuple[str, ...]
-    name: str
+    arch: Text | Annotated[tuple[Text, ...], Len(1)]
+    name: Name
     protocol: Literal["holdout", "cross_validation"] = "holdout"
-    rounds: int | None = None
+    rounds: Rounds | None = None
     space_changes: Mapping[str, Any] = field(default_factory=dict)
-    supernet: str | None = None
+    supernet: PathText | None = None
     baselines: Mapping[str, bool | str | None] = field(default_factory=dict)
-    export: str | tuple[str, ...] | None = ()
-    resamples: PositiveInt = 2000
+    export: Format | tuple[Format, ...] | None = ()
+    resamples: Resamples = 2000
+
+    def __post_init__(self) -> None:
+        known = {name: value for name, value in self.baselines.items() if name in signature_of(BaselinesConfig)[0]}
+        check_arguments(BaselinesConfig, known, "baselines")
 
     def wants(self, baseline: str) -> bool:
         """Whether a baseline stands in the table.

@@ -16,6 +16,7 @@ from experiments.config import resolved, shareable
 from experiments.context import CONFIG, describe_data, require_own_folder, require_window, task_setup, write_config
 from experiments.job_folder import open_folder
 from experiments.networks import resolve_all, searches_of
+from experiments.settings import typed_settings
 from experiments.train.config import TrainConfig
 from experiments.train.exports import export_rounds
 from experiments.train.plain_unet import verdict
@@ -137,7 +138,7 @@ def checked_training(cfg: DictConfig | Mapping[str, Any]) -> CheckedTraining:
     overrides: list[str] = []
     searches: list[SearchRecord] = []
     if HydraConfig.initialized():
-        overrides, allow = list(HydraConfig.get().overrides.task), plain.get("allow_packages") or ()
+        overrides, allow = typed_settings(HydraConfig.instance().cfg), plain.get("allow_packages") or ()
         searches = searches_of(plain.get("arch"), allow)
         plain = with_search_defaults(plain, overrides, searches, allow)
         if is_main() and (line := announcement(plain, overrides, searches)) is not None:

@@ -10,13 +10,14 @@ from functools import lru_cache
 from typing import Annotated
 
 import numpy as np
-from annotated_types import Ge
+from annotated_types import Ge, Le
 
 from nas.data.store import VolumeStore
 from nas.errors import NASError
-from nas.utils.annotations import Count, Expected, Seed
+from nas.utils.annotations import MOST, Count, Expected, Seed
 from nas.utils.checked import checked
 
+TRIES, SEED_STEP = 30, 1_000_003  # further assignments if a fold lacks a class
 OFFICIAL = ("train", "val", "test")
 
 
@@ -73,7 +74,9 @@ class Split:
     def __init__(
         self,
         store: VolumeStore,
-        folds: Annotated[int, Ge(3), Expected("at least 3: one to test, one to validate, one to train on")] = 5,
+        folds: Annotated[
+            int, Ge(3), Le(MOST), Expected("at least 3: one to test, one to validate, one to train on")
+        ] = 5,
         test_fold: Count = 0,
         seed: Seed = 0,
         given: bool | None = None,
@@ -100,7 +103,7 @@ class Split:
             self.fold = np.array([OFFICIAL.index(part) for part in store.folds])
             test_fold = OFFICIAL.index("test")
         else:
-            self.fold = _given_folds(store) if self.given else _make_folds(store, folds, seed)
+            self.fold = _given_folds(store) if self.given else _make_folds(store, has_NK, folds, seed)
         self.folds, self.test_fold, self.seed = int(self.fold.max()) + 1, test_fold, seed
         if not 0 <= test_fold < self.folds:
             raise NASError(f"split.test_fold={test_fold}", f"0 to {self.folds - 1}", "set split.test_fold")
@@ -164,7 +167,12 @@ class Split:
         return Fold(name, train, self._rows(valid), self._rows(test))
 
 
-def _make_folds(store: VolumeStore, folds: int, seed: int) -> np.ndarray:
+def _make_folds(store: VolumeStore, has_NK: np.ndarray, folds: int, seed: int) -> np.ndarray:
+    """Assign samples to folds of which each holds every class.
+
+    Folds stratified by label are kept if they do; otherwise they are stratified by the presence of classes, with
+    further seeds.
+    """
     patients = len(np.unique(store.groups))
     if patients < folds:
         raise NASError(
@@ -172,24 +180,61 @@ def _make_folds(store: VolumeStore, folds: int, seed: int) -> np.ndarray:
             f"at least one {store.unit} per fold",
             f"split.folds={patients}" if patients >= 3 else f"more {store.unit}s, or split.overfit=true for a trial",
         )
-    return np.array(_stratified(tuple(store.labels.tolist()), tuple(store.groups.tolist()), folds, seed))
+    fold = _with_every_class(store, has_NK, folds, seed)
+    if fold is not None:
+        return fold
+    groups_K = np.array([len(set(store.groups[has_N])) for has_N in has_NK.T])
+    rarest = int(np.argmin(groups_K))
+    fewer = next((n for n in range(min(int(groups_K[rarest]), folds - 1), 2, -1) if _works(store, has_NK, n, seed)), 0)
+    having = f"{groups_K[rarest]} of {patients} {store.unit}s have it"
+    raise NASError(
+        f"no {store.classes[rarest]} in folds with split.folds={folds}: {having}",
+        "every class in every fold",
+        f"split.folds={fewer}" if fewer else f"more {store.unit}s with it, or split.overfit=true for a trial",
+    )
+
+
+def _works(store: VolumeStore, has_NK: np.ndarray, folds: int, seed: int) -> bool:
+    return _with_every_class(store, has_NK, folds, seed) is not None
+
+
+def _with_every_class(store: VolumeStore, has_NK: np.ndarray, folds: int, seed: int) -> np.ndarray | None:
+    """Return the first assignment that puts every class into every fold; None if none was found."""
+    groups = tuple(store.groups.tolist())
+    if min(len(set(store.groups[has_N])) for has_N in has_NK.T) < folds:
+        return None
+    presence_N = np.unique(has_NK, axis=0, return_inverse=True)[1].ravel()
+    seeds = [(seed + number * SEED_STEP) % 2**32 for number in range(TRIES)]
+    tries = [(tuple(store.labels.tolist()), seed), *((tuple(presence_N.tolist()), one) for one in seeds)]
+    for labels, one in tries:
+        found = _stratified(labels, groups, folds, one)
+        if found is not None and not _lacking(has_NK, np.array(found), folds):
+            return np.array(found)
+    return None
+
+
+def _lacking(has_NK: np.ndarray, fold: np.ndarray, folds: int) -> tuple[int, int] | None:
+    """Return the first fold that lacks a class, and the class; None if there is none."""
+    for number in range(folds):
+        missing = np.flatnonzero(~has_NK[fold == number].any(axis=0))
+        if len(missing):
+            return number, int(missing[0])
+    return None
 
 
 @lru_cache(maxsize=16)
-def _stratified(labels: tuple[int, ...], groups: tuple[str, ...], folds: int, seed: int) -> tuple[int, ...]:
-    """Assign samples to folds; jobs of a sweep that run one after the other ask for the same folds."""
+def _stratified(labels: tuple[int, ...], groups: tuple[str, ...], folds: int, seed: int) -> tuple[int, ...] | None:
+    """Assign samples to folds, None if that fails; jobs of a sweep, one after the other, ask for the same folds."""
     from sklearn.model_selection import StratifiedGroupKFold
 
     fold = np.empty(len(labels), dtype=int)
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-    with warnings.catch_warnings():  # _check reports a class rarer than the folds
+    with warnings.catch_warnings():  # _make_folds reports a class rarer than the folds
         warnings.simplefilter("ignore", UserWarning)
         try:
             assigned = list(splitter.split(np.zeros(len(labels)), np.array(labels), np.array(groups)))
-        except ValueError as error:
-            raise NASError(
-                f"labels that cannot be split ({error})", f"{folds} samples per class", "use fewer folds"
-            ) from error
+        except ValueError:  # no class has as many samples as there are folds
+            return None
     for number, (_, rows) in enumerate(assigned):
         fold[rows] = number
     return tuple(fold.tolist())
@@ -222,11 +267,10 @@ def _check(store: VolumeStore, has_NK: np.ndarray, fold: np.ndarray, folds: int)
             raise NASError(
                 f"patient {group} in two folds", "each patient in one fold", "correct the data's split column"
             )
-    for number in range(folds):
-        missing = np.flatnonzero(~has_NK[fold == number].any(axis=0))
-        if len(missing):
-            raise NASError(
-                f"no {store.classes[missing[0]]} in fold {number} of {folds}",
-                "every class in every fold",
-                "use fewer folds (split.folds)",
-            )
+    if (lacking := _lacking(has_NK, fold, folds)) is not None:
+        number, missing = lacking
+        raise NASError(
+            f"no {store.classes[missing]} in fold {number} of {folds}",
+            "every class in every fold",
+            "correct the data's split column, or set split.given=false",
+        )

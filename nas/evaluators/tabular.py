@@ -29,7 +29,10 @@ class Tabular(Evaluator):
 
     def __init__(self, path: PathName) -> None:
         self.path = path
-        self.table = read_h5(path)
+        try:
+            self.table = read_h5(path)
+        except NASError as error:
+            raise NASError(f"evaluator.path={error.got}", error.expected, error.fix) from error
         self.look_up = LookUp(self.table, str(path))
 
     trains = False

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from nas.errors import NASError
-
-PATTERN = re.compile(r"\s*([A-Za-z_]\w*)\s*(<=|>=)\s*([-+]?[\d.]+(?:[eE][-+]?\d+)?)\s*")
+from nas.utils.annotations import CONSTRAINT
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +38,9 @@ class Constraint:
         Raises:
             NASError: If the text has another form.
         """
-        match = PATTERN.fullmatch(str(text))
-        try:
-            if match is not None:
-                return cls(match[1], float(match[3]), match[2] == "<=")
-        except ValueError:
-            pass
+        match = CONSTRAINT.fullmatch(str(text))
+        if match is not None:
+            return cls(match[1], float(match[3]), match[2] == "<=")
         raise NASError(
             f"constraints=[{text!r}]",
             "metric<=number or metric>=number",

@@ -29,7 +29,7 @@ from nas.supernets.trainer import SupernetTraining
 from nas.task_spec import TaskSpec
 from nas.training import distributed
 from nas.training.settings import TrainingSettings
-from nas.utils.annotations import Fraction, NonNegativeFloat, PositiveFloat, PositiveInt
+from nas.utils.annotations import Fraction, NonNegativeFloat, PositiveFloat, PositiveInt, Rate
 from nas.utils.checked import checked
 from nas.utils.files import locked
 from nas.utils.identity import described, identity_of, public_path
@@ -65,7 +65,7 @@ class Differentiable(Strategy):
         self,
         settings: TrainingSettings,
         warm_up: Fraction = 0.5,
-        lr: PositiveFloat = 0.01,
+        lr: Rate = 0.01,
         betas: tuple[Fraction, Fraction] = (0.5, 0.999),
         regularisers: Mapping[str, NonNegativeFloat] | None = None,
         target: PositiveFloat | None = None,

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import numpy as np
-from annotated_types import Ge
 
 from nas.errors import NASError
 from nas.history import History, Proposal, State
@@ -13,7 +10,7 @@ from nas.space import SearchSpace
 from nas.strategies.base import Strategy
 from nas.strategies.ranking import best_first
 from nas.strategies.sampling import accept_all, draw, mutant
-from nas.utils.annotations import PositiveInt
+from nas.utils.annotations import AtLeastTwo, Several
 from nas.utils.checked import checked
 
 
@@ -35,7 +32,7 @@ class RegularizedEvolution(Strategy):
         NASError: If a value is out of range.
     """
 
-    def __init__(self, population: Annotated[int, Ge(2)] = 20, tournament: PositiveInt = 5) -> None:
+    def __init__(self, population: AtLeastTwo = 20, tournament: Several = 5) -> None:
         if tournament > population:
             raise NASError(
                 f"strategy.tournament={tournament} with strategy.population={population}",

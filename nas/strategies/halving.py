@@ -6,7 +6,7 @@ import math
 from typing import Annotated
 
 import numpy as np
-from annotated_types import Ge
+from annotated_types import Ge, Le
 
 from nas.errors import NASError
 from nas.history import History, Proposal
@@ -42,7 +42,7 @@ class SuccessiveHalving(Strategy):
     """
 
     def __init__(
-        self, eta: Annotated[float, Ge(2)] = 3, min_budget: PositiveInt = 2, max_budget: PositiveInt = 50
+        self, eta: Annotated[float, Ge(2), Le(1000)] = 3, min_budget: PositiveInt = 2, max_budget: PositiveInt = 50
     ) -> None:
         if min_budget > max_budget:
             raise NASError(

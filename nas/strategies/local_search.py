@@ -12,7 +12,7 @@ from nas.space import SearchSpace
 from nas.strategies.base import Strategy
 from nas.strategies.ranking import best_first, neighbours
 from nas.strategies.sampling import accept_all, draw, untried
-from nas.utils.annotations import PositiveInt
+from nas.utils.annotations import Several
 from nas.utils.checked import checked
 
 MAX_CACHED = 1024  # architectures with cached neighbours, about 50 kB each for 21 genes of 7 choices
@@ -51,7 +51,7 @@ class LocalSearch(Strategy):
         NASError: If `starts` is out of range.
     """
 
-    def __init__(self, starts: PositiveInt = 5) -> None:
+    def __init__(self, starts: Several = 5) -> None:
         self.starts = starts
         self._neighbours: dict[Architecture, tuple[Architecture, ...]] = {}
 

@@ -27,13 +27,13 @@ from nas.space import SearchSpace
 from nas.strategies.base import Strategy
 from nas.strategies.ranking import best_and_newest
 from nas.strategies.sampling import accept_all, draw, held, mutant
-from nas.utils.annotations import PositiveInt, Share
+from nas.utils.annotations import AtLeastTwo, Share
 from nas.utils.checked import checked
 
 SEEDS = 2**32  # seeds of Optuna's samplers are below this
 
-Start = Annotated[int, Ge(2)]  # finished networks before the sampler is asked
-Tries = PositiveInt
+Start = AtLeastTwo  # finished networks before the sampler is asked
+Tries = Annotated[int, Ge(1), Le(10_000)]
 Candidates = Annotated[int, Ge(1), Le(1_000_000)]
 Genes = Mapping[str, BaseDistribution]
 

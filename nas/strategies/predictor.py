@@ -15,7 +15,7 @@ from nas.space import SearchSpace
 from nas.strategies.base import Strategy
 from nas.strategies.ranking import best_and_newest, best_first, constrained_ranks
 from nas.strategies.sampling import accept_all, draw, untried
-from nas.utils.annotations import NonNegativeFloat
+from nas.utils.annotations import AtLeastTwo, Strength
 from nas.utils.checked import checked
 
 PARENTS = 10  # best finished networks, mutated to candidates
@@ -50,11 +50,11 @@ class Predictor(Strategy):
 
     def __init__(
         self,
-        start: Annotated[int, Ge(2)] = 10,
+        start: AtLeastTwo = 10,
         trees: Annotated[int, Ge(2), Le(10_000)] = 20,
-        beta: NonNegativeFloat = 1.0,
+        beta: Strength = 1.0,
         candidates: Annotated[int, Ge(1), Le(1_000_000)] = 100,
-        fitted: Annotated[int, Ge(2)] = 300,
+        fitted: AtLeastTwo = 300,
     ) -> None:
         if fitted < start:
             raise NASError(

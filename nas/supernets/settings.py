@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from nas.utils.annotations import Fraction, NonNegativeFloat, PositiveFloat, PositiveInt
+from nas.utils.annotations import Fraction, NonNegativeFloat, PositiveFloat, PositiveInt, Rate
 from nas.utils.checked import checked
 
 
@@ -31,7 +31,7 @@ class ArchitectureSettings:
     """
 
     warm_up: Fraction = 0.5
-    lr: PositiveFloat = 0.01
+    lr: Rate = 0.01
     betas: tuple[Fraction, Fraction] = (0.5, 0.999)
     regularisers: Mapping[str, NonNegativeFloat] = field(default_factory=dict)
     target: PositiveFloat | None = None

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from annotated_types import Ge
+from annotated_types import Ge, Le
 from torch import nn
 
 from nas.baselines.base import Baseline
@@ -18,7 +18,7 @@ from nas.metrics.bootstrap import binary_metrics
 from nas.metrics.metric import Metric, Scores
 from nas.task_spec import TaskSpec
 from nas.tasks.base import Task, TestedCases, evaluation_mode
-from nas.utils.annotations import Channels, Dims, Expected, OneOf
+from nas.utils.annotations import MOST, Channels, Dims, Expected, OneOf
 from nas.utils.checked import checked
 
 METRICS = (
@@ -59,7 +59,7 @@ class Classification(Task):
     def __init__(
         self,
         in_channels: Channels = 1,
-        outputs: Annotated[int, Ge(2), Expected("at least two classes")] = 2,
+        outputs: Annotated[int, Ge(2), Le(MOST), Expected("at least two classes")] = 2,
         dims: Dims = 3,
         score: Annotated[str, OneOf(*SCORES)] = "auc",
     ) -> None:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import torch
-from annotated_types import Ge, Len
+from annotated_types import Ge, Le, Len
 from torch import nn
 
 from nas.baselines.base import Baseline
@@ -20,7 +20,18 @@ from nas.metrics.surface import dice, surfaces
 from nas.task_spec import TaskSpec
 from nas.tasks.base import Task, TestedCases, evaluation_mode
 from nas.tasks.soft_dice import shares, soft_dice_loss
-from nas.utils.annotations import Channels, Dims, Expected, Fraction, NonNegativeFloat, OneOf, PositiveFloat, Rule, Side
+from nas.utils.annotations import (
+    MOST,
+    Channels,
+    Dims,
+    Expected,
+    Fraction,
+    Millimetres,
+    OneOf,
+    PositiveFloat,
+    Rule,
+    Side,
+)
 from nas.utils.checked import checked
 from nas.utils.optional import monai_part
 
@@ -75,11 +86,11 @@ class Segmentation(Task):
     def __init__(
         self,
         in_channels: Channels = 1,
-        outputs: Annotated[int, Ge(2), Expected("the background and at least one class")] = 2,
+        outputs: Annotated[int, Ge(2), Le(MOST), Expected("the background and at least one class")] = 2,
         dims: Dims = 3,
         window: Side | Sequence[Side] | None = None,
         overlap: Fraction = 0.25,
-        tolerance: NonNegativeFloat = 1.0,
+        tolerance: Millimetres = 1.0,
         flips: Annotated[Sequence[int], Rule(lambda axes: set(axes) <= {0, 1, 2}, "axes out of 0, 1, 2")] = (),
         loss: Annotated[str, OneOf(*LOSSES)] = "dice_ce",
         scale_weights: Annotated[Sequence[PositiveFloat], Len(1)] | None = None,

@@ -12,6 +12,7 @@ import numpy as np
 from annotated_types import Ge, Le, Len
 
 from nas.tracking.base import Front, TrackedRun, Tracker, html_table
+from nas.utils.annotations import Url
 from nas.utils.checked import checked
 
 CONNECT_S, ANSWER_S = 2.0, 5.0  # time limits, after which a run continues without the server
@@ -36,7 +37,7 @@ class VisdomBoard(Tracker):
 
     def __init__(
         self,
-        server: Annotated[str, Len(1)] = "http://localhost",
+        server: Url = "http://localhost",
         port: Annotated[int, Ge(1), Le(65535)] = 8097,
         env: Annotated[str, Len(1)] = "voxnas",
     ) -> None:

@@ -6,11 +6,21 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import torch
-from annotated_types import Ge
+from annotated_types import Ge, Le
 
 from nas.data.transforms.augment import Augment
 from nas.errors import NASError
-from nas.utils.annotations import Count, Expected, Fraction, NonNegativeFloat, OneOf, PositiveFloat, PositiveInt
+from nas.utils.annotations import (
+    MOST,
+    Count,
+    Expected,
+    Fraction,
+    NonNegativeFloat,
+    OneOf,
+    PositiveInt,
+    Rate,
+    Strength,
+)
 from nas.utils.checked import checked
 
 OPTIMIZERS = ("adamw", "adam", "sgd")
@@ -46,10 +56,10 @@ class TrainingSettings:
     """
 
     epochs: PositiveInt = 50
-    batch_size: Annotated[int, Ge(2), Expected("at least 2 (batch normalisation needs two samples)")] = 32
+    batch_size: Annotated[int, Ge(2), Le(MOST), Expected("at least 2 (batch normalisation needs two samples)")] = 32
     optimizer: Annotated[str, OneOf(*OPTIMIZERS)] = "adamw"
-    lr: PositiveFloat = 2e-3
-    weight_decay: NonNegativeFloat = 1e-2
+    lr: Rate = 2e-3
+    weight_decay: Strength = 1e-2
     momentum: Fraction = 0.9
     schedule: Annotated[str, OneOf(*SCHEDULES)] = "onecycle"
     precision: Annotated[str, OneOf(*PRECISIONS)] = "auto"

@@ -8,7 +8,7 @@ import re
 import reprlib
 import types
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -17,8 +17,11 @@ from annotated_types import Ge, Gt, Le, Len, Lt, Predicate
 PLAIN = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", type(None): "null"}
 UNITS_S = {"": 1, "s": 1, "min": 60, "h": 3600, "d": 86400}  # of durations
 DURATION = re.compile(r"(\d+\.?\d*)\s*([a-z]*)")
+CONSTRAINT = re.compile(r"\s*([A-Za-z_]\w*)\s*(<=|>=)\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d{1,2})?)\s*")
 LONGEST_S = 1e8  # three years; timers of the operating system refuse much longer limits
 MAX_SHOWN = 100  # characters of a value in a message
+MOST, LARGEST = 10**9, 1e18  # of numbers without a limit of their own; messages name them only to those beyond
+LONGEST_PATH, LONGEST_NAME = 4096, 240  # bytes; systems take file names of 255
 
 
 @dataclass(frozen=True)
@@ -38,9 +41,11 @@ class Rule(Predicate):
 
     Args:
         text: The description.
+        choices: The valid values, if they are few.
     """
 
     text: str = ""
+    choices: tuple[object, ...] = ()
 
 
 class OneOf(Rule):
@@ -52,7 +57,7 @@ class OneOf(Rule):
 
     def __init__(self, *choices: object) -> None:
         listed = f"one of {', '.join(map(str, choices))}" if len(choices) > 2 else " or ".join(map(str, choices))
-        super().__init__(lambda value: value in choices, listed)
+        super().__init__(lambda value: value in choices, listed, choices)
 
 
 class SomeOf(Rule):
@@ -66,15 +71,49 @@ class SomeOf(Rule):
         super().__init__(
             lambda values: 0 < len(values) == len(set(values)) and set(values) <= set(choices),
             f"some of {', '.join(map(str, choices))}, each once",
+            choices,
         )
 
 
-PositiveInt = Annotated[int, Ge(1)]
-Count = Annotated[int, Ge(0)]
+def is_path(text: str) -> bool:
+    """Whether a text can be the path of a file or folder.
+
+    Args:
+        text: The text.
+
+    Returns:
+        False if it is blank, longer than systems allow, or has control characters.
+    """
+    return bool(text.strip()) and len(text.encode(errors="replace")) <= LONGEST_PATH and text.isprintable()
+
+
+def is_name(text: str) -> bool:
+    """Whether a text names a folder within another one, which it cannot leave; `a/b` is a folder in a folder.
+
+    Args:
+        text: The text.
+
+    Returns:
+        False for blank or long parts, parts `.` and `..`, an absolute path, backslashes and control characters.
+    """
+    parts = text.split("/")
+    whole = all(part.strip() == part and part not in ("", ".", "..", "~") for part in parts)
+    longest = max(len(part.encode(errors="replace")) for part in parts)
+    return whole and longest <= LONGEST_NAME and is_path(text) and "\\" not in text
+
+
+PositiveInt = Annotated[int, Ge(1), Le(MOST)]
+Several = Annotated[int, Ge(1), Le(1_000_000)]
+AtLeastTwo = Annotated[int, Ge(2), Le(MOST)]
 Keep = Literal["front", "best", "all"]  # trials of a search whose weights are kept
-Seed = Annotated[int, Ge(0), Lt(2**32)]
-PositiveFloat = Annotated[float, Gt(0)]
-NonNegativeFloat = Annotated[float, Ge(0)]
+Count = Annotated[int, Ge(0), Le(MOST)]
+Seed = Annotated[int, Ge(0), Le(2**32 - 1)]
+PositiveFloat = Annotated[float, Gt(0), Le(LARGEST)]
+NonNegativeFloat = Annotated[float, Ge(0), Le(LARGEST)]
+Rate = Annotated[float, Gt(0), Le(1000)]
+Strength = Annotated[float, Ge(0), Le(1000)]
+Millimetres = Annotated[float, Ge(0), Le(10_000)]
+Spacing = Annotated[float, Ge(0.001), Le(1000), Expected("mm from 0.001 to 1000")]
 Seconds = Annotated[float, Gt(0), Le(LONGEST_S), Expected("a number of seconds above 0, at most 1e8 (three years)")]
 Duration = Annotated[
     float | str,
@@ -89,8 +128,8 @@ Sides = Annotated[
     Expected("one side or three (D, H, W), of at least 1 voxel and at most 4096"),
 ]
 Spacings = Annotated[
-    PositiveFloat | Annotated[Sequence[PositiveFloat], Len(3, 3)],
-    Expected("one positive number or three (D, H, W), in mm"),
+    Spacing | Annotated[Sequence[Spacing], Len(3, 3)],
+    Expected("one positive number or three (D, H, W), in mm from 0.001 to 1000"),
 ]
 Interval = Annotated[Sequence[float], Len(2, 2), Rule(lambda ends: ends[0] < ends[1], "[low, high] with low < high")]
 HuWindow = Annotated[
@@ -102,7 +141,13 @@ HuWindow = Annotated[
     ),
 ]
 Channels = Annotated[int, Ge(1), Le(4096)]
-PathName = Annotated[str, Expected("a path")] | Path
+Text = Annotated[str, Rule(lambda text: bool(text.strip()) and text.isprintable(), "a text that is not empty")]
+PathText = Annotated[str, Rule(is_path, "a path")]
+PathName = PathText | Path
+Url = Annotated[str, Rule(lambda text: re.match(r"[a-zA-Z0-9+]+://\S", text) is not None, "a URL")]
+Name = Annotated[str, Rule(is_name, "a name of at most 240 letters that stays in its folder (no .., no / first)")]
+Limit = Annotated[str, Rule(lambda text: CONSTRAINT.fullmatch(text) is not None, "metric<=number or metric>=number")]
+Package = Annotated[str, Rule(str.isidentifier, "a package such as annanas")]
 
 
 def seconds_of(duration: float | str) -> float:
@@ -149,7 +194,9 @@ def describe(hint: Any, value: Any = None) -> str:
     origin, parts = get_origin(hint), get_args(hint)
     if origin is Annotated:
         texts = [one.text for one in parts[1:] if isinstance(one, Expected | Rule)]
-        return texts[-1] if texts else f"{describe(parts[0], value)}{_bounds(parts[1:])}"
+        if texts:
+            return texts[-1] + (f", at most {MOST}" if _is_beyond(parts[1:], value) else "")
+        return f"{describe(parts[0], value)}{_bounds(parts[1:], value)}"
     if origin is Literal:
         return f"one of {', '.join(map(str, parts))}"
     if origin in (Union, types.UnionType):
@@ -164,15 +211,40 @@ def describe(hint: Any, value: Any = None) -> str:
         return "a finite number"
     if hint is Path:
         return "a path"
+    if is_dataclass(hint) and inspect.isclass(hint):
+        return f"a mapping with {', '.join(field.name for field in fields(hint))}"
     return PLAIN.get(hint) or (f"settings of {hint.__name__}" if inspect.isclass(hint) else "another value")
 
 
-def _bounds(metadata: Sequence[object]) -> str:
+def own_limits(metadata: Sequence[object], value: Any = None) -> list[object]:
+    """Return the metadata of an annotation without the general limits, which no message about other values names.
+
+    Args:
+        metadata: Metadata of an `Annotated`.
+        value: The value that was refused.
+
+    Returns:
+        The metadata; MOST and LARGEST are among them only if the value is beyond.
+    """
+    if _is_beyond(metadata, value):
+        return list(metadata)
+    return [one for one in metadata if not (isinstance(one, Le) and one.le in (MOST, LARGEST))]
+
+
+def _is_beyond(metadata: Sequence[object], value: Any) -> bool:
+    number = isinstance(value, int | float) and math.isfinite(value)
+    return number and any(isinstance(one, Le) and one.le in (MOST, LARGEST) and value > one.le for one in metadata)
+
+
+def _bounds(metadata: Sequence[object], value: Any = None) -> str:
     """Return the range in words: " of at least 1", " above 0", " from 0 to 1", " in [0, 1)"."""
+    metadata = own_limits(metadata, value)
     low = next((one for one in metadata if isinstance(one, Ge | Gt)), None)
     high = next((one for one in metadata if isinstance(one, Le | Lt)), None)
     if isinstance(low, Ge) and isinstance(high, Le):
         return f" from {low.ge} to {high.le}"
+    if isinstance(low, Gt) and isinstance(high, Le):
+        return f" above {low.gt}, at most {high.le}"
     if low is not None and high is not None:
         left = f"[{low.ge}" if isinstance(low, Ge) else f"({low.gt}"
         right = f"{high.le}]" if isinstance(high, Le) else f"{high.lt})"
@@ -202,6 +274,8 @@ def shown(value: Any) -> str:
         return (value if value.strip() else repr(value))[:MAX_SHOWN]
     if isinstance(value, tuple | list):
         return f"[{', '.join(map(shown, value[:10]))}{', ...' if len(value) > 10 else ''}]"[:MAX_SHOWN]
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{name}: {shown(part)}' for name, part in list(value.items())[:10])}}}"[:MAX_SHOWN]
     if isinstance(value, int) and abs(value) > 10**18:
         return f"{float(value):g}" if abs(value) < 10**300 else "a number of hundreds of digits"
     return str(value)[:MAX_SHOWN] if isinstance(value, int | float | Path) else reprlib.repr(value)

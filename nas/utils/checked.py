@@ -20,7 +20,7 @@ from pydantic import ConfigDict, Strict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError
 
 from nas.errors import NASError
-from nas.utils.annotations import PLAIN, Rule, describe, shown
+from nas.utils.annotations import PLAIN, Rule, describe, own_limits, shown
 
 T = TypeVar("T")
 CONFIG = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
@@ -44,13 +44,16 @@ class Argument:
     accepts: Callable[[Any], bool]
 
 
-def check_arguments(cls: type, arguments: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def check_arguments(
+    cls: type, arguments: Mapping[str, Any], prefix: str = "", computed: Sequence[str] = ()
+) -> dict[str, Any]:
     """Check keyword arguments against the annotations of a constructor.
 
     Args:
         cls: Class or dataclass that is to be constructed.
         arguments: Keyword arguments. A mapping for an argument that is a dataclass is checked and constructed.
         prefix: Key of the class in the configuration, put before the names of arguments in messages.
+        computed: Arguments that are computed later and may be missing.
 
     Returns:
         The arguments, unchanged except for constructed dataclasses.
@@ -72,15 +75,37 @@ def check_arguments(cls: type, arguments: Mapping[str, Any], prefix: str = "") -
     for name, argument in known.items():
         key = dotted[name]
         if name not in arguments:
-            if argument.required:
+            if argument.required and name not in computed:
                 raise NASError(f"no {key}", describe(argument.hint), f"set {key}")
             continue
         value = arguments[name]
         part = class_in(argument.hint)
         if part is not None and is_dataclass(part) and isinstance(value, Mapping):
             value = checked_values[name] = part(**check_arguments(part, value, key))
+        of_entries = _mapping_in(argument.hint)
+        if of_entries is not None and isinstance(value, Mapping):
+            for entry, entry_value in value.items():
+                check_value(f"{key}.{entry}", entry_value, _entry_of(of_entries))
         check_value(key, value, argument)
     return checked_values
+
+
+def _mapping_in(hint: Any) -> Any:
+    """Return the annotation of a mapping in one such as `Mapping[str, float] | None`; None without one."""
+    origin, parts = get_origin(hint), get_args(hint)
+    if origin is Mapping:
+        return hint if len(parts) == 2 else None
+    if origin in (Annotated, Union, types.UnionType):
+        inner = parts[:1] if origin is Annotated else parts
+        return next((found for found in map(_mapping_in, inner) if found is not None), None)
+    return None
+
+
+@cache
+def _entry_of(hint: Any) -> Argument:
+    """Return the declaration of one entry of a mapping."""
+    of_entry = get_args(hint)[1]
+    return Argument(of_entry, True, None, _test_of(of_entry))
 
 
 def check_value(key: str, value: Any, argument: Argument) -> None:
@@ -95,7 +120,7 @@ def check_value(key: str, value: Any, argument: Argument) -> None:
         NASError: If the value is of the wrong type or out of range.
     """
     if not argument.accepts(value):
-        raise NASError(f"{key}={shown(value)}", describe(argument.hint, value), advice(key, argument))
+        raise NASError(f"{key}={shown(value)}", describe(argument.hint, value), advice(key, argument, value))
 
 
 def checked(key: str) -> Callable[[type[T]], type[T]]:
@@ -199,6 +224,26 @@ def _plain(value: Any) -> Any:
     return value
 
 
+def choices_of(hint: Any) -> list[object]:
+    """Return the values that an annotation names one by one.
+
+    Args:
+        hint: The annotation, such as `Literal["a", "b"] | None`.
+
+    Returns:
+        The values; empty if there are too many to name.
+    """
+    origin, parts = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        return list(parts)
+    if origin is Annotated:
+        named = [choice for one in parts[1:] if isinstance(one, Rule) for choice in one.choices]
+        return named or choices_of(parts[0])
+    if origin in (Union, types.UnionType):
+        return [choice for part in parts for choice in choices_of(part)]
+    return []
+
+
 def class_in(hint: Any) -> type | None:
     """Return the class of objects in an annotation such as `Augment | None`.
 
@@ -216,20 +261,24 @@ def class_in(hint: Any) -> type | None:
     return None
 
 
-def advice(key: str, argument: Argument) -> str:
+def advice(key: str, argument: Argument, value: Any = None) -> str:
     """Return the `fix` part of a message for an argument with a wrong value.
 
     Args:
         key: The key as typed.
         argument: The argument.
+        value: The wrong value.
 
     Returns:
         A piece of advice.
     """
     if get_origin(argument.hint) is Annotated:
-        bounds = get_args(argument.hint)[1:]
+        bounds = own_limits(get_args(argument.hint)[1:], value)
         if len(bounds) == 1 and isinstance(bounds[0], Ge):
             return f"set {key} to {bounds[0].ge} or more"
-    if argument.required:
+    texts = [one for one in choices_of(argument.hint) if isinstance(one, str)]
+    if isinstance(value, str) and (close := get_close_matches(value, texts, n=1)):
+        return f"set {key} to {close[0]}"
+    if argument.required or repr(argument.default) == "<factory>":
         return f"set {key} to such a value"
     return f"set {key} to such a value; the default is {shown(argument.default)}"

@@ -232,3 +232,49 @@ def test_a_single_sample_is_seen_twice(tmp_path: Path) -> None:
     store = write_store(tmp_path / "pair.h5", samples, name="toy", classes=("background", "a"), provenance={})
     (part,) = Split(store, overfit=True).holdout_rounds()
     assert (part.train.tolist(), part.valid.tolist(), part.test.tolist()) == ([0, 0], [0, 0], [0])
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_G8_a_rare_lesion_is_in_every_fold(tmp_path: Path, seed: int) -> None:
+    """A lesion in 6 of 20 patients, in masks: refused for 79 of 100 seeds if folds ignore the masks."""
+    store = masks_of(tmp_path, [i % 20 in (1, 4, 7, 11, 13, 19) for i in range(20)])
+    split = Split(store, seed=seed)
+    for number in range(5):
+        assert (store.voxels_NK[split.fold == number] > 0).any(axis=0).all()
+    assert np.array_equal(split.fold, Split(store, seed=seed).fold)
+
+
+@pytest.mark.parametrize(
+    ("having", "fix"),
+    [(5, None), (4, "split.folds=4"), (3, "split.folds=3"), (2, "more patients with it"), (1, "split.overfit=true")],
+)
+def test_G8_advice_on_a_rare_class_works(tmp_path: Path, having: int, fix: str | None) -> None:
+    store = masks_of(tmp_path, [i < having for i in range(20)])
+    if fix is None:
+        assert Split(store).folds == 5
+        return
+    with pytest.raises(NASError, match=f"{having} of 20 patients have it.*fix: .*{fix}") as refused:
+        Split(store)
+    if fix.startswith("split.folds="):
+        assert Split(store, folds=int(refused.value.fix.partition("=")[2])).folds == having
+
+
+@pytest.mark.parametrize(("n", "fix"), [(1, "more patients, or split.overfit=true"), (2, "more patients"), (4, "=4")])
+def test_G8_advice_on_few_patients_works(tmp_path: Path, n: int, fix: str) -> None:
+    store = store_of(tmp_path, *patients(n))
+    with pytest.raises(NASError, match=f"{n} patients for 5 folds.*fix: .*{fix}"):
+        Split(store)
+    assert Split(store, overfit=True).overfit
+    if n == 4:
+        check_split(Split(store, folds=4), store)
+
+
+def masks_of(path: Path, lesions: list[bool]) -> VolumeStore:
+    """Volumes of one patient each, whose masks have a lesion or none."""
+    samples = []
+    for number, lesion in enumerate(lesions):
+        mask_DHW = np.zeros((4, 4, 4), dtype=np.uint8)
+        mask_DHW[0, 0, 0] = lesion
+        volume_CDHW = np.full((1, 4, 4, 4), number, dtype=np.uint8)
+        samples.append(Sample(f"s{number}", volume_CDHW, 0, f"p{number}", mask_DHW=mask_DHW))
+    return write_store(path / "masks.h5", samples, name="toy", classes=("background", "lesion"), provenance={})

@@ -21,7 +21,7 @@ from nas.data.sample import Sample
 from nas.data.source import CACHE, PATCH, Source
 from nas.data.transforms.patches import Patches
 from nas.errors import NASError
-from nas.utils.annotations import OneOf, PathName, PositiveInt, Sides, SomeOf
+from nas.utils.annotations import OneOf, PathName, Several, Sides, SomeOf
 from nas.utils.checked import checked
 from nas.utils.hashing import digest
 from nas.utils.optional import medical
@@ -95,7 +95,7 @@ class Brats(Source):
         size: Sides = 128,
         order: Annotated[str, OneOf(*ORDERS)] = "normalise_first",
         patch: Sides | None = None,
-        patches_per_volume: PositiveInt = 1,
+        patches_per_volume: Several = 1,
     ) -> None:
         self.root, self.cache_dir, self.modalities, self.order = root, cache_dir, tuple(modalities), order
         depth, height, width = (int(side) for side in triple(size))

@@ -23,7 +23,7 @@ from nas.data.sources._lidc_database import LICENCE, Nodule, database_path, labe
 from nas.data.sources._nodule_crops import NoduleCrops
 from nas.data.sources.lidc_shapes import ReaderShare
 from nas.errors import NASError
-from nas.utils.annotations import HuWindow, PathName, PositiveFloat, PositiveInt, Side
+from nas.utils.annotations import HuWindow, PathName, PositiveInt, Side, Spacing
 from nas.utils.checked import checked
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class LidcDicom(NoduleCrops):
         self,
         root: PathName | None,
         cache_dir: PathName = CACHE,
-        spacing_mm: PositiveFloat = 1.0,
+        spacing_mm: Spacing = 1.0,
         size: Side = 32,
         window: HuWindow = (-1200, 600),
         min_readers: PositiveInt = 3,

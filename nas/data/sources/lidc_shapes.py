@@ -12,7 +12,7 @@ from matplotlib.path import Path as Polygon
 from nas.data.sample import Sample
 from nas.data.source import CACHE, Source
 from nas.data.sources._lidc_database import COHORT, LICENCE, Contour, Nodule, Reading, database_path, labelled_nodules
-from nas.utils.annotations import PathName, PositiveFloat, PositiveInt, Side
+from nas.utils.annotations import PathName, PositiveInt, Side, Spacing
 from nas.utils.checked import checked
 
 SUBSAMPLES_PER_MM = 1  # points per mm and axis that a voxel averages: 2 x 2 x 2 points for voxels of 2 mm
@@ -47,7 +47,7 @@ class LidcShapes(Source):
         self,
         cache_dir: PathName = CACHE,
         size: Side = 32,
-        spacing_mm: PositiveFloat = 1.0,
+        spacing_mm: Spacing = 1.0,
         min_readers: PositiveInt = 3,
     ) -> None:
         self.cache_dir, self.size, self.spacing_mm, self.min_readers = cache_dir, size, float(spacing_mm), min_readers

@@ -32,7 +32,7 @@ from nas.data.source import CACHE, Source
 from nas.data.sources._lidc_database import database_path, read_nodules
 from nas.data.sources._nodule_crops import NoduleCrops
 from nas.errors import NASError
-from nas.utils.annotations import HuWindow, PathName, PositiveFloat, Side
+from nas.utils.annotations import HuWindow, PathName, Side, Spacing
 from nas.utils.checked import checked
 
 log = logging.getLogger(__name__)
@@ -101,7 +101,7 @@ class Luna16(NoduleCrops):
         self,
         root: PathName | None,
         cache_dir: PathName = CACHE,
-        spacing_mm: PositiveFloat = 1.0,
+        spacing_mm: Spacing = 1.0,
         size: Side = 32,
         window: HuWindow = (-1200, 600),
         annotations: PathName = "annotationdetclsconvfnl_v3.csv",

@@ -24,7 +24,7 @@ from nas.data.source import CACHE, Source
 from nas.data.splits import OFFICIAL
 from nas.data.transforms.ct_slices import WINDOWS_HU, fitted, windowed
 from nas.errors import NASError
-from nas.utils.annotations import NonNegativeFloat, OneOf, PathName, PositiveFloat, Rule, Seed, SomeOf
+from nas.utils.annotations import OneOf, PathName, PositiveFloat, Rule, Seed, SomeOf, Strength
 from nas.utils.checked import checked
 from nas.utils.optional import medical
 
@@ -68,7 +68,7 @@ class LungPetCtDx(Source):
         cache_dir: PathName = CACHE,
         windows: Annotated[Sequence[str], SomeOf(*WINDOWS_HU)] = ("lung",),
         size: Annotated[int, Ge(16), Le(4096)] = 512,
-        negatives: NonNegativeFloat | None = 1.0,
+        negatives: Strength | None = 1.0,
         merge: bool = False,
         unknown: Annotated[str, OneOf("refuse", "skip")] = "refuse",
         parts: Annotated[Sequence[PositiveFloat], Len(3, 3), SUM_OF_ONE] = (0.7, 0.15, 0.15),

@@ -18,13 +18,12 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
-from annotated_types import Len
 
 from nas.data.io.npz import read_npz
 from nas.data.sample import Sample
 from nas.data.source import CACHE, Source
 from nas.errors import NASError
-from nas.utils.annotations import OneOf, PathName, Side
+from nas.utils.annotations import OneOf, PathName, Side, Url
 from nas.utils.checked import checked
 from nas.utils.files import atomic_path
 
@@ -132,7 +131,7 @@ class MedMNIST3D(Source):
         size: Annotated[int, OneOf(28, 64)] = 28,
         download: bool = False,
         pad_to: Side | None = None,
-        url: Annotated[str, Len(1)] | None = None,
+        url: Url | None = None,
     ) -> None:
         self.root, self.cache_dir, self.flag, self.size, self.download = root, cache_dir, flag, size, download
         self.pad_to = -(-size // 8) * 8 if pad_to is None else pad_to

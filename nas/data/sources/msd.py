@@ -24,7 +24,7 @@ from nas.data.source import CACHE, PATCH, Source
 from nas.data.transforms.intensity import standardised, whole_hu
 from nas.data.transforms.patches import Patches
 from nas.errors import NASError
-from nas.utils.annotations import OneOf, PathName, PositiveInt, Sides, Spacings
+from nas.utils.annotations import OneOf, PathName, Several, Sides, Spacings
 from nas.utils.checked import checked
 from nas.utils.files import read_json
 
@@ -91,7 +91,7 @@ class Msd(Source):
         spacing_mm: Spacings | None = None,
         normalise: Annotated[str, OneOf(*NORMALISATIONS)] = "auto",
         patch: Sides | None = None,
-        patches_per_volume: PositiveInt = 1,
+        patches_per_volume: Several = 1,
     ) -> None:
         self.root, self.cache_dir, self.normalise = root, cache_dir, normalise
         self.spacing_mm = None if spacing_mm is None else triple(spacing_mm)

@@ -18,7 +18,7 @@ from nas.data.source import CACHE, Source
 from nas.data.sources._drawn_chest import FIELD_MM, VOXEL_MM, add_ball, chest_slice, lung_block, noise_hu
 from nas.data.transforms.ct_slices import WINDOWS_HU, resized, windowed
 from nas.errors import NASError
-from nas.utils.annotations import Dims, Fraction, PathName, PositiveFloat, PositiveInt, Rule, Seed, SomeOf
+from nas.utils.annotations import Dims, Fraction, PathName, PositiveFloat, Rule, Seed, SomeOf
 from nas.utils.checked import checked
 
 NODULE_HU = (-100.0, 60.0)  # solid nodules
@@ -65,12 +65,12 @@ class NodulePhantoms(Source):
     def __init__(
         self,
         cache_dir: PathName = CACHE,
-        patients: PositiveInt = 60,
-        slices: PositiveInt = 5,
+        patients: Annotated[int, Ge(1), Le(100_000)] = 60,
+        slices: Annotated[int, Ge(1), Le(10_000)] = 5,
         size: Annotated[int, Ge(16), Le(1024)] = 128,
         dims: Dims = 2,
         radius_mm: Annotated[Sequence[PositiveFloat], Len(2, 2), ASCENDING] = (6.0, 20.0),
-        most: PositiveInt = 3,
+        most: Annotated[int, Ge(1), Le(100)] = 3,
         negatives: Fraction = 0.25,
         windows: Annotated[Sequence[str], SomeOf(*WINDOWS_HU)] = ("lung",),
         backgrounds: Sequence[PathName] = (),

@@ -13,7 +13,7 @@ from annotated_types import Ge, Le
 
 from nas.data.transforms.intensity_changes import changed_intensities
 from nas.errors import NASError
-from nas.utils.annotations import Fraction, NonNegativeFloat, Rule
+from nas.utils.annotations import Fraction, Rule, Strength
 from nas.utils.checked import checked
 
 
@@ -46,10 +46,10 @@ class Augment:
     rotate: Annotated[float, Ge(0), Le(180)] = 0.0
     scale: Fraction = 0.0
     cutout: Annotated[int, Ge(0), Le(4096)] = 0
-    gamma: NonNegativeFloat = 0.0
+    gamma: Strength = 0.0
     contrast: Fraction = 0.0
-    brightness: NonNegativeFloat = 0.0
-    noise: NonNegativeFloat = 0.0
+    brightness: Strength = 0.0
+    noise: Strength = 0.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "flip", tuple(self.flip))

@@ -24,7 +24,7 @@ from nas.strategies.sampling import (
     draw_from_list,
     early_batch,
 )
-from nas.utils.annotations import Count, NonNegativeFloat
+from nas.utils.annotations import Count, NonNegativeFloat, Strength
 from nas.utils.checked import checked
 
 MAX_COMPARISONS = 20_000_000  # N * K * G of one expression; above it, constraints are applied one after another
@@ -59,7 +59,7 @@ class PartialOrderPruning(Strategy):
 
     def __init__(
         self,
-        margin: NonNegativeFloat = 0.0,
+        margin: Strength = 0.0,
         cost_min: NonNegativeFloat | None = None,
         cost_max: NonNegativeFloat | None = None,
         patience: Count = 30,
