@@ -149,7 +149,11 @@ def _code_of(modules: Iterable[str], prefixes: tuple[str, ...]) -> dict[str, str
 
 
 class _Undocumented(ast.NodeTransformer):
-    """Removes texts that stand alone as statements: docstrings."""
+    """Removes documentation: texts that stand alone as statements, and the rows of docs/reference/limits.md."""
+
+    def visit_Assign(self, node: ast.Assign) -> ast.AST:
+        names = [target.id for target in node.targets if isinstance(target, ast.Name)]
+        return ast.copy_location(ast.Pass(), node) if names == ["LIMITS"] else node
 
     def visit_Expr(self, node: ast.Expr) -> ast.AST:
         is_text = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)

@@ -19,6 +19,7 @@ from pydicom.filereader import read_dataset
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from experiments.lung_detector.service.refusal import Refusal
+from nas.data.io.limits import Limit
 
 if TYPE_CHECKING:
     from experiments.lung_detector.predictor import Units
@@ -41,6 +42,28 @@ TAGS = (
         "RescaleSlope",
         "RescaleIntercept",
         "PixelData",
+    ),
+)
+LIMITS = (
+    Limit("Uploads to the service", "PNG of 8 or 16 bits", "read", "as grey values; colours are turned to grey"),
+    Limit(
+        "Uploads to the service",
+        f"PNG of 16 bits without a value of {LEAST_WHITE} or more",
+        "refused",
+        "fewer bits are in use, and the image would be nearly black; scale the values, or send DICOM",
+    ),
+    Limit(
+        "Uploads to the service",
+        "one axial CT slice in uncompressed DICOM, MONOCHROME2, with rescale slope and intercept",
+        "read",
+        "in HU",
+    ),
+    Limit(
+        "Uploads to the service",
+        "other modalities, localizers, sagittal and coronal slices, several frames, colours, MONOCHROME1, compressed "
+        "DICOM, other formats",
+        "refused",
+        "send one axial CT slice",
     ),
 )
 

@@ -34,10 +34,75 @@ DECODED = {*UNCOMPRESSED} | {
 # Files that may lie beside slices. Every other file of a folder has to be a readable DICOM file.
 BESIDE = {
     *(
-        ".xml .txt .json .csv .tsv .md .pdf .html .htm .log .yaml .yml .ini .doc .docx .xls .xlsx .rtf .xsl .css".split()
+        [
+            ".xml",
+            ".txt",
+            ".json",
+            ".csv",
+            ".tsv",
+            ".md",
+            ".pdf",
+            ".html",
+            ".htm",
+            ".log",
+            ".yaml",
+            ".yml",
+            ".ini",
+            ".doc",
+            ".docx",
+            ".xls",
+            ".xlsx",
+            ".rtf",
+            ".xsl",
+            ".css",
+        ]
     ),
-    *(".png .jpg .jpeg .gif .bmp .svg .tif .tiff .zip .tar .tgz .7z .exe .inf .db .bval .bvec .md5 .sha256".split()),
-    *(".nii .gz .nrrd .nhdr .mhd .mha .raw .zraw .npy .npz .h5 .py .sh .lnk .url .jar .dll .js .ico".split()),
+    *(
+        [
+            ".png",
+            ".jpg",
+            ".jpeg",
+            ".gif",
+            ".bmp",
+            ".svg",
+            ".tif",
+            ".tiff",
+            ".zip",
+            ".tar",
+            ".tgz",
+            ".7z",
+            ".exe",
+            ".inf",
+            ".db",
+            ".bval",
+            ".bvec",
+            ".md5",
+            ".sha256",
+        ]
+    ),
+    *(
+        [
+            ".nii",
+            ".gz",
+            ".nrrd",
+            ".nhdr",
+            ".mhd",
+            ".mha",
+            ".raw",
+            ".zraw",
+            ".npy",
+            ".npz",
+            ".h5",
+            ".py",
+            ".sh",
+            ".lnk",
+            ".url",
+            ".jar",
+            ".dll",
+            ".js",
+            ".ico",
+        ]
+    ),
 }
 NAMES_BESIDE = {"README", "LICENSE", "LICENCE", "COPYING", "CHANGES", "VERSION", "MD5SUMS", "SHA256SUMS", "DICOMDIR"}
 DICOM_ENDINGS = (".dcm", ".dicom", ".ima")
@@ -143,6 +208,8 @@ def read_header(path: Path) -> Any | None:
             header.bytes_of_pixels = path.stat().st_size - file.tell()
             if not str(header.get("SeriesInstanceUID") or ""):
                 raise _damaged(path, "no SeriesInstanceUID; the header may be incomplete")
+            if header.bytes_of_pixels == 0 and str(header.get("SOPClassUID")) in SOP_CLASSES:
+                raise _damaged(path, "it ends before its last pixel")
     except NASError:
         raise
     except Exception as error:  # pydicom raises many types for broken files
