@@ -33,76 +33,11 @@ DECODED = {*UNCOMPRESSED} | {
 }
 # Files that may lie beside slices. Every other file of a folder has to be a readable DICOM file.
 BESIDE = {
-    *(
-        [
-            ".xml",
-            ".txt",
-            ".json",
-            ".csv",
-            ".tsv",
-            ".md",
-            ".pdf",
-            ".html",
-            ".htm",
-            ".log",
-            ".yaml",
-            ".yml",
-            ".ini",
-            ".doc",
-            ".docx",
-            ".xls",
-            ".xlsx",
-            ".rtf",
-            ".xsl",
-            ".css",
-        ]
-    ),
-    *(
-        [
-            ".png",
-            ".jpg",
-            ".jpeg",
-            ".gif",
-            ".bmp",
-            ".svg",
-            ".tif",
-            ".tiff",
-            ".zip",
-            ".tar",
-            ".tgz",
-            ".7z",
-            ".exe",
-            ".inf",
-            ".db",
-            ".bval",
-            ".bvec",
-            ".md5",
-            ".sha256",
-        ]
-    ),
-    *(
-        [
-            ".nii",
-            ".gz",
-            ".nrrd",
-            ".nhdr",
-            ".mhd",
-            ".mha",
-            ".raw",
-            ".zraw",
-            ".npy",
-            ".npz",
-            ".h5",
-            ".py",
-            ".sh",
-            ".lnk",
-            ".url",
-            ".jar",
-            ".dll",
-            ".js",
-            ".ico",
-        ]
-    ),
+    *(".xml", ".txt", ".json", ".csv", ".tsv", ".md", ".pdf", ".html", ".htm", ".log", ".yaml", ".yml"),
+    *(".ini", ".doc", ".docx", ".xls", ".xlsx", ".rtf", ".xsl", ".css", ".png", ".jpg", ".jpeg", ".gif"),
+    *(".bmp", ".svg", ".tif", ".tiff", ".zip", ".tar", ".tgz", ".7z", ".exe", ".inf", ".db", ".bval"),
+    *(".bvec", ".md5", ".sha256", ".nii", ".gz", ".nrrd", ".nhdr", ".mhd", ".mha", ".raw", ".zraw", ".npy"),
+    *(".npz", ".h5", ".py", ".sh", ".lnk", ".url", ".jar", ".dll", ".js", ".ico"),
 }
 NAMES_BESIDE = {"README", "LICENSE", "LICENCE", "COPYING", "CHANGES", "VERSION", "MD5SUMS", "SHA256SUMS", "DICOMDIR"}
 DICOM_ENDINGS = (".dcm", ".dicom", ".ima")

@@ -171,8 +171,8 @@ def is_dicom(head: bytes) -> bool:
     if len(head) < 8 or head[:4] == b"\0" * 4:
         return False
     for order in ("little", "big"):
-        group, element = (int.from_bytes(head[n : n + 2], order) for n in (0, 2))  # type: ignore[arg-type]
-        length = int.from_bytes(head[4:8], order)  # type: ignore[arg-type]
+        group, element = (int.from_bytes(head[n : n + 2], order) for n in (0, 2))
+        length = int.from_bytes(head[4:8], order)
         explicit = head[4:6].isalpha() and head[4:6].isupper()
         if group in (2, 8) and element < 0x2000 and (explicit or (length < HEAD and length % 2 == 0)):
             return True
