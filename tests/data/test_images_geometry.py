@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+from collections.abc import Callable
 from itertools import permutations, product
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from written_decathlon import write_decathlon, write_nifti
 from written_scans import PRONE, SAGITTAL, STRAIGHT, ball
 from written_series import centre_of, rounded, scan, series, tilted_ball, with_values
 
+from nas.data.io.axial import axial_slices, series_slices
 from nas.data.io.dicom import open_series
 from nas.data.io.geometry import MOST_SHIFT
 from nas.data.io.grid import image_on_grid, onto_image, planned_size
@@ -25,6 +27,7 @@ from nas.data.io.images import read_channels, read_image, read_volume, to_array
 from nas.data.io.label_files import as_nifti
 from nas.data.sources.msd import Msd
 from nas.errors import NASError
+from nas.export.boxes import _boxes
 
 TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 CODES = [
@@ -248,6 +251,33 @@ def test_A12_the_unit_of_the_affine(tmp_path: Path, unit: str, mm: float) -> Non
     stored.header.set_xyzt_units(unit)
     nib.save(stored, tmp_path / "a.nii.gz")
     assert read_volume(tmp_path / "a.nii.gz").spacing_mm == pytest.approx((4, 3, 2))
+
+
+@pytest.mark.parametrize("code", ["LPS", "RAS", "LAS", "RPI"])
+def test_A14_slices_of_a_file_are_turned_as_those_of_a_series(tmp_path: Path, code: str) -> None:
+    voxels = np.random.default_rng(0).integers(-1000, 400, (10, 12, 5)).astype(np.int16)
+    write_nifti(tmp_path / "a.nii.gz", voxels, code)
+    found = axial_slices(tmp_path / "a.nii.gz")
+    expected = voxels[::-1, ::-1].T  # RAS: columns to the left, rows to the back
+    np.testing.assert_array_equal(found.values_DHW, expected if code[2] == "S" else expected[::-1])
+    assert found.mirrored == (code[1] == "A", code[0] == "R")
+
+
+def test_A14_boxes_of_mirrored_slices_are_those_of_the_file() -> None:
+    found = np.array([[1.0, 2, 3, 6, 0.9, 0]])  # y0, x0, y1, x1, probability, class
+    ways = product((False, True), repeat=2)
+    shown = [next(_boxes(found, 1.0, (10, 12), mirrored, ["a"])) for mirrored in ways]
+    edges = [[row[name] for name in ("y0", "x0", "y1", "x1")] for row in shown]
+    assert edges == [[1, 2, 3, 6], [1, 6, 3, 10], [7, 2, 9, 6], [7, 6, 9, 10]]
+
+
+@pytest.mark.parametrize("reader", [axial_slices, lambda path: series_slices(open_series(path))])
+def test_A14_sagittal_slices_are_no_axial_ones(tmp_path: Path, reader: Callable[[Path], object]) -> None:
+    series(tmp_path / "sagittal", image=ball(SAGITTAL, size=(12, 12, 4), index=(5, 5, 2))[0])
+    with pytest.raises(NASError, match=r"sagittal that are not axial"):
+        reader(tmp_path / "sagittal")
+    tilted_ball(tmp_path / "tilted", 20, 1, side=12)
+    reader(tmp_path / "tilted")
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

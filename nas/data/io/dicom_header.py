@@ -17,12 +17,20 @@ from nas.utils.optional import medical
 _TAGS = [
     *("SOPClassUID", "SeriesInstanceUID", "Modality", "PatientID", "Units", "NumberOfFrames", "SamplesPerPixel"),
     *("PhotometricInterpretation", "Rows", "Columns", "BitsAllocated", "PixelRepresentation", "PixelSpacing"),
-    *("ImagePositionPatient", "ImageOrientationPatient", "RescaleSlope", "RescaleIntercept", "ModalityLUTSequence"),
+    *(
+        "ImagePositionPatient",
+        "ImageOrientationPatient",
+        "RescaleSlope",
+        "RescaleIntercept",
+        "RescaleType",
+        "ModalityLUTSequence",
+    ),
 ]
 # Kinds of objects that are read: SOP class -> modality. All others are refused.
 STORAGE = "1.2.840.10008.5.1.4.1.1"
 SOP_CLASSES = {f"{STORAGE}.2": "CT", f"{STORAGE}.4": "MR", f"{STORAGE}.128": "PT"}
 NEED_RESCALE = ("CT", "PT")  # modalities whose values have a unit
+HU_TYPES = ("", "HU", "US")  # RescaleType of CT: not stated, HU, "unspecified"; others are maps of dual-energy CT
 PHOTOMETRIC = ("MONOCHROME2",)
 BITS = (8, 16, 32)
 # Transfer syntaxes that ITK decodes: uncompressed, deflated, RLE, JPEG, JPEG-LS, JPEG 2000.
@@ -67,6 +75,7 @@ LIMITS = (
         "refused",
         "the message names tag and file",
     ),
+    Limit("DICOM series", "CT with another RescaleType than HU, such as MGML or Z_EFF", "refused", "give the CT in HU"),
     Limit("DICOM series", "files without preamble and meta group", "read", ""),
     Limit(
         "DICOM series",
@@ -171,6 +180,9 @@ def slice_of(path: Path, header: Any) -> Slice:
         modality = str(header.get("Modality") or kind)
         slope = _numbers(path, header, "RescaleSlope", 1, needed=False)
         intercept = _numbers(path, header, "RescaleIntercept", 1, needed=False)
+        unit = str(header.get("RescaleType") or "")
+        if kind == "CT" and unit not in HU_TYPES:
+            raise NASError(f"RescaleType={unit} in {path}", "a CT in HU", "give the CT of the same study that is in HU")
         if slope == (0.0,):
             raise _malformed(path, "RescaleSlope", "0", "a number other than 0")
         spacing = _numbers(path, header, "PixelSpacing", 2)

@@ -15,9 +15,9 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 from annotated_types import Ge, Le, Len
 
+from nas.data.io.axial import series_slices
 from nas.data.io.dicom import DicomSeries, find_series, open_series
 from nas.data.io.files import existing_folder, named_files
-from nas.data.io.images import to_array
 from nas.data.io.voc_boxes import labels_of, read_voc
 from nas.data.sample import Sample
 from nas.data.source import CACHE, Source
@@ -116,8 +116,8 @@ class LungPetCtDx(Source):
             yield from self._of_series(series, uids, name, f"patient-{number + 1:04}", folds[number])
 
     def _of_series(self, series: DicomSeries, uids: list[str], name: str, group: str, fold: str) -> Iterator[Sample]:
-        image = series.read(values_in_hu=self.values_in_hu, keep_pixels=True)  # boxes count the pixels of the files
-        hu_DHW = to_array(image)[0]
+        slices = series_slices(series, self.values_in_hu)  # boxes count the pixels of the files
+        hu_DHW = slices.values_DHW
         height, width = hu_DHW.shape[1:]
         for number in self._chosen(uids):
             path = self._annotations.get(uids[number])
@@ -127,7 +127,7 @@ class LungPetCtDx(Source):
                 [0, box.y0 * factor, box.x0 * factor, 1, box.y1 * factor, box.x1 * factor, self._class(box.label)]
                 for box in objects
             ]
-            column_mm, row_mm, between_mm = image.GetSpacing()
+            between_mm, row_mm, column_mm = slices.spacing_mm
             yield Sample(
                 name=f"{name}-slice-{number + 1:03}",
                 volume_CDHW=slice_CHW[:, None],

@@ -11,8 +11,9 @@ import numpy as np
 from annotated_types import Ge, Le, Len
 from scipy import ndimage
 
+from nas.data.io.axial import axial_slices
 from nas.data.io.files import named_files
-from nas.data.io.images import AIR_HU, read_image, to_array
+from nas.data.io.images import AIR_HU
 from nas.data.sample import Sample
 from nas.data.source import CACHE, Source
 from nas.data.sources._drawn_chest import FIELD_MM, VOXEL_MM, add_ball, chest_slice, lung_block, noise_hu
@@ -183,14 +184,14 @@ def lung_of(hu_HW: np.ndarray) -> np.ndarray:
 
 def _real_blocks(path: str, size: int) -> list[_Block]:
     """Read the blocks of a CT; raises NASError if it cannot be read or shows no lung."""
-    image = read_image(path)
-    hu_DHW, factor = resized(to_array(image)[0], size, AIR_HU)
+    slices = axial_slices(Path(path))
+    hu_DHW, factor = resized(slices.values_DHW, size, AIR_HU)
     showing = [number for number, hu_HW in enumerate(hu_DHW) if lung_of(hu_HW).mean() >= LUNG_SHARE]
     if not showing:
         raise NASError(
             f"{path} without a slice that shows lungs", "a CT of the chest in HU", "correct data.backgrounds"
         )
-    voxel_mm = image.GetSpacing()[0] / factor
+    voxel_mm = slices.spacing_mm[2] / factor
     starts = range(0, len(hu_DHW), BLOCK)
     blocks = [[number for number in showing if start <= number < start + BLOCK] for start in starts]
     return [
