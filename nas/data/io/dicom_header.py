@@ -14,18 +14,11 @@ from nas.data.io.limits import Limit
 from nas.errors import NASError, first_line
 from nas.utils.optional import medical
 
-_TAGS = [
-    *("SOPClassUID", "SeriesInstanceUID", "Modality", "PatientID", "Units", "NumberOfFrames", "SamplesPerPixel"),
-    *("PhotometricInterpretation", "Rows", "Columns", "BitsAllocated", "PixelRepresentation", "PixelSpacing"),
-    *(
-        "ImagePositionPatient",
-        "ImageOrientationPatient",
-        "RescaleSlope",
-        "RescaleIntercept",
-        "RescaleType",
-        "ModalityLUTSequence",
-    ),
-]
+_IDENTITY = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "Modality", "PatientID")
+_GEOMETRY = ("Rows", "Columns", "PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient", "NumberOfFrames")
+_VALUES = ("SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated", "PixelRepresentation", "Units")
+_RESCALE = ("RescaleSlope", "RescaleIntercept", "RescaleType", "ModalityLUTSequence")
+_TAGS = [*_IDENTITY, *_GEOMETRY, *_VALUES, *_RESCALE]
 # Kinds of objects that are read: SOP class -> modality. All others are refused.
 STORAGE = "1.2.840.10008.5.1.4.1.1"
 SOP_CLASSES = {f"{STORAGE}.2": "CT", f"{STORAGE}.4": "MR", f"{STORAGE}.128": "PT"}
@@ -99,6 +92,7 @@ class Slice:
 
     Attributes:
         path: The file.
+        uid: SOPInstanceUID, "" if the file does not state it.
         modality: Modality, "CT", "MR" or "PT"; by the SOP class if the file does not state it.
         needs_rescale: Whether its values have a unit, by modality or SOP class.
         units: Tag Units of PET, else "".
@@ -112,6 +106,7 @@ class Slice:
     """
 
     path: Path
+    uid: str
     modality: str
     needs_rescale: bool
     units: str
@@ -191,6 +186,7 @@ def slice_of(path: Path, header: Any) -> Slice:
             raise _malformed(path, "PixelSpacing", _shown(header, "PixelSpacing"), "two distances above 0")
         return Slice(
             path,
+            str(header.get("SOPInstanceUID") or ""),
             modality,
             kind in NEED_RESCALE or modality in NEED_RESCALE,
             str(header.get("Units", "")),

@@ -26,7 +26,6 @@ from nas.data.transforms.ct_slices import WINDOWS_HU, fitted, windowed
 from nas.errors import NASError
 from nas.utils.annotations import NonNegativeFloat, OneOf, PathName, PositiveFloat, Rule, Seed, SomeOf
 from nas.utils.checked import checked
-from nas.utils.optional import medical
 
 MERGED = "tumour"
 
@@ -163,10 +162,7 @@ class LungPetCtDx(Source):
 
     def _uids(self, series: DicomSeries) -> list[str]:
         """Return the SOPInstanceUID of each slice; none for a series that is skipped."""
-        pydicom = medical("pydicom")
-        tags = ["SOPInstanceUID", "Modality"]
-        headers = [pydicom.dcmread(path, stop_before_pixels=True, specific_tags=tags) for path in series.files]
-        modalities = sorted({str(header.get("Modality", "none")) for header in headers})
+        modalities = sorted({slice_.modality for slice_ in series.slices})
         if modalities != ["CT"]:
             if self.unknown == "skip":
                 return []
@@ -177,7 +173,7 @@ class LungPetCtDx(Source):
             )
         if not series.patient:
             raise NASError(f"no PatientID in {series.folder}", "a patient to split by", "give each patient a PatientID")
-        return [str(header.SOPInstanceUID) for header in headers]
+        return [slice_.uid for slice_ in series.slices]
 
     def _check_uids(self, uids: Sequence[str]) -> None:
         if not uids:
