@@ -16,7 +16,7 @@ import SimpleITK as sitk
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from written_decathlon import write_decathlon, write_nifti
-from written_scans import PRONE, SAGITTAL, STRAIGHT, ball
+from written_scans import PRONE, SAGITTAL, STRAIGHT, ball, write_dicom
 from written_series import centre_of, rounded, scan, series, tilted_ball, with_values
 
 from nas.data.io.axial import axial_slices, series_slices
@@ -326,6 +326,43 @@ def test_A6_A12_files_of_any_geometry_are_read_as_nibabel_and_itk_read_them(
     np.testing.assert_allclose(to_array(volume.image)[0], values.T, rtol=1e-5)
     if ending != "hdr":
         assert planned_size(path, None) == image_on_grid(volume.image, None).GetSize()[::-1]
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    code=st.sampled_from(CODES),
+    mm=st.tuples(st.floats(0.4, 2.0), st.floats(0.4, 2.0), st.floats(0.5, 5.0)),
+    origin=st.tuples(*[st.floats(-300, 300)] * 3),
+    angles=st.tuples(*[st.floats(-20, 20)] * 3),
+    rescale=st.sampled_from([(1.0, -1024.0), (2.0, -1000.0), (0.5, -1024.0)]),
+)
+def test_A1_A10_series_of_any_geometry_are_read_as_pydicom_reads_them(
+    tmp_path: Path,
+    code: str,
+    mm: tuple[float, float, float],
+    origin: tuple[float, float, float],
+    angles: tuple[float, float, float],
+    rescale: tuple[float, float],
+) -> None:
+    shutil.rmtree(tmp_path / "series", ignore_errors=True)
+    image = sitk.GetImageFromArray(np.random.default_rng(0).integers(-900, 900, (4, 5, 6)).astype(np.int16) // 2 * 2)
+    lps = TO_LPS @ _affine(code, mm, origin, angles)
+    image.SetSpacing(mm)
+    image.SetDirection((lps[:3, :3] / np.array(mm)).ravel().tolist())
+    image.SetOrigin(lps[:3, 3].tolist())
+    write_dicom(tmp_path / "series", image, slope=rescale[0], intercept=rescale[1])
+    read = read_image(tmp_path / "series")
+    values = to_array(read)[0]
+    for path in (tmp_path / "series").iterdir():
+        slice_ = pydicom.dcmread(path)
+        row, column = np.reshape(np.array(slice_.ImageOrientationPatient, dtype=float), (2, 3))
+        for y, x in ((0, 0), (4, 5), (2, 1)):  # PS3.3, equation C.7.6.2.1-1
+            world = np.array(slice_.ImagePositionPatient, dtype=float)
+            world = world + row * slice_.PixelSpacing[1] * x + column * slice_.PixelSpacing[0] * y
+            index = read.TransformPhysicalPointToContinuousIndex(world.tolist())
+            np.testing.assert_allclose(index, np.rint(index), atol=0.01)
+            expected = slice_.pixel_array[y, x] * float(slice_.RescaleSlope) + float(slice_.RescaleIntercept)
+            assert values[tuple(int(n) for n in np.rint(index)[::-1])] == pytest.approx(expected)
 
 
 def test_A1_to_A12_a_real_series_as_itk_reads_it(shared_data: Path) -> None:

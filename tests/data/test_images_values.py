@@ -313,6 +313,11 @@ def test_A13_other_formats_by_content(tmp_path: Path, content: bytes, words: str
             reader(tmp_path / name)
 
 
+def test_A13_devices_are_no_files() -> None:
+    with pytest.raises(NASError, match="no regular file"):
+        read_image("/dev/zero")
+
+
 @pytest.mark.parametrize("kind", ["colour", "complex", "time"])
 def test_A13_nifti_of_other_voxels(tmp_path: Path, kind: str) -> None:
     if kind == "colour":
