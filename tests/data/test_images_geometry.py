@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from written_decathlon import write_decathlon, write_nifti
 from written_scans import PRONE, SAGITTAL, STRAIGHT, ball, write_dicom
-from written_series import centre_of, rounded, scan, series, tilted_ball, with_values
+from written_series import centre_of, gantry_ball, rounded, scan, series, tilted_ball, with_values
 
 from nas.data.io.axial import axial_slices, series_slices
 from nas.data.io.dicom import open_series
@@ -48,6 +48,14 @@ def test_A1_gantry_tilt(tmp_path: Path, degrees: float, axis: int, sign: int) ->
     assert np.linalg.norm(centre_of(part) - centre) < 0.5
     pixels = to_array(open_series(tmp_path).read(keep_pixels=True))[0]
     assert pixels.shape[1:] == (48, 48)
+
+
+@pytest.mark.parametrize("degrees", [5, 20, -10])
+def test_A1_gantry_tilt_of_the_slices_themselves(tmp_path: Path, degrees: float) -> None:
+    centre = gantry_ball(tmp_path, degrees)
+    image = read_image(tmp_path)
+    assert np.linalg.norm(centre_of(image) - centre) < 0.5
+    assert image.GetSpacing()[2] == pytest.approx(2 * np.cos(np.radians(degrees)), rel=1e-4)
 
 
 def test_A1_gantry_tilt_of_a_steep_stack_names_the_angle(tmp_path: Path) -> None:
