@@ -46,6 +46,7 @@ def parser() -> Parser:
     add("--radius-mm", type=number_type(float, 0.05, 1000), help="radius of the non-maximum suppression")
     add("--stride-mm", type=number_type(float, 0.05, 1000), help="distance between patches")
     add("--batch", type=number_type(int, 1), help="patches at once")
+    screen.add_argument("--values-in-hu", action="store_true", help="CT without rescale tags holds HU already")
     screen.add_allow_package()
     add("--device", default="auto", help="auto, cpu, cuda, ... (default: auto)")
     screen.set_defaults(run=run)
@@ -78,7 +79,7 @@ def run(options: argparse.Namespace) -> None:
     stages = _stages(options)
     with exclusive(options.out):
         for path, name in zip(options.ct, names, strict=True):
-            found = screen(Scan.read(path), stages, settings)
+            found = screen(Scan.read(path, options.values_in_hu), stages, settings)
             folder = options.out / name
             _print(name, write(found, folder, path), found, folder)
 

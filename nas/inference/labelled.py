@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from nas.data.io.files import VOLUME_ENDINGS
+from nas.data.io.files import VOLUME_ENDINGS, split_name
 from nas.errors import NASError
 from nas.inference.cases import Case, find_cases
 from nas.utils.files import read_json
@@ -78,6 +78,6 @@ def _patients(folder: Path) -> Mapping[str, str]:
     with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
         for entry in read_json(folder / "dataset.json")["training"]:
             if isinstance(entry, dict) and "patient" in entry:
-                name = Path(str(entry["image"])).name.removesuffix(".gz").removesuffix(".nii")
+                name = split_name(str(entry["image"]))[0]
                 found[name] = str(entry["patient"])
     return found

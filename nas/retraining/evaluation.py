@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 
 from nas.context import ignore
-from nas.data.io.grid import require_same_grid
+from nas.data.io.arrays import load_npy
+from nas.data.io.files import is_npy
+from nas.data.io.grid import onto_image
 from nas.data.io.images import read_channels, to_array
 from nas.errors import NASError
 from nas.inference.cases import Case
@@ -213,6 +215,9 @@ def _target_of(task: Task, outcome: Outcome, classes: Sequence[str]) -> Target:
         return np.array(values[0] if len(values) == 1 else values), np.array(_number(case)), None
     assert outcome.output is not None
     guess, truth = _label_map(outcome.output), _label_map(Path(case.label))
+    if guess[1] is not None and truth[1] is not None:
+        label = onto_image(truth[1], guess[1], Path(case.label))
+        truth = to_array(label)[0], label
     wrong = np.setdiff1d(np.unique(truth[0]), np.arange(len(classes)))
     if len(wrong):
         raise NASError(
@@ -220,9 +225,7 @@ def _target_of(task: Task, outcome: Outcome, classes: Sequence[str]) -> Target:
             f"0 to {len(classes) - 1} ({', '.join(classes)})",
             "renumber the labels as in the training",
         )
-    if guess[1] is not None and truth[1] is not None:
-        require_same_grid(guess[1], truth[1], Path(case.label), ("an image", "its label"))
-    elif guess[0].shape != truth[0].shape:
+    if guess[0].shape != truth[0].shape:
         raise NASError(
             f"a label of shape {truth[0].shape} in {case.label}", f"{guess[0].shape}, as its image", "correct it"
         )
@@ -232,8 +235,8 @@ def _target_of(task: Task, outcome: Outcome, classes: Sequence[str]) -> Target:
 
 def _label_map(path: Path) -> tuple[np.ndarray, Any]:
     """Read classes (D, H, W) and, of an image, its geometry."""
-    if path.suffix == ".npy":
-        return np.load(path, allow_pickle=False), None
+    if is_npy(path):
+        return load_npy(path), None
     channels = read_channels(path)
     if len(channels) != 1:
         raise NASError(f"{len(channels)} channels in {path}", "one class per voxel", "give one volume of labels")

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nas.data.io.files import existing_folder
-from nas.data.io.grid import require_same_grid
+from nas.data.io.files import existing_folder, split_name
+from nas.data.io.grid import onto_image
 from nas.data.io.images import read_channels
 from nas.errors import NASError
 from nas.utils.optional import medical
@@ -26,6 +26,7 @@ ENDINGS = {
     "t2": ("t2", "t2w"),
     "flair": ("flair", "fla", "t2f"),
 }
+NIFTI_ENDINGS = (".nii", ".nii.gz")
 LABEL = "segmentation"
 LABELS = (0, 1, 2, 4)  # as files hold them: background, necrosis, oedema, enhancing tumour
 
@@ -59,8 +60,8 @@ def find_subjects(root: str | Path | None, modalities: Sequence[str], labelled: 
     Raises:
         NASError: If there is no subject, a modality is missing or there twice, or two folders have one name.
     """
-    files = existing_folder(root, "a folder of BraTS subjects", "/path/to/BraTS").rglob("*.nii*")
-    folders = sorted({path.parent for path in files if path.name.endswith((".nii", ".nii.gz"))})
+    files = existing_folder(root, "a folder of BraTS subjects", "/path/to/BraTS").rglob("*")
+    folders = sorted({path.parent for path in files if split_name(path)[1] in NIFTI_ENDINGS})
     if not folders:
         raise NASError(f"no NIfTI file in {root}", "one folder per subject, one file per modality", "set data.root")
     subjects = [_subject(folder, modalities, labelled) for folder in folders]
@@ -73,7 +74,7 @@ def find_subjects(root: str | Path | None, modalities: Sequence[str], labelled: 
 def _subject(folder: Path, modalities: Sequence[str], labelled: bool) -> Subject:
     files: dict[str, list[Path]] = {}
     for path in sorted(folder.iterdir()):
-        if path.name.endswith((".nii", ".nii.gz")):
+        if split_name(path)[1] in NIFTI_ENDINGS:
             files.setdefault(_kind(path, folder.name), []).append(path)
     for kind in (*modalities, *([LABEL] if labelled else [])):
         if kind not in files:
@@ -94,7 +95,7 @@ def _subject(folder: Path, modalities: Sequence[str], labelled: bool) -> Subject
 
 def _kind(path: Path, subject: str) -> str:
     """Return a modality, `LABEL`, or "" for another file."""
-    words = re.split(r"[_.\-]+", path.name.removesuffix(".gz").removesuffix(".nii").removeprefix(subject).lower())
+    words = re.split(r"[_.\-]+", split_name(path)[0].removeprefix(subject).lower())
     if any(word.startswith("seg") for word in words):
         return LABEL
     return next((modality for modality, endings in ENDINGS.items() if words[-1] in endings), "")
@@ -114,8 +115,9 @@ def read_images(subject: Subject, modalities: Sequence[str]) -> list[Image]:
         NASError: If a file cannot be read, or the images are not on one grid.
     """
     images = [_volume(path) for path in subject.images]
-    for modality, image, path in zip(modalities[1:], images[1:], subject.images[1:], strict=True):
-        require_same_grid(images[0], image, path, (modalities[0], modality))
+    for number, path in enumerate(subject.images[1:], 1):
+        names = (modalities[0], modalities[number])
+        images[number] = onto_image(images[number], images[0], path, names, labels=False)
     return images
 
 
@@ -132,8 +134,7 @@ def read_label(path: Path, image: Image) -> Image:
     Raises:
         NASError: If the file cannot be read, holds other labels, or is on another grid.
     """
-    label = _volume(path)
-    require_same_grid(image, label, path)
+    label = onto_image(_volume(path), image, path)
     wrong = np.setdiff1d(np.unique(medical("SimpleITK").GetArrayViewFromImage(label)), LABELS)
     if len(wrong):
         raise NASError(

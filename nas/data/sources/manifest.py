@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import numpy as np
 from annotated_types import Ge, Le, Len
 
+from nas.data.io.arrays import AXES
 from nas.data.io.crops import middle
 from nas.data.io.csv_table import Row, read_table
 from nas.data.io.files import named_files
@@ -75,6 +76,9 @@ class Manifest(Source):
         percentiles: (low, high) in percent, see `window`.
         class_names: The labels in the order of their numbers; of two, the last is the positive class. If None, sorted.
         npy_spacing_mm: Voxel size of .npy files in mm, one number or (D, H, W).
+        npy_axes: Axes of .npy files: DHW, CDHW or DHWC. If None, DHW or CDHW, and ambiguous arrays are refused.
+        values_in_hu: Whether stored values of CT and PET slices (DICOM) without RescaleSlope and RescaleIntercept are
+            in HU (PET: activity) already. If False, such series are refused.
 
     Raises:
         NASError: If an argument is out of range.
@@ -98,9 +102,12 @@ class Manifest(Source):
         percentiles: Annotated[Sequence[Annotated[float, Ge(0), Le(100)]], Len(2, 2), ASCENDING] = (0.5, 99.5),
         class_names: Annotated[Sequence[str | int], Len(2)] | None = None,
         npy_spacing_mm: Spacings = 1.0,
+        npy_axes: Annotated[str, OneOf(*AXES)] | None = None,
+        values_in_hu: bool = False,
     ) -> None:
         self.path, self.cache_dir, self.centre = path, cache_dir, centre
         self.spacing_mm, self.npy_spacing_mm = triple(spacing_mm), triple(npy_spacing_mm)
+        self.npy_axes, self.values_in_hu = npy_axes, values_in_hu
         depth, height, width = triple(size)
         self.size = (int(depth), int(height), int(width))
         self.window = None if window is None else (float(window[0]), float(window[1]))
@@ -166,7 +173,7 @@ class Manifest(Source):
         last: tuple[Path, Image, str] | None = None
         for item in self.items:
             if last is None or last[0] != item.path:  # several points of one volume: read it once
-                image = read_image(item.path, self.npy_spacing_mm)
+                image = read_image(item.path, self.npy_spacing_mm, self.npy_axes, self.values_in_hu)
                 last = (item.path, image, self.digests.of_volume(item.path))
             yield Sample(
                 name=item.name,
@@ -195,7 +202,7 @@ class Manifest(Source):
 
     def preparation(self) -> Mapping[str, Any]:
         """Return the form "crop" with grid and intensity range."""
-        names = ("size", "spacing_mm", "window", "percentiles", "npy_spacing_mm")
+        names = ("size", "spacing_mm", "window", "percentiles", "npy_spacing_mm", "npy_axes", "values_in_hu")
         return {**super().preparation(), "how": "crop", **{name: getattr(self, name) for name in names}}
 
     def _item(self, row: Row, with_point: bool) -> Item:

@@ -16,8 +16,8 @@ from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
-from nas.data.io.files import existing_folder
-from nas.data.io.grid import on_grid, planned_size, require_same_grid
+from nas.data.io.files import existing_folder, split_name
+from nas.data.io.grid import on_grid, onto_image, planned_size
 from nas.data.io.images import read_channels, triple
 from nas.data.sample import Sample
 from nas.data.source import CACHE, PATCH, Source
@@ -168,7 +168,7 @@ class Msd(Source):
                 raise NASError(
                     f"no file {path} (named in dataset.json)", "every volume of the list", "copy the file again"
                 )
-        name = image.name.removesuffix(".gz").removesuffix(".nii")
+        name = split_name(image)[0]
         return Case(name, image, label, str(entry.get("patient", name)))
 
     def files(self) -> Mapping[str, Path]:
@@ -212,8 +212,8 @@ class Msd(Source):
                 raise NASError(
                     f"{len(labels)} channels in {case.label}", "one class per voxel", "give one volume of labels"
                 )
-            require_same_grid(images[0], labels[0], case.image)
-            mask_DHW, spacing_mm = on_grid(labels[0], self.spacing_mm, labels=True)
+            label = onto_image(labels[0], images[0], case.label)
+            mask_DHW, spacing_mm = on_grid(label, self.spacing_mm, labels=True)
             volume_CDHW = np.stack([on_grid(image, self.spacing_mm)[0] for image in images])
             mask_DHW, volume_CDHW = self._whole_numbers(mask_DHW, case.label), self._values(volume_CDHW, case.image)
             fill = volume_CDHW.min(axis=(1, 2, 3)) if self.by_training else np.zeros(len(volume_CDHW))
