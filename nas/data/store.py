@@ -302,7 +302,7 @@ class VolumeStore:
                 selection.select_hyperslab((int(row), *map(int, starts[position])), (1, *shape))
                 dataset.read(memory, selection, out[position])
         if dtype.kind == "f" and not np.isfinite(out).all():
-            raise _damaged(self.path, f"NaN or infinite {name}")
+            raise damaged(self.path, f"NaN or infinite {name}")
         return out
 
     def sample(self, row: int) -> Sample:
