@@ -82,7 +82,7 @@ def infeasible(problem: Problem, limits: CostWindow) -> NASError:
         stated += [f"strategy.{name}={value:g}" for name, value in ends.items()]
     ranges = [f"{name} from {low:g} to {high:g}" for name, (low, high) in reachable(problem.space, limited).items()]
     return NASError(
-        f"{', '.join(stated)}, which no network of the space keeps",
+        f"no network that keeps {', '.join(stated)}",
         f"limits within the range of the space: {', '.join(ranges)}",
         "change constraints, the strategy's limits or the space; nothing was created",
     )
