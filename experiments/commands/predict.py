@@ -120,7 +120,7 @@ def run(options: argparse.Namespace) -> int:
     segments = card.task["kind"] == "segmentation"
     if segments and len(options.input) > 1:
         _require_folder(options.out, len(options.input))
-    cases = find_cases(options.input, int(card.inputs[0].shape[1]))
+    cases = find_cases(options.input, int(card.inputs[0].shape[1]), card.preparation.get("channels", ()))
     if point_mm is not None:
         cases = [case if case.point_mm else replace(case, point_mm=point_mm) for case in cases]
     table = None if segments else _table(options.out)
@@ -299,7 +299,7 @@ def _outs(out: Path, cases: Sequence[Case]) -> list[Path]:
 def _require_folder(out: Path, count: int) -> None:
     from nas.inference.predict import IMAGES
 
-    if out.suffix and not out.is_dir():
+    if out.name.lower().endswith((*IMAGES, ".npy", ".csv", ".json")) and not out.is_dir():
         expected = f"an image ({', '.join(IMAGES)}) for one input, a folder for several"
         raise NASError(f"--out {out} for {count} inputs", expected, "change --out")
 

@@ -80,7 +80,7 @@ class _Rows:
         self._volumes: h5py.Dataset | None = None
         self._masks: h5py.Dataset | None = None
         self._columns: dict[str, list[Any]] = {
-            key: [] for key in ("names", "groups", "folds", "contents", "labels", "spacing_mm", "size_mm3")
+            key: [] for key in ("names", "groups", "folds", "contents", "images", "labels", "spacing_mm", "size_mm3")
         }
         self._boxes: list[np.ndarray] = []
         self._voxels: list[np.ndarray] = []
@@ -110,6 +110,7 @@ class _Rows:
             sample.group,
             sample.fold,
             sample.content or content_digest(sample),
+            sample.image,
             sample.label,
             sample.spacing_mm,
             sample.size_mm3,
@@ -176,7 +177,7 @@ class _Rows:
         if self._located:
             file["extents"] = np.array(self._extents, dtype=np.int64)
             file["located"], file["values"] = np.array(self._located), np.array(self._values)
-        for key in ("names", "groups", "folds", "contents"):
+        for key in ("names", "groups", "folds", "contents", "images"):
             file.create_dataset(key, data=columns[key], dtype=h5py.string_dtype())
         file["labels"] = np.array(columns["labels"], dtype=np.int64)
         for key in ("spacing_mm", "size_mm3"):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from annotated_types import Ge
@@ -12,9 +13,11 @@ from nas.data.transforms.augment import Augment
 from nas.errors import NASError
 from nas.utils.annotations import Count, Expected, Fraction, NonNegativeFloat, OneOf, PositiveFloat, PositiveInt
 from nas.utils.checked import checked
+from nas.utils.identity import described
 
 OPTIMIZERS = ("adamw", "adam", "sgd")
 SCHEDULES = ("onecycle", "cosine", "step", "constant")
+SAMPLERS = ("shuffled", "balanced")
 PRECISIONS = ("auto", "bf16", "fp32")
 
 
@@ -40,6 +43,8 @@ class TrainingSettings:
         compile: If True, use torch.compile, which is faster in long trainings only; on a CPU with fp32 only.
         channels_last: If True, activations and weights have the memory layout (B, D, H, W, C).
         augment: Augmentation of training batches, or None.
+        sampler: "shuffled" sees each sample once per epoch. "balanced" draws as many samples from each class: rare
+            classes several times, of frequent ones not all; for classification only.
 
     Raises:
         NASError: If a value is out of range.
@@ -59,6 +64,7 @@ class TrainingSettings:
     compile: bool = False
     channels_last: bool = True
     augment: Augment | None = None
+    sampler: Annotated[str, OneOf(*SAMPLERS)] = "shuffled"
 
     def __post_init__(self) -> None:
         if 0 < self.patience < self.validate_every:
@@ -67,6 +73,12 @@ class TrainingSettings:
                 "0, or at least validate_every",
                 f"set training.patience to {self.validate_every} or more",
             )
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """What a study records; a setting of later versions counts only if it is not the default."""
+        own = described(self)
+        return {name: value for name, value in own.items() if (name, value) != ("sampler", SAMPLERS[0])}
 
     @property
     def extendable(self) -> bool:

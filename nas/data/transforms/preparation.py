@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nas.data.io.channels import joined, read_volumes
 from nas.data.io.crops import crop, crop_hu, middle, to_window
 from nas.data.io.grid import image_on_grid, require_same_grid
 from nas.data.io.images import read_channels, read_image, to_array
@@ -184,13 +185,7 @@ def _on_grid(paths: Sequence[Path], preparation: Mapping[str, Any]) -> Prepared:
 
 def _composed(paths: Sequence[Path], npy_spacing_mm: float | Sequence[float]) -> Image:
     """Read one image whose components are the channels of all files."""
-    images = [read_image(path, npy_spacing_mm) for path in paths]
-    if len(images) == 1:
-        return images[0]
-    for image, path in zip(images[1:], paths[1:], strict=True):
-        require_same_grid(images[0], image, path, ("the first channel", "another"))
-    sitk = medical("SimpleITK")
-    return sitk.Compose([sitk.Cast(image, sitk.sitkFloat32) for image in images])
+    return joined(read_volumes(paths, npy_spacing_mm))
 
 
 def _joined(arrays: Sequence[np.ndarray], paths: Sequence[Path]) -> np.ndarray:
