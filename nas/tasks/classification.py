@@ -123,8 +123,9 @@ class Classification(Task):
         if isinstance(self.class_weights, str):
             weight_K = 1 / np.maximum(count_K, 1)
         else:
-            weight_K = np.array(self.class_weights)
-        weight_K *= count_K.sum() / max((weight_K * count_K).sum(), 1e-12)  # 1 on average over the training part
+            weight_K = np.array(self.class_weights, dtype=np.float64)
+        # 1 on average over the training part
+        weight_K = weight_K * count_K.sum() / max((weight_K * count_K).sum(), 1e-12)
         found = copy.copy(self)
         found._weight_K = torch.tensor(weight_K, dtype=torch.float32)
         return found

@@ -99,11 +99,11 @@ def test_A18_copies_in_other_data_sets(tmp_path: Path) -> None:
     image = sitk.ReadImage(root / "imagesTr" / "case_000.nii.gz")
     sitk.WriteImage(sitk.Cast(image, sitk.sitkFloat64), root / "imagesTr" / "case_001.nii.gz")
     (root / "labelsTr" / "case_001.nii.gz").write_bytes((root / "labelsTr" / "case_000.nii.gz").read_bytes())
-    with pytest.raises(NASError, match="two patients: case_000 of case_000 and case_001 of case_001"):
+    with pytest.raises(NASError, match=r"two patients: case_000 of case_000 and case_001 of case_001"):
         decathlon(root)
     write_subject(tmp_path / "brats" / "one", 0)
     write_subject(tmp_path / "brats" / "two", 0)
-    with pytest.raises(NASError, match="one volume under two patients: one of one and two of two"):
+    with pytest.raises(NASError, match=r"one volume under two patients: one of one and two of two"):
         brats(tmp_path / "brats").prepare()
 
 
@@ -129,7 +129,7 @@ def test_A18_patients_of_two_spellings_and_a_column_twice(tmp_path: Path) -> Non
     refused(manifest(tmp_path, ["0.npy,a,7", "1.npy,b,8", "2.npy,a,7.0"]), "patient '7' and '7.0'")
     refused(manifest(tmp_path, ["0.npy,a,7", "1.npy,b,nan"]), "no patient in line 3")
     refused(manifest(tmp_path, ["0.npy,a,b,p", "1.npy,b,a,q"], "path,label,label,patient"), "2 columns 'label' in")
-    with pytest.raises(NASError, match="2 columns 'path'"):
+    with pytest.raises(NASError, match=r"2 columns 'path'"):
         find_cases([write(tmp_path / "x.csv", "path,path\na.nii,b.nii\n")], 1)
     numbers = manifest(tmp_path, ["0.npy,2.0,p", "1.npy,10.0,q", "2.npy,2.0,r"]).prepare()
     assert numbers.classes == ("2.0", "10.0")  # in the order of the numbers
@@ -156,7 +156,7 @@ def test_A18_one_nodule_of_luna16_with_both_labels(tmp_path: Path) -> None:
         luna16(tmp_path, lines).prepare()
     assert "\n" not in str(error.value)
     assert len(luna16(tmp_path, [*lines[:2], "1.2,14,14,14,5,1"]).prepare()) == 3  # another nodule of the scan
-    with pytest.raises(NASError, match="malignancy 'nan' in line 3"):
+    with pytest.raises(NASError, match=r"malignancy 'nan' in line 3"):
         luna16(tmp_path, [lines[0], "1.3,8,8,8,5,nan"]).prepare()
 
 
@@ -212,9 +212,9 @@ def test_A19_a_manifest_of_several_columns_and_its_prediction(two_channels: Path
     np.testing.assert_allclose(x_CDHW, store.read([1])[0] * np.float32(store.scale), atol=1e-6)
     (case,) = find_cases([turned], 2)
     assert [path.name for path in case.paths] == ["t2-1.nii.gz", "t1-1.nii.gz"]  # nothing is known but their number
-    with pytest.raises(NASError, match="columns path_t1, path_flair .*expected path_t1, path_t2"):
+    with pytest.raises(NASError, match=r"columns path_t1, path_flair .*expected path_t1, path_t2"):
         find_cases([write(turned, "path_t1,path_flair\na.nii,b.nii\n")], 2, ("t1", "t2"))
-    with pytest.raises(NASError, match="expected one for each of 3 channels"):
+    with pytest.raises(NASError, match=r"expected one for each of 3 channels"):
         find_cases([write(turned, "path_t1,path_t2\na.nii,b.nii\n")], 3)
 
 
@@ -282,7 +282,7 @@ def test_A20_no_volume_without_a_size(tmp_path: Path) -> None:
     stated[3] = lines[3] + ","
     assert names(manifest(tmp_path, stated, "path,label,patient,size_mm3").prepare()) == ["features"]
     stated[3] = lines[3] + ",-4"
-    with pytest.raises(NASError, match="size_mm3 -4 in line 5"):
+    with pytest.raises(NASError, match=r"size_mm3 -4 in line 5"):
         manifest(tmp_path, stated, "path,label,patient,size_mm3").prepare()
     masks[3] = lines[3] + ",none.nii.gz"
     with pytest.raises(NASError, match=r"no file .*none.nii.gz \(line 5"):

@@ -104,10 +104,9 @@ def test_A16_folders_of_kits(tmp_path: Path) -> None:
 
 def test_A16_a_list_of_files_of_one_name_has_a_patient_for_each(tmp_path: Path) -> None:
     root = kits(tmp_path / "kits")
-    entries = [
-        {"image": f"./{c.name}/imaging.nii.gz", "label": f"./{c.name}/segmentation.nii.gz"} for c in root.iterdir()
-    ]
-    content = {"modality": {"0": "MRI"}, "labels": {"0": "a", "1": "b", "2": "c"}, "training": sorted(entries, key=str)}
+    names = sorted(folder.name for folder in root.iterdir())
+    entries = [{"image": f"./{name}/imaging.nii.gz", "label": f"./{name}/segmentation.nii.gz"} for name in names]
+    content = {"modality": {"0": "MRI"}, "labels": {"0": "a", "1": "b", "2": "c"}, "training": entries}
     (root / "dataset.json").write_text(json.dumps(content))
     store = prepared(root)
     assert store.groups.tolist() == [f"case_{n:05d}" for n in range(6)]

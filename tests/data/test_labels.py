@@ -82,7 +82,7 @@ def test_A11_what_is_no_class_is_refused() -> None:
     for values, shown in ((np.array([0.5]), "0.5"), (np.array([np.nan, 1]), "nan"), (np.array([3e9]), "3e")):
         with pytest.raises(NASError, match=f"the label {shown}.* in here.nii"):
             whole_labels(values, Path("here.nii"))
-    with pytest.raises(NASError, match="labels of type complex"):
+    with pytest.raises(NASError, match=r"labels of type complex"):
         whole_labels(np.array([1j]), Path("here.nii"))
 
 
@@ -95,7 +95,7 @@ def test_A20_the_object_nearest_to_the_point_is_measured(tmp_path: Path) -> None
     assert object_mm3(tmp_path / "m.nii.gz", (-1.5, -1.5, 6)) == pytest.approx(27 * 0.5)
     assert object_mm3(tmp_path / "m.nii.gz", (-7, -7, 8)) == pytest.approx(216 * 0.5)
     write_nifti(tmp_path / "empty.nii.gz", mask * 0)
-    with pytest.raises(NASError, match="nothing but 0"):
+    with pytest.raises(NASError, match=r"nothing but 0"):
         object_mm3(tmp_path / "empty.nii.gz")
 
 
@@ -184,7 +184,7 @@ def test_A17_the_network_decides_where_files_leave_a_choice(tmp_path: Path) -> N
         assert network.convention_of(subjects, "brats2018").name == "brats2018"
     brats_2023(tmp_path / "b" / "two", lambda label: label)
     first = TumourNetwork(bundle=None, source=source(tmp_path / "a", labels="brats2018"))  # type: ignore[arg-type]
-    with pytest.raises(NASError, match="several"):
+    with pytest.raises(NASError, match=r"several"):
         first.convention_of(find_subjects(tmp_path / "b", MODALITIES), None)
     write_subject(tmp_path / "c" / "three")
     assert convention_of(find_subjects(tmp_path / "c", MODALITIES), prefer="brats2024").name == "brats2018"
