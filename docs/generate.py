@@ -11,6 +11,7 @@ import re
 import sys
 from importlib import import_module
 from pathlib import Path
+from pkgutil import walk_packages
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -19,6 +20,8 @@ from experiments.cli import Parser
 from experiments.commands.voxnas import COMMANDS, PARSER
 from experiments.conf_files import groups, text_of
 from experiments.hydra_command import help_page
+from nas import data
+from nas.data.io.limits import Limit
 from nas.metrics.metric import Metric
 from nas.metrics.names import COSTS
 
@@ -27,6 +30,8 @@ NOTE = "<!-- Written by `python -m docs.generate`; edit conf/, the docstrings or
 TASKS = ("classification", "segmentation", "detection")
 PROGRAMS = ("experiments.lung_detector.prepare", "experiments.lung_screening.phantoms")
 SHARED = ("study", "split", "training", "evaluator", "tracking")
+SERVICE = "experiments.lung_detector.service.images"
+TOPICS = ("Image files", "Geometry", "NIfTI", "DICOM series", "NumPy arrays", "Labels and channels")  # others follow
 SECTIONS = ("Args", "Attributes", "Returns", "Raises", "Yields", "Note", "Example")
 
 
@@ -43,6 +48,7 @@ def pages() -> dict[str, str]:
         "data-sets.md": components("data", "Data sets", DATA),
         "tasks-and-metrics.md": tasks(),
         "commands.md": commands(),
+        "limits.md": limits(),
     }
     generated = {name: f"{NOTE}\n\n{text.rstrip()}\n" for name, text in content.items()}
     return {**generated, "files.md": files((REFERENCE / "files.md").read_text(encoding="utf-8"))}
@@ -66,6 +72,10 @@ variable `VOXNAS_DATA` is the default of `data.root`, `VOXNAS_CACHE` that of `da
 TASKS_TEXT = """\
 A task is chosen by `task=<name>`; without it, the default task of the data set is used. The first metric is the score:
 it decides which epoch is kept, and `objectives.score` stands for it."""
+LIMITS_TEXT = """\
+One reader decides geometry and values for all data sets and commands (`nas/data/io/images.py`); the service has its
+own, stricter one. Input that is not certain is refused in one line that names the file, the tag and a way out. The rows
+come from the constants `LIMITS` of the modules that read, beside the lists that the readers use."""
 COMMANDS_TEXT = """\
 `search` and `train` take settings `key=value`; all other commands take paths and options. A mistake ends with one line
 (got, expected, fix) and exit code 2, an interrupt with 130. `voxnas --version` prints the version."""
@@ -111,6 +121,24 @@ def tasks() -> str:
         _table(("cost", "in tables"), [(f"`{name}`", unit.heading) for name, unit in COSTS.items()]),
     ]
     return "\n\n".join(parts)
+
+
+def limits() -> str:
+    """Return the page on what is read, corrected and refused."""
+    rows = [(limit.topic, limit.case, limit.answer, limit.detail) for limit in stated_limits()]
+    return "\n\n".join(["# Limits", LIMITS_TEXT, _table(("input", "property", "answer", "detail"), rows)])
+
+
+def stated_limits() -> list[Limit]:
+    """Collect the rows of every module below `nas.data` and of the service.
+
+    Returns:
+        The rows in the order of their topics, within a topic as the modules state them.
+    """
+    names = [module.name for module in walk_packages(data.__path__, f"{data.__name__}.")]
+    found = [limit for name in (*names, SERVICE) for limit in getattr(import_module(name), "LIMITS", ())]
+    others = sorted({limit.topic for limit in found} - set(TOPICS))
+    return sorted(found, key=lambda limit: (*TOPICS, *others).index(limit.topic))
 
 
 def files(text: str) -> str:

@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from docs.generate import REFERENCE, pages
+from docs.generate import REFERENCE, pages, stated_limits
 from experiments.conf_files import TABLES, tables
+from nas.data.io.arrays import AXES
+from nas.data.io.dicom_header import DECODED, SOP_CLASSES
+from nas.data.io.formats import FORMATS, OTHERS
 from tests.conftest import REPO
 from tests.documents import PAGES, anchors, check_command, commands, links
 
@@ -40,6 +43,15 @@ def test_commands_are_valid(path: Path) -> None:
 def test_generated_pages_are_up_to_date() -> None:
     for name, text in pages().items():
         assert (REFERENCE / name).read_text() == text, f"{name}: run `python -m docs.generate`"
+
+
+def test_limits_name_everything_that_the_readers_accept() -> None:
+    text = (REFERENCE / "limits.md").read_text()
+    accepted = [*SOP_CLASSES, *DECODED, *AXES, *(ending for form in FORMATS for ending in form.endings)]
+    for name in (*accepted, *OTHERS.values()):
+        assert name in text, name
+    for limit in stated_limits():
+        assert limit.answer == "read" or limit.detail, limit
 
 
 def test_every_component_of_conf_is_in_the_reference() -> None:

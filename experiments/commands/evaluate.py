@@ -9,7 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from experiments.cli import USER_ERROR, Parser, number_type, write_line
-from experiments.commands.predict import add_device, add_flips, networks_of, outcomes, prediction_of, use_flips
+from experiments.commands.predict import (
+    add_device,
+    add_flips,
+    add_reading,
+    networks_of,
+    outcomes,
+    prediction_of,
+    use_flips,
+    use_reading,
+)
 from nas.errors import NASError
 
 if TYPE_CHECKING:
@@ -40,6 +49,7 @@ def parser() -> Parser:
     add("--out", type=Path, help="folder of the results (default: TRAINING/evaluation/NAME)")
     add("--seen", choices=SEEN, default="refuse", help="cases of patients that were seen (default: refuse)")
     add_flips(evaluate)
+    add_reading(evaluate)
     add("--resamples", type=number_type(int, 2), default=2000, help="bootstrap over patients (default: 2000)")
     add("--seed", type=number_type(int, 0), default=0, help="of the bootstrap (default: 0)")
     add_device(evaluate)
@@ -76,6 +86,7 @@ def run(options: argparse.Namespace) -> int:
             "give the folder of its training",
         )
     use_flips(networks, options.flips)
+    use_reading(networks, options)
     require_alike(networks)
     classes = classes_of(trained[0])
     task = trained[0].task.deciding([network.card.inference.get("threshold") for network in trained])
@@ -144,4 +155,6 @@ def _allowed(cases: Sequence[Case], was_seen: Mapping[str, bool], rule: str) -> 
 
 
 def _output(folder: Path, case: Case) -> Path:
-    return folder / (case.name + (".npy" if case.paths[0].suffix == ".npy" else ".nii.gz"))
+    from nas.data.io.files import is_npy
+
+    return folder / (case.name + (".npy" if is_npy(case.paths[0]) else ".nii.gz"))

@@ -57,6 +57,7 @@ def parser() -> Parser:
     )
     add("--point", metavar="X,Y,Z", help="centre of the crop in world mm, LPS (default: centre of the volume)")
     add_flips(predict)
+    add_reading(predict)
     add("--again", action="store_true", help="predict finished inputs again")
     add_device(predict)
     predict.set_defaults(run=run)
@@ -87,6 +88,33 @@ def use_flips(networks: Sequence[InferenceNetwork], text: str | None) -> None:
         network.mirrored(_flips(text or ""))
 
 
+def add_reading(command: Parser) -> None:
+    """Add the options of values and axes that a file does not state.
+
+    Args:
+        command: The parser.
+    """
+    add = command.add_argument
+    add(
+        "--values-in-hu", action="store_true", help="CT and PET (DICOM) without rescale tags hold HU (activity) already"
+    )
+    add("--npy-axes", choices=("DHW", "CDHW", "DHWC"), help="axes of .npy volumes (default: DHW or CDHW, if clear)")
+
+
+def use_reading(networks: Sequence[InferenceNetwork], options: argparse.Namespace) -> None:
+    """Let networks read inputs as stated.
+
+    Args:
+        networks: The networks.
+        options: Parsed arguments, with those of `add_reading`.
+    """
+    stated: dict[str, Any] = {"values_in_hu": True} if options.values_in_hu else {}
+    if options.npy_axes:
+        stated["npy_axes"] = options.npy_axes
+    for network in networks if stated else ():
+        network.card = replace(network.card, preparation={**network.card.preparation, **stated})
+
+
 def add_device(command: Parser) -> None:
     """Add the options that every command that runs networks has.
 
@@ -115,6 +143,7 @@ def run(options: argparse.Namespace) -> int:
     models = (options.model, *options.average_with)
     networks = [network for model in models for network in networks_of(model, options)]
     use_flips(networks, options.flips)
+    use_reading(networks, options)
     require_alike(networks)
     card = networks[0].card
     segments = card.task["kind"] == "segmentation"
@@ -283,13 +312,14 @@ def _table(out: Path) -> Path:
 
 def _outs(out: Path, cases: Sequence[Case]) -> list[Path]:
     """Return the file of each label map: the given file, or one in the given folder with the name of the case."""
+    from nas.data.io.files import is_npy
     from nas.inference.predict import IMAGES
 
     if len(cases) == 1 and out.name.endswith((*IMAGES, ".npy")):
         outs = [out]
     else:
         _require_folder(out, len(cases))
-        outs = [out / (case.name + (".npy" if case.paths[0].suffix == ".npy" else ".nii.gz")) for case in cases]
+        outs = [out / (case.name + (".npy" if is_npy(case.paths[0]) else ".nii.gz")) for case in cases]
     inputs = {path.resolve() for case in cases for path in case.paths}
     if own := next((path for path in outs if path.resolve() in inputs), None):
         raise NASError(f"--out {out}, where {own.name} is an input", "another folder", "change --out")

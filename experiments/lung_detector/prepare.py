@@ -235,6 +235,7 @@ def parser() -> Parser:
     add("--skip-unknown", action="store_true", help="skip annotations of missing slices and of series that are no CT")
     add("--parts", nargs=3, type=number_type(float, 0, 1), default=[0.7, 0.15, 0.15], help="shares of patients")
     add("--seed", type=number_type(int, 0), default=0, help="of the split and of the drawn slices (default: 0)")
+    add("--values-in-hu", action="store_true", help="CT without rescale tags holds HU already")
     prepare_parser.set_defaults(run=run)
     return prepare_parser
 
@@ -255,6 +256,7 @@ def run(options: argparse.Namespace) -> None:
         unknown="skip" if options.skip_unknown else "refuse",
         parts=options.parts,
         seed=options.seed,
+        values_in_hu=options.values_in_hu,
     )
     print(summary(prepare(source, options.out)))
     print(f"wrote {options.out}")

@@ -45,6 +45,7 @@ def parser() -> Parser:
     add("--radius-mm", type=number_type(float, 1e-6), help="radius of the non-maximum suppression")
     add("--stride-mm", type=number_type(float, 1e-6), help="distance between patches")
     add("--batch", type=number_type(int, 1), help="patches at once")
+    screen.add_argument("--values-in-hu", action="store_true", help="CT without rescale tags holds HU already")
     screen.add_allow_package()
     add("--device", default="auto", help="auto, cpu, cuda, ... (default: auto)")
     screen.set_defaults(run=run)
@@ -75,7 +76,7 @@ def run(options: argparse.Namespace) -> None:
     settings = Settings(**{name: getattr(options, name) for name in given if getattr(options, name) is not None})
     stages = _stages(options)
     for path, name in zip(options.ct, names, strict=True):
-        found = screen(Scan.read(path), stages, settings)
+        found = screen(Scan.read(path, options.values_in_hu), stages, settings)
         folder = options.out / name
         _print(name, write(found, folder, path), found, folder)
 

@@ -35,11 +35,12 @@ class Scan:
     image: Image
 
     @classmethod
-    def read(cls, path: str | Path) -> Scan:
+    def read(cls, path: str | Path, values_in_hu: bool = False) -> Scan:
         """Read a CT.
 
         Args:
             path: A DICOM folder, or a NIfTI, NRRD or MetaImage file.
+            values_in_hu: Whether stored values of slices without rescale tags are in HU already.
 
         Returns:
             The scan.
@@ -47,7 +48,7 @@ class Scan:
         Raises:
             NASError: As `nas.data.io.ct.read_ct` does.
         """
-        return cls(Path(path).name or str(path), read_ct(path))
+        return cls(Path(path).name or str(path), read_ct(path, values_in_hu))
 
     @cached_property
     def _upright(self) -> Image:

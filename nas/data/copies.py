@@ -4,8 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from nas.data.io.limits import Limit
 from nas.data.sample import Sample, content_digest
 from nas.errors import NASError
+
+LIMITS = (
+    Limit(
+        "Folders and tables",
+        "one volume under two patients: a copy, another format, compression or type, the same path written otherwise",
+        "refused",
+        "compared by voxels where whole volumes are read, else by the content of files; correct the patient",
+    ),
+    Limit("Folders and tables", "one sample with two labels, one nodule of LUNA16 with both", "refused", "remove one"),
+)
 
 
 def without_copies(samples: Iterable[Sample]) -> Iterator[Sample]:

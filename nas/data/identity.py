@@ -110,6 +110,19 @@ class FileDigests:
 
 
 @cache
+def code_digest(*modules: str) -> str:
+    """Return the version of the code of some modules of `nas.data` and of those that they import from it.
+
+    Args:
+        modules: Names of modules.
+
+    Returns:
+        The digest; comments, docstrings and formatting do not count.
+    """
+    return digest(_code_of(modules, (CODE,)))
+
+
+@cache
 def reader_digest(source: type) -> str:
     """Return the version of the code that reads a data set.
 
@@ -126,7 +139,16 @@ def reader_digest(source: type) -> str:
     """
     own = source.__module__.partition(".")[0] + "."
     prefixes = (CODE,) if own == "nas." else (CODE, own)
-    waiting = [base.__module__ for base in source.__mro__]
+    code = _code_of([base.__module__ for base in source.__mro__], prefixes)
+    if source.__module__ not in code:
+        with suppress(OSError, TypeError):
+            code[source.__qualname__] = inspect.getsource(source)
+    return digest(code)
+
+
+def _code_of(modules: Iterable[str], prefixes: tuple[str, ...]) -> dict[str, str]:
+    """Return the code of modules whose names begin with a prefix, and of those that they import."""
+    waiting = list(modules)
     code: dict[str, str] = {}
     while waiting:
         name = waiting.pop()
@@ -135,14 +157,15 @@ def reader_digest(source: type) -> str:
             continue
         waiting.extend(_imported(tree, name))
         code[name] = ast.unparse(_Undocumented().visit(tree))
-    if source.__module__ not in code:
-        with suppress(OSError, TypeError):
-            code[source.__qualname__] = inspect.getsource(source)
-    return digest(code)
+    return code
 
 
 class _Undocumented(ast.NodeTransformer):
-    """Removes texts that stand alone as statements: docstrings."""
+    """Removes documentation: texts that stand alone as statements, and the rows of docs/reference/limits.md."""
+
+    def visit_Assign(self, node: ast.Assign) -> ast.AST:
+        names = [target.id for target in node.targets if isinstance(target, ast.Name)]
+        return ast.copy_location(ast.Pass(), node) if names == ["LIMITS"] else node
 
     def visit_Expr(self, node: ast.Expr) -> ast.AST:
         is_text = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)

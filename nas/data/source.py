@@ -14,6 +14,7 @@ import numpy as np
 
 from nas.data.copies import without_copies
 from nas.data.identity import FileDigests, reader_digest
+from nas.data.io.files import named_files
 from nas.data.sample import Sample
 from nas.data.store import VolumeStore
 from nas.data.store_writer import write_store
@@ -89,9 +90,9 @@ class Source(ABC):
         """Return values that identify the content of the source.
 
         Returns:
-            By default the digests of `files`.
+            By default the digests of `files` and of the data files that their headers name.
         """
-        files = self.files()
+        files = named_files(self.files().items())
         return dict(zip(files, self.digests.of_all(files.values()), strict=True))
 
     @cached_property

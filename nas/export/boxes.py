@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from nas.data.io.dicom import open_series
+from nas.data.io.files import is_npy
 from nas.data.io.images import read_image, to_array
 from nas.data.transforms.ct_slices import fitted, windowed
 from nas.data.transforms.preparation import prepared
@@ -48,8 +50,8 @@ def _inputs(network: BundleNetwork, case: Case) -> Iterator[tuple[dict[str, int]
     """Yield number, input, factor of its sides and sides of the image, of every slice or of the whole."""
     how = network.card.preparation
     path, dims = case.paths[0], network.task.spec.dims
-    if "windows" in how and path.suffix != ".npy":
-        for number, hu_HW in enumerate(_slices(path)):
+    if "windows" in how and not is_npy(path):
+        for number, hu_HW in enumerate(_slices(path, bool(how.get("values_in_hu", False)))):
             image_CHW, factor = fitted(windowed(hu_HW, how["windows"]), int(how["size"]))
             x_CHW = image_CHW.astype(np.float32) * np.float32(how.get("scale", 1)) + np.float32(how.get("offset", 0))
             yield {"slice": number}, x_CHW, factor, hu_HW.shape
@@ -58,7 +60,10 @@ def _inputs(network: BundleNetwork, case: Case) -> Iterator[tuple[dict[str, int]
     yield {}, ready.x_CDHW, 1.0, ready.x_CDHW.shape[1:]
 
 
-def _slices(path: Path) -> np.ndarray:
+def _slices(path: Path, values_in_hu: bool) -> np.ndarray:
+    """Read the slices of a file, or of a series on the pixels of its files, as the data set does."""
+    if path.is_dir():
+        return to_array(open_series(path).read(values_in_hu=values_in_hu, keep_pixels=True))[0]
     return to_array(read_image(path))[0]
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from nas.data.io.csv_table import PATH, path_columns, read_table
 from nas.data.io.files import differing_parts, split_name
+from nas.data.io.formats import HEAD, is_dicom
 from nas.data.io.segmentation_folder import KITS
 from nas.errors import NASError
 
@@ -198,7 +199,7 @@ def _scans_in(folder: Path, relative: str) -> list[tuple[str, Path]]:
         images = [path for path in images if split_name(path)[0] != KITS[1]]
     if images:
         return [(relative + path.name, path) for path in images if split_name(path)[1].lower() not in DATA_FILES]
-    if files and (not folders or any(map(_is_dicom, files))):
+    if files and (not folders or any(map(_holds_dicom, files))):
         return [(relative.rstrip("/") or split_name(folder)[0], folder)]
     found = [pair for path in folders for pair in _scans_in(path, f"{relative}{path.name}/")]
     if not found and not relative:
@@ -206,6 +207,6 @@ def _scans_in(folder: Path, relative: str) -> list[tuple[str, Path]]:
     return found
 
 
-def _is_dicom(path: Path) -> bool:
+def _holds_dicom(path: Path) -> bool:
     with path.open("rb") as file:
-        return file.read(132)[128:] == b"DICM"
+        return is_dicom(file.read(HEAD))

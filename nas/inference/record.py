@@ -9,11 +9,14 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from nas.data.identity import code_digest
 from nas.data.io.files import files_of
 from nas.inference.predict import TABLES
 from nas.inference.runtime import InferenceNetwork
 from nas.utils.files import write_text
 from nas.utils.hashing import digest, file_digest
+
+READERS = ("nas.data.transforms.preparation", "nas.data.io.label_files")  # and the modules that they import
 
 
 def model_digest(networks: Sequence[InferenceNetwork]) -> str:
@@ -23,11 +26,13 @@ def model_digest(networks: Sequence[InferenceNetwork]) -> str:
         networks: The networks of an ensemble.
 
     Returns:
-        The SHA-256 over weights, preparation, settings of the inference and the version of VoxNAS.
+        The SHA-256 over weights, preparation, settings of the inference, the version of VoxNAS and that of the code
+        that reads and prepares images.
     """
+    versions = [code_digest(*READERS)]
     with suppress(PackageNotFoundError):
-        return digest([version("voxnas"), *(network.identity for network in networks)])
-    return digest([network.identity for network in networks])
+        versions.append(version("voxnas"))
+    return digest([versions, *(network.identity for network in networks)])
 
 
 def volume_digest(path: Path) -> str:

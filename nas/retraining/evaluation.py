@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 
 from nas.context import ignore
-from nas.data.io.grid import require_same_grid
+from nas.data.io.arrays import load_npy
+from nas.data.io.files import is_npy
+from nas.data.io.grid import onto_image
 from nas.data.io.images import to_array
 from nas.data.io.label_values import read_label_map, require_classes, whole_labels
 from nas.errors import NASError
@@ -220,11 +222,12 @@ def _target_of(task: Task, outcome: Outcome, classes: Sequence[str]) -> Target:
         return np.array(values[0] if len(values) == 1 else values), np.array(_number(case)), None
     assert outcome.output is not None
     guess, truth = _label_map(outcome.output), _label_map(Path(case.label))
+    if guess[1] is not None and truth[1] is not None:
+        label = onto_image(truth[1], guess[1], Path(case.label))
+        truth = to_array(label)[0], label
     known, fix = f"the classes of the training ({', '.join(classes)})", "renumber the labels as in the training"
     label_DHW = require_classes(truth[0], len(classes), Path(case.label), known, fix)
-    if guess[1] is not None and truth[1] is not None:
-        require_same_grid(guess[1], truth[1], Path(case.label), ("an image", "its label"))
-    elif guess[0].shape != truth[0].shape:
+    if guess[0].shape != truth[0].shape:
         raise NASError(
             f"a label of shape {truth[0].shape} in {case.label}", f"{guess[0].shape}, as its image", "correct it"
         )
@@ -234,8 +237,8 @@ def _target_of(task: Task, outcome: Outcome, classes: Sequence[str]) -> Target:
 
 def _label_map(path: Path) -> tuple[np.ndarray, Any]:
     """Read classes (D, H, W) and, of an image, its geometry."""
-    if path.suffix == ".npy":
-        return whole_labels(np.load(path, allow_pickle=False), path), None
+    if is_npy(path):
+        return whole_labels(load_npy(path), path), None
     label = read_label_map(path)
     return to_array(label)[0], label
 

@@ -119,6 +119,7 @@ OTHER: dict[tuple[str, str], Any] = {  # where the next number or the other word
     ("lung_pet_ct_dx", "windows"): ["lung", "mediastinum"],
     ("manifest", "centre"): "image",
     ("manifest", "class_names"): ["a", "b"],
+    ("manifest", "npy_axes"): "CDHW",
     ("manifest", "percentiles"): [1.0, 99.0],
     ("manifest", "window"): [0, 1],
     ("msd", "class_names"): ["background", "kidney"],

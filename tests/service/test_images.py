@@ -46,6 +46,35 @@ def test_png_of_every_kind_gives_grey(mode: str | None) -> None:
     np.testing.assert_allclose(read.pixels_HW, grey / 255)
 
 
+def test_A14_png_of_16_bits_with_12_bits_of_values_is_refused() -> None:
+    grey = np.arange(64 * 64, dtype=np.uint16).reshape(64, 64)  # 0 to 4095
+    with pytest.raises(Refusal, match="PNG of 16 bits with values up to 4095") as refusal:
+        read_slice(png(grey), LIMITS)
+    assert refusal.value.status == 422
+    assert read_slice(png(grey * 16), LIMITS).pixels_HW.max() > 0.99
+
+
+@pytest.mark.parametrize(
+    ("orientation", "axial"),
+    [
+        ([1, 0, 0, 0, 1, 0], True),
+        ([-1, 0, 0, 0, -1, 0], True),
+        ([1, 0, 0, 0, 0.9397, -0.342], True),  # a gantry tilt of 20 degrees
+        ([0, 1, 0, 0, 0, -1], False),  # sagittal
+        ([1, 0, 0, 0, 0, -1], False),  # coronal
+        ([1, 0, 0], False),
+    ],
+)
+def test_A14_only_axial_slices_are_accepted(orientation: list[float], axial: bool) -> None:
+    content = dicom(ImageOrientationPatient=orientation)
+    if axial:
+        assert read_slice(content, LIMITS).units == "hu"
+        return
+    with pytest.raises(Refusal, match="another orientation") as refusal:
+        read_slice(content, LIMITS)
+    assert refusal.value.status == 422
+
+
 def test_png_of_16_bits_keeps_them() -> None:
     grey = np.arange(32 * 64, dtype=np.uint16).reshape(32, 64) * 31
     np.testing.assert_allclose(read_slice(png(grey), LIMITS).pixels_HW, grey / 65535, rtol=1e-6)

@@ -19,6 +19,7 @@ from pydicom.filereader import read_dataset
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from experiments.lung_detector.service.refusal import Refusal
+from nas.data.io.limits import Limit
 
 if TYPE_CHECKING:
     from experiments.lung_detector.predictor import Units
@@ -26,10 +27,44 @@ if TYPE_CHECKING:
 PNG_START = b"\x89PNG\r\n\x1a\n"
 DICOM_MARK = slice(128, 132)
 SHOWN_HU = (-1000.0, 400.0)  # air to bone: lung and soft tissue in one picture, for people
+LEAST_WHITE = 2**15  # a PNG of 16 bits with lower values only holds fewer bits, such as 12, and would be black
+LEAST_AXIAL = 0.7  # cosine between the normal of a slice and the patient's axis; gantries tilt by up to 30 degrees
 UNCOMPRESSED = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian)
 TAGS = (
     *("Modality", "ImageType", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation", "Rows", "Columns"),
-    *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "RescaleSlope", "RescaleIntercept", "PixelData"),
+    *(
+        "ImageOrientationPatient",
+        "ModalityLUTSequence",
+        "BitsAllocated",
+        "BitsStored",
+        "HighBit",
+        "PixelRepresentation",
+        "RescaleSlope",
+        "RescaleIntercept",
+        "PixelData",
+    ),
+)
+LIMITS = (
+    Limit("Uploads to the service", "PNG of 8 or 16 bits", "read", "as grey values; colours are turned to grey"),
+    Limit(
+        "Uploads to the service",
+        f"PNG of 16 bits without a value of {LEAST_WHITE} or more",
+        "refused",
+        "fewer bits are in use, and the image would be nearly black; scale the values, or send DICOM",
+    ),
+    Limit(
+        "Uploads to the service",
+        "one axial CT slice in uncompressed DICOM, MONOCHROME2, with rescale slope and intercept",
+        "read",
+        "in HU",
+    ),
+    Limit(
+        "Uploads to the service",
+        "other modalities, localizers, sagittal and coronal slices, several frames, colours, MONOCHROME1, compressed "
+        "DICOM, other formats",
+        "refused",
+        "send one axial CT slice",
+    ),
 )
 
 
@@ -117,6 +152,13 @@ def _read_png(content: bytes, limits: Limits) -> Slice:
         raise
     except Exception as error:  # Pillow raises many types for broken files, SyntaxError among them
         raise _broken("PNG") from error
+    if deep and grey_HW.max() < LEAST_WHITE:
+        raise Refusal(
+            422,
+            f"PNG of 16 bits with values up to {grey_HW.max():.0f}",
+            "values up to 65535 (white)",
+            "scale the values to 16 bits, or send the DICOM slice",
+        )
     return Slice(grey_HW / (65535 if deep else 255), "grey")
 
 
@@ -162,12 +204,24 @@ def _check_slice(header: Any, limits: Limits) -> tuple[float, float]:
         raise _no_slice("DICOM of several frames", "one slice per file")
     if header.get("SamplesPerPixel") != 1 or header.get("PhotometricInterpretation") != "MONOCHROME2":
         raise _no_slice("DICOM in colours, or inverted", "MONOCHROME2")
+    if not _is_axial(header.get("ImageOrientationPatient")):
+        raise _no_slice("a slice of another orientation", "an axial slice")
+    if "ModalityLUTSequence" in header:
+        raise _no_slice("values by a modality LUT", "rescale slope and intercept")
     if "PixelData" not in header:
         raise _no_slice("DICOM without pixels", "a slice with its pixels")
     if header.get("RescaleSlope") is None or header.get("RescaleIntercept") is None:
         raise _no_slice("CT without rescale slope and intercept", "Hounsfield units")
     _check_size(int(header.Rows), int(header.Columns), limits)
     return float(header.RescaleSlope), float(header.RescaleIntercept)
+
+
+def _is_axial(orientation: Any) -> bool:
+    """Check the orientation of a slice; one that states none is taken for axial."""
+    if orientation is None:
+        return True
+    cosines = np.array([float(value) for value in orientation])
+    return cosines.shape == (6,) and abs(np.cross(cosines[:3], cosines[3:])[2]) >= LEAST_AXIAL
 
 
 def _check_size(height: int, width: int, limits: Limits) -> None:

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nas.data.io.files import existing_folder
-from nas.data.io.grid import require_same_grid
+from nas.data.io.files import existing_folder, split_name
+from nas.data.io.grid import onto_image
 from nas.data.io.images import read_channels
 from nas.data.io.label_values import read_label_map
+from nas.data.io.limits import Limit
 from nas.errors import NASError
 from nas.utils.optional import medical
 
@@ -28,6 +29,7 @@ ENDINGS = {
     "flair": ("flair", "fla", "t2f"),
 }
 SINCE_2023 = ("t1n", "t2w", "t2f")  # endings that only the challenges from 2023 on have
+NIFTI_ENDINGS = (".nii", ".nii.gz")
 LABEL = "segmentation"
 
 
@@ -62,7 +64,18 @@ CONVENTIONS = {
         Convention("brats2024", (0, 1, 2, 3, 4), (*TUMOUR, "resection cavity")),
     )
 }
-LABELS = CONVENTIONS["brats2018"].labels
+LIMITS = (
+    *(
+        Limit("Label conventions", f"BraTS, data.labels={one.name}", "read", one.text.partition("(")[2].rstrip(")"))
+        for one in CONVENTIONS.values()
+    ),
+    Limit(
+        "Label conventions",
+        "BraTS without data.labels: files named t1, t2, flair and no label 3 (brats2018); labels 3 and 4 (brats2024)",
+        "read",
+        "subjects that fit no convention or several are refused: set data.labels",
+    ),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +107,8 @@ def find_subjects(root: str | Path | None, modalities: Sequence[str], labelled: 
     Raises:
         NASError: If there is no subject, a modality is missing or there twice, or two folders have one name.
     """
-    files = existing_folder(root, "a folder of BraTS subjects", "/path/to/BraTS").rglob("*.nii*")
-    folders = sorted({path.parent for path in files if path.name.endswith((".nii", ".nii.gz"))})
+    files = existing_folder(root, "a folder of BraTS subjects", "/path/to/BraTS").rglob("*")
+    folders = sorted({path.parent for path in files if split_name(path)[1] in NIFTI_ENDINGS})
     if not folders:
         raise NASError(f"no NIfTI file in {root}", "one folder per subject, one file per modality", "set data.root")
     subjects = [_subject(folder, modalities, labelled) for folder in folders]
@@ -108,7 +121,7 @@ def find_subjects(root: str | Path | None, modalities: Sequence[str], labelled: 
 def _subject(folder: Path, modalities: Sequence[str], labelled: bool) -> Subject:
     files: dict[str, list[Path]] = {}
     for path in sorted(folder.iterdir()):
-        if path.name.endswith((".nii", ".nii.gz")):
+        if split_name(path)[1] in NIFTI_ENDINGS:
             files.setdefault(_kind(path, folder.name), []).append(path)
     for kind in (*modalities, *([LABEL] if labelled else [])):
         if kind not in files:
@@ -136,7 +149,7 @@ def _kind(path: Path, subject: str) -> str:
 
 
 def _words(path: Path, subject: str) -> list[str]:
-    return re.split(r"[_.\-]+", path.name.removesuffix(".gz").removesuffix(".nii").removeprefix(subject).lower())
+    return re.split(r"[_.\-]+", split_name(path)[0].removeprefix(subject).lower())
 
 
 def read_images(subject: Subject, modalities: Sequence[str]) -> list[Image]:
@@ -153,8 +166,9 @@ def read_images(subject: Subject, modalities: Sequence[str]) -> list[Image]:
         NASError: If a file cannot be read, or the images are not on one grid.
     """
     images = [_volume(path) for path in subject.images]
-    for modality, image, path in zip(modalities[1:], images[1:], subject.images[1:], strict=True):
-        require_same_grid(images[0], image, path, (modalities[0], modality))
+    for number, path in enumerate(subject.images[1:], 1):
+        names = (modalities[0], modalities[number])
+        images[number] = onto_image(images[number], images[0], path, names, labels=False)
     return images
 
 
@@ -172,8 +186,7 @@ def read_label(path: Path, image: Image, convention: Convention) -> Image:
     Raises:
         NASError: If the file cannot be read, holds other labels, or is on another grid.
     """
-    label = read_label_map(path)
-    require_same_grid(image, label, path)
+    label = onto_image(read_label_map(path), image, path)
     sitk = medical("SimpleITK")
     labels_DHW = sitk.GetArrayFromImage(label)
     wrong = np.setdiff1d(np.unique(labels_DHW), convention.labels)
@@ -239,7 +252,8 @@ def convention_of(subjects: Sequence[Subject], name: str | None = None, prefer: 
 
 
 def _is_since_2023(subject: Subject) -> bool:
-    words = {_words(path, subject.name)[-1] for path in subject.label.parent.glob("*.nii*")} if subject.label else set()
+    files = subject.label.parent.iterdir() if subject.label else ()
+    words = {_words(path, subject.name)[-1] for path in files if split_name(path)[1] in NIFTI_ENDINGS}
     return bool(words & set(SINCE_2023))
 
 

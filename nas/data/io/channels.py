@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nas.data.io.files import split_name
+from nas.data.io.files import is_npy
 from nas.data.io.images import read_channels, read_image
 from nas.errors import NASError
 from nas.utils.optional import medical
@@ -22,23 +22,30 @@ SAME = 0.01  # voxels: grids whose corners differ by less are one grid
 LEAST_COVER = 0.5  # share of the first channel's voxels that every other channel must cover
 
 
-def read_volumes(paths: Sequence[Path], npy_spacing_mm: float | Sequence[float] = 1.0) -> list[tuple[Image, Path]]:
+def read_volumes(
+    paths: Sequence[Path],
+    npy_spacing_mm: float | Sequence[float] = 1.0,
+    npy_axes: str | None = None,
+    values_in_hu: bool = False,
+) -> list[tuple[Image, Path]]:
     """Read the channels of a case, each on the grid of its file.
 
     Args:
         paths: Its files in the order of the channels. A file may hold several, on its fourth axis or as components.
-        npy_spacing_mm: Voxel size (D, H, W) in mm of .npy files.
+        npy_spacing_mm: As for `read_image`.
+        npy_axes: As for `read_image`.
+        values_in_hu: As for `read_image`.
 
     Returns:
         One volume of one channel, and its file, for each channel.
 
     Raises:
-        NASError: If a file is missing, incomplete, no volume or not finite.
+        NASError: As `read_image` does.
     """
     sitk, found = medical("SimpleITK"), []
     for path in paths:
-        if path.is_dir() or split_name(path)[1].lower() == ".npy":
-            image = read_image(path, npy_spacing_mm)
+        if path.is_dir() or is_npy(path):
+            image = read_image(path, npy_spacing_mm, npy_axes, values_in_hu)
             count = image.GetNumberOfComponentsPerPixel()
             own = [image] if count == 1 else [sitk.VectorIndexSelectionCast(image, c) for c in range(count)]
         else:

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nas.data.io.images import AIR_HU, FULL, checked, not_a_volume, unreadable
+from nas.data.io.formats import META_IMAGE, NRRD, format_of, unreadable
+from nas.data.io.images import AIR_HU, FULL, checked, existing, not_a_volume, read_image
+from nas.data.io.itk_files import itk_reader, perpendicular
 from nas.errors import NASError
 from nas.utils.optional import medical
 
@@ -17,10 +19,10 @@ if TYPE_CHECKING:
 
 
 def read_region(path: str | Path, centre_mm: Sequence[float], reach_mm: float) -> Image:
-    """Read the region around a world point; of an uncompressed file no more is read.
+    """Read the region around a world point; of an uncompressed MetaImage or NRRD file no more is read.
 
     Args:
-        path: A MetaImage or NRRD file.
+        path: An image file.
         centre_mm: World point (x, y, z) in mm (LPS).
         reach_mm: Distance from the point along each axis in mm.
 
@@ -30,21 +32,19 @@ def read_region(path: str | Path, centre_mm: Sequence[float], reach_mm: float) -
     Raises:
         NASError: As `read_image` does, and if the point lies outside of the volume.
     """
-    path = Path(path)
-    if not path.exists():
-        raise NASError(f"no file {path}", "an image volume", "correct the path")
-    reader = medical("SimpleITK").ImageFileReader()
-    reader.SetFileName(str(path))
+    path = existing(path)
+    if path.is_dir() or (found := format_of(path)) not in (META_IMAGE, NRRD):
+        return read_image(path)
+    reader = itk_reader(path, found)
+    if reader.GetDimension() != 3 or not perpendicular(reader):
+        return read_image(path)
+    low, size = _box(reader, centre_mm, reach_mm, path.name)
+    reader.SetExtractIndex(low)
+    reader.SetExtractSize(size)
     try:
-        reader.ReadImageInformation()
-        if reader.GetDimension() == 3:
-            low, size = _box(reader, centre_mm, reach_mm, path.name)
-            reader.SetExtractIndex(low)
-            reader.SetExtractSize(size)
-        image = reader.Execute()
+        return checked(reader.Execute(), path)
     except RuntimeError as error:
         raise unreadable(path, error) from error
-    return checked(image, path)
 
 
 def middle(image: Image) -> tuple[float, float, float]:

@@ -16,11 +16,12 @@ if TYPE_CHECKING:
 AIR_AT_MOST = -800  # the lowest value of a scan that shows air
 
 
-def read_ct(path: str | Path) -> Image:
+def read_ct(path: str | Path, values_in_hu: bool = False) -> Image:
     """Read a whole CT.
 
     Args:
         path: A folder with one DICOM series, or a NIfTI, NRRD or MetaImage file.
+        values_in_hu: Whether stored values of slices without rescale tags are in HU already.
 
     Returns:
         The volume in HU.
@@ -30,11 +31,9 @@ def read_ct(path: str | Path) -> Image:
             several channels, or its values are no HU (no voxel is air).
     """
     path = Path(path)
-    if path.is_dir():
-        series = open_series(path)
-        if series.modality not in ("CT", ""):
-            raise NASError(f"a series of the modality {series.modality} in {path}", "a CT", "give the folder of a CT")
-    image = read_image(path)
+    if path.is_dir() and (modality := open_series(path).modality) != "CT":
+        raise NASError(f"a series of the modality {modality} in {path}", "a CT", "give the folder of a CT")
+    image = read_image(path, values_in_hu=values_in_hu)
     if image.GetNumberOfComponentsPerPixel() > 1:
         raise NASError(
             f"{image.GetNumberOfComponentsPerPixel()} channels in {path}", "one channel of HU", "give the CT alone"

@@ -11,7 +11,7 @@ from nas.errors import NASError
 
 HEADER_BYTES = 1 << 16  # longer than any header; what follows may be voxels
 VOLUME_ENDINGS = (".nii.gz", ".img.gz", ".nii", ".img", ".hdr", ".nrrd", ".nhdr", ".mhd", ".mha", ".npy")
-PAIRS = {".hdr": (".img", ".img.gz"), ".img": (".hdr",)}  # Analyze, and NIfTI in two files
+PAIRS = {".hdr": (".img", ".img.gz"), ".img": (".hdr",), ".img.gz": (".hdr",)}  # NIfTI in two files
 
 
 def files_of(path: str | Path) -> list[Path]:
@@ -39,7 +39,15 @@ def named_files(volumes: Iterable[tuple[str, Path]]) -> dict[str, Path]:
     Returns:
         Name -> file, in order. Files of a folder and data files of a header are named `<volume>/<file>`.
     """
-    return {name if file == path else f"{name}/{file.name}": file for name, path in volumes for file in files_of(path)}
+    named: dict[str, Path] = {}
+    for name, path in volumes:
+        for file in files_of(path):
+            inside = name if file == path else f"{name}/{file.name}"
+            number = 1
+            while named.setdefault(inside, file) != file:  # data files of one name in several folders
+                number += 1
+                inside = f"{name}/{number}/{file.name}"
+    return named
 
 
 def split_name(path: str | Path) -> tuple[str, str]:
@@ -77,6 +85,18 @@ def differing_parts(paths: Sequence[str | Path]) -> list[str]:
     return ["/".join(p[first : len(p) - last]) for p in parts]
 
 
+def is_npy(path: Path) -> bool:
+    """Check whether a file name is that of an array.
+
+    Args:
+        path: A file, which need not exist.
+
+    Returns:
+        Whether it ends with .npy, in upper or lower case.
+    """
+    return split_name(path)[1] == ".npy"
+
+
 def existing_folder(root: str | Path | None, expected: str, example: str) -> Path:
     """Check that the folder of a data set exists.
 
@@ -96,14 +116,33 @@ def existing_folder(root: str | Path | None, expected: str, example: str) -> Pat
     return Path(root)
 
 
+def companions(path: Path) -> list[Path]:
+    """List the other files of a pair of header and data (.hdr with .img), whatever the case of their endings.
+
+    Args:
+        path: One file of the pair.
+
+    Returns:
+        The files that exist; none for a file that is not one of a pair.
+    """
+    stem, ending = split_name(path)
+    wanted = [stem + other for other in PAIRS.get(ending, ())]
+    same_case = [path.with_name(name) for name in wanted if path.with_name(name).exists()]
+    if same_case or not wanted or not path.parent.is_dir():
+        return same_case
+    names = {name.lower() for name in wanted}
+    return sorted(file for file in path.parent.iterdir() if file.name.lower() in names)
+
+
 def _data_files(path: Path) -> list[str]:
-    if path.suffix in PAIRS:
-        return [path.with_suffix(ending).name for ending in PAIRS[path.suffix] if path.with_suffix(ending).exists()]
-    if path.suffix not in (".mhd", ".mha", ".nhdr", ".nrrd") or not path.is_file():
+    ending = path.suffix.lower()
+    if split_name(path)[1] in PAIRS:
+        return [file.name for file in companions(path)]
+    if ending not in (".mhd", ".mha", ".nhdr", ".nrrd") or not path.is_file():
         return []
     with path.open("rb") as file:
         header = file.read(HEADER_BYTES).decode("latin-1")
-    if path.suffix in (".nhdr", ".nrrd"):
+    if ending in (".nhdr", ".nrrd"):
         header = re.split(r"\r?\n\r?\n", header, maxsplit=1)[0]
         match = re.search(r"^data ?file:\s*(.+?)\s*$", header, re.MULTILINE | re.IGNORECASE)
     else:

@@ -12,7 +12,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nas.data.io.images import unreadable
+from nas.data.io.formats import NIFTI, NPY, format_of
+from nas.data.io.geometry import affine_of, corners_mm
+from nas.data.io.images import existing
+from nas.data.io.itk_files import itk_geometry, itk_reader
+from nas.data.io.limits import Limit
+from nas.data.io.nifti import nifti_geometry
 from nas.errors import NASError
 from nas.utils.optional import medical
 
@@ -20,6 +25,23 @@ if TYPE_CHECKING:
     from SimpleITK import Image
 
 Triple = tuple[float, float, float]
+DIRECTIONS = 1e-3  # cosines of axes that are the same
+SAME_VOXELS = 0.05  # voxels: grids whose corners differ by less are one grid
+
+LIMITS = (
+    Limit(
+        "Labels and channels",
+        "a label map or channel whose header differs a little from its image, or whose axes have another order",
+        "corrected",
+        "brought onto the grid of the image by world coordinates, labels by the nearest voxel",
+    ),
+    Limit(
+        "Labels and channels",
+        "another number of voxels, another spacing (above 0.1 %), direction, or an origin more than half a voxel away",
+        "refused",
+        "resample it onto the image",
+    ),
+)
 
 
 def planned_size(path: Path, spacing_DHW_mm: Triple | None) -> tuple[int, int, int]:
@@ -35,18 +57,19 @@ def planned_size(path: Path, spacing_DHW_mm: Triple | None) -> tuple[int, int, i
     Raises:
         NASError: If the header cannot be read or is not that of a volume.
     """
-    reader = medical("SimpleITK").ImageFileReader()
-    reader.SetFileName(str(path))
-    try:
-        reader.ReadImageInformation()
-    except RuntimeError as error:
-        raise unreadable(path, error) from error
-    dims = reader.GetDimension()
-    if dims < 3:
-        raise NASError(f"an image of {dims} dimensions in {path}", "a volume", "leave it out")
-    axes = np.reshape(reader.GetDirection(), (dims, dims))[:3, :3]
+    path = existing(path)
+    if path.is_dir() or (found := format_of(path)) is NPY:
+        raise NASError(f"{path}, an array or a folder", "a NIfTI, NRRD or MetaImage file", "convert it to NIfTI")
+    if found is NIFTI:
+        geometry = nifti_geometry(path)[1]
+    else:
+        reader = itk_reader(path, found)
+        if reader.GetDimension() < 3:
+            raise NASError(f"an image of {reader.GetDimension()} dimensions in {path}", "a volume", "leave it out")
+        geometry = itk_geometry(reader, str(path))
     size, mm = np.empty(3, dtype=int), np.empty(3)
-    size[_world(axes)], mm[_world(axes)] = reader.GetSize()[:3], reader.GetSpacing()[:3]
+    world = _world(geometry.direction_33)
+    size[world], mm[world] = geometry.size_xyz, geometry.spacing_xyz
     depth, height, width = _sides(size[::-1], mm[::-1], spacing_DHW_mm)
     return depth, height, width
 
@@ -153,6 +176,43 @@ def _resampled(image: Image, size_DHW: Sequence[float], spacing_DHW_mm: Triple, 
     )
 
 
+def onto_image(
+    other: Image, image: Image, path: Path, names: tuple[str, str] = ("an image", "its label"), labels: bool = True
+) -> Image:
+    """Bring a label map or a channel onto the voxels of its image, by world coordinates.
+
+    Axes in another order or direction are turned first. Grids that are the same within `SAME_VOXELS` keep their
+    voxels; else the result is resampled.
+
+    Args:
+        other: The label map or channel.
+        image: The image.
+        path: File of the label map or channel, for messages.
+        names: Names of image and the other, for messages.
+        labels: Whether to take the nearest voxel instead of interpolating linearly.
+
+    Returns:
+        An image with exactly the geometry of `image`.
+
+    Raises:
+        NASError: As `require_same_grid` does.
+    """
+    sitk = medical("SimpleITK")
+    if not np.allclose(image.GetDirection(), other.GetDirection(), atol=DIRECTIONS):
+        code = sitk.DICOMOrientImageFilter.GetOrientationFromDirectionCosines(image.GetDirection())
+        turned = sitk.DICOMOrient(other, code)
+        other = turned if np.allclose(image.GetDirection(), turned.GetDirection(), atol=DIRECTIONS) else other
+    require_same_grid(image, other, path, names)
+    apart_mm = [corners_mm(affine_of(one), image.GetSize()) for one in (image, other)]
+    if np.linalg.norm(apart_mm[0] - apart_mm[1], axis=1).max() > SAME_VOXELS * min(image.GetSpacing()):
+        kind = sitk.sitkNearestNeighbor if labels else sitk.sitkLinear
+        border = (0.0, sitk.sitkUnknown, not labels)  # a channel repeats its last voxels beyond its border
+        return sitk.Resample(other, image, sitk.Transform(3, sitk.sitkIdentity), kind, *border)
+    other = sitk.Image(other)  # the voxels are shared, the geometry is not
+    other.CopyInformation(image)
+    return other
+
+
 def require_same_grid(
     image: Image, label: Image, path: Path, names: tuple[str, str] = ("an image", "its label")
 ) -> None:
@@ -172,7 +232,7 @@ def require_same_grid(
         "shapes": (image.GetSize() == label.GetSize(), image.GetSize(), label.GetSize()),
         "spacings": (np.allclose(spacing, label.GetSpacing(), rtol=1e-3), image.GetSpacing(), label.GetSpacing()),
         "directions": (
-            np.allclose(image.GetDirection(), label.GetDirection(), atol=1e-3),
+            np.allclose(image.GetDirection(), label.GetDirection(), atol=DIRECTIONS),
             image.GetDirection(),
             label.GetDirection(),
         ),

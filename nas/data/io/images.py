@@ -1,21 +1,25 @@
-"""Reading of image volumes of any format.
+"""Reading of image volumes of any format: one reader decides geometry and values for all data sets and commands.
 
 A volume is a 3D `SimpleITK.Image`: voxels with spacing, origin and direction in the world of DICOM and ITK,
 millimetres with x to the patient's left, y to the back and z to the head (LPS). NIfTI's RAS is turned by the reader.
-Arrays are (C, D, H, W) with D towards the head, H towards the back, W towards the left.
+Arrays are (C, D, H, W) with D towards the head, H towards the back, W towards the left. The axes of a volume are
+perpendicular (nas/data/io/geometry.py). docs/reference/limits.md lists what is read and what is refused.
 """
 
 from __future__ import annotations
 
-import gzip
-import zlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nas.data.io.files import split_name
+from nas.data.io.arrays import read_npy
+from nas.data.io.formats import NIFTI, NPY, format_of
+from nas.data.io.geometry import affine_of
+from nas.data.io.itk_files import read_itk
+from nas.data.io.nifti import read_nifti
 from nas.errors import NASError
 from nas.utils.optional import medical
 
@@ -26,31 +30,88 @@ AIR_HU = -1000.0
 FULL = 32767  # the stored value of the upper end of an intensity window
 
 
-def read_image(path: str | Path, npy_spacing_mm: float | Sequence[float] = 1.0) -> Image:
+@dataclass(frozen=True)
+class Volume:
+    """A volume as its file states it.
+
+    Attributes:
+        image: Voxels with spacing, direction and origin.
+        unit: "HU" for CT series, the tag Units for PET, "" if the file states no unit.
+        path: The file, or the folder of a series.
+    """
+
+    image: Image
+    unit: str
+    path: Path
+
+    @property
+    def affine(self) -> np.ndarray:
+        """(4, 4): voxel index (x, y, z, 1) -> world mm, LPS."""
+        return affine_of(self.image)
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Voxel size (D, H, W)."""
+        x, y, z = self.image.GetSpacing()
+        return z, y, x
+
+
+def read_volume(
+    path: str | Path,
+    npy_spacing_mm: float | Sequence[float] = 1.0,
+    npy_axes: str | None = None,
+    values_in_hu: bool = False,
+) -> Volume:
     """Read a whole volume.
 
     Args:
         path: A NIfTI, NRRD, MetaImage (.mhd, .mha) or .npy file, or a folder with one DICOM series.
-        npy_spacing_mm: Voxel size (D, H, W) in mm of .npy files, whose axes are (D, H, W) or (C, D, H, W).
+        npy_spacing_mm: Voxel size (D, H, W) in mm of .npy files.
+        npy_axes: Axes of .npy files, see `nas.data.io.arrays.read_npy`.
+        values_in_hu: Whether stored values of CT and PET slices without RescaleSlope and RescaleIntercept are already
+            in HU (PET: in units of activity). If False, such series are refused.
 
     Returns:
         The volume.
 
     Raises:
-        NASError: If the file is missing, incomplete, not a volume (2D, a time series) or not finite.
+        NASError: If the file is missing, incomplete, not a volume (2D, a time series) or not finite, its format or
+            kind is not one that is read, or its geometry or unit is not certain.
     """
-    path = Path(path)
-    if not path.exists():
-        raise NASError(f"no file {path}", "an image volume", "correct the path")
+    path, unit = existing(path), ""
     if path.is_dir():
         from nas.data.io.dicom import open_series
 
-        image = open_series(path).read()
-    elif path.suffix == ".npy":
-        image = _read_npy(path, npy_spacing_mm)
+        series = open_series(path)
+        image, unit = series.read(values_in_hu=values_in_hu), series.unit
+    elif (found := format_of(path)) is NPY:
+        image = read_npy(path, triple(npy_spacing_mm), npy_axes)
     else:
-        image = _read_file(path)
-    return checked(image, path)
+        image = read_nifti(path) if found is NIFTI else read_itk(path, found)
+    return Volume(checked(image, path), unit, path)
+
+
+def read_image(
+    path: str | Path,
+    npy_spacing_mm: float | Sequence[float] = 1.0,
+    npy_axes: str | None = None,
+    values_in_hu: bool = False,
+) -> Image:
+    """Read the image of `read_volume`.
+
+    Args:
+        path: As for `read_volume`.
+        npy_spacing_mm: As for `read_volume`.
+        npy_axes: As for `read_volume`.
+        values_in_hu: As for `read_volume`.
+
+    Returns:
+        The volume.
+
+    Raises:
+        NASError: As `read_volume` does.
+    """
+    return read_volume(path, npy_spacing_mm, npy_axes, values_in_hu).image
 
 
 def read_channels(path: str | Path) -> list[Image]:
@@ -65,10 +126,10 @@ def read_channels(path: str | Path) -> list[Image]:
     Raises:
         NASError: As `read_image` does.
     """
-    path = Path(path)
-    if not path.exists():
-        raise NASError(f"no file {path}", "an image volume", "correct the path")
-    image, sitk = _read_file(path), medical("SimpleITK")
+    path, sitk = existing(path), medical("SimpleITK")
+    if path.is_dir() or (found := format_of(path)) is NPY:
+        raise NASError(f"{path}, an array or a folder", "a NIfTI, NRRD or MetaImage file", "convert it to NIfTI")
+    image = read_nifti(path) if found is NIFTI else read_itk(path, found)
     if image.GetDimension() == 4:
         return [checked(image[:, :, :, c], path) for c in range(image.GetSize()[3])]
     image = checked(image, path)
@@ -89,63 +150,22 @@ def to_array(image: Image) -> np.ndarray:
     return np.moveaxis(array, -1, 0) if image.GetNumberOfComponentsPerPixel() > 1 else array[None]
 
 
-def _read_file(path: Path) -> Image:
-    sitk = medical("SimpleITK")
-    try:
-        _refuse_cut_nifti(path)
-        _refuse_nan_nifti(path)
-        return sitk.ReadImage(str(path))
-    except (RuntimeError, EOFError, zlib.error, OSError) as error:
-        raise unreadable(path, error) from error
+def existing(path: str | Path) -> Path:
+    """Check that a file or folder is there.
 
+    Args:
+        path: The path.
 
-def _refuse_cut_nifti(path: Path) -> None:
-    """Raise for an incomplete NIfTI file, whose missing end ITK reads as zeros without an error."""
-    ending = split_name(path)[1]
-    if ending == ".nii.gz":
-        with gzip.open(path) as file:
-            while file.read(1 << 22):
-                pass
-    elif ending == ".nii":
-        reader = medical("SimpleITK").ImageFileReader()
-        reader.SetFileName(str(path))
-        reader.ReadImageInformation()
-        size = list(reader.GetSize())
-        reader.SetExtractIndex([0] * (len(size) - 1) + [size[-1] - 1])
-        reader.SetExtractSize([*size[:-1], 1])
-        reader.Execute()
+    Returns:
+        The path.
 
-
-def _refuse_nan_nifti(path: Path) -> None:
-    """Raise for NIfTI values that are not finite, which ITK reads as zeros without an error."""
-    if split_name(path)[1] not in (".nii", ".nii.gz"):
-        return
-    nibabel = medical("nibabel")
-    try:
-        stored = nibabel.load(path)
-        kind = stored.get_data_dtype().kind
-        finite = kind not in "fc" or np.isfinite(stored.dataobj.get_unscaled()).all()
-    except (nibabel.filebasedimages.ImageFileError, nibabel.spatialimages.HeaderDataError, ValueError) as error:
-        raise unreadable(path, error) from error
-    if not finite:
-        raise _not_finite(path)
-
-
-def _read_npy(path: Path, spacing_mm: float | Sequence[float]) -> Image:
-    sitk = medical("SimpleITK")
-    try:
-        array = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise unreadable(path, error) from error
-    if array.ndim not in (3, 4) or array.dtype.kind not in "biuf":
-        raise not_a_volume(f"an array of shape {array.shape} and type {array.dtype}", path)
-    # SimpleITK reads neither bool, half floats nor a foreign byte order
-    supported = {"b": np.uint8, "f": np.float32 if array.dtype.itemsize < 8 else np.float64}
-    array = array.astype(supported.get(array.dtype.kind, array.dtype.newbyteorder("=")), copy=False)
-    array = array[0] if array.ndim == 4 and len(array) == 1 else array
-    image = sitk.GetImageFromArray(np.moveaxis(array, 0, -1) if array.ndim == 4 else array, isVector=array.ndim == 4)
-    image.SetSpacing(triple(spacing_mm)[::-1])
-    return image
+    Raises:
+        NASError: If there is none.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise NASError(f"no file {path}", "an image volume", "correct the path")
+    return path
 
 
 def triple(value: float | Sequence[float]) -> tuple[float, float, float]:
@@ -190,12 +210,8 @@ def checked(image: Image, path: Path) -> Image:
     if "complex" in kind:
         raise not_a_volume(f"{kind} voxels", path)
     if "float" in kind and not np.isfinite(medical("SimpleITK").GetArrayViewFromImage(image)).all():
-        raise _not_finite(path)
+        raise NASError(f"NaN or infinite values in {path}", "finite voxels", "repair or leave out the volume")
     return image
-
-
-def _not_finite(path: Path) -> NASError:
-    return NASError(f"NaN or infinite values in {path}", "finite voxels", "repair or leave out the volume")
 
 
 def not_a_volume(got: str, path: Path) -> NASError:
@@ -209,22 +225,3 @@ def not_a_volume(got: str, path: Path) -> NASError:
         The error to raise.
     """
     return NASError(f"{got} in {path}", "one 3D volume, with or without channels", "give one volume per file")
-
-
-def unreadable(path: Path, error: Exception) -> NASError:
-    """Describe a file that a reader cannot read.
-
-    Args:
-        path: The file.
-        error: The error of the reader.
-
-    Returns:
-        The error to raise, with the last line of the reader's.
-    """
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    reason = next((line for line in reversed(lines) if "No such file" not in line), type(error).__name__)
-    return NASError(
-        f"{path}, which cannot be read ({reason})",
-        "a complete NIfTI, NRRD, MetaImage or .npy file, or a folder with a DICOM series",
-        "copy the file again, or convert it",
-    )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nas.data.io.files import split_name
+from nas.data.io.nifti import nifti_header
 from nas.utils.files import write_bytes
 from nas.utils.optional import medical
 
@@ -24,7 +25,8 @@ def as_nifti(label_DHW: np.ndarray, like: Path, text: str = "labels", compress: 
 
     Args:
         label_DHW: (D, H, W) uint8 in the axes of the file `like`.
-        like: NIfTI file whose grid, affine and codes of orientation the result takes.
+        like: NIfTI file whose grid, affine and codes of orientation the result takes. The affine is written as sform
+            and as qform, also if the two of `like` differ or one of them is missing.
         text: Description in the header, at most 79 bytes.
         compress: Whether to compress the file.
 
@@ -32,11 +34,15 @@ def as_nifti(label_DHW: np.ndarray, like: Path, text: str = "labels", compress: 
         Content of the file.
     """
     nibabel = medical("nibabel")
-    stored = nibabel.load(like)
-    header = nibabel.Nifti1Header.from_header(stored.header, check=False)
+    stored, shape, affine = nifti_header(like)
+    header = nibabel.Nifti1Header.from_header(stored, check=False)
     header.set_data_dtype(np.uint8)
     header["cal_min"], header["cal_max"], header["descrip"] = 0, 0, text.encode()
-    image = nibabel.Nifti1Image(label_DHW.transpose(2, 1, 0).reshape(stored.shape[:3]), stored.affine, header)
+    image = nibabel.Nifti1Image(label_DHW.transpose(2, 1, 0).reshape(shape[:3]), affine, header)
+    s_code, q_code = int(stored["sform_code"]), int(stored["qform_code"])
+    if s_code > 0 or q_code > 0:  # else the file states no place, and programs place image and labels alike
+        image.header.set_sform(affine, s_code or q_code)
+        image.header.set_qform(affine, s_code or q_code, strip_shears=True)
     content = image.to_bytes()
     return gzip.compress(content, mtime=0) if compress else content
 
@@ -50,9 +56,9 @@ def write_label_image(path: Path, label: Image, like: Path | None = None) -> Non
         like: File of the image. If both are NIfTI, the label map has the affine of this file, bit for bit.
     """
     sitk = medical("SimpleITK")
-    if like is not None and split_name(like)[1] in NIFTI and path.name.endswith(NIFTI):
+    if like is not None and split_name(like)[1] in NIFTI and split_name(path)[1] in NIFTI:
         array_DHW = sitk.GetArrayFromImage(label)
-        write_bytes(path, as_nifti(array_DHW, like, compress=path.name.endswith(".gz")))
+        write_bytes(path, as_nifti(array_DHW, like, compress=path.name.lower().endswith(".gz")))
         return
     with tempfile.TemporaryDirectory() as folder:
         whole = Path(folder) / path.name

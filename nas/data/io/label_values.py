@@ -8,14 +8,24 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nas.data.io.files import split_name
+from nas.data.io.files import is_npy
 from nas.data.io.images import read_channels, read_image
+from nas.data.io.limits import Limit
 from nas.errors import NASError
 from nas.utils.optional import medical
 
 if TYPE_CHECKING:
     from SimpleITK import Image
 
+LIMITS = (
+    Limit(
+        "Label conventions",
+        "labels stored as floating-point or scaled numbers",
+        "corrected",
+        "whole numbers within 0.001, in all label maps; other values are refused with file and value",
+    ),
+    Limit("Label conventions", "a label without a class", "refused", "the message names label, file and classes"),
+)
 TOLERANCE = 1e-3  # programs that write labels as scaled floating-point numbers miss whole numbers by about 1e-7
 LARGEST = 2**31 - 1
 
@@ -113,7 +123,7 @@ def object_mm3(
     from scipy import ndimage
 
     sitk = medical("SimpleITK")
-    if split_name(path)[1].lower() == ".npy":
+    if is_npy(path):
         image = read_image(path, npy_spacing_mm)
         mask_DHW = whole_labels(sitk.GetArrayFromImage(image), path) != 0
     else:

@@ -16,9 +16,48 @@ from pathlib import Path
 from typing import Any
 
 from nas.data.io.files import VOLUME_ENDINGS, differing_parts, existing_folder, split_name
+from nas.data.io.limits import Limit
 from nas.errors import NASError
 from nas.utils.files import read_json
 
+LIMITS = (
+    Limit(
+        "Folders and tables",
+        "Medical Segmentation Decathlon: dataset.json with modality, labels, training",
+        "read",
+        "data=msd",
+    ),
+    Limit(
+        "Folders and tables",
+        "nnU-Net version 1: the same with files <case>_0000",
+        "read",
+        "data=msd",
+    ),
+    Limit(
+        "Folders and tables",
+        "nnU-Net version 2: channel_names, labels by name, file_ending; also the key dataset",
+        "read",
+        "data=msd",
+    ),
+    Limit(
+        "Folders and tables",
+        "nnU-Net with regions as labels, the label ignore, or another number of cases than numTraining",
+        "refused",
+        "give labels that exclude each other",
+    ),
+    Limit(
+        "Folders and tables",
+        "KiTS: case_00000/imaging.nii.gz and segmentation.nii.gz",
+        "read",
+        "data=msd, data.class_names; cases without a segmentation are left out",
+    ),
+    Limit(
+        "Folders and tables",
+        "JSON files with a byte-order mark, in UTF-8, UTF-16 or UTF-32",
+        "read",
+        "",
+    ),
+)
 DESCRIPTION = "dataset.json"
 KITS = ("imaging", "segmentation")  # names of the files in a case's folder
 KITS_CLASSES = ("background", "kidney", "tumour")

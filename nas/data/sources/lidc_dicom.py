@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -25,9 +25,6 @@ from nas.data.sources.lidc_shapes import ReaderShare
 from nas.errors import NASError
 from nas.utils.annotations import HuWindow, PathName, PositiveFloat, PositiveInt, Side
 from nas.utils.checked import checked
-
-if TYPE_CHECKING:
-    from SimpleITK import Image
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +45,8 @@ class LidcDicom(NoduleCrops):
         size: Voxels per side.
         window: [low, high] in whole HU; values are clipped to it.
         min_readers: Nodules with fewer readings are left out.
+        values_in_hu: Whether stored values of CT and PET slices (DICOM) without RescaleSlope and RescaleIntercept are
+            in HU (PET: activity) already. If False, such series are refused.
 
     Raises:
         NASError: If an argument is out of range.
@@ -67,9 +66,10 @@ class LidcDicom(NoduleCrops):
         size: Side = 32,
         window: HuWindow = (-1200, 600),
         min_readers: PositiveInt = 3,
+        values_in_hu: bool = False,
     ) -> None:
         super().__init__(root, cache_dir, spacing_mm, size, window)
-        self.min_readers = int(min_readers)
+        self.min_readers, self.values_in_hu = int(min_readers), values_in_hu
 
     def samples(self) -> Iterator[Sample]:
         """Read every sample, see `Source.samples`."""
@@ -81,8 +81,8 @@ class LidcDicom(NoduleCrops):
                 if not series.even(first, last):
                     log.warning("left out %s: slices are missing around it", nodule.name)
                     continue
-                slices = series.read(first, last)
-                point = world_point(slices, series.z_mm[first : last + 1], nodule)
+                slices = series.read(first, last, self.values_in_hu)
+                point = world_point(series, nodule)
                 yield Sample(
                     name=nodule.name,
                     volume_CDHW=self.cut(slices, point, nodule.name),
@@ -101,6 +101,10 @@ class LidcDicom(NoduleCrops):
     def provenance(self) -> Mapping[str, Any]:
         """Return source and licence."""
         return {"source": LICENCE}
+
+    def preparation(self) -> Mapping[str, Any]:
+        """Return the form "crop_hu" with size, spacing, window and unit."""
+        return {**super().preparation(), "values_in_hu": self.values_in_hu}
 
     @cached_property
     def folders(self) -> dict[str, Path]:
@@ -137,24 +141,24 @@ class LidcDicom(NoduleCrops):
         return here
 
 
-def world_point(slices: Image, z_mm: np.ndarray, nodule: Nodule) -> tuple[float, float, float]:
+def world_point(series: DicomSeries, nodule: Nodule) -> tuple[float, float, float]:
     """Return the nodule's centroid as a world point.
 
     The centroid's x and y count from the first pixel along rows and columns; its z is that of the world.
 
     Args:
-        slices: The slices around the nodule as one volume.
-        z_mm: (N,) z of ImagePositionPatient of these slices.
+        series: The series of the nodule.
         nodule: The nodule.
 
     Returns:
         (x, y, z) in mm (LPS).
     """
     x_mm, y_mm, centroid_z = nodule.centroid_mm
-    column, row = x_mm / slices.GetSpacing()[0], y_mm / slices.GetSpacing()[1]
-    level = (centroid_z - z_mm[0]) / (z_mm[-1] - z_mm[0]) * (len(z_mm) - 1)
-    x, y, z = slices.TransformContinuousIndexToPhysicalPoint((float(column), float(row), float(level)))
-    return x, y, z
+    row_mm, column_mm = series.slices[0].spacing_mm
+    z_mm, numbers = series.z_mm, np.arange(len(series.slices))
+    order = np.argsort(z_mm, kind="stable")  # the slices run towards the feet if the patient lies so
+    level = float(np.interp(centroid_z, z_mm[order], numbers[order]))
+    return series.world(x_mm / column_mm, y_mm / row_mm, level)
 
 
 def _slices(series: DicomSeries, nodule: Nodule, reach_mm: float) -> tuple[int, int]:

@@ -53,6 +53,8 @@ class LungPetCtDx(Source):
         parts: Shares of the patients for training, validation and test, drawn by `seed`, at least one patient each.
             With fewer than three patients there is no given split.
         seed: Seed of both drawings.
+        values_in_hu: Whether stored values of CT and PET slices (DICOM) without RescaleSlope and RescaleIntercept are
+            in HU (PET: activity) already. If False, such series are refused.
 
     Raises:
         NASError: If an argument is out of range.
@@ -73,10 +75,11 @@ class LungPetCtDx(Source):
         unknown: Annotated[str, OneOf("refuse", "skip")] = "refuse",
         parts: Annotated[Sequence[PositiveFloat], Len(3, 3), SUM_OF_ONE] = (0.7, 0.15, 0.15),
         seed: Seed = 0,
+        values_in_hu: bool = False,
     ) -> None:
         self.root, self.cache_dir, self.windows, self.size = root, cache_dir, tuple(windows), size
         self.negatives, self.merge, self.unknown, self.seed = negatives, merge, unknown, seed
-        self.parts = tuple(parts)
+        self.parts, self.values_in_hu = tuple(parts), values_in_hu
 
     def provenance(self) -> Mapping[str, Any]:
         """Return the source, without the folder, whose name may be that of a patient."""
@@ -86,7 +89,8 @@ class LungPetCtDx(Source):
 
     def preparation(self) -> Mapping[str, Any]:
         """Return the arguments of `ct_slices.windowed` and `ct_slices.fitted`, see `Source.preparation`."""
-        return {**super().preparation(), "windows": list(self.windows), "size": self.size}
+        hu = {"values_in_hu": self.values_in_hu}
+        return {**super().preparation(), "windows": list(self.windows), "size": self.size, **hu}
 
     def files(self) -> Mapping[str, Path]:
         """List all files of the series and all annotations, by their paths below the root."""
@@ -112,7 +116,7 @@ class LungPetCtDx(Source):
             yield from self._of_series(series, uids, name, f"patient-{number + 1:04}", folds[number])
 
     def _of_series(self, series: DicomSeries, uids: list[str], name: str, group: str, fold: str) -> Iterator[Sample]:
-        image = series.read()
+        image = series.read(values_in_hu=self.values_in_hu, keep_pixels=True)  # boxes count the pixels of the files
         hu_DHW = to_array(image)[0]
         height, width = hu_DHW.shape[1:]
         for number in self._chosen(uids):

@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import numpy as np
 from annotated_types import Ge, Le, Len
 
+from nas.data.io.arrays import AXES
 from nas.data.io.channels import joined, read_volumes, voxel_digest
 from nas.data.io.crops import middle
 from nas.data.io.csv_table import MISSING, PATH, Row, is_number, path_columns, read_table, require_one_spelling
 from nas.data.io.files import VOLUME_ENDINGS, named_files, split_name
 from nas.data.io.images import FULL, triple
 from nas.data.io.label_values import object_mm3
+from nas.data.io.limits import Limit
 from nas.data.sample import Sample
 from nas.data.source import CACHE, Source
 from nas.data.transforms.preparation import windowed_crop
@@ -33,6 +35,32 @@ from nas.utils.checked import checked
 if TYPE_CHECKING:
     from SimpleITK import Image
 
+LIMITS = (
+    Limit(
+        "Folders and tables",
+        "manifest with the columns path_<channel>, or with 4D files",
+        "read",
+        "channels on the grid of the first by world coordinates; each covers at least half of it",
+    ),
+    Limit(
+        "Folders and tables",
+        "manifest with the columns size_mm3 or mask",
+        "read",
+        "the baseline volume; without them there is no such row",
+    ),
+    Limit(
+        "Folders and tables",
+        "a column that is there twice, empty or nan cells, labels in two spellings (1 and 1.0)",
+        "refused",
+        "write each label and patient one way",
+    ),
+    Limit(
+        "Folders and tables",
+        "labels that are paths of files",
+        "refused",
+        "for segmentation data=msd; for sizes the column mask",
+    ),
+)
 SPLITS = ("train", "val", "test")
 MASK_ENDINGS = (*VOLUME_ENDINGS, ".dcm", ".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")  # of files, not of classes
 
@@ -85,6 +113,9 @@ class Manifest(Source):
         class_names: The labels in the order of their numbers; of two, the last is the positive class unless
             task.positive names the other. If None, sorted.
         npy_spacing_mm: Voxel size of .npy files in mm, one number or (D, H, W).
+        npy_axes: Axes of .npy files: DHW, CDHW or DHWC. If None, DHW or CDHW, and ambiguous arrays are refused.
+        values_in_hu: Whether stored values of CT and PET slices (DICOM) without RescaleSlope and RescaleIntercept are
+            in HU (PET: activity) already. If False, such series are refused.
 
     Raises:
         NASError: If an argument is out of range.
@@ -108,9 +139,12 @@ class Manifest(Source):
         percentiles: Annotated[Sequence[Annotated[float, Ge(0), Le(100)]], Len(2, 2), ASCENDING] = (0.5, 99.5),
         class_names: Annotated[Sequence[str | int], Len(2)] | None = None,
         npy_spacing_mm: Spacings = 1.0,
+        npy_axes: Annotated[str, OneOf(*AXES)] | None = None,
+        values_in_hu: bool = False,
     ) -> None:
         self.path, self.cache_dir, self.centre = path, cache_dir, centre
         self.spacing_mm, self.npy_spacing_mm = triple(spacing_mm), triple(npy_spacing_mm)
+        self.npy_axes, self.values_in_hu = npy_axes, values_in_hu
         depth, height, width = triple(size)
         self.size = (int(depth), int(height), int(width))
         self.window = None if window is None else (float(window[0]), float(window[1]))
@@ -184,7 +218,7 @@ class Manifest(Source):
         last: tuple[tuple[Path, ...], Image, str, str] | None = None
         for item in self.items:
             if last is None or last[0] != item.paths:  # several points of one volume: read it once
-                volumes = read_volumes(item.paths, self.npy_spacing_mm)
+                volumes = read_volumes(item.paths, self.npy_spacing_mm, self.npy_axes, self.values_in_hu)
                 self._require_channels(volumes, item)
                 last = (item.paths, joined(volumes), self.digests.of_volumes(item.paths), voxel_digest(volumes))
             _, image, content, voxels = last
@@ -223,7 +257,7 @@ class Manifest(Source):
 
     def preparation(self) -> Mapping[str, Any]:
         """Return the form "crop" with grid and intensity range."""
-        names = ("size", "spacing_mm", "window", "percentiles", "npy_spacing_mm")
+        names = ("size", "spacing_mm", "window", "percentiles", "npy_spacing_mm", "npy_axes", "values_in_hu")
         how = {**super().preparation(), "how": "crop", **{name: getattr(self, name) for name in names}}
         return how | ({"channels": self.channels} if self.channels else {})
 

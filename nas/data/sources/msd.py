@@ -15,7 +15,7 @@ import numpy as np
 from annotated_types import Len
 
 from nas.data.io.channels import read_volumes, voxel_digest
-from nas.data.io.grid import on_grid, planned_size, require_same_grid
+from nas.data.io.grid import on_grid, onto_image, planned_size
 from nas.data.io.images import triple
 from nas.data.io.label_values import read_label_map, require_classes
 from nas.data.io.segmentation_folder import DESCRIPTION, LabelledCase, SegmentationFolder, read_folder
@@ -156,7 +156,7 @@ class Msd(Source):
         for case in self.cases:
             volumes, label = self._channels(case), read_label_map(case.label)
             images = [image for image, _ in volumes]
-            require_same_grid(images[0], label, case.images[0])
+            label = onto_image(label, images[0], case.label)
             mask_DHW, spacing_mm = on_grid(label, self.spacing_mm, labels=True)
             volume_CDHW = np.stack([on_grid(image, self.spacing_mm)[0] for image in images])
             mask_DHW = require_classes(mask_DHW, len(self.classes), case.label, *self._named)
@@ -197,9 +197,9 @@ class Msd(Source):
                 f"{len(self.modalities)}, as {DESCRIPTION} names modalities ({', '.join(self.modalities)})",
                 "correct the file or modality",
             )
-        for image, path in volumes[1:]:
-            require_same_grid(volumes[0][0], image, path, ("the first channel", "another"))
-        return volumes
+        names = ("the first channel", "another")
+        others = [(onto_image(image, volumes[0][0], path, names, labels=False), path) for image, path in volumes[1:]]
+        return [volumes[0], *others]
 
 
 def _padded(volume_DHW: np.ndarray, shape_DHW: Sequence[int], fill: float) -> np.ndarray:

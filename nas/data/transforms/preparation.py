@@ -2,12 +2,14 @@
 
 A source of data describes how it prepares its volumes (`Source.preparation`) in one of these forms:
 
-- {"how": "crop", "size", "spacing_mm", "window", "percentiles", "npy_spacing_mm"}: a box around a point, as `manifest`
+- {"how": "crop", "size", "spacing_mm", "window", "percentiles", "npy_spacing_mm", "npy_axes"}: a box around a point, as
+  `manifest`
 - {"how": "crop_hu", "size", "spacing_mm", "window"}: a box of CT in a window of HU, as `luna16` and `lidc_dicom`
 - {"how": "grid", "spacing_mm", "normalise", "hounsfield", "intensity"}: whole volumes, as `msd`
 - {"how": "array"}: arrays (.npy) whose axes and values are already those of the data set
 
-Each has "scale" and "offset" of the stored values, and "channels" with their meaning if the source knows it.
+Those of image files may have "values_in_hu" (`nas.data.io.images.read_volume`). Each has "scale" and "offset" of the
+stored values, and "channels" with their meaning if the source knows it.
 """
 
 from __future__ import annotations
@@ -19,9 +21,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nas.data.io.arrays import load_npy
 from nas.data.io.channels import joined, read_volumes
 from nas.data.io.crops import crop, crop_hu, middle, to_window
-from nas.data.io.grid import image_on_grid, require_same_grid
+from nas.data.io.files import is_npy
+from nas.data.io.grid import image_on_grid, onto_image
 from nas.data.io.images import read_channels, read_image, to_array
 from nas.data.transforms.intensity import Intensity, standardised, whole_hu
 from nas.errors import NASError
@@ -79,7 +83,7 @@ def prepared(
         return _on_grid(paths, preparation)
     if how not in CROPS:
         raise NASError(f"preparation={how!r}", "array, crop, crop_hu or grid", "update voxnas")
-    image = _composed(paths, preparation.get("npy_spacing_mm", 1.0))
+    image = _composed(paths, preparation)
     stored_CDHW = stored_crop(image, middle(image) if point_mm is None else point_mm, preparation, str(paths[0]))
     return Prepared(stored_CDHW.astype(np.float32) * scale + offset)
 
@@ -165,9 +169,10 @@ def back_on_image(prob_KDHW: np.ndarray, prepared: Prepared) -> Image:
 def _on_grid(paths: Sequence[Path], preparation: Mapping[str, Any]) -> Prepared:
     channels: list[Image] = []
     for path in paths:
-        own = [read_image(path)] if path.is_dir() or path.suffix == ".npy" else read_channels(path)
+        own = [_read(path, preparation)] if path.is_dir() or is_npy(path) else read_channels(path)
         if channels:
-            require_same_grid(channels[0], own[0], path, ("the first channel", "another"))
+            names = ("the first channel", "another")
+            own = [onto_image(channel, channels[0], path, names, labels=False) for channel in own]
         channels += own
     spacing_mm = preparation["spacing_mm"]
     grids = [image_on_grid(channel, spacing_mm) for channel in channels]
@@ -183,9 +188,26 @@ def _on_grid(paths: Sequence[Path], preparation: Mapping[str, Any]) -> Prepared:
     return Prepared(intensity.of_array(stored_CDHW), channels[0], grids[0])
 
 
-def _composed(paths: Sequence[Path], npy_spacing_mm: float | Sequence[float]) -> Image:
+def _read(path: Path, preparation: Mapping[str, Any]) -> Image:
+    """Read one file as the data set would."""
+    return read_image(
+        path,
+        preparation.get("npy_spacing_mm", 1.0),
+        preparation.get("npy_axes"),
+        bool(preparation.get("values_in_hu", False)),
+    )
+
+
+def _composed(paths: Sequence[Path], preparation: Mapping[str, Any]) -> Image:
     """Read one image whose components are the channels of all files."""
-    return joined(read_volumes(paths, npy_spacing_mm))
+    return joined(
+        read_volumes(
+            paths,
+            preparation.get("npy_spacing_mm", 1.0),
+            preparation.get("npy_axes"),
+            bool(preparation.get("values_in_hu", False)),
+        )
+    )
 
 
 def _joined(arrays: Sequence[np.ndarray], paths: Sequence[Path]) -> np.ndarray:
@@ -197,7 +219,7 @@ def _joined(arrays: Sequence[np.ndarray], paths: Sequence[Path]) -> np.ndarray:
 
 
 def _array(path: Path, dims: int, preparation: Mapping[str, Any]) -> np.ndarray:
-    if path.suffix != ".npy":
+    if not is_npy(path):
         if "modalities" in preparation:
             raise NASError(
                 f"{path} for a network of BraTS subjects", "folders of subjects", "use `voxnas brats predict`"
@@ -207,12 +229,9 @@ def _array(path: Path, dims: int, preparation: Mapping[str, Any]) -> np.ndarray:
             ".npy arrays with the values and axes of its training data",
             "see data.preparation in the model's card; train on `manifest` or `msd` for networks that read image files",
         )
-    try:
-        array = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise NASError(f"{path}, which cannot be read ({error})", "a complete .npy file", "write it again") from error
+    array = load_npy(path)
     array = array[None] if array.ndim == dims else array
-    if array.ndim != dims + 1 or array.dtype.kind not in "biuf" or not np.isfinite(array).all():
+    if array.ndim != dims + 1 or not np.isfinite(array).all():
         raise NASError(
             f"an array of shape {array.shape} and type {array.dtype} in {path}",
             f"finite numbers with {dims} sides, or channels and {dims} sides",

@@ -1,0 +1,337 @@
+"""Geometry of images, line by line of the list of faults; nibabel, SimpleITK and pydicom read the same files."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from itertools import permutations, product
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pydicom
+import pytest
+import SimpleITK as sitk
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from written_decathlon import write_decathlon, write_nifti
+from written_scans import PRONE, SAGITTAL, STRAIGHT, ball
+from written_series import centre_of, rounded, scan, series, tilted_ball, with_values
+
+from nas.data.io.dicom import open_series
+from nas.data.io.geometry import MOST_SHIFT
+from nas.data.io.grid import image_on_grid, onto_image, planned_size
+from nas.data.io.images import read_channels, read_image, read_volume, to_array
+from nas.data.io.label_files import as_nifti
+from nas.data.sources.msd import Msd
+from nas.errors import NASError
+
+TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+CODES = [
+    "".join(["RL", "AP", "SI"][axis][sign] for axis, sign in zip(axes, signs, strict=True))
+    for axes in permutations(range(3))
+    for signs in product((0, 1), repeat=3)
+]
+
+
+@pytest.mark.parametrize(("degrees", "axis", "sign"), [(5, 0, 1), (10, 1, -1), (20, 0, -1), (20, 1, 1)])
+def test_A1_gantry_tilt(tmp_path: Path, degrees: float, axis: int, sign: int) -> None:
+    centre = tilted_ball(tmp_path, degrees, axis, sign)
+    image = read_image(tmp_path)
+    assert np.linalg.norm(centre_of(image) - centre) < 0.5
+    direction = np.reshape(image.GetDirection(), (3, 3))
+    np.testing.assert_allclose(direction.T @ direction, np.eye(3), atol=1e-12)
+    part = open_series(tmp_path).read(4, 22)  # a part of the series lies at the same place
+    assert np.linalg.norm(centre_of(part) - centre) < 0.5
+    pixels = to_array(open_series(tmp_path).read(keep_pixels=True))[0]
+    assert pixels.shape[1:] == (48, 48)
+
+
+def test_A1_gantry_tilt_of_a_steep_stack_names_the_angle(tmp_path: Path) -> None:
+    tilted_ball(tmp_path, 50, 0, side=12)
+    with pytest.raises(NASError, match=r"50\.0 degrees"):
+        read_image(tmp_path)
+
+
+def test_A1_gantry_tilt_moves_the_pixels_of_lidc_with_their_slices(tmp_path: Path) -> None:
+    tilted_ball(tmp_path, 20, 0)
+    found = open_series(tmp_path)
+    for number in (0, 7, 23):
+        header = pydicom.dcmread(found.files[number])
+        expected = np.add(header.ImagePositionPatient, (5, 9, 0), dtype=float)
+        np.testing.assert_allclose(found.world(5, 9, number), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("spacing", [None, 2.0, (1.5, 1.0, 2.5)])
+@pytest.mark.parametrize("turn", ["RAS", "LPS", "ASR"])
+def test_A2_a_label_lies_on_the_grid_of_its_image(tmp_path: Path, spacing: object, turn: str) -> None:
+    rng = np.random.default_rng(0)
+    mm = (3.27, 1.0, 0.9)
+    voxels = (rng.random((36, 30, 33)) > 0.5).astype(np.uint8)
+    voxels[9:27, 8:22, 8:25] = 1
+    write_nifti(tmp_path / "image.nii.gz", voxels.astype(np.float32), mm=mm)
+    write_nifti(tmp_path / "exact.nii.gz", voxels, mm=mm)
+    write_nifti(tmp_path / "rounded.nii.gz", voxels, turn, mm=(3.27022, 1.00001, 0.9))
+    image = read_image(tmp_path / "image.nii.gz")
+    masks = []
+    for name in ("exact", "rounded"):
+        label = onto_image(read_image(tmp_path / f"{name}.nii.gz"), image, tmp_path / name)
+        assert label.GetOrigin() == image.GetOrigin()
+        masks.append(image_on_grid(label, spacing if spacing is None else _triple(spacing), labels=True))
+    grid = image_on_grid(image, spacing if spacing is None else _triple(spacing))
+    assert masks[1].GetSize() == grid.GetSize()
+    shift = [np.subtract(_last(mask), _last(grid)) for mask in masks]
+    assert np.abs(shift).max() < 0.1
+    exact, found = (sitk.GetArrayFromImage(mask) > 0 for mask in masks)
+    assert 2 * (exact & found).sum() / (exact.sum() + found.sum()) >= 0.99
+
+
+def test_A2_a_label_of_a_data_set_with_a_rounded_spacing(tmp_path: Path) -> None:
+    stores = []
+    for name, mm in (("exact", (1.1, 1.0, 1.0)), ("rounded", (1.10008, 1.0, 1.00003))):
+        root = write_decathlon(tmp_path / name, count=2, mm=(1.1, 1.0, 1.0))
+        for path in (root / "labelsTr").iterdir():
+            write_nifti(path, np.asarray(nib.load(path).dataobj), mm=mm)
+        store = Msd(str(root), str(root / "cache"), spacing_mm=1.5).prepare()
+        stores.append(store)
+    for row in range(2):
+        first, second = (store.sample(row) for store in stores)
+        np.testing.assert_array_equal(first.mask_DHW, second.mask_DHW)
+        assert first.extent_DHW == second.extent_DHW
+
+
+def test_A6_the_sform_is_taken_as_nibabel_takes_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    voxels = np.zeros((12, 14, 16), np.int16)
+    voxels[3:6, 4:8, 5:9] = 100
+    affine = np.diag([1.5, 1.0, 2.0, 1.0])
+    stored = nib.Nifti1Image(voxels, affine)
+    stored.set_sform(affine, 1)
+    moved = affine.copy()
+    moved[:3, 3] = 9, 0, 0
+    stored.set_qform(moved, 1)
+    nib.save(stored, path := tmp_path / "two.nii.gz")
+    with caplog.at_level(logging.WARNING):
+        for _ in range(2):
+            volume = read_volume(path)
+    np.testing.assert_allclose(TO_LPS @ volume.affine, nib.load(path).affine, atol=1e-6)
+    told = [record for record in caplog.records if "sform and qform" in record.message]
+    assert len(told) == 1
+    assert "9 mm" in told[0].message
+    label = tmp_path / "label.nii.gz"
+    label.write_bytes(as_nifti(np.zeros((16, 14, 12), np.uint8), path))
+    written = nib.load(label)
+    np.testing.assert_allclose(written.get_qform(), affine, atol=1e-5)
+    np.testing.assert_array_equal(written.get_sform(), affine)
+    assert int(written.header["sform_code"]) == int(written.header["qform_code"]) == 1
+    oracle = sitk.ReadImage(str(label))  # reads the qform first
+    np.testing.assert_allclose(oracle.GetOrigin(), volume.image.GetOrigin(), atol=1e-4)
+
+
+@pytest.mark.parametrize(("s_code", "q_code"), [(0, 1), (2, 0), (1, 1), (0, 0)])
+def test_A6_codes_of_sform_and_qform(tmp_path: Path, s_code: int, q_code: int) -> None:
+    stored = nib.Nifti1Image(np.ones((4, 5, 6), np.float32), None)
+    affine = np.array([[0, 2.0, 0, 5], [1.5, 0, 0, -7], [0, 0, 3.0, 11], [0, 0, 0, 1]])
+    stored.set_sform(affine, s_code)
+    stored.set_qform(affine, q_code)
+    nib.save(stored, tmp_path / "a.nii")
+    volume = read_volume(tmp_path / "a.nii")
+    np.testing.assert_allclose(TO_LPS @ volume.affine, nib.load(tmp_path / "a.nii").affine, atol=1e-5)
+
+
+@pytest.mark.parametrize("orientation", [STRAIGHT, PRONE, SAGITTAL])
+def test_A8_slices_at_one_position(tmp_path: Path, orientation: tuple[float, ...]) -> None:
+    image = ball(orientation, size=(12, 12, 4), index=(5, 5, 2))[0]
+    series(tmp_path / "cine", with_values(ImagePositionPatient=[0, 0, 0]), image)
+    with pytest.raises(NASError, match="4 slices at one position"):
+        read_image(tmp_path / "cine")
+    series(tmp_path / "copy", image=image)
+    files = open_series(tmp_path / "copy").files
+    shutil.copy(files[1], tmp_path / "copy" / "again.dcm")
+    with pytest.raises(NASError, match=r"there twice.*again"):
+        read_image(tmp_path / "copy")
+    for path in files[2:]:
+        Path(path).unlink()
+    Path(files[0]).unlink()  # one slice and its copy are left
+    with pytest.raises(NASError, match="2 slices at one position"):
+        read_image(tmp_path / "copy")
+
+
+@pytest.mark.parametrize(
+    ("between", "digits"), [(0.625, 1), (0.75, 1), (1.25, 1), (2.5, 0), (0.3125, 2)], ids=lambda value: f"{value:g}"
+)
+def test_A10_rounded_positions(tmp_path: Path, between: float, digits: int) -> None:
+    image = ball(size=(12, 12, 24), spacing=(0.7, 0.7, between), origin=(3, 4, -310.725), index=(5, 5, 12))[0]
+    series(tmp_path, rounded(digits, "ImagePositionPatient"), image)
+    read = read_image(tmp_path)
+    assert read.GetSpacing()[2] == pytest.approx(between, rel=0.02)
+    assert np.abs(np.subtract(_last(read), _last(image))).max() <= 10**-digits
+
+
+@pytest.mark.parametrize("digits", [4, 5])
+def test_A10_rounded_orientations(tmp_path: Path, digits: int) -> None:
+    """One slice is rounded, the others are not."""
+    a, b = np.radians(11), np.radians(7)
+    turn = np.array([[np.cos(a), -np.sin(a), 0], [np.sin(a), np.cos(a), 0], [0, 0, 1]]) @ np.array(
+        [[1, 0, 0], [0, np.cos(b), -np.sin(b)], [0, np.sin(b), np.cos(b)]]
+    )
+    image = ball(tuple(turn.ravel().tolist()), size=(32, 32, 6), spacing=(0.7, 0.7, 2.5), index=(15, 15, 3))[0]
+    series(tmp_path, rounded(digits - 2, "ImageOrientationPatient"), image, only=3)
+    read = read_image(tmp_path)
+    np.testing.assert_allclose(_last(read), _last(image), atol=0.1)
+    series(tmp_path / "turned", with_values(ImageOrientationPatient=[1, 0, 0, 0, 1, 0]), image, only=3)
+    with pytest.raises(NASError, match="2 different grids"):
+        read_image(tmp_path / "turned")
+
+
+def test_A10_missing_slices_are_still_found(tmp_path: Path) -> None:
+    for lost in (1, 3, 6):
+        folder = series(tmp_path / str(lost))
+        Path(open_series(folder).files[lost]).unlink()
+        with pytest.raises(NASError, match=r"5\.00 mm between .* 2\.50 mm apart"):
+            read_image(folder)
+
+
+@pytest.mark.parametrize("skew", [1e-4, 1e-3])
+def test_A12_a_small_skew_is_removed(tmp_path: Path, skew: float) -> None:
+    affine = np.diag([1.0, 1.2, 2.0, 1.0])
+    affine[0, 1] = skew
+    nib.save(nib.Nifti1Image(np.ones((60, 50, 40), np.int16), affine), tmp_path / "a.nii.gz")
+    volume = read_volume(tmp_path / "a.nii.gz")
+    direction = np.reshape(volume.image.GetDirection(), (3, 3))
+    np.testing.assert_allclose(direction.T @ direction, np.eye(3), atol=1e-9)
+    corners = np.array(list(product((0, 59), (0, 49), (0, 39), (1,))))
+    apart = corners @ (TO_LPS @ volume.affine - nib.load(tmp_path / "a.nii.gz").affine).T
+    assert np.linalg.norm(apart[:, :3], axis=1).max() <= MOST_SHIFT * 1.0
+    assert planned_size(tmp_path / "a.nii.gz", None) == (40, 50, 60)
+
+
+@pytest.mark.parametrize("kind", ["nii", "nrrd"])
+def test_A12_a_large_skew_is_refused_with_its_angle(tmp_path: Path, kind: str) -> None:
+    affine = np.diag([1.0, 1.0, 2.0, 1.0])
+    affine[0, 1] = 0.3
+    nib.save(nib.Nifti1Image(np.ones((60, 50, 40), np.int16), affine), path := tmp_path / "a.nii")
+    if kind == "nrrd":
+        image = sitk.Image(60, 50, 40, sitk.sitkInt16)
+        sitk.WriteImage(image, path := tmp_path / "a.nrrd")
+        content = path.read_bytes()
+        assert b"(0,1,0)" in content
+        path.write_bytes(content.replace(b"(0,1,0)", b"(0.3,1,0)"))
+    for read in (read_image, read_channels, lambda path: planned_size(path, None)):
+        with pytest.raises(NASError, match=r"axes x and y at 73\.30 degrees.*perpendicular"):
+            read(path)
+
+
+def test_A12_an_affine_without_volume_is_named(tmp_path: Path) -> None:
+    content = nib.Nifti1Image(np.ones((4, 5, 6), np.int16), np.eye(4)).to_bytes()
+    header = nib.Nifti1Header(content[:348])
+    header.set_sform(np.diag([1.0, 0.0, 1.0, 1.0]), 1)
+    (tmp_path / "a.nii").write_bytes(header.binaryblock + content[348:])
+    with pytest.raises(NASError, match="affine with voxels of 1 x 0 x 1 mm"):
+        read_image(tmp_path / "a.nii")
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+def test_A12_nifti_2(tmp_path: Path, name: str) -> None:
+    voxels = np.arange(4 * 5 * 6, dtype=np.int16).reshape(4, 5, 6)
+    nib.save(nib.Nifti2Image(voxels, np.diag([1, 2, 3, 1])), tmp_path / name)
+    volume = read_volume(tmp_path / name)
+    np.testing.assert_array_equal(to_array(volume.image)[0], voxels.T)
+    np.testing.assert_allclose(TO_LPS @ volume.affine, np.diag([1, 2, 3, 1]))
+    label = tmp_path / "label.nii"
+    label.write_bytes(as_nifti(np.ones((6, 5, 4), np.uint8), tmp_path / name, compress=False))
+    np.testing.assert_array_equal(nib.load(label).affine, nib.load(tmp_path / name).affine)
+
+
+@pytest.mark.parametrize(("unit", "mm"), [("meter", 1e3), ("micron", 1e-3), ("mm", 1.0), ("unknown", 1.0)])
+def test_A12_the_unit_of_the_affine(tmp_path: Path, unit: str, mm: float) -> None:
+    stored = nib.Nifti1Image(np.ones((4, 5, 6), np.int16), np.diag([2 / mm, 3 / mm, 4 / mm, 1]))
+    stored.header.set_xyzt_units(unit)
+    nib.save(stored, tmp_path / "a.nii.gz")
+    assert read_volume(tmp_path / "a.nii.gz").spacing_mm == pytest.approx((4, 3, 2))
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    code=st.sampled_from(CODES),
+    mm=st.tuples(*[st.floats(0.3, 6.0)] * 3),
+    origin=st.tuples(*[st.floats(-400, 400)] * 3),
+    angles=st.tuples(*[st.floats(-20, 20)] * 3),
+    kind=st.sampled_from([np.uint8, np.int16, np.uint16, np.int32, np.float32, np.float64]),
+    slope=st.sampled_from([(1.0, 0.0), (2.0, -1024.0), (0.5, 3.0)]),
+    ending=st.sampled_from(["nii", "nii.gz", "hdr", "nrrd", "mha"]),
+    version=st.sampled_from([1, 2]),
+)
+def test_A6_A12_files_of_any_geometry_are_read_as_nibabel_and_itk_read_them(
+    tmp_path: Path,
+    code: str,
+    mm: tuple[float, float, float],
+    origin: tuple[float, float, float],
+    angles: tuple[float, float, float],
+    kind: type,
+    slope: tuple[float, float],
+    ending: str,
+    version: int,
+) -> None:
+    voxels = np.random.default_rng(0).integers(0, 99, (3, 4, 5)).astype(kind)
+    path = tmp_path / f"a.{ending}"
+    affine = _affine(code, mm, origin, angles)
+    if ending in ("nrrd", "mha"):
+        image = sitk.GetImageFromArray(voxels.T)
+        lps = TO_LPS @ affine
+        image.SetSpacing(np.linalg.norm(lps[:3, :3], axis=0).tolist())
+        image.SetDirection((lps[:3, :3] / np.linalg.norm(lps[:3, :3], axis=0)).ravel().tolist())
+        image.SetOrigin(lps[:3, 3].tolist())
+        sitk.WriteImage(image, str(path))
+        expected, values = affine, voxels
+    else:
+        pair = ending == "hdr"
+        one, two = (nib.Nifti1Pair, nib.Nifti2Pair) if pair else (nib.Nifti1Image, nib.Nifti2Image)
+        stored = (one if version == 1 else two)(voxels, affine)
+        stored.header.set_slope_inter(*slope)
+        stored.to_filename(path)
+        oracle = nib.load(path)
+        expected, values = oracle.affine, np.asarray(oracle.dataobj)
+    volume = read_volume(path)
+    np.testing.assert_allclose(TO_LPS @ volume.affine, expected, atol=2e-4)
+    np.testing.assert_allclose(to_array(volume.image)[0], values.T, rtol=1e-5)
+    if ending != "hdr":
+        assert planned_size(path, None) == image_on_grid(volume.image, None).GetSize()[::-1]
+
+
+def test_A1_to_A12_a_real_series_as_itk_reads_it(shared_data: Path) -> None:
+    folder = shared_data / "lung_pet_ct_dx" / "A0002_CT_B40f"
+    volume = read_volume(folder)
+    reader = sitk.ImageSeriesReader()
+    oracle = sitk.ReadImage(reader.GetGDCMSeriesFileNames(str(folder)))
+    assert volume.unit == "HU"
+    np.testing.assert_array_equal(to_array(volume.image), to_array(oracle))
+    for name in ("GetSpacing", "GetOrigin", "GetDirection"):
+        np.testing.assert_allclose(getattr(volume.image, name)(), getattr(oracle, name)(), atol=1e-4)
+
+
+def _affine(code: str, mm: tuple[float, ...], origin: tuple[float, ...], angles_deg: tuple[float, ...]) -> np.ndarray:
+    affine = np.eye(4)
+    for axis, letter in enumerate(code):
+        world = next(n for n, pair in enumerate(("LR", "PA", "IS")) if letter in pair)
+        affine[:3, axis] = 0
+        affine[world, axis] = mm[axis] * (1 if letter in "RAS" else -1)
+    for axis, angle in enumerate(np.radians(angles_deg)):
+        first, second = [n for n in range(3) if n != axis]
+        turn = np.eye(4)
+        turn[first, first] = turn[second, second] = np.cos(angle)
+        turn[first, second], turn[second, first] = -np.sin(angle), np.sin(angle)
+        affine = turn @ affine
+    affine[:3, 3] = origin
+    return affine
+
+
+def _last(image: sitk.Image) -> tuple[float, ...]:
+    return image.TransformIndexToPhysicalPoint([n - 1 for n in image.GetSize()])
+
+
+def _triple(value: object) -> tuple[float, float, float]:
+    return (value,) * 3 if isinstance(value, float) else value  # type: ignore[return-value]
+
+
+def test_scan_of_these_tests_is_a_series(tmp_path: Path) -> None:
+    np.testing.assert_array_equal(to_array(read_image(series(tmp_path))), to_array(scan()))
