@@ -229,6 +229,8 @@ def _line_of(outcome: Outcome) -> str:
         )
     elif "probabilities" in result:
         said = f"{outcome.case.text}: " + ", ".join(f"{name} {p:.3f}" for name, p in result["probabilities"].items())
+        if "threshold" in result:
+            said += f"; {result['class']} at the threshold {result['threshold']:.3g}"
     else:
         rows = [{name: value for name, value in row.items() if name != "input"} for row in result["rows"]]
         values = ", ".join(f"{name} {value}" for row in rows[:1] for name, value in row.items())

@@ -29,7 +29,7 @@ LIMITS = (
     ),
     Limit(
         "Folders and tables",
-        "nnU-Net version 1: the same with files <case>_0000",
+        "nnU-Net version 1: the same with files CASE_0000.nii.gz",
         "read",
         "data=msd",
     ),
