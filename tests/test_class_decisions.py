@@ -23,6 +23,7 @@ from nas.metrics.bootstrap import GroupBootstrap, best_threshold
 from nas.metrics.positive import doubtful_positive, suggests_negative
 from nas.report.data_facts import summarise_data
 from nas.report.data_page import headlines
+from nas.report.train import train_report
 from nas.retraining.folds import FoldPrediction
 from nas.retraining.result import TrainResult
 from nas.retraining.scoring import Scorer, System
@@ -33,6 +34,7 @@ from nas.tasks.classification import Classification
 from nas.tasks.segmentation import Segmentation
 from nas.training.loop import fit, training_identity
 from nas.training.settings import TrainingSettings
+from search_spaces.resnet3d import ResNet3DSpace
 
 CPU = torch.device("cpu")
 
@@ -226,6 +228,18 @@ def test_G13_the_threshold_is_named_in_the_caption(tmp_path: Path) -> None:
     assert result.ensembles["net"]["sensitivity"] == 1
     assert result.baselines["features"]["sensitivity"] == 0
     assert [fold["sensitivity"] for fold in result.folds] == [1, 1]
+    train_report(
+        tmp_path / "report.html",
+        title="T",
+        space=(space := ResNet3DSpace(widths=(4,), depths=((1,), (1,)))),
+        arch=space.sample(np.random.default_rng(0)),
+        result=result.to_json(),
+        table_rows=[{"system": "net"}],
+        metrics=result.metrics,
+    )
+    page = (tmp_path / "report.html").read_text()
+    assert "Positive class abnormal (sensitivity, specificity and F1 are of it). Called abnormal from a prob" in page
+    assert "Sensitivity, specificity and F1 are of abnormal." in page
     again = TrainResult.from_json(result.to_json())
     assert caption(again) == caption(result)
     assert "threshold" not in caption(result_of(store, Classification()))

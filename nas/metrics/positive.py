@@ -99,3 +99,17 @@ def decision_text(decision: Mapping[str, Any], classes: Sequence[str], system: s
         threshold = f"a probability of {value:.3g}, the decision threshold of the network"
         parts.append(f"called {positive} from {threshold}{rest}")
     return parts
+
+
+def decision_note(decision: Mapping[str, Any], classes: Sequence[str], system: str = "") -> str:
+    """Describe in sentences how classes were decided, for a note beside a table.
+
+    Args:
+        decision: As for `decision_text`.
+        classes: Names of the classes.
+        system: As for `decision_text`.
+
+    Returns:
+        Sentences, each after a blank; empty if there is nothing to state.
+    """
+    return "".join(f" {text[:1].upper()}{text[1:]}." for text in decision_text(decision, classes, system))

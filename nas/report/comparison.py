@@ -13,7 +13,7 @@ from nas.comparison.rows import rows_of, write_rows
 from nas.html.page import Cell, facts, section, write_page
 from nas.html.stacked_table import stacked_table
 from nas.metrics.names import MISSING, Names
-from nas.metrics.positive import decision_text
+from nas.metrics.positive import decision_note
 from nas.report.comparison_searches import search_sections
 from nas.report.comparison_tables import difference_section, group_table, seeds_note
 
@@ -115,10 +115,8 @@ def _training_sections(trainings: Trainings, names: Names) -> list[str]:
 def _decisions(trainings: Trainings) -> str:
     """State the positive class and the decision thresholds, if the trainings record them."""
     results = [job.training for group in trainings.groups for job in group.jobs.values() if job.training is not None]
-    texts = dict.fromkeys(
-        text for one in results for text in decision_text(one.decision, one.data.get("classes", ()), one.name)
-    )
-    return "".join(f" {text[:1].upper()}{text[1:]}." for text in texts)
+    notes = (decision_note(one.decision, one.data.get("classes", ()), one.name) for one in results)
+    return "".join(dict.fromkeys(notes))
 
 
 def _jobs_section(comparison: Comparison, folder: Path) -> str:
