@@ -222,9 +222,7 @@ def result_of(
 def test_G13_the_threshold_is_named_in_the_caption(tmp_path: Path) -> None:
     store = store_of(tmp_path)
     result = result_of(store, Classification(threshold="validation"), (0.03, 0.05))
-    assert "called abnormal from a probability of 0.04, the decision threshold of the network; baselines" in caption(
-        result
-    )
+    assert "called abnormal from a probability of 0.04, the decision threshold of the network; rows" in caption(result)
     assert result.ensembles["net"]["sensitivity"] == 1
     assert result.baselines["features"]["sensitivity"] == 0
     assert [fold["sensitivity"] for fold in result.folds] == [1, 1]

@@ -95,7 +95,7 @@ def decision_text(decision: Mapping[str, Any], classes: Sequence[str], system: s
             parts[-1] += ", although its name suggests a negative"
     if thresholds:
         value = thresholds.get(system, next(iter(thresholds.values())))
-        rest = "; baselines decide at 0.5" if system else ""
+        rest = "; rows without a network decide at 0.5" if system else ""
         threshold = f"a probability of {value:.3g}, the decision threshold of the network"
         parts.append(f"called {positive} from {threshold}{rest}")
     return parts
