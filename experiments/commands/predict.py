@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import time
 from collections.abc import Sequence
@@ -24,6 +25,7 @@ EXAMPLES = (
     "voxnas predict valid1/model.onnx a.nii.gz b.nii.gz --average-with valid2/model.onnx --out labels",
 )
 TABLE = "predictions.csv"
+VERSION = re.compile(r"\.v?\d+")  # end of a folder's name, which is no ending of a file
 
 
 def parser() -> Parser:
@@ -331,7 +333,7 @@ def _outs(out: Path, cases: Sequence[Case]) -> list[Path]:
 def _require_folder(out: Path, count: int) -> None:
     from nas.inference.predict import IMAGES
 
-    if out.name.lower().endswith((*IMAGES, ".npy", ".csv", ".json")) and not out.is_dir():
+    if out.suffix and not VERSION.fullmatch(out.suffix) and not out.is_dir():
         expected = f"an image ({', '.join(IMAGES)}) for one input, a folder for several"
         raise NASError(f"--out {out} for {count} inputs", expected, "change --out")
 

@@ -106,8 +106,11 @@ def _on_one_grid(first: Image, other: Image) -> bool:
     if first.GetSize() != other.GetSize():
         return False
     corners = list(product(*((0.0, size - 1.0) for size in first.GetSize())))
-    points = [[image.TransformContinuousIndexToPhysicalPoint(c) for c in corners] for image in (first, other)]
-    distance_mm = np.linalg.norm(np.subtract(*points), axis=1).max()
+    own, others = (
+        np.array([image.TransformContinuousIndexToPhysicalPoint(corner) for corner in corners])
+        for image in (first, other)
+    )
+    distance_mm = np.linalg.norm(own - others, axis=1).max()
     return bool(distance_mm <= SAME * min(first.GetSpacing()))
 
 
