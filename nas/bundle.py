@@ -150,6 +150,7 @@ class Bundle:
             raise _damaged(folder, first_line(error)) from error
         try:
             task = task_of({**card.inference, "class": card.task_class, "spec": card.task}, trusted)
+            task = task.for_classes(card.classes)
         except ValueError as error:
             raise _damaged(folder, f"{CARD} with {error}") from error
         return cls(artifact, card, weights, task, curves)

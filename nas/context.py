@@ -59,7 +59,7 @@ class TaskSetup:
 
     Args:
         split: The split of the data set.
-        task: The task.
+        task: The task; settings that name classes are resolved.
         device: Device of the trainings.
 
     Raises:
@@ -72,6 +72,7 @@ class TaskSetup:
 
     def __post_init__(self) -> None:
         self.task.require_data(self.store)
+        object.__setattr__(self, "task", self.task.for_classes(self.store.classes))  # the only way in a frozen class
 
     @property
     def store(self) -> VolumeStore:

@@ -88,6 +88,7 @@ class Problem:
         """
         task = default_task(data) if task is None else task
         task.require_data(data)
+        task = task.for_classes(data.classes)
         model = CostModel(space, task.spec, data.input_shape, cost, table)
         score = task.metrics[0]
         named = {

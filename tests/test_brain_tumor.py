@@ -19,7 +19,7 @@ from experiments.brain_tumor.__main__ import main
 from experiments.brain_tumor.predict import without_small
 from nas.artifact import Artifact, load
 from nas.bundle import bundles_of
-from nas.data.io.brats_folder import LABELS
+from nas.data.io.brats_folder import CONVENTIONS
 from nas.retraining.folds import group_digest
 from nas.space import SearchSpace
 from nas.task_spec import TaskSpec
@@ -150,7 +150,7 @@ def test_the_real_subject_on_its_own_grid(command: Command, shared_data: Path) -
     assert written_image.shape == source.shape == (70, 80, 75)
     np.testing.assert_array_equal(written_image.affine, source.affine)
     assert written_image.header.get_data_dtype() == np.uint8
-    assert set(np.unique(np.asarray(written_image.dataobj))) <= set(LABELS)
+    assert set(np.unique(np.asarray(written_image.dataobj))) <= set(CONVENTIONS["brats2018"].labels)
 
 
 def test_modalities_that_do_not_fit(command: Command, root: Path) -> None:

@@ -34,7 +34,9 @@ def blobs(count: int = 60, easy: bool = False) -> list[Sample]:
         volume = rng.uniform(0, 0.4, (1, 8, 8, 8)).astype(np.float32)
         side = 2 + 3 * label if easy else int(rng.integers(2, 6))
         volume[0, 1 : 1 + side, 1 : 1 + side, 1 : 1 + side] = 1
-        found.append(Sample(f"s{number}", volume, label, f"p{number // 2}", spacing_mm=(2.0, 1.0, 1.0)))
+        found.append(
+            Sample(f"s{number}", volume, label, f"p{number // 2}", spacing_mm=(2.0, 1.0, 1.0), size_mm3=2.0 * side**3)
+        )
     return found
 
 

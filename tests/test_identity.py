@@ -24,7 +24,7 @@ OF_THE_DATA = {"in_channels": 1, "outputs": 2, "dims": 3}  # arguments of a task
 WORDS = (
     "adam", "sgd", "fp32", "cosine", "constant", "soft_dice", "accuracy", "resample_first", "mediastinum", "valid",
     "image", "volume", "mean", "max", "early", "woo2018", "softmax", "group", "resize", "batch", "none", "refuse",
-    "skip", "t1", "transposed", "synapsemnist3d", "search_spaces.naslung.NASLungSpace", "other",
+    "skip", "t1", "transposed", "synapsemnist3d", "search_spaces.naslung.NASLungSpace", "balanced", "other",
 )  # fmt: skip
 # settings that decide no result, each with its reason
 NO_RESULT = {
@@ -48,7 +48,7 @@ def candidates(value: Any) -> Iterator[Any]:
         yield from WORDS
     elif value is None:
         yield from (1, 2, 8, 0.5, 40, True, [8, 8, 8], [8, 8], [0.0, 1.0])
-        yield from ("other", ["skip", "3x3x3"], ["a", "b"], [1, 0.5])
+        yield from ("other", "brats2023", ["skip", "3x3x3"], ["a", "b"], [1, 0.5])
     elif isinstance(value, Mapping):
         yield {"edge_entropy": 2.0}
     elif isinstance(value, list):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from experiments.argument_types import number_type, seed_type
 from experiments.cli import Parser
+from nas.data.io.brats_folder import CONVENTIONS
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -45,6 +46,7 @@ def parser() -> Parser:
     add("--device", default="auto", help="auto, cpu, cuda, ... (default: auto)")
     predict.set_defaults(run=run_predict)
     add = evaluate.add_argument
+    add("--labels", choices=tuple(CONVENTIONS), help="numbers of the classes (default: by the files, as data=brats)")
     add("--empty", choices=("one", "zero", "skip"), default="one", help="score of an empty region (default: one)")
     add("--resamples", type=number_type(int, 2, 100_000), default=2000, help="bootstrap over subjects (default: 2000)")
     add("--seed", type=seed_type, default=0, help="of the bootstrap (default: 0)")
@@ -87,7 +89,7 @@ def _settings(options: argparse.Namespace) -> DictConfig:
     plain = {name: value for name, value in vars(options).items() if name not in ("run", "out", "root")}
     folder = options.out or Path("outputs/brain_tumor") / options.folder.resolve().name
     plain |= {"training": str(options.folder), "folder": str(folder)}
-    plain["data"] = {"root": options.root}
+    plain["data"] = {"root": options.root, "labels": plain.pop("labels", None)}
     plain["allow_packages"] = plain.pop("allow_package")
     plain["predictions"] = options.predictions or str(folder / "predictions")
     if plain.get("subjects") in (["all"], ["train"], ["valid"], ["test"]):

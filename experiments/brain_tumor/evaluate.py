@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from experiments.brain_tumor.network import TumourNetwork
 from experiments.brain_tumor.predict import SUFFIX
 from experiments.brain_tumor.report import write_report
-from nas.data.io.brats_folder import LABELS, Subject, find_subjects, read_images, read_label
+from nas.data.io.brats_folder import CONVENTIONS, Convention, Subject, find_subjects, read_images, read_label
 from nas.data.io.grid import oriented
 from nas.data.sources.brats import REGIONS
 from nas.errors import NASError
@@ -67,8 +67,13 @@ def evaluate(cfg: DictConfig) -> dict[str, Any]:
     folder, network = Path(cfg.folder), TumourNetwork.load(cfg.training, cfg.allow_packages)
     modalities = network.modalities
     cases = []
-    for subject, path in _pairs(Path(cfg.predictions), find_subjects(cfg.data.root, modalities)):
-        _, truth_DHW, guess_DHW, spacing_mm = _volumes(subject, path, modalities)
+    pairs = _pairs(Path(cfg.predictions), find_subjects(cfg.data.root, modalities))
+    if cfg.data.labels not in (None, *CONVENTIONS):
+        raise NASError(f"data.labels={cfg.data.labels}", f"null, {', '.join(CONVENTIONS)}", "correct data.labels")
+    conventions = network.convention_of([subject for subject, _ in pairs], cfg.data.labels), network.convention
+    numbers = conventions[0].labels
+    for subject, path in pairs:
+        _, truth_DHW, guess_DHW, spacing_mm = _volumes(subject, path, modalities, conventions)
         scores = region_metrics(guess_DHW, truth_DHW, REGIONS, spacing_mm, cfg.empty)
         cases.append(Case(subject, path, network.part_of(subject.name), scores))
     values = {
@@ -79,7 +84,7 @@ def evaluate(cfg: DictConfig) -> dict[str, Any]:
     result: dict[str, Any] = {
         "arch_id": network.bundle.artifact.arch.id,
         "empty": cfg.empty,
-        "regions": {region: [LABELS[number] for number in classes] for region, classes in REGIONS.items()},
+        "regions": {region: [numbers[number] for number in classes] for region, classes in REGIONS.items()},
         "subjects": {case.subject.name: {"part": case.part, **case.scores} for case in cases},
         "mean": {name: _over(values_N, np.mean) for name, values_N in values.items()},
         "median": {name: _over(values_N, np.median) for name, values_N in values.items()},
@@ -91,12 +96,13 @@ def evaluate(cfg: DictConfig) -> dict[str, Any]:
             lambda rows: {name: _over(values_N[rows], np.mean) for name, values_N in known.items()}
         )
     rows = _rows(cases, result)
-    note = f"WT: labels 1, 2 and 4. TC: 1 and 4. ET: 4. A region neither there nor predicted scores {RULES[cfg.empty]}."
+    whole, core, enhancing = (_listed(numbers[number] for number in classes) for classes in REGIONS.values())
+    note = f"WT: labels {whole}. TC: {core}. ET: {enhancing}."
+    note += f" A region neither there nor predicted scores {RULES[cfg.empty]}."
     write_text(folder / "evaluation.json", json.dumps(_without_nan(result), indent=1) + "\n")
     write_text(folder / "table.md", _markdown(rows, note))
-    write_report(
-        folder / "report.html", network, rows, note, [case.part for case in cases], _examples(cases, modalities)
-    )
+    examples = _examples(cases, modalities, conventions)
+    write_report(folder / "report.html", network, rows, note, [case.part for case in cases], examples)
     print(_markdown(rows, note))
     print(f"wrote {folder / 'evaluation.json'}, {folder / 'table.md'} and {folder / 'report.html'}")
     return result
@@ -118,24 +124,32 @@ def _pairs(predictions: Path, subjects: Sequence[Subject]) -> list[tuple[Subject
 
 
 def _volumes(
-    subject: Subject, prediction: Path, modalities: Sequence[str]
+    subject: Subject, prediction: Path, modalities: Sequence[str], conventions: tuple[Convention, Convention]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[float, ...]]:
     """Read the last modality, true and predicted classes, each (D, H, W) turned to LPS, and the spacing in mm."""
     sitk = medical("SimpleITK")
     images = read_images(subject, modalities)
     assert subject.label is not None  # they were asked for
-    labels = (oriented(read_label(path, images[0]), labels=True) for path in (subject.label, prediction))
-    truth_DHW, guess_DHW = (np.searchsorted(LABELS, sitk.GetArrayFromImage(label)).astype(np.uint8) for label in labels)
+    files = zip((subject.label, prediction), conventions, strict=True)
+    labels = [oriented(read_label(path, images[0], convention), labels=True) for path, convention in files]
+    truth_DHW, guess_DHW = map(sitk.GetArrayFromImage, labels)
     image = oriented(images[-1])
     return sitk.GetArrayFromImage(image), truth_DHW, guess_DHW, image.GetSpacing()[::-1]
 
 
-def _examples(cases: Sequence[Case], modalities: Sequence[str]) -> list[Example]:
+def _listed(labels: Iterable[int]) -> str:
+    *first, last = map(str, labels)
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def _examples(
+    cases: Sequence[Case], modalities: Sequence[str], conventions: tuple[Convention, Convention]
+) -> list[Example]:
     """Examples of the report, whose rows run upwards; those of the volumes run to the back."""
     examples = []
     for place in chosen_cases(np.array([case.scores["WT"]["dice"] for case in cases])):
         case = cases[place]
-        image, truth, guess, _ = _volumes(case.subject, case.prediction, modalities)
+        image, truth, guess, _ = _volumes(case.subject, case.prediction, modalities, conventions)
         dice = case.scores["WT"]["dice"]
         examples.append(Example(case.subject.name, image[:, ::-1], truth[:, ::-1], guess[:, ::-1], dice))
     return examples

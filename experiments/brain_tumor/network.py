@@ -11,13 +11,14 @@ import torch
 
 from nas.bundle import Bundle, bundles_of
 from nas.cost.model import static_costs
-from nas.data.io.brats_folder import Subject
+from nas.data.io.brats_folder import Convention, Subject, convention_of
 from nas.data.sources.brats import Brats, Seen
 from nas.errors import NASError
 from nas.retraining.folds import group_digest
 
 PARTS = ("train", "valid", "test")
 SETTINGS = ("modalities", "size", "order")  # of `Brats`, which decide how a subject is seen
+FIRST = "brats2018"  # the only numbers of classes that bundles of earlier versions have
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class TumourNetwork:
 
     Attributes:
         bundle: The trained network.
-        source: `Brats` with the modalities, size and order of the training, for subjects in any place.
+        source: `Brats` with the modalities, size, order and labels of the training, for subjects in any place.
     """
 
     bundle: Bundle
@@ -54,7 +55,28 @@ class TumourNetwork:
                 "a training with data=brats",
                 "python run_train.py experiment=brain_tumor data.root=/path/to/BraTS",
             )
-        return cls(bundle, Brats(None, "", *(how[name] for name in SETTINGS)))
+        return cls(bundle, Brats(None, "", *(how[name] for name in SETTINGS), labels=how.get("labels", FIRST)))
+
+    @property
+    def convention(self) -> Convention:
+        """Numbers of the classes in the files of the training, which predictions have too."""
+        return self.source.convention
+
+    def convention_of(self, subjects: Sequence[Subject], name: str | None) -> Convention:
+        """Return the numbers of the classes in the files of other subjects.
+
+        Args:
+            subjects: Subjects with labels.
+            name: Name of the convention. If None, that of the files; if these fit several, that of the training,
+                unless this is brats2018, whose label 4 has another meaning since 2024.
+
+        Returns:
+            The convention.
+
+        Raises:
+            NASError: If a subject fits no convention or several.
+        """
+        return convention_of(subjects, name, None if self.convention.name == FIRST else self.convention.name)
 
     @property
     def modalities(self) -> tuple[str, ...]:

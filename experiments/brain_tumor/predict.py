@@ -15,7 +15,7 @@ from scipy import ndimage
 from experiments.brain_tumor.network import PARTS, TumourNetwork
 from experiments.devices import pick_device
 from experiments.progress import ProgressLine
-from nas.data.io.brats_folder import LABELS, Subject, find_subjects
+from nas.data.io.brats_folder import Subject, find_subjects
 from nas.data.io.grid import onto
 from nas.data.io.label_files import as_nifti
 from nas.data.sources.brats import REGIONS, Seen
@@ -28,8 +28,8 @@ SUFFIX = ".nii.gz"
 def predict(cfg: DictConfig) -> list[Path]:
     """Segment subjects; the same subject gives the same bytes.
 
-    Writes `predictions`/<subject>.nii.gz, labels 0, 1, 2, 4 on the grid and affine of the subject's first modality, and
-    predictions.json.
+    Writes `predictions`/<subject>.nii.gz, labels numbered as in the training's files, on the grid and affine of the
+    subject's first modality, and predictions.json.
 
     Args:
         cfg: The settings of conf/brain_tumor.yaml.
@@ -44,21 +44,22 @@ def predict(cfg: DictConfig) -> list[Path]:
         raise NASError(f"smallest_component={cfg.smallest_component}", "a fraction in [0, 1)", "0 to keep all")
     network = TumourNetwork.load(cfg.training, cfg.allow_packages)
     subjects = _chosen(cfg.subjects, network, cfg.data.root)
-    device, target = pick_device(cfg.device), Path(cfg.predictions)
+    device, target, numbers = pick_device(cfg.device), Path(cfg.predictions), network.convention.labels
     model = network.bundle.network(device)
+    text = f"labels {', '.join(map(str, numbers))}"
     content_of: dict[str, Any] = {}
     seconds: dict[str, float] = {}  # printed only: a second run writes the same bytes
     with ProgressLine("subjects", len(subjects), silent=len(subjects) < 2) as line:
         for subject in subjects:
             started = time.perf_counter()
             label_DHW, seen = segment(network, model, subject, device, cfg.smallest_component)
-            write_bytes(target / f"{subject.name}{SUFFIX}", as_nifti(label_DHW, subject.images[0], "labels 0, 1, 2, 4"))
+            write_bytes(target / f"{subject.name}{SUFFIX}", as_nifti(label_DHW, subject.images[0], text))
             millilitres = float(np.prod(seen.image.GetSpacing())) / 1000
             content_of[subject.name] = {
                 "part": network.part_of(subject.name),
                 "images": {m: path.name for m, path in zip(network.modalities, subject.images, strict=True)},
                 "volume_ml": {
-                    region: round(millilitres * int(np.isin(label_DHW, np.take(LABELS, classes)).sum()), 3)
+                    region: round(millilitres * int(np.isin(label_DHW, np.take(numbers, classes)).sum()), 3)
                     for region, classes in REGIONS.items()
                 },
             }
@@ -120,12 +121,14 @@ def segment(
         smallest_component: Share of all tumour voxels below which a component is removed, in [0, 1).
 
     Returns:
-        Labels 0, 1, 2, 4, (D, H, W) uint8 in the axes of the subject's files, and the input of the network.
+        Labels numbered as in the training's files, (D, H, W) uint8 in the axes of the subject's files, and the input of
+        the network.
     """
     seen = network.seen(subject)
     prob_KDHW = network.probabilities(model, seen, device)
     class_DHW = np.stack([onto(prob_DHW, seen.grid, seen.image) for prob_DHW in prob_KDHW]).argmax(axis=0)
-    return np.take(LABELS, without_small(class_DHW, smallest_component)).astype(np.uint8), seen
+    class_DHW = without_small(class_DHW, smallest_component)
+    return np.take(network.convention.labels, class_DHW).astype(np.uint8), seen
 
 
 def without_small(class_DHW: np.ndarray, share: float) -> np.ndarray:

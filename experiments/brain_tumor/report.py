@@ -7,7 +7,6 @@ from html import escape
 from pathlib import Path
 
 from experiments.brain_tumor.network import TumourNetwork
-from nas.data.sources.brats import Brats
 from nas.html.page import Cell, architecture_section, facts, folded, section, settings_table, table, write_page
 from nas.html.slices import Example, slices_section
 from nas.metrics.names import show
@@ -52,7 +51,7 @@ def write_report(
         body=[
             facts(headline),
             section("Regions", note, table(head, cells)),
-            slices_section(examples, Brats.classes),
+            slices_section(examples, network.convention.classes),
             architecture_section("Network", artifact.space, artifact.arch),
             folded("How a subject is seen", settings_table(network.settings)),
         ],

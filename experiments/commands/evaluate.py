@@ -89,7 +89,8 @@ def run(options: argparse.Namespace) -> int:
     use_flips(networks, options.flips)
     use_reading(networks, options)
     require_alike(networks)
-    task, classes = trained[0].task, classes_of(trained[0])
+    classes = classes_of(trained[0])
+    task = trained[0].task.deciding([network.card.inference.get("threshold") for network in trained])
     channels = int(trained[0].card.inputs[0].shape[1])
     faults: list[NASError] = []
 
@@ -98,7 +99,8 @@ def run(options: argparse.Namespace) -> int:
         print(f"error: {error}", file=sys.stderr, flush=True)
 
     cases = []
-    for case in find_labelled(options.labelled, channels, task.spec.kind, classes):
+    names = trained[0].card.preparation.get("channels", ())
+    for case in find_labelled(options.labelled, channels, task.spec.kind, classes, names):
         try:
             require_label(task, case, classes)
             cases.append(case)
@@ -109,7 +111,8 @@ def run(options: argparse.Namespace) -> int:
         print("warning: the training does not record all patients that it or its search has seen", file=sys.stderr)
     was_seen = {case.name: seen.has(case) for case in cases}
     cases = _allowed(cases, was_seen, options.seen)
-    folder = options.out or options.training / "evaluation" / options.labelled.resolve().stem
+    whole = options.labelled.resolve()
+    folder = options.out or options.training / "evaluation" / (whole.name if whole.is_dir() else whole.stem)
     segments = task.spec.kind == "segmentation"
     outs = [_output(folder / "predictions", case) if segments else None for case in cases]
     with exclusive(folder):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import time
 from collections.abc import Sequence
@@ -26,6 +27,7 @@ EXAMPLES = (
     "voxnas predict valid1/model.onnx a.nii.gz b.nii.gz --average-with valid2/model.onnx --out labels",
 )
 TABLE = "predictions.csv"
+VERSION = re.compile(r"\.v?\d+")  # end of a folder's name, which is no ending of a file
 
 
 def parser() -> Parser:
@@ -151,7 +153,7 @@ def run(options: argparse.Namespace) -> int:
     segments = card.task["kind"] == "segmentation"
     if segments and len(options.input) > 1:
         _require_folder(options.out, len(options.input))
-    cases = find_cases(options.input, int(card.inputs[0].shape[1]))
+    cases = find_cases(options.input, int(card.inputs[0].shape[1]), card.preparation.get("channels", ()))
     if point_mm is not None:
         cases = [case if case.point_mm else replace(case, point_mm=point_mm) for case in cases]
     table = None if segments else _table(options.out)
@@ -240,6 +242,8 @@ def _line_of(outcome: Outcome) -> str:
         )
     elif "probabilities" in result:
         said = f"{outcome.case.text}: " + ", ".join(f"{name} {p:.3f}" for name, p in result["probabilities"].items())
+        if "threshold" in result:
+            said += f"; {result['class']} at the threshold {result['threshold']:.3g}"
     else:
         rows = [{name: value for name, value in row.items() if name != "input"} for row in result["rows"]]
         values = ", ".join(f"{name} {value}" for row in rows[:1] for name, value in row.items())
@@ -340,7 +344,7 @@ def _outs(out: Path, cases: Sequence[Case]) -> list[Path]:
 def _require_folder(out: Path, count: int) -> None:
     from nas.inference.predict import IMAGES
 
-    if out.suffix and not out.is_dir():
+    if out.suffix and not VERSION.fullmatch(out.suffix) and not out.is_dir():
         expected = f"an image ({', '.join(IMAGES)}) for one input, a folder for several"
         raise NASError(f"--out {out} for {count} inputs", expected, "change --out")
 

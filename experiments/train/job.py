@@ -277,7 +277,7 @@ def _write(
         result=result.to_json(),
         table_rows=[row.cells(result.columns) for row in rows],
         metrics=result.metrics,
-        sections=[section("Beside plain U-Nets", beside)] * bool(beside) + setting.task.sections(cases),
+        sections=[section("Beside plain U-Nets", beside)] * bool(beside) + scorer.task_of(main).sections(cases),
         task=setting.task.spec,
         answer=answer(result),
         command=next_command(setting.task.spec.kind, folder),

@@ -153,7 +153,8 @@ class SystemTrainer:
         if len(systems) == 1:
             return systems
         pooled = self.setting.task.pool([(system.indices, system.prediction) for system in systems])
-        return [System(f"ensemble of {len(networks)} networks", *pooled), *systems]
+        thresholds = [one.threshold for system in systems for one in system.tested]
+        return [System(f"ensemble of {len(networks)} networks", *pooled, thresholds=thresholds), *systems]
 
     def network(self, network: Artifact, name: str, supernet: Path | None = None) -> System:
         """Retrain one network on every round.

@@ -12,6 +12,19 @@ if TYPE_CHECKING:
     from nas.data.splits import Fold
     from nas.data.store import VolumeStore
 
+
+def always(store: VolumeStore) -> bool:
+    """Return True; the default condition of a baseline.
+
+    Args:
+        store: The data.
+
+    Returns:
+        True.
+    """
+    return True
+
+
 Prediction = tuple[np.ndarray, np.ndarray]  # rows of the store (N,) and the prediction for each, (N, ...)
 
 
@@ -24,7 +37,9 @@ class Baseline:
         fit_and_predict: Called as (store, rounds, seed). For each round it fits on the training and validation part
             and predicts the test part; it returns the rows that were tested, in rising order, and their predictions in
             the form that `Task.predict` gives.
+        applies: Called with the store; False if the data lack what the model needs, which leaves out its row.
     """
 
     name: str
     fit_and_predict: Callable[[VolumeStore, Sequence[Fold], int], Prediction]
+    applies: Callable[[VolumeStore], bool] = always

@@ -136,6 +136,22 @@ def sizes(store: VolumeStore, rows: np.ndarray) -> np.ndarray:
     return np.array([object_volume(one[0], mm) for one, mm in pairs])
 
 
+def sizes_known(store: VolumeStore) -> bool:
+    """Check whether the volume of every object is known.
+
+    Args:
+        store: The data.
+
+    Returns:
+        True if the data set states all volumes, or if its images are masks (two values each), whose objects
+        `object_volume` measures exactly. A threshold in the middle of the range of other images says little about the
+        size of an object.
+    """
+    if np.isfinite(store.size_mm3).all():
+        return True
+    return all(len(np.unique(store.read([row])[0, 0])) <= 2 for row in range(len(store)))
+
+
 def _spacings(store: VolumeStore, rows: np.ndarray) -> np.ndarray:
     """Return spacings (N, 3) in mm, or ones for all if one is missing: a column of features has one unit."""
     spacing_mm = np.asarray(store.spacing_mm[rows])

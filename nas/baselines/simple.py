@@ -12,7 +12,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
 from nas.baselines.base import Baseline, Prediction
-from nas.baselines.features import feature_table, sizes
+from nas.baselines.features import feature_table, sizes, sizes_known
 from nas.data.splits import Fold
 from nas.data.store import VolumeStore
 from nas.errors import NASError
@@ -22,7 +22,7 @@ VOXELS = 50_000  # drawn at random to fit the intensity baseline on
 
 
 def volume_baseline(store: VolumeStore, rounds: Sequence[Fold], seed: int = 0) -> Prediction:
-    """Predict classes by logistic regression on the logarithm of the object's volume.
+    """Predict classes by logistic regression on the logarithm of the object's volume, which the data must state.
 
     Args:
         store: Samples with labels.
@@ -141,6 +141,6 @@ def _fit_and_predict(
     return mean_probability(predictions)
 
 
-VOLUME = Baseline("volume", volume_baseline)
+VOLUME = Baseline("volume", volume_baseline, sizes_known)
 FEATURES = Baseline("features", feature_baseline)
 INTENSITY = Baseline("intensity", intensity_baseline)

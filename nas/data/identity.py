@@ -10,7 +10,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache
@@ -82,6 +82,18 @@ class FileDigests:
             A digest of all files that `files_of` lists.
         """
         return digest(sorted(map(self.of, files_of(path))))
+
+    def of_volumes(self, paths: Sequence[Path]) -> str:
+        """Return the digest of a volume whose channels are in several files.
+
+        Args:
+            paths: One file, or one file per channel.
+
+        Returns:
+            That of `of_volume` for one file, else a digest of those of all files.
+        """
+        found = [self.of_volume(path) for path in paths]
+        return found[0] if len(found) == 1 else digest(found)
 
     def save(self) -> None:
         """Write the memory if it has changed; a folder that cannot be written is not an error."""

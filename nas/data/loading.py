@@ -37,6 +37,26 @@ def plan_batches(n: int, batch_size: int, generator: torch.Generator | None = No
     return np.array_split(order, -(-n // batch_size)) if n else []
 
 
+def balanced_order(label_N: np.ndarray, generator: torch.Generator) -> np.ndarray:
+    """Draw as many positions from each class, N altogether.
+
+    Args:
+        label_N: Classes (N,) of the samples.
+        generator: Source of the draws.
+
+    Returns:
+        Positions (N,), shuffled. The samples of a class occur equally often up to one; classes differ by one at most.
+    """
+    members = [np.flatnonzero(label_N == label) for label in np.unique(label_N)]
+    drawn = []
+    for number, rows in enumerate(members):
+        quota = len(label_N) // len(members) + (number < len(label_N) % len(members))
+        passes = [torch.randperm(len(rows), generator=generator).numpy() for _ in range(-(-quota // len(rows)))]
+        drawn.append(rows[np.concatenate(passes)[:quota]])
+    every = np.concatenate(drawn)
+    return every[torch.randperm(len(every), generator=generator).numpy()]
+
+
 def rank_share(plan: list[np.ndarray], rank: int, world: int) -> list[np.ndarray]:
     """Return the positions that one process takes of every batch.
 
@@ -164,7 +184,13 @@ class VolumeSet:
         return torch.from_numpy(self.targets).to(self.device)
 
     def batches(
-        self, batch_size: int, *, generator: torch.Generator | None = None, rank: int = 0, world: int = 1
+        self,
+        batch_size: int,
+        *,
+        generator: torch.Generator | None = None,
+        rank: int = 0,
+        world: int = 1,
+        balanced: bool = False,
     ) -> Iterator[Batch]:
         """Iterate over the set once.
 
@@ -173,6 +199,7 @@ class VolumeSet:
             generator: Shuffles the samples, and draws patches if the store has them. If None, whole samples in order.
             rank: Number of this process, 0 to world - 1.
             world: Number of processes that share each batch.
+            balanced: With a generator, draw as many samples from each class, see `balanced_order`.
 
         Yields:
             x (B, C, D, H, W) float32, the stored value times scale plus offset, of slices (B, C, H, W); and y: labels
@@ -184,7 +211,11 @@ class VolumeSet:
         if generator is not None and self.store.patches is not None:
             yield from self._patches(batch_size, generator, rank, world)
             return
-        plan = rank_share(plan_batches(len(self), batch_size, generator), rank, world)
+        batches = plan_batches(len(self), batch_size, None if balanced else generator)
+        if balanced and generator is not None and batches:
+            drawn = balanced_order(self.labels, generator)
+            batches = [drawn[positions] for positions in batches]
+        plan = rank_share(batches, rank, world)
         if plan and self.resident:
             order = torch.from_numpy(np.concatenate(plan)).to(self.device)  # one transfer for the whole pass
             for rows_B in order.split([len(rows) for rows in plan]):

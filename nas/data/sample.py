@@ -30,6 +30,8 @@ class Sample:
         extent_DHW: Sides of the volume before it was padded, equally on both sides, to a common shape; with masks only.
         content: Digest of the source volume's files, "" if the source does not know them.
         value: The real number that a regression predicts; `label` is then 0.
+        image: Digest of the source volume's voxels (`nas.data.io.channels.voxel_digest`), "" if the source does not
+            know them.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Sample:
     extent_DHW: tuple[int, int, int] | None = None
     content: str = ""
     value: float | None = None
+    image: str = ""
 
 
 def checked_mask(sample: Sample, classes: int) -> np.ndarray:

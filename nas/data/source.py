@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from nas.data.copies import without_copies
 from nas.data.identity import FileDigests, reader_digest
 from nas.data.io.files import named_files
 from nas.data.sample import Sample
@@ -50,6 +51,8 @@ class Source(ABC):
         offset: See `scale`.
         by_training: Whether values are stored raw, and scaled by statistics of the training set in each training.
         patches: Patches that a training draws from a volume. If None, it is given whole volumes.
+        separate_volumes: Whether a volume that two patients have is refused (nas/data/copies.py); False for drawn
+            samples, for parts of one volume that count as groups, and for data sets that name no patients.
         cache_dir: Folder of the prepared stores.
         UNIDENTIFYING: Constructor arguments that do not change the content of a store, each with the reason.
     """
@@ -61,6 +64,7 @@ class Source(ABC):
     offset: float = 0.0
     by_training: bool = False
     patches: Patches | None = None
+    separate_volumes: ClassVar[bool] = True
     cache_dir: PathName
     UNIDENTIFYING: ClassVar[Mapping[str, str]] = {"cache_dir": "location of the store, not its content"}
 
@@ -207,7 +211,7 @@ class Source(ABC):
         log.info("preparing %s%s", path, reason)
         write_store(
             path,
-            self.samples(),
+            without_copies(self.samples()) if self.separate_volumes else self.samples(),
             name=self.name,
             classes=self.classes,
             scale=self.scale,

@@ -95,7 +95,9 @@ class VolumeStore:
         self.provenance: dict[str, Any] = json.loads(file.attrs["provenance"])
         self.labels = file["labels"][:].astype(np.int64)
         self.groups, self.folds, self.names = (file[key].asstr()[:].astype(str) for key in ("groups", "folds", "names"))
-        self._contents = file["contents"].asstr()[:].astype(str) if "contents" in file else None
+        self._contents, self._images = (
+            file[key].asstr()[:].astype(str) if key in file else None for key in ("contents", "images")
+        )
         self.spacing_mm, self.size_mm3 = file["spacing_mm"][:], file["size_mm3"][:]
         kinds = {"masks": "segmentation", "boxes": "detection", "numbers": "regression"}
         self.kind = next((kind for key, kind in kinds.items() if key in file), "classification")
@@ -168,7 +170,9 @@ class VolumeStore:
         """Return the digests of the images behind samples, which find an image under another name.
 
         A digest is that of the source volume's files if the source knows them, and then the same in stores with other
-        crops or grids; else it is that of the stored arrays, and another in a store that was prepared otherwise.
+        crops or grids; else it is that of the stored arrays, and another in a store that was prepared otherwise. A
+        second digest is that of the source volume's voxels, if the source knows them: it is the same for a copy in
+        another format or with another compression.
 
         Args:
             rows: Rows of the store.
@@ -182,7 +186,8 @@ class VolumeStore:
         """
         chosen = self._rows(rows)
         if self._contents is not None:
-            return sorted(set(self._contents[chosen].tolist()))
+            found = set(self._contents[chosen].tolist())
+            return sorted(found if self._images is None else found | set(self._images[chosen].tolist()) - {""})
         return sorted({content_digest(self.sample(int(row))) for row in chosen})  # a store of an earlier version
 
     def intensity(self, rows: Sequence[int] | np.ndarray) -> Intensity:
@@ -330,6 +335,7 @@ class VolumeStore:
             boxes_M7=None if self.boxes_NM7 is None else self.boxes_NM7[row][self.boxes_NM7[row, :, -1] >= 0],
             extent_DHW=None if self.extents_N3 is None else tuple(self.extents_N3[row]),
             content="" if self._contents is None else str(self._contents[row]),
+            image="" if self._images is None else str(self._images[row]),
             value=None if self.numbers_N is None else float(self.numbers_N[row]),
         )
 

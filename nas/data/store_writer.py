@@ -104,7 +104,7 @@ class _Rows:
         self._volumes: h5py.Dataset | None = None
         self._masks: h5py.Dataset | None = None
         self._columns: dict[str, list[Any]] = {
-            key: [] for key in ("names", "groups", "folds", "contents", "labels", "spacing_mm", "size_mm3")
+            key: [] for key in ("names", "groups", "folds", "contents", "images", "labels", "spacing_mm", "size_mm3")
         }
         self._boxes: list[np.ndarray] = []
         self._voxels: list[np.ndarray] = []
@@ -134,6 +134,7 @@ class _Rows:
             sample.group,
             sample.fold,
             sample.content or content_digest(sample),
+            sample.image,
             sample.label,
             sample.spacing_mm,
             sample.size_mm3,
@@ -202,7 +203,7 @@ class _Rows:
             file["located"] = np.array(self._located)
             values = np.array(self._values)
             file.create_dataset("values", data=values, chunks=(1, *values.shape[1:]), fletcher32=True)
-        for key in ("names", "groups", "folds", "contents"):
+        for key in ("names", "groups", "folds", "contents", "images"):
             file.create_dataset(key, data=columns[key], dtype=h5py.string_dtype())
         file["labels"] = np.array(columns["labels"], dtype=np.int64)
         for key in ("spacing_mm", "size_mm3"):

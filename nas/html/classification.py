@@ -11,6 +11,7 @@ from nas.errors import NASError
 from nas.html.page import figure, pair, section
 from nas.html.plot import Axis, Plot
 from nas.html.roc import Roc, roc
+from nas.metrics.bootstrap import chosen_classes
 
 TONES = 6  # colours of curves before they repeat
 FEW = 4  # classes up to which bands do not hide each other and two figures fit side by side
@@ -24,6 +25,8 @@ def classification_sections(
     classes: Sequence[str],
     others: Mapping[str, np.ndarray],
     unit: str = "patient",
+    positive: int = 1,
+    threshold: float | None = None,
 ) -> list[str]:
     """Draw the test cases of a classification.
 
@@ -34,6 +37,8 @@ def classification_sections(
         classes: Names of the K classes.
         others: Class probabilities (N, K) of other systems by name; drawn for two classes.
         unit: Name of a group.
+        positive: Of two classes, the number of the positive one.
+        threshold: Its probability from which a case is called positive; None calls the more probable class.
 
     Returns:
         HTML sections: ROC and confusion matrix, for two classes with the calibration.
@@ -47,10 +52,10 @@ def classification_sections(
         raise NASError(f"predictions of lengths {lengths}", "one length", "pass one row for each test case")
     if not np.isfinite(prob_NK).all():
         raise NASError("NaN among the predicted probabilities", "finite probabilities", "see which fold diverged")
-    left = _roc_section(label_N, prob_NK, group_N, classes, others, unit)
-    right = _confusion(label_N, prob_NK, classes)
+    left = _roc_section(label_N, prob_NK, group_N, classes, others, unit, positive)
+    right = _confusion(label_N, prob_NK, classes, positive, threshold)
     if len(classes) == 2:
-        right = f"<div>{right}{_calibration(label_N, prob_NK, classes)}</div>"
+        right = f"<div>{right}{_calibration(label_N, prob_NK, classes, positive)}</div>"
     return [pair(left, right)] if len(classes) <= FEW else [left, right]
 
 
@@ -61,10 +66,11 @@ def _roc_section(
     names: Sequence[str],
     others: Mapping[str, np.ndarray],
     unit: str,
+    positive: int,
 ) -> str:
     two, few = len(names) == 2, len(names) <= FEW
     curves: list[tuple[str, Roc, bool]] = []  # name, curve, whether a baseline
-    for number in [1] if two else range(len(names)):
+    for number in [positive] if two else range(len(names)):
         positive_N = label_N == number
         if positive_N.any() and not positive_N.all():
             found = roc(positive_N, prob_NK[:, number], group_N, band=few)
@@ -72,7 +78,7 @@ def _roc_section(
     if two and curves:
         for name, other_NK in others.items():
             if np.isfinite(other_NK).all():
-                curves.append((name, roc(label_N == 1, other_NK[:, 1], group_N, band=False), True))
+                curves.append((name, roc(label_N == positive, other_NK[:, positive], group_N, band=False), True))
     if not curves:
         return section("ROC", "The test cases hold one class only: there is no curve to draw.")
     styles = [
@@ -90,7 +96,9 @@ def _roc_section(
             plot.band(curve.grid, curve.low, curve.high, f"area fill{number % TONES}")
     for style, (_, curve, _) in reversed(list(zip(styles, curves, strict=True))):
         plot.line(curve.fpr, curve.tpr, style)
-    what = f"“{names[1]}” against “{names[0]}”" if two else "Each class against the rest"
+    what = "Each class against the rest"
+    if two:
+        what = f"“{names[positive]}” (positive) against “{names[1 - positive]}”"
     note = (
         f"{what}, all test cases pooled. {'Band and intervals' if few else 'Intervals'}: 95 %, by bootstrap over the "
         f"{len(np.unique(group_N)):,} {unit}s."
@@ -101,9 +109,11 @@ def _roc_section(
     return section("ROC", note, figure(plot.svg(), caption[:1].upper() + caption[1:]))
 
 
-def _confusion(label_N: np.ndarray, prob_NK: np.ndarray, names: Sequence[str]) -> str:
+def _confusion(
+    label_N: np.ndarray, prob_NK: np.ndarray, names: Sequence[str], positive: int, threshold: float | None
+) -> str:
     count_KK = np.zeros((len(names), len(names)), dtype=int)
-    np.add.at(count_KK, (label_N.astype(int), prob_NK.argmax(axis=1)), 1)
+    np.add.at(count_KK, (label_N.astype(int), chosen_classes(prob_NK, positive, threshold)), 1)
     share_KK = count_KK / np.maximum(count_KK.sum(axis=1, keepdims=True), 1)
     head = "".join(f"<th>{escape(name)}</th>" for name in names)
     rows = ""
@@ -114,9 +124,10 @@ def _confusion(label_N: np.ndarray, prob_NK: np.ndarray, names: Sequence[str]) -
             tint = f"background: color-mix(in srgb, var({colour}) {8 + 47 * share:.0f}%, transparent)"
             cells += f'<td style="{tint}"><b>{count_KK[row, column]}</b><span>{100 * share:.0f} %</span></td>'
         rows += f"<tr><th>{escape(name)}</th>{cells}</tr>"
-    note = (
-        "Rows: the true class. Columns: the most probable class according to the network. Percentages are of the row."
-    )
+    called = "the most probable class according to the network"
+    if threshold is not None:
+        called = f"“{names[positive]}” from a probability of {threshold:.3g} (the decision threshold)"
+    note = f"Rows: the true class. Columns: {called}. Percentages are of the row."
     style = "confusion" if len(names) <= FEW else "confusion crowded"
     columns = f'<tr><th></th><th colspan="{len(names)}">predicted</th></tr><tr><th>true</th>{head}</tr>'
     hit = int(np.trace(count_KK))
@@ -128,14 +139,14 @@ def _confusion(label_N: np.ndarray, prob_NK: np.ndarray, names: Sequence[str]) -
     )
 
 
-def _calibration(label_N: np.ndarray, prob_NK: np.ndarray, names: Sequence[str]) -> str:
-    """Compare predicted probabilities of class 1 with observed frequencies."""
+def _calibration(label_N: np.ndarray, prob_NK: np.ndarray, names: Sequence[str], positive: int) -> str:
+    """Compare predicted probabilities of the positive class with observed frequencies."""
     from sklearn.calibration import calibration_curve
 
-    positive_N, prob_N = label_N == 1, prob_NK[:, 1]
+    positive_N, prob_N = label_N == positive, prob_NK[:, positive]
     bins = int(np.clip(len(label_N) // CASES_PER_BIN, 1, 10))
     observed_B, stated_B = calibration_curve(positive_N, prob_N, n_bins=bins, strategy="quantile")
-    x, y = Axis("predicted probability", 0.0, 1.0), Axis(f"share of “{names[1]}”", 0.0, 1.0)
+    x, y = Axis("predicted probability", 0.0, 1.0), Axis(f"share of “{names[positive]}”", 0.0, 1.0)
     plot = Plot(x, y, title="calibration", width=430, height=240)
     plot.line(np.array([0.0, 1.0]), np.array([0.0, 1.0]), "chance")
     plot.line(stated_B, observed_B)

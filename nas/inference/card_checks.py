@@ -47,6 +47,8 @@ PREPARATION: Mapping[str, Rule] = {
 INFERENCE: Mapping[str, Rule] = {
     "window": (lambda value: value is None or _sides(value), f"{SIDES}, or null"),
     "overlap": (lambda value: _number(value) and 0 <= value <= 1, "a fraction"),
+    "threshold": (lambda value: _number(value) and 0 < value < 1, "a probability between 0 and 1"),
+    "positive": (lambda value: isinstance(value, str), "the name of a class"),
     "flips": (lambda value: _numbers(value) and set(value) <= {0, 1, 2}, "axes out of 0, 1, 2"),
 }
 

@@ -11,9 +11,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nas.data.io.csv_table import read_table
-from nas.data.io.files import split_name
+from nas.data.io.csv_table import PATH, path_columns, read_table
+from nas.data.io.files import differing_parts, split_name
 from nas.data.io.formats import HEAD, is_dicom
+from nas.data.io.segmentation_folder import KITS
 from nas.errors import NASError
 
 CHANNEL = re.compile(r"(.+)_(\d{4})$")
@@ -59,13 +60,15 @@ class Case:
                 raise NASError(f"no file {path}", expected, "correct the path")
 
 
-def find_cases(inputs: Iterable[Path], channels: int) -> list[Case]:
+def find_cases(inputs: Iterable[Path], channels: int, names: Sequence[str] = ()) -> list[Case]:
     """List the cases of a command line.
 
     Args:
         inputs: Files of scans, folders of scans, folders with one DICOM series, and csv files with the columns `path`
-            and optionally `label`, `patient` and `x,y,z` (paths relative to the csv).
+            (or `path_<channel>` for each channel) and optionally `label`, `patient` and `x,y,z` (paths relative to the
+            csv). The `segmentation` beside an `imaging` of a folder in the form of KiTS is no scan.
         channels: Channels of the network. Files `<case>_0000`, `<case>_0001`, ... are the channels of one case.
+        names: Names of the channels, if the network knows them.
 
     Returns:
         The cases, in the order of the inputs; files may be missing.
@@ -77,7 +80,7 @@ def find_cases(inputs: Iterable[Path], channels: int) -> list[Case]:
     cases: list[Case] = []
     for path in inputs:
         if path.suffix.lower() == ".csv":
-            cases += cases_of_csv(path, channels)
+            cases += cases_of_csv(path, channels, names)
         elif path.is_dir():
             files += [(name, file) for name, file in _scans_in(path, "")]
         else:
@@ -95,40 +98,58 @@ def find_cases(inputs: Iterable[Path], channels: int) -> list[Case]:
     return cases
 
 
-def cases_of_csv(path: Path, channels: int) -> list[Case]:
+def cases_of_csv(path: Path, channels: int, names: Sequence[str] = ()) -> list[Case]:
     """Read the cases of a csv, in the form of the data set `manifest`.
 
     Args:
         path: The csv.
         channels: Channels of the network.
+        names: Names of the channels, if the network knows them.
 
     Returns:
-        One case per line.
+        One case per line. Without a column `patient`, the patient is the part of the path that differs.
 
     Raises:
-        NASError: If it is no csv with a column `path`.
+        NASError: If it is no csv with a column `path` or with one for each channel.
     """
     columns, rows = read_table(path)
-    if "path" not in columns:
+    files = _path_columns(columns, channels, names, path)
+    if not files:
         raise NASError(
             f"no column path in {path} (it has {', '.join(columns)})",
-            "path[,label][,patient][,x,y,z] in the first line",
+            "path[,label][,patient][,x,y,z] in the first line, or path_t1,path_t2,... for files of channels",
             "name the columns so, with commas between them",
         )
     cases = []
-    for row in rows:
-        file = path.parent / row["path"]
-        whole = Path(row["path"])
+    patients = differing_parts([row[files[0]] for row in rows])
+    for row, differing in zip(rows, patients, strict=True):
+        if empty := next((column for column in files if not row[column]), None):
+            raise NASError(f"no {empty} in {row.at}", f"{', '.join(files)} on every line", "fill the cell")
+        file = path.parent / row[files[0]]
+        whole = Path(row[files[0]])
         inside = not whole.is_absolute() and ".." not in whole.parts
-        found = _channels_of(file, channels)
-        stem, paths = found or (split_name(file)[0], (file,))
+        found = _channels_of(file, channels) if len(files) == 1 else None
+        stem, paths = found or (split_name(file)[0], tuple(path.parent / row[column] for column in files))
         name = (whole.parent / stem).as_posix() if inside else stem
         point = None
         if {"x", "y", "z"} <= set(columns):
             point = (row.number("x"), row.number("y"), row.number("z"))
             name += "@" + ",".join(f"{mm:g}" for mm in point)
-        cases.append(Case(name, paths, point, row.cells.get("label", ""), row.cells.get("patient", "") or stem))
+        patient = row.cells.get("patient", "") or (stem if found else differing)
+        cases.append(Case(name, paths, point, row.cells.get("label", ""), patient))
     return cases
+
+
+def _path_columns(columns: Sequence[str], channels: int, names: Sequence[str], path: Path) -> list[str]:
+    """Return the columns of files in the order of the network's channels; empty if there are none."""
+    found = path_columns(columns)
+    if not found:
+        return [PATH] if PATH in columns else []
+    if set(found) != set(names) if names else len(found) != channels:
+        expected = ", ".join(f"{PATH}_{name}" for name in names) if names else f"one for each of {channels} channels"
+        listed = ", ".join(f"{PATH}_{name}" for name in found)
+        raise NASError(f"the columns {listed} in {path}", expected, "name the columns as in the training")
+    return [f"{PATH}_{name}" for name in (names or found)]
 
 
 def grouped(files: Sequence[tuple[str, Path]], channels: int) -> list[Case]:
@@ -174,6 +195,8 @@ def _scans_in(folder: Path, relative: str) -> list[tuple[str, Path]]:
     entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     files, folders = ([path for path in entries if path.is_dir() == kind] for kind in (False, True))
     images = [path for path in files if split_name(path)[1]]
+    if {KITS[0], KITS[1]} <= (stems := {split_name(path)[0] for path in images}) and len(stems) == len(images):
+        images = [path for path in images if split_name(path)[0] != KITS[1]]
     if images:
         return [(relative + path.name, path) for path in images if split_name(path)[1].lower() not in DATA_FILES]
     if files and (not folders or any(map(_holds_dicom, files))):

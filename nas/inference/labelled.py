@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from nas.data.io.files import VOLUME_ENDINGS, split_name
+from nas.data.io.segmentation_folder import DESCRIPTION, kits_pairs, read_folder
 from nas.errors import NASError
 from nas.inference.cases import Case, find_cases
 from nas.utils.files import read_json
@@ -19,17 +20,21 @@ EXPECTED = {
 }
 
 
-def find_labelled(path: Path, channels: int, kind: str, classes: Sequence[str]) -> list[Case]:
+def find_labelled(
+    path: Path, channels: int, kind: str, classes: Sequence[str], names: Sequence[str] = ()
+) -> list[Case]:
     """List labelled cases.
 
     Args:
         path: A csv with the columns `path`, `label` and optionally `patient`, with paths relative to it, where the
             label of a segmentation is the path of a label map. Or a folder: of a segmentation with `imagesTr` and
             `labelsTr` (or `imagesTs` and `labelsTs`, `images` and `labels`), where a label map has the name of its
-            case; of a classification with one folder of scans for each class.
+            case, with a dataset.json that lists images and labels elsewhere, or with a folder for each case that holds
+            `imaging` and `segmentation` (KiTS); of a classification with one folder of scans for each class.
         channels: Channels of the network.
         kind: Kind of the task.
         classes: Names of the classes.
+        names: Names of the channels, if the network knows them.
 
     Returns:
         The cases with their labels. The patient is that of the csv or of dataset.json, else the name of the case.
@@ -39,7 +44,7 @@ def find_labelled(path: Path, channels: int, kind: str, classes: Sequence[str]) 
     """
     expected = EXPECTED.get(kind, "a csv with the columns path and label")
     if path.is_file():
-        cases = find_cases([path], channels)
+        cases = find_cases([path], channels, names)
         if unlabelled := next((case for case in cases if not case.label), None):
             raise NASError(f"no label of {unlabelled.text} in {path}", "a label on every line", "fill the column label")
         if kind == "segmentation":
@@ -59,6 +64,9 @@ def find_labelled(path: Path, channels: int, kind: str, classes: Sequence[str]) 
                     )
                     for case in find_cases([path / images], channels)
                 ]
+        if (path / DESCRIPTION).is_file() or kits_pairs(path):
+            listed = read_folder(path).cases
+            return [Case(one.name, one.images, label=str(one.label), patient=one.patient) for one in listed]
     elif kind == "classification":
         folders = [path / name for name in classes if (path / name).is_dir()]
         found = [(folder.name, case) for folder in folders for case in find_cases([folder], channels)]
@@ -78,6 +86,5 @@ def _patients(folder: Path) -> Mapping[str, str]:
     with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
         for entry in read_json(folder / "dataset.json")["training"]:
             if isinstance(entry, dict) and "patient" in entry:
-                name = split_name(str(entry["image"]))[0]
-                found[name] = str(entry["patient"])
+                found[split_name(str(entry["image"]))[0]] = str(entry["patient"])
     return found

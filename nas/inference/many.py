@@ -81,9 +81,13 @@ def labels_or_classes(networks: Sequence[InferenceNetwork]) -> Prediction:
 
     Returns:
         A function that writes the label map of a case and returns the share of each class, or returns class and
-        probabilities.
+        probabilities. The class is the most probable one, or that of the networks' decision threshold.
     """
-    classes = classes_of(networks[0])
+    classes, inference = classes_of(networks[0]), networks[0].card.inference
+    cards = [network.card.inference for network in networks]
+    thresholds = [float(card["threshold"]) for card in cards if "threshold" in card]
+    threshold = sum(thresholds) / len(thresholds) if thresholds else None
+    positive = classes.index(inference["positive"]) if inference.get("positive") in classes else 1
 
     def predict(case: Case, output: Path | None) -> Mapping[str, Any]:
         prob, ready = predict_file(networks, case.paths, case.point_mm)
@@ -91,7 +95,11 @@ def labels_or_classes(networks: Sequence[InferenceNetwork]) -> Prediction:
             shares = write_labels(output, prob, ready, case.paths[0])
             return {"shares": {classes[int(number)]: share for number, share in shares.items()}}
         probabilities = {name: round(float(p), 6) for name, p in zip(classes, prob, strict=True)}
-        return {"input": case.text, "class": classes[int(prob.argmax())], "probabilities": probabilities}
+        chosen = {"class": classes[int(prob.argmax())]}
+        if threshold is not None:
+            is_positive = prob[positive] >= threshold
+            chosen = {"class": classes[positive if is_positive else 1 - positive], "threshold": round(threshold, 6)}
+        return {"input": case.text, **chosen, "probabilities": probabilities}
 
     return predict
 

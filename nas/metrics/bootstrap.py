@@ -97,31 +97,78 @@ def _complete_draws(has_GK: np.ndarray, resamples: int, seed: int) -> np.ndarray
     )
 
 
-def binary_metrics(prob_NK: np.ndarray, label_N: np.ndarray) -> dict[str, float]:
+def binary_metrics(
+    prob_NK: np.ndarray, label_N: np.ndarray, positive: int = 1, threshold: float | np.ndarray | None = None
+) -> dict[str, float]:
     """Compute the metrics of a classification in two classes, fast enough for thousands of resamples.
 
     Args:
         prob_NK: Class probabilities (N, 2).
         label_N: Classes (N,), both of which occur.
+        positive: Number of the positive class.
+        threshold: Probability of the positive class from which a case is called positive, one or (N,). If None, the
+            more probable class is called.
 
     Returns:
         Metric name -> value, as nas/tasks/classification.py defines them.
     """
-    score, positive = prob_NK[:, 1], label_N == 1
-    chosen = prob_NK.argmax(axis=1) == 1
-    true_positive, false_positive = int((chosen & positive).sum()), int((chosen & ~positive).sum())
-    positives, negatives = int(positive.sum()), int((~positive).sum())
+    score, is_positive = prob_NK[:, positive], label_N == positive
+    chosen = chosen_classes(prob_NK, positive, threshold) == positive
+    true_positive, false_positive = int((chosen & is_positive).sum()), int((chosen & ~is_positive).sum())
+    positives, negatives = int(is_positive.sum()), int((~is_positive).sum())
     sensitivity, specificity = true_positive / positives, 1 - false_positive / negatives
     denominator = true_positive + false_positive + positives
     return {
-        "auc": auc(score, positive),
-        "accuracy": float((chosen == positive).mean()),
+        "auc": auc(score, is_positive),
+        "accuracy": float((chosen == is_positive).mean()),
         "balanced_accuracy": (sensitivity + specificity) / 2,
         "sensitivity": sensitivity,
         "specificity": specificity,
         "f1": 2 * true_positive / denominator if denominator else 0.0,
-        "log_loss": float(-np.log(np.where(positive, score, prob_NK[:, 0]).clip(1e-12)).mean()),
+        "log_loss": float(-np.log(np.where(is_positive, score, prob_NK[:, 1 - positive]).clip(1e-12)).mean()),
     }
+
+
+def chosen_classes(prob_NK: np.ndarray, positive: int = 1, threshold: float | np.ndarray | None = None) -> np.ndarray:
+    """Decide on a class for each case.
+
+    Args:
+        prob_NK: Class probabilities (N, K).
+        positive: Of two classes, the number of the positive one.
+        threshold: Of two classes, the probability of the positive one from which a case is called positive, one or
+            (N,). If None, the most probable class is called.
+
+    Returns:
+        Classes (N,).
+    """
+    if threshold is None:
+        return np.asarray(prob_NK.argmax(axis=1))
+    return np.where(prob_NK[:, positive] >= threshold, positive, 1 - positive)
+
+
+def best_threshold(score_N: np.ndarray, positive_N: np.ndarray) -> float:
+    """Choose the decision threshold with the largest balanced accuracy (Youden's index).
+
+    Source: Youden, Cancer 3 (1950) 32, doi 10.1002/1097-0142(1950)3:1<32::AID-CNCR2820030106>3.0.CO;2-3.
+
+    Args:
+        score_N: Probabilities of the positive class (N,).
+        positive_N: Whether a case is positive (N,); both kinds occur.
+
+    Returns:
+        A threshold half-way between two probabilities that occur, in (0, 1); of several equally good ones the middle
+        one. If all probabilities are equal, 0.5.
+    """
+    values = np.unique(score_N.astype(np.float64))
+    if len(values) < 2:
+        return 0.5
+    between = (values[1:] + values[:-1]) / 2
+    positives, negatives = np.sort(score_N[positive_N]), np.sort(score_N[~positive_N])
+    sensitivity = 1 - np.searchsorted(positives, between) / len(positives)
+    specificity = np.searchsorted(negatives, between) / len(negatives)
+    index = sensitivity + specificity
+    best = np.flatnonzero(index >= index.max() - 1e-12)
+    return float(between[best[len(best) // 2]])
 
 
 def auc(score_N: np.ndarray, positive_N: np.ndarray) -> float:

@@ -13,6 +13,7 @@ from nas.comparison.rows import rows_of, write_rows
 from nas.html.page import Cell, facts, section, write_page
 from nas.html.stacked_table import stacked_table
 from nas.metrics.names import MISSING, Names
+from nas.metrics.positive import decision_note
 from nas.report.comparison_searches import search_sections
 from nas.report.comparison_tables import difference_section, group_table, seeds_note
 
@@ -97,6 +98,7 @@ def _training_sections(trainings: Trainings, names: Names) -> list[str]:
     note = (
         "Test scores, of the mean prediction of a training's networks: mean over seeds, 95 % interval below. "
         + seeds_note(trainings.groups)
+        + _decisions(trainings)
     )
     body = [section("Trainings", note, group_table(trainings.groups, names, trainings.estimates, columns))]
     if len(trainings.groups) > 1:
@@ -108,6 +110,13 @@ def _training_sections(trainings: Trainings, names: Names) -> list[str]:
         note = f"There is no test over patients: {trainings.no_patients}." if trainings.no_patients else ""
         body.append(difference_section(trainings.groups, names, tests, note))
     return body
+
+
+def _decisions(trainings: Trainings) -> str:
+    """State the positive class and the decision thresholds, if the trainings record them."""
+    results = [job.training for group in trainings.groups for job in group.jobs.values() if job.training is not None]
+    notes = (decision_note(one.decision, one.data.get("classes", ()), one.name) for one in results)
+    return "".join(dict.fromkeys(notes))
 
 
 def _jobs_section(comparison: Comparison, folder: Path) -> str:

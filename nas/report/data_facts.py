@@ -202,7 +202,7 @@ def _baselines(setting: TaskSetup, train: np.ndarray, valid: np.ndarray, seed: i
         return {}
     fitted, measured = (spread(rows, count) for rows in (train, valid))
     scores = {}
-    for baseline in task.baselines():
+    for baseline in (one for one in task.baselines() if one.applies(store)):
         part = Fold("summary", fitted, fitted[:0], measured)
         with suppress(NASError, TrialFailed, ValueError, ZeroDivisionError), python_warnings.catch_warnings():
             python_warnings.simplefilter("ignore")

@@ -12,6 +12,7 @@ from nas.data.store import VolumeStore
 from nas.html.page import Cell, facts, section, table, write_page
 from nas.html.slices import grey, img, painted
 from nas.metrics.names import significant
+from nas.metrics.positive import warning
 from nas.report.data_facts import DataSummary, readable, spread
 
 DATA = "data.html"
@@ -72,7 +73,11 @@ def headlines(setting: TaskSetup, summary: DataSummary) -> list[str]:
     spacing = _spacing(summary)
     tested = next((fold["cases"] for fold in summary.folds if "test" in fold["part"]), 0)
     second = f"{channels}{f', {spacing}' if spacing else ''}; {len(summary.folds)} folds, {tested:,} cases to test."
-    return [first, second[:1].upper() + second[1:], *(f"Warning: {text}" for text in summary.warnings)]
+    positive = setting.task.positive_class(store.classes)
+    if positive is not None:
+        second += f" The positive class is {positive}."
+    doubt = [text] if (text := warning(positive, store.classes)) else []
+    return [first, second[:1].upper() + second[1:], *(f"Warning: {text}" for text in [*doubt, *summary.warnings])]
 
 
 def _spacing(summary: DataSummary) -> str:

@@ -13,6 +13,7 @@ from nas.architecture import Architecture
 from nas.html.page import Cell, architecture_section, facts, folded, section, settings_table, table, write_page
 from nas.metrics.metric import Metric
 from nas.metrics.names import Names, show
+from nas.metrics.positive import decision_note
 from nas.retraining.result import OF_A_FOLD
 from nas.retraining.tables import FIRST_COST, NOTHING
 from nas.retraining.verdict import PairedDifference
@@ -33,6 +34,7 @@ SHOWN_ABOVE = (
     "differences",
     "metrics",
     "headline",
+    "decision",
     "ensembles",
 )
 
@@ -71,7 +73,7 @@ def train_report(
     names = Names(tuple(metrics))
     body = [_facts(arch, result, names)]
     if table_rows:
-        body.append(_comparison(arch, table_rows))
+        body.append(_comparison(arch, table_rows, _decision(result)))
     body += [_differences(result, unit_of_split, metrics), _classes(result, metrics), *sections]
     body += [
         _folds(result, unit_of_split, names),
@@ -126,13 +128,19 @@ def _facts(arch: Architecture, result: Mapping[str, Any], names: Names) -> str:
     return facts(items)
 
 
-def _comparison(arch: Architecture, rows: Sequence[Mapping[str, Any]]) -> str:
+def _decision(result: Mapping[str, Any]) -> str:
+    """State the positive class and the decision threshold, if the result records them."""
+    system = str(result.get("headline", {}).get("system", result.get("name", "")))
+    return decision_note(result.get("decision", {}), result.get("data", {}).get("classes", ()), system)
+
+
+def _comparison(arch: Architecture, rows: Sequence[Mapping[str, Any]], decision: str) -> str:
     """Return a table of the scores of all rows, and one of the costs of the networks."""
     columns = list(dict.fromkeys(column for row in rows for column in row))
     first_cost = columns.index(FIRST_COST) if FIRST_COST in columns else len(columns)
     scores, costs = columns[:first_cost], [columns[0], *columns[first_cost:]]
     networks = [row for row in rows if any(row.get(name) not in (None, NOTHING) for name in costs[1:])]
-    note = "All rows were tested on the same cases; the first one is the model to use."
+    note = f"All rows were tested on the same cases; the first one is the model to use.{decision}"
     parts = [section("Beside the baselines", note, _rows(arch.id, rows, scores))]
     if len(costs) > 1 and networks:
         note = "Of one network on one input: M is 10⁶ parameters, G is 10⁹ operations, MB is 10⁶ bytes."
@@ -241,7 +249,10 @@ def _folds(result: Mapping[str, Any], unit_of_split: str, names: Names) -> str:
     note = f"Intervals by bootstrap over {unit_of_split}s" if interval else ""
     if interval and several:
         note += ", of the mean also over the networks: it holds the spread of the columns"
-    return section("Each training", f"{note}." if note else "", table(head, rows))
+    positive = result.get("decision", {}).get("positive")
+    note = f"{note}." if note else ""
+    note += f" Sensitivity, specificity and F1 are of {positive}." if positive else ""
+    return section("Each training", note.strip(), table(head, rows))
 
 
 def _settings(space: SearchSpace, result: Mapping[str, Any]) -> str:

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,14 @@ from nas.context import ignore
 from nas.data.io.arrays import load_npy
 from nas.data.io.files import is_npy
 from nas.data.io.grid import onto_image
-from nas.data.io.images import read_channels, to_array
+from nas.data.io.images import to_array
+from nas.data.io.label_values import read_label_map, require_classes, whole_labels
 from nas.errors import NASError
 from nas.inference.cases import Case
 from nas.inference.many import Outcome
 from nas.metrics.bootstrap import GroupBootstrap
 from nas.metrics.metric import Metric, Scores, in_unit_of
+from nas.metrics.positive import decision_text
 from nas.tasks.base import Task
 
 Target = tuple[np.ndarray, np.ndarray, np.ndarray | None]  # prediction, target, voxel size in mm
@@ -40,6 +42,7 @@ class Evaluation:
         ci95: Metric -> 95 % interval over patients; empty if there are too few.
         columns: Heading -> value of each case.
         classes: Names of the classes.
+        decision: positive and thresholds as in `TrainResult`.
     """
 
     cases: Sequence[Case]
@@ -49,6 +52,7 @@ class Evaluation:
     ci95: Mapping[str, tuple[float, float]]
     columns: Mapping[str, np.ndarray]
     classes: Sequence[str]
+    decision: Mapping[str, Any] = field(default_factory=dict)
 
     def rows(self) -> list[tuple[str, str, str]]:
         """Return the table: metric, value, interval.
@@ -78,6 +82,7 @@ class Evaluation:
         """The number of cases and patients, and those that were seen."""
         patients = len({case.patient for case in self.cases})
         text = f"{len(self.cases)} cases of {patients} patients; [95 % interval, bootstrap over patients]"
+        text = "; ".join([text, *decision_text(self.decision, self.classes)])
         if any(self.seen):
             text += f"; {sum(self.seen)} of the cases were seen by the search or the training: no test"
         return text
@@ -118,6 +123,7 @@ class Evaluation:
             "metrics": [asdict(metric) for metric in self.metrics],
             "values": {name: value if np.isfinite(value) else None for name, value in self.values.items()},
             "ci95": {name: list(bounds) for name, bounds in self.ci95.items() if np.isfinite(bounds).all()},
+            **({"decision": dict(self.decision)} if self.decision else {}),
         }
         return json.dumps(content, indent=1) + "\n"
 
@@ -177,6 +183,7 @@ def evaluate_cases(
         _intervals(scores, np.array([case.patient for case in cases]), strata, resamples, seed),
         {**scores.truth(classes), **scores.columns(classes)},
         list(classes),
+        _decision(task, classes),
     )
 
 
@@ -218,29 +225,22 @@ def _target_of(task: Task, outcome: Outcome, classes: Sequence[str]) -> Target:
     if guess[1] is not None and truth[1] is not None:
         label = onto_image(truth[1], guess[1], Path(case.label))
         truth = to_array(label)[0], label
-    wrong = np.setdiff1d(np.unique(truth[0]), np.arange(len(classes)))
-    if len(wrong):
-        raise NASError(
-            f"the label {wrong[0]:g} in {case.label}",
-            f"0 to {len(classes) - 1} ({', '.join(classes)})",
-            "renumber the labels as in the training",
-        )
+    known, fix = f"the classes of the training ({', '.join(classes)})", "renumber the labels as in the training"
+    label_DHW = require_classes(truth[0], len(classes), Path(case.label), known, fix)
     if guess[0].shape != truth[0].shape:
         raise NASError(
             f"a label of shape {truth[0].shape} in {case.label}", f"{guess[0].shape}, as its image", "correct it"
         )
     spacing = None if truth[1] is None else np.array(truth[1].GetSpacing()[::-1])
-    return guess[0], truth[0].astype(np.uint8), spacing
+    return guess[0], label_DHW, spacing
 
 
 def _label_map(path: Path) -> tuple[np.ndarray, Any]:
     """Read classes (D, H, W) and, of an image, its geometry."""
     if is_npy(path):
-        return load_npy(path), None
-    channels = read_channels(path)
-    if len(channels) != 1:
-        raise NASError(f"{len(channels)} channels in {path}", "one class per voxel", "give one volume of labels")
-    return to_array(channels[0])[0], channels[0]
+        return whole_labels(load_npy(path), path), None
+    label = read_label_map(path)
+    return to_array(label)[0], label
 
 
 def _intervals(
@@ -252,6 +252,12 @@ def _intervals(
         return GroupBootstrap(patients, strata, resamples, seed).interval(scores.over)
     except NASError:  # hardly a sample of so few patients has every class
         return {}
+
+
+def _decision(task: Task, classes: Sequence[str]) -> dict[str, Any]:
+    positive, threshold = task.positive_class(classes), task.inference.get("threshold")
+    found: dict[str, Any] = {} if positive is None else {"positive": positive}
+    return found if threshold is None else {**found, "thresholds": {"the networks": threshold}}
 
 
 def _number(case: Case) -> float:

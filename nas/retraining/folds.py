@@ -24,7 +24,7 @@ from nas.inference.model_card import CARD, ModelCard
 from nas.supernets.loading import load_supernet
 from nas.training.checkpoint import load_checkpoint
 from nas.training.distributed import is_main
-from nas.training.loop import LAST, FitResult, OnEpoch, fit, predict, training_identity
+from nas.training.loop import LAST, FitResult, OnEpoch, fit, predict, require_sampler, training_identity
 from nas.training.settings import TrainingSettings
 from nas.utils.files import write_bytes
 from nas.utils.hashing import file_digest
@@ -56,11 +56,13 @@ class FoldPrediction:
         indices: (N,) rows of the store.
         prob: Output of `Task.predict`: class probabilities (N, K), of a segmentation (N, K, D, H, W), of a detection
             boxes.
+        threshold: Decision threshold of the network, None if the task has none.
     """
 
     fold: str
     indices: np.ndarray
     prob: np.ndarray
+    threshold: float | None = None
 
 
 @dataclass(frozen=True)
@@ -176,19 +178,21 @@ class _Fold:
         name = _network_of(self.network, self.supernet)
         parts = (self.seed, self.train, self.valid)
         identity = training_identity(name, self.setting.task, settings, settings.uses_bf16(device), *parts)
+        require_sampler(self.train, settings)
         load_checkpoint(self.checkpoints / LAST, identity.parts())
         self._has_bundle()
 
     def tested(self, on_epoch: OnEpoch) -> FoldPrediction:
-        bundle = self._finished()
-        prob = None if bundle is None else _read_array(self.file)
+        finished = self._finished()
+        prob = None if finished is None else _read_array(self.file)
+        bundle = finished or self._trained(on_epoch)
         if prob is None:
             # of the bundle, not of the training: the same prediction, bit for bit, if it has to be made again
-            model = (bundle or self._trained(on_epoch)).network(self.setting.device)
+            model = bundle.network(self.setting.device)
             prob = predict(model, self.setting.task, self.test.normalised_like(self.train), self.training.batch_size)
             if is_main():
                 _write_array(self.file, prob)
-        return FoldPrediction(self.part.name, self.part.test, prob)
+        return FoldPrediction(self.part.name, self.part.test, prob, bundle.card.inference.get("threshold"))
 
     def is_finished(self) -> bool:
         return self._finished() is not None and _read_array(self.file) is not None
@@ -250,10 +254,12 @@ class _Fold:
         preparation = dict(store.preparation)
         if store.by_training:
             preparation["intensity"] = asdict(store.intensity(self.part.train))
+        valid, size = self.valid.normalised_like(self.train), self.training.batch_size
+        task = setting.task.chosen_on(lambda: predict(model, setting.task, valid, size), self.valid.targets)
         return Bundle.of(
             model,
             self.network,
-            setting.task,
+            task,
             store.input_shape,
             classes=store.classes,
             preparation=preparation,

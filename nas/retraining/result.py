@@ -46,6 +46,8 @@ class TrainResult:
         identity: Digest of everything that decides the result; empty in files of earlier versions.
         headline: system (a name in `ensembles`) and networks (their number) of the model that a user would use, whose
             scores come first; empty in files of earlier versions.
+        decision: positive (the class whose sensitivity, specificity and F1 the metrics give) and thresholds (system ->
+            decision threshold), if the task has them.
     """
 
     name: str
@@ -69,6 +71,7 @@ class TrainResult:
     search_patients_known: bool = True
     identity: str = ""
     headline: Mapping[str, Any] = field(default_factory=dict)
+    decision: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def headline_scores(self) -> Mapping[str, Any]:
@@ -127,6 +130,8 @@ class TrainResult:
             content["search_patients_known"] = False
         if self.identity:
             content["identity"] = self.identity
+        if self.decision:
+            content["decision"] = dict(self.decision)
         return content if self.length_unit is None else {**content, "length_unit": self.length_unit}
 
     @classmethod
@@ -168,6 +173,7 @@ class TrainResult:
                 search_patients_known=bool(content.get("search_patients_known", True)),
                 identity=str(content.get("identity", "")),
                 headline=dict(content.get("headline", {})),
+                decision=_decision(content.get("decision", {})),
             )
             for scores in (result.mean, *result.ensembles.values(), *result.baselines.values()):
                 for metric in result.columns:
@@ -238,6 +244,11 @@ def _scored(content: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         intervals = {"ci95": _intervals(scores["ci95"])} if "ci95" in scores else {}
         found[str(name)] = {**_numbers({key: value for key, value in scores.items() if key != "ci95"}), **intervals}
     return found
+
+
+def _decision(content: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {"positive": str(content["positive"])} if "positive" in content else {}
+    return found | ({"thresholds": _numbers(content["thresholds"])} if "thresholds" in content else {})
 
 
 def _costs(content: Mapping[str, Any]) -> dict[str, Any]:

@@ -26,6 +26,7 @@ class System:
         prediction: Pooled predictions (N, ...), as `Task.pool` gives them.
         tested: Predictions of the single networks behind it, one for each round; empty for a baseline.
         costs: Costs as `nas.cost.benchmark.benchmark` gives them; empty unless it is a single network.
+        thresholds: Decision thresholds of the networks of an ensemble of several; else those of `tested` count.
     """
 
     name: str
@@ -33,6 +34,7 @@ class System:
     prediction: np.ndarray
     tested: Sequence[FoldPrediction] = ()
     costs: Mapping[str, Any] = field(default_factory=dict)
+    thresholds: Sequence[float | None] = ()
 
 
 class Scorer:
@@ -72,7 +74,18 @@ class Scorer:
         Returns:
             The scores.
         """
-        return self._scores(system.prediction, self.rows)
+        return self._scores(system.prediction, self.rows, self.task_of(system))
+
+    def task_of(self, system: System) -> Task:
+        """Return the task with the decisions of a system: those of its networks on average.
+
+        Args:
+            system: The system.
+
+        Returns:
+            The task.
+        """
+        return self.task.deciding([one.threshold for one in system.tested] or system.thresholds)
 
     def over_all(self, system: System) -> dict[str, float]:
         """Measure a system over all tested samples.
@@ -123,10 +136,7 @@ class Scorer:
         Returns:
             One entry for each round: its name, number of test samples, and the metrics of its single network.
         """
-        return [
-            {"fold": one.fold, "n": len(one.indices), **self._scores(one.prob, one.indices).over()}
-            for one in system.tested
-        ]
+        return [{"fold": one.fold, "n": len(one.indices), **self._fold_scores(one).over()} for one in system.tested]
 
     def interval_of_mean(self, system: System) -> dict[str, tuple[float, float]]:
         """Compute the intervals of the mean over the single networks, with the spread over networks and patients.
@@ -145,7 +155,7 @@ class Scorer:
         for one in system.tested:
             index = np.full(len(self.rows), -1)
             index[[position[int(row)] for row in one.indices]] = np.arange(len(one.indices))
-            scores = self._scores(one.prob, one.indices)
+            scores = self._fold_scores(one)
             draws.append([scores.over(index[rows[index[rows] >= 0]]) for rows in self.bootstrap.rows])
         same_patients = all(np.array_equal(one.indices, system.tested[0].indices) for one in system.tested)
         return interval_of_mean(draws, same_patients, self.seed)
@@ -182,12 +192,15 @@ class Scorer:
             self._drawn[system.name] = [over(rows) for rows in self.bootstrap.rows]
         return self._drawn[system.name]
 
-    def _scores(self, prediction: np.ndarray, rows: np.ndarray) -> Scores:
+    def _fold_scores(self, one: FoldPrediction) -> Scores:
+        return self._scores(one.prob, one.indices, self.task.deciding([one.threshold]))
+
+    def _scores(self, prediction: np.ndarray, rows: np.ndarray, task: Task) -> Scores:
         """Measure a prediction of some rows on the first call, and return the same scores on later ones."""
         key = id(prediction)
         if key not in self._measured:  # the array is kept beside them, so that its id stays its own
             whole = np.array_equal(rows, self.rows)
             target = self.target if whole else self.store.targets(rows)
             spacing_mm = self.spacing_mm if whole else self.store.voxel_mm(rows)
-            self._measured[key] = prediction, self.task.score(prediction, target, spacing_mm)
+            self._measured[key] = prediction, task.score(prediction, target, spacing_mm)
         return self._measured[key][1]

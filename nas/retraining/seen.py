@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from nas.data.io.channels import read_volumes, voxel_digest
+from nas.errors import NASError
 from nas.export.torch_network import BundleNetwork
 from nas.inference.cases import Case
 from nas.inference.record import volume_digest
@@ -74,4 +76,16 @@ class Seen:
             return True
         if any(digest([cohort, case.patient]) in self.patients for cohort in self.cohorts):
             return True
-        return any(volume_digest(path)[:SHORT] in self.contents for path in case.paths if path.exists())
+        if not all(path.exists() for path in case.paths):
+            return False
+        digests = [volume_digest(path) for path in case.paths]
+        digests += [digest(digests), _voxels_of(case)]  # channels in several files; a copy in another format
+        return any(found[:SHORT] in self.contents for found in digests if found)
+
+
+def _voxels_of(case: Case) -> str:
+    """Return the digest of the voxels; "" if they cannot be read, which the prediction reports."""
+    try:
+        return voxel_digest(read_volumes(case.paths))
+    except (NASError, RuntimeError, ValueError, MemoryError):
+        return ""

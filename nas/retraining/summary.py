@@ -52,6 +52,7 @@ def summarise(
         differences={system.name: scorer.difference(headline, system) for system in baselines},
         metrics=with_class_names(in_unit_of(declared, in_mm), setting.store.classes),
         headline={"system": headline.name, "networks": members},
+        decision=_decision(scorer, [*networks, *baselines]),
         tested={"samples": len(scorer.rows), "groups": len(np.unique(scorer.group))},
         length_unit=(MM if in_mm else VOXELS) if any(metric.length for metric in declared) else None,
         task=scorer.task.identity,
@@ -86,6 +87,15 @@ def table_rows(result: TrainResult, main: System, systems: Sequence[System]) -> 
     mean = Row(f"{main.name}, mean of {len(result.folds)}", result.mean, result.ci95, main.costs)
     after = systems.index(main) + 1
     return [*rows[:after], mean, *rows[after:]]
+
+
+def _decision(scorer: Scorer, systems: Sequence[System]) -> dict[str, Any]:
+    """Describe how classes are decided: the positive class, and the threshold of each system that has one."""
+    positive = scorer.task.positive_class(scorer.store.classes)
+    found: dict[str, Any] = {} if positive is None else {"positive": positive}
+    thresholds = {system.name: scorer.task_of(system).inference.get("threshold") for system in systems}
+    known = {name: value for name, value in thresholds.items() if value is not None}
+    return {**found, "thresholds": known} if known else found
 
 
 def _scored(scorer: Scorer, system: System) -> dict[str, Any]:

@@ -62,5 +62,5 @@ def baseline_systems(
     return [
         System(baseline.name, *baseline.fit_and_predict(setting.store, rounds, seed))
         for baseline in setting.task.baselines()
-        if wanted(baseline.name)
+        if wanted(baseline.name) and baseline.applies(setting.store)
     ]

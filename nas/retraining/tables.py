@@ -11,6 +11,7 @@ import numpy as np
 
 from nas.errors import NASError
 from nas.metrics.metric import Metric
+from nas.metrics.positive import decision_text
 from nas.retraining.result import SIZES, TrainResult
 from nas.retraining.unseen import UNKNOWN
 from nas.utils.text_table import aligned, terminal_width
@@ -146,6 +147,7 @@ def caption(result: TrainResult, seeds: Sequence[int] = ()) -> str:
     ]
     if result.tested:
         parts.append(f"{result.tested['samples']} test samples of {result.tested['groups']} {split['unit']}s")
+    parts += decision_text(result.decision, data.get("classes", ()), str(result.headline.get("system", result.name)))
     parts += [f"{metric.label} in {metric.unit}" for metric in result.columns if metric.unit]
     if split.get("overfit"):
         parts.append("trained, validated and tested on the same samples")

@@ -35,6 +35,7 @@ from nas.training.loop import (
     oom_as_trial_failed,
     predict,
     require_sample_per_process,
+    require_sampler,
     training_identity,
 )
 from nas.training.optim import clip_gradients, make_optimizer, make_schedule
@@ -112,7 +113,9 @@ class SupernetTraining:
         fingerprint: str,
         tracker: Tracker | None = None,
     ) -> None:
-        self.supernet, self.task, self.settings, self.options = supernet.to(device), task, settings, architecture
+        self.supernet, self.settings, self.options = supernet.to(device), settings, architecture
+        self.task = task.for_training(train.labels)
+        require_sampler(train, settings)
         self.train, self.valid = train.normalised_like(train), valid.normalised_like(train)
         self.parts = halves(self.train, seed)
         for subset in self.parts:

@@ -226,6 +226,65 @@ class Task(ABC):
         """
         return {}
 
+    def for_classes(self, classes: Sequence[str]) -> Task:
+        """Return the task with its settings that name classes resolved.
+
+        Args:
+            classes: Names of the classes of the data, in the order of their numbers.
+
+        Returns:
+            The task; by default this one.
+
+        Raises:
+            NASError: If a setting names a class that is not there.
+        """
+        return self
+
+    def for_training(self, label_N: np.ndarray) -> Task:
+        """Return the task with its settings that depend on the training part resolved, such as weights of classes.
+
+        Args:
+            label_N: Classes (N,) of the training samples; 0 for samples with masks, boxes or numbers.
+
+        Returns:
+            The task; by default this one.
+        """
+        return self
+
+    def chosen_on(self, predict: Callable[[], np.ndarray], target: np.ndarray) -> Task:
+        """Return the task with its settings that are chosen on the validation part, after a training.
+
+        Args:
+            predict: Called for the predictions (N, ...) of the validation part, if they are needed.
+            target: Targets (N, ...).
+
+        Returns:
+            The task; by default this one.
+        """
+        return self
+
+    def deciding(self, thresholds: Sequence[float | None]) -> Task:
+        """Return the task with the decisions of an ensemble.
+
+        Args:
+            thresholds: The decision threshold of each network; None if it has none.
+
+        Returns:
+            The task; by default this one.
+        """
+        return self
+
+    def positive_class(self, classes: Sequence[str]) -> str | None:
+        """Return the class whose sensitivity, specificity and F1 the metrics give.
+
+        Args:
+            classes: Names of the classes.
+
+        Returns:
+            Its name; None if there is no single one, as by default.
+        """
+        return None
+
     def require_data(self, store: VolumeStore) -> None:
         """Check that the samples of a store have the targets that this task is trained with.
 

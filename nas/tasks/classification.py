@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from annotated_types import Ge, Le
+from annotated_types import Ge, Gt, Le, Len, Lt
 from torch import nn
 
 from nas.baselines.base import Baseline
 from nas.errors import NASError, TrialFailed
-from nas.metrics.bootstrap import binary_metrics
+from nas.metrics.bootstrap import best_threshold, binary_metrics, chosen_classes
 from nas.metrics.metric import Metric, Scores
 from nas.task_spec import TaskSpec
 from nas.tasks.base import Task, TestedCases, evaluation_mode
-from nas.utils.annotations import MOST, Channels, Dims, Expected, OneOf
+from nas.utils.annotations import MOST, Channels, Dims, Expected, OneOf, PositiveFloat
 from nas.utils.checked import checked
 
 METRICS = (
@@ -36,6 +37,7 @@ METRICS = (
         meaning="mean negative logarithm of the probability of the true class",
     ),
 )
+THRESHOLD = "decision threshold"  # column of predictions.csv
 SCORES = tuple(metric.name for metric in METRICS if metric.direction == "maximize")
 
 
@@ -44,16 +46,25 @@ class Classification(Task):
     """Cross entropy on logits in training; class probabilities (N, K) as predictions.
 
     Metrics: auc (one-vs-rest macro mean for more than two classes), accuracy, balanced_accuracy, sensitivity (recall of
-    class 1; macro mean), specificity (macro mean), f1 (of class 1; macro mean), log_loss (smaller is better).
+    the positive class; macro mean), specificity (macro mean), f1 (of the positive class; macro mean), log_loss (smaller
+    is better).
 
     Args:
         in_channels: Channels of the images.
         outputs: Number of classes, at least 2.
         dims: Spatial dimensions of the images, 2 or 3.
         score: Name of the metric by which the best epoch is chosen.
+        positive: Of two classes, the name of the positive one, whose sensitivity, specificity and F1 the metrics give.
+            If None, the second.
+        class_weights: Weight of each class in the training loss, above 0; only their ratios count. "auto" weights
+            classes by the inverse of their frequency in the training part. If None, all samples count equally.
+        threshold: Of two classes, the probability of the positive one from which a case is called positive, in (0, 1).
+            "validation" chooses the one with the largest balanced accuracy on the validation part of each trained
+            network. If None, the more probable class is called. AUC and log loss do not depend on it.
 
     Raises:
-        NASError: For fewer than two classes or an unknown metric.
+        NASError: For fewer than two classes, an unknown metric, weights of another number of classes, and settings for
+            two classes with more.
     """
 
     def __init__(
@@ -62,19 +73,100 @@ class Classification(Task):
         outputs: Annotated[int, Ge(2), Le(MOST), Expected("at least two classes")] = 2,
         dims: Dims = 3,
         score: Annotated[str, OneOf(*SCORES)] = "auc",
+        positive: Annotated[str | int, Expected("the name of a class")] | None = None,
+        class_weights: Annotated[str, OneOf("auto")] | Annotated[Sequence[PositiveFloat], Len(2)] | None = None,
+        threshold: Annotated[float, Gt(0), Lt(1)] | Annotated[str, OneOf("validation")] | None = None,
     ) -> None:
         self.spec = TaskSpec("classification", dims, in_channels, outputs)
         self.metrics = tuple(sorted(METRICS, key=lambda metric: metric.name != score))
+        self.positive = None if positive is None else str(positive)
+        listed = class_weights is not None and not isinstance(class_weights, str)
+        self.class_weights = tuple(class_weights or ()) if listed else class_weights
+        self.threshold = threshold
+        for name, value in (("positive", positive), ("threshold", threshold)):
+            if value is not None and outputs != 2:
+                raise NASError(f"task.{name}={value} for {outputs} classes", "two classes", f"set task.{name} to null")
+        if isinstance(self.class_weights, tuple) and len(self.class_weights) != outputs:
+            raise NASError(
+                f"task.class_weights={list(self.class_weights)} for {outputs} classes",
+                "one weight for each class",
+                "set task.class_weights to auto, or to a list of that length",
+            )
+        self._positive: int | None = 1 if positive is None else None
+        self._weight_K: torch.Tensor | None = None
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        return {"score": self.score_name}
+        own = {name: getattr(self, name) for name in ("positive", "class_weights", "threshold")}
+        return {"score": self.score_name, **{name: value for name, value in own.items() if value is not None}}
+
+    @property
+    def inference(self) -> Mapping[str, Any]:
+        decided = {"positive": self.positive, "threshold": self._decision}
+        return {name: value for name, value in decided.items() if value is not None}
+
+    def for_classes(self, classes: Sequence[str]) -> Classification:
+        if self.positive is None:
+            return self
+        if self.positive not in classes:
+            raise NASError(
+                f"task.positive={self.positive}", f"one of the classes {', '.join(classes)}", "correct task.positive"
+            )
+        found = copy.copy(self)
+        found._positive = list(classes).index(self.positive)
+        return found
+
+    def for_training(self, label_N: np.ndarray) -> Classification:
+        if self.class_weights is None:
+            return self
+        count_K = np.bincount(label_N, minlength=self.spec.outputs).astype(np.float64)
+        if isinstance(self.class_weights, str):
+            weight_K = 1 / np.maximum(count_K, 1)
+        else:
+            weight_K = np.array(self.class_weights, dtype=np.float64)
+        # 1 on average over the training part
+        weight_K = weight_K * count_K.sum() / max((weight_K * count_K).sum(), 1e-12)
+        found = copy.copy(self)
+        found._weight_K = torch.tensor(weight_K, dtype=torch.float32)
+        return found
+
+    def chosen_on(self, predict: Callable[[], np.ndarray], target: np.ndarray) -> Classification:
+        if self.threshold != "validation":
+            return self
+        return self.deciding([best_threshold(predict()[:, self._number], target == self._number)])
+
+    def deciding(self, thresholds: Sequence[float | None]) -> Classification:
+        known = [one for one in thresholds if one is not None]
+        if not known:
+            return self
+        found = copy.copy(self)
+        found.threshold = float(np.mean(known))
+        return found
+
+    def positive_class(self, classes: Sequence[str]) -> str | None:
+        return classes[self._number] if len(classes) == 2 else None
+
+    @property
+    def _number(self) -> int:
+        """Number of the positive class."""
+        if self._positive is None:
+            raise NASError(
+                f"task.positive={self.positive} without the names of the classes", "names", "call for_classes first"
+            )
+        return self._positive
+
+    @property
+    def _decision(self) -> float | None:
+        return self.threshold if isinstance(self.threshold, float) else None
 
     def output(self, input_shape: Sequence[int]) -> tuple[str, str, tuple[int | str, ...]]:
         return "probabilities", "BK", ("batch", self.spec.outputs)
 
     def loss(self, output: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        return F.cross_entropy(output.float(), y)
+        if self._weight_K is None:
+            return F.cross_entropy(output.float(), y)
+        # the mean over samples, not over weights, so that processes with other classes in their share agree
+        return (F.cross_entropy(output.float(), y, reduction="none") * self._weight_K.to(y.device)[y]).mean()
 
     def predict(self, model: nn.Module, x_BCDHW: torch.Tensor) -> torch.Tensor:
         """Class probabilities (B, K) in fp32; the model's mode is restored."""
@@ -83,7 +175,7 @@ class Classification(Task):
 
     def score(
         self, prediction: np.ndarray, target: np.ndarray, spacing_mm: np.ndarray | None = None, *, quick: bool = False
-    ) -> Scores:
+    ) -> ClassificationScores:
         """Measure class probabilities.
 
         Args:
@@ -108,13 +200,16 @@ class Classification(Task):
                 "every class on every side of a split",
                 "use fewer folds or more data",
             )
-        return ClassificationScores(prediction, target)
+        return ClassificationScores(prediction, target, self._number if classes == 2 else 1, self._decision)
 
-    def from_columns(self, columns: Mapping[str, np.ndarray], classes: Sequence[str]) -> Scores:
+    def from_columns(self, columns: Mapping[str, np.ndarray], classes: Sequence[str]) -> ClassificationScores:
         others = np.column_stack([columns[name].astype(np.float64) for name in classes[1:]])
         number = {name: index for index, name in enumerate(classes)}
         label_N = np.array([number[name] for name in columns["label"]])
-        return self.score(np.column_stack([1 - others.sum(axis=1), others]), label_N)
+        scores = self.for_classes(classes).score(np.column_stack([1 - others.sum(axis=1), others]), label_N)
+        if THRESHOLD not in columns:
+            return scores
+        return replace(scores, threshold=columns[THRESHOLD].astype(np.float64))
 
     def baselines(self) -> tuple[Baseline, ...]:
         from nas.baselines.simple import FEATURES, VOLUME  # here, as the models take long to import
@@ -125,7 +220,14 @@ class Classification(Task):
         from nas.html.classification import classification_sections  # here, as plots take long to import
 
         return classification_sections(
-            cases.target, cases.prediction, cases.group, cases.classes, cases.others, cases.unit
+            cases.target,
+            cases.prediction,
+            cases.group,
+            cases.classes,
+            cases.others,
+            cases.unit,
+            self._number if len(cases.classes) == 2 else 1,
+            self._decision,
         )
 
 
@@ -136,35 +238,47 @@ class ClassificationScores(Scores):
     Attributes:
         prob_NK: Class probabilities (N, K).
         label_N: Classes (N,), each of which occurs.
+        positive: Of two classes, the number of the positive one.
+        threshold: Decision threshold, one or (N,), see `Classification`.
     """
 
     prob_NK: np.ndarray
     label_N: np.ndarray
+    positive: int = 1
+    threshold: float | np.ndarray | None = None
 
     def over(self, rows: np.ndarray | None = None) -> Mapping[str, float]:
         if rows is None:
-            return _metrics(self.prob_NK, self.label_N)
+            return _metrics(self.prob_NK, self.label_N, self.positive, self.threshold)
         prob_NK, label_N = self.prob_NK[rows], self.label_N[rows]
+        threshold = self.threshold[rows] if isinstance(self.threshold, np.ndarray) else self.threshold
         classes = prob_NK.shape[1]
         if len(np.unique(label_N)) < classes:
             return {}
-        return binary_metrics(prob_NK, label_N) if classes == 2 else _metrics(prob_NK, label_N)
+        if classes == 2:
+            return binary_metrics(prob_NK, label_N, self.positive, threshold)
+        return _metrics(prob_NK, label_N)
 
     def columns(self, classes: Sequence[str]) -> Mapping[str, np.ndarray]:
-        """Return the probability of every class but the first."""
-        return dict(zip(classes[1:], self.prob_NK.T[1:], strict=True))
+        """Return the probability of every class but the first, and the decision threshold if there is one."""
+        found = dict(zip(classes[1:], self.prob_NK.T[1:], strict=True))
+        if self.threshold is not None:
+            found[THRESHOLD] = np.broadcast_to(np.asarray(self.threshold, dtype=np.float64), self.label_N.shape)
+        return found
 
     def truth(self, classes: Sequence[str]) -> Mapping[str, np.ndarray]:
         """Return the name of the true class."""
         return {"label": np.array(classes)[self.label_N]}
 
 
-def _metrics(prediction: np.ndarray, target: np.ndarray) -> dict[str, float]:
+def _metrics(
+    prediction: np.ndarray, target: np.ndarray, positive: int = 1, threshold: float | np.ndarray | None = None
+) -> dict[str, float]:
     """Compute all metrics from probabilities (N, K) and classes (N,), each of which occurs."""
     from sklearn import metrics as sk
 
     classes = prediction.shape[1]
-    chosen = prediction.argmax(axis=1)
+    chosen = chosen_classes(prediction, positive, threshold)
     table = sk.confusion_matrix(target, chosen, labels=range(classes))
     recall = np.diag(table) / table.sum(axis=1)
     negatives = table.sum() - table.sum(axis=1)
@@ -172,14 +286,16 @@ def _metrics(prediction: np.ndarray, target: np.ndarray) -> dict[str, float]:
     binary = classes == 2
     return {
         "auc": float(
-            sk.roc_auc_score(target, prediction[:, 1])
+            sk.roc_auc_score(target == positive, prediction[:, positive])
             if binary
             else sk.roc_auc_score(target, prediction, multi_class="ovr", average="macro", labels=range(classes))
         ),
         "accuracy": float((chosen == target).mean()),
         "balanced_accuracy": float(recall.mean()),
-        "sensitivity": float(recall[1] if binary else recall.mean()),
-        "specificity": float(specificity[1] if binary else specificity.mean()),
-        "f1": float(sk.f1_score(target, chosen, average="binary" if binary else "macro", zero_division=0.0)),
+        "sensitivity": float(recall[positive] if binary else recall.mean()),
+        "specificity": float(specificity[positive] if binary else specificity.mean()),
+        "f1": float(
+            sk.f1_score(target, chosen, pos_label=positive, average="binary" if binary else "macro", zero_division=0.0)
+        ),
         "log_loss": float(-np.log(prediction[np.arange(len(target)), target].clip(1e-12)).mean()),
     }

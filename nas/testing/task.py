@@ -228,7 +228,7 @@ def _check_sections(task: Task, prediction: np.ndarray, store: VolumeStore) -> N
 
 
 def _check_baselines(task: Task, prediction: np.ndarray, store: VolumeStore, changed: object) -> None:
-    baselines = task.baselines()
+    baselines = [baseline for baseline in task.baselines() if baseline.applies(store)]
     names = [baseline.name for baseline in baselines]
     require(len(set(names)) == len(names), f"baselines {', '.join(names)}", "different names", "name each once")
     if not baselines:

@@ -24,7 +24,7 @@ from nas.errors import NASError, TrialFailed, first_line
 from nas.tasks.base import Task
 from nas.training import distributed
 from nas.training.checkpoint import load_checkpoint, save_checkpoint
-from nas.training.settings import TrainingSettings
+from nas.training.settings import SAMPLERS, TrainingSettings
 from nas.training.steps import Steps
 from nas.utils.identity import TrainingIdentity
 
@@ -111,9 +111,10 @@ def fit(
     """
     train, valid = train.normalised_like(train), valid.normalised_like(train)
     _check_sizes(train, valid, settings)
+    require_sampler(train, settings)
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices), oom_as_trial_failed(), fast_kernels(device):
-        steps = Steps(model, task, settings, train, seed=seed, device=device)
+        steps = Steps(model, task.for_training(train.labels), settings, train, seed=seed, device=device)
         run = _Run(model, steps, valid, folder, fingerprint)
         progress = run.resume()
         while not progress.finished(settings):
@@ -268,6 +269,8 @@ def training_identity(
         The identity; two numbers of epochs are one training if the learning rate is constant.
     """
     values = dataclasses.asdict(settings) | {"precision": "bf16" if bf16 else "fp32"}
+    if settings.sampler == SAMPLERS[0]:
+        del values["sampler"]  # checkpoints of earlier versions do not have it
     if settings.extendable:
         del values["epochs"], values["patience"]  # they decide the end of the training, not its steps
     return TrainingIdentity(fingerprint, task, values, seed, describe_subset(train), describe_subset(valid))
@@ -292,6 +295,24 @@ def _check_sizes(train: VolumeSet, valid: VolumeSet, settings: TrainingSettings)
         if len(data) < 2:
             raise NASError(f"{len(data)} samples in the {name} part", "at least 2", "use fewer folds or more data")
     require_sample_per_process(train, settings.batch_size)
+
+
+def require_sampler(train: VolumeSet, settings: TrainingSettings) -> None:
+    """Check that balanced batches can be drawn.
+
+    Args:
+        train: Training samples.
+        settings: Training settings.
+
+    Raises:
+        NASError: If the samples have no single class each.
+    """
+    if settings.sampler == "balanced" and train.store.kind != "classification":
+        raise NASError(
+            f"training.sampler=balanced for data of {train.store.kind}",
+            "data of classification (patches of a segmentation are balanced by class anyway)",
+            "training.sampler=shuffled",
+        )
 
 
 def require_sample_per_process(data: VolumeSet, batch_size: int) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from annotated_types import Ge, Le
@@ -22,9 +23,11 @@ from nas.utils.annotations import (
     Strength,
 )
 from nas.utils.checked import checked
+from nas.utils.identity import described
 
 OPTIMIZERS = ("adamw", "adam", "sgd")
 SCHEDULES = ("onecycle", "cosine", "step", "constant")
+SAMPLERS = ("shuffled", "balanced")
 PRECISIONS = ("auto", "bf16", "fp32")
 
 
@@ -50,6 +53,8 @@ class TrainingSettings:
         compile: If True, use torch.compile, which is faster in long trainings only; on a CPU with fp32 only.
         channels_last: If True, activations and weights have the memory layout (B, D, H, W, C).
         augment: Augmentation of training batches, or None.
+        sampler: "shuffled" sees each sample once per epoch. "balanced" draws as many samples from each class: rare
+            classes several times, of frequent ones not all; for classification only.
 
     Raises:
         NASError: If a value is out of range.
@@ -69,6 +74,7 @@ class TrainingSettings:
     compile: bool = False
     channels_last: bool = True
     augment: Augment | None = None
+    sampler: Annotated[str, OneOf(*SAMPLERS)] = "shuffled"
 
     def __post_init__(self) -> None:
         if 0 < self.patience < self.validate_every:
@@ -77,6 +83,12 @@ class TrainingSettings:
                 "0, or at least validate_every",
                 f"set training.patience to {self.validate_every} or more",
             )
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """What a study records; a setting of later versions counts only if it is not the default."""
+        own = described(self)
+        return {name: value for name, value in own.items() if (name, value) != ("sampler", SAMPLERS[0])}
 
     @property
     def extendable(self) -> bool:

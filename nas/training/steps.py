@@ -113,7 +113,8 @@ def augmented_batches(
     order = torch.Generator().manual_seed(derive(seed, epoch, stream))
     augmentation = torch.Generator(device).manual_seed(derive(seed, epoch, stream + 1, rank))
     sizes = [len(rows) for rows in plan_batches(data.per_epoch, settings.batch_size)]
-    batches = data.batches(settings.batch_size, generator=order, rank=rank, world=world)
+    how = {"balanced": True} if settings.sampler == "balanced" else {}  # sets of other packages may not have it
+    batches = data.batches(settings.batch_size, generator=order, rank=rank, world=world, **how)
     for (x_BCDHW, y), size in zip(batches, sizes, strict=True):
         if settings.augment is not None:
             x_BCDHW, y = settings.augment.of_batch(x_BCDHW, y, augmentation)

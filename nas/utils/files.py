@@ -110,7 +110,7 @@ def read_json(path: Path) -> Any:
     """Read a JSON file.
 
     Args:
-        path: The file, UTF-8.
+        path: The file: UTF-8, or UTF-16 or UTF-32, with or without the byte-order mark that editors write.
 
     Returns:
         Its content.
@@ -120,7 +120,7 @@ def read_json(path: Path) -> Any:
         ValueError: If it is no JSON, or nested too deeply.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_bytes())
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
 

@@ -110,6 +110,7 @@ def test_a_renamed_patient_folder_is_another_store_with_the_same_images(tmp_path
 # ---- constructor arguments
 
 OTHER: dict[tuple[str, str], Any] = {  # where the next number or the other word would be refused or be the same
+    ("brats", "labels"): "brats2023",
     ("brats", "modalities"): ["t1"],
     ("brats", "order"): "resample_first",
     ("brats", "size"): [64, 64, 32],
@@ -122,6 +123,7 @@ OTHER: dict[tuple[str, str], Any] = {  # where the next number or the other word
     ("manifest", "npy_axes"): "CDHW",
     ("manifest", "percentiles"): [1.0, 99.0],
     ("manifest", "window"): [0, 1],
+    ("msd", "class_names"): ["background", "kidney"],
     ("medmnist3d", "flag"): "nodulemnist3d",
     ("medmnist3d", "pad_to"): 40,
     ("medmnist3d", "size"): 64,

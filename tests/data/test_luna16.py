@@ -93,7 +93,7 @@ def test_a_patient_with_scans_in_two_subsets_stays_in_one_fold(luna, caplog):
     for uid, copy_of, subset, line in zip(uids, (A, B), ("subset3", "subset7"), lines[:2], strict=True):
         image = sitk.ReadImage(folder / "subset0" / f"{copy_of}.mhd")
         (folder / subset).mkdir(exist_ok=True)
-        sitk.WriteImage(image, folder / subset / f"{uid}.mhd")
+        sitk.WriteImage(image + 1, folder / subset / f"{uid}.mhd")
         lines.append(line.replace(copy_of, uid))
     write_csv(folder, WORLD, lines)
     store = store_of(folder)

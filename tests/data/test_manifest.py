@@ -21,9 +21,12 @@ def scans(tmp_path):
     """The same ball in five formats; returns the folder and the ball's world point."""
     image, point = ball(PRONE, index=(50.3, 47.2, 20.4))
     (tmp_path / "img").mkdir()
-    for name in ("a.nii.gz", "b.nrrd", "c.mhd", "d.mha"):
-        sitk.WriteImage(image, tmp_path / "img" / name)
-    write_dicom(tmp_path / "img" / "e", image)
+    for number, name in enumerate(("a.nii.gz", "b.nrrd", "c.mhd", "d.mha", "e")):
+        image[0, 0, 0] = image[0, 0, 0] + number  # no volume is a copy of another patient's
+        if name == "e":
+            write_dicom(tmp_path / "img" / name, image)
+        else:
+            sitk.WriteImage(image, tmp_path / "img" / name)
     return tmp_path, point
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from nas.errors import NASError
+
+PATH = "path"  # column of a volume; path_<channel> are columns of its channels
+MISSING = frozenset(("nan", "na", "n/a", "<na>", "nat", "null"))  # as programs write an empty cell
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +60,8 @@ def read_table(path: str | Path) -> tuple[tuple[str, ...], list[Row]]:
         The names of the columns, and the lines.
 
     Raises:
-        NASError: If the file is missing, empty or not UTF-8 text, or a line has too few or too many cells.
+        NASError: If the file is missing, empty or not UTF-8 text, two columns have one name, or a line has too few or
+            too many cells.
     """
     path = Path(path)
     if not path.is_file():
@@ -71,6 +75,8 @@ def read_table(path: str | Path) -> tuple[tuple[str, ...], list[Row]]:
     if len(lines) < 2:
         raise NASError(f"no lines in {path}", "a header and at least one line", "fill the file")
     columns = tuple(lines[0][1])
+    if twice := next((name for name in columns if name and columns.count(name) > 1), None):
+        raise NASError(f"{columns.count(twice)} columns {twice!r} in {path}", "each column once", "remove the others")
     rows = []
     for number, cells in lines[1:]:
         if len(cells) != len(columns):
@@ -81,3 +87,63 @@ def read_table(path: str | Path) -> tuple[tuple[str, ...], list[Row]]:
             )
         rows.append(Row(f"line {number} of {path}", dict(zip(columns, cells, strict=True))))
     return columns, rows
+
+
+def path_columns(columns: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of the channels that have columns of their own.
+
+    Args:
+        columns: The columns of a csv.
+
+    Returns:
+        The part after `path_` of each column `path_<channel>`, in order; empty if there is the column `path` instead.
+
+    Raises:
+        NASError: If both kinds are there.
+    """
+    channels = tuple(name.removeprefix(f"{PATH}_") for name in columns if name.startswith(f"{PATH}_"))
+    if channels and PATH in columns:
+        raise NASError(
+            f"the columns {PATH} and {PATH}_{channels[0]}",
+            f"{PATH}, or {PATH}_<channel> for each channel",
+            "remove or rename one of them",
+        )
+    return channels
+
+
+def is_number(text: str) -> bool:
+    """Check whether a cell is a finite number.
+
+    Args:
+        text: The cell.
+
+    Returns:
+        True for a number.
+    """
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+def require_one_spelling(column: str, cells: Iterable[str], path: object, numbers_only: bool = False) -> None:
+    """Check that no two cells mean the same and are written differently, such as 1 and 1.0.
+
+    Args:
+        column: Name of the column, for messages.
+        cells: Its cells.
+        path: The csv, for messages.
+        numbers_only: Compare numbers only; else also texts, apart from case.
+
+    Raises:
+        NASError: If there are two spellings.
+    """
+    spelling: dict[object, str] = {}
+    for cell in dict.fromkeys(cells):
+        meaning = float(cell) if is_number(cell) else cell if numbers_only else cell.casefold()
+        if (first := spelling.setdefault(meaning, cell)) != cell:
+            raise NASError(
+                f"{column} {first!r} and {cell!r} in {path}",
+                f"one spelling of each {column}",
+                "write the same text on every line",
+            )

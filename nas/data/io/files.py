@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from nas.errors import NASError
@@ -62,6 +62,27 @@ def split_name(path: str | Path) -> tuple[str, str]:
     name = Path(os.path.abspath(path)).name  # a folder may be given as `.`
     ending = "" if os.path.isdir(path) else next((end for end in VOLUME_ENDINGS if name.lower().endswith(end)), "")
     return name[: len(name) - len(ending)], ending
+
+
+def differing_parts(paths: Sequence[str | Path]) -> list[str]:
+    """Name files by the part of their paths that differs.
+
+    Args:
+        paths: Paths of volumes; one path may occur several times and has one name.
+
+    Returns:
+        One name per path: the file's name without the ending of its format; if two files have one name, the parts of
+        the path that are not the same at the beginning and at the end of all paths, joined by "/". Of
+        `a/case_1/imaging.nii.gz` and `a/case_2/imaging.nii.gz` these are `case_1` and `case_2`.
+    """
+    stems = [split_name(path)[0] for path in paths]
+    if len(set(stems)) == len(set(map(str, paths))):
+        return stems
+    parts = [[*Path(path).parts[:-1], stem] for path, stem in zip(paths, stems, strict=True)]
+    shortest = min(map(len, parts))
+    first = next((n for n in range(shortest) if len({p[n] for p in parts}) > 1), shortest - 1)
+    last = next((n for n in range(shortest - first) if len({p[-1 - n] for p in parts}) > 1), 0)
+    return ["/".join(p[first : len(p) - last]) for p in parts]
 
 
 def is_npy(path: Path) -> bool:

@@ -14,11 +14,23 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 
-from nas.data.io.brats_folder import ENDINGS, LABEL, LABELS, Subject, find_subjects, read_images, read_label
+from nas.data.io.brats_folder import (
+    CONVENTIONS,
+    ENDINGS,
+    LABEL,
+    Convention,
+    Subject,
+    convention_of,
+    find_subjects,
+    read_images,
+    read_label,
+)
+from nas.data.io.channels import voxel_digest
 from nas.data.io.grid import of_size, oriented
 from nas.data.io.images import triple
 from nas.data.sample import Sample
 from nas.data.source import CACHE, PATCH, Source
+from nas.data.store import VolumeStore
 from nas.data.transforms.patches import Patches
 from nas.errors import NASError
 from nas.utils.annotations import OneOf, PathName, Several, Sides, SomeOf
@@ -45,19 +57,22 @@ class Seen:
         grid: An image on the voxels of `volume_CDHW`.
         image: The first modality on the grid of its file.
         box: First voxel and size (x, y, z) of the brain in an image that is `oriented`.
+        digest: Digest of the voxels of the modalities.
     """
 
     volume_CDHW: np.ndarray
     grid: Image
     image: Image
     box: tuple[list[int], list[int]]
+    digest: str
 
 
 @checked("data")
 class Brats(Source):
-    """Subjects of a BraTS challenge: folders with one NIfTI file per modality and one of labels 0, 1, 2, 4.
+    """Subjects of a BraTS challenge: folders with one NIfTI file per modality and one of labels.
 
-    The labels become the classes 0, 1, 2, 3. Volumes are turned to LPS (D to the head, H to the back, W to the left),
+    The labels become the classes 0, 1, 2, 3: background, necrosis, oedema, enhancing tumour; of brats2024 also 4, the
+    resection cavity. Volumes are turned to LPS (D to the head, H to the back, W to the left),
     cropped to the box of all voxels that are not 0 in one of the modalities, and resampled to `size` voxels, images
     linearly and labels by the nearest voxel. Voxels are then not cubes; a store's spacing_mm gives their sides.
 
@@ -73,13 +88,15 @@ class Brats(Source):
         patch: Voxels (D, H, W) of a training sample. If None, whole volumes. Another patch needs no other store.
         patches_per_volume: Patches drawn from each volume per epoch; without a patch, how often an epoch sees a
             subject.
+        labels: Numbers of the classes in the files. "brats2018": 1 necrosis, 2 oedema, 4 enhancing tumour (2012 to
+            2021). "brats2023": 3 enhancing tumour. "brats2024": 3 enhancing tumour, 4 resection cavity. If None, by the
+            labels and the names of the files; a subject that fits no convention or several is refused.
 
     Raises:
         NASError: If a modality is unknown or given twice, or an argument is out of range.
     """
 
     name = "brats"
-    classes = ("background", "necrosis", "oedema", "enhancing tumour")
     UNIDENTIFYING: ClassVar[Mapping[str, str]] = {
         **Source.UNIDENTIFYING,
         "root": "its files count by content and subject",
@@ -96,7 +113,9 @@ class Brats(Source):
         order: Annotated[str, OneOf(*ORDERS)] = "normalise_first",
         patch: Sides | None = None,
         patches_per_volume: Several = 1,
+        labels: Annotated[str, OneOf(*CONVENTIONS)] | None = None,
     ) -> None:
+        self.labels = labels
         self.root, self.cache_dir, self.modalities, self.order = root, cache_dir, tuple(modalities), order
         depth, height, width = (int(side) for side in triple(size))
         self.size = depth, height, width
@@ -109,6 +128,16 @@ class Brats(Source):
         """The subjects with labels, in the order of their paths."""
         return find_subjects(self.root, self.modalities)
 
+    @cached_property
+    def convention(self) -> Convention:
+        """Numbers and names of the classes in the files; reads the labels if none is named."""
+        return CONVENTIONS[self.labels] if self.labels else convention_of(self.subjects)
+
+    @property
+    def classes(self) -> Sequence[str]:  # type: ignore[override]
+        """Class names in the order of their numbers."""
+        return self.convention.classes
+
     def files(self) -> Mapping[str, Path]:
         """List the modalities and labels of every subject, by subject."""
         return {
@@ -120,12 +149,20 @@ class Brats(Source):
 
     def provenance(self) -> Mapping[str, Any]:
         """Return the folder, the modalities and the labels of the files."""
-        return {"source": str(self.root), "modalities": list(self.modalities), "labels": list(LABELS)}
+        convention = self.convention
+        facts = {"labels": list(convention.labels), "convention": convention.name}
+        return {"source": str(self.root), "modalities": list(self.modalities), **facts}
 
     def preparation(self) -> Mapping[str, Any]:
         """Arguments by which a new subject becomes an input, see `seen`."""
         here = {"modalities": list(self.modalities), "size": list(self.size), "order": self.order}
         return {**super().preparation(), **here, "channels": list(self.modalities)}
+
+    def prepare(self) -> VolumeStore:
+        """Open or make the prepared store, see `Source.prepare`."""
+        store = super().prepare()
+        store.preparation = {**store.preparation, "labels": store.provenance["convention"]}  # read once, with the files
+        return store
 
     def samples(self) -> Iterator[Sample]:
         """Read every subject, see `Source.samples`."""
@@ -138,9 +175,10 @@ class Brats(Source):
                 label=0,
                 group=subject.name,
                 spacing_mm=seen.grid.GetSpacing()[::-1],
-                mask_DHW=self._mask(read_label(subject.label, seen.image), seen),
+                mask_DHW=self._mask(read_label(subject.label, seen.image, self.convention), seen),
                 extent_DHW=self.size,
                 content=digest([self.digests.of_volume(path) for path in subject.images]),
+                image=seen.digest,
             )
 
     def seen(self, subject: Subject) -> Seen:
@@ -157,6 +195,7 @@ class Brats(Source):
         """
         sitk = medical("SimpleITK")
         images = read_images(subject, self.modalities)
+        voxels = voxel_digest(list(zip(images, subject.images, strict=True)))
         whole = [oriented(image) for image in images]
         box = _box_of([sitk.GetArrayViewFromImage(image) for image in whole], subject)
         cropped = [_cut(image, box) for image in whole]
@@ -172,11 +211,11 @@ class Brats(Source):
         volume_CDHW = np.stack([sitk.GetArrayFromImage(grid) for grid in grids])
         if self.order == "resample_first":
             volume_CDHW = _standardised(volume_CDHW, subject)
-        return Seen(volume_CDHW.astype(np.float32), grids[0], images[0], box)
+        return Seen(volume_CDHW.astype(np.float32), grids[0], images[0], box, voxels)
 
     def _mask(self, label: Image, seen: Seen) -> np.ndarray:
         mask = of_size(_cut(oriented(label, labels=True), seen.box), self.size, labels=True)
-        return np.searchsorted(LABELS, medical("SimpleITK").GetArrayFromImage(mask)).astype(np.uint8)
+        return medical("SimpleITK").GetArrayFromImage(mask).astype(np.uint8)
 
 
 def _cut(image: Image, box: tuple[list[int], list[int]]) -> Image:

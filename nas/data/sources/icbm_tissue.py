@@ -54,6 +54,7 @@ class IcbmTissue(Source):
     """
 
     name = "icbm_tissue"
+    separate_volumes = False  # the groups are regions of one brain
     classes = ("background", "grey matter", "white matter")
     scale = 1 / 255
 

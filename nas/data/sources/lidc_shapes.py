@@ -39,6 +39,7 @@ class LidcShapes(Source):
     """
 
     name = "lidc_shapes"
+    separate_volumes = False  # two small nodules may have one shape
     cohort = COHORT
     classes = ("benign", "malignant")
     scale = 1 / 255

@@ -169,6 +169,7 @@ class Luna16(NoduleCrops):
                 f"{','.join(WORLD)} (world mm), or DeepLung's file with the column `malignant`",
                 "name the columns so",
             )
+        _require_one_label(nodules, rows)
         missing = sorted({nodule.series for nodule in nodules} - set(scans))
         if missing and not self.skip_missing:
             raise NASError(
@@ -301,6 +302,24 @@ def _diameter(row: Row) -> float:
     if diameter_mm <= 0:
         raise NASError(f"diameter_mm {diameter_mm} in {row.at}", "a diameter above 0", "correct the line")
     return diameter_mm
+
+
+def _require_one_label(nodules: Sequence[Annotation], rows: Sequence[Row]) -> None:
+    """Raise for two lines of one nodule with different labels.
+
+    The centres of two nodules are further apart than the radius of the smaller one.
+    """
+    of_series: dict[str, list[tuple[Annotation, Row]]] = defaultdict(list)
+    for nodule, row in zip(nodules, rows, strict=True):
+        for other, line in of_series[nodule.series]:
+            distance_mm = math.dist(nodule.centre_mm, other.centre_mm)
+            if nodule.label != other.label and distance_mm < min(nodule.diameter_mm, other.diameter_mm) / 2:
+                raise NASError(
+                    f"one nodule with two labels: {line.at} and {row.at}",
+                    "one label for each",
+                    "remove one of the lines",
+                )
+        of_series[nodule.series].append((nodule, row))
 
 
 def _diameter_key(diameter_mm: float) -> str:

@@ -1,11 +1,12 @@
 """Your own volumes: a csv that names them, one line per volume or per point of interest.
 
-Columns: `path,label,patient`, and optionally `split` and `x,y,z`. Other columns are ignored. See
-`docs/tutorials/your-own-volumes.md`.
+Columns: `path,label,patient`, and optionally `split`, `x,y,z`, and `size_mm3` or `mask`. Columns `path_t1,path_t2,...`
+in place of `path` name one file per channel. Other columns are ignored. See `docs/tutorials/your-own-volumes.md`.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,10 +18,13 @@ import numpy as np
 from annotated_types import Ge, Le, Len
 
 from nas.data.io.arrays import AXES
+from nas.data.io.channels import joined, read_volumes, voxel_digest
 from nas.data.io.crops import middle
-from nas.data.io.csv_table import Row, read_table
-from nas.data.io.files import named_files
-from nas.data.io.images import FULL, read_image, triple
+from nas.data.io.csv_table import MISSING, PATH, Row, is_number, path_columns, read_table, require_one_spelling
+from nas.data.io.files import VOLUME_ENDINGS, named_files, split_name
+from nas.data.io.images import FULL, triple
+from nas.data.io.label_values import object_mm3
+from nas.data.io.limits import Limit
 from nas.data.sample import Sample
 from nas.data.source import CACHE, Source
 from nas.data.transforms.preparation import windowed_crop
@@ -31,7 +35,34 @@ from nas.utils.checked import checked
 if TYPE_CHECKING:
     from SimpleITK import Image
 
+LIMITS = (
+    Limit(
+        "Folders and tables",
+        "manifest with the columns path_<channel>, or with 4D files",
+        "read",
+        "channels on the grid of the first by world coordinates; each covers at least half of it",
+    ),
+    Limit(
+        "Folders and tables",
+        "manifest with the columns size_mm3 or mask",
+        "read",
+        "the baseline volume; without them there is no such row",
+    ),
+    Limit(
+        "Folders and tables",
+        "a column that is there twice, empty or nan cells, labels in two spellings (1 and 1.0)",
+        "refused",
+        "write each label and patient one way",
+    ),
+    Limit(
+        "Folders and tables",
+        "labels that are paths of files",
+        "refused",
+        "for segmentation data=msd; for sizes the column mask",
+    ),
+)
 SPLITS = ("train", "val", "test")
+MASK_ENDINGS = (*VOLUME_ENDINGS, ".dcm", ".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")  # of files, not of classes
 
 
 ASCENDING = Rule(lambda ends: ends[0] < ends[1], "[low, high] from 0 to 100 with low < high")
@@ -43,19 +74,23 @@ class Item:
 
     Args:
         name: Name of the sample.
-        path: Its file.
+        paths: Its file, or one file per channel.
         label: Name of its class.
         patient: Its patient.
         split: Its part of a given split; empty if there is none.
         point_mm: Centre of the crop in world mm (LPS); None for the whole image.
+        size_mm3: Volume of the object in mm^3, NaN if unknown.
+        mask: Label map of the object; None if there is none.
     """
 
     name: str
-    path: Path
+    paths: tuple[Path, ...]
     label: str
     patient: str
     split: str
     point_mm: tuple[float, float, float] | None
+    size_mm3: float = math.nan
+    mask: Path | None = None
 
 
 @checked("data")
@@ -64,7 +99,8 @@ class Manifest(Source):
 
     Args:
         path: The csv. The volumes' paths are relative to it (NIfTI, NRRD, MHD, MHA, NPY, or a folder with one DICOM
-            series).
+            series). A 4D file holds one channel per volume; files of several columns path_<channel> are brought onto
+            the grid of the first by world coordinates.
         cache_dir: Folder of the prepared stores.
         spacing_mm: Voxel size of the target grid in mm, one number or (D, H, W).
         window: [low, high] in the volumes' own units (HU for CT). If None, each channel of each volume is scaled
@@ -74,7 +110,8 @@ class Manifest(Source):
         centre: Middle of the crop: "point" takes `x,y,z` (world mm, LPS) of the csv, "image" the volume's middle,
             "auto" the point if the csv has these columns.
         percentiles: (low, high) in percent, see `window`.
-        class_names: The labels in the order of their numbers; of two, the last is the positive class. If None, sorted.
+        class_names: The labels in the order of their numbers; of two, the last is the positive class unless
+            task.positive names the other. If None, sorted.
         npy_spacing_mm: Voxel size of .npy files in mm, one number or (D, H, W).
         npy_axes: Axes of .npy files: DHW, CDHW or DHWC. If None, DHW or CDHW, and ambiguous arrays are refused.
         values_in_hu: Whether stored values of CT and PET slices (DICOM) without RescaleSlope and RescaleIntercept are
@@ -132,8 +169,7 @@ class Manifest(Source):
             return self.class_names
         if len(counts) < 2:
             raise NASError(f"one class only ({_some(counts)}) in {self.path}", "at least two labels", "add the others")
-        whole = all(label.lstrip("-").isdecimal() for label in counts)
-        return tuple(sorted(counts, key=int)) if whole else tuple(sorted(counts))
+        return tuple(sorted(counts, key=float)) if all(map(is_number, counts)) else tuple(sorted(counts))
 
     @cached_property
     def items(self) -> list[Item]:
@@ -147,17 +183,19 @@ class Manifest(Source):
                 "data.path=null", "a csv with the columns path, label and patient", "set data.path to my.csv"
             )
         columns, rows = read_table(self.path)
-        points = {"x", "y", "z"} & set(columns)
-        needed = {"path", "label", "patient", *(("x", "y", "z") if self.centre == "point" or points else ())}
-        if missing := sorted(needed - set(columns)):
+        points, channels = {"x", "y", "z"} & set(columns), path_columns(columns)
+        needed = {"label", "patient", *(("x", "y", "z") if self.centre == "point" or points else ())}
+        if missing := sorted((needed | (set() if channels else {"path"})) - set(columns)):
             raise NASError(
                 f"no column {', '.join(missing)} in {self.path} (it has {', '.join(columns)})",
-                "path,label,patient[,split][,x,y,z] in the first line",
+                "path,label,patient[,split][,x,y,z] in the first line, or path_t1,path_t2,... for files of channels",
                 "name the columns so, with commas between them",
             )
-        items = [self._item(row, bool(points) and self.centre != "image") for row in rows]
-        if twice := [item for item, n in Counter((item.path, item.point_mm) for item in items).items() if n > 1]:
-            raise NASError(f"{twice[0][0]} twice in {self.path}", "one line per volume or point", "remove the second")
+        items = [self._item(row, channels, bool(points) and self.centre != "image") for row in rows]
+        keys = [(tuple(path.resolve() for path in item.paths), item.point_mm) for item in items]
+        if twice := [key for key, n in Counter(keys).items() if n > 1]:
+            first = twice[0][0][0]
+            raise NASError(f"{first} twice in {self.path}", "one line per volume or point", "remove the second")
         splits = {item.split for item in items}
         if not (splits == {""} or splits <= set(SPLITS) or all(split.isdecimal() for split in splits)):
             raise NASError(
@@ -165,26 +203,38 @@ class Manifest(Source):
                 "train, val and test, or the numbers of folds, on every line; or no such column",
                 "correct the column",
             )
+        require_one_spelling("label", (item.label for item in items), self.path)
+        require_one_spelling("patient", (item.patient for item in items), self.path, numbers_only=True)
         return items
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Names of the channels, by the columns of the csv; empty if each case is one file."""
+        return path_columns(read_table(self.path)[0]) if self.path is not None else ()
 
     def samples(self) -> Iterator[Sample]:
         """Read every sample, see `Source.samples`."""
         number = {name: i for i, name in enumerate(self.classes)}
-        last: tuple[Path, Image, str] | None = None
+        last: tuple[tuple[Path, ...], Image, str, str] | None = None
         for item in self.items:
-            if last is None or last[0] != item.path:  # several points of one volume: read it once
-                image = read_image(item.path, self.npy_spacing_mm, self.npy_axes, self.values_in_hu)
-                last = (item.path, image, self.digests.of_volume(item.path))
+            if last is None or last[0] != item.paths:  # several points of one volume: read it once
+                volumes = read_volumes(item.paths, self.npy_spacing_mm, self.npy_axes, self.values_in_hu)
+                self._require_channels(volumes, item)
+                last = (item.paths, joined(volumes), self.digests.of_volumes(item.paths), voxel_digest(volumes))
+            _, image, content, voxels = last
+            mask_mm3 = None if item.mask is None else object_mm3(item.mask, item.point_mm, self.npy_spacing_mm)
             yield Sample(
                 name=item.name,
                 volume_CDHW=self.cut(
-                    last[1], middle(last[1]) if item.point_mm is None else item.point_mm, str(item.path)
+                    image, middle(image) if item.point_mm is None else item.point_mm, str(item.paths[0])
                 ),
                 label=number[item.label],
                 group=item.patient,
                 spacing_mm=self.spacing_mm,
+                size_mm3=item.size_mm3 if mask_mm3 is None else mask_mm3,
                 fold=item.split,
-                content=last[2],
+                content=content,
+                image=voxels,
             )
 
     def cut(self, image: Image, centre_mm: Sequence[float], name: str) -> np.ndarray:
@@ -192,9 +242,14 @@ class Manifest(Source):
         return windowed_crop(image, centre_mm, self.size, self.spacing_mm, self.window, self.percentiles, name)
 
     def files(self) -> Mapping[str, Path]:
-        """List the csv and the files of its volumes."""
-        volumes = dict.fromkeys(item.path for item in self.items)
-        return {"csv": Path(str(self.path)), **named_files((f"volume {n}", path) for n, path in enumerate(volumes))}
+        """List the csv, the files of its volumes and its masks."""
+        volumes = dict.fromkeys(path for item in self.items for path in item.paths)
+        masks = dict.fromkeys(item.mask for item in self.items if item.mask is not None)
+        return {
+            "csv": Path(str(self.path)),
+            **named_files((f"volume {n}", path) for n, path in enumerate(volumes)),
+            **named_files((f"mask {n}", path) for n, path in enumerate(masks)),
+        }
 
     def provenance(self) -> Mapping[str, Any]:
         """Return source and licence."""
@@ -203,18 +258,51 @@ class Manifest(Source):
     def preparation(self) -> Mapping[str, Any]:
         """Return the form "crop" with grid and intensity range."""
         names = ("size", "spacing_mm", "window", "percentiles", "npy_spacing_mm", "npy_axes", "values_in_hu")
-        return {**super().preparation(), "how": "crop", **{name: getattr(self, name) for name in names}}
+        how = {**super().preparation(), "how": "crop", **{name: getattr(self, name) for name in names}}
+        return how | ({"channels": self.channels} if self.channels else {})
 
-    def _item(self, row: Row, with_point: bool) -> Item:
-        for column in ("path", "label", "patient"):
-            if not row[column]:
-                raise NASError(f"no {column} in {row.at}", "path, label and patient on every line", "fill the cell")
-        path = Path(self.path or "").parent / row["path"]
-        if not path.exists():
-            raise NASError(f"no file {path} ({row.at})", "a volume, by its path from the csv", "correct the path")
+    def _item(self, row: Row, channels: Sequence[str], with_point: bool) -> Item:
+        columns = [f"{PATH}_{name}" for name in channels] or [PATH]
+        for column in (*columns, "label", "patient"):
+            if not row[column] or (column not in columns and row[column].lower() in MISSING):
+                got = f" ({row[column]})" if row[column] else ""
+                expected = f"{', '.join(columns)}, label and patient on every line"
+                raise NASError(f"no {column} in {row.at}{got}", expected, "fill the cell")
+        folder = Path(self.path or "").parent
+        paths = tuple(folder / row[column] for column in columns)
+        for path in paths:
+            if not path.exists():
+                raise NASError(f"no file {path} ({row.at})", "a volume, by its path from the csv", "correct the path")
+        if _names_a_file(row["label"], folder):
+            raise NASError(
+                f"the label {row['label']} in {row.at}, which is a file",
+                "the name of a class",
+                "for segmentation list images and masks in a dataset.json (data=msd); a mask that states the size of "
+                "the object belongs in the column mask",
+            )
         point = (row.number("x"), row.number("y"), row.number("z")) if with_point else None
-        name = row["path"] if point is None else f"{row['path']}@{','.join(f'{mm:g}' for mm in point)}"
-        return Item(name, path, row["label"], row["patient"], row.cells.get("split", ""), point)
+        first = row[columns[0]]
+        name = first if point is None else f"{first}@{','.join(f'{mm:g}' for mm in point)}"
+        size_mm3 = row.number("size_mm3") if row.cells.get("size_mm3") else math.nan
+        if size_mm3 <= 0:
+            raise NASError(f"size_mm3 {size_mm3:g} in {row.at}", "a volume above 0 in mm^3", "correct the line")
+        mask = folder / row["mask"] if row.cells.get("mask") else None
+        if mask is not None and not mask.is_file():
+            raise NASError(f"no file {mask} ({row.at})", "a label map, by its path from the csv", "correct the path")
+        return Item(name, paths, row["label"], row["patient"], row.cells.get("split", ""), point, size_mm3, mask)
+
+    def _require_channels(self, volumes: Sequence[tuple[Image, Path]], item: Item) -> None:
+        if self.channels and len(volumes) != len(item.paths):
+            raise NASError(
+                f"{len(volumes)} channels in {len(item.paths)} files, such as {item.paths[0]}",
+                "one channel in each file of the columns path_...",
+                "list files of one channel, or the file of all channels in the column path",
+            )
+
+
+def _names_a_file(label: str, folder: Path) -> bool:
+    ending = split_name(label)[1] or Path(label).suffix
+    return bool(ending) and (ending.lower() in MASK_ENDINGS or (folder / label).is_file())
 
 
 def _some(names: Any) -> str:

@@ -116,6 +116,7 @@ class MedMNIST3D(Source):
     """
 
     scale = 1 / 255
+    separate_volumes = False  # the authors name no patients: each volume is a group of its own
     UNIDENTIFYING: ClassVar[Mapping[str, str]] = {
         **Source.UNIDENTIFYING,
         "root": MD5,

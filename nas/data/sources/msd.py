@@ -1,4 +1,4 @@
-"""Any folder in the form of the Medical Segmentation Decathlon: dataset.json beside NIfTI images and labels.
+"""Folders of labelled volumes in the form of the Medical Segmentation Decathlon, of nnU-Net or of KiTS.
 
 Source of the form and of the ten data sets: Antonelli et al., Nature Communications 13 (2022) 4128, doi
 10.1038/s41467-022-30695-9 (CC BY-SA 4.0).
@@ -6,19 +6,19 @@ Source of the form and of the ten data sets: Antonelli et al., Nature Communicat
 
 from __future__ import annotations
 
-import json
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
+from annotated_types import Len
 
-from nas.data.io.files import existing_folder, split_name
+from nas.data.io.channels import read_volumes, voxel_digest
 from nas.data.io.grid import on_grid, onto_image, planned_size
-from nas.data.io.images import read_channels, triple
+from nas.data.io.images import triple
+from nas.data.io.label_values import read_label_map, require_classes
+from nas.data.io.segmentation_folder import DESCRIPTION, LabelledCase, SegmentationFolder, read_folder
 from nas.data.sample import Sample
 from nas.data.source import CACHE, PATCH, Source
 from nas.data.transforms.intensity import standardised, whole_hu
@@ -26,43 +26,29 @@ from nas.data.transforms.patches import Patches
 from nas.errors import NASError
 from nas.utils.annotations import OneOf, PathName, Several, Sides, Spacings
 from nas.utils.checked import checked
-from nas.utils.files import read_json
 
-NEEDED = ("labels", "modality", "training")
+if TYPE_CHECKING:
+    from SimpleITK import Image
+
 NORMALISATIONS = ("auto", "volume", "training")
 STEP = 16  # voxels: the common shape is a multiple, so that a network of four halvings takes volumes whole
 
 
-@dataclass(frozen=True, slots=True)
-class Case:
-    """One entry of the training list.
-
-    Args:
-        name: Name of the case.
-        image: File of the image.
-        label: File of the mask.
-        patient: Patient of the case.
-    """
-
-    name: str
-    image: Path
-    label: Path
-    patient: str
-
-
 @checked("data")
 class Msd(Source):
-    """The labelled volumes of a folder with dataset.json; its unlabelled test images are not used.
+    """The labelled volumes of a folder; unlabelled test images are not used.
 
-    The group is an entry's "patient" if it has this key, which the Decathlon's own files lack, else the file: the
-    Decathlon does not state which of its volumes belong to one person.
+    The group is an entry's "patient" if it has this key, which the Decathlon's own files lack, else the part of the
+    path that differs, such as the name of the file: the Decathlon does not state which of its volumes belong to one
+    person.
     Volumes are turned to LPS (D to the head, H to the back, W to the left), images are resampled linearly and labels
     by the nearest voxel. The store has one shape, that of the largest volume rounded up to multiples of 16. Smaller
     volumes are padded equally on both sides, standardised values with 0 (the mean), raw values with the volume's
     minimum; predictions for the padding are not counted.
 
     Args:
-        root: Folder with dataset.json.
+        root: Folder with dataset.json, of the Decathlon or of nnU-Net (version 1 or 2), or with a folder for each case
+            that holds imaging.nii.gz and segmentation.nii.gz (KiTS).
         cache_dir: Folder of the prepared stores.
         spacing_mm: Voxel size in mm, one number or (D, H, W). If None, each volume keeps its own.
         normalise: "volume" stores each channel of each volume standardised by itself. "training" stores raw values,
@@ -71,6 +57,8 @@ class Msd(Source):
             meaning, else "volume".
         patch: Voxels (D, H, W) of a training sample. If None, whole volumes. Another patch needs no other store.
         patches_per_volume: Patches drawn from each volume per epoch.
+        class_names: Names of the classes of a KiTS folder, which has no dataset.json, the background first. If None,
+            background, kidney and tumour, as in KiTS19; KiTS21 and KiTS23 have a fourth class, the cyst.
 
     Raises:
         NASError: If an argument is out of range.
@@ -92,40 +80,28 @@ class Msd(Source):
         normalise: Annotated[str, OneOf(*NORMALISATIONS)] = "auto",
         patch: Sides | None = None,
         patches_per_volume: Several = 1,
+        class_names: Annotated[Sequence[str], Len(2)] | None = None,
     ) -> None:
         self.root, self.cache_dir, self.normalise = root, cache_dir, normalise
+        self.class_names = None if class_names is None else tuple(map(str, class_names))
         self.spacing_mm = None if spacing_mm is None else triple(spacing_mm)
         self.patch, self.patches_per_volume = patch, patches_per_volume
         self.patches = None if patch is None else Patches.of(patch, patches_per_volume)
 
     @cached_property
-    def _description(self) -> Mapping[str, Any]:
-        expected = "a folder with dataset.json, imagesTr and labelsTr"
-        path = existing_folder(self.root, expected, "/path/to/Task04") / "dataset.json"
-        try:
-            description = read_json(path)
-        except FileNotFoundError as error:
-            raise NASError(
-                f"no file {path}", "a Decathlon folder with dataset.json", "set data.root to such a folder"
-            ) from error
-        except (OSError, ValueError) as error:
-            raise NASError(f"{path}, which cannot be read ({error})", "JSON", "copy the file again") from error
-        missing = [key for key in NEEDED if not isinstance(description, dict) or not description.get(key)]
-        if missing:
-            raise NASError(
-                f"{path} without {', '.join(missing)}", f"the keys {', '.join(NEEDED)}", "add them to the file"
-            )
-        return description
+    def folder(self) -> SegmentationFolder:
+        """The labelled cases of the folder and the names of classes and channels, see `read_folder`."""
+        return read_folder(self.root, self.class_names)
 
     @cached_property
     def classes(self) -> Sequence[str]:  # type: ignore[override]
         """Names in the order of their numbers, the background first."""
-        return _in_order(self._description["labels"], "labels", least=2)
+        return self.folder.classes
 
     @cached_property
     def modalities(self) -> Sequence[str]:
         """Names of the channels."""
-        return _in_order(self._description["modality"], "modality", least=1)
+        return self.folder.modalities
 
     @cached_property
     def by_training(self) -> bool:  # type: ignore[override]
@@ -140,50 +116,27 @@ class Msd(Source):
     def _in_hounsfield(self) -> bool:
         return self.by_training and self._is_ct and len(self.modalities) == 1
 
-    @cached_property
-    def cases(self) -> list[Case]:
-        """The training list.
-
-        Raises:
-            NASError: If dataset.json is malformed, or one of its files is missing or named twice.
-        """
-        entries = self._description["training"]
-        if not isinstance(entries, list) or not all(
-            isinstance(e, dict) and {"image", "label"} <= set(e) for e in entries
-        ):
-            raise NASError(
-                f"a training list without image and label in {self.root}/dataset.json",
-                'entries {"image": "./imagesTr/a.nii.gz", "label": "./labelsTr/a.nii.gz"}',
-                "correct the list",
-            )
-        cases = [self._case(entry) for entry in entries]
-        if twice := [path for path, n in Counter(case.image for case in cases).items() if n > 1]:
-            raise NASError(f"{twice[0]} twice in dataset.json", "each volume once", "remove the second entry")
-        return cases
-
-    def _case(self, entry: Mapping[str, Any]) -> Case:
-        image, label = (Path(str(self.root)) / str(entry[key]) for key in ("image", "label"))
-        for path in (image, label):
-            if not path.is_file():
-                raise NASError(
-                    f"no file {path} (named in dataset.json)", "every volume of the list", "copy the file again"
-                )
-        name = split_name(image)[0]
-        return Case(name, image, label, str(entry.get("patient", name)))
+    @property
+    def cases(self) -> Sequence[LabelledCase]:
+        """The labelled cases."""
+        return self.folder.cases
 
     def files(self) -> Mapping[str, Path]:
-        """List dataset.json and the volumes of its training list, by number."""
-        volumes = {
-            f"{kind} {number}": path
-            for number, case in enumerate(self.cases)
-            for kind, path in (("image", case.image), ("label", case.label))
-        }
-        return {"dataset.json": Path(str(self.root)) / "dataset.json", **volumes}
+        """List dataset.json and the labelled volumes, by number."""
+        volumes: dict[str, Path] = {}
+        for number, case in enumerate(self.cases):
+            single = len(case.images) == 1
+            volumes |= {f"image {number}" + f".{c}" * (not single): path for c, path in enumerate(case.images)}
+            volumes[f"label {number}"] = case.label
+        return {**({DESCRIPTION: self.folder.description} if self.folder.description else {}), **volumes}
+
+    def content(self) -> Mapping[str, Any]:
+        """Return the digests of the files, and the names of cases and patients."""
+        return {**super().content(), "cases": [[case.name, case.patient] for case in self.cases]}
 
     def provenance(self) -> Mapping[str, Any]:
         """Return the folder, and name, reference, licence and release of dataset.json."""
-        keys = ("name", "reference", "licence", "release")
-        return {"source": str(self.root), **{key: self._description.get(key) for key in keys}}
+        return {"source": str(self.root), **self.folder.facts}
 
     def preparation(self) -> Mapping[str, Any]:
         """Return the form "grid"; the statistics of the training set, if it uses them, are added by a training."""
@@ -198,24 +151,16 @@ class Msd(Source):
 
     def samples(self) -> Iterator[Sample]:
         """Read every sample, see `Source.samples`."""
-        sizes = [planned_size(case.image, self.spacing_mm) for case in self.cases]
+        sizes = [planned_size(case.images[0], self.spacing_mm) for case in self.cases]
         shape_DHW = (-(-np.max(sizes, axis=0) // STEP) * STEP).tolist()
         for case in self.cases:
-            images, labels = read_channels(case.image), read_channels(case.label)
-            if len(images) != len(self.modalities):
-                raise NASError(
-                    f"{len(images)} channels in {case.image}",
-                    f"{len(self.modalities)}, as dataset.json names modalities ({', '.join(self.modalities)})",
-                    "correct the file or modality",
-                )
-            if len(labels) != 1:
-                raise NASError(
-                    f"{len(labels)} channels in {case.label}", "one class per voxel", "give one volume of labels"
-                )
-            label = onto_image(labels[0], images[0], case.label)
+            volumes, label = self._channels(case), read_label_map(case.label)
+            images = [image for image, _ in volumes]
+            label = onto_image(label, images[0], case.label)
             mask_DHW, spacing_mm = on_grid(label, self.spacing_mm, labels=True)
             volume_CDHW = np.stack([on_grid(image, self.spacing_mm)[0] for image in images])
-            mask_DHW, volume_CDHW = self._whole_numbers(mask_DHW, case.label), self._values(volume_CDHW, case.image)
+            mask_DHW = require_classes(mask_DHW, len(self.classes), case.label, *self._named)
+            volume_CDHW = self._values(volume_CDHW, case.images[0])
             fill = volume_CDHW.min(axis=(1, 2, 3)) if self.by_training else np.zeros(len(volume_CDHW))
             depth, height, width = mask_DHW.shape
             yield Sample(
@@ -226,7 +171,8 @@ class Msd(Source):
                 spacing_mm=spacing_mm,
                 mask_DHW=_padded(mask_DHW, shape_DHW, 0),
                 extent_DHW=(depth, height, width),
-                content=self.digests.of_volume(case.image),
+                content=self.digests.of_volumes(case.images),
+                image=voxel_digest(volumes),
             )
 
     def _values(self, volume_CDHW: np.ndarray, path: Path) -> np.ndarray:
@@ -234,30 +180,29 @@ class Msd(Source):
             return standardised(volume_CDHW, str(path))
         return whole_hu(volume_CDHW) if self._in_hounsfield else volume_CDHW
 
-    def _whole_numbers(self, mask_DHW: np.ndarray, path: Path) -> np.ndarray:
-        wrong = np.setdiff1d(np.unique(mask_DHW), np.arange(len(self.classes)))
-        if len(wrong):
+    @property
+    def _named(self) -> tuple[str, str]:
+        """The names of the classes, and the remedy for a label without one, for messages."""
+        listed = f"({', '.join(self.classes)})"
+        if self.folder.description is None:
+            return f"as data.class_names names them {listed}", "data.class_names=[background,...] with all classes"
+        return f"as {DESCRIPTION} names the classes {listed}", "correct the file or labels"
+
+    def _channels(self, case: LabelledCase) -> list[tuple[Image, Path]]:
+        """Read the channels of a case, of one file or of one file each."""
+        volumes = read_volumes(case.images)
+        if len(volumes) != len(self.modalities):
             raise NASError(
-                f"the label {wrong[0]:g} in {path}",
-                f"0 to {len(self.classes) - 1}, as dataset.json names the classes ({', '.join(self.classes)})",
-                "correct the file or labels",
+                f"{len(volumes)} channels in {case.images[0]}",
+                f"{len(self.modalities)}, as {DESCRIPTION} names modalities ({', '.join(self.modalities)})",
+                "correct the file or modality",
             )
-        return mask_DHW.astype(np.uint8)
+        names = ("the first channel", "another")
+        others = [(onto_image(image, volumes[0][0], path, names, labels=False), path) for image, path in volumes[1:]]
+        return [volumes[0], *others]
 
 
 def _padded(volume_DHW: np.ndarray, shape_DHW: Sequence[int], fill: float) -> np.ndarray:
     before = [(whole - side) // 2 for whole, side in zip(shape_DHW, volume_DHW.shape, strict=True)]
     after = [whole - side - b for whole, side, b in zip(shape_DHW, volume_DHW.shape, before, strict=True)]
     return np.pad(volume_DHW, list(zip(before, after, strict=True)), constant_values=fill)
-
-
-def _in_order(names: Any, key: str, least: int) -> tuple[str, ...]:
-    """Return the values of {"0": ..., "1": ...} in the order of their numbers."""
-    numbers = [str(number) for number in range(len(names))] if isinstance(names, dict) else []
-    if len(numbers) < least or set(names) != set(numbers):
-        raise NASError(
-            f"{key} {json.dumps(names)[:120]} in dataset.json",
-            f'at least {least}, numbered from 0: {{"0": "name", ...}}',
-            f"correct {key}",
-        )
-    return tuple(str(names[number]) for number in numbers)

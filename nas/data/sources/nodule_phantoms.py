@@ -58,6 +58,7 @@ class NodulePhantoms(Source):
     """
 
     name = "nodule_phantoms"
+    separate_volumes = False  # drawn, possibly in one background
     classes = ("nodule",)
     scale = 1 / 255
     UNIDENTIFYING: ClassVar[Mapping[str, str]] = {

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nas.data.io.arrays import load_npy
+from nas.data.io.channels import joined, read_volumes
 from nas.data.io.crops import crop, crop_hu, middle, to_window
 from nas.data.io.files import is_npy
 from nas.data.io.grid import image_on_grid, onto_image
@@ -199,15 +200,14 @@ def _read(path: Path, preparation: Mapping[str, Any]) -> Image:
 
 def _composed(paths: Sequence[Path], preparation: Mapping[str, Any]) -> Image:
     """Read one image whose components are the channels of all files."""
-    first, *others = [_read(path, preparation) for path in paths]
-    if not others:
-        return first
-    names = ("the first channel", "another")
-    images = [first]
-    for image, path in zip(others, paths[1:], strict=True):
-        images.append(onto_image(image, first, path, names, labels=False))
-    sitk = medical("SimpleITK")
-    return sitk.Compose([sitk.Cast(image, sitk.sitkFloat32) for image in images])
+    return joined(
+        read_volumes(
+            paths,
+            preparation.get("npy_spacing_mm", 1.0),
+            preparation.get("npy_axes"),
+            bool(preparation.get("values_in_hu", False)),
+        )
+    )
 
 
 def _joined(arrays: Sequence[np.ndarray], paths: Sequence[Path]) -> np.ndarray:
