@@ -112,6 +112,22 @@ class Task(ABC):
             TrialFailed: If a prediction is not finite.
         """
 
+    def score_padded(
+        self, prediction: np.ndarray, target: np.ndarray, spacing_mm: np.ndarray | None, extent: np.ndarray
+    ) -> Scores:
+        """Measure predictions of volumes that were padded to one shape.
+
+        Args:
+            prediction: Predictions (N, ...), background in the padding.
+            target: Targets (N, ...).
+            spacing_mm: Voxel sizes (N, 3), in 2D (N, 2). If None, lengths are in voxels.
+            extent: Sides (N, 3) in voxels before padding, in 2D (N, 2).
+
+        Returns:
+            The scores; by default those of `score`, for metrics that do not depend on the size of the image.
+        """
+        return self.score(prediction, target, spacing_mm)
+
     def score_cases(self, cases: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray | None]]) -> Scores:
         """Measure predictions of single cases, which a segmentation may have on grids of their own.
 

@@ -51,9 +51,9 @@ class Segmentation(Task):
     the larger of the two directions); each also for every class as dice_1, dice_2, ...
 
     Empty regions: a case in which a class is neither present nor predicted does not count for that class. If it is only
-    present or only predicted, dice and surface_dice are 0 and hd95 is the diagonal of the image. A class's metric is
-    the mean over the cases that count, and the metric without a number the mean over classes. Needs MONAI, which the
-    extra `medical` installs.
+    present or only predicted, dice and surface_dice are 0 and hd95 is the diagonal of the image without its padding. A
+    class's metric is the mean over the cases that count, and the metric without a number the mean over classes. Needs
+    MONAI, which the extra `medical` installs.
 
     Args:
         in_channels: Channels of the images.
@@ -208,6 +208,17 @@ class Segmentation(Task):
             NASError: If a class is missing from the target.
             TrialFailed: If a probability is not finite.
         """
+        return self._score(prediction, target, spacing_mm, quick=quick)
+
+    def _score(
+        self,
+        prediction: np.ndarray,
+        target: np.ndarray,
+        spacing_mm: np.ndarray | None,
+        *,
+        quick: bool = False,
+        extent: np.ndarray | None = None,
+    ) -> Scores:
         if not np.isfinite(prediction).all():
             raise TrialFailed("the network's probabilities are not finite")
         missing = set(range(1, self.spec.outputs)) - set(np.unique(target).tolist())
@@ -218,20 +229,30 @@ class Segmentation(Task):
                 "use fewer folds or more data",
             )
         guess = prediction.argmax(axis=1)
-        values = {"dice": dice(guess, target, self.spec.outputs)}
-        if not quick:
-            spacing = np.ones((len(target), target.ndim - 1)) if spacing_mm is None else spacing_mm
-            hd95, surface = surfaces(guess, target, self.spec.outputs, spacing, self.tolerance)
-            values |= {"hd95": hd95, "surface_dice": surface}
-        return SegmentationScores(values)
+        if quick:
+            return SegmentationScores({"dice": dice(guess, target, self.spec.outputs)})
+        return SegmentationScores(self._values(guess, target, spacing_mm, extent))
+
+    def score_padded(
+        self, prediction: np.ndarray, target: np.ndarray, spacing_mm: np.ndarray | None, extent: np.ndarray
+    ) -> Scores:
+        if type(self).score is not Segmentation.score:  # the metrics of a subclass
+            return self.score(prediction, target, spacing_mm)
+        return self._score(prediction, target, spacing_mm, extent=extent)
+
+    def _values(
+        self, guess: np.ndarray, target: np.ndarray, spacing_mm: np.ndarray | None, extent: np.ndarray | None = None
+    ) -> dict[str, np.ndarray]:
+        """Measure label maps (N, D, H, W): metric -> values (N, K - 1)."""
+        spacing = np.ones((len(target), target.ndim - 1)) if spacing_mm is None else spacing_mm
+        hd95, surface = surfaces(guess, target, self.spec.outputs, spacing, self.tolerance, extent)
+        return {"dice": dice(guess, target, self.spec.outputs), "hd95": hd95, "surface_dice": surface}
 
     def score_cases(self, cases: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray | None]]) -> Scores:
         values: dict[str, list[np.ndarray]] = {metric.name: [] for metric in METRICS}
         for guess, target, spacing_mm in cases:
-            outputs, spacing = self.spec.outputs, np.ones(target.ndim) if spacing_mm is None else spacing_mm
-            hd95, surface = surfaces(guess[None], target[None], outputs, spacing[None], self.tolerance)
-            measured = {"dice": dice(guess[None], target[None], outputs), "hd95": hd95, "surface_dice": surface}
-            for name, value in measured.items():
+            spacing = None if spacing_mm is None else spacing_mm[None]
+            for name, value in self._values(guess[None], target[None], spacing).items():
                 values[name].append(value)
         return SegmentationScores({name: np.concatenate(parts) for name, parts in values.items()})
 
