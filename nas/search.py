@@ -79,8 +79,13 @@ class SearchJob:
 
         Raises:
             NASError: If a metric is unknown, a network refuses the data, or a part cannot work on the problem or
-                with the other parts.
+                with the other parts. A latency table has to be of the search's device.
         """
+        table = self.problem.cost.table
+        if table is not None:
+            table.require_device(self.context.device)
+            if table.warning:
+                log.warning(table.warning)
         self.strategy.check_evaluator(self.evaluator, self.context)
         self.problem.check(self.evaluator.metrics(self.problem.task))
         self.evaluator.check(self.problem, self.context)

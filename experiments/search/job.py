@@ -184,7 +184,7 @@ def problem_of(config: SearchConfig, setting: TaskSetup, allow: Sequence[str] | 
         constraints=config.constraints,
         task=setting.task,
         cost=config.cost.metric,
-        table=LatencyTable.load(config.cost.table) if config.cost.table else None,
+        table=LatencyTable.load(config.cost.table, config.cost.other_device) if config.cost.table else None,
     )
     largest = problem.space.repair([len(gene.choices) - 1 for gene in problem.space.genes])
     require_window(setting.task, setting.store.shape[0], problem.space, largest)

@@ -279,7 +279,7 @@ def _costs(results: Sequence[TrainResult]) -> dict[str, Any]:
     every = [one.costs for one in results]
     costs: dict[str, Any] = {name: float(every[0][name]) for name in SIZES if name in every[0]}
     latencies = [one.get("latency_ms", {}) for one in every]
-    conditions = {tuple(one.get(name) for name in ("device", "batch", "threads")) for one in latencies}
+    conditions = {tuple(one.get(name) for name in ("device", "batch", "threads", "torch")) for one in latencies}
     if len(conditions) == 1 and all("median" in one for one in latencies):
         costs["latency_ms"] = {"median": float(np.median([one["median"] for one in latencies]))}
         if all("peak_memory_mb" in one for one in every):
