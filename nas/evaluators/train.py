@@ -18,6 +18,7 @@ from nas.context import RunContext
 from nas.evaluators.base import Evaluator
 from nas.history import Proposal
 from nas.problem import Problem
+from nas.space import depends_on_length
 from nas.tasks.base import Task
 from nas.training.checkpoint import load_weights
 from nas.training.curves import write_curves
@@ -59,11 +60,11 @@ class Train(Evaluator):
         arch = proposal.arch
         settings = replace(self.settings, epochs=proposal.budget) if proposal.budget > 0 else self.settings
         seed, started, seconds = seed_of(context.seed, arch), time.monotonic(), dict[int, float]()
-        folder = self._folder(proposal, context)
 
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             model = problem.space.build(arch, problem.task.spec)
+        folder = self._folder(proposal, context, model)
         score = problem.task.score_name
 
         def on_epoch(epoch: int, epochs: int, metrics: Mapping[str, float]) -> None:
@@ -90,14 +91,15 @@ class Train(Evaluator):
 
     def network(self, proposal: Proposal, problem: Problem, context: RunContext) -> nn.Module:
         model = problem.space.build(proposal.arch, problem.task.spec)
-        weights, _ = load_weights(self._folder(proposal, context) / BEST)
+        weights, _ = load_weights(self._folder(proposal, context, model) / BEST)
         model.load_state_dict(weights)
         return model
 
-    def _folder(self, proposal: Proposal, context: RunContext) -> Path:
+    def _folder(self, proposal: Proposal, context: RunContext, model: nn.Module) -> Path:
         own_budget = proposal.budget in (0, self.settings.epochs)
+        extendable = self.settings.extendable and not depends_on_length(model)
         name = proposal.arch.id
-        return context.folder / (name if own_budget or self.settings.extendable else f"{name}-{proposal.budget}-epochs")
+        return context.folder / (name if own_budget or extendable else f"{name}-{proposal.budget}-epochs")
 
 
 def seed_of(seed: int, arch: Architecture) -> int:
