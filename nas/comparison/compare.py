@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from nas.comparison.groups import Group, groups_of
 from nas.comparison.jobs import SEARCH, TRAINING, Job
 from nas.comparison.of_searches import HYPERVOLUME, Searches, compare_searches
-from nas.comparison.patients import paired_over_patients
+from nas.comparison.patients import over_patients
 from nas.comparison.record import FINISHED
 from nas.comparison.rows import metrics_of
 from nas.comparison.statistics import Difference, Estimate, from_first, over_seeds
@@ -27,9 +27,10 @@ class Trainings:
     Attributes:
         groups: Trainings that differ in their seed only.
         metrics: The metrics as the task declares them, the score first.
-        estimates: Label of a group -> metric or cost -> mean over seeds.
+        estimates: Label of a group -> metric or cost -> mean over seeds, with its interval over patients and seeds; if
+            `no_patients`, over seeds.
         by_seed: Label of every group but the first -> score minus that of the first group, paired by seed.
-        by_patient: The same over patients, as means over all seeds of a group.
+        by_patient: The same over patients and seeds.
         no_patients: Reason if `by_patient` is empty.
     """
 
@@ -200,8 +201,12 @@ def _compare_trainings(groups: Sequence[Group], allow: Sequence[str], resamples:
             name: over_seeds([own[name] for own in measured], 0.0 if name in COSTS else -np.inf) for name in known
         }
         scores[group.label] = {seeds: metrics_of(job)[score] for seeds, job in group.jobs.items()}
-    by_patient, reason = paired_over_patients(groups, allow, resamples, seed) if len(groups) > 1 else ({}, "")
-    return Trainings(groups, metrics, estimates, from_first(scores), by_patient, reason)
+    found = over_patients(groups, allow, resamples, seed)
+    for label, intervals in found.intervals.items():
+        for name in set(intervals) & set(estimates[label]):
+            low, high = intervals[name]
+            estimates[label][name] = replace(estimates[label][name], low=low, high=high)
+    return Trainings(groups, metrics, estimates, from_first(scores), found.differences, found.reason)
 
 
 def _metrics_of(kind: str) -> tuple[Metric, ...]:

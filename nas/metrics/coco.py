@@ -70,6 +70,47 @@ def coco_metrics(images: Sequence[Matched]) -> dict[str, float]:
     }
 
 
+def as_text(image: Matched) -> str:
+    """Write the matches of an image in one cell of a table.
+
+    Args:
+        image: The matches.
+
+    Returns:
+        For each class its number, the number of objects, and score/hits of every box, the hits as hexadecimal bits from
+        the lowest IoU on: "0 2 0.91/3ff 0.2/0; 1 1".
+    """
+    bits_T = 1 << np.arange(len(IOUS))
+    texts = []
+    for number, boxes in sorted(image.items()):
+        hits_P = bits_T @ boxes.hit
+        found = [f"{score:.9g}/{hits:x}" for score, hits in zip(boxes.score, hits_P.tolist(), strict=True)]
+        texts.append(" ".join([str(number), str(boxes.objects), *found]))
+    return "; ".join(texts)
+
+
+def from_text(text: str) -> dict[int, OfClass]:
+    """Read what `as_text` wrote.
+
+    Args:
+        text: The text.
+
+    Returns:
+        The matches of an image.
+
+    Raises:
+        ValueError: If the text is of another form.
+    """
+    image = {}
+    for part in filter(None, text.split("; ")):
+        number, objects, *boxes = part.split(" ")
+        pairs = [box.split("/") for box in boxes]
+        hits_P = np.array([int(hits, 16) for _, hits in pairs], dtype=np.int64)
+        hit_TP = (hits_P[None] >> np.arange(len(IOUS))[:, None] & 1).astype(bool)
+        image[int(number)] = OfClass(np.array([float(score) for score, _ in pairs]), hit_TP, int(objects))
+    return image
+
+
 def _averages(boxes: Sequence[OfClass], objects: int) -> tuple[np.ndarray, np.ndarray]:
     """Average precision (T,) and largest recall (T,) of a class over several images."""
     score_P = np.concatenate([one.score for one in boxes])

@@ -95,7 +95,8 @@ def _training_sections(trainings: Trainings, names: Names) -> list[str]:
     known = trainings.estimates[trainings.groups[0].label]
     columns = [metric.name for metric in trainings.metrics] + [name for name in ("params", "macs") if name in known]
     note = (
-        "Test scores, of the mean prediction of a training's networks: mean over seeds, 95 % interval below. "
+        "Test scores, of the mean prediction of a training's networks: mean over seeds; below, its 95 % interval "
+        + ("over seeds. " if trainings.no_patients else "over patients and, of a group of several, over seeds. ")
         + seeds_note(trainings.groups)
     )
     body = [section("Trainings", note, group_table(trainings.groups, names, trainings.estimates, columns))]
@@ -129,7 +130,8 @@ def _jobs_section(comparison: Comparison, folder: Path) -> str:
 def _methods(comparison: Comparison) -> str:
     lines = [
         "Intervals over seeds are those of Student's t distribution: they hold what differs between seeds, not between "
-        "patients, assume that values of seeds are roughly normal, and end at 0 for costs.",
+        "patients, assume that values of seeds are roughly normal, and end at 0 for costs. Intervals over patients are "
+        "those of a bootstrap, which also draws the seeds of a group that has several.",
         "A difference is within noise if its 95 % interval holds 0, if there is no interval, or if the p value of its "
         "t-test, multiplied by the number of groups that are tested (Bonferroni), is 0.05 or more.",
     ]

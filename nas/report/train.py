@@ -10,7 +10,17 @@ from typing import Any
 import numpy as np
 
 from nas.architecture import Architecture
-from nas.html.page import Cell, architecture_section, facts, folded, section, settings_table, table, write_page
+from nas.html.page import (
+    Cell,
+    architecture_section,
+    facts,
+    folded,
+    section,
+    settings_table,
+    table,
+    warning_list,
+    write_page,
+)
 from nas.metrics.metric import Metric
 from nas.metrics.names import Names, show
 from nas.retraining.result import OF_A_FOLD
@@ -33,6 +43,7 @@ SHOWN_ABOVE = (
     "differences",
     "metrics",
     "headline",
+    "warnings",
     "ensembles",
 )
 
@@ -69,7 +80,7 @@ def train_report(
     """
     unit_of_split = str(result.get("split", {}).get("unit", "patient"))
     names = Names(tuple(metrics))
-    body = [_facts(arch, result, names)]
+    body = [_facts(arch, result, names), warning_list(result.get("warnings", ()))]
     if table_rows:
         body.append(_comparison(arch, table_rows))
     body += [_differences(result, unit_of_split, metrics), _classes(result, metrics), *sections]

@@ -68,25 +68,29 @@ class Row:
         return cells
 
 
-def markdown(rows: Sequence[Row], caption: str, columns: Sequence[Metric]) -> str:
+def markdown(rows: Sequence[Row], caption: str, columns: Sequence[Metric], notes: Sequence[str] = ()) -> str:
     """Format rows as a GitHub table under its caption.
 
     Args:
         rows: The rows.
         caption: Text above the table.
         columns: The metrics of the table, the score first.
+        notes: Lines below the table, such as the paired differences.
 
     Returns:
-        Markdown.
+        Markdown; the notes are a list.
     """
     table = [row.cells(columns) for row in rows]
     headings = list(table[0])
     lines = [" | ".join(headings), " | ".join("---" if i == 0 else "---:" for i in range(len(headings)))]
     lines += [" | ".join(cells.values()) for cells in table]
-    return caption + "\n\n" + "\n".join(f"| {line} |" for line in lines) + "\n"
+    below = "\n" + "".join(f"- {line}\n" for line in notes) if notes else ""
+    return caption + "\n\n" + "\n".join(f"| {line} |" for line in lines) + "\n" + below
 
 
-def terminal(rows: Sequence[Row], caption: str, columns: Sequence[Metric], width: int | None = None) -> str:
+def terminal(
+    rows: Sequence[Row], caption: str, columns: Sequence[Metric], width: int | None = None, lines: Sequence[str] = ()
+) -> str:
     """Format rows as aligned blocks: scores of all systems, costs of the networks.
 
     Args:
@@ -94,11 +98,19 @@ def terminal(rows: Sequence[Row], caption: str, columns: Sequence[Metric], width
         caption: Text above the table.
         columns: The metrics of the table, the score first.
         width: Columns of the terminal; None for those of the present one, at most 100.
+        lines: Lines below the table, such as the paired differences.
 
     Returns:
-        Text; long names and the caption are wrapped, columns that do not fit stand in further blocks.
+        Text; long names, lines and the caption are wrapped, columns that do not fit stand in further blocks.
     """
-    return _terminal([row.cells(columns) for row in rows], caption, width)
+    table = _terminal([row.cells(columns) for row in rows], caption, width)
+    return "\n\n".join([table, *_wrapped(lines, width)])
+
+
+def _wrapped(lines: Sequence[str], width: int | None) -> list[str]:
+    width = width or terminal_width()
+    wrapped = [textwrap.fill(line, width, subsequent_indent="  ") for line in lines]
+    return ["\n".join(wrapped)] if wrapped else []
 
 
 def terminal_of(markdown_table: str, width: int | None = None) -> str:
@@ -114,7 +126,12 @@ def terminal_of(markdown_table: str, width: int | None = None) -> str:
     caption, table, *paragraphs = markdown_table.strip().split("\n\n")
     lines = [line.strip().removeprefix("| ").removesuffix(" |").split(" | ") for line in table.splitlines()]
     text = _terminal([dict(zip(lines[0], line, strict=True)) for line in lines[2:]], caption, width)
-    return "\n\n".join([text, *(textwrap.fill(paragraph, width or terminal_width()) for paragraph in paragraphs)])
+    parts = [text]
+    for paragraph in paragraphs:
+        items = [line.removeprefix("- ") for line in paragraph.splitlines()]
+        listed = all(line.startswith("- ") for line in paragraph.splitlines())
+        parts += _wrapped(items, width) if listed else [textwrap.fill(paragraph, width or terminal_width())]
+    return "\n\n".join(parts)
 
 
 def _terminal(table: Sequence[Mapping[str, str]], caption: str, width: int | None) -> str:

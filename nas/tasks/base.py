@@ -18,6 +18,7 @@ from nas.errors import NASError
 from nas.metrics.ensemble import mean_probability
 from nas.metrics.metric import Metric, Scores
 from nas.task_spec import TaskSpec
+from nas.tasks.degenerate import same_for_every_case
 from nas.utils.identity import identity_of, public_path
 from nas.utils.locate import locate
 
@@ -155,6 +156,19 @@ class Task(ABC):
             predicted it.
         """
         return mean_probability(predictions)
+
+    def degenerate(self, prediction: np.ndarray, target: np.ndarray, classes: Sequence[str]) -> list[str]:
+        """Describe a prediction that says nothing, whatever its metrics are.
+
+        Args:
+            prediction: Predictions (N, ...) of one network.
+            target: Targets (N, ...).
+            classes: Names of the classes.
+
+        Returns:
+            One text for each fault, which follows the name of the network; by default "answers every case alike".
+        """
+        return ["answers every case alike"] if same_for_every_case(prediction) else []
 
     def baselines(self) -> tuple[Baseline, ...]:
         """Return the simple models that networks for this task are compared with.

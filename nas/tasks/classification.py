@@ -18,11 +18,12 @@ from nas.metrics.bootstrap import binary_metrics
 from nas.metrics.metric import Metric, Scores
 from nas.task_spec import TaskSpec
 from nas.tasks.base import Task, TestedCases, evaluation_mode
+from nas.tasks.degenerate import never_answered
 from nas.utils.annotations import Channels, Dims, Expected, OneOf
 from nas.utils.checked import checked
 
 METRICS = (
-    Metric("auc", "AUC", meaning="area under the ROC curve"),
+    Metric("auc", "AUC", meaning="area under the ROC curve", chance=0.5),
     Metric("accuracy", "accuracy", meaning="share of cases whose most probable class is right"),
     Metric("balanced_accuracy", "balanced accuracy", in_tables=False, meaning="mean share of each class that is found"),
     Metric("sensitivity", "sens.", meaning="share of the positive cases that are found"),
@@ -115,6 +116,10 @@ class Classification(Task):
         number = {name: index for index, name in enumerate(classes)}
         label_N = np.array([number[name] for name in columns["label"]])
         return self.score(np.column_stack([1 - others.sum(axis=1), others]), label_N)
+
+    def degenerate(self, prediction: np.ndarray, target: np.ndarray, classes: Sequence[str]) -> list[str]:
+        found = super().degenerate(prediction, target, classes)
+        return found or never_answered(prediction.argmax(axis=1), target, classes, "predicts")
 
     def baselines(self) -> tuple[Baseline, ...]:
         from nas.baselines.simple import FEATURES, VOLUME  # here, as the models take long to import

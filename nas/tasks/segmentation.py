@@ -19,6 +19,7 @@ from nas.metrics.metric import MM, Metric, Scores
 from nas.metrics.surface import dice, surfaces
 from nas.task_spec import TaskSpec
 from nas.tasks.base import Task, TestedCases, evaluation_mode
+from nas.tasks.degenerate import never_answered, same_for_every_case
 from nas.tasks.soft_dice import shares, soft_dice_loss
 from nas.utils.annotations import Channels, Dims, Expected, Fraction, NonNegativeFloat, OneOf, PositiveFloat, Rule, Side
 from nas.utils.checked import checked
@@ -27,7 +28,7 @@ from nas.utils.optional import monai_part
 WINDOWS = 4  # at once, at least: on a CPU single ones fall into a slow path of 3D convolutions
 LOSSES = ("dice_ce", "soft_dice")
 METRICS = (
-    Metric("dice", "Dice", meaning="overlap of prediction and target"),
+    Metric("dice", "Dice", meaning="overlap of prediction and target", chance=0.0),
     # not quick: distances between surfaces take longer than an epoch of a small network
     Metric(
         "hd95",
@@ -262,6 +263,12 @@ class Segmentation(Task):
             return np.array([[float(text or "nan") for text in texts_N] for texts_N in texts_KN]).T
 
         return SegmentationScores({metric.name: values(metric.name) for metric in METRICS})
+
+    def degenerate(self, prediction: np.ndarray, target: np.ndarray, classes: Sequence[str]) -> list[str]:
+        guess = prediction.argmax(axis=1)
+        if same_for_every_case(guess) and guess.any():
+            return super().degenerate(guess, target, classes)
+        return never_answered(np.unique(guess), np.unique(target), classes, "marks a voxel as")
 
     def baselines(self) -> tuple[Baseline, ...]:
         from nas.baselines.simple import INTENSITY  # here, as the models take long to import
