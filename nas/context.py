@@ -99,13 +99,24 @@ def small_validation(split: Split) -> str:
     Returns:
         One sentence; empty if the part has 20 cases or more.
     """
-    rows = split.search[1]
-    if split.overfit or len(rows) >= FEW_CASES:
+    return "" if split.overfit else small_part(VolumeSet(split.store, split.search[1], "cpu"))
+
+
+def small_part(valid: VolumeSet) -> str:
+    """Warn of a validation part that is too small to choose by.
+
+    Args:
+        valid: The validation part.
+
+    Returns:
+        One sentence; empty if it has 20 cases or more.
+    """
+    if len(valid) >= FEW_CASES:
         return ""
-    groups = len(set(split.store.groups[rows].tolist()))
+    groups = len(set(valid.store.groups[valid.indices].tolist()))
     return (
-        f"The validation part has {len(rows)} cases of {groups} {split.unit}{'s' * (groups != 1)}: the best epoch, and "
-        "the network that a search chooses, are hardly more than chance."
+        f"The validation part has {len(valid)} cases of {groups} {valid.store.unit}{'s' * (groups != 1)}: the best "
+        "epoch, and the network that a search chooses, are hardly more than chance."
     )
 
 

@@ -21,6 +21,7 @@ from nas.errors import NASError, TrialFailed
 from nas.evaluators.base import Evaluator
 from nas.found import SearchResult
 from nas.history import History, State
+from nas.metrics.names import TRAINING_MACS
 from nas.multiobjective.constraints import violation
 from nas.problem import Problem
 from nas.provenance import SearchRecord
@@ -165,6 +166,8 @@ def evaluate(job: SearchJob, study: Study, claim: Claim) -> None:
                 claim.proposal, problem, replace(job.context, on_epoch=on_epoch, trial=claim.number)
             )
             metrics = {**costs, **scores}
+            if "macs" in metrics and "epochs" in metrics:
+                metrics[TRAINING_MACS] = metrics["macs"] * metrics["epochs"] * job.context.train.per_epoch
         if not math.isfinite(violation(problem.constraints, metrics)):
             raise TrialFailed(f"no finite value for one of {', '.join(map(str, problem.constraints))}")
         study.finish(claim, metrics)

@@ -385,5 +385,6 @@ def announce_length(network: nn.Module, steps: int) -> None:
         steps: Number of optimiser steps of the training.
     """
     for module in network.modules():
-        if hasattr(module, "set_training_steps"):
-            module.set_training_steps(steps)
+        announce: Any = getattr(module, "set_training_steps", None)
+        if announce is not None:
+            announce(steps)

@@ -148,7 +148,9 @@ def search_command(
         with ExitStack() as at_end:
             at_end.push(lambda kind, *_: end_page(kind))
             at_end.callback(
-                lambda: write_results(folder, study, strategy, record, plain, end, skip_if_unchanged=silent)
+                lambda: write_results(
+                    folder, study, strategy, record, plain, end, context=context, skip_if_unchanged=silent
+                )
             )
             at_end.callback(board.close)
             at_end.callback(progress.close)
@@ -159,7 +161,7 @@ def search_command(
         history = study.history()
     history.require_finished()
     if not quiet:
-        print(summary(SearchResult(history, problem, record), folder, end(history)))
+        print(summary(SearchResult(history, problem, record, context=context), folder, end(history)))
     return folder / CHOSEN
 
 

@@ -15,7 +15,7 @@ from nas.utils.files import read_json, write_text
 from nas.utils.plain_table import html_lines, html_table
 
 SIZES = ("params", "macs", "bytes")  # costs that are the same on every device
-COSTS = (*SIZES, "latency_ms", "peak_memory_mb")
+COSTS = (*SIZES, "latency_ms", "peak_memory_mb", "training_seconds", "training_macs")
 OF_A_FOLD = ("fold", "n")  # entries of a fold that are no metrics
 Bounds = tuple[float, float]
 
@@ -34,7 +34,8 @@ class TrainResult:
         data: name, sha256, n and classes of the data set.
         split: sha256 and unit (name of a group, usually "patient") of the split.
         seed: Seed of the training.
-        costs: params, macs, bytes, latency_ms {median, p10, p90, device, ...}, peak_memory_mb.
+        costs: params, macs, bytes, latency_ms {median, p10, p90, device, ...}, peak_memory_mb, training_seconds and
+            training_macs (forward MACs of all samples seen) of all folds together.
         ensembles: Name -> metrics of the pooled predictions, with their intervals as ci95.
         baselines: Name -> metrics of the baselines, in the same form.
         differences: Name of another system -> metric -> value and ci95 of headline minus it, on the same patients.

@@ -11,6 +11,8 @@ import numpy as np
 
 from nas.errors import NASError
 from nas.metrics.metric import Metric
+from nas.metrics.spread import with_seeds
+from nas.retraining.differences import difference_lines_over_seeds
 from nas.retraining.result import SIZES, TrainResult
 from nas.retraining.unseen import UNKNOWN
 from nas.utils.text_table import aligned, terminal_width
@@ -65,6 +67,8 @@ class Row:
         cells["size (MB)"] = _digits(self.costs.get("bytes"), 1e6)
         cells["latency (ms)"] = _digits(self.costs.get("latency_ms", {}).get("median"), 1)
         cells["memory (MB)"] = _digits(self.costs.get("peak_memory_mb"), 1)
+        cells["training (s)"] = _digits(self.costs.get("training_seconds"), 1)
+        cells["training (TMAC)"] = _digits(self.costs.get("training_macs"), 1e12)
         return cells
 
 
@@ -184,8 +188,9 @@ def _digits(value: float | None, unit: float) -> str:
 def over_seeds(results: Mapping[str, TrainResult]) -> str:
     """Combine the results of several seeds into tables.
 
-    A value is mean ± standard deviation over seeds. The interval is over patients: the mean of the seeds' bounds, as
-    the same patients are tested under every seed.
+    A value is mean ± standard deviation over seeds. The interval is over patients and seeds
+    (`nas.metrics.spread.with_seeds`). Below a table are the paired differences of each network's headline to the other
+    systems of its trainings, and the warnings of the trainings.
 
     Args:
         results: File of each result -> the result.
@@ -216,7 +221,18 @@ def _table_over_seeds(results: Mapping[str, TrainResult]) -> str:
     rows += [_mean_row(name, scores, columns) for name, scores in _pooled_by_seed(results, labels).items()]
     seeds = sorted({one.seed for one in every})
     note = "±: standard deviation over seeds. A row that is no 'mean of' scores the mean probability over the rounds."
-    return markdown(rows, f"{caption(every[0], seeds)}. {note}", columns)
+    if len(seeds) > 1:
+        note += " Intervals and differences are over patients and seeds."
+    return markdown(rows, f"{caption(every[0], seeds)}. {note}", columns, _lines_over_seeds(results, labels))
+
+
+def _lines_over_seeds(results: Mapping[str, TrainResult], labels: Mapping[str, str]) -> list[str]:
+    """Paired differences of each network, and the warnings of every training with its seed."""
+    networks = _by_seed(results, labels)
+    lines = [line for members in networks.values() for line in difference_lines_over_seeds([*members.values()])]
+    for members in networks.values():
+        lines += [f"warning, seed {seed}: {text}" for seed, one in members.items() for text in one.warnings]
+    return list(dict.fromkeys(lines))
 
 
 def _labels(results: Mapping[str, TrainResult]) -> dict[str, str]:
@@ -284,7 +300,7 @@ def _mean_row(
     return Row(
         system,
         {metric: float(value.mean()) for metric, value in values.items()},
-        {first: np.mean(bounds, axis=0).tolist()} if len(bounds) == len(members) else {},
+        {first: with_seeds(values[first].tolist(), bounds)} if len(bounds) == len(members) else {},
         costs or {},
         len(members),
         {metric: float(value.std(ddof=1)) for metric, value in values.items()} if len(members) > 1 else {},
@@ -301,4 +317,7 @@ def _costs(results: Sequence[TrainResult]) -> dict[str, Any]:
         costs["latency_ms"] = {"median": float(np.median([one["median"] for one in latencies]))}
         if all("peak_memory_mb" in one for one in every):
             costs["peak_memory_mb"] = float(np.median([one["peak_memory_mb"] for one in every]))
+    for name in ("training_seconds", "training_macs"):
+        if all(name in one for one in every):
+            costs[name] = float(np.mean([one[name] for one in every]))
     return costs

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +25,7 @@ def same_for_every_case(prediction: np.ndarray) -> bool:
     return all(np.allclose(one, first, rtol=SAME, atol=SAME) for one in prediction[1:])
 
 
-def never_answered(answered: Sequence[int], present: Sequence[int], classes: Sequence[str], verb: str) -> list[str]:
+def never_answered(answered: Iterable[Any], present: Iterable[Any], classes: Sequence[str], verb: str) -> list[str]:
     """Name the classes that occur and are never answered.
 
     Args:
