@@ -92,7 +92,7 @@ def evaluate(cfg: DictConfig) -> dict[str, Any]:
         )
     rows = _rows(cases, result)
     note = f"WT: labels 1, 2 and 4. TC: 1 and 4. ET: 4. A region neither there nor predicted scores {RULES[cfg.empty]}."
-    lost = [region for region in REGIONS if np.nanmax([0, *values[f"{region} dice"]]) == 0]
+    lost = [region for region in REGIONS if _over(values[f"{region} dice"], np.max) == 0]
     result["warnings"] = [f"No subject has a predicted voxel of {region} in the right place." for region in lost]
     note += "".join(f"\n\nwarning: {text}" for text in result["warnings"])
     write_text(folder / "evaluation.json", json.dumps(_without_nan(result), indent=1) + "\n")

@@ -14,7 +14,9 @@ def with_seeds(values: Sequence[float], bounds: Sequence[Sequence[float]]) -> tu
 
     The variance of the mean is the sum of that over patients, which all seeds share, and that over seeds: the mean
     distance of the seeds' bounds from their values, and Student's half-width of the mean over seeds, are added in
-    squares. It needs no predictions, unlike the hierarchical bootstrap of `nas.metrics.hierarchical`.
+    squares. As in a bootstrap of seeds, the latter ends at the smallest and the largest value, so that it is too narrow
+    for two or three seeds that differ much. It needs no predictions, unlike the hierarchical bootstrap of
+    `nas.metrics.hierarchical`, whose counterpart it is.
 
     Args:
         values: The value of each seed.
@@ -31,4 +33,5 @@ def with_seeds(values: Sequence[float], bounds: Sequence[Sequence[float]]) -> tu
         from scipy.stats import t  # here, as scipy.stats takes long to import
 
         half = float(t.ppf(0.5 + LEVEL / 200, seeds - 1) * value_S.std(ddof=1) / np.sqrt(seeds))
-    return float(mean - np.hypot(below, half)), float(mean + np.hypot(above, half))
+    down, up = min(half, mean - value_S.min()), min(half, value_S.max() - mean)
+    return float(mean - np.hypot(below, down)), float(mean + np.hypot(above, up))
