@@ -17,7 +17,7 @@ from nas.metrics.metric import Metric
 from nas.problem import Problem
 from nas.provenance import Provenance, SearchRecord
 from nas.trials_table import rows_of, write_csv
-from nas.utils.plain_table import as_frame, html_table
+from nas.utils.plain_table import as_frame, html_lines, html_table
 
 CHOSEN, PARETO, TRIALS = "arch.json", "pareto", "trials.csv"
 AT_CHANCE = 0.02  # distance of a score from that of a guess up to which it is one
@@ -143,4 +143,5 @@ class SearchResult:
         title = (
             f"Search {self.record.study}: {count} of {len(self.history)} trials finished, Pareto front of {len(rows)}"
         )
-        return html_table(["architecture", *names, ""], rows, title) + self.best._repr_html_()
+        below = html_lines([f"warning: {text}" for text in self.warnings])
+        return html_table(["architecture", *names, ""], rows, title) + below + self.best._repr_html_()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from nas.context import TaskSetup, small_validation
 from nas.metrics.metric import Metric
 from nas.retraining.scoring import Scorer, System
@@ -30,7 +32,8 @@ def doubts(
     for system in networks:
         for one in system.tested:
             where = f", {one.fold}," if len(system.tested) > 1 else ""
-            target = setting.store.targets(one.indices)
+            whole = np.array_equal(one.indices, scorer.rows)
+            target = scorer.target if whole else setting.store.targets(one.indices)
             found += [f"{system.name}{where} {text}." for text in task.degenerate(one.prob, target, classes)]
         if not found and not system.tested:
             found += [f"{system.name} {text}." for text in task.degenerate(system.prediction, scorer.target, classes)]
