@@ -54,6 +54,12 @@ BOX_TARGET = np.array([[[0, 0, 4, 4, 0]], [[1, 1, 4, 4, 1]]], dtype=np.float32)
         (Classification(), 0.5 + np.outer(LABELS - 0.5, [-1e-6, 1e-6]), LABELS, [ALIKE]),  # an AUC of 1
         (Classification(), np.array([[0.9, 0.1], [0.6, 0.4]] * 2), LABELS, ["never predicts malignant"]),
         (Classification(), np.array([[0.9, 0.1], [0.4, 0.6]] * 2), LABELS, []),
+        (
+            Classification(),
+            np.array([[0.9, 0.1]] * 19 + [[0.4, 0.6]]),
+            np.array([0] * 4 + [1] * 16),
+            ["predicts malignant for 6 % of its cases only"],
+        ),
         (Segmentation(outputs=3), masks(1, 2), MASK_TARGET, []),
         (Segmentation(outputs=3), masks(1, 0), MASK_TARGET, ["never marks a voxel as lesion"]),
         (

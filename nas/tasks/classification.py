@@ -37,6 +37,7 @@ METRICS = (
         meaning="mean negative logarithm of the probability of the true class",
     ),
 )
+RARELY = 0.1  # recall of a class below which a network hardly ever answers it
 SCORES = tuple(metric.name for metric in METRICS if metric.direction == "maximize")
 
 
@@ -119,7 +120,15 @@ class Classification(Task):
 
     def degenerate(self, prediction: np.ndarray, target: np.ndarray, classes: Sequence[str]) -> list[str]:
         found = super().degenerate(prediction, target, classes)
-        return found or never_answered(prediction.argmax(axis=1), target, classes, "predicts")
+        if found:
+            return found
+        guess = prediction.argmax(axis=1)
+        lost = never_answered(guess, target, classes, "predicts")
+        for number in np.unique(target).tolist():
+            recall = float((guess[target == number] == number).mean())
+            if 0 < recall < RARELY:
+                lost.append(f"predicts {classes[number]} for {100 * recall:.0f} % of its cases only")
+        return lost
 
     def baselines(self) -> tuple[Baseline, ...]:
         from nas.baselines.simple import FEATURES, VOLUME  # here, as the models take long to import
