@@ -4,7 +4,8 @@
 
 Each strategy runs with many seeds on the table (nas/simulator.py): with one worker over the number of trained networks,
 and with eight simulated workers over the recorded training time. Shown are the mean and the quartiles of the best score
-so far. A search that ends early keeps its last value.
+so far, and the cost of the trainings: simulated hours of one worker, and the MACs of the networks that a search trains
+(times the samples of a training, which are the same for all). A search that ends early keeps its last value.
 """
 
 from __future__ import annotations
@@ -42,8 +43,10 @@ POINTS = 200  # points per curve over time
 load = lru_cache(maxsize=1)(read_h5)  # once per process
 
 
-def one_run(path: str, name: str, trials: int, seed: int, workers: int) -> tuple[list[float], list[float]] | str:
-    """Return times and best scores of one simulation; if the strategy cannot run on the table, the reason."""
+def one_run(
+    path: str, name: str, trials: int, seed: int, workers: int
+) -> tuple[list[float], list[float], list[float]] | str:
+    """Return times, best scores and MACs of each trial of a simulation; or why the strategy cannot run on the table."""
     trials_table = load(path)
     with initialize_config_dir(str(REPO / "conf"), version_base="1.3"):
         strategy = build(compose("search", overrides=[f"strategy={name}"]).strategy, "strategy", Strategy)
@@ -51,7 +54,8 @@ def one_run(path: str, name: str, trials: int, seed: int, workers: int) -> tuple
         result = simulate(strategy, trials_table, trials, seed, workers)
     except NASError as error:
         return str(error)
-    return result.time_T.tolist(), result.best_T.tolist()
+    macs = [trial.metrics.get("macs", float("nan")) for trial in result.history]
+    return result.time_T.tolist(), result.best_T.tolist(), macs
 
 
 def curve(x_X: np.ndarray, best_SX: np.ndarray) -> dict[str, list[float | None]]:
@@ -61,7 +65,10 @@ def curve(x_X: np.ndarray, best_SX: np.ndarray) -> dict[str, list[float | None]]
     return {key: [float(value) if np.isfinite(value) else None for value in value_X] for key, value_X in values.items()}
 
 
-def summary_row(name: str, best_ST: np.ndarray, lengths: Sequence[int]) -> dict[str, Any]:
+def summary_row(
+    name: str, best_ST: np.ndarray, seconds: Sequence[float], macs: Sequence[Sequence[float]]
+) -> dict[str, Any]:
+    """Scores, and the cost of the trainings: networks, hours of one worker, MACs of the networks of a search."""
     marks = {f"best@{mark}": float(best_ST[:, mark - 1].mean()) for mark in MARKS if mark <= best_ST.shape[1]}
     last = best_ST[:, -1]
     return {
@@ -70,7 +77,10 @@ def summary_row(name: str, best_ST: np.ndarray, lengths: Sequence[int]) -> dict[
         "end_mean": float(last.mean()),
         "end_q25": float(np.quantile(last, 0.25)),
         "end_q75": float(np.quantile(last, 0.75)),
-        "trials_median": int(np.median(lengths)),
+        "trials_median": int(np.median([len(one) for one in macs])),
+        "hours_mean": float(np.mean(seconds)) / 3600,
+        "gmacs_a_search": float(np.mean([np.nansum(one) for one in macs])) / 1e9,
+        **{f"gmacs@{mark}": float(np.mean([np.nansum(one[:mark]) for one in macs])) / 1e9 for mark in MARKS[:2]},
     }
 
 
@@ -131,11 +141,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if refused:
             skipped[name] = refused[0]
             continue
-        best_ST = over_trials(alone, options.trials)
-        rows.append(summary_row(name, best_ST, [len(best) for _, best in alone]))
+        best_ST = over_trials([(times, best) for times, best, _ in alone], options.trials)
+        rows.append(summary_row(name, best_ST, [times[-1] for times, _, _ in alone], [macs for *_, macs in alone]))
         trial_T = np.arange(1, options.trials + 1)
         by_trials[name] = (trial_T, curve(trial_T, best_ST))
-        by_time[name] = together
+        by_time[name] = [(times, best) for times, best, _ in together]
     last_s = max((ends[-1] for runs in by_time.values() for ends, _ in runs), default=0.0)
     time_P = np.linspace(0.0, last_s, POINTS)
     over_hours = {name: (time_P / 3600, curve(time_P, over_cost(runs, time_P))) for name, runs in by_time.items()}

@@ -64,10 +64,12 @@ class CostConfig:
     Args:
         metric: Name of the cost.
         table: Path of a latency table, needed for "latency_ms".
+        other_device: Whether the table may be of another device, number of threads or version of PyTorch.
     """
 
     metric: Cost = "macs"
     table: PathText | None = None
+    other_device: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

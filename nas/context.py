@@ -17,6 +17,7 @@ from nas.tasks.base import Task
 from nas.tracking.base import NO_TRACKING, Tracker
 
 PACKAGES = ("voxnas", "torch", "numpy", "scikit-learn", "optuna", "hydra-core")
+FEW_CASES = 20  # of a validation part, below which nothing can be chosen by it
 OnEpoch = Callable[[int, int], None]
 
 
@@ -88,6 +89,36 @@ class TaskSetup:
     def split_facts(self) -> SplitFacts:
         """What files record of the split."""
         return split_facts(self.split)
+
+
+def small_validation(split: Split) -> str:
+    """Warn of a validation part that is too small to choose by.
+
+    Args:
+        split: The split.
+
+    Returns:
+        One sentence; empty if the part has 20 cases or more.
+    """
+    return "" if split.overfit else small_part(VolumeSet(split.store, split.search[1], "cpu"))
+
+
+def small_part(valid: VolumeSet) -> str:
+    """Warn of a validation part that is too small to choose by.
+
+    Args:
+        valid: The validation part.
+
+    Returns:
+        One sentence; empty if it has 20 cases or more.
+    """
+    if len(valid) >= FEW_CASES:
+        return ""
+    groups = len(set(valid.store.groups[valid.indices].tolist()))
+    return (
+        f"The validation part has {len(valid)} cases of {groups} {valid.store.unit}{'s' * (groups != 1)}: the best "
+        "epoch, and the network that a search chooses, are hardly more than chance."
+    )
 
 
 def data_facts(store: VolumeStore) -> DataFacts:

@@ -2,20 +2,55 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from nas.artifact import Artifact
-from nas.context import RunContext
+from nas.context import RunContext, small_part
 from nas.evaluators.base import Evaluator
 from nas.history import History, Proposal, Trial
+from nas.metrics.metric import Metric
 from nas.problem import Problem
 from nas.provenance import Provenance, SearchRecord
 from nas.trials_table import rows_of, write_csv
-from nas.utils.plain_table import as_frame, html_table
+from nas.utils.plain_table import as_frame, html_lines, html_table
 
 CHOSEN, PARETO, TRIALS = "arch.json", "pareto", "trials.csv"
+AT_CHANCE = 0.02  # distance of a score from that of a guess up to which it is one
+
+
+def warnings_of_search(history: History, metrics: Sequence[Metric]) -> list[str]:
+    """Warn of a search whose scores tell no network from another.
+
+    Args:
+        history: The trials.
+        metrics: The metrics that the task declares.
+
+    Returns:
+        One sentence for each: all networks have one score, or none is better than a guess.
+    """
+    done = history.complete()
+    metric = next((one for one in metrics if one.name == history.score), None)
+    if len(done) < 2 or metric is None:
+        return []
+    value_N = history.sign[history.score] * history.scores(done)
+    digits, count, found = metric.digits, len(done), []
+    if np.ptp(value_N) == 0:
+        found.append(
+            f"All {count} networks of the search have the same {metric.label}, {value_N[0]:.{digits}f}: the choice "
+            "among them is by cost alone."
+        )
+    best = value_N.max() if metric.sign > 0 else value_N.min()
+    if metric.chance is not None and metric.sign * (best - metric.chance) <= AT_CHANCE:
+        found.append(
+            f"No network of the search is better than a guess: the best {metric.label} is {best:.{digits}f}, that of a "
+            f"guess {metric.chance:g}."
+        )
+    return found
 
 
 @dataclass(frozen=True)
@@ -45,6 +80,12 @@ class SearchResult:
     def front(self) -> list[Artifact]:
         """The Pareto front, best score first."""
         return [self.artifact(trial) for trial in self.history.front()]
+
+    @property
+    def warnings(self) -> list[str]:
+        """What the scores cannot be trusted for, one sentence each."""
+        small = "" if self.context is None else small_part(self.context.valid)
+        return warnings_of_search(self.history, self.problem.task.metrics) + ([small] if small else [])
 
     def artifact(self, trial: Trial) -> Artifact:
         """Return an architecture of the search with its provenance, the content of arch.json.
@@ -102,4 +143,5 @@ class SearchResult:
         title = (
             f"Search {self.record.study}: {count} of {len(self.history)} trials finished, Pareto front of {len(rows)}"
         )
-        return html_table(["architecture", *names, ""], rows, title) + self.best._repr_html_()
+        below = html_lines([f"warning: {text}" for text in self.warnings])
+        return html_table(["architecture", *names, ""], rows, title) + below + self.best._repr_html_()

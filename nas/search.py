@@ -21,6 +21,7 @@ from nas.errors import NASError, TrialFailed
 from nas.evaluators.base import Evaluator
 from nas.found import SearchResult
 from nas.history import History, State
+from nas.metrics.names import TRAINING_MACS
 from nas.multiobjective.constraints import violation
 from nas.problem import Problem
 from nas.provenance import SearchRecord
@@ -84,8 +85,13 @@ class SearchJob:
 
         Raises:
             NASError: If a metric is unknown, a network refuses the data, or a part cannot work on the problem or
-                with the other parts.
+                with the other parts. A latency table has to be of the search's device.
         """
+        table = self.problem.cost.table
+        if table is not None:
+            table.require_device(self.context.device)
+            if table.warning:
+                log.warning(table.warning)
         self.strategy.check_evaluator(self.evaluator, self.context)
         self.problem.check(self.evaluator.metrics(self.problem.task))
         self.evaluator.check(self.problem, self.context)
@@ -114,7 +120,7 @@ def search(job: SearchJob, study: Study, *, worker: int = 0, on_history: OnHisto
     """
     job.strategy.prepare(job.problem, job.context)
     ended_before: frozenset[int] | None = None
-    checkpoints = CheckpointKeeper(job.keep_checkpoints, job.strategy, job.evaluator, job.context)
+    checkpoints = CheckpointKeeper(job.keep_checkpoints, job.strategy, job.evaluator, job.problem, job.context)
     with study.worker(worker) as me:
         while True:
             history = study.history()
@@ -168,6 +174,8 @@ def evaluate(job: SearchJob, study: Study, claim: Claim) -> None:
                 claim.proposal, problem, replace(job.context, on_epoch=on_epoch, trial=claim.number)
             )
             metrics = {**costs, **scores}
+            if "macs" in metrics and "epochs" in metrics:
+                metrics[TRAINING_MACS] = metrics["macs"] * metrics["epochs"] * job.context.train.per_epoch
         if not math.isfinite(violation(problem.constraints, metrics)):
             raise TrialFailed(f"no finite value for one of {', '.join(map(str, problem.constraints))}")
         study.finish(claim, metrics)

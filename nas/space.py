@@ -363,3 +363,28 @@ def takes_target(network: nn.Module) -> bool:
         True if it is called as `network(x_BCDHW, y_B)`.
     """
     return bool(getattr(network, "needs_target", False))
+
+
+def depends_on_length(network: nn.Module) -> bool:
+    """Check whether the training of a network depends on its length, as a margin that is annealed relative to it does.
+
+    Args:
+        network: Network of a space.
+
+    Returns:
+        True if one of its modules has a method `set_training_steps`.
+    """
+    return any(hasattr(module, "set_training_steps") for module in network.modules())
+
+
+def announce_length(network: nn.Module, steps: int) -> None:
+    """Tell the modules that depend on it how long the training is.
+
+    Args:
+        network: Network of a space; modules with a method `set_training_steps` are called with the number.
+        steps: Number of optimiser steps of the training.
+    """
+    for module in network.modules():
+        announce: Any = getattr(module, "set_training_steps", None)
+        if announce is not None:
+            announce(steps)

@@ -51,12 +51,15 @@ class NASLungSpace(SearchSpace):
         cbam: Attention: "none", "published" (`PublishedCBAM3D`) or "woo2018" (`WooCBAM3D`).
         head: "softmax" or "a_softmax".
         in_channels: Channels of a volume, >= 1.
+        schedule: How the margin of "a_softmax" is annealed: "steps" (published: by the number of steps, its largest
+            share after 2,990) or "relative" (to the length of the training, its largest share after 11 % of it).
 
     Raises:
         NASError: If an argument is out of range.
     """
 
     published: ClassVar[Mapping[str, Published]] = {}
+    later_arguments: ClassVar[tuple[str, ...]] = ("schedule",)
 
     def __init__(
         self,
@@ -67,7 +70,9 @@ class NASLungSpace(SearchSpace):
         cbam: Annotated[str, OneOf(*ATTENTION)] = "published",
         head: Annotated[str, OneOf(*HEADS)] = "a_softmax",
         in_channels: Channels = 1,
+        schedule: Annotated[str, OneOf("steps", "relative")] = "steps",
     ) -> None:
+        self.schedule = schedule
         self.stem, self.widths = tuple(stem), tuple(widths)
         self.min_depth, self.max_depth = min_depth, max_depth
         self.cbam, self.head, self.in_channels = cbam, head, in_channels
@@ -149,7 +154,7 @@ class NASLungSpace(SearchSpace):
             NASError: If the task is not three-dimensional.
         """
         channels, outputs = self._channels(task)
-        return NASLungNet(channels, self.stem, self.stages(arch), self.cbam, self.head, outputs)
+        return NASLungNet(channels, self.stem, self.stages(arch), self.cbam, self.head, outputs, self.schedule)
 
     def features(self, arch: Architecture, in_channels: int) -> nn.Module:
         """Build the network of an architecture as a backbone.

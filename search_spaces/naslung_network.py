@@ -13,7 +13,7 @@ from torch import nn
 
 from nas.errors import NASError
 from search_spaces.layers.cbam import PublishedCBAM3D, WooCBAM3D
-from search_spaces.layers.sphereface import AngularHead, LinearHead
+from search_spaces.layers.sphereface import AngularHead, LinearHead, RelativeAngularHead
 
 ATTENTION = {"none": None, "published": PublishedCBAM3D, "woo2018": WooCBAM3D}
 HEADS = {"softmax": LinearHead, "a_softmax": AngularHead}
@@ -112,11 +112,13 @@ class PooledHead(nn.Module):
         kind: "softmax" or "a_softmax".
         features: Channels C of the map.
         outputs: Number K of classes.
+        schedule: Annealing of the margin of "a_softmax": "steps" or "relative".
     """
 
-    def __init__(self, kind: str, features: int, outputs: int) -> None:
+    def __init__(self, kind: str, features: int, outputs: int, schedule: str = "steps") -> None:
         super().__init__()
-        self.classifier = HEADS[kind](features, outputs)
+        relative = kind == "a_softmax" and schedule == "relative"
+        self.classifier = (RelativeAngularHead if relative else HEADS[kind])(features, outputs)
 
     def forward(self, x_BCDHW: torch.Tensor, y_B: torch.Tensor | None = None) -> torch.Tensor:
         """Compute logits.
@@ -144,10 +146,18 @@ class NASLungNet(nn.Module):
         cbam: Attention: "none", "published" or "woo2018".
         head: "softmax" or "a_softmax".
         outputs: Classes.
+        schedule: Annealing of the margin of "a_softmax": "steps" or "relative".
     """
 
     def __init__(
-        self, in_channels: int, stem: Sequence[int], stages: Sequence[Sequence[int]], cbam: str, head: str, outputs: int
+        self,
+        in_channels: int,
+        stem: Sequence[int],
+        stages: Sequence[Sequence[int]],
+        cbam: str,
+        head: str,
+        outputs: int,
+        schedule: str = "steps",
     ) -> None:
         super().__init__()
         self.needs_target = head == "a_softmax"
@@ -160,7 +170,7 @@ class NASLungNet(nn.Module):
                 layers.append(ResidualBlock(width, outputs_of_block))
                 width = outputs_of_block
             self.stages.append(nn.Sequential(*layers, attention(cbam, width)))
-        self.head = PooledHead(head, width, outputs)
+        self.head = PooledHead(head, width, outputs, schedule)
 
     def forward(self, x_BCDHW: torch.Tensor, y_B: torch.Tensor | None = None) -> torch.Tensor:
         """Compute the logits of volumes.

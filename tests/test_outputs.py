@@ -328,6 +328,9 @@ def test_B4_a_damaged_copy_of_the_source_is_made_anew(tmp_path: Path) -> None:
     np.testing.assert_array_equal(source.prepare().read(range(4)), expected)
 
 
+PROBLEM = problem_of(SPACE, OBJECTIVES)
+
+
 def history_of(scores: Mapping[str, tuple[int, float, float]], states: Mapping[int, State] | None = None) -> History:
     """Trials by number of the network: budget, score and cost."""
     trials = []
@@ -349,19 +352,19 @@ def test_B5_kept_checkpoints(keep: Any, kept: set[int], tmp_path: Path) -> None:
     context = RunContext(None, None, tmp_path, torch.device("cpu"), 0)  # type: ignore[arg-type]
     evaluator = Train()
     for trial in history:
-        folder = evaluator.folder_of(Proposal(trial.arch), context)
+        folder = evaluator.folder_of(Proposal(trial.arch), PROBLEM, context)
         for name in ("last.pt", "best.pt", CURVES):
             write_text(folder / name, "x")
     (tmp_path / "supernet").mkdir()
     (tmp_path / "supernet/last.pt").touch()
-    CheckpointKeeper(keep, RandomSearch(), evaluator, context).tidy(history)
+    CheckpointKeeper(keep, RandomSearch(), evaluator, PROBLEM, context).tidy(history)
     left = {trial.number for trial in history if (tmp_path / trial.arch.id / "best.pt").exists()}
     assert left == kept
     assert {trial.number for trial in history if (tmp_path / trial.arch.id / "last.pt").exists()} == kept
     assert all((tmp_path / trial.arch.id / CURVES).exists() for trial in history)
     assert (tmp_path / "supernet/last.pt").exists()
     with pytest.raises(NASError, match=r"study\.keep_checkpoints=all") if keep == "best" else pytest.raises(Exception):
-        evaluator.network(Proposal(history[2].arch), problem_of(SPACE, OBJECTIVES), context)
+        evaluator.network(Proposal(history[2].arch), PROBLEM, context)
 
 
 @pytest.mark.parametrize("schedule", ["constant", "cosine"])
@@ -372,8 +375,8 @@ def test_B5_a_promotion_finds_its_checkpoint(schedule: str, tmp_path: Path) -> N
     history = history_of({"0": (1, 0.9, 1.0), "1": (1, 0.5, 2.0), "2": (9, 0.4, 3.0), "2/low": (1, 0.3, 3.0)})
     context = RunContext(None, None, tmp_path, torch.device("cpu"), 0)  # type: ignore[arg-type]
     for trial in history:
-        write_text(evaluator.folder_of(Proposal(trial.arch, trial.budget), context) / "last.pt", "x")
-    CheckpointKeeper("best", strategy, evaluator, context).tidy(history)
+        write_text(evaluator.folder_of(Proposal(trial.arch, trial.budget), PROBLEM, context) / "last.pt", "x")
+    CheckpointKeeper("best", strategy, evaluator, PROBLEM, context).tidy(history)
     left = {path.parent.name for path in tmp_path.glob("*/last.pt")}
     ids = [trial.arch.id for trial in history]
     assert left == (set(ids[:3]) if schedule == "constant" else {f"{ids[0]}-1-epochs"})

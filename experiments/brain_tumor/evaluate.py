@@ -99,6 +99,9 @@ def evaluate(cfg: DictConfig) -> dict[str, Any]:
     whole, core, enhancing = (_listed(numbers[number] for number in classes) for classes in REGIONS.values())
     note = f"WT: labels {whole}. TC: {core}. ET: {enhancing}."
     note += f" A region neither there nor predicted scores {RULES[cfg.empty]}."
+    lost = [region for region in REGIONS if _over(values[f"{region} dice"], np.max) == 0]
+    result["warnings"] = [f"No subject has a predicted voxel of {region} in the right place." for region in lost]
+    note += "".join(f"\n\nwarning: {text}" for text in result["warnings"])
     write_text(folder / "evaluation.json", json.dumps(_without_nan(result), indent=1) + "\n")
     write_text(folder / "table.md", _markdown(rows, note))
     examples = _examples(cases, modalities, conventions)

@@ -31,8 +31,12 @@ def parser() -> Parser:
     add("--size", type=size_type, default=(32,), help="of the images: one side, or D,H,W, or H,W (default: 32)")
     add("--channels", type=number_type(int, 1), default=1, help="channels of the images (default: 1)")
     add("--outputs", type=number_type(int, 1), default=2, help="outputs of the networks (default: 2)")
-    add("--batch", type=number_type(int, 1), default=2, help="images at once (default: 2)")
-    add("--networks", type=number_type(int, 1), default=20, help="networks measured whole as a check (default: 20)")
+    add(
+        "--networks",
+        type=number_type(int, 1),
+        default=20,
+        help="networks measured whole, by which the sums are calibrated and checked (default: 20)",
+    )
     add("--device", default="cpu", help="cpu, cuda, cuda:1, ... (default: cpu)")
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="an argument of the space; may be repeated")
     add("--out", metavar="FILE", help="the table (default: outputs/latency/SPACE-SIZE.json)")
@@ -41,7 +45,7 @@ def parser() -> Parser:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Measure the table, compare sums of blocks with whole networks, and write it.
+    """Measure the table, calibrate sums of blocks by whole networks, and write it.
 
     Args:
         options: Parsed arguments.
@@ -65,17 +69,20 @@ def run(options: argparse.Namespace) -> None:
         (options.channels, *size),
         TaskSpec(space.kind, len(size), options.channels, options.outputs),
         pick_device(options.device),
-        batch=options.batch,
         checks=options.networks,
         progress=_write_progress,
     )
     table.save(path)
     check = table.meta["check"]
+    threads = f", {table.meta['threads']} threads" if "threads" in table.meta else ""
     write_line(
-        f"{len(table.blocks)} blocks on {table.meta['device']}, {table.meta['threads']} threads; sums of blocks "
-        f"against {check['networks']} random networks: median error {100 * check['median_error']:.1f} %, largest "
-        f"{100 * check['largest_error']:.1f} %, rank correlation {check['rank_correlation']:.3f}"
+        f"{len(table.blocks)} blocks on {table.meta['device']}{threads}, one image, torch {table.meta['torch']}; "
+        f"sums of blocks times {table.meta['calibration']:.2f} against {check['networks']} random networks: "
+        f"median error {100 * check['median_error']:.1f} %, largest {100 * check['largest_error']:.1f} %, "
+        f"rank correlation {check['rank_correlation']:.3f}"
     )
+    if table.warning:
+        write_line(f"warning: {table.warning}")
     write_line(f"wrote {path} (use: cost.metric=latency_ms cost.table={path})")
 
 

@@ -136,6 +136,8 @@ def run(options: argparse.Namespace) -> int:
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     for name, value, interval in rows:
         write_line(f"{name:<{widths[0]}}  {value:>{widths[1]}}  {interval:>{widths[2]}}")
+    for text in evaluation.warnings:
+        write_line(f"warning: {text}")
     write_line(f"\nwrote {folder / 'table.md'}, {folder / 'cases.csv'} and {folder / 'evaluation.json'}")
     return USER_ERROR if faults or len(measured) < len(done) else 0
 

@@ -163,7 +163,7 @@ def search_command(
 
     def write_end() -> None:
         if not is_gone():
-            write_results(folder, study, strategy, record, plain, end, skip_if_unchanged=silent)
+            write_results(folder, study, strategy, record, plain, end, context=context, skip_if_unchanged=silent)
 
     with closing(study):
         with ExitStack() as at_end:
@@ -178,7 +178,7 @@ def search_command(
         history = study.history()
     history.require_finished()
     if not quiet:
-        print(summary(SearchResult(history, problem, record), folder, end(history)))
+        print(summary(SearchResult(history, problem, record, context=context), folder, end(history)))
     return folder / CHOSEN
 
 
@@ -203,7 +203,7 @@ def problem_of(config: SearchConfig, setting: TaskSetup, allow: Sequence[str] | 
         constraints=config.constraints,
         task=setting.task,
         cost=config.cost.metric,
-        table=LatencyTable.load(config.cost.table) if config.cost.table else None,
+        table=LatencyTable.load(config.cost.table, config.cost.other_device) if config.cost.table else None,
     )
     largest = problem.space.repair([len(gene.choices) - 1 for gene in problem.space.genes])
     require_window(setting.task, setting.store.shape[0], problem.space, largest)

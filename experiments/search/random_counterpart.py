@@ -195,6 +195,6 @@ def _repetition(
         constraints=constraints,
         task=setting.task,
         cost=metric,
-        table=LatencyTable.load(table) if table else None,
+        table=LatencyTable.load(table, other_device=True) if table else None,
     )
     return problem, RandomSearch(**record.limits), build(evaluator, "evaluator", Evaluator, allow)

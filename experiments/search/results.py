@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from nas.budget import SearchEnd
+from nas.context import RunContext
 from nas.found import CHOSEN, TRIALS, SearchResult
 from nas.history import History, State
 from nas.metrics.names import Names
@@ -21,7 +23,7 @@ from nas.study.study import Study
 from nas.trials_table import write_csv
 from nas.utils.files import from_here, locked, write_text
 from nas.utils.hashing import digest
-from nas.utils.text_table import aligned
+from nas.utils.text_table import aligned, terminal_width
 
 FACTS = "search.json"
 LOCK, WRITTEN = ".results.lock", ".results.written"
@@ -36,6 +38,7 @@ def write_results(
     settings: Mapping[str, Any],
     end: Callable[[History], SearchEnd],
     *,
+    context: RunContext | None = None,
     skip_if_unchanged: bool = False,
 ) -> None:
     """Write arch.json, pareto/*.json, trials.csv, search.json and report.html into a folder that workers share.
@@ -49,6 +52,7 @@ def write_results(
         record: The search, without a trial.
         settings: The configuration, shown in the report.
         end: Says of the trials why the search ended.
+        context: Training and validation part, for the warnings.
         skip_if_unchanged: Do not write a view again that another worker has written.
     """
     with locked(folder / LOCK):
@@ -60,7 +64,7 @@ def write_results(
             return
         write_csv(folder / TRIALS, history.records)
         if history.complete():
-            result = SearchResult(history, study.problem, record)
+            result = SearchResult(history, study.problem, record, context=context)
             result.save(folder)
             _write_facts(folder, result, ended)
             _write_report(folder, result, strategy, settings, ended)
@@ -88,6 +92,7 @@ def _write_facts(folder: Path, result: SearchResult, ended: SearchEnd) -> None:
         "objectives": dict(zip(history.objectives, objectives_in_words(result), strict=True)),
         "constraints": [str(limit) for limit in history.constraints],
         "chosen": history.best.arch.id,
+        "warnings": result.warnings,
     }
     write_text(folder / FACTS, json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
 
@@ -115,6 +120,7 @@ def _write_report(
         metrics=result.problem.task.metrics,
         task=result.problem.task.spec,
         command=next_command(folder),
+        warnings=result.warnings,
     )
 
 
@@ -158,6 +164,9 @@ def summary(result: SearchResult, folder: Path, ended: SearchEnd) -> str:
         rows.append(row | {heading: units.show(name, trial.metrics.get(name)) for name, heading in headings.items()})
     lines.append(aligned(rows, ["architecture", *headings.values()]))
     picture = result.problem.space.describe(chosen.arch)
+    warned = [textwrap.fill(f"warning: {text}", terminal_width(), subsequent_indent="  ") for text in result.warnings]
+    if warned:
+        lines += ["", *warned]
     wrote = f"wrote {from_here(folder / CHOSEN)} and {from_here(folder / 'report.html')}"
     return "\n".join([*lines, "", picture, "", wrote, f"next: {next_command(folder)}"])
 

@@ -83,12 +83,13 @@ class Runner:
         say(f"{row.key}: bootstrap over seeds and patients")
         owner = by_key[row.after[0]] if row.row.of else row
         trained = [owner.folder(self.folders, seed) / "train" for seed in row.seeds]
-        if (known := scores.means_of_results(trained, row.row.system)) is not None:
-            cells, first = known
+        measured = scores.draws_or_means(trained, row.seeds, row.row.system)
+        if isinstance(measured, tuple):
+            cells, first = measured
             note = "interval over patients" if len(row.seeds) == 1 else "interval over seeds (Student's t)"
             facts |= {"cases": first.tested.get("samples", 0), "groups": first.tested.get("groups", 0)}
             return Computed(cells=cells, seeds=row.seeds, note=note, **facts)
-        draws = scores.draws_of(trained, row.seeds, row.row.system)
+        draws = measured
         scores.save(draws, self._draws(row))
         cells = {**scores.means(draws), **{name: {"value": value} for name, value in draws.costs.items()}}
         if row.against:

@@ -11,7 +11,7 @@ import numpy as np
 from nas.bundle import RESULT
 from nas.errors import NASError
 from nas.metrics.bootstrap import PERCENTILES, GroupBootstrap
-from nas.retraining.pooled import Pooled, read_pooled
+from nas.retraining.pooled import NoScoresError, Pooled, read_pooled
 from nas.retraining.result import SIZES, TrainResult
 from nas.tasks.base import Task, task_of
 from nas.utils.hashing import digest
@@ -112,9 +112,33 @@ def means(draws: Draws, seed: int = 0) -> dict[str, dict[str, object]]:
     return found
 
 
-def means_of_results(
-    folders: Sequence[Path], system: str = ""
-) -> tuple[dict[str, dict[str, object]], TrainResult] | None:
+def draws_or_means(
+    folders: Sequence[Path], seeds: Sequence[int], system: str = ""
+) -> Draws | tuple[dict[str, dict[str, object]], TrainResult]:
+    """Measure a system on bootstrap samples, or average its results if predictions.csv does not hold what that needs.
+
+    Args:
+        folders: Output folders of run_train.py, one per seed.
+        seeds: The seeds.
+        system: Name of the system in the result; empty for the network that each training is about.
+
+    Returns:
+        The measurements of `draws_of`; else those of `means_of_results`, for a task whose metrics are no functions of
+        predictions.csv, and for files of an earlier version.
+
+    Raises:
+        NASError: If a folder is no finished training, or lacks the system.
+    """
+    first = TrainResult.load(folders[0] / RESULT)
+    if type(task_of(first.task)).from_columns is Task.from_columns:
+        return means_of_results(folders, system)
+    try:
+        return draws_of(folders, seeds, system)
+    except NoScoresError:
+        return means_of_results(folders, system)
+
+
+def means_of_results(folders: Sequence[Path], system: str = "") -> tuple[dict[str, dict[str, object]], TrainResult]:
     """Average the metrics of results over seeds, for a task whose metrics cannot be computed from predictions.csv.
 
     Args:
@@ -123,14 +147,12 @@ def means_of_results(
 
     Returns:
         Metric -> value, ci95 and per_seed, with the interval over patients of the first seed if it is the only one; and
-        the first result. None if the metrics can be computed from predictions.csv.
+        the first result.
 
     Raises:
         NASError: If a folder is no finished training, or lacks the system.
     """
     results = [TrainResult.load(folder / RESULT) for folder in folders]
-    if type(task_of(results[0].task)).from_columns is not Task.from_columns:
-        return None
     scored = []
     for result in results:
         known = {**result.ensembles, **result.baselines}

@@ -266,7 +266,9 @@ def _write(
     searched = "the searched network" if networks[0].provenance.search else main.name
     beside = verdict(result, searched if len(networks) == 1 else systems[0].name)
     result.save(folder / RESULT)
-    write_text(folder / TABLE, markdown(rows, caption(result), result.columns) + (f"\n{beside}\n" if beside else ""))
+    write_text(
+        folder / TABLE, markdown(rows, caption(result), result.columns, result.lines) + (f"\n{beside}\n" * bool(beside))
+    )
     write_text(folder / PREDICTIONS, predictions_csv(scorer, everything))
     cases = scorer.cases(systems[0], everything[1:])
     train_report(
@@ -282,7 +284,7 @@ def _write(
         answer=answer(result),
         command=next_command(setting.task.spec.kind, folder),
     )
-    shown = terminal(rows, caption(result), result.columns)
+    shown = terminal(rows, caption(result), result.columns, lines=result.lines)
     track_test(board, result, cases, setting.task.spec.kind, shown)
     print(f"{textwrap.fill(answer(result), terminal_width())}\n")
     print(shown)

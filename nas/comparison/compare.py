@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from nas.comparison.groups import Group, groups_of
 from nas.comparison.jobs import SEARCH, TRAINING, Job
 from nas.comparison.of_searches import HYPERVOLUME, Searches, compare_searches
-from nas.comparison.patients import paired_over_patients
+from nas.comparison.patients import OverPatients, over_patients
 from nas.comparison.record import FINISHED
 from nas.comparison.rows import metrics_of
+from nas.comparison.searches import OF_TRAINING, SECONDS
 from nas.comparison.statistics import Difference, Estimate, from_first, over_seeds
 from nas.errors import NASError
+from nas.found import warnings_of_search
 from nas.metrics.metric import Metric
-from nas.metrics.names import COSTS, Names
+from nas.metrics.names import COSTS, TRAINING_MACS, Names
 from nas.retraining.verdict import Verdict
 
 
@@ -27,9 +30,10 @@ class Trainings:
     Attributes:
         groups: Trainings that differ in their seed only.
         metrics: The metrics as the task declares them, the score first.
-        estimates: Label of a group -> metric or cost -> mean over seeds.
+        estimates: Label of a group -> metric or cost -> mean over seeds, with its interval over patients and seeds; if
+            `no_patients`, over seeds.
         by_seed: Label of every group but the first -> score minus that of the first group, paired by seed.
-        by_patient: The same over patients, as means over all seeds of a group.
+        by_patient: The same over patients and seeds.
         no_patients: Reason if `by_patient` is empty.
     """
 
@@ -76,6 +80,44 @@ class Comparison:
             both = [self.trainings.by_patient, self.trainings.by_seed]
             found.append(verdict(self.trainings.groups, f"test {metric.label}", metric.sign, *both))
         return found
+
+    @property
+    def differences(self) -> list[str]:
+        """Every paired difference from the first group, one line each, whether it is beyond noise or not."""
+        found = []
+        if self.searches is not None:
+            unit = self.names.unit(self.searches.score)
+            by_seed = {f"validation {unit.name}": self.searches.differences}
+            found += _difference_lines(self.searches.groups, by_seed, unit.decimals or 3)
+        if self.trainings is not None:
+            metric = self.trainings.metrics[0]
+            tests = [
+                (f"test {metric.label}", found_by) for found_by in (self.trainings.by_patient, self.trainings.by_seed)
+            ]
+            for label, of_group in tests:
+                found += _difference_lines(self.trainings.groups, {label: of_group}, metric.digits)
+        return found
+
+    @property
+    def warnings(self) -> list[str]:
+        """What the numbers of single jobs cannot be trusted for, one sentence each."""
+        found = []
+        for job in self.jobs:
+            texts = job.training.warnings if job.training is not None else ()
+            if job.search is not None:
+                texts = tuple(warnings_of_search(job.search.history, self.names.metrics))
+            found += [f"{job.folder.name}: {text}" for text in texts]
+        return found
+
+
+def _difference_lines(groups: Sequence[Group], tests: Mapping[str, Mapping[str, Difference]], digits: int) -> list[str]:
+    return [
+        f"{group.label} minus {groups[0].label}: {label} {of_group[group.label].text(digits)}, "
+        f"{of_group[group.label].counted}"
+        for group in groups[1:]
+        for label, of_group in tests.items()
+        if group.label in of_group
+    ]
 
 
 def compare_jobs(jobs: Sequence[Job], allow: Sequence[str] = (), resamples: int = 2000, seed: int = 0) -> Comparison:
@@ -190,18 +232,34 @@ def _shown(differences: Sequence[Difference]) -> str:
 def _compare_trainings(groups: Sequence[Group], allow: Sequence[str], resamples: int, seed: int) -> Trainings:
     results = [job.training for group in groups for job in group.jobs.values() if job.training is not None]
     metrics = results[0].columns
-    names = [metric.name for metric in metrics] + list(COSTS)
+    names = [*(metric.name for metric in metrics), *COSTS, *OF_TRAINING]
     score = metrics[0].name
     estimates, scores = {}, {}
     for group in groups:
-        measured = [metrics_of(job) for job in group.jobs.values()]
+        measured = [{**metrics_of(job), **_effort(job)} for job in group.jobs.values()]
         known = [name for name in names if all(name in own for own in measured)]
+        amounts = (*COSTS, *OF_TRAINING)
         estimates[group.label] = {
-            name: over_seeds([own[name] for own in measured], 0.0 if name in COSTS else -np.inf) for name in known
+            name: over_seeds([own[name] for own in measured], 0.0 if name in amounts else -np.inf) for name in known
         }
         scores[group.label] = {seeds: metrics_of(job)[score] for seeds, job in group.jobs.items()}
-    by_patient, reason = paired_over_patients(groups, allow, resamples, seed) if len(groups) > 1 else ({}, "")
-    return Trainings(groups, metrics, estimates, from_first(scores), by_patient, reason)
+    try:
+        found = over_patients(groups, allow, resamples, seed)
+    except NASError as error:
+        if len(groups) > 1:
+            raise
+        found = OverPatients({}, {}, error.got)  # one group compares nothing: its table does without predictions.csv
+    for label, intervals in found.intervals.items():
+        for name in set(intervals) & set(estimates[label]):
+            low, high = intervals[name]
+            estimates[label][name] = replace(estimates[label][name], low=low, high=high)
+    return Trainings(groups, metrics, estimates, from_first(scores), found.differences, found.reason)
+
+
+def _effort(job: Job) -> dict[str, float]:
+    """Seconds and MACs of a training, if they are known."""
+    measured = {SECONDS: job.seconds, TRAINING_MACS: job.training_macs}
+    return {name: value for name, value in measured.items() if math.isfinite(value)}
 
 
 def _metrics_of(kind: str) -> tuple[Metric, ...]:

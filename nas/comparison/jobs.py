@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -13,6 +14,7 @@ import yaml
 from nas.comparison.record import FAILED, FINISHED, RECORD, JobRecord
 from nas.comparison.searches import ARCH, TRIALS, SearchOutcome, read_search
 from nas.errors import NASError, first_line
+from nas.metrics.names import TRAINING_MACS
 from nas.retraining.result import TrainResult
 from nas.task_spec import TaskSpec
 from nas.utils.files import read_json
@@ -42,6 +44,7 @@ class Job:
         training: Result of a training.
         seconds: Seconds of training of its networks; NaN if unknown.
         epochs: Epochs of training of its networks; NaN if unknown.
+        training_macs: Forward MACs of all samples that its networks were trained on; NaN if unknown.
     """
 
     folder: Path
@@ -56,6 +59,7 @@ class Job:
     training: TrainResult | None = None
     seconds: float = float("nan")
     epochs: float = float("nan")
+    training_macs: float = float("nan")
 
     @property
     def seed(self) -> int | None:
@@ -170,8 +174,9 @@ def read_job(folder: Path) -> Job:
         return Job(folder, kind, FAILED, record.reason, **facts)
     if search is not None:
         facts |= {"seconds": float(search.seconds_N.sum()), "epochs": search.epochs}
+        facts[TRAINING_MACS] = search.training_macs
     elif training is not None:
-        facts |= _training_effort(folder, training.arch_id)
+        facts |= _training_effort(folder, training)
     else:
         return Job(folder, kind, UNFINISHED, **facts)
     return Job(folder, kind, FINISHED, search=search, training=training, **facts)
@@ -195,16 +200,18 @@ def _config(path: Path) -> dict[str, Any]:
     return content
 
 
-def _training_effort(folder: Path, arch_id: str) -> dict[str, float]:
-    """Seconds and epochs of a training, from the cards of its bundles; {} without bundles."""
+def _training_effort(folder: Path, result: TrainResult) -> dict[str, float]:
+    """Seconds, epochs and MACs of a training, from the cards of its bundles; {} without bundles."""
     trained = []
-    for card in sorted(folder.glob(f"bundles/{arch_id}/*/model.json")):
+    macs = float(result.costs.get("macs", "nan"))
+    for card in sorted(folder.glob(f"bundles/{result.arch_id}/*/model.json")):
         try:
             facts = read_json(card)["facts"]["trained"]
-            trained.append((float(facts["seconds"]), float(facts["epochs"])))
+            seconds, epochs = float(facts["seconds"]), float(facts["epochs"])
+            seen = float(facts.get("seen", epochs * facts.get("samples", {}).get("train", math.nan)))
+            trained.append((seconds, epochs, macs * seen))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise NASError(f"{card} ({first_line(error)})", "the card of a trained network", FIX) from error
     if not trained:
         return {}
-    seconds, epochs = map(sum, zip(*trained, strict=True))
-    return {"seconds": seconds, "epochs": epochs}
+    return dict(zip(("seconds", "epochs", TRAINING_MACS), map(sum, zip(*trained, strict=True)), strict=True))

@@ -9,7 +9,7 @@ from nas.comparison.groups import Group
 from nas.comparison.of_searches import HYPERVOLUME
 from nas.comparison.record import FINISHED
 from nas.comparison.statistics import Difference, Estimate
-from nas.metrics.names import MISSING, Names
+from nas.metrics.names import MISSING, TRAINING_MACS, Names
 from nas.retraining.tables import over_seeds
 
 
@@ -36,6 +36,10 @@ def as_markdown(comparison: Comparison) -> str:
     if comparison.trainings is not None:
         parts += [table for _, table in training_tables(comparison.trainings.groups)]
     parts.append("\n".join(comparison.verdicts) + "\n")
+    if comparison.differences:
+        parts.append("".join(f"- {line}\n" for line in comparison.differences))
+    if comparison.warnings:
+        parts.append("".join(f"- warning: {line}\n" for line in comparison.warnings))
     left_out = [job for job in comparison.jobs if job.state != FINISHED]
     if left_out:
         lines = [f"{job.folder}: {job.state}{f': {job.reason}' if job.reason else ''}" for job in left_out]
@@ -50,7 +54,8 @@ def search_rows(comparison: Comparison) -> list[dict[str, str]]:
         comparison: A comparison with searches.
 
     Returns:
-        Heading -> text: group, seeds, score, other objectives, parameters, hypervolume, networks, seconds.
+        Heading -> text: group, seeds, score, other objectives, parameters, hypervolume, networks, seconds and
+        MACs of training.
     """
     searches, names = comparison.searches, comparison.names
     assert searches is not None
@@ -64,6 +69,7 @@ def search_rows(comparison: Comparison) -> list[dict[str, str]]:
             row[HYPERVOLUME] = estimate_text(names, HYPERVOLUME, own[HYPERVOLUME])
         row["networks"] = f"{own['networks'].mean:.4g}"
         row["seconds"] = f"{own['seconds'].mean:,.0f}"
+        row[names.unit(TRAINING_MACS).heading] = estimate_text(names, TRAINING_MACS, own.get(TRAINING_MACS))
         rows.append(row)
     return rows
 

@@ -9,17 +9,17 @@ import numpy as np
 
 from nas.comparison.curves import Curve, Run, over_cost, over_trials
 from nas.comparison.groups import Group
-from nas.comparison.searches import EPOCHS, SECONDS, SearchOutcome
+from nas.comparison.searches import OF_TRAINING, SECONDS, SearchOutcome
 from nas.comparison.statistics import Difference, Estimate, from_first, over_seeds
 from nas.errors import NASError
 from nas.history import History, State, Trial
-from nas.metrics.names import COSTS
+from nas.metrics.names import COSTS, TRAINING_MACS
 from nas.multiobjective.hypervolume import hypervolumes_so_far
 from nas.multiobjective.pareto import front_mask
 from nas.simulator import best_so_far
 
 HYPERVOLUME = "hypervolume"
-AMOUNTS = (*COSTS, "networks", SECONDS)  # never negative
+AMOUNTS = (*COSTS, "networks", SECONDS, TRAINING_MACS)  # never negative
 POINTS = 200  # of a curve over cost
 
 
@@ -194,8 +194,12 @@ def _run(outcome: SearchOutcome, objectives: Mapping[str, str]) -> tuple[Run, Ru
 
 def _facts(outcome: SearchOutcome) -> dict[str, float]:
     """Metrics and costs of the chosen network, and what the search cost."""
-    own = {name: value for name, value in outcome.metrics.items() if name not in (EPOCHS, SECONDS)}
-    return own | {"networks": float(len(_trained(outcome))), SECONDS: float(outcome.seconds_N.sum())}
+    own = {name: value for name, value in outcome.metrics.items() if name not in OF_TRAINING}
+    return (
+        own
+        | {"networks": float(len(_trained(outcome))), SECONDS: float(outcome.seconds_N.sum())}
+        | ({TRAINING_MACS: outcome.training_macs} if np.isfinite(outcome.training_macs) else {})
+    )
 
 
 def _estimates(facts: Sequence[Mapping[str, float]]) -> dict[str, Estimate]:

@@ -1,79 +1,53 @@
-"""Paired differences of trainings over patients, from predictions.csv."""
+"""Intervals and paired differences of trainings over patients and seeds, from predictions.csv."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from nas.comparison.groups import Group
 from nas.comparison.statistics import Difference
-from nas.metrics.bootstrap import mean_of
-from nas.metrics.metric import Scores
-from nas.retraining.pooled import Pooled, pooled_rows, read_pooled
+from nas.metrics.bootstrap import GroupBootstrap
+from nas.metrics.hierarchical import Draws, interval_of_mean
+from nas.retraining.pooled import NoScoresError, read_pooled
 from nas.tasks.base import Task, task_of
+
+Seeds = tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class MeanOfSeeds:
-    """Scores of one network under several seeds: the mean of each metric.
+class OverPatients:
+    """Trainings on the same bootstrap samples of patients and, where a group has several, of seeds.
 
     Attributes:
-        members: Scores under each seed, of the same cases.
+        intervals: Label of a group -> metric -> 95 % interval of the mean over its seeds.
+        differences: Label of every further group -> score minus that of the first group.
+        reason: Why both are empty; else an empty text.
     """
 
-    members: Sequence[Scores]
-
-    def over(self, rows: np.ndarray | None = None) -> Mapping[str, float]:
-        """Compute the metrics over some of the cases.
-
-        Args:
-            rows: Positions of cases; if None, every case counts once.
-
-        Returns:
-            Metric name -> mean over the seeds; empty if a seed has no metrics on these cases.
-        """
-        measured = [scores.over(rows) for scores in self.members]
-        return mean_of(measured) if all(measured) else {}
-
-    def columns(self, classes: Sequence[str]) -> Mapping[str, np.ndarray]:
-        """Return no columns: a mean of metrics has no predictions.
-
-        Args:
-            classes: Names of the classes.
-
-        Returns:
-            An empty mapping.
-        """
-        return {}
-
-    def truth(self, classes: Sequence[str]) -> Mapping[str, np.ndarray]:
-        """Return the target's columns.
-
-        Args:
-            classes: Names of the classes.
-
-        Returns:
-            Those of the first seed.
-        """
-        return self.members[0].truth(classes)
+    intervals: Mapping[str, Mapping[str, tuple[float, float]]]
+    differences: Mapping[str, Difference]
+    reason: str = ""
 
 
-def paired_over_patients(
+def over_patients(
     groups: Sequence[Group], allow: Sequence[str] = (), resamples: int = 2000, seed: int = 0
-) -> tuple[dict[str, Difference], str]:
-    """Compare groups of trainings with the first one on the same bootstrap samples of patients.
+) -> OverPatients:
+    """Measure groups of trainings on the same bootstrap samples of patients, and compare them with the first one.
+
+    A group of several seeds is a sample of trainings: its seeds are drawn with replacement as its patients are
+    (`nas.metrics.hierarchical.interval_of_mean`). Differences are paired by patient and by seed.
 
     Args:
-        groups: Two or more groups of trainings.
+        groups: The groups of trainings.
         allow: Packages beside VoxNAS that may define the task.
         resamples: Number of bootstrap samples.
         seed: Seed of the bootstrap.
 
     Returns:
-        Label of every further group -> mean over its seeds minus that of the first group, in the score of the task;
-        and the reason if there is none, else an empty text.
+        Intervals and differences, or the reason why there are none.
 
     Raises:
         NASError: If a file is missing or damaged, or the task is of a package that is not allowed.
@@ -81,24 +55,51 @@ def paired_over_patients(
     first = next(iter(groups[0].jobs.values())).training
     assert first is not None
     if first.task and type(task_of(first.task, allow)).from_columns is Task.from_columns:
-        return {}, "predictions.csv of this task does not hold what its metrics need"
-    systems = []
-    for group in groups:
-        trainings = [(job.training, job.folder) for job in group.jobs.values()]
-        read = [read_pooled(result.name, [folder], allow) for result, folder in trainings if result is not None]
-        systems.append((group.label, read))
-    cases = systems[0][1][0].cases
-    every = [pooled for _, read in systems for pooled in read]
-    if not all(np.array_equal(pooled.cases, cases) for pooled in every):
-        return {}, "the trainings were tested on different patients"
-    means = [_mean(label, read) for label, read in systems]
-    _, margins = pooled_rows(means, resamples, seed)
-    patients, unit = len(np.unique(means[0].groups)), str(first.split["unit"])
-    return {
-        margin.above: Difference(-margin.value, -margin.ci95[1], -margin.ci95[0], patients, unit=f"{unit}s")
-        for margin in margins
-    }, ""
+        return OverPatients({}, {}, "predictions.csv of this task does not hold what its metrics need")
+    try:
+        read = {
+            group.label: {
+                seeds: read_pooled(job.training.name, [job.folder], allow)
+                for seeds, job in group.jobs.items()
+                if job.training is not None
+            }
+            for group in groups
+        }
+    except NoScoresError as error:
+        return OverPatients({}, {}, str(error.got))
+    every = [pooled for members in read.values() for pooled in members.values()]
+    if not all(np.array_equal(pooled.cases, every[0].cases) for pooled in every):
+        return OverPatients({}, {}, "the trainings were tested on different patients")
+    bootstrap = GroupBootstrap(every[0].groups, np.zeros(len(every[0].cases), dtype=int), resamples, seed)
+    draws = {
+        label: {seeds: [pooled.scores.over(rows) for rows in bootstrap.rows] for seeds, pooled in members.items()}
+        for label, members in read.items()
+    }
+    intervals = {label: interval_of_mean(list(members.values()), True, seed) for label, members in draws.items()}
+    patients, unit, score = len(np.unique(every[0].groups)), str(first.split["unit"]), first.columns[0].name
+    own = groups[0].label
+    values = {
+        label: {seeds: pooled.scores.over().get(score, np.nan) for seeds, pooled in members.items()}
+        for label, members in read.items()
+    }
+    differences = {}
+    for group in groups[1:]:
+        pairs = _pairs(list(draws[group.label]), list(draws[own]))
+        mean = float(np.mean([values[group.label][a] - values[own][b] for a, b in pairs]))
+        apart = [_minus(draws[group.label][a], draws[own][b], score) for a, b in pairs]
+        seeds = len({a for a, _ in pairs})
+        low, high = interval_of_mean(apart, True, seed).get(score, (float("nan"),) * 2)
+        differences[group.label] = Difference(mean, low, high, patients, unit=f"{unit}s", seeds=seeds)
+    return OverPatients(intervals, differences)
 
 
-def _mean(label: str, read: Sequence[Pooled]) -> Pooled:
-    return replace(read[0], name=label, scores=MeanOfSeeds([pooled.scores for pooled in read]))
+def _pairs(own: Sequence[Seeds], its: Sequence[Seeds]) -> list[tuple[Seeds, Seeds]]:
+    """Pair seeds with themselves, or, without a common one, in their order."""
+    common = [seeds for seeds in own if seeds in its]
+    if common:
+        return [(seeds, seeds) for seeds in common]
+    return list(zip(own, its, strict=False))
+
+
+def _minus(own: Draws, its: Draws, score: str) -> list[dict[str, float]]:
+    return [{score: a[score] - b[score]} if a and b else {} for a, b in zip(own, its, strict=True)]

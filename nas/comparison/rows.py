@@ -11,9 +11,9 @@ from typing import Any
 
 from nas.comparison.groups import settings_of
 from nas.comparison.jobs import Job
-from nas.comparison.searches import EPOCHS, SECONDS
+from nas.comparison.searches import EPOCHS, OF_TRAINING, SECONDS
 from nas.history import State
-from nas.metrics.names import COSTS
+from nas.metrics.names import COSTS, TRAINING_MACS
 from nas.utils.files import write_text
 
 
@@ -25,9 +25,9 @@ def rows_of(jobs: Sequence[Job]) -> list[dict[str, Any]]:
 
     Returns:
         Rows with the same keys: kind, state, every varied setting, seed, arch_id, networks (trained by a search), the
-        metrics (validation metrics of the network that a search chose, test metrics of a training), costs, epochs and
-        seconds of training, data, folder and reason of a failure. Values that are unknown are None; a job without a
-        result has neither metrics nor costs.
+        metrics (validation metrics of the network that a search chose, test metrics of a training), costs, epochs,
+        seconds and training_macs of training, data, folder and reason of a failure. Values that are unknown are None; a
+        job without a result has neither metrics nor costs.
     """
     settings = settings_of(jobs)
     keys = list(dict.fromkeys(key for own in settings.values() for key in own))
@@ -41,7 +41,7 @@ def rows_of(jobs: Sequence[Job]) -> list[dict[str, Any]]:
         row |= {key: settings[job.folder].get(key) for key in keys}
         row |= {"seed": job.seed, "arch_id": _arch_id(job), "networks": _networks(job)}
         row |= {name: measured[job.folder].get(name) for name in (*metrics, *costs)}
-        row |= {EPOCHS: _known(job.epochs), SECONDS: _known(job.seconds)}
+        row |= {EPOCHS: _known(job.epochs), SECONDS: _known(job.seconds), TRAINING_MACS: _known(job.training_macs)}
         row |= {"data": job.data[0] if job.data else None, "folder": str(job.folder), "reason": job.reason or None}
         rows.append(row)
     return rows
@@ -58,13 +58,17 @@ def metrics_of(job: Job) -> dict[str, float]:
         its networks. Empty without a result.
     """
     if job.search is not None:
-        return {name: value for name, value in job.search.metrics.items() if name not in (EPOCHS, SECONDS)}
+        return {name: value for name, value in job.search.metrics.items() if name not in OF_TRAINING}
     result = job.training
     if result is None:
         return {}
     pooled: Mapping[str, Any] = result.ensembles.get(result.name, result.mean)
     scores = {name: float(value) for name, value in pooled.items() if name != "ci95"}
-    costs = {name: value.get("median") if isinstance(value, Mapping) else value for name, value in result.costs.items()}
+    costs = {
+        name: value.get("median") if isinstance(value, Mapping) else value
+        for name, value in result.costs.items()
+        if name in COSTS
+    }
     return scores | {name: float(value) for name, value in costs.items() if value is not None}
 
 

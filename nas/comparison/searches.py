@@ -14,12 +14,14 @@ import numpy as np
 from nas.architecture import Architecture
 from nas.errors import NASError, first_line
 from nas.history import History, State, Trial
+from nas.metrics.names import TRAINING_MACS
 from nas.multiobjective.constraints import Constraint
 from nas.provenance import Provenance
 from nas.utils.files import read_json
 
 ARCH, TRIALS = "arch.json", "trials.csv"
 SECONDS, EPOCHS = "seconds", "epochs"  # metrics of a trial that are measures of its cost
+OF_TRAINING = (SECONDS, EPOCHS, TRAINING_MACS)
 FIX = "copy the folder again, or run the search again"
 SCORES = {"classification": "auc", "segmentation": "dice", "detection": "map50"}  # of files of earlier versions
 NO_METRICS = ("number", "state", "arch_id", "genes", "budget", "wall_seconds", "worker", "reason")
@@ -54,8 +56,16 @@ class SearchOutcome:
     @property
     def epochs(self) -> float:
         """Epochs of training of all trials; NaN if they were not recorded."""
+        return self._total(EPOCHS)
+
+    @property
+    def training_macs(self) -> float:
+        """Forward MACs of all samples that the networks of all trials were trained on; NaN if not recorded."""
+        return self._total(TRAINING_MACS)
+
+    def _total(self, name: str) -> float:
         done = self.history.complete()
-        known = [trial.metrics[EPOCHS] for trial in done if EPOCHS in trial.metrics]
+        known = [trial.metrics[name] for trial in done if name in trial.metrics]
         return float(sum(known)) if known and len(known) == len(done) else float("nan")
 
     @cached_property

@@ -41,15 +41,18 @@ class Difference(Estimate):
     Attributes:
         p: Two-sided p value of the paired t-test; NaN if the interval is no interval over seeds.
         unit: Name of what was paired, "seeds" or for example "patients".
+        seeds: Number of seeds over which the interval also is, if the unit is another; 1 if it is not.
     """
 
     p: float = NAN
     unit: str = "seeds"
+    seeds: int = 1
 
     @property
     def counted(self) -> str:
-        """Number of pairs, for example "3 seeds"."""
-        return f"{self.n} {self.unit if self.n != 1 else self.unit.removesuffix('s')}"
+        """Number of pairs, for example "3 seeds" or "30 patients, 2 seeds"."""
+        also = f", {self.seeds} seeds" if self.seeds > 1 else ""
+        return f"{self.n} {self.unit if self.n != 1 else self.unit.removesuffix('s')}{also}"
 
     def text(self, digits: int = 3) -> str:
         """Write the difference with its interval.

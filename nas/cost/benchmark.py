@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from nas.cost.latency import device_name, forward_times, quantiles
+from nas.cost.latency import BATCH, device_name, forward_times, quantiles
 from nas.cost.profile import profile
 
 
@@ -22,13 +22,14 @@ def benchmark(model: nn.Module, input_shape: Sequence[int], device: torch.device
 
     Returns:
         `params`, `macs` and `bytes` as in `nas.cost.profile.Profile`; `latency_ms`, a mapping of median, p10 and p90
-        over repeated calls after a warm-up, with device, batch and threads; `peak_memory_mb` (10^6 bytes), on a GPU
-        the allocator's peak, on a CPU the weights plus the largest sum of live tensors, counted without running.
+        over repeated calls after a warm-up, with device, batch (1), threads and torch; `peak_memory_mb` (10^6 bytes),
+        on a GPU the allocator's peak, on a CPU the weights plus the largest sum of live tensors, counted without
+        running.
 
     Raises:
         NASError: If the network does not accept the shape.
     """
-    shape = (1, *input_shape)
+    shape = (BATCH, *input_shape)
     exact = profile(model, shape)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
@@ -42,8 +43,9 @@ def benchmark(model: nn.Module, input_shape: Sequence[int], device: torch.device
         "latency_ms": {
             **quantiles(times),
             "device": device_name(device),
-            "batch": 1,
+            "batch": BATCH,
             "threads": torch.get_num_threads(),
+            "torch": torch.__version__,
         },
         "peak_memory_mb": peak_bytes / 1e6,
     }

@@ -1,4 +1,8 @@
-"""Latency table of one device: median time per block, so that the latency of a network is a sum over its blocks."""
+"""Latency table of one device: median time per block, so that the latency of a network is a sum over its blocks.
+
+Latency is the time of one image (batch 1) in inference mode, as in result.json (`nas.cost.benchmark`). The times of the
+blocks are scaled by one factor, so that their sums agree with the times of whole random networks.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ import json
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +25,8 @@ from nas.task_spec import TaskSpec
 from nas.utils.files import read_json, write_text
 
 WARMUP, REPEATS = 3, 15
+BATCH = 1  # images at once, in tables and in result.json
+LARGE_ERROR = 0.2  # relative error of the sums of blocks from which on a table is doubted
 
 
 def device_name(device: torch.device) -> str:
@@ -98,18 +104,21 @@ def quantiles(times: np.ndarray) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class LatencyTable:
-    """Median milliseconds per block of one space on one device, at one input shape and batch.
+    """Median milliseconds per block of one space on one device, for one image.
 
     Args:
-        meta: Device, threads, torch, space (fingerprint), input_shape (C, D, H, W), batch, warmup, repeats, and
-            `check`: the deviation of the sum of blocks from the time of the whole network, on random networks.
-        blocks: Median, p10 and p90 in milliseconds of each block by its key.
+        meta: Device, threads, torch, space (fingerprint), input_shape (C, D, H, W), batch, warmup, repeats,
+            `calibration` (the factor by which the measured times of blocks were multiplied), and `check`: the deviation
+            of the sum of blocks from the time of the whole network, on random networks that did not decide the factor.
+        blocks: Calibrated median, p10 and p90 in milliseconds of each block by its key.
         sha256: Hash of the content. A study records it and refuses a table with another hash.
+        other_device: Whether a search may use the table on another device than the one that it was measured on.
     """
 
     meta: Mapping[str, Any]
     blocks: Mapping[str, Mapping[str, float]]
     sha256: str
+    other_device: bool = False
 
     @classmethod
     def of(cls, meta: Mapping[str, Any], blocks: Mapping[str, Mapping[str, float]]) -> LatencyTable:
@@ -135,11 +144,12 @@ class LatencyTable:
         write_text(path, json.dumps(content, indent=1))
 
     @classmethod
-    def load(cls, path: str | Path) -> LatencyTable:
+    def load(cls, path: str | Path, other_device: bool = False) -> LatencyTable:
         """Read a table and check its hash.
 
         Args:
             path: File that `save` wrote.
+            other_device: Whether a search may use the table on another device.
 
         Returns:
             The table.
@@ -163,7 +173,7 @@ class LatencyTable:
                 f"sha256={stored}, as recorded in the file",
                 "measure the table again with `voxnas cost`",
             )
-        return table
+        return replace(table, other_device=other_device)
 
     def median_ms(self, key: str) -> float:
         """Return the median time of a block.
@@ -172,7 +182,7 @@ class LatencyTable:
             key: Key of the block.
 
         Returns:
-            Milliseconds per call at the table's batch size.
+            Milliseconds for one image.
 
         Raises:
             NASError: If the table has no such block.
@@ -193,8 +203,14 @@ class LatencyTable:
             input_shape: (C, D, H, W) of its images.
 
         Raises:
-            NASError: If the table belongs to another space or input shape.
+            NASError: If the table belongs to another space or input shape, or was measured with several images at once.
         """
+        if self.meta.get("batch") != BATCH:
+            raise NASError(
+                f"a latency table of batches of {self.meta.get('batch')} images",
+                "the latency of one image, as in result.json",
+                "measure the table again with `voxnas cost`",
+            )
         expected = (space.fingerprint, list(input_shape))
         measured = (self.meta["space"], list(self.meta["input_shape"]))
         if measured != expected:
@@ -204,6 +220,36 @@ class LatencyTable:
                 "measure a table for this space and data size with `voxnas cost`",
             )
 
+    def require_device(self, device: torch.device) -> None:
+        """Check that the table was measured under the conditions of this process, unless `other_device` is set.
+
+        Args:
+            device: Device of the search.
+
+        Raises:
+            NASError: If the device, the number of threads (on a CPU) or the version of PyTorch is another one.
+        """
+        here = {"device": device_name(device), **conditions(device)}
+        apart = [name for name, value in here.items() if self.meta.get(name) != value]
+        if apart and not self.other_device:
+            raise NASError(
+                "a latency table with " + ", ".join(f"{name}={self.meta.get(name)}" for name in apart),
+                ", ".join(f"{name}={here[name]}" for name in apart) + ", as in this process",
+                "measure a table here with `voxnas cost`, or set cost.other_device=true to search for the device of "
+                "the table",
+            )
+
+    @property
+    def warning(self) -> str:
+        """One line if the sums of blocks are far from the times of whole networks; else empty."""
+        error = float(self.meta.get("check", {}).get("median_error", 0.0))
+        if error <= LARGE_ERROR:
+            return ""
+        return (
+            f"the latency table is off by {100 * error:.0f} % in the median against whole networks, above "
+            f"{100 * LARGE_ERROR:.0f} %: measure it again on an idle machine"
+        )
+
 
 def measure_table(
     space: SearchSpace,
@@ -211,20 +257,18 @@ def measure_table(
     task: TaskSpec,
     device: torch.device,
     *,
-    batch: int = 2,
     checks: int = 20,
     seed: int = 0,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> LatencyTable:
-    """Measure every block of a space, and whole random networks to report the error of the sums.
+    """Measure every block of a space, and whole random networks to calibrate the sums and to report their error.
 
     Args:
         space: Space that offers `blocks`.
         input_shape: (C, D, H, W) of one image.
         task: Task that the networks are built for.
         device: Device to measure on.
-        batch: Batch size.
-        checks: Number of random networks measured as a whole.
+        checks: Number of random networks measured as a whole, at least 1.
         seed: Seed of the random networks.
         progress: Called with the number of finished and of all measurements.
 
@@ -246,33 +290,55 @@ def measure_table(
     vocabulary, ids_NK = offered
     blocks: dict[str, dict[str, float]] = {}
     for done, block in enumerate(vocabulary):
-        blocks[block.key] = quantiles(forward_times(block.build(), (batch, *block.input_shape), device))
+        blocks[block.key] = quantiles(forward_times(block.build(), (BATCH, *block.input_shape), device))
         progress(done + 1, len(vocabulary) + checks)
     medians = np.array([*(blocks[block.key]["median"] for block in vocabulary), 0.0])
     sums = medians[ids_NK].sum(axis=1)
     wholes = np.empty(checks)
     for number, arch in enumerate(archs):
-        wholes[number] = np.median(forward_times(space.build(arch, task), (batch, *input_shape), device))
+        wholes[number] = np.median(forward_times(space.build(arch, task), (BATCH, *input_shape), device))
         progress(len(vocabulary) + number + 1, len(vocabulary) + checks)
+    factor = float(np.median(wholes / sums))
     meta = {
         "device": device_name(device),
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
+        **conditions(device),
         "space": space.fingerprint,
         "input_shape": list(input_shape),
-        "batch": batch,
+        "batch": BATCH,
         "warmup": WARMUP,
         "repeats": REPEATS,
+        "calibration": factor,
         "check": {"networks": checks, "seed": seed, **_agreement(sums, wholes)},
     }
-    return LatencyTable.of(meta, blocks)
+    scaled = {key: {name: factor * value for name, value in times.items()} for key, times in blocks.items()}
+    return LatencyTable.of(meta, scaled)
+
+
+def conditions(device: torch.device) -> dict[str, Any]:
+    """Return the settings of this process that decide a latency, beside the device.
+
+    Args:
+        device: Device that networks run on.
+
+    Returns:
+        The version of PyTorch as torch, and on a CPU the number of threads.
+    """
+    threads = {"threads": torch.get_num_threads()} if device.type == "cpu" else {}
+    return {**threads, "torch": torch.__version__}
 
 
 def _agreement(sums: np.ndarray, wholes: np.ndarray) -> dict[str, float]:
-    """Relative errors and rank correlation of sums of blocks against times of whole networks."""
-    relative = np.abs(sums - wholes) / wholes
+    """Relative errors and rank correlation of sums of blocks against times of whole networks.
+
+    Each network is compared with its sum times the factor of all other networks.
+    """
+    ratios = wholes / sums
+    others = [np.delete(ratios, number) for number in range(len(ratios))]
+    factors = np.array([np.median(left) if len(left) else 1.0 for left in others])
+    relative = np.abs(factors * sums - wholes) / wholes
+    ranks = sums.argsort().argsort(), wholes.argsort().argsort()
     return {
         "median_error": float(np.median(relative)),
         "largest_error": float(relative.max()),
-        "rank_correlation": float(np.corrcoef(sums.argsort().argsort(), wholes.argsort().argsort())[0, 1]),
+        "rank_correlation": float(np.corrcoef(*ranks)[0, 1]) if len(sums) > 1 else float("nan"),
     }

@@ -35,11 +35,12 @@ class Evaluator(ABC):
         """Whether an evaluation with a larger budget continues from the checkpoint of one with a smaller budget."""
         return False
 
-    def folder_of(self, proposal: Proposal, context: RunContext) -> Path | None:
+    def folder_of(self, proposal: Proposal, problem: Problem, context: RunContext) -> Path | None:
         """Return the folder in which an evaluation keeps its checkpoints.
 
         Args:
             proposal: The architecture and its budget.
+            problem: The search problem.
             context: Data, device, seed and folder.
 
         Returns:

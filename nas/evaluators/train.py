@@ -19,6 +19,7 @@ from nas.errors import NASError
 from nas.evaluators.base import Evaluator
 from nas.history import Proposal
 from nas.problem import Problem
+from nas.space import depends_on_length
 from nas.tasks.base import Task
 from nas.training.checkpoint import load_weights
 from nas.training.curves import write_curves
@@ -45,6 +46,7 @@ class Train(Evaluator):
         self.settings = replace(
             settings or TrainingSettings(), **check_arguments(TrainingSettings, changes, "evaluator")
         )
+        self._of_any_length: dict[str, bool] = {}  # architecture id -> whether its training may be continued
 
     def metrics(self, task: Task) -> frozenset[str]:
         """Return the names of the task's validation metrics, `epochs` and `seconds`."""
@@ -60,11 +62,11 @@ class Train(Evaluator):
         arch = proposal.arch
         settings = replace(self.settings, epochs=proposal.budget) if proposal.budget > 0 else self.settings
         seed, started, seconds = seed_of(context.seed, arch), time.monotonic(), dict[int, float]()
-        folder = self.folder_of(proposal, context)
 
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             model = problem.space.build(arch, problem.task.spec)
+        folder = self.folder_of(proposal, problem, context)
         score = problem.task.score_name
 
         def on_epoch(epoch: int, epochs: int, metrics: Mapping[str, float]) -> None:
@@ -90,7 +92,7 @@ class Train(Evaluator):
         return {**result.metrics, "epochs": float(result.epochs_run), "seconds": result.seconds}
 
     def network(self, proposal: Proposal, problem: Problem, context: RunContext) -> nn.Module:
-        path = self.folder_of(proposal, context) / BEST
+        path = self.folder_of(proposal, problem, context) / BEST
         if not path.is_file():
             raise NASError(
                 f"no weights of {proposal.arch.id} in {path.parent}",
@@ -107,11 +109,20 @@ class Train(Evaluator):
         """Whether the learning rate is constant, so that trainings continue with a larger budget."""
         return self.settings.extendable
 
-    def folder_of(self, proposal: Proposal, context: RunContext) -> Path:
-        """Return the folder of the proposal's training."""
-        own_budget = proposal.budget in (0, self.settings.epochs)
+    def folder_of(self, proposal: Proposal, problem: Problem, context: RunContext) -> Path:
+        """Return the folder of the proposal's training: one for all budgets if a longer training continues a shorter."""
         name = proposal.arch.id
-        return context.folder / (name if own_budget or self.settings.extendable else f"{name}-{proposal.budget}-epochs")
+        if proposal.budget in (0, self.settings.epochs) or self._extendable(proposal.arch, problem):
+            return context.folder / name
+        return context.folder / f"{name}-{proposal.budget}-epochs"
+
+    def _extendable(self, arch: Architecture, problem: Problem) -> bool:
+        if not self.settings.extendable:
+            return False
+        if arch.id not in self._of_any_length:
+            with torch.random.fork_rng(devices=[]):
+                self._of_any_length[arch.id] = not depends_on_length(problem.space.build(arch, problem.task.spec))
+        return self._of_any_length[arch.id]
 
 
 def seed_of(seed: int, arch: Architecture) -> int:

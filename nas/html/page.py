@@ -125,6 +125,19 @@ def section(heading: str, note: str, *content: str) -> str:
     return f"<section><h2>{escape(heading)}</h2>{small}{''.join(content)}</section>"
 
 
+def warning_list(texts: Sequence[str]) -> str:
+    """Render warnings.
+
+    Args:
+        texts: One sentence for each.
+
+    Returns:
+        HTML; empty without any.
+    """
+    items = "".join(f"<li>{escape(text)}</li>" for text in texts)
+    return f'<ul class="warnings">{items}</ul>' if items else ""
+
+
 def pair(*sections: str) -> str:
     """Render sections side by side if the page is wide enough.
 

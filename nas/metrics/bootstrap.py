@@ -55,11 +55,14 @@ class GroupBootstrap:
         return intervals([statistic(rows) for rows in self.rows])
 
 
-def intervals(draws: Sequence[Mapping[str, float]]) -> dict[str, tuple[float, float]]:
+def intervals(
+    draws: Sequence[Mapping[str, float]], percentiles: tuple[float, float] = PERCENTILES
+) -> dict[str, tuple[float, float]]:
     """Compute 95 % percentile intervals of named values.
 
     Args:
         draws: The values of each resample; an empty mapping is left out, and so is NaN.
+        percentiles: Percentiles of both bounds, those of few networks further out (`expanded_percentiles`).
 
     Returns:
         Name -> (low, high).
@@ -67,7 +70,7 @@ def intervals(draws: Sequence[Mapping[str, float]]) -> dict[str, tuple[float, fl
     defined = [draw for draw in draws if draw]
     bounds = {}
     for name in defined[0] if defined else ():
-        low, high = np.nanpercentile([draw[name] for draw in defined], PERCENTILES)
+        low, high = np.nanpercentile([draw[name] for draw in defined], percentiles)
         bounds[name] = (float(low), float(high))
     return bounds
 

@@ -1,8 +1,10 @@
 """FROC: sensitivity of a detector of nodules against its false positives per scan, and the CPM that sums it up.
 
-Source: the rules of LUNA16 (Setio et al., Medical Image Analysis 42, 2017). A candidate hits a nodule when it lies
-nearer to its centre than the nodule's radius. Of several that hit one nodule the best counts, and the others are
-neither right nor wrong; so are those that hit a finding which is excluded. Every other one is a false positive.
+Source: LUNA16's evaluation script (noduleCADEvaluationLUNA16.py; Setio et al., Medical Image Analysis 42, 2017). A
+candidate hits a nodule when it lies nearer to its centre than the nodule's radius. Of several that hit one nodule the
+best counts, and the others are neither right nor wrong; so are those that hit a finding which is excluded. Every other
+one is a false positive. The script counts every nodule that a candidate hits: where two nodules overlap, one candidate
+may find both. Between the points of the curve, which begins at (0, 0), sensitivity is interpolated linearly.
 """
 
 from __future__ import annotations
@@ -40,10 +42,11 @@ class Froc:
             rate: False positives per scan.
 
         Returns:
-            The largest sensitivity with at most `rate` false positives per scan.
+            The sensitivity, interpolated linearly between the points of the curve and (0, 0); beyond the last point
+            its value. At a rate with several points the largest one.
         """
-        allowed = self.sensitivity[self.false_positives <= rate]
-        return float(allowed.max()) if len(allowed) else 0.0
+        points = np.append(0.0, self.false_positives), np.append(0.0, self.sensitivity)
+        return float(np.interp(rate, *points))
 
     @property
     def cpm(self) -> float:

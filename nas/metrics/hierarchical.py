@@ -53,6 +53,30 @@ def interval_of_mean(draws: Sequence[Draws], same_patients: bool, seed: int = 0)
     return bounds
 
 
+def nested_rows(networks: np.ndarray, groups: np.ndarray, resamples: int, seed: int = 0) -> list[np.ndarray]:
+    """Draw networks, and patients of each, with replacement (the two-stage bootstrap).
+
+    Args:
+        networks: Number of the network that tested each sample (N,), for example of its fold.
+        groups: The patient of each sample (N,); each patient belongs to one network.
+        resamples: Number of resamples.
+        seed: Seed of the draws.
+
+    Returns:
+        For each resample, the samples in it.
+    """
+    members = []  # of each network, the samples of each of its patients
+    for network in np.unique(networks):
+        own = np.flatnonzero(networks == network)
+        members.append([own[groups[own] == group] for group in np.unique(groups[own])])
+    rng = np.random.default_rng([seed, len(members)])
+    rows = []
+    for _ in range(resamples):
+        chosen = [members[number] for number in rng.integers(len(members), size=len(members))]
+        rows.append(np.concatenate([own[k] for own in chosen for k in rng.integers(len(own), size=len(own))]))
+    return rows
+
+
 def expanded_percentiles(networks: int) -> tuple[float, float]:
     """Return the percentiles of a 95 % interval of a mean over few networks.
 

@@ -27,6 +27,7 @@ class Metric:
         quick: Whether it is also measured after each validated epoch, and so known to a search.
         length: Whether it is a length in the image: declared in mm, and in voxels if the voxel size is unknown.
         meaning: What it measures, in a few words without the direction.
+        chance: Value of an answer that does not depend on the image; None if there is no fixed one.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Metric:
     quick: bool = True
     length: bool = False
     meaning: str = ""
+    chance: float | None = None
 
     @property
     def sign(self) -> float:

@@ -47,7 +47,9 @@ COSTS = {
 OF_TRAINING = {
     "seconds": Unit("training time", "s", decimals=1, meaning="time that the training of the network takes"),
     "epochs": Unit("epochs", decimals=0, meaning="epochs that were trained"),
+    "training_macs": Unit("training MACs", "T", 1e12, meaning="MACs of all samples that the training saw, forward"),
 }
+TRAINING_MACS = "training_macs"
 MAXIMISED = {"maximize": "maximised", "minimize": "minimised"}
 
 

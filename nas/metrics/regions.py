@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from nas.errors import NASError
-from nas.metrics.surface import dice, surfaces
+from nas.metrics.surface import diagonal, dice, surfaces
 
 METRICS = ("dice", "hd95", "surface_dice")
 EMPTY = ("one", "zero", "skip")
@@ -45,8 +45,11 @@ def region_metrics(
         raise NASError(
             f"a prediction of {guess_DHW.shape} voxels for a truth of {truth_DHW.shape}", "one shape", "predict anew"
         )
-    diagonal = float(np.linalg.norm(np.multiply(spacing_mm, truth_DHW.shape)))
-    if_empty = {"one": (1.0, 0.0, 1.0), "zero": (0.0, diagonal, 0.0), "skip": (np.nan,) * 3}[empty]
+    if_empty = {
+        "one": (1.0, 0.0, 1.0),
+        "zero": (0.0, diagonal(spacing_mm, truth_DHW.shape), 0.0),
+        "skip": (np.nan,) * 3,
+    }[empty]
     found = {}
     for name, classes in regions.items():
         a, b = (np.isin(volume, classes).astype(np.uint8)[None] for volume in (guess_DHW, truth_DHW))

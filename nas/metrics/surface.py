@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -32,8 +33,26 @@ def dice(guess: np.ndarray, target: np.ndarray, classes: int) -> np.ndarray:
     return values
 
 
+def diagonal(spacing: Sequence[float] | np.ndarray, sides: Sequence[int] | np.ndarray) -> float:
+    """Compute the diagonal of an image, the distance that a region scores which is only present or only predicted.
+
+    Args:
+        spacing: Voxel size of each axis.
+        sides: Voxels of each axis, without padding.
+
+    Returns:
+        Length in the unit of `spacing`: of 240 x 240 x 155 voxels of 1 mm, 373.13 mm.
+    """
+    return float(np.linalg.norm(np.multiply(spacing, sides)))
+
+
 def surfaces(
-    guess: np.ndarray, target: np.ndarray, classes: int, spacing_mm: np.ndarray, tolerance: float
+    guess: np.ndarray,
+    target: np.ndarray,
+    classes: int,
+    spacing_mm: np.ndarray,
+    tolerance: float,
+    extent: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Compute hd95 and surface Dice, under the rule for empty regions of `nas.tasks.Segmentation`.
 
@@ -43,12 +62,14 @@ def surfaces(
         classes: Number of classes.
         spacing_mm: Voxel sizes (N, 3); lengths are in their unit.
         tolerance: Tolerance of the surface Dice, in the same unit.
+        extent: Sides (N, 3) of the volumes before they were padded. If None, they were not padded.
 
     Returns:
         hd95 and surface Dice, each (N, classes - 1).
     """
     measure = monai_part("metrics")
     hd95, surface = np.full((2, len(target), classes - 1), np.nan)
+    sides = np.broadcast_to(target.shape[1:], spacing_mm.shape) if extent is None else extent
     for case, spacing in enumerate(spacing_mm):
         for number in range(1, classes):
             a, b = guess[case] == number, target[case] == number
@@ -61,6 +82,6 @@ def surfaces(
                     share = measure.compute_surface_dice(*pair, [tolerance], **its)
                 hd95[case, number - 1], surface[case, number - 1] = float(hd), float(share)
             elif a.any() or b.any():
-                hd95[case, number - 1] = float(np.linalg.norm(spacing * target.shape[1:]))
+                hd95[case, number - 1] = diagonal(spacing, sides[case])
                 surface[case, number - 1] = 0.0
     return hd95, surface

@@ -10,14 +10,16 @@ from nas.comparison.compare import Comparison, Trainings, compare_jobs
 from nas.comparison.jobs import Job
 from nas.comparison.record import FINISHED
 from nas.comparison.rows import rows_of, write_rows
-from nas.html.page import Cell, facts, section, write_page
+from nas.comparison.searches import SECONDS
+from nas.html.page import Cell, facts, section, warning_list, write_page
 from nas.html.stacked_table import stacked_table
-from nas.metrics.names import MISSING, Names
+from nas.metrics.names import MISSING, TRAINING_MACS, Names
 from nas.metrics.positive import decision_note
 from nas.report.comparison_searches import search_sections
 from nas.report.comparison_tables import difference_section, group_table, seeds_note
 
 PAGE, ROWS = "compare.html", "sweep.csv"
+SHOWN_COSTS = ("params", "macs", SECONDS, TRAINING_MACS)
 
 
 def write_comparison(
@@ -64,6 +66,7 @@ def comparison_report(path: Path, comparison: Comparison, *, title: str) -> None
     ]
     kinds = [text.replace("searchs", "searches") for text in kinds]
     body = [_facts(comparison, len(finished)), section("Answer", "", *_paragraphs(comparison.verdicts))]
+    body.append(warning_list(comparison.warnings))
     if comparison.searches is not None:
         body += search_sections(comparison.searches, comparison.names)
     if comparison.trainings is not None:
@@ -94,9 +97,10 @@ def _paragraphs(sentences: Sequence[str]) -> list[str]:
 
 def _training_sections(trainings: Trainings, names: Names) -> list[str]:
     known = trainings.estimates[trainings.groups[0].label]
-    columns = [metric.name for metric in trainings.metrics] + [name for name in ("params", "macs") if name in known]
+    columns = [metric.name for metric in trainings.metrics] + [name for name in SHOWN_COSTS if name in known]
     note = (
-        "Test scores, of the mean prediction of a training's networks: mean over seeds, 95 % interval below. "
+        "Test scores, of the mean prediction of a training's networks: mean over seeds; below, its 95 % interval "
+        + ("over seeds. " if trainings.no_patients else "over patients and, of a group of several, over seeds. ")
         + seeds_note(trainings.groups)
         + _decisions(trainings)
     )
@@ -138,7 +142,8 @@ def _jobs_section(comparison: Comparison, folder: Path) -> str:
 def _methods(comparison: Comparison) -> str:
     lines = [
         "Intervals over seeds are those of Student's t distribution: they hold what differs between seeds, not between "
-        "patients, assume that values of seeds are roughly normal, and end at 0 for costs.",
+        "patients, assume that values of seeds are roughly normal, and end at 0 for costs. Intervals over patients are "
+        "those of a bootstrap, which also draws the seeds of a group that has several.",
         "A difference is within noise if its 95 % interval holds 0, if there is no interval, or if the p value of its "
         "t-test, multiplied by the number of groups that are tested (Bonferroni), is 0.05 or more.",
     ]

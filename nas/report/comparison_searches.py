@@ -11,7 +11,7 @@ from nas.comparison.of_searches import HYPERVOLUME, Searches
 from nas.comparison.searches import SECONDS
 from nas.html.curves import MAX_SHOWN, Band, Dots, bands_plot, fronts_plot
 from nas.html.page import figure, pair, section
-from nas.metrics.names import Names
+from nas.metrics.names import TRAINING_MACS, Names
 from nas.report.comparison_tables import difference_section, group_table, seeds_note, short_names
 
 EFFORT = ("networks", SECONDS)
@@ -37,6 +37,7 @@ def search_sections(searches: Searches, names: Names) -> list[str]:
         note += f" The objectives differ between searches; all are compared in those of the first: {of_first}."
     columns = list(dict.fromkeys([searches.score, *searches.objectives, "params"]))
     columns += [HYPERVOLUME] if hyper is not None else []
+    columns += [TRAINING_MACS] if any(TRAINING_MACS in known for known in searches.estimates.values()) else []
     body = [section("Searches", note, group_table(searches.groups, names, searches.estimates, columns, EFFORT))]
     if len(searches.groups) > 1:
         tests = {f"validation {score}": (searches.score, searches.differences)}

@@ -127,7 +127,8 @@ def _explanation(differences: Sequence[Difference]) -> str:
         )
     if len(over_seeds) < len(differences):
         parts.append(
-            "Over patients: means over the seeds of both groups, on the same bootstrap samples of the tested patients."
+            "Over patients: on the same bootstrap samples of the tested patients and, with several common seeds, of "
+            "these."
         )
     pairs = max((found.n for found in over_seeds), default=0)
     if pairs == 1:

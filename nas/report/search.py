@@ -21,6 +21,7 @@ from nas.html.page import (
     section,
     settings_table,
     table,
+    warning_list,
     write_page,
 )
 from nas.metrics.metric import Metric
@@ -47,6 +48,7 @@ def search_report(
     about: str = "",
     task: TaskSpec | None = None,
     command: str = "",
+    warnings: Sequence[str] = (),
 ) -> None:
     """Write a self-contained HTML file: the answer, the front, the chosen architecture, the settings.
 
@@ -64,6 +66,7 @@ def search_report(
         about: Why the search ended, how long it took and what its objectives measure, in a few sentences.
         task: Task that the networks are built for. If None, the space's own.
         command: The command to run next.
+        warnings: What the scores cannot be trusted for, one sentence each.
 
     Raises:
         NASError: If no trial is finished.
@@ -89,6 +92,7 @@ def search_report(
         ),
         body=[
             _facts(names, history, chosen, pruned_share),
+            warning_list(warnings),
             *([section("The search", about)] if about else []),
             front_figure(names, space, history, done, chosen, np.asarray(pruned_cost), np.asarray(pruned_bound)),
             front_table(names, history, chosen),

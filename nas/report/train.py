@@ -10,7 +10,17 @@ from typing import Any
 import numpy as np
 
 from nas.architecture import Architecture
-from nas.html.page import Cell, architecture_section, facts, folded, section, settings_table, table, write_page
+from nas.html.page import (
+    Cell,
+    architecture_section,
+    facts,
+    folded,
+    section,
+    settings_table,
+    table,
+    warning_list,
+    write_page,
+)
 from nas.metrics.metric import Metric
 from nas.metrics.names import Names, show
 from nas.metrics.positive import decision_note
@@ -35,6 +45,7 @@ SHOWN_ABOVE = (
     "metrics",
     "headline",
     "decision",
+    "warnings",
     "ensembles",
 )
 
@@ -71,7 +82,7 @@ def train_report(
     """
     unit_of_split = str(result.get("split", {}).get("unit", "patient"))
     names = Names(tuple(metrics))
-    body = [_facts(arch, result, names)]
+    body = [_facts(arch, result, names), warning_list(result.get("warnings", ()))]
     if table_rows:
         body.append(_comparison(arch, table_rows, _decision(result)))
     body += [_differences(result, unit_of_split, metrics), _classes(result, metrics), *sections]

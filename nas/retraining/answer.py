@@ -36,7 +36,7 @@ def answer(result: TrainResult) -> str:
     if rival is None:
         return first
     name, found = rival
-    others = len(result.differences)
+    others = len(result.baselines)
     beside = f", the best of {others} systems beside it," if others > 1 else ""
     value = _value(metric, result.baselines[name])
     return f"{first} {_capital(name)}{beside} has {value}: {WORDS[found.verdict]} ({found.text})."

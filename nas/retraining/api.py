@@ -27,7 +27,7 @@ from nas.tasks.default import default_task
 from nas.training.distributed import is_main
 from nas.training.settings import TrainingSettings
 from nas.utils.files import exclusive, write_text
-from nas.utils.plain_table import html_table
+from nas.utils.plain_table import html_lines, html_table
 
 
 @dataclass(frozen=True)
@@ -70,12 +70,14 @@ class Retrained:
         Returns:
             Aligned columns and a caption.
         """
-        return terminal(self.rows, caption(self.result), self.result.columns)
+        return terminal(self.rows, caption(self.result), self.result.columns, lines=self.result.lines)
 
     def _repr_html_(self) -> str:
         """Show the table in a notebook."""
         cells = [row.cells(self.result.columns) for row in self.rows]
-        return html_table(list(cells[0]), [list(row.values()) for row in cells], caption(self.result))
+        return html_table(list(cells[0]), [list(row.values()) for row in cells], caption(self.result)) + html_lines(
+            self.result.lines
+        )
 
 
 def retrain(
@@ -123,7 +125,7 @@ def retrain(
         rows = table_rows(result, main, [main, *baselines])
         if is_main():
             result.save(folder / RESULT)
-            write_text(folder / TABLE, markdown(rows, caption(result), result.columns))
+            write_text(folder / TABLE, markdown(rows, caption(result), result.columns, result.lines))
             write_text(folder / PREDICTIONS, predictions_csv(scorer, [main, *baselines]))
     packages = {network.space.class_path, type(setup.task).__module__}
     return Retrained(result, rows, folder, sorted(name.partition(".")[0] for name in packages))

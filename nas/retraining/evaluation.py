@@ -25,7 +25,9 @@ from nas.inference.many import Outcome
 from nas.metrics.bootstrap import GroupBootstrap
 from nas.metrics.metric import Metric, Scores, in_unit_of
 from nas.metrics.positive import decision_text
+from nas.retraining.doubts import at_chance
 from nas.tasks.base import Task
+from nas.tasks.degenerate import never_answered
 
 Target = tuple[np.ndarray, np.ndarray, np.ndarray | None]  # prediction, target, voxel size in mm
 
@@ -43,6 +45,7 @@ class Evaluation:
         columns: Heading -> value of each case.
         classes: Names of the classes.
         decision: positive and thresholds as in `TrainResult`.
+        warnings: What the metrics cannot be trusted for, one sentence each.
     """
 
     cases: Sequence[Case]
@@ -53,6 +56,7 @@ class Evaluation:
     columns: Mapping[str, np.ndarray]
     classes: Sequence[str]
     decision: Mapping[str, Any] = field(default_factory=dict)
+    warnings: Sequence[str] = ()
 
     def rows(self) -> list[tuple[str, str, str]]:
         """Return the table: metric, value, interval.
@@ -94,7 +98,8 @@ class Evaluation:
             Caption and table.
         """
         lines = ["| metric | value | 95 % interval |", "|---|---:|---:|"]
-        return "\n".join([self.caption, "", *lines, *(f"| {' | '.join(row)} |" for row in self.rows())]) + "\n"
+        below = ["", *(f"- warning: {text}" for text in self.warnings)] if self.warnings else []
+        return "\n".join([self.caption, "", *lines, *(f"| {' | '.join(row)} |" for row in self.rows()), *below]) + "\n"
 
     def cases_csv(self) -> str:
         """Return the metrics of each case.
@@ -124,6 +129,7 @@ class Evaluation:
             "values": {name: value if np.isfinite(value) else None for name, value in self.values.items()},
             "ci95": {name: list(bounds) for name, bounds in self.ci95.items() if np.isfinite(bounds).all()},
             **({"decision": dict(self.decision)} if self.decision else {}),
+            "warnings": list(self.warnings),
         }
         return json.dumps(content, indent=1) + "\n"
 
@@ -156,6 +162,8 @@ def evaluate_cases(
     """
     kept: list[int] = []
     known: list[bool] = []
+    answers: list[np.ndarray] = []  # of a segmentation, whether each class is in the case; else the prediction
+    truths: list[np.ndarray] = []
 
     def measured() -> Iterator[Target]:
         for number, outcome in enumerate(outcomes):
@@ -166,6 +174,10 @@ def evaluate_cases(
                 continue
             kept.append(number)
             known.append(target[2] is not None)
+            answer, truth, _ = target
+            segments = task.spec.kind == "segmentation"
+            answers.append(np.isin(np.arange(len(classes)), answer) if segments else np.asarray(answer))
+            truths.append(np.isin(np.arange(len(classes)), truth) if segments else np.asarray(truth))
             yield target
 
     targets = measured()
@@ -175,16 +187,34 @@ def evaluate_cases(
     scores = task.score_cases(chain([first], targets))
     cases = [outcomes[number].case for number in kept]
     strata = np.array([case.label for case in cases]) if task.spec.kind == "classification" else np.zeros(len(cases))
+    values, metric = dict(scores.over()), in_unit_of(task.metrics, all(known))[0]
+    ci95 = _intervals(scores, np.array([case.patient for case in cases]), strata, resamples, seed)
     return Evaluation(
         cases,
         [seen[number] for number in kept],
         in_unit_of(task.metrics, all(known)),
-        dict(scores.over()),
-        _intervals(scores, np.array([case.patient for case in cases]), strata, resamples, seed),
+        values,
+        ci95,
         {**scores.truth(classes), **scores.columns(classes)},
         list(classes),
         _decision(task, classes),
+        [
+            *_degenerate(task, np.stack(answers), np.stack(truths), classes),
+            *at_chance(metric, {**values, "ci95": ci95}, "the networks"),
+        ],
     )
+
+
+def _degenerate(task: Task, answers: np.ndarray, truths: np.ndarray, classes: Sequence[str]) -> list[str]:
+    if task.spec.kind == "segmentation":
+        answered, present = (np.flatnonzero(one.any(axis=0)) for one in (answers, truths))
+        found = never_answered(answered, present, classes, "mark a voxel as")
+    else:
+        found = [
+            text.replace("answers", "answer").replace("predicts", "predict")
+            for text in task.degenerate(answers, truths, classes)
+        ]
+    return [f"The networks {text}." for text in found]
 
 
 def require_label(task: Task, case: Case, classes: Sequence[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -21,6 +22,7 @@ from nas.data.loading import VolumeSet
 from nas.data.splits import Fold
 from nas.errors import NASError, TrialFailed
 from nas.inference.model_card import CARD, ModelCard
+from nas.space import depends_on_length
 from nas.supernets.loading import load_supernet
 from nas.training.checkpoint import load_checkpoint
 from nas.training.distributed import is_main
@@ -119,6 +121,15 @@ class FoldTrainings:
         """
         return all(_Fold(self, part).is_finished() for part in self.rounds)
 
+    def effort(self) -> dict[str, float]:
+        """Return what the trainings of all folds took, from their bundles.
+
+        Returns:
+            seconds, and seen: samples that the network was trained on, each epoch counted.
+        """
+        facts = [ModelCard.load(_Fold(self, part).home / CARD).facts["trained"] for part in self.rounds]
+        return {name: float(sum(one.get(name, math.nan) for one in facts)) for name in ("seconds", "seen")}
+
     def inherited(self) -> nn.Module | None:
         """Read the weights that the network starts from.
 
@@ -177,8 +188,10 @@ class _Fold:
         settings, device = self.training, self.setting.device
         name = _network_of(self.network, self.supernet)
         parts = (self.seed, self.train, self.valid)
-        identity = training_identity(name, self.setting.task, settings, settings.uses_bf16(device), *parts)
         require_sampler(self.train, settings)
+        extendable = not (settings.extendable and depends_on_length(self.network.build(self.setting.task.spec)))
+        bf16 = settings.uses_bf16(device)
+        identity = training_identity(name, self.setting.task, settings, bf16, *parts, extendable=extendable)
         load_checkpoint(self.checkpoints / LAST, identity.parts())
         self._has_bundle()
 
@@ -272,6 +285,7 @@ class _Fold:
                     "epochs": result.epochs_run,
                     "best_epoch": result.best_epoch,
                     "seconds": round(result.seconds, 1),
+                    "seen": result.epochs_run * self.train.per_epoch,
                     "samples": {name: len(rows) for name, rows in self._parts().items()},
                     "groups": {name: group_digests(store.groups[rows]) for name, rows in self._parts().items()},
                     "contents": {

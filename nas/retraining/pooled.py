@@ -11,13 +11,21 @@ import numpy as np
 
 from nas.bundle import RESULT
 from nas.errors import NASError
-from nas.metrics.bootstrap import GroupBootstrap, intervals
+from nas.metrics.bootstrap import PERCENTILES, GroupBootstrap, intervals
+from nas.metrics.hierarchical import expanded_percentiles, nested_rows
 from nas.metrics.metric import Metric, Scores
 from nas.retraining.predictions import PREDICTIONS
 from nas.retraining.result import SIZES, Bounds, TrainResult
 from nas.retraining.tables import Row, markdown
+from nas.retraining.verdict import PairedDifference
 from nas.tasks.base import task_of
 from nas.tasks.segmentation import Segmentation
+
+EXPECTED = "the predictions that run_train.py wrote"
+
+
+class NoScoresError(NASError):
+    """The scores of a task cannot be computed from a predictions.csv, as of one of an earlier version."""
 
 
 @dataclass(frozen=True)
@@ -30,10 +38,12 @@ class Pooled:
         data: Hash and name of the data set.
         cases: Names of the samples (N,).
         groups: Groups (N,), usually patients, that the split keeps together.
+        networks: Number of the training (of its fold) that tested each sample (N,).
         scores: Scores of the samples.
         metrics: The metrics as the task declares them.
         classes: Names of the classes.
         costs: params, macs and bytes, means over the folds; empty for a system that a training compares with.
+        unit: Name of a group.
     """
 
     name: str
@@ -41,10 +51,12 @@ class Pooled:
     data: tuple[str, str]
     cases: np.ndarray
     groups: np.ndarray
+    networks: np.ndarray
     scores: Scores
     metrics: tuple[Metric, ...]
     classes: tuple[str, ...]
     costs: Mapping[str, float]
+    unit: str = "patient"
 
 
 def read_pooled(name: str, folders: Sequence[Path], allow: Sequence[str] = (), system: str | None = None) -> Pooled:
@@ -80,6 +92,7 @@ def read_pooled(name: str, folders: Sequence[Path], allow: Sequence[str] = (), s
             f"runs of {name} that tested a case twice", "another test fold each", "give one run per split.test_fold"
         )
     order = np.argsort(columns[case], kind="stable")
+    networks = np.repeat(np.arange(len(tables)), [len(table[case]) for table in tables])[order]
     columns = {key: values[order] for key, values in columns.items()}
     try:
         classes = tuple(results[0].data["classes"])
@@ -97,8 +110,9 @@ def read_pooled(name: str, folders: Sequence[Path], allow: Sequence[str] = (), s
         scores = task.from_columns(columns, classes)
     except (KeyError, ValueError) as error:
         got = f"{folders[0] / PREDICTIONS} without scores of {systems[0]} ({error})"
-        raise _no_predictions(got) from error
-    return Pooled(name, len(folders), data.pop(), columns[case], columns[group], scores, task.metrics, classes, costs)
+        raise NoScoresError(got, EXPECTED, "run the training again: an earlier version wrote other columns") from error
+    where = columns[case], columns[group], networks
+    return Pooled(name, len(folders), data.pop(), *where, scores, task.metrics, classes, costs, group)
 
 
 def _columns(path: Path, system: str) -> dict[str, np.ndarray]:
@@ -116,7 +130,7 @@ def _columns(path: Path, system: str) -> dict[str, np.ndarray]:
 
 
 def _no_predictions(got: str) -> NASError:
-    return NASError(got, "the predictions that run_train.py wrote", "check the path")
+    return NASError(got, EXPECTED, "check the path")
 
 
 @dataclass(frozen=True)
@@ -135,7 +149,10 @@ class Margin:
 
 
 def pooled_rows(systems: Sequence[Pooled], resamples: int = 2000, seed: int = 0) -> tuple[list[Row], list[Margin]]:
-    """Compare systems on the same bootstrap samples of patients.
+    """Compare systems on the same bootstrap samples.
+
+    Each fold has a search and a training of its own: the samples draw folds, and patients of each, so that intervals
+    hold the spread of both (`nas.metrics.hierarchical`). With one fold, or systems of other folds, they draw patients.
 
     Args:
         systems: The systems, all with the same cases.
@@ -156,16 +173,34 @@ def pooled_rows(systems: Sequence[Pooled], resamples: int = 2000, seed: int = 0)
                 f"the {len(first.cases)} cases of {first.name}",
                 "the same test folds for every system",
             )
-    bootstrap = GroupBootstrap(first.groups, np.zeros(len(first.cases), dtype=int), resamples, seed)
+    percentiles, samples = PERCENTILES, []
+    if of_folds(systems):
+        percentiles = expanded_percentiles(first.folds)
+        samples = nested_rows(first.networks, first.groups, resamples, seed)
+    else:
+        samples = GroupBootstrap(first.groups, np.zeros(len(first.cases), dtype=int), resamples, seed).rows
     score, rows, margins = first.metrics[0].name, [], []
-    draws = [[system.scores.over(sample) for sample in bootstrap.rows] for system in systems]
+    draws = [[system.scores.over(sample) for sample in samples] for system in systems]
     for system, drawn in zip(systems, draws, strict=True):
-        rows.append(Row(system.name, system.scores.over(), intervals(drawn), system.costs))
+        rows.append(Row(system.name, system.scores.over(), intervals(drawn, percentiles), system.costs))
         if system is not first:
             both = zip(draws[0], drawn, strict=True)
-            apart = intervals([{score: own[score] - its[score]} for own, its in both if own and its])
+            apart = intervals([{score: own[score] - its[score]} for own, its in both if own and its], percentiles)
             margins.append(Margin(system.name, rows[0].metrics[score] - rows[-1].metrics[score], apart[score]))
     return rows, margins
+
+
+def of_folds(systems: Sequence[Pooled]) -> bool:
+    """Check whether a bootstrap can draw folds: there are several, and every system has the same ones.
+
+    Args:
+        systems: Systems with the same cases.
+
+    Returns:
+        True if it can.
+    """
+    alike = all(np.array_equal(system.networks, systems[0].networks) for system in systems)
+    return systems[0].folds > 1 and alike
 
 
 def pooled_table(systems: Sequence[Pooled]) -> str:
@@ -185,7 +220,8 @@ def pooled_table(systems: Sequence[Pooled]) -> str:
     first, score = systems[0], systems[0].metrics[0]
     patients = len(np.unique(first.groups))
     folds = f"{first.folds} test fold{'s' * (first.folds > 1)}, {len(first.cases)} cases of {patients}"
-    caption = f"{first.data[1]} ({first.data[0][:8]}), {folds}; [95 % interval, bootstrap over these]"
+    over = f"folds (their searches and trainings) and {first.unit}s" if of_folds(systems) else "these"
+    caption = f"{first.data[1]} ({first.data[0][:8]}), {folds}; [95 % interval, bootstrap over {over}]"
     text = markdown(rows, caption, [metric for metric in first.metrics if metric.in_tables])
     of_class = {
         label: f"{score.name}_{number}"
@@ -198,8 +234,7 @@ def pooled_table(systems: Sequence[Pooled]) -> str:
             cells = [_cell(row, name) for name in of_class.values()]
             text += f"| {row.system} | {' | '.join(cells)} |\n"
     for margin in margins:
-        low, high = margin.ci95
-        text += f"\n{first.name} above {margin.above}: {margin.value:+.4f} {score.label} [{low:+.4f}, {high:+.4f}]\n"
+        text += f"\n{PairedDifference(score, margin.value, margin.ci95).line(first.name, margin.above)}\n"
     return text
 
 

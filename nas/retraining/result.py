@@ -10,11 +10,12 @@ from typing import Any
 from nas.errors import NASError
 from nas.metrics.metric import VOXELS, Metric, in_unit_of
 from nas.utils.files import read_json
-from nas.utils.plain_table import html_table
+from nas.utils.plain_table import html_lines, html_table
 from nas.utils.sealed import SEAL, is_damaged, write_sealed
+from nas.retraining.verdict import PairedDifference
 
 SIZES = ("params", "macs", "bytes")  # costs that are the same on every device
-COSTS = (*SIZES, "latency_ms", "peak_memory_mb")
+COSTS = (*SIZES, "latency_ms", "peak_memory_mb", "training_seconds", "training_macs")
 OF_A_FOLD = ("fold", "n")  # entries of a fold that are no metrics
 Bounds = tuple[float, float]
 
@@ -33,10 +34,11 @@ class TrainResult:
         data: name, sha256, n and classes of the data set.
         split: sha256 and unit (name of a group, usually "patient") of the split.
         seed: Seed of the training.
-        costs: params, macs, bytes, latency_ms {median, p10, p90, device, ...}, peak_memory_mb.
+        costs: params, macs, bytes, latency_ms {median, p10, p90, device, ...}, peak_memory_mb, training_seconds and
+            training_macs (forward MACs of all samples seen) of all folds together.
         ensembles: Name -> metrics of the pooled predictions, with their intervals as ci95.
         baselines: Name -> metrics of the baselines, in the same form.
-        differences: Name of a baseline -> metric -> value and ci95 of headline minus baseline, on the same patients.
+        differences: Name of another system -> metric -> value and ci95 of headline minus it, on the same patients.
         metrics: The metrics as the task declares them, in the unit in which they were measured.
         tested: Number of samples and of groups that were tested; empty in files of earlier versions.
         versions: Versions of the packages that decide the numbers.
@@ -48,6 +50,7 @@ class TrainResult:
             scores come first; empty in files of earlier versions.
         decision: positive (the class whose sensitivity, specificity and F1 the metrics give) and thresholds (system ->
             decision threshold), if the task has them.
+        warnings: Sentences on what the numbers cannot be trusted for.
     """
 
     name: str
@@ -72,6 +75,7 @@ class TrainResult:
     identity: str = ""
     headline: Mapping[str, Any] = field(default_factory=dict)
     decision: Mapping[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
     @property
     def headline_scores(self) -> Mapping[str, Any]:
@@ -83,6 +87,23 @@ class TrainResult:
     def columns(self) -> tuple[Metric, ...]:
         """The metrics that tables show, the score first."""
         return tuple(metric for metric in self.metrics if metric.in_tables)
+
+    @property
+    def score_differences(self) -> list[tuple[str, PairedDifference]]:
+        """Name of each other system, and the headline's score minus its score, on the same patients."""
+        score = next(iter(self.columns), None)
+        return [
+            (name, PairedDifference(score, of_metric[score.name]["value"], of_metric[score.name]["ci95"]))
+            for name, of_metric in self.differences.items()
+            if score is not None and score.name in of_metric
+        ]
+
+    @property
+    def lines(self) -> list[str]:
+        """Lines below a table of the result: the paired differences in the score, then the warnings."""
+        first = str(self.headline.get("system", self.name))
+        differences = [found.line(first, other) for other, found in self.score_differences]
+        return [*differences, *(f"warning: {text}" for text in self.warnings)]
 
     def _repr_html_(self) -> str:
         """Show all scores in a notebook."""
@@ -98,7 +119,7 @@ class TrainResult:
                 cells[0] += f" [{low:.{score.digits}f}, {high:.{score.digits}f}]"
             rows.append([name, *cells])
         title = f"{self.data['name']}, {self.protocol}, seed {self.seed}"
-        return html_table(["system", *(metric.label for metric in self.columns)], rows, title)
+        return html_table(["system", *(metric.label for metric in self.columns)], rows, title) + html_lines(self.lines)
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of result.json.
@@ -128,6 +149,8 @@ class TrainResult:
         }
         if not self.search_patients_known:
             content["search_patients_known"] = False
+        if self.warnings:
+            content["warnings"] = list(self.warnings)
         if self.identity:
             content["identity"] = self.identity
         if self.decision:
@@ -174,6 +197,7 @@ class TrainResult:
                 identity=str(content.get("identity", "")),
                 headline=dict(content.get("headline", {})),
                 decision=_decision(content.get("decision", {})),
+                warnings=tuple(map(str, content.get("warnings", ()))),
             )
             for scores in (result.mean, *result.ensembles.values(), *result.baselines.values()):
                 for metric in result.columns:

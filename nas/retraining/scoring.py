@@ -202,5 +202,10 @@ class Scorer:
             whole = np.array_equal(rows, self.rows)
             target = self.target if whole else self.store.targets(rows)
             spacing_mm = self.spacing_mm if whole else self.store.voxel_mm(rows)
-            self._measured[key] = prediction, task.score(prediction, target, spacing_mm)
+            extent = self.store.extents(rows)
+            if extent is None:
+                scores = task.score(prediction, target, spacing_mm)
+            else:
+                scores = task.score_padded(prediction, target, spacing_mm, extent)
+            self._measured[key] = prediction, scores
         return self._measured[key][1]

@@ -11,6 +11,7 @@ import numpy as np
 from nas.context import TaskSetup, versions
 from nas.metrics.bootstrap import mean_of
 from nas.metrics.metric import MM, VOXELS, in_unit_of, with_class_names
+from nas.retraining.doubts import doubts
 from nas.retraining.result import OF_A_FOLD, TrainResult
 from nas.retraining.scoring import Scorer, System
 from nas.retraining.tables import Row
@@ -36,21 +37,24 @@ def summarise(
         **facts: Further fields of the result: arch_id, protocol, seed, search_patients_known.
 
     Returns:
-        The result, with paired differences of the headline to every baseline.
+        The result, with paired differences of the headline to every other system.
     """
     folds, headline = scorer.folds(main), networks[0]
     in_mm, declared = scorer.spacing_mm is not None, scorer.task.metrics
     members = len(headline.tested) or len(networks) - 1
+    metrics = with_class_names(in_unit_of(declared, in_mm), setting.store.classes)
+    scores = {system.name: _scored(scorer, system) for system in networks}
     return TrainResult(
         name=main.name,
         costs=main.costs,
         folds=folds,
         mean=mean_of([{name: value for name, value in fold.items() if name not in OF_A_FOLD} for fold in folds]),
         ci95=scorer.interval_of_mean(main),
-        ensembles={system.name: _scored(scorer, system) for system in networks},
+        ensembles=scores,
         baselines={system.name: _scored(scorer, system) for system in baselines},
-        differences={system.name: scorer.difference(headline, system) for system in baselines},
-        metrics=with_class_names(in_unit_of(declared, in_mm), setting.store.classes),
+        differences={system.name: scorer.difference(headline, system) for system in [*networks[1:], *baselines]},
+        metrics=metrics,
+        warnings=tuple(doubts(scorer, networks, setting, scores[headline.name], metrics[0])),
         headline={"system": headline.name, "networks": members},
         decision=_decision(scorer, [*networks, *baselines]),
         tested={"samples": len(scorer.rows), "groups": len(np.unique(scorer.group))},

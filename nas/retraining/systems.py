@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 from nas.artifact import Artifact
 from nas.context import TaskSetup
 from nas.cost.benchmark import benchmark
 from nas.data.splits import Fold
+from nas.metrics.names import TRAINING_MACS
 from nas.retraining.folds import FoldTrainings, OnFoldEpoch, ignore_fold
 from nas.retraining.scoring import System
 
@@ -42,7 +44,10 @@ def retrained_system(trainings: FoldTrainings, name: str, on_epoch: OnFoldEpoch 
     tested = trainings.predictions(on_epoch)
     indices, prediction = setting.task.pool([(one.indices, one.prob) for one in tested])
     model = trainings.network.build(setting.task.spec)
-    return System(name, indices, prediction, tested, benchmark(model, setting.store.input_shape, setting.device))
+    costs, effort = benchmark(model, setting.store.input_shape, setting.device), trainings.effort()
+    took = {"training_seconds": effort["seconds"], TRAINING_MACS: costs["macs"] * effort["seen"]}
+    known = {key: value for key, value in took.items() if math.isfinite(value)}
+    return System(name, indices, prediction, tested, {**costs, **known})
 
 
 def baseline_systems(

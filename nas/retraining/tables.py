@@ -12,6 +12,8 @@ import numpy as np
 from nas.errors import NASError
 from nas.metrics.metric import Metric
 from nas.metrics.positive import decision_text
+from nas.metrics.spread import with_seeds
+from nas.retraining.differences import difference_lines_over_seeds
 from nas.retraining.result import SIZES, TrainResult
 from nas.retraining.unseen import UNKNOWN
 from nas.utils.text_table import aligned, terminal_width
@@ -66,28 +68,34 @@ class Row:
         cells["size (MB)"] = _digits(self.costs.get("bytes"), 1e6)
         cells["latency (ms)"] = _digits(self.costs.get("latency_ms", {}).get("median"), 1)
         cells["memory (MB)"] = _digits(self.costs.get("peak_memory_mb"), 1)
+        cells["training (s)"] = _digits(self.costs.get("training_seconds"), 1)
+        cells["training (TMAC)"] = _digits(self.costs.get("training_macs"), 1e12)
         return cells
 
 
-def markdown(rows: Sequence[Row], caption: str, columns: Sequence[Metric]) -> str:
+def markdown(rows: Sequence[Row], caption: str, columns: Sequence[Metric], notes: Sequence[str] = ()) -> str:
     """Format rows as a GitHub table under its caption.
 
     Args:
         rows: The rows.
         caption: Text above the table.
         columns: The metrics of the table, the score first.
+        notes: Lines below the table, such as the paired differences.
 
     Returns:
-        Markdown.
+        Markdown; the notes are a list.
     """
     table = [row.cells(columns) for row in rows]
     headings = list(table[0])
     lines = [" | ".join(headings), " | ".join("---" if i == 0 else "---:" for i in range(len(headings)))]
     lines += [" | ".join(cells.values()) for cells in table]
-    return caption + "\n\n" + "\n".join(f"| {line} |" for line in lines) + "\n"
+    below = "\n" + "".join(f"- {line}\n" for line in notes) if notes else ""
+    return caption + "\n\n" + "\n".join(f"| {line} |" for line in lines) + "\n" + below
 
 
-def terminal(rows: Sequence[Row], caption: str, columns: Sequence[Metric], width: int | None = None) -> str:
+def terminal(
+    rows: Sequence[Row], caption: str, columns: Sequence[Metric], width: int | None = None, lines: Sequence[str] = ()
+) -> str:
     """Format rows as aligned blocks: scores of all systems, costs of the networks.
 
     Args:
@@ -95,11 +103,19 @@ def terminal(rows: Sequence[Row], caption: str, columns: Sequence[Metric], width
         caption: Text above the table.
         columns: The metrics of the table, the score first.
         width: Columns of the terminal; None for those of the present one, at most 100.
+        lines: Lines below the table, such as the paired differences.
 
     Returns:
-        Text; long names and the caption are wrapped, columns that do not fit stand in further blocks.
+        Text; long names, lines and the caption are wrapped, columns that do not fit stand in further blocks.
     """
-    return _terminal([row.cells(columns) for row in rows], caption, width)
+    table = _terminal([row.cells(columns) for row in rows], caption, width)
+    return "\n\n".join([table, *_wrapped(lines, width)])
+
+
+def _wrapped(lines: Sequence[str], width: int | None) -> list[str]:
+    width = width or terminal_width()
+    wrapped = [textwrap.fill(line, width, subsequent_indent="  ") for line in lines]
+    return ["\n".join(wrapped)] if wrapped else []
 
 
 def terminal_of(markdown_table: str, width: int | None = None) -> str:
@@ -115,7 +131,12 @@ def terminal_of(markdown_table: str, width: int | None = None) -> str:
     caption, table, *paragraphs = markdown_table.strip().split("\n\n")
     lines = [line.strip().removeprefix("| ").removesuffix(" |").split(" | ") for line in table.splitlines()]
     text = _terminal([dict(zip(lines[0], line, strict=True)) for line in lines[2:]], caption, width)
-    return "\n\n".join([text, *(textwrap.fill(paragraph, width or terminal_width()) for paragraph in paragraphs)])
+    parts = [text]
+    for paragraph in paragraphs:
+        items = [line.removeprefix("- ") for line in paragraph.splitlines()]
+        listed = all(line.startswith("- ") for line in paragraph.splitlines())
+        parts += _wrapped(items, width) if listed else [textwrap.fill(paragraph, width or terminal_width())]
+    return "\n\n".join(parts)
 
 
 def _terminal(table: Sequence[Mapping[str, str]], caption: str, width: int | None) -> str:
@@ -169,8 +190,9 @@ def _digits(value: float | None, unit: float) -> str:
 def over_seeds(results: Mapping[str, TrainResult]) -> str:
     """Combine the results of several seeds into tables.
 
-    A value is mean ± standard deviation over seeds. The interval is over patients: the mean of the seeds' bounds, as
-    the same patients are tested under every seed.
+    A value is mean ± standard deviation over seeds. The interval is over patients and seeds
+    (`nas.metrics.spread.with_seeds`). Below a table are the paired differences of each network's headline to the other
+    systems of its trainings, and the warnings of the trainings.
 
     Args:
         results: File of each result -> the result.
@@ -201,7 +223,18 @@ def _table_over_seeds(results: Mapping[str, TrainResult]) -> str:
     rows += [_mean_row(name, scores, columns) for name, scores in _pooled_by_seed(results, labels).items()]
     seeds = sorted({one.seed for one in every})
     note = "±: standard deviation over seeds. A row that is no 'mean of' scores the mean probability over the rounds."
-    return markdown(rows, f"{caption(every[0], seeds)}. {note}", columns)
+    if len(seeds) > 1:
+        note += " Intervals and differences are over patients and seeds."
+    return markdown(rows, f"{caption(every[0], seeds)}. {note}", columns, _lines_over_seeds(results, labels))
+
+
+def _lines_over_seeds(results: Mapping[str, TrainResult], labels: Mapping[str, str]) -> list[str]:
+    """Paired differences of each network, and the warnings of every training with its seed."""
+    networks = _by_seed(results, labels)
+    lines = [line for members in networks.values() for line in difference_lines_over_seeds([*members.values()])]
+    for members in networks.values():
+        lines += [f"warning, seed {seed}: {text}" for seed, one in members.items() for text in one.warnings]
+    return list(dict.fromkeys(lines))
 
 
 def _labels(results: Mapping[str, TrainResult]) -> dict[str, str]:
@@ -269,7 +302,7 @@ def _mean_row(
     return Row(
         system,
         {metric: float(value.mean()) for metric, value in values.items()},
-        {first: np.mean(bounds, axis=0).tolist()} if len(bounds) == len(members) else {},
+        {first: with_seeds(values[first].tolist(), bounds)} if len(bounds) == len(members) else {},
         costs or {},
         len(members),
         {metric: float(value.std(ddof=1)) for metric, value in values.items()} if len(members) > 1 else {},
@@ -281,9 +314,12 @@ def _costs(results: Sequence[TrainResult]) -> dict[str, Any]:
     every = [one.costs for one in results]
     costs: dict[str, Any] = {name: float(every[0][name]) for name in SIZES if name in every[0]}
     latencies = [one.get("latency_ms", {}) for one in every]
-    conditions = {tuple(one.get(name) for name in ("device", "batch", "threads")) for one in latencies}
+    conditions = {tuple(one.get(name) for name in ("device", "batch", "threads", "torch")) for one in latencies}
     if len(conditions) == 1 and all("median" in one for one in latencies):
         costs["latency_ms"] = {"median": float(np.median([one["median"] for one in latencies]))}
         if all("peak_memory_mb" in one for one in every):
             costs["peak_memory_mb"] = float(np.median([one["peak_memory_mb"] for one in every]))
+    for name in ("training_seconds", "training_macs"):
+        if all(name in one for one in every):
+            costs[name] = float(np.mean([one[name] for one in every]))
     return costs

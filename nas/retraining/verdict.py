@@ -48,6 +48,18 @@ class PairedDifference:
         digits, unit = self.metric.digits, f" {self.metric.unit}" if self.metric.unit else ""
         return f"{self.value:+.{digits}f}{unit} [{low:+.{digits}f}, {high:+.{digits}f}]"
 
+    def line(self, first: str, second: str) -> str:
+        """Write the difference as a line beside a table.
+
+        Args:
+            first: Name of the first system.
+            second: Name of the second system.
+
+        Returns:
+            For example "searched minus volume: AUC +0.021 [-0.004, +0.046], within noise".
+        """
+        return f"{first} minus {second}: {self.metric.label} {self.text}, {self.verdict.value}"
+
     def sentence(self, first: str, second: str) -> str:
         """State the verdict.
 

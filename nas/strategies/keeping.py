@@ -10,6 +10,7 @@ from pathlib import Path
 from nas.context import RunContext
 from nas.evaluators.base import Evaluator
 from nas.history import History, Proposal, State, Trial
+from nas.problem import Problem
 from nas.strategies.base import Strategy
 from nas.utils.annotations import Keep
 
@@ -27,12 +28,14 @@ class CheckpointKeeper:
         keep: "front" for the networks of the Pareto front, "best" for the chosen network, "all" to delete nothing.
         strategy: For the trainings that it may continue.
         evaluator: For the files of a trial.
+        problem: The search problem.
         context: The surroundings of the evaluations.
     """
 
     keep: Keep
     strategy: Strategy
     evaluator: Evaluator
+    problem: Problem
     context: RunContext
     _deleted: set[Path] = field(default_factory=set)
 
@@ -79,4 +82,4 @@ class CheckpointKeeper:
         return kept
 
     def _folder(self, trial: Trial) -> Path | None:
-        return self.evaluator.folder_of(Proposal(trial.arch, trial.budget), self.context)
+        return self.evaluator.folder_of(Proposal(trial.arch, trial.budget), self.problem, self.context)

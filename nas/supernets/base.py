@@ -91,6 +91,7 @@ class Supernet(nn.Module, ABC):
 
     Attributes:
         needs_target: Whether `forward` takes the targets.
+        depends_on_length: Whether the training depends on its number of steps, see `nas.space.depends_on_length`.
         grows: Whether `forward` may add weights.
         checkpointing: Whether activations are recomputed in the backward pass. None if it is not supported.
         decodes_exactly: Whether `decode` finds the optimum over the whole space.
@@ -98,6 +99,7 @@ class Supernet(nn.Module, ABC):
     """
 
     needs_target: bool = False
+    depends_on_length: bool = False
     grows: bool = False
     checkpointing: bool | None = None
     decodes_exactly: bool = False

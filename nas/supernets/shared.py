@@ -21,7 +21,7 @@ from torch.func import functional_call
 
 from nas.architecture import Architecture
 from nas.errors import NASError
-from nas.space import SearchSpace, takes_target
+from nas.space import SearchSpace, announce_length, depends_on_length, takes_target
 from nas.supernets.base import NEAR, Costs, Decoded, HasSupernet, Supernet, allowed_costs
 from nas.task_spec import TaskSpec
 
@@ -58,8 +58,10 @@ class SharedSupernet(Supernet):
         self.register_buffer("draws", torch.zeros((), dtype=torch.int64))
         self._statistics: dict[str, torch.Tensor] = {}
         self._log_prob = torch.zeros(())
+        self._steps: int | None = None
         self.last = space.repair([0] * len(space.genes))
-        self.needs_target = takes_target(self._network(self.last))
+        network = self._network(self.last)
+        self.needs_target, self.depends_on_length = takes_target(network), depends_on_length(network)
 
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
         if self.training:
@@ -71,6 +73,14 @@ class SharedSupernet(Supernet):
         tensors = {name: self.shared[self._key(name, value)] for name, value in network.named_parameters()}
         statistics = {name: self._statistic(name, value) for name, value in network.named_buffers()}
         return functional_call(network, {**tensors, **statistics}, inputs)
+
+    def set_training_steps(self, steps: int) -> None:
+        """Set the length of the training for networks that depend on it.
+
+        Args:
+            steps: Number of optimiser steps of the weights.
+        """
+        self._steps = steps
 
     def architecture_parameters(self) -> Mapping[str, nn.Parameter]:
         return {f"alpha.{gene.name}": alpha for gene, alpha in zip(self.space.genes, self.alphas, strict=True)}
@@ -163,6 +173,8 @@ class SharedSupernet(Supernet):
         with torch.random.fork_rng(devices=[]), torch.inference_mode(False):  # new weights are trained later
             torch.manual_seed(self._seed_of(arch.id))
             network = self.space.build(arch, self.task)
+            if self._steps is not None:
+                announce_length(network, self._steps)
             for name, value in network.named_parameters():
                 if self._key(name, value) not in self.shared:
                     self.shared[self._key(name, value)] = nn.Parameter(value.detach().clone().to(self.alphas[0].device))

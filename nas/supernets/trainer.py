@@ -22,6 +22,7 @@ from torch.optim import Adam
 from nas.architecture import Architecture
 from nas.data.loading import VolumeSet, plan_batches
 from nas.errors import NASError, TrialFailed
+from nas.space import announce_length
 from nas.supernets.base import Costs, Supernet
 from nas.supernets.loading import PICTURE
 from nas.supernets.settings import ArchitectureSettings
@@ -132,14 +133,19 @@ class SupernetTraining:
         self.weights = make_optimizer(supernet.weight_parameters(), settings)
         self.steps = len(plan_batches(self.parts[0].per_epoch, settings.batch_size))
         self.schedule = make_schedule(self.weights, settings, settings.epochs * self.steps)
+        announce_length(supernet, settings.epochs * self.steps)
         alphas = list(supernet.architecture_parameters().values())
         self.architecture = Adam(alphas, lr=architecture.lr, betas=architecture.betas)
         self.forward: Callable[..., torch.Tensor] = supernet
         if settings.compile:
             self.forward = torch.compile(supernet, dynamic=False)
         self.history: list[dict[str, float]] = []
+        extendable = not supernet.depends_on_length
+        own = training_identity(
+            fingerprint, task, settings, self.bf16, seed, self.train, self.valid, extendable=extendable
+        )
         self.identity = {
-            **training_identity(fingerprint, task, settings, self.bf16, seed, self.train, self.valid).parts(),
+            **own.parts(),
             "architecture": str(architecture),
         }
 

@@ -18,6 +18,7 @@ from nas.errors import NASError
 from nas.metrics.ensemble import mean_probability
 from nas.metrics.metric import Metric, Scores
 from nas.task_spec import TaskSpec
+from nas.tasks.degenerate import same_for_every_case
 from nas.utils.identity import identity_of, public_path
 from nas.utils.locate import locate
 
@@ -112,6 +113,22 @@ class Task(ABC):
             TrialFailed: If a prediction is not finite.
         """
 
+    def score_padded(
+        self, prediction: np.ndarray, target: np.ndarray, spacing_mm: np.ndarray | None, extent: np.ndarray
+    ) -> Scores:
+        """Measure predictions of volumes that were padded to one shape.
+
+        Args:
+            prediction: Predictions (N, ...), background in the padding.
+            target: Targets (N, ...).
+            spacing_mm: Voxel sizes (N, 3), in 2D (N, 2). If None, lengths are in voxels.
+            extent: Sides (N, 3) in voxels before padding, in 2D (N, 2).
+
+        Returns:
+            The scores; by default those of `score`, for metrics that do not depend on the size of the image.
+        """
+        return self.score(prediction, target, spacing_mm)
+
     def score_cases(self, cases: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray | None]]) -> Scores:
         """Measure predictions of single cases, which a segmentation may have on grids of their own.
 
@@ -139,6 +156,19 @@ class Task(ABC):
             predicted it.
         """
         return mean_probability(predictions)
+
+    def degenerate(self, prediction: np.ndarray, target: np.ndarray, classes: Sequence[str]) -> list[str]:
+        """Describe a prediction that says nothing, whatever its metrics are.
+
+        Args:
+            prediction: Predictions (N, ...) of one network.
+            target: Targets (N, ...).
+            classes: Names of the classes.
+
+        Returns:
+            One text for each fault, which follows the name of the network; by default "answers every case alike".
+        """
+        return ["answers every case alike"] if same_for_every_case(prediction) else []
 
     def baselines(self) -> tuple[Baseline, ...]:
         """Return the simple models that networks for this task are compared with.

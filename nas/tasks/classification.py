@@ -19,11 +19,12 @@ from nas.metrics.bootstrap import best_threshold, binary_metrics, chosen_classes
 from nas.metrics.metric import Metric, Scores
 from nas.task_spec import TaskSpec
 from nas.tasks.base import Task, TestedCases, evaluation_mode
+from nas.tasks.degenerate import never_answered
 from nas.utils.annotations import MOST, Channels, Dims, Expected, OneOf, PositiveFloat
 from nas.utils.checked import checked
 
 METRICS = (
-    Metric("auc", "AUC", meaning="area under the ROC curve"),
+    Metric("auc", "AUC", meaning="area under the ROC curve", chance=0.5),
     Metric("accuracy", "accuracy", meaning="share of cases whose most probable class is right"),
     Metric("balanced_accuracy", "balanced accuracy", in_tables=False, meaning="mean share of each class that is found"),
     Metric("sensitivity", "sens.", meaning="share of the positive cases that are found"),
@@ -38,6 +39,7 @@ METRICS = (
     ),
 )
 THRESHOLD = "decision threshold"  # column of predictions.csv
+RARELY = 0.1  # recall of a class below which a network hardly ever answers it
 SCORES = tuple(metric.name for metric in METRICS if metric.direction == "maximize")
 
 
@@ -210,6 +212,18 @@ class Classification(Task):
         if THRESHOLD not in columns:
             return scores
         return replace(scores, threshold=columns[THRESHOLD].astype(np.float64))
+
+    def degenerate(self, prediction: np.ndarray, target: np.ndarray, classes: Sequence[str]) -> list[str]:
+        found = super().degenerate(prediction, target, classes)
+        if found:
+            return found
+        guess = prediction.argmax(axis=1)
+        lost = never_answered(guess, target, classes, "predicts")
+        for number in np.unique(target).tolist():
+            recall = float((guess[target == number] == number).mean())
+            if 0 < recall < RARELY:
+                lost.append(f"predicts {classes[number]} for {100 * recall:.0f} % of its cases only")
+        return lost
 
     def baselines(self) -> tuple[Baseline, ...]:
         from nas.baselines.simple import FEATURES, VOLUME  # here, as the models take long to import

@@ -23,19 +23,21 @@ from torch import nn
 
 from nas.errors import NASError, TrialFailed
 from nas.metrics.boxes import overlaps, paired_overlaps, suppressed_by_class, volumes
-from nas.metrics.coco import Matched, coco_metrics, match
+from nas.metrics.coco import Matched, as_text, coco_metrics, from_text, match
 from nas.metrics.metric import Metric, Scores
 from nas.task_spec import TaskSpec
 from nas.tasks.base import Prediction, Task, TestedCases, evaluation_mode
+from nas.tasks.degenerate import never_answered
 from nas.utils.annotations import Channels, Dims, PositiveInt, Share
 from nas.utils.checked import checked
 
 METRICS = (
-    Metric("map50", "mAP@0.5", meaning="mean average precision of boxes that overlap by an IoU of 0.5"),
+    Metric("map50", "mAP@0.5", meaning="mean average precision of boxes that overlap by an IoU of 0.5", chance=0.0),
     Metric("map", "mAP@0.5:0.95", meaning="mean average precision over ten IoU thresholds from 0.5 to 0.95"),
     Metric("recall50", "recall@0.5", meaning="share of the objects that a box finds with an IoU of 0.5"),
 )
 
+MATCHES = "matches"  # column of predictions.csv: which boxes meet an object, from which all metrics follow
 REACH = 8  # strides: a feature map is for boxes whose longest side is below that, and not below half of it
 RADIUS = 1.5  # strides around the middle of a box within which points answer for it (FCOS's centre sampling)
 ALPHA, GAMMA = 0.25, 2.0  # of the focal loss
@@ -233,6 +235,18 @@ class Detection(Task):
             raise TrialFailed("the network's boxes are not finite")
         return DetectionScores(prediction, target, match(prediction, target))
 
+    def from_columns(self, columns: Mapping[str, np.ndarray], classes: Sequence[str]) -> Scores:
+        matched = [from_text(str(text)) for text in columns[MATCHES]]
+        return DetectionScores(np.empty((len(matched), 0, 2)), np.empty((len(matched), 0, 1)), matched)
+
+    def degenerate(self, prediction: np.ndarray, target: np.ndarray, classes: Sequence[str]) -> list[str]:
+        found = prediction[..., -1]
+        if not (found >= 0).any():
+            return ["finds no box in any case"]
+        alike = super().degenerate(prediction, target, classes)
+        present = target[..., -1]
+        return alike or never_answered(np.unique(found), np.unique(present[present >= 0]), classes, "finds a box of")
+
     def sections(self, cases: TestedCases) -> list[str]:
         from nas.html.boxes import BoxExample, boxes_section, mean_overlaps  # here, as plots take long to import
         from nas.html.slices import chosen_cases
@@ -262,9 +276,10 @@ class DetectionScores(Scores):
         return coco_metrics(self.matched if rows is None else [self.matched[row] for row in rows])
 
     def columns(self, classes: Sequence[str]) -> Mapping[str, np.ndarray]:
-        """Return, for each class, the highest probability of a box, 0 without one."""
+        """Return, for each class, the highest probability of a box, 0 without one; and the matches of all boxes."""
         of_class, prob = self.prediction[..., -1], self.prediction[..., -2]
-        return {label: np.where(of_class == k, prob, 0.0).max(axis=1) for k, label in enumerate(classes)}
+        highest = {label: np.where(of_class == k, prob, 0.0).max(axis=1) for k, label in enumerate(classes)}
+        return {**highest, MATCHES: np.array([as_text(image) for image in self.matched])}
 
     def truth(self, classes: Sequence[str]) -> Mapping[str, np.ndarray]:
         """Return, for each class, the number of objects."""

@@ -19,6 +19,7 @@ from nas.metrics.metric import MM, Metric, Scores
 from nas.metrics.surface import dice, surfaces
 from nas.task_spec import TaskSpec
 from nas.tasks.base import Task, TestedCases, evaluation_mode
+from nas.tasks.degenerate import never_answered, same_for_every_case
 from nas.tasks.soft_dice import shares, soft_dice_loss
 from nas.utils.annotations import (
     MOST,
@@ -38,7 +39,7 @@ from nas.utils.optional import monai_part
 WINDOWS = 4  # at once, at least: on a CPU single ones fall into a slow path of 3D convolutions
 LOSSES = ("dice_ce", "soft_dice")
 METRICS = (
-    Metric("dice", "Dice", meaning="overlap of prediction and target"),
+    Metric("dice", "Dice", meaning="overlap of prediction and target", chance=0.0),
     # not quick: distances between surfaces take longer than an epoch of a small network
     Metric(
         "hd95",
@@ -62,9 +63,9 @@ class Segmentation(Task):
     the larger of the two directions); each also for every class as dice_1, dice_2, ...
 
     Empty regions: a case in which a class is neither present nor predicted does not count for that class. If it is only
-    present or only predicted, dice and surface_dice are 0 and hd95 is the diagonal of the image. A class's metric is
-    the mean over the cases that count, and the metric without a number the mean over classes. Needs MONAI, which the
-    extra `medical` installs.
+    present or only predicted, dice and surface_dice are 0 and hd95 is the diagonal of the image without its padding. A
+    class's metric is the mean over the cases that count, and the metric without a number the mean over classes. Needs
+    MONAI, which the extra `medical` installs.
 
     Args:
         in_channels: Channels of the images.
@@ -219,6 +220,17 @@ class Segmentation(Task):
             NASError: If a class is missing from the target.
             TrialFailed: If a probability is not finite.
         """
+        return self._score(prediction, target, spacing_mm, quick=quick)
+
+    def _score(
+        self,
+        prediction: np.ndarray,
+        target: np.ndarray,
+        spacing_mm: np.ndarray | None,
+        *,
+        quick: bool = False,
+        extent: np.ndarray | None = None,
+    ) -> Scores:
         if not np.isfinite(prediction).all():
             raise TrialFailed("the network's probabilities are not finite")
         missing = set(range(1, self.spec.outputs)) - set(np.unique(target).tolist())
@@ -229,20 +241,30 @@ class Segmentation(Task):
                 "use fewer folds or more data",
             )
         guess = prediction.argmax(axis=1)
-        values = {"dice": dice(guess, target, self.spec.outputs)}
-        if not quick:
-            spacing = np.ones((len(target), target.ndim - 1)) if spacing_mm is None else spacing_mm
-            hd95, surface = surfaces(guess, target, self.spec.outputs, spacing, self.tolerance)
-            values |= {"hd95": hd95, "surface_dice": surface}
-        return SegmentationScores(values)
+        if quick:
+            return SegmentationScores({"dice": dice(guess, target, self.spec.outputs)})
+        return SegmentationScores(self._values(guess, target, spacing_mm, extent))
+
+    def score_padded(
+        self, prediction: np.ndarray, target: np.ndarray, spacing_mm: np.ndarray | None, extent: np.ndarray
+    ) -> Scores:
+        if type(self).score is not Segmentation.score:  # the metrics of a subclass
+            return self.score(prediction, target, spacing_mm)
+        return self._score(prediction, target, spacing_mm, extent=extent)
+
+    def _values(
+        self, guess: np.ndarray, target: np.ndarray, spacing_mm: np.ndarray | None, extent: np.ndarray | None = None
+    ) -> dict[str, np.ndarray]:
+        """Measure label maps (N, D, H, W): metric -> values (N, K - 1)."""
+        spacing = np.ones((len(target), target.ndim - 1)) if spacing_mm is None else spacing_mm
+        hd95, surface = surfaces(guess, target, self.spec.outputs, spacing, self.tolerance, extent)
+        return {"dice": dice(guess, target, self.spec.outputs), "hd95": hd95, "surface_dice": surface}
 
     def score_cases(self, cases: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray | None]]) -> Scores:
         values: dict[str, list[np.ndarray]] = {metric.name: [] for metric in METRICS}
         for guess, target, spacing_mm in cases:
-            outputs, spacing = self.spec.outputs, np.ones(target.ndim) if spacing_mm is None else spacing_mm
-            hd95, surface = surfaces(guess[None], target[None], outputs, spacing[None], self.tolerance)
-            measured = {"dice": dice(guess[None], target[None], outputs), "hd95": hd95, "surface_dice": surface}
-            for name, value in measured.items():
+            spacing = None if spacing_mm is None else spacing_mm[None]
+            for name, value in self._values(guess[None], target[None], spacing).items():
                 values[name].append(value)
         return SegmentationScores({name: np.concatenate(parts) for name, parts in values.items()})
 
@@ -252,6 +274,12 @@ class Segmentation(Task):
             return np.array([[float(text or "nan") for text in texts_N] for texts_N in texts_KN]).T
 
         return SegmentationScores({metric.name: values(metric.name) for metric in METRICS})
+
+    def degenerate(self, prediction: np.ndarray, target: np.ndarray, classes: Sequence[str]) -> list[str]:
+        guess = prediction.argmax(axis=1)
+        if same_for_every_case(guess) and guess.any():
+            return super().degenerate(guess, target, classes)
+        return never_answered(np.unique(guess), np.unique(target), classes, "marks a voxel as")
 
     def baselines(self) -> tuple[Baseline, ...]:
         from nas.baselines.simple import INTENSITY  # here, as the models take long to import

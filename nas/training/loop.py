@@ -21,6 +21,7 @@ from torch import nn
 
 from nas.data.loading import VolumeSet, plan_batches, rank_share
 from nas.errors import NASError, TrialFailed, first_line
+from nas.space import depends_on_length
 from nas.tasks.base import Task
 from nas.training import distributed
 from nas.training.checkpoint import load_checkpoint, save_checkpoint
@@ -161,7 +162,14 @@ class _Run:
         self.model, self.steps, self.valid, self.folder = model, steps, valid, folder
         self.settings, self.task, self.trained = steps.settings, steps.task, steps.model
         identity = training_identity(
-            fingerprint, steps.task, steps.settings, steps.bf16, steps.seed, steps.train, valid
+            fingerprint,
+            steps.task,
+            steps.settings,
+            steps.bf16,
+            steps.seed,
+            steps.train,
+            valid,
+            extendable=not depends_on_length(model),
         )
         self.identity = identity.parts()
         self.best_state = copy.deepcopy(self.trained.state_dict())
@@ -252,7 +260,15 @@ class _Run:
 
 
 def training_identity(
-    fingerprint: str, task: Task, settings: TrainingSettings, bf16: bool, seed: int, train: VolumeSet, valid: VolumeSet
+    fingerprint: str,
+    task: Task,
+    settings: TrainingSettings,
+    bf16: bool,
+    seed: int,
+    train: VolumeSet,
+    valid: VolumeSet,
+    *,
+    extendable: bool = True,
 ) -> TrainingIdentity:
     """Describe everything that decides the weights of a training.
 
@@ -264,6 +280,7 @@ def training_identity(
         seed: Seed of the training.
         train: Training samples.
         valid: Validation samples.
+        extendable: Whether the network itself depends on the number of epochs in no way.
 
     Returns:
         The identity; two numbers of epochs are one training if the learning rate is constant.
@@ -271,7 +288,7 @@ def training_identity(
     values = dataclasses.asdict(settings) | {"precision": "bf16" if bf16 else "fp32"}
     if settings.sampler == SAMPLERS[0]:
         del values["sampler"]  # checkpoints of earlier versions do not have it
-    if settings.extendable:
+    if settings.extendable and extendable:
         del values["epochs"], values["patience"]  # they decide the end of the training, not its steps
     return TrainingIdentity(fingerprint, task, values, seed, describe_subset(train), describe_subset(valid))
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from nas.data.loading import VolumeSet, plan_batches
-from nas.space import takes_target
+from nas.space import announce_length, takes_target
 from nas.tasks.base import Task
 from nas.training import distributed
 from nas.training.optim import clip_gradients, make_optimizer, make_schedule
@@ -58,6 +58,7 @@ class Steps:
         self.optimizer = make_optimizer(self.model.parameters(), settings)
         steps = settings.epochs * len(plan_batches(train.per_epoch, settings.batch_size))
         self.schedule = make_schedule(self.optimizer, settings, steps)
+        announce_length(self.model, steps)
         wrapped = distributed.wrap(self.model)
         self.forward: Callable[..., torch.Tensor] = wrapped
         if settings.compile:

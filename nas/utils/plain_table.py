@@ -59,6 +59,19 @@ def as_frame(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Any:
     return pandas.DataFrame([list(row) for row in rows], columns=list(columns))
 
 
+def html_lines(lines: Sequence[str]) -> str:
+    """Format lines as HTML, for a notebook.
+
+    Args:
+        lines: The lines.
+
+    Returns:
+        The element `ul`; empty without lines.
+    """
+    items = "".join(f"<li>{escape(line)}</li>" for line in lines)
+    return f"<ul>{items}</ul>" if items else ""
+
+
 def html_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], caption: str = "") -> str:
     """Format a table as HTML, for a notebook.
 
