@@ -31,7 +31,15 @@ TASKS = ("classification", "segmentation", "detection")
 PROGRAMS = ("experiments.lung_detector.prepare", "experiments.lung_screening.phantoms")
 SHARED = ("study", "split", "training", "evaluator", "tracking")
 SERVICE = "experiments.lung_detector.service.images"
-TOPICS = ("Image files", "Geometry", "NIfTI", "DICOM series", "NumPy arrays", "Labels and channels")  # others follow
+TOPICS = (
+    "Image files",
+    "Geometry",
+    "NIfTI",
+    "DICOM series",
+    "NumPy arrays",
+    "Labels and channels",
+    "Slices",
+)  # others follow
 SECTIONS = ("Args", "Attributes", "Returns", "Raises", "Yields", "Note", "Example")
 
 

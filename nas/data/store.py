@@ -305,6 +305,8 @@ class VolumeStore:
             for position, row in enumerate(rows):
                 selection.select_hyperslab((int(row), *map(int, starts[position])), (1, *shape))
                 dataset.read(memory, selection, out[position])
+        if dtype.kind == "f" and not np.isfinite(out).all():
+            raise _damaged(self.path, f"NaN or infinite {name}")
         return out
 
     def sample(self, row: int) -> Sample:

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from nas.data.io.dicom import open_series
+from nas.data.io.axial import axial_slices
 from nas.data.io.files import is_npy
-from nas.data.io.images import read_image, to_array
 from nas.data.transforms.ct_slices import fitted, windowed
 from nas.data.transforms.preparation import prepared
 from nas.export.torch_network import BundleNetwork
 from nas.inference.cases import Case
 
 AXES = "zyx"
+_Input = tuple[dict[str, int], np.ndarray, float, tuple[int, ...], tuple[bool, ...]]
 
 
 def rows_of_case(networks: Sequence[BundleNetwork], case: Case) -> list[dict[str, Any]]:
@@ -33,12 +32,12 @@ def rows_of_case(networks: Sequence[BundleNetwork], case: Case) -> list[dict[str
     Raises:
         NASError: If the file cannot be read, or is no input of these networks.
     """
-    task, rows = networks[0].task, []
-    for number, x_CDHW, factor, sides in _inputs(networks[0], case):
+    task, classes, rows = networks[0].task, networks[0].card.classes, []
+    for number, x_CDHW, factor, sides, mirrored in _inputs(networks[0], case):
         predictions = [(np.zeros(1, dtype=int), network.predict(x_CDHW[None])) for network in networks]
         _, pooled = task.pool(predictions)
         if task.spec.kind == "detection":
-            rows += [{**number, **row} for row in _boxes(pooled[0], factor, sides, networks[0].card.classes)]
+            rows += [{**number, **row} for row in _boxes(pooled[0], factor, sides, mirrored, classes)]
         else:
             values = np.atleast_1d(pooled[0]).ravel().tolist()
             names = ["prediction"] if len(values) == 1 else [f"prediction_{n}" for n in range(len(values))]
@@ -46,34 +45,29 @@ def rows_of_case(networks: Sequence[BundleNetwork], case: Case) -> list[dict[str
     return rows
 
 
-def _inputs(network: BundleNetwork, case: Case) -> Iterator[tuple[dict[str, int], np.ndarray, float, tuple[int, ...]]]:
-    """Yield number, input, factor of its sides and sides of the image, of every slice or of the whole."""
+def _inputs(network: BundleNetwork, case: Case) -> Iterator[_Input]:
+    """Yield number, input, factor of its sides, sides and mirrored axes, of every slice or of the whole."""
     how = network.card.preparation
     path, dims = case.paths[0], network.task.spec.dims
     if "windows" in how and not is_npy(path):
-        for number, hu_HW in enumerate(_slices(path, bool(how.get("values_in_hu", False)))):
+        slices = axial_slices(path, bool(how.get("values_in_hu", False)))
+        for number, hu_HW in enumerate(slices.values_DHW):
             image_CHW, factor = fitted(windowed(hu_HW, how["windows"]), int(how["size"]))
             x_CHW = image_CHW.astype(np.float32) * np.float32(how.get("scale", 1)) + np.float32(how.get("offset", 0))
-            yield {"slice": number}, x_CHW, factor, hu_HW.shape
+            yield {"slice": number}, x_CHW, factor, hu_HW.shape, slices.mirrored
         return
     ready = prepared(case.paths, how, case.point_mm, dims)
-    yield {}, ready.x_CDHW, 1.0, ready.x_CDHW.shape[1:]
-
-
-def _slices(path: Path, values_in_hu: bool) -> np.ndarray:
-    """Read the slices of a file, or of a series on the pixels of its files, as the data set does."""
-    if path.is_dir():
-        return to_array(open_series(path).read(values_in_hu=values_in_hu, keep_pixels=True))[0]
-    return to_array(read_image(path))[0]
+    yield {}, ready.x_CDHW, 1.0, ready.x_CDHW.shape[1:], (False,) * dims
 
 
 def _boxes(
-    found_NX: np.ndarray, factor: float, sides: Sequence[int], classes: Sequence[str]
+    found_NX: np.ndarray, factor: float, sides: Sequence[int], mirrored: Sequence[bool], classes: Sequence[str]
 ) -> Iterator[dict[str, Any]]:
     dims = len(sides)
     axes = AXES[-dims:]
     for box in found_NX[found_NX[:, -1] >= 0]:
         low, high = (np.clip(ends / factor, 0, sides) for ends in (box[:dims], box[dims : 2 * dims]))
+        low, high = np.where(mirrored, np.subtract(sides, high), low), np.where(mirrored, np.subtract(sides, low), high)
         if (low < high).all():  # a box in the border that was added is none
             edges = {
                 f"{axis}{end}": round(float(value), 2)

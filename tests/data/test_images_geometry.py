@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+from collections.abc import Callable
 from itertools import permutations, product
 from pathlib import Path
 
@@ -15,9 +16,10 @@ import SimpleITK as sitk
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from written_decathlon import write_decathlon, write_nifti
-from written_scans import PRONE, SAGITTAL, STRAIGHT, ball
-from written_series import centre_of, rounded, scan, series, tilted_ball, with_values
+from written_scans import PRONE, SAGITTAL, STRAIGHT, ball, write_dicom
+from written_series import centre_of, gantry_ball, rounded, scan, series, tilted_ball, with_values
 
+from nas.data.io.axial import axial_slices, series_slices
 from nas.data.io.dicom import open_series
 from nas.data.io.geometry import MOST_SHIFT
 from nas.data.io.grid import image_on_grid, onto_image, planned_size
@@ -25,6 +27,7 @@ from nas.data.io.images import read_channels, read_image, read_volume, to_array
 from nas.data.io.label_files import as_nifti
 from nas.data.sources.msd import Msd
 from nas.errors import NASError
+from nas.export.boxes import _boxes
 
 TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 CODES = [
@@ -45,6 +48,14 @@ def test_A1_gantry_tilt(tmp_path: Path, degrees: float, axis: int, sign: int) ->
     assert np.linalg.norm(centre_of(part) - centre) < 0.5
     pixels = to_array(open_series(tmp_path).read(keep_pixels=True))[0]
     assert pixels.shape[1:] == (48, 48)
+
+
+@pytest.mark.parametrize("degrees", [5, 20, -10])
+def test_A1_gantry_tilt_of_the_slices_themselves(tmp_path: Path, degrees: float) -> None:
+    centre = gantry_ball(tmp_path, degrees)
+    image = read_image(tmp_path)
+    assert np.linalg.norm(centre_of(image) - centre) < 0.5
+    assert image.GetSpacing()[2] == pytest.approx(2 * np.cos(np.radians(degrees)), rel=1e-4)
 
 
 def test_A1_gantry_tilt_of_a_steep_stack_names_the_angle(tmp_path: Path) -> None:
@@ -250,6 +261,33 @@ def test_A12_the_unit_of_the_affine(tmp_path: Path, unit: str, mm: float) -> Non
     assert read_volume(tmp_path / "a.nii.gz").spacing_mm == pytest.approx((4, 3, 2))
 
 
+@pytest.mark.parametrize("code", ["LPS", "RAS", "LAS", "RPI"])
+def test_A14_slices_of_a_file_are_turned_as_those_of_a_series(tmp_path: Path, code: str) -> None:
+    voxels = np.random.default_rng(0).integers(-1000, 400, (10, 12, 5)).astype(np.int16)
+    write_nifti(tmp_path / "a.nii.gz", voxels, code)
+    found = axial_slices(tmp_path / "a.nii.gz")
+    expected = voxels[::-1, ::-1].T  # RAS: columns to the left, rows to the back
+    np.testing.assert_array_equal(found.values_DHW, expected if code[2] == "S" else expected[::-1])
+    assert found.mirrored == (code[1] == "A", code[0] == "R")
+
+
+def test_A14_boxes_of_mirrored_slices_are_those_of_the_file() -> None:
+    found = np.array([[1.0, 2, 3, 6, 0.9, 0]])  # y0, x0, y1, x1, probability, class
+    ways = product((False, True), repeat=2)
+    shown = [next(_boxes(found, 1.0, (10, 12), mirrored, ["a"])) for mirrored in ways]
+    edges = [[row[name] for name in ("y0", "x0", "y1", "x1")] for row in shown]
+    assert edges == [[1, 2, 3, 6], [1, 6, 3, 10], [7, 2, 9, 6], [7, 6, 9, 10]]
+
+
+@pytest.mark.parametrize("reader", [axial_slices, lambda path: series_slices(open_series(path))])
+def test_A14_sagittal_slices_are_no_axial_ones(tmp_path: Path, reader: Callable[[Path], object]) -> None:
+    series(tmp_path / "sagittal", image=ball(SAGITTAL, size=(12, 12, 4), index=(5, 5, 2))[0])
+    with pytest.raises(NASError, match=r"sagittal that are not axial"):
+        reader(tmp_path / "sagittal")
+    tilted_ball(tmp_path / "tilted", 20, 1, side=12)
+    reader(tmp_path / "tilted")
+
+
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     code=st.sampled_from(CODES),
@@ -296,6 +334,43 @@ def test_A6_A12_files_of_any_geometry_are_read_as_nibabel_and_itk_read_them(
     np.testing.assert_allclose(to_array(volume.image)[0], values.T, rtol=1e-5)
     if ending != "hdr":
         assert planned_size(path, None) == image_on_grid(volume.image, None).GetSize()[::-1]
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    code=st.sampled_from(CODES),
+    mm=st.tuples(st.floats(0.4, 2.0), st.floats(0.4, 2.0), st.floats(0.5, 5.0)),
+    origin=st.tuples(*[st.floats(-300, 300)] * 3),
+    angles=st.tuples(*[st.floats(-20, 20)] * 3),
+    rescale=st.sampled_from([(1.0, -1024.0), (2.0, -1000.0), (0.5, -1024.0)]),
+)
+def test_A1_A10_series_of_any_geometry_are_read_as_pydicom_reads_them(
+    tmp_path: Path,
+    code: str,
+    mm: tuple[float, float, float],
+    origin: tuple[float, float, float],
+    angles: tuple[float, float, float],
+    rescale: tuple[float, float],
+) -> None:
+    shutil.rmtree(tmp_path / "series", ignore_errors=True)
+    image = sitk.GetImageFromArray(np.random.default_rng(0).integers(-900, 900, (4, 5, 6)).astype(np.int16) // 2 * 2)
+    lps = TO_LPS @ _affine(code, mm, origin, angles)
+    image.SetSpacing(mm)
+    image.SetDirection((lps[:3, :3] / np.array(mm)).ravel().tolist())
+    image.SetOrigin(lps[:3, 3].tolist())
+    write_dicom(tmp_path / "series", image, slope=rescale[0], intercept=rescale[1])
+    read = read_image(tmp_path / "series")
+    values = to_array(read)[0]
+    for path in (tmp_path / "series").iterdir():
+        slice_ = pydicom.dcmread(path)
+        row, column = np.reshape(np.array(slice_.ImageOrientationPatient, dtype=float), (2, 3))
+        for y, x in ((0, 0), (4, 5), (2, 1)):  # PS3.3, equation C.7.6.2.1-1
+            world = np.array(slice_.ImagePositionPatient, dtype=float)
+            world = world + row * slice_.PixelSpacing[1] * x + column * slice_.PixelSpacing[0] * y
+            index = read.TransformPhysicalPointToContinuousIndex(world.tolist())
+            np.testing.assert_allclose(index, np.rint(index), atol=0.01)
+            expected = slice_.pixel_array[y, x] * float(slice_.RescaleSlope) + float(slice_.RescaleIntercept)
+            assert values[tuple(int(n) for n in np.rint(index)[::-1])] == pytest.approx(expected)
 
 
 def test_A1_to_A12_a_real_series_as_itk_reads_it(shared_data: Path) -> None:

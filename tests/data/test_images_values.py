@@ -6,12 +6,15 @@ import gzip
 from collections.abc import Callable
 from pathlib import Path
 
+import h5py
 import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
 from pydicom.uid import generate_uid
+from written_decathlon import prepared as decathlon_store
+from written_decathlon import write_decathlon
 from written_scans import write_dicom
 from written_series import Change, scan, series, strip_preamble, text, with_values, without
 
@@ -20,10 +23,12 @@ from nas.data.io.ct import read_ct
 from nas.data.io.dicom import find_series, open_series
 from nas.data.io.dicom_header import SOP_CLASSES, STORAGE
 from nas.data.io.images import read_channels, read_image, read_volume, to_array
+from nas.data.io.npz import read_npz
 from nas.data.source import Source
 from nas.data.sources.lidc_dicom import LidcDicom
 from nas.data.sources.lung_pet_ct_dx import LungPetCtDx
 from nas.data.sources.manifest import Manifest
+from nas.data.sources.prepared import PreparedStore
 from nas.data.transforms.preparation import prepared
 from nas.errors import NASError
 
@@ -207,6 +212,34 @@ def test_A9_cut_and_nan_files_of_every_ending(tmp_path: Path, name: str) -> None
         read_image(path)
 
 
+def test_A9_cut_and_nan_stores(tmp_path: Path) -> None:
+    store = decathlon_store(write_decathlon(tmp_path / "boxes", count=3))
+    path = tmp_path / "mine.h5"
+    content = store.path.read_bytes()
+    for kept in (0, len(content) // 2, len(content) - 1):
+        path.write_bytes(content[:kept])
+        with pytest.raises(NASError, match=r"mine\.h5, which cannot be read"):
+            PreparedStore(str(path)).prepare()
+    path.write_bytes(content)
+    with h5py.File(path, "a") as file:
+        file["volumes"][1, 0, 2, 2, 2] = np.nan
+    opened = PreparedStore(str(path)).prepare()
+    assert opened.read([0, 2]).shape[0] == 2
+    with pytest.raises(NASError, match=r"mine\.h5.*NaN"):
+        opened.read([0, 1])
+
+
+def test_A9_damaged_arrays_of_npz(tmp_path: Path) -> None:
+    np.savez_compressed(tmp_path / "a.npz", a=np.arange(5000))
+    content = bytearray((tmp_path / "a.npz").read_bytes())
+    for damage in (slice(200, 260), slice(len(content) // 2, None)):
+        spoilt = content.copy()
+        spoilt[damage] = b"" if damage.stop is None else b"\xff" * 60
+        (tmp_path / "b.npz").write_bytes(spoilt)
+        with pytest.raises(NASError, match=r"b\.npz, which cannot be read"):
+            read_npz(tmp_path / "b.npz", ["a"])
+
+
 @pytest.mark.parametrize("name", ["a.img", "a.IMG", "a.img.gz"])
 def test_A9_a_pair_by_its_data_file(tmp_path: Path, name: str) -> None:
     _, data = write_as(tmp_path, scan(), "a.HDR" if name.isupper() or "IMG" in name else "a.hdr")
@@ -247,6 +280,7 @@ def test_A13_kinds_of_dicom_objects(tmp_path: Path, uid: str, name: str) -> None
         (with_values(PhotometricInterpretation="PALETTE COLOR"), "PALETTE COLOR"),
         (with_values(ModalityLUTSequence=[]), "ModalityLUTSequence"),
         (without("SOPClassUID"), "no SOPClassUID"),
+        (with_values(RescaleType="MGML"), "RescaleType=MGML"),
         (without("PixelData"), "ends before its last pixel"),
     ],
 )
@@ -277,6 +311,11 @@ def test_A13_other_formats_by_content(tmp_path: Path, content: bytes, words: str
     for reader in (read_image, read_channels):
         with pytest.raises(NASError, match=rf"{name}, which cannot be read .*{words}"):
             reader(tmp_path / name)
+
+
+def test_A13_devices_are_no_files() -> None:
+    with pytest.raises(NASError, match="no regular file"):
+        read_image("/dev/zero")
 
 
 @pytest.mark.parametrize("kind", ["colour", "complex", "time"])

@@ -83,18 +83,29 @@ def strip_preamble(folder: Path, implicit: bool) -> None:
 
 def tilted_ball(folder: Path, degrees: float, axis: int, sign: int = 1, side: int = 48) -> np.ndarray:
     """Write slices that are displaced along a row (axis 0) or column (axis 1); return the world point of a ball."""
-    between, count, centre = 2.0, side // 2, np.array([3.0, -4.0, 40.0])
+    step = np.array([0.0, 0.0, 2.0])
+    step[axis] = sign * math.tan(math.radians(degrees)) * 2.0
+    return _ball_of_slices(folder, step, np.eye(3)[0], np.eye(3)[1], side)
+
+
+def gantry_ball(folder: Path, degrees: float) -> np.ndarray:
+    """Write slices that are turned around the x axis, along a table that moves along z; return the point of a ball."""
+    angle = math.radians(degrees)
+    column = np.array([0.0, math.cos(angle), -math.sin(angle)])
+    return _ball_of_slices(folder, np.array([0.0, 0.0, 2.0]), np.eye(3)[0], column, 48)
+
+
+def _ball_of_slices(folder: Path, step: np.ndarray, row: np.ndarray, column: np.ndarray, side: int) -> np.ndarray:
+    count, centre = side // 2, np.array([3.0, -4.0, 40.0])
     write_dicom(folder, sitk.Image(side, side, count, sitk.sitkInt16))
-    step = np.array([0.0, 0.0, between])
-    step[axis] = sign * math.tan(math.radians(degrees)) * between
     rows, columns = np.indices((side, side))
     for path in folder.iterdir():
         slice_ = pydicom.dcmread(path)
-        first = np.array([-side / 2, -side / 2, 16.0 + between * count / 2]) + step * (
-            slice_.InstanceNumber - 1 - count / 2
-        )
+        first = np.array([0, 0, 16.0 + count]) - (row + column) * side / 2
+        first = first + step * (slice_.InstanceNumber - 1 - count / 2)
         slice_.ImagePositionPatient = [f"{value:.6g}" for value in first]
-        world = first + np.stack([columns, rows, np.zeros_like(rows)], axis=-1)
+        slice_.ImageOrientationPatient = [f"{value:.6f}" for value in (*row, *column)]
+        world = first + columns[..., None] * row + rows[..., None] * column
         hu = np.where(np.linalg.norm(world - centre, axis=-1) <= 8, 120, -850)
         slice_.PixelData = np.rint((hu + 1024) / 2).astype(np.uint16).tobytes()
         slice_.save_as(path)

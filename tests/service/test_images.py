@@ -75,6 +75,18 @@ def test_A14_only_axial_slices_are_accepted(orientation: list[float], axial: boo
     assert refusal.value.status == 422
 
 
+@pytest.mark.parametrize(
+    ("stored", "words"),
+    [(b"n/a ", "malformed RescaleSlope"), (b"    ", "malformed RescaleSlope"), (b"0   ", "RescaleSlope=0")],
+)
+def test_A5_malformed_rescale_tags_of_an_upload_are_named(stored: bytes, words: str) -> None:
+    content = dicom(RescaleSlope="1.25", RescaleIntercept="-1024")
+    assert content.count(b"1.25") == 1
+    with pytest.raises(Refusal, match=words) as refusal:
+        read_slice(content.replace(b"1.25", stored), LIMITS)
+    assert refusal.value.status == 422
+
+
 def test_png_of_16_bits_keeps_them() -> None:
     grey = np.arange(32 * 64, dtype=np.uint16).reshape(32, 64) * 31
     np.testing.assert_allclose(read_slice(png(grey), LIMITS).pixels_HW, grey / 65535, rtol=1e-6)

@@ -210,10 +210,23 @@ def _check_slice(header: Any, limits: Limits) -> tuple[float, float]:
         raise _no_slice("values by a modality LUT", "rescale slope and intercept")
     if "PixelData" not in header:
         raise _no_slice("DICOM without pixels", "a slice with its pixels")
-    if header.get("RescaleSlope") is None or header.get("RescaleIntercept") is None:
-        raise _no_slice("CT without rescale slope and intercept", "Hounsfield units")
+    slope, intercept = (_rescale(header, tag) for tag in ("RescaleSlope", "RescaleIntercept"))
+    if slope == 0:
+        raise _no_slice("DICOM with RescaleSlope=0", "Hounsfield units")
     _check_size(int(header.Rows), int(header.Columns), limits)
-    return float(header.RescaleSlope), float(header.RescaleIntercept)
+    return slope, intercept
+
+
+def _rescale(header: Any, tag: str) -> float:
+    """Return a number of the scale of values; its text is no part of a message."""
+    try:
+        value = header.get(tag)
+        number = None if value is None else float(value)
+    except (TypeError, ValueError) as error:
+        raise _no_slice(f"DICOM with a malformed {tag}", "Hounsfield units") from error
+    if number is None:
+        raise _no_slice(f"CT without {tag} (no rescale slope and intercept)", "Hounsfield units")
+    return number
 
 
 def _is_axial(orientation: Any) -> bool:

@@ -14,15 +14,16 @@ from nas.data.io.limits import Limit
 from nas.errors import NASError, first_line
 from nas.utils.optional import medical
 
-_TAGS = [
-    *("SOPClassUID", "SeriesInstanceUID", "Modality", "PatientID", "Units", "NumberOfFrames", "SamplesPerPixel"),
-    *("PhotometricInterpretation", "Rows", "Columns", "BitsAllocated", "PixelRepresentation", "PixelSpacing"),
-    *("ImagePositionPatient", "ImageOrientationPatient", "RescaleSlope", "RescaleIntercept", "ModalityLUTSequence"),
-]
+_IDENTITY = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "Modality", "PatientID")
+_GEOMETRY = ("Rows", "Columns", "PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient", "NumberOfFrames")
+_VALUES = ("SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated", "PixelRepresentation", "Units")
+_RESCALE = ("RescaleSlope", "RescaleIntercept", "RescaleType", "ModalityLUTSequence")
+_TAGS = [*_IDENTITY, *_GEOMETRY, *_VALUES, *_RESCALE]
 # Kinds of objects that are read: SOP class -> modality. All others are refused.
 STORAGE = "1.2.840.10008.5.1.4.1.1"
 SOP_CLASSES = {f"{STORAGE}.2": "CT", f"{STORAGE}.4": "MR", f"{STORAGE}.128": "PT"}
 NEED_RESCALE = ("CT", "PT")  # modalities whose values have a unit
+HU_TYPES = ("", "HU", "US")  # RescaleType of CT: not stated, HU, "unspecified"; others are maps of dual-energy CT
 PHOTOMETRIC = ("MONOCHROME2",)
 BITS = (8, 16, 32)
 # Transfer syntaxes that ITK decodes: uncompressed, deflated, RLE, JPEG, JPEG-LS, JPEG 2000.
@@ -67,6 +68,7 @@ LIMITS = (
         "refused",
         "the message names tag and file",
     ),
+    Limit("DICOM series", "CT with another RescaleType than HU, such as MGML or Z_EFF", "refused", "give the CT in HU"),
     Limit("DICOM series", "files without preamble and meta group", "read", ""),
     Limit(
         "DICOM series",
@@ -90,6 +92,7 @@ class Slice:
 
     Attributes:
         path: The file.
+        uid: SOPInstanceUID, "" if the file does not state it.
         modality: Modality, "CT", "MR" or "PT"; by the SOP class if the file does not state it.
         needs_rescale: Whether its values have a unit, by modality or SOP class.
         units: Tag Units of PET, else "".
@@ -103,6 +106,7 @@ class Slice:
     """
 
     path: Path
+    uid: str
     modality: str
     needs_rescale: bool
     units: str
@@ -171,6 +175,9 @@ def slice_of(path: Path, header: Any) -> Slice:
         modality = str(header.get("Modality") or kind)
         slope = _numbers(path, header, "RescaleSlope", 1, needed=False)
         intercept = _numbers(path, header, "RescaleIntercept", 1, needed=False)
+        unit = str(header.get("RescaleType") or "")
+        if kind == "CT" and unit not in HU_TYPES:
+            raise NASError(f"RescaleType={unit} in {path}", "a CT in HU", "give the CT of the same study that is in HU")
         if slope == (0.0,):
             raise _malformed(path, "RescaleSlope", "0", "a number other than 0")
         spacing = _numbers(path, header, "PixelSpacing", 2)
@@ -179,6 +186,7 @@ def slice_of(path: Path, header: Any) -> Slice:
             raise _malformed(path, "PixelSpacing", _shown(header, "PixelSpacing"), "two distances above 0")
         return Slice(
             path,
+            str(header.get("SOPInstanceUID") or ""),
             modality,
             kind in NEED_RESCALE or modality in NEED_RESCALE,
             str(header.get("Units", "")),

@@ -160,11 +160,13 @@ def existing(path: str | Path) -> Path:
         The path.
 
     Raises:
-        NASError: If there is none.
+        NASError: If there is none, or it is a device, a socket or a pipe.
     """
     path = Path(path)
     if not path.exists():
         raise NASError(f"no file {path}", "an image volume", "correct the path")
+    if not path.is_file() and not path.is_dir():
+        raise NASError(f"{path}, which is no regular file", "an image volume", "copy it to a file")
     return path
 
 

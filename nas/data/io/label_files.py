@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from nas.data.io import formats
 from nas.data.io.files import split_name
 from nas.data.io.nifti import nifti_header
 from nas.utils.files import write_bytes
@@ -56,7 +57,8 @@ def write_label_image(path: Path, label: Image, like: Path | None = None) -> Non
         like: File of the image. If both are NIfTI, the label map has the affine of this file, bit for bit.
     """
     sitk = medical("SimpleITK")
-    if like is not None and split_name(like)[1] in NIFTI and split_name(path)[1] in NIFTI:
+    is_nifti = like is not None and like.is_file() and formats.format_of(like) is formats.NIFTI
+    if like is not None and is_nifti and split_name(path)[1] in NIFTI:
         array_DHW = sitk.GetArrayFromImage(label)
         write_bytes(path, as_nifti(array_DHW, like, compress=path.name.lower().endswith(".gz")))
         return

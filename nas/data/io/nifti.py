@@ -182,8 +182,10 @@ def _scaled(values: np.ndarray, header: Any, path: Path) -> np.ndarray:
         raise unreadable(path, f"scl_slope and scl_inter: {error}") from error
     if slope is None or (slope == 1 and not inter):
         return values
-    kind = np.float32 if values.dtype.itemsize <= 2 else np.float64
-    return values.astype(kind) * kind(slope) + kind(inter or 0)
+    scaled = values.astype(np.float32 if values.dtype.itemsize <= 2 else np.float64)
+    scaled *= slope
+    scaled += inter or 0.0
+    return scaled
 
 
 def _mm(header: Any) -> float:

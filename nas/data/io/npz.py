@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,7 +28,7 @@ def read_npz(path: Path, names: Sequence[str]) -> list[np.ndarray]:
     try:
         with path.open("rb") as file, np.load(file) as arrays:
             return [arrays[name] for name in names]
-    except (OSError, KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise NASError(
             f"{path}, which cannot be read ({error})", f"an npz file with {', '.join(names)}", "fetch it again"
         ) from error

@@ -15,9 +15,9 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 from annotated_types import Ge, Le, Len
 
+from nas.data.io.axial import series_slices
 from nas.data.io.dicom import DicomSeries, find_series, open_series
 from nas.data.io.files import existing_folder, named_files
-from nas.data.io.images import to_array
 from nas.data.io.voc_boxes import labels_of, read_voc
 from nas.data.sample import Sample
 from nas.data.source import CACHE, Source
@@ -26,7 +26,6 @@ from nas.data.transforms.ct_slices import WINDOWS_HU, fitted, windowed
 from nas.errors import NASError
 from nas.utils.annotations import NonNegativeFloat, OneOf, PathName, PositiveFloat, Rule, Seed, SomeOf
 from nas.utils.checked import checked
-from nas.utils.optional import medical
 
 MERGED = "tumour"
 
@@ -116,8 +115,8 @@ class LungPetCtDx(Source):
             yield from self._of_series(series, uids, name, f"patient-{number + 1:04}", folds[number])
 
     def _of_series(self, series: DicomSeries, uids: list[str], name: str, group: str, fold: str) -> Iterator[Sample]:
-        image = series.read(values_in_hu=self.values_in_hu, keep_pixels=True)  # boxes count the pixels of the files
-        hu_DHW = to_array(image)[0]
+        slices = series_slices(series, self.values_in_hu)  # boxes count the pixels of the files
+        hu_DHW = slices.values_DHW
         height, width = hu_DHW.shape[1:]
         for number in self._chosen(uids):
             path = self._annotations.get(uids[number])
@@ -127,7 +126,7 @@ class LungPetCtDx(Source):
                 [0, box.y0 * factor, box.x0 * factor, 1, box.y1 * factor, box.x1 * factor, self._class(box.label)]
                 for box in objects
             ]
-            column_mm, row_mm, between_mm = image.GetSpacing()
+            between_mm, row_mm, column_mm = slices.spacing_mm
             yield Sample(
                 name=f"{name}-slice-{number + 1:03}",
                 volume_CDHW=slice_CHW[:, None],
@@ -163,10 +162,7 @@ class LungPetCtDx(Source):
 
     def _uids(self, series: DicomSeries) -> list[str]:
         """Return the SOPInstanceUID of each slice; none for a series that is skipped."""
-        pydicom = medical("pydicom")
-        tags = ["SOPInstanceUID", "Modality"]
-        headers = [pydicom.dcmread(path, stop_before_pixels=True, specific_tags=tags) for path in series.files]
-        modalities = sorted({str(header.get("Modality", "none")) for header in headers})
+        modalities = sorted({slice_.modality for slice_ in series.slices})
         if modalities != ["CT"]:
             if self.unknown == "skip":
                 return []
@@ -177,7 +173,7 @@ class LungPetCtDx(Source):
             )
         if not series.patient:
             raise NASError(f"no PatientID in {series.folder}", "a patient to split by", "give each patient a PatientID")
-        return [str(header.SOPInstanceUID) for header in headers]
+        return [slice_.uid for slice_ in series.slices]
 
     def _check_uids(self, uids: Sequence[str]) -> None:
         if not uids:

@@ -11,8 +11,9 @@ import numpy as np
 from annotated_types import Ge, Le, Len
 from scipy import ndimage
 
+from nas.data.io.axial import axial_slices
 from nas.data.io.files import named_files
-from nas.data.io.images import AIR_HU, read_image, to_array
+from nas.data.io.images import AIR_HU
 from nas.data.sample import Sample
 from nas.data.source import CACHE, Source
 from nas.data.sources._drawn_chest import FIELD_MM, VOXEL_MM, add_ball, chest_slice, lung_block, noise_hu
@@ -49,6 +50,8 @@ class NodulePhantoms(Source):
         windows: Windows of HU, one channel per window (nas/data/transforms/ct_slices.py).
         backgrounds: Paths of CT volumes or DICOM folders whose slices replace the drawn chest (dims=2 only).
         seed: Seed of all drawings.
+        values_in_hu: Whether stored values of background slices (DICOM) without rescale tags are in HU already. If
+            False, such series are refused.
 
     Raises:
         NASError: If an argument is out of range.
@@ -76,10 +79,12 @@ class NodulePhantoms(Source):
         windows: Annotated[Sequence[str], SomeOf(*WINDOWS_HU)] = ("lung",),
         backgrounds: Sequence[PathName] = (),
         seed: Seed = 0,
+        values_in_hu: bool = False,
     ) -> None:
         self.cache_dir, self.patients, self.slices, self.size, self.dims = cache_dir, patients, slices, size, dims
         self.radius_mm, self.most, self.negatives = tuple(radius_mm), most, negatives
         self.windows, self.backgrounds, self.seed = tuple(windows), tuple(map(str, backgrounds)), seed
+        self.values_in_hu = values_in_hu
         if dims == 3 and self.backgrounds:
             raise NASError(
                 f"data.backgrounds={list(self.backgrounds)} with data.dims=3",
@@ -103,7 +108,7 @@ class NodulePhantoms(Source):
 
     def samples(self) -> Iterator[Sample]:
         """Read every sample, see `Source.samples`."""
-        real = [block for path in self.backgrounds for block in _real_blocks(path, self.size)]
+        real = [block for path in self.backgrounds for block in _real_blocks(path, self.size, self.values_in_hu)]
         for patient in range(self.patients):
             rng = np.random.default_rng([self.seed, patient])
             block = real[int(rng.integers(len(real)))] if real else None
@@ -182,16 +187,16 @@ def lung_of(hu_HW: np.ndarray) -> np.ndarray:
     return is_lung[air]
 
 
-def _real_blocks(path: str, size: int) -> list[_Block]:
+def _real_blocks(path: str, size: int, values_in_hu: bool) -> list[_Block]:
     """Read the blocks of a CT; raises NASError if it cannot be read or shows no lung."""
-    image = read_image(path)
-    hu_DHW, factor = resized(to_array(image)[0], size, AIR_HU)
+    slices = axial_slices(Path(path), values_in_hu)
+    hu_DHW, factor = resized(slices.values_DHW, size, AIR_HU)
     showing = [number for number, hu_HW in enumerate(hu_DHW) if lung_of(hu_HW).mean() >= LUNG_SHARE]
     if not showing:
         raise NASError(
             f"{path} without a slice that shows lungs", "a CT of the chest in HU", "correct data.backgrounds"
         )
-    voxel_mm = image.GetSpacing()[0] / factor
+    voxel_mm = slices.spacing_mm[2] / factor
     starts = range(0, len(hu_DHW), BLOCK)
     blocks = [[number for number in showing if start <= number < start + BLOCK] for start in starts]
     return [
