@@ -62,9 +62,10 @@ def check(
     Raises:
         NASError: For the first setting that is wrong.
     """
-    cls, arguments = _checked(_plain(config, key), key, base, allow, {}, computed)
+    checked = _checked(_plain(config, key), key, base, allow, {}, computed)
     if construct:
-        cls(**arguments)
+        cls: Any = checked[0]
+        cls(**checked[1])
 
 
 def _build(settings: Any, key: str, base: type[T], allow: Sequence[str] | None, given: Mapping[str, Any]) -> T:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
@@ -86,7 +87,7 @@ class CompareJobs(Callback):
         except Exception as error:
             print(f"warning: no comparison of the jobs: {_reason(error)}", file=sys.stderr, flush=True)
 
-    def _record(self, config: DictConfig, own: DictConfig, state: str, reason: str = "") -> None:
+    def _record(self, config: DictConfig, own: HydraConf, state: str, reason: str = "") -> None:
         if OmegaConf.select(config, DRY_RUN) or os.environ.get("RANK", "0") != "0":
             return
         choices = {str(group): str(name) for group, name in own.runtime.choices.items() if name is not None}

@@ -110,7 +110,7 @@ class Train(Evaluator):
         return self.settings.extendable
 
     def folder_of(self, proposal: Proposal, problem: Problem, context: RunContext) -> Path:
-        """Return the folder of the proposal's training: one for all budgets if a longer training continues a shorter."""
+        """Return the folder of the proposal's training: one for all budgets if trainings continue."""
         name = proposal.arch.id
         if proposal.budget in (0, self.settings.epochs) or self._extendable(proposal.arch, problem):
             return context.folder / name

@@ -95,10 +95,13 @@ def labels_or_classes(networks: Sequence[InferenceNetwork]) -> Prediction:
             shares = write_labels(output, prob, ready, case.paths[0])
             return {"shares": {classes[int(number)]: share for number, share in shares.items()}}
         probabilities = {name: round(float(p), 6) for name, p in zip(classes, prob, strict=True)}
-        chosen = {"class": classes[int(prob.argmax())]}
+        chosen: dict[str, str | float] = {"class": classes[int(prob.argmax())]}
         if threshold is not None:
             is_positive = prob[positive] >= threshold
-            chosen = {"class": classes[positive if is_positive else 1 - positive], "threshold": round(threshold, 6)}
+            chosen: dict[str, str | float] = {
+                "class": classes[positive if is_positive else 1 - positive],
+                "threshold": round(threshold, 6),
+            }
         return {"input": case.text, **chosen, "probabilities": probabilities}
 
     return predict

@@ -9,10 +9,10 @@ from typing import Any
 
 from nas.errors import NASError
 from nas.metrics.metric import VOXELS, Metric, in_unit_of
+from nas.retraining.verdict import PairedDifference
 from nas.utils.files import read_json
 from nas.utils.plain_table import html_lines, html_table
 from nas.utils.sealed import SEAL, is_damaged, write_sealed
-from nas.retraining.verdict import PairedDifference
 
 SIZES = ("params", "macs", "bytes")  # costs that are the same on every device
 COSTS = (*SIZES, "latency_ms", "peak_memory_mb", "training_seconds", "training_macs")
