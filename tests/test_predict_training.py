@@ -175,7 +175,7 @@ def test_exported_folds_without_torch_say_the_same(tmp_path: Path, capsys: pytes
 
 def test_boxes_of_a_detector(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     space = DetectorSpace.from_name("lung-slices")[0]
-    task = Detection(in_channels=1, outputs=1, dims=2, detections=3, least=1e-6)
+    task = Detection(in_channels=1, outputs=1, dims=2, detections=20, least=1e-6)
     how = {"how": "array", "scale": 1 / 255, "offset": 0.0, "windows": ["lung"], "size": 64}
     write_training(tmp_path / "x", space, task, how, ("nodule",), 64)
     scan(tmp_path / "ct.nii.gz", sides=(40, 32, 2))

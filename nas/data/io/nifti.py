@@ -182,7 +182,8 @@ def _scaled(values: np.ndarray, header: Any, path: Path) -> np.ndarray:
         raise unreadable(path, f"scl_slope and scl_inter: {error}") from error
     if slope is None or (slope == 1 and not inter):
         return values
-    scaled = values.astype(np.float32 if values.dtype.itemsize <= 2 else np.float64)
+    kind: np.dtype[np.floating] = np.dtype(np.float32 if values.dtype.itemsize <= 2 else np.float64)
+    scaled: np.ndarray[Any, np.dtype[np.floating]] = values.astype(kind)
     scaled *= slope
     scaled += inter or 0.0
     return scaled
