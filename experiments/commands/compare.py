@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from experiments.cli import Parser, number_type
+from experiments.cli import Parser, number_type, write_tables
 
 EXAMPLES = (
     "voxnas compare outputs/demo",
@@ -41,7 +41,7 @@ def parser() -> Parser:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Print the tables as Markdown, and write sweep.csv and compare.html.
+    """Print the tables, as Markdown unless on a terminal, and write sweep.csv and compare.html.
 
     Args:
         options: Parsed arguments.
@@ -56,8 +56,8 @@ def run(options: argparse.Namespace) -> None:
     (first, *others) = options.paths
     out = options.out or (first if not others and first.is_dir() else None)
     if out is None:
-        print(as_markdown(compare_jobs(jobs, *settings)), end="")
+        write_tables(as_markdown(compare_jobs(jobs, *settings)))
         print("\n--out FOLDER also writes sweep.csv and compare.html")
         return
-    print(as_markdown(write_comparison(out, jobs, *settings)), end="")
+    write_tables(as_markdown(write_comparison(out, jobs, *settings)))
     print(f"\nwrote {out / PAGE} and {out / ROWS}")

@@ -9,7 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from experiments.cli import USER_ERROR, Parser, number_type, write_line
-from experiments.commands.predict import add_device, add_flips, networks_of, outcomes, prediction_of, use_flips
+from experiments.commands.predict import (
+    add_device,
+    add_flips,
+    add_network,
+    networks_of,
+    outcomes,
+    prediction_of,
+    use_flips,
+)
 from nas.errors import NASError
 
 if TYPE_CHECKING:
@@ -39,6 +47,7 @@ def parser() -> Parser:
     )
     add("--out", type=Path, help="folder of the results (default: TRAINING/evaluation/NAME)")
     add("--seen", choices=SEEN, default="refuse", help="cases of patients that were seen (default: refuse)")
+    add_network(evaluate)
     add_flips(evaluate)
     add("--resamples", type=number_type(int, 2), default=2000, help="bootstrap over patients (default: 2000)")
     add("--seed", type=number_type(int, 0), default=0, help="of the bootstrap (default: 0)")

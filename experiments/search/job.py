@@ -13,7 +13,7 @@ from experiments.build import build
 from experiments.config import SearchConfig, shareable
 from experiments.context import describe_data, require_window, task_setup, write_config
 from experiments.progress import SearchProgress, logs_above
-from experiments.search.results import next_command, summary, write_results
+from experiments.search.results import summary
 from experiments.search.tracked import TrackedSearch
 from experiments.trackers import build_trackers
 from nas.budget import SearchEnd, search_end
@@ -25,6 +25,7 @@ from nas.found import CHOSEN, SearchResult
 from nas.history import History
 from nas.problem import Problem
 from nas.report.live_search import LiveSearch
+from nas.report.search_files import next_command, write_results
 from nas.search import CHECKPOINTS, SearchJob, context_of, open_study, search, search_record
 from nas.space import SearchSpace
 from nas.strategies.base import Strategy

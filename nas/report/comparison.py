@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from nas.comparison.compare import Comparison, Trainings, compare_jobs
+from nas.comparison.compare import Comparison, compare_jobs
 from nas.comparison.jobs import Job
 from nas.comparison.record import FINISHED
 from nas.comparison.rows import rows_of, write_rows
 from nas.html.page import Cell, facts, section, write_page
 from nas.html.stacked_table import stacked_table
-from nas.metrics.names import MISSING, Names
+from nas.metrics.names import MISSING
 from nas.report.comparison_searches import search_sections
-from nas.report.comparison_tables import difference_section, group_table, seeds_note
+from nas.report.comparison_trainings import training_sections
 
 PAGE, ROWS = "compare.html", "sweep.csv"
 
@@ -66,7 +66,7 @@ def comparison_report(path: Path, comparison: Comparison, *, title: str) -> None
     if comparison.searches is not None:
         body += search_sections(comparison.searches, comparison.names)
     if comparison.trainings is not None:
-        body += _training_sections(comparison.trainings, comparison.names)
+        body += training_sections(comparison.trainings, comparison.names)
     body += [_jobs_section(comparison, path.parent), _methods(comparison)]
     write_page(
         path,
@@ -89,25 +89,6 @@ def _facts(comparison: Comparison, finished: int) -> str:
 
 def _paragraphs(sentences: Sequence[str]) -> list[str]:
     return [f"<p>{escape(sentence)}</p>" for sentence in sentences]
-
-
-def _training_sections(trainings: Trainings, names: Names) -> list[str]:
-    known = trainings.estimates[trainings.groups[0].label]
-    columns = [metric.name for metric in trainings.metrics] + [name for name in ("params", "macs") if name in known]
-    note = (
-        "Test scores, of the mean prediction of a training's networks: mean over seeds, 95 % interval below. "
-        + seeds_note(trainings.groups)
-    )
-    body = [section("Trainings", note, group_table(trainings.groups, names, trainings.estimates, columns))]
-    if len(trainings.groups) > 1:
-        score = trainings.metrics[0]
-        tests = {
-            f"test {score.label}, by seed": (score.name, trainings.by_seed),
-            f"test {score.label}, by patient": (score.name, trainings.by_patient),
-        }
-        note = f"There is no test over patients: {trainings.no_patients}." if trainings.no_patients else ""
-        body.append(difference_section(trainings.groups, names, tests, note))
-    return body
 
 
 def _jobs_section(comparison: Comparison, folder: Path) -> str:
