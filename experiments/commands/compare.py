@@ -13,7 +13,7 @@ from experiments.cli import Parser, number_type, write_tables
 
 EXAMPLES = (
     "voxnas compare outputs/demo",
-    "voxnas compare outputs/random outputs/pop outputs/train/demo --out outputs/compared",
+    "voxnas compare outputs/demo outputs/train/demo --out outputs/compared",
     "voxnas compare outputs/train/*/result.json",
 )
 

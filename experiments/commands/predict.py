@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 EXAMPLES = (
     "voxnas predict outputs/train/x scans/ --out masks/",
     "voxnas predict model.onnx image.nii.gz --out labels.nii.gz",
-    "voxnas predict valid1/model.onnx a.nii.gz b.nii.gz --average-with valid2/model.onnx --out labels",
+    "voxnas predict a/model.onnx scans/ --average-with b/model.onnx --out masks/",
 )
 TABLE = "predictions.csv"
 

@@ -1,6 +1,6 @@
 """One table over several test folds: each patient once, tested by a network whose search and training never saw it.
 
-voxnas pooled 'searched=outputs/train/searched-fold*' 'U-Net=outputs/train/unet-fold*'
+voxnas pooled 'searched=outputs/train/searched*' 'U-Net=outputs/train/unet*'
 
 The runs are those of `run_train.py` with another split.test_fold each.
 """
