@@ -6,15 +6,15 @@ import argparse
 import os
 import re
 import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments.cli import USER_ERROR, Parser, number_type, write_line
+from experiments.cli import USER_ERROR, Parser, has_width, number_type, write_line, write_tables
 from experiments.conf_files import tables
 from experiments.tables.progress import TableProgress
 from experiments.tables.spec import SIZES, Size, Table, load
 from nas.errors import NASError
-from nas.utils.plain_text import plain_text
 from nas.utils.text_table import in_columns, terminal_width
 
 PROGRAM = "voxnas tables"
@@ -104,7 +104,7 @@ def _is_training(name: str) -> bool:
 
 
 def _list() -> int:
-    for line in in_columns([(name, load(name)[1].title) for name in tables()], terminal_width()):
+    for line in in_columns([(name, load(name)[1].title) for name in tables()], _width()):
         write_line(line)
     return 0
 
@@ -115,10 +115,12 @@ def _list_rows(name: str, table: Table) -> int:
         write_line(f"\n{section.title}")
         rows = []
         for row in section.rows:
-            sizes = [f"{size} {section.pace * row.minutes[size]:g} min" for size in row.sizes if size in row.minutes]
+            sizes = [
+                f"{size} about {section.pace * row.minutes[size]:g} min" for size in row.sizes if size in row.minutes
+            ]
             kind = "ours" if row.is_ours else "published"
             rows.append((f"  {section.id}/{row.key}", kind, ", ".join(sizes)))
-        for line in in_columns(rows, terminal_width()):
+        for line in in_columns(rows, _width()):
             write_line(line.rstrip())
     return 0
 
@@ -154,7 +156,7 @@ def _compute(name: str, table: Table, options: argparse.Namespace) -> int:
     write_text(folder / "table.md", text)
     write_text(folder / "table.csv", tidy_csv(table, name, size, made))
     write_text(folder / "table.tex", latex(table, name, size, made))
-    _show(text.partition("\n## Commands\n")[0])
+    write_tables(text.partition("\n## Commands\n")[0] if has_width() else text)
     for key, source in missing.items():
         waiting = [row.key for row in rows if row.key not in computed and key in row.reason]
         if waiting:
@@ -165,8 +167,12 @@ def _compute(name: str, table: Table, options: argparse.Namespace) -> int:
     return USER_ERROR if runner.failures else 0
 
 
+def _width() -> int | None:
+    return terminal_width() if has_width() else None
+
+
 def _show(text: str) -> None:
-    write_line(f"\n{plain_text(text)}".rstrip("\n"))
+    write_line(textwrap.fill(text, terminal_width()) if has_width() else text)
 
 
 def _named(texts: Sequence[str]) -> dict[str, Path]:

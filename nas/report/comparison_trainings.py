@@ -67,8 +67,9 @@ def _plot(trainings: Trainings, names: Names, metric: str) -> str:
             f"{name}, seed {'/'.join(map(str, seeds))}: {names.show(metric, value)}"
             for seeds, value in zip(group.jobs, values, strict=True)
         ]
-        bounds = (own.mean, own.low, own.high)
-        groups.append(Interval(name, *(value / unit.divisor for value in bounds), np.array(values), titles))
+        scale = unit.divisor
+        scaled_S = np.array(values) / scale
+        groups.append(Interval(name, own.mean / scale, own.low / scale, own.high / scale, scaled_S, titles))
         words.append(f"{name} {estimate_text(names, metric, own)}")
     better = "higher" if sign > 0 else "lower"
     caption = f"{unit.name} ({better} is better): {', '.join(words)}."
