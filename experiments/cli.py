@@ -21,6 +21,7 @@ from typing import Any, NoReturn
 from experiments.argument_types import path_type, text_type
 from nas.errors import NASError
 from nas.utils.environment import is_of_environment
+from nas.utils.plain_text import plain_text
 
 USER_ERROR, INTERRUPTED, BROKEN_PIPE = 2, 130, 141
 LIBRARIES = ("torch", "monai", "optuna", "hydra", "sklearn", "onnxscript", "onnxruntime", "matplotlib")
@@ -240,6 +241,24 @@ def write_line(line: str) -> None:
     """
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
+
+
+def has_width() -> bool:
+    """Say whether stdout is a terminal, or the variable COLUMNS sets a width for it.
+
+    Returns:
+        Whether lines have to fit `terminal_width()`.
+    """
+    return sys.stdout.isatty() or bool(os.environ.get("COLUMNS"))
+
+
+def write_tables(markdown: str) -> None:
+    """Write tables to stdout: plain text that fits a terminal, Markdown into a file or pipe.
+
+    Args:
+        markdown: The tables as Markdown.
+    """
+    write_line((plain_text(markdown) if has_width() else markdown).rstrip("\n"))
 
 
 def replace_unknown_characters() -> None:

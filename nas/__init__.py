@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from nas import supernets as supernets
     from nas import tasks as tasks
     from nas import training as training
+    from nas.api.searching import run_search as run_search
+    from nas.api.training import retrain as retrain
     from nas.architecture import Architecture as Architecture
     from nas.architecture import Gene as Gene
     from nas.artifact import Artifact as Artifact
@@ -24,8 +26,6 @@ if TYPE_CHECKING:
     from nas.problem import Problem as Problem
     from nas.published import Published as Published
     from nas.published import PublishedCount as PublishedCount
-    from nas.retraining.api import retrain as retrain
-    from nas.search import run_search as run_search
     from nas.space import SearchSpace as SearchSpace
     from nas.task_spec import TaskSpec as TaskSpec
     from nas.tracking.base import NoTracking as NoTracking
@@ -55,8 +55,8 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "Tracker": "nas.tracking.base",
         "TrialFailed": "nas.errors",
         "VisdomBoard": "nas.tracking.visdom_board",
-        "retrain": "nas.retraining.api",
-        "run_search": "nas.search",
+        "retrain": "nas.api.training",
+        "run_search": "nas.api.searching",
     },
     ["cost", "data", "evaluators", "strategies", "study", "supernets", "tasks", "training"],
 )

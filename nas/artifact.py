@@ -45,6 +45,11 @@ class Artifact:
     provenance: Provenance = field(default_factory=Provenance)
     weights: Callable[[], nn.Module] | None = field(default=None, repr=False, compare=False)
 
+    @property
+    def name(self) -> str:
+        """Its name in tables: the published name, else "searched" and the id."""
+        return self.provenance.published or f"searched {self.arch.id}"
+
     def build(self, task: TaskSpec | None = None) -> nn.Module:
         """Build the network, with new weights.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Mapping
-from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,6 @@ from nas.data.loading import VolumeSet
 from nas.data.splits import Split
 from nas.errors import NASError, TrialFailed
 from nas.evaluators.base import Evaluator
-from nas.found import SearchResult
 from nas.history import History, State
 from nas.metrics.names import TRAINING_MACS
 from nas.multiobjective.constraints import violation
@@ -30,7 +28,6 @@ from nas.strategies.feasible import require_feasible
 from nas.strategies.keeping import CheckpointKeeper
 from nas.study.heartbeat import LeaseLost
 from nas.study.study import LEASE_S, Claim, Study
-from nas.study.url import sqlite_url
 from nas.tracking.base import NO_TRACKING, Tracker
 from nas.utils.annotations import Duration, Keep, PositiveInt, Seconds, seconds_of
 from nas.utils.checked import check_value, signature_of
@@ -190,65 +187,6 @@ def evaluate(job: SearchJob, study: Study, claim: Claim) -> None:
     except Exception as error:
         log.exception("trial %d failed", claim.number)
         study.fail(claim, f"{type(error).__name__}: {error}")
-
-
-def run_search(
-    problem: Problem,
-    split: Split,
-    *,
-    strategy: Strategy,
-    evaluator: Evaluator,
-    trials: int,
-    time: float | str | None = None,
-    folder: str | Path,
-    name: str = "search",
-    url: str | None = None,
-    keep_checkpoints: Keep = "front",
-    seed: int = 0,
-    device: str | torch.device = "cpu",
-    worker: int = 0,
-    on_epoch: OnEpoch = ignore,
-    on_history: OnHistory = ignore,
-    config: Mapping[str, Any] | None = None,
-) -> SearchResult:
-    """Search on the training and validation part of a split; the test fold is never read.
-
-    The same call again resumes the study to the same total of trials.
-
-    Args:
-        problem: Space, task, cost, objectives and constraints.
-        split: The split of the data set.
-        strategy: Proposes architectures.
-        evaluator: Scores them.
-        trials: Number of ended trials that the study holds at the end, at least 1.
-        time: Time that all trials may take together, in seconds or as "2h"; None for no limit.
-        folder: Holds the checkpoints, arch.json, pareto/*.json, trials.csv and, unless `url` is given, the study.
-        name: Name of the study.
-        url: URL of a store that several workers share; None for a database in the folder.
-        keep_checkpoints: Trials whose weights are kept: "front", "best" or "all"; see `SearchJob`.
-        seed: Seed of the search, at least 0.
-        device: Device of the trainings.
-        worker: Number of this worker; each worker of a study needs its own.
-        on_epoch: Called after each epoch with the numbers of epochs done and planned.
-        on_history: Called with the current history before every proposal.
-        config: A configuration that is recorded with the study and in arch.json.
-
-    Returns:
-        The trials and the chosen architecture.
-
-    Raises:
-        NASError: If the settings do not fit the problem (nothing is created then), or no trial finished.
-    """
-    context = context_of(split, Path(folder), seed=seed, device=device, on_epoch=on_epoch)
-    job = SearchJob(problem, strategy, evaluator, context, trials, time=time, keep_checkpoints=keep_checkpoints)
-    job.check()
-    study = open_study(job, split, name, url or sqlite_url(Path(folder)), config=config)
-    with closing(study):
-        history = search(job, study, worker=worker, on_history=on_history)
-    history.require_finished()
-    found = SearchResult(history, problem, search_record(job, split, name, config), evaluator, context)
-    found.save(Path(folder))
-    return found
 
 
 def context_of(

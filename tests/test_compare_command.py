@@ -73,6 +73,11 @@ def test_searches_and_trainings_together(outputs: Path, capsys: pytest.CaptureFi
     assert "4 searches and 4 trainings on nodules" in page.text
     assert "by patient" in page.text
     assert "30 patients" in page.text
+    plot = page.plot("test AUC of each group")
+    groups = {"random", "pop"}
+    assert groups <= {text.strip() for text in plot.itertext()}
+    assert len(dots(plot)) == 2 * (2 + 1)  # two seeds and their mean
+    assert "AUC (higher is better): " in page.text
 
 
 def test_one_seed_is_said_on_the_page(outputs: Path, capsys: pytest.CaptureFixture) -> None:

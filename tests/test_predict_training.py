@@ -16,19 +16,22 @@ from monai.metrics import DiceMetric
 from nas.data.sources.manifest import Manifest
 from nas.data.transforms.preparation import prepared
 from nas.errors import NASError
+from nas.export.choice import chosen_bundles
 from nas.inference.cases import find_cases
 from nas.inference.record import volume_digest
 from nas.provenance import DataFacts, Provenance, SearchRecord, SplitFacts
 from nas.retraining.folds import group_digest
 from nas.tasks.classification import Classification
 from nas.tasks.detection import Detection
+from nas.tasks.segmentation import Segmentation
 from nas.utils.hashing import digest
 from search_spaces.detector import DetectorSpace
 from search_spaces.naslung import NASLungSpace
+from search_spaces.unet import UNetSpace
 from tests.bare_environment import BareEnvironment
 from tests.commands import refused, voxnas
 from tests.data.written_decathlon import case, write_nifti
-from tests.trainings import CLASSES, write_segmenter, write_training
+from tests.trainings import CLASSES, WINDOW, write_segmenter, write_training
 
 OBLIQUE = np.array([[0.9, -0.35, 0.0, 3.0], [0.31, 1.01, 0.1, -40.0], [0.02, -0.12, 2.2, 12.0], [0, 0, 0, 1.0]])
 
@@ -293,3 +296,42 @@ def test_real_hippocampus(shared_data: Path, tmp_path: Path, capsys: pytest.Capt
     image = nib.load(root / "imagesTr/hippocampus_001_0000.nii.gz")
     np.testing.assert_array_equal(mask.affine, image.affine)
     assert mask.shape == image.shape
+
+
+@pytest.fixture
+def two_networks(tmp_path: Path) -> tuple[Path, dict[str, list[torch.nn.Module]]]:
+    """A training on two networks, two folds each, and a third one that it only compares with."""
+    folder, networks = tmp_path / "x", {}
+    for number, width in enumerate((4, 8, 12)):
+        space = UNetSpace(depths=(2,), widths=(width,), block_counts=(1,), kernels=(3,), out_channels=len(CLASSES))
+        task = Segmentation(in_channels=1, outputs=len(CLASSES), window=WINDOW, overlap=0.5)
+        how = {"how": "grid", "spacing_mm": None, "normalise": "volume", "hounsfield": False}
+        made = write_training(folder, space, task, how, CLASSES, 8, seeds=(2 * number, 2 * number + 1))
+        networks[json.loads((folder / "result.json").read_text())["arch_id"]] = made
+    first, second, _ = networks
+    assert len(networks) == 3
+    scores = {"ensemble of 2 networks": {}, f"searched {first}": {}, f"searched {second}": {}}
+    result = {"arch_id": first, "name": f"searched {first}", "ensembles": scores}
+    result["headline"] = {"system": "ensemble of 2 networks", "networks": 2}
+    (folder / "result.json").write_text(json.dumps(result))
+    return folder, networks
+
+
+def test_a_training_on_two_networks_predicts_with_their_ensemble_or_with_one(
+    two_networks: tuple[Path, dict[str, list[torch.nn.Module]]], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    folder, networks = two_networks
+    first, second, compared = networks
+    image = scan(tmp_path / "a.nii.gz")
+    chosen = {None: [first, second], "ensemble": [first, second], f"searched {second}": [second], first: [first]}
+    for name, ids in chosen.items():
+        words = [] if name is None else ["--network", name]
+        code, out, err = voxnas(capsys, "predict", folder, image, "--out", tmp_path / f"{name}.nii.gz", *words)
+        assert code == 0, err
+        assert ("ensemble of 2 networks, 4 trainings" in out) == (len(ids) == 2)
+        found = {bundle.artifact.arch.id for bundle in chosen_bundles(folder, name)}
+        assert found == set(ids)
+        assert len(chosen_bundles(folder, name)) == 2 * len(ids)
+    for wrong in (compared, "none", "../.."):
+        answer = voxnas(capsys, "predict", folder, image, "--out", tmp_path / "b.nii.gz", "--network", wrong)
+        refused(answer, f"'searched {first}', 'searched {second}', ensemble")

@@ -17,12 +17,14 @@ import nas
 from nas.artifact import load
 from nas.data.loading import VolumeSet
 from nas.inference.model_card import ModelCard
+from nas.retraining.answer import answer
 from nas.retraining.result import TrainResult
 from nas.training.loop import predict
 from search_spaces import NASLungSpace
 from tests.commands import voxnas
 from tests.conftest import REPO
 from tests.data.written_decathlon import write_nifti
+from tests.report_pages import Page
 
 (CODE,) = re.findall(r"```python\n(.*?)```", (REPO / "README.md").read_text(), re.S)
 SMALLER = {
@@ -77,6 +79,18 @@ def test_search_and_retrain_in_python(
     with pytest.raises(nas.NASError, match="no weights of"):
         load("outputs/quickstart/arch.json").model()
     assert {artifact.arch.id for artifact in found.front} == {path.stem for path in Path().glob("outputs/*/pareto/*")}
+
+    # the files of the commands
+    for home, names_of in (("quickstart", ("search.json",)), ("quickstart/train", ("result.json", "table.md"))):
+        for name in ("report.html", "live.html", "curves.csv", *names_of):
+            assert (Path("outputs") / home / name).is_file(), name
+    assert found.best.arch.id in Path("outputs/quickstart/report.html").read_text()
+    assert answer(result.result) in Page(Path("outputs/quickstart/train/report.html")).text
+    assert "The search ended" in Page(Path("outputs/quickstart/live.html")).text
+    assert answer(result.result) in Page(Path("outputs/quickstart/train/live.html")).text
+    with Path("outputs/quickstart/train/curves.csv").open() as file:
+        trained = {(row["fold"], row["epoch"]) for row in csv.DictReader(file)}
+    assert trained == {(fold["fold"], "1") for fold in result.result.folds}
 
     # the retrained one, and what a notebook shows
     folds = [result.model(fold["fold"]) for fold in result.result.folds]

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from nas.api.searching import run_search
 from nas.context import RunContext
 from nas.data.sources.lidc_shapes import LidcShapes
 from nas.data.splits import Split
@@ -20,7 +21,6 @@ from nas.evaluators.base import Evaluator
 from nas.found import SearchResult
 from nas.history import Proposal, State
 from nas.problem import Problem
-from nas.search import run_search
 from nas.strategies.random import RandomSearch
 from nas.study.lease import BEAT, OWNER, TAKING
 from nas.study.study import Study

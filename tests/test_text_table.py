@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
 import time
 
 import pytest
 
+from experiments.cli import write_tables
 from experiments.progress import ProgressLine, progress_text
 from nas.metrics.metric import Metric
 from nas.retraining.tables import Row, markdown, terminal, terminal_of
 from nas.utils.duration import in_words
+from nas.utils.plain_text import plain_text
 from nas.utils.text_table import aligned, in_columns, terminal_width
 
 METRICS = tuple(Metric(name, name) for name in ("AUC", "accuracy", "sensitivity", "specificity", "F1", "log loss"))
@@ -118,3 +121,29 @@ def test_silent_progress_writes_nothing(monkeypatch: pytest.MonkeyPatch) -> None
 )
 def test_durations_have_two_units(seconds: float, text: str) -> None:
     assert in_words(seconds) == text
+
+
+def test_markdown_becomes_text_that_fits_a_terminal() -> None:
+    wide = "0.900 [0.844, 0.937]"
+    text = f"# A title\n\n{'word ' * 30}\n\n| system | AUC | Accu. (%) | note |\n| --- | ---: | ---: | ---: |\n"
+    text += f"| a \\| b | {wide} | {wide} | {'very ' * 20}long |\n\n- {'item ' * 30}\n"
+    shown = plain_text(text, 60)
+    lines = shown.splitlines()
+    assert max(map(len, lines)) <= 60
+    assert lines[:2] == ["A title", "======="]
+    assert "a | b" in shown
+    assert shown.count(wide) == 2
+    assert shown.count("very") == 20
+    assert [line for line in lines if line.startswith("- item")]
+    assert not re.search(r"^\||---:", shown, re.MULTILINE)
+
+
+@pytest.mark.parametrize("width", ["", "80"])
+def test_tables_are_markdown_in_a_pipe_and_plain_where_a_width_is_set(
+    width: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setenv("COLUMNS", width)
+    write_tables("| system | AUC |\n| --- | ---: |\n| a | 0.9 |\n")
+    shown = capsys.readouterr().out
+    assert ("| a | 0.9 |" in shown) == (not width)
+    assert "a" in shown

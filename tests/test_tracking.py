@@ -239,3 +239,26 @@ def test_configuration_names_the_environment(rest: dict, env: str) -> None:
     cfg = OmegaConf.create({"tracking": tracking, **rest})
     assert cfg.tracking.visdom.env == env
     assert cfg.tracking.visdom._target_ == "nas.VisdomBoard"
+
+
+@pytest.mark.slow
+def test_three_workers_share_the_windows_of_one_board(server: Server) -> None:
+    """Trials of three workers, each with a connection of its own, are points of one curve."""
+    ready = threading.Barrier(3)
+
+    def work(worker: int) -> None:
+        board = board_of(server, "shared")
+        ready.wait()  # all make the window at once
+        for step in range(worker, 30, 3):
+            board.scalar("search", "auc", step, 0.5 + step / 100)
+        board.close()
+
+    threads = [threading.Thread(target=work, args=(worker,)) for worker in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    (trace,) = server.windows("shared")["search"]["content"]["data"]
+    assert len(trace["x"]) == 30
+    points = dict(zip(trace["x"], trace["y"], strict=True))
+    assert points == {step: pytest.approx(0.5 + step / 100) for step in range(30)}

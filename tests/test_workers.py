@@ -64,6 +64,8 @@ def test_three_workers_of_one_study(launcher: str, tmp_path: Path, data_cache: P
     assert {path.stem for path in (folder / "pareto").iterdir()} == front
     assert chosen.arch.id in (folder / "report.html").read_text()
     assert len((folder / "trials.csv").read_text().splitlines()) == 13
+    assert "12 of 12 trials" in (folder / "live.html").read_text()
+    assert (folder / "curves.csv").is_file()
     assert not list(folder.rglob("*.tmp"))
     if launcher == "joblib":  # one worker speaks for all; submitit keeps the words of each in a file
         assert done.stdout.count("Pareto front of 12 trained networks") == 1

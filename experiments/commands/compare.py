@@ -10,11 +10,11 @@ import argparse
 from pathlib import Path
 
 from experiments.argument_types import number_type, seed_type
-from experiments.cli import Parser
+from experiments.cli import Parser, write_tables
 
 EXAMPLES = (
     "voxnas compare outputs/demo",
-    "voxnas compare outputs/random outputs/pop outputs/train/demo --out outputs/compared",
+    "voxnas compare outputs/demo outputs/train/demo --out outputs/compared",
     "voxnas compare outputs/train/*/result.json",
 )
 
@@ -40,7 +40,7 @@ def parser() -> Parser:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Print the tables as Markdown, and write sweep.csv and compare.html.
+    """Print the tables, as Markdown unless on a terminal, and write sweep.csv and compare.html.
 
     Args:
         options: Parsed arguments.
@@ -56,9 +56,9 @@ def run(options: argparse.Namespace) -> None:
     (first, *others) = options.paths
     out = options.out or (first if not others and first.is_dir() else None)
     if out is None:
-        print(as_markdown(compare_jobs(jobs, *settings)), end="")
+        write_tables(as_markdown(compare_jobs(jobs, *settings)))
         print("\n--out FOLDER also writes sweep.csv and compare.html")
         return
     with exclusive(out):
-        print(as_markdown(write_comparison(out, jobs, *settings)), end="")
+        write_tables(as_markdown(write_comparison(out, jobs, *settings)))
     print(f"\nwrote {out / PAGE} and {out / ROWS}")

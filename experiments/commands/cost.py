@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = (
     "voxnas cost naslung --size 32",
-    "voxnas cost dints --size 32,48,32 --outputs 3 --set num_blocks=2 --out table.json",
+    "voxnas cost dints --size 32,48,32 --outputs 3 --set num_blocks=2 --out t.json",
 )
 
 

@@ -7,8 +7,9 @@ import json
 import os
 from pathlib import Path
 
-from experiments.cli import USER_ERROR, Parser, write_line
+from experiments.cli import USER_ERROR, Parser, has_width, write_line
 from experiments.doctor.check import PROBLEM, Check
+from nas.utils.text_table import terminal_width
 
 EXAMPLES = ("voxnas doctor", "voxnas doctor --store outputs/demo", "voxnas doctor --json")
 
@@ -43,8 +44,9 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         write_line(json.dumps({"ok": not problems, "checks": [vars(check) for check in checks]}, indent=1))
     else:
+        width = terminal_width() if has_width() else None
         for check in checks:
-            write_line(check.line())
+            write_line(check.line(width))
         names = ", ".join(check.name for check in problems)
         write_line(
             f"\n{len(problems)} problem{'s' if len(problems) != 1 else ''}: {names}" if problems else "\nall is ok"

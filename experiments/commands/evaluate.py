@@ -13,6 +13,7 @@ from experiments.cli import USER_ERROR, Parser, write_line
 from experiments.commands.predict import (
     add_device,
     add_flips,
+    add_network,
     add_reading,
     networks_of,
     outcomes,
@@ -49,6 +50,7 @@ def parser() -> Parser:
     )
     add("--out", type=Path, help="folder of the results (default: TRAINING/evaluation/NAME)")
     add("--seen", choices=SEEN, default="refuse", help="cases of patients that were seen (default: refuse)")
+    add_network(evaluate)
     add_flips(evaluate)
     add_reading(evaluate)
     add("--resamples", type=number_type(int, 2, 100_000), default=2000, help="bootstrap over patients (default: 2000)")

@@ -33,6 +33,8 @@ def parser() -> Parser:
     add("--format", action="append", choices=FORMATS, help="may be repeated (default: onnx and openvino)")
     add("--size", type=size_type, help="of the input: one side, or D,H,W, or H,W (default: as trained)")
     add("--all-folds", action="store_true", help="the networks of all folds, into OUT/NAME-FOLD (default: the best)")
+    network = "network of a training on several: its name (default: the first; with --all-folds as predict)"
+    add("--network", metavar="NAME", help=network)
     add("--arch", metavar="FILE", help="arch.json of a best.pt that belongs to no bundle")
     export.add_allow_package()
     add("--out", metavar="FOLDER", type=Path, help="folder of the files (default: export/ beside the network)")
@@ -56,10 +58,14 @@ def run(options: argparse.Namespace) -> None:
         card = _export_checkpoint(options, folder, formats, size)
     else:
         from nas.bundle import bundles_of
+        from nas.export.choice import chosen_bundles
         from nas.export.trained import export_bundle
 
-        best = None if options.all_folds else 1
-        for bundle in bundles_of(options.folder, best=best, trusted=options.allow_package):
+        if options.network is None and not options.all_folds:
+            bundles = bundles_of(options.folder, best=1, trusted=options.allow_package)
+        else:
+            bundles = chosen_bundles(options.folder, options.network, options.allow_package)
+        for bundle in bundles if options.all_folds else bundles[:1]:
             fold = bundle.card.facts.get("trained", {}).get("round", "")
             out = folder / f"{bundle.artifact.arch.id}-{fold}" if options.all_folds else folder
             report_files(export_bundle(bundle, out, formats, size), out, write_line)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from experiments.cli import Parser
 
 EXAMPLES = (
-    "voxnas pooled 'searched=outputs/train/searched-fold*' 'U-Net=outputs/train/unet-fold*'",
-    "voxnas pooled 'searched=outputs/train/searched-fold*'",
+    "voxnas pooled 'searched=outputs/train/searched*' 'U-Net=outputs/train/unet*'",
+    "voxnas pooled 'searched=outputs/train/searched*'",
 )
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 EXAMPLES = (
     "voxnas predict outputs/train/x scans/ --out masks/",
     "voxnas predict model.onnx image.nii.gz --out labels.nii.gz",
-    "voxnas predict valid1/model.onnx a.nii.gz b.nii.gz --average-with valid2/model.onnx --out labels",
+    "voxnas predict a/model.onnx scans/ --average-with b/model.onnx --out masks/",
 )
 TABLE = "predictions.csv"
 VERSION = re.compile(r"\.v?\d+")  # end of a folder's name, which is no ending of a file
@@ -60,12 +60,23 @@ def parser() -> Parser:
         help="segmentation: a folder, or an image (.nii.gz, ...) for one input; else a .csv or .json, or a folder",
     )
     add("--point", metavar="X,Y,Z", help="centre of the crop in world mm, LPS (default: centre of the volume)")
+    add_network(predict)
     add_flips(predict)
     add_reading(predict)
     add("--again", action="store_true", help="predict finished inputs again")
     add_device(predict)
     predict.set_defaults(run=run)
     return predict
+
+
+def add_network(command: Parser) -> None:
+    """Add the option that chooses a network of a training.
+
+    Args:
+        command: The parser.
+    """
+    text = "network of a training on several: its name, or ensemble (default: the answer of its report)"
+    command.add_argument("--network", metavar="NAME", help=text)
 
 
 def add_flips(command: Parser) -> None:
@@ -298,6 +309,10 @@ def networks_of(model: str, options: argparse.Namespace) -> Sequence[InferenceNe
     """
     from nas.inference.runtime import ExportedNetwork, exported_in
 
+    if options.network is not None and (not Path(model).is_dir() or exported_in(Path(model))):
+        raise NASError(
+            f"--network {options.network} with {model}, an exported network", "the folder of a training", "leave it out"
+        )
     if not Path(model).is_dir():
         return [ExportedNetwork(model, options.threads)]
     if exported := exported_in(Path(model)):
@@ -312,7 +327,17 @@ def networks_of(model: str, options: argparse.Namespace) -> Sequence[InferenceNe
         ) from error
     from experiments.devices import pick_device
 
-    return bundle_networks(model, options.threads, trusted=options.allow_package, device=pick_device(options.device))
+    networks = bundle_networks(
+        model,
+        options.threads,
+        network=options.network,
+        trusted=options.allow_package,
+        device=pick_device(options.device),
+    )
+    names = list(dict.fromkeys(network.artifact.name for network in networks))
+    if len(names) > 1:
+        write_line(f"ensemble of {len(names)} networks, {len(networks)} trainings: {', '.join(names)}")
+    return networks
 
 
 def _table(out: Path) -> Path:

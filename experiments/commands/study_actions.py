@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from experiments.cli import write_line
+from experiments.cli import has_width, write_line
 from nas.errors import NASError
 from nas.history import History, State, Trial
 from nas.study.lease import GIVEN_BACK, Attempt
@@ -307,5 +307,5 @@ def _rest(count: int) -> None:
 
 def _table(rows: Sequence[Sequence[str]]) -> None:
     """Write rows in columns, wrapped on a terminal that is narrower."""
-    for line in in_columns(rows, terminal_width() if sys.stdout.isatty() else None):
+    for line in in_columns(rows, terminal_width() if has_width() else None):
         write_line(line)

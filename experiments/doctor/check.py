@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass
 
 OK, NOTE, PROBLEM = "ok", "note", "problem"
@@ -24,11 +25,18 @@ class Check:
     found: str
     fix: str = ""
 
-    def line(self) -> str:
+    def line(self, width: int | None = None) -> str:
         """Return the check as one line.
+
+        Args:
+            width: Columns of the terminal, at which the line is wrapped; None for no limit.
 
         Returns:
             Status, name, what was found and what to do.
         """
         fix = f"; {self.fix}" if self.fix else ""
-        return " ".join(f"{self.status:<7}  {self.name:<16}  {self.found}{fix}".split("\n")).rstrip()
+        head = f"{self.status:<7}  {self.name:<16}  "
+        line = " ".join(f"{head}{self.found}{fix}".split("\n")).rstrip()
+        if width is None or len(line) <= width:
+            return line
+        return "\n".join(textwrap.wrap(line, width, subsequent_indent=" " * len(head), break_on_hyphens=False))

@@ -14,7 +14,7 @@ from experiments.config import SearchConfig, shareable
 from experiments.context import CONFIG, describe_data, require_own_folder, require_window, task_setup, write_config
 from experiments.job_folder import open_folder
 from experiments.progress import SearchProgress, logs_above
-from experiments.search.results import next_command, summary, write_results
+from experiments.search.results import summary
 from experiments.search.tracked import TrackedSearch
 from experiments.trackers import build_trackers
 from nas.budget import SearchEnd, search_end
@@ -26,6 +26,7 @@ from nas.found import CHOSEN, SearchResult
 from nas.history import History
 from nas.problem import Problem
 from nas.report.live_search import LiveSearch
+from nas.report.search_files import next_command, write_results
 from nas.search import CHECKPOINTS, SearchJob, context_of, open_study, search, search_record
 from nas.space import SearchSpace
 from nas.strategies.base import Strategy

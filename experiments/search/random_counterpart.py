@@ -9,6 +9,7 @@ import numpy as np
 
 from experiments.build import build
 from experiments.progress import SearchProgress, logs_above
+from nas.api.searching import run_search
 from nas.artifact import Artifact
 from nas.budget import Estimate
 from nas.context import TaskSetup
@@ -20,7 +21,7 @@ from nas.found import CHOSEN
 from nas.history import History, Proposal
 from nas.problem import Problem
 from nas.provenance import SearchRecord
-from nas.search import context_of, run_search
+from nas.search import context_of
 from nas.strategies.random import RandomSearch
 from nas.strategies.sampling import CostWindow, draw
 from nas.task_spec import TaskSpec

@@ -6,15 +6,17 @@ import argparse
 import os
 import re
 import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
 from experiments.argument_types import number_type
-from experiments.cli import USER_ERROR, Parser, write_line
+from experiments.cli import USER_ERROR, Parser, has_width, write_line, write_tables
 from experiments.conf_files import tables
 from experiments.tables.progress import TableProgress
 from experiments.tables.spec import SIZES, Size, Table, load
 from nas.errors import NASError
+from nas.utils.text_table import in_columns, terminal_width
 
 PROGRAM = "voxnas tables"
 OUT = Path("outputs/tables")
@@ -103,8 +105,8 @@ def _is_training(name: str) -> bool:
 
 
 def _list() -> int:
-    for name in tables():
-        write_line(f"{name:<16} {load(name)[1].title}")
+    for line in in_columns([(name, load(name)[1].title) for name in tables()], _width()):
+        write_line(line)
     return 0
 
 
@@ -112,10 +114,15 @@ def _list_rows(name: str, table: Table) -> int:
     write_line(f"{name}: {table.title}")
     for section in table.sections:
         write_line(f"\n{section.title}")
+        rows = []
         for row in section.rows:
+            sizes = [
+                f"{size} about {section.pace * row.minutes[size]:g} min" for size in row.sizes if size in row.minutes
+            ]
             kind = "ours" if row.is_ours else "published"
-            minutes = ", ".join(f"{size} about {row.minutes[size]:g} min" for size in SIZES if size in row.minutes)
-            write_line(f"  {section.id}/{row.key:<28} {kind:<10} {minutes}".rstrip())
+            rows.append((f"  {section.id}/{row.key}", kind, ", ".join(sizes)))
+        for line in in_columns(rows, _width()):
+            write_line(line.rstrip())
     return 0
 
 
@@ -152,15 +159,23 @@ def _compute(name: str, table: Table, options: argparse.Namespace) -> int:
     write_text(folder / "table.md", text)
     write_text(folder / "table.csv", tidy_csv(table, name, size, made))
     write_text(folder / "table.tex", latex(table, name, size, made))
-    write_line(text)
+    write_tables(text.partition("\n## Commands\n")[0] if has_width() else text)
     for key, source in missing.items():
         waiting = [row.key for row in rows if row.key not in computed and key in row.reason]
         if waiting:
-            write_line(f"no data {key}: {source.strip()} Waiting: {', '.join(waiting)}.")
+            _show(f"no data {key}: {source.strip()} Waiting: {', '.join(waiting)}.")
     for key, message in runner.failures.items():
         print(f"failed: {key}: {message}", file=sys.stderr)
-    write_line(f"wrote table.md, table.csv and table.tex into {folder}")
+    write_line(f"\nwrote table.md, table.csv and table.tex into {folder}")
     return USER_ERROR if runner.failures else 0
+
+
+def _width() -> int | None:
+    return terminal_width() if has_width() else None
+
+
+def _show(text: str) -> None:
+    write_line(textwrap.fill(text, terminal_width()) if has_width() else text)
 
 
 def _named(texts: Sequence[str]) -> dict[str, Path]:

@@ -170,9 +170,13 @@ def plan(table: Table, size: Size, available: Mapping[str, Path], only: Sequence
         planned[key] = replace(one, reason=reason)
     wanted = _with_needed(planned, only)
     return [
-        one if one.reason or one.key in wanted else replace(one, reason="not asked for (--rows)")
+        one if one.reason or one.key in wanted else replace(one, reason=f"not asked for (--rows){_about(one)}")
         for one in planned.values()
     ]
+
+
+def _about(one: Planned) -> str:
+    return f": about {one.minutes:.0f} minutes" if one.minutes >= 1 else ""
 
 
 def _planned(table: Table, size: Size, section: Section, row: Row, before: Mapping[str, Planned]) -> Planned:

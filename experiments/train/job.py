@@ -34,6 +34,7 @@ from nas.html.page import section
 from nas.provenance import SearchRecord
 from nas.report import train_report
 from nas.report.live_training import LiveTraining
+from nas.report.train import REPORT, next_command
 from nas.retraining.answer import answer
 from nas.retraining.predictions import PREDICTIONS, predictions_csv
 from nas.retraining.result import TrainResult
@@ -48,7 +49,6 @@ from nas.utils.files import exclusive, from_here, write_text
 from nas.utils.identity import ResultIdentity
 from nas.utils.text_table import terminal_width
 
-REPORT = "report.html"
 # settings that the identity of a result holds by their content (networks, supernet), or that decide no number
 UNIDENTIFYING = ("arch", "supernet", "name", "export")
 
@@ -296,19 +296,3 @@ def _write(
     print(f"\nwrote {from_here(folder / TABLE)} and {from_here(folder / REPORT)}")
     print(f"next: {next_command(setting.task.spec.kind, folder)}")
     return result
-
-
-def next_command(kind: str, folder: Path) -> str:
-    """Return the command that uses the trained networks.
-
-    Args:
-        kind: Kind of the task.
-        folder: Folder of the training.
-
-    Returns:
-        The command line.
-    """
-    outputs = {"segmentation": "masks/", "classification": "probabilities.csv"}
-    if kind in outputs:
-        return f"voxnas predict {from_here(folder)} scans/ --out {outputs[kind]}"
-    return f"voxnas export {from_here(folder)}"

@@ -20,7 +20,7 @@ from nas.provenance import SearchRecord
 from nas.report.live_training import LiveTraining
 from nas.retraining.folds import FoldTrainings
 from nas.retraining.scoring import System
-from nas.retraining.systems import baseline_systems, network_name, retrained_system
+from nas.retraining.systems import baseline_systems, retrained_system
 from nas.training.distributed import is_main
 from nas.training.settings import TrainingSettings
 
@@ -149,7 +149,7 @@ class SystemTrainer:
         Returns:
             Their ensemble, if there are several, then each of them.
         """
-        systems = [self.network(network, network_name(network), self._supernet) for network in networks]
+        systems = [self.network(network, network.name, self._supernet) for network in networks]
         if len(systems) == 1:
             return systems
         pooled = self.setting.task.pool([(system.indices, system.prediction) for system in systems])

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch.utils._pytree import tree_leaves
 
-from nas.bundle import CPU, Bundle, bundles_of
+from nas.bundle import CPU, Bundle
+from nas.export.choice import chosen_bundles
 from nas.export.sides import free_sides
 from nas.inference.runtime import InferenceNetwork
 
@@ -64,6 +65,7 @@ def bundle_networks(
     folder: str | Path,
     threads: int | None = None,
     *,
+    network: str | None = None,
     trusted: Sequence[str] = (),
     device: torch.device = CPU,
 ) -> list[BundleNetwork]:
@@ -72,15 +74,16 @@ def bundle_networks(
     Args:
         folder: Folder of run_train.py, whose folds make an ensemble, or of one bundle.
         threads: Threads of torch. If None, its own number.
+        network: A network of the training, or "ensemble", see `nas.export.choice.chosen_bundles`.
         trusted: Further packages whose search spaces and tasks may be imported.
         device: Device of the networks.
 
     Returns:
-        One network per bundle, best validation score first.
+        One network per bundle, the best validation score of each architecture first.
 
     Raises:
         NASError: If there is no bundle, or one is damaged.
     """
     if threads is not None:
         torch.set_num_threads(threads)
-    return [BundleNetwork(bundle, Path(folder), device) for bundle in bundles_of(folder, trusted=trusted)]
+    return [BundleNetwork(bundle, Path(folder), device) for bundle in chosen_bundles(folder, network, trusted)]

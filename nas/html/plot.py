@@ -25,6 +25,7 @@ class Axis:
         log: If True, a logarithmic axis; `low` is above 0.
         whole: If True, ticks are whole numbers.
         percent: If True, ticks are fractions written as percentages.
+        blank: If True, an axis without ticks.
     """
 
     label: str
@@ -33,6 +34,7 @@ class Axis:
     log: bool = False
     whole: bool = False
     percent: bool = False
+    blank: bool = False
 
     @classmethod
     def over(cls, label: str, values: np.ndarray, *, log: bool = False, headroom: float = 0.05) -> Axis:
@@ -88,6 +90,8 @@ class Axis:
         Returns:
             (value, text) of each tick.
         """
+        if self.blank:
+            return []
         values = self._decades() if self.log else self._even(about)
         return [(value, self._text(value)) for value in values]
 
@@ -158,7 +162,7 @@ class Plot:
         self.x, self.y, self.title, self.width = x, y, title, width
         self._layers: list[str] = []
         self._y_ticks, self._x_ticks = y.ticks(5), x.ticks(6 if width < 600 else 9)
-        self.left = 36 + LETTER * max((len(text) for _, text in self._y_ticks), default=1)
+        self.left = 8.0 if y.blank else 36 + LETTER * max((len(text) for _, text in self._y_ticks), default=1)
         rows = _legend_rows(legend, width - self.left)
         self.top = 12.0 + 20 * len(rows)
         self._layers += _legend(rows, self.left)
@@ -262,6 +266,17 @@ class Plot:
         self._layers.append(
             f'<text class="label" x="{column:.1f}" y="{row:.1f}" text-anchor="middle">{escape(text)}</text>'
         )
+
+    def text(self, x: float, y: float, text: str) -> None:
+        """Write a text that begins at a point.
+
+        Args:
+            x: Value on the horizontal axis.
+            y: Value on the vertical axis, of the base of the letters.
+            text: The text.
+        """
+        at = f'x="{self.px(x):.1f}" y="{self.py(y):.1f}"'
+        self._layers.append(f'<text class="key" {at}>{escape(text)}</text>')
 
     def svg(self) -> str:
         """Render the plot.

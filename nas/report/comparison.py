@@ -6,20 +6,17 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from nas.comparison.compare import Comparison, Trainings, compare_jobs
+from nas.comparison.compare import Comparison, compare_jobs
 from nas.comparison.jobs import Job
 from nas.comparison.record import FINISHED
 from nas.comparison.rows import rows_of, write_rows
-from nas.comparison.searches import SECONDS
 from nas.html.page import Cell, facts, section, warning_list, write_page
 from nas.html.stacked_table import stacked_table
-from nas.metrics.names import MISSING, TRAINING_MACS, Names
-from nas.metrics.positive import decision_note
+from nas.metrics.names import MISSING
 from nas.report.comparison_searches import search_sections
-from nas.report.comparison_tables import difference_section, group_table, seeds_note
+from nas.report.comparison_trainings import training_sections
 
 PAGE, ROWS = "compare.html", "sweep.csv"
-SHOWN_COSTS = ("params", "macs", SECONDS, TRAINING_MACS)
 
 
 def write_comparison(
@@ -70,7 +67,7 @@ def comparison_report(path: Path, comparison: Comparison, *, title: str) -> None
     if comparison.searches is not None:
         body += search_sections(comparison.searches, comparison.names)
     if comparison.trainings is not None:
-        body += _training_sections(comparison.trainings, comparison.names)
+        body += training_sections(comparison.trainings, comparison.names)
     body += [_jobs_section(comparison, path.parent), _methods(comparison)]
     write_page(
         path,
@@ -93,34 +90,6 @@ def _facts(comparison: Comparison, finished: int) -> str:
 
 def _paragraphs(sentences: Sequence[str]) -> list[str]:
     return [f"<p>{escape(sentence)}</p>" for sentence in sentences]
-
-
-def _training_sections(trainings: Trainings, names: Names) -> list[str]:
-    known = trainings.estimates[trainings.groups[0].label]
-    columns = [metric.name for metric in trainings.metrics] + [name for name in SHOWN_COSTS if name in known]
-    note = (
-        "Test scores, of the mean prediction of a training's networks: mean over seeds; below, its 95 % interval "
-        + ("over seeds. " if trainings.no_patients else "over patients and, of a group of several, over seeds. ")
-        + seeds_note(trainings.groups)
-        + _decisions(trainings)
-    )
-    body = [section("Trainings", note, group_table(trainings.groups, names, trainings.estimates, columns))]
-    if len(trainings.groups) > 1:
-        score = trainings.metrics[0]
-        tests = {
-            f"test {score.label}, by seed": (score.name, trainings.by_seed),
-            f"test {score.label}, by patient": (score.name, trainings.by_patient),
-        }
-        note = f"There is no test over patients: {trainings.no_patients}." if trainings.no_patients else ""
-        body.append(difference_section(trainings.groups, names, tests, note))
-    return body
-
-
-def _decisions(trainings: Trainings) -> str:
-    """State the positive class and the decision thresholds, if the trainings record them."""
-    results = [job.training for group in trainings.groups for job in group.jobs.values() if job.training is not None]
-    notes = (decision_note(one.decision, one.data.get("classes", ()), one.name) for one in results)
-    return "".join(dict.fromkeys(notes))
 
 
 def _jobs_section(comparison: Comparison, folder: Path) -> str:

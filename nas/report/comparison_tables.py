@@ -143,6 +143,6 @@ def _interval_cell(names: Names, name: str, estimate: Estimate | None) -> Cell:
     if estimate is None:
         return Cell(MISSING, number=True)
     bounds = ""
-    if estimate.has_interval:
+    if estimate.has_interval and estimate.low < estimate.high:  # costs of one network are equal under all seeds
         bounds = f"{names.show(name, estimate.low)} to {names.show(name, estimate.high)}"
     return IntervalCell(names.show(name, estimate.mean), number=True, interval=bounds)

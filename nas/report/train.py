@@ -29,7 +29,9 @@ from nas.retraining.tables import FIRST_COST, NOTHING
 from nas.retraining.verdict import PairedDifference
 from nas.space import SearchSpace
 from nas.task_spec import TaskSpec
+from nas.utils.files import from_here
 
+REPORT = "report.html"
 SHOWN_ABOVE = (
     "arch_id",
     "params",
@@ -274,3 +276,19 @@ def _settings(space: SearchSpace, result: Mapping[str, Any]) -> str:
     facts_of = {"space": space.fingerprint, "class": space.class_path, **shown}
     groups = {"network": facts_of, **({"latency (ms)": latency} if latency else {}), **rest}
     return folded("Settings and provenance", settings_table(groups))
+
+
+def next_command(kind: str, folder: Path) -> str:
+    """Return the command that uses the trained networks.
+
+    Args:
+        kind: Kind of the task.
+        folder: Folder of the training.
+
+    Returns:
+        The command line.
+    """
+    outputs = {"segmentation": "masks/", "classification": "probabilities.csv"}
+    if kind in outputs:
+        return f"voxnas predict {from_here(folder)} scans/ --out {outputs[kind]}"
+    return f"voxnas export {from_here(folder)}"

@@ -5,25 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from nas.artifact import Artifact
 from nas.context import TaskSetup
 from nas.cost.benchmark import benchmark
 from nas.data.splits import Fold
 from nas.metrics.names import TRAINING_MACS
 from nas.retraining.folds import FoldTrainings, OnFoldEpoch, ignore_fold
 from nas.retraining.scoring import System
-
-
-def network_name(network: Artifact) -> str:
-    """Return the name of a network in tables.
-
-    Args:
-        network: The network.
-
-    Returns:
-        The published name, else the id.
-    """
-    return network.provenance.published or f"searched {network.arch.id}"
 
 
 def retrained_system(trainings: FoldTrainings, name: str, on_epoch: OnFoldEpoch = ignore_fold) -> System:

@@ -43,6 +43,7 @@ class VisdomBoard(Tracker):
     ) -> None:
         self.server, self.port, self.env = server, port, env
         self._shown: dict[tuple[str, str], set[float]] = {}  # steps of each curve
+        self._made: dict[tuple[str, str], dict[float, float]] = {}  # own points of curves that were not there before
         self._client: Any = None  # a visdom.Visdom, whose type stubs lack half of its members
         self._client = self._try(lambda: _connect(server, port, env))
 
@@ -58,16 +59,33 @@ class VisdomBoard(Tracker):
         key, step = (plot, series), float(step)
         if key not in self._shown:
             self._shown[key] = self._send(lambda board: _steps(board, plot, series)) or set()
+            if not self._shown[key]:
+                self._made[key] = {}
         if step in self._shown[key]:
             return
         self._shown[key].add(step)
         point = float(value) if math.isfinite(value) else math.nan
+        self._append(plot, series, step, point)
+        if (own := self._made.get(key)) is not None:
+            own[step] = point
+            if len(own) == 2:
+                self._restore(key)
+
+    def _append(self, plot: str, series: str, step: float, point: float) -> None:
         options = {"title": plot, "showlegend": True, "markers": True, "markersize": 4, "layoutopts": LAYOUT}
         self._send(
             lambda board: board.line(
                 X=np.array([step]), Y=np.array([point]), win=plot, name=series, update="append", opts=options
             )
         )
+
+    def _restore(self, key: tuple[str, str]) -> None:
+        """Send points again that are gone: of workers that make a window at the same time, the last one wins."""
+        plot, series = key
+        there = self._send(lambda board: _steps(board, plot, series))
+        for step, point in self._made[key].items():
+            if there is not None and step not in there:
+                self._append(plot, series, step, point)
 
     def text(self, name: str, html: str) -> None:
         """Show a text, see `Tracker.text`."""
@@ -99,6 +117,9 @@ class VisdomBoard(Tracker):
 
     def close(self) -> None:
         """Save the board on the server and end the connection."""
+        for key in self._made:
+            self._restore(key)
+        self._made.clear()
         self._send(lambda board: board.save([self.env]))  # else the board ends with its server
         self._drop()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import textwrap
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 
 WIDEST, DEFAULT = 100, 80  # columns
 GAP = 2  # columns between two
@@ -23,8 +24,8 @@ def terminal_width() -> int:
 def aligned(rows: Sequence[Mapping[str, str]], columns: Sequence[str], width: int | None = None) -> str:
     """Align texts, numbers on the right of their columns.
 
-    Columns that do not fit beside each other stand in further blocks below, each with the first column, whose texts
-    are wrapped if they are long.
+    Columns that do not fit beside each other stand in further blocks below, each with the first column. Long texts are
+    wrapped.
 
     Args:
         rows: Heading -> text of each row.
@@ -38,6 +39,8 @@ def aligned(rows: Sequence[Mapping[str, str]], columns: Sequence[str], width: in
     first, *others = columns
     widths = {name: max(len(name), *(len(row[name]) for row in rows)) if rows else len(name) for name in columns}
     names = min(widths[first], max(NAMES, len(first)))
+    room = min(max(width - names - GAP, NAMES), width - len(first) - GAP)  # of a column of long texts
+    widths |= {name: min(widths[name], max(room, 1)) for name in others}
     blocks: list[list[str]] = [[]]
     used = names
     for name in others:
@@ -77,8 +80,10 @@ def _block(
     names = min(widths[first], max(room, len(first)))
     lines = []
     for row in ({name: name for name in (first, *others)}, *rows):
-        wrapped = textwrap.wrap(row[first], names, subsequent_indent="  ", break_on_hyphens=False) or [""]
-        cells = [f"{wrapped[0]:<{names}}", *(f"{row[name]:>{widths[name]}}" for name in others)]
-        lines += [(" " * GAP).join(cells).rstrip(), *wrapped[1:]]
+        wrapped = [textwrap.wrap(row[first], names, subsequent_indent="  ", break_on_hyphens=False)]
+        wrapped += [textwrap.wrap(row[name], widths[name], break_on_hyphens=False) for name in others]
+        for name, *cells in zip_longest(*wrapped, fillvalue=""):
+            texts = [f"{cell:>{widths[column]}}" for column, cell in zip(others, cells, strict=True)]
+            lines.append((" " * GAP).join([f"{name:<{names}}", *texts]).rstrip())
     rule = "-" * (names + sum(GAP + widths[name] for name in others))
     return "\n".join([lines[0], rule, *lines[1:]])

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -14,12 +15,15 @@ from nas.artifact import Artifact
 from nas.bundle import RESULT, Bundle, bundle_folder, bundles_of
 from nas.context import TaskSetup
 from nas.data.splits import Split
-from nas.retraining.folds import FoldTrainings
+from nas.report.live_training import LiveTraining
+from nas.report.train import REPORT, next_command, train_report
+from nas.retraining.answer import answer
+from nas.retraining.folds import FoldTrainings, ignore_fold
 from nas.retraining.predictions import PREDICTIONS, predictions_csv
 from nas.retraining.result import TrainResult
 from nas.retraining.scoring import Scorer
 from nas.retraining.summary import summarise, table_rows
-from nas.retraining.systems import baseline_systems, network_name, retrained_system
+from nas.retraining.systems import baseline_systems, retrained_system
 from nas.retraining.tables import TABLE, Row, caption, markdown, terminal
 from nas.retraining.unseen import check_unseen
 from nas.tasks.base import Task
@@ -98,7 +102,8 @@ def retrain(
     Args:
         network: The architecture.
         split: The split of its search.
-        folder: Holds checkpoints, bundles, result.json, table.md and predictions.csv.
+        folder: Holds the files of run_train.py: checkpoints, bundles, result.json, table.md, predictions.csv,
+            curves.csv, report.html and live.html.
         training: Settings of the training; None for the defaults.
         task: The task; None for the default task of the data.
         seed: Seed of weights, batches and augmentation, at least 0.
@@ -116,8 +121,15 @@ def retrain(
     setup = TaskSetup(split, task or default_task(split.store), torch.device(device))
     trainings = FoldTrainings(network, setup, rounds, training or TrainingSettings(), seed, folder)
     trainings.check()
-    with exclusive(folder) if is_main() else nullcontext():
-        main = retrained_system(trainings, network_name(network))
+    metrics, kind = setup.task.metrics, setup.task.spec.kind
+    with exclusive(folder) if is_main() else nullcontext(), ExitStack() as at_end:
+        live = LiveTraining(folder, f"Training {folder.name}", metrics, [part.name for part in rounds], 1)
+        live.begin(network.name, network.arch.id)
+        words = ["The training was stopped before its end; the same call continues it.", ""]
+        if is_main():
+            at_end.callback(lambda: live.finish(*words))
+        on_epoch = partial(live.update, network.name) if is_main() else ignore_fold
+        main = retrained_system(trainings, network.name, on_epoch)
         baselines = baseline_systems(setup, rounds, seed)
         scorer = Scorer(split.store, setup.task, main.indices, resamples, seed)
         facts = {"arch_id": network.arch.id, "protocol": "holdout", "seed": seed, "search_patients_known": known}
@@ -127,5 +139,19 @@ def retrain(
             result.save(folder / RESULT)
             write_text(folder / TABLE, markdown(rows, caption(result), result.columns, result.lines))
             write_text(folder / PREDICTIONS, predictions_csv(scorer, [main, *baselines]))
+            train_report(
+                folder / REPORT,
+                title=f"Training {folder.name}",
+                space=network.space,
+                arch=network.arch,
+                result=result.to_json(),
+                table_rows=[row.cells(result.columns) for row in rows],
+                metrics=result.metrics,
+                sections=setup.task.sections(scorer.cases(main, baselines)),
+                task=setup.task.spec,
+                answer=answer(result),
+                command=next_command(kind, folder),
+            )
+            words[:] = [f"{answer(result)} The whole result is in {REPORT}.", next_command(kind, folder)]
     packages = {network.space.class_path, type(setup.task).__module__}
     return Retrained(result, rows, folder, sorted(name.partition(".")[0] for name in packages))

@@ -1,0 +1,1 @@
+"""Searches and trainings from Python, with the files of the commands."""
