@@ -48,7 +48,7 @@ def candidates(value: Any) -> Iterator[Any]:
         yield from WORDS
     elif value is None:
         yield from (1, 2, 8, 0.5, 40, True, [8, 8, 8], [8, 8], [0.0, 1.0])
-        yield from ("other", "brats2023", ["skip", "3x3x3"], ["a", "b"], [1, 0.5])
+        yield from ("other", "brats2023", "DHW", ["skip", "3x3x3"], ["a", "b"], [1, 0.5])
     elif isinstance(value, Mapping):
         yield {"edge_entropy": 2.0}
     elif isinstance(value, list):

@@ -58,7 +58,7 @@ def write_decathlon(
     for number in range(count):
         sides = tuple(side + (number % 3) * 2 for side in SIDES_RAS)
         image, label = case(sides, mm, gains[number % len(gains)])
-        image[0, 0, 0] += number * 2e-4  # no volume is a copy of another patient's
+        image[0, 0, 0] *= 1 + number * 1e-6  # no volume is a copy of another patient's
         names = [f"./{folder}/case_{number:03d}.nii.gz" for folder in ("imagesTr", "labelsTr")]
         for name, array in zip(names, (image, label), strict=True):
             write_nifti(root / name, array, codes[number % len(codes)], mm)
