@@ -51,8 +51,8 @@ def check_before_jobs(command: str) -> None:
             sweeper.sweep = partial(_checked_sweep, sweeper, sweeper.sweep, check)  # type: ignore[method-assign]
         return sweeper
 
-    hydra._internal.hydra.run_job = checked_job  # type: ignore[attr-defined]
-    Plugins.instantiate_sweeper = checked_sweeper  # type: ignore[method-assign, assignment]
+    hydra._internal.hydra.run_job = checked_job  # type: ignore[assignment]
+    Plugins.instantiate_sweeper = checked_sweeper  # type: ignore[method-assign]
 
 
 def check_settings(cfg: DictConfig, command: str) -> None:
@@ -68,7 +68,7 @@ def check_settings(cfg: DictConfig, command: str) -> None:
     module, _, name = CHECKS[command].partition(":")
     hydra_config = HydraConfig.instance()
     before, typed = hydra_config.cfg, typed_settings(cfg)
-    own = OmegaConf.masked_copy(cfg, "hydra")  # for `${hydra:...}`; set_config would freeze the job's
+    own: Any = OmegaConf.masked_copy(cfg, "hydra")  # for `${hydra:...}`; set_config would freeze the job's
     own.hydra._set_parent(cfg)
     hydra_config.cfg = own
     try:
