@@ -62,10 +62,9 @@ def check(
     Raises:
         NASError: For the first setting that is wrong.
     """
-    checked = _checked(_plain(config, key), key, base, allow, {}, computed)
+    checked: tuple[Any, dict[str, Any]] = _checked(_plain(config, key), key, base, allow, {}, computed)
     if construct:
-        cls: Any = checked[0]
-        cls(**checked[1])
+        checked[0](**checked[1])
 
 
 def _build(settings: Any, key: str, base: type[T], allow: Sequence[str] | None, given: Mapping[str, Any]) -> T:

@@ -127,8 +127,9 @@ class Parser(argparse.ArgumentParser):
             name, got, expected = value.groups()
             raise NASError(f"{name} {got}", expected, f"change {name}, see {self.prog} --help")
         if other:
-            name, got, choices = (text and text.replace("'", "") for text in other.groups())
-            close = get_close_matches(got, choices.split(", "), n=1) if choices else []
+            name, got, listed = other.groups()
+            choices = (listed or "").replace("'", "")
+            close = get_close_matches(got.strip("'"), choices.split(", "), n=1)
             expected = f"one of {choices}" if choices else "a number"
             raise NASError(f"{name} {got}", expected, f"write {close[0]}" if close else f"see {self.prog} --help")
         if unknown and (close := get_close_matches(unknown.split()[0].partition("=")[0], self.flags, n=1)):

@@ -68,7 +68,7 @@ def check_settings(cfg: DictConfig, command: str) -> None:
     module, _, name = CHECKS[command].partition(":")
     hydra_config = HydraConfig.instance()
     before, typed = hydra_config.cfg, typed_settings(cfg)
-    own = OmegaConf.masked_copy(cfg, "hydra")  # for `${hydra:...}`; set_config would freeze the job's
+    own: Any = OmegaConf.masked_copy(cfg, "hydra")  # for `${hydra:...}`; set_config would freeze the job's
     own.hydra._set_parent(cfg)
     hydra_config.cfg = own  # type: ignore[assignment]
     try:

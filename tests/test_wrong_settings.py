@@ -52,9 +52,11 @@ def chosen() -> list[tuple[Key, str]]:
     """40 refused values, spread over files and kinds of values."""
     found = []
     kinds = list(WRONG)
+    settings = [key for key in EVERY if not key.name.endswith("_target_")]
+    files = sorted({key.file for key in settings})
     for number in range(COMMANDS):
-        file = FILES[number * len(FILES) // COMMANDS]
-        of_file = [key for key in EVERY if key.file == file and not key.name.endswith("_target_")]
+        file = files[number * len(files) // COMMANDS]
+        of_file = [key for key in settings if key.file == file]
         for step in range(len(kinds)):
             key, name = of_file[number % len(of_file)], kinds[(number + step) % len(kinds)]
             if refusal(key, WRONG[name][0]) is not None:

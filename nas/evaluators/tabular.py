@@ -25,6 +25,9 @@ class Tabular(Evaluator):
 
     Args:
         path: A table that `voxnas study export` wrote.
+
+    Raises:
+        NASError: If the file is no such table.
     """
 
     def __init__(self, path: PathName) -> None:
