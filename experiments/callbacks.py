@@ -86,7 +86,7 @@ class CompareJobs(Callback):
         except Exception as error:
             print(f"warning: no comparison of the jobs: {_reason(error)}", file=sys.stderr, flush=True)
 
-    def _record(self, config: DictConfig, own: DictConfig, state: str, reason: str = "") -> None:
+    def _record(self, config: DictConfig, own: Any, state: str, reason: str = "") -> None:
         if OmegaConf.select(config, DRY_RUN) or os.environ.get("RANK", "0") != "0":
             return
         choices = {str(group): str(name) for group, name in own.runtime.choices.items() if name is not None}

@@ -62,6 +62,7 @@ def facts(path: Path) -> Any:
         found = load(path)
         return found.arch, found.metrics, found.provenance, found.task
     found_bundle = Bundle.load(path.parent)
+    found_bundle.network()
     return found_bundle.card, found_bundle.curves, found_bundle.artifact.metrics, found_bundle.artifact.arch
 
 
