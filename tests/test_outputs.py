@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import logging
 import os
 import pickle
@@ -12,53 +11,34 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import hydra.core.utils
 import numpy as np
 import pytest
-import torch
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 import run_search
 import run_train
 from experiments.cli import INTERRUPTED, mistake_of, run_command
 from experiments.job_folder import Job, LaterFile, open_folder
-from nas.artifact import load
-from nas.bundle import ARCH, CARD, Bundle
-from nas.context import RunContext
 from nas.data.sample import Sample
-from nas.data.store import VolumeStore
-from nas.data.store_damage import DamagedStore
 from nas.data.store_writer import write_store
 from nas.errors import NASError
-from nas.evaluators.train import Train
-from nas.history import History, Proposal, State
+from nas.history import Proposal
 from nas.multiobjective.constraints import Constraint
-from nas.retraining.result import TrainResult
 from nas.strategies.feasible import require_feasible
-from nas.strategies.halving import SuccessiveHalving
-from nas.strategies.keeping import CheckpointKeeper
-from nas.strategies.random import RandomSearch
 from nas.strategies.sampling import OPEN, CostWindow
 from nas.study.storage import Store
-from nas.training.curves import CURVES
-from nas.training.settings import TrainingSettings
 from nas.utils.files import atomic_folder, exclusive, write_text
 from tests.commands import Command, refused, voxnas
-from tests.comparisons import write_search, write_training
+from tests.comparisons import write_search
 from tests.problems import problem_of, study_of
-from tests.tables import OBJECTIVES, SPACE, records_of
-from tests.test_bundle import bundle
-from tests.trainings import write_segmenter
+from tests.results import write_results
+from tests.tables import OBJECTIVES, SPACE
 from tests.trees import snapshot
 
-PROPERTY = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 REFUSED = [
     "predict nowhere scan.nii.gz --out new/masks",
     "predict segmenter nowhere.nii.gz --out new/masks",
@@ -104,18 +84,7 @@ REFUSED_JOBS: list[tuple[Callable[[], None], str]] = [
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the results of a search, of trainings and of a study, a broken scan and one with values."""
-    folder = tmp_path_factory.mktemp("results")
-    write_search(folder / "s", [0.5, 0.9, 0.6])
-    write_training(folder / "t", 1.0)
-    write_segmenter(folder / "segmenter", seeds=(0,))
-    bundle().save(folder / "bundle")
-    study = study_of(f"sqlite:///{folder}/study.db", "one", SPACE, OBJECTIVES, {"data": "d"})
-    study.close()
-    np.save(folder / "scan.npy", np.zeros((1, 8, 8, 8), dtype=np.float32))
-    (folder / "broken.nii.gz").write_bytes(b"broken")
-    (folder / "labelled").mkdir()
-    return folder
+    return write_results(tmp_path_factory.mktemp("results"))
 
 
 @pytest.fixture
@@ -199,187 +168,6 @@ def test_B2_folders_of_other_jobs_are_refused(place: Path, command: Command, mon
         require_own_folder(place / "s", {"name": "t"})
     require_own_folder(place / "s", {"study": {"name": "s"}})
     require_own_folder(place / "nowhere", {"name": "t"})
-
-
-def damaged(data: st.DataObject, content: bytes) -> bytes:
-    """The content with flipped bits, a hole, or without its end."""
-    at = data.draw(st.integers(0, len(content) - 1))
-    kind = data.draw(st.sampled_from(["flip", "hole", "cut"]))
-    if kind == "cut":
-        return content[:at]
-    changed = bytearray(content)
-    if kind == "flip":
-        changed[at] ^= data.draw(st.integers(1, 255))
-    else:
-        changed[at : at + 64] = bytes(len(changed[at : at + 64]))
-    return bytes(changed)
-
-
-def facts(path: Path) -> Any:
-    """The content that a reader returns, in a form that can be compared."""
-    if path.name == "result.json":
-        return json.dumps(TrainResult.load(path).to_json())
-    if path.name == ARCH and path.parent.name == "s":
-        found = load(path)
-        return found.arch, found.metrics, found.provenance, found.task
-    found_bundle = Bundle.load(path.parent)
-    return found_bundle.card, found_bundle.curves, found_bundle.artifact.metrics, found_bundle.artifact.arch
-
-
-@PROPERTY
-@given(st.data())
-@pytest.mark.parametrize("name", ["s/arch.json", "t/result.json", CARD, ARCH, CURVES])
-def test_B4_damaged_results_are_never_loaded(name: str, results: Path, data: st.DataObject) -> None:
-    """One line, or the same content if the damage changed no value."""
-    path = results / name if "/" in name else results / "bundle" / name
-    whole, expected = path.read_bytes(), facts(path)
-    path.write_bytes(damaged(data, whole))
-    try:
-        with suppress(NASError):
-            assert facts(path) == expected
-    finally:
-        path.write_bytes(whole)
-
-
-def test_B4_an_arch_json_that_a_program_changed_on_purpose_is_read(place: Path) -> None:
-    path = place / "s/arch.json"
-    content = json.loads(path.read_text())
-    content["metrics"]["auc"] = 0.25
-    path.write_text(json.dumps(content, indent=1))
-    with pytest.raises(NASError, match="does not match its checksum"):
-        load(path)
-    path.write_text(json.dumps(content))
-    assert load(path).metrics["auc"] == 0.25
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    rng = np.random.default_rng(0)
-    samples = [
-        Sample(
-            f"case {number}",
-            rng.normal(size=(1, 4, 4, 4)).astype(np.float32),
-            number % 2,
-            f"patient {number}",
-            (1.0, 2.0, 3.0),
-            7.5,
-            content=f"{number}" * 64,
-        )
-        for number in range(6)
-    ]
-    path = tmp_path_factory.mktemp("store") / "toy.h5"
-    write_store(path, samples, name="toy", classes=("a", "b"), provenance={"licence": "CC0"})
-    return path
-
-
-def whole_content(path: Path) -> Any:
-    store = VolumeStore(path)
-    columns = (store.labels, store.groups, store.names, store.folds, store.spacing_mm, store.size_mm3)
-    rest = (store.classes, store.scale, store.offset, store.sha256, dict(store.provenance), store.content_digests([1]))
-    return [column.tolist() for column in columns], rest, store.read(range(len(store))).tobytes()
-
-
-@PROPERTY
-@given(st.data())
-def test_B4_a_damaged_store_is_never_loaded(store: Path, tmp_path: Path, data: st.DataObject) -> None:
-    copy = tmp_path / "copy.h5"
-    copy.write_bytes(damaged(data, store.read_bytes()))
-    expected = whole_content(store)
-    with suppress(NASError):
-        assert whole_content(copy) == expected
-
-
-def test_B4_a_damaged_copy_of_the_source_is_made_anew(tmp_path: Path) -> None:
-    """Damage that opening finds, and damage of a volume, which is found when it is read."""
-    from nas.data.sources.lidc_shapes import LidcShapes
-
-    class Toy(LidcShapes):
-        name = "toy"
-        classes = ("a", "b")
-
-        def __init__(self, cache_dir: str) -> None:
-            self.cache_dir = cache_dir
-
-        def content(self) -> Mapping[str, Any]:
-            return {}
-
-        def preparation(self) -> Mapping[str, Any]:
-            return {}
-
-        def samples(self) -> Iterator[Sample]:
-            for number in range(4):
-                volume = np.random.default_rng(number).normal(size=(1, 8, 8, 8)).astype(np.float32)
-                yield Sample(str(number), volume, number % 2, str(number))
-
-    source = Toy(str(tmp_path))
-    path = source.prepare().path
-    whole = path.read_bytes()
-    path.write_bytes(whole[: len(whole) // 2])
-    expected = source.prepare().read(range(4))
-    with_volumes = bytearray(path.read_bytes())
-    import h5py
-
-    with h5py.File(path) as file:
-        at = file["volumes"].id.get_chunk_info(2).byte_offset + 100
-    with_volumes[at] ^= 0xFF
-    path.write_bytes(with_volumes)
-    with pytest.raises(DamagedStore, match="repeat the command"):
-        source.prepare().read(range(4))
-    np.testing.assert_array_equal(source.prepare().read(range(4)), expected)
-
-
-PROBLEM = problem_of(SPACE, OBJECTIVES)
-
-
-def history_of(scores: Mapping[str, tuple[int, float, float]], states: Mapping[int, State] | None = None) -> History:
-    """Trials by number of the network: budget, score and cost."""
-    trials = []
-    for number, (row, (budget, score, macs)) in enumerate(scores.items()):
-        record = records_of()[int(row.partition("/")[0])]
-        state = (states or {}).get(number, State.COMPLETE)
-        metrics = {"auc": score, "macs": macs} if state is State.COMPLETE else {}
-        trials.append(
-            replace(record, number=number, budget=budget, state=state, metrics=metrics, finished=number + 1.0)
-        )
-    return History(tuple(trials), OBJECTIVES, lambda genes_NG: np.zeros(len(genes_NG)))
-
-
-@pytest.mark.parametrize(("keep", "kept"), [("all", {0, 1, 2, 3, 4}), ("front", {0, 1, 3}), ("best", {1, 3})])
-def test_B5_kept_checkpoints(keep: Any, kept: set[int], tmp_path: Path) -> None:
-    """Of a running trial (3) as well; a failed trial (4) and a dominated one (2) keep their curves only."""
-    scores = {"0": (0, 0.7, 1.0), "1": (0, 0.9, 3.0), "2": (0, 0.6, 2.0), "3": (0, 0.0, 0.0), "4": (0, 0.0, 0.0)}
-    history = history_of(scores, {3: State.RUNNING, 4: State.FAILED})
-    context = RunContext(None, None, tmp_path, torch.device("cpu"), 0)  # type: ignore[arg-type]
-    evaluator = Train()
-    for trial in history:
-        folder = evaluator.folder_of(Proposal(trial.arch), PROBLEM, context)
-        for name in ("last.pt", "best.pt", CURVES):
-            write_text(folder / name, "x")
-    (tmp_path / "supernet").mkdir()
-    (tmp_path / "supernet/last.pt").touch()
-    CheckpointKeeper(keep, RandomSearch(), evaluator, PROBLEM, context).tidy(history)
-    left = {trial.number for trial in history if (tmp_path / trial.arch.id / "best.pt").exists()}
-    assert left == kept
-    assert {trial.number for trial in history if (tmp_path / trial.arch.id / "last.pt").exists()} == kept
-    assert all((tmp_path / trial.arch.id / CURVES).exists() for trial in history)
-    assert (tmp_path / "supernet/last.pt").exists()
-    with pytest.raises(NASError, match=r"study\.keep_checkpoints=all") if keep == "best" else pytest.raises(Exception):
-        evaluator.network(Proposal(history[2].arch), PROBLEM, context)
-
-
-@pytest.mark.parametrize("schedule", ["constant", "cosine"])
-def test_B5_a_promotion_finds_its_checkpoint(schedule: str, tmp_path: Path) -> None:
-    """With a constant rate every network below the highest rung is kept; else a promotion starts again anyway."""
-    evaluator = Train(TrainingSettings(epochs=9, schedule=schedule))
-    strategy = SuccessiveHalving(eta=3, min_budget=1, max_budget=9)
-    history = history_of({"0": (1, 0.9, 1.0), "1": (1, 0.5, 2.0), "2": (9, 0.4, 3.0), "2/low": (1, 0.3, 3.0)})
-    context = RunContext(None, None, tmp_path, torch.device("cpu"), 0)  # type: ignore[arg-type]
-    for trial in history:
-        write_text(evaluator.folder_of(Proposal(trial.arch, trial.budget), PROBLEM, context) / "last.pt", "x")
-    CheckpointKeeper("best", strategy, evaluator, PROBLEM, context).tidy(history)
-    left = {path.parent.name for path in tmp_path.glob("*/last.pt")}
-    ids = [trial.arch.id for trial in history]
-    assert left == (set(ids[:3]) if schedule == "constant" else {f"{ids[0]}-1-epochs"})
 
 
 def test_B6_special_files_are_written_to(tmp_path: Path, capfd: pytest.CaptureFixture) -> None:

@@ -62,10 +62,10 @@ def write_store(
 
 
 def _checked(samples: Iterable[Sample], check: Callable[[], None]) -> Iterator[Sample]:
-    """Yield samples; `check` is called before each."""
+    """Yield samples; `check` is called after each."""
     for sample in samples:
-        check()
         yield sample
+        check()
 
 
 def _write(
