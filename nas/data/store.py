@@ -279,17 +279,6 @@ class VolumeStore:
         spacing_mm = self.spacing_mm[self._rows(indices), -self.dims :]
         return spacing_mm if np.isfinite(spacing_mm).all() else None
 
-    def extents(self, indices: Sequence[int] | np.ndarray) -> np.ndarray | None:
-        """Return the sides of padded volumes before padding.
-
-        Args:
-            indices: (B,) rows of the store.
-
-        Returns:
-            (B, 3) in voxels (D, H, W), of slices (B, 2); None if no volume was padded.
-        """
-        return None if self.extents_N3 is None else self.extents_N3[self._rows(indices), -self.dims :]
-
     def _masks(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         return self._read("masks", indices, self.shape[1:], np.dtype(np.uint8))
 

@@ -202,10 +202,10 @@ class Scorer:
             whole = np.array_equal(rows, self.rows)
             target = self.target if whole else self.store.targets(rows)
             spacing_mm = self.spacing_mm if whole else self.store.voxel_mm(rows)
-            extent = self.store.extents(rows)
-            if extent is None:
+            if self.store.extents_N3 is None:
                 scores = task.score(prediction, target, spacing_mm)
             else:
+                extent = self.store.extents_N3[rows, -self.store.dims :]
                 scores = task.score_padded(prediction, target, spacing_mm, extent)
             self._measured[key] = prediction, scores
         return self._measured[key][1]
