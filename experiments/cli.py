@@ -17,6 +17,7 @@ from importlib import import_module
 from types import FrameType
 from typing import Any, NoReturn
 
+from experiments.safe_output import safe_output
 from nas.errors import NASError
 
 USER_ERROR, INTERRUPTED, BROKEN_PIPE = 2, 130, 141
@@ -228,7 +229,7 @@ def run_command(body: Callable[[], int | None], interrupted: str = "interrupted;
     Returns:
         The body's exit code, 2 for a user's mistake, 130 after an interrupt, 141 if the reader of stdout is gone.
     """
-    with ending_signals_as_interrupts(), _quiet_logging(), _quiet_libraries():
+    with safe_output(), ending_signals_as_interrupts(), _quiet_logging(), _quiet_libraries():
         try:
             replace_unknown_characters()
             code = int(body() or 0)

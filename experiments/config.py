@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 
+from nas.study.password import take_password
 from nas.utils.annotations import Count, Duration, PositiveInt, Seconds, Seed
 from nas.utils.checked import check_arguments, signature_of
 
@@ -147,6 +148,9 @@ class SearchConfig(CommandConfig):
         plain = resolved(cfg)
         if isinstance(wanted := plain.get("objectives"), Mapping):
             plain["objectives"] = {name: direction for name, direction in wanted.items() if direction is not None}
+        study = plain.get("study")
+        if isinstance(study, Mapping) and isinstance(url := study.get("url"), str):
+            plain["study"] = {**study, "url": take_password(url)}  # no file holds it
         return super().of(plain)
 
 

@@ -18,7 +18,8 @@ from nas.history import History, State, Trial
 from nas.study.lease import GIVEN_BACK, Attempt
 from nas.study.reader import StudyReader
 from nas.study.storage import Store
-from nas.study.url import database_path, store_url
+from nas.study.url import CONFIG, database_path, store_url
+from nas.utils.named import require_plain
 from nas.utils.process import host_id, is_dead
 from nas.utils.text_table import in_columns, terminal_width
 
@@ -172,7 +173,13 @@ def resume_study(options: argparse.Namespace) -> int:
     from experiments.config import SearchConfig  # here, as they take long to import
     from experiments.search.job import search_command
 
-    folder, cwd = _output_folder(url, Path(recorded["folder"])), Path(recorded["cwd"])
+    require_plain(recorded, "the recorded configuration")
+    try:
+        folder, cwd = _output_folder(url, Path(recorded["folder"]), options.out), Path(recorded["cwd"])
+    except (KeyError, TypeError) as error:
+        raise NASError(
+            f"a recorded configuration without {error}", "one that `voxnas search` recorded", "start another study"
+        ) from error
     config = SearchConfig.of({**recorded, "study": {**recorded["study"], "url": url, "trials": trials}})
     write_line(f"resuming {study.name} to {trials} trials, into {folder}")
     if cwd.is_dir():
@@ -183,10 +190,18 @@ def resume_study(options: argparse.Namespace) -> int:
     return 0
 
 
-def _output_folder(url: str, recorded: Path) -> Path:
-    """Return the output folder: that of the SQLite file, else the recorded one."""
+def _output_folder(url: str, recorded: Path, given: Path | None) -> Path:
+    """Return the output folder: the given one, that of the SQLite file, or the recorded one if a search wrote it."""
     path = database_path(url)
-    return recorded if path is None else path.resolve().parent
+    if given is not None or path is not None:
+        return given or path.resolve().parent  # type: ignore[union-attr]
+    if not (recorded / CONFIG).is_file():  # the store may be from elsewhere and name any folder
+        raise NASError(
+            f"the recorded folder {recorded}, in which no search has written",
+            f"a folder with a {CONFIG}",
+            "add --out FOLDER",
+        )
+    return recorded
 
 
 def delete_study(options: argparse.Namespace) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,9 +16,12 @@ from nas.data.sample import Sample, add_to, content_digest, new_digest
 from nas.data.transforms.intensity import Intensity
 from nas.data.transforms.patches import Patches
 from nas.errors import NASError
+from nas.utils.foreign import parse_json
 from nas.utils.hashing import digest
+from nas.utils.hdf5 import require_own_content
 
 FORMAT = 1
+BY_ROW = ("volumes", "masks", "values")  # datasets of which rows are read
 DAMAGE = (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError)  # what h5py raises for a broken file
 CONTENDED = {errno.EAGAIN, errno.EACCES}  # of a lock that another process holds
 LOCK_FAILED = "unable to lock file"  # HDF5 has no error code of its own for it
@@ -73,6 +75,7 @@ class VolumeStore:
                 f"no file {self.path}", "a VoxNAS volume store (.h5)", "prepare the data set, or correct the path"
             )
         with self._opened() as file:
+            require_own_content(file, BY_ROW, ("masks",))
             self._read_metadata(file)
 
     @contextmanager
@@ -90,8 +93,8 @@ class VolumeStore:
         self.shape = tuple(int(n) for n in file["volumes"].shape[1:])
         self.dtype = file["volumes"].dtype
         self.scale, self.offset = float(file.attrs["scale"]), float(file.attrs["offset"])
-        self.classes = tuple(json.loads(file.attrs["classes"]))
-        self.provenance: dict[str, Any] = json.loads(file.attrs["provenance"])
+        self.classes = tuple(parse_json(file.attrs["classes"]))
+        self.provenance: dict[str, Any] = dict(parse_json(file.attrs["provenance"]))
         self.labels = file["labels"][:].astype(np.int64)
         self.groups, self.folds, self.names = (file[key].asstr()[:].astype(str) for key in ("groups", "folds", "names"))
         self._contents = file["contents"].asstr()[:].astype(str) if "contents" in file else None

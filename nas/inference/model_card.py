@@ -19,7 +19,6 @@ from nas.utils.hashing import file_digest
 SCHEMA = 2
 READABLE = (1, 2)  # 1: exported networks of earlier versions, which have no weights and no task_class
 CARD = "model.json"
-MOST_BYTES = 64 * 2**20  # of a card that is read
 MODEL_FILES = {"onnx": "model.onnx", "openvino": "model.xml", "openvino_fp16": "model_fp16.xml"}  # by format
 
 
@@ -142,8 +141,6 @@ class ModelCard:
         """
         path = Path(path)
         try:
-            if path.stat().st_size > MOST_BYTES:
-                raise ValueError(f"larger than {MOST_BYTES // 2**20} MiB")
             content = read_json(path)
             schema = content.pop("schema")
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

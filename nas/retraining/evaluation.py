@@ -22,6 +22,7 @@ from nas.inference.many import Outcome
 from nas.metrics.bootstrap import GroupBootstrap
 from nas.metrics.metric import Metric, Scores, in_unit_of
 from nas.tasks.base import Task
+from nas.utils.foreign import require_npy
 
 Target = tuple[np.ndarray, np.ndarray, np.ndarray | None]  # prediction, target, voxel size in mm
 
@@ -233,7 +234,13 @@ def _target_of(task: Task, outcome: Outcome, classes: Sequence[str]) -> Target:
 def _label_map(path: Path) -> tuple[np.ndarray, Any]:
     """Read classes (D, H, W) and, of an image, its geometry."""
     if path.suffix == ".npy":
-        return np.load(path, allow_pickle=False), None
+        try:
+            require_npy(path)
+            return np.load(path, allow_pickle=False), None
+        except (ValueError, OSError, EOFError) as error:
+            raise NASError(
+                f"{path}, which cannot be read ({error})", "a complete .npy file", "write it again"
+            ) from error
     channels = read_channels(path)
     if len(channels) != 1:
         raise NASError(f"{len(channels)} channels in {path}", "one class per voxel", "give one volume of labels")

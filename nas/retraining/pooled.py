@@ -18,6 +18,7 @@ from nas.retraining.result import SIZES, Bounds, TrainResult
 from nas.retraining.tables import Row, markdown
 from nas.tasks.base import task_of
 from nas.tasks.segmentation import Segmentation
+from nas.utils.foreign import MOST_CSV_BYTES, require_regular
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,7 @@ def read_pooled(name: str, folders: Sequence[Path], allow: Sequence[str] = (), s
 def _columns(path: Path, system: str) -> dict[str, np.ndarray]:
     """Read the columns of the samples, the target and one system, without the name of the system."""
     try:
+        require_regular(path, MOST_CSV_BYTES)
         with open(path, newline="") as file:
             heading, *lines = csv.reader(file)
         table = dict(zip(heading, np.array(lines, dtype=str).T, strict=True))

@@ -21,6 +21,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from nas.errors import NASError, first_line
 from nas.study.journal import JournalFile
+from nas.study.password import take_password, with_password
 from nas.study.sqlite_reader import SqliteReader
 from nas.study.store_errors import is_of_store, is_passing, is_race, unusable
 from nas.study.url import SQLITE, database_path
@@ -31,7 +32,7 @@ OPENING_PATIENCE_S = 10.0  # retries while opening, so that a wrong URL is repor
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 3.0
 FORMS = (
     "sqlite:///study.db, sqlite:////absolute/study.db, journal:///absolute/study.log, "
-    "postgresql+psycopg://user:password@host/database, or grpc://host:port"
+    "postgresql+psycopg://user@host/database, or grpc://host:port"
 )
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -54,10 +55,10 @@ class Store:
     """
 
     def __init__(self, url: str, patience_s: float = PATIENCE_S, *, read_only: bool = False) -> None:
-        self.url, self.patience_s = url, min(patience_s, OPENING_PATIENCE_S)
+        self.url, self.patience_s = take_password(url), min(patience_s, OPENING_PATIENCE_S)
         optuna.logging.set_verbosity(optuna.logging.WARNING)  # else every trial is a line
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-        self._storage: BaseStorage = self._with_retries(lambda: open_storage(url, read_only=read_only))
+        self._storage: BaseStorage = self._with_retries(lambda: open_storage(self.url, read_only=read_only))
         self._with_retries(self._storage.get_all_studies)
         self.patience_s = patience_s
         self._study_id = -1
@@ -301,7 +302,7 @@ def _open_database(url: str, scheme: str, rest: str) -> BaseStorage:
 
     try:
         with turn:
-            return optuna.storages.get_storage(RDBStorage(url, engine_kwargs=options))
+            return optuna.storages.get_storage(RDBStorage(with_password(url), engine_kwargs=options))
     except (ArgumentError, NoSuchModuleError, ValueError) as error:
         raise _bad_url(url, error) from error
     except RuntimeError as error:  # Optuna raises it for tables of another version

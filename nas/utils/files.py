@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import json
 import os
 import shutil
 import uuid
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas.errors import NASError
+from nas.utils.foreign import MOST_JSON_BYTES, parse_json, read_text
 from nas.utils.process import has_ended, host_id
 
 if TYPE_CHECKING:
@@ -96,12 +96,9 @@ def read_json(path: Path) -> Any:
 
     Raises:
         OSError: If it cannot be read.
-        ValueError: If it is no JSON, or nested too deeply.
+        ValueError: If it is no JSON, too large or nested too deeply, or no regular file.
     """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except RecursionError as error:
-        raise ValueError("nested too deeply") from error
+    return parse_json(read_text(path, MOST_JSON_BYTES))
 
 
 @contextmanager

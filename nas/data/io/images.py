@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from nas.data.io.bounded import require_bounded
 from nas.data.io.files import split_name
 from nas.errors import NASError
+from nas.utils.foreign import require_npy
 from nas.utils.optional import medical
 
 if TYPE_CHECKING:
@@ -42,6 +44,7 @@ def read_image(path: str | Path, npy_spacing_mm: float | Sequence[float] = 1.0) 
     path = Path(path)
     if not path.exists():
         raise NASError(f"no file {path}", "an image volume", "correct the path")
+    require_bounded(path)
     if path.is_dir():
         from nas.data.io.dicom import open_series
 
@@ -68,6 +71,7 @@ def read_channels(path: str | Path) -> list[Image]:
     path = Path(path)
     if not path.exists():
         raise NASError(f"no file {path}", "an image volume", "correct the path")
+    require_bounded(path)
     image, sitk = _read_file(path), medical("SimpleITK")
     if image.GetDimension() == 4:
         return [checked(image[:, :, :, c], path) for c in range(image.GetSize()[3])]
@@ -134,6 +138,7 @@ def _refuse_nan_nifti(path: Path) -> None:
 def _read_npy(path: Path, spacing_mm: float | Sequence[float]) -> Image:
     sitk = medical("SimpleITK")
     try:
+        require_npy(path)
         array = np.load(path, allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
         raise unreadable(path, error) from error

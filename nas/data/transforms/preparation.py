@@ -24,6 +24,7 @@ from nas.data.io.grid import image_on_grid, require_same_grid
 from nas.data.io.images import read_channels, read_image, to_array
 from nas.data.transforms.intensity import Intensity, standardised, whole_hu
 from nas.errors import NASError
+from nas.utils.foreign import require_npy
 from nas.utils.optional import medical
 
 if TYPE_CHECKING:
@@ -213,6 +214,7 @@ def _array(path: Path, dims: int, preparation: Mapping[str, Any]) -> np.ndarray:
             "see data.preparation in the model's card; train on `manifest` or `msd` for networks that read image files",
         )
     try:
+        require_npy(path)
         array = np.load(path, allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
         raise NASError(f"{path}, which cannot be read ({error})", "a complete .npy file", "write it again") from error
