@@ -74,7 +74,7 @@ def safe_output() -> Iterator[None]:
         None, while it holds.
     """
     before = sys.stdout, sys.stderr, logging.getLogRecordFactory()
-    sys.stdout, sys.stderr = SafeStream(sys.stdout, progress=False), SafeStream(sys.stderr, progress=True)  # type: ignore[assignment]
+    sys.stdout, sys.stderr = SafeStream(sys.stdout, progress=False), SafeStream(sys.stderr, progress=True)
     logging.setLogRecordFactory(SafeRecord)
     try:
         yield

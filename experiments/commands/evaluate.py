@@ -9,7 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from experiments.cli import USER_ERROR, Parser, number_type, write_line
-from experiments.commands.predict import add_device, add_flips, networks_of, outcomes, prediction_of, use_flips
+from experiments.commands.predict import (
+    add_device,
+    add_flips,
+    networks_of,
+    outcomes,
+    prediction_of,
+    use_flips,
+    within_time,
+)
 from nas.errors import NASError
 
 if TYPE_CHECKING:
@@ -101,7 +109,7 @@ def run(options: argparse.Namespace) -> int:
     segments = task.spec.kind == "segmentation"
     outs = [_output(folder / "predictions", case) if segments else None for case in cases]
     record = Record.beside(folder / "predictions", networks)
-    done = outcomes(cases, outs, prediction_of(networks), record)
+    done = outcomes(cases, outs, within_time(prediction_of(networks), options), record)
     measured = [outcome for outcome in done if outcome.error is None]
     evaluation = evaluate_cases(
         task,

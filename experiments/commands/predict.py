@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.cli import USER_ERROR, Parser, number_type, write_line
+from experiments.time_limit import add_timeout, ends_within
 from nas.errors import NASError
 
 if TYPE_CHECKING:
@@ -94,6 +95,7 @@ def add_device(command: Parser) -> None:
         command: The parser.
     """
     command.add_allow_package()
+    add_timeout(command)
     command.add_argument("--device", default="auto", help="auto, cpu, cuda, ...; of a folder (default: auto)")
     command.add_argument("--threads", type=number_type(int, 1), help="CPU threads (default: all cores)")
 
@@ -129,7 +131,7 @@ def run(options: argparse.Namespace) -> int:
     if options.again and record is not None:
         record.forget()
     failed, rows = 0, []
-    for outcome in outcomes(cases, outs, prediction_of(networks), record):
+    for outcome in outcomes(cases, outs, within_time(prediction_of(networks), options), record):
         failed += outcome.error is not None
         if outcome.result is not None and table is not None:
             rows += outcome.result.get("rows", [outcome.result])
@@ -239,6 +241,24 @@ def prediction_of(networks: Sequence[InferenceNetwork]) -> Prediction:
     return predict
 
 
+def within_time(predict: Prediction, options: argparse.Namespace) -> Prediction:
+    """Limit the time of each prediction.
+
+    Args:
+        predict: Predicts a case.
+        options: Parsed arguments, with those of `add_device`.
+
+    Returns:
+        The same, which ends the process after `--timeout`.
+    """
+
+    def limited(case: Case, output: Path | None) -> Mapping[str, Any]:
+        with ends_within(options, case.text):
+            return predict(case, output)
+
+    return limited
+
+
 def networks_of(model: str, options: argparse.Namespace) -> Sequence[InferenceNetwork]:
     """Load an exported network, or the bundles of a folder, which need torch.
 
@@ -252,6 +272,11 @@ def networks_of(model: str, options: argparse.Namespace) -> Sequence[InferenceNe
     Raises:
         NASError: If they cannot be loaded.
     """
+    with ends_within(options, model):
+        return _networks_of(model, options)
+
+
+def _networks_of(model: str, options: argparse.Namespace) -> Sequence[InferenceNetwork]:
     from nas.inference.runtime import ExportedNetwork, exported_in
 
     if not Path(model).is_dir():

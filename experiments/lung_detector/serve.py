@@ -149,7 +149,7 @@ def _serve(options: argparse.Namespace) -> None:
         create_app(predictor, settings),
         http=protocol_with(bounds),
         h11_max_incomplete_event_size=HEADER_BYTES,
-        timeout_keep_alive=bounds.idle_seconds,  # type: ignore[arg-type]  uvicorn passes it to call_later
+        timeout_keep_alive=bounds.idle_seconds,
         ws="none",
         log_level="info",
         server_header=False,

@@ -23,6 +23,7 @@ from nas.metrics.bootstrap import GroupBootstrap
 from nas.metrics.metric import Metric, Scores, in_unit_of
 from nas.tasks.base import Task
 from nas.utils.foreign import require_npy
+from nas.utils.markdown_text import markdown_row, markdown_text
 
 Target = tuple[np.ndarray, np.ndarray, np.ndarray | None]  # prediction, target, voxel size in mm
 
@@ -88,7 +89,7 @@ class Evaluation:
             Caption and table.
         """
         lines = ["| metric | value | 95 % interval |", "|---|---:|---:|"]
-        return "\n".join([self.caption, "", *lines, *(f"| {' | '.join(row)} |" for row in self.rows())]) + "\n"
+        return "\n".join([markdown_text(self.caption), "", *lines, *map(markdown_row, self.rows())]) + "\n"
 
     def cases_csv(self) -> str:
         """Return the metrics of each case.

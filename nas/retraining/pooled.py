@@ -19,6 +19,7 @@ from nas.retraining.tables import Row, markdown
 from nas.tasks.base import task_of
 from nas.tasks.segmentation import Segmentation
 from nas.utils.foreign import MOST_CSV_BYTES, require_regular
+from nas.utils.markdown_text import markdown_row, markdown_text
 
 
 @dataclass(frozen=True)
@@ -195,13 +196,14 @@ def pooled_table(systems: Sequence[Pooled]) -> str:
         if f"{score.name}_{number}" in rows[0].metrics
     }
     if of_class:
-        text += f"\n| {score.label} | " + " | ".join(of_class) + " |\n| --- |" + " ---: |" * len(of_class) + "\n"
+        text += f"\n{markdown_row([score.label, *of_class])}\n| --- |" + " ---: |" * len(of_class) + "\n"
         for row in rows:
             cells = [_cell(row, name) for name in of_class.values()]
-            text += f"| {row.system} | {' | '.join(cells)} |\n"
+            text += f"{markdown_row([row.system, *cells])}\n"
     for margin in margins:
         low, high = margin.ci95
-        text += f"\n{first.name} above {margin.above}: {margin.value:+.4f} {score.label} [{low:+.4f}, {high:+.4f}]\n"
+        above = markdown_text(f"{first.name} above {margin.above}")
+        text += f"\n{above}: {margin.value:+.4f} {score.label} [{low:+.4f}, {high:+.4f}]\n"
     return text
 
 

@@ -13,6 +13,7 @@ from nas.errors import NASError
 from nas.metrics.metric import Metric
 from nas.retraining.result import SIZES, TrainResult
 from nas.retraining.unseen import UNKNOWN
+from nas.utils.markdown_text import markdown_row, markdown_text, plain_text
 from nas.utils.text_table import aligned, terminal_width
 
 TABLE = "table.md"
@@ -81,9 +82,9 @@ def markdown(rows: Sequence[Row], caption: str, columns: Sequence[Metric]) -> st
     """
     table = [row.cells(columns) for row in rows]
     headings = list(table[0])
-    lines = [" | ".join(headings), " | ".join("---" if i == 0 else "---:" for i in range(len(headings)))]
-    lines += [" | ".join(cells.values()) for cells in table]
-    return caption + "\n\n" + "\n".join(f"| {line} |" for line in lines) + "\n"
+    lines = [markdown_row(headings), markdown_row("---" if i == 0 else "---:" for i in range(len(headings)))]
+    lines += [markdown_row(cells.values()) for cells in table]
+    return markdown_text(caption) + "\n\n" + "\n".join(lines) + "\n"
 
 
 def terminal(rows: Sequence[Row], caption: str, columns: Sequence[Metric], width: int | None = None) -> str:
@@ -112,8 +113,9 @@ def terminal_of(markdown_table: str, width: int | None = None) -> str:
         Text.
     """
     caption, table, *paragraphs = markdown_table.strip().split("\n\n")
-    lines = [line.strip().removeprefix("| ").removesuffix(" |").split(" | ") for line in table.splitlines()]
-    text = _terminal([dict(zip(lines[0], line, strict=True)) for line in lines[2:]], caption, width)
+    rows = [line.strip().removeprefix("| ").removesuffix(" |").split(" | ") for line in table.splitlines()]
+    lines = [[plain_text(cell) for cell in row] for row in rows]
+    text = _terminal([dict(zip(lines[0], line, strict=True)) for line in lines[2:]], plain_text(caption), width)
     return "\n\n".join([text, *(textwrap.fill(paragraph, width or terminal_width()) for paragraph in paragraphs)])
 
 

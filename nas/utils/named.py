@@ -89,7 +89,8 @@ def _check(settings: Any, key: str, base: type, allow: Sequence[str]) -> None:
     if not isinstance(settings, Mapping) or not isinstance(settings.get(TARGET), str):
         raise NASError(f"{key}={shown(settings)}", f"settings with the _target_ of a {base.__name__}", f"correct {key}")
     refuse_calls(settings, key)
-    known, _ = signature_of(locate(settings[TARGET], base, allow=allow))
+    cls: type = locate(settings[TARGET], base, allow=allow)
+    known, _ = signature_of(cls)
     for name, value in settings.items():
         if name != TARGET and name not in IGNORED:
             _check_value(value, f"{key}.{name}", known[name].hint if name in known else Any, allow)

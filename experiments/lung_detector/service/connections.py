@@ -38,7 +38,7 @@ class Bounds:
 
     most: int = 512
     header_seconds: float = 10.0
-    idle_seconds: float = 5.0
+    idle_seconds: int = 5
     read_seconds: float = 10.0
     least_read: int = 2**16
     most_unread: int = 64 * 2**20
@@ -150,7 +150,8 @@ class BoundedConnection(H11Protocol):
 
     def _watch_headers(self) -> None:
         if not self.waits or self.transport.is_closing():
-            self._header_timer = _cancelled(self._header_timer)
+            _cancel(self._header_timer)
+            self._header_timer = None
         elif self._header_timer is None and self.timeout_keep_alive_task is None:
             self._header_timer = self.loop.call_later(self.all.bounds.header_seconds, self.drop)
 
@@ -171,11 +172,13 @@ class BoundedConnection(H11Protocol):
             self._watch_reader()
 
     def _stop_reader(self) -> None:
-        self._read_timer = _cancelled(self._read_timer)
+        _cancel(self._read_timer)
+        self._read_timer = None
         self.all.unread.pop(self, None)
 
     def _forget(self) -> None:
-        self._header_timer = _cancelled(self._header_timer)
+        _cancel(self._header_timer)
+        self._header_timer = None
         self._stop_reader()
         self.all.open.pop(self, None)
 
@@ -220,6 +223,6 @@ class PathsOnly(logging.Filter):
         return True
 
 
-def _cancelled(timer: asyncio.TimerHandle | None) -> None:
+def _cancel(timer: asyncio.TimerHandle | None) -> None:
     if timer is not None:
         timer.cancel()

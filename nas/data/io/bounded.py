@@ -40,7 +40,8 @@ def require_bounded(path: Path) -> None:
         stored = require_regular(path)
         _require_few_files(path)
         for file in files_of(path)[1:]:
-            if os.path.isabs(file.relative_to(path.parent)) or ".." in file.relative_to(path.parent).parts:
+            inside = file.is_relative_to(path.parent) and ".." not in file.relative_to(path.parent).parts
+            if not inside:
                 raise ValueError(f"its data in {file}, outside its folder")
             stored += require_regular(file) if file.exists() else 0
         if split_name(path)[1] in (".nii", ".nii.gz", ".hdr", ".img", ".img.gz"):
