@@ -11,9 +11,8 @@ from contextlib import contextmanager, suppress
 
 from experiments.cli import USER_ERROR, Parser, number_type
 from nas.errors import NASError
-from nas.utils.annotations import LONGEST_S
 
-HOUR_S = 3600.0
+HOUR_S, LONGEST_S = 3600.0, 1e8
 
 
 def add_timeout(command: Parser) -> None:

@@ -20,6 +20,7 @@ from nas.errors import visible
 SPARE_FILES = 64  # descriptors of the process besides connections
 LONGEST_PATH = 200  # characters of a path in the log
 HEADER_BYTES = 16 * 2**10
+SEND_BYTES = 2**18  # of the kernel for one connection: with its default of megabytes, slow reading looks like none
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +112,9 @@ class BoundedConnection(H11Protocol):
             transport: The transport of the connection.
         """
         super().connection_made(transport)
-        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
+        connection = transport.get_extra_info("socket")
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BYTES)
         self._watch_headers()
         self.all.add(self)
 
