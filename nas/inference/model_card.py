@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from nas.errors import NASError
-from nas.inference.card_checks import first_fault
+from nas.inference.card_checks import first_fault, require_types
 from nas.utils.files import read_json, write_text
 from nas.utils.hashing import file_digest
 
@@ -143,6 +143,7 @@ class ModelCard:
         try:
             content = read_json(path)
             schema = content.pop("schema")
+            require_types(content)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise NASError(
                 f"{path}, which cannot be read as a model card ({error})",

@@ -133,11 +133,15 @@ class InferenceNetwork:
         }
 
     def _classes(self, x_BCDHW: np.ndarray) -> np.ndarray:
-        return _softmax(self(x_BCDHW)[0])
+        logits = self(x_BCDHW)[0]
+        self._require_shape(logits, (len(x_BCDHW), len(self.card.classes) or logits.shape[1]))
+        return _softmax(logits)
 
     def _logits(self, x_BCDHW: np.ndarray) -> np.ndarray:
         def network(seen: np.ndarray) -> np.ndarray:
-            return self(seen)[0]
+            logits = self(seen)[0]
+            self._require_shape(logits, (len(seen), logits.shape[1], *seen.shape[2:]))
+            return logits
 
         window, sides = self.card.inference.get("window"), self.card.sides
         if window is not None:
@@ -149,6 +153,10 @@ class InferenceNetwork:
         # as stores pad their volumes: raw values with the smallest one, normalised ones with their mean, 0
         fill = float(x_BCDHW.min()) if self.card.preparation.get("normalise") == "training" else 0.0
         return slide(network, x_BCDHW, whole, 0.0, fill)
+
+    def _require_shape(self, logits: np.ndarray, shape: tuple[int, ...]) -> None:
+        if logits.shape != shape:
+            raise NASError(f"{self.path} with an output of shape {logits.shape}", f"{shape}", "export it again")
 
     def _require_sides(self, sides: Sequence[int]) -> None:
         rule = self.card.sides
