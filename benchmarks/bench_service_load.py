@@ -6,7 +6,7 @@
 the same time and are asked in turn, so that other work on the machine slows both alike; the ratio is that of the
 medians. `load`: four clients send slices while 200 connections are idle, 50 send or read slowly and 20 send what is no
 HTTP, break off, or never read; lost requests are those without a 200, and the largest time of /health is reported.
-The plain service reads the file as `await request.body()` and calls the predictor in a thread.
+Both log every request. The plain service reads the file as `await request.body()` and calls the predictor in a thread.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ async def health():
 async def predict(request: Request):
     return await run_in_threadpool(found, await request.body())
 
-uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[2]), log_level="warning")
+uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[2]), log_level="info")
 """
 
 
@@ -79,7 +79,8 @@ def asked(connection: http.client.HTTPConnection, path: str, content: bytes | No
 def latency(address: str, model: str, requests: int, content: bytes) -> list[dict[str, Any]]:
     """Ask both services in turn over kept connections."""
     port = free_port()
-    process = subprocess.Popen([sys.executable, "-c", PLAIN, model, str(port)])
+    command = [sys.executable, "-c", PLAIN, model, str(port)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         plain = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
         for _ in range(600):

@@ -119,7 +119,7 @@ def run(options: argparse.Namespace) -> int:
     use_flips(networks, options.flips)
     require_alike(networks)
     card = networks[0].card
-    segments = card.task["kind"] == "segmentation"
+    segments = card.task.get("kind") == "segmentation"
     if segments and len(options.input) > 1:
         _require_folder(options.out, len(options.input))
     cases = find_cases(options.input, int(card.inputs[0].shape[1]))
@@ -224,7 +224,7 @@ def prediction_of(networks: Sequence[InferenceNetwork]) -> Prediction:
     from nas.inference.many import labels_or_classes
     from nas.inference.runtime import KINDS
 
-    kind = networks[0].card.task["kind"]
+    kind = networks[0].card.task.get("kind")
     if kind in KINDS:
         return labels_or_classes(networks)
     if any(network.card.files for network in networks):

@@ -264,7 +264,9 @@ def _name(store: Store, name: str | None) -> str:
 
 def _asked_for(study: StudyReader) -> int:
     """Return the number of trials that the configuration asks for; 0 if none is recorded."""
-    return int(study.config.get("study", {}).get("trials", 0))
+    settings = study.config.get("study", {})
+    trials = settings.get("trials", 0) if isinstance(settings, dict) else 0
+    return trials if isinstance(trials, int) and 0 <= trials < 10**12 else 0
 
 
 def _living(study: StudyReader) -> int:

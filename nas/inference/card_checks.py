@@ -93,7 +93,8 @@ def require_types(content: Mapping[str, Any]) -> None:
         TypeError: For the first part of another type.
     """
     _require(content, "task", dict)
-    _require(content["task"], "kind", str)
+    if "kind" in content["task"]:
+        _require(content["task"], "kind", str)
     for name in ("inputs", "outputs"):
         for port in _require(content, name, list):
             for part in ("name", "axes"):
