@@ -99,17 +99,17 @@ def require_types(content: Mapping[str, Any]) -> None:
         for port in _require(content, name, list):
             for part in ("name", "axes"):
                 _require(port, part, str)
-            _require_each(_require(port, "shape", list), (int, str), f"{name}.shape")
+            if isinstance(port["shape"], list):  # else the card is refused as a whole
+                _require_each(port["shape"], (int, str), f"{name}.shape")
             _require_each(port.get("channels", []), (str,), f"{name}.channels")
     _require(content, "sides", dict)
     _require_each((content["sides"].get("multiple_of", 1), content["sides"].get("at_least", 1)), (int,), "sides")
     for file in _require(content, "files", dict).values():
         _require(file, "file", str)
         _require_checksums(_require(file, "sha256", dict))
-    for name in ("preparation", "inference", "facts", "weights"):
-        if name in content:
-            _require(content, name, dict)
-    _require_checksums(content.get("weights", {}))
+    weights = content.get("weights", {})
+    if isinstance(weights, Mapping):
+        _require_checksums(weights)
 
 
 def _require(part: Any, name: str, kind: type) -> Any:
