@@ -58,8 +58,11 @@ class Store:
         self.url, self.patience_s = take_password(url), min(patience_s, OPENING_PATIENCE_S)
         optuna.logging.set_verbosity(optuna.logging.WARNING)  # else every trial is a line
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-        self._storage: BaseStorage = self._with_retries(lambda: open_storage(self.url, read_only=read_only))
-        self._with_retries(self._storage.get_all_studies)
+        try:
+            self._storage: BaseStorage = self._with_retries(lambda: open_storage(self.url, read_only=read_only))
+            self._with_retries(self._storage.get_all_studies)
+        except (AssertionError, LookupError, TypeError, AttributeError) as error:  # entries of a damaged journal
+            raise unusable(self.url, error) from error
         self.patience_s = patience_s
         self._study_id = -1
 

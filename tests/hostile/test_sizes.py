@@ -33,6 +33,7 @@ from nas.errors import NASError
 from nas.inference.model_card import ModelCard
 from nas.provenance import Provenance
 from nas.retraining.result import TrainResult
+from nas.study.storage import Store
 from nas.study.url import store_url
 from nas.task_spec import TaskSpec
 from nas.training.tensor_file import load_verified
@@ -355,3 +356,19 @@ def test_C6_deflated_dicom(tmp_path: Path) -> None:
     (tmp_path / "series" / "a.dcm").write_bytes(head)
     with one_line_soon("deflated"):
         read_image(tmp_path / "series")
+
+
+JOURNALS = {
+    "deep": '{"op_code": 0, "x": ' + DEEP + "}",
+    "names": '{"op_code": 0, "worker_id": "w", "study_name": ["x"], "directions": [1]}',
+    "operation": '{"op_code": 99, "worker_id": "w"}',
+    "directions": '{"op_code": 0, "worker_id": "w", "study_name": "a", "directions": [77]}',
+    "list": "[1]",
+}
+
+
+@pytest.mark.parametrize("name", JOURNALS)
+def test_C3_entries_of_a_journal(tmp_path: Path, name: str) -> None:
+    (tmp_path / "study.log").write_text(JOURNALS[name] + "\n")
+    with one_line_soon():
+        Store(f"journal://{tmp_path}/study.log")
