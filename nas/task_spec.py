@@ -19,6 +19,9 @@ class TaskSpec:
         dims: Spatial dimensions, 2 or 3.
         in_channels: Image channels.
         outputs: Number of classes, in a segmentation with the background.
+
+    Raises:
+        NASError: For the first property of the wrong type or size.
     """
 
     kind: str = "classification"
@@ -27,11 +30,7 @@ class TaskSpec:
     outputs: int = 2
 
     def __post_init__(self) -> None:
-        """Check types and sizes: they may come from a file, and networks are built from them.
-
-        Raises:
-            NASError: For the first property of the wrong type or size.
-        """
+        """Check types and sizes: they may come from a file, and networks are built from them."""
         if not isinstance(self.kind, str) or not 0 < len(self.kind) <= LONGEST_KIND:
             raise NASError(f"task.kind={self.kind!r:.80}", "the name of a kind of task", "correct the kind")
         for name, least, most in (("dims", 2, 3), ("in_channels", 1, MOST_CHANNELS), ("outputs", 0, MOST_OUTPUTS)):

@@ -51,6 +51,8 @@ class Connections:
 
     Args:
         bounds: Their bounds.
+        open: The connections.
+        unread: Those with an answer that their client has not read yet, the one that has stood longest first.
     """
 
     bounds: Bounds
@@ -80,7 +82,12 @@ class Connections:
 
 
 class BoundedConnection(H11Protocol):
-    """A connection that ends if its client sends no request or reads no answer; see `protocol_with`."""
+    """A connection that ends if its client sends no request or reads no answer; see `protocol_with`.
+
+    Args:
+        *given: Arguments of uvicorn.
+        **named: Arguments of uvicorn.
+    """
 
     all: ClassVar[Connections]
 
