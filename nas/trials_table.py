@@ -20,7 +20,7 @@ from nas.errors import NASError
 from nas.history import State, Trial
 from nas.utils.files import write_bytes, write_text
 from nas.utils.foreign import parse_json, require_regular
-from nas.utils.hdf5 import require_own_content
+from nas.utils.foreign_hdf5 import require_own_content
 
 FORMAT = 1
 WALL = "wall_seconds"  # column of the time from start to end

@@ -17,8 +17,8 @@ from nas.data.transforms.intensity import Intensity
 from nas.data.transforms.patches import Patches
 from nas.errors import NASError
 from nas.utils.foreign import parse_json
+from nas.utils.foreign_hdf5 import require_own_content
 from nas.utils.hashing import digest
-from nas.utils.hdf5 import require_own_content
 
 FORMAT = 1
 BY_ROW = ("volumes", "masks", "values")  # datasets of which rows are read
