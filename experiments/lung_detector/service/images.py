@@ -111,7 +111,7 @@ def _read_png(content: bytes, limits: Limits) -> Slice:
     width, height = struct.unpack(">II", content[16:24])
     _check_size(height, width, limits)
     try:
-        with Image.open(io.BytesIO(_pixels_only(content)), formats=["PNG"]) as image:
+        with Image.open(io.BytesIO(_pixels_only(content, limits)), formats=["PNG"]) as image:
             _check_size(image.height, image.width, limits)
             deep = image.mode in ("I;16", "I")  # one channel of 16 bits
             grey_HW = np.asarray(image if deep else image.convert("L"), dtype=np.float32)
@@ -122,7 +122,7 @@ def _read_png(content: bytes, limits: Limits) -> Slice:
     return Slice(grey_HW / (65535 if deep else 255), "grey")
 
 
-def _pixels_only(content: bytes) -> bytes:
+def _pixels_only(content: bytes, limits: Limits) -> bytes:
     """Return a PNG with the chunks of its pixels only: others may inflate, and millions of empty ones take seconds."""
     kept, place = [PNG_START], len(PNG_START)
     for _ in range(MOST_CHUNKS):
@@ -130,7 +130,11 @@ def _pixels_only(content: bytes) -> bytes:
         end = place + 12 + length
         if end > len(content):
             raise _broken("PNG")
-        if name in PIXEL_CHUNKS and (name != b"IHDR" or place == len(PNG_START)):
+        if name == b"IHDR" and place > len(PNG_START):  # a second header, which Pillow would use
+            width, height = struct.unpack(">II", content[place + 8 : place + 16])
+            _check_size(height, width, limits)
+            raise _broken("PNG")
+        if name in PIXEL_CHUNKS:
             kept.append(content[place:end])
         if name == b"IEND":
             return b"".join(kept)
