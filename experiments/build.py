@@ -12,10 +12,9 @@ from nas.errors import NASError, first_line
 from nas.utils.annotations import shown
 from nas.utils.checked import check_arguments, class_in, signature_of
 from nas.utils.locate import locate
+from nas.utils.named import IGNORED, TARGET, argument_hint, refuse_calls, require_named
 
 T = TypeVar("T")
-TARGET = "_target_"
-HYDRA_KEYS = (TARGET, "_convert_", "_recursive_")  # of Hydra's `instantiate`, in files of earlier versions
 MISSING = "???"
 
 
@@ -37,7 +36,10 @@ def build(config: Any, key: str, base: type[T], allow: Sequence[str] | None = No
         NASError: If the class may not be imported or is no such subclass, or for the first unknown, missing or invalid
             argument, with its key as typed.
     """
-    return _build(_plain(config, key), key, base, allow, given)
+    settings = _plain(config, key)
+    if allow is not None:
+        require_named(settings, key, base, allow)
+    return _build(settings, key, base, allow, given)
 
 
 def check(
@@ -93,23 +95,24 @@ def _checked(
             f"the dotted path of a {base.__name__}",
             f"leave {key}.{TARGET} as in conf/",
         )
+    refuse_calls(settings, key)
     cls: Any = locate(settings[TARGET], base, allow=allow)
     known, _ = signature_of(cls)
     arguments = {}
     for name, value in settings.items():
-        if name not in HYDRA_KEYS and value != MISSING:
+        if name != TARGET and name not in IGNORED and value != MISSING:
             hint = known[name].hint if name in known else Any
-            arguments[str(name)] = _value(value, f"{key}.{name}", class_in(hint) or object, allow)
+            arguments[str(name)] = _value(value, f"{key}.{name}", hint, allow)
     return cls, check_arguments(cls, {**arguments, **given}, key, computed)
 
 
-def _value(value: Any, key: str, base: type, allow: Sequence[str] | None) -> Any:
+def _value(value: Any, key: str, hint: Any, allow: Sequence[str] | None) -> Any:
     if isinstance(value, Mapping):
         if TARGET in value:
-            return _build(value, key, base, allow, {})
-        return {name: _value(part, f"{key}.{name}", object, allow) for name, part in value.items()}
+            return _build(value, key, class_in(hint) or object, allow, {})
+        return {name: _value(part, f"{key}.{name}", argument_hint(hint), allow) for name, part in value.items()}
     if isinstance(value, list):
-        return [_value(part, f"{key}.{number}", object, allow) for number, part in enumerate(value)]
+        return [_value(part, f"{key}.{number}", argument_hint(hint), allow) for number, part in enumerate(value)]
     return value
 
 

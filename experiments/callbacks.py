@@ -15,12 +15,13 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, flag_override
 
 from experiments.cli import mistake_of
 from experiments.job_folder import is_open, when_open
 from nas.comparison.record import FAILED, FINISHED, RUNNING, JobRecord
 from nas.errors import NASError, first_line
+from nas.study.password import take_password
 
 DRY_RUN = "dry_run"
 
@@ -40,6 +41,18 @@ class CompareJobs(Callback):
 
     def __init__(self) -> None:
         self.started = 0.0
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Take the password of a store out of the configuration before Hydra writes it to multirun.yaml.
+
+        Args:
+            config: The configuration with that of Hydra, changed in place.
+            **kwargs: What else Hydra passes.
+        """
+        url = OmegaConf.select(config, "study.url", default=None)
+        if isinstance(url, str):
+            with flag_override(config, ["readonly", "struct"], False):
+                config.study.url = take_password(url)
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Record a job of a sweep before it runs, so that one that is killed is listed too.

@@ -19,6 +19,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from experiments.argument_types import path_type, text_type
+from experiments.safe_output import safe_output
 from nas.errors import NASError
 from nas.utils.environment import is_of_environment
 from nas.utils.plain_text import plain_text
@@ -192,7 +193,7 @@ def run_command(body: Callable[[], int | None], interrupted: str = "interrupted;
     Returns:
         The body's exit code, 2 for a user's mistake, 130 after an interrupt, 141 if the reader of stdout is gone.
     """
-    with ending_signals_as_interrupts(), _quiet_logging(), _quiet_libraries():
+    with safe_output(), ending_signals_as_interrupts(), _quiet_logging(), _quiet_libraries():
         try:
             replace_unknown_characters()
             code = int(body() or 0)

@@ -10,6 +10,7 @@ from annotated_types import Len
 from omegaconf import Container, DictConfig, OmegaConf
 
 from nas.errors import NASError
+from nas.study.password import take_password
 from nas.utils.annotations import (
     Count,
     Duration,
@@ -169,6 +170,9 @@ class SearchConfig(CommandConfig):
         plain = resolved(cfg)
         if isinstance(wanted := plain.get("objectives"), Mapping):
             plain["objectives"] = {name: direction for name, direction in wanted.items() if direction is not None}
+        study = plain.get("study")
+        if isinstance(study, Mapping) and isinstance(url := study.get("url"), str):
+            plain["study"] = {**study, "url": take_password(url)}  # no file holds it
         return super().of(plain)
 
 

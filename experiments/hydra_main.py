@@ -37,6 +37,7 @@ from experiments.settings import check_before_jobs, known_settings
 from experiments.sweep import ORDER, Outcomes, register_resolvers, varied_settings, with_job_folders
 from experiments.workers import mark_launcher, workers_first
 from nas.errors import NASError
+from nas.study.password import take_password
 from nas.utils.plugins import installed
 
 ON_ONE_TERMINAL = ("joblib", "ray")  # launchers whose jobs run side by side and write to one terminal
@@ -68,7 +69,7 @@ def run_hydra(job: Callable[[DictConfig], None], config_name: str, preview: str 
     def body() -> int:
         arguments: list[str] = []
         try:
-            arguments = with_whole_objectives(with_names_as_typed(sys.argv[1:]))
+            arguments = without_passwords(with_whole_objectives(with_names_as_typed(sys.argv[1:])))
             register_resolvers(varied_settings(arguments))
             sys.argv[1:] = with_job_folders(arguments)
             _check_options()
@@ -147,6 +148,22 @@ def with_whole_objectives(arguments: list[str]) -> list[str]:
     if found is None:
         return arguments
     return [*arguments[:found], "~objectives", f"+{arguments[found]}", *arguments[found + 1 :]]
+
+
+def without_passwords(arguments: list[str]) -> list[str]:
+    """Take the password out of `study.url`, before Hydra writes the command line into files.
+
+    Args:
+        arguments: The command line, without the program.
+
+    Returns:
+        The command line; the password is kept in the environment, see `nas.study.password`.
+    """
+    found = []
+    for text in arguments:
+        key, equals, value = text.partition("=")
+        found.append(f"{key}={take_password(value)}" if equals and key.lstrip("+") == "study.url" else text)
+    return found
 
 
 def _as_text(value: str) -> str:

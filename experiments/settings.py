@@ -70,7 +70,7 @@ def check_settings(cfg: DictConfig, command: str) -> None:
     before, typed = hydra_config.cfg, typed_settings(cfg)
     own: Any = OmegaConf.masked_copy(cfg, "hydra")  # for `${hydra:...}`; set_config would freeze the job's
     own.hydra._set_parent(cfg)
-    hydra_config.cfg = own  # type: ignore[assignment]
+    hydra_config.cfg = own
     try:
         _refuse_unknown(typed)
         job = cfg.copy()

@@ -15,6 +15,7 @@ from nas.provenance import Provenance
 from nas.space import SearchSpace
 from nas.task_spec import TaskSpec
 from nas.utils.files import read_json
+from nas.utils.foreign import require_modest
 from nas.utils.locate import locate
 from nas.utils.sealed import SEAL, is_damaged, write_sealed
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 SCHEMA = 2
 OWN_SPACES = "search_spaces"
+MOST_GENES = 10_000  # of a space that a file describes
+MOST_PARAMETERS = 2**30  # of a network; 4 GiB in fp32
 
 
 @dataclass(frozen=True)
@@ -58,8 +61,22 @@ class Artifact:
 
         Returns:
             The network.
+
+        Raises:
+            NASError: If it has more than `MOST_PARAMETERS` parameters.
         """
-        return self.space.build(self.arch, task or self.task)
+        import torch  # here, as an arch.json is also read without it
+
+        task = task or self.task
+        with torch.device("meta"):  # counts without memory; the architecture may come from a file
+            count = sum(weight.numel() for weight in self.space.build(self.arch, task).parameters())
+        if count > MOST_PARAMETERS:
+            raise NASError(
+                f"a network of {count:.3g} parameters ({self.arch.id})",
+                f"at most {MOST_PARAMETERS:.3g}",
+                "use a smaller architecture",
+            )
+        return self.space.build(self.arch, task)
 
     def model(self) -> nn.Module:
         """Return the network with the weights of its best epoch in the search, in evaluation mode on the CPU.
@@ -145,14 +162,16 @@ def load(path: str | Path, allow: Sequence[str] = ()) -> Artifact:
         space_class = import_space(str(content["space"]["class"]), allow)
         arguments, genes, stored_id = content["space"]["arguments"], content["genes"], content["id"]
         task = TaskSpec(**content["task"])
-        metrics = content["metrics"]
+        metrics = _metrics(content["metrics"])
         provenance = Provenance.from_json(content["provenance"], content["schema"])
-    except (KeyError, TypeError) as error:
+        require_modest(arguments, str(path))
+    except (KeyError, TypeError, AttributeError) as error:
         raise NASError(
             f"{path} without {error}", "a complete arch.json", "take the file that run_search.py wrote"
         ) from error
     try:
         space = space_class(**arguments)
+        require_few_genes(space)
     except TypeError as error:
         raise NASError(
             f"space arguments in {path} ({error})", f"those of {space_class.__name__}", "undo the edit"
@@ -175,6 +194,29 @@ def load(path: str | Path, allow: Sequence[str] = ()) -> Artifact:
             f"copy it again; after a change on purpose, remove {SEAL} from the file",
         )
     return Artifact(space, arch, task, metrics, provenance)
+
+
+def _metrics(recorded: Any) -> dict[str, float]:
+    """Check the metrics of a file: a number for each name."""
+    if not isinstance(recorded, dict):
+        raise TypeError(f"metrics as an object, but {recorded!r:.40}")
+    for name, value in recorded.items():
+        if isinstance(value, bool) or not isinstance(value, int | float | None):
+            raise TypeError(f"a number as metrics.{name:.40}, but {value!r:.40}")
+    return recorded
+
+
+def require_few_genes(space: SearchSpace) -> None:
+    """Check the size of a space that a file describes.
+
+    Args:
+        space: The space.
+
+    Raises:
+        NASError: If it has more than `MOST_GENES` genes.
+    """
+    if len(space.genes) > MOST_GENES:
+        raise NASError(f"a space of {len(space.genes)} genes", f"at most {MOST_GENES}", "correct its arguments")
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -267,8 +309,10 @@ class SpaceFacts:
             NASError: If the class is not trusted, is missing, or makes another space in this version.
         """
         space_class = import_space(self.class_path, allow)
+        require_modest(self.arguments or {}, "the facts of a space")
         try:
             space = space_class(**(self.arguments or {}))
+            require_few_genes(space)
         except TypeError as error:
             raise NASError(f"space arguments ({error})", f"those of {self.class_path}", "undo the edit") from error
         except NASError as error:

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, TypeVar
 
 from nas.errors import NASError
+from nas.utils.checked import check_arguments
+from nas.utils.foreign import require_modest
 from nas.utils.locate import with_present_names
 
 T = TypeVar("T")
@@ -128,7 +130,9 @@ class Provenance:
             content = _of_schema_1(content) if schema == 1 else content
             search = content.get("search")
             record = None if search is None else _record(SearchRecord, search)
-            return cls(content.get("published"), record, content.get("searched_space"))
+            own = {"published": content.get("published"), "searched_space": content.get("searched_space")}
+            require_modest(own["searched_space"] or {}, "provenance.searched_space")
+            return cls(search=record, **check_arguments(cls, own, "provenance"))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise NASError(
                 f"a provenance that cannot be read ({error})", "that of an unedited arch.json", "undo the edit"
@@ -140,12 +144,17 @@ def _record(cls: type[T], content: Mapping[str, Any]) -> T:
     values = {item.name: content[item.name] for item in fields(cls) if item.name in content}  # type: ignore[arg-type]
     values["data"] = _facts(DataFacts, values["data"])
     values["split"] = _facts(SplitFacts, values["split"])
-    return cls(**{name: _frozen(value) for name, value in values.items()})
+    return _checked(cls, values, "provenance.search")
+
+
+def _checked(cls: type[T], values: Mapping[str, Any], key: str) -> T:
+    """Construct a record after the types of its values have been checked."""
+    return cls(**check_arguments(cls, {name: _frozen(value) for name, value in values.items()}, key))
 
 
 def _facts(cls: type[T], content: Mapping[str, Any]) -> T:
     known = {item.name for item in fields(cls)}  # type: ignore[arg-type]
-    return cls(**{name: _frozen(value) for name, value in content.items() if name in known})
+    return _checked(cls, {name: value for name, value in content.items() if name in known}, "provenance")
 
 
 def _frozen(value: Any) -> Any:

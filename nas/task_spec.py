@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from nas.errors import NASError
 
+LONGEST_KIND = 100  # characters
+MOST_CHANNELS, MOST_OUTPUTS = 4096, 65536
+
 
 @dataclass(frozen=True, slots=True)
 class TaskSpec:
@@ -16,12 +19,28 @@ class TaskSpec:
         dims: Spatial dimensions, 2 or 3.
         in_channels: Image channels.
         outputs: Number of classes, in a segmentation with the background.
+
+    Raises:
+        NASError: For the first property of the wrong type or size.
     """
 
     kind: str = "classification"
     dims: int = 3
     in_channels: int = 1
     outputs: int = 2
+
+    def __post_init__(self) -> None:
+        """Check types and sizes: they may come from a file, and networks are built from them."""
+        if not isinstance(self.kind, str) or not 0 < len(self.kind) <= LONGEST_KIND:
+            raise NASError(f"task.kind={self.kind!r:.80}", "the name of a kind of task", "correct the kind")
+        for name, least, most in (("dims", 2, 3), ("in_channels", 1, MOST_CHANNELS), ("outputs", 0, MOST_OUTPUTS)):
+            value = getattr(self, name)
+            if type(value) is not int or not least <= value <= most:
+                raise NASError(
+                    f"task.{name}={value!r:.40}",
+                    f"a whole number from {least} to {most}",
+                    f"correct {name} of the task",
+                )
 
     @property
     def text(self) -> str:

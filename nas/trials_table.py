@@ -19,6 +19,8 @@ from nas.artifact import SpaceFacts
 from nas.errors import NASError
 from nas.history import State, Trial
 from nas.utils.files import write_bytes, write_text
+from nas.utils.foreign import parse_json, require_regular
+from nas.utils.foreign_hdf5 import require_own_content
 
 FORMAT = 1
 WALL = "wall_seconds"  # column of the time from start to end
@@ -185,13 +187,15 @@ def read_h5(path: str | Path) -> TrialsTable:
         NASError: If the file is missing, has another format, or was edited.
     """
     try:
+        require_regular(path)
         with h5py.File(path, "r") as file:
+            require_own_content(file)
             if int(file.attrs["format"]) != FORMAT:
                 raise ValueError(f"format {file.attrs['format']}")
             table = TrialsTable(
-                space=SpaceFacts.from_json(json.loads(file.attrs["space"])),
-                objectives=json.loads(file.attrs["objectives"]),
-                spec=json.loads(file.attrs["spec"]),
+                space=SpaceFacts.from_json(parse_json(file.attrs["space"])),
+                objectives=parse_json(file.attrs["objectives"]),
+                spec=parse_json(file.attrs["spec"]),
                 numbers_N=file["numbers"][:],
                 genes_NG=file["genes"][:],
                 budgets_N=file["budgets"][:],

@@ -24,7 +24,6 @@ from nas.utils.files import write_text
 from tests.problems import problem_of
 from tests.tables import OBJECTIVES, SPACE, records_of
 
-
 PROBLEM = problem_of(SPACE, OBJECTIVES)
 
 

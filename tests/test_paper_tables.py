@@ -74,7 +74,7 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_small_table_from_its_file_to_latex(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    code, out, err = voxnas(capsys, "tables", small)
+    code, out, err = voxnas(capsys, "tables", "--allow-package=tests", small)
     assert code == 0, err
     folder = Path("outputs/tables/small")
     text = (folder / "table.md").read_text()
@@ -116,43 +116,45 @@ def test_a_small_table_from_its_file_to_latex(small: Path, capsys: pytest.Captur
 def test_the_same_command_again_prints_the_same_without_computing(
     small: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert voxnas(capsys, "tables", small)[0] == 0
+    assert voxnas(capsys, "tables", "--allow-package=tests", small)[0] == 0
     folder, first = Path("outputs/tables/small"), list(paper_tables.calls)
     before = {name: (folder / name).read_text() for name in ("table.md", "table.csv", "table.tex", "table.json")}
-    assert voxnas(capsys, "tables", small)[0] == 0
+    assert voxnas(capsys, "tables", "--allow-package=tests", small)[0] == 0
     assert paper_tables.calls == first
     assert before == {name: (folder / name).read_text() for name in before}
 
     small.write_text(SMALL.replace("name: strong, signal: 3.0", "name: strong, signal: 2.0"))
-    assert voxnas(capsys, "tables", small)[0] == 0
+    assert voxnas(capsys, "tables", "--allow-package=tests", small)[0] == 0
     assert paper_tables.calls[len(first) :] == ["strong 0", "strong 1"]
 
 
 def test_an_interrupted_table_continues(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
     paper_tables.interrupt_at.append("strong")
-    assert voxnas(capsys, "tables", small)[0] == 130
+    assert voxnas(capsys, "tables", "--allow-package=tests", small)[0] == 130
     assert [call for call in paper_tables.calls if "strong" in call] == ["strong 0"]
     assert "weak 1" in paper_tables.calls
     paper_tables.calls.clear()
-    assert voxnas(capsys, "tables", small)[0] == 0
+    assert voxnas(capsys, "tables", "--allow-package=tests", small)[0] == 0
     assert [call for call in paper_tables.calls if "weak" in call] == []
     assert [call for call in paper_tables.calls if "strong" in call] == ["strong 0", "strong 1"]
 
 
 def test_only_some_rows_and_other_spellings(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    code, _, _ = voxnas(capsys, "tables", small, "--rows", "exact", "out=results", "size=quick")
+    code, _, _ = voxnas(
+        capsys, "tables", "--allow-package=tests", small, "--rows", "exact", "out=results", "size=quick"
+    )
     assert code == 0
     assert paper_tables.calls == ["number 16128"]
     assert "not asked for (--rows)" in (Path("results") / "small/table.md").read_text()
-    refused(voxnas(capsys, "tables", small, "--rows", "nowhere"), "--rows nowhere")
-    refused(voxnas(capsys, "tables", small, "size=huge"), "--size")
+    refused(voxnas(capsys, "tables", "--allow-package=tests", small, "--rows", "nowhere"), "--rows nowhere")
+    refused(voxnas(capsys, "tables", "--allow-package=tests", small, "size=huge"), "--size")
 
 
 def test_a_row_that_fails_does_not_end_the_others(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
     small.write_text(
         SMALL.replace("[{_target_: tests.paper_tables.training, name: weak, signal: 0.3}]", '["nosuch x"]')
     )
-    code, _, err = voxnas(capsys, "tables", small)
+    code, _, err = voxnas(capsys, "tables", "--allow-package=tests", small)
     assert code == 2
     assert "failed: ours/weak: got voxnas nosuch" in err
     assert "failed: ours/volume: needs ours/weak" in err
@@ -160,7 +162,7 @@ def test_a_row_that_fails_does_not_end_the_others(small: Path, capsys: pytest.Ca
 
 
 def test_data_are_found_by_folder_or_by_name(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    _, table = load(str(small))
+    _, table = load(str(small), ["tests"])
     assert data_folders(table, small.parent, {}) == {}
     (small.parent / "scans_1").mkdir()
     (small.parent / "scans_1/a.nii").touch()
@@ -168,9 +170,11 @@ def test_data_are_found_by_folder_or_by_name(small: Path, capsys: pytest.Capture
     (row,) = (one for one in plan(table, "full", {"scans": Path("x")}, [], 1e9) if one.key == "ours/needs-data")
     assert row.reason == ""
     assert row.commands == ("voxnas train data.root=DATA/scans_1 seed=SEED hydra.run.dir=FOLDER/train",)
-    refused(voxnas(capsys, "tables", small, "--data", f"scans={small.parent}"), "*.nii")
-    refused(voxnas(capsys, "tables", small, "--data", f"nowhere={small.parent}"), "one of scans")
-    refused(voxnas(capsys, "tables", small, "--data-root", "nowhere"), "--data-root nowhere")
+    refused(voxnas(capsys, "tables", "--allow-package=tests", small, "--data", f"scans={small.parent}"), "*.nii")
+    refused(
+        voxnas(capsys, "tables", "--allow-package=tests", small, "--data", f"nowhere={small.parent}"), "one of scans"
+    )
+    refused(voxnas(capsys, "tables", "--allow-package=tests", small, "--data-root", "nowhere"), "--data-root nowhere")
 
 
 @pytest.mark.parametrize(
@@ -195,17 +199,17 @@ def test_a_wrong_file_is_one_line(
 ) -> None:
     assert old in SMALL
     small.write_text(SMALL.replace(old, new))
-    refused(voxnas(capsys, "tables", small), words)
+    refused(voxnas(capsys, "tables", "--allow-package=tests", small), words)
     assert paper_tables.calls == []
 
 
 def test_unknown_words_rows_and_functions_are_named(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(NASError, match=r"\{word\} in a step"):
-        plan(parse(SMALL.replace("data.root={data}", "data.root={word}"), "x"), "quick", {}, [], 60)
+        plan(parse(SMALL.replace("data.root={data}", "data.root={word}"), "x", ["tests"]), "quick", {}, [], 60)
     with pytest.raises(NASError, match="an earlier row of the section"):
-        plan(parse(SMALL.replace("{row:needs-data}", "{row:long}"), "x"), "quick", {}, [], 60)
+        plan(parse(SMALL.replace("{row:needs-data}", "{row:long}"), "x", ["tests"]), "quick", {}, [], 60)
     small.write_text(SMALL.replace("tests.paper_tables.of_seed", "tests.paper_tables.nosuch"))
-    code, _, err = voxnas(capsys, "tables", small)
+    code, _, err = voxnas(capsys, "tables", "--allow-package=tests", small)
     assert code == 2
     assert "failed: counts/of-seeds: got _target_=tests.paper_tables.nosuch" in err
 
@@ -223,7 +227,7 @@ def test_lists(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = voxnas(capsys, "tables", "--list")
     assert code == 0
     assert {line.split()[0] for line in out.splitlines()} == set(tables())
-    code, out, _ = voxnas(capsys, "tables", small, "--list")
+    code, out, _ = voxnas(capsys, "tables", "--allow-package=tests", small, "--list")
     assert code == 0
     assert "ours/large" in out
     assert "full about 90 min" in out
@@ -233,7 +237,7 @@ def test_a_damaged_table_json_is_one_line(small: Path, capsys: pytest.CaptureFix
     path = Path("outputs/tables/small/table.json")
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps({"rows": [1]}))
-    refused(voxnas(capsys, "tables", small), "table.json", "delete it")
+    refused(voxnas(capsys, "tables", "--allow-package=tests", small), "table.json", "delete it")
 
 
 def test_latex_escapes() -> None:

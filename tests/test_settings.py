@@ -59,7 +59,11 @@ def configured() -> dict[str, tuple[str, type, dict[str, Any]]]:
     found = {}
     for path in sorted((REPO / "conf").glob("*/*.yaml")):
         for key, settings in targets(yaml.safe_load(path.read_text()), path.parent.name):
-            found[f"{path.parent.name}/{path.stem} {key}"] = (key, locate(settings["_target_"], object), settings)
+            found[f"{path.parent.name}/{path.stem} {key}"] = (
+                key,
+                locate(settings["_target_"], object, allow=None),
+                settings,
+            )
     return found
 
 

@@ -22,6 +22,7 @@ from nas.html.slices import Example, chosen_cases
 from nas.metrics.bootstrap import GroupBootstrap
 from nas.metrics.regions import METRICS, region_metrics, require_empty_rule
 from nas.utils.files import write_text
+from nas.utils.markdown_text import markdown_row, without_html
 from nas.utils.optional import medical
 
 SHOWN = ("dice", "hd95")  # in tables; the file has all
@@ -203,6 +204,6 @@ def _number(metric: str, value: float) -> str:
 
 def _markdown(rows: Sequence[Mapping[str, str]], note: str) -> str:
     head = list(rows[0])
-    lines = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * (len(head) - 1)]
-    lines += ["| " + " | ".join(row.values()) + " |" for row in rows]
-    return note + "\n\n" + "\n".join(lines) + "\n"
+    lines = [markdown_row(head), "|---|" + "---:|" * (len(head) - 1)]
+    lines += [markdown_row(row.values()) for row in rows]
+    return without_html(note) + "\n\n" + "\n".join(lines) + "\n"

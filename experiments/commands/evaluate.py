@@ -20,6 +20,7 @@ from experiments.commands.predict import (
     prediction_of,
     use_flips,
     use_reading,
+    within_time,
 )
 from nas.errors import NASError
 
@@ -119,7 +120,7 @@ def run(options: argparse.Namespace) -> int:
     outs = [_output(folder / "predictions", case) if segments else None for case in cases]
     with exclusive(folder):
         record = Record.beside(folder / "predictions", networks)
-        done = outcomes(cases, outs, prediction_of(networks), record)
+        done = outcomes(cases, outs, within_time(prediction_of(networks), options), record)
     measured = [outcome for outcome in done if outcome.error is None]
     evaluation = evaluate_cases(
         task,

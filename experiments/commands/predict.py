@@ -6,7 +6,7 @@ import argparse
 import re
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.argument_types import number_type
 from experiments.cli import USER_ERROR, Parser, write_line
+from experiments.time_limit import add_timeout, ends_within
 from nas.errors import NASError
 
 if TYPE_CHECKING:
@@ -137,6 +138,7 @@ def add_device(command: Parser) -> None:
         command: The parser.
     """
     command.add_allow_package()
+    add_timeout(command)
     command.add_argument("--device", default="auto", help="auto, cpu, cuda, ...; of a folder (default: auto)")
     command.add_argument("--threads", type=number_type(int, 1, 4096), help="CPU threads (default: all cores)")
 
@@ -161,7 +163,7 @@ def run(options: argparse.Namespace) -> int:
     use_reading(networks, options)
     require_alike(networks)
     card = networks[0].card
-    segments = card.task["kind"] == "segmentation"
+    segments = card.task.get("kind") == "segmentation"
     if segments and len(options.input) > 1:
         _require_folder(options.out, len(options.input))
     cases = find_cases(options.input, int(card.inputs[0].shape[1]), card.preparation.get("channels", ()))
@@ -172,7 +174,7 @@ def run(options: argparse.Namespace) -> int:
     record = None if segments and outs == [options.out] else Record.beside(table or options.out, networks)
     if options.again and record is not None:
         record.forget()
-    failed, rows, predict = 0, [], prediction_of(networks)
+    failed, rows, predict = 0, [], within_time(prediction_of(networks), options)
     with _held(table or (options.out.parent if outs == [options.out] else options.out), is_folder=table is None):
         for outcome in outcomes(cases, outs, predict, record):
             failed += outcome.error is not None
@@ -277,7 +279,7 @@ def prediction_of(networks: Sequence[InferenceNetwork]) -> Prediction:
     from nas.inference.many import labels_or_classes
     from nas.inference.runtime import KINDS
 
-    kind = networks[0].card.task["kind"]
+    kind = networks[0].card.task.get("kind")
     if kind in KINDS:
         return labels_or_classes(networks)
     if any(network.card.files for network in networks):
@@ -294,6 +296,24 @@ def prediction_of(networks: Sequence[InferenceNetwork]) -> Prediction:
     return predict
 
 
+def within_time(predict: Prediction, options: argparse.Namespace) -> Prediction:
+    """Limit the time of each prediction.
+
+    Args:
+        predict: Predicts a case.
+        options: Parsed arguments, with those of `add_device`.
+
+    Returns:
+        The same, which ends the process after `--timeout`.
+    """
+
+    def limited(case: Case, output: Path | None) -> Mapping[str, Any]:
+        with ends_within(options, case.text):
+            return predict(case, output)
+
+    return limited
+
+
 def networks_of(model: str, options: argparse.Namespace) -> Sequence[InferenceNetwork]:
     """Load an exported network, or the bundles of a folder, which need torch.
 
@@ -307,6 +327,11 @@ def networks_of(model: str, options: argparse.Namespace) -> Sequence[InferenceNe
     Raises:
         NASError: If they cannot be loaded.
     """
+    with ends_within(options, model):
+        return _networks_of(model, options)
+
+
+def _networks_of(model: str, options: argparse.Namespace) -> Sequence[InferenceNetwork]:
     from nas.inference.runtime import ExportedNetwork, exported_in
 
     if options.network is not None and (not Path(model).is_dir() or exported_in(Path(model))):

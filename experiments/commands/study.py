@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from experiments.argument_types import number_type
 from experiments.cli import Parser
 
@@ -35,6 +37,7 @@ def parser() -> Parser:
     export, resume, delete = (study.commands[name] for name in ("export", "resume", "delete"))
     export.add_argument("--out", required=True, metavar="FILE", help="a file that ends in .csv, .h5 or .hdf5")
     resume.add_argument("--trials", type=number_type(int, 1), help="a larger total number of trials")
+    resume.add_argument("--out", type=Path, metavar="FOLDER", help="output folder (default: that of the search)")
     resume.add_allow_package()
     resume.add_argument("--worker", type=number_type(int, 0), default=0, help="number of this worker (default: 0)")
     delete.add_argument("--yes", action="store_true", help="do not ask for confirmation")

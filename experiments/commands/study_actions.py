@@ -17,9 +17,10 @@ from nas.errors import NASError
 from nas.history import History, State, Trial
 from nas.study.lease import GIVEN_BACK, Attempt
 from nas.study.leftovers import leftovers, remove
-from nas.study.reader import CONFIG, StudyReader
+from nas.study.reader import StudyReader
 from nas.study.storage import Store
-from nas.study.url import database_path, store_url
+from nas.study.url import CONFIG, database_path, store_url
+from nas.utils.named import require_plain
 from nas.utils.process import host_id, is_dead
 from nas.utils.text_table import in_columns, terminal_width
 
@@ -173,7 +174,13 @@ def resume_study(options: argparse.Namespace) -> int:
     from experiments.config import SearchConfig  # here, as they take long to import
     from experiments.search.job import search_command
 
-    folder, cwd = _output_folder(url, Path(recorded["folder"])), Path(recorded["cwd"])
+    require_plain(recorded, "the recorded configuration")
+    try:
+        folder, cwd = _output_folder(url, Path(recorded["folder"]), options.out), Path(recorded["cwd"])
+    except (KeyError, TypeError) as error:
+        raise NASError(
+            f"a recorded configuration without {error}", "one that `voxnas search` recorded", "start another study"
+        ) from error
     config = SearchConfig.of({**recorded, "study": {**recorded["study"], "url": url, "trials": trials}})
     write_line(f"resuming {study.name} to {trials} trials, into {folder}")
     if cwd.is_dir():
@@ -184,10 +191,18 @@ def resume_study(options: argparse.Namespace) -> int:
     return 0
 
 
-def _output_folder(url: str, recorded: Path) -> Path:
-    """Return the output folder: that of the SQLite file, else the recorded one."""
+def _output_folder(url: str, recorded: Path, given: Path | None) -> Path:
+    """Return the output folder: the given one, that of the SQLite file, or the recorded one if a search wrote it."""
     path = database_path(url)
-    return recorded if path is None else path.resolve().parent
+    if given is not None or path is not None:
+        return given or path.resolve().parent  # type: ignore[union-attr]
+    if not (recorded / CONFIG).is_file():  # the store may be from elsewhere and name any folder
+        raise NASError(
+            f"the recorded folder {recorded}, in which no search has written",
+            f"a folder with a {CONFIG}",
+            "add --out FOLDER",
+        )
+    return recorded
 
 
 def delete_study(options: argparse.Namespace) -> None:
@@ -218,8 +233,12 @@ def delete_study(options: argparse.Namespace) -> None:
     empty = not store.names()
     store.close()
     write_line(f"deleted {name} from {url}")
-    known = Path(str(recorded["folder"])) if isinstance(recorded, dict) and "folder" in recorded else None
-    for folder in {one for one in (known, _output_folder(url, known or Path())) if one is not None}:
+    folders, path = set(), database_path(url)
+    if path is not None:
+        folders.add(path.resolve().parent)
+    if isinstance(recorded, dict) and (known := Path(str(recorded.get("folder", "")))).joinpath(CONFIG).is_file():
+        folders.add(known)
+    for folder in sorted(folders):
         _delete_files(folder, name, url if empty else None, options)
 
 
@@ -272,7 +291,9 @@ def _name(store: Store, name: str | None) -> str:
 
 def _asked_for(study: StudyReader) -> int:
     """Return the number of trials that the configuration asks for; 0 if none is recorded."""
-    return int(study.config.get("study", {}).get("trials", 0))
+    settings = study.config.get("study", {})
+    trials = settings.get("trials", 0) if isinstance(settings, dict) else 0
+    return trials if isinstance(trials, int) and 0 <= trials < 10**12 else 0
 
 
 def _living(study: StudyReader) -> int:

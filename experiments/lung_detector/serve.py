@@ -18,15 +18,16 @@ import pkgutil
 import socket
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from experiments.argument_types import number_type
 from experiments.cli import Parser, run_parser
-from nas.errors import NASError
+from nas.errors import NASError, first_line
 
+PREDICTOR = "experiments.lung_detector.predictor:Predictor"
 KEY_VARIABLE = "VOXNAS_API_KEY"
 SHORTEST_KEY = 16
 EXAMPLES = (
@@ -83,6 +84,12 @@ def parser() -> Parser:
         default=16,
         help="requests at work at a time; then 429 (default: %(default)s)",
     )
+    add(
+        "--connections",
+        type=number_type(int, 1, 100_000),
+        default=512,
+        help="connections at a time; then the longest idle one is closed (default: %(default)s)",
+    )
     add("--batch", type=number_type(int, 1), default=8, help="images predicted together at most (default: %(default)s)")
     add(
         "--upload-seconds",
@@ -98,7 +105,7 @@ def parser() -> Parser:
     )
     add(
         "--predictor",
-        default="experiments.lung_detector.predictor:Predictor",
+        default=PREDICTOR,
         metavar="MODULE:CLASS",
         help="class with `load(path, threshold)`, `classes` and `predict` (default: %(default)s)",
     )
@@ -114,6 +121,7 @@ def _serve(options: argparse.Namespace) -> None:
         import uvicorn
 
         from experiments.lung_detector.service.app import Settings, create_app
+        from experiments.lung_detector.service.connections import HEADER_BYTES, Bounds, PathsOnly, protocol_with
         from experiments.lung_detector.service.images import Limits
     except ModuleNotFoundError as error:
         raise NASError(
@@ -128,18 +136,21 @@ def _serve(options: argparse.Namespace) -> None:
         upload_seconds=options.upload_seconds,
         answer_seconds=options.answer_seconds,
     )
+    bounds = Bounds(most=options.connections)
     load = _predictor_class(options.predictor).load
     if options.allow_package and "allow" not in inspect.signature(load).parameters:
         raise NASError(f"--allow-package with --predictor {options.predictor}", "one of the two", "leave out one")
     more = {"allow": options.allow_package} if options.allow_package else {}
-    predictor = load(options.model, options.threshold, **more)
+    predictor = _loaded(load, options, more)
     listener = _listen(options.host, options.port)
     # pydicom quotes values of a file, which may be a patient's, in its warnings
     warnings.filterwarnings("ignore", module="pydicom")
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)
     config = uvicorn.Config(
         create_app(predictor, settings),
-        http="h11",
+        http=protocol_with(bounds),
+        h11_max_incomplete_event_size=HEADER_BYTES,
+        timeout_keep_alive=bounds.idle_seconds,
         ws="none",
         log_level="info",
         server_header=False,
@@ -147,6 +158,7 @@ def _serve(options: argparse.Namespace) -> None:
         proxy_headers=False,
         timeout_graceful_shutdown=30,
     )
+    logging.getLogger("uvicorn.access").addFilter(PathsOnly(key))
     asked = "with a key" if key else "WITHOUT a key, for this machine only"
     host, port = listener.getsockname()[:2]
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
@@ -191,11 +203,38 @@ def _is_loopback(host: str) -> bool:
 def _predictor_class(name: str) -> Any:
     try:
         found = pkgutil.resolve_name(name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise NASError(f"--predictor {name} ({error})", "MODULE:CLASS", "name a class that can be imported") from error
-    if not all(callable(getattr(found, method, None)) for method in ("load", "predict")):
+    except Exception as error:  # whatever the module raises
+        raise NASError(
+            f"--predictor {name} ({type(error).__name__}: {first_line(error)})",
+            "MODULE:CLASS",
+            "name a class that can be imported",
+        ) from error
+    methods = ("load", "predict")
+    if not inspect.isclass(found) or not all(callable(getattr(found, method, None)) for method in methods):
         raise NASError(f"--predictor {name}", "a class with `load` and `predict`", "name such a class")
     return found
+
+
+def _loaded(load: Any, options: argparse.Namespace, more: Mapping[str, Any]) -> Any:
+    """Load the predictor; whatever a class of `--predictor` raises is one line."""
+    own = options.predictor == PREDICTOR
+    try:
+        predictor = load(options.model, options.threshold, **more)
+    except NASError:
+        raise
+    except Exception as error:
+        if own:  # a defect of VoxNAS, which keeps its traceback
+            raise
+        raise NASError(
+            f"--predictor {options.predictor}, which fails to load {options.model} "
+            f"({type(error).__name__}: {first_line(error)})",
+            "a class whose `load` takes a path and a threshold",
+            "correct the class",
+        ) from error
+    classes = getattr(predictor, "classes", None)
+    if not isinstance(classes, Sequence) or not all(isinstance(name, str) for name in classes):
+        raise NASError(f"--predictor {options.predictor} without `classes`", "names of classes", "correct the class")
+    return predictor
 
 
 def _listen(host: str, port: int) -> socket.socket:

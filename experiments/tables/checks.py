@@ -48,7 +48,7 @@ def detector_on(trained: str, data: Mapping[str, Any], batch: int = 8) -> dict[s
     Returns:
         The metrics of the task, and a note with the number of images and patients.
     """
-    store = build(data, "data", Source).prepare()
+    store = build(data, "data", Source, allow=()).prepare()
     predictor = Predictor.load(Path(trained))
     predictor.task.least = LEAST
     rows = range(len(store))

@@ -68,6 +68,7 @@ def parser() -> Parser:
     add("--data", action="append", default=[], metavar="NAME=DIR", help="folder of one data set; may be repeated")
     limit = "rows that pass this sum are left out (default: 60 with size quick, none with full)"
     add("--minutes", type=number_type(float, 0), default=None, help=limit)
+    made.add_allow_package()
     made.set_defaults(run=run)
     return made
 
@@ -95,7 +96,7 @@ def run(options: argparse.Namespace) -> int:
                 f"voxnas compare {' '.join(names)} makes one table of several trainings",
             )
         raise NASError(f"{len(names)} tables", f"one of {', '.join(tables())}", f"{PROGRAM} --list")
-    name, table = load(names[0])
+    name, table = load(names[0], options.allow_package)
     return _list_rows(name, table) if options.list else _compute(name, table, options)
 
 
@@ -148,7 +149,7 @@ def _compute(name: str, table: Table, options: argparse.Namespace) -> int:
     progress = TableProgress(name, rows)
     require_writable(folder)
     with exclusive(runs):
-        runner = Runner(table, size, Folders(runs, available), Results(folder), progress)
+        runner = Runner(table, size, Folders(runs, available), Results(folder), progress, options.allow_package)
         try:
             computed = runner.run(rows)
         finally:

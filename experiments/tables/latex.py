@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from experiments.tables.cells import Block
 from experiments.tables.output import conditions, headings, numbered, texts
 from experiments.tables.spec import Size, Table
+from nas.errors import visible
 
 SPECIAL = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
@@ -25,7 +26,7 @@ def escaped(text: str) -> str:
     Returns:
         LaTeX that shows the text.
     """
-    return "".join(SPECIAL.get(character, character) for character in text)
+    return "".join(SPECIAL.get(character, character) for character in visible(text))
 
 
 def latex(table: Table, name: str, size: Size, blocks: Sequence[Block]) -> str:

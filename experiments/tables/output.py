@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from experiments.tables.cells import Block, Line, scaled_difference
 from experiments.tables.spec import Size, Table
+from nas.utils.markdown_text import markdown_text, without_html
 
 CSV_COLUMNS = (
     "table", "size", "section", "row", "system", "column", "origin", "value", "low", "high", "text", "per_seed",
@@ -139,7 +140,7 @@ def markdown(table: Table, name: str, size: Size, blocks: Sequence[Block], missi
         lines += [f"- [{number}] {note.strip()}" for note, number in notes.items()]
         lines.append("")
     lines += _sources(blocks) + _data(table, blocks, missing) + _commands(name, size, blocks)
-    return "\n".join(lines).rstrip() + "\n"
+    return without_html("\n".join(lines)).rstrip() + "\n"
 
 
 def _sources(blocks: Sequence[Block]) -> list[str]:
@@ -193,7 +194,7 @@ def _row(cells: Sequence[str]) -> str:
 
 
 def _escaped(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
+    return markdown_text(text).replace("|", "\\|")
 
 
 def tidy_csv(table: Table, name: str, size: Size, blocks: Sequence[Block]) -> str:

@@ -10,11 +10,11 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import Any, TextIO
 
 from experiments.tables import scores
+from experiments.tables.allowed import table_function
 from experiments.tables.plan import Folders, Planned
 from experiments.tables.results import Computed, Results, machine, today
 from experiments.tables.spec import Table
@@ -36,9 +36,19 @@ class Runner:
         folders: Folders of trainings and data.
         results: Rows that were computed before.
         report: Called before each step, and every second while a command runs.
+        allow: Packages whose functions the table may call, see `experiments.tables.spec.load`.
     """
 
-    def __init__(self, table: Table, size: str, folders: Folders, results: Results, report: Report) -> None:
+    def __init__(
+        self,
+        table: Table,
+        size: str,
+        folders: Folders,
+        results: Results,
+        report: Report,
+        allow: Sequence[str] = (),
+    ) -> None:
+        self.allow = allow
         self.table, self.size, self.folders, self.results, self.report = table, size, folders, results, report
         self.failures: dict[str, str] = {}
 
@@ -120,7 +130,7 @@ class Runner:
             say(text)
             folder.mkdir(parents=True, exist_ok=True)
             if isinstance(step, Mapping):
-                value = call(step, folder=folder, seed=seed)
+                value = call(step, self.allow, folder=folder, seed=seed)
                 result = value if returns else None
             else:
                 with open(folder / LOG, "a", encoding="utf-8") as log:
@@ -151,11 +161,12 @@ def in_order(rows: Sequence[Planned]) -> list[Planned]:
     return list(ordered.values())
 
 
-def call(step: Mapping[str, Any], **given: Any) -> Any:
+def call(step: Mapping[str, Any], allow: Sequence[str] = (), **given: Any) -> Any:
     """Call a function that a table names.
 
     Args:
         step: `_target_`, a dotted path, and arguments.
+        allow: See `experiments.tables.allowed.table_function`.
         **given: Arguments that it gets if it takes them.
 
     Returns:
@@ -165,13 +176,9 @@ def call(step: Mapping[str, Any], **given: Any) -> Any:
         NASError: If there is no such function, or its arguments are wrong.
     """
     path = str(step["_target_"])
-    module, _, name = path.rpartition(".")
-    try:
-        function = getattr(import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise NASError(f"_target_={path} ({error})", "a function module.name", "correct the table") from error
-    arguments = {key: value for key, value in step.items() if key != "_target_"}
+    function = table_function(path, allow)
     known = inspect.signature(function).parameters
+    arguments = {key: value for key, value in step.items() if key != "_target_"}
     arguments |= {key: value for key, value in given.items() if key in known and key not in arguments}
     try:
         inspect.signature(function).bind(**arguments)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
 
 import numpy as np
-from omegaconf import DictConfig, OmegaConf
 from scipy.spatial.distance import pdist
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -24,6 +22,8 @@ from nas.retraining.predictions import PREDICTIONS, predictions_csv
 from nas.retraining.scoring import Scorer, System
 from nas.retraining.summary import summarise
 from nas.utils.files import write_text
+from nas.utils.foreign import read_yaml
+from nas.utils.named import require_plain
 
 SHAPE = NAMES[: NAMES.index("mean_inside")]
 DIAMETER = "diameter"
@@ -46,8 +46,8 @@ def logistic(like: str, folder: Path, seed: int, columns: Sequence[str] = SHAPE)
     """
     if unknown := set(columns) - {*SHAPE, DIAMETER}:
         raise NASError(f"columns={sorted(unknown)}", f"some of {', '.join((*SHAPE, DIAMETER))}", "correct the table")
-    config = TrainConfig.of(cast("DictConfig", OmegaConf.load(Path(like) / "config.yaml")))
-    setting = task_setup(config)
+    config = _config_of(Path(like) / "config.yaml")
+    setting = task_setup(config, allow=())
     store, rounds = setting.store, setting.split.holdout_rounds()[: config.rounds]
     rows = np.unique(np.concatenate([np.concatenate([part.train, part.valid, part.test]) for part in rounds]))
     table = np.full((len(store), len(columns)), np.nan)
@@ -65,6 +65,15 @@ def logistic(like: str, folder: Path, seed: int, columns: Sequence[str] = SHAPE)
     result = summarise(scorer, system, [system], [], setting, **facts)
     result.save(folder / "train" / RESULT)
     write_text(folder / "train" / PREDICTIONS, predictions_csv(scorer, [system]))
+
+
+def _config_of(path: Path) -> TrainConfig:
+    try:
+        content = read_yaml(path)
+    except (OSError, ValueError) as error:
+        raise NASError(f"{path} ({error})", "the configuration of a training", "check `like`") from error
+    require_plain(content, str(path))
+    return TrainConfig.of({**content, "allow_packages": ()})
 
 
 def shape_table(store: VolumeStore, rows: np.ndarray, columns: Sequence[str]) -> np.ndarray:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from annotated_types import Ge, Le
 from pydantic import BaseModel, ConfigDict, Strict, StrictBool, StrictInt, ValidationError
 
 from experiments.conf_files import tables, text_of
+from experiments.tables.allowed import require_command, require_function_settings, require_word
 from nas.errors import NASError
+from nas.utils.foreign import MOST_YAML_BYTES, parse_yaml, read_text
 
 Size = Literal["quick", "full"]
 SIZES: tuple[Size, ...] = ("quick", "full")
@@ -179,11 +180,12 @@ class Table(Part):
         return next((column for column in self.columns if column.name == self.score), None)
 
 
-def load(name: str) -> tuple[str, Table]:
+def load(name: str, allow: Sequence[str] = ()) -> tuple[str, Table]:
     """Read and check a table.
 
     Args:
         name: A file of conf/table without `.yaml`, or the path of a yaml file.
+        allow: Packages whose functions the table may call beside those for tables, from the command line.
 
     Returns:
         The table's name and the table.
@@ -194,21 +196,22 @@ def load(name: str) -> tuple[str, Table]:
     path = Path(name)
     if path.suffix in (".yaml", ".yml"):
         try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
+            text = read_text(path, MOST_YAML_BYTES)
+        except (OSError, ValueError) as error:
             raise NASError(f"the table {name} ({error})", "a yaml file", "check the path") from error
-        return path.stem, parse(text, name)
+        return path.stem, parse(text, name, allow)
     if name not in tables():
         raise NASError(f"the table {name!r}", f"one of {', '.join(tables())}, or a yaml file", "voxnas tables --list")
     return name, parse(text_of(f"table/{name}.yaml"), f"conf/table/{name}.yaml")
 
 
-def parse(text: str, file: str) -> Table:
+def parse(text: str, file: str, allow: Sequence[str] = ()) -> Table:
     """Check the text of a table.
 
     Args:
         text: YAML.
         file: Its file, for messages.
+        allow: See `load`.
 
     Returns:
         The table.
@@ -217,9 +220,9 @@ def parse(text: str, file: str) -> Table:
         NASError: For the first mistake, with its key.
     """
     try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise _wrong(f"{file} ({' '.join(str(error).split())})", "YAML", "correct the file") from error
+        content = parse_yaml(text)
+    except ValueError as error:
+        raise _wrong(f"{file} ({error})", "YAML", "correct the file") from error
     if not isinstance(content, dict):
         raise _wrong(f"{file} of type {type(content).__name__}", "title, columns, sizes, sections", "correct the file")
     content.pop("define", None)  # anchors for the rest of the file
@@ -227,7 +230,7 @@ def parse(text: str, file: str) -> Table:
         table = Table.model_validate(content)
     except ValidationError as error:
         raise _mistake(error, file) from error
-    _check(table, file)
+    _check(table, file, allow)
     return table
 
 
@@ -243,7 +246,7 @@ def _mistake(error: ValidationError, file: str) -> NASError:
     return _wrong(f"{file}: {key}={_short(first['input'])}", message[0].lower() + message[1:], f"correct {key}")
 
 
-def _check(table: Table, file: str) -> None:
+def _check(table: Table, file: str, allow: Sequence[str]) -> None:
     """Check the names that parts of a table use of one another."""
     columns = {column.name for column in table.columns}
     if len(columns) < len(table.columns):
@@ -252,8 +255,14 @@ def _check(table: Table, file: str) -> None:
         raise _wrong(f"{file}: score={table.score}", f"one of {', '.join(columns)}", "correct score")
     if missing := [size for size in SIZES if size not in table.sizes]:
         raise _wrong(f"{file}: no sizes.{missing[0]}", "quick and full", f"add sizes.{missing[0]}")
+    for name, settings in table.sizes.items():
+        for text in settings.words.values():
+            require_word(text, f"{file}: sizes.{name}.words")
     for section in table.sections:
         where = f"{file}: section {section.id}"
+        for texts in section.words.values():
+            for text in texts.values():
+                require_word(text, f"{where}, words")
         keys = [row.key for row in section.rows]
         if twice := [key for key in keys if keys.count(key) > 1]:
             raise _wrong(f"{where}, row {twice[0]} twice", "an id of its own for each row", "set id")
@@ -274,6 +283,10 @@ def _check(table: Table, file: str) -> None:
             for function in functions_of(row):
                 if not isinstance(function.get("_target_"), str):
                     raise _wrong(f"{here}, a function without _target_", "_target_: module.function", "add _target_")
+                require_function_settings(function, here, allow)
+            for step in row.steps:
+                if isinstance(step, str):
+                    require_command(step, here)
     if len({section.id for section in table.sections}) < len(table.sections):
         raise _wrong(f"{file}: two sections of one id", "different ids", "correct sections")
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from experiments.build import TARGET
 from nas.data.source import Source
 from nas.data.splits import Split
 from nas.errors import NASError
 from nas.provenance import SearchRecord
+from nas.tasks.base import Task
 from nas.utils.checked import signature_of
 from nas.utils.locate import locate
+from nas.utils.named import TARGET, require_named
 
-GROUPS = ("data", "split", "task")
+GROUPS: Mapping[str, type] = {"data": Source, "split": Split, "task": Task}
 LOCAL = {"root": "data_root", "cache_dir": "data_cache"}  # arguments of a data set that belong to this machine
 
 
@@ -51,15 +52,15 @@ def with_search_defaults(
         _check_agreement(config, search.config, keys, f"experiment={_chosen(overrides)}", allow)
         return dict(config)
     result = dict(config)
-    for group in GROUPS:
+    for group, base in GROUPS.items():
         recorded = search.config.get(group)
         if group in keys or not isinstance(recorded, Mapping):
             continue
-        _check_classes(recorded, allow)
-        part = dict(recorded)
+        require_named(recorded, group, base, allow)
+        part = {name: value for name, value in recorded.items() if name not in LOCAL}  # folders of another machine
         own = config.get(group) or {}
         if group == "data":
-            cls: type = locate(str(recorded.get(TARGET)), Source, allow=allow)
+            cls: type = locate(str(recorded[TARGET]), base, allow=allow)
             known_arguments, _ = signature_of(cls)
             given = {
                 name: own.get(name, config.get(source)) for name, source in LOCAL.items() if name in known_arguments
@@ -174,17 +175,6 @@ def _contradiction(key: str, value: object, searched: object, origin: str) -> NA
 
 def _chosen(overrides: Sequence[str]) -> str:
     return next(text.partition("=")[2] for text in overrides if text.lstrip("+~").startswith("experiment="))
-
-
-def _check_classes(value: Any, allow: Sequence[str]) -> None:
-    if isinstance(value, Mapping):
-        if TARGET in value:
-            locate(str(value[TARGET]), object, allow=allow)
-        for item in value.values():
-            _check_classes(item, allow)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            _check_classes(item, allow)
 
 
 def _text(value: object) -> str:

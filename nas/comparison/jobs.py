@@ -9,8 +9,6 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from nas.comparison.record import FAILED, FINISHED, RECORD, JobRecord
 from nas.comparison.searches import ARCH, TRIALS, SearchOutcome, read_search
 from nas.errors import NASError, first_line
@@ -18,6 +16,7 @@ from nas.metrics.names import TRAINING_MACS
 from nas.retraining.result import TrainResult
 from nas.task_spec import TaskSpec
 from nas.utils.files import read_json
+from nas.utils.foreign import read_yaml
 
 SEARCH, TRAINING = "search", "training"
 UNFINISHED = "unfinished"  # running or killed
@@ -192,8 +191,8 @@ def _config(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
+        content = read_yaml(path)
+    except (OSError, ValueError) as error:
         raise NASError(f"{path} ({first_line(error)})", "the configuration of a job", FIX) from error
     if not isinstance(content, dict):
         raise NASError(f"{path} of type {type(content).__name__}", "the configuration of a job", FIX)

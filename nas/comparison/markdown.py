@@ -11,6 +11,7 @@ from nas.comparison.record import FINISHED
 from nas.comparison.statistics import Difference, Estimate
 from nas.metrics.names import MISSING, TRAINING_MACS, Names
 from nas.retraining.tables import over_seeds
+from nas.utils.markdown_text import markdown_row, markdown_text
 
 
 def as_markdown(comparison: Comparison) -> str:
@@ -30,20 +31,20 @@ def as_markdown(comparison: Comparison) -> str:
     if comparison.searches is not None:
         caption = f"{name} ({digest[:8]}), searches: validation scores of the chosen networks, mean [95 % interval]"
         rows = search_rows(comparison)
-        lines = ["| " + " | ".join(rows[0]) + " |", "| --- |" + " ---: |" * (len(rows[0]) - 1)]
-        lines += ["| " + " | ".join(row.values()) + " |" for row in rows]
-        parts.append("\n".join([caption, "", *lines]) + "\n")
+        lines = [markdown_row(rows[0]), "| --- |" + " ---: |" * (len(rows[0]) - 1)]
+        lines += [markdown_row(row.values()) for row in rows]
+        parts.append("\n".join([markdown_text(caption), "", *lines]) + "\n")
     if comparison.trainings is not None:
         parts += [table for _, table in training_tables(comparison.trainings.groups)]
-    parts.append("\n".join(comparison.verdicts) + "\n")
+    parts.append("\n".join(map(markdown_text, comparison.verdicts)) + "\n")
     if comparison.differences:
-        parts.append("".join(f"- {line}\n" for line in comparison.differences))
+        parts.append("".join(f"- {markdown_text(line)}\n" for line in comparison.differences))
     if comparison.warnings:
-        parts.append("".join(f"- warning: {line}\n" for line in comparison.warnings))
+        parts.append("".join(f"- warning: {markdown_text(line)}\n" for line in comparison.warnings))
     left_out = [job for job in comparison.jobs if job.state != FINISHED]
     if left_out:
         lines = [f"{job.folder}: {job.state}{f': {job.reason}' if job.reason else ''}" for job in left_out]
-        parts.append("Jobs without a result:\n\n" + "\n".join(f"- {line}" for line in lines) + "\n")
+        parts.append("Jobs without a result:\n\n" + "\n".join(f"- {markdown_text(line)}" for line in lines) + "\n")
     return "\n".join(parts)
 
 

@@ -18,6 +18,7 @@ from nas.metrics.names import TRAINING_MACS
 from nas.multiobjective.constraints import Constraint
 from nas.provenance import Provenance
 from nas.utils.files import read_json
+from nas.utils.foreign import MOST_CSV_BYTES, require_regular
 
 ARCH, TRIALS = "arch.json", "trials.csv"
 SECONDS, EPOCHS = "seconds", "epochs"  # metrics of a trial that are measures of its cost
@@ -125,6 +126,7 @@ def _objectives(recorded: Mapping[str, str | None], kind: str) -> dict[str, str]
 def _read_trials(path: Path) -> tuple[tuple[Trial, ...], tuple[str, ...], np.ndarray]:
     """Trials, ids of their networks, and seconds (N,): the metric `seconds`, else those from start to end."""
     try:
+        require_regular(path, MOST_CSV_BYTES)
         with open(path, newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file, strict=True))
         trials, ids, seconds = [], [], []

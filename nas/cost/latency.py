@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -159,9 +160,10 @@ class LatencyTable:
         """
         try:
             content = read_json(Path(path))
+            _require_numbers(content["meta"], content["blocks"])
             table = cls.of(content["meta"], content["blocks"])
             stored = content["sha256"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise NASError(
                 f"cost.table={path} ({error})",
                 "a file written by `voxnas cost`",
@@ -342,3 +344,14 @@ def _agreement(sums: np.ndarray, wholes: np.ndarray) -> dict[str, float]:
         "largest_error": float(relative.max()),
         "rank_correlation": float(np.corrcoef(*ranks)[0, 1]) if len(sums) > 1 else float("nan"),
     }
+
+
+def _require_numbers(meta: Any, blocks: Any) -> None:
+    """Check the types of a file, whose checksum a stranger can make as well."""
+    if not isinstance(meta, dict) or not isinstance(blocks, dict):
+        raise ValueError("meta or blocks that are no objects")
+    for key, times in blocks.items():
+        if not isinstance(times, dict) or not all(
+            type(time) in (int, float) and math.isfinite(time) for time in times.values()
+        ):
+            raise ValueError(f"the block {key:.80}, whose times are no numbers")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,9 +16,12 @@ from nas.data.store_damage import damaged, require_seal, unreadable
 from nas.data.transforms.intensity import Intensity
 from nas.data.transforms.patches import Patches
 from nas.errors import NASError
+from nas.utils.foreign import parse_json
+from nas.utils.foreign_hdf5 import require_own_content
 from nas.utils.hashing import digest
 
 FORMAT = 1
+BY_ROW = ("volumes", "masks", "values")  # datasets of which rows are read
 DAMAGE = (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError)  # what h5py raises for a broken file
 
 
@@ -72,6 +74,7 @@ class VolumeStore:
                 f"no file {self.path}", "a VoxNAS volume store (.h5)", "prepare the data set, or correct the path"
             )
         with self._opened(sealed=True) as file:
+            require_own_content(file, BY_ROW, ("masks",))
             self._read_metadata(file)
 
     @contextmanager
@@ -91,8 +94,8 @@ class VolumeStore:
         self.shape = tuple(int(n) for n in file["volumes"].shape[1:])
         self.dtype = file["volumes"].dtype
         self.scale, self.offset = float(file.attrs["scale"]), float(file.attrs["offset"])
-        self.classes = tuple(json.loads(file.attrs["classes"]))
-        self.provenance: dict[str, Any] = json.loads(file.attrs["provenance"])
+        self.classes = tuple(parse_json(file.attrs["classes"]))
+        self.provenance: dict[str, Any] = dict(parse_json(file.attrs["provenance"]))
         self.labels = file["labels"][:].astype(np.int64)
         self.groups, self.folds, self.names = (file[key].asstr()[:].astype(str) for key in ("groups", "folds", "names"))
         self._contents, self._images = (

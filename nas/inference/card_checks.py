@@ -83,3 +83,51 @@ def first_fault(
     if not all(type(side) is int and 1 <= side <= LARGEST_SIDE for side in sides):
         return f"sides={sides!r:.40}", SIDES
     return None
+
+
+def require_types(content: Mapping[str, Any]) -> None:
+    """Check the types of all parts of a card before it is constructed.
+
+    Args:
+        content: The parsed file, without its schema.
+
+    Raises:
+        TypeError: For the first part of another type.
+    """
+    _require(content, "task", dict)
+    if "kind" in content["task"]:
+        _require(content["task"], "kind", str)
+    for name in ("inputs", "outputs"):
+        for port in _require(content, name, list):
+            for part in ("name", "axes"):
+                _require(port, part, str)
+            if isinstance(port["shape"], list):  # else the card is refused as a whole
+                _require_each(port["shape"], (int, str), f"{name}.shape")
+            _require_each(port.get("channels", []), (str,), f"{name}.channels")
+    _require(content, "sides", dict)
+    _require_each((content["sides"].get("multiple_of", 1), content["sides"].get("at_least", 1)), (int,), "sides")
+    for file in _require(content, "files", dict).values():
+        _require(file, "file", str)
+        _require_checksums(_require(file, "sha256", dict))
+    weights = content.get("weights", {})
+    if isinstance(weights, Mapping):
+        _require_checksums(weights)
+
+
+def _require(part: Any, name: str, kind: type) -> Any:
+    if not isinstance(part, Mapping) or not isinstance(part[name], kind):
+        raise TypeError(f"{name} of another type than {kind.__name__}")
+    return part[name]
+
+
+def _require_each(values: Any, kinds: tuple[type, ...], name: str) -> None:
+    if not isinstance(values, list | tuple) or not all(type(value) in kinds for value in values):
+        raise TypeError(f"{name} with values of another type")
+
+
+def _require_checksums(checksums: Mapping[Any, Any]) -> None:
+    """Check that checksums are texts by the name of a file in the folder of the card."""
+    for name, checksum in checksums.items():
+        plain = name not in ("", ".", "..") and not set(name) & set("/\\\0")
+        if not plain or not isinstance(checksum, str):
+            raise TypeError(f"a checksum of {name!r:.80}, which is no file of its folder")

@@ -98,7 +98,7 @@ def labels_or_classes(networks: Sequence[InferenceNetwork]) -> Prediction:
         chosen: dict[str, str | float] = {"class": classes[int(prob.argmax())]}
         if threshold is not None:
             is_positive = prob[positive] >= threshold
-            chosen: dict[str, str | float] = {
+            chosen = {
                 "class": classes[positive if is_positive else 1 - positive],
                 "threshold": round(threshold, 6),
             }

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nas.errors import NASError
-from nas.inference.card_checks import first_fault
+from nas.inference.card_checks import first_fault, require_types
 from nas.utils.files import read_json
 from nas.utils.hashing import file_digest
 from nas.utils.sealed import SEAL, is_damaged, write_sealed
@@ -19,7 +19,6 @@ from nas.utils.sealed import SEAL, is_damaged, write_sealed
 SCHEMA = 2
 READABLE = (1, 2)  # 1: exported networks of earlier versions, which have no weights and no task_class
 CARD = "model.json"
-MOST_BYTES = 64 * 2**20  # of a card that is read
 MODEL_FILES = {"onnx": "model.onnx", "openvino": "model.xml", "openvino_fp16": "model_fp16.xml"}  # by format
 
 
@@ -144,12 +143,11 @@ class ModelCard:
         """
         path = Path(path)
         try:
-            if path.stat().st_size > MOST_BYTES:
-                raise ValueError(f"larger than {MOST_BYTES // 2**20} MiB")
             content = read_json(path)
             damaged = sealed and is_damaged(path, content)
             schema = content.pop("schema")
             content.pop(SEAL, None)
+            require_types(content)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise NASError(
                 f"{path}, which cannot be read as a model card ({error})",

@@ -70,7 +70,7 @@ def predict_file(
             ready = prepared(path, preparation, point_mm, dims)
         x_CDHW = ready.x_CDHW
         if dims == 2 and x_CDHW.ndim == 4:
-            if network.card.task["kind"] != "segmentation":
+            if network.card.task.get("kind") != "segmentation":
                 raise NASError(f"the volume {path}", "a slice", "give one slice as .npy")
             found.append(np.moveaxis(network.probabilities(np.moveaxis(x_CDHW, 1, 0)), 0, 1))
         else:

@@ -14,6 +14,7 @@ from nas.data.io.files import files_of
 from nas.inference.predict import TABLES
 from nas.inference.runtime import InferenceNetwork
 from nas.utils.files import write_text
+from nas.utils.foreign import parse_json
 from nas.utils.hashing import digest, file_digest
 
 READERS = ("nas.data.transforms.preparation", "nas.data.io.label_files")  # and the modules that they import
@@ -129,7 +130,7 @@ def _lines(path: Path) -> list[dict[str, Any]]:
     with suppress(OSError, UnicodeDecodeError):
         for text in path.read_text(encoding="utf-8").splitlines():
             with suppress(ValueError):
-                line = json.loads(text)
+                line = parse_json(text)
                 if isinstance(line, dict):
                     found.append(line)
     return found

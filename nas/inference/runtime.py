@@ -44,8 +44,20 @@ class InferenceNetwork:
 
         Returns:
             The outputs in the order of the card.
+
+        Raises:
+            NASError: If the first output is no array of finite numbers.
         """
-        return self._run(np.ascontiguousarray(x_BCDHW, dtype=np.float32))
+        outputs = self._run(np.ascontiguousarray(x_BCDHW, dtype=np.float32))
+        if not outputs or not isinstance(outputs[0], np.ndarray) or outputs[0].dtype.kind != "f":
+            raise NASError(f"{self.path} without an output of real numbers", "logits", "export it again")
+        if outputs[0].ndim < 2 or not np.isfinite(outputs[0]).all():
+            raise NASError(
+                f"{self.path}, whose output has the shape {outputs[0].shape} or holds NaN",
+                "finite logits",
+                "export it again",
+            )
+        return outputs
 
     def probabilities(self, x_BCDHW: np.ndarray) -> np.ndarray:
         """Predict class probabilities.
@@ -121,11 +133,15 @@ class InferenceNetwork:
         }
 
     def _classes(self, x_BCDHW: np.ndarray) -> np.ndarray:
-        return _softmax(self(x_BCDHW)[0])
+        logits = self(x_BCDHW)[0]
+        self._require_shape(logits, (len(x_BCDHW), len(self.card.classes) or logits.shape[1]))
+        return _softmax(logits)
 
     def _logits(self, x_BCDHW: np.ndarray) -> np.ndarray:
         def network(seen: np.ndarray) -> np.ndarray:
-            return self(seen)[0]
+            logits = self(seen)[0]
+            self._require_shape(logits, (len(seen), logits.shape[1], *seen.shape[2:]))
+            return logits
 
         window, sides = self.card.inference.get("window"), self.card.sides
         if window is not None:
@@ -137,6 +153,10 @@ class InferenceNetwork:
         # as stores pad their volumes: raw values with the smallest one, normalised ones with their mean, 0
         fill = float(x_BCDHW.min()) if self.card.preparation.get("normalise") == "training" else 0.0
         return slide(network, x_BCDHW, whole, 0.0, fill)
+
+    def _require_shape(self, logits: np.ndarray, shape: tuple[int, ...]) -> None:
+        if logits.shape != shape:
+            raise NASError(f"{self.path} with an output of shape {logits.shape}", f"{shape}", "export it again")
 
     def _require_sides(self, sides: Sequence[int]) -> None:
         rule = self.card.sides
@@ -170,7 +190,9 @@ class ExportedNetwork(InferenceNetwork):
         card.require_file(path)
         try:
             run = (run_onnx if path.suffix == ".onnx" else run_openvino)(str(path), threads)
-        except (RuntimeError, ValueError, OSError) as error:
+        except NASError:
+            raise
+        except Exception as error:  # onnxruntime and OpenVINO have exceptions of their own, and models other faults
             raise NASError(
                 f"{path}, which does not load ({first_line(error)})",
                 "a model that was written by VoxNAS",
@@ -225,7 +247,14 @@ def run_onnx(model: str | bytes, threads: int | None = None) -> Runner:
         options.intra_op_num_threads = threads
     session = runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
-    return lambda x_BCDHW: session.run(None, {name: x_BCDHW})
+
+    def run(x_BCDHW: np.ndarray) -> list[np.ndarray]:
+        try:
+            return list(session.run(None, {name: x_BCDHW}))
+        except Exception as error:  # onnxruntime's own exceptions share no base
+            raise RuntimeError(first_line(error)) from error
+
+    return run
 
 
 def run_openvino(model: Any, threads: int | None = None) -> Runner:

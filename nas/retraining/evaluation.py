@@ -28,6 +28,7 @@ from nas.metrics.positive import decision_text
 from nas.retraining.doubts import at_chance
 from nas.tasks.base import Task
 from nas.tasks.degenerate import never_answered
+from nas.utils.markdown_text import markdown_row, markdown_text
 
 Target = tuple[np.ndarray, np.ndarray, np.ndarray | None]  # prediction, target, voxel size in mm
 
@@ -98,8 +99,9 @@ class Evaluation:
             Caption and table.
         """
         lines = ["| metric | value | 95 % interval |", "|---|---:|---:|"]
-        below = ["", *(f"- warning: {text}" for text in self.warnings)] if self.warnings else []
-        return "\n".join([self.caption, "", *lines, *(f"| {' | '.join(row)} |" for row in self.rows()), *below]) + "\n"
+        below = ["", *(f"- warning: {markdown_text(text)}" for text in self.warnings)] if self.warnings else []
+        caption, rows = markdown_text(self.caption), map(markdown_row, self.rows())
+        return "\n".join([caption, "", *lines, *rows, *below]) + "\n"
 
     def cases_csv(self) -> str:
         """Return the metrics of each case.

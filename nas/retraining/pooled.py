@@ -20,6 +20,8 @@ from nas.retraining.tables import Row, markdown
 from nas.retraining.verdict import PairedDifference
 from nas.tasks.base import task_of
 from nas.tasks.segmentation import Segmentation
+from nas.utils.foreign import MOST_CSV_BYTES, require_regular
+from nas.utils.markdown_text import markdown_row, markdown_text
 
 EXPECTED = "the predictions that run_train.py wrote"
 
@@ -118,6 +120,7 @@ def read_pooled(name: str, folders: Sequence[Path], allow: Sequence[str] = (), s
 def _columns(path: Path, system: str) -> dict[str, np.ndarray]:
     """Read the columns of the samples, the target and one system, without the name of the system."""
     try:
+        require_regular(path, MOST_CSV_BYTES)
         with open(path, newline="") as file:
             heading, *lines = csv.reader(file)
         table = dict(zip(heading, np.array(lines, dtype=str).T, strict=True))
@@ -229,12 +232,13 @@ def pooled_table(systems: Sequence[Pooled]) -> str:
         if f"{score.name}_{number}" in rows[0].metrics
     }
     if of_class:
-        text += f"\n| {score.label} | " + " | ".join(of_class) + " |\n| --- |" + " ---: |" * len(of_class) + "\n"
+        text += f"\n{markdown_row([score.label, *of_class])}\n| --- |" + " ---: |" * len(of_class) + "\n"
         for row in rows:
             cells = [_cell(row, name) for name in of_class.values()]
-            text += f"| {row.system} | {' | '.join(cells)} |\n"
+            text += f"{markdown_row([row.system, *cells])}\n"
     for margin in margins:
-        text += f"\n{PairedDifference(score, margin.value, margin.ci95).line(first.name, margin.above)}\n"
+        line = PairedDifference(score, margin.value, margin.ci95).line(first.name, margin.above)
+        text += f"\n{markdown_text(line)}\n"
     return text
 
 

@@ -16,6 +16,7 @@ from nas.metrics.spread import with_seeds
 from nas.retraining.differences import difference_lines_over_seeds
 from nas.retraining.result import SIZES, TrainResult
 from nas.retraining.unseen import UNKNOWN
+from nas.utils.markdown_text import markdown_row, markdown_text, plain_text
 from nas.utils.text_table import aligned, terminal_width
 
 TABLE = "table.md"
@@ -87,10 +88,10 @@ def markdown(rows: Sequence[Row], caption: str, columns: Sequence[Metric], notes
     """
     table = [row.cells(columns) for row in rows]
     headings = list(table[0])
-    lines = [" | ".join(headings), " | ".join("---" if i == 0 else "---:" for i in range(len(headings)))]
-    lines += [" | ".join(cells.values()) for cells in table]
-    below = "\n" + "".join(f"- {line}\n" for line in notes) if notes else ""
-    return caption + "\n\n" + "\n".join(f"| {line} |" for line in lines) + "\n" + below
+    lines = [markdown_row(headings), markdown_row("---" if i == 0 else "---:" for i in range(len(headings)))]
+    lines += [markdown_row(cells.values()) for cells in table]
+    below = "\n" + "".join(f"- {markdown_text(line)}\n" for line in notes) if notes else ""
+    return markdown_text(caption) + "\n\n" + "\n".join(lines) + "\n" + below
 
 
 def terminal(
@@ -129,11 +130,12 @@ def terminal_of(markdown_table: str, width: int | None = None) -> str:
         Text.
     """
     caption, table, *paragraphs = markdown_table.strip().split("\n\n")
-    lines = [line.strip().removeprefix("| ").removesuffix(" |").split(" | ") for line in table.splitlines()]
-    text = _terminal([dict(zip(lines[0], line, strict=True)) for line in lines[2:]], caption, width)
+    rows = [line.strip().removeprefix("| ").removesuffix(" |").split(" | ") for line in table.splitlines()]
+    lines = [[plain_text(cell) for cell in row] for row in rows]
+    text = _terminal([dict(zip(lines[0], line, strict=True)) for line in lines[2:]], plain_text(caption), width)
     parts = [text]
     for paragraph in paragraphs:
-        items = [line.removeprefix("- ") for line in paragraph.splitlines()]
+        items = [plain_text(line.removeprefix("- ")) for line in paragraph.splitlines()]
         listed = all(line.startswith("- ") for line in paragraph.splitlines())
         parts += _wrapped(items, width) if listed else [textwrap.fill(paragraph, width or terminal_width())]
     return "\n\n".join(parts)

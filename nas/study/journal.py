@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Generator
 from typing import Any
 
 from optuna.storages.journal import JournalFileBackend
 from optuna.storages.journal._file import BaseJournalFileLock
 
 from nas.utils.files import file_lock
+from nas.utils.foreign import require_shallow
 
+NAMES = ("worker_id", "study_name")
 TAIL = 4096  # bytes read at once when looking for the end of the last whole line
 
 
@@ -77,6 +80,31 @@ class JournalFile(JournalFileBackend):
                 raise
         finally:
             self._lock.release()
+
+    def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
+        """Read entries; the file may be from elsewhere.
+
+        Args:
+            log_number_from: Number of the first entry.
+
+        Yields:
+            The entries.
+
+        Raises:
+            ValueError: If an entry is no object, is nested too deeply, or has names that are no texts.
+        """
+        entries = super().read_logs(log_number_from)
+        while True:
+            try:
+                entry = next(entries)
+            except StopIteration:
+                return
+            except RecursionError as error:
+                raise ValueError("an entry that is nested too deeply") from error
+            if not isinstance(entry, dict) or not all(isinstance(entry.get(key, ""), str) for key in NAMES):
+                raise ValueError("an entry of another form")
+            require_shallow(entry)
+            yield entry
 
     def _write(self, logs: list[dict[str, Any]]) -> None:
         text = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs).encode()

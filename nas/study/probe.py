@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from nas.errors import NASError, first_line
+from nas.study.password import with_password
 from nas.study.reader import StudyReader
 from nas.study.storage import Store
 from nas.study.store_errors import unusable
@@ -43,7 +44,7 @@ def _has_studies(url: str) -> bool:
     from sqlalchemy import create_engine, inspect
 
     try:
-        engine = create_engine(url)
+        engine = create_engine(with_password(url))
         try:
             return bool(inspect(engine).has_table("studies"))
         finally:

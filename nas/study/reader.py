@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from nas.architecture import Architecture
 from nas.artifact import SpaceFacts
-from nas.errors import NASError
+from nas.errors import NASError, first_line
 from nas.history import History, Proposal, State, Trial
 from nas.multiobjective.constraints import Constraint
 from nas.study.lease import WORKER, Attempt, attempt_of
@@ -68,7 +68,8 @@ class StudyReader:
     @property
     def config(self) -> dict[str, Any]:
         """The configuration with which the study was created."""
-        return dict(self.store.attrs().get(CONFIG, {}))
+        recorded = self.store.attrs().get(CONFIG, {})
+        return dict(recorded) if isinstance(recorded, Mapping) else {}
 
     @property
     def space_facts(self) -> SpaceFacts:
@@ -124,6 +125,8 @@ class StudyReader:
 
     def _recorded_spec(self) -> dict[str, Any]:
         recorded = self.store.attrs().get(SPEC)
+        if recorded is not None and not _is_spec(recorded):
+            raise self._damaged("a damaged record of its settings")
         if recorded is None or recorded.get("schema") != SCHEMA:
             got = "a study that VoxNAS did not create" if recorded is None else f"schema {recorded.get('schema', 1)}"
             raise NASError(
@@ -138,10 +141,22 @@ class StudyReader:
         record = self._finished.get(trial.number)
         if record is not None or not is_live(trial):
             return record
-        record = self._record(trial)
+        try:
+            record = self._record(trial)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise self._damaged(
+                f"a damaged trial {trial.number} ({type(error).__name__}: {first_line(error)})"
+            ) from error
         if record.state is not State.RUNNING:
             self._finished[trial.number] = record
         return record
+
+    def _damaged(self, what: str) -> NASError:
+        return NASError(
+            f"the study {self.name!r} with {what}",
+            "a study that only VoxNAS has written to",
+            "restore the store from a copy, or start another study",
+        )
 
     def _architecture(self, genes: Sequence[int]) -> Architecture:
         return Architecture(self.spec["space"], tuple(genes))
@@ -201,6 +216,22 @@ def holding(proposal: Proposal, records: Sequence[Trial]) -> list[Trial]:
         for record in records
         if record.arch.id == proposal.arch.id and record.budget == proposal.budget and record.state is not State.FAILED
     ]
+
+
+def _is_spec(recorded: Any) -> bool:
+    """Whether the record of a study has the types that readers rely on; the store may be from elsewhere."""
+    if not isinstance(recorded, Mapping):
+        return False
+    objectives, cost = recorded.get("objectives", {}), recorded.get("cost", {})
+    constraints = recorded.get("constraints", [])
+    return (
+        isinstance(objectives, Mapping)
+        and all(isinstance(text, str) for pair in objectives.items() for text in pair)
+        and isinstance(cost, Mapping)
+        and isinstance(constraints, list)
+        and all(isinstance(text, str) for text in constraints)
+        and (recorded.get("schema") != SCHEMA or (bool(objectives) and isinstance(recorded.get("space"), str)))
+    )
 
 
 def _reason(attrs: Mapping[str, Any]) -> str:

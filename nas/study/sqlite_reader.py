@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections import defaultdict
 from collections.abc import Container, Iterator
@@ -14,6 +13,8 @@ from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
+
+from nas.utils.foreign import parse_json
 
 TABLES = ("v3.2.0.a",)  # versions of Optuna's tables that are read here
 VALUES = {"INF_POS": float("inf"), "INF_NEG": float("-inf")}
@@ -90,7 +91,7 @@ class SqliteReader:
             Attributes by key.
         """
         rows = self._rows("SELECT key, value_json FROM study_user_attributes WHERE study_id = ?", study_id)
-        return {key: json.loads(text) for key, text in rows}
+        return {key: parse_json(text) for key, text in rows}
 
     def get_all_trials(
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
@@ -112,7 +113,7 @@ class SqliteReader:
             self._database.execute("BEGIN")  # one state of the file for the three queries
             rows = f"SELECT trial_id, key, value_json FROM trial_user_attributes {of_trials}"
             for trial_id, key, text in self._database.execute(rows, (study_id,)):
-                attrs[trial_id][key] = json.loads(text)
+                attrs[trial_id][key] = parse_json(text)
             rows = f"SELECT trial_id, value, value_type FROM trial_values {of_trials} ORDER BY objective"
             for trial_id, value, kind in self._database.execute(rows, (study_id,)):
                 values[trial_id].append(VALUES.get(kind, value))

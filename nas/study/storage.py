@@ -22,6 +22,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from nas.errors import NASError, first_line
 from nas.study.journal import JournalFile
+from nas.study.password import take_password, with_password
 from nas.study.sqlite_reader import TABLES, SqliteReader
 from nas.study.store_errors import is_of_disk, is_of_store, is_passing, is_race, of_another_optuna, unusable
 from nas.study.url import SQLITE, database_path, file_of
@@ -33,7 +34,7 @@ DISK_PATIENCE_S = 10.0  # retries on a disk that is full or cannot be written: p
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 3.0
 FORMS = (
     "sqlite:///study.db, sqlite:////absolute/study.db, journal:///absolute/study.log, "
-    "postgresql+psycopg://user:password@host/database, or grpc://host:port"
+    "postgresql+psycopg://user@host/database, or grpc://host:port"
 )
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -58,13 +59,16 @@ class Store:
     """
 
     def __init__(self, url: str, patience_s: float = PATIENCE_S, *, read_only: bool = False) -> None:
-        self.url, self.patience_s = url, min(patience_s, OPENING_PATIENCE_S)
+        self.url, self.patience_s = take_password(url), min(patience_s, OPENING_PATIENCE_S)
         self._file: Path | None = None  # once it exists
         self._gave_up = False
         optuna.logging.set_verbosity(optuna.logging.WARNING)  # else every trial is a line
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-        self._storage: BaseStorage = self._with_retries(lambda: open_storage(url, read_only=read_only))
-        self._with_retries(self._storage.get_all_studies)
+        try:
+            self._storage: BaseStorage = self._with_retries(lambda: open_storage(self.url, read_only=read_only))
+            self._with_retries(self._storage.get_all_studies)
+        except (AssertionError, LookupError, TypeError, AttributeError) as error:  # entries of a damaged journal
+            raise unusable(self.url, error) from error
         self.patience_s = patience_s
         self._file = file_of(url)
         self._study_id = -1
@@ -338,7 +342,7 @@ def _open_database(url: str, scheme: str, rest: str) -> BaseStorage:
         if path is not None:
             _require_version(url, path)
         with turn:
-            return optuna.storages.get_storage(RDBStorage(url, engine_kwargs=options))
+            return optuna.storages.get_storage(RDBStorage(with_password(url), engine_kwargs=options))
     except (ArgumentError, NoSuchModuleError, ValueError) as error:
         raise _bad_url(url, error) from error
     except RuntimeError as error:  # Optuna raises it for tables of another version

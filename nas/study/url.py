@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from nas.errors import NASError
+from nas.utils.foreign import read_yaml, require_regular
 
 SQLITE = "sqlite:///"
 CONFIG, DATABASE = "config.yaml", "study.db"
@@ -113,11 +114,14 @@ def _of_path(path: Path) -> str:
 def _of_file(path: Path, text: str) -> str:
     """URL of a database or journal; `text` is the user's name of it."""
     try:
+        require_regular(path)
         with open(path, "rb") as file:
             head = file.read(len(SQLITE_MARK))
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise NASError(
-            f"{text} ({error.strerror})", "an existing store", "set the path or URL to an existing store"
+            f"{text} ({getattr(error, 'strerror', None) or error})",
+            "an existing store",
+            "set the path or URL to an existing store",
         ) from error
     absolute = path.resolve()
     if head.startswith(SQLITE_MARK) and _has_studies(absolute):
@@ -150,11 +154,9 @@ def configured(path: Path) -> Mapping[str, Any]:
     Raises:
         NASError: If the file cannot be read.
     """
-    import yaml
-
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
+        content = read_yaml(path)
+    except (OSError, ValueError) as error:
         raise NASError(f"{path} ({error})", "the configuration of a search", "give the URL of the store") from error
     study = content.get("study") if isinstance(content, dict) else None
     return study if isinstance(study, dict) else {}

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from nas.utils.files import write_text
+from nas.utils.foreign import MOST_CSV_BYTES, require_regular
 
 CURVES = "curves.csv"
 
@@ -41,5 +42,6 @@ def read_curves(folder: Path) -> list[dict[str, float]]:
         OSError: If the file cannot be read.
         ValueError: If a value is no number.
     """
+    require_regular(folder / CURVES, MOST_CSV_BYTES)
     rows = csv.DictReader(io.StringIO((folder / CURVES).read_text()))
     return [{name: float(value) for name, value in row.items() if value} for row in rows]

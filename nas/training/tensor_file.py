@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from nas.utils.foreign import require_regular
+
 UNREADABLE = (OSError, ValueError, LookupError, TypeError, RuntimeError, EOFError, pickle.UnpicklingError)
 
 
@@ -31,6 +33,7 @@ def load_verified(path: str | Path) -> Any:
         ValueError: If it is no such archive, or damaged.
         Exception: Any other exception of torch.load; UNREADABLE lists all of them.
     """
+    require_regular(path)
     content = Path(path).read_bytes()
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:

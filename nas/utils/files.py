@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import importlib.util
-import json
 import os
 import shutil
 import tempfile
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from nas.errors import NASError
 from nas.utils.folders import removed_if_empty, require_writable
+from nas.utils.foreign import MOST_JSON_BYTES, parse_json, require_regular
 from nas.utils.process import has_ended, host_id
 from nas.utils.special_files import is_special, send
 
@@ -117,12 +117,10 @@ def read_json(path: Path) -> Any:
 
     Raises:
         OSError: If it cannot be read.
-        ValueError: If it is no JSON, or nested too deeply.
+        ValueError: If it is no JSON, too large or nested too deeply, or no regular file.
     """
-    try:
-        return json.loads(path.read_bytes())
-    except RecursionError as error:
-        raise ValueError("nested too deeply") from error
+    require_regular(path, MOST_JSON_BYTES)
+    return parse_json(path.read_bytes())
 
 
 @contextmanager

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
+from nas.utils.foreign import require_regular
+
 BLOCK = 1 << 22  # bytes read at once
 
 
@@ -29,14 +31,19 @@ def digest(value: Any) -> str:
 
 
 def file_digest(path: str | Path) -> str:
-    """Hash the content of a file.
+    """Hash the content of a regular file.
 
     Args:
         path: The file, read in blocks.
 
     Returns:
         The SHA-256 as 64 hexadecimal digits.
+
+    Raises:
+        OSError: If it cannot be read.
+        ValueError: If it is no regular file, such as a device without an end.
     """
+    require_regular(path)
     content = hashlib.sha256()
     with open(path, "rb") as file:
         while block := file.read(BLOCK):

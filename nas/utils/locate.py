@@ -12,6 +12,7 @@ from nas.utils.plugins import plugin_of, plugin_packages
 
 T = TypeVar("T")
 TRUSTED = ("nas", "search_spaces", "experiments")
+LONGEST_PATH = 300  # characters
 # Class paths in files of earlier versions (arch.json of schema 1) -> the package exports that replaced them
 RENAMED = {
     "experiments.lung_screening.training_data.LungSlices": "experiments.lung_screening.LungSlices",
@@ -68,9 +69,12 @@ def locate(path: str, base: type[T], *, packages: Sequence[str] = TRUSTED, allow
         The class.
 
     Raises:
-        NASError: If the package is not trusted, or the class is missing, abstract, elsewhere or no such subclass.
+        NASError: If the package is not trusted, the class is missing, abstract, defined in another package or no such
+            subclass, or `base` is `object` for the path of a file.
     """
     path = RENAMED.get(path, path)
+    if allow is not None:
+        _require_declared(path, base)
     package, trusted = path.partition(".")[0], (*packages, *(allow or ()))
     if allow is not None and package not in trusted:
         trusted = (*trusted, *plugin_packages())
@@ -106,6 +110,17 @@ def locate(path: str, base: type[T], *, packages: Sequence[str] = TRUSTED, allow
             f"allow_packages=[{defined_in}], or --allow-package {defined_in}, if you trust that package",
         )
     return value
+
+
+def _require_declared(path: str, base: type) -> None:
+    """Refuse what a file may never name: any object at all, the programs of packages, and odd paths."""
+    parts = path.split(".")
+    if base is object:
+        raise NASError(f"the class {path!r}", "a value, as no class is declared here", "leave it out")
+    if len(path) > LONGEST_PATH or len(parts) < 2 or not all(part.isidentifier() for part in parts):
+        raise NASError(f"the class {path[:LONGEST_PATH]!r}", "a dotted path of a class", "take an unedited file")
+    if any(part.startswith("__") for part in parts):
+        raise NASError(f"the class {path!r}", "a class that a package exports", "take an unedited file")
 
 
 def _imported(path: str, package: str) -> Any:

@@ -19,7 +19,7 @@ from pydantic import BaseModel
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect
 
-from experiments.lung_detector.service.batches import Batches, Places, Predicts
+from experiments.lung_detector.service.batches import Batches, Memory, Places, Predicts
 from experiments.lung_detector.service.images import Limits, Slice, read_slice
 from experiments.lung_detector.service.picture import annotated_png
 from experiments.lung_detector.service.refusal import Refusal
@@ -56,7 +56,8 @@ class Settings:
     Attributes:
         key: Content of the header X-API-Key. If None, no key is needed, and only loopback names are served.
         limits: Limits of an upload.
-        places: Maximum number of requests at a time.
+        places: Maximum number of uploaded images that wait or are predicted at a time. All uploads together hold at
+            most as many bytes as so many largest ones.
         largest_batch: Maximum number of images that are predicted together.
         upload_seconds: Maximum time of an upload.
         answer_seconds: Maximum time from the end of the upload to the answer.
@@ -126,6 +127,7 @@ class Answers:
 
     def __init__(self, predictor: Predicts, settings: Settings) -> None:
         self.settings, self.classes = settings, list(predictor.classes)
+        self.memory = Memory(settings.places * settings.limits.most_bytes)
         self.places, self.batches = Places(settings.places), Batches(predictor, settings.largest_batch)
         self.readers = ThreadPoolExecutor(2, thread_name_prefix="reader")
 
@@ -147,19 +149,20 @@ class Answers:
             Refusal: If the upload is too slow, too large or no CT slice, or the service is too busy.
         """
         settings = self.settings
-        with self.places.one():
+        with self.memory.share() as held:
             try:
-                upload = read_upload(request, settings.limits.most_bytes)
+                upload = read_upload(request, settings.limits.most_bytes, held.take)
                 content = await asyncio.wait_for(upload, settings.upload_seconds)
             except asyncio.TimeoutError as error:
                 took = f"an upload of more than {settings.upload_seconds:g} s"
                 raise Refusal(408, took, "a faster one", "send it again") from error
-            try:
-                as_json = prefers_json(request.headers.get("accept", "*/*"))
-                return await asyncio.wait_for(self._of_slice(content, as_json), settings.answer_seconds)
-            except asyncio.TimeoutError as error:
-                waited = f"no free predictor in {settings.answer_seconds:g} s"
-                raise Refusal(429, waited, "a less busy service", "send it again in a while") from error
+            with self.places.one():  # only now, so that slow uploads do not take the places of others
+                try:
+                    as_json = prefers_json(request.headers.get("accept", "*/*"))
+                    return await asyncio.wait_for(self._of_slice(content, as_json), settings.answer_seconds)
+                except asyncio.TimeoutError as error:
+                    waited = f"no free predictor in {settings.answer_seconds:g} s"
+                    raise Refusal(429, waited, "a less busy service", "send it again in a while") from error
 
     async def _of_slice(self, content: bytes, as_json: bool) -> Response:
         image = await self._aside(read_slice, content, self.settings.limits)

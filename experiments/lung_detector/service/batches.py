@@ -36,7 +36,7 @@ class Predicts(Protocol):
 
 
 class Places:
-    """A limit of requests that are sent, wait or are predicted at the same time.
+    """A limit of requests that wait or are predicted at the same time.
 
     Args:
         count: The limit.
@@ -62,6 +62,55 @@ class Places:
             yield
         finally:
             self.taken -= 1
+
+
+class Memory:
+    """A limit of bytes that all uploads together hold, so that many slow ones do not fill the memory.
+
+    Args:
+        most: The limit.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most, self.taken = most, 0
+
+    @contextmanager
+    def share(self) -> Iterator[Share]:
+        """Hold the bytes of one upload for the duration of the context.
+
+        Yields:
+            The share, which counts them.
+        """
+        held = Share(self)
+        try:
+            yield held
+        finally:
+            self.taken -= held.taken
+
+
+class Share:
+    """The bytes of one upload.
+
+    Args:
+        memory: The limit of all.
+    """
+
+    def __init__(self, memory: Memory) -> None:
+        self.memory, self.taken = memory, 0
+
+    def take(self, count: int) -> None:
+        """Count further bytes.
+
+        Args:
+            count: Their number.
+
+        Raises:
+            Refusal: 429 if all uploads together hold too many.
+        """
+        if self.memory.taken + count > self.memory.most:
+            raise Refusal(429, "too many uploads at a time", "a less busy service", "send it again in a while")
+        self.memory.taken += count
+        self.taken += count
 
 
 class Batches:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
 
 from fastapi import Request
@@ -25,12 +25,17 @@ class _InMemory(MultiPartParser):
     spool_max_size = sys.maxsize
 
 
-async def read_upload(request: Request, most_bytes: int) -> bytes:
+def _nothing(count: int) -> None:
+    """Count nothing."""
+
+
+async def read_upload(request: Request, most_bytes: int, take: Callable[[int], None] = _nothing) -> bytes:
     """Read the file of a form, or the body itself if its type is PNG or DICOM.
 
     Args:
         request: The request.
         most_bytes: Maximum size of the file.
+        take: Called with the number of bytes of each part; raises a Refusal if the service holds too many.
 
     Returns:
         The content of the file.
@@ -41,7 +46,7 @@ async def read_upload(request: Request, most_bytes: int) -> bytes:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind not in (FORM, *AS_THEY_ARE):
         raise Refusal(415, "a body of another type", f"{FORM}, image/png or application/dicom", "curl -F file=@slice")
-    body = _limited(request, most_bytes, FORM_BYTES if kind == FORM else 0)
+    body = _limited(request, most_bytes, FORM_BYTES if kind == FORM else 0, take)
     if kind != FORM:
         return b"".join([chunk async for chunk in body])
     try:
@@ -58,7 +63,9 @@ def _no_file(got: str) -> Refusal:
     return Refusal(400, got, "one file named `file`", "curl -F file=@slice")
 
 
-async def _limited(request: Request, most_bytes: int, around: int) -> AsyncGenerator[bytes, None]:
+async def _limited(
+    request: Request, most_bytes: int, around: int, take: Callable[[int], None]
+) -> AsyncGenerator[bytes, None]:
     too_large = Refusal(413, "a larger upload", f"a file of at most {most_bytes} bytes", "send one slice")
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > most_bytes + around:
@@ -68,6 +75,7 @@ async def _limited(request: Request, most_bytes: int, around: int) -> AsyncGener
         read += len(chunk)
         if read > most_bytes + around:
             raise too_large
+        take(len(chunk))
         yield chunk
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from nas.data.io.formats import unreadable
 from nas.data.io.limits import Limit
 from nas.errors import NASError
+from nas.utils.foreign import require_npy
 from nas.utils.optional import medical
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ def load_npy(path: Path) -> np.ndarray:
         NASError: If the file is damaged or holds something else.
     """
     try:
+        require_npy(path)
         array = np.load(path, allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
         raise unreadable(path, error) from error

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nas.errors import NASError
+from nas.utils.foreign import MOST_CSV_BYTES, require_regular
 
 PATH = "path"  # column of a volume; path_<channel> are columns of its channels
 MISSING = frozenset(("nan", "na", "n/a", "<na>", "nat", "null"))  # as programs write an empty cell
@@ -67,9 +68,10 @@ def read_table(path: str | Path) -> tuple[tuple[str, ...], list[Row]]:
     if not path.is_file():
         raise NASError(f"no file {path}", "a csv file", "correct the path")
     try:
+        require_regular(path, MOST_CSV_BYTES)
         with path.open(newline="", encoding="utf-8-sig") as file:  # spreadsheet programs write a byte-order mark
             lines = [(number, [cell.strip() for cell in line]) for number, line in enumerate(csv.reader(file), 1)]
-    except (UnicodeDecodeError, csv.Error) as error:
+    except (ValueError, csv.Error) as error:
         raise NASError(f"{path}, which is not csv text ({error})", "UTF-8 with commas", "save it again") from error
     lines = [(number, cells) for number, cells in lines if any(cells)]
     if len(lines) < 2:

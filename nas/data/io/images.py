@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nas.data.io.arrays import read_npy
+from nas.data.io.bounded import require_bounded
 from nas.data.io.formats import NIFTI, NPY, format_of
 from nas.data.io.geometry import affine_of
 from nas.data.io.itk_files import read_itk
@@ -167,6 +168,7 @@ def existing(path: str | Path) -> Path:
         raise NASError(f"no file {path}", "an image volume", "correct the path")
     if not path.is_file() and not path.is_dir():
         raise NASError(f"{path}, which is no regular file", "an image volume", "copy it to a file")
+    require_bounded(path)
     return path
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from nas.errors import NASError
+from nas.utils.foreign import require_archive
 
 
 def read_npz(path: Path, names: Sequence[str]) -> list[np.ndarray]:
@@ -26,7 +27,8 @@ def read_npz(path: Path, names: Sequence[str]) -> list[np.ndarray]:
         NASError: If the file is missing or damaged, is no npz file, or lacks one of the arrays.
     """
     try:
-        with path.open("rb") as file, np.load(file) as arrays:
+        require_archive(path)
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return [arrays[name] for name in names]
     except (OSError, KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise NASError(

@@ -7,7 +7,9 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from nas.errors import NASError
+from nas.utils.foreign import require_regular
 
+MOST_BYTES = 2**24  # of an annotation
 EDGES = ("xmin", "ymin", "xmax", "ymax")
 
 
@@ -46,6 +48,7 @@ def read_voc(path: Path, width: int, height: int) -> list[VocObject]:
             inside the image.
     """
     try:
+        require_regular(path, MOST_BYTES)
         root = ElementTree.parse(path).getroot()
         size = tuple(int(_text(root, f"size/{side}")) for side in ("width", "height"))
         objects = [
@@ -85,6 +88,7 @@ def labels_of(path: Path) -> set[str]:
         NASError: If the file cannot be read.
     """
     try:
+        require_regular(path, MOST_BYTES)
         return {_text(element, "name") for element in ElementTree.parse(path).getroot().iter("object")}
     except (OSError, ElementTree.ParseError, ValueError) as error:
         raise _unreadable(path, error) from error

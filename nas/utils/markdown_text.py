@@ -1,0 +1,60 @@
+"""Texts in Markdown: names that hold a pipe, a tag or a terminal sequence are shown as they are."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from nas.errors import visible
+
+TAG = re.compile(r"<(?=[A-Za-z/!?])")
+
+
+def markdown_text(text: str) -> str:
+    """Escape a text for one line of Markdown.
+
+    Args:
+        text: Plain text, such as a name that a file holds.
+
+    Returns:
+        One line without HTML, links and control characters.
+    """
+    text = TAG.sub("&lt;", visible(" ".join(text.splitlines())))
+    return text.replace("](", "]\\(")
+
+
+def markdown_row(cells: Iterable[str]) -> str:
+    """Format a row of a table.
+
+    Args:
+        cells: Plain texts.
+
+    Returns:
+        The row, without line break.
+    """
+    return "| " + " | ".join(markdown_text(cell).replace("|", "\\|") for cell in cells) + " |"
+
+
+def without_html(text: str) -> str:
+    """Escape HTML and control characters in a whole document, whose own Markdown stays.
+
+    Args:
+        text: Markdown.
+
+    Returns:
+        The document; lines of code, which are indented, show HTML as it is.
+    """
+    lines = text.split("\n")
+    return "\n".join(visible(line) if line.startswith("    ") else TAG.sub("&lt;", visible(line)) for line in lines)
+
+
+def plain_text(text: str) -> str:
+    """Undo `markdown_text`, for the terminal.
+
+    Args:
+        text: Markdown of this module.
+
+    Returns:
+        Plain text.
+    """
+    return text.replace("\\|", "|").replace("]\\(", "](").replace("&lt;", "<")
