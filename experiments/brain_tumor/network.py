@@ -54,7 +54,7 @@ class TumourNetwork:
                 "a training with data=brats",
                 "python run_train.py experiment=brain_tumor data.root=/path/to/BraTS",
             )
-        return cls(bundle, Brats(None, "", *(how[name] for name in SETTINGS)))
+        return cls(bundle, Brats(None, ".", *(how[name] for name in SETTINGS)))
 
     @property
     def modalities(self) -> tuple[str, ...]:

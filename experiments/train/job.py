@@ -134,7 +134,7 @@ def checked_training(cfg: DictConfig | Mapping[str, Any]) -> CheckedTraining:
     overrides: list[str] = []
     searches: list[SearchRecord] = []
     if HydraConfig.initialized():
-        overrides, allow = typed_settings(HydraConfig.instance().cfg), plain.get("allow_packages") or ()
+        overrides, allow = typed_settings(HydraConfig.get()), plain.get("allow_packages") or ()
         searches = searches_of(plain.get("arch"), allow)
         plain = with_search_defaults(plain, overrides, searches, allow)
         if is_main() and (line := announcement(plain, overrides, searches)) is not None:
