@@ -67,7 +67,7 @@ def check_settings(cfg: DictConfig, command: str) -> None:
     """
     module, _, name = CHECKS[command].partition(":")
     hydra_config = HydraConfig.instance()
-    before, typed = hydra_config.cfg, typed_settings(cfg)
+    before, typed = hydra_config.cfg, typed_settings(cfg.hydra)
     own: Any = OmegaConf.masked_copy(cfg, "hydra")  # for `${hydra:...}`; set_config would freeze the job's
     own.hydra._set_parent(cfg)
     hydra_config.cfg = own
@@ -82,16 +82,16 @@ def check_settings(cfg: DictConfig, command: str) -> None:
         hydra_config.cfg = before
 
 
-def typed_settings(cfg: DictConfig) -> list[str]:
+def typed_settings(hydra_config: Any) -> list[str]:
     """Return the settings of the command line, with `${...}` as typed.
 
     Args:
-        cfg: A configuration with the node `hydra`.
+        hydra_config: The node `hydra` of a configuration.
 
     Returns:
         Texts such as "seed=1".
     """
-    plain = OmegaConf.to_container(cfg.hydra.overrides.task, resolve=False)
+    plain = OmegaConf.to_container(hydra_config.overrides.task, resolve=False)
     assert isinstance(plain, list)
     return [str(text) for text in plain]
 

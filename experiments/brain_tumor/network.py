@@ -55,7 +55,7 @@ class TumourNetwork:
                 "a training with data=brats",
                 "python run_train.py experiment=brain_tumor data.root=/path/to/BraTS",
             )
-        return cls(bundle, Brats(None, "", **{name: how[name] for name in SETTINGS}, labels=how.get("labels", FIRST)))
+        return cls(bundle, Brats(None, ".", **{name: how[name] for name in SETTINGS}, labels=how.get("labels", FIRST)))
 
     @property
     def convention(self) -> Convention:

@@ -242,7 +242,7 @@ def run(options: argparse.Namespace) -> None:
     """
     source = LungPetCtDx(
         options.root,
-        cache_dir="",
+        cache_dir=".",
         windows=options.windows,
         size=options.size,
         negatives=None if options.all_slices else options.negatives,

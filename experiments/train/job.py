@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
@@ -138,10 +138,7 @@ def checked_training(cfg: DictConfig | Mapping[str, Any]) -> CheckedTraining:
     overrides: list[str] = []
     searches: list[SearchRecord] = []
     if HydraConfig.initialized():
-        overrides, allow = (
-            typed_settings(cast(DictConfig, HydraConfig.instance().cfg)),
-            plain.get("allow_packages") or (),
-        )
+        overrides, allow = typed_settings(HydraConfig.get()), plain.get("allow_packages") or ()
         searches = searches_of(plain.get("arch"), allow)
         plain = with_search_defaults(plain, overrides, searches, allow)
         if is_main() and (line := announcement(plain, overrides, searches)) is not None:
