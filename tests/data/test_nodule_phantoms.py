@@ -15,7 +15,7 @@ from nas.data.transforms.ct_slices import WINDOWS_HU, fitted, windowed
 from nas.errors import NASError
 
 
-def phantoms(cache: Path | str = "", **arguments: Any) -> NodulePhantoms:
+def phantoms(cache: Path | str = ".", **arguments: Any) -> NodulePhantoms:
     return NodulePhantoms(str(cache), **{"patients": 4, "slices": 3, "size": 96, "radius_mm": (12.0, 20.0)} | arguments)
 
 
