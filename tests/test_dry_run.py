@@ -45,7 +45,7 @@ def test_a_search(command: Command) -> None:
 
 def test_constraints_that_no_network_keeps(command: Command) -> None:
     answer = command.search("dry_run=true", "constraints=['params<=10']")
-    refused(answer, "params<=10", "no network of the space", "params ")
+    refused(answer, "params<=10", "no network that keeps", "params from ")
     assert written(command.folder) == []
 
 

@@ -129,7 +129,7 @@ def _said_of_all(store: VolumeStore, networks: Sequence[InferenceNetwork]) -> np
 def test_a_format_that_cannot_be_written_is_told_before_the_training(command: Command) -> None:
     artifact(4).save("arch.json")
     answer = command(run_train.main, *DATA, *QUICK, *PLAIN, "arch=arch.json", "export=[onnx,coreml]")
-    refused(answer, "export=coreml")
+    refused(answer, "export=[onnx, coreml]")
     assert not (command.folder / "outputs/train/t/checkpoints").exists()
 
 

@@ -25,6 +25,7 @@ WORDS = (
     "adam", "sgd", "fp32", "cosine", "constant", "soft_dice", "accuracy", "resample_first", "mediastinum", "valid",
     "image", "volume", "mean", "max", "early", "woo2018", "softmax", "group", "resize", "batch", "none", "refuse",
     "skip", "t1", "transposed", "synapsemnist3d", "search_spaces.naslung.NASLungSpace", "balanced", "other",
+    "relative",
 )  # fmt: skip
 # settings that decide no result, each with its reason
 NO_RESULT = {
