@@ -23,7 +23,7 @@ from nas.utils.annotations import (
     PositiveInt,
     Seconds,
     Seed,
-    Url,
+    StoreUrl,
     shown,
 )
 from nas.utils.checked import check_arguments, signature_of
@@ -51,7 +51,7 @@ class StudyConfig:
 
     name: Name
     trials: PositiveInt
-    url: Url | None = None
+    url: StoreUrl | None = None
     lease_s: Seconds = 60.0
     time_limit_s: Seconds | None = None
     time: Duration | None = None

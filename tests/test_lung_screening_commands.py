@@ -165,7 +165,7 @@ def test_a_ct_screened_with_three_networks(trained: Trainings, tmp_path: Path, c
 def test_malignancy_is_of_crops_on_the_grid_of_its_training(trained: Trainings) -> None:
     network = StageNetworks.load(trained["malignancy"])
     crop = stored_crop(trained.scan.image, trained.nodules[0].centre_mm, network.preparation(), "scan")
-    source = Luna16(trained["luna16"], "", annotations="labels.csv", size=16)
+    source = Luna16(trained["luna16"], ".", annotations="labels.csv", size=16)
     np.testing.assert_array_equal(crop, source.cut(trained.scan.image, trained.nodules[0].centre_mm, "scan"))
     assert crop.shape == (1, 16, 16, 16)
     assert crop[0, 7:9, 7:9, 7:9].mean() > -350  # the nodule is in the middle, in lung of -860 HU

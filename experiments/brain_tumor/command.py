@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from experiments.argument_types import number_type, seed_type
+from experiments.brain_tumor.config import Convention
 from experiments.cli import Parser
-from nas.data.io.brats_folder import CONVENTIONS
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -46,7 +46,7 @@ def parser() -> Parser:
     add("--device", default="auto", help="auto, cpu, cuda, ... (default: auto)")
     predict.set_defaults(run=run_predict)
     add = evaluate.add_argument
-    add("--labels", choices=tuple(CONVENTIONS), help="numbers of the classes (default: by the files, as data=brats)")
+    add("--labels", choices=get_args(Convention), help="numbers of the classes (default: by the files, as data=brats)")
     add("--empty", choices=("one", "zero", "skip"), default="one", help="score of an empty region (default: one)")
     add("--resamples", type=number_type(int, 2, 100_000), default=2000, help="bootstrap over subjects (default: 2000)")
     add("--seed", type=seed_type, default=0, help="of the bootstrap (default: 0)")

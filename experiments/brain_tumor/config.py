@@ -11,6 +11,8 @@ from annotated_types import Ge, Le, Len
 from nas.utils.annotations import Fraction, Name, Package, PathText, Seed, Text
 from nas.utils.checked import check_arguments, signature_of
 
+Convention = Literal["brats2018", "brats2023", "brats2024"]  # the keys of `nas.data.io.brats_folder.CONVENTIONS`
+
 
 @dataclass(frozen=True)
 class DataConfig:
@@ -18,9 +20,11 @@ class DataConfig:
 
     Args:
         root: Folder of the subjects; None if it is missing, which the command reports.
+        labels: Convention of the numbers of the classes; None for that of the files.
     """
 
     root: PathText | None = None
+    labels: Convention | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,7 @@ from nas.metrics.metric import Metric, Scores
 from nas.task_spec import TaskSpec
 from nas.tasks.base import Task, TestedCases, evaluation_mode
 from nas.tasks.degenerate import never_answered
-from nas.utils.annotations import MOST, Channels, Dims, Expected, OneOf, PositiveFloat
+from nas.utils.annotations import MOST, Channels, Count, Dims, Expected, OneOf, PositiveFloat, Text
 from nas.utils.checked import checked
 
 METRICS = (
@@ -75,7 +75,7 @@ class Classification(Task):
         outputs: Annotated[int, Ge(2), Le(MOST), Expected("at least two classes")] = 2,
         dims: Dims = 3,
         score: Annotated[str, OneOf(*SCORES)] = "auc",
-        positive: Annotated[str | int, Expected("the name of a class")] | None = None,
+        positive: Text | Count | None = None,
         class_weights: Annotated[str, OneOf("auto")] | Annotated[Sequence[PositiveFloat], Len(2)] | None = None,
         threshold: Annotated[float, Gt(0), Lt(1)] | Annotated[str, OneOf("validation")] | None = None,
     ) -> None:

@@ -144,9 +144,26 @@ Channels = Annotated[int, Ge(1), Le(4096)]
 Text = Annotated[str, Rule(lambda text: bool(text.strip()) and text.isprintable(), "a text that is not empty")]
 PathText = Annotated[str, Rule(is_path, "a path")]
 PathName = PathText | Path
-Url = Annotated[str, Rule(lambda text: re.match(r"[a-zA-Z0-9+]+://\S", text) is not None, "a URL")]
+
+
+def is_url(text: str) -> bool:
+    """Check whether a text has the form of a URL.
+
+    Args:
+        text: The text.
+
+    Returns:
+        True for a scheme, `://` and more.
+    """
+    return re.match(r"[a-zA-Z0-9+]+://\S", text) is not None
+
+
+Url = Annotated[str, Rule(is_url, "a URL")]
+StoreUrl = Annotated[str, Rule(is_url, "a URL such as sqlite:///study.db")]
 Name = Annotated[str, Rule(is_name, "a name of at most 240 letters that stays in its folder (no .., no / first)")]
-Limit = Annotated[str, Rule(lambda text: CONSTRAINT.fullmatch(text) is not None, "metric<=number or metric>=number")]
+Limit = Annotated[
+    str, Rule(lambda text: CONSTRAINT.fullmatch(text) is not None, "a limit such as params<=1e6 or auc>=0.8")
+]
 Package = Annotated[str, Rule(str.isidentifier, "a package such as annanas")]
 
 

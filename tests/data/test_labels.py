@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from experiments.brain_tumor.config import Convention
 from experiments.brain_tumor.network import TumourNetwork
 from nas.data.io.brats_folder import CONVENTIONS, convention_of, find_subjects
 from nas.data.io.label_values import object_mm3, read_label_map, whole_labels
@@ -188,3 +190,7 @@ def test_A17_the_network_decides_where_files_leave_a_choice(tmp_path: Path) -> N
         first.convention_of(find_subjects(tmp_path / "b", MODALITIES), None)
     write_subject(tmp_path / "c" / "three")
     assert convention_of(find_subjects(tmp_path / "c", MODALITIES), prefer="brats2024").name == "brats2018"
+
+
+def test_A17_the_command_knows_every_convention() -> None:
+    assert get_args(Convention) == tuple(CONVENTIONS)

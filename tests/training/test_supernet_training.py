@@ -294,7 +294,9 @@ def test_settings_out_of_range(wrong: dict[str, Any]) -> None:
 
 
 def test_a_loss_that_is_not_finite_is_told(parts: Parts, tmp_path: Path) -> None:
-    training = made(parts, tmp_path, settings=replace(SETTINGS, lr=1e30, grad_clip=0.0, optimizer="sgd"))
+    settings = replace(SETTINGS, grad_clip=0.0, optimizer="sgd")
+    object.__setattr__(settings, "lr", 1e30)  # which settings refuse
+    training = made(parts, tmp_path, settings=settings)
     with pytest.raises(NASError, match="not finite in epoch 1"):
         training.run()
 
