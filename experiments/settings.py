@@ -29,6 +29,7 @@ CHECKS = {
     "train": "experiments.train.check:check_train",
     "brain_tumor": "experiments.brain_tumor.config:check_brain_tumor",
 }
+INSTANTIATE = Plugins.instantiate_sweeper  # Hydra's own
 SPECIAL = tuple(map(Path, ("/proc", "/sys", "/dev")))  # hold no folders of a user
 
 
@@ -39,14 +40,13 @@ def check_before_jobs(command: str) -> None:
         command: Name of the command's file in conf/.
     """
     check = partial(check_settings, command=command)
-    make = Plugins.instantiate_sweeper
 
     def checked_job(**arguments: Any) -> Any:
         check(arguments["config"])
         return run_job(**arguments)
 
     def checked_sweeper(self: Plugins, **arguments: Any) -> Sweeper:
-        sweeper = make(self, **arguments)
+        sweeper = INSTANTIATE(self, **arguments)
         if hasattr(sweeper, "split_arguments"):  # Hydra's own sweeper
             sweeper.sweep = partial(_checked_sweep, sweeper, sweeper.sweep, check)  # type: ignore[method-assign]
         return sweeper

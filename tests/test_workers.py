@@ -32,7 +32,7 @@ def search(folder: Path, cache: Path, *words: str) -> CompletedProcess[str]:
     write_h5(folder / "t.h5", table_of(records_of()))
     settings = ["evaluator=tabular", f"evaluator.path={folder}/t.h5", *SPACE_WORDS, *DATA_WORDS]
     settings += [f"data_cache={cache}", "study.name=s"]
-    return run_python(REPO / "run_search.py", *settings, *words, folder=folder)
+    return run_python(REPO / "run_search.py", *words, *settings, folder=folder)
 
 
 def on_a_table(command: Command, *words: str) -> tuple[int, str, str]:
