@@ -25,7 +25,7 @@ OF_LAUNCHER = (
     "submitit_local",
 )  # launchers whose processes end with the command; Slurm and Ray have their own
 POLL_S = 1.0
-GRACE_S = 10.0  # for writing the results of an interrupted job
+GRACE_S = 30.0  # for writing the results of an interrupted job
 
 
 def mark_launcher() -> None:

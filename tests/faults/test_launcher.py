@@ -69,7 +69,7 @@ def test_workers_end_with_their_launcher(
         pids = running_processes(tmp_path / "outputs/s", 2)
         assert len({*pids, process.pid}) == 3
         process.send_signal(number)
-        process.wait(60)
+        process.wait(120)
         end = time.monotonic() + 30  # some seconds, on a machine that is busy with other tests
         while not all(map(has_ended, pids)) and time.monotonic() < end:
             time.sleep(0.2)

@@ -160,7 +160,7 @@ def test_C5_a_password_reaches_no_message(monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.slow
 def test_C5_a_password_reaches_no_file(tmp_path: Path, command: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nas.study.storage.OPENING_PATIENCE_S", 0.1)
-    code, out, err = command.search(*DATA_WORDS, f"study.url={URL}", "study.trials=1", "-m", "seed=0,1")
+    code, out, err = command.search(*DATA_WORDS, f"study.url={URL}", "study.trials=1", "seed=0,1", "-m")
     assert code == 2
     assert SECRET not in out + err
     assert list(tmp_path.rglob("multirun.yaml"))
