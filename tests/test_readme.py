@@ -75,7 +75,7 @@ def _own_volumes(folder: Path) -> None:
     """my.csv with twenty balls of ten patients, in HU."""
     lines = ["path,label,patient"]
     for number in range(20):
-        np.save(folder / f"{number}.npy", _ball(40, 8 + 6 * (number % 2)) * 1000.0 - 900)
+        np.save(folder / f"{number}.npy", _ball(40, 8 + 6 * (number % 2)) * 1000.0 - 900 - number)
         lines.append(f"{number}.npy,{('benign', 'malignant')[number % 2]},P-{number // 2}")
     (folder / "my.csv").write_text("\n".join(lines) + "\n")
 
