@@ -10,18 +10,17 @@ from typing import TYPE_CHECKING
 
 from experiments.argument_types import number_type, seed_type
 from experiments.cli import USER_ERROR, Parser, write_line
-from experiments.commands.predict import (
+from experiments.commands.network_options import (
     add_device,
     add_flips,
     add_network,
     add_reading,
     networks_of,
-    outcomes,
-    prediction_of,
     use_flips,
     use_reading,
     within_time,
 )
+from experiments.commands.predict import label_map, outcomes, prediction_of
 from nas.errors import NASError
 
 if TYPE_CHECKING:
@@ -117,7 +116,7 @@ def run(options: argparse.Namespace) -> int:
     whole = options.labelled.resolve()
     folder = options.out or options.training / "evaluation" / (whole.name if whole.is_dir() else whole.stem)
     segments = task.spec.kind == "segmentation"
-    outs = [_output(folder / "predictions", case) if segments else None for case in cases]
+    outs = [label_map(folder / "predictions", case) if segments else None for case in cases]
     with exclusive(folder):
         record = Record.beside(folder / "predictions", networks)
         done = outcomes(cases, outs, within_time(prediction_of(networks), options), record)
@@ -159,9 +158,3 @@ def _allowed(cases: Sequence[Case], was_seen: Mapping[str, bool], rule: str) -> 
         )
     write_line(f"left out {len(known)} of {len(cases)} cases that the search or the training has seen")
     return [case for case in cases if not was_seen[case.name]]
-
-
-def _output(folder: Path, case: Case) -> Path:
-    from nas.data.io.files import is_npy
-
-    return folder / (case.name + (".npy" if is_npy(case.paths[0]) else ".nii.gz"))
