@@ -35,7 +35,6 @@ from nas.utils.files import atomic_folder, exclusive, write_text
 from tests.commands import Command, refused, voxnas
 from tests.comparisons import write_search
 from tests.problems import problem_of, study_of
-from tests.results import write_results
 from tests.tables import OBJECTIVES, SPACE
 from tests.trees import snapshot
 
@@ -80,18 +79,6 @@ REFUSED_JOBS: list[tuple[Callable[[], None], str]] = [
     (run_train.main, "name=t arch=nowhere.json"),
     (run_train.main, "name=new"),
 ]
-
-
-@pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_results(tmp_path_factory.mktemp("results"))
-
-
-@pytest.fixture
-def place(results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    copy = Path(shutil.copytree(results, tmp_path / "results"))
-    monkeypatch.chdir(copy)
-    return copy
 
 
 @pytest.mark.parametrize("words", REFUSED)

@@ -25,6 +25,7 @@ from nas.errors import NASError
 
 if TYPE_CHECKING:
     from nas.inference.cases import Case
+    from nas.retraining.evaluation import Evaluation
 
 EXAMPLES = (
     "voxnas evaluate outputs/train/x labelled/",
@@ -78,7 +79,7 @@ def run(options: argparse.Namespace) -> int:
     from nas.inference.record import Record
     from nas.retraining.evaluation import evaluate_cases, require_label
     from nas.retraining.seen import Seen
-    from nas.utils.files import exclusive, write_text
+    from nas.utils.files import exclusive
 
     networks = networks_of(str(options.training), options)
     trained = [network for network in networks if isinstance(network, BundleNetwork)]
@@ -130,6 +131,14 @@ def run(options: argparse.Namespace) -> int:
         options.seed,
         refuse,
     )
+    _write(folder, evaluation)
+    return USER_ERROR if faults or len(measured) < len(done) else 0
+
+
+def _write(folder: Path, evaluation: Evaluation) -> None:
+    """Write the files of an evaluation and print its table."""
+    from nas.utils.files import write_text
+
     write_text(folder / "table.md", evaluation.table())
     write_text(folder / "cases.csv", evaluation.cases_csv())
     write_text(folder / "evaluation.json", evaluation.to_json())
@@ -141,7 +150,6 @@ def run(options: argparse.Namespace) -> int:
     for text in evaluation.warnings:
         write_line(f"warning: {text}")
     write_line(f"\nwrote {folder / 'table.md'}, {folder / 'cases.csv'} and {folder / 'evaluation.json'}")
-    return USER_ERROR if faults or len(measured) < len(done) else 0
 
 
 def _allowed(cases: Sequence[Case], was_seen: Mapping[str, bool], rule: str) -> list[Case]:

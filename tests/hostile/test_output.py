@@ -13,7 +13,7 @@ import pytest
 
 from experiments.cli import run_command, write_line
 from experiments.config import SearchConfig
-from experiments.hydra_main import without_passwords
+from experiments.hydra_main import take_passwords
 from experiments.safe_output import SafeStream, safe_output
 from experiments.tables.latex import escaped
 from nas.errors import NASError, visible
@@ -140,7 +140,7 @@ def test_C5_files_have_no_passwords() -> None:
 
 def test_C5_a_password_reaches_no_configuration() -> None:
     for word in (f"study.url={URL}", f"+study.url={URL}", f"study.url='{URL}'"):
-        assert SECRET not in " ".join(without_passwords(["x=1", word]))
+        assert SECRET not in " ".join(take_passwords(["x=1", word]))
     part: dict[str, Any] = {"_target_": "x.Y"}
     parts = dict.fromkeys(("data", "split", "training", "space", "strategy", "evaluator"), part)
     config = SearchConfig.of(
