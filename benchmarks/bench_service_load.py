@@ -125,7 +125,7 @@ def idle(address: str, stop: threading.Event) -> None:
 
 
 def slow(address: str, stop: threading.Event) -> None:
-    """Send headers, or a body with the key, one byte a second."""
+    """Send headers, or a body with the key, at one byte per second."""
     head = f"POST /predict HTTP/1.1\r\nHost: x\r\nX-API-Key: {KEY}\r\nContent-Type: image/png\r\n"
     text = (head + "Content-Length: 100000\r\n\r\n").encode() if random.random() < 0.5 else b""
     with connected(address) as connection:
@@ -135,7 +135,7 @@ def slow(address: str, stop: threading.Event) -> None:
 
 
 def hostile(address: str, stop: threading.Event) -> None:
-    """Send what is no HTTP, endless headers, or many requests whose answers are never read."""
+    """Send bytes that are not HTTP, endless headers, or many requests whose answers are never read."""
     with connected(address) as connection:
         kind = random.randrange(4)
         if kind == 0:

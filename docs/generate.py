@@ -82,8 +82,8 @@ A task is chosen by `task=<name>`; without it, the default task of the data set 
 it decides which epoch is kept, and `objectives.score` stands for it."""
 LIMITS_TEXT = """\
 One reader decides geometry and values for all data sets and commands (`nas/data/io/images.py`); the service has its
-own, stricter one. Input that is not certain is refused in one line that names the file, the tag and a way out. The rows
-come from the constants `LIMITS` of the modules that read, beside the lists that the readers use."""
+own, stricter one. Ambiguous input is refused in one line that names the file, the tag and the fix. The rows come from
+the constants `LIMITS` of the readers' modules."""
 COMMANDS_TEXT = """\
 `search` and `train` take settings `key=value`; all other commands take paths and options. A mistake ends with one line
 (got, expected, fix) and exit code 2, an interrupt with 130. `voxnas --version` prints the version."""

@@ -76,7 +76,7 @@ class CompareJobs(Callback):
         failed = job_return.status is JobStatus.FAILED
         folder = Path(HydraConfig.get().runtime.output_dir)
         if not folder.is_dir() or (failed and (config.hydra.mode == RunMode.RUN or not is_open())):
-            return  # of a refused job nothing is left
+            return  # a refused job leaves nothing
         reason = _reason(job_return._return_value) if failed else ""
         self._record(config, HydraConfig.get(), FAILED if failed else FINISHED, reason)
 

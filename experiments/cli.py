@@ -246,7 +246,7 @@ def write_line(line: str) -> None:
 
 
 def has_width() -> bool:
-    """Say whether stdout is a terminal, or the variable COLUMNS sets a width for it.
+    """Check whether stdout is a terminal, or the variable COLUMNS sets a width for it.
 
     Returns:
         Whether lines have to fit `terminal_width()`.

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from omegaconf import OmegaConf
-from yaml import YAMLError
 
 from experiments.build import build
 from experiments.config import CommandConfig
@@ -25,6 +24,7 @@ from nas.space import SearchSpace
 from nas.tasks.base import Task
 from nas.tasks.default import default_task
 from nas.utils.files import from_here, write_text
+from nas.utils.foreign import read_yaml
 from nas.utils.text_table import terminal_width
 
 CONFIG = "config.yaml"
@@ -103,8 +103,8 @@ def require_own_folder(folder: Path, names: Mapping[str, Any]) -> None:
         NASError: If the folder's config.yaml has other names.
     """
     try:
-        found = OmegaConf.to_container(OmegaConf.load(folder / CONFIG))
-    except (OSError, ValueError, YAMLError):  # none yet, or damaged: it is written anew
+        found = read_yaml(folder / CONFIG)
+    except (OSError, ValueError):  # none yet, or damaged: it is written anew
         return
     if not isinstance(found, dict):
         return

@@ -69,7 +69,7 @@ def run_hydra(job: Callable[[DictConfig], None], config_name: str, preview: str 
     def body() -> int:
         arguments: list[str] = []
         try:
-            arguments = without_passwords(with_whole_objectives(with_names_as_typed(sys.argv[1:])))
+            arguments = take_passwords(with_whole_objectives(with_names_as_typed(sys.argv[1:])))
             register_resolvers(varied_settings(arguments))
             sys.argv[1:] = with_job_folders(arguments)
             _check_options()
@@ -150,7 +150,7 @@ def with_whole_objectives(arguments: list[str]) -> list[str]:
     return [*arguments[:found], "~objectives", f"+{arguments[found]}", *arguments[found + 1 :]]
 
 
-def without_passwords(arguments: list[str]) -> list[str]:
+def take_passwords(arguments: list[str]) -> list[str]:
     """Take the password out of `study.url`, before Hydra writes the command line into files.
 
     Args:

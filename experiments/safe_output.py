@@ -11,7 +11,7 @@ from typing import Any, TextIO
 
 from nas.errors import visible
 
-PROGRESS = re.compile("(\x1b\\[[AK]|\r)")  # what progress lines need: cursor up, rest of the line away, line anew
+PROGRESS = re.compile("(\x1b\\[[AK]|\r)")  # of progress lines: cursor up, clear the rest of the line, carriage return
 
 
 class SafeStream:

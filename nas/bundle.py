@@ -25,7 +25,7 @@ from nas.artifact import Artifact
 from nas.artifact import load as load_artifact
 from nas.context import versions
 from nas.errors import NASError, first_line, last_line
-from nas.inference.model_card import CARD, ModelCard, Port, Sides
+from nas.inference.model_card import BUNDLES, CARD, ModelCard, Port, Sides
 from nas.task_spec import TaskSpec
 from nas.tasks.base import Task, task_of
 from nas.training.curves import CURVES, read_curves, write_curves
@@ -34,7 +34,6 @@ from nas.utils.files import read_json, staged, write_bytes
 from nas.utils.hashing import file_digest
 
 ARCH, WEIGHTS = "arch.json", "weights.pt"
-BUNDLES = "bundles"  # folder of a training that holds <architecture>/<fold>/
 RESULT = "result.json"
 CHECKSUMS = "checksums"  # of the card: of files beside the weights
 PACKAGES = ("voxnas", "torch", "numpy")

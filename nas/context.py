@@ -92,7 +92,7 @@ class TaskSetup:
 
 
 def small_validation(split: Split) -> str:
-    """Warn of a validation part that is too small to choose by.
+    """Warn if the validation part of a split is too small to choose a network by it.
 
     Args:
         split: The split.
@@ -104,7 +104,7 @@ def small_validation(split: Split) -> str:
 
 
 def small_part(valid: VolumeSet) -> str:
-    """Warn of a validation part that is too small to choose by.
+    """Warn of a validation part that is too small to choose a network by it.
 
     Args:
         valid: The validation part.

@@ -20,11 +20,11 @@ from nas.trials_table import rows_of, write_csv
 from nas.utils.plain_table import as_frame, html_lines, html_table
 
 CHOSEN, PARETO, TRIALS = "arch.json", "pareto", "trials.csv"
-AT_CHANCE = 0.02  # distance of a score from that of a guess up to which it is one
+AT_CHANCE = 0.02  # largest distance from the score of a guess at which a score counts as one
 
 
 def warnings_of_search(history: History, metrics: Sequence[Metric]) -> list[str]:
-    """Warn of a search whose scores tell no network from another.
+    """Warn if the scores of a search do not distinguish its networks.
 
     Args:
         history: The trials.
@@ -83,7 +83,7 @@ class SearchResult:
 
     @property
     def warnings(self) -> list[str]:
-        """What the scores cannot be trusted for, one sentence each."""
+        """Warnings about the scores, one sentence each."""
         small = "" if self.context is None else small_part(self.context.valid)
         return warnings_of_search(self.history, self.problem.task.metrics) + ([small] if small else [])
 

@@ -19,13 +19,13 @@ from nas.data.splits import Split
 from nas.errors import NASError, TrialFailed
 from nas.evaluators.base import Evaluator
 from nas.history import History, State
+from nas.kept_checkpoints import CheckpointKeeper
 from nas.metrics.names import TRAINING_MACS
 from nas.multiobjective.constraints import violation
 from nas.problem import Problem
 from nas.provenance import SearchRecord
 from nas.strategies.base import Strategy
 from nas.strategies.feasible import require_feasible
-from nas.strategies.keeping import CheckpointKeeper
 from nas.study.heartbeat import LeaseLost
 from nas.study.study import LEASE_S, Claim, Study
 from nas.tracking.base import NO_TRACKING, Tracker

@@ -378,7 +378,7 @@ def depends_on_length(network: nn.Module) -> bool:
 
 
 def announce_length(network: nn.Module, steps: int) -> None:
-    """Tell the modules that depend on it how long the training is.
+    """Pass the length of the training to the modules that depend on it.
 
     Args:
         network: Network of a space; modules with a method `set_training_steps` are called with the number.

@@ -98,3 +98,19 @@ def command(
     from tests.commands import Command
 
     return Command(tmp_path, data_cache, monkeypatch, capsys)
+
+
+@pytest.fixture(scope="session")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with finished results, see `tests/results.py`; tests must not change it."""
+    from tests.results import write_results
+
+    return write_results(tmp_path_factory.mktemp("results"))
+
+
+@pytest.fixture
+def place(results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of `results`, which is the working directory."""
+    copy = Path(shutil.copytree(results, tmp_path / "results"))
+    monkeypatch.chdir(copy)
+    return copy

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -23,21 +22,8 @@ from nas.data.store_writer import write_store
 from nas.errors import NASError
 from nas.retraining.result import TrainResult
 from nas.training.curves import CURVES
-from tests.results import write_results
 
 PROPERTY = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-
-
-@pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_results(tmp_path_factory.mktemp("results"))
-
-
-@pytest.fixture
-def place(results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    copy = Path(shutil.copytree(results, tmp_path / "results"))
-    monkeypatch.chdir(copy)
-    return copy
 
 
 def damaged(data: st.DataObject, content: bytes) -> bytes:

@@ -15,8 +15,8 @@ from nas.context import RunContext
 from nas.errors import NASError
 from nas.evaluators.train import Train
 from nas.history import History, Proposal, State
+from nas.kept_checkpoints import CheckpointKeeper
 from nas.strategies.halving import SuccessiveHalving
-from nas.strategies.keeping import CheckpointKeeper
 from nas.strategies.random import RandomSearch
 from nas.training.curves import CURVES
 from nas.training.settings import TrainingSettings

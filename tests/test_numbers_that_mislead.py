@@ -17,8 +17,8 @@ from nas.found import warnings_of_search
 from nas.history import History, State, Trial
 from nas.inference.cases import Case
 from nas.inference.many import Outcome
-from nas.retraining.doubts import at_chance
 from nas.retraining.evaluation import evaluate_cases
+from nas.retraining.training_warnings import at_chance
 from nas.tasks.classification import Classification
 from nas.tasks.detection import Detection
 from nas.tasks.segmentation import Segmentation

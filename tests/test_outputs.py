@@ -32,10 +32,10 @@ from nas.strategies.feasible import require_feasible
 from nas.strategies.sampling import OPEN, CostWindow
 from nas.study.storage import Store
 from nas.utils.files import atomic_folder, exclusive, write_text
+from nas.utils.folders import OutputFolder
 from tests.commands import Command, refused, voxnas
 from tests.comparisons import write_search
 from tests.problems import problem_of, study_of
-from tests.results import write_results
 from tests.tables import OBJECTIVES, SPACE
 from tests.trees import snapshot
 
@@ -80,18 +80,6 @@ REFUSED_JOBS: list[tuple[Callable[[], None], str]] = [
     (run_train.main, "name=t arch=nowhere.json"),
     (run_train.main, "name=new"),
 ]
-
-
-@pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_results(tmp_path_factory.mktemp("results"))
-
-
-@pytest.fixture
-def place(results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    copy = Path(shutil.copytree(results, tmp_path / "results"))
-    monkeypatch.chdir(copy)
-    return copy
 
 
 @pytest.mark.parametrize("words", REFUSED)
@@ -258,6 +246,19 @@ def test_B10_a_study_that_is_removed_ends_at_once(tmp_path: Path) -> None:
     assert time.monotonic() - started < 20  # instead of two minutes
     assert not (tmp_path / "out").exists()
     study.close()
+
+
+def test_B10_an_output_folder_that_was_replaced_is_gone(tmp_path: Path) -> None:
+    folder = OutputFolder(tmp_path / "a")
+    folder.require()
+    folder.path.mkdir()
+    folder.watch()
+    folder.require()
+    folder.path.rename(tmp_path / "b")
+    folder.path.mkdir()
+    assert folder.is_gone()
+    with pytest.raises(NASError, match="was removed during the search"):
+        folder.require()
 
 
 def test_B10_a_file_in_place_of_a_folder_is_one_line(tmp_path: Path) -> None:

@@ -11,8 +11,9 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 
 from nas.errors import NASError
 from nas.history import Proposal
+from nas.study.opening import open_storage
 from nas.study.reader import GENES, SPEC, StudyReader
-from nas.study.storage import Store, open_storage
+from nas.study.storage import Store
 from nas.study.store_errors import is_passing, is_race
 from tests.faults.worker import OBJECTIVES, Boxes
 from tests.problems import study_of as make_study

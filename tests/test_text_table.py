@@ -14,6 +14,7 @@ from experiments.progress import ProgressLine, progress_text
 from nas.metrics.metric import Metric
 from nas.retraining.tables import Row, markdown, terminal, terminal_of
 from nas.utils.duration import in_words
+from nas.utils.markdown_text import markdown_row
 from nas.utils.plain_text import plain_text
 from nas.utils.text_table import aligned, in_columns, terminal_width
 
@@ -126,12 +127,14 @@ def test_durations_have_two_units(seconds: float, text: str) -> None:
 def test_markdown_becomes_text_that_fits_a_terminal() -> None:
     wide = "0.900 [0.844, 0.937]"
     text = f"# A title\n\n{'word ' * 30}\n\n| system | AUC | Accu. (%) | note |\n| --- | ---: | ---: | ---: |\n"
-    text += f"| a \\| b | {wide} | {wide} | {'very ' * 20}long |\n\n- {'item ' * 30}\n"
+    text += f"| a \\| b | {wide} | {wide} | {'very ' * 20}long |\n"
+    text += markdown_row(["<b>[c](d", "", "", ""]) + f"\n\n- {'item ' * 30}\n"
     shown = plain_text(text, 60)
     lines = shown.splitlines()
     assert max(map(len, lines)) <= 60
     assert lines[:2] == ["A title", "======="]
     assert "a | b" in shown
+    assert "<b>[c](d" in shown
     assert shown.count(wide) == 2
     assert shown.count("very") == 20
     assert [line for line in lines if line.startswith("- item")]

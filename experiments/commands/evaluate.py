@@ -10,22 +10,22 @@ from typing import TYPE_CHECKING
 
 from experiments.argument_types import number_type, seed_type
 from experiments.cli import USER_ERROR, Parser, write_line
-from experiments.commands.predict import (
+from experiments.commands.network_options import (
     add_device,
     add_flips,
     add_network,
     add_reading,
     networks_of,
-    outcomes,
-    prediction_of,
     use_flips,
     use_reading,
     within_time,
 )
+from experiments.commands.predict import label_map, outcomes, prediction_of
 from nas.errors import NASError
 
 if TYPE_CHECKING:
     from nas.inference.cases import Case
+    from nas.retraining.evaluation import Evaluation
 
 EXAMPLES = (
     "voxnas evaluate outputs/train/x labelled/",
@@ -79,7 +79,7 @@ def run(options: argparse.Namespace) -> int:
     from nas.inference.record import Record
     from nas.retraining.evaluation import evaluate_cases, require_label
     from nas.retraining.seen import Seen
-    from nas.utils.files import exclusive, write_text
+    from nas.utils.files import exclusive
 
     networks = networks_of(str(options.training), options)
     trained = [network for network in networks if isinstance(network, BundleNetwork)]
@@ -117,7 +117,7 @@ def run(options: argparse.Namespace) -> int:
     whole = options.labelled.resolve()
     folder = options.out or options.training / "evaluation" / (whole.name if whole.is_dir() else whole.stem)
     segments = task.spec.kind == "segmentation"
-    outs = [_output(folder / "predictions", case) if segments else None for case in cases]
+    outs = [label_map(folder / "predictions", case) if segments else None for case in cases]
     with exclusive(folder):
         record = Record.beside(folder / "predictions", networks)
         done = outcomes(cases, outs, within_time(prediction_of(networks), options), record)
@@ -131,6 +131,14 @@ def run(options: argparse.Namespace) -> int:
         options.seed,
         refuse,
     )
+    _write(folder, evaluation)
+    return USER_ERROR if faults or len(measured) < len(done) else 0
+
+
+def _write(folder: Path, evaluation: Evaluation) -> None:
+    """Write the files of an evaluation and print its table."""
+    from nas.utils.files import write_text
+
     write_text(folder / "table.md", evaluation.table())
     write_text(folder / "cases.csv", evaluation.cases_csv())
     write_text(folder / "evaluation.json", evaluation.to_json())
@@ -142,7 +150,6 @@ def run(options: argparse.Namespace) -> int:
     for text in evaluation.warnings:
         write_line(f"warning: {text}")
     write_line(f"\nwrote {folder / 'table.md'}, {folder / 'cases.csv'} and {folder / 'evaluation.json'}")
-    return USER_ERROR if faults or len(measured) < len(done) else 0
 
 
 def _allowed(cases: Sequence[Case], was_seen: Mapping[str, bool], rule: str) -> list[Case]:
@@ -159,9 +166,3 @@ def _allowed(cases: Sequence[Case], was_seen: Mapping[str, bool], rule: str) -> 
         )
     write_line(f"left out {len(known)} of {len(cases)} cases that the search or the training has seen")
     return [case for case in cases if not was_seen[case.name]]
-
-
-def _output(folder: Path, case: Case) -> Path:
-    from nas.data.io.files import is_npy
-
-    return folder / (case.name + (".npy" if is_npy(case.paths[0]) else ".nii.gz"))

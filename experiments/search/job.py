@@ -33,7 +33,7 @@ from nas.strategies.base import Strategy
 from nas.study.url import sqlite_url
 from nas.tracking.base import NO_TRACKING, TrackedRun
 from nas.training import distributed
-from nas.utils.folders import folder_identity, removed_folder
+from nas.utils.folders import OutputFolder
 
 
 def run_search_experiment(cfg: DictConfig, folder: Path, quiet: bool = False, silent: bool = False) -> Path:
@@ -77,12 +77,7 @@ def search_command(
     """
     allow = config.allow_packages if of_file else None
     strategy = build(config.strategy, "strategy", Strategy, allow)
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not strategy.trains_supernet:
-        raise NASError(
-            "a search under torchrun",
-            "one process per worker, each with its own trials",
-            "start run_search.py without torchrun, or use strategy=differentiable, whose supernet all processes train",
-        )
+    _require_alone(strategy)
     setting = task_setup(config, config.worker, allow)
     problem = problem_of(config, setting, allow)
     device = distributed.initialise(setting.device)
@@ -98,14 +93,10 @@ def search_command(
         folder / CHECKPOINTS,
     )
 
-    here: tuple[int, int] | None = None  # identity of the output folder, once it exists
-
-    def is_gone() -> bool:
-        return here is not None and folder_identity(folder) != here
+    output = OutputFolder(folder)
 
     def on_epoch(epoch: int, epochs: int) -> None:
-        if is_gone():
-            raise removed_folder(folder)
+        output.require()
         progress.update_epoch(epoch, epochs)
         live.update_epoch(epoch, epochs, progress.time_left())
 
@@ -133,7 +124,7 @@ def search_command(
     study = open_study(job, setting.split, name, url, lease_s=config.study.lease_s, config=recorded)
     study.require_free(config.worker)
     open_folder(folder)
-    here = folder_identity(folder)
+    output.watch()
     write_config(folder / CONFIG, plain)
     if not silent:
         describe_data(setting, folder, quiet=quiet)
@@ -142,8 +133,7 @@ def search_command(
     tracked = TrackedSearch(board, problem, config.worker)
 
     def on_history(history: History) -> None:
-        if is_gone():
-            raise removed_folder(folder)
+        output.require()
         progress.update(history)
         live.update(history, progress.time_left())
         tracked.update(history)
@@ -154,7 +144,7 @@ def search_command(
         return search_end(history, problem.space, job.trials, job.time_s, interrupted=interrupted)
 
     def end_page(failure: type[BaseException] | None) -> None:
-        if is_gone():
+        if output.is_gone():
             return
         if failure is not None:
             live.stop()
@@ -163,7 +153,7 @@ def search_command(
         live.finish(history, end(history).reason, next_command(folder) if history.complete() else "")
 
     def write_end() -> None:
-        if not is_gone():
+        if not output.is_gone():
             write_results(folder, study, strategy, record, plain, end, context=context, skip_if_unchanged=silent)
 
     with closing(study):
@@ -181,6 +171,16 @@ def search_command(
     if not quiet:
         print(summary(SearchResult(history, problem, record, context=context), folder, end(history)))
     return folder / CHOSEN
+
+
+def _require_alone(strategy: Strategy) -> None:
+    """Refuse several processes of torchrun, unless they train a supernet together."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not strategy.trains_supernet:
+        raise NASError(
+            "a search under torchrun",
+            "one process per worker, each with its own trials",
+            "start run_search.py without torchrun, or use strategy=differentiable, whose supernet all processes train",
+        )
 
 
 def problem_of(config: SearchConfig, setting: TaskSetup, allow: Sequence[str] | None = None) -> Problem:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from experiments.tables.cells import Block, Line, scaled_difference
 from experiments.tables.spec import Size, Table
-from nas.utils.markdown_text import markdown_text, without_html
+from nas.utils.markdown_text import markdown_cell, without_html
 
 CSV_COLUMNS = (
     "table", "size", "section", "row", "system", "column", "origin", "value", "low", "high", "text", "per_seed",
@@ -133,7 +133,7 @@ def markdown(table: Table, name: str, size: Size, blocks: Sequence[Block], missi
         lines += [_row(names), _row(["---"] * 2 + ["---:"] * (len(names) - 2))]
         for line in block.lines:
             mark = "".join(f" [{notes[note]}]" for note in line.notes)
-            lines.append(_row([_escaped(text) for text in texts(table, line, names, mark)]))
+            lines.append(_row([markdown_cell(text) for text in texts(table, line, names, mark)]))
         lines += ["", *(f"{sentence}\n" for sentence in block.verdicts)]
     if table.notes or notes:
         lines += ["## Notes", "", *(f"- {note.strip()}" for note in table.notes)]
@@ -191,10 +191,6 @@ def _commands(name: str, size: Size, blocks: Sequence[Block]) -> list[str]:
 
 def _row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
-
-
-def _escaped(text: str) -> str:
-    return markdown_text(text).replace("|", "\\|")
 
 
 def tidy_csv(table: Table, name: str, size: Size, blocks: Sequence[Block]) -> str:

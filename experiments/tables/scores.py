@@ -115,7 +115,7 @@ def means(draws: Draws, seed: int = 0) -> dict[str, dict[str, object]]:
 def draws_or_means(
     folders: Sequence[Path], seeds: Sequence[int], system: str = ""
 ) -> Draws | tuple[dict[str, dict[str, object]], TrainResult]:
-    """Measure a system on bootstrap samples, or average its results if predictions.csv does not hold what that needs.
+    """Measure a system on bootstrap samples, or average its results if predictions.csv lacks columns that it needs.
 
     Args:
         folders: Output folders of run_train.py, one per seed.

@@ -83,7 +83,7 @@ class Comparison:
 
     @property
     def differences(self) -> list[str]:
-        """Every paired difference from the first group, one line each, whether it is beyond noise or not."""
+        """Every paired difference from the first group, one line each, also those within noise."""
         found = []
         if self.searches is not None:
             unit = self.names.unit(self.searches.score)
@@ -100,7 +100,7 @@ class Comparison:
 
     @property
     def warnings(self) -> list[str]:
-        """What the numbers of single jobs cannot be trusted for, one sentence each."""
+        """Warnings about the numbers of single jobs, one sentence each."""
         found = []
         for job in self.jobs:
             texts = job.training.warnings if job.training is not None else ()

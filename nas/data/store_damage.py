@@ -20,7 +20,7 @@ MAGIC = b"\0VoxNAS1"  # end of a file with a checksum
 TAIL = 2 * 32 + 8 + len(MAGIC)  # digest of the content and of the list of chunks, length of the list
 BLOCK = 1 << 20  # bytes read at once
 CONTENDED = {errno.EAGAIN, errno.EACCES}  # of a lock that another process holds
-LOCK_FAILED = "unable to lock file"  # HDF5 has no error code of its own for it
+LOCK_FAILED = "unable to lock file"  # HDF5 has no error code for it
 
 
 def seal(path: Path) -> None:
@@ -101,7 +101,7 @@ def _digest(path: Path, size: int, without: Sequence[Sequence[int]]) -> bytes:
 
 
 class DamagedStore(NASError):
-    """A file that cannot be read as a volume store, so that it has to be made again."""
+    """A file that cannot be read as a volume store and has to be made again."""
 
 
 def unreadable(path: Path, error: Exception, *, remove: bool = False) -> NASError:

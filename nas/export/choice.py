@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from nas.artifact import load
-from nas.bundle import ARCH, BUNDLES, RESULT, Bundle, bundles_of
+from nas.bundle import ARCH, RESULT, Bundle, bundles_of
 from nas.errors import NASError
-from nas.inference.model_card import CARD
+from nas.inference.model_card import BUNDLES, CARD
 from nas.utils.files import read_json
 
 ENSEMBLE = "ensemble"
@@ -83,7 +83,7 @@ def _result(training: Path) -> dict[str, Any]:
         headline, ensembles = content.get("headline", {}), content.get("ensembles", {})
         return {"name": content.get("name"), "headline": dict(headline), "ensembles": dict(ensembles)}
     except (OSError, ValueError, TypeError, AttributeError):
-        return {}  # `bundles_of` says what is wrong
+        return {}  # `bundles_of` reports the reason
 
 
 def _unknown(network: object, training: Path, names: Sequence[str]) -> NASError:

@@ -19,6 +19,7 @@ from nas.utils.sealed import SEAL, is_damaged, write_sealed
 SCHEMA = 2
 READABLE = (1, 2)  # 1: exported networks of earlier versions, which have no weights and no task_class
 CARD = "model.json"
+BUNDLES = "bundles"  # folder of a training that holds <architecture>/<fold>/
 MODEL_FILES = {"onnx": "model.onnx", "openvino": "model.xml", "openvino_fp16": "model_fp16.xml"}  # by format
 
 

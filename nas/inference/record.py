@@ -73,8 +73,8 @@ class Record:
         """Open the record of a folder of label maps or of a table, which lies beside it.
 
         Args:
-            out: The folder `masks`, whose record is `masks.jsonl`, or the table `said.csv`, whose record is
-                `said.jsonl`.
+            out: The folder `masks`, whose record is `masks.jsonl`, or the table `table.csv`, whose record is
+                `table.jsonl`.
             networks: The networks of the ensemble.
 
         Returns:

@@ -13,13 +13,12 @@ from typing import Any
 import numpy as np
 
 from nas.errors import NASError, first_line
-from nas.inference.model_card import CARD, MODEL_FILES, ModelCard
+from nas.inference.model_card import BUNDLES, CARD, MODEL_FILES, ModelCard
 from nas.inference.sliding_window import slide
 
 OPENVINO_SETTINGS = {"INFERENCE_PRECISION_HINT": "f32"}  # its own choice on a CPU may be bf16: differences of 1e-2
 OVERLAP = 0.25  # of neighbouring windows, if a network takes one size only
 
-BUNDLES = "bundles"  # folder of a training that holds its networks
 KINDS = ("classification", "segmentation")  # of networks that predict without torch
 Runner = Callable[[np.ndarray], list[np.ndarray]]  # a batch -> the network's outputs
 

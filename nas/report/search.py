@@ -66,7 +66,7 @@ def search_report(
         about: Why the search ended, how long it took and what its objectives measure, in a few sentences.
         task: Task that the networks are built for. If None, the space's own.
         command: The command to run next.
-        warnings: What the scores cannot be trusted for, one sentence each.
+        warnings: Warnings about the scores, one sentence each.
 
     Raises:
         NASError: If no trial is finished.

@@ -52,7 +52,7 @@ def write_results(
         strategy: For the part of the space that it has ruled out.
         record: The search, without a trial.
         settings: The configuration, shown in the report.
-        end: Says of the trials why the search ended.
+        end: Called with the trials; returns why the search ended.
         context: Training and validation part, for the warnings.
         skip_if_unchanged: Do not write a view again that another worker has written.
     """

@@ -25,7 +25,7 @@ from nas.inference.many import Outcome
 from nas.metrics.bootstrap import GroupBootstrap
 from nas.metrics.metric import Metric, Scores, in_unit_of
 from nas.metrics.positive import decision_text
-from nas.retraining.doubts import at_chance
+from nas.retraining.training_warnings import at_chance
 from nas.tasks.base import Task
 from nas.tasks.degenerate import never_answered
 from nas.utils.markdown_text import markdown_row, markdown_text
@@ -46,7 +46,7 @@ class Evaluation:
         columns: Heading -> value of each case.
         classes: Names of the classes.
         decision: positive and thresholds as in `TrainResult`.
-        warnings: What the metrics cannot be trusted for, one sentence each.
+        warnings: Warnings about the metrics, one sentence each.
     """
 
     cases: Sequence[Case]

@@ -50,7 +50,7 @@ class TrainResult:
             scores come first; empty in files of earlier versions.
         decision: positive (the class whose sensitivity, specificity and F1 the metrics give) and thresholds (system ->
             decision threshold), if the task has them.
-        warnings: Sentences on what the numbers cannot be trusted for.
+        warnings: Warnings about the numbers, one sentence each.
     """
 
     name: str

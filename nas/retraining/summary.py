@@ -11,10 +11,10 @@ import numpy as np
 from nas.context import TaskSetup, versions
 from nas.metrics.bootstrap import mean_of
 from nas.metrics.metric import MM, VOXELS, in_unit_of, with_class_names
-from nas.retraining.doubts import doubts
 from nas.retraining.result import OF_A_FOLD, TrainResult
 from nas.retraining.scoring import Scorer, System
 from nas.retraining.tables import Row
+from nas.retraining.training_warnings import training_warnings
 
 
 def summarise(
@@ -54,7 +54,7 @@ def summarise(
         baselines={system.name: _scored(scorer, system) for system in baselines},
         differences={system.name: scorer.difference(headline, system) for system in [*networks[1:], *baselines]},
         metrics=metrics,
-        warnings=tuple(doubts(scorer, networks, setting, scores[headline.name], metrics[0])),
+        warnings=tuple(training_warnings(scorer, networks, setting, scores[headline.name], metrics[0])),
         headline={"system": headline.name, "networks": members},
         decision=_decision(scorer, [*networks, *baselines]),
         tested={"samples": len(scorer.rows), "groups": len(np.unique(scorer.group))},

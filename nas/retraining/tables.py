@@ -16,7 +16,7 @@ from nas.metrics.spread import with_seeds
 from nas.retraining.differences import difference_lines_over_seeds
 from nas.retraining.result import SIZES, TrainResult
 from nas.retraining.unseen import UNKNOWN
-from nas.utils.markdown_text import markdown_row, markdown_text, plain_text
+from nas.utils.markdown_text import markdown_row, markdown_text, without_escapes
 from nas.utils.text_table import aligned, terminal_width
 
 TABLE = "table.md"
@@ -131,11 +131,11 @@ def terminal_of(markdown_table: str, width: int | None = None) -> str:
     """
     caption, table, *paragraphs = markdown_table.strip().split("\n\n")
     rows = [line.strip().removeprefix("| ").removesuffix(" |").split(" | ") for line in table.splitlines()]
-    lines = [[plain_text(cell) for cell in row] for row in rows]
-    text = _terminal([dict(zip(lines[0], line, strict=True)) for line in lines[2:]], plain_text(caption), width)
+    lines = [[without_escapes(cell) for cell in row] for row in rows]
+    text = _terminal([dict(zip(lines[0], line, strict=True)) for line in lines[2:]], without_escapes(caption), width)
     parts = [text]
     for paragraph in paragraphs:
-        items = [plain_text(line.removeprefix("- ")) for line in paragraph.splitlines()]
+        items = [without_escapes(line.removeprefix("- ")) for line in paragraph.splitlines()]
         listed = all(line.startswith("- ") for line in paragraph.splitlines())
         parts += _wrapped(items, width) if listed else [textwrap.fill(paragraph, width or terminal_width())]
     return "\n\n".join(parts)

@@ -75,7 +75,7 @@ def is_of_disk(error: Exception) -> bool:
 
 
 def _of_disk(error: BaseException) -> BaseException | None:
-    """Return the error of the disk behind an error; Optuna's own says that a commit failed."""
+    """Return the error of the disk behind an error; Optuna's own only states that a commit failed."""
     cause: BaseException | None = error
     while cause is not None:
         if getattr(cause, "errno", None) in DISK_ERRNOS or any(word in str(cause) for word in DISK_WORDS):

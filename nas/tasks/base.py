@@ -158,7 +158,7 @@ class Task(ABC):
         return mean_probability(predictions)
 
     def degenerate(self, prediction: np.ndarray, target: np.ndarray, classes: Sequence[str]) -> list[str]:
-        """Describe a prediction that says nothing, whatever its metrics are.
+        """Describe predictions without information, whatever their metrics are.
 
         Args:
             prediction: Predictions (N, ...) of one network.

@@ -1,4 +1,4 @@
-"""Predictions that say nothing: the same for every case, or never of some class."""
+"""Predictions without information: the same for every case, or never of some class."""
 
 from __future__ import annotations
 

@@ -58,31 +58,45 @@ def require_writable(folder: Path) -> None:
         ) from error
 
 
-def folder_identity(folder: Path) -> tuple[int, int] | None:
-    """Return what distinguishes a folder from another one of the same name that was made after it was removed.
+class OutputFolder:
+    """An output folder that may be removed while a command writes into it.
 
     Args:
-        folder: The folder.
-
-    Returns:
-        Device and number of the folder; None if it does not exist.
+        path: The folder, which need not exist.
     """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._identity: tuple[int, int] | None = None
+
+    def watch(self) -> None:
+        """Remember the folder, which exists now."""
+        self._identity = _identity(self.path)
+
+    def is_gone(self) -> bool:
+        """Check whether the folder was removed, also if another one of the same name was made since.
+
+        Returns:
+            False before `watch` was called.
+        """
+        return self._identity is not None and _identity(self.path) != self._identity
+
+    def require(self) -> None:
+        """Check that the folder was not removed.
+
+        Raises:
+            NASError: If it was.
+        """
+        if self.is_gone():
+            raise NASError(
+                f"{self.path}, which was removed during the search", "an output folder that stays", "repeat the command"
+            )
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    """Return device and number of a folder; None if it does not exist."""
     try:
         found = folder.stat()
     except OSError:
         return None
     return found.st_dev, found.st_ino
-
-
-def removed_folder(folder: Path) -> NASError:
-    """Make the error of an output folder that was removed while a command wrote into it.
-
-    Args:
-        folder: The folder.
-
-    Returns:
-        The error to raise.
-    """
-    return NASError(
-        f"{folder}, which was removed during the search", "an output folder that stays", "repeat the command"
-    )

@@ -1,4 +1,4 @@
-"""Texts in Markdown: names that hold a pipe, a tag or a terminal sequence are shown as they are."""
+"""Escaped texts in Markdown: pipes, tags, links and terminal sequences in a name are shown and have no effect."""
 
 from __future__ import annotations
 
@@ -23,6 +23,18 @@ def markdown_text(text: str) -> str:
     return text.replace("](", "]\\(")
 
 
+def markdown_cell(text: str) -> str:
+    """Escape a text for a cell of a table.
+
+    Args:
+        text: Plain text.
+
+    Returns:
+        One line, without a pipe that would end the cell.
+    """
+    return markdown_text(text).replace("|", "\\|")
+
+
 def markdown_row(cells: Iterable[str]) -> str:
     """Format a row of a table.
 
@@ -32,7 +44,7 @@ def markdown_row(cells: Iterable[str]) -> str:
     Returns:
         The row, without line break.
     """
-    return "| " + " | ".join(markdown_text(cell).replace("|", "\\|") for cell in cells) + " |"
+    return "| " + " | ".join(markdown_cell(cell) for cell in cells) + " |"
 
 
 def without_html(text: str) -> str:
@@ -42,14 +54,14 @@ def without_html(text: str) -> str:
         text: Markdown.
 
     Returns:
-        The document; lines of code, which are indented, show HTML as it is.
+        The document; lines of code, which are indented, keep their HTML, which Markdown shows.
     """
     lines = text.split("\n")
     return "\n".join(visible(line) if line.startswith("    ") else TAG.sub("&lt;", visible(line)) for line in lines)
 
 
-def plain_text(text: str) -> str:
-    """Undo `markdown_text`, for the terminal.
+def without_escapes(text: str) -> str:
+    """Undo `markdown_text` and `markdown_cell`, for the terminal.
 
     Args:
         text: Markdown of this module.

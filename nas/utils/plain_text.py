@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
+from nas.utils.markdown_text import without_escapes
 from nas.utils.text_table import aligned, terminal_width
 
 BORDER = re.compile(r"(?<!\\)\|")  # between two cells
@@ -37,7 +38,7 @@ def _kind(line: str) -> str:
 def _texts(lines: Sequence[str], width: int) -> Iterator[str]:
     for line in lines:
         heading = re.match(r"#+ ", line)
-        text = line[heading.end() :] if heading else line
+        text = without_escapes(line[heading.end() :] if heading else line)
         indent = "  " if line.startswith("- ") else ""
         wrapped = textwrap.wrap(
             text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
@@ -48,7 +49,7 @@ def _texts(lines: Sequence[str], width: int) -> Iterator[str]:
 
 
 def _table(lines: Sequence[str], width: int) -> str:
-    cells = [[cell.strip().replace("\\|", "|") for cell in BORDER.split(line.strip())[1:-1]] for line in lines]
+    cells = [[without_escapes(cell.strip()) for cell in BORDER.split(line.strip())[1:-1]] for line in lines]
     columns: list[str] = []
     for heading in cells[0]:
         columns.append(heading + " " * columns.count(heading))

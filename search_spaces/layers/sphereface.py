@@ -88,7 +88,7 @@ class AngularHead(nn.Module):
             return length_B1 * torch.where(is_target_BK, margin_BK, cosine_BK)
 
     def _published_step(self) -> torch.Tensor:
-        """Step of the published schedule that this step has the lambda of, ()."""
+        """Step of the published schedule with the same lambda as this step, ()."""
         return self.steps
 
 

@@ -191,7 +191,7 @@ class GrpcProxy:
         code = (
             "import warnings; warnings.simplefilter('ignore');"
             "from optuna.storages import run_grpc_proxy_server as run;"
-            "from nas.study.storage import open_storage as open;"
+            "from nas.study.opening import open_storage as open;"
             f"run(open({self.behind!r}), host='127.0.0.1', port={self.port})"
         )
         self.process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)

@@ -13,7 +13,7 @@ import pytest
 
 from experiments.cli import run_command, write_line
 from experiments.config import SearchConfig
-from experiments.hydra_main import without_passwords
+from experiments.hydra_main import take_passwords
 from experiments.safe_output import SafeStream, safe_output
 from experiments.tables.latex import escaped
 from nas.errors import NASError, visible
@@ -23,7 +23,7 @@ from nas.metrics.metric import Metric
 from nas.retraining.tables import Row, markdown, terminal_of
 from nas.study.password import VARIABLE, take_password, with_password
 from nas.study.storage import Store
-from nas.utils.markdown_text import markdown_row, markdown_text, plain_text, without_html
+from nas.utils.markdown_text import markdown_row, markdown_text, without_escapes, without_html
 from tests.commands import voxnas
 from tests.problems import study_of
 from tests.tables import DATA_WORDS, OBJECTIVES, SPACE, records_of
@@ -97,7 +97,7 @@ def test_C5_tables_in_markdown_html_and_latex() -> None:
     assert "<script" not in facts([(NASTY, NASTY, NASTY)])
     assert "<script" not in without_html(f"# {NASTY}\n")
     assert markdown_row(["a|b", "<b>"]) == "| a\\|b | &lt;b> |"
-    assert plain_text(markdown_text("a < b <i>")) == "a < b <i>"
+    assert without_escapes(markdown_text("a < b <i>")) == "a < b <i>"
 
 
 def test_C5_names_of_a_store(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -140,7 +140,7 @@ def test_C5_files_have_no_passwords() -> None:
 
 def test_C5_a_password_reaches_no_configuration() -> None:
     for word in (f"study.url={URL}", f"+study.url={URL}", f"study.url='{URL}'"):
-        assert SECRET not in " ".join(without_passwords(["x=1", word]))
+        assert SECRET not in " ".join(take_passwords(["x=1", word]))
     part: dict[str, Any] = {"_target_": "x.Y"}
     parts = dict.fromkeys(("data", "split", "training", "space", "strategy", "evaluator"), part)
     config = SearchConfig.of(

@@ -25,7 +25,7 @@ LIMITS = (
         "NumPy arrays",
         "four axes, the first not the shortest; three axes with 3 or 4 in the last beside sides of 16 or more",
         "refused",
-        f"ambiguous: say the axes by `npy_axes` ({', '.join(AXES)})",
+        f"ambiguous: state the axes with `npy_axes` ({', '.join(AXES)})",
     ),
     Limit("NumPy arrays", "objects, text, complex numbers", "refused", "save numbers"),
 )

@@ -73,7 +73,7 @@ def _require_nifti(path: Path, stored: int) -> None:
         image = nibabel.load(path)
         size = math.prod(map(int, image.shape)) * image.get_data_dtype().itemsize
         offset = int(image.dataobj.offset) if hasattr(image.dataobj, "offset") else 352
-    except (Exception, EOFError):  # the reader says why it cannot read it
+    except (Exception, EOFError):  # the reader reports the reason
         return
     require_size(size, stored, FREE_BYTES)
     if path.name.lower().endswith(".gz"):
@@ -91,7 +91,7 @@ def _require_inflated(path: Path, declared: int) -> None:
         with gzip.open(path) as inflated:
             while left > 0 and (block := inflated.read(min(BLOCK, left))):
                 left -= len(block)
-    except (OSError, EOFError, zlib.error):  # cut or damaged: the reader says so
+    except (OSError, EOFError, zlib.error):  # cut or damaged, which the reader reports
         return
     if left <= 0:
         raise ValueError(f"gzip data that inflate beyond the {declared} bytes of their header")
@@ -102,7 +102,7 @@ def _require_itk(path: Path, stored: int) -> None:
     try:
         reader.SetFileName(str(path))
         reader.ReadImageInformation()
-    except RuntimeError:  # the reader says why it cannot read it
+    except RuntimeError:  # the reader reports the reason
         return
     size = math.prod(reader.GetSize()) * reader.GetNumberOfComponents() * _item_bytes(reader.GetPixelID())
     require_size(size, stored, FREE_BYTES)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from nas.data.io.files import is_npy
+from nas.data.io.grid import have_same_voxels
 from nas.data.io.images import read_channels, read_image
 from nas.errors import NASError
 from nas.utils.optional import medical
@@ -18,7 +18,6 @@ from nas.utils.optional import medical
 if TYPE_CHECKING:
     from SimpleITK import Image
 
-SAME = 0.01  # voxels: grids whose corners differ by less are one grid
 LEAST_COVER = 0.5  # share of the first channel's voxels that every other channel must cover
 
 
@@ -75,7 +74,7 @@ def joined(volumes: Sequence[tuple[Image, Path]]) -> Image:
     channels = [sitk.Cast(first, sitk.sitkFloat32)]
     for image, other in volumes[1:]:
         channel = sitk.Cast(image, sitk.sitkFloat32)
-        if _on_one_grid(first, image):
+        if first.GetSize() == image.GetSize() and have_same_voxels(first, image):
             channel.CopyInformation(first)  # Compose compares geometries bit by bit
         else:
             _require_overlap(first, path, image, other)
@@ -100,18 +99,6 @@ def voxel_digest(volumes: Sequence[tuple[Image, Path]]) -> str:
         differ |= bool(values_DHW.min() < values_DHW.max())
         hashed.update(repr(values_DHW.shape).encode() + np.ascontiguousarray(values_DHW).tobytes())
     return hashed.hexdigest() if differ else ""
-
-
-def _on_one_grid(first: Image, other: Image) -> bool:
-    if first.GetSize() != other.GetSize():
-        return False
-    corners = list(product(*((0.0, size - 1.0) for size in first.GetSize())))
-    own, others = (
-        np.array([image.TransformContinuousIndexToPhysicalPoint(corner) for corner in corners])
-        for image in (first, other)
-    )
-    distance_mm = np.linalg.norm(own - others, axis=1).max()
-    return bool(distance_mm <= SAME * min(first.GetSpacing()))
 
 
 def _require_overlap(first: Image, path: Path, image: Image, other: Path) -> None:

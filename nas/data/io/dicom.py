@@ -277,7 +277,7 @@ def _ordered(folder: Path, uid: str, headers: dict[Path, Any]) -> DicomSeries:
         require_complete(slice_, headers[slice_.path])
     row, column = np.array(first.row), np.array(first.column)
     if np.abs([np.linalg.norm(row) - 1, np.linalg.norm(column) - 1]).max() > 0.01:
-        raise NASError(f"ImageOrientationPatient of no unit vectors in {first.path}", "two of length 1", "correct it")
+        raise NASError(f"ImageOrientationPatient in {first.path}", "two vectors of length 1", "correct the tag")
     in_plane = np.column_stack([row * first.spacing_mm[1], column * first.spacing_mm[0], np.cross(row, column)])
     size = (first.sides[1], first.sides[0], 1)
     geometry = geometry_of(in_plane, first.position_mm, size, f"{first.path} (ImageOrientationPatient)")

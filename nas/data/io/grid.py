@@ -203,14 +203,27 @@ def onto_image(
         turned = sitk.DICOMOrient(other, code)
         other = turned if np.allclose(image.GetDirection(), turned.GetDirection(), atol=DIRECTIONS) else other
     require_same_grid(image, other, path, names)
-    apart_mm = [corners_mm(affine_of(one), image.GetSize()) for one in (image, other)]
-    if np.linalg.norm(apart_mm[0] - apart_mm[1], axis=1).max() > SAME_VOXELS * min(image.GetSpacing()):
+    if not have_same_voxels(image, other):
         kind = sitk.sitkNearestNeighbor if labels else sitk.sitkLinear
         border = (0.0, sitk.sitkUnknown, not labels)  # a channel repeats its last voxels beyond its border
         return sitk.Resample(other, image, sitk.Transform(3, sitk.sitkIdentity), kind, *border)
     other = sitk.Image(other)  # the voxels are shared, the geometry is not
     other.CopyInformation(image)
     return other
+
+
+def have_same_voxels(image: Image, other: Image) -> bool:
+    """Check whether the voxels of two images of one size are at the same places.
+
+    Args:
+        image: The first image.
+        other: The second image.
+
+    Returns:
+        True if no corner is more than `SAME_VOXELS` away from that of the other.
+    """
+    own_mm, others_mm = (corners_mm(affine_of(one), image.GetSize()) for one in (image, other))
+    return bool(np.linalg.norm(own_mm - others_mm, axis=1).max() <= SAME_VOXELS * min(image.GetSpacing()))
 
 
 def require_same_grid(

@@ -1,4 +1,4 @@
-"""NRRD and MetaImage files by SimpleITK, which is told the format, so that the ending of a file does not matter."""
+"""NRRD and MetaImage files, read by SimpleITK as the format of their content, whatever the ending of the file."""
 
 from __future__ import annotations
 

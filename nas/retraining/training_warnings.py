@@ -1,4 +1,4 @@
-"""Warnings beside the numbers of a training: what they cannot be trusted for."""
+"""Warnings about the numbers of a training."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from nas.metrics.metric import Metric
 from nas.retraining.scoring import Scorer, System
 
 
-def doubts(
+def training_warnings(
     scorer: Scorer, networks: Sequence[System], setting: TaskSetup, headline: Mapping[str, Any], score: Metric
 ) -> list[str]:
-    """Warn of networks that answer nothing, a small validation part, and a score at chance.
+    """Warn of predictions without information, a small validation part, and a score at chance.
 
     Args:
         scorer: Scores on the tested samples.
