@@ -26,11 +26,11 @@ NEED_RESCALE = ("CT", "PT")  # modalities whose values have a unit
 HU_TYPES = ("", "HU", "US")  # RescaleType of CT: not stated, HU, "unspecified"; others are maps of dual-energy CT
 PHOTOMETRIC = ("MONOCHROME2",)
 BITS = (8, 16, 32)
-# Transfer syntaxes that ITK decodes: uncompressed, deflated, RLE, JPEG, JPEG-LS, JPEG 2000.
+# Transfer syntaxes that ITK decodes: uncompressed, RLE, JPEG, JPEG-LS, JPEG 2000.
 IMPLICIT = "1.2.840.10008.1.2"
 UNCOMPRESSED = (IMPLICIT, f"{IMPLICIT}.1", f"{IMPLICIT}.2")
 DECODED = {*UNCOMPRESSED} | {
-    f"{IMPLICIT}.{end}" for end in ("1.99", "5", "4.50", "4.51", "4.57", "4.70", "4.80", "4.81", "4.90", "4.91")
+    f"{IMPLICIT}.{end}" for end in ("5", "4.50", "4.51", "4.57", "4.70", "4.80", "4.81", "4.90", "4.91")
 }
 # Files that may lie beside slices. Every other file of a folder has to be a readable DICOM file.
 BESIDE = {
@@ -79,7 +79,7 @@ LIMITS = (
     ),
     Limit(
         "DICOM series",
-        "uncompressed, deflated, RLE, JPEG, JPEG-LS and JPEG 2000 (" + ", ".join(sorted(DECODED)) + ")",
+        "uncompressed, RLE, JPEG, JPEG-LS and JPEG 2000 (" + ", ".join(sorted(DECODED)) + ")",
         "read",
         "other transfer syntaxes are refused: decompress the files (gdcmconv --raw)",
     ),
