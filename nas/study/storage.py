@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import random
-import re
 import sqlite3
 import tempfile
 import time
@@ -25,17 +24,13 @@ from nas.study.journal import JournalFile
 from nas.study.password import take_password, with_password
 from nas.study.sqlite_reader import TABLES, SqliteReader
 from nas.study.store_errors import is_of_disk, is_of_store, is_passing, is_race, of_another_optuna, unusable
-from nas.study.url import SQLITE, database_path, file_of
+from nas.study.url import PROXY, SQLITE, bad_url, database_path, file_of, no_driver
 from nas.utils.files import locked
 
 PATIENCE_S = 120.0
 OPENING_PATIENCE_S = 10.0  # retries while opening, so that a wrong URL is reported soon
 DISK_PATIENCE_S = 10.0  # retries on a disk that is full or cannot be written: people have to make room
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 3.0
-FORMS = (
-    "sqlite:///study.db, sqlite:////absolute/study.db, journal:///absolute/study.log, "
-    "postgresql+psycopg://user@host/database, or grpc://host:port"
-)
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
@@ -49,7 +44,7 @@ class Store:
     repeat are repeated.
 
     Args:
-        url: URL of the store, see `FORMS`.
+        url: URL of the store, see `nas.study.url.FORMS`.
         patience_s: Seconds of retries before NASError.
         read_only: Whether to open an SQLite file without writing to it.
 
@@ -281,7 +276,7 @@ def open_storage(url: str, *, read_only: bool = False) -> BaseStorage:
     """Open an Optuna storage. Errors of the driver while it connects are not caught.
 
     Args:
-        url: URL of the store, see `FORMS`.
+        url: URL of the store, see `nas.study.url.FORMS`.
         read_only: Whether to open an SQLite file without writing to it.
 
     Returns:
@@ -292,7 +287,7 @@ def open_storage(url: str, *, read_only: bool = False) -> BaseStorage:
     """
     scheme, separator, rest = str(url).partition("://")
     if not separator or not rest.strip("/"):
-        raise _bad_url(url)
+        raise bad_url(url)
     try:
         if scheme == "journal":
             return _open_journal(url, rest)
@@ -304,10 +299,7 @@ def open_storage(url: str, *, read_only: bool = False) -> BaseStorage:
                 return cast("BaseStorage", SqliteReader(path))
         return _open_database(url, scheme, rest)
     except ImportError as error:
-        extra = "grpc" if scheme == "grpc" else "postgres"
-        raise NASError(
-            f"study.url={url} ({first_line(error)})", "the store's driver", f"pip install 'voxnas[{extra}]'"
-        ) from error
+        raise no_driver(url, error) from error
 
 
 def _open_journal(url: str, path: str) -> BaseStorage:
@@ -319,9 +311,9 @@ def _open_journal(url: str, path: str) -> BaseStorage:
 
 
 def _open_proxy(url: str, rest: str) -> BaseStorage:
-    match = re.fullmatch(r"([^:/]+|\[[0-9a-fA-F:]+\]):(\d+)/?", rest)
+    match = PROXY.fullmatch(rest)
     if match is None:
-        raise _bad_url(url)
+        raise bad_url(url)
     return optuna.storages.GrpcStorageProxy(host=match[1], port=int(match[2]))
 
 
@@ -344,7 +336,7 @@ def _open_database(url: str, scheme: str, rest: str) -> BaseStorage:
         with turn:
             return optuna.storages.get_storage(RDBStorage(with_password(url), engine_kwargs=options))
     except (ArgumentError, NoSuchModuleError, ValueError) as error:
-        raise _bad_url(url, error) from error
+        raise bad_url(url, error) from error
     except RuntimeError as error:  # Optuna raises it for tables of another version
         raise unusable(url, error) from error
 
@@ -388,8 +380,3 @@ def _with_folder(url: str, path: str) -> str:
             "set study.url to a file in a writable folder",
         ) from error
     return path
-
-
-def _bad_url(url: str, error: Exception | None = None) -> NASError:
-    reason = f" ({first_line(error)})" if error is not None else ""
-    return NASError(f"study.url={url}{reason}", FORMS, "set study.url to one of these forms")
