@@ -128,11 +128,13 @@ def _folder_of(job: JobReturn) -> Path:
 
 def _compare(folders: list[Path]) -> None:
     from nas.comparison.jobs import read_job  # these are needed at the end of a sweep only
-    from nas.report.comparison import write_comparison
+    from nas.report.comparison import write_comparison, write_sweep
 
     parents = {str(folder.parent) for folder in folders}
     out = Path(os.path.commonpath(parents))
-    comparison = write_comparison(out, [read_job(folder) for folder in folders])
+    jobs = [read_job(folder) for folder in folders]
+    write_sweep(out, jobs)  # also if the jobs cannot be compared
+    comparison = write_comparison(out, jobs)
     shown = os.path.relpath(out)
     print(f"\n{' '.join(comparison.verdicts)}\nwrote {shown}/sweep.csv and {shown}/compare.html", flush=True)
 

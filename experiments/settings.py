@@ -117,12 +117,13 @@ def _dotted(value: Any, above: str = "") -> Iterator[str]:
 
 
 def _refuse_unknown(typed: Sequence[str]) -> None:
-    """Refuse a new setting `+key=value` at the top, which no command reads."""
+    """Refuse a new setting `+key=value`, or a group at `+group@key=name`, at the top, which no command reads."""
     known = _settings_of_commands()
     for text in typed:
-        key = text.lstrip("+").partition("=")[0].partition("@")[0]
-        if text.startswith("+") and key.partition(".")[0] not in known and "/" not in key:
-            raise unknown_setting(text, key.partition(".")[0], sorted(known))
+        group, _, place = text.lstrip("+").partition("=")[0].partition("@")
+        top = (place or group).partition(".")[0]
+        if text.startswith("+") and top not in {*known, "_global_", "_group_"} and "/" not in group:
+            raise unknown_setting(text, top, sorted(known))
 
 
 def _settings_of_commands() -> set[str]:

@@ -7,6 +7,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from nas.errors import NASError, first_line
 MULTIRUN = ("-m", "--multirun")
 NAMES = ("name", "study.name")  # the folder above that of the job has this name
 WORKER = "worker"  # workers of one study share a folder
+MOST_VALUES = 10_000  # of one setting of a sweep
 LONGEST = 120  # characters of a folder's name
 DIGITS = 8  # of the hash in a folder's name that is cut or changed
 ORDER = "hydra.job.config.override_dirname.exclude_keys="
@@ -42,14 +44,21 @@ def varied_settings(arguments: Sequence[str]) -> tuple[str, ...]:
         Their keys, for example ("seed", "space.widths"); empty without `-m`.
 
     Raises:
-        NASError: If a setting has a value twice, so that two jobs would be the same.
+        NASError: If the values cannot be listed, or a setting has one twice, so that two jobs would be the same.
     """
     if not set(MULTIRUN) & set(arguments):
         return ()
     varied = [override for override in overrides_of(arguments) if override.is_sweep_override()]
     for override in varied:
         listed = override.is_discrete_sweep() and not isinstance(override.value(), Glob)
-        values = list(override.sweep_string_iterator()) if listed else []
+        try:
+            values = list(islice(override.sweep_string_iterator(), MOST_VALUES + 1)) if listed else []
+        except (ValueError, TypeError, ArithmeticError) as error:  # of range(0,5,0)
+            raise NASError(
+                f"{override.input_line} ({first_line(error)})", "values such as seed=0,1", "correct the values"
+            ) from error
+        if len(values) > MOST_VALUES:
+            raise NASError(f"more values in {override.input_line}", f"at most {MOST_VALUES}", "name fewer values")
         if len(set(values)) < len(values):
             twice = next(value for value in values if values.count(value) > 1)
             raise NASError(

@@ -143,7 +143,10 @@ class Bundle:
             if asdict(artifact.task) != dict(card.task):
                 raise ValueError(f"the tasks in {CARD} and {ARCH} differ")
             weights = _read_weights(folder / WEIGHTS, card.weights.get(WEIGHTS))
-            for name, checksum in card.facts.get(CHECKSUMS, {}).items():
+            checksums = card.facts.get(CHECKSUMS, {})
+            if not isinstance(checksums, dict):
+                raise TypeError(f"{CHECKSUMS} of another type than dict")
+            for name, checksum in checksums.items():
                 if file_digest(folder / Path(name).name) != checksum:
                     raise ValueError(f"{name} does not match its checksum")
             curves = tuple(read_curves(folder))
@@ -298,8 +301,13 @@ def _read_weights(path: Path, checksum: str | None) -> dict[str, torch.Tensor]:
     if file_digest(path) != checksum:
         raise ValueError(f"{path.name} does not match its checksum")
     state = load_verified(path)
-    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+    if not isinstance(state, dict) or not all(
+        isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in state.items()
+    ):
         raise TypeError(f"{path.name} holds no state of a network")
+    for name, value in state.items():  # a copy into the network would drop imaginary parts, and give NaN scores
+        if value.is_complex() or not bool(torch.isfinite(value).all()):
+            raise ValueError(f"{name} in {path.name} is complex or not finite")
     return state
 
 

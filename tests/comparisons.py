@@ -34,6 +34,8 @@ DAMAGED_RESULTS: list[dict[str, Any]] = [
     {"baselines": [1]},
     {"seed": "first"},
     {"latency_ms": 3.0},
+    {"params": "few"},
+    {"macs": {"median": "few"}},
 ]  # fields of result.json with another content
 
 

@@ -6,6 +6,7 @@ import json
 import shutil
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -129,6 +130,32 @@ def test_weights_of_a_stranger(copy: Path) -> None:
     with_checksum(copy)
     with pytest.raises(NASError, match="weights that are not those of"):
         Bundle.load(copy).network()
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        {5: torch.zeros(1)},
+        {"stem.0.0.weight": torch.full((1,), float("nan"))},
+        {"stem.0.0.weight": torch.zeros(1, dtype=torch.complex64)},
+    ],
+)
+def test_C1_weights_that_are_no_real_numbers(copy: Path, state: dict[Any, torch.Tensor]) -> None:
+    torch.save(state, copy / WEIGHTS)
+    with_checksum(copy)
+    with pytest.raises(NASError, match=r"no state of a network|complex or not finite"):
+        Bundle.load(copy)
+
+
+@pytest.mark.parametrize("text", ["a,b\n" + "9" * 200_000 + ",1\n", "a\nx\n"])
+def test_C3_curves_of_a_stranger(copy: Path, text: str) -> None:
+    (copy / CURVES).write_text(text)
+    card = json.loads((copy / CARD).read_text())
+    for checksums in ({CURVES: file_digest(copy / CURVES)}, 5):
+        card["facts"]["checksums"] = checksums
+        (copy / CARD).write_text(json.dumps(card))
+        with pytest.raises(NASError, match="damaged"):
+            Bundle.load(copy)
 
 
 @pytest.mark.parametrize(

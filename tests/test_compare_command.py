@@ -148,3 +148,10 @@ def task_record() -> dict[str, Any]:
     from nas.tasks.classification import Classification
 
     return dict(Classification(in_channels=1, outputs=2, dims=3).identity)
+
+
+def test_B7_a_refused_comparison_leaves_nothing(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    for name in ("a", "b"):
+        write_training(tmp_path / name, 0.5, 0, name="same")
+    refused(voxnas(capsys, "compare", tmp_path / "a", tmp_path / "b", "--out", tmp_path / "o"), "equal settings")
+    assert {path.name for path in tmp_path.iterdir()} == {"a", "b"}

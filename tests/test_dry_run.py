@@ -141,3 +141,13 @@ def test_help_and_configuration_name_it(command: Command) -> None:
     code, out, _ = command(run_search.main, "--cfg=job")
     assert code == 0
     assert "dry_run: false" in out
+
+
+@pytest.mark.slow
+def test_D_a_training_of_two_steps_is_timed(command: Command) -> None:
+    """The schedule of a tiny training part is shorter than the steps that are timed."""
+    data = ["data=nodule_phantoms", "data.patients=12", "data.size=64", "data.slices=1", "split.folds=3"]
+    tiny = ["study.trials=1", "training.epochs=1", "dry_run=true"]
+    code, out, err = command(run_search.main, "space=detector", "task=detection", *data, *tiny)
+    assert (code, err) == (0, "")
+    assert "outputs/" in out

@@ -175,6 +175,22 @@ def test_D5_a_sweep_is_refused_before_its_first_job(command: Command) -> None:
     refused_alone(command, command(run_search.main, "-m", "seed=0,x"), "got seed=x")
 
 
+@pytest.mark.parametrize("values", ["range(0,5,0)", "range(0,1000000000)"])
+def test_D1_a_range_that_cannot_be_listed(command: Command, values: str) -> None:
+    refused_alone(command, command(run_search.main, "-m", f"seed={values}"), f"seed={values}")
+
+
+def test_D1_a_group_at_a_key_that_no_command_reads(command: Command) -> None:
+    refused_alone(command, command(run_search.main, "+space@foo=unet"), "got +space@foo=unet")
+
+
+@pytest.mark.parametrize("url", ["foo://u:hidden@h/x", "sqlite://u:hidden@/x", "grpc://u:hidden@127.0.0.1:1"])
+def test_D3_a_store_of_another_kind_is_refused_before_the_data(command: Command, url: str) -> None:
+    answer = command(run_search.main, f"study.url={url}")
+    refused_alone(command, answer, "got study.url=")
+    assert "hidden" not in answer[2]
+
+
 @pytest.mark.parametrize(
     "words",
     [
@@ -194,6 +210,21 @@ def test_D5_options_of_commands(words: list[str], capsys: pytest.CaptureFixture[
     answer = voxnas(capsys, *words)
     refused(answer, words[-2])
     assert answer[1] == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["cost", "naslung", "--set", "max_depth=[1"], "--set max_depth=[1"),
+        (["cost", "naslung", "--out", "/"], "got /, a folder"),
+        (["networks", "--out", "/proc/a.csv"], "got /proc"),
+        (["board", "--port", "0", "--folder", "/proc/x"], "got /proc/x"),
+    ],
+)
+def test_D1_outputs_of_commands_are_checked_first(words: list[str], text: str, capsys: pytest.CaptureFixture) -> None:
+    answer = voxnas(capsys, *words)
+    refused(answer, text)
+    assert answer[1:] == ("", answer[2].splitlines()[0] + "\n")
 
 
 @pytest.mark.parametrize(("word", "near"), [("serch", "voxnas search"), ("studdy", "voxnas study")])

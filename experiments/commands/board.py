@@ -56,16 +56,19 @@ def run(options: argparse.Namespace) -> None:
     """
     from experiments.board.assets import fetch, load, registry_url
     from nas.utils.files import write_bytes
+    from nas.utils.folders import require_output, require_writable
 
     if options.pack_assets is not None:
         if options.assets is not None:
             raise NASError("--pack-assets with --assets", "one of the two", "leave out one")
+        require_output(options.pack_assets)
         content = fetch(registry_url())
         write_bytes(options.pack_assets, content)
         write_line(f"wrote {options.pack_assets}, {len(content) / 1e6:.1f} MB, with the licences of its files")
         return
     listener = _listen(options.host, options.port)
     with listener:
+        require_writable(options.folder)
         files = load(options.assets, registry_url())
         from experiments.board.server import serve  # takes a second to import
 

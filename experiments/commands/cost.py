@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from experiments.argument_types import number_type, size_type
 from experiments.cli import Parser, write_line
-from nas.errors import NASError
+from nas.errors import NASError, first_line
 
 if TYPE_CHECKING:
     from nas.space import SearchSpace
@@ -55,15 +55,13 @@ def run(options: argparse.Namespace) -> None:
     from experiments.devices import pick_device
     from nas.cost.latency import measure_table
     from nas.task_spec import TaskSpec
-    from nas.utils.folders import require_writable
-    from nas.utils.special_files import is_special
+    from nas.utils.folders import require_output
 
     space = _space(options.space, options.set)
     size = options.size * 3 if len(options.size) == 1 else options.size
     name = "x".join(map(str, size if len(set(size)) > 1 else size[:1]))
     path = Path(options.out or f"outputs/latency/{options.space}-{name}.json")
-    if not is_special(path):
-        require_writable(path.parent)
+    require_output(path)
     table = measure_table(
         space,
         (options.channels, *size),
@@ -90,6 +88,7 @@ def _space(name: str, settings: Sequence[str]) -> SearchSpace:
     """Build a space of conf/space, or of a class path, with some of its arguments replaced."""
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
 
     from experiments.build import build
     from experiments.conf_files import groups, text_of
@@ -104,9 +103,9 @@ def _space(name: str, settings: Sequence[str]) -> SearchSpace:
         if not all("=" in setting for setting in settings):
             raise ValueError("no =")
         arguments = OmegaConf.to_container(OmegaConf.merge(own, OmegaConf.from_dotlist([*settings])))
-    except (OmegaConfBaseException, ValueError) as error:
+    except (OmegaConfBaseException, YAMLError, ValueError) as error:
         raise NASError(
-            f"--set {' '.join(settings)} ({error})", "KEY=VALUE", "for example --set widths=[4,8]"
+            f"--set {' '.join(settings)} ({first_line(error)})", "KEY=VALUE", "for example --set widths=[4,8]"
         ) from error
     assert isinstance(arguments, dict)
     return build(arguments, "space", SearchSpace)

@@ -60,10 +60,13 @@ def run(options: argparse.Namespace) -> None:
 
     from nas.cost.published import counts_of
     from nas.utils.files import write_text
+    from nas.utils.folders import require_output
 
     out = None if options.out is None else Path(options.out)
     if out is not None and out.suffix not in (".csv", ".json"):
         raise NASError(f"--out {out}", "a file that ends in .csv or .json", "name the format by the ending")
+    if out is not None:
+        require_output(out)
     found: list[NetworkCounts] = []
     for name in _names(options.space):
         try:

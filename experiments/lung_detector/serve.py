@@ -30,6 +30,7 @@ from nas.errors import NASError, first_line
 PREDICTOR = "experiments.lung_detector.predictor:Predictor"
 KEY_VARIABLE = "VOXNAS_API_KEY"
 SHORTEST_KEY = 16
+LONGEST_KEY = 4096
 EXAMPLES = (
     "VOXNAS_API_KEY=... voxnas serve outputs/train/lung_detector",
     "voxnas serve outputs/train/lung_detector --insecure-local",
@@ -173,8 +174,11 @@ def _key(options: argparse.Namespace) -> str | None:
     if options.key_file is not None:
         where = str(options.key_file)
         try:
-            key = options.key_file.read_text().strip()
-        except (OSError, UnicodeDecodeError) as error:
+            with open(options.key_file, encoding="utf-8") as file:  # may be a pipe, but not one without an end
+                key = file.read(LONGEST_KEY + 1).strip()
+            if len(key) > LONGEST_KEY:
+                raise ValueError(f"more than {LONGEST_KEY} letters")
+        except (OSError, ValueError) as error:
             raise NASError(f"--key-file {where}, which cannot be read", "a text file with the key", NO_KEY) from error
     elif not key and options.insecure_local:
         if not _is_loopback(options.host):

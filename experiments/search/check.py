@@ -8,6 +8,7 @@ from typing import Any
 
 from experiments.config import SearchConfig, require_dry_run
 from nas.errors import NASError
+from nas.study.url import require_form
 
 PARTS = ("training", "space", "strategy", "evaluator", "data", "split", "task", "tracking")
 
@@ -26,6 +27,8 @@ def check_search(plain: Mapping[str, Any], typed: Sequence[str]) -> None:
     config = SearchConfig.of(plain)
     if config.cost.table is not None and not Path(config.cost.table).is_file():
         raise NASError(f"cost.table={config.cost.table}", "a latency table", "correct the path, or see voxnas cost")
+    if config.study.url is not None:
+        require_form(config.study.url)
     from experiments.parts import check_parts  # here, as torch takes long to import
 
     check_parts(config, PARTS)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -27,6 +26,7 @@ from nas.utils.files import read_json, write_text
 
 WARMUP, REPEATS = 3, 15
 BATCH = 1  # images at once, in tables and in result.json
+MOST_MS = 1e9  # of a block, and a bound of all numbers of a table
 LARGE_ERROR = 0.2  # relative error of the sums of blocks from which on a table is doubted
 
 
@@ -351,7 +351,12 @@ def _require_numbers(meta: Any, blocks: Any) -> None:
     if not isinstance(meta, dict) or not isinstance(blocks, dict):
         raise ValueError("meta or blocks that are no objects")
     for key, times in blocks.items():
-        if not isinstance(times, dict) or not all(
-            type(time) in (int, float) and math.isfinite(time) for time in times.values()
-        ):
+        if not isinstance(times, dict) or not all(_is_number(time) and time >= 0 for time in times.values()):
             raise ValueError(f"the block {key:.80}, whose times are no numbers")
+    check = meta.get("check", {})
+    if not isinstance(check, dict) or not _is_number(check.get("median_error", 0.0)):
+        raise ValueError("a check without a median error")
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and abs(value) <= MOST_MS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -96,6 +97,10 @@ class VolumeStore:
         self.scale, self.offset = float(file.attrs["scale"]), float(file.attrs["offset"])
         self.classes = tuple(parse_json(file.attrs["classes"]))
         self.provenance: dict[str, Any] = dict(parse_json(file.attrs["provenance"]))
+        if file["labels"].dtype.kind not in "iu":  # a cast would make numbers of texts and NaN
+            raise ValueError(f"labels of type {file['labels'].dtype}")
+        if not math.isfinite(self.scale) or not math.isfinite(self.offset):
+            raise ValueError("a scale or offset that is not finite")
         self.labels = file["labels"][:].astype(np.int64)
         self.groups, self.folds, self.names = (file[key].asstr()[:].astype(str) for key in ("groups", "folds", "names"))
         self._contents, self._images = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -15,6 +16,8 @@ from nas.html.style import STYLE
 from nas.space import SearchSpace
 from nas.task_spec import TaskSpec
 from nas.utils.files import write_text
+
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # of names, which a terminal that prints the page would obey
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,16 +84,16 @@ def write_page(
         maker = f"VoxNAS {version('voxnas')}"
     except PackageNotFoundError:
         maker = "VoxNAS"
-    write_text(
-        path,
+    page = (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n{refresh}<title>{escape(title)}</title>'
         f"\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n"
         f'<header><p class="kicker">{escape(kicker)}</p><h1>{escape(title)}</h1>{first}{following}'
         f'<p class="lead">{lead}</p></header>\n'
         + "\n".join(body)
-        + f"\n<footer>Written by {escape(maker)}.</footer>\n</main>\n</body>\n</html>\n",
+        + f"\n<footer>Written by {escape(maker)}.</footer>\n</main>\n</body>\n</html>\n"
     )
+    write_text(path, CONTROL.sub("\ufffd", page))
 
 
 def facts(items: Sequence[tuple[str, str, str]]) -> str:

@@ -35,15 +35,25 @@ def write_comparison(
         The comparison.
 
     Raises:
-        NASError: If the jobs cannot be compared; sweep.csv, which compares nothing, is written nevertheless.
+        NASError: If the jobs cannot be compared; nothing is written.
+    """
+    comparison = compare_jobs(jobs, allow, resamples, seed)
+    write_sweep(folder, jobs)
+    comparison_report(folder / PAGE, comparison, title=folder.resolve().name)
+    return comparison
+
+
+def write_sweep(folder: Path, jobs: Sequence[Job]) -> None:
+    """Write sweep.csv, which compares nothing.
+
+    Args:
+        folder: Folder of the file.
+        jobs: The jobs.
     """
     rows = rows_of(jobs)
     for row, job in zip(rows, jobs, strict=True):
         row["folder"] = _relative(job.folder, folder)
     write_rows(folder / ROWS, rows)
-    comparison = compare_jobs(jobs, allow, resamples, seed)
-    comparison_report(folder / PAGE, comparison, title=folder.resolve().name)
-    return comparison
 
 
 def comparison_report(path: Path, comparison: Comparison, *, title: str) -> None:

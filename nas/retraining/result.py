@@ -279,6 +279,10 @@ def _costs(content: Mapping[str, Any]) -> dict[str, Any]:
     costs = {name: content[name] for name in COSTS if name in content}
     if "latency_ms" in costs:
         costs["latency_ms"] = dict(costs["latency_ms"])
+    for name, cost in costs.items():
+        value = cost.get("median") if isinstance(cost, Mapping) else cost
+        if isinstance(value, bool) or not isinstance(value, int | float | None):
+            raise TypeError(f"a number as {name}, but {value!r:.40}")
     return costs
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import sqlite3
 import tempfile
 from contextlib import AbstractContextManager, closing, nullcontext, suppress
@@ -13,25 +12,20 @@ from typing import Any, cast
 import optuna
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 
-from nas.errors import NASError, first_line
+from nas.errors import NASError
 from nas.study.journal import JournalFile
 from nas.study.password import with_password
 from nas.study.sqlite_reader import TABLES, SqliteReader
 from nas.study.store_errors import of_another_optuna, unusable
-from nas.study.url import SQLITE, database_path
+from nas.study.url import PROXY, SQLITE, bad_url, database_path, no_driver
 from nas.utils.files import locked
-
-FORMS = (
-    "sqlite:///study.db, sqlite:////absolute/study.db, journal:///absolute/study.log, "
-    "postgresql+psycopg://user@host/database, or grpc://host:port"
-)
 
 
 def open_storage(url: str, *, read_only: bool = False) -> BaseStorage:
     """Open an Optuna storage. Errors of the driver while it connects are not caught.
 
     Args:
-        url: URL of the store, see `FORMS`.
+        url: URL of the store, see `nas.study.url.FORMS`.
         read_only: Whether to open an SQLite file without writing to it.
 
     Returns:
@@ -42,7 +36,7 @@ def open_storage(url: str, *, read_only: bool = False) -> BaseStorage:
     """
     scheme, separator, rest = str(url).partition("://")
     if not separator or not rest.strip("/"):
-        raise _bad_url(url)
+        raise bad_url(url)
     try:
         if scheme == "journal":
             return _open_journal(url, rest)
@@ -54,10 +48,7 @@ def open_storage(url: str, *, read_only: bool = False) -> BaseStorage:
                 return cast("BaseStorage", SqliteReader(path))
         return _open_database(url, scheme, rest)
     except ImportError as error:
-        extra = "grpc" if scheme == "grpc" else "postgres"
-        raise NASError(
-            f"study.url={url} ({first_line(error)})", "the store's driver", f"pip install 'voxnas[{extra}]'"
-        ) from error
+        raise no_driver(url, error) from error
 
 
 def _open_journal(url: str, path: str) -> BaseStorage:
@@ -69,9 +60,9 @@ def _open_journal(url: str, path: str) -> BaseStorage:
 
 
 def _open_proxy(url: str, rest: str) -> BaseStorage:
-    match = re.fullmatch(r"([^:/]+|\[[0-9a-fA-F:]+\]):(\d+)/?", rest)
+    match = PROXY.fullmatch(rest)
     if match is None:
-        raise _bad_url(url)
+        raise bad_url(url)
     return optuna.storages.GrpcStorageProxy(host=match[1], port=int(match[2]))
 
 
@@ -94,7 +85,7 @@ def _open_database(url: str, scheme: str, rest: str) -> BaseStorage:
         with turn:
             return optuna.storages.get_storage(RDBStorage(with_password(url), engine_kwargs=options))
     except (ArgumentError, NoSuchModuleError, ValueError) as error:
-        raise _bad_url(url, error) from error
+        raise bad_url(url, error) from error
     except RuntimeError as error:  # Optuna raises it for tables of another version
         raise unusable(url, error) from error
 
@@ -138,8 +129,3 @@ def _with_folder(url: str, path: str) -> str:
             "set study.url to a file in a writable folder",
         ) from error
     return path
-
-
-def _bad_url(url: str, error: Exception | None = None) -> NASError:
-    reason = f" ({first_line(error)})" if error is not None else ""
-    return NASError(f"study.url={url}{reason}", FORMS, "set study.url to one of these forms")

@@ -38,7 +38,7 @@ class Store:
     repeat are repeated.
 
     Args:
-        url: URL of the store, see `nas.study.opening.FORMS`.
+        url: URL of the store, see `nas.study.url.FORMS`.
         patience_s: Seconds of retries before NASError.
         read_only: Whether to open an SQLite file without writing to it.
 

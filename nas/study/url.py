@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Mapping
 from contextlib import closing
@@ -9,10 +10,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
-from nas.errors import NASError
+from nas.errors import NASError, first_line
 from nas.utils.foreign import read_yaml, require_regular
 
 SQLITE = "sqlite:///"
+FORMS = (
+    "sqlite:///study.db, sqlite:////absolute/study.db, journal:///absolute/study.log, "
+    "postgresql+psycopg://user@host/database, or grpc://host:port"
+)
+PROXY = re.compile(r"([^:/]+|\[[0-9a-fA-F:]+\]):(\d+)/?")  # host and port
 CONFIG, DATABASE = "config.yaml", "study.db"
 SQLITE_MARK, JOURNAL_MARK = b"SQLite format 3\0", b'{"op_code"'
 
@@ -66,6 +72,60 @@ def file_of(url: str) -> Path | None:
     """
     scheme, _, rest = url.partition("://")
     return Path(rest) if scheme == "journal" else database_path(url)
+
+
+def require_form(url: str) -> None:
+    """Check the form of a URL and its driver, without a connection, so that no data are prepared in vain.
+
+    Args:
+        url: URL of a store.
+
+    Raises:
+        NASError: If it has none of the `FORMS`, or the driver is not installed.
+    """
+    scheme, separator, rest = url.partition("://")
+    with_host = scheme.startswith("sqlite") and not rest.startswith("/")
+    if not separator or not rest.strip("/") or with_host or (scheme == "grpc" and PROXY.fullmatch(rest) is None):
+        raise bad_url(url)
+    if scheme in ("journal", "grpc", "sqlite"):
+        return
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+
+    try:
+        make_url(url).get_dialect().import_dbapi()
+    except (ArgumentError, NoSuchModuleError, ValueError) as error:
+        raise bad_url(url, error) from error
+    except ImportError as error:
+        raise no_driver(url, error) from error
+
+
+def bad_url(url: str, error: Exception | None = None) -> NASError:
+    """Make the error of a URL without one of the `FORMS`.
+
+    Args:
+        url: The URL.
+        error: The reason, if it is known.
+
+    Returns:
+        The error to raise.
+    """
+    reason = f" ({first_line(error)})" if error is not None else ""
+    return NASError(f"study.url={url}{reason}", FORMS, "set study.url to one of these forms")
+
+
+def no_driver(url: str, error: ImportError) -> NASError:
+    """Make the error of a URL whose driver is not installed.
+
+    Args:
+        url: The URL.
+        error: The error of the import.
+
+    Returns:
+        The error to raise.
+    """
+    extra = "grpc" if url.startswith("grpc:") else "postgres"
+    return NASError(f"study.url={url} ({first_line(error)})", "the store's driver", f"pip install 'voxnas[{extra}]'")
 
 
 def store_url(text: str) -> str:

@@ -40,8 +40,11 @@ def read_curves(folder: Path) -> list[dict[str, float]]:
 
     Raises:
         OSError: If the file cannot be read.
-        ValueError: If a value is no number.
+        ValueError: If it is no csv file, or a value is no number.
     """
     require_regular(folder / CURVES, MOST_CSV_BYTES)
     rows = csv.DictReader(io.StringIO((folder / CURVES).read_text()))
-    return [{name: float(value) for name, value in row.items() if value} for row in rows]
+    try:
+        return [{name: float(value) for name, value in row.items() if value} for row in rows]
+    except csv.Error as error:
+        raise ValueError(f"{CURVES}: {error}") from error

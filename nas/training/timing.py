@@ -69,7 +69,9 @@ def training_cost(
     train, valid = train.normalised_like(train), valid.normalised_like(train)
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices), oom_as_trial_failed(), fast_kernels(device):
-        steps = Steps(model, task, replace(settings, compile=False), train, seed=0, device=device)
+        enough = max(settings.epochs, TIMED + 1)  # a schedule ends with its training, which may have one step
+        timed = replace(settings, compile=False, epochs=enough)
+        steps = Steps(model, task, timed, train, seed=0, device=device)
         taken = chain.from_iterable(steps.epoch(number) for number in range(1, TIMED + 2))
         step_s = seconds_per_call(lambda: float(next(taken)[0]))
         few = VolumeSet(valid.store, valid.indices[:CASES], device).normalised_like(train)

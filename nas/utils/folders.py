@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from nas.errors import NASError
+from nas.utils.special_files import is_special
 
 BLOCK = 4096  # bytes that are written to see whether the disk has room
 
@@ -56,6 +57,21 @@ def require_writable(folder: Path) -> None:
             "a folder that can be written",
             "make room or correct the rights, or name another folder",
         ) from error
+
+
+def require_output(path: Path) -> None:
+    """Check, before the work for it, that a file can be written.
+
+    Args:
+        path: The file, which need not exist; a device or a pipe is written to in place.
+
+    Raises:
+        NASError: If it is a folder, or its folder cannot be written.
+    """
+    if path.is_dir():
+        raise NASError(f"{path}, a folder", "a file that can be written", "name a file in it")
+    if not is_special(path):
+        require_writable(path.parent)
 
 
 class OutputFolder:

@@ -18,7 +18,7 @@ from experiments.safe_output import SafeStream, safe_output
 from experiments.tables.latex import escaped
 from nas.errors import NASError, visible
 from nas.history import Proposal
-from nas.html.page import facts
+from nas.html.page import facts, write_page
 from nas.metrics.metric import Metric
 from nas.retraining.tables import Row, markdown, terminal_of
 from nas.study.password import VARIABLE, take_password, with_password
@@ -166,3 +166,10 @@ def test_C5_a_password_reaches_no_file(tmp_path: Path, command: Any, monkeypatch
     assert list(tmp_path.rglob("multirun.yaml"))
     for path in tmp_path.rglob("*"):
         assert not path.is_file() or SECRET.encode() not in path.read_bytes(), path
+
+
+def test_C5_pages_hold_no_control_characters(tmp_path: Path) -> None:
+    write_page(tmp_path / "p.html", kicker="a", title="\x1b[31mevil", lead="b", body=["c\x9b"])
+    text = (tmp_path / "p.html").read_text()
+    assert "\ufffd[31mevil" in text
+    assert not set(text) & {"\x1b", "\x9b"}

@@ -47,6 +47,7 @@ def test_refuses_a_key_that_is_none(
     file.write_text(key)
     refused(start(capsys, checkpoint, "--key-file", str(file), "--insecure-local"), "key")
     refused(start(capsys, checkpoint, "--key-file", str(tmp_path / "none")), "cannot be read")
+    refused(start(capsys, checkpoint, "--key-file", "/dev/zero"), "cannot be read")  # has no end
     monkeypatch.setenv("VOXNAS_API_KEY", key)
     refused(start(capsys, checkpoint), "key")
 
