@@ -80,6 +80,30 @@ def test_A18_a_copy_under_another_patient(scans: Path, kind: str) -> None:
     refused(manifest(scans, lines), message)
 
 
+@pytest.mark.parametrize("axes", ["RAS", "PIR"])
+def test_A18_a_copy_with_other_axes_under_another_patient(scans: Path, axes: str) -> None:
+    sitk.WriteImage(sitk.DICOMOrient(sitk.ReadImage(scans / "a.nii"), axes), scans / "turned.nii")
+    refused(manifest(scans, ["a.nii,x,p", "b.nii,y,q", "turned.nii,y,r"]), "one volume under two patients: a.nii of p")
+
+
+def test_A18_one_channel_of_two_patients(scans: Path) -> None:
+    write_nifti(scans / "c.nii", noise(2))
+    lines, header = ["a.nii,b.nii,x,p", "a.nii,c.nii,y,q"], "path_t1,path_t2,label,patient"
+    refused(manifest(scans, lines, header), r"one volume under two patients: .*a\.nii of p and q")
+    lines[1] = "a.nii,c.nii,y,p"
+    assert len(manifest(scans, lines, header).prepare()) == 2
+
+
+def test_A18_labels_of_composed_and_decomposed_letters(scans: Path) -> None:
+    write_nifti(scans / "c.nii", noise(2))
+    lines = ["a.nii,\u00e4,p", "b.nii,b,q", "c.nii,a\u0308,r"]
+    refused(manifest(scans, lines), "one spelling of each label")
+
+
+def test_A18_a_path_that_is_too_long_for_a_name(scans: Path) -> None:
+    refused(manifest(scans, ["a.nii,x,p", f"{'b' * 300}.nii,y,q"]), "no file ")
+
+
 def test_A18_points_of_one_volume_under_two_patients(scans: Path) -> None:
     lines = ["a.nii,x,p,-3,-3,3", "b.nii,y,q,-3,-3,3", f"{copy_of(scans, 'a.nrrd')},y,r,-4,-4,4"]
     refused(manifest(scans, lines, "path,label,patient,x,y,z"), "one volume under two patients")

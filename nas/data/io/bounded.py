@@ -10,10 +10,13 @@ import struct
 import zlib
 from pathlib import Path
 
-from nas.data.io.files import HEADER_BYTES, files_of, split_name
+from nas.data.io.files import HEADER_BYTES, files_of
+from nas.data.io.formats import GZIP, NIFTI, NPY, Format, format_of
+from nas.data.io.itk_files import itk_reader
+from nas.data.io.itk_headers import voxel_bytes
+from nas.data.io.nifti import nifti_header
 from nas.errors import NASError, last_line
 from nas.utils.foreign import require_regular, require_size
-from nas.utils.optional import medical
 
 FREE_BYTES = 2**29  # in memory that any volume may have: 512 x 512 x 512 voxels in float32
 MOST_FILES = 100_000  # of one volume
@@ -44,10 +47,14 @@ def require_bounded(path: Path) -> None:
             if not inside:
                 raise ValueError(f"its data in {file}, outside its folder")
             stored += require_regular(file) if file.exists() else 0
-        if split_name(path)[1] in (".nii", ".nii.gz", ".hdr", ".img", ".img.gz"):
+        try:
+            found = format_of(path)
+        except NASError:  # the reader says so
+            return
+        if found is NIFTI:
             _require_nifti(path, stored)
-        elif path.suffix.lower() != ".npy":
-            _require_itk(path, stored)
+        elif found is not NPY:
+            _require_itk(path, found, stored)
     except ValueError as error:
         raise NASError(
             f"{path}, {last_line(error)}", "a plain image file with its own voxels", "leave it out"
@@ -68,16 +75,16 @@ def _require_dicom(path: Path) -> None:
 
 
 def _require_nifti(path: Path, stored: int) -> None:
-    nibabel = medical("nibabel")
     try:
-        image = nibabel.load(path)
-        size = math.prod(map(int, image.shape)) * image.get_data_dtype().itemsize
-        offset = int(image.dataobj.offset) if hasattr(image.dataobj, "offset") else 352
-    except (Exception, EOFError):  # the reader reports the reason
+        header, shape, _ = nifti_header(path)
+        size = math.prod(shape) * header.get_data_dtype().itemsize
+    except Exception:  # the reader says why it cannot read it
         return
     require_size(size, stored, FREE_BYTES)
-    if path.name.lower().endswith(".gz"):
-        _require_inflated(path, size + offset)
+    with path.open("rb") as file:
+        packed = file.read(2) == GZIP
+    if packed and not header["magic"].item().startswith(b"ni"):
+        _require_inflated(path, size + int(header.get_data_offset()))
 
 
 def _require_inflated(path: Path, declared: int) -> None:
@@ -97,18 +104,9 @@ def _require_inflated(path: Path, declared: int) -> None:
         raise ValueError(f"gzip data that inflate beyond the {declared} bytes of their header")
 
 
-def _require_itk(path: Path, stored: int) -> None:
-    reader = medical("SimpleITK").ImageFileReader()
+def _require_itk(path: Path, found: Format, stored: int) -> None:
     try:
-        reader.SetFileName(str(path))
-        reader.ReadImageInformation()
-    except RuntimeError:  # the reader reports the reason
+        reader = itk_reader(path, found)
+    except NASError:  # the reader says why it cannot read it
         return
-    size = math.prod(reader.GetSize()) * reader.GetNumberOfComponents() * _item_bytes(reader.GetPixelID())
-    require_size(size, stored, FREE_BYTES)
-
-
-def _item_bytes(pixel: int) -> int:
-    name = medical("SimpleITK").GetPixelIDValueAsString(pixel)
-    digits = re.search(r"\d+", name)
-    return int(digits[0]) // 8 if digits else 8 if "64" in name or "double" in name else 4
+    require_size(voxel_bytes(reader), stored, FREE_BYTES)

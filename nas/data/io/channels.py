@@ -85,7 +85,7 @@ def joined(volumes: Sequence[tuple[Image, Path]]) -> Image:
 
 
 def voxel_digest(volumes: Sequence[tuple[Image, Path]]) -> str:
-    """Hash the voxels of a case, whatever the name, format, compression and type of its files.
+    """Hash the voxels of a case, whatever the name, format, compression, type and order of axes of its files.
 
     Args:
         volumes: The channels, as `read_volumes` gives them.
@@ -93,9 +93,10 @@ def voxel_digest(volumes: Sequence[tuple[Image, Path]]) -> str:
     Returns:
         64 hexadecimal digits; "" if every channel has one value only, which says nothing about its origin.
     """
-    hashed, differ = hashlib.blake2b(digest_size=32), False
+    hashed, differ, sitk = hashlib.blake2b(digest_size=32), False, medical("SimpleITK")
     for image, _ in volumes:
-        values_DHW = medical("SimpleITK").GetArrayFromImage(image).astype(np.float32) + np.float32(0)  # -0 becomes 0
+        turned = sitk.DICOMOrient(image, "LPS")  # as the samples are: a copy may be stored with other axes
+        values_DHW = sitk.GetArrayFromImage(turned).astype(np.float32) + np.float32(0)  # -0 becomes 0
         differ |= bool(values_DHW.min() < values_DHW.max())
         hashed.update(repr(values_DHW.shape).encode() + np.ascontiguousarray(values_DHW).tobytes())
     return hashed.hexdigest() if differ else ""

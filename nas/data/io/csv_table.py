@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from unicodedata import normalize
 
 from nas.errors import NASError
 from nas.utils.foreign import MOST_CSV_BYTES, require_regular
@@ -142,7 +143,8 @@ def require_one_spelling(column: str, cells: Iterable[str], path: object, number
     """
     spelling: dict[object, str] = {}
     for cell in dict.fromkeys(cells):
-        meaning = float(cell) if is_number(cell) else cell if numbers_only else cell.casefold()
+        text = normalize("NFC", cell)  # an umlaut is one sign or two
+        meaning = float(cell) if is_number(cell) else text if numbers_only else text.casefold()
         if (first := spelling.setdefault(meaning, cell)) != cell:
             raise NASError(
                 f"{column} {first!r} and {cell!r} in {path}",

@@ -16,9 +16,10 @@ from nas.utils.optional import medical
 
 _IDENTITY = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "Modality", "PatientID")
 _GEOMETRY = ("Rows", "Columns", "PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient", "NumberOfFrames")
-_VALUES = ("SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated", "PixelRepresentation", "Units")
+_VALUES = ("SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated", "BitsStored", "HighBit")
+_SIGN = ("PixelRepresentation", "Units")
 _RESCALE = ("RescaleSlope", "RescaleIntercept", "RescaleType", "ModalityLUTSequence")
-_TAGS = [*_IDENTITY, *_GEOMETRY, *_VALUES, *_RESCALE]
+_TAGS = [*_IDENTITY, *_GEOMETRY, *_VALUES, *_SIGN, *_RESCALE]
 # Kinds of objects that are read: SOP class -> modality. All others are refused.
 STORAGE = "1.2.840.10008.5.1.4.1.1"
 SOP_CLASSES = {f"{STORAGE}.2": "CT", f"{STORAGE}.4": "MR", f"{STORAGE}.128": "PT"}
@@ -26,7 +27,7 @@ NEED_RESCALE = ("CT", "PT")  # modalities whose values have a unit
 HU_TYPES = ("", "HU", "US")  # RescaleType of CT: not stated, HU, "unspecified"; others are maps of dual-energy CT
 PHOTOMETRIC = ("MONOCHROME2",)
 BITS = (8, 16, 32)
-# Transfer syntaxes that ITK decodes: uncompressed, RLE, JPEG, JPEG-LS, JPEG 2000.
+# Transfer syntaxes that are read: uncompressed, RLE, JPEG, JPEG-LS, JPEG 2000; deflated files may inflate endlessly.
 IMPLICIT = "1.2.840.10008.1.2"
 UNCOMPRESSED = (IMPLICIT, f"{IMPLICIT}.1", f"{IMPLICIT}.2")
 DECODED = {*UNCOMPRESSED} | {
@@ -274,6 +275,13 @@ def _kind(path: Path, header: Any) -> str:
         raise NASError(f"ModalityLUTSequence in {path}", "RescaleSlope and RescaleIntercept", CONVERT)
     if (bits := _count(path, header, "BitsAllocated")) not in BITS:
         raise _malformed(path, "BitsAllocated", str(bits), ", ".join(map(str, BITS)))
+    stored = _optional(header, "BitsStored", bits)
+    if not 1 <= stored <= bits:
+        raise _malformed(path, "BitsStored", str(stored), f"1 to {bits}")
+    if (high := _optional(header, "HighBit", stored - 1)) != stored - 1:
+        raise _malformed(path, "HighBit", str(high), f"{stored - 1}, which is BitsStored - 1")
+    if (sign := _optional(header, "PixelRepresentation", 0)) not in (0, 1):
+        raise _malformed(path, "PixelRepresentation", str(sign), "0 (unsigned) or 1 (signed)")
     return SOP_CLASSES[uid]
 
 
@@ -312,6 +320,15 @@ def _count(path: Path, header: Any, name: str) -> int:
     if number < 1:
         raise _malformed(path, name, _shown(header, name), "a whole number above 0")
     return number
+
+
+def _optional(header: Any, name: str, default: int) -> int:
+    """Return the whole number of a tag; -1 if it is malformed, the default if it is missing or empty."""
+    try:
+        value = header.get(name)
+        return default if value in (None, "") else int(value)
+    except Exception:  # as in `_count`
+        return -1
 
 
 def _shown(header: Any, name: str) -> str:

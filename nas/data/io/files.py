@@ -135,20 +135,18 @@ def companions(path: Path) -> list[Path]:
 
 
 def _data_files(path: Path) -> list[str]:
-    ending = path.suffix.lower()
-    if split_name(path)[1] in PAIRS:
-        return [file.name for file in companions(path)]
-    if ending not in (".mhd", ".mha", ".nhdr", ".nrrd") or not path.is_file():
-        return []
-    with path.open("rb") as file:
+    paired = [file.name for file in companions(path)] if split_name(path)[1].lower() in PAIRS else []
+    if not path.is_file():
+        return paired
+    with path.open("rb") as file:  # as for the readers, the content decides
         header = file.read(HEADER_BYTES).decode("latin-1")
-    if ending in (".nhdr", ".nrrd"):
+    if header.startswith("NRRD000"):
         header = re.split(r"\r?\n\r?\n", header, maxsplit=1)[0]
         match = re.search(r"^data ?file:\s*(.+?)\s*$", header, re.MULTILINE | re.IGNORECASE)
     else:
-        match = re.search(r"^ElementDataFile\s*=\s*(.+?)\s*$", header, re.MULTILINE)
+        match = re.search(r"^\s*ElementDataFile\s*=\s*(.+?)\s*$", header, re.MULTILINE)
     if match is None or match[1].upper() == "LOCAL":
-        return []
+        return paired
     if match[1].split()[0].upper() == "LIST":
         return [line.strip() for line in header[match.end() :].splitlines() if line.strip()]
     return _numbered(match[1])

@@ -38,7 +38,7 @@ NIFTI = Format(
     (".nii", ".nii.gz", ".hdr", ".img", ".img.gz"),
     "NIfTI-1 and NIfTI-2, one file or header and data, either byte order, gzip",
 )
-NRRD = Format("NRRD", (".nrrd", ".nhdr"), "raw, text, gzip and bzip2; data in the file or beside it")
+NRRD = Format("NRRD", (".nrrd", ".nhdr"), "raw, text, hex and gzip; data in the file or beside it")
 META_IMAGE = Format("MetaImage", (".mha", ".mhd"), "raw and zlib; data in the file or beside it")
 NPY = Format("NumPy", (".npy",), "axes (D, H, W) or (C, D, H, W); voxel size from `npy_spacing_mm`")
 FORMATS = (NIFTI, NRRD, META_IMAGE, NPY)

@@ -8,6 +8,7 @@ perpendicular (nas/data/io/geometry.py). docs/reference/limits.md lists what is 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -164,7 +165,7 @@ def existing(path: str | Path) -> Path:
         NASError: If there is none, or it is a device, a socket or a pipe.
     """
     path = Path(path)
-    if not path.exists():
+    if not os.path.exists(path):  # of any text: `Path.exists` raises for a name that is too long
         raise NASError(f"no file {path}", "an image volume", "correct the path")
     if not path.is_file() and not path.is_dir():
         raise NASError(f"{path}, which is no regular file", "an image volume", "copy it to a file")

@@ -9,6 +9,7 @@ import numpy as np
 
 from nas.data.io.formats import META_IMAGE, Format, unreadable
 from nas.data.io.geometry import ALIKE, Geometry, geometry_of
+from nas.data.io.itk_headers import require_plain
 from nas.utils.optional import medical
 
 if TYPE_CHECKING:
@@ -67,9 +68,11 @@ def read_itk(path: Path, found: Format) -> Image:
         An image of any number of axes.
 
     Raises:
-        NASError: If the file is damaged or incomplete, or its axes are skewed.
+        NASError: If the file is damaged or incomplete, its axes are skewed, or its voxels are colours, scaled or not in
+            mm.
     """
     reader = itk_reader(path, found)
+    require_plain(path, found, reader)
     try:
         return settled(reader.Execute(), path)
     except RuntimeError as error:

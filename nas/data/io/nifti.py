@@ -114,11 +114,25 @@ def nifti_header(path: Path) -> tuple[Any, tuple[int, ...], np.ndarray]:
     nibabel = medical("nibabel")
     head = _first(header_of(path), 540)
     kind = nibabel.Nifti2Header if nifti_version(head) == 2 else nibabel.Nifti1Header
+    noisy = logging.getLogger("nibabel.global")  # prints each fault; those that matter are raised
+    level = noisy.level
     try:
+        noisy.setLevel(logging.CRITICAL + 1)
         header = kind.from_fileobj(io.BytesIO(head[: kind.sizeof_hdr]))
+        header.get_data_offset()  # raises if vox_offset is no number
+        _require_pixdim(kind.from_fileobj(io.BytesIO(head[: kind.sizeof_hdr]), check=False))
         return header, tuple(int(side) for side in header.get_data_shape()), header.get_best_affine()
-    except (nibabel.spatialimages.HeaderDataError, nibabel.wrapstruct.WrapStructError, ValueError) as error:
-        raise unreadable(path, error) from error
+    except (nibabel.spatialimages.HeaderDataError, nibabel.wrapstruct.WrapStructError, ValueError, OverflowError) as e:
+        raise unreadable(path, e) from e
+    finally:
+        noisy.setLevel(level)
+
+
+def _require_pixdim(header: Any) -> None:
+    """Refuse what nibabel sets to 1: without an sform, pixdim states the voxel size."""
+    sides = header["pixdim"][1:4]
+    if header["sform_code"] <= 0 and not (np.isfinite(sides).all() and sides.all()):
+        raise ValueError(f"pixdim {' x '.join(f'{side:g}' for side in sides)} without an sform")
 
 
 def _header(path: Path) -> _Header:

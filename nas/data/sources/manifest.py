@@ -7,6 +7,7 @@ in place of `path` name one file per channel. Other columns are ignored. See `do
 from __future__ import annotations
 
 import math
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -196,6 +197,14 @@ class Manifest(Source):
         if twice := [key for key, n in Counter(keys).items() if n > 1]:
             first = twice[0][0][0]
             raise NASError(f"{first} twice in {self.path}", "one line per volume or point", "remove the second")
+        patient_of: dict[Path, str] = {}  # of several channels one may be shared, such as a scan with two masks
+        for path, patient in ((path.resolve(), item.patient) for item in items for path in item.paths):
+            if patient_of.setdefault(path, patient) != patient:
+                raise NASError(
+                    f"one volume under two patients: {path} of {patient_of[path]} and {patient} in {self.path}",
+                    "each volume of one patient",
+                    "correct the patient",
+                )
         splits = {item.split for item in items}
         if not (splits == {""} or splits <= set(SPLITS) or all(split.isdecimal() for split in splits)):
             raise NASError(
@@ -271,7 +280,7 @@ class Manifest(Source):
         folder = Path(self.path or "").parent
         paths = tuple(folder / row[column] for column in columns)
         for path in paths:
-            if not path.exists():
+            if not os.path.exists(path):  # of any text, see nas/data/io/images.py
                 raise NASError(f"no file {path} ({row.at})", "a volume, by its path from the csv", "correct the path")
         if _names_a_file(row["label"], folder):
             raise NASError(
