@@ -130,6 +130,7 @@ def test_C5_a_password_is_taken_out_of_a_url_and_put_back(url: str) -> None:
     assert SECRET not in clean
     assert SECRET in os.environ[VARIABLE]
     assert SECRET in with_password(clean)
+    assert SECRET not in with_password(clean.replace("host", "elsewhere").replace("nowhere", "elsewhere"))
     assert take_password(clean) == clean
 
 
