@@ -41,6 +41,7 @@ def test_counts_are_the_published_ones_up_to_the_stated_definitions(name: str, s
     assert compared == 2
 
 
+@pytest.mark.slow
 def test_sizes_of_the_first_naslung_table_are_four_bytes_a_parameter() -> None:
     """All rows but the one of model-1, which is the size of a file with more than weights."""
     counts = {one.name: one for one in counts_of("naslung", NASLungSpace)}

@@ -305,7 +305,11 @@ def test_G14_signals(name: str, capsys: pytest.CaptureFixture) -> None:
         finally:
             ended.append("results are written")
 
-    assert run_command(body, "interrupted") == INTERRUPTED
+    before = signal.signal(getattr(signal, name), signal.SIG_DFL)  # under nohup it is ignored
+    try:
+        assert run_command(body, "interrupted") == INTERRUPTED
+    finally:
+        signal.signal(getattr(signal, name), before)
     assert capsys.readouterr().err == "interrupted\n"
     assert ended == ["results are written"]
 

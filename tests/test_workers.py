@@ -149,7 +149,7 @@ def create(url: str) -> None:
     study.close()
 
 
-@pytest.mark.parametrize("kind", ["sqlite", "journal"])
+@pytest.mark.parametrize("kind", [pytest.param("sqlite", marks=pytest.mark.slow), "journal"])
 def test_eight_processes_create_one_study(kind: str, tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/study.db" if kind == "sqlite" else f"journal://{tmp_path}/study.log"
     processes = [PROCESSES.Process(target=create, args=(url,)) for _ in range(8)]

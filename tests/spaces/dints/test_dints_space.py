@@ -67,10 +67,12 @@ def test_edges_and_operations(dims: int, operations: int) -> None:
     assert space.lattice.targets_E.tolist() == [0, 0, 1, 1, 1, 2, 2, 2, 3, 3]
 
 
-CONFORMING: list[tuple[dict[str, Any], tuple[int, ...]]] = [
+CONFORMING: list[Any] = [
     ({"num_blocks": 3, "num_depths": 3, "channel_mul": TINY}, (2, 16, 16, 8)),
     ({"num_blocks": 2, "num_depths": 4, "channel_mul": TINY, "use_downsample": False}, (1, 16, 8, 8)),
-    ({"num_blocks": 3, "num_depths": 2, "channel_mul": TINY, "spatial_dims": 2}, (3, 16, 24)),
+    pytest.param(
+        {"num_blocks": 3, "num_depths": 2, "channel_mul": TINY, "spatial_dims": 2}, (3, 16, 24), marks=pytest.mark.slow
+    ),
     ({"num_blocks": 2, "num_depths": 2, "channel_mul": TINY, "spatial_dims": 2, "use_downsample": False}, (1, 4, 6)),
     ({"num_blocks": 2, "num_depths": 1, "channel_mul": TINY}, (1, 4, 4, 4)),
     ({"num_blocks": 3, "num_depths": 2, "channel_mul": TINY, "operations": ["skip", "3x3x1"]}, (1, 8, 8, 8)),
