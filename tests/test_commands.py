@@ -328,7 +328,7 @@ def test_retraining_under_torchrun(tmp_path: Path, data_cache: Path, store_path:
 
 
 @pytest.mark.slow
-def test_a_training_takes_the_data_of_its_search(command: Command) -> None:
+def test_B3_G2_a_training_takes_the_data_of_its_search(command: Command) -> None:
     """Without data settings of its own; with some it is refused if its test part holds patients of the search."""
     assert command.search("study.trials=1", "split.folds=3")[0] == 0
     words = ["training=demo", "training.epochs=1", "training.batch_size=128", "name=t", "resamples=20", "rounds=1"]

@@ -26,12 +26,12 @@ from tests.tables import OBJECTIVES, SPACE
         ("seed=1", "seed=1"),
     ],
 )
-def test_names_are_texts(argument: str, expected: str) -> None:
+def test_G5_names_are_texts(argument: str, expected: str) -> None:
     assert with_names_as_typed([argument]) == [expected]
 
 
 @pytest.mark.parametrize("name", ["q?1", "50%25", "a b", "{x}", "ü#&"])
-def test_a_study_lies_in_its_folder(name: str, tmp_path: Path) -> None:
+def test_G4_a_study_lies_in_its_folder(name: str, tmp_path: Path) -> None:
     """Two folders whose names differ only in characters with a meaning in URLs hold two studies."""
     folder, other = tmp_path / name, tmp_path / name[:1]
     folder.mkdir()

@@ -234,7 +234,7 @@ def test_evaluation_of_a_segmentation(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "2 cases of 2 patients" in out
 
 
-def test_patients_that_were_seen_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_G2_patients_that_were_seen_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     """By patient of the training, by patient of the search, and by the image under another name."""
     root = labelled(tmp_path / "new", 4)
     search = SearchRecord(

@@ -126,6 +126,13 @@ def test_D1_wrong_types_of_a_training(command: Command, word: str) -> None:
     refused_alone(command, command(run_train.main, "arch=naslung/model-1", word), f"got {word}; expected ")
 
 
+@pytest.mark.parametrize("word", ["split.seed=x", "split.seed=-1", "split.seed=1.5"])
+def test_D6_advice_on_the_seed_of_a_split_is_about_the_seed(command: Command, word: str) -> None:
+    code, out, err = command(run_search.main, word)
+    refused_alone(command, (code, out, err), f"got {word}; expected a whole number from 0 to ")
+    assert "fold" not in err
+
+
 @pytest.mark.parametrize(
     ("word", "text"),
     [

@@ -335,7 +335,7 @@ class Slow(Source):
 
 
 @pytest.mark.parametrize("locks", [True, False])
-def test_two_that_prepare_one_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, locks: bool) -> None:
+def test_G6_two_that_prepare_one_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, locks: bool) -> None:
     """With locks one waits and takes the store of the other; without them both write, and neither harms the other."""
     monkeypatch.setattr(Slow, "made", [])
     monkeypatch.setattr(os, "getpid", lambda: 1)  # as in two containers

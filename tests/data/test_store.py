@@ -253,7 +253,7 @@ def test_a_store_open_for_writing_elsewhere_is_not_called_damaged(store: VolumeS
         (KeyError("volumes"), "delete the file"),
     ],
 )
-def test_reasons_not_to_read_a_store_are_distinguished(error: Exception, message: str) -> None:
+def test_G7_reasons_not_to_read_a_store_are_distinguished(error: Exception, message: str) -> None:
     assert re.search(message, str(unreadable(Path("store.h5"), error)))
 
 

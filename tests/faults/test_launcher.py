@@ -53,7 +53,7 @@ def running_processes(folder: Path, count: int, timeout_s: float = 240.0) -> lis
     [("joblib", signal.SIGKILL), ("submitit_local", signal.SIGKILL), ("joblib", signal.SIGTERM)],
     ids=["joblib-killed", "submitit-killed", "joblib-terminated"],
 )
-def test_workers_end_with_their_launcher(
+def test_B11_workers_end_with_their_launcher(
     launcher: str, number: signal.Signals, tmp_path: Path, data_cache: Path
 ) -> None:
     if importlib.util.find_spec(f"hydra_plugins.hydra_{launcher.partition('_')[0]}_launcher") is None:

@@ -132,7 +132,7 @@ def test_a_torn_checkpoint_starts_over_with_a_warning(
 
 
 @pytest.mark.parametrize("change", [{"lr": 0.001}, {"epochs": 7}, {"augment": None}, {"optimizer": "sgd"}], ids=str)
-def test_a_checkpoint_of_other_settings_is_refused(parts: Parts, tmp_path: Path, change: dict[str, Any]) -> None:
+def test_G1_a_checkpoint_of_other_settings_is_refused(parts: Parts, tmp_path: Path, change: dict[str, Any]) -> None:
     train(parts, SETTINGS, tmp_path)
     before = (tmp_path / "last.pt").read_bytes()
     with pytest.raises(NASError, match=f"training.{next(iter(change))}="):
