@@ -15,6 +15,7 @@ import site
 import socket
 import sys
 import tempfile
+import threading
 from collections.abc import Mapping, Sequence
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerProcess
@@ -128,4 +129,8 @@ def _become(words: list[str], folder: str, environment: dict[str, str], said: st
             sys.argv = words
             runpy.run_path(words[0], run_name="__main__")
     finally:
-        atexit._run_exitfuncs()  # a fork leaves without them
+        # A fork leaves without them. Those of threads come first, as at the end of Python: the first of the others joins
+        # the processes of joblib, which end only when its executor has been shut down.
+        for at_exit in reversed(getattr(threading, "_threading_atexits", ())):
+            at_exit()
+        atexit._run_exitfuncs()
