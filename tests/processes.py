@@ -129,8 +129,8 @@ def _become(words: list[str], folder: str, environment: dict[str, str], said: st
             sys.argv = words
             runpy.run_path(words[0], run_name="__main__")
     finally:
-        # A fork leaves without them. Those of threads come first, as at the end of Python: the first of the others joins
-        # the processes of joblib, which end only when its executor has been shut down.
+        # A fork leaves without them. Those of threads come first, as at the end of Python: the others wait for the
+        # processes of joblib, which end only when its executor has been shut down.
         for at_exit in reversed(getattr(threading, "_threading_atexits", ())):
             at_exit()
         atexit._run_exitfuncs()
