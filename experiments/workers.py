@@ -25,6 +25,7 @@ OF_LAUNCHER = (
     "submitit_local",
 )  # launchers whose processes end with the command; Slurm and Ray have their own
 POLL_S = 1.0
+OTHERS_S = 2.0  # for the other processes of joblib to release their trials
 GRACE_S = 30.0  # for writing the results of an interrupted job
 
 
@@ -60,6 +61,8 @@ def job_of_launcher() -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         if own:
+            if name == "joblib":  # it kills its other processes as soon as one has ended
+                time.sleep(OTHERS_S)
             _end()
         raise
 
