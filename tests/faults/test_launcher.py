@@ -75,7 +75,7 @@ def test_B11_workers_end_with_their_launcher(
             time.sleep(0.2)
         assert all(map(has_ended, pids)), (tmp_path / "log.txt").read_text()
         study = StudyReader.open(f"sqlite:///{tmp_path}/outputs/s/study.db", "s")
-        # An interrupt may be lost in a callback of the garbage collector, and joblib kills the others when one has ended:
+        # An interrupt may be lost in a callback of the garbage collector, and joblib kills the others when one ends:
         # the trial of a process that has ended is taken over at once, as one that was given back.
         assert any(attempt.beat == GIVEN_BACK for attempt in study.attempts().values())
         assert [record.state for record in study.records()] == [State.RUNNING] * 2
