@@ -44,7 +44,7 @@ def task_setup(config: CommandConfig, worker: int = 0, allow: Sequence[str] | No
     Raises:
         NASError: If a setting is wrong, or data and task are of different kinds.
     """
-    check_parts(config, ("data", "split", "task"), allow)
+    check_parts(config, ("data", "split", "task"), allow, worker)
     store = build(config.data, "data", Source, allow).prepare()
     split = build(config.split, "split", Split, allow, store=store)
     if config.task is None:

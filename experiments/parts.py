@@ -39,18 +39,19 @@ PARTS = {
 }
 
 
-def check_parts(config: Any, names: Sequence[str], allow: Sequence[str] | None = None) -> None:
+def check_parts(config: Any, names: Sequence[str], allow: Sequence[str] | None = None, worker: int = 0) -> None:
     """Check parts of a configuration, and the device; nothing is read or computed.
 
     Args:
         config: A configuration with parts as attributes, such as `SearchConfig`.
         names: Names of the parts.
         allow: Packages whose classes the settings may name if they come from a file; None for any.
+        worker: Number of the worker, which decides among several GPUs.
 
     Raises:
         NASError: For the first setting that is wrong, with its key as typed.
     """
-    pick_device(config.device, config.worker if hasattr(config, "worker") else 0)
+    pick_device(config.device, worker)
     for name, part in PARTS.items():
         settings = getattr(config, name, None) if name in names else None
         if settings is None:

@@ -11,6 +11,7 @@ from types import TracebackType
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from nas.budget import TimeLeft
 from nas.history import History, State
 from nas.problem import Problem
 from nas.strategies.base import Strategy
@@ -155,13 +156,10 @@ class SearchProgress:
     """
 
     def __init__(self, total: int, strategy: Strategy, problem: Problem, silent: bool = False) -> None:
-        self._strategy, self._problem, self.silent, self._total = strategy, problem, silent, total
+        self._strategy, self._problem, self.silent, self._left = strategy, problem, silent, TimeLeft(total)
         self._line: ProgressLine | None = None
         self._supernet = TrainingProgress("supernet, epoch", keep=False, silent=silent)
         self._words: list[str] = []
-        self._done = self._before = 0  # ended trials, and those that had ended when this run began
-        self._part = 0.0  # of the running trial
-        self._start = time.monotonic()
 
     def update(self, history: History) -> None:
         """Show the present state.
@@ -170,7 +168,6 @@ class SearchProgress:
             history: The study's trials.
         """
         self._supernet.close()
-        ended = sum(record.state is not State.RUNNING for record in history)
         scores, sign = history.scores(history.complete()), history.sign[history.score]
         words = [f"best {history.score} {sign * scores.max():.3f}"] if len(scores) else []
         failed = sum(record.state is State.FAILED for record in history)
@@ -180,10 +177,10 @@ class SearchProgress:
         if ruled_out is not None:
             words.append(f"pruned {100 * ruled_out.share:.1f} %")
         if self._line is None:
-            self._line = ProgressLine("search", self._total, silent=self.silent)
-            self._before, self._start = ended, time.monotonic()
-        self._done, self._part, self._words = min(ended, self._total), 0.0, words
-        self._line.show(self._done, words, self.time_left())
+            self._line = ProgressLine("search", self._left.trials, silent=self.silent)
+        self._left.update(history)
+        self._words = words
+        self._line.show(self._left.ended, words, self.time_left())
 
     def update_epoch(self, epoch: int, epochs: int) -> None:
         """Show an epoch; those before the first trial, of a supernet, are no part of a trial.
@@ -195,9 +192,9 @@ class SearchProgress:
         if self._line is None:
             self._supernet.update(epoch, epochs)
         elif epochs:
-            self._part = min(epoch / epochs, 1.0)
+            self._left.update_epoch(epoch, epochs)
             words = [*self._words[:1], f"epoch {epoch}/{epochs}", *self._words[1:]]
-            self._line.show(self._done, words, self.time_left(), event=False)
+            self._line.show(self._left.ended, words, self.time_left(), event=False)
 
     def time_left(self) -> str:
         """Estimate the time left from the trials and epochs of this run.
@@ -205,11 +202,8 @@ class SearchProgress:
         Returns:
             Minutes and seconds, or "?" before the first epoch ended.
         """
-        done = self._done - self._before + self._part
-        if done <= 0:
-            return "?"
-        per_trial = (time.monotonic() - self._start) / done
-        return tqdm.format_interval(per_trial * max(self._total - self._done - self._part, 0.0))
+        seconds = self._left.seconds()
+        return "?" if seconds is None else tqdm.format_interval(seconds)
 
     def close(self) -> None:
         """End the line."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -122,6 +123,56 @@ class SearchEnd:
         """
         times = {"trials_s": round(self.trials_s, 1), "wall_s": round(self.wall_s, 1)}
         return {"reason": self.reason, **times, "workers": self.workers}
+
+
+class TimeLeft:
+    """The time left of a search, from the trials and epochs of this run; it assumes that all trials take the same time.
+
+    Args:
+        trials: Number of trials at the end.
+    """
+
+    def __init__(self, trials: int) -> None:
+        self.trials, self.ended = trials, 0
+        self._before: int | None = None  # trials that had ended when this run began
+        self._part, self._start = 0.0, time.monotonic()
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether the first trial of this run can start; epochs before that are those of a supernet."""
+        return self._before is not None
+
+    def update(self, history: History) -> None:
+        """Count ended trials.
+
+        Args:
+            history: The study's trials.
+        """
+        ended = sum(trial.state is not State.RUNNING for trial in history)
+        if self._before is None:
+            self._before, self._start = ended, time.monotonic()
+        self.ended, self._part = min(ended, self.trials), 0.0
+
+    def update_epoch(self, epoch: int, epochs: int) -> None:
+        """Count epochs as a part of the running trial.
+
+        Args:
+            epoch: Number of finished epochs of the trial.
+            epochs: Number of its epochs.
+        """
+        if self.has_begun and epochs:
+            self._part = min(epoch / epochs, 1.0)
+
+    def seconds(self) -> float | None:
+        """Return the estimate.
+
+        Returns:
+            Seconds, at least 0; None before the first epoch ended.
+        """
+        done = self.ended - (self._before or 0) + self._part
+        if done <= 0:
+            return None
+        return (time.monotonic() - self._start) / done * max(self.trials - self.ended - self._part, 0.0)
 
 
 def search_end(

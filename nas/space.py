@@ -9,7 +9,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -365,26 +365,37 @@ def takes_target(network: nn.Module) -> bool:
     return bool(getattr(network, "needs_target", False))
 
 
+@runtime_checkable
+class DependsOnLength(Protocol):
+    """A module whose training depends on its length, such as a margin that is annealed relative to it."""
+
+    def set_training_steps(self, steps: int) -> None:
+        """Take the length of the training before its first step.
+
+        Args:
+            steps: Number of optimiser steps.
+        """
+
+
 def depends_on_length(network: nn.Module) -> bool:
-    """Check whether the training of a network depends on its length, as a margin that is annealed relative to it does.
+    """Check whether the training of a network depends on its length.
 
     Args:
         network: Network of a space.
 
     Returns:
-        True if one of its modules has a method `set_training_steps`.
+        True if one of its modules is a `DependsOnLength`.
     """
-    return any(hasattr(module, "set_training_steps") for module in network.modules())
+    return any(isinstance(module, DependsOnLength) for module in network.modules())
 
 
 def announce_length(network: nn.Module, steps: int) -> None:
     """Pass the length of the training to the modules that depend on it.
 
     Args:
-        network: Network of a space; modules with a method `set_training_steps` are called with the number.
+        network: Network of a space.
         steps: Number of optimiser steps of the training.
     """
     for module in network.modules():
-        announce: Any = getattr(module, "set_training_steps", None)
-        if announce is not None:
-            announce(steps)
+        if isinstance(module, DependsOnLength):
+            module.set_training_steps(steps)

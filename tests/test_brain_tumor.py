@@ -83,9 +83,9 @@ def test_train_predict_evaluate(command: Command, root: Path) -> None:
     first = [path.read_bytes() for path in files]
     assert apply(command, "predict", *words, "subjects=test")[0] == 0
     assert [path.read_bytes() for path in files] == first
-    told = json.loads((folder / "predictions/predictions.json").read_text())
-    assert told["modalities"] == ["t1", "t2", "flair", "t1ce"]
-    assert {one["part"] for one in told["subjects"].values()} == {"test"}
+    written = json.loads((folder / "predictions/predictions.json").read_text())
+    assert written["modalities"] == ["t1", "t2", "flair", "t1ce"]
+    assert {one["part"] for one in written["subjects"].values()} == {"test"}
 
     code, out, err = apply(command, "evaluate", *words, "resamples=50")
     assert code == 0, err

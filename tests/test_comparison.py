@@ -224,7 +224,7 @@ def test_single_outputs_differ_by_their_configurations(tmp_path: Path) -> None:
     assert groups[0].label == "strategy=RandomSearch, training.epochs=3"
 
 
-def test_outputs_with_equal_settings_are_told_apart_by_their_names(tmp_path: Path) -> None:
+def test_outputs_with_equal_settings_are_distinguished_by_their_names(tmp_path: Path) -> None:
     for name in ("before", "after"):
         write_search(tmp_path / name, [0.5, 0.6])
     assert [group.label for group in groups_of(read_jobs([tmp_path]), "search")] == ["after", "before"]

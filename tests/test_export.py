@@ -193,7 +193,7 @@ def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
         export(network, (1, 4, 4, 4), tmp_path, ("onnx",))
 
 
-def test_mistakes_are_told(tmp_path: Path) -> None:
+def test_mistakes_are_reported(tmp_path: Path) -> None:
     with pytest.raises(NASError, match="export=tensorrt"):
         convert(unet(), (1, 8, 8, 8), ("tensorrt",))
     with pytest.raises(NASError, match="multiples of 4"):

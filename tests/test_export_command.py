@@ -58,8 +58,8 @@ def test_a_trained_network_as_files(trained: Command, capsys: pytest.CaptureFixt
     store = IcbmTissue(str(trained.cache), size=16, spacing_mm=2).prepare()
     result = json.loads((folder / "result.json").read_text())
     for part in result["folds"]:
-        (told,) = (folder / "checkpoints" / arch / part["fold"]).glob("prediction-*.npy")
-        meant = np.load(told)
+        (stored,) = (folder / "checkpoints" / arch / part["fold"]).glob("prediction-*.npy")
+        meant = np.load(stored)
         home = folder / "export" / f"{arch}-{part['fold']}"
         card = ModelCard.load(home / "model.json")
         assert card.outputs[0].channels == ("background", "grey matter", "white matter")
@@ -102,7 +102,7 @@ def test_a_trained_network_as_files(trained: Command, capsys: pytest.CaptureFixt
     assert Path("bare/model.onnx").read_bytes() == first.read_bytes()
 
     artifact(8).save("other.json")
-    for words, told_of in (
+    for words, text in (
         ((checkpoint, "--arch", "other.json", "--size", "16"), "not those of"),
         ((checkpoint / "none.pt", "--arch", "arch.json", "--size", "16"), "cannot be read as a checkpoint"),
         ((checkpoint, "--arch", "arch.json"), "without --size"),
@@ -114,7 +114,7 @@ def test_a_trained_network_as_files(trained: Command, capsys: pytest.CaptureFixt
         ((bundle, "--sizes", "8"), "the unknown argument --sizes 8"),
         (("--format", "onnx"), "no FOLDER"),
     ):
-        refused(command_line(capsys, "export", *words), told_of)
+        refused(command_line(capsys, "export", *words), text)
 
 
 def _said_of_all(store: VolumeStore, networks: Sequence[InferenceNetwork]) -> np.ndarray:
@@ -126,7 +126,7 @@ def _said_of_all(store: VolumeStore, networks: Sequence[InferenceNetwork]) -> np
     return np.stack(found)
 
 
-def test_a_format_that_cannot_be_written_is_told_before_the_training(command: Command) -> None:
+def test_a_format_that_cannot_be_written_is_refused_before_the_training(command: Command) -> None:
     artifact(4).save("arch.json")
     answer = command(run_train.main, *DATA, *QUICK, *PLAIN, "arch=arch.json", "export=[onnx,coreml]")
     refused(answer, "export=[onnx, coreml]")

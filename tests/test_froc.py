@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from nas.errors import NASError
 from nas.metrics.froc import RATES, Findings, froc
+from tests.scans import SCORES, drawn_scans
 
 CENTRES = np.array([[0.0, 0, 0], [50, 0, 0], [100, 0, 0]])
 RADII = np.array([5.0, 5, 5])
@@ -46,22 +47,10 @@ def test_nothing_found_and_everything_found() -> None:
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_it_agrees_with_counting_at_every_threshold(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    scans = []
-    for _ in range(rng.integers(1, 5)):
-        n, m = rng.integers(0, 12), rng.integers(1, 4)
-        scans.append(
-            Findings(
-                rng.integers(0, 6, (n, 3)).astype(float),
-                rng.integers(0, 5, n).astype(float),
-                rng.integers(0, 6, (m, 3)).astype(float),
-                rng.integers(1, 4, m).astype(float),
-                np.array([False, *(rng.random(m - 1) < 0.3)]),
-            )
-        )
+    scans = drawn_scans(seed)
     curve = froc(scans)
     points = [(0.0, 0.0)]
-    for threshold in range(5, -1, -1):
+    for threshold in range(SCORES, -1, -1):
         caught = alarms = nodules = 0
         for scan in scans:
             kept = [point for point, score in zip(scan.candidates_N3, scan.scores_N, strict=True) if score >= threshold]

@@ -39,7 +39,7 @@ def write_detector(folder: Path, artifact: Artifact, preparation: dict[str, obje
     Bundle.of(artifact.build(), artifact, task, shape, classes=classes, preparation=preparation).save(folder)
 
 
-def test_what_is_told_of_images_of_any_size_in_one_batch(folder: Path) -> None:
+def test_what_is_found_in_images_of_any_size_in_one_batch(folder: Path) -> None:
     predictor = Predictor.load(folder, threshold=0.003)
     assert predictor.classes == ("A", "G")
     rng = np.random.default_rng(0)

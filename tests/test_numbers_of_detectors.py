@@ -15,6 +15,7 @@ from sklearn.metrics import roc_curve
 
 from nas.metrics.froc import RATES, Findings, froc
 from nas.tasks.detection import Detection
+from tests.scans import drawn_scans
 
 
 def pycocotools(prediction: np.ndarray, target: np.ndarray) -> tuple[float, float, float]:
@@ -136,19 +137,7 @@ def luna16(scans: list[Findings]) -> tuple[np.ndarray, np.ndarray]:
 @settings(max_examples=80, deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_F5_cpm_equals_luna16(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    scans = []
-    for _ in range(rng.integers(1, 5)):
-        n, m = rng.integers(0, 14), rng.integers(1, 4)
-        scans.append(
-            Findings(
-                rng.integers(0, 7, (n, 3)).astype(float),
-                rng.integers(0, 6, n) / 5,
-                rng.integers(0, 7, (m, 3)).astype(float),
-                rng.integers(1, 5, m).astype(float),
-                np.array([False, *(rng.random(m - 1) < 0.3)]),
-            )
-        )
+    scans = drawn_scans(seed)
     curve, (rates, shares) = froc(scans), luna16(scans)
     assert [curve.at(rate) for rate in RATES] == pytest.approx(np.interp(RATES, rates, shares).tolist())
     assert curve.cpm == pytest.approx(np.interp(RATES, rates, shares).mean())

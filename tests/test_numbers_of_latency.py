@@ -19,6 +19,7 @@ from nas.cost.model import CostModel
 from nas.errors import NASError
 from nas.task_spec import TaskSpec
 from search_spaces.naslung import NASLungSpace
+from search_spaces.naslung_network import NASLungNet
 from tests.commands import voxnas
 
 SPACE, TASK, SHAPE, CPU = NASLungSpace(widths=(4, 8), max_depth=4), TaskSpec("classification"), (1, 8, 8, 8), "cpu"
@@ -33,7 +34,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
     def times(model: nn.Module, input_shape: Sequence[int], device: torch.device, repeats: int = 15) -> np.ndarray:
         shapes.append(tuple(input_shape))
         taken = input_shape[0] * (1.0 + 1e-3 * sum(weight.numel() for weight in model.parameters()))
-        if hasattr(model, "needs_target"):  # the whole network
+        if isinstance(model, NASLungNet):  # the whole network
             blocks = sum(1 for _ in SPACE.blocks(np.array([model.genes]), SHAPE[1:], TASK)[1][0] if _ >= 0)
             taken = FACTOR * (taken + blocks - 1.0)
         return np.full(repeats, taken)

@@ -51,7 +51,7 @@ def test_a_coarser_target_is_the_share_of_each_class(y_BDHW: torch.Tensor) -> No
     assert shares(y_BDHW[:, 0], CLASSES, (4, 2)).shape == (BATCH, CLASSES, 4, 2)
 
 
-def test_scales_are_weighted_as_told(y_BDHW: torch.Tensor) -> None:
+def test_scales_are_weighted_as_set(y_BDHW: torch.Tensor) -> None:
     outputs = (logits(8), logits(4, 1), logits(2, 2))
     task = Segmentation(outputs=CLASSES, loss="soft_dice", scale_weights=[0.4, 0.3, 0.2])
     each = [soft_dice_loss(out, shares(y_BDHW, CLASSES, out.shape[2:])) for out in outputs]

@@ -118,7 +118,7 @@ def claim_and_end(url: str) -> None:
     make_study(url, "s", SPACE, OBJECTIVES, {}).claim(Proposal(SPACE.sample(np.random.default_rng(0))), "3")
 
 
-def test_a_dead_worker_is_told(command: Run, tmp_path: Path) -> None:
+def test_a_dead_worker_is_reported(command: Run, tmp_path: Path) -> None:
     process = PROCESSES.Process(target=claim_and_end, args=(f"sqlite:///{tmp_path}/study.db",))
     process.start()
     process.join(400)

@@ -122,7 +122,7 @@ def test_a_baseline_that_differs_stands_beside_its_network() -> None:
     assert found["random search, beside searched b"]["F1"] == "0.770"
 
 
-def test_two_networks_of_one_name_are_told_apart() -> None:
+def test_two_networks_of_one_name_are_distinguished() -> None:
     found = table(result(0, 0.8), result(0, 0.9, arch_id="xyz"))
     assert {"naslung/model-1 (abc), mean of 2", "naslung/model-1 (xyz), mean of 2"} <= set(found)
 

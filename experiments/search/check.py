@@ -31,4 +31,4 @@ def check_search(plain: Mapping[str, Any], typed: Sequence[str]) -> None:
         require_form(config.study.url)
     from experiments.parts import check_parts  # here, as torch takes long to import
 
-    check_parts(config, PARTS)
+    check_parts(config, PARTS, worker=config.worker)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from contextlib import ExitStack, closing
+from contextlib import closing
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -17,7 +17,6 @@ from experiments.progress import SearchProgress, logs_above
 from experiments.search.results import summary
 from experiments.search.tracked import TrackedSearch
 from experiments.trackers import build_trackers
-from nas.budget import SearchEnd, search_end
 from nas.context import TaskSetup, ignore
 from nas.cost.latency import LatencyTable
 from nas.errors import NASError
@@ -26,7 +25,7 @@ from nas.found import CHOSEN, SearchResult
 from nas.history import History
 from nas.problem import Problem
 from nas.report.live_search import LiveSearch
-from nas.report.search_files import next_command, write_results
+from nas.report.search_files import results_at_end
 from nas.search import CHECKPOINTS, SearchJob, context_of, open_study, search, search_record
 from nas.space import SearchSpace
 from nas.strategies.base import Strategy
@@ -138,34 +137,11 @@ def search_command(
         live.update(history, progress.time_left())
         tracked.update(history)
 
-    interrupted = True
-
-    def end(history: History) -> SearchEnd:
-        return search_end(history, problem.space, job.trials, job.time_s, interrupted=interrupted)
-
-    def end_page(failure: type[BaseException] | None) -> None:
-        if output.is_gone():
-            return
-        if failure is not None:
-            live.stop()
-            return
-        history = study.history()
-        live.finish(history, end(history).reason, next_command(folder) if history.complete() else "")
-
-    def write_end() -> None:
-        if not output.is_gone():
-            write_results(folder, study, strategy, record, plain, end, context=context, skip_if_unchanged=silent)
-
+    at_end = results_at_end(folder, job, study, record, plain, live, is_gone=output.is_gone, skip_if_unchanged=silent)
     with closing(study):
-        with ExitStack() as at_end:
-            at_end.push(lambda kind, *_: end_page(kind))
-            at_end.callback(write_end)
-            at_end.callback(board.close)
-            at_end.callback(progress.close)
-            at_end.enter_context(logs_above(progress))
+        with at_end as end, closing(board), closing(progress), logs_above(progress):
             tracked.start(TrackedRun(name, folder, shareable(plain), config.worker), setting.split)
             search(job, study, worker=config.worker, on_history=on_history)
-            interrupted = False
         history = study.history()
     history.require_finished()
     if not quiet:

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import time as clock
 from collections.abc import Mapping
-from contextlib import ExitStack, closing
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from nas.budget import SearchEnd, search_end
+from nas.budget import TimeLeft
 from nas.context import OnEpoch, ignore
 from nas.data.splits import Split
 from nas.evaluators.base import Evaluator
 from nas.found import SearchResult
-from nas.history import History, State
+from nas.history import History
 from nas.problem import Problem
 from nas.report.live_search import LiveSearch
-from nas.report.search_files import next_command, write_results
+from nas.report.search_files import results_at_end
 from nas.search import CHECKPOINTS, OnHistory, SearchJob, context_of, open_study, search, search_record, study_parts
 from nas.strategies.base import Strategy
 from nas.study.url import sqlite_url
@@ -76,14 +75,20 @@ def run_search(
     """
     folder = Path(folder)
     live = LiveSearch(folder, f"Search {name}", problem.space, problem.task.metrics, trials, folder / CHECKPOINTS)
-    left = _TimeLeft(trials)
+    left = TimeLeft(trials)
+
+    def words() -> str:
+        seconds = left.seconds()
+        return "?" if seconds is None else in_words(seconds)
 
     def each_epoch(epoch: int, epochs: int) -> None:
-        live.update_epoch(epoch, epochs, left.after_epoch(epoch, epochs))
+        left.update_epoch(epoch, epochs)
+        live.update_epoch(epoch, epochs, words())
         on_epoch(epoch, epochs)
 
     def each_history(history: History) -> None:
-        live.update(history, left.after(history))
+        left.update(history)
+        live.update(history, words())
         on_history(history)
 
     context = context_of(split, folder, seed=seed, device=device, on_epoch=each_epoch)
@@ -92,48 +97,9 @@ def run_search(
     study = open_study(job, split, name, url or sqlite_url(folder), config=config)
     record = search_record(job, split, name, config)
     settings = dict(config or study_parts(job, split))
-    interrupted = True
-
-    def end(history: History) -> SearchEnd:
-        return search_end(history, problem.space, job.trials, job.time_s, interrupted=interrupted)
-
-    def end_page(failure: type[BaseException] | None) -> None:
-        if failure is not None:
-            live.stop()
-            return
-        history = study.history()
-        live.finish(history, end(history).reason, next_command(folder) if history.complete() else "")
-
     with closing(study):
-        with ExitStack() as at_end:
-            at_end.push(lambda kind, *_: end_page(kind))
-            at_end.callback(lambda: write_results(folder, study, strategy, record, settings, end, context=context))
+        with results_at_end(folder, job, study, record, settings, live):
             search(job, study, worker=worker, on_history=each_history)
-            interrupted = False
         history = study.history()
     history.require_finished()
     return SearchResult(history, problem, record, evaluator, context)
-
-
-class _TimeLeft:
-    """The time left of a search, from the trials and epochs of this call."""
-
-    def __init__(self, trials: int) -> None:
-        self._trials, self._start = trials, clock.monotonic()
-        self._before: int | None = None
-        self._ended = 0
-
-    def after(self, history: History) -> str:
-        self._ended = sum(record.state is not State.RUNNING for record in history)
-        if self._before is None:
-            self._before, self._start = self._ended, clock.monotonic()
-        return self._words(0.0)
-
-    def after_epoch(self, epoch: int, epochs: int) -> str:
-        return self._words(min(epoch / epochs, 1.0) if epochs else 0.0)
-
-    def _words(self, part: float) -> str:
-        done = self._ended - (self._before or 0) + part
-        if done <= 0:
-            return "?"
-        return in_words((clock.monotonic() - self._start) / done * max(self._trials - self._ended - part, 0.0))

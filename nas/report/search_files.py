@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from nas.budget import SearchEnd
+from nas.budget import SearchEnd, search_end
 from nas.context import RunContext
 from nas.found import CHOSEN, TRIALS, SearchResult
 from nas.history import History, State
 from nas.metrics.names import Names
 from nas.provenance import SearchRecord
+from nas.report.live_search import LiveSearch
 from nas.report.search import search_report
 from nas.report.supernet import supernet_sections
-from nas.search import CHECKPOINTS
+from nas.search import CHECKPOINTS, SearchJob
 from nas.strategies.base import Strategy
 from nas.study.study import Study
 from nas.supernets.loading import FOLDER
@@ -29,6 +31,66 @@ from nas.utils.hashing import digest
 FACTS = "search.json"
 LOCK, WRITTEN = ".results.lock", ".results.written"
 SHARE_POINTS = 60  # of the curve of the share that is ruled out
+
+
+@contextmanager
+def results_at_end(
+    folder: Path,
+    job: SearchJob,
+    study: Study,
+    record: SearchRecord,
+    settings: Mapping[str, Any],
+    live: LiveSearch,
+    *,
+    is_gone: Callable[[], bool] = lambda: False,
+    skip_if_unchanged: bool = False,
+) -> Iterator[Callable[[History], SearchEnd]]:
+    """Write the results and the last live page when the search in the block ends, also if it is interrupted.
+
+    Args:
+        folder: The output folder.
+        job: Problem, strategy and budget of the search.
+        study: The study.
+        record: The search, without a trial.
+        settings: The configuration, shown in the report.
+        live: The live page.
+        is_gone: Whether the folder was removed, so that nothing is written.
+        skip_if_unchanged: Do not write a view again that another worker has written.
+
+    Yields:
+        A function that says of the trials why the search ended.
+    """
+    interrupted = True
+
+    def end(history: History) -> SearchEnd:
+        return search_end(history, job.problem.space, job.trials, job.time_s, interrupted=interrupted)
+
+    def end_page(failure: type[BaseException] | None, *_: object) -> None:
+        if is_gone():
+            return
+        if failure is not None:
+            live.stop()
+            return
+        history = study.history()
+        live.finish(history, end(history).reason, next_command(folder) if history.complete() else "")
+
+    with ExitStack() as at_end:
+        at_end.push(end_page)
+        try:
+            yield end
+            interrupted = False
+        finally:
+            if not is_gone():
+                write_results(
+                    folder,
+                    study,
+                    job.strategy,
+                    record,
+                    settings,
+                    end,
+                    context=job.context,
+                    skip_if_unchanged=skip_if_unchanged,
+                )
 
 
 def write_results(

@@ -75,7 +75,7 @@ def file_of(url: str) -> Path | None:
 
 
 def require_form(url: str) -> None:
-    """Check the form of a URL and its driver, without a connection, so that no data are prepared in vain.
+    """Check the form of a URL and its driver, without a connection, before any data are prepared.
 
     Args:
         url: URL of a store.

@@ -185,7 +185,7 @@ def _check_columns(task: Task, scores: Scores, classes: Sequence[str], n: int) -
     with no_error("from_columns()", "scores of the columns of predictions.csv", "see the error"):
         try:
             again = dict(task.from_columns(texts, classes).over())
-        except NASError:  # some tasks cannot be restored for some settings, and say so
+        except NASError:  # some tasks cannot be restored for some settings
             return
     whole = dict(scores.over())
     close = np.allclose([again.get(name, np.inf) for name in whole], list(whole.values()), atol=1e-3, equal_nan=True)

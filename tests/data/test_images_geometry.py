@@ -118,9 +118,9 @@ def test_A6_the_sform_is_taken_as_nibabel_takes_it(tmp_path: Path, caplog: pytes
         for _ in range(2):
             volume = read_volume(path)
     np.testing.assert_allclose(TO_LPS @ volume.affine, nib.load(path).affine, atol=1e-6)
-    told = [record for record in caplog.records if "sform and qform" in record.message]
-    assert len(told) == 1
-    assert "9 mm" in told[0].message
+    found = [record for record in caplog.records if "sform and qform" in record.message]
+    assert len(found) == 1
+    assert "9 mm" in found[0].message
     label = tmp_path / "label.nii.gz"
     label.write_bytes(as_nifti(np.zeros((16, 14, 12), np.uint8), path))
     written = nib.load(label)

@@ -35,13 +35,13 @@ def post(url: str) -> httpx.Response:
 def test_more_requests_than_places_and_time(slow: Server) -> None:
     with ThreadPoolExecutor(8) as threads:
         answers = list(threads.map(post, [slow.url] * 8))
-    told = [answer for answer in answers if answer.status_code == 429]
-    assert [answer.status_code for answer in answers if answer not in told] == [200]
-    for answer in told:
+    refusals = [answer for answer in answers if answer.status_code == 429]
+    assert [answer.status_code for answer in answers if answer not in refusals] == [200]
+    for answer in refusals:
         refused(answer, 429)
         assert answer.headers["retry-after"] == "1"
-    full = [answer for answer in told if "3 requests at work" in answer.text]
-    late = [answer for answer in told if "no free predictor in 10 s" in answer.text]
+    full = [answer for answer in refusals if "3 requests at work" in answer.text]
+    late = [answer for answer in refusals if "no free predictor in 10 s" in answer.text]
     assert (len(full), len(late)) == (5, 2)
     end = time.monotonic() + 200
     while httpx.get(f"{slow.url}/health", timeout=60).json()["at_work"] > 0:  # an image that was begun is predicted

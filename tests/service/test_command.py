@@ -93,7 +93,7 @@ def test_without_a_key_only_names_of_this_machine_are_answered(checkpoint: str, 
     assert "Traceback" not in server.log.read_text()
 
 
-def test_a_defect_of_the_predictor_is_told_in_one_line_and_logged(tmp_path: Path) -> None:
+def test_a_defect_of_the_predictor_is_reported_in_one_line_and_logged(tmp_path: Path) -> None:
     server = Server(tmp_path, "--predictor", "tests.service.bright_spots:Failing")
     try:
         headers = {"X-API-Key": KEY, "Accept": "application/json"}

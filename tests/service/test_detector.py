@@ -22,10 +22,10 @@ def test_the_boxes_are_the_predictors(detector: Path, tmp_path: Path) -> None:  
     try:
         url, headers = f"{server.url}/predict", {"X-API-Key": KEY, "Accept": "application/json"}
         answer = httpx.post(url, files={"file": dicom()}, headers=headers, timeout=200)
-        told = answer.json()["detections"]
-        np.testing.assert_allclose([one["box"] for one in told], expected.boxes_N4, atol=1e-3)
-        np.testing.assert_allclose([one["score"] for one in told], expected.scores_N, atol=1e-5)
-        assert tuple(one["label"] for one in told) == expected.labels
+        answered = answer.json()["detections"]
+        np.testing.assert_allclose([one["box"] for one in answered], expected.boxes_N4, atol=1e-3)
+        np.testing.assert_allclose([one["score"] for one in answered], expected.scores_N, atol=1e-5)
+        assert tuple(one["label"] for one in answered) == expected.labels
         del headers["Accept"]
         answer = httpx.post(url, files={"file": slice_png()}, headers=headers, timeout=200)
         assert answer.headers["content-type"] == "image/png"

@@ -139,8 +139,8 @@ def test_bad_forms(client: httpx.Client) -> None:
     assert client.get("/health/").status_code == 404  # no redirect
 
 
-@pytest.mark.parametrize("told", [True, False], ids=["length told", "chunked"])
-def test_an_upload_of_4_gb_ends_at_the_limit(client: httpx.Client, server: Server, told: bool) -> None:
+@pytest.mark.parametrize("stated", [True, False], ids=["length stated", "chunked"])
+def test_an_upload_of_4_gb_ends_at_the_limit(client: httpx.Client, server: Server, stated: bool) -> None:
     sent = 0
 
     def body() -> Iterator[bytes]:
@@ -150,7 +150,7 @@ def test_an_upload_of_4_gb_ends_at_the_limit(client: httpx.Client, server: Serve
             yield bytes(2**20)
 
     before = server.memory_mb("VmHWM")
-    headers = {"Content-Type": "application/dicom"} | ({"Content-Length": str(4 * 2**30)} if told else {})
+    headers = {"Content-Type": "application/dicom"} | ({"Content-Length": str(4 * 2**30)} if stated else {})
     refused(client.post("/predict", content=body(), headers=headers), 413, "larger upload")
     assert sent < 2**32  # the service hung up
     assert server.memory_mb("VmHWM") - before < 30

@@ -1,4 +1,4 @@
-"""Optuna's samplers, rebuilt from a history: what they are told, and that they are what they are called."""
+"""Optuna's samplers, rebuilt from a history: what they get, and that they are what they are called."""
 
 from __future__ import annotations
 

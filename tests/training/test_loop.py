@@ -216,7 +216,7 @@ def test_other_errors_are_not_hidden(parts: Parts) -> None:
 
 
 @pytest.mark.parametrize("which", [0, 1])
-def test_a_part_that_is_too_small_is_told(parts: Parts, which: int) -> None:
+def test_a_part_that_is_too_small_is_reported(parts: Parts, which: int) -> None:
     short = [*parts]
     short[which] = VolumeSet(parts[which].store, [0], "cpu")
     with pytest.raises(NASError, match="at least 2"):
@@ -240,7 +240,7 @@ def test_a_part_that_is_too_small_is_told(parts: Parts, which: int) -> None:
     ],
     ids=lambda change: next(iter(change)),
 )
-def test_settings_out_of_range_are_told(change: dict[str, Any]) -> None:
+def test_settings_out_of_range_are_reported(change: dict[str, Any]) -> None:
     with pytest.raises(NASError, match=f"training.{next(iter(change))}"):
         TrainingSettings(**change)
 

@@ -224,7 +224,7 @@ def test_the_board_shows_curves_and_the_topology_as_it_sharpens(parts: Parts, tm
     assert len(set(board.texts[1:])) == 3  # one picture an epoch, and after the warm-up each another
 
 
-def test_what_a_supernet_cannot_do_is_told_before_it_is_trained(
+def test_what_a_supernet_cannot_do_is_refused_before_it_is_trained(
     parts: Parts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(NASError, match=r"strategy.regularisers.topologi=1.0; expected one of edge_entropy"):
@@ -293,7 +293,7 @@ def test_settings_out_of_range(wrong: dict[str, Any]) -> None:
         ArchitectureSettings(**wrong)
 
 
-def test_a_loss_that_is_not_finite_is_told(parts: Parts, tmp_path: Path) -> None:
+def test_a_loss_that_is_not_finite_is_reported(parts: Parts, tmp_path: Path) -> None:
     settings = replace(SETTINGS, grad_clip=0.0, optimizer="sgd")
     object.__setattr__(settings, "lr", 1e30)  # which settings refuse
     training = made(parts, tmp_path, settings=settings)

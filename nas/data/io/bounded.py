@@ -49,7 +49,7 @@ def require_bounded(path: Path) -> None:
             stored += require_regular(file) if file.exists() else 0
         try:
             found = format_of(path)
-        except NASError:  # the reader says so
+        except NASError:  # the reader reports it
             return
         if found is NIFTI:
             _require_nifti(path, stored)
@@ -78,7 +78,7 @@ def _require_nifti(path: Path, stored: int) -> None:
     try:
         header, shape, _ = nifti_header(path)
         size = math.prod(shape) * header.get_data_dtype().itemsize
-    except Exception:  # the reader says why it cannot read it
+    except Exception:  # the reader reports the reason
         return
     require_size(size, stored, FREE_BYTES)
     with path.open("rb") as file:
@@ -107,6 +107,6 @@ def _require_inflated(path: Path, declared: int) -> None:
 def _require_itk(path: Path, found: Format, stored: int) -> None:
     try:
         reader = itk_reader(path, found)
-    except NASError:  # the reader says why it cannot read it
+    except NASError:  # the reader reports the reason
         return
     require_size(voxel_bytes(reader), stored, FREE_BYTES)

@@ -75,7 +75,7 @@ def _require_nrrd(path: Path, header: str) -> None:
 def _require_meta_image(path: Path, head: bytes, read: Any) -> None:
     end = re.search(rb"(?m)^\s*ElementDataFile\s*=[ \t]*(.*?)\r?(?:\n|\Z)", head)
     if end is None:
-        return  # ITK says so
+        return  # ITK reports it
     lines = head[: end.start()].decode("latin-1").splitlines()
     fields = {key.strip(): value.strip() for key, _, value in (line.partition("=") for line in lines)}
     for key, plain in (("ElementToIntensityFunctionSlope", 1.0), ("ElementToIntensityFunctionOffset", 0.0)):

@@ -148,12 +148,12 @@ def test_the_expected_cost_is_the_mean_over_all_choices(metric: str) -> None:
             table_BE[0, on_E] = chosen
             share = patterns_N[row] * operations_EK[on_E, chosen].prod()
             mean += share * edge_costs.of(table_BE)
-    told = Costs(lambda genes_NG: np.array([edge_costs.of(space.table(genes)) for genes in genes_NG]), costs)
-    assert supernet.expected_cost(told).item() == pytest.approx(mean, rel=1e-6)
-    grads = gradients(supernet.expected_cost(told), *supernet.architecture_parameters().values())
+    stated = Costs(lambda genes_NG: np.array([edge_costs.of(space.table(genes)) for genes in genes_NG]), costs)
+    assert supernet.expected_cost(stated).item() == pytest.approx(mean, rel=1e-6)
+    grads = gradients(supernet.expected_cost(stated), *supernet.architecture_parameters().values())
     assert all(grad.abs().sum() > 0 for grad in grads), "edges and operations are both steered"
-    terms, cost = supernet.regularisers_and_cost(told)
-    assert cost.item() == supernet.expected_cost(told).item()
+    terms, cost = supernet.regularisers_and_cost(stated)
+    assert cost.item() == supernet.expected_cost(stated).item()
     assert terms == supernet.regularisers()
     with pytest.raises(NASError, match="costs without"):
-        supernet.expected_cost(replace(told, of_blocks={"final": 1.0}))
+        supernet.expected_cost(replace(stated, of_blocks={"final": 1.0}))
