@@ -153,10 +153,14 @@ class SearchProgress:
         strategy: Strategy of the search.
         problem: Problem of the search.
         silent: Whether to show nothing.
+        name: Name of the search in the line.
     """
 
-    def __init__(self, total: int, strategy: Strategy, problem: Problem, silent: bool = False) -> None:
-        self._strategy, self._problem, self.silent, self._left = strategy, problem, silent, TimeLeft(total)
+    def __init__(
+        self, total: int, strategy: Strategy, problem: Problem, silent: bool = False, name: str = "search"
+    ) -> None:
+        self._strategy, self._problem, self.silent, self.name = strategy, problem, silent, name
+        self._left = TimeLeft(total)
         self._line: ProgressLine | None = None
         self._supernet = TrainingProgress("supernet, epoch", keep=False, silent=silent)
         self._words: list[str] = []
@@ -177,7 +181,7 @@ class SearchProgress:
         if ruled_out is not None:
             words.append(f"pruned {100 * ruled_out.share:.1f} %")
         if self._line is None:
-            self._line = ProgressLine("search", self._left.trials, silent=self.silent)
+            self._line = ProgressLine(self.name, self._left.trials, silent=self.silent)
         self._left.update(history)
         self._words = words
         self._line.show(self._left.ended, words, self.time_left())

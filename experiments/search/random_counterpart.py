@@ -119,7 +119,7 @@ def random_search_network(
         NASError: If the search cannot be repeated, see `check_counterpart`.
     """
     problem, strategy, evaluator = _repetition(searched, record, setting, allow)
-    progress = SearchProgress(record.trials, strategy, problem)
+    progress = SearchProgress(record.trials, strategy, problem, name="random search")
     try:
         with logs_above(progress):
             result = run_search(

@@ -142,7 +142,7 @@ def checked_training(cfg: DictConfig | Mapping[str, Any]) -> CheckedTraining:
         searches = searches_of(plain.get("arch"), allow)
         plain = with_search_defaults(plain, overrides, searches, allow)
         if is_main() and (line := announcement(plain, overrides, searches)) is not None:
-            print(line)
+            print(textwrap.fill(line, terminal_width(), subsequent_indent="  "))
     config = TrainConfig.of(plain)
     setting = task_setup(config)
     require_same_data(setting.store.name, overrides, searches)
