@@ -69,7 +69,7 @@ def test_G13_G15_evaluate_names_class_and_threshold(trained: Path) -> None:
     assert content["decision"] == {"positive": "sick", "thresholds": {"the networks": 2e-6}}
     assert (content["values"]["sensitivity"], content["values"]["specificity"]) == (1, 0)
     caption = (results / "table.md").read_text().splitlines()[0]
-    assert "positive class sick (sensitivity, specificity and F1 are of it); called sick from a probability" in caption
+    assert "positive class sick (of sensitivity, specificity and F1); called sick from a probability" in caption
     columns = next(csv.reader((results / "cases.csv").read_text().splitlines()))
     assert columns[-1] == "decision threshold"
 

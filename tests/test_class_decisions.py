@@ -236,8 +236,8 @@ def test_G13_the_threshold_is_named_in_the_caption(tmp_path: Path) -> None:
         metrics=result.metrics,
     )
     page = (tmp_path / "report.html").read_text()
-    assert "Positive class abnormal (sensitivity, specificity and F1 are of it). Called abnormal from a prob" in page
-    assert "Sensitivity, specificity and F1 are of abnormal." in page
+    assert "Positive class abnormal (of sensitivity, specificity and F1). Called abnormal from a prob" in page
+    assert "Sensitivity, specificity and F1 are those of the class abnormal." in page
     again = TrainResult.from_json(result.to_json())
     assert caption(again) == caption(result)
     assert "threshold" not in caption(result_of(store, Classification()))
@@ -291,7 +291,7 @@ def test_G15_names_that_suggest_the_opposite(classes: tuple[str, str], positive:
 
 
 def test_G15_captions_name_the_positive_class(tmp_path: Path) -> None:
-    store, named = store_of(tmp_path, ("abnormal", "normal")), "(sensitivity, specificity and F1 are of it)"
+    store, named = store_of(tmp_path, ("abnormal", "normal")), "(of sensitivity, specificity and F1)"
     text = caption(result_of(store, Classification()))
     assert f"positive class normal {named}, although its name suggests a negative;" in text
     text = caption(result_of(store, Classification(positive="abnormal")))

@@ -90,7 +90,7 @@ def decision_text(decision: Mapping[str, Any], classes: Sequence[str], system: s
     positive, thresholds = decision.get("positive"), decision.get("thresholds", {})
     parts = []
     if positive is not None:
-        parts.append(f"positive class {positive} (sensitivity, specificity and F1 are of it)")
+        parts.append(f"positive class {positive} (of sensitivity, specificity and F1)")
         if doubtful_positive(positive, classes):
             parts[-1] += ", although its name suggests a negative"
     if thresholds:

@@ -156,7 +156,10 @@ def _comparison(arch: Architecture, rows: Sequence[Mapping[str, Any]], decision:
     note = f"All rows were tested on the same cases; the first one is the model to use.{decision}"
     parts = [section("Beside the baselines", note, _rows(arch.id, rows, scores))]
     if len(costs) > 1 and networks:
-        note = "Of one network on one input: M is 10⁶ parameters, G is 10⁹ operations, MB is 10⁶ bytes."
+        note = (
+            "Of one network on one input, training of all networks of a row together: M is 10⁶ parameters, G is 10⁹ and T "
+            "10¹² operations, MB is 10⁶ bytes."
+        )
         parts.append(section("Costs", note, _rows("", networks, costs)))
     return "".join(parts)
 
@@ -264,7 +267,7 @@ def _folds(result: Mapping[str, Any], unit_of_split: str, names: Names) -> str:
         note += ", of the mean also over the networks: it holds the spread of the columns"
     positive = result.get("decision", {}).get("positive")
     note = f"{note}." if note else ""
-    note += f" Sensitivity, specificity and F1 are of {positive}." if positive else ""
+    note += f" Sensitivity, specificity and F1 are those of the class {positive}." if positive else ""
     return section("Each training", note.strip(), table(head, rows))
 
 
