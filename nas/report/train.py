@@ -157,7 +157,7 @@ def _comparison(arch: Architecture, rows: Sequence[Mapping[str, Any]], decision:
     parts = [section("Beside the baselines", note, _rows(arch.id, rows, scores))]
     if len(costs) > 1 and networks:
         note = (
-            "Of one network on one input, training of all networks of a row together: M is 10⁶ parameters, G is 10⁹ and T "
+            "Of one network on one input; training of all networks of a row. M is 10⁶ parameters, G is 10⁹ and T "
             "10¹² operations, MB is 10⁶ bytes."
         )
         parts.append(section("Costs", note, _rows("", networks, costs)))
