@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import hydra._internal.hydra
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra._internal.core_plugins import basic_sweeper
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
@@ -48,7 +48,8 @@ def check_before_jobs(command: str) -> None:
 
     def checked_sweeper(self: Plugins, **arguments: Any) -> Sweeper:
         sweeper = INSTANTIATE(self, **arguments)
-        if isinstance(sweeper, BasicSweeper):  # those of plug-ins choose jobs while they run
+        # Hydra runs the module again when it looks for plug-ins, which replaces the class of an earlier import
+        if isinstance(sweeper, basic_sweeper.BasicSweeper):  # sweepers of plug-ins choose jobs while they run
             sweeper.sweep = partial(_checked_sweep, sweeper, sweeper.sweep, check)  # type: ignore[method-assign]
         return sweeper
 
