@@ -12,7 +12,7 @@ import numpy as np
 from nas.artifact import Artifact
 from nas.context import RunContext, small_part
 from nas.evaluators.base import Evaluator
-from nas.history import History, Proposal, Trial
+from nas.history import History, Trial
 from nas.metrics.metric import Metric
 from nas.problem import Problem
 from nas.provenance import Provenance, SearchRecord
@@ -100,7 +100,7 @@ class SearchResult:
         space, task, evaluator, context = self.problem.space, self.problem.task, self.evaluator, self.context
         weights = None
         if evaluator is not None and context is not None:
-            proposal = Proposal(trial.arch, trial.budget)
+            proposal = trial.proposal
             weights = lambda: evaluator.network(proposal, self.problem, context)
         return Artifact(space, trial.arch, task.spec, trial.metrics, Provenance(search=record), weights)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import cached_property
 
@@ -30,10 +31,13 @@ class Proposal:
     Args:
         arch: Architecture to evaluate.
         budget: Training epochs; 0 for the evaluator's own.
+        replicate: Which repetition of the evaluation, from 0. Its seeds follow from (study seed, replicate), so that
+            all networks of one replicate are compared on equal terms.
     """
 
     arch: Architecture
     budget: int = 0
+    replicate: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,7 @@ class Trial:
         worker: Name of the worker.
         started: Start in seconds since the epoch.
         finished: End in seconds since the epoch; 0.0 while running.
+        replicate: Which repetition of the evaluation, from 0.
     """
 
     number: int
@@ -61,6 +66,32 @@ class Trial:
     worker: str = ""
     started: float = 0.0
     finished: float = 0.0
+    replicate: int = 0
+
+    @property
+    def proposal(self) -> Proposal:
+        """What the trial evaluates."""
+        return Proposal(self.arch, self.budget, self.replicate)
+
+
+@dataclass(frozen=True, slots=True)
+class Statistic:
+    """A metric over the replicates of one network at one budget.
+
+    Args:
+        mean: Mean over the replicates.
+        deviation: Sample standard deviation; NaN with one replicate.
+        count: Number of replicates, at least 1.
+    """
+
+    mean: float
+    deviation: float
+    count: int
+
+    @property
+    def standard_error(self) -> float:
+        """Standard error of the mean; NaN with one replicate."""
+        return self.deviation / math.sqrt(self.count)
 
 
 CostFunction = Callable[[np.ndarray], np.ndarray]  # genes (N, G) -> cost (N,), deterministic
@@ -140,17 +171,55 @@ class History(Sequence[Trial]):
             "change the settings or the data that the reasons name, and the name of the study",
         )
 
-    def final(self) -> tuple[Trial, ...]:
-        """Return the first finished trial with the largest budget of every architecture.
+    def replicates(self, arch: Architecture, budget: int) -> tuple[Trial, ...]:
+        """Return the finished replicates of a network at a budget; of two trials of one replicate the first one.
+
+        Args:
+            arch: The architecture.
+            budget: Training epochs; 0 for the evaluator's own.
 
         Returns:
-            Trials in the order in which they finished.
+            Trials in ascending order of replicate.
         """
-        best: dict[str, Trial] = {}
+        return self._replicates.get((arch.id, budget), ())
+
+    @cached_property
+    def _replicates(self) -> dict[tuple[str, int], tuple[Trial, ...]]:
+        found: dict[tuple[str, int], dict[int, Trial]] = {}
         for record in self.complete():
-            if record.arch.id not in best or record.budget > best[record.arch.id].budget:
-                best[record.arch.id] = record
-        return tuple(sorted(best.values(), key=lambda record: (record.finished, record.number)))
+            found.setdefault((record.arch.id, record.budget), {}).setdefault(record.replicate, record)
+        return {key: tuple(trials[number] for number in sorted(trials)) for key, trials in found.items()}
+
+    def statistic(self, trial: Trial, metric: str) -> Statistic:
+        """Return a metric over the replicates of a finished trial's network at its budget.
+
+        Args:
+            trial: A finished trial, or one of `final`.
+            metric: Name of the metric, which every replicate has.
+
+        Returns:
+            Mean, deviation, count and standard error.
+        """
+        values = np.array([one.metrics[metric] for one in self.replicates(trial.arch, trial.budget)])
+        deviation = float(values.std(ddof=1)) if len(values) > 1 else math.nan
+        return Statistic(float(values.mean()), deviation, len(values))
+
+    def final(self) -> tuple[Trial, ...]:
+        """Return every finished architecture once, at its largest budget, with means over its replicates.
+
+        Returns:
+            The first replicates in the order in which they finished. A metric is the mean over all replicates; one
+            that some replicate lacks is left out.
+        """
+        return self._final
+
+    @cached_property
+    def _final(self) -> tuple[Trial, ...]:
+        largest: dict[str, int] = {}
+        for arch_id, budget in self._replicates:
+            largest[arch_id] = max(budget, largest.get(arch_id, budget))
+        means = [_mean(self._replicates[key]) for key in largest.items()]
+        return tuple(sorted(means, key=lambda record: (record.finished, record.number)))
 
     def values(self, records: Sequence[Trial]) -> np.ndarray:
         """Return the objectives of finished trials.
@@ -228,3 +297,13 @@ class History(Sequence[Trial]):
         done = tuple(record for record, excess in zip(done, excess_N, strict=True) if excess == excess_N.min())
         kept = [record for record, keep in zip(done, front_mask(self.values(done)), strict=True) if keep]
         return tuple(sorted(kept, key=lambda record: -self.sign[self.score] * record.metrics[self.score]))
+
+
+def _mean(trials: Sequence[Trial]) -> Trial:
+    """Average the metrics of replicates; the earliest stands for all."""
+    first = min(trials, key=lambda trial: (trial.finished, trial.number))
+    if len(trials) == 1:
+        return first
+    shared = set.intersection(*(set(trial.metrics) for trial in trials))
+    names = [name for name in first.metrics if name in shared]
+    return replace(first, metrics={name: float(np.mean([trial.metrics[name] for trial in trials])) for name in names})

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from nas.context import RunContext
 from nas.evaluators.base import Evaluator
-from nas.history import History, Proposal, State, Trial
+from nas.history import History, State, Trial
 from nas.problem import Problem
 from nas.strategies.base import Strategy
 from nas.utils.annotations import Keep
@@ -82,4 +82,4 @@ class CheckpointKeeper:
         return kept
 
     def _folder(self, trial: Trial) -> Path | None:
-        return self.evaluator.folder_of(Proposal(trial.arch, trial.budget), self.problem, self.context)
+        return self.evaluator.folder_of(trial.proposal, self.problem, self.context)

@@ -80,7 +80,15 @@ def simulate(
             free.pop(0)
             number = len(records)
             seconds, outcome = _outcome(look_up, proposal)
-            started = Trial(number, proposal.arch, proposal.budget, State.RUNNING, worker=str(worker), started=now)
+            started = Trial(
+                number,
+                proposal.arch,
+                proposal.budget,
+                State.RUNNING,
+                worker=str(worker),
+                started=now,
+                replicate=proposal.replicate,
+            )
             outcomes[number] = replace(started, finished=now + seconds, **outcome)  # type: ignore[arg-type]
             records.append(started)
             heapq.heappush(running, (now + seconds, number, worker))

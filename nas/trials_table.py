@@ -22,7 +22,7 @@ from nas.utils.files import write_bytes, write_text
 from nas.utils.foreign import parse_json, require_regular
 from nas.utils.foreign_hdf5 import require_own_content
 
-FORMAT = 1
+FORMATS = (1, 2)  # without replicates, with them
 WALL = "wall_seconds"  # column of the time from start to end
 SECONDS = "seconds"  # metric with the duration of an evaluation
 
@@ -42,6 +42,7 @@ class TrialsTable:
         states: State of each trial.
         reasons: Reason of each failure; else empty.
         metrics: (N,) float64 values by name; NaN for trials without the metric.
+        replicates_N: (N,) int64 numbers of the replicates, from 0.
     """
 
     space: SpaceFacts
@@ -54,6 +55,7 @@ class TrialsTable:
     states: tuple[State, ...]
     reasons: tuple[str, ...]
     metrics: Mapping[str, np.ndarray]
+    replicates_N: np.ndarray
 
     def __len__(self) -> int:
         return len(self.states)
@@ -90,12 +92,18 @@ class TrialsTable:
             states=tuple(record.state for record in records),
             reasons=tuple(record.reason for record in records),
             metrics={name: np.array(column, dtype=np.float64) for name, column in columns.items()},
+            replicates_N=np.array([record.replicate for record in records], dtype=np.int64),
         )
+
+    @property
+    def format(self) -> int:
+        """Version of the file's format: 2 if the table has replicates."""
+        return FORMATS[bool(self.replicates_N.any())]
 
     @cached_property
     def sha256(self) -> str:
         """Hash of the content; unlike that of the file, it is independent of the version of HDF5."""
-        digest = hashlib.sha256(json.dumps([FORMAT, *self._texts()], sort_keys=True).encode())
+        digest = hashlib.sha256(json.dumps([self.format, *self._texts()], sort_keys=True).encode())
         for name, array in self._arrays().items():
             digest.update(f"{name}{array.shape}".encode())
             digest.update(np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<")).tobytes())
@@ -108,11 +116,12 @@ class TrialsTable:
     def _arrays(self) -> dict[str, np.ndarray]:
         facts = {"numbers": self.numbers_N, "genes": self.genes_NG, "budgets": self.budgets_N}
         metrics = {f"metrics/{name}": self.metrics[name] for name in sorted(self.metrics)}
-        return {**facts, "seconds": self.seconds_N, **metrics}
+        replicates = {"replicates": self.replicates_N} if self.replicates_N.any() else {}
+        return {**facts, **replicates, "seconds": self.seconds_N, **metrics}
 
 
 def write_csv(path: str | Path, records: Sequence[Trial]) -> None:
-    """Write one row per trial: number, state, architecture, budget, every metric, seconds, worker, reason.
+    """Write one row per trial: number, state, architecture, budget, replicate, every metric, seconds, worker, reason.
 
     Args:
         path: File to write, atomically.
@@ -130,7 +139,7 @@ def write_csv(path: str | Path, records: Sequence[Trial]) -> None:
 
 
 def rows_of(records: Sequence[Trial]) -> tuple[list[str], list[list[Any]]]:
-    """Return one row per trial: number, state, architecture, budget, every metric, seconds, worker, reason.
+    """Return one row per trial: number, state, architecture, budget, replicate, every metric, seconds, worker, reason.
 
     Args:
         records: Trials in order of number.
@@ -144,15 +153,16 @@ def rows_of(records: Sequence[Trial]) -> tuple[list[str], list[list[Any]]]:
         seconds = record.finished - record.started if record.finished else None
         genes = " ".join(map(str, record.arch.genes))
         metrics = [record.metrics.get(name) for name in names]
-        row = [record.number, record.state.value, record.arch.id, genes, record.budget, *metrics]
+        row = [record.number, record.state.value, record.arch.id, genes, record.budget, record.replicate, *metrics]
         rows.append([*row, seconds, record.worker, record.reason])
-    return ["number", "state", "arch_id", "genes", "budget", *names, WALL, "worker", "reason"], rows
+    return ["number", "state", "arch_id", "genes", "budget", "replicate", *names, WALL, "worker", "reason"], rows
 
 
 def write_h5(path: str | Path, table: TrialsTable) -> None:
     """Write a table as HDF5, atomically.
 
-    The file has datasets numbers, genes, budgets, seconds, states, reasons and metrics/<name>, and JSON attributes.
+    The file has datasets numbers, genes, budgets, seconds, states, reasons and metrics/<name>, with replicates also
+    replicates, and JSON attributes.
 
     Args:
         path: File to write.
@@ -166,7 +176,7 @@ def write_h5(path: str | Path, table: TrialsTable) -> None:
         text = h5py.string_dtype()
         file.create_dataset("states", data=[state.value for state in table.states], dtype=text)
         file.create_dataset("reasons", data=list(table.reasons), dtype=text)
-        file.attrs["format"] = FORMAT
+        file.attrs["format"] = table.format
         for key in ("objectives", "spec"):
             file.attrs[key] = json.dumps(getattr(table, key))
         file.attrs["space"] = json.dumps(table.space.to_json())
@@ -190,7 +200,7 @@ def read_h5(path: str | Path) -> TrialsTable:
         require_regular(path)
         with h5py.File(path, "r") as file:
             require_own_content(file)
-            if int(file.attrs["format"]) != FORMAT:
+            if int(file.attrs["format"]) not in FORMATS:
                 raise ValueError(f"format {file.attrs['format']}")
             table = TrialsTable(
                 space=SpaceFacts.from_json(parse_json(file.attrs["space"])),
@@ -203,13 +213,14 @@ def read_h5(path: str | Path) -> TrialsTable:
                 states=tuple(State(word) for word in file["states"].asstr()[:]),
                 reasons=tuple(file["reasons"].asstr()[:]),
                 metrics={name: column[:] for name, column in file["metrics"].items()},
+                replicates_N=_replicates(file),
             )
             sha256 = file.attrs["sha256"]
     except (OSError, KeyError, ValueError, TypeError, AttributeError) as error:
         reason = "no such file" if not Path(path).exists() else " ".join(str(error).split())[:200]
         raise NASError(
             f"{path} ({reason})",
-            f"a table of trials, format {FORMAT}",
+            f"a table of trials, format {FORMATS[0]} or {FORMATS[1]}",
             "write a table with `voxnas study export <store> <study> --out trials.h5`",
         ) from error
     if table.sha256 != sha256:
@@ -219,6 +230,10 @@ def read_h5(path: str | Path) -> TrialsTable:
             "export the table again with `voxnas study export`",
         )
     return table
+
+
+def _replicates(file: h5py.File) -> np.ndarray:
+    return file["replicates"][:] if "replicates" in file else np.zeros(len(file["budgets"]), dtype=np.int64)
 
 
 def _seconds(record: Trial) -> float:

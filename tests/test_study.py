@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,19 @@ def test_records_of_every_end(tmp_path: Path) -> None:
         assert records[1].reason == "loss became NaN"
         assert records[0].finished >= records[0].started > 0
     assert [r.number for r in study.history().front()] == [0]
+
+
+def test_replicates_of_a_network_are_claimed_each_for_itself(tmp_path: Path) -> None:
+    study, (proposal,) = attach(tmp_path), proposals(1)
+    for replicate, score in enumerate((0.9, 0.5)):
+        claim = study.claim(replace(proposal, replicate=replicate), "0")
+        assert claim is not None
+        study.finish(claim, {"auc": score, "macs": 5.0})
+    assert study.claim(replace(proposal, replicate=1), "0") is None
+    history = attach(tmp_path).history()
+    assert [record.replicate for record in history] == [0, 1]
+    assert history.best.metrics["auc"] == pytest.approx(0.7)
+    assert history.statistic(history.best, "auc").count == 2
 
 
 def test_an_architecture_is_claimed_once(tmp_path: Path) -> None:

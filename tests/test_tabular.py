@@ -45,6 +45,24 @@ def path(records: list[Trial], tmp_path: Path) -> Path:
     return tmp_path / "t.h5"
 
 
+def test_a_table_with_replicates(records: list[Trial], tmp_path: Path) -> None:
+    once = table_of(records[:3])
+    more = [
+        replace(one, number=3 + one.number, replicate=1, metrics={**one.metrics, "auc": 0.1}) for one in records[:3]
+    ]
+    table = table_of([*records[:3], *more])
+    assert (once.format, table.format) == (1, 2)
+    write_h5(tmp_path / "t.h5", table)
+    again = read_h5(tmp_path / "t.h5")
+    assert again.sha256 == table.sha256 != replace(table, replicates_N=table.replicates_N[::-1]).sha256
+    assert again.replicates_N.tolist() == [0, 0, 0, 1, 1, 1]
+    look_up = Tabular(tmp_path / "t.h5").look_up
+    assert look_up(Proposal(records[1].arch, replicate=1))["auc"] == 0.1
+    assert look_up(Proposal(records[1].arch))["auc"] == records[1].metrics["auc"]
+    with pytest.raises(TrialFailed, match="replicate 2"):
+        look_up(Proposal(records[1].arch, replicate=2))
+
+
 def test_a_table_comes_back_as_it_was_written(records: list[Trial], tmp_path: Path) -> None:
     failed = Trial(90, records[0].arch, 3, State.FAILED, reason="loss became NaN", started=5.0, finished=9.0)
     running = Trial(91, records[1].arch, 3, State.RUNNING, started=5.0)

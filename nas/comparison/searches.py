@@ -25,7 +25,7 @@ SECONDS, EPOCHS = "seconds", "epochs"  # metrics of a trial that are measures of
 OF_TRAINING = (SECONDS, EPOCHS, TRAINING_MACS)
 FIX = "copy the folder again, or run the search again"
 SCORES = {"classification": "auc", "segmentation": "dice", "detection": "map50"}  # of files of earlier versions
-NO_METRICS = ("number", "state", "arch_id", "genes", "budget", "wall_seconds", "worker", "reason")
+NO_METRICS = ("number", "state", "arch_id", "genes", "budget", "replicate", "wall_seconds", "worker", "reason")
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,9 @@ def _read_trials(path: Path) -> tuple[tuple[Trial, ...], tuple[str, ...], np.nda
             metrics = {name: float(text) for name, text in texts.items()}
             arch = Architecture("", tuple(map(int, row["genes"].split())))
             state = State(row["state"])
-            trials.append(Trial(int(row["number"]), arch, int(row["budget"]), state, metrics, row["reason"]))
+            replicate = int(row.get("replicate") or 0)  # earlier versions had no replicates
+            number, budget = int(row["number"]), int(row["budget"])
+            trials.append(Trial(number, arch, budget, state, metrics, row["reason"], replicate=replicate))
             ids.append(row["arch_id"])
             seconds.append(metrics.get(SECONDS, float(row["wall_seconds"] or 0)))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, csv.Error) as error:

@@ -20,8 +20,8 @@ class Tabular(Evaluator):
     """Evaluator that looks up recorded metrics.
 
     `seconds` is the recorded time of the trial, so that the best score over training time can be computed. Of several
-    trials of one network and budget the first finished one counts. Budget 0 is the largest budget of the table.
-    Networks that the table does not hold, or whose trial failed, fail; a budget without trials raises NASError.
+    trials of one network, budget and replicate the first finished one counts. Budget 0 is the largest budget of the
+    table. Networks that the table does not hold, or whose trial failed, fail; a budget without trials raises NASError.
 
     Args:
         path: A table that `voxnas study export` wrote.
@@ -79,7 +79,7 @@ class Tabular(Evaluator):
 
 
 class LookUp:
-    """Rows of a table by genes and budget.
+    """Rows of a table by genes, budget and replicate.
 
     Args:
         table: The table.
@@ -91,9 +91,9 @@ class LookUp:
 
     def __init__(self, table: TrialsTable, name: str = "the table") -> None:
         self.table, self.name = table, name
-        self._rows: dict[tuple[tuple[int, ...], int], int] = {}
-        pairs = zip(map(tuple, table.genes_NG.tolist()), table.budgets_N.tolist(), strict=True)
-        for row, (key, state) in enumerate(zip(pairs, table.states, strict=True)):
+        self._rows: dict[tuple[tuple[int, ...], int, int], int] = {}
+        columns = (map(tuple, table.genes_NG.tolist()), table.budgets_N.tolist(), table.replicates_N.tolist())
+        for row, (key, state) in enumerate(zip(zip(*columns, strict=True), table.states, strict=True)):
             better = key not in self._rows or table.states[self._rows[key]] is not State.COMPLETE
             if state is State.COMPLETE and better:
                 self._rows[key] = row
@@ -101,20 +101,20 @@ class LookUp:
                 self._rows.setdefault(key, row)
         if not any(state is State.COMPLETE for state in table.states):
             raise NASError(f"{name} without a finished trial", "at least one", "export a study that has results")
-        self.budgets = sorted({budget for _, budget in self._rows})
+        self.budgets = sorted({budget for _, budget, _ in self._rows})
 
     def row(self, proposal: Proposal) -> int:
         """Find the row of a proposal.
 
         Args:
-            proposal: Architecture and budget.
+            proposal: Architecture, budget and replicate.
 
         Returns:
             The row of a finished or failed trial.
 
         Raises:
             NASError: If no trial of the table has this budget.
-            TrialFailed: If the table does not hold the network with this budget.
+            TrialFailed: If the table does not hold the network with this budget and replicate.
         """
         budget = proposal.budget
         if budget not in self.budgets:
@@ -126,9 +126,10 @@ class LookUp:
                     "set the strategy's budgets to these, or take a strategy that has none",
                 )
             budget = self.budgets[-1]
-        row = self._rows.get((proposal.arch.genes, budget))
+        row = self._rows.get((proposal.arch.genes, budget, proposal.replicate))
         if row is None:
-            raise TrialFailed(f"{self.name} does not hold this network with {budget} epochs")
+            which = f", replicate {proposal.replicate}" if proposal.replicate else ""
+            raise TrialFailed(f"{self.name} does not hold this network with {budget} epochs{which}")
         return row
 
     def seconds(self, row: int) -> float:

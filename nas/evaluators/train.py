@@ -27,15 +27,17 @@ from nas.training.loop import BEST, fit
 from nas.training.settings import TrainingSettings
 from nas.training.timing import training_cost
 from nas.utils.checked import check_arguments, checked
+from nas.utils.identity import described
 
 
 @checked("evaluator")
 class Train(Evaluator):
     """Evaluator that trains networks: validation metrics of the best epoch, `epochs` (run) and `seconds`.
 
-    Seeds depend on (context.seed, architecture) only: the same pair gives the same metrics, bit for bit on a CPU. With
-    a constant learning rate a larger budget continues from the checkpoint of a smaller one; with any other schedule
-    each budget is a training of its own.
+    Seeds depend on (context.seed, replicate) only: all networks of a replicate see the same batches with the same
+    augmentation, and an evaluation gives the same metrics again, bit for bit on a CPU. With a constant learning rate a
+    larger budget continues from the checkpoint of a smaller one; with any other schedule each budget is a training of
+    its own.
 
     Args:
         settings: Settings of the training; the defaults if None. A proposal's budget replaces `epochs`.
@@ -47,6 +49,11 @@ class Train(Evaluator):
             settings or TrainingSettings(), **check_arguments(TrainingSettings, changes, "evaluator")
         )
         self._of_any_length: dict[str, bool] = {}  # architecture id -> whether its training may be continued
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """Class and settings; earlier versions had seeds that depended on the architecture."""
+        return {**described(self), "seeds": "study and replicate"}
 
     def metrics(self, task: Task) -> frozenset[str]:
         """Return the names of the task's validation metrics, `epochs` and `seconds`."""
@@ -61,7 +68,7 @@ class Train(Evaluator):
     def evaluate(self, proposal: Proposal, problem: Problem, context: RunContext) -> Mapping[str, float]:
         arch = proposal.arch
         settings = replace(self.settings, epochs=proposal.budget) if proposal.budget > 0 else self.settings
-        seed, started, seconds = seed_of(context.seed, arch), time.monotonic(), dict[int, float]()
+        seed, started, seconds = seed_of(context.seed, proposal.replicate), time.monotonic(), dict[int, float]()
 
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -111,7 +118,7 @@ class Train(Evaluator):
 
     def folder_of(self, proposal: Proposal, problem: Problem, context: RunContext) -> Path:
         """Return the folder of the proposal's training: one for all budgets if trainings continue."""
-        name = proposal.arch.id
+        name = proposal.arch.id + (f"-replicate-{proposal.replicate}" if proposal.replicate else "")
         if proposal.budget in (0, self.settings.epochs) or self._extendable(proposal.arch, problem):
             return context.folder / name
         return context.folder / f"{name}-{proposal.budget}-epochs"
@@ -125,15 +132,15 @@ class Train(Evaluator):
         return self._of_any_length[arch.id]
 
 
-def seed_of(seed: int, arch: Architecture) -> int:
-    """Derive the seed of a trial.
+def seed_of(seed: int, replicate: int) -> int:
+    """Derive the seed of a trial: of initial weights, batch order, augmentation and dropout.
 
     Args:
         seed: The study's seed.
-        arch: The architecture.
+        replicate: Which repetition of the evaluation, from 0.
 
     Returns:
         A seed of 63 bits.
     """
-    digest = hashlib.blake2s(f"{seed}|{arch.id}".encode(), digest_size=8).digest()
+    digest = hashlib.blake2s(f"{seed}|replicate {replicate}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> 1

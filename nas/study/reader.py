@@ -17,8 +17,8 @@ from nas.study.lease import WORKER, Attempt, attempt_of
 from nas.study.storage import Store
 
 SCHEMA = 3
-GENES, BUDGET, METRICS, REASON, WITHDRAWN = (
-    f"voxnas:{key}" for key in ("genes", "budget", "metrics", "reason", "withdrawn")
+GENES, BUDGET, REPLICATE, METRICS, REASON, WITHDRAWN = (
+    f"voxnas:{key}" for key in ("genes", "budget", "replicate", "metrics", "reason", "withdrawn")
 )
 SPEC, CONFIG, SPACE = "voxnas:spec", "voxnas:config", "voxnas:space"
 
@@ -174,6 +174,7 @@ class StudyReader:
             worker=attempt_of(attrs).owner[WORKER],
             started=trial.datetime_start.timestamp() if trial.datetime_start else 0.0,
             finished=trial.datetime_complete.timestamp() if trial.datetime_complete else 0.0,
+            replicate=int(attrs.get(REPLICATE, 0)),  # earlier versions had no replicates
         )
 
     def _metrics(self, trial: FrozenTrial) -> Mapping[str, float]:
@@ -202,19 +203,20 @@ def is_live(trial: FrozenTrial) -> bool:
 
 
 def holding(proposal: Proposal, records: Sequence[Trial]) -> list[Trial]:
-    """Return the trials, running or finished, that hold the architecture and budget of a proposal.
+    """Return the trials, running or finished, that hold the architecture, budget and replicate of a proposal.
 
     Args:
-        proposal: Architecture and budget.
+        proposal: Architecture, budget and replicate.
         records: Trials to search.
 
     Returns:
         The trials that have not failed.
     """
+    wanted = (proposal.arch.id, proposal.budget, proposal.replicate)
     return [
         record
         for record in records
-        if record.arch.id == proposal.arch.id and record.budget == proposal.budget and record.state is not State.FAILED
+        if record.state is not State.FAILED and (record.arch.id, record.budget, record.replicate) == wanted
     ]
 
 

@@ -34,6 +34,7 @@ from nas.study.reader import (
     GENES,
     METRICS,
     REASON,
+    REPLICATE,
     WITHDRAWN,
     StudyReader,
     holding,
@@ -56,7 +57,7 @@ class Claim:
     Args:
         number: Number of the trial.
         trial_id: The store's own key of the trial.
-        proposal: Architecture and budget.
+        proposal: Architecture, budget and replicate.
         attempt: How often the trial has been taken over.
     """
 
@@ -181,12 +182,12 @@ class Study(StudyReader):
         """Create the trial of a proposal.
 
         Args:
-            proposal: Architecture and budget.
+            proposal: Architecture, budget and replicate.
             worker: Name of the worker.
             limit: Largest number of trials of the study; None for no limit.
 
         Returns:
-            The claim, or None if another trial holds the same architecture and budget, or the study is full.
+            The claim, or None if another trial holds the same architecture, budget and replicate, or the study is full.
         """
         arch, space = proposal.arch, self.problem.space
         self.owner = {**self.owner, "claims": self.owner.get("claims", 0) + 1}
@@ -198,6 +199,7 @@ class Study(StudyReader):
                 user_attrs={
                     GENES: list(arch.genes),
                     BUDGET: proposal.budget,
+                    REPLICATE: proposal.replicate,
                     CLAIM: f"{self.owner['token']}-{self.owner['claims']}",
                     OWNER: {**self.owner, ATTEMPT: 0, WORKER: worker},
                     BEAT: [0, 0],
@@ -246,7 +248,7 @@ class Study(StudyReader):
         if attempt is None:
             return None
         record = self._record(trial)
-        proposal = Proposal(record.arch, record.budget)
+        proposal = record.proposal
         rivals = holding(proposal, self.records())  # of two running claims, the older one was confirmed
         if any(rival.number < trial.number or rival.state is State.COMPLETE for rival in rivals):
             self._withdraw(trial._trial_id)
@@ -367,7 +369,7 @@ class Worker:
         """Create the trial of a proposal; see `Study.claim`.
 
         Args:
-            proposal: Architecture and budget.
+            proposal: Architecture, budget and replicate.
             limit: Largest number of trials of the study.
 
         Returns:

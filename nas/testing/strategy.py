@@ -67,7 +67,8 @@ def _play(strategy: Strategy, unused: Strategy, space: SearchSpace, history: His
         state = {3: State.RUNNING, 5: State.FAILED}.get(number, State.COMPLETE)
         cost = float(_sum_of_genes(space.encode([first.arch]))[0])
         metrics = {"score": math.sin(cost), "cost": cost} if state is State.COMPLETE else {}
-        record = Trial(number, first.arch, first.budget, state, metrics, finished=number + 1.0)
+        ends = {"finished": number + 1.0, "replicate": first.replicate}
+        record = Trial(number, first.arch, first.budget, state, metrics, **ends)
         history = replace(history, records=(*history.records, record))
     require(len(history), "no proposal at all", "at least one network", "return a Proposal for an empty history")
     return history
@@ -125,8 +126,14 @@ def _check_proposal(proposal: Proposal, space: SearchSpace, history: History) ->
         "a budget that is a whole number of epochs, 0 for the evaluator's own",
         "Proposal(arch, int(epochs))",
     )
+    require(
+        type(proposal.replicate) is int and proposal.replicate >= 0,
+        f"replicate={proposal.replicate!r}",
+        "a whole number, 0 for the first evaluation of a network",
+        "Proposal(arch, replicate=1)",
+    )
     for record in history:
-        if record.arch == arch and record.state is not State.FAILED:
+        if (record.arch, record.replicate) == (arch, proposal.replicate) and record.state is not State.FAILED:
             again = f"the genes {genes} of trial {record.number}"
             new = "leave out networks of the history"
             require(record.budget != budget, f"{again} proposed twice", ONCE, new)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ import torch
 from nas.context import RunContext
 from nas.evaluators.train import Train, seed_of
 from nas.history import Proposal
+from nas.training.loop import FitResult
 from nas.training.settings import TrainingSettings
 from search_spaces.naslung import NASLungSpace
 from tests.problems import context_in, problem_of
@@ -77,7 +79,25 @@ def test_a_budget_replaces_the_epochs_and_continues_where_the_schedule_permits(
     assert longer["epochs"] == 3
 
 
-def test_seeds_differ_by_architecture_and_study() -> None:
-    other = SPACE.from_stages([[4], [8], [8]])
-    assert len({seed_of(0, ARCH), seed_of(1, ARCH), seed_of(0, other)}) == 3
-    assert all(0 <= seed_of(seed, ARCH) < 2**63 for seed in range(5))
+def test_seeds_differ_by_study_and_replicate_alone() -> None:
+    seeds = [seed_of(study, replicate) for study in range(5) for replicate in range(5)]
+    assert len(set(seeds)) == 25
+    assert all(0 <= seed < 2**63 for seed in seeds)
+
+
+def test_networks_of_one_replicate_have_the_same_seed_and_replicates_have_folders(
+    context: RunContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seeds: list[int] = []
+
+    def note_seed(*arguments: Any, seed: int, **settings: Any) -> FitResult:
+        seeds.append(seed)
+        return FitResult(1, {"auc": 0.5}, 1, 0.0, ())
+
+    monkeypatch.setattr("nas.evaluators.train.fit", note_seed)
+    evaluator, other = Train(SETTINGS), SPACE.from_stages([[4], [8], [8]])
+    wanted = [Proposal(ARCH), Proposal(other), Proposal(ARCH, replicate=1), Proposal(other, replicate=1)]
+    for proposal in wanted:
+        evaluator.evaluate(proposal, PROBLEM, context)
+    assert seeds == [seed_of(context.seed, replicate) for replicate in (0, 0, 1, 1)]
+    assert len({evaluator.folder_of(proposal, PROBLEM, context) for proposal in wanted}) == 4
