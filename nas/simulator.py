@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 
@@ -34,9 +35,44 @@ class Simulation:
     best_T: np.ndarray
 
 
+class Results(Protocol):
+    """What simulated trials give: recorded results, or those of a `nas.surrogate.Surrogate`."""
+
+    @property
+    def space(self) -> SearchSpace:
+        """The space that is searched."""
+
+    def history(self) -> History:
+        """Return the history of a search that has not begun, with its objectives, cost and constraints."""
+
+    def outcome(self, proposal: Proposal) -> tuple[float, dict[str, object]]:
+        """Return the seconds of a trial, and the state, metrics and reason of its record."""
+
+
+class Recorded:
+    """The results of recorded trials; a network that the table lacks, or that failed there, fails.
+
+    Args:
+        table: Recorded trials.
+        space: Space of the search. If None, that of the table.
+    """
+
+    def __init__(self, table: TrialsTable, space: SearchSpace | None = None) -> None:
+        self.table, self.space = table, table.space.build() if space is None else space
+        self._look_up = LookUp(table)
+
+    def history(self) -> History:
+        """Return an empty history; if the table lacks networks of the space, with a constraint."""
+        return _empty_history(self.table, self.space)
+
+    def outcome(self, proposal: Proposal) -> tuple[float, dict[str, object]]:
+        """Return the recorded seconds of a trial, and its state, metrics and reason."""
+        return _outcome(self._look_up, proposal)
+
+
 def simulate(
     strategy: Strategy,
-    table: TrialsTable,
+    results: TrialsTable | Results,
     trials: int,
     seed: int,
     workers: int = 1,
@@ -50,11 +86,11 @@ def simulate(
 
     Args:
         strategy: Strategy to run.
-        table: Recorded trials.
+        results: Recorded trials, or a surrogate.
         trials: Number of trials to end; fewer if the strategy has no more proposals.
         seed: Seed of the search.
         workers: Number of simulated workers.
-        space: Space of the search. If None, that of the table.
+        space: Space of the search. If None, that of the results.
 
     Returns:
         History and learning curve of the search.
@@ -62,8 +98,8 @@ def simulate(
     Raises:
         NASError: If the table lacks the cost or a proposed budget.
     """
-    space = table.space.build() if space is None else space
-    look_up, empty = LookUp(table), _empty_history(table, space)
+    source: Results = Recorded(results, space) if isinstance(results, TrialsTable) else results
+    space, empty = source.space if space is None else space, source.history()
     records: list[Trial] = []
     running: list[tuple[float, int, int]] = []  # end, number, worker
     free = list(range(workers))
@@ -79,7 +115,7 @@ def simulate(
                 break
             free.pop(0)
             number = len(records)
-            seconds, outcome = _outcome(look_up, proposal)
+            seconds, outcome = source.outcome(proposal)
             started = Trial(
                 number,
                 proposal.arch,

@@ -1,12 +1,12 @@
-"""Bayesian optimisation with an ensemble of trees as the performance predictor."""
+"""Bayesian optimisation with a regression model as the performance predictor."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
 
 import numpy as np
 from annotated_types import Ge, Le
-from sklearn.ensemble import ExtraTreesRegressor
 
 from nas.architecture import Architecture
 from nas.errors import NASError
@@ -14,19 +14,25 @@ from nas.history import History, Proposal
 from nas.space import SearchSpace
 from nas.strategies.base import Strategy
 from nas.strategies.ranking import best_and_newest, best_first, constrained_ranks
+from nas.strategies.regression import predict_by_line, predict_by_trees
 from nas.strategies.sampling import accept_all, draw, untried
-from nas.utils.annotations import AtLeastTwo, Strength
+from nas.utils.annotations import AtLeastTwo, OneOf, Strength
 from nas.utils.checked import checked
+from nas.utils.identity import described
 
 PARENTS = 10  # best finished networks, mutated to candidates
 MAX_MUTATIONS = 3  # successive mutations of a candidate
+MODELS = ("trees", "linear")
 
 
 @checked("strategy")
 class Predictor(Strategy):
-    """Bayesian optimisation with bagged, randomised trees on the genes of the finished trials.
+    """Bayesian optimisation with a regression model of the finished trials.
 
-    A proposal is the candidate with the best upper confidence bound, mean + beta * standard deviation over the trees.
+    A proposal is the candidate with the best upper confidence bound, mean + beta * standard deviation. The model is an
+    ensemble of bagged, randomised trees on the genes, whose deviation is that over the trees, or Bayesian ridge
+    regression on the descriptors of the space, such as the levels and paths of a DiNTS network.
+
     Candidates are random samples and mutants of the best networks. Objectives that are costs known before training are
     computed, not predicted. The excess over constraints known only after training is predicted as well, at its lower
     bound. With several objectives, one of the candidates of the best constrained rank is drawn at random, so that
@@ -34,7 +40,7 @@ class Predictor(Strategy):
 
     Source: White et al., BANANAS, AAAI 2021 (arXiv 1910.11858), sections 4 and 5 (ensemble, acquisition, mutation as
     its optimiser); trees for the networks as in White et al., How Powerful are Performance Predictors in NAS?, NeurIPS
-    2021 (arXiv 2104.01177); extremely randomised trees: Geurts et al., Machine Learning 63, 2006.
+    2021 (arXiv 2104.01177).
 
     Args:
         start: Networks sampled at random first, at least 2.
@@ -43,6 +49,7 @@ class Predictor(Strategy):
         candidates: Number of random candidates, and of mutants, at least 1.
         fitted: Maximum number of trials to fit, half of them the best and half the newest of the rest, which bounds
             the time of a proposal. At least `start`.
+        model: "trees" or "linear".
 
     Raises:
         NASError: If a value is out of range.
@@ -55,6 +62,7 @@ class Predictor(Strategy):
         beta: Strength = 1.0,
         candidates: Annotated[int, Ge(1), Le(1_000_000)] = 100,
         fitted: AtLeastTwo = 300,
+        model: Annotated[str, OneOf(*MODELS)] = "trees",
     ) -> None:
         if fitted < start:
             raise NASError(
@@ -63,6 +71,12 @@ class Predictor(Strategy):
                 f"set strategy.fitted to {start} or more",
             )
         self.start, self.trees, self.beta, self.candidates, self.fitted = start, trees, beta, candidates, fitted
+        self.model = model
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """What a study records; a setting of later versions counts only if it is not the default."""
+        return {name: value for name, value in described(self).items() if (name, value) != ("model", MODELS[0])}
 
     def propose(self, space: SearchSpace, history: History, rng: np.random.Generator) -> Proposal | None:
         done = history.final()
@@ -92,18 +106,25 @@ class Predictor(Strategy):
         done = best_and_newest(history, self.fitted)
         target_NM = np.column_stack([history.values(done), -history.violations(done)])
         mean_M, scale_M = target_NM.mean(axis=0), np.maximum(target_NM.std(axis=0), 1e-12)
-        forest = ExtraTreesRegressor(self.trees, bootstrap=True, random_state=int(rng.integers(2**31)))
-        known_NG = space.encode([record.arch for record in done]).astype(np.float32)
-        forest.fit(known_NG, (target_NM - mean_M) / scale_M)
+        tried = [record.arch for record in done]
+        mean_NM, deviation_NM = self._predict(space, tried, (target_NM - mean_M) / scale_M, archs, rng)
+        upper_NM = (mean_NM + self.beta * deviation_NM) * scale_M + mean_M
         genes_NG = space.encode(archs)
-        candidate_NG = genes_NG.astype(np.float32)
-        # predictions of single trees, as the forest's `predict` returns no deviation; each is (N, M, 1)
-        tree_TNM = np.stack([tree.tree_.predict(candidate_NG) for tree in forest.estimators_])
-        tree_TNM = tree_TNM.reshape(len(forest.estimators_), len(archs), len(mean_M))
-        upper_NM = (tree_TNM.mean(axis=0) + self.beta * tree_TNM.std(axis=0)) * scale_M + mean_M
         values_NM = upper_NM[:, :-1]
         for column, (name, sign) in enumerate(history.sign.items()):
             known = {**history.costs, history.cost_name: history.cost}.get(name)
             if known is not None:
                 values_NM[:, column] = sign * known(genes_NG)
         return values_NM, np.maximum(-upper_NM[:, -1], 0.0)
+
+    def _predict(
+        self,
+        space: SearchSpace,
+        tried: Sequence[Architecture],
+        target_NM: np.ndarray,
+        archs: Sequence[Architecture],
+        rng: np.random.Generator,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        if self.model == "linear":
+            return predict_by_line(space.descriptors(tried), target_NM, space.descriptors(archs))
+        return predict_by_trees(space.encode(tried), target_NM, space.encode(archs), self.trees, rng)
