@@ -43,7 +43,9 @@ def test_only_the_box_is_stored_and_what_is_lost_is_logged(tmp_path: Path, caplo
             for side, n in zip(store.shape[1:], store.extents_N3[row].tolist(), strict=True)
         )
         assert store.extents_N3[row].tolist() == [6, 8, extent[2]]  # a smaller side is padded
-        np.testing.assert_array_equal(store.read([row])[0][(slice(None), *own)], whole.read([row])[0][(slice(None), *box)])
+        np.testing.assert_array_equal(
+            store.read([row])[0][(slice(None), *own)], whole.read([row])[0][(slice(None), *box)]
+        )
         mask = whole.targets([row])[0]
         np.testing.assert_array_equal(store.targets([row])[0][own], mask[box])
         labelled, lost = labelled + (mask > 0).sum(), lost + (mask > 0).sum() - (mask[box] > 0).sum()
@@ -82,6 +84,7 @@ def test_a_new_scan_is_cut_as_the_stored_ones(tmp_path: Path, normalise: str) ->
 
 def test_without_a_box_nothing_changes() -> None:
     prob = np.ones((2, 3, 3, 3))
-    assert Prepared(prob, sitk.Image(3, 3, 3, sitk.sitkFloat32), sitk.Image(3, 3, 3, sitk.sitkFloat32)).on_whole_grid(
-        prob
-    ) is prob
+    assert (
+        Prepared(prob, sitk.Image(3, 3, 3, sitk.sitkFloat32), sitk.Image(3, 3, 3, sitk.sitkFloat32)).on_whole_grid(prob)
+        is prob
+    )

@@ -5,8 +5,8 @@ A source of data describes how it prepares its volumes (`Source.preparation`) in
 - {"how": "crop", "size", "spacing_mm", "window", "percentiles", "npy_spacing_mm", "npy_axes"}: a box around a point, as
   `manifest`
 - {"how": "crop_hu", "size", "spacing_mm", "window"}: a box of CT in a window of HU, as `luna16` and `lidc_dicom`
-- {"how": "grid", "spacing_mm", "normalise", "hounsfield", "intensity", "crop"}: whole volumes, or a box in the middle of
-  each, as `msd`
+- {"how": "grid", "spacing_mm", "normalise", "hounsfield", "intensity", "crop"}: whole volumes, or a box in the
+  middle of each, as `msd`
 - {"how": "array"}: arrays (.npy) whose axes and values are already those of the data set
 
 Those of image files may have "values_in_hu" (`nas.data.io.images.read_volume`). Each has "scale" and "offset" of the
