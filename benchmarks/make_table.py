@@ -5,6 +5,7 @@
 
 Each network of a recipe (benchmarks/table_recipes.py) is trained with several replicates by `nas.evaluators.Train`:
 network 1 with replicates 0, 1, 2, then network 2, and so on, so that an unfinished table is complete for its networks.
+A replicate has seeds and a validation fold of its own, the same for all networks; the test fold is always the same.
 Kept are the metrics of the validation part after each epoch, the Dice of every validation and test case for the weights
 of the best epoch, CPU and wall seconds, and costs. Nothing is chosen by the test part, which no training reads.
 
@@ -26,6 +27,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from benchmarks.common import machine
 from benchmarks.table_recipes import Recipe, recipes
@@ -83,8 +85,9 @@ class Trainings:
         self.problem = Problem.of(
             recipe.space, store, task=task, objectives={"dice": "maximize", "macs": "minimize"}, cost="macs"
         )
-        self.train, self.valid = (VolumeSet(store, rows, CPU) for rows in split.search)
+        self.rounds = split.holdout_rounds()  # other validation folds, one test fold
         self.test = VolumeSet(store, split.test, CPU)
+        self.not_tested = np.setdiff1d(np.arange(len(store)), split.test)
         self.evaluator = Train(recipe.settings)
 
     @property
@@ -94,6 +97,7 @@ class Trainings:
         return {
             "data": {"name": self.setup.store.name, "sha256": self.setup.store.sha256},
             "split": split.sha256,
+            "rotate_folds": True,
             "task": dict(self.problem.task.identity),
             "training": {**self.recipe.settings.identity, "seeds": self.evaluator.identity["seeds"]},
             "cost": dict(self.problem.cost.identity),
@@ -114,9 +118,7 @@ class Trainings:
             "macs": self.recipe.macs,
             "band": self.recipe.band,
             "data": {**self.recipe.data, "classes": list(self.setup.store.classes), "licence": self.recipe.licence},
-            "cases": {
-                part: names[data.indices].tolist() for part, data in (("valid", self.valid), ("test", self.test))
-            },
+            "cases": {"valid": names[self.not_tested].tolist(), "test": names[self.test.indices].tolist()},
             "seconds": "CPU seconds of a training with its validations, one thread",
             "versions": versions(),
             "machine": machine(),
@@ -149,12 +151,14 @@ class Trainings:
         """
         epochs, clock = self.recipe.settings.epochs, [time.process_time(), time.time()]
         ends: list[float] = []
+        part = self.rounds[replicate % len(self.rounds)]
+        train, valid = (VolumeSet(self.setup.store, rows, CPU) for rows in (part.train, part.valid))
         proposal, nan = Proposal(arch, epochs, replicate), np.full(epochs, np.nan, dtype=np.float32)
         trial = Trial(number, arch, epochs, State.FAILED, started=clock[1], replicate=replicate)
         with tempfile.TemporaryDirectory() as folder:
             context = RunContext(
-                self.train,
-                self.valid,
+                train,
+                valid,
                 Path(folder),
                 CPU,
                 self.recipe.seed,
@@ -171,14 +175,19 @@ class Trainings:
         for row, end in zip(history, ends, strict=True):
             for name in curves:
                 curves[name][int(row["epoch"]) - 1] = {**row, SECONDS: end}.get(name, np.nan)
-        cases = {}
-        for part, data in (("valid", self.valid), ("test", self.test)):
-            data = data.normalised_like(self.train.normalised_like(self.train))
-            guess = predict(model, self.problem.task, data, self.recipe.settings.batch_size).argmax(axis=1)
-            cases[f"{part}/dice"] = dice(guess, data.targets, self.problem.task.spec.outputs).astype(np.float32)
+        scaled = train.normalised_like(train)
+        valid_CK, test_CK = (self._dice(model, data.normalised_like(scaled)) for data in (valid, self.test))
+        every_CK = np.full((len(self.not_tested), valid_CK.shape[1]), np.nan, dtype=np.float32)
+        every_CK[np.searchsorted(self.not_tested, valid.indices)] = valid_CK
+        cases = {"valid/dice": every_CK, "test/dice": test_CK}
         metrics |= self.problem.cost.all_of(arch, COSTS)
         trial = replace(trial, state=State.COMPLETE, metrics=metrics, finished=time.time())
         return Row(trial, curves, cases)
+
+    def _dice(self, model: nn.Module, data: VolumeSet) -> np.ndarray:
+        """Dice of each case and class but the background, (N, K - 1); NaN for a class that neither side has."""
+        guess = predict(model, self.problem.task, data, self.recipe.settings.batch_size).argmax(axis=1)
+        return dice(guess, data.targets, self.problem.task.spec.outputs).astype(np.float32)
 
 
 def table_of(rows: Sequence[Row], made: Trainings, facts: Mapping[str, Any]) -> TrialsTable:

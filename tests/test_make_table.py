@@ -63,9 +63,13 @@ def test_rows_are_networks_times_replicates_with_values_of_all_cases(made: Train
     assert table.cases["test/dice"].shape == (4, len(made.test), 2)
     assert (table.seconds_N >= table.curves["seconds"][:, -1] - 1e-3).all()
     assert (np.diff(table.curves["seconds"], axis=1) > 0).all()
-    parts = table.facts["cases"]
-    trained = set(made.setup.store.names[made.train.indices].tolist())
-    assert not set(parts["test"]) & ({*parts["valid"]} | trained)
+    names, parts = made.setup.store.names, table.facts["cases"]
+    assert set(parts["valid"]) | set(parts["test"]) == set(names)
+    for row, replicate in enumerate(table.replicates_N):
+        validated = np.isfinite(table.cases["valid/dice"][row]).any(axis=1)
+        assert set(np.array(parts["valid"])[validated]) == set(names[made.rounds[replicate].valid])
+    for part in made.rounds:
+        assert not set(parts["test"]) & set(names[[*part.train, *part.valid]])
     macs = made.problem.cost(table.genes_NG.astype(int))
     np.testing.assert_array_equal(table.metrics["macs"], macs)
 
