@@ -7,8 +7,9 @@ replicates may differ; a network with a single value counts for the differences 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import numpy as np
 
@@ -61,10 +62,9 @@ def pooled_variance(values: Values) -> float:
     Returns:
         Sum of squares within networks by its degrees of freedom; NaN if no network has two values.
     """
-    freedom = sum(len(row) - 1 for row in values if len(row))
-    if freedom < 1:
-        return NAN
-    return sum(float(((np.asarray(row) - np.mean(row)) ** 2).sum()) for row in values if len(row)) / freedom
+    sums = _Sums.of(values)
+    freedom = sums.freedom_N.sum()
+    return float(sums.squares_N.sum() / freedom) if freedom > 0 else NAN
 
 
 def pooled_deviation(values: Values) -> float:
@@ -79,7 +79,7 @@ def pooled_deviation(values: Values) -> float:
     return math.sqrt(pooled_variance(values))
 
 
-def variance_components(values: Values) -> Components | None:
+def variance_components(values: Values, further: Values = (), lost: int = 0) -> Components | None:
     """Split the variance into that between networks and that between replicates.
 
     Source: one-way random effects by the analysis of variance, for unequal numbers of replicates; Searle, Casella and
@@ -87,59 +87,95 @@ def variance_components(values: Values) -> Components | None:
 
     Args:
         values: Network -> value of each replicate.
+        further: Network -> values that count for the noise alone, in the order of `values`: replicates of networks that
+            were selected by their values would make networks look more different than they are.
+        lost: Degrees of freedom that were lost before, see `without_replicate_effects`.
 
     Returns:
-        The components; None with fewer than two networks, or if no network has two values.
+        The components; None with fewer than two networks, or without a replicate.
     """
-    count_N = np.array([len(row) for row in values if len(row)], dtype=np.float64)
-    if len(count_N) < 2 or count_N.max() < 2:
+    sums = _Sums.of(values, further)
+    if len(sums.count_N) < 2 or sums.freedom_N.sum() <= lost:
         return None
-    mean_N = np.array([np.mean(row) for row in values if len(row)])
-    squares_N = np.array([((np.asarray(row) - np.mean(row)) ** 2).sum() for row in values if len(row)])
-    between, within = _components(count_N[None], mean_N[None], squares_N[None])
-    return Components(float(between[0]), float(within[0]), len(count_N), int(count_N.sum()))
+    rows = np.arange(len(sums.count_N))
+    between, within = sums.components(rows[None], lost)
+    return Components(float(between[0]), float(within[0]), len(rows), int(sums.count_N.sum()))
 
 
-def icc(values: Values) -> float:
+def icc(values: Values, further: Values = (), lost: int = 0) -> float:
     """Compute the intra-class correlation of single evaluations, ICC(1).
 
     Source: Shrout and Fleiss, Psychological Bulletin 86(2), 1979, page 421, doi 10.1037/0033-2909.86.2.420; for unequal
-    numbers of replicates see `variance_components`.
+    numbers of replicates see `variance_components`, whose arguments it has.
 
     Args:
         values: Network -> value of each replicate.
+        further: Network -> values that count for the noise alone.
+        lost: Degrees of freedom that were lost before.
 
     Returns:
         Share of the variance that is between networks, at most 1. It is negative if networks differ less than noise
-        would make them differ, and NaN without two networks, a network with two values, or different values.
+        would make them differ, and NaN without two networks, a replicate, or different values.
     """
-    found = variance_components(values)
+    found = variance_components(values, further, lost)
     return NAN if found is None else found.icc
 
 
-def icc_interval(values: Values, resamples: int = RESAMPLES, seed: int = 0) -> tuple[float, float]:
+def icc_interval(
+    values: Values, further: Values = (), lost: int = 0, *, resamples: int = RESAMPLES, seed: int = 0
+) -> tuple[float, float]:
     """Compute the 90 % percentile interval of the intra-class correlation by bootstrap over networks.
 
     Args:
         values: Network -> value of each replicate.
+        further: Network -> values that count for the noise alone.
+        lost: Degrees of freedom that were lost before.
         resamples: Number of resamples; those on which the correlation is undefined are left out.
         seed: Seed of the draws.
 
     Returns:
         Lower and upper bound; NaN if `icc` is undefined.
     """
-    rows = [row for row in values if len(row)]
-    if not math.isfinite(icc(rows)):
+    if not math.isfinite(icc(values, further, lost)):
         return NAN, NAN
-    count_N = np.array([len(row) for row in rows], dtype=np.float64)
-    mean_N = np.array([np.mean(row) for row in rows])
-    squares_N = np.array([((np.asarray(row) - np.mean(row)) ** 2).sum() for row in rows])
-    drawn_RN = np.random.default_rng(seed).integers(len(rows), size=(resamples, len(rows)))
-    between_R, within_R = _components(count_N[drawn_RN], mean_N[drawn_RN], squares_N[drawn_RN])
+    sums = _Sums.of(values, further)
+    networks = len(sums.count_N)
+    between_R, within_R = sums.components(
+        np.random.default_rng(seed).integers(networks, size=(resamples, networks)), lost
+    )
     with np.errstate(invalid="ignore", divide="ignore"):
         icc_R = between_R / (between_R + within_R)
     low, high = np.percentile(icc_R[np.isfinite(icc_R)], (50 - LEVEL / 2, 50 + LEVEL / 2))
     return float(low), float(high)
+
+
+def without_replicate_effects(values: Sequence[Mapping[int, float]]) -> tuple[list[dict[int, float]], int]:
+    """Subtract from every value the effect of its replicate, such as that of its seeds or its validation fold.
+
+    Networks that are compared within one replicate share its effect, which is no noise of their comparison: the
+    intra-class correlation of the result is that of consistency, ICC(C,1) of McGraw and Wong, Psychological Methods
+    1(1), 1996, table 4. Effects are least-squares estimates of the additive model of networks and replicates, with mean
+    0 over all values.
+
+    Args:
+        values: Network -> replicate -> value.
+
+    Returns:
+        The values without the effects, and the degrees of freedom that their estimate takes.
+    """
+    names = sorted({replicate for row in values for replicate in row})
+    if len(names) < 2:
+        return [dict(row) for row in values], 0
+    has_NR = np.array([[name in row for name in names] for row in values], dtype=np.float64)
+    value_NR = np.array([[row.get(name, 0.0) for name in names] for row in values])
+    count_N = np.maximum(has_NR.sum(axis=1), 1)
+    apart_NR = (value_NR - value_NR.sum(axis=1, keepdims=True) / count_N[:, None]) * has_NR
+    normal_RR = np.diag(has_NR.sum(axis=0)) - has_NR.T @ (has_NR / count_N[:, None])
+    effect_R = np.linalg.lstsq(normal_RR, apart_NR.sum(axis=0), rcond=None)[0]
+    effect_R -= (effect_R * has_NR).sum() / has_NR.sum()
+    by_name = dict(zip(names, effect_R.tolist(), strict=True))
+    rank = int(np.linalg.matrix_rank(normal_RR))
+    return [{name: value - by_name[name] for name, value in row.items()} for row in values], rank
 
 
 def share_of_noise(icc: float) -> float:
@@ -267,12 +303,34 @@ def expected_loss(components: Components, choices: int, replicates: int = 1) -> 
     return components.spread * expected_maximum(choices) * (1 - chosen)
 
 
-def _components(count_RN: np.ndarray, mean_RN: np.ndarray, squares_RN: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Variance between and within networks of R samples of N networks, from their counts, means and squares within."""
-    total_R, networks = count_RN.sum(axis=1), count_RN.shape[1]
-    mean_R = (count_RN * mean_RN).sum(axis=1) / total_R
-    with np.errstate(invalid="ignore", divide="ignore"):  # a sample without replicates is undefined
-        within_R = squares_RN.sum(axis=1) / (total_R - networks)
-        between_squares_R = (count_RN * (mean_RN - mean_R[:, None]) ** 2).sum(axis=1) / (networks - 1)
-        typical_R = (total_R - (count_RN**2).sum(axis=1) / total_R) / (networks - 1)
-        return (between_squares_R - within_R) / typical_R, within_R
+@dataclass(frozen=True)
+class _Sums:
+    """Counts, means and squares of N networks; those of `freedom_N` and `squares_N` are within networks."""
+
+    count_N: np.ndarray
+    mean_N: np.ndarray
+    freedom_N: np.ndarray
+    squares_N: np.ndarray
+
+    @classmethod
+    def of(cls, values: Values, further: Values = ()) -> _Sums:
+        pairs = [(row, more) for row, more in zip_longest(values, further, fillvalue=()) if len(row)]
+        groups = [[np.asarray(group, dtype=np.float64) for group in pair if len(group)] for pair in pairs]
+        return cls(
+            np.array([len(row) for row, _ in pairs], dtype=np.float64),
+            np.array([np.mean(row) for row, _ in pairs]),
+            np.array([sum(len(group) - 1 for group in pair) for pair in groups], dtype=np.float64),
+            np.array([sum(float(((group - group.mean()) ** 2).sum()) for group in pair) for pair in groups]),
+        )
+
+    def components(self, row_RN: np.ndarray, lost: int) -> tuple[np.ndarray, np.ndarray]:
+        """Variance between and within networks of each of R samples of networks."""
+        count_RN, mean_RN, networks = self.count_N[row_RN], self.mean_N[row_RN], row_RN.shape[1]
+        total_R, freedom_R = count_RN.sum(axis=1), self.freedom_N[row_RN].sum(axis=1)
+        mean_R = (count_RN * mean_RN).sum(axis=1) / total_R
+        kept = 1 - lost / self.freedom_N.sum()  # share of the degrees of freedom
+        with np.errstate(invalid="ignore", divide="ignore"):  # a sample without replicates is undefined
+            within_R = self.squares_N[row_RN].sum(axis=1) / (freedom_R * kept)
+            between_squares_R = (count_RN * (mean_RN - mean_R[:, None]) ** 2).sum(axis=1) / (networks - 1)
+            typical_R = (total_R - (count_RN**2).sum(axis=1) / total_R) / (networks - 1)
+            return (between_squares_R - within_R) / typical_R, within_R
