@@ -21,7 +21,8 @@ class Tabular(Evaluator):
 
     `seconds` is the recorded time of the trial, so that the best score over training time can be computed. Of several
     trials of one network, budget and replicate the first finished one counts. Budget 0 is the largest budget of the
-    table. Networks that the table does not hold, or whose trial failed, fail; a budget without trials raises NASError.
+    table; in a table with curves, smaller budgets are epochs at which a training is stopped. Networks that the table
+    does not hold, or whose trial failed, fail; a budget without trials raises NASError.
 
     Args:
         path: A table that `voxnas study export` wrote.
@@ -79,7 +80,7 @@ class Tabular(Evaluator):
 
 
 class LookUp:
-    """Rows of a table by genes, budget and replicate.
+    """Rows of a table by genes, budget and replicate; with curves, each epoch is a budget (`TrialsTable.by_epoch`).
 
     Args:
         table: The table.
@@ -90,6 +91,8 @@ class LookUp:
     """
 
     def __init__(self, table: TrialsTable, name: str = "the table") -> None:
+        score = next((metric for metric in table.objectives if metric in table.curves), "")
+        table = table.by_epoch(score)
         self.table, self.name = table, name
         self._rows: dict[tuple[tuple[int, ...], int, int], int] = {}
         columns = (map(tuple, table.genes_NG.tolist()), table.budgets_N.tolist(), table.replicates_N.tolist())

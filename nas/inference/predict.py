@@ -55,7 +55,8 @@ def predict_file(
         point_mm: Middle of the crop in world mm, LPS. If None, the middle of the volume.
 
     Returns:
-        Probabilities (K,), of a segmentation (K, D, H, W), and the prepared input, on whose grid they are.
+        Probabilities (K,), of a segmentation (K, D, H, W), and the prepared input, on whose grid they are. Around a box
+        of the grid, which is all that the networks see, the probability of the background is 1.
 
     Raises:
         NASError: If the file cannot be read, or is not an input of these networks.
@@ -76,7 +77,7 @@ def predict_file(
         else:
             found.append(network.probabilities(x_CDHW[None])[0])
     assert ready is not None
-    return reduce(np.add, found) / len(found), ready
+    return ready.on_whole_grid(reduce(np.add, found) / len(found)), ready
 
 
 def classes_of(network: InferenceNetwork) -> tuple[str, ...]:
