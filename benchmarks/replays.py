@@ -6,7 +6,7 @@ Dice of the test cases, over the replicates that the search did not see.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -15,7 +15,7 @@ import numpy as np
 
 from nas.architecture import Architecture
 from nas.cost.model import CostModel
-from nas.history import History, State, Trial
+from nas.history import State, Trial
 from nas.multiobjective.constraints import Constraint
 from nas.multiobjective.hypervolume import hypervolume
 from nas.simulator import Simulation, simulate
@@ -53,7 +53,8 @@ class Grounds:
 
     Args:
         path: A table of trained networks.
-        truth: Metric of the true quality; None for the score of the search itself.
+        truth: Values of single cases whose mean is the true quality, such as "test/dice"; None for the score that the
+            search sees.
         surrogate: Whether a model fitted to the table stands in for the networks that it lacks.
         window: Lowest and highest MACs of the networks of a search; None for no limits.
     """
@@ -74,9 +75,29 @@ class Grounds:
         return self.table.space.build()
 
     @cached_property
+    def worst(self) -> float:
+        """Lowest quality in the table, from which hypervolumes are measured."""
+        return float(np.nanmin(self._qualities))
+
+    @cached_property
+    def most_macs(self) -> float:
+        """Most MACs in the table; hypervolumes measure costs as shares of it."""
+        return float(np.nanmax(self.table.metrics["macs"]))
+
+    @property
+    def _qualities(self) -> np.ndarray:
+        score = next(name for name, way in self.table.objectives.items() if way == "maximize")
+        return self.table.mean_over_cases(self.truth) if self.truth else self.table.metrics[score]
+
+    @cached_property
     def model(self) -> Surrogate:
-        """The surrogate with the noise of replay 0."""
-        return self._surrogate(0)
+        """The surrogate, with the noise of replay 0."""
+        limits = () if self.window is None else self.window
+        named = [Constraint("macs", limit, at_most=bool(number)) for number, limit in enumerate(limits)]
+        table = self.table
+        if self.truth:
+            table = replace(table, metrics={**table.metrics, self.truth: table.mean_over_cases(self.truth)})
+        return Surrogate(table, self._cost, named, {"macs": self._cost} if named else {})
 
     def replay(self, strategy: Strategy, trials: int, seed: int, workers: int = 1) -> Replay:
         """Replay a search.
@@ -94,18 +115,12 @@ class Grounds:
             NASError: If the strategy cannot run on the table.
         """
         if self.surrogate:
-            simulation = simulate(strategy, self._surrogate(seed), trials, seed, workers)
+            simulation = simulate(strategy, self.model.with_seed(seed), trials, seed, workers)
             return self._measured(simulation, self._expected)
         seen, unseen = _replicates(self.table, seed)
         simulation = simulate(strategy, seen, trials, seed, workers)
         truths = _means(unseen, self.truth) if self.truth and len(unseen) else {}
         return self._measured(simulation, lambda arch: truths.get(arch.genes))
-
-    def _surrogate(self, seed: int) -> Surrogate:
-        cost = self._cost
-        limits = () if self.window is None else self.window
-        named = [Constraint("macs", limit, at_most=bool(number)) for number, limit in enumerate(limits)]
-        return Surrogate(self.table, cost, named, {"macs": cost} if named else {}, seed)
 
     @cached_property
     def _cost(self) -> CostModel:
@@ -117,7 +132,7 @@ class Grounds:
     def _expected(self, arch: Architecture) -> float | None:
         return self.model.expected([arch])[0][self.truth] if self.truth else None
 
-    def _measured(self, simulation: Simulation, truth_of) -> Replay:  # type: ignore[no-untyped-def]
+    def _measured(self, simulation: Simulation, truth_of: Callable[[Architecture], float | None]) -> Replay:
         history = simulation.history
         truths: dict[Architecture, float] = {}
 
@@ -129,12 +144,12 @@ class Grounds:
 
         ended = sorted((t for t in history if t.state is not State.RUNNING), key=lambda t: (t.finished, t.number))
         true_T, area_T, front = [], [], ()
-        for number, trial in enumerate(ended, start=1):
+        for trial in ended:
             if trial.state is State.COMPLETE:
                 front = replace(history, records=(*front, trial)).front()
             true_T.append(truth(front[0]) if front else float("nan"))
-            area_T.append(_area(history, front, truth) if front else 0.0)
-            assert number == len(true_T)
+            points_F2 = np.array([[truth(one), -one.metrics["macs"] / self.most_macs] for one in front]).reshape(-1, 2)
+            area_T.append(hypervolume(points_F2, np.array([self.worst, -1.0])))
         macs_T = [trial.metrics.get("macs", float("nan")) for trial in ended]
         return Replay(simulation.time_T.tolist(), simulation.best_T.tolist(), true_T, area_T, macs_T)
 
@@ -151,11 +166,6 @@ def evaluations_to_reach(curve_T: np.ndarray, target: float) -> float:
     """Return after how many trials a mean curve first reaches a value; infinite if it does not."""
     reached = np.flatnonzero(curve_T >= target)
     return float(reached[0] + 1) if len(reached) else float("inf")
-
-
-def _area(history: History, front: Sequence[Trial], truth) -> float:  # type: ignore[no-untyped-def]
-    """Hypervolume in units of (score, share of the largest cost of the table)."""
-    return 0.0
 
 
 def _replicates(table: TrialsTable, seed: int) -> tuple[TrialsTable, TrialsTable]:
@@ -178,13 +188,15 @@ def _rows(table: TrialsTable, kept_N: np.ndarray, alone: bool = False) -> Trials
         states=states,
         reasons=reasons,
         metrics={name: column_N[kept_N] for name, column_N in table.metrics.items()},
+        curves={name: values[kept_N] for name, values in table.curves.items()},
+        cases={name: values[kept_N] for name, values in table.cases.items()},
     )
 
 
-def _means(table: TrialsTable, metric: str) -> Mapping[tuple[int, ...], float]:
-    """Return the mean of a metric over the finished trials of each network."""
+def _means(table: TrialsTable, truth: str) -> Mapping[tuple[int, ...], float]:
+    """Return the mean quality of each network over its trials."""
     values: dict[tuple[int, ...], list[float]] = {}
-    for genes, value in zip(map(tuple, table.genes_NG.tolist()), table.metrics[metric].tolist(), strict=True):
+    for genes, value in zip(map(tuple, table.genes_NG.tolist()), table.mean_over_cases(truth).tolist(), strict=True):
         if value == value:
             values.setdefault(genes, []).append(value)
     return {genes: float(np.mean(each)) for genes, each in values.items()}

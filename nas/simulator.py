@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -42,6 +43,10 @@ class Results(Protocol):
     def space(self) -> SearchSpace:
         """The space that is searched."""
 
+    @property
+    def continues(self) -> bool:
+        """Whether a larger budget continues the training of a smaller one, and takes only the difference in time."""
+
     def history(self) -> History:
         """Return the history of a search that has not begun, with its objectives, cost and constraints."""
 
@@ -59,6 +64,7 @@ class Recorded:
 
     def __init__(self, table: TrialsTable, space: SearchSpace | None = None) -> None:
         self.table, self.space = table, table.space.build() if space is None else space
+        self.continues = bool(table.curves)
         self._look_up = LookUp(table)
 
     def history(self) -> History:
@@ -116,6 +122,8 @@ def simulate(
             free.pop(0)
             number = len(records)
             seconds, outcome = source.outcome(proposal)
+            if source.continues:
+                seconds -= _seconds_before(source, proposal, records)
             started = Trial(
                 number,
                 proposal.arch,
@@ -189,6 +197,13 @@ class TabularCost:
             (N,) 1.0 or 0.0.
         """
         return np.isfinite(self(genes_NG)).astype(np.float64)
+
+
+def _seconds_before(source: Results, proposal: Proposal, records: Sequence[Trial]) -> float:
+    """Return the seconds of the trainings that a proposal continues."""
+    own = [trial for trial in records if (trial.arch, trial.replicate) == (proposal.arch, proposal.replicate)]
+    smaller = [t.budget for t in own if t.state is State.COMPLETE and 0 < t.budget < (proposal.budget or math.inf)]
+    return source.outcome(replace(proposal, budget=max(smaller)))[0] if smaller else 0.0
 
 
 def _empty_history(table: TrialsTable, space: SearchSpace) -> History:

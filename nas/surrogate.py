@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -54,6 +55,9 @@ class Surrogate:
     metrics together, and are the same whenever a network is asked for again. Without the first, a strategy that fits
     the same model would look better than it is.
 
+    With curves, each epoch is a budget: the best score so far and the seconds until then, as a training that is stopped
+    there would report them.
+
     Source: surrogate benchmarks, Zela et al., ICLR 2022 (arXiv 2008.09777), here with a linear model.
 
     Args:
@@ -86,13 +90,15 @@ class Surrogate:
         if len(groups) < FEWEST:
             raise NASError(f"a table of {len(groups)} networks", f"at least {FEWEST}", "train more networks")
         rows_X = np.concatenate(groups)
-        self.names = [name for name, column in table.metrics.items() if np.isfinite(column[rows_X]).all()]
-        columns = [table.metrics[name] for name in self.names] + [table.seconds_N] * (SECONDS not in self.names)
-        self.names += [SECONDS] * (SECONDS not in self.names)
-        values_XM = np.column_stack(columns)
+        columns = {name: column for name, column in table.metrics.items() if np.isfinite(column[rows_X]).all()}
+        columns = {SECONDS: table.seconds_N, **columns}
+        self._score = next((name for name in table.objectives if name in table.curves), "")
+        self._epochs = table.curves[self._score].shape[1] if self._score else 0
+        columns |= _stopped(table, self._score, self._epochs)
+        self.names, values_XM = list(columns), np.column_stack(list(columns.values()))
         mean_NM = np.array([values_XM[rows].mean(axis=0) for rows in groups])
         self._low_M, self._high_M = values_XM[rows_X].min(axis=0), values_XM[rows_X].max(axis=0)
-        self._noise_RM = _deviations(values_XM, groups)
+        self._noise_RM = _deviations(values_XM, groups, table.replicates_N)
         x_NF = self.space.descriptors([self.space.architecture(genes) for genes in genes_NG.tolist()])
         self._model = _model().fit(x_NF, mean_NM)
         folds = KFold(FOLDS, shuffle=True, random_state=0)
@@ -114,6 +120,24 @@ class Surrogate:
             for i, name in enumerate(self.names)
         }
 
+    @property
+    def continues(self) -> bool:
+        """Whether smaller budgets are parts of one training."""
+        return bool(self._epochs)
+
+    def with_seed(self, seed: int) -> Surrogate:
+        """Return the same networks with other replicates.
+
+        Args:
+            seed: Seed of the noise.
+
+        Returns:
+            A copy that shares the model.
+        """
+        other = copy.copy(self)
+        other.seed = seed
+        return other
+
     def history(self) -> History:
         """Return the history of a search that has not begun.
 
@@ -129,7 +153,7 @@ class Surrogate:
             archs: N networks.
 
         Returns:
-            Metrics by name of each network.
+            Metrics by name of each network; "name@epoch" of a training that is stopped there.
         """
         return [dict(zip(self.names, values_M.tolist(), strict=True)) for values_M in self._expected(archs)]
 
@@ -137,7 +161,7 @@ class Surrogate:
         """Return how a trial ends.
 
         Args:
-            proposal: Architecture and replicate.
+            proposal: Architecture, budget and replicate.
 
         Returns:
             Its seconds, and the state and metrics of its record.
@@ -146,9 +170,13 @@ class Surrogate:
         if len(self._noise_RM):
             purpose = f"noise {self.seed} {proposal.replicate}"
             values_M = values_M + self._noise_RM[_row(proposal.arch, len(self._noise_RM), purpose)]
+        every = dict(zip(self.names, np.maximum(values_M, 0).tolist(), strict=True))
+        metrics = {name: value for name, value in every.items() if "@" not in name}
+        if 0 < proposal.budget < self._epochs:
+            metrics = {name: every[f"{name}@{proposal.budget}"] for name in (self._score, SECONDS)}
+            metrics["epochs"] = float(proposal.budget)
         costs = {self._cost_name: self._cost} | self._costs
         genes_NG = np.array([proposal.arch.genes])
-        metrics = dict(zip(self.names, np.maximum(values_M, 0).tolist(), strict=True))
         metrics |= {name: float(cost(genes_NG)[0]) for name, cost in costs.items()}
         return metrics[SECONDS], {"state": State.COMPLETE, "metrics": metrics}
 
@@ -173,14 +201,36 @@ def _networks(table: TrialsTable) -> tuple[np.ndarray, list[np.ndarray]]:
     return genes_NG, [rows_X[which_X.ravel() == number] for number in range(len(genes_NG))]
 
 
-def _deviations(values_XM: np.ndarray, groups: Sequence[np.ndarray]) -> np.ndarray:
-    """Deviations of replicates from the mean of their network, (R, M), enlarged to the size of a replicate's noise."""
-    parts = [
-        (values_XM[rows] - values_XM[rows].mean(axis=0)) * np.sqrt(len(rows) / (len(rows) - 1))
-        for rows in groups
-        if len(rows) > 1
-    ]
-    return np.concatenate(parts) if parts else np.empty((0, values_XM.shape[1]))
+def _stopped(table: TrialsTable, score: str, epochs: int) -> dict[str, np.ndarray]:
+    """Best score so far and seconds after each epoch but the last, as "name@epoch" -> (N,)."""
+    if not score:
+        return {}
+    sign = -1.0 if table.objectives[score] == "minimize" else 1.0
+    best_NE = sign * np.fmax.accumulate(sign * table.curves[score].astype(np.float64), axis=1)
+    seconds_NE = table.curves[SECONDS].astype(np.float64)
+    return {
+        f"{name}@{epoch}": values_NE[:, epoch - 1]
+        for name, values_NE in ((score, best_NE), (SECONDS, seconds_NE))
+        for epoch in range(1, epochs)
+        if np.isfinite(values_NE[:, epoch - 1]).all()
+    }
+
+
+def _deviations(values_XM: np.ndarray, groups: Sequence[np.ndarray], replicates_X: np.ndarray) -> np.ndarray:
+    """Deviations of replicates from the mean of their network, (R, M), enlarged to the size of a replicate's noise.
+
+    What all networks of a replicate share, such as its validation fold, is no noise of a comparison and is taken off.
+    """
+    rows_R = np.concatenate([rows for rows in groups if len(rows) > 1] or [np.empty(0, dtype=np.int64)])
+    if not len(rows_R):
+        return np.empty((0, values_XM.shape[1]))
+    parts = [values_XM[rows] - values_XM[rows].mean(axis=0) for rows in groups if len(rows) > 1]
+    sizes = [np.full(len(rows), len(rows)) for rows in groups if len(rows) > 1]
+    deviation_RM, size_R = np.concatenate(parts), np.concatenate(sizes)
+    for replicate in np.unique(replicates_X[rows_R]):
+        shared_R = replicates_X[rows_R] == replicate
+        deviation_RM[shared_R] -= deviation_RM[shared_R].mean(axis=0)
+    return deviation_RM * np.sqrt(size_R / (size_R - 1))[:, None]
 
 
 def _row(arch: Architecture, count: int, purpose: str) -> int:
