@@ -68,7 +68,7 @@ def test_networks_that_the_table_lacks(surrogate: Surrogate) -> None:
     expected = np.array([metrics["dice"] for metrics in surrogate.expected(archs)])
     truth = np.array([quality(arch.genes) for arch in archs])
     assert np.corrcoef(expected, truth)[0, 1] > 0.9
-    assert np.std(expected - truth) == pytest.approx(OWN, rel=0.35)
+    assert OWN < np.std(expected - truth) < 2 * OWN  # the error of the model and the deviation of its own
 
 
 def test_replicates_differ_by_the_noise_of_the_table_and_come_again(surrogate: Surrogate) -> None:
