@@ -7,14 +7,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hydra import compose, initialize_config_dir
 
 from benchmarks.make_table import WALL, Trainings, make_table
 from benchmarks.table_recipes import Recipe, recipes
+from experiments.build import build
 from nas.cost.model import CostModel
+from nas.data.source import Source
+from nas.data.sources.msd import Msd
 from nas.errors import NASError, TrialFailed
+from nas.evaluators.base import Evaluator
 from nas.evaluators.tabular import LookUp
 from nas.evaluators.train import Train
 from nas.history import Proposal
+from nas.space import SearchSpace
+from nas.tasks.base import Task
 from nas.training.settings import TrainingSettings
 from nas.trials_table import TrialsTable
 from search_spaces.dints.space import DiNTSSpace
@@ -132,3 +139,18 @@ def test_recipes_have_networks_within_their_band(made: Trainings) -> None:
         assert len({arch.id for arch in archs}) == 20
         if recipe.macs is not None:
             np.testing.assert_allclose(cost(recipe.space.encode(archs)), recipe.macs, rtol=recipe.band)
+
+
+def test_the_experiment_is_the_protocol_of_the_table() -> None:
+    """A live search and the table train the same networks in the same way on the same data."""
+    with initialize_config_dir(str(Path(__file__).parents[1] / "conf"), version_base="1.3"):
+        config = compose("search", overrides=["experiment=dints_hippocampus", "data.root=/x", "study.name=s"])
+    recipe = recipes()["dints_hippocampus"]
+    assert build(config.evaluator, "evaluator", Evaluator).identity == Train(recipe.settings).identity
+    task = build(config.task, "task", Task, in_channels=1, outputs=3, dims=3)
+    assert task.identity == recipe.task(1, 3).identity
+    assert Msd("/x", **recipe.data).arguments() == build(config.data, "data", Source).arguments()
+    genes = build(config.space, "space", SearchSpace, out_channels=3).genes
+    assert genes == recipe.space.genes
+    low, high = (float(limit.split("=")[1]) for limit in config.constraints)
+    assert (low, high) == pytest.approx((recipe.macs * 0.8, recipe.macs * 1.2), rel=1e-3)
