@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -116,7 +118,7 @@ def test_a_table_of_another_recipe_is_not_continued(root: Path, made: Trainings,
 
 
 def test_a_training_that_fails_is_recorded(made: Trainings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(self: Train, proposal: Proposal, *rest: object) -> None:
+    def fail(self: Train, proposal: Proposal, *rest: Any) -> Mapping[str, float]:
         if proposal.replicate:
             raise TrialFailed("out of memory")
         return original(self, proposal, *rest)
