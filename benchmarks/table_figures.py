@@ -2,8 +2,8 @@
 
     python -m benchmarks.table_figures benchmarks/tables/dints_hippocampus.h5
 
-Intervals are 90 % percentiles of a bootstrap over networks. The true quality of a network is its mean Dice over the
-test cases and replicates; where an evaluation is compared with it, the replicate of that evaluation is left out.
+Intervals are 90 % percentiles of a bootstrap over networks. The true quality of a network is its mean Dice over
+the test cases and replicates; where an evaluation is compared with it, the replicate of that evaluation is left out.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +40,7 @@ class Recipe:
         networks: Networks of the full table.
         replicates: Trainings of each, with other seeds.
         settings: Training of each network.
-        macs: Middle of the band of MACs that networks lie in; None for all networks.
-        band: Largest relative distance from `macs`.
+        macs: Edges of the bands of MACs that networks are drawn from in turn, ascending.
         data: Arguments of the source beside its folder.
         loss: Arguments of the task.
         seed: Seed of networks, split and trainings.
@@ -52,8 +52,7 @@ class Recipe:
     networks: int
     replicates: int
     settings: TrainingSettings
-    macs: float | None = None
-    band: float = 0.2
+    macs: tuple[float, ...] = (0.0, float("inf"))
     data: Mapping[str, Any] = field(default_factory=lambda: HIPPOCAMPUS)
     loss: Mapping[str, Any] = field(default_factory=lambda: FOREGROUND)
     seed: int = 0
@@ -84,7 +83,7 @@ class Recipe:
         return Segmentation(channels, outputs, **self.loss)
 
     def networks_in_order(self, cost: CostModel) -> Iterator[Architecture]:
-        """Draw the networks: random ones of the space within the band of MACs, none twice.
+        """Draw the networks: random ones of the space, from each band of MACs in turn, none twice.
 
         The n-th network depends on the seed alone, so that a longer table begins with a shorter one.
 
@@ -94,15 +93,29 @@ class Recipe:
         Yields:
             Networks without end, or until 10,000 draws in a row gave none.
         """
-        rng, seen, missed = np.random.default_rng([self.seed, 2018]), set[str](), 0
+        rng, seen, bands = np.random.default_rng([self.seed, 2018]), set[str](), list(pairwise(self.macs))
+        missed = 0
         while missed < 10_000:
+            low, high = bands[len(seen) % len(bands)]
             arch = self.space.sample(rng)
             missed += 1
-            if arch.id in seen or (self.macs is not None and abs(cost.of(arch) / self.macs - 1) > self.band):
-                continue
-            seen.add(arch.id)
-            missed = 0
-            yield arch
+            if arch.id not in seen and low <= cost.of(arch) <= high:
+                seen.add(arch.id)
+                missed = 0
+                yield arch
+
+
+def around(macs: float, share: float = 0.2) -> tuple[float, float]:
+    """Return the band of MACs around a value.
+
+    Args:
+        macs: The middle.
+        share: Largest relative distance from it.
+
+    Returns:
+        Lower and upper end.
+    """
+    return macs * (1 - share), macs * (1 + share)
 
 
 def _training(epochs: int, lr: float) -> TrainingSettings:
@@ -118,7 +131,7 @@ def recipes() -> dict[str, Recipe]:
     four = DiNTSSpace(num_blocks=4, num_depths=3, channel_mul=0.25, use_downsample=False, out_channels=3)
     eight = DiNTSSpace(num_blocks=8, num_depths=3, channel_mul=0.125, use_downsample=False, out_channels=3)
     made = (
-        Recipe("dints_hippocampus", four, 400, 3, _training(8, 0.005), macs=79.7e6),
-        Recipe("dints_hippocampus_8", eight, 200, 3, _training(8, 0.005), macs=34e6),
+        Recipe("dints_hippocampus", four, 400, 3, _training(8, 0.005), macs=around(79.7e6)),
+        Recipe("dints_hippocampus_8", eight, 200, 3, _training(8, 0.005), macs=around(34e6)),
     )
     return {recipe.name: recipe for recipe in made}

@@ -140,4 +140,4 @@ def test_experiment_names_a_space_for_its_task(name: str) -> None:
     assert build(chosen.space, "space", SearchSpace).kind == kind
     text = (REPO / "conf/experiment" / f"{name}.yaml").read_text()
     for group in ("space", "strategy"):
-        assert f"override /{group}: " in text or "  - dints_hippocampus\n" in text
+        assert f"override /{group}: " in text or "  - dints_hippocampus_gradient\n" in text

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from hydra import compose, initialize_config_dir
 
 from benchmarks.make_table import WALL, Trainings, make_table
 from benchmarks.table_recipes import Recipe, recipes
+from experiments.build import build
 from nas.cost.model import CostModel
+from nas.data.source import Source
+from nas.data.sources.msd import Msd
 from nas.errors import NASError, TrialFailed
+from nas.evaluators.base import Evaluator
 from nas.evaluators.tabular import LookUp
 from nas.evaluators.train import Train
 from nas.history import Proposal
+from nas.space import SearchSpace
+from nas.tasks.base import Task
 from nas.training.settings import TrainingSettings
 from nas.trials_table import TrialsTable
 from search_spaces.dints.space import DiNTSSpace
@@ -109,7 +118,7 @@ def test_a_table_of_another_recipe_is_not_continued(root: Path, made: Trainings,
 
 
 def test_a_training_that_fails_is_recorded(made: Trainings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(self: Train, proposal: Proposal, *rest: object) -> None:
+    def fail(self: Train, proposal: Proposal, *rest: Any) -> Mapping[str, float]:
         if proposal.replicate:
             raise TrialFailed("out of memory")
         return original(self, proposal, *rest)
@@ -130,5 +139,21 @@ def test_recipes_have_networks_within_their_band(made: Trainings) -> None:
         again = [arch for arch, _ in zip(recipe.networks_in_order(cost), range(5), strict=False)]
         assert archs[:5] == again
         assert len({arch.id for arch in archs}) == 20
-        if recipe.macs is not None:
-            np.testing.assert_allclose(cost(recipe.space.encode(archs)), recipe.macs, rtol=recipe.band)
+        for number, macs in enumerate(cost(recipe.space.encode(archs))):
+            band = number % (len(recipe.macs) - 1)
+            assert recipe.macs[band] <= macs <= recipe.macs[band + 1]
+
+
+def test_the_experiment_is_the_protocol_of_the_table() -> None:
+    """A live search and the table train the same networks in the same way on the same data."""
+    with initialize_config_dir(str(Path(__file__).parents[1] / "conf"), version_base="1.3"):
+        config = compose("search", overrides=["experiment=dints_hippocampus", "data.root=/x", "study.name=s"])
+    recipe = recipes()["dints_hippocampus"]
+    assert build(config.evaluator, "evaluator", Evaluator).identity == Train(recipe.settings).identity
+    task = build(config.task, "task", Task, in_channels=1, outputs=3, dims=3)
+    assert task.identity == recipe.task(1, 3).identity
+    assert Msd("/x", **recipe.data).arguments() == build(config.data, "data", Source).arguments()
+    genes = build(config.space, "space", SearchSpace, out_channels=3).genes
+    assert genes == recipe.space.genes
+    low, high = (float(limit.split("=")[1]) for limit in config.constraints)
+    assert (low, high) == pytest.approx(recipe.macs, rel=1e-3)

@@ -27,7 +27,7 @@ def table_of(seed: int, networks: int = 5, failed: bool = True) -> TrialsTable:
     """Networks of drawn values, one of which failed; some epochs are not validated."""
     rng = np.random.default_rng(seed)
     archs = {arch.id: arch for arch in (SPACE.sample(rng) for _ in range(4 * networks))}
-    trials = []
+    trials: list[Trial] = []
     for number, arch in enumerate(list(archs.values())[:networks]):
         for replicate in range(REPLICATES):
             state = State.FAILED if failed and number == 1 else State.COMPLETE
