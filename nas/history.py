@@ -15,6 +15,8 @@ from nas.errors import NASError
 from nas.multiobjective.constraints import Constraint, violation
 from nas.multiobjective.pareto import front_mask
 
+CONFIRMATION = 1000  # the first replicate of a confirmation; the search itself has smaller ones
+
 
 class State(str, Enum):
     """State of a trial."""
@@ -135,6 +137,21 @@ class History(Sequence[Trial]):
     def sign(self) -> dict[str, float]:
         """1.0 for maximised and -1.0 for minimised objectives, by name."""
         return {name: 1.0 if way == "maximize" else -1.0 for name, way in self.objectives.items()}
+
+    @cached_property
+    def searched(self) -> History:
+        """The history without the trials of the confirmation."""
+        return replace(self, records=tuple(record for record in self.records if record.replicate < CONFIRMATION))
+
+    @cached_property
+    def confirmed(self) -> History:
+        """The history of the confirmation, which trained the best networks again after the search."""
+        return replace(self, records=tuple(record for record in self.records if record.replicate >= CONFIRMATION))
+
+    @property
+    def answer(self) -> History:
+        """The history that decides which networks are chosen: that of the confirmation if it has a finished trial."""
+        return self.confirmed if self.confirmed.complete() else self.searched
 
     def complete(self) -> tuple[Trial, ...]:
         """Return the finished trials.

@@ -61,7 +61,7 @@ def show_study(options: argparse.Namespace) -> None:
     Args:
         options: Parsed arguments.
     """
-    study = _opened(options)
+    study = opened_study(options)
     history, attempts = study.history(), study.attempts()
     counts = Counter(record.state for record in history)
     lines = [("study", study.name), ("store", study.url)]
@@ -104,7 +104,7 @@ def pareto_study(options: argparse.Namespace) -> None:
     Args:
         options: Parsed arguments.
     """
-    study = _opened(options)
+    study = opened_study(options)
     history = study.history()
     front = history.front() if history.complete() else ()
     rows = [("trial", "architecture", "budget", *study.objectives)]
@@ -132,7 +132,7 @@ def export_study(options: argparse.Namespace) -> None:
     out = Path(options.out)
     if out.suffix not in (".csv", ".h5", ".hdf5"):
         raise NASError(f"--out {out}", "a file that ends in .csv or .h5", "name the format by the ending")
-    study = _opened(options)
+    study = opened_study(options)
     records = study.records()
     try:
         if out.suffix == ".csv":
@@ -159,7 +159,7 @@ def resume_study(options: argparse.Namespace) -> int:
     Raises:
         NASError: If the study records no configuration, or has more trials than asked for.
     """
-    study = _opened(options)
+    study = opened_study(options)
     recorded, asked, url = study.config, _asked_for(study), study.url
     study.close()
     if not asked or "folder" not in recorded:
@@ -270,7 +270,18 @@ def _workers_in(url: str, name: str) -> int:
     return live
 
 
-def _opened(options: argparse.Namespace) -> StudyReader:
+def opened_study(options: argparse.Namespace) -> StudyReader:
+    """Open the study that a command names.
+
+    Args:
+        options: Parsed arguments, with `store` and `study`.
+
+    Returns:
+        The study, for reading.
+
+    Raises:
+        NASError: If the store has no such study.
+    """
     url = store_url(options.store)
     store = Store(url, read_only=True)
     name = _name(store, options.study)
