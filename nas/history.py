@@ -15,7 +15,7 @@ from nas.errors import NASError
 from nas.multiobjective.constraints import Constraint, violation
 from nas.multiobjective.pareto import front_mask
 
-CONFIRMATION = 1000  # the first replicate of a confirmation; the search itself has smaller ones
+CONFIRMATION = 1000  # the first replicate of a confirmation; those of the search are below
 
 
 class State(str, Enum):
@@ -141,17 +141,13 @@ class History(Sequence[Trial]):
     @cached_property
     def searched(self) -> History:
         """The history without the trials of the confirmation."""
-        return replace(self, records=tuple(record for record in self.records if record.replicate < CONFIRMATION))
+        kept = tuple(record for record in self.records if record.replicate < CONFIRMATION)
+        return self if len(kept) == len(self.records) else replace(self, records=kept)
 
     @cached_property
     def confirmed(self) -> History:
-        """The history of the confirmation, which trained the best networks again after the search."""
+        """The history of the confirmation alone, which trained the best networks again after the search."""
         return replace(self, records=tuple(record for record in self.records if record.replicate >= CONFIRMATION))
-
-    @property
-    def answer(self) -> History:
-        """The history that decides which networks are chosen: that of the confirmation if it has a finished trial."""
-        return self.confirmed if self.confirmed.complete() else self.searched
 
     def complete(self) -> tuple[Trial, ...]:
         """Return the finished trials.
@@ -191,6 +187,9 @@ class History(Sequence[Trial]):
     def replicates(self, arch: Architecture, budget: int) -> tuple[Trial, ...]:
         """Return the finished replicates of a network at a budget; of two trials of one replicate the first one.
 
+        If a network was confirmed, these are the replicates of the confirmation alone: by those of the search it was
+        selected, so that they are too good on average.
+
         Args:
             arch: The architecture.
             budget: Training epochs; 0 for the evaluator's own.
@@ -205,6 +204,10 @@ class History(Sequence[Trial]):
         found: dict[tuple[str, int], dict[int, Trial]] = {}
         for record in self.complete():
             found.setdefault((record.arch.id, record.budget), {}).setdefault(record.replicate, record)
+        for trials in found.values():
+            if max(trials) >= CONFIRMATION:
+                for replicate in [one for one in trials if one < CONFIRMATION]:
+                    del trials[replicate]
         return {key: tuple(trials[number] for number in sorted(trials)) for key, trials in found.items()}
 
     def statistic(self, trial: Trial, metric: str) -> Statistic:
@@ -300,7 +303,7 @@ class History(Sequence[Trial]):
         return self.front()[0]
 
     def front(self) -> tuple[Trial, ...]:
-        """Return the Pareto front of the feasible networks at their largest budget.
+        """Return the Pareto front of the feasible networks at their largest budget, of the confirmed ones if there are.
 
         Returns:
             Trials in descending order of score. If no network is feasible, the front of the least infeasible ones.
@@ -310,6 +313,7 @@ class History(Sequence[Trial]):
     @cached_property
     def _front(self) -> tuple[Trial, ...]:
         done = self.final()
+        done = tuple(record for record in done if record.replicate >= CONFIRMATION) or done
         excess_N = self.violations(done)
         done = tuple(record for record, excess in zip(done, excess_N, strict=True) if excess == excess_N.min())
         kept = [record for record, keep in zip(done, front_mask(self.values(done)), strict=True) if keep]
