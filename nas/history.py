@@ -224,6 +224,15 @@ class History(Sequence[Trial]):
         deviation = float(values.std(ddof=1)) if len(values) > 1 else math.nan
         return Statistic(float(values.mean()), deviation, len(values))
 
+    def means(self) -> tuple[Trial, ...]:
+        """Return every finished architecture at each of its budgets, with means over its replicates; see `final`.
+
+        Returns:
+            The first replicates in the order in which they finished.
+        """
+        found = map(_mean, self._replicates.values())
+        return tuple(sorted(found, key=lambda record: (record.finished, record.number)))
+
     def final(self) -> tuple[Trial, ...]:
         """Return every finished architecture once, at its largest budget, with means over its replicates.
 

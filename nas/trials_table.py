@@ -6,6 +6,7 @@ import csv
 import hashlib
 import io
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,13 +18,14 @@ import numpy as np
 
 from nas.artifact import SpaceFacts
 from nas.errors import NASError
-from nas.history import State, Trial
+from nas.history import History, State, Trial
 from nas.utils.files import write_bytes, write_text
 from nas.utils.foreign import parse_json, require_regular
 from nas.utils.foreign_hdf5 import require_own_content
 
 FORMATS = (1, 2)  # without replicates, with them
 WALL = "wall_seconds"  # column of the time from start to end
+OVER_REPLICATES = ("score_mean", "score_standard_error", "evaluations")  # columns of trials.csv
 SECONDS = "seconds"  # metric with the duration of an evaluation
 
 
@@ -120,14 +122,15 @@ class TrialsTable:
         return {**facts, **replicates, "seconds": self.seconds_N, **metrics}
 
 
-def write_csv(path: str | Path, records: Sequence[Trial]) -> None:
+def write_csv(path: str | Path, records: Sequence[Trial], history: History | None = None) -> None:
     """Write one row per trial: number, state, architecture, budget, replicate, every metric, seconds, worker, reason.
 
     Args:
         path: File to write, atomically.
         records: Trials in order of number.
+        history: The history of the trials, for the means over replicates; see `rows_of`.
     """
-    columns, rows = rows_of(records)
+    columns, rows = rows_of(records, history)
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(columns)
@@ -138,11 +141,13 @@ def write_csv(path: str | Path, records: Sequence[Trial]) -> None:
     write_text(path, text.getvalue())
 
 
-def rows_of(records: Sequence[Trial]) -> tuple[list[str], list[list[Any]]]:
+def rows_of(records: Sequence[Trial], history: History | None = None) -> tuple[list[str], list[list[Any]]]:
     """Return one row per trial: number, state, architecture, budget, replicate, every metric, seconds, worker, reason.
 
     Args:
         records: Trials in order of number.
+        history: The history of the trials. If networks have replicates, mean and standard error of the score over those
+            of the search or of the confirmation, and their number, follow.
 
     Returns:
         The columns, and the rows with None for what a trial lacks.
@@ -155,7 +160,18 @@ def rows_of(records: Sequence[Trial]) -> tuple[list[str], list[list[Any]]]:
         metrics = [record.metrics.get(name) for name in names]
         row = [record.number, record.state.value, record.arch.id, genes, record.budget, record.replicate, *metrics]
         rows.append([*row, seconds, record.worker, record.reason])
-    return ["number", "state", "arch_id", "genes", "budget", "replicate", *names, WALL, "worker", "reason"], rows
+    columns = ["number", "state", "arch_id", "genes", "budget", "replicate", *names, WALL, "worker", "reason"]
+    if history is None or not any(record.replicate for record in records):
+        return columns, rows
+    means = {
+        trial.number: part.statistic(trial, history.score)
+        for part in (history.searched, history.confirmed)
+        for trial in part.complete()
+    }
+    for record, row in zip(records, rows, strict=True):
+        mean = means.get(record.number)
+        row += [None, None, None] if mean is None else [mean.mean, _known(mean.standard_error), mean.count]
+    return [*columns, *OVER_REPLICATES], rows
 
 
 def write_h5(path: str | Path, table: TrialsTable) -> None:
@@ -234,6 +250,10 @@ def read_h5(path: str | Path) -> TrialsTable:
 
 def _replicates(file: h5py.File) -> np.ndarray:
     return file["replicates"][:] if "replicates" in file else np.zeros(len(file["budgets"]), dtype=np.int64)
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else value
 
 
 def _seconds(record: Trial) -> float:

@@ -109,7 +109,7 @@ def pareto_study(options: argparse.Namespace) -> None:
     front = history.front() if history.complete() else ()
     rows = [("trial", "architecture", "budget", *study.objectives)]
     for record in front:
-        values = (f"{record.metrics[name]:.6g}" for name in study.objectives)
+        values = (_value(history, record, name) for name in study.objectives)
         rows.append((str(record.number), record.arch.id, str(record.budget), *values))
     _table(rows)
     broken = history.violations(front)
@@ -136,7 +136,7 @@ def export_study(options: argparse.Namespace) -> None:
     records = study.records()
     try:
         if out.suffix == ".csv":
-            write_csv(out, records)
+            write_csv(out, records, study.history())
         else:
             write_h5(out, TrialsTable.of(records, study.space_facts, study.objectives, study.spec))
     except OSError as error:
@@ -317,8 +317,14 @@ def _living(study: StudyReader) -> int:
 
 
 def _metrics(history: History, record: Trial) -> str:
-    values = "  ".join(f"{name} {record.metrics[name]:.6g}" for name in history.objectives)
+    values = "  ".join(f"{name} {_value(history, record, name)}" for name in history.objectives)
     return f"trial {record.number}, {record.arch.id}: {values}"
+
+
+def _value(history: History, record: Trial, name: str) -> str:
+    """Mean of a metric over replicates, with its standard error if it has one."""
+    over = history.statistic(record, name)
+    return f"{over.mean:.6g}" + (f" ± {over.standard_error:.2g} (n={over.count})" if over.standard_error > 0 else "")
 
 
 def _text(value: Any) -> str:

@@ -54,8 +54,8 @@ def preview_search(cfg: DictConfig, folder: Path) -> Plan:
     context = context_of(
         setting.split, folder, seed=config.seed, device=setting.device, rotate_folds=replication.rotate_folds
     )
-    limits = {"time": config.study.time, "replication": replication}
-    job = SearchJob(problem, strategy, evaluator, context, config.study.trials, **limits)
+    trials, time = config.study.trials, config.study.time
+    job = SearchJob(problem, strategy, evaluator, context, trials, time=time, replication=replication)
     job.check()
     require_writable(folder)
     name = config.study.name if config.study.url is None else study_of_job(config.study.name)
