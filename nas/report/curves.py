@@ -44,7 +44,8 @@ class SearchCurves:
             are gone.
         """
         if trial.number not in self._epochs:
-            names = (f"{trial.arch.id}-{trial.budget}-epochs", trial.arch.id)
+            name = trial.arch.id + (f"-replicate-{trial.replicate}" if trial.replicate else "")
+            names = (f"{name}-{trial.budget}-epochs", name)
             read = next((rows for name in names if (rows := _read(self.checkpoints / name))), [])
             run = trial.metrics.get("epochs", float("inf"))  # a longer training of the same network continues the file
             self._epochs[trial.number] = [row for row in read if row["epoch"] <= run]
