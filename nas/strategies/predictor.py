@@ -6,13 +6,14 @@ from typing import Annotated
 
 import numpy as np
 from annotated_types import Ge, Le
-from sklearn.ensemble import ExtraTreesRegressor
 
 from nas.architecture import Architecture
 from nas.errors import NASError
 from nas.history import History, Proposal
 from nas.space import SearchSpace
 from nas.strategies.base import Strategy
+from nas.strategies.forest import Forest, slopes
+from nas.strategies.prior import Prior, normal_scores
 from nas.strategies.ranking import best_and_newest, best_first, constrained_ranks
 from nas.strategies.sampling import accept_all, draw, untried
 from nas.utils.annotations import AtLeastTwo, Strength
@@ -43,6 +44,9 @@ class Predictor(Strategy):
         candidates: Number of random candidates, and of mutants, at least 1.
         fitted: Maximum number of trials to fit, half of them the best and half the newest of the rest, which bounds
             the time of a proposal. At least `start`.
+        warm_start: Trials of another study. Trees are fitted to their normal scores; the own trees predict what is left
+            when the search's results are regressed on these (stacked residuals: Golovin et al., Google Vizier, KDD
+            2017, section 3.3). There are no random networks first then. None for none.
 
     Raises:
         NASError: If a value is out of range.
@@ -55,6 +59,7 @@ class Predictor(Strategy):
         beta: Strength = 1.0,
         candidates: Annotated[int, Ge(1), Le(1_000_000)] = 100,
         fitted: AtLeastTwo = 300,
+        warm_start: Prior | None = None,
     ) -> None:
         if fitted < start:
             raise NASError(
@@ -63,10 +68,13 @@ class Predictor(Strategy):
                 f"set strategy.fitted to {start} or more",
             )
         self.start, self.trees, self.beta, self.candidates, self.fitted = start, trees, beta, candidates, fitted
+        self.warm_start = warm_start
+        self._prior: tuple[object, Forest | None] | None = None  # cache of `_prior_forest`
 
     def propose(self, space: SearchSpace, history: History, rng: np.random.Generator) -> Proposal | None:
         done = history.final()
-        candidates = self._candidates(space, history, rng) if len(done) >= self.start else []
+        ready = len(done) >= self.start or self.warm_start is not None
+        candidates = self._candidates(space, history, rng) if ready else []
         if not candidates:
             arch = draw(space, history, accept_all, rng)
             return None if arch is None else Proposal(arch)
@@ -76,9 +84,13 @@ class Predictor(Strategy):
 
     def _candidates(self, space: SearchSpace, history: History, rng: np.random.Generator) -> list[Architecture]:
         done = history.final()
-        parents = [done[row].arch for row in best_first(history, done)[:PARENTS]]
+        parents = [done[row].arch for row in best_first(history, done)[:PARENTS]] if done else []
         archs = [space.sample(rng) for _ in range(self.candidates)]
-        for number in range(self.candidates):
+        if self.warm_start is not None:
+            known = self.warm_start.best(space, history)
+            parents += known[: PARENTS - len(parents)]
+            archs += known[: self.candidates]
+        for number in range(self.candidates if parents else 0):
             child = parents[number % len(parents)]
             for _ in range(1 + number % MAX_MUTATIONS):
                 child = space.mutate(child, rng)
@@ -89,21 +101,45 @@ class Predictor(Strategy):
         self, space: SearchSpace, history: History, archs: list[Architecture], rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
         """Upper bounds of the objectives (N, M), larger is better, and lower bounds of the excess (N,)."""
-        done = best_and_newest(history, self.fitted)
+        done, seed = best_and_newest(history, self.fitted), int(rng.integers(2**31))
         target_NM = np.column_stack([history.values(done), -history.violations(done)])
-        mean_M, scale_M = target_NM.mean(axis=0), np.maximum(target_NM.std(axis=0), 1e-12)
-        forest = ExtraTreesRegressor(self.trees, bootstrap=True, random_state=int(rng.integers(2**31)))
-        known_NG = space.encode([record.arch for record in done]).astype(np.float32)
-        forest.fit(known_NG, (target_NM - mean_M) / scale_M)
-        genes_NG = space.encode(archs)
-        candidate_NG = genes_NG.astype(np.float32)
-        # predictions of single trees, as the forest's `predict` returns no deviation; each is (N, M, 1)
-        tree_TNM = np.stack([tree.tree_.predict(candidate_NG) for tree in forest.estimators_])
-        tree_TNM = tree_TNM.reshape(len(forest.estimators_), len(archs), len(mean_M))
-        upper_NM = (tree_TNM.mean(axis=0) + self.beta * tree_TNM.std(axis=0)) * scale_M + mean_M
+        mean_M, scale_M = np.zeros(target_NM.shape[1]), np.ones(target_NM.shape[1])
+        if done:
+            mean_M, scale_M = target_NM.mean(axis=0), np.maximum(target_NM.std(axis=0), 1e-12)
+        value_NM = (target_NM - mean_M) / scale_M
+        genes_NG, known_NG = space.encode(archs), space.encode([record.arch for record in done])
+        upper_NM = np.zeros((len(archs), len(mean_M)))
+        variance_NM = np.zeros_like(upper_NM)
+        prior = self._prior_forest(space, history)
+        if prior is not None:
+            before_NM = prior.predict(known_NG)[0] if done else np.zeros((0, len(mean_M) - 1))
+            centre_M = before_NM.mean(axis=0) if done else np.zeros(len(mean_M) - 1)
+            slope_M = slopes(before_NM - centre_M, value_NM[:, :-1])
+            after_NM, deviation_NM = prior.predict(genes_NG)
+            value_NM[:, :-1] -= slope_M * (before_NM - centre_M)
+            upper_NM[:, :-1] += slope_M * (after_NM - centre_M)
+            variance_NM[:, :-1] += (slope_M * deviation_NM) ** 2
+        if done:
+            predicted_NM, deviation_NM = Forest(known_NG, value_NM, self.trees, seed).predict(genes_NG)
+            upper_NM, variance_NM = upper_NM + predicted_NM, variance_NM + deviation_NM**2
+        upper_NM = (upper_NM + self.beta * np.sqrt(variance_NM)) * scale_M + mean_M
         values_NM = upper_NM[:, :-1]
         for column, (name, sign) in enumerate(history.sign.items()):
             known = {**history.costs, history.cost_name: history.cost}.get(name)
             if known is not None:
                 values_NM[:, column] = sign * known(genes_NG)
         return values_NM, np.maximum(-upper_NM[:, -1], 0.0)
+
+    def _prior_forest(self, space: SearchSpace, history: History) -> Forest | None:
+        """Trees on the normal scores of the objectives in the other study, larger is better; None without one."""
+        if self.warm_start is None:
+            return None
+        key = (space.fingerprint, tuple(history.objectives.items()), history.constraints)
+        if self._prior is None or self._prior[0] != key:
+            trials = self.warm_start.trials(space, history)
+            forest = None
+            if trials:
+                score_NM = np.column_stack([normal_scores(column_N) for column_N in history.values(trials).T])
+                forest = Forest(space.encode([trial.arch for trial in trials]), score_NM, self.trees, 0)
+            self._prior = key, forest
+        return self._prior[1]
