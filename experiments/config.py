@@ -157,6 +157,8 @@ class SearchConfig(CommandConfig):
         constraints: Hard limits such as "macs<=2e7".
         cost: The deterministic cost.
         worker: Number of this worker.
+        fidelity: Rule that decides how long networks are trained; None for the same for all.
+        warm_start: Trials of another study: a table, or a store and the name of a study; None for none.
     """
 
     space: Component
@@ -167,6 +169,8 @@ class SearchConfig(CommandConfig):
     constraints: tuple[Limit, ...] = ()
     cost: CostConfig = field(default_factory=CostConfig)
     worker: Count = 0
+    fidelity: Component | None = None
+    warm_start: PathText | None = None
 
     @classmethod
     def of(cls, cfg: DictConfig | Mapping[str, Any]) -> SearchConfig:

@@ -16,7 +16,8 @@ from nas.errors import NASError
 from nas.evaluators.train import Train
 from nas.history import History, Proposal, State
 from nas.kept_checkpoints import CheckpointKeeper
-from nas.strategies.halving import SuccessiveHalving
+from nas.strategies.fidelity.asha import ASHA
+from nas.strategies.fidelity.strategy import MultiFidelity
 from nas.strategies.random import RandomSearch
 from nas.training.curves import CURVES
 from nas.training.settings import TrainingSettings
@@ -67,7 +68,7 @@ def test_B5_kept_checkpoints(keep: Any, kept: set[int], tmp_path: Path) -> None:
 def test_B5_a_promotion_finds_its_checkpoint(schedule: str, tmp_path: Path) -> None:
     """With a constant rate every network below the highest rung is kept; else a promotion starts again anyway."""
     evaluator = Train(TrainingSettings(epochs=9, schedule=schedule))
-    strategy = SuccessiveHalving(eta=3, min_budget=1, max_budget=9)
+    strategy = MultiFidelity(RandomSearch(), ASHA(eta=3, min_budget=1, max_budget=9))
     history = history_of({"0": (1, 0.9, 1.0), "1": (1, 0.5, 2.0), "2": (9, 0.4, 3.0), "2/low": (1, 0.3, 3.0)})
     context = RunContext(None, None, tmp_path, torch.device("cpu"), 0)  # type: ignore[arg-type]
     for trial in history:

@@ -17,6 +17,7 @@ from nas.errors import NASError
 from nas.history import History, State, Trial
 from nas.study.lease import GIVEN_BACK, Attempt
 from nas.study.leftovers import leftovers, remove
+from nas.study.probe import name_in, study_of_store
 from nas.study.reader import StudyReader
 from nas.study.storage import Store
 from nas.study.url import CONFIG, database_path, store_url
@@ -216,7 +217,7 @@ def delete_study(options: argparse.Namespace) -> None:
     """
     url = store_url(options.store)
     store = Store(url)
-    name = _name(store, options.study)
+    name = name_in(store, options.study)
     store.attach(name)
     live = 0 if options.force else _workers_in(url, name)
     if live:
@@ -282,22 +283,7 @@ def opened_study(options: argparse.Namespace) -> StudyReader:
     Raises:
         NASError: If the store has no such study.
     """
-    url = store_url(options.store)
-    store = Store(url, read_only=True)
-    name = _name(store, options.study)
-    store.close()
-    return StudyReader.open(url, name)
-
-
-def _name(store: Store, name: str | None) -> str:
-    """Return the given name, else that of the only study."""
-    names = store.names()
-    if name is None and len(names) == 1:
-        return names[0]
-    if name not in names:
-        got = "no name of a study" if name is None else f"no study {name!r}"
-        raise NASError(f"{got} in {store.url}", f"one of {', '.join(names) or 'none'}", "check the name")
-    return name
+    return study_of_store(options.store, options.study)
 
 
 def _asked_for(study: StudyReader) -> int:

@@ -10,7 +10,7 @@ from experiments.config import SearchConfig, require_dry_run
 from nas.errors import NASError
 from nas.study.url import require_form
 
-PARTS = ("training", "space", "strategy", "evaluator", "data", "split", "task", "tracking")
+PARTS = ("training", "space", "strategy", "fidelity", "evaluator", "data", "split", "task", "tracking")
 
 
 def check_search(plain: Mapping[str, Any], typed: Sequence[str]) -> None:

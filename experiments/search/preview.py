@@ -12,6 +12,7 @@ from experiments.config import SearchConfig
 from experiments.context import task_setup
 from experiments.plan import Plan
 from experiments.search.job import problem_of
+from experiments.search.strategies import strategy_of
 from experiments.sweep import study_of_job
 from nas.architecture import Architecture
 from nas.budget import Estimate, seconds_used
@@ -46,7 +47,7 @@ def preview_search(cfg: DictConfig, folder: Path) -> Plan:
         TrialFailed: If a network of the space cannot be trained here.
     """
     config = SearchConfig.of(cfg)
-    strategy = build(config.strategy, "strategy", Strategy)
+    strategy = strategy_of(config)
     setting = task_setup(config, config.worker)
     problem = problem_of(config, setting)
     evaluator = build(config.evaluator, "evaluator", Evaluator)
@@ -75,7 +76,8 @@ def preview_search(cfg: DictConfig, folder: Path) -> Plan:
     estimate: Estimate | None = Estimate()
     again = max(replication.confirm * replication.confirm_replicates - confirmed, 0)  # at most
     if left or again:
-        proposal = Proposal(typical, round(strategy.mean_budget or 0))
+        epochs = strategy.mean_budget(evaluator.continues)
+        proposal = Proposal(typical, 0 if epochs is None else max(round(epochs), 1))
         one = evaluator.estimate(proposal, problem, context)
         prepared = strategy.estimate(problem, context) if not ended[0] else Estimate()
         estimate = None if one is None else one.times(left) + prepared + Estimate(bytes=KEPT)

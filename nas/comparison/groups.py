@@ -13,7 +13,7 @@ from nas.comparison.record import FINISHED
 from nas.errors import NASError
 
 SEED, SEARCH_SEED, ARCH, NAME, TARGET = "seed", "search_seed", "arch", "name", "_target_"
-GROUPS = ("space", "strategy", "evaluator", "data", "split", "task", "training", "study", "experiment")
+GROUPS = ("space", "strategy", "fidelity", "evaluator", "data", "split", "task", "training", "study", "experiment")
 # settings of a machine, a worker or a folder, which decide no result
 LOCAL = ("device", "worker", "allow_packages", "data_root", "data_cache", "tracking", "name", "folder", "cwd")
 LOCAL_KEYS = ("study.name", "study.url", "study.lease_s", "data.root", "data.cache_dir", "dry_run")

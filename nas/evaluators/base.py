@@ -89,6 +89,22 @@ class Evaluator(ABC):
         """
         return
 
+    def check_budgets(self, budgets: Sequence[int]) -> None:
+        """Check, before a study is created, that networks can be evaluated with the budgets of a strategy.
+
+        Args:
+            budgets: Training epochs in ascending order.
+
+        Raises:
+            NASError: If not, as by default for an evaluator that trains no networks.
+        """
+        if not self.trains:
+            raise NASError(
+                f"budgets of {', '.join(map(str, budgets))} epochs with {type(self).__name__}, which trains nothing",
+                "an evaluator that trains them",
+                "evaluator=train, or fidelity=null",
+            )
+
     def estimate(self, proposal: Proposal, problem: Problem, context: RunContext) -> Estimate | None:
         """Estimate the time and the disk of one evaluation, from a timed step if it takes long; nothing is written.
 

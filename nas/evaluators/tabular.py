@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from nas.budget import Estimate
 from nas.context import RunContext
@@ -78,6 +78,11 @@ class Tabular(Evaluator):
                 "restore data.size and the other settings of the data",
             )
 
+    def check_budgets(self, budgets: Sequence[int]) -> None:
+        """Check that the table holds trials with each budget."""
+        for budget in budgets:
+            self.look_up.require_budget(budget)
+
     def estimate(self, proposal: Proposal, problem: Problem, context: RunContext) -> Estimate:
         """Return no time and no disk: a result is looked up."""
         return Estimate()
@@ -128,15 +133,9 @@ class LookUp:
             TrialFailed: If the table does not hold the network with this budget and replicate.
         """
         budget = proposal.budget
-        if budget not in self.budgets:
-            if budget:
-                known = ", ".join(map(str, self.budgets))
-                raise NASError(
-                    f"a proposal for {budget} epochs with {self.name}",
-                    f"a budget that it holds ({known}), or 0 for the evaluator's own",
-                    "set the strategy's budgets to these, or take a strategy that has none",
-                )
+        if budget == 0 and budget not in self.budgets:
             budget = self.budgets[-1]
+        self.require_budget(budget)
         replicate = proposal.replicate
         if replicate >= CONFIRMATION:
             replicate = self.replicates - 1 - (replicate - CONFIRMATION)
@@ -145,6 +144,23 @@ class LookUp:
             which = f", replicate {replicate}" if replicate else ""
             raise TrialFailed(f"{self.name} does not hold this network with {budget} epochs{which}")
         return row
+
+    def require_budget(self, budget: int) -> None:
+        """Check that a trial has a budget.
+
+        Args:
+            budget: Training epochs.
+
+        Raises:
+            NASError: If no trial of the table has it.
+        """
+        if budget not in self.budgets:
+            known = ", ".join(map(str, self.budgets))
+            raise NASError(
+                f"a proposal for {budget} epochs with {self.name}",
+                f"a budget that it holds ({known}), or 0 for the evaluator's own",
+                "set the strategy's budgets to these, or take a strategy that has none",
+            )
 
     def seconds(self, row: int) -> float:
         """Return the recorded time of a trial.

@@ -40,9 +40,9 @@ class Train(Evaluator):
     """Evaluator that trains networks: validation metrics of the best epoch, `epochs` (run), `seconds` and `collapsed`.
 
     Seeds depend on (context.seed, replicate) only: all networks of a replicate see the same batches with the same
-    augmentation, and an evaluation gives the same metrics again, bit for bit on a CPU. With a constant learning rate a
-    larger budget continues from the checkpoint of a smaller one; with any other schedule each budget is a training of
-    its own.
+    augmentation, and an evaluation gives the same metrics again, bit for bit on a CPU. With a constant learning rate or
+    warm restarts a larger budget continues from the checkpoint of a smaller one; with any other schedule each budget is
+    a training of its own.
 
     A training has collapsed if its network carries no information on the cases or on one of the classes: a constant
     output, a class whose validation Dice is near 0, an AUC of 0.5. `collapsed` is then 1, else 0. A repeated training
@@ -71,6 +71,30 @@ class Train(Evaluator):
     def metrics(self, task: Task) -> frozenset[str]:
         """Return the names of the task's validation metrics, `epochs`, `seconds` and `collapsed`."""
         return task.quick_metrics | {"epochs", "seconds", COLLAPSED}
+
+    def check_budgets(self, budgets: Sequence[int]) -> None:
+        """Check that each budget ends with a cycle of the learning rate, where it restarts.
+
+        Args:
+            budgets: Training epochs in ascending order.
+
+        Raises:
+            NASError: If a budget with training.schedule=warm_restarts is no restart.
+        """
+        if not self.continues and len(budgets) > 1:
+            log.warning(
+                "training.schedule=%s: the training of every larger budget begins anew; constant and warm_restarts "
+                "continue",
+                self.settings.schedule,
+            )
+        restarts = self.settings.restarts
+        if restarts and not set(budgets) <= set(restarts):
+            listed = ",".join(map(str, budgets))
+            raise NASError(
+                f"training.restarts=[{','.join(map(str, restarts))}] with budgets of {listed} epochs",
+                "a restart at each budget, as the rate is near 0 there only",
+                f"training.restarts=[{listed}]",
+            )
 
     def estimate(self, proposal: Proposal, problem: Problem, context: RunContext) -> Estimate:
         """Time a few steps of the network's training; see `nas.training.timing`."""
@@ -142,7 +166,7 @@ class Train(Evaluator):
 
     @property
     def continues(self) -> bool:
-        """Whether the learning rate is constant, so that trainings continue with a larger budget."""
+        """Whether the learning rate does not depend on the number of epochs, so that longer trainings continue."""
         return self.settings.extendable
 
     def weights_of(self, folder: Path) -> Sequence[Path]:

@@ -25,7 +25,7 @@ from nas.space import depends_on_length
 from nas.tasks.base import Task
 from nas.training import distributed
 from nas.training.checkpoint import load_checkpoint, save_checkpoint
-from nas.training.settings import SAMPLERS, TrainingSettings
+from nas.training.settings import TrainingSettings, without_later_defaults
 from nas.training.steps import Steps
 from nas.utils.identity import TrainingIdentity
 
@@ -232,7 +232,8 @@ class _Run:
         return score.sign * metrics[score.name] > score.sign * than[score.name]
 
     def _validates(self, number: int) -> bool:
-        return number % self.settings.validate_every == 0 or number == self.settings.epochs
+        every, ends = self.settings.validate_every, (self.settings.epochs, *self.settings.restarts)
+        return number % every == 0 or number in ends
 
     def _validate(self) -> tuple[dict[str, float], str]:
         """Measure the validation part, and say why the training has collapsed."""
@@ -291,11 +292,10 @@ def training_identity(
         extendable: Whether the network itself depends on the number of epochs in no way.
 
     Returns:
-        The identity; two numbers of epochs are one training if the learning rate is constant.
+        The identity; two numbers of epochs are one training if the learning rate does not depend on them.
     """
     values = dataclasses.asdict(settings) | {"precision": "bf16" if bf16 else "fp32"}
-    if settings.sampler == SAMPLERS[0]:
-        del values["sampler"]  # checkpoints of earlier versions do not have it
+    values = without_later_defaults(values)
     if settings.extendable and extendable:
         del values["epochs"], values["patience"]  # they decide the end of the training, not its steps
     return TrainingIdentity(fingerprint, task, values, seed, describe_subset(train), describe_subset(valid))
