@@ -228,8 +228,10 @@ class History(Sequence[Trial]):
         """Return every finished architecture at each of its budgets, with means over its replicates; see `final`.
 
         Returns:
-            The first replicates in the order in which they finished.
+            The first replicates in the order in which they finished; without replicates, the finished trials.
         """
+        if not any(record.replicate for record in self.records):
+            return self.complete()
         found = map(_mean, self._replicates.values())
         return tuple(sorted(found, key=lambda record: (record.finished, record.number)))
 
@@ -330,8 +332,8 @@ class History(Sequence[Trial]):
 
 
 def _mean(trials: Sequence[Trial]) -> Trial:
-    """Average the metrics of replicates; the earliest stands for all."""
-    first = min(trials, key=lambda trial: (trial.finished, trial.number))
+    """Average the metrics of replicates, which are in ascending order; the first stands for all."""
+    first = trials[0]
     if len(trials) == 1:
         return first
     shared = set.intersection(*(set(trial.metrics) for trial in trials))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 from nas.errors import NASError
 from nas.history import History
+from nas.metrics.names import COLLAPSED
 from nas.metrics.noise import (
     Components,
     expected_loss,
@@ -46,6 +47,8 @@ class Noise:
         evaluations: Number of evaluations, those of the confirmation included.
         tau: Kendall's tau between two replicates, as measured, mean over the pairs of replicates; NaN if no pair shares
             three networks.
+        collapsed: Number of evaluations whose training collapsed.
+        without_collapsed: Intra-class correlation of the networks of which no training collapsed; NaN if undefined.
     """
 
     metric: str
@@ -57,6 +60,8 @@ class Noise:
     repeated: int
     evaluations: int
     tau: float
+    collapsed: int = 0
+    without_collapsed: float = math.nan
 
     @classmethod
     def of(cls, history: History, metric: str | None = None) -> Noise | None:
@@ -76,8 +81,19 @@ class Noise:
         for budget in sorted({trial.budget for trial in history.complete()}, reverse=True):
             found = cls._at(history, name, budget)
             if found is not None:
-                return found
+                return found._beside_collapsed(history)
         return None
+
+    def _beside_collapsed(self, history: History) -> Noise:
+        """Add what is known of collapsed trainings, which look like differences between networks."""
+        done = [trial for trial in history.complete() if trial.budget == self.budget]
+        lost = [trial for trial in done if trial.metrics.get(COLLAPSED, 0) > 0]
+        if not lost:
+            return self
+        ids = {trial.arch.id for trial in lost}
+        rest = tuple(trial for trial in done if trial.arch.id not in ids)
+        without = self._at(replace(history, records=rest), self.metric, self.budget)
+        return replace(self, collapsed=len(lost), without_collapsed=math.nan if without is None else without.icc)
 
     @classmethod
     def _at(cls, history: History, metric: str, budget: int) -> Noise | None:
@@ -149,6 +165,8 @@ class Noise:
         count = replicates_for(self.icc, wanted)
         losses = [(n, expected_loss(parts, networks, n)) for n in dict.fromkeys([1, 3, count or 1])]
         tau = "" if math.isnan(self.tau) else f"; measured {self.tau:.2f}"
+        rest = f"{self.without_collapsed:.2f}" if math.isfinite(self.without_collapsed) else "unknown"
+        of_rest = f"{self.collapsed} of {self.evaluations} evaluations; ICC of the networks without one {rest}"
         return [
             ("metric", f"{self.metric}, {f'{self.budget} epochs' if self.budget else 'budget of the evaluator'}"),
             ("networks", f"{networks}, {self.repeated} of them repeated, {self.evaluations} evaluations"),
@@ -165,6 +183,7 @@ class Noise:
                 "ICC, one-way",
                 f"{_interval(self.one_way, self.one_way_interval)}, with differences between replicates as noise",
             ),
+            *([("collapsed", of_rest)] if self.collapsed else []),
             (
                 "noise ceiling",
                 f"Kendall's tau {kendall_ceiling(self.icc):.2f}, Spearman's rho {spearman_ceiling(self.icc):.2f} "

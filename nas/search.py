@@ -146,7 +146,9 @@ def search(job: SearchJob, study: Study, *, worker: int = 0, on_history: OnHisto
     """
     job.strategy.prepare(job.problem, job.context)
     ended_before: frozenset[int] | None = None
-    checkpoints = CheckpointKeeper(job.keep_checkpoints, job.strategy, job.evaluator, job.problem, job.context)
+    checkpoints = CheckpointKeeper(
+        job.keep_checkpoints, job.strategy, job.evaluator, job.problem, job.context, job.replication
+    )
     with study.worker(worker) as me:
         while True:
             history = study.history()

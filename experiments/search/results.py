@@ -39,7 +39,7 @@ def summary(result: SearchResult, folder: Path, ended: SearchEnd) -> str:
     rows = []
     for trial in history.front():
         row = {"architecture": trial.arch.id + (" (chosen)" if trial.arch == chosen.arch else "")}
-        rows.append(row | {heading: units.show(name, trial.metrics.get(name)) for name, heading in headings.items()})
+        rows.append(row | {heading: _shown(units, history, trial, name) for name, heading in headings.items()})
     lines.append(aligned(rows, ["architecture", *headings.values()]))
     picture = result.problem.space.describe(chosen.arch)
     warned = [textwrap.fill(f"warning: {text}", terminal_width(), subsequent_indent="  ") for text in result.warnings]
