@@ -19,6 +19,7 @@ from nas.space import SearchSpace
 from nas.tasks.segmentation import Segmentation
 from nas.training.settings import TrainingSettings
 from search_spaces.dints.space import DiNTSSpace
+from search_spaces.unet_flexible import FlexibleUNetSpace
 
 # Dice + cross entropy without the background's Dice, Dice over the batch, class weights: no class is left out
 FOREGROUND: Mapping[str, Any] = {"include_background": False, "batch_dice": True, "class_weights": (0.2, 1.0, 1.0)}
@@ -130,8 +131,14 @@ def recipes() -> dict[str, Recipe]:
     """
     four = DiNTSSpace(num_blocks=4, num_depths=3, channel_mul=0.25, use_downsample=False, out_channels=3)
     eight = DiNTSSpace(num_blocks=8, num_depths=3, channel_mul=0.125, use_downsample=False, out_channels=3)
+    unet = FlexibleUNetSpace(out_channels=3)
+    by_cost = (2e7, 5e7, 1.2e8, 3e8, 7e8)  # a front of Dice against cost needs networks of all costs
     made = (
         Recipe("dints_hippocampus", four, 400, 3, _training(8, 0.005), macs=around(79.7e6)),
         Recipe("dints_hippocampus_8", eight, 200, 3, _training(8, 0.005), macs=around(34e6)),
+        Recipe("unet_hippocampus", unet, 240, 3, _training(12, 0.01), macs=by_cost),
+        Recipe(
+            "unet_hippocampus_long", unet, 60, 2, _training(60, 0.01), macs=by_cost
+        ),  # the first networks of the other
     )
     return {recipe.name: recipe for recipe in made}
