@@ -31,6 +31,8 @@ from nas.errors import NASError
 from nas.history import State
 from nas.simulator import simulate
 from nas.strategies.base import Strategy
+from nas.strategies.fidelity.schedule import Fidelity
+from nas.strategies.fidelity.strategy import MultiFidelity
 from nas.trials_table import TrialsTable, read_h5
 from nas.utils.files import write_bytes, write_text
 
@@ -43,13 +45,21 @@ POINTS = 200  # points per curve over time
 load = lru_cache(maxsize=1)(read_h5)  # once per process
 
 
+def strategy_named(name: str) -> Strategy:
+    """Build a strategy of conf/, such as "tpe", or one with a multi-fidelity rule, such as "tpe+asha"."""
+    own, _, rule = name.partition("+")
+    config = compose("search", overrides=[f"strategy={own}", f"fidelity={rule or 'null'}"])
+    strategy = build(config.strategy, "strategy", Strategy)
+    return MultiFidelity(strategy, build(config.fidelity, "fidelity", Fidelity)) if rule else strategy
+
+
 def one_run(
     path: str, name: str, trials: int, seed: int, workers: int
 ) -> tuple[list[float], list[float], list[float]] | str:
     """Return times, best scores and MACs of each trial of a simulation; or why the strategy cannot run on the table."""
     trials_table = load(path)
     with initialize_config_dir(str(REPO / "conf"), version_base="1.3"):
-        strategy = build(compose("search", overrides=[f"strategy={name}"]).strategy, "strategy", Strategy)
+        strategy = strategy_named(name)
     try:
         result = simulate(strategy, trials_table, trials, seed, workers)
     except NASError as error:

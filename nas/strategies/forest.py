@@ -23,7 +23,8 @@ class Forest:
     def __init__(self, genes_NG: np.ndarray, target_NM: np.ndarray, trees: int, seed: int) -> None:
         self._outputs = target_NM.shape[1]
         self._forest = ExtraTreesRegressor(trees, bootstrap=True, random_state=seed)
-        self._forest.fit(genes_NG.astype(np.float32), target_NM)
+        one = target_NM.ravel() if self._outputs == 1 else target_NM  # it warns of a column
+        self._forest.fit(genes_NG.astype(np.float32), one)
 
     def predict(self, genes_NG: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Predict networks.
