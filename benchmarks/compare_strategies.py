@@ -34,6 +34,8 @@ from nas.comparison.curves import Curve, over_cost, over_trials
 from nas.errors import NASError
 from nas.history import State
 from nas.strategies.base import Strategy
+from nas.strategies.fidelity.schedule import Fidelity
+from nas.strategies.fidelity.strategy import MultiFidelity
 from nas.trials_table import TrialsTable
 from nas.utils.files import write_bytes, write_text
 
@@ -49,12 +51,15 @@ RANDOM = "random"
 
 
 def strategy_of(name: str) -> Strategy:
-    """Build a baseline, or a strategy of conf/ with settings: "predictor", "predictor,strategy.model=linear"."""
+    """Build a baseline, or a strategy of conf/: "tpe", "tpe+asha" (multi-fidelity), "predictor,strategy.model=linear"."""
     if name in BASELINES:
         return BASELINES[name]()
-    group, *settings = name.split(",")
+    words, _, rule = name.partition("+")
+    group, *settings = words.split(",")
     with initialize_config_dir(str(REPO / "conf"), version_base="1.3"):
-        return build(compose("search", overrides=[f"strategy={group}", *settings]).strategy, "strategy", Strategy)
+        config = compose("search", overrides=[f"strategy={group}", f"fidelity={rule or 'null'}", *settings])
+        strategy = build(config.strategy, "strategy", Strategy)
+        return MultiFidelity(strategy, build(config.fidelity, "fidelity", Fidelity)) if rule else strategy
 
 
 def one_run(grounds: Grounds, name: str, trials: int, seed: int, workers: int) -> Replay | str:

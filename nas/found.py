@@ -18,6 +18,7 @@ from nas.metrics.names import COLLAPSED, REPEATED
 from nas.noise import Noise
 from nas.problem import Problem
 from nas.provenance import Provenance, SearchRecord
+from nas.strategies.fidelity.emergence import warnings_of_budgets
 from nas.trials_table import rows_of, write_csv
 from nas.utils.plain_table import as_frame, html_lines, html_table
 
@@ -108,7 +109,8 @@ class SearchResult:
     def warnings(self) -> list[str]:
         """Warnings about the scores, one sentence each."""
         small = "" if self.context is None else small_part(self.context.valid)
-        return warnings_of_search(self.history, self.problem.task.metrics) + ([small] if small else [])
+        found = warnings_of_search(self.history, self.problem.task.metrics) + warnings_of_budgets(self.history)
+        return found + ([small] if small else [])
 
     def artifact(self, trial: Trial) -> Artifact:
         """Return an architecture of the search with its provenance, the content of arch.json.

@@ -25,7 +25,8 @@ class Forest:
     def __init__(self, x_NF: np.ndarray, target_NM: np.ndarray, trees: int, seed: int) -> None:
         self._outputs = target_NM.shape[1]
         self._forest = ExtraTreesRegressor(trees, bootstrap=True, random_state=seed)
-        self._forest.fit(x_NF.astype(np.float32), target_NM)
+        one = target_NM.ravel() if self._outputs == 1 else target_NM  # it warns of a column
+        self._forest.fit(x_NF.astype(np.float32), one)
 
     def predict(self, x_NF: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Predict networks.

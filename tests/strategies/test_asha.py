@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -68,7 +70,7 @@ def test_the_promotion_rule(history: History, eta: int, seed: int) -> None:
     budgets = strategy.fidelity.budgets
     proposal = strategy.propose(SPACE, history, np.random.default_rng(seed))
     assert proposal is not None
-    for lower, upper in reversed(list(zip(budgets, budgets[1:], strict=False))):
+    for lower, upper in reversed(list(pairwise(budgets))):
         rung = [r for r in history if r.budget == lower and r.state is State.COMPLETE]
         left, order = list(rung), []
         while left:  # best first: the fronts one after the other, in a front by score, then by age
