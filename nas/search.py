@@ -122,9 +122,10 @@ def search(job: SearchJob, study: Study, *, worker: int = 0, on_history: OnHisto
         while True:
             history = study.history()
             on_history(history)
-            checkpoints.tidy(history)
+            spent = is_spent(history, job.trials, job.time_s)
+            checkpoints.tidy(history, has_ended=spent)
             ended = [record for record in history if record.state is not State.RUNNING]
-            if is_spent(history, job.trials, job.time_s):
+            if spent:
                 return history
             if ended_before is None:
                 ended_before = frozenset(record.number for record in ended)
@@ -135,6 +136,7 @@ def search(job: SearchJob, study: Study, *, worker: int = 0, on_history: OnHisto
                 rng = np.random.default_rng([job.context.seed, worker, len(history)])
                 proposal = job.strategy.propose(job.problem.space, history, rng)
                 if proposal is None and not running:
+                    checkpoints.tidy(history, has_ended=True)
                     return history
                 if proposal is not None:
                     claim = me.claim(proposal, limit=job.trials)

@@ -21,6 +21,7 @@ from nas.history import State, Trial
 from nas.utils.files import write_bytes, write_text
 from nas.utils.foreign import parse_json, require_regular
 from nas.utils.foreign_hdf5 import require_own_content
+from nas.utils.spreadsheet import cell
 
 FORMAT = 1
 WALL = "wall_seconds"  # column of the time from start to end
@@ -125,7 +126,7 @@ def write_csv(path: str | Path, records: Sequence[Trial]) -> None:
     seconds = columns.index(WALL)
     for row in rows:
         row[seconds] = "" if row[seconds] is None else f"{row[seconds]:.2f}"
-        writer.writerow(["" if value is None else value for value in row])
+        writer.writerow(["" if value is None else cell(str(value)) for value in row])
     write_text(path, text.getvalue())
 
 

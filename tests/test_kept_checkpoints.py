@@ -76,3 +76,20 @@ def test_B5_a_promotion_finds_its_checkpoint(schedule: str, tmp_path: Path) -> N
     left = {path.parent.name for path in tmp_path.glob("*/last.pt")}
     ids = [trial.arch.id for trial in history]
     assert left == (set(ids[:3]) if schedule == "constant" else {f"{ids[0]}-1-epochs"})
+
+
+@pytest.mark.parametrize(("keep", "kept"), [("best", {0}), ("front", {0, 1, 2})])
+def test_B5_a_search_that_has_ended_keeps_the_best_alone(keep: Any, kept: set[int], tmp_path: Path) -> None:
+    evaluator = Train(TrainingSettings(epochs=9, schedule="constant"))
+    strategy = SuccessiveHalving(eta=3, min_budget=1, max_budget=9)
+    history = history_of({"0": (1, 0.9, 1.0), "1": (1, 0.5, 2.0), "2": (3, 0.4, 3.0), "3": (9, 0.3, 4.0)})
+    context = RunContext(None, None, tmp_path, torch.device("cpu"), 0)  # type: ignore[arg-type]
+    for trial in history:
+        write_text(evaluator.folder_of(Proposal(trial.arch, trial.budget), PROBLEM, context) / "last.pt", "x")
+    keeper = CheckpointKeeper(keep, strategy, evaluator, PROBLEM, context)
+    keeper.tidy(history)
+    assert len(list(tmp_path.glob("*/last.pt"))) == 4
+    keeper.tidy(history, has_ended=True)
+    names = {path.parent.name for path in tmp_path.glob("*/last.pt")}
+    assert {trial.number for trial in history if trial.arch.id in names} >= kept
+    assert (len(names) == 1) == (keep == "best")

@@ -19,6 +19,7 @@ from nas.multiobjective.constraints import Constraint
 from nas.provenance import Provenance
 from nas.utils.files import read_json
 from nas.utils.foreign import MOST_CSV_BYTES, require_regular
+from nas.utils.spreadsheet import text_of
 
 ARCH, TRIALS = "arch.json", "trials.csv"
 SECONDS, EPOCHS = "seconds", "epochs"  # metrics of a trial that are measures of its cost
@@ -135,7 +136,7 @@ def _read_trials(path: Path) -> tuple[tuple[Trial, ...], tuple[str, ...], np.nda
             metrics = {name: float(text) for name, text in texts.items()}
             arch = Architecture("", tuple(map(int, row["genes"].split())))
             state = State(row["state"])
-            trials.append(Trial(int(row["number"]), arch, int(row["budget"]), state, metrics, row["reason"]))
+            trials.append(Trial(int(row["number"]), arch, int(row["budget"]), state, metrics, text_of(row["reason"])))
             ids.append(row["arch_id"])
             seconds.append(metrics.get(SECONDS, float(row["wall_seconds"] or 0)))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, csv.Error) as error:
