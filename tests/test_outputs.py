@@ -216,7 +216,7 @@ def test_B8_metrics_that_are_known_before_the_data() -> None:
         "evaluator": {"_target_": "nas.evaluators.Train", "settings": {"_target_": "nas.training.TrainingSettings"}},
         "study": {"name": "s", "trials": 1},
         "objectives": {"score": "maximize", "macs": "minimize", "dice_12": "maximize", "training_bytes": "minimize"},
-        **dict.fromkeys(("data", "split", "training", "tracking", "strategy"), {}),
+        **{part: {} for part in ("data", "split", "training", "tracking", "strategy")},
     }
     check_metrics(SearchConfig.of({**plain, "task": None}))
     with pytest.raises(NASError, match="surface_dices"):

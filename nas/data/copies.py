@@ -24,8 +24,8 @@ def without_copies(samples: Iterable[Sample]) -> Iterator[Sample]:
     """Check that no volume belongs to two patients, and that no sample has two labels.
 
     Volumes are compared by content: by the digest of their files, and by that of their voxels (`Sample.image`), which
-    finds a copy under another name, in another format or with another compression, also of a single channel. If the source does not know the
-    voxels of a volume, those of the sample are compared; samples with one value only are not.
+    finds a copy under another name, in another format or with another compression, also of a single channel. If the
+    source does not know the voxels of a volume, those of the sample are compared; samples with one value only are not.
 
     Args:
         samples: The samples of a data set.
