@@ -51,7 +51,7 @@ RANDOM = "random"
 
 
 def strategy_of(name: str) -> Strategy:
-    """Build a baseline, or a strategy of conf/: "tpe", "tpe+asha" (multi-fidelity), "predictor,strategy.model=linear"."""
+    """Build a baseline, or a strategy of conf/: "tpe", "tpe+asha", "predictor,strategy.model=linear"."""
     if name in BASELINES:
         return BASELINES[name]()
     words, _, rule = name.partition("+")

@@ -153,9 +153,10 @@ def search(job: SearchJob, study: Study, *, worker: int = 0, on_history: OnHisto
         while True:
             history = study.history()
             on_history(history)
-            checkpoints.tidy(history)
+            spent = is_spent(history.searched, job.trials, job.time_s) and not job.replication.confirm
+            checkpoints.tidy(history, has_ended=spent)
             ended = [record for record in history if record.state is not State.RUNNING]
-            if is_spent(history.searched, job.trials, job.time_s) and not job.replication.confirm:
+            if spent:
                 return history
             if ended_before is None:
                 ended_before = frozenset(record.number for record in ended)
@@ -165,6 +166,7 @@ def search(job: SearchJob, study: Study, *, worker: int = 0, on_history: OnHisto
             if claim is None:
                 proposal = _next_proposal(job, history, worker)
                 if proposal is None and not running:
+                    checkpoints.tidy(history, has_ended=True)
                     return history
                 if proposal is not None:
                     claim = me.claim(proposal, None if proposal.replicate >= CONFIRMATION else job.trials)

@@ -22,6 +22,7 @@ from nas.history import History, State, Trial
 from nas.utils.files import write_bytes, write_text
 from nas.utils.foreign import parse_json, require_regular
 from nas.utils.foreign_hdf5 import require_own_content
+from nas.utils.spreadsheet import cell
 
 FORMATS = (1, 2, 3)  # without replicates; with them; also with curves, cases and facts
 KNOWN_BEFOREHAND = ("params", "macs", "bytes", "activation_bytes", "training_bytes", "latency_ms")
@@ -253,7 +254,7 @@ def write_csv(path: str | Path, records: Sequence[Trial], history: History | Non
     seconds = columns.index(WALL)
     for row in rows:
         row[seconds] = "" if row[seconds] is None else f"{row[seconds]:.2f}"
-        writer.writerow(["" if value is None else value for value in row])
+        writer.writerow(["" if value is None else cell(str(value)) for value in row])
     write_text(path, text.getvalue())
 
 

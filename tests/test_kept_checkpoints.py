@@ -100,3 +100,20 @@ def test_weights_of_a_network_whose_mean_may_still_change_are_kept(tmp_path: Pat
         write_text(evaluator.folder_of(trial.proposal, PROBLEM, context) / "best.pt", "x")
     keeper.tidy(replace(history, records=(*records, *confirmed)))
     assert all((evaluator.folder_of(trial.proposal, PROBLEM, context) / "best.pt").exists() for trial in confirmed)
+
+
+@pytest.mark.parametrize(("keep", "kept"), [("best", {0}), ("front", {0, 1, 2})])
+def test_B5_a_search_that_has_ended_keeps_the_best_alone(keep: Any, kept: set[int], tmp_path: Path) -> None:
+    evaluator = Train(TrainingSettings(epochs=9, schedule="constant"))
+    strategy = MultiFidelity(RandomSearch(), ASHA(eta=3, min_budget=1, max_budget=9))
+    history = history_of({"0": (1, 0.9, 1.0), "1": (1, 0.5, 2.0), "2": (3, 0.4, 3.0), "3": (9, 0.3, 4.0)})
+    context = RunContext(None, None, tmp_path, torch.device("cpu"), 0)  # type: ignore[arg-type]
+    for trial in history:
+        write_text(evaluator.folder_of(Proposal(trial.arch, trial.budget), PROBLEM, context) / "last.pt", "x")
+    keeper = CheckpointKeeper(keep, strategy, evaluator, PROBLEM, context)
+    keeper.tidy(history)
+    assert len(list(tmp_path.glob("*/last.pt"))) == 4
+    keeper.tidy(history, has_ended=True)
+    names = {path.parent.name for path in tmp_path.glob("*/last.pt")}
+    assert {trial.number for trial in history if trial.arch.id in names} >= kept
+    assert (len(names) == 1) == (keep == "best")

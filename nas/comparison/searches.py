@@ -20,6 +20,7 @@ from nas.provenance import Provenance
 from nas.trials_table import OVER_REPLICATES
 from nas.utils.files import read_json
 from nas.utils.foreign import MOST_CSV_BYTES, require_regular
+from nas.utils.spreadsheet import text_of
 
 ARCH, TRIALS = "arch.json", "trials.csv"
 SECONDS, EPOCHS = "seconds", "epochs"  # metrics of a trial that are measures of its cost
@@ -139,7 +140,7 @@ def _read_trials(path: Path) -> tuple[tuple[Trial, ...], tuple[str, ...], np.nda
             state = State(row["state"])
             replicate = int(row.get("replicate") or 0)  # earlier versions had no replicates
             number, budget = int(row["number"]), int(row["budget"])
-            trials.append(Trial(number, arch, budget, state, metrics, row["reason"], replicate=replicate))
+            trials.append(Trial(number, arch, budget, state, metrics, text_of(row["reason"]), replicate=replicate))
             ids.append(row["arch_id"])
             seconds.append(metrics.get(SECONDS, float(row["wall_seconds"] or 0)))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, csv.Error) as error:

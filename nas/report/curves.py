@@ -12,6 +12,7 @@ from nas.history import History, State, Trial
 from nas.supernets.loading import FOLDER
 from nas.training.curves import CURVES, read_curves
 from nas.utils.files import write_text
+from nas.utils.spreadsheet import cell
 
 OF_SEARCH = ("trial", "arch_id", "budget", "epoch", "metric", "value", "seconds")
 OF_TRAINING = ("network", "fold", "epoch", "metric", "value")
@@ -119,5 +120,5 @@ def _write(folder: Path, columns: Sequence[str], rows: Iterable[Sequence[object]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
-    writer.writerows(rows)
+    writer.writerows([cell(value) if isinstance(value, str) else value for value in row] for row in rows)
     write_text(folder / CURVES, text.getvalue())
