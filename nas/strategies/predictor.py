@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import numpy as np
@@ -10,7 +11,7 @@ from sklearn.ensemble import ExtraTreesRegressor
 
 from nas.architecture import Architecture
 from nas.errors import NASError
-from nas.history import History, Proposal
+from nas.history import History, Proposal, Trial
 from nas.space import SearchSpace
 from nas.strategies.base import Strategy
 from nas.strategies.ranking import best_and_newest, best_first, constrained_ranks
@@ -30,11 +31,13 @@ class Predictor(Strategy):
     Candidates are random samples and mutants of the best networks. Objectives that are costs known before training are
     computed, not predicted. The excess over constraints known only after training is predicted as well, at its lower
     bound. With several objectives, one of the candidates of the best constrained rank is drawn at random, so that
-    proposals cover the whole front.
+    proposals cover the whole front. Means over replicates are weighted by their precision, the inverse of the variance
+    between networks plus that of the noise of the mean.
 
     Source: White et al., BANANAS, AAAI 2021 (arXiv 1910.11858), sections 4 and 5 (ensemble, acquisition, mutation as
     its optimiser); trees for the networks as in White et al., How Powerful are Performance Predictors in NAS?, NeurIPS
-    2021 (arXiv 2104.01177); extremely randomised trees: Geurts et al., Machine Learning 63, 2006.
+    2021 (arXiv 2104.01177); extremely randomised trees: Geurts et al., Machine Learning 63, 2006; weights: the random
+    effects model of DerSimonian and Laird, Controlled Clinical Trials 7, 1986.
 
     Args:
         start: Networks sampled at random first, at least 2.
@@ -94,7 +97,7 @@ class Predictor(Strategy):
         mean_M, scale_M = target_NM.mean(axis=0), np.maximum(target_NM.std(axis=0), 1e-12)
         forest = ExtraTreesRegressor(self.trees, bootstrap=True, random_state=int(rng.integers(2**31)))
         known_NG = space.encode([record.arch for record in done]).astype(np.float32)
-        forest.fit(known_NG, (target_NM - mean_M) / scale_M)
+        forest.fit(known_NG, (target_NM - mean_M) / scale_M, precisions(history, done))
         genes_NG = space.encode(archs)
         candidate_NG = genes_NG.astype(np.float32)
         # predictions of single trees, as the forest's `predict` returns no deviation; each is (N, M, 1)
@@ -107,3 +110,27 @@ class Predictor(Strategy):
             if known is not None:
                 values_NM[:, column] = sign * known(genes_NG)
         return values_NM, np.maximum(-upper_NM[:, -1], 0.0)
+
+
+def precisions(history: History, records: Sequence[Trial]) -> np.ndarray | None:
+    """Return weights of networks that were evaluated with different numbers of replicates.
+
+    Args:
+        history: The study, with all replicates.
+        records: N finished trials of different networks, with means over replicates.
+
+    Returns:
+        (N,) 1 / (variance between networks + variance between replicates / number of replicates) of the score, with a
+        mean of 1; None if all have equal numbers or none has two, so that equal weights are right.
+    """
+    found = [history.statistic(record, history.score) for record in records]
+    count_N = np.array([one.count for one in found])
+    if count_N.min() == count_N.max():
+        return None
+    noise = float(np.nansum([(one.count - 1) * one.deviation**2 for one in found]) / (count_N - 1).sum())
+    means_N = np.array([one.mean for one in found])
+    between = max(float(means_N.var(ddof=1)) - noise * float((1 / count_N).mean()), 0.0)
+    if between + noise == 0:
+        return None
+    weight_N = 1 / (between + noise / count_N)
+    return np.asarray(weight_N / weight_N.mean())
