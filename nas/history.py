@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import cached_property
+from operator import attrgetter
 
 import numpy as np
 
@@ -96,6 +97,7 @@ class Statistic:
         return self.deviation / math.sqrt(self.count)
 
 
+FINISHING = attrgetter("finished", "number")  # order of finishing
 CostFunction = Callable[[np.ndarray], np.ndarray]  # genes (N, G) -> cost (N,), deterministic
 
 
@@ -160,7 +162,7 @@ class History(Sequence[Trial]):
     @cached_property
     def _complete(self) -> tuple[Trial, ...]:
         done = [record for record in self.records if record.state is State.COMPLETE]
-        return tuple(sorted(done, key=lambda record: (record.finished, record.number)))
+        return tuple(sorted(done, key=FINISHING))
 
     def require_finished(self) -> None:
         """Check that there is a network to choose.
@@ -202,8 +204,11 @@ class History(Sequence[Trial]):
     @cached_property
     def _replicates(self) -> dict[tuple[str, int], tuple[Trial, ...]]:
         found: dict[tuple[str, int], dict[int, Trial]] = {}
-        for record in self.complete():
-            found.setdefault((record.arch.id, record.budget), {}).setdefault(record.replicate, record)
+        keys = [(record.arch.id, record.budget) for record in self.complete()]
+        if len(set(keys)) == len(keys):  # no replicates: the common case, in a third of the time
+            return {key: (record,) for key, record in zip(keys, self.complete(), strict=True)}
+        for key, record in zip(keys, self.complete(), strict=True):
+            found.setdefault(key, {}).setdefault(record.replicate, record)
         for trials in found.values():
             if max(trials) >= CONFIRMATION:
                 for replicate in [one for one in trials if one < CONFIRMATION]:
@@ -247,10 +252,12 @@ class History(Sequence[Trial]):
     @cached_property
     def _final(self) -> tuple[Trial, ...]:
         largest: dict[str, int] = {}
+        if len({arch_id for arch_id, _ in self._replicates}) == len(self.complete()):
+            return self.complete()  # every network was trained once
         for arch_id, budget in self._replicates:
             largest[arch_id] = max(budget, largest.get(arch_id, budget))
         means = [_mean(self._replicates[key]) for key in largest.items()]
-        return tuple(sorted(means, key=lambda record: (record.finished, record.number)))
+        return tuple(sorted(means, key=FINISHING))
 
     def values(self, records: Sequence[Trial]) -> np.ndarray:
         """Return the objectives of finished trials.

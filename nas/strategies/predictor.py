@@ -10,7 +10,7 @@ from annotated_types import Ge, Le
 
 from nas.architecture import Architecture
 from nas.errors import NASError
-from nas.history import History, Proposal
+from nas.history import History, Proposal, Trial
 from nas.space import SearchSpace
 from nas.strategies.base import Strategy
 from nas.strategies.prior import Prior, normal_scores
@@ -36,11 +36,13 @@ class Predictor(Strategy):
     Candidates are random samples and mutants of the best networks. Objectives that are costs known before training are
     computed, not predicted. The excess over constraints known only after training is predicted as well, at its lower
     bound. With several objectives, one of the candidates of the best constrained rank is drawn at random, so that
-    proposals cover the whole front.
+    proposals cover the whole front. Means over replicates are weighted by their precision, the inverse of the variance
+    between networks plus that of the noise of the mean.
 
     Source: White et al., BANANAS, AAAI 2021 (arXiv 1910.11858), sections 4 and 5 (ensemble, acquisition, mutation as
     its optimiser); trees for the networks as in White et al., How Powerful are Performance Predictors in NAS?, NeurIPS
-    2021 (arXiv 2104.01177).
+    2021 (arXiv 2104.01177); weights of networks: the random effects model of DerSimonian and Laird, Controlled Clinical
+    Trials 7, 1986.
 
     Args:
         start: Networks sampled at random first, at least 2.
@@ -133,7 +135,8 @@ class Predictor(Strategy):
             upper_NM[:, :-1] += slope_M * (after_NM - centre_M)
             variance_NM[:, :-1] += (slope_M * deviation_NM) ** 2
         if done:
-            predicted_NM, deviation_NM = self._fitted(known_NF, value_NM, seed).predict(x_NF)
+            own = self._fitted(known_NF, value_NM, seed, precisions(history, done))
+            predicted_NM, deviation_NM = own.predict(x_NF)
             upper_NM, variance_NM = upper_NM + predicted_NM, variance_NM + deviation_NM**2
         upper_NM = (upper_NM + self.beta * np.sqrt(variance_NM)) * scale_M + mean_M
         values_NM = upper_NM[:, :-1]
@@ -146,8 +149,12 @@ class Predictor(Strategy):
     def _features(self, space: SearchSpace, archs: Sequence[Architecture]) -> np.ndarray:
         return space.descriptors(archs) if self.model == "linear" else space.encode(archs)
 
-    def _fitted(self, x_NF: np.ndarray, target_NM: np.ndarray, seed: int) -> Forest | Line:
-        return Line(x_NF, target_NM) if self.model == "linear" else Forest(x_NF, target_NM, self.trees, seed)
+    def _fitted(
+        self, x_NF: np.ndarray, target_NM: np.ndarray, seed: int, weight_N: np.ndarray | None = None
+    ) -> Forest | Line:
+        if self.model == "linear":
+            return Line(x_NF, target_NM, weight_N)
+        return Forest(x_NF, target_NM, self.trees, seed, weight_N)
 
     def _prior_model(self, space: SearchSpace, history: History) -> Forest | Line | None:
         """Fit the normal scores of the objectives in the other study, larger is better; None without one."""
@@ -162,3 +169,27 @@ class Predictor(Strategy):
                 model = self._fitted(self._features(space, [trial.arch for trial in trials]), score_NM, 0)
             self._prior = key, model
         return self._prior[1]
+
+
+def precisions(history: History, records: Sequence[Trial]) -> np.ndarray | None:
+    """Return weights of networks that were evaluated with different numbers of replicates.
+
+    Args:
+        history: The study, with all replicates.
+        records: N finished trials of different networks, with means over replicates.
+
+    Returns:
+        (N,) 1 / (variance between networks + variance between replicates / number of replicates) of the score, with a
+        mean of 1; None if all have equal numbers or none has two, so that equal weights are right.
+    """
+    found = [history.statistic(record, history.score) for record in records]
+    count_N = np.array([one.count for one in found])
+    if count_N.min() == count_N.max():
+        return None
+    noise = float(np.nansum([(one.count - 1) * one.deviation**2 for one in found]) / (count_N - 1).sum())
+    means_N = np.array([one.mean for one in found])
+    between = max(float(means_N.var(ddof=1)) - noise * float((1 / count_N).mean()), 0.0)
+    if between + noise == 0:
+        return None
+    weight_N = 1 / (between + noise / count_N)
+    return np.asarray(weight_N / weight_N.mean())

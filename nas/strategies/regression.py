@@ -20,13 +20,16 @@ class Forest:
         target_NM: (N, M) values.
         trees: Number of trees.
         seed: Seed of bootstrap and splits.
+        weight_N: (N,) weights; None for equal ones.
     """
 
-    def __init__(self, x_NF: np.ndarray, target_NM: np.ndarray, trees: int, seed: int) -> None:
+    def __init__(
+        self, x_NF: np.ndarray, target_NM: np.ndarray, trees: int, seed: int, weight_N: np.ndarray | None = None
+    ) -> None:
         self._outputs = target_NM.shape[1]
         self._forest = ExtraTreesRegressor(trees, bootstrap=True, random_state=seed)
         one = target_NM.ravel() if self._outputs == 1 else target_NM  # it warns of a column
-        self._forest.fit(x_NF.astype(np.float32), one)
+        self._forest.fit(x_NF.astype(np.float32), one, weight_N)
 
     def predict(self, x_NF: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Predict networks.
@@ -52,12 +55,13 @@ class Line:
     Args:
         x_NF: (N, F) features, at least one row.
         target_NM: (N, M) values.
+        weight_N: (N,) weights; None for equal ones.
     """
 
-    def __init__(self, x_NF: np.ndarray, target_NM: np.ndarray) -> None:
+    def __init__(self, x_NF: np.ndarray, target_NM: np.ndarray, weight_N: np.ndarray | None = None) -> None:
         self._scaler = StandardScaler().fit(x_NF)
         x_NF = self._scaler.transform(x_NF)
-        self._models = [BayesianRidge().fit(x_NF, target_N) for target_N in target_NM.T]
+        self._models = [BayesianRidge().fit(x_NF, target_N, weight_N) for target_N in target_NM.T]
 
     def predict(self, x_NF: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Predict networks.
