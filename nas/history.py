@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import cached_property
+from operator import attrgetter
 
 import numpy as np
 
@@ -94,6 +95,7 @@ class Statistic:
         return self.deviation / math.sqrt(self.count)
 
 
+FINISHING = attrgetter("finished", "number")  # order of finishing
 CostFunction = Callable[[np.ndarray], np.ndarray]  # genes (N, G) -> cost (N,), deterministic
 
 
@@ -147,7 +149,7 @@ class History(Sequence[Trial]):
     @cached_property
     def _complete(self) -> tuple[Trial, ...]:
         done = [record for record in self.records if record.state is State.COMPLETE]
-        return tuple(sorted(done, key=lambda record: (record.finished, record.number)))
+        return tuple(sorted(done, key=FINISHING))
 
     def require_finished(self) -> None:
         """Check that there is a network to choose.
@@ -186,8 +188,11 @@ class History(Sequence[Trial]):
     @cached_property
     def _replicates(self) -> dict[tuple[str, int], tuple[Trial, ...]]:
         found: dict[tuple[str, int], dict[int, Trial]] = {}
-        for record in self.complete():
-            found.setdefault((record.arch.id, record.budget), {}).setdefault(record.replicate, record)
+        keys = [(record.arch.id, record.budget) for record in self.complete()]
+        if len(set(keys)) == len(keys):  # no replicates: the common case, in a third of the time
+            return {key: (record,) for key, record in zip(keys, self.complete(), strict=True)}
+        for key, record in zip(keys, self.complete(), strict=True):
+            found.setdefault(key, {}).setdefault(record.replicate, record)
         return {key: tuple(trials[number] for number in sorted(trials)) for key, trials in found.items()}
 
     def statistic(self, trial: Trial, metric: str) -> Statistic:
@@ -216,10 +221,12 @@ class History(Sequence[Trial]):
     @cached_property
     def _final(self) -> tuple[Trial, ...]:
         largest: dict[str, int] = {}
+        if len({arch_id for arch_id, _ in self._replicates}) == len(self.complete()):
+            return self.complete()  # every network was trained once
         for arch_id, budget in self._replicates:
             largest[arch_id] = max(budget, largest.get(arch_id, budget))
         means = [_mean(self._replicates[key]) for key in largest.items()]
-        return tuple(sorted(means, key=lambda record: (record.finished, record.number)))
+        return tuple(sorted(means, key=FINISHING))
 
     def values(self, records: Sequence[Trial]) -> np.ndarray:
         """Return the objectives of finished trials.
@@ -301,9 +308,9 @@ class History(Sequence[Trial]):
 
 def _mean(trials: Sequence[Trial]) -> Trial:
     """Average the metrics of replicates; the earliest stands for all."""
-    first = min(trials, key=lambda trial: (trial.finished, trial.number))
     if len(trials) == 1:
-        return first
+        return trials[0]
+    first = min(trials, key=FINISHING)
     shared = set.intersection(*(set(trial.metrics) for trial in trials))
     names = [name for name in first.metrics if name in shared]
     return replace(first, metrics={name: float(np.mean([trial.metrics[name] for trial in trials])) for name in names})

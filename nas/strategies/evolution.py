@@ -19,8 +19,9 @@ from nas.utils.checked import checked
 class RegularizedEvolution(Strategy):
     """Ageing evolution: the population are the networks that finished last, so that each one leaves it by age.
 
-    Networks are compared by Pareto rank within the tournament (feasible before infeasible), ties by score. Mutation is
-    repeated if the mutant has a trial already or violates a constraint known beforehand.
+    Networks are compared by Pareto rank within the tournament (feasible before infeasible), ties by score, with means
+    over their replicates. Mutation is repeated if the mutant has a trial already or violates a constraint known
+    beforehand.
 
     Source: Real et al., Regularized Evolution for Image Classifier Architecture Search, AAAI 2019 (arXiv 1802.01548),
     algorithm 1.
@@ -46,7 +47,7 @@ class RegularizedEvolution(Strategy):
 
     def propose(self, space: SearchSpace, history: History, rng: np.random.Generator) -> Proposal | None:
         population = history.final()[-self.population :]
-        started = sum(record.state is not State.FAILED for record in history)
+        started = len({record.arch for record in history if record.state is not State.FAILED})
         if started < self.population or not population:
             arch = first_network(self.warm_start, space, history, rng)
         else:

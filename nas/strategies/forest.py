@@ -18,13 +18,16 @@ class Forest:
         target_NM: (N, M) values.
         trees: Number of trees.
         seed: Seed of bootstrap and splits.
+        weight_N: (N,) weights; None for equal ones.
     """
 
-    def __init__(self, genes_NG: np.ndarray, target_NM: np.ndarray, trees: int, seed: int) -> None:
+    def __init__(
+        self, genes_NG: np.ndarray, target_NM: np.ndarray, trees: int, seed: int, weight_N: np.ndarray | None = None
+    ) -> None:
         self._outputs = target_NM.shape[1]
         self._forest = ExtraTreesRegressor(trees, bootstrap=True, random_state=seed)
         one = target_NM.ravel() if self._outputs == 1 else target_NM  # it warns of a column
-        self._forest.fit(genes_NG.astype(np.float32), one)
+        self._forest.fit(genes_NG.astype(np.float32), one, weight_N)
 
     def predict(self, genes_NG: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Predict networks.

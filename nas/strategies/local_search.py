@@ -40,7 +40,7 @@ class LocalSearch(Strategy):
     optimum, and a new climb starts at a random network. Climbs are reconstructed from the finished trials in the order
     in which they finished: a neighbour of a network that a climb has visited belongs to it, another network starts a
     climb. Of several unfinished climbs (parallel workers start one each), the best is continued. Networks are compared
-    by Pareto rank among all finished trials (feasible before infeasible), ties by score.
+    by Pareto rank among all finished trials (feasible before infeasible), ties by score, with means over replicates.
 
     Source: White et al., Local Search is State of the Art for Neural Architecture Search Benchmarks, UAI 2021 (arXiv
     2005.02960), algorithm 1, in the variant that moves at the first improvement.

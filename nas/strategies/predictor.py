@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import numpy as np
@@ -9,7 +10,7 @@ from annotated_types import Ge, Le
 
 from nas.architecture import Architecture
 from nas.errors import NASError
-from nas.history import History, Proposal
+from nas.history import History, Proposal, Trial
 from nas.space import SearchSpace
 from nas.strategies.base import Strategy
 from nas.strategies.forest import Forest, slopes
@@ -31,11 +32,13 @@ class Predictor(Strategy):
     Candidates are random samples and mutants of the best networks. Objectives that are costs known before training are
     computed, not predicted. The excess over constraints known only after training is predicted as well, at its lower
     bound. With several objectives, one of the candidates of the best constrained rank is drawn at random, so that
-    proposals cover the whole front.
+    proposals cover the whole front. Means over replicates are weighted by their precision, the inverse of the variance
+    between networks plus that of the noise of the mean.
 
     Source: White et al., BANANAS, AAAI 2021 (arXiv 1910.11858), sections 4 and 5 (ensemble, acquisition, mutation as
     its optimiser); trees for the networks as in White et al., How Powerful are Performance Predictors in NAS?, NeurIPS
-    2021 (arXiv 2104.01177); extremely randomised trees: Geurts et al., Machine Learning 63, 2006.
+    2021 (arXiv 2104.01177); extremely randomised trees: Geurts et al., Machine Learning 63, 2006; weights: the random
+    effects model of DerSimonian and Laird, Controlled Clinical Trials 7, 1986.
 
     Args:
         start: Networks sampled at random first, at least 2.
@@ -120,7 +123,8 @@ class Predictor(Strategy):
             upper_NM[:, :-1] += slope_M * (after_NM - centre_M)
             variance_NM[:, :-1] += (slope_M * deviation_NM) ** 2
         if done:
-            predicted_NM, deviation_NM = Forest(known_NG, value_NM, self.trees, seed).predict(genes_NG)
+            forest = Forest(known_NG, value_NM, self.trees, seed, precisions(history, done))
+            predicted_NM, deviation_NM = forest.predict(genes_NG)
             upper_NM, variance_NM = upper_NM + predicted_NM, variance_NM + deviation_NM**2
         upper_NM = (upper_NM + self.beta * np.sqrt(variance_NM)) * scale_M + mean_M
         values_NM = upper_NM[:, :-1]
@@ -143,3 +147,27 @@ class Predictor(Strategy):
                 forest = Forest(space.encode([trial.arch for trial in trials]), score_NM, self.trees, 0)
             self._prior = key, forest
         return self._prior[1]
+
+
+def precisions(history: History, records: Sequence[Trial]) -> np.ndarray | None:
+    """Return weights of networks that were evaluated with different numbers of replicates.
+
+    Args:
+        history: The study, with all replicates.
+        records: N finished trials of different networks, with means over replicates.
+
+    Returns:
+        (N,) 1 / (variance between networks + variance between replicates / number of replicates) of the score, with a
+        mean of 1; None if all have equal numbers or none has two, so that equal weights are right.
+    """
+    found = [history.statistic(record, history.score) for record in records]
+    count_N = np.array([one.count for one in found])
+    if count_N.min() == count_N.max():
+        return None
+    noise = float(np.nansum([(one.count - 1) * one.deviation**2 for one in found]) / (count_N - 1).sum())
+    means_N = np.array([one.mean for one in found])
+    between = max(float(means_N.var(ddof=1)) - noise * float((1 / count_N).mean()), 0.0)
+    if between + noise == 0:
+        return None
+    weight_N = 1 / (between + noise / count_N)
+    return np.asarray(weight_N / weight_N.mean())

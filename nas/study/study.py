@@ -260,8 +260,7 @@ class Study(StudyReader):
         return None
 
     def _withdraw(self, trial_id: int) -> None:
-        self.store.set_trial_attr(trial_id, WITHDRAWN, True)
-        self.store.finish(trial_id, TrialState.FAIL)
+        self.store.finish(trial_id, TrialState.FAIL, WITHDRAWN, True)
 
     def renew(self, claim: Claim, beat: int, epoch: int) -> bool:
         """Send a sign of life.
@@ -275,7 +274,7 @@ class Study(StudyReader):
             False if the trial has been taken over or finished by another worker.
         """
         trial = self.store.trial(claim.trial_id)
-        if trial.state.is_finished() or not self._holds(claim, trial):
+        if trial.state.is_finished() or not self._holds(claim, trial.user_attrs):
             return False
         return self.store.set_trial_attr(claim.trial_id, beat_key(claim.attempt), [beat, epoch, round(time.time())])
 
@@ -286,7 +285,7 @@ class Study(StudyReader):
             claim: A claim of this process.
         """
         trial = self.store.trial(claim.trial_id)
-        if self._holds(claim, trial):
+        if self._holds(claim, trial.user_attrs):
             epoch = attempt_of(trial.user_attrs).epoch
             self.store.set_trial_attr(claim.trial_id, beat_key(claim.attempt), [GIVEN_BACK, epoch])
 
@@ -330,16 +329,15 @@ class Study(StudyReader):
 
         The first result is kept: a worker whose lease expired cannot overwrite it.
         """
-        if (
-            self._holds(claim, self.store.trial(claim.trial_id))
-            and self.store.set_trial_attr(claim.trial_id, f"{key}:{claim.attempt}", content)
-            and self.store.finish(claim.trial_id, state, values)
-        ):
-            return
-        log.warning("trial %d was finished or taken over by another worker; this result is dropped", claim.number)
 
-    def _holds(self, claim: Claim, trial: FrozenTrial) -> bool:
-        owner = attempt_of(trial.user_attrs).owner
+        def holds(attrs: Mapping[str, Any]) -> bool:
+            return self._holds(claim, attrs)
+
+        if not self.store.finish(claim.trial_id, state, f"{key}:{claim.attempt}", content, values, holds):
+            log.warning("trial %d was finished or taken over by another worker; this result is dropped", claim.number)
+
+    def _holds(self, claim: Claim, attrs: Mapping[str, Any]) -> bool:
+        owner = attempt_of(attrs).owner
         return is_mine(owner, self.owner) and owner[ATTEMPT] == claim.attempt
 
     def _architecture(self, genes: Sequence[int]) -> Architecture:
