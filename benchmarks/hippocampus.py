@@ -32,7 +32,7 @@ from search_spaces.unet import UNetSpace
 
 OURS, MONAI, RANDOM, UNET = "searched (ours)", "MONAI's search", "random topology, equal cost", "U-Net, no less cost"
 FOLDERS = {OURS: "ours", MONAI: "monai", RANDOM: "random", UNET: "unet"}
-EXPERIMENT = "experiment=dints_hippocampus"
+EXPERIMENT = "experiment=dints_hippocampus_gradient"
 PATCH = (32, 48, 32)  # patch size of the experiment, at which costs are compared
 WIDTHS = tuple(range(4, 65, 4))
 MONAI_EPOCHS = 12  # as in our search: at these sizes steps take about the same time; CPU times are in the table
@@ -99,7 +99,9 @@ def main(arguments: Sequence[str]) -> None:
         default=list(FOLDERS.values()),
         help="ours is always among them",
     )
-    parser.add_argument("--training", default="dints_hippocampus", help="experiment with the training settings")
+    parser.add_argument(
+        "--training", default="dints_hippocampus_gradient", help="experiment with the training settings"
+    )
     parser.add_argument("--out", type=Path, default=Path("outputs/hippocampus"))
     options = parser.parse_args(arguments)
     chosen = [name for name, folder in FOLDERS.items() if folder in {FOLDERS[OURS], *options.systems}]

@@ -4,7 +4,7 @@ Source of the terms and their weights: the search script of MONAI's pancreas bun
 except the memory factor. Only the training loop (`nas/supernets/trainer.py`: halves of the patients, optimisers,
 augmentation) is ours.
 
-python -m benchmarks.monai_search outputs/monai experiment=dints_hippocampus data.root=/path/to/Task04_Hippocampus
+python -m benchmarks.monai_search outputs/monai experiment=dints_hippocampus_gradient data.root=/path/to/data
 """
 
 from __future__ import annotations

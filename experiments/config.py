@@ -10,6 +10,7 @@ from annotated_types import Len
 from omegaconf import Container, DictConfig, OmegaConf
 
 from nas.errors import NASError
+from nas.provenance import Replication
 from nas.study.password import take_password
 from nas.utils.annotations import (
     Count,
@@ -47,6 +48,10 @@ class StudyConfig:
         time_limit_s: Seconds after which a trial fails; None for no limit.
         time: Time that all trials may take together, such as "2h"; None for no limit.
         keep_checkpoints: Trials whose weights are kept: "front", "best" or "all".
+        replicates: Number of evaluations of each proposed network.
+        rotate_folds: Whether each replicate has another validation fold; the test fold is none of them.
+        confirm: Number of networks that are trained again after the search, with other seeds; 0 for none.
+        confirm_replicates: Largest number of trainings of a confirmed network.
     """
 
     name: Name
@@ -56,6 +61,15 @@ class StudyConfig:
     time_limit_s: Seconds | None = None
     time: Duration | None = None
     keep_checkpoints: Keep = "front"
+    replicates: PositiveInt = 1
+    rotate_folds: bool = False
+    confirm: Count = 0
+    confirm_replicates: PositiveInt = 5
+
+    @property
+    def replication(self) -> Replication:
+        """How often the search evaluates its networks."""
+        return Replication(self.replicates, self.rotate_folds, self.confirm, self.confirm_replicates)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,8 @@ from nas.errors import NASError
 from nas.multiobjective.constraints import Constraint, violation
 from nas.multiobjective.pareto import front_mask
 
+CONFIRMATION = 1000  # the first replicate of a confirmation; those of the search are below
+
 
 class State(str, Enum):
     """State of a trial."""
@@ -138,6 +140,17 @@ class History(Sequence[Trial]):
         """1.0 for maximised and -1.0 for minimised objectives, by name."""
         return {name: 1.0 if way == "maximize" else -1.0 for name, way in self.objectives.items()}
 
+    @cached_property
+    def searched(self) -> History:
+        """The history without the trials of the confirmation."""
+        kept = tuple(record for record in self.records if record.replicate < CONFIRMATION)
+        return self if len(kept) == len(self.records) else replace(self, records=kept)
+
+    @cached_property
+    def confirmed(self) -> History:
+        """The history of the confirmation alone, which trained the best networks again after the search."""
+        return replace(self, records=tuple(record for record in self.records if record.replicate >= CONFIRMATION))
+
     def complete(self) -> tuple[Trial, ...]:
         """Return the finished trials.
 
@@ -176,6 +189,9 @@ class History(Sequence[Trial]):
     def replicates(self, arch: Architecture, budget: int) -> tuple[Trial, ...]:
         """Return the finished replicates of a network at a budget; of two trials of one replicate the first one.
 
+        If a network was confirmed, these are the replicates of the confirmation alone: by those of the search it was
+        selected, so that they are too good on average.
+
         Args:
             arch: The architecture.
             budget: Training epochs; 0 for the evaluator's own.
@@ -193,6 +209,10 @@ class History(Sequence[Trial]):
             return {key: (record,) for key, record in zip(keys, self.complete(), strict=True)}
         for key, record in zip(keys, self.complete(), strict=True):
             found.setdefault(key, {}).setdefault(record.replicate, record)
+        for trials in found.values():
+            if max(trials) >= CONFIRMATION:
+                for replicate in [one for one in trials if one < CONFIRMATION]:
+                    del trials[replicate]
         return {key: tuple(trials[number] for number in sorted(trials)) for key, trials in found.items()}
 
     def statistic(self, trial: Trial, metric: str) -> Statistic:
@@ -208,6 +228,17 @@ class History(Sequence[Trial]):
         values = np.array([one.metrics[metric] for one in self.replicates(trial.arch, trial.budget)])
         deviation = float(values.std(ddof=1)) if len(values) > 1 else math.nan
         return Statistic(float(values.mean()), deviation, len(values))
+
+    def means(self) -> tuple[Trial, ...]:
+        """Return every finished architecture at each of its budgets, with means over its replicates; see `final`.
+
+        Returns:
+            The first replicates in the order in which they finished; without replicates, the finished trials.
+        """
+        if not any(record.replicate for record in self.records):
+            return self.complete()
+        found = map(_mean, self._replicates.values())
+        return tuple(sorted(found, key=lambda record: (record.finished, record.number)))
 
     def final(self) -> tuple[Trial, ...]:
         """Return every finished architecture once, at its largest budget, with means over its replicates.
@@ -290,7 +321,7 @@ class History(Sequence[Trial]):
         return self.front()[0]
 
     def front(self) -> tuple[Trial, ...]:
-        """Return the Pareto front of the feasible networks at their largest budget.
+        """Return the Pareto front of the feasible networks at their largest budget, of the confirmed ones if there are.
 
         Returns:
             Trials in descending order of score. If no network is feasible, the front of the least infeasible ones.
@@ -300,6 +331,7 @@ class History(Sequence[Trial]):
     @cached_property
     def _front(self) -> tuple[Trial, ...]:
         done = self.final()
+        done = tuple(record for record in done if record.replicate >= CONFIRMATION) or done
         excess_N = self.violations(done)
         done = tuple(record for record, excess in zip(done, excess_N, strict=True) if excess == excess_N.min())
         kept = [record for record, keep in zip(done, front_mask(self.values(done)), strict=True) if keep]
@@ -307,10 +339,10 @@ class History(Sequence[Trial]):
 
 
 def _mean(trials: Sequence[Trial]) -> Trial:
-    """Average the metrics of replicates; the earliest stands for all."""
+    """Average the metrics of replicates, which are in ascending order; the first stands for all."""
+    first = trials[0]
     if len(trials) == 1:
-        return trials[0]
-    first = min(trials, key=FINISHING)
+        return first
     shared = set.intersection(*(set(trial.metrics) for trial in trials))
     names = [name for name in first.metrics if name in shared]
     return replace(first, metrics={name: float(np.mean([trial.metrics[name] for trial in trials])) for name in names})

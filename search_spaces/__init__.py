@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from search_spaces.nodule_patch import NodulePatchSpace as NodulePatchSpace
     from search_spaces.resnet3d import ResNet3DSpace as ResNet3DSpace
     from search_spaces.unet import UNetSpace as UNetSpace
+    from search_spaces.unet_flexible import FlexibleUNetSpace as FlexibleUNetSpace
 
 __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
@@ -22,6 +23,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "CascadeSpace": "search_spaces.cascade",
         "DetectorSpace": "search_spaces.detector",
         "DiNTSSpace": "search_spaces.dints.space",
+        "FlexibleUNetSpace": "search_spaces.unet_flexible",
         "NASLungSpace": "search_spaces.naslung",
         "NodulePatchSpace": "search_spaces.nodule_patch",
         "ResNet3DSpace": "search_spaces.resnet3d",

@@ -7,6 +7,7 @@ from itertools import pairwise
 from nas.utils.annotations import Rule
 
 MAX_CHOICES = 100  # of one gene
+SWITCH = Rule(lambda n: list(n) in ([False], [True], [False, True]), "[false], [true] or [false, true]")
 
 
 class Increasing(Rule):

@@ -19,7 +19,7 @@ from nas.utils.checked import check_arguments, checked
 from nas.utils.locate import locate
 from search_spaces.arguments import Increasing
 from search_spaces.detector_network import Detector, stem_width
-from search_spaces.unet import GROUPS
+from search_spaces.unet_network import GROUPS
 
 STEMS = (1, 2, 4)
 BACKBONES = "search_spaces"  # the package whose spaces an arch.json may name as backbone

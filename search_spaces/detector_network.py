@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from nas.errors import NASError
-from search_spaces.unet import GROUPS, LAYERS
+from search_spaces.unet_network import GROUPS, LAYERS
 
 PRIOR = 0.01  # probability of an object at a point before training, so that empty points do not dominate the loss
 MAX_LOG_SIDE = 6.0  # of the logarithm of a side in strides

@@ -7,8 +7,7 @@ search_spaces/resnet3d_network.py.
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Annotated, Any, ClassVar
 
@@ -23,14 +22,13 @@ from nas.space import Block, SearchSpace
 from nas.task_spec import TaskSpec
 from nas.utils.annotations import Channels, Expected, Rule, SomeOf
 from nas.utils.checked import checked
-from search_spaces.arguments import Increasing
+from search_spaces.arguments import SWITCH, Increasing
+from search_spaces.layerwise import Layer, blocks_of_layers
 from search_spaces.resnet3d_network import EXPANSION, Head, ResidualBlock, ResNet, stem_block
 
 MAX_CHANNELS = 8192  # of the last stage
 KERNELS = Increasing(1, 15, 2, 1)
 STRIDES = Rule(lambda n: list(n) in ([1], [2], [4], [2, 1], [4, 2], [4, 1], [4, 2, 1]), "decreasing strides of 4, 2, 1")
-SWITCH = Rule(lambda n: list(n) in ([False], [True], [False, True]), "[false], [true] or [false, true]")
-Layer = tuple[tuple[str, ...], Callable[..., Block | None]]  # names of genes, and the block that their values give
 
 
 @checked("space")
@@ -124,23 +122,7 @@ class ResNet3DSpace(SearchSpace):
             All blocks of the space, the same for any genes, and indices (N, K) into them, -1 for no block.
         """
         task = task or TaskSpec(dims=len(input_size), in_channels=self.in_channels, outputs=self.outputs)
-        position = {gene.name: number for number, gene in enumerate(self.genes)}
-        vocabulary: dict[str, Block] = {}
-        numbers: dict[str | None, int] = {None: -1}
-        columns = []
-        for names, make in self._layers(tuple(input_size), task):
-            at = [position[name] for name in names]
-            choices = [self.genes[gene].choices for gene in at]
-            keys = []
-            for values in itertools.product(*choices):  # every block that this layer may be
-                block = make(*values)
-                if block is not None and block.key not in vocabulary:
-                    numbers[block.key] = len(vocabulary)
-                    vocabulary[block.key] = block
-                keys.append(block.key if block else None)
-            table = np.array([numbers[key] for key in keys], dtype=np.int16).reshape([*map(len, choices)])
-            columns.append(table[tuple(genes_NG[:, at].T)])
-        return tuple(vocabulary.values()), np.stack(columns, axis=1)
+        return blocks_of_layers(self.genes, genes_NG, self._layers(tuple(input_size), task))
 
     def _layers(self, size: tuple[int, ...], task: TaskSpec) -> Iterator[Layer]:
         """Yield every layer as the genes that decide it and a function from their values to its block."""

@@ -6,12 +6,9 @@ reference networks after Isensee et al., Nature Methods 18:203, 2021 (arXiv 1904
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar
 
-import torch
 from annotated_types import Ge, Gt, Le
 from torch import nn
 
@@ -19,25 +16,16 @@ from nas.architecture import Architecture, Gene
 from nas.errors import NASError
 from nas.published import Published, PublishedCount
 from nas.space import SearchSpace
+from nas.supernets.elastic import Share, extremes
 from nas.task_spec import TaskSpec, channels_of
 from nas.utils.annotations import Channels, Dims, Expected, OneOf, SomeOf
 from nas.utils.checked import checked
 from search_spaces.arguments import Increasing
-from search_spaces.layers.convolution import Conv3d
 from search_spaces.layers.features import Features
-from search_spaces.layers.instance_norm import InstanceNorm2d, InstanceNorm3d
+from search_spaces.unet_network import ACTIVATIONS, DOWNS, GROUPS, NORMS, UPS, UNet, level_widths
+from search_spaces.unet_shares import share_of
 
-NORMS = ("batch", "instance", "group")
-UPS = ("transposed", "resize")
-DOWNS = ("pool", "stride")
-ACTIVATIONS = ("relu", "leaky_relu")
-GROUPS = 4  # of group normalisation; its widths are multiples of it
-LAYERS = {  # by number of spatial dimensions
-    2: (nn.Conv2d, nn.ConvTranspose2d, nn.MaxPool2d, nn.BatchNorm2d, InstanceNorm2d),
-    3: (Conv3d, nn.ConvTranspose3d, nn.MaxPool3d, nn.BatchNorm3d, InstanceNorm3d),
-}
 MAX_CHANNELS = 4096  # at the lowest resolution
-Unit = Callable[..., nn.Module]  # inputs, outputs, stride -> convolution, normalisation, activation
 
 
 @checked("space")
@@ -131,7 +119,7 @@ class UNetSpace(SearchSpace):
         Returns:
             depth + 1 numbers, finest level first.
         """
-        return _level_widths(depth, width, self.growth, self.max_width, self.scale)
+        return level_widths(depth, width, self.growth, self.max_width, self.scale)
 
     def build(self, arch: Architecture, task: TaskSpec | None = None) -> nn.Module:
         """Build the network of an architecture.
@@ -184,142 +172,26 @@ class UNetSpace(SearchSpace):
             lines.append(f"{'  ' * level}level {level}  1/{2**level}  {channels} channels, {branch}")
         return "\n".join(lines)
 
-
-class UNet(nn.Module):
-    """U-Net in 2D or 3D.
-
-    Args:
-        dims: Spatial dimensions, 2 or 3.
-        in_channels: Channels of an image.
-        out_channels: Classes with the background.
-        depth: Halvings of the resolution.
-        width: Channels at full resolution.
-        blocks: Convolutions on each level and side.
-        kernel: Side of the kernel, odd.
-        norm: "batch", "instance" or "group".
-        up: "transposed" or "resize".
-        down: "pool" or "stride".
-        activation: "relu" or "leaky_relu".
-        growth: Factor of the width at each halving.
-        max_width: Largest width of a level, or None.
-        scale: Factor of all widths.
-        deep_supervision: Whether training gives the logits of every level above the bottom.
-
-    Attributes:
-        widths: Channels of every level, finest first.
-    """
-
-    def __init__(
-        self,
-        dims: int,
-        in_channels: int,
-        out_channels: int,
-        depth: int,
-        width: int,
-        blocks: int,
-        kernel: int,
-        norm: str,
-        up: str,
-        down: str = "pool",
-        activation: str = "relu",
-        growth: float = 2.0,
-        max_width: int | None = None,
-        scale: float = 1.0,
-        deep_supervision: bool = False,
-    ) -> None:
-        super().__init__()
-        self.depth = depth
-        self.widths = widths = _level_widths(depth, width, growth, max_width, scale)
-        inputs = [in_channels, *widths]
-        convolution, _, pool, *_ = LAYERS[dims]
-        unit = partial(_convolution, dims, kernel=kernel, norm=norm, activation=activation)
-        strides = [2 if down == "stride" and level else 1 for level in range(depth + 1)]
-        self.down = nn.ModuleList(_level(unit, *sizes, blocks) for sizes in zip(inputs, widths, strides, strict=False))
-        self.pool = pool(2) if down == "pool" else nn.Identity()
-        # From the bottom up: double the resolution, concatenate the skip connection, convolve.
-        upwards = list(reversed(range(depth)))
-        self.up = nn.ModuleList(_up(dims, unit, widths[level + 1], widths[level], up) for level in upwards)
-        self.merge = nn.ModuleList(_level(unit, 2 * widths[level], widths[level], 1, blocks) for level in upwards)
-        self.head = convolution(widths[0], out_channels, 1)
-        supervised = widths[1:-1] if deep_supervision else ()
-        self.coarse_heads = nn.ModuleList(convolution(width, out_channels, 1) for width in supervised)
-
-    def forward(self, x_BCDHW: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
-        """Compute the logits of an image.
+    def share(self, arch: Architecture, name: str) -> Share:
+        """Return the shared weight of a weight, see `share_of`.
 
         Args:
-            x_BCDHW: Image (B, in_channels, D, H, W), in 2D (B, in_channels, H, W).
+            arch: Architecture of this space.
+            name: Name of a parameter or a buffer of its network.
 
         Returns:
-            Logits (B, out_channels, ...) with the sides of the image; with deep supervision in training a tuple of
-            them, finest first, each with the sides of its level.
-
-        Raises:
-            NASError: If a side is not a multiple of 2^depth, or shorter than 2^(depth + 1).
+            Its shared weight.
         """
-        maps = self.features(x_BCDHW)
-        logits = self.head(maps[0])
-        if not (self.training and self.coarse_heads):
-            return logits
-        return logits, *(head(x) for head, x in zip(self.coarse_heads, maps[1:], strict=False))
+        value = {gene.name: choice for gene, choice in zip(self.genes, self.values(arch), strict=True)}
+        return share_of(name, int(value["depth"]), str(value["norm"]))
 
-    def features(self, x_BCDHW: torch.Tensor) -> list[torch.Tensor]:
-        """Compute the decoder's map of every level.
-
-        Args:
-            x_BCDHW: Image (B, in_channels, D, H, W), in 2D (B, in_channels, H, W).
+    def covering(self) -> list[Architecture]:
+        """Return networks whose weights are as large as any of the space, see `extremes`.
 
         Returns:
-            depth + 1 maps (B, width * 2^level, ...), finest first, the bottom last.
-
-        Raises:
-            NASError: If a side is not a multiple of 2^depth, or shorter than 2^(depth + 1).
+            The largest networks first.
         """
-        factor = 2**self.depth
-        if any(side % factor or side < 2 * factor for side in x_BCDHW.shape[2:]):
-            raise NASError(
-                f"a volume of {'x'.join(map(str, x_BCDHW.shape[2:]))} voxels for a U-Net of depth {self.depth}",
-                f"sides that are multiples of {factor}, at least {2 * factor}",
-                "use smaller space.depths, or crop or pad the data (`data.size`, `data.patch`)",
-            )
-        skips = []
-        for level in self.down[:-1]:
-            skips.append(level(x_BCDHW))
-            x_BCDHW = self.pool(skips[-1])
-        maps = [self.down[-1](x_BCDHW)]
-        for up, merge in zip(self.up, self.merge, strict=True):
-            maps.insert(0, merge(torch.cat([skips.pop(), up(maps[0])], dim=1)))
-        return maps
-
-
-def _level_widths(depth: int, width: int, growth: float, max_width: int | None, scale: float) -> list[int]:
-    limit = max_width or math.inf
-    return [max(round(scale * min(width * growth**level, limit)), 1) for level in range(depth + 1)]
-
-
-def _level(unit: Unit, inputs: int, outputs: int, stride: int, blocks: int) -> nn.Sequential:
-    first = unit(inputs, outputs, stride=stride)
-    return nn.Sequential(first, *(unit(outputs, outputs) for _ in range(blocks - 1)))
-
-
-def _convolution(
-    dims: int, inputs: int, outputs: int, kernel: int, norm: str, activation: str, stride: int = 1
-) -> nn.Sequential:
-    convolution, _, _, batch_norm, instance_norm = LAYERS[dims]
-    norms = {
-        "batch": lambda: batch_norm(outputs),
-        "instance": lambda: instance_norm(outputs, affine=True),
-        "group": lambda: nn.GroupNorm(GROUPS, outputs),
-    }
-    layer = convolution(inputs, outputs, kernel, stride, padding=kernel // 2)
-    return nn.Sequential(layer, norms[norm](), nn.ReLU() if activation == "relu" else nn.LeakyReLU(0.01))
-
-
-def _up(dims: int, unit: Unit, inputs: int, outputs: int, up: str) -> nn.Module:
-    """Return a layer that doubles the sides and sets the channels."""
-    if up == "transposed":
-        return LAYERS[dims][1](inputs, outputs, 2, stride=2)
-    return nn.Sequential(nn.Upsample(scale_factor=2), unit(inputs, outputs))
+        return extremes(self)
 
 
 LUNG_SCREENING = {"depths": (4,), "widths": (64,), "block_counts": (2,), "kernels": (3,), "spatial_dims": 2}

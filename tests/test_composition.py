@@ -110,7 +110,7 @@ def test_objectives_of_an_experiment(composed: Compose, tmp_path: Path) -> None:
 def test_settings_of_options_that_a_sweep_varies(composed: Compose) -> None:
     """A sweep is composed once without its options; its jobs are composed with them."""
     loader = GlobalHydra.instance().config_loader()
-    words = ["experiment=dints_demo,dints_hippocampus", "strategy.target=2e7", "seed=0,1", "data.root=/x"]
+    words = ["experiment=dints_demo,dints_hippocampus_gradient", "strategy.target=2e7", "seed=0,1", "data.root=/x"]
     sweep = loader.load_configuration("search", words, RunMode.MULTIRUN)
     assert list(sweep.hydra.overrides.task) == words
     job = loader.load_sweep_config(sweep, ["experiment=dints_demo", "strategy.target=2e7", "seed=1"])

@@ -113,7 +113,8 @@ def test_tracking(name: str) -> None:
 
 @pytest.mark.parametrize("name", names("evaluator"))
 def test_evaluator(name: str, tmp_path: Path) -> None:
-    words = [f"evaluator.path={tmp_path}/t.h5"] if name == "tabular" else []
+    needed = {"tabular": [f"evaluator.path={tmp_path}/t.h5"], "zero_cost": ["evaluator.score=snip"]}
+    words = needed.get(name, [])
     write_h5(tmp_path / "t.h5", table_of(records_of()))
     build(composed(f"evaluator={name}", *words).evaluator, "evaluator", Evaluator)
 
@@ -140,4 +141,4 @@ def test_experiment_names_a_space_for_its_task(name: str) -> None:
     assert build(chosen.space, "space", SearchSpace).kind == kind
     text = (REPO / "conf/experiment" / f"{name}.yaml").read_text()
     for group in ("space", "strategy"):
-        assert f"override /{group}: " in text or "  - dints_hippocampus\n" in text
+        assert f"override /{group}: " in text or "  - dints_hippocampus_gradient\n" in text

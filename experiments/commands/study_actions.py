@@ -62,7 +62,7 @@ def show_study(options: argparse.Namespace) -> None:
     Args:
         options: Parsed arguments.
     """
-    study = _opened(options)
+    study = opened_study(options)
     history, attempts = study.history(), study.attempts()
     counts = Counter(record.state for record in history)
     lines = [("study", study.name), ("store", study.url)]
@@ -105,12 +105,12 @@ def pareto_study(options: argparse.Namespace) -> None:
     Args:
         options: Parsed arguments.
     """
-    study = _opened(options)
+    study = opened_study(options)
     history = study.history()
     front = history.front() if history.complete() else ()
     rows = [("trial", "architecture", "budget", *study.objectives)]
     for record in front:
-        values = (f"{record.metrics[name]:.6g}" for name in study.objectives)
+        values = (_value(history, record, name) for name in study.objectives)
         rows.append((str(record.number), record.arch.id, str(record.budget), *values))
     _table(rows)
     broken = history.violations(front)
@@ -133,11 +133,11 @@ def export_study(options: argparse.Namespace) -> None:
     out = Path(options.out)
     if out.suffix not in (".csv", ".h5", ".hdf5"):
         raise NASError(f"--out {out}", "a file that ends in .csv or .h5", "name the format by the ending")
-    study = _opened(options)
+    study = opened_study(options)
     records = study.records()
     try:
         if out.suffix == ".csv":
-            write_csv(out, records)
+            write_csv(out, records, study.history())
         else:
             write_h5(out, TrialsTable.of(records, study.space_facts, study.objectives, study.spec))
     except OSError as error:
@@ -160,7 +160,7 @@ def resume_study(options: argparse.Namespace) -> int:
     Raises:
         NASError: If the study records no configuration, or has more trials than asked for.
     """
-    study = _opened(options)
+    study = opened_study(options)
     recorded, asked, url = study.config, _asked_for(study), study.url
     study.close()
     if not asked or "folder" not in recorded:
@@ -271,7 +271,18 @@ def _workers_in(url: str, name: str) -> int:
     return live
 
 
-def _opened(options: argparse.Namespace) -> StudyReader:
+def opened_study(options: argparse.Namespace) -> StudyReader:
+    """Open the study that a command names.
+
+    Args:
+        options: Parsed arguments, with `store` and `study`.
+
+    Returns:
+        The study, for reading.
+
+    Raises:
+        NASError: If the store has no such study.
+    """
     return study_of_store(options.store, options.study)
 
 
@@ -292,8 +303,14 @@ def _living(study: StudyReader) -> int:
 
 
 def _metrics(history: History, record: Trial) -> str:
-    values = "  ".join(f"{name} {record.metrics[name]:.6g}" for name in history.objectives)
+    values = "  ".join(f"{name} {_value(history, record, name)}" for name in history.objectives)
     return f"trial {record.number}, {record.arch.id}: {values}"
+
+
+def _value(history: History, record: Trial, name: str) -> str:
+    """Mean of a metric over replicates, with its standard error if it has one."""
+    over = history.statistic(record, name)
+    return f"{over.mean:.6g}" + (f" ± {over.standard_error:.2g} (n={over.count})" if over.standard_error > 0 else "")
 
 
 def _text(value: Any) -> str:

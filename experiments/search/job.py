@@ -107,10 +107,11 @@ def search_command(
         device=device,
         tracker=board,
         on_epoch=on_epoch if main else ignore,
+        rotate_folds=config.study.rotate_folds,
     )
     evaluator = build(config.evaluator, "evaluator", Evaluator, allow)
     limits = (config.study.trials, config.study.time_limit_s, config.study.time, config.study.keep_checkpoints)
-    job = SearchJob(problem, strategy, evaluator, context, *limits)
+    job = SearchJob(problem, strategy, evaluator, context, *limits, config.study.replication)
     job.check()
     if distributed.world() > 1:
         strategy.prepare(problem, context)  # all processes train the supernet, one continues with the study

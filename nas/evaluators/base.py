@@ -25,10 +25,12 @@ class Evaluator(ABC):
     Attributes:
         trains: Whether the networks are trained for their scores.
         needs_supernet: Whether the strategy of the search has to train the supernet that scores the networks.
+        replicates: Largest number of evaluations of a network that differ; None for any.
     """
 
     trains: ClassVar[bool] = True
     needs_supernet: bool = False
+    replicates: int | None = None
 
     @property
     def continues(self) -> bool:

@@ -8,7 +8,7 @@ from nas.budget import Estimate
 from nas.context import RunContext
 from nas.errors import NASError, TrialFailed
 from nas.evaluators.base import Evaluator
-from nas.history import Proposal, State
+from nas.history import CONFIRMATION, Proposal, State
 from nas.problem import Problem
 from nas.trials_table import SECONDS, TrialsTable, read_h5
 from nas.utils.annotations import PathName
@@ -21,7 +21,10 @@ class Tabular(Evaluator):
 
     `seconds` is the recorded time of the trial, so that the best score over training time can be computed. Of several
     trials of one network, budget and replicate the first finished one counts. Budget 0 is the largest budget of the
-    table. Networks that the table does not hold, or whose trial failed, fail; a budget without trials raises NASError.
+    table; in a table with curves, smaller budgets are epochs at which a training is stopped. Networks that the table
+    does not hold, or whose trial failed, fail; a budget without trials raises NASError.
+
+    Replicates of a confirmation are those of the table from the last one down, which a search uses last.
 
     Args:
         path: A table that `voxnas study export` wrote.
@@ -44,6 +47,11 @@ class Tabular(Evaluator):
     def identity(self) -> Mapping[str, str]:
         """Digest of the table, which a study records instead of the path."""
         return {"tabular": self.table.sha256}
+
+    @property
+    def replicates(self) -> int:  # type: ignore[override]
+        """Number of replicates of the table."""
+        return self.look_up.replicates
 
     def check(self, problem: Problem, context: RunContext) -> None:
         """Check that the table holds networks of the same space, with costs for inputs of the same shape.
@@ -84,7 +92,7 @@ class Tabular(Evaluator):
 
 
 class LookUp:
-    """Rows of a table by genes, budget and replicate.
+    """Rows of a table by genes, budget and replicate; with curves, each epoch is a budget (`TrialsTable.by_epoch`).
 
     Args:
         table: The table.
@@ -95,6 +103,8 @@ class LookUp:
     """
 
     def __init__(self, table: TrialsTable, name: str = "the table") -> None:
+        score = next((metric for metric in table.objectives if metric in table.curves), "")
+        table = table.by_epoch(score)
         self.table, self.name = table, name
         self._rows: dict[tuple[tuple[int, ...], int, int], int] = {}
         columns = (map(tuple, table.genes_NG.tolist()), table.budgets_N.tolist(), table.replicates_N.tolist())
@@ -107,6 +117,7 @@ class LookUp:
         if not any(state is State.COMPLETE for state in table.states):
             raise NASError(f"{name} without a finished trial", "at least one", "export a study that has results")
         self.budgets = sorted({budget for _, budget, _ in self._rows})
+        self.replicates = 1 + max(replicate for _, _, replicate in self._rows)
 
     def row(self, proposal: Proposal) -> int:
         """Find the row of a proposal.
@@ -125,9 +136,12 @@ class LookUp:
         if budget == 0 and budget not in self.budgets:
             budget = self.budgets[-1]
         self.require_budget(budget)
-        row = self._rows.get((proposal.arch.genes, budget, proposal.replicate))
+        replicate = proposal.replicate
+        if replicate >= CONFIRMATION:
+            replicate = self.replicates - 1 - (replicate - CONFIRMATION)
+        row = self._rows.get((proposal.arch.genes, budget, replicate))
         if row is None:
-            which = f", replicate {proposal.replicate}" if proposal.replicate else ""
+            which = f", replicate {replicate}" if replicate else ""
             raise TrialFailed(f"{self.name} does not hold this network with {budget} epochs{which}")
         return row
 

@@ -43,6 +43,7 @@ PREPARATION: Mapping[str, Rule] = {
     "percentiles": (lambda value: _range(value) and value[0] >= 0 and value[1] <= 100, "two numbers within 0 to 100"),
     "scale": (_number, "a finite number"),
     "offset": (_number, "a finite number"),
+    "crop": (lambda value: _sides(value) and isinstance(value, Sequence) and len(value) == 3, f"three {SIDES[9:]}"),
 }
 INFERENCE: Mapping[str, Rule] = {
     "window": (lambda value: value is None or _sides(value), f"{SIDES}, or null"),

@@ -18,6 +18,7 @@ from nas.errors import NASError
 from nas.inference.runtime import InferenceNetwork
 from nas.utils.files import write_bytes, write_text
 from nas.utils.optional import medical
+from nas.utils.spreadsheet import cell
 
 IMAGES = (".nii.gz", ".nii", ".nrrd", ".mha")  # endings of label maps
 TABLES = (".json", ".csv")
@@ -55,7 +56,8 @@ def predict_file(
         point_mm: Middle of the crop in world mm, LPS. If None, the middle of the volume.
 
     Returns:
-        Probabilities (K,), of a segmentation (K, D, H, W), and the prepared input, on whose grid they are.
+        Probabilities (K,), of a segmentation (K, D, H, W), and the prepared input, on whose grid they are. Around a box
+        of the grid, which is all that the networks see, the probability of the background is 1.
 
     Raises:
         NASError: If the file cannot be read, or is not an input of these networks.
@@ -76,7 +78,7 @@ def predict_file(
         else:
             found.append(network.probabilities(x_CDHW[None])[0])
     assert ready is not None
-    return reduce(np.add, found) / len(found), ready
+    return ready.on_whole_grid(reduce(np.add, found) / len(found)), ready
 
 
 def classes_of(network: InferenceNetwork) -> tuple[str, ...]:
@@ -152,9 +154,9 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     flat = [{**row, **row.get("probabilities", {})} for row in rows]
     names = list(dict.fromkeys(name for row in flat for name in row if name != "probabilities")) or ["input"]
     text = io.StringIO()
-    table = csv.DictWriter(text, names, restval="", extrasaction="ignore", lineterminator="\n")
-    table.writeheader()
-    table.writerows(flat)
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(map(cell, names))
+    table.writerows([cell(str(row.get(name, ""))) for name in names] for row in flat)
     write_text(path, text.getvalue())
 
 

@@ -222,18 +222,6 @@ class NSGA2(OptunaStrategy):
             seed=seed,
         )
 
-    def earlier(self, space: SearchSpace, history: History) -> Sequence[Trial]:
-        """Return trials that Optuna's study holds before those of the history, and that count for `start`.
-
-        Args:
-            space: The space.
-            history: Trials of the study.
-
-        Returns:
-            Finished trials; none by default.
-        """
-        return ()
-
     def notes(self, position: int) -> dict[str, Any]:
         return {NSGAIISampler._get_generation_key(): position // self.start}
 

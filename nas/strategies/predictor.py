@@ -1,9 +1,9 @@
-"""Bayesian optimisation with an ensemble of trees as the performance predictor."""
+"""Bayesian optimisation with a regression model as the performance predictor."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
 
 import numpy as np
 from annotated_types import Ge, Le
@@ -13,22 +13,26 @@ from nas.errors import NASError
 from nas.history import History, Proposal, Trial
 from nas.space import SearchSpace
 from nas.strategies.base import Strategy
-from nas.strategies.forest import Forest, slopes
 from nas.strategies.prior import Prior, normal_scores
 from nas.strategies.ranking import best_and_newest, best_first, constrained_ranks
+from nas.strategies.regression import Forest, Line, slopes
 from nas.strategies.sampling import accept_all, draw, untried
-from nas.utils.annotations import AtLeastTwo, Strength
+from nas.utils.annotations import AtLeastTwo, OneOf, Strength
 from nas.utils.checked import checked
 
 PARENTS = 10  # best finished networks, mutated to candidates
 MAX_MUTATIONS = 3  # successive mutations of a candidate
+MODELS = ("trees", "linear")
 
 
 @checked("strategy")
 class Predictor(Strategy):
-    """Bayesian optimisation with bagged, randomised trees on the genes of the finished trials.
+    """Bayesian optimisation with a regression model of the finished trials.
 
-    A proposal is the candidate with the best upper confidence bound, mean + beta * standard deviation over the trees.
+    A proposal is the candidate with the best upper confidence bound, mean + beta * standard deviation. The model is an
+    ensemble of bagged, randomised trees on the genes, with the deviation over the trees, or Bayesian ridge regression
+    on the descriptors of the space, such as the levels and paths of a DiNTS network.
+
     Candidates are random samples and mutants of the best networks. Objectives that are costs known before training are
     computed, not predicted. The excess over constraints known only after training is predicted as well, at its lower
     bound. With several objectives, one of the candidates of the best constrained rank is drawn at random, so that
@@ -37,8 +41,8 @@ class Predictor(Strategy):
 
     Source: White et al., BANANAS, AAAI 2021 (arXiv 1910.11858), sections 4 and 5 (ensemble, acquisition, mutation as
     its optimiser); trees for the networks as in White et al., How Powerful are Performance Predictors in NAS?, NeurIPS
-    2021 (arXiv 2104.01177); extremely randomised trees: Geurts et al., Machine Learning 63, 2006; weights: the random
-    effects model of DerSimonian and Laird, Controlled Clinical Trials 7, 1986.
+    2021 (arXiv 2104.01177); weights of networks: the random effects model of DerSimonian and Laird, Controlled Clinical
+    Trials 7, 1986.
 
     Args:
         start: Networks sampled at random first, at least 2.
@@ -47,7 +51,8 @@ class Predictor(Strategy):
         candidates: Number of random candidates, and of mutants, at least 1.
         fitted: Maximum number of trials to fit, half of them the best and half the newest of the rest, which bounds
             the time of a proposal. At least `start`.
-        warm_start: Trials of another study. Trees are fitted to their normal scores; the own trees predict what is left
+        model: "trees" or "linear".
+        warm_start: Trials of another study. A model is fitted to their normal scores; the own one predicts what is left
             when the search's results are regressed on these (stacked residuals: Golovin et al., Google Vizier, KDD
             2017, section 3.3). There are no random networks first then. None for none.
 
@@ -62,6 +67,7 @@ class Predictor(Strategy):
         beta: Strength = 1.0,
         candidates: Annotated[int, Ge(1), Le(1_000_000)] = 100,
         fitted: AtLeastTwo = 300,
+        model: Annotated[str, OneOf(*MODELS)] = "trees",
         warm_start: Prior | None = None,
     ) -> None:
         if fitted < start:
@@ -71,8 +77,13 @@ class Predictor(Strategy):
                 f"set strategy.fitted to {start} or more",
             )
         self.start, self.trees, self.beta, self.candidates, self.fitted = start, trees, beta, candidates, fitted
-        self.warm_start = warm_start
-        self._prior: tuple[object, Forest | None] | None = None  # cache of `_prior_forest`
+        self.model, self.warm_start = model, warm_start
+        self._prior: tuple[object, Forest | Line | None] | None = None  # cache of `_prior_model`
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """What a study records; a setting of later versions counts only if it is not the default."""
+        return {name: value for name, value in super().identity.items() if (name, value) != ("model", MODELS[0])}
 
     def propose(self, space: SearchSpace, history: History, rng: np.random.Generator) -> Proposal | None:
         done = history.final()
@@ -110,21 +121,22 @@ class Predictor(Strategy):
         if done:
             mean_M, scale_M = target_NM.mean(axis=0), np.maximum(target_NM.std(axis=0), 1e-12)
         value_NM = (target_NM - mean_M) / scale_M
-        genes_NG, known_NG = space.encode(archs), space.encode([record.arch for record in done])
+        genes_NG, x_NF = space.encode(archs), self._features(space, archs)
+        known_NF = self._features(space, [record.arch for record in done])
         upper_NM = np.zeros((len(archs), len(mean_M)))
         variance_NM = np.zeros_like(upper_NM)
-        prior = self._prior_forest(space, history)
+        prior = self._prior_model(space, history)
         if prior is not None:
-            before_NM = prior.predict(known_NG)[0] if done else np.zeros((0, len(mean_M) - 1))
+            before_NM = prior.predict(known_NF)[0] if done else np.zeros((0, len(mean_M) - 1))
             centre_M = before_NM.mean(axis=0) if done else np.zeros(len(mean_M) - 1)
             slope_M = slopes(before_NM - centre_M, value_NM[:, :-1])
-            after_NM, deviation_NM = prior.predict(genes_NG)
+            after_NM, deviation_NM = prior.predict(x_NF)
             value_NM[:, :-1] -= slope_M * (before_NM - centre_M)
             upper_NM[:, :-1] += slope_M * (after_NM - centre_M)
             variance_NM[:, :-1] += (slope_M * deviation_NM) ** 2
         if done:
-            forest = Forest(known_NG, value_NM, self.trees, seed, precisions(history, done))
-            predicted_NM, deviation_NM = forest.predict(genes_NG)
+            own = self._fitted(known_NF, value_NM, seed, precisions(history, done))
+            predicted_NM, deviation_NM = own.predict(x_NF)
             upper_NM, variance_NM = upper_NM + predicted_NM, variance_NM + deviation_NM**2
         upper_NM = (upper_NM + self.beta * np.sqrt(variance_NM)) * scale_M + mean_M
         values_NM = upper_NM[:, :-1]
@@ -134,18 +146,28 @@ class Predictor(Strategy):
                 values_NM[:, column] = sign * known(genes_NG)
         return values_NM, np.maximum(-upper_NM[:, -1], 0.0)
 
-    def _prior_forest(self, space: SearchSpace, history: History) -> Forest | None:
-        """Trees on the normal scores of the objectives in the other study, larger is better; None without one."""
+    def _features(self, space: SearchSpace, archs: Sequence[Architecture]) -> np.ndarray:
+        return space.descriptors(archs) if self.model == "linear" else space.encode(archs)
+
+    def _fitted(
+        self, x_NF: np.ndarray, target_NM: np.ndarray, seed: int, weight_N: np.ndarray | None = None
+    ) -> Forest | Line:
+        if self.model == "linear":
+            return Line(x_NF, target_NM, weight_N)
+        return Forest(x_NF, target_NM, self.trees, seed, weight_N)
+
+    def _prior_model(self, space: SearchSpace, history: History) -> Forest | Line | None:
+        """Fit the normal scores of the objectives in the other study, larger is better; None without one."""
         if self.warm_start is None:
             return None
         key = (space.fingerprint, tuple(history.objectives.items()), history.constraints)
         if self._prior is None or self._prior[0] != key:
             trials = self.warm_start.trials(space, history)
-            forest = None
+            model = None
             if trials:
                 score_NM = np.column_stack([normal_scores(column_N) for column_N in history.values(trials).T])
-                forest = Forest(space.encode([trial.arch for trial in trials]), score_NM, self.trees, 0)
-            self._prior = key, forest
+                model = self._fitted(self._features(space, [trial.arch for trial in trials]), score_NM, 0)
+            self._prior = key, model
         return self._prior[1]
 
 

@@ -24,7 +24,7 @@ from optuna.trial import FrozenTrial, TrialState
 from nas.architecture import Architecture
 from nas.artifact import SpaceFacts
 from nas.errors import NASError, TrialFailed
-from nas.history import History, Proposal, State
+from nas.history import CONFIRMATION, History, Proposal, State
 from nas.problem import Problem
 from nas.study.agreement import agree, spec_of
 from nas.study.heartbeat import Heartbeat, time_limit
@@ -184,7 +184,7 @@ class Study(StudyReader):
         Args:
             proposal: Architecture, budget and replicate.
             worker: Name of the worker.
-            limit: Largest number of trials of the study; None for no limit.
+            limit: Largest number of trials of the search, without its confirmation; None for no limit.
 
         Returns:
             The claim, or None if another trial holds the same architecture, budget and replicate, or the study is full.
@@ -208,7 +208,8 @@ class Study(StudyReader):
             CLAIM,
         )
         records = self.records()
-        full = limit is not None and sum(record.number <= trial.number for record in records) > limit
+        before = sum(record.number <= trial.number and record.replicate < CONFIRMATION for record in records)
+        full = limit is not None and before > limit
         if full or any(record.number != trial.number for record in holding(proposal, records)):
             self._withdraw(trial._trial_id)
             time.sleep(random.uniform(0, MAX_BACKOFF_S))
@@ -363,12 +364,12 @@ class Worker:
         """
         return self._study.take_over(self.name)
 
-    def claim(self, proposal: Proposal, limit: int) -> Claim | None:
+    def claim(self, proposal: Proposal, limit: int | None = None) -> Claim | None:
         """Create the trial of a proposal; see `Study.claim`.
 
         Args:
             proposal: Architecture, budget and replicate.
-            limit: Largest number of trials of the study.
+            limit: Largest number of trials of the search, without its confirmation; None for no limit.
 
         Returns:
             The claim, or None if another worker was first.

@@ -83,7 +83,28 @@ def allowed_costs(target: float | None, budget: float | None) -> tuple[float, fl
     return (least if least <= most else -math.inf), most
 
 
-class Supernet(nn.Module, ABC):
+class SharedWeights(nn.Module, ABC):
+    """One set of weights that all networks of a space share.
+
+    Attributes:
+        recalibrated: Whether the statistics of batch normalisation have to be measured for each network.
+    """
+
+    recalibrated: bool = False
+
+    @abstractmethod
+    def subnetwork(self, arch: Architecture) -> nn.Module:
+        """Return the network of one architecture.
+
+        Args:
+            arch: Architecture of the space.
+
+        Returns:
+            The network with copies of its weights in the supernet.
+        """
+
+
+class Supernet(SharedWeights):
     """Network that mixes or samples the networks of a space with the current probabilities.
 
     `forward` takes an image batch (B, C, D, H, W), and the targets as well if `needs_target`, and returns the output of
@@ -183,17 +204,6 @@ class Supernet(nn.Module, ABC):
 
         Raises:
             NASError: If every architecture costs more than the budget; the message gives the smallest cost.
-        """
-
-    @abstractmethod
-    def subnetwork(self, arch: Architecture) -> nn.Module:
-        """Return the network of one architecture.
-
-        Args:
-            arch: Architecture of the space.
-
-        Returns:
-            The network with copies of its weights in the supernet.
         """
 
     def picture(self) -> str:

@@ -19,7 +19,8 @@ from nas.metrics.metric import MM, Metric, Scores
 from nas.metrics.surface import dice, surfaces
 from nas.task_spec import TaskSpec
 from nas.tasks.base import Task, TestedCases, evaluation_mode
-from nas.tasks.degenerate import never_answered, same_for_every_case
+from nas.tasks.degenerate import NEAR_ZERO, never_answered, same_for_every_case
+from nas.tasks.dice_cross_entropy import DiceCrossEntropy
 from nas.tasks.soft_dice import shares, soft_dice_loss
 from nas.utils.annotations import (
     MOST,
@@ -79,6 +80,14 @@ class Segmentation(Task):
         loss: "dice_ce", or "soft_dice" (nas/tasks/soft_dice.py) without cross entropy.
         scale_weights: Weights of the outputs of a network with deep supervision, finest first. If None, each counts
             half of the one before, all together 1.
+        include_background: Whether the Dice of the background counts in the loss "dice_ce"; "soft_dice" never has it.
+        batch_dice: Whether the loss "dice_ce" computes Dice over all voxels of a batch, instead of each image by
+            itself.
+        class_weights: Weight of each class in the loss "dice_ce", the background first, above 0; only their ratios
+            count. If None, all classes count equally. Metrics do not depend on them.
+
+    Without the background's Dice, with Dice over the batch and a small weight of the background, small classes emerge
+    in short trainings that otherwise leave them out (docs/benchmark.md).
 
     Raises:
         NASError: If MONAI is missing or a setting is out of range.
@@ -95,6 +104,9 @@ class Segmentation(Task):
         flips: Annotated[Sequence[int], Rule(lambda axes: set(axes) <= {0, 1, 2}, "axes out of 0, 1, 2")] = (),
         loss: Annotated[str, OneOf(*LOSSES)] = "dice_ce",
         scale_weights: Annotated[Sequence[PositiveFloat], Len(1)] | None = None,
+        include_background: bool = True,
+        batch_dice: bool = False,
+        class_weights: Annotated[Sequence[PositiveFloat], Len(2)] | None = None,
     ) -> None:
         self.spec = TaskSpec("segmentation", dims, in_channels, outputs)
         each = (_of_class(metric, number) for metric in METRICS for number in range(1, outputs))
@@ -110,9 +122,21 @@ class Segmentation(Task):
             axes = ", ".join(map(str, range(dims)))
             raise NASError(f"task.flips={list(self.flips)}", f"axes out of {axes}", "set task.flips to []")
         self._loss_name = loss
-        losses = monai_part("losses")
-        self._of_classes = None if loss == "soft_dice" else losses.DiceCELoss(to_onehot_y=True, softmax=True)
-        self._of_shares = soft_dice_loss if loss == "soft_dice" else losses.DiceCELoss(softmax=True)
+        weights = None if class_weights is None else tuple(class_weights)
+        self.include_background, self.batch_dice, self.class_weights = include_background, batch_dice, weights
+        if weights is not None and len(weights) != outputs:
+            raise NASError(
+                f"task.class_weights={list(weights)} for {outputs} classes",
+                "one weight for each class, the background first",
+                "set task.class_weights to a list of that length, or to null",
+            )
+        if loss == "soft_dice" and (changed := next(iter(self._loss_options), None)):
+            raise NASError(
+                f"task.{changed}={self._loss_options[changed]} with task.loss=soft_dice",
+                "task.loss=dice_ce",
+                f"set task.loss to dice_ce, or leave out task.{changed}",
+            )
+        self._combined = None if loss == "soft_dice" else DiceCrossEntropy(include_background, batch_dice, weights)
 
     @property
     def settings(self) -> Mapping[str, Any]:
@@ -123,7 +147,14 @@ class Segmentation(Task):
             "flips": self.flips,
             "loss": self._loss_name,
             "scale_weights": self.scale_weights,
+            **self._loss_options,
         }
+
+    @property
+    def _loss_options(self) -> dict[str, Any]:
+        """The options of the loss that differ from their defaults, which earlier versions did not have."""
+        options = {"include_background": True, "batch_dice": False, "class_weights": None}
+        return {name: getattr(self, name) for name, default in options.items() if getattr(self, name) != default}
 
     @property
     def any_size(self) -> bool:
@@ -171,10 +202,9 @@ class Segmentation(Task):
         return reduce(torch.add, parts)
 
     def _loss(self, logits_BKDHW: torch.Tensor, y_BDHW: torch.Tensor) -> torch.Tensor:
-        sides = logits_BKDHW.shape[2:]
-        if self._of_classes is not None and sides == y_BDHW.shape[1:]:
-            return self._of_classes(logits_BKDHW.float(), y_BDHW[:, None])
-        return self._of_shares(logits_BKDHW.float(), shares(y_BDHW, self.spec.outputs, sides))
+        if self._combined is not None:
+            return self._combined(logits_BKDHW.float(), y_BDHW)
+        return soft_dice_loss(logits_BKDHW.float(), shares(y_BDHW, self.spec.outputs, logits_BKDHW.shape[2:]))
 
     def predict(self, model: nn.Module, x_BCDHW: torch.Tensor) -> torch.Tensor:
         """Class probabilities (B, K, D, H, W) in fp32. The model's mode is restored.
@@ -280,6 +310,12 @@ class Segmentation(Task):
         if same_for_every_case(guess) and guess.any():
             return super().degenerate(guess, target, classes)
         return never_answered(np.unique(guess), np.unique(target), classes, "marks a voxel as")
+
+    def collapsed(self, prediction: np.ndarray, metrics: Mapping[str, float]) -> str:
+        lost = [number for number in range(1, self.spec.outputs) if metrics.get(f"dice_{number}", 1.0) < NEAR_ZERO]
+        if lost:
+            return f"Dice of class {lost[0]} near 0"
+        return super().collapsed(prediction, metrics)
 
     def baselines(self) -> tuple[Baseline, ...]:
         from nas.baselines.simple import INTENSITY  # here, as the models take long to import

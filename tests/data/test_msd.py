@@ -23,7 +23,7 @@ from nas.errors import NASError
 from nas.tasks.segmentation import Segmentation
 from nas.training.loop import fit, predict
 from nas.training.settings import TrainingSettings
-from search_spaces.unet import UNet
+from search_spaces.unet_network import UNet
 from tests.commands import Command
 from tests.data.test_masks import masked_samples, store_of
 from tests.data.written_decathlon import case, edit_description, prepared, world_value, write_decathlon, write_nifti

@@ -15,7 +15,8 @@ from nas.cost.profile import profile
 from nas.errors import NASError
 from nas.task_spec import TaskSpec
 from nas.testing import check_space
-from search_spaces.unet import UNet, UNetSpace
+from search_spaces.unet import UNetSpace
+from search_spaces.unet_network import UNet
 
 SPACE = UNetSpace()
 FEW_SETTINGS = settings(max_examples=15, deadline=None)

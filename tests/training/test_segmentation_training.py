@@ -22,7 +22,8 @@ from nas.tasks.segmentation import Segmentation
 from nas.training.loop import FitResult, fit, predict
 from nas.training.precision import autocast
 from nas.training.settings import TrainingSettings
-from search_spaces.unet import UNet, UNetSpace
+from search_spaces.unet import UNetSpace
+from search_spaces.unet_network import UNet
 from tests.problems import context_in, problem_of
 
 SIDE, CPU = 16, torch.device("cpu")

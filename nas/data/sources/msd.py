@@ -6,6 +6,7 @@ Source of the form and of the ten data sets: Antonelli et al., Nature Communicat
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import numpy as np
 from annotated_types import Len
 
-from nas.data.io.channels import read_volumes, voxel_digest
+from nas.data.io.channels import read_volumes, voxel_digests
 from nas.data.io.grid import on_grid, onto_image, planned_size
 from nas.data.io.images import triple
 from nas.data.io.label_values import read_label_map, require_classes
@@ -23,6 +24,7 @@ from nas.data.sample import Sample
 from nas.data.source import CACHE, PATCH, Source
 from nas.data.transforms.intensity import standardised, whole_hu
 from nas.data.transforms.patches import Patches
+from nas.data.transforms.preparation import middle_box
 from nas.errors import NASError
 from nas.utils.annotations import OneOf, PathName, Several, Sides, Spacings
 from nas.utils.checked import checked
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from SimpleITK import Image
 
 NORMALISATIONS = ("auto", "volume", "training")
+log = logging.getLogger(__name__)
 STEP = 16  # voxels: the common shape is a multiple, so that a network of four halvings takes volumes whole
 
 
@@ -59,6 +62,8 @@ class Msd(Source):
         patches_per_volume: Patches drawn from each volume per epoch.
         class_names: Names of the classes of a KiTS folder, which has no dataset.json, the background first. If None,
             background, kidney and tumour, as in KiTS19; KiTS21 and KiTS23 have a fourth class, the cyst.
+        crop: Voxels (D, H, W), after `spacing_mm`, of the box in the middle of each volume that is stored; smaller
+            volumes are padded to it. If None, whole volumes.
 
     Raises:
         NASError: If an argument is out of range.
@@ -81,12 +86,20 @@ class Msd(Source):
         patch: Sides | None = None,
         patches_per_volume: Several = 1,
         class_names: Annotated[Sequence[str], Len(2)] | None = None,
+        crop: Sides | None = None,
     ) -> None:
         self.root, self.cache_dir, self.normalise = root, cache_dir, normalise
         self.class_names = None if class_names is None else tuple(map(str, class_names))
         self.spacing_mm = None if spacing_mm is None else triple(spacing_mm)
         self.patch, self.patches_per_volume = patch, patches_per_volume
         self.patches = None if patch is None else Patches.of(patch, patches_per_volume)
+        self.crop: tuple[int, ...] | None = None
+        if crop is not None:
+            self.crop = (crop,) * 3 if isinstance(crop, int) else tuple(crop)
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments that decide a store; without `crop` those of earlier versions."""
+        return {name: value for name, value in super().arguments().items() if (name, value) != ("crop", None)}
 
     @cached_property
     def folder(self) -> SegmentationFolder:
@@ -147,12 +160,17 @@ class Msd(Source):
             "spacing_mm": self.spacing_mm,
             "normalise": "training" if self.by_training else "volume",
             "hounsfield": self._in_hounsfield,
+            **({} if self.crop is None else {"crop": self.crop}),
         }
 
     def samples(self) -> Iterator[Sample]:
         """Read every sample, see `Source.samples`."""
-        sizes = [planned_size(case.images[0], self.spacing_mm) for case in self.cases]
-        shape_DHW = (-(-np.max(sizes, axis=0) // STEP) * STEP).tolist()
+        if self.crop is None:
+            sizes = [planned_size(case.images[0], self.spacing_mm) for case in self.cases]
+            shape_DHW = (-(-np.max(sizes, axis=0) // STEP) * STEP).tolist()
+        else:
+            shape_DHW = list(self.crop)
+        labelled, lost = 0, {}
         for case in self.cases:
             volumes, label = self._channels(case), read_label_map(case.label)
             images = [image for image, _ in volumes]
@@ -161,6 +179,13 @@ class Msd(Source):
             volume_CDHW = np.stack([on_grid(image, self.spacing_mm)[0] for image in images])
             mask_DHW = require_classes(mask_DHW, len(self.classes), case.label, *self._named)
             volume_CDHW = self._values(volume_CDHW, case.images[0])
+            if self.crop is not None:
+                box_DHW, whole = middle_box(mask_DHW.shape, self.crop), np.count_nonzero(mask_DHW)
+                volume_CDHW, mask_DHW = volume_CDHW[(slice(None), *box_DHW)], mask_DHW[box_DHW]
+                labelled += whole
+                if beyond := whole - np.count_nonzero(mask_DHW):
+                    lost[case.name] = beyond
+            image_digest, channels = voxel_digests(volumes)
             fill = volume_CDHW.min(axis=(1, 2, 3)) if self.by_training else np.zeros(len(volume_CDHW))
             depth, height, width = mask_DHW.shape
             yield Sample(
@@ -172,8 +197,12 @@ class Msd(Source):
                 mask_DHW=_padded(mask_DHW, shape_DHW, 0),
                 extent_DHW=(depth, height, width),
                 content=self.digests.of_volumes(case.images),
-                image=voxel_digest(volumes),
+                image=image_digest,
+                channels=channels,
             )
+        if lost:
+            share, cases = sum(lost.values()) / labelled, f"{len(lost)} of {len(self.cases)} scans"
+            log.info("data.crop=%s leaves out %.2f %% of the labelled voxels, in %s", self.crop, 100 * share, cases)
 
     def _values(self, volume_CDHW: np.ndarray, path: Path) -> np.ndarray:
         if not self.by_training:

@@ -5,7 +5,8 @@ A source of data describes how it prepares its volumes (`Source.preparation`) in
 - {"how": "crop", "size", "spacing_mm", "window", "percentiles", "npy_spacing_mm", "npy_axes"}: a box around a point, as
   `manifest`
 - {"how": "crop_hu", "size", "spacing_mm", "window"}: a box of CT in a window of HU, as `luna16` and `lidc_dicom`
-- {"how": "grid", "spacing_mm", "normalise", "hounsfield", "intensity"}: whole volumes, as `msd`
+- {"how": "grid", "spacing_mm", "normalise", "hounsfield", "intensity", "crop"}: whole volumes, or a box in the
+  middle of each, as `msd`
 - {"how": "array"}: arrays (.npy) whose axes and values are already those of the data set
 
 Those of image files may have "values_in_hu" (`nas.data.io.images.read_volume`). Each has "scale" and "offset" of the
@@ -45,12 +46,44 @@ class Prepared:
     Attributes:
         x_CDHW: float32; (C, H, W) for a 2D network.
         image: Image of a whole volume before the transforms; None for other samples.
-        grid: Of whole volumes, the geometry of `x_CDHW`; else None, and predictions have no position in an image.
+        grid: Of whole volumes, their geometry; else None, and predictions have no position in an image.
+        box_DHW: The part of `grid` that `x_CDHW` is; None for all of it.
     """
 
     x_CDHW: np.ndarray
     image: Image | None = None
     grid: Image | None = None
+    box_DHW: tuple[slice, ...] | None = None
+
+    def on_whole_grid(self, prob_KDHW: np.ndarray) -> np.ndarray:
+        """Surround probabilities of a box with background.
+
+        Args:
+            prob_KDHW: Class probabilities on `x_CDHW`, the background first.
+
+        Returns:
+            (K, D, H, W) on the whole grid; the array itself if `x_CDHW` is all of it.
+        """
+        if self.box_DHW is None or self.grid is None:
+            return prob_KDHW
+        whole = np.zeros((len(prob_KDHW), *self.grid.GetSize()[::-1]), dtype=prob_KDHW.dtype)
+        whole[0] = 1
+        whole[(slice(None), *self.box_DHW)] = prob_KDHW
+        return whole
+
+
+def middle_box(sides: Sequence[int], crop: Sequence[int]) -> tuple[slice, ...]:
+    """Return a box in the middle of a volume.
+
+    Args:
+        sides: Sides of the volume in voxels.
+        crop: Sides of the box; the volume's own where that is smaller.
+
+    Returns:
+        A slice per axis; of an odd remainder, the larger half follows the box.
+    """
+    kept = [min(side, own) for side, own in zip(sides, crop, strict=True)]
+    return tuple(slice((side - own) // 2, (side - own) // 2 + own) for side, own in zip(sides, kept, strict=True))
 
 
 def prepared(
@@ -177,15 +210,18 @@ def _on_grid(paths: Sequence[Path], preparation: Mapping[str, Any]) -> Prepared:
     spacing_mm = preparation["spacing_mm"]
     grids = [image_on_grid(channel, spacing_mm) for channel in channels]
     raw_CDHW = np.stack([medical("SimpleITK").GetArrayFromImage(grid) for grid in grids])
-    if preparation["normalise"] == "volume":
-        return Prepared(standardised(raw_CDHW, str(paths[0])), channels[0], grids[0])
+    crop = preparation.get("crop")
+    box_DHW = None if crop is None else middle_box(raw_CDHW.shape[1:], crop)
+    part = (slice(None), *(box_DHW or ()))
+    if preparation["normalise"] == "volume":  # by the whole volume, as in the training
+        return Prepared(standardised(raw_CDHW, str(paths[0]))[part], channels[0], grids[0], box_DHW)
     stored_CDHW = whole_hu(raw_CDHW) if preparation["hounsfield"] else raw_CDHW
     intensity = Intensity(**preparation["intensity"])
     if len(stored_CDHW) != len(intensity.mean_C):
         raise NASError(
             f"{len(stored_CDHW)} channels in {paths[0]}", str(len(intensity.mean_C)), "give a file with these channels"
         )
-    return Prepared(intensity.of_array(stored_CDHW), channels[0], grids[0])
+    return Prepared(intensity.of_array(stored_CDHW[part]), channels[0], grids[0], box_DHW)
 
 
 def _read(path: Path, preparation: Mapping[str, Any]) -> Image:

@@ -1,0 +1,329 @@
+"""U-Nets whose width is chosen on every level, and whose encoder and decoder differ in depth and kernel.
+
+Sources: Çiçek et al., MICCAI 2016 (arXiv 1606.06650); residual levels after V-Net, Milletari et al., 3DV 2016
+(arXiv 1606.04797).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+from annotated_types import Ge, Le, Len
+from torch import nn
+
+from nas.architecture import Architecture, Gene
+from nas.errors import NASError
+from nas.published import Published
+from nas.space import Block, SearchSpace
+from nas.supernets.elastic import Share, extremes
+from nas.task_spec import TaskSpec, channels_of
+from nas.utils.annotations import Channels, Dims, Expected, OneOf, SomeOf
+from nas.utils.checked import checked
+from search_spaces.arguments import SWITCH, Increasing
+from search_spaces.layers.features import Features
+from search_spaces.layerwise import Layer, blocks_of_layers
+from search_spaces.unet_network import (
+    ACTIVATIONS,
+    DOWNS,
+    GROUPS,
+    LAYERS,
+    NORMS,
+    UPS,
+    UNet,
+    convolution_unit,
+    up_sampling,
+)
+from search_spaces.unet_shares import share_of
+
+KERNELS = Increasing(3, 15, 2, 1)  # larger than that of a shortcut, so that a wider network is never a smaller one
+
+
+@checked("space")
+class FlexibleUNetSpace(SearchSpace):
+    """U-Nets with a width of their own on every level, and different encoders and decoders.
+
+    The genes are depth, width0, width1, ..., encoder_blocks, decoder_blocks, encoder_kernel and decoder_kernel, which
+    are ordered (a later choice never makes a network smaller), and norm, residual, up and down, which are not. Widths
+    of levels below the bottom are the first choice. Sides of an input are multiples of 2^depth and at least
+    2^(depth + 1).
+
+    Args:
+        depths: Choices of the number of halvings, increasing, >= 1.
+        widths: For each level of the deepest network, finest first, choices of its channels, increasing multiples of 4.
+        encoder_blocks: Choices of the convolutions on each level of the encoder and at the bottom, increasing, >= 1.
+        decoder_blocks: Choices of the convolutions on each level of the decoder, increasing, >= 1.
+        encoder_kernels: Choices of the side of the encoder's kernels, increasing odd numbers, >= 3.
+        decoder_kernels: Choices of the side of the decoder's kernels, increasing odd numbers, >= 3.
+        norms: Choices of the normalisation: "batch", "instance", "group".
+        residual: Choices of residual levels, whose input is added to their output: [false], [true], or [false, true].
+        ups: Choices of the up-sampling: "transposed" convolution, or "resize" (nearest neighbour, then a convolution).
+        downs: Choices of the halving: "pool" (maximum over 2 voxels per axis), or "stride" (the first convolution of a
+            level has stride 2).
+        activation: "relu", or "leaky_relu" with slope 0.01.
+        spatial_dims: 2 or 3.
+        in_channels: Channels of an image, >= 1.
+        out_channels: Classes with the background, >= 2.
+
+    Raises:
+        NASError: If an argument is out of range.
+    """
+
+    kind: ClassVar[str] = "segmentation"
+    published: ClassVar[Mapping[str, Published]] = {}
+
+    def __init__(
+        self,
+        depths: Annotated[Sequence[int], Increasing(1, 8)] = (1, 2, 3),
+        widths: Annotated[
+            Sequence[Annotated[Sequence[int], Increasing(GROUPS, 4096, GROUPS)]],
+            Len(2, 9),
+            Expected("for each level increasing multiples of 4 from 4 to 4096, such as [[4, 8], [8, 16], [16, 32]]"),
+        ] = ((4, 8, 16), (8, 16, 32), (16, 32, 64), (32, 64, 128)),
+        encoder_blocks: Annotated[Sequence[int], Increasing(1, 16)] = (1, 2, 3),
+        decoder_blocks: Annotated[Sequence[int], Increasing(1, 16)] = (1, 2),
+        encoder_kernels: Annotated[Sequence[int], KERNELS] = (3, 5),
+        decoder_kernels: Annotated[Sequence[int], KERNELS] = (3, 5),
+        norms: Annotated[Sequence[str], SomeOf(*NORMS)] = NORMS,
+        residual: Annotated[Sequence[bool], SWITCH] = (False, True),
+        ups: Annotated[Sequence[str], SomeOf(*UPS)] = UPS,
+        downs: Annotated[Sequence[str], SomeOf(*DOWNS)] = DOWNS,
+        activation: Annotated[str, OneOf(*ACTIVATIONS)] = "relu",
+        spatial_dims: Dims = 3,
+        in_channels: Channels = 1,
+        out_channels: Annotated[int, Ge(2), Le(4096), Expected("2 to 4096, the background included")] = 2,
+    ) -> None:
+        self.depths, self.widths = tuple(depths), tuple(map(tuple, widths))
+        self.encoder_blocks, self.decoder_blocks = tuple(encoder_blocks), tuple(decoder_blocks)
+        self.encoder_kernels, self.decoder_kernels = tuple(encoder_kernels), tuple(decoder_kernels)
+        self.norms, self.residual = tuple(norms), tuple(residual)
+        self.ups, self.downs, self.activation = tuple(ups), tuple(downs), activation
+        self.spatial_dims, self.in_channels, self.out_channels = spatial_dims, in_channels, out_channels
+        if len(self.widths) != self.depths[-1] + 1:
+            raise NASError(
+                f"space.widths of {len(self.widths)} levels with space.depths={list(self.depths)}",
+                f"widths of {self.depths[-1] + 1} levels, one more than the halvings of the deepest network",
+                "add or remove levels of space.widths, or change space.depths",
+            )
+        self.genes = (
+            Gene("depth", self.depths, ordered=True),
+            *(Gene(f"width{level}", choices, ordered=True) for level, choices in enumerate(self.widths)),
+            Gene("encoder_blocks", self.encoder_blocks, ordered=True),
+            Gene("decoder_blocks", self.decoder_blocks, ordered=True),
+            Gene("encoder_kernel", self.encoder_kernels, ordered=True),
+            Gene("decoder_kernel", self.decoder_kernels, ordered=True),
+            Gene("norm", self.norms),
+            Gene("residual", self.residual),
+            Gene("up", self.ups),
+            Gene("down", self.downs),
+        )
+
+    def repair(self, genes: Sequence[int]) -> Architecture:
+        """Return the nearest valid architecture.
+
+        Genes are clipped; then widths of levels that the network does not have become the first choice.
+
+        Args:
+            genes: Any G integers.
+
+        Returns:
+            Valid architecture.
+        """
+        repaired = list(super().repair(genes).genes)
+        present = self.depths[repaired[0]] + 1
+        repaired[1 + present : 1 + len(self.widths)] = [0] * (len(self.widths) - present)
+        return self._issue(repaired)
+
+    def build(self, arch: Architecture, task: TaskSpec | None = None) -> nn.Module:
+        """Build the network of an architecture.
+
+        Args:
+            arch: Architecture of this space.
+            task: Task that sets the numbers of channels and outputs; if None, the space's own are used.
+
+        Returns:
+            A `UNet`.
+
+        Raises:
+            NASError: If the task has other spatial dimensions.
+        """
+        return self._network(arch, *channels_of(task, self.spatial_dims, (self.in_channels, self.out_channels)))
+
+    def level_widths(self, arch: Architecture) -> list[int]:
+        """Return the channels of every level of a network.
+
+        Args:
+            arch: Architecture of this space.
+
+        Returns:
+            depth + 1 numbers, finest level first.
+        """
+        present = self.depths[arch.genes[0]] + 1
+        return [choices[gene] for choices, gene in zip(self.widths, arch.genes[1 : 1 + present], strict=False)]
+
+    def _network(self, arch: Architecture, in_channels: int, out_channels: int) -> UNet:
+        value: Any = {gene.name: choice for gene, choice in zip(self.genes, self.values(arch), strict=True)}
+        return UNet(
+            self.spatial_dims,
+            in_channels,
+            out_channels,
+            depth=value["depth"],
+            width=value["width0"],
+            blocks=value["encoder_blocks"],
+            kernel=value["encoder_kernel"],
+            norm=value["norm"],
+            up=value["up"],
+            down=value["down"],
+            activation=self.activation,
+            widths=self.level_widths(arch),
+            decoder_blocks=value["decoder_blocks"],
+            decoder_kernel=value["decoder_kernel"],
+            residual=value["residual"],
+        )
+
+    def features(self, arch: Architecture, in_channels: int) -> nn.Module:
+        """Build the network of an architecture as a backbone.
+
+        Args:
+            arch: Architecture of this space.
+            in_channels: Channels of the image.
+
+        Returns:
+            Network (B, in_channels, ...) -> list of feature maps, finest first, each with half the sides of the one
+            before. Its attribute `channels` holds their numbers of channels.
+        """
+        network = self._network(arch, in_channels, self.out_channels)
+        return Features(network, network.widths)
+
+    def blocks(
+        self, genes_NG: np.ndarray, input_size: tuple[int, ...], task: TaskSpec | None = None
+    ) -> tuple[tuple[Block, ...], np.ndarray]:
+        """Decompose networks into convolutions with their normalisation, so that their costs are sums.
+
+        Args:
+            genes_NG: (N, G) gene indices.
+            input_size: (D, H, W), in 2D (H, W).
+            task: Task that sets channels and outputs; if None, the space's own are used.
+
+        Returns:
+            All blocks of the space, the same for any genes, and indices (N, K) into them, -1 for no block.
+        """
+        channels = channels_of(task, self.spatial_dims, (self.in_channels, self.out_channels))
+        return blocks_of_layers(self.genes, genes_NG, self._layers(tuple(input_size), *channels))
+
+    def _layers(self, size: tuple[int, ...], in_channels: int, out_channels: int) -> Iterator[Layer]:
+        """Yield every layer as the genes that decide it and a function from their values to its block."""
+        dims = self.spatial_dims
+        convolution = LAYERS[dims][0]
+
+        def sides(level: int) -> tuple[int, ...]:
+            return tuple(max(side // 2**level, 1) for side in size)
+
+        def unit(level: int, inputs: int, outputs: int, kernel: int, norm: str, stride: int = 1) -> Block:
+            key = f"conv {inputs}>{outputs} k{kernel} {norm} @1/{2**level}{' from above' if stride == 2 else ''}"
+            build = partial(convolution_unit, dims, inputs, outputs, kernel, norm, self.activation, stride)
+            return Block(key, build, (inputs, *sides(level - (stride == 2))))
+
+        def shortcut(level: int, inputs: int, outputs: int, norm: str, stride: int = 1) -> Block | None:
+            if inputs == outputs and stride == 1:
+                return None
+            block = unit(level, inputs, outputs, 1, norm, stride)
+            return Block(f"shortcut of {block.key}", lambda: block.build()[:-1], block.input_shape)  # type: ignore[index]
+
+        def enter(level: int, depth: int, *values: Any) -> Block | None:
+            *above, here, kernel, norm, down = values
+            stride = 2 if level and down == "stride" else 1
+            return unit(level, *(above or [in_channels]), here, kernel, norm, stride) if level <= depth else None
+
+        def add(level: int, depth: int, *values: Any) -> Block | None:
+            *above, here, norm, residual, down = values
+            stride = 2 if level and down == "stride" else 1
+            return (
+                shortcut(level, *(above or [in_channels]), here, norm, stride) if residual and level <= depth else None
+            )
+
+        def again(
+            level: int, least: int, slot: int, depth: int, here: int, count: int, kernel: int, norm: str
+        ) -> Block | None:
+            return unit(level, here, here, kernel, norm) if depth >= least and slot < count else None
+
+        def rise(level: int, depth: int, below: int, here: int, kernel: int, norm: str, up: str) -> Block | None:
+            if level >= depth:
+                return None
+            key = f"up {below}>{here} {up}{f' k{kernel} {norm}' if up == 'resize' else ''} to 1/{2**level}"
+            make = partial(convolution_unit, dims, kernel=kernel, norm=norm, activation=self.activation)
+            return Block(key, partial(up_sampling, dims, make, below, here, up), (below, *sides(level + 1)))
+
+        def merge(level: int, depth: int, here: int, kernel: int, norm: str) -> Block | None:
+            return unit(level, 2 * here, here, kernel, norm) if level < depth else None
+
+        def add_merged(level: int, depth: int, here: int, norm: str, residual: bool) -> Block | None:
+            return shortcut(level, 2 * here, here, norm) if residual and level < depth else None
+
+        def head(width: int) -> Block:
+            return Block(f"head {width}", partial(convolution, width, out_channels, 1), (width, *size))
+
+        for level in range(len(self.widths)):
+            here, below = f"width{level}", f"width{level + 1}"
+            pair = (here,) if level == 0 else (f"width{level - 1}", here)
+            yield ("depth", *pair, "encoder_kernel", "norm", "down"), partial(enter, level)
+            yield ("depth", *pair, "norm", "residual", "down"), partial(add, level)
+            for slot in range(1, self.encoder_blocks[-1]):
+                genes = ("depth", here, "encoder_blocks", "encoder_kernel", "norm")
+                yield genes, partial(again, level, level, slot)
+            if level + 1 < len(self.widths):
+                yield ("depth", below, here, "decoder_kernel", "norm", "up"), partial(rise, level)
+                yield ("depth", here, "decoder_kernel", "norm"), partial(merge, level)
+                yield ("depth", here, "norm", "residual"), partial(add_merged, level)
+                for slot in range(1, self.decoder_blocks[-1]):
+                    genes = ("depth", here, "decoder_blocks", "decoder_kernel", "norm")
+                    yield genes, partial(again, level, level + 1, slot)
+        yield ("width0",), head
+
+    def describe(self, arch: Architecture) -> str:
+        """Describe an architecture in words.
+
+        Args:
+            arch: Architecture of this space.
+
+        Returns:
+            A line each for the encoder, the decoder and the layers of both, then one per level.
+        """
+        value = {gene.name: choice for gene, choice in zip(self.genes, self.values(arch), strict=True)}
+
+        def side(name: str) -> str:
+            sides = " x ".join([str(value[f"{name}_kernel"])] * self.spatial_dims)
+            return f"{name}  {value[f'{name}_blocks']} convolution(s) of {sides} per level"
+
+        levels = "residual levels" if value["residual"] else "plain levels"
+        down = "maximum" if value["down"] == "pool" else "convolution of stride 2"
+        lines = [side("encoder"), side("decoder")]
+        lines.append(f"layers   {levels}, {value['norm']} normalisation, {down} down, {value['up']} up")
+        widths = self.level_widths(arch)
+        for level, channels in enumerate(widths):
+            branch = "down and up" if level + 1 < len(widths) else "bottom"
+            lines.append(f"{'  ' * level}level {level}  1/{2**level}  {channels} channels, {branch}")
+        return "\n".join(lines)
+
+    def share(self, arch: Architecture, name: str) -> Share:
+        """Return the shared weight of a weight, see `share_of`.
+
+        Args:
+            arch: Architecture of this space.
+            name: Name of a parameter or a buffer of its network.
+
+        Returns:
+            Its shared weight.
+        """
+        value = {gene.name: choice for gene, choice in zip(self.genes, self.values(arch), strict=True)}
+        return share_of(name, int(value["depth"]), str(value["norm"]))
+
+    def covering(self) -> list[Architecture]:
+        """Return networks whose weights are as large as any of the space, see `extremes`.
+
+        Returns:
+            The largest networks first.
+        """
+        return extremes(self)
