@@ -27,6 +27,8 @@ from nas.strategies.random import RandomSearch
 from nas.study.study import Study
 from tests.problems import EvaluatorOf, problem_of
 from tests.report_pages import write_search
+from tests.strategies.tables import Grid, empty, extended, hill, record
+from tests.strategies.test_every_strategy import MAKE, SLOW
 from tests.tables import SPACE, records_of
 
 NETWORKS = [record.arch for record in records_of()]
@@ -184,8 +186,10 @@ def test_files_report_and_summary_show_means_with_errors(tmp_path: Path) -> None
     history = history_with({0: [0.80, 0.82, 0.81], 1: [0.81, 0.79, 0.83], 2: [0.6, 0.62]})
     records = [replace(one, metrics={**one.metrics, "macs": 1e6 * (1 + NETWORKS.index(one.arch))}) for one in history]
     history = replace(history, records=tuple(records), objectives={"auc": "maximize", "macs": "minimize"})
-    record = SearchRecord("s", 0, -1, 0, 0, DataFacts("x", "0", 1), SplitFacts("0"), replication=Replication(confirm=3))
-    result = SearchResult(history, problem_of(SPACE, history.objectives), record)
+    search_record = SearchRecord(
+        "s", 0, -1, 0, 0, DataFacts("x", "0", 1), SplitFacts("0"), replication=Replication(confirm=3)
+    )
+    result = SearchResult(history, problem_of(SPACE, history.objectives), search_record)
     result.save(tmp_path)
     best = load(tmp_path / "arch.json")
     assert best.metrics["auc"] == pytest.approx(0.81)
@@ -209,3 +213,19 @@ def test_files_report_and_summary_show_means_with_errors(tmp_path: Path) -> None
     page = write_search(tmp_path / "report.html", history, space=SPACE)
     for words in ("0.810 ± 0.0058 (n=3)", "were trained again", "Noise of the evaluations", "8 trainings"):
         assert words in page.text
+
+
+@pytest.mark.parametrize("name", sorted(set(MAKE) - set(SLOW)))
+def test_every_strategy_works_with_replicates(name: str) -> None:
+    """The loop adds replicates; no evaluation is proposed twice, and every network has all of them."""
+    strategy, space, history = MAKE[name](), Grid((5, 4, 4, 3), mixed=True), empty()
+    for number in range(40):
+        proposal = further_replicate(history, 2) or strategy.propose(space, history, np.random.default_rng(number))
+        assert proposal is not None
+        assert proposal not in [trial.proposal for trial in history]
+        metrics = hill(proposal.arch.genes)
+        metrics["score"] += float(np.random.default_rng([number, proposal.replicate]).normal())
+        trial = record(number, proposal.arch, metrics, proposal.budget)
+        history = extended(history, replace(trial, replicate=proposal.replicate))
+    counts = Counter((trial.arch.id, trial.budget) for trial in history)
+    assert set(counts.values()) == {2}
