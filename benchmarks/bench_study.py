@@ -4,7 +4,10 @@
     python -m benchmarks.bench_study --overhead journal --trials 1000 10000
 
 Overhead: a study of the full NAS-Lung space (101,529 networks) is filled with finished trials, then one worker
-continues with an evaluator that takes no time; reported is the median duration of an iteration of its loop. Efficiency:
+continues with an evaluator that takes no time; reported is the median duration of an iteration of its loop. The floor
+of SQLite, measured after each iteration in the same folder, is the time in which Python's sqlite3 alone writes the rows
+of a trial in two transactions, the claim and the outcome, which no durable store that others can read can do without.
+Efficiency:
 eight worker processes are compared with one, with an evaluator that sleeps for a second; the rate is the number of
 trials divided by the time from the first start to the last end, without the start of Python.
 """
@@ -13,11 +16,13 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
+import sqlite3
 import statistics
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +44,7 @@ from nas.strategies.random import RandomSearch
 from nas.study.lease import ATTEMPT, BEAT, OWNER, WORKER
 from nas.study.reader import BUDGET, GENES, METRICS
 from nas.study.study import CLAIM, Study
+from nas.study.url import database_path
 from nas.tasks.classification import Classification
 from search_spaces.naslung import NASLungSpace
 from tests.faults.farm import store_of
@@ -48,6 +54,11 @@ INPUT = (1, 16, 16, 16)
 TURNS = 30
 STRATEGIES = {"random": RandomSearch(), "pop": PartialOrderPruning(patience=0)}
 WORKERS, TRIALS_EACH = 8, 16
+COLUMNS = {  # of a trial, in Optuna's tables
+    "trial_params": "param_name, param_value, distribution_json",
+    "trial_user_attributes": "key, value_json",
+    "trial_values": "objective, value, value_type",
+}
 
 
 class Fast(Evaluator):
@@ -103,12 +114,14 @@ def fill(study: Study, trials: int) -> None:
         study.store._storage.create_new_trial(study.store._study_id, trial)
 
 
-def overhead(url: str, kind: str, sizes: Sequence[int]) -> Iterator[dict[str, Any]]:
+def overhead(url: str, kind: str, sizes: Sequence[int], names: Sequence[str]) -> Iterator[dict[str, Any]]:
     for trials in sizes:
-        for name, strategy in STRATEGIES.items():
+        for name in names:
+            strategy = STRATEGIES[name]
             study = attach(url, f"{name}-{trials}")
             fill(study, trials)
-            gaps_ms = 1000 * np.diff(turn_times(study, strategy, trials + TURNS))[2:]  # the first fill caches
+            floor = Floor(url, study) if kind == "sqlite" else None
+            gaps_ms = 1000 * turn_times(study, strategy, trials + TURNS, floor)[2:]  # the first fill caches
             study.close()
             yield {
                 "store": kind,
@@ -116,14 +129,74 @@ def overhead(url: str, kind: str, sizes: Sequence[int]) -> Iterator[dict[str, An
                 "trials": trials,
                 "median_ms": round(float(statistics.median(gaps_ms)), 2),
                 "largest_ms": round(float(gaps_ms.max()), 2),
+                **(floor.row(float(statistics.median(gaps_ms))) if floor else {}),
             }
 
 
-def turn_times(study: Study, strategy: Strategy, trials: int) -> list[float]:
-    """Return the times in seconds at the start of each iteration of the worker's loop."""
-    turns: list[float] = []
-    run(study, strategy, 0.0, trials, on_trial=lambda history: turns.append(time.perf_counter()))
-    return turns
+def turn_times(study: Study, strategy: Strategy, trials: int, floor: Floor | None = None) -> np.ndarray:
+    """Return the durations in seconds of the iterations of the worker's loop, without those of the floor."""
+    ends: list[tuple[float, float]] = []
+
+    def note(history: Any) -> None:
+        reached = time.perf_counter()
+        if floor:
+            floor.write()
+        ends.append((reached, time.perf_counter()))
+
+    run(study, strategy, 0.0, trials, on_trial=note)
+    return np.array([later[0] - earlier[1] for earlier, later in pairwise(ends)])
+
+
+class Floor:
+    """Writes copies of a finished trial to a database of its own beside the store."""
+
+    def __init__(self, url: str, study: Study) -> None:
+        path = database_path(url)
+        assert path is not None
+        with closing(sqlite3.connect(path)) as source:
+            tables = [sql for (sql,) in source.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")]
+            trial_id = source.execute("SELECT max(trial_id) FROM trials").fetchone()[0]
+            self._rows = {
+                table: source.execute(f"SELECT {columns} FROM {table} WHERE trial_id = ?", (trial_id,)).fetchall()
+                for table, columns in COLUMNS.items()
+            }
+        copy = path.with_name(f"floor-{study.name}.db")
+        self._database = sqlite3.connect(copy, isolation_level=None)
+        for sql in tables:
+            self._database.execute(sql)
+        self._times: list[float] = []
+
+    def write(self) -> None:
+        start = time.perf_counter()
+        query = self._database.execute
+        query("BEGIN IMMEDIATE")
+        number = query("SELECT count(*) FROM trials").fetchone()[0]
+        now = "2026-01-01 00:00:00.000000"
+        trial_id = query(
+            "INSERT INTO trials (number, study_id, state, datetime_start) VALUES (?, 1, 'RUNNING', ?)", (number, now)
+        ).lastrowid
+        outcome = [row for row in self._rows["trial_user_attributes"] if row[0].startswith(METRICS)]
+        self._insert("trial_params", trial_id, self._rows["trial_params"])
+        claim = [row for row in self._rows["trial_user_attributes"] if row not in outcome]
+        self._insert("trial_user_attributes", trial_id, claim)
+        query("COMMIT")
+        query("BEGIN IMMEDIATE")
+        query("UPDATE trials SET state = 'COMPLETE', datetime_complete = ? WHERE trial_id = ?", (now, trial_id))
+        self._insert("trial_user_attributes", trial_id, outcome)
+        self._insert("trial_values", trial_id, self._rows["trial_values"])
+        query("COMMIT")
+        self._times.append(time.perf_counter() - start)
+
+    def _insert(self, table: str, trial_id: int | None, rows: Sequence[tuple[Any, ...]]) -> None:
+        columns = COLUMNS[table]
+        marks = ", ".join("?" * (2 + columns.count(",")))
+        rows = [(trial_id, *row) for row in rows]
+        self._database.executemany(f"INSERT INTO {table} (trial_id, {columns}) VALUES ({marks})", rows)
+
+    def row(self, median_ms: float) -> dict[str, float]:
+        floor_ms = 1000 * float(statistics.median(self._times))
+        self._database.close()
+        return {"floor_ms": round(floor_ms, 2), "ratio": round(median_ms / floor_ms, 2)}
 
 
 def sleep_worker(url: str, name: str, trials: int, worker: int) -> None:
@@ -168,12 +241,13 @@ def main() -> None:
     parser.add_argument("--overhead", nargs="*", default=["sqlite", "journal"], help="stores to fill")
     parser.add_argument("--efficiency", nargs="*", default=["journal", "postgresql"], help="stores to share")
     parser.add_argument("--trials", type=int, nargs="+", default=[1000, 10_000])
+    parser.add_argument("--strategies", nargs="+", default=list(STRATEGIES), choices=list(STRATEGIES))
     parser.add_argument("--out", default=None)
     options = parser.parse_args()
     rows = []
     for kind in options.overhead:
         with opened(kind) as url:
-            rows += list(overhead(url, kind, options.trials))
+            rows += list(overhead(url, kind, options.trials, options.strategies))
     if rows:
         write_results("bench_study", rows, options.out)
     rows = []

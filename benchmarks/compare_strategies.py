@@ -1,11 +1,13 @@
 """Comparison of all strategies of conf/ on a table of trained networks.
 
+    python -m benchmarks.compare_strategies --table benchmarks/tables/dints_hippocampus.h5 --truth test/dice --surrogate
     python -m benchmarks.compare_strategies --table benchmarks/tables/naslung671.h5
 
-Each strategy runs with many seeds on the table (nas/simulator.py): with one worker over the number of trained networks,
-and with eight simulated workers over the recorded training time. Shown are the mean and the quartiles of the best score
-so far, and the cost of the trainings: simulated hours of one worker, and the MACs of the networks that a search trains
-(times the samples of a training, which are the same for all). A search that ends early keeps its last value.
+Each strategy is replayed with many seeds (nas/simulator.py): with one worker over the number of trials, and with eight
+simulated workers over the recorded training time. A search sees one replicate of each network. Shown are means over
+replays with 95 % intervals: the true quality of the network that a search of so many trials chooses (`--truth`, over
+replicates that it did not see), the hypervolume of its front of true quality and MACs, and how many trials it takes to
+what random search reaches with 50 and 100, as a ratio. A search that ends early keeps its last value.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import json
 import multiprocessing
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from functools import lru_cache
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -24,38 +26,49 @@ import matplotlib
 import numpy as np
 from hydra import compose, initialize_config_dir
 
+from benchmarks.baselines import ByCost, FullPath
 from benchmarks.common import RESULTS, machine, table
+from benchmarks.replays import Grounds, Replay, evaluations_to_reach, interval
 from experiments.build import build
 from nas.comparison.curves import Curve, over_cost, over_trials
 from nas.errors import NASError
 from nas.history import State
-from nas.simulator import simulate
 from nas.strategies.base import Strategy
-from nas.trials_table import TrialsTable, read_h5
+from nas.strategies.fidelity.schedule import Fidelity
+from nas.strategies.fidelity.strategy import MultiFidelity
+from nas.trials_table import TrialsTable
 from nas.utils.files import write_bytes, write_text
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 REPO = Path(__file__).resolve().parents[1]
-MARKS = (10, 25, 50, 100)  # numbers of trials with a column of the best score so far
+MARKS = (5, 10, 25, 50, 100, 200, 400)  # numbers of trials with a column
+TARGETS = (50, 100)  # trials of random search whose quality others have to reach
 POINTS = 200  # points per curve over time
-load = lru_cache(maxsize=1)(read_h5)  # once per process
+BASELINES = {"full_path": FullPath, "by_cost": ByCost}
+RANDOM = "random"
 
 
-def one_run(
-    path: str, name: str, trials: int, seed: int, workers: int
-) -> tuple[list[float], list[float], list[float]] | str:
-    """Return times, best scores and MACs of each trial of a simulation; or why the strategy cannot run on the table."""
-    trials_table = load(path)
+def strategy_of(name: str) -> Strategy:
+    """Build a baseline, or a strategy of conf/: "tpe", "tpe+asha", "predictor,strategy.model=linear"."""
+    if name in BASELINES:
+        return BASELINES[name]()
+    words, _, rule = name.partition("+")
+    group, *settings = words.split(",")
     with initialize_config_dir(str(REPO / "conf"), version_base="1.3"):
-        strategy = build(compose("search", overrides=[f"strategy={name}"]).strategy, "strategy", Strategy)
+        config = compose("search", overrides=[f"strategy={group}", f"fidelity={rule or 'null'}", *settings])
+        strategy = build(config.strategy, "strategy", Strategy)
+        return MultiFidelity(strategy, build(config.fidelity, "fidelity", Fidelity)) if rule else strategy
+
+
+def one_run(grounds: Grounds, name: str, trials: int, seed: int, workers: int) -> Replay | str:
+    """Return a replay; or why the strategy cannot run on the table."""
     try:
-        result = simulate(strategy, trials_table, trials, seed, workers)
+        replay = grounds.replay(strategy_of(name), trials, seed, workers)
     except NASError as error:
         return str(error)
-    macs = [trial.metrics.get("macs", float("nan")) for trial in result.history]
-    return result.time_T.tolist(), result.best_T.tolist(), macs
+    return replay if replay.time_T else f"{name} proposes nothing on this table"
 
 
 def curve(x_X: np.ndarray, best_SX: np.ndarray) -> dict[str, list[float | None]]:
@@ -65,23 +78,29 @@ def curve(x_X: np.ndarray, best_SX: np.ndarray) -> dict[str, list[float | None]]
     return {key: [float(value) if np.isfinite(value) else None for value in value_X] for key, value_X in values.items()}
 
 
-def summary_row(
-    name: str, best_ST: np.ndarray, seconds: Sequence[float], macs: Sequence[Sequence[float]]
-) -> dict[str, Any]:
-    """Scores, and the cost of the trainings: networks, hours of one worker, MACs of the networks of a search."""
-    marks = {f"best@{mark}": float(best_ST[:, mark - 1].mean()) for mark in MARKS if mark <= best_ST.shape[1]}
-    last = best_ST[:, -1]
-    return {
-        "strategy": name,
-        **marks,
-        "end_mean": float(last.mean()),
-        "end_q25": float(np.quantile(last, 0.25)),
-        "end_q75": float(np.quantile(last, 0.75)),
-        "trials_median": int(np.median([len(one) for one in macs])),
-        "hours_mean": float(np.mean(seconds)) / 3600,
-        "gmacs_a_search": float(np.mean([np.nansum(one) for one in macs])) / 1e9,
-        **{f"gmacs@{mark}": float(np.mean([np.nansum(one[:mark]) for one in macs])) / 1e9 for mark in MARKS[:2]},
-    }
+def measured(runs: Sequence[Replay], name: str, trials: int) -> np.ndarray:
+    """Return a series of all replays (S, T); a replay that ended early keeps its last value."""
+    return over_trials([(run.time_T, getattr(run, name)) for run in runs], trials)
+
+
+def summary_row(name: str, runs: Sequence[Replay], trials: int, random_T: np.ndarray | None) -> dict[str, Any]:
+    """Quality and hypervolume at each mark with intervals, cost of the trainings, and trials to reach random search."""
+    true_ST, area_ST = measured(runs, "true_T", trials), measured(runs, "area_T", trials)
+    row: dict[str, Any] = {"strategy": name}
+    for mark in (mark for mark in MARKS if mark <= trials):
+        at_S = true_ST[:, mark - 1]
+        row[f"quality@{mark}"] = float(at_S.mean())
+        row[f"interval@{mark}"] = [round(end, 5) for end in interval(at_S)]
+        row[f"area@{mark}"] = float(area_ST[:, mark - 1].mean())
+        row[f"area_interval@{mark}"] = [round(end, 5) for end in interval(area_ST[:, mark - 1])]
+    if random_T is not None:
+        for target in (target for target in TARGETS if target <= trials):
+            needed = evaluations_to_reach(true_ST.mean(axis=0), float(random_T[target - 1]))
+            row[f"ratio@{target}"] = needed / target if np.isfinite(needed) else None
+    row["trials_median"] = int(np.median([len(run.time_T) for run in runs]))
+    row["hours_mean"] = float(np.mean([run.time_T[-1] for run in runs])) / 3600
+    row["gmacs_a_search"] = float(np.mean([np.nansum(run.macs_T) for run in runs])) / 1e9
+    return row
 
 
 def best_of(trials_table: TrialsTable, score: str, way: str) -> float:
@@ -89,21 +108,18 @@ def best_of(trials_table: TrialsTable, score: str, way: str) -> float:
     return float((np.nanmax if way == "maximize" else np.nanmin)(trials_table.metrics[score][done]))
 
 
-def plot(
-    path: Path, score: str, top: float, panels: Mapping[str, Mapping[str, tuple[np.ndarray, Mapping[str, Any]]]]
-) -> None:
+def plot(path: Path, score: str, panels: Mapping[str, Mapping[str, tuple[np.ndarray, Mapping[str, Any]]]]) -> None:
     """Draw one panel per x axis: label -> strategy -> (x, curve)."""
     figure, axes = plt.subplots(1, len(panels), figsize=(11, 4.2), sharey=True, layout="constrained")
     for axis, (label, curves) in zip(axes, panels.items(), strict=True):
         for number, (name, (x, values)) in enumerate(curves.items()):
-            color, style = f"C{number}", "--" if name == "random" else "-"
+            color, style = f"C{number}", "--" if name == RANDOM else "-"
             mean, low, high = (np.array(values[key], dtype=float) for key in ("mean", "q25", "q75"))
-            axis.plot(x, mean, style, color=color, label=name, linewidth=1.6)
-            axis.fill_between(x, low, high, color=color, alpha=0.12, linewidth=0)
-        axis.axhline(top, color="0.6", linewidth=0.8, linestyle=":")
+            axis.plot(x, mean, style, color=color, label=name.replace(",strategy.", ", "), linewidth=1.6)
+            axis.fill_between(x, low, high, color=color, alpha=0.08, linewidth=0)
         axis.set_xlabel(label)
         axis.spines[["top", "right"]].set_visible(False)
-    axes[0].set_ylabel(f"best {score} so far (dotted: best of the table)")
+    axes[0].set_ylabel(score)
     axes[-1].legend(frameon=False, fontsize=8, loc="lower right")
     image = io.BytesIO()
     figure.savefig(image, dpi=120, format="png")
@@ -111,50 +127,61 @@ def plot(
     plt.close(figure)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def arguments_of(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--table", type=Path, default=REPO / "benchmarks/tables/naslung671.h5")
-    parser.add_argument(
-        "--strategies", nargs="+", default=sorted(p.stem for p in (REPO / "conf/strategy").glob("*.yaml"))
-    )
+    parser.add_argument("--truth", help="values of single cases in the table, such as test/dice")
+    parser.add_argument("--surrogate", action="store_true", help="a model stands in for networks that the table lacks")
+    parser.add_argument("--window", type=float, nargs=2, help="lowest and highest MACs of the networks of a search")
+    known = sorted(p.stem for p in (REPO / "conf/strategy").glob("*.yaml"))
+    parser.add_argument("--strategies", nargs="+", default=[*known, "predictor,strategy.model=linear"])
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--trials", type=int, default=150)
     parser.add_argument("--workers", type=int, default=8, help="simulated workers of the second panel")
     parser.add_argument("--jobs", type=int, default=1, help="processes that compute")
+    parser.add_argument("--name", default="compare_strategies", help="name of the JSON")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the JSON")
     parser.add_argument("--plot", type=Path, default=REPO / "docs/images/strategies.png")
-    options = parser.parse_args(arguments)
-    trials_table = load(str(options.table))
-    score, way = next(item for item in trials_table.objectives.items() if item[1] == "maximize")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = arguments_of(arguments)
+    window = None if options.window is None else tuple(options.window)
+    grounds = Grounds(options.table, options.truth, options.surrogate, window)
+    score, way = next(item for item in grounds.table.objectives.items() if item[1] == "maximize")
     settings = [
         (name, w, seed) for name in options.strategies for w in (1, options.workers) for seed in range(options.seeds)
     ]
     with ProcessPoolExecutor(options.jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-        futures = [
-            pool.submit(one_run, str(options.table), name, options.trials, seed, w) for name, w, seed in settings
-        ]
+        futures = [pool.submit(one_run, grounds, name, options.trials, seed, w) for name, w, seed in settings]
         answers = dict(zip(settings, (future.result() for future in futures), strict=True))
-    rows, skipped, by_trials, by_time = [], {}, {}, {}
+    runs: dict[str, list[Replay]] = {}
+    skipped, by_trials, by_time = {}, {}, {}
     for name in options.strategies:
         alone, together = ([answers[name, w, seed] for seed in range(options.seeds)] for w in (1, options.workers))
         refused = [answer for answer in (*alone, *together) if isinstance(answer, str)]
         if refused:
             skipped[name] = refused[0]
             continue
-        best_ST = over_trials([(times, best) for times, best, _ in alone], options.trials)
-        rows.append(summary_row(name, best_ST, [times[-1] for times, _, _ in alone], [macs for *_, macs in alone]))
+        runs[name] = alone
         trial_T = np.arange(1, options.trials + 1)
-        by_trials[name] = (trial_T, curve(trial_T, best_ST))
-        by_time[name] = [(times, best) for times, best, _ in together]
-    last_s = max((ends[-1] for runs in by_time.values() for ends, _ in runs), default=0.0)
+        by_trials[name] = (trial_T, curve(trial_T, measured(alone, "true_T", options.trials)))
+        by_time[name] = [(run.time_T, run.true_T) for run in together]
+    random_T = measured(runs[RANDOM], "true_T", options.trials).mean(axis=0) if RANDOM in runs else None
+    rows = [summary_row(name, alone, options.trials, random_T) for name, alone in runs.items()]
+    last_s = max((ends[-1] for each in by_time.values() for ends, _ in each), default=0.0)
     time_P = np.linspace(0.0, last_s, POINTS)
-    over_hours = {name: (time_P / 3600, curve(time_P, over_cost(runs, time_P))) for name, runs in by_time.items()}
+    over_hours = {name: (time_P / 3600, curve(time_P, over_cost(each, time_P))) for name, each in by_time.items()}
+    errors = {name: asdict(error) for name, error in grounds.model.errors.items()} if options.surrogate else {}
     content = {
-        "name": "compare_strategies",
+        "name": options.name,
         "machine": machine(),
-        "table": {"file": options.table.name, "sha256": trials_table.sha256, "trials": len(trials_table)},
+        "table": {"file": options.table.name, "sha256": grounds.table.sha256, "trials": len(grounds.table)},
         "score": score,
-        "best_of_table": best_of(trials_table, score, way),
+        "truth": options.truth,
+        "surrogate": {name: error for name, error in errors.items() if name in (score, options.truth)},
+        "best_of_table": best_of(grounds.table, score, way),
         "seeds": options.seeds,
         "trials": options.trials,
         "workers": options.workers,
@@ -163,13 +190,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "over_trials": {name: values for name, (_, values) in by_trials.items()},
         "over_time": {"seconds": time_P.tolist(), **{name: values for name, (_, values) in over_hours.items()}},
     }
-    write_text(options.out / "compare_strategies.json", json.dumps(content, indent=1, allow_nan=False) + "\n")
-    print(table(rows))
+    write_text(options.out / f"{options.name}.json", json.dumps(content, indent=1, allow_nan=False) + "\n")
+    print(table([{key: value for key, value in row.items() if "interval" not in key} for row in rows]))
     for name, reason in skipped.items():
         print(f"left out: {name}: {reason}")
     hours = f"simulated hours, {options.workers} workers"
-    plot(options.plot, score, content["best_of_table"], {"trained networks, one worker": by_trials, hours: over_hours})
-    print(f"-> {options.out / 'compare_strategies.json'}, {options.plot}")
+    label = f"true quality of the chosen network ({options.truth})" if options.truth else f"best {score} so far"
+    plot(options.plot, label, {"trials, one worker": by_trials, hours: over_hours})
+    print(f"-> {options.out / f'{options.name}.json'}, {options.plot}")
 
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ def pages() -> dict[str, str]:
     content = {
         "configuration.md": configuration(),
         "spaces.md": spaces(),
-        "strategies.md": components("strategy", "Strategies", STRATEGIES),
+        "strategies.md": components("strategy", "Strategies", STRATEGIES) + "\n\n" + fidelities(),
         "data-sets.md": components("data", "Data sets", DATA),
         "tasks-and-metrics.md": tasks(),
         "commands.md": commands(),
@@ -73,6 +73,9 @@ space: [Add a search space](../tutorials/add-a-space.md)."""
 STRATEGIES = """\
 A strategy is chosen by `strategy=<name>`. A measured comparison: [Compare strategies](../how-to/compare-strategies.md).
 Every strategy keeps `constraints` and accepts any number of `objectives`."""
+FIDELITIES = """\
+`fidelity=<name>` trains the networks of any strategy in steps, and only the good ones to the end: see
+[Multi-fidelity](../how-to/multi-fidelity.md)."""
 DATA = """\
 A data set is chosen by `data=<name>`. It is prepared once as an HDF5 store in `data_cache`; the name of the store
 carries a hash of the settings, of the content of the source files and of the code that reads them. The environment
@@ -100,6 +103,12 @@ def configuration() -> str:
     for name in groups(plugins=False)["experiment"]:
         parts += [f"### `experiment={name}`", f"```yaml\n{text_of(f'experiment/{name}.yaml').strip()}\n```"]
     return "\n\n".join(parts)
+
+
+def fidelities() -> str:
+    """Return the section on multi-fidelity rules, which follows the strategies."""
+    parts = [component("fidelity", name, "###") for name in groups(plugins=False)["fidelity"]]
+    return "\n\n".join(["## Multi-fidelity", FIDELITIES, *parts])
 
 
 def spaces() -> str:

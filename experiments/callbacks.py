@@ -127,12 +127,12 @@ def _folder_of(job: JobReturn) -> Path:
 
 
 def _compare(folders: list[Path]) -> None:
-    from nas.comparison.jobs import read_job  # these are needed at the end of a sweep only
+    from nas.comparison.jobs import by_network, read_job  # these are needed at the end of a sweep only
     from nas.report.comparison import write_comparison, write_sweep
 
     parents = {str(folder.parent) for folder in folders}
     out = Path(os.path.commonpath(parents))
-    jobs = [read_job(folder) for folder in folders]
+    jobs = [job for folder in folders for job in by_network(read_job(folder))]
     write_sweep(out, jobs)  # also if the jobs cannot be compared
     comparison = write_comparison(out, jobs)
     shown = os.path.relpath(out)

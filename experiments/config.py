@@ -10,6 +10,7 @@ from annotated_types import Len
 from omegaconf import Container, DictConfig, OmegaConf
 
 from nas.errors import NASError
+from nas.provenance import Replication
 from nas.study.password import take_password
 from nas.utils.annotations import (
     Count,
@@ -47,6 +48,10 @@ class StudyConfig:
         time_limit_s: Seconds after which a trial fails; None for no limit.
         time: Time that all trials may take together, such as "2h"; None for no limit.
         keep_checkpoints: Trials whose weights are kept: "front", "best" or "all".
+        replicates: Number of evaluations of each proposed network.
+        rotate_folds: Whether each replicate has another validation fold; the test fold is none of them.
+        confirm: Number of networks that are trained again after the search, with other seeds; 0 for none.
+        confirm_replicates: Largest number of trainings of a confirmed network.
     """
 
     name: Name
@@ -56,6 +61,15 @@ class StudyConfig:
     time_limit_s: Seconds | None = None
     time: Duration | None = None
     keep_checkpoints: Keep = "front"
+    replicates: PositiveInt = 1
+    rotate_folds: bool = False
+    confirm: Count = 0
+    confirm_replicates: PositiveInt = 5
+
+    @property
+    def replication(self) -> Replication:
+        """How often the search evaluates its networks."""
+        return Replication(self.replicates, self.rotate_folds, self.confirm, self.confirm_replicates)
 
 
 @dataclass(frozen=True)
@@ -143,6 +157,8 @@ class SearchConfig(CommandConfig):
         constraints: Hard limits such as "macs<=2e7".
         cost: The deterministic cost.
         worker: Number of this worker.
+        fidelity: Rule that decides how long networks are trained; None for the same for all.
+        warm_start: Trials of another study: a table, or a store and the name of a study; None for none.
     """
 
     space: Component
@@ -153,6 +169,8 @@ class SearchConfig(CommandConfig):
     constraints: tuple[Limit, ...] = ()
     cost: CostConfig = field(default_factory=CostConfig)
     worker: Count = 0
+    fidelity: Component | None = None
+    warm_start: PathText | None = None
 
     @classmethod
     def of(cls, cfg: DictConfig | Mapping[str, Any]) -> SearchConfig:

@@ -31,6 +31,7 @@ PARTS = {
     "training": Part("nas.training.settings:TrainingSettings", cheap=True),
     "space": Part("nas.space:SearchSpace", cheap=True),
     "strategy": Part("nas.strategies.base:Strategy", cheap=True),
+    "fidelity": Part("nas.strategies.fidelity.schedule:Fidelity", cheap=True),
     "evaluator": Part("nas.evaluators.base:Evaluator", cheap=True),
     "data": Part("nas.data.source:Source", cheap=True),
     "split": Part("nas.data.splits:Split", ("store",)),

@@ -172,12 +172,13 @@ class SearchProgress:
             history: The study's trials.
         """
         self._supernet.close()
-        scores, sign = history.scores(history.complete()), history.sign[history.score]
-        words = [f"best {history.score} {sign * scores.max():.3f}"] if len(scores) else []
+        words = [f"best {history.score} {history.best.metrics[history.score]:.3f}"] if history.complete() else []
+        if len(history.confirmed):
+            words.append(f"{len(history.confirmed)} trainings of the confirmation")
         failed = sum(record.state is State.FAILED for record in history)
         if failed:
             words.append(f"{failed} failed")
-        ruled_out = None if self.silent else self._strategy.ruled_out(self._problem, history)
+        ruled_out = None if self.silent else self._strategy.ruled_out(self._problem, history.searched)
         if ruled_out is not None:
             words.append(f"pruned {100 * ruled_out.share:.1f} %")
         if self._line is None:

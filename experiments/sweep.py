@@ -124,19 +124,22 @@ def job_folder(overrides: str) -> str:
     return f"{text[: LONGEST - DIGITS - 1]}-{digest}"
 
 
-def study_name(space: str, strategy: str, seed: int, varied: Sequence[str] = ()) -> str:
+def study_name(space: str, strategy: str, seed: int, fidelity: str | None = None, *, varied: Sequence[str] = ()) -> str:
     """Return the default name of a study.
 
     Args:
         space: Name of the space in conf/.
         strategy: Name of the strategy in conf/.
         seed: Seed of the search.
+        fidelity: Name of the multi-fidelity rule in conf/; None or "null" for none.
         varied: Settings that the sweep varies; the name is the same for all its jobs.
 
     Returns:
         For example "naslung-pop-seed0".
     """
-    parts = {"space": str(space), "strategy": str(strategy), "seed": f"seed{seed}"}
+    parts = {"space": str(space), "strategy": str(strategy), "fidelity": str(fidelity), "seed": f"seed{seed}"}
+    if fidelity in (None, "null", ""):
+        del parts["fidelity"]
     return "-".join(text for key, text in parts.items() if key not in varied) or "search"
 
 

@@ -148,7 +148,7 @@ class TimeLeft:
         Args:
             history: The study's trials.
         """
-        ended = sum(trial.state is not State.RUNNING for trial in history)
+        ended = sum(trial.state is not State.RUNNING for trial in history.searched)
         if self._before is None:
             self._before, self._start = ended, time.monotonic()
         self.ended, self._part = min(ended, self.trials), 0.0
@@ -191,12 +191,18 @@ def search_end(
         The end. A search with trials that are running, by other workers, has not ended.
     """
     ended = [trial for trial in history if trial.state is not State.RUNNING]
-    if is_spent(history, trials, time_s) or (not interrupted and len(ended) == len(history)):
-        reason = f"The search ended: {why_ended(history, space, trials, time_s)}."
+    searched, confirmed = history.searched, history.confirmed
+    count = sum(trial.state is not State.RUNNING for trial in searched)
+    if is_spent(searched, trials, time_s) or (not interrupted and count == len(searched)):
+        reason = f"The search ended: {why_ended(searched, space, trials, time_s)}."
+        if len(confirmed):
+            networks = len({trial.arch.id for trial in confirmed})
+            again = " and was interrupted; the same command continues" if interrupted else ""
+            reason += f" Its confirmation trained {networks} networks {len(confirmed)} times{again}."
     elif interrupted:
-        reason = f"Interrupted after {len(ended)} of {trials} trials; the same command continues."
+        reason = f"Interrupted after {count} of {trials} trials; the same command continues."
     else:
-        reason = f"Other workers go on: {len(ended)} of {trials} trials have ended."
+        reason = f"Other workers go on: {count} of {trials} trials have ended."
     wall_s = max((trial.finished for trial in ended), default=0) - min((trial.started for trial in ended), default=0)
     return SearchEnd(reason, seconds_used(history), wall_s, len({trial.worker for trial in ended}))
 

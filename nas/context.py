@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -42,6 +42,7 @@ class RunContext:
         tracker: Receiver of live curves.
         on_epoch: Called after each epoch with the numbers of epochs done and planned.
         trial: Number of the running trial; None outside of one.
+        folds: Training and validation part of each replicate, in turn; empty if all have `train` and `valid`.
     """
 
     train: VolumeSet
@@ -52,6 +53,21 @@ class RunContext:
     tracker: Tracker = NO_TRACKING
     on_epoch: OnEpoch = ignore
     trial: int | None = None
+    folds: tuple[tuple[VolumeSet, VolumeSet], ...] = ()
+
+    def of_replicate(self, replicate: int) -> RunContext:
+        """Return the surroundings of a replicate, which may have a validation fold of its own.
+
+        Args:
+            replicate: Number of the replicate, at least 0.
+
+        Returns:
+            The context.
+        """
+        if not self.folds:
+            return self
+        train, valid = self.folds[replicate % len(self.folds)]
+        return replace(self, train=train, valid=valid)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import cached_property
+from operator import attrgetter
 
 import numpy as np
 
@@ -14,6 +15,8 @@ from nas.architecture import Architecture
 from nas.errors import NASError
 from nas.multiobjective.constraints import Constraint, violation
 from nas.multiobjective.pareto import front_mask
+
+CONFIRMATION = 1000  # the first replicate of a confirmation; those of the search are below
 
 
 class State(str, Enum):
@@ -94,6 +97,7 @@ class Statistic:
         return self.deviation / math.sqrt(self.count)
 
 
+FINISHING = attrgetter("finished", "number")  # order of finishing
 CostFunction = Callable[[np.ndarray], np.ndarray]  # genes (N, G) -> cost (N,), deterministic
 
 
@@ -136,6 +140,17 @@ class History(Sequence[Trial]):
         """1.0 for maximised and -1.0 for minimised objectives, by name."""
         return {name: 1.0 if way == "maximize" else -1.0 for name, way in self.objectives.items()}
 
+    @cached_property
+    def searched(self) -> History:
+        """The history without the trials of the confirmation."""
+        kept = tuple(record for record in self.records if record.replicate < CONFIRMATION)
+        return self if len(kept) == len(self.records) else replace(self, records=kept)
+
+    @cached_property
+    def confirmed(self) -> History:
+        """The history of the confirmation alone, which trained the best networks again after the search."""
+        return replace(self, records=tuple(record for record in self.records if record.replicate >= CONFIRMATION))
+
     def complete(self) -> tuple[Trial, ...]:
         """Return the finished trials.
 
@@ -147,7 +162,7 @@ class History(Sequence[Trial]):
     @cached_property
     def _complete(self) -> tuple[Trial, ...]:
         done = [record for record in self.records if record.state is State.COMPLETE]
-        return tuple(sorted(done, key=lambda record: (record.finished, record.number)))
+        return tuple(sorted(done, key=FINISHING))
 
     def require_finished(self) -> None:
         """Check that there is a network to choose.
@@ -174,6 +189,9 @@ class History(Sequence[Trial]):
     def replicates(self, arch: Architecture, budget: int) -> tuple[Trial, ...]:
         """Return the finished replicates of a network at a budget; of two trials of one replicate the first one.
 
+        If a network was confirmed, these are the replicates of the confirmation alone: by those of the search it was
+        selected, so that they are too good on average.
+
         Args:
             arch: The architecture.
             budget: Training epochs; 0 for the evaluator's own.
@@ -186,8 +204,15 @@ class History(Sequence[Trial]):
     @cached_property
     def _replicates(self) -> dict[tuple[str, int], tuple[Trial, ...]]:
         found: dict[tuple[str, int], dict[int, Trial]] = {}
-        for record in self.complete():
-            found.setdefault((record.arch.id, record.budget), {}).setdefault(record.replicate, record)
+        keys = [(record.arch.id, record.budget) for record in self.complete()]
+        if len(set(keys)) == len(keys):  # no replicates: the common case, in a third of the time
+            return {key: (record,) for key, record in zip(keys, self.complete(), strict=True)}
+        for key, record in zip(keys, self.complete(), strict=True):
+            found.setdefault(key, {}).setdefault(record.replicate, record)
+        for trials in found.values():
+            if max(trials) >= CONFIRMATION:
+                for replicate in [one for one in trials if one < CONFIRMATION]:
+                    del trials[replicate]
         return {key: tuple(trials[number] for number in sorted(trials)) for key, trials in found.items()}
 
     def statistic(self, trial: Trial, metric: str) -> Statistic:
@@ -204,6 +229,17 @@ class History(Sequence[Trial]):
         deviation = float(values.std(ddof=1)) if len(values) > 1 else math.nan
         return Statistic(float(values.mean()), deviation, len(values))
 
+    def means(self) -> tuple[Trial, ...]:
+        """Return every finished architecture at each of its budgets, with means over its replicates; see `final`.
+
+        Returns:
+            The first replicates in the order in which they finished; without replicates, the finished trials.
+        """
+        if not any(record.replicate for record in self.records):
+            return self.complete()
+        found = map(_mean, self._replicates.values())
+        return tuple(sorted(found, key=lambda record: (record.finished, record.number)))
+
     def final(self) -> tuple[Trial, ...]:
         """Return every finished architecture once, at its largest budget, with means over its replicates.
 
@@ -216,10 +252,12 @@ class History(Sequence[Trial]):
     @cached_property
     def _final(self) -> tuple[Trial, ...]:
         largest: dict[str, int] = {}
+        if len({arch_id for arch_id, _ in self._replicates}) == len(self.complete()):
+            return self.complete()  # every network was trained once
         for arch_id, budget in self._replicates:
             largest[arch_id] = max(budget, largest.get(arch_id, budget))
         means = [_mean(self._replicates[key]) for key in largest.items()]
-        return tuple(sorted(means, key=lambda record: (record.finished, record.number)))
+        return tuple(sorted(means, key=FINISHING))
 
     def values(self, records: Sequence[Trial]) -> np.ndarray:
         """Return the objectives of finished trials.
@@ -283,7 +321,7 @@ class History(Sequence[Trial]):
         return self.front()[0]
 
     def front(self) -> tuple[Trial, ...]:
-        """Return the Pareto front of the feasible networks at their largest budget.
+        """Return the Pareto front of the feasible networks at their largest budget, of the confirmed ones if there are.
 
         Returns:
             Trials in descending order of score. If no network is feasible, the front of the least infeasible ones.
@@ -293,6 +331,7 @@ class History(Sequence[Trial]):
     @cached_property
     def _front(self) -> tuple[Trial, ...]:
         done = self.final()
+        done = tuple(record for record in done if record.replicate >= CONFIRMATION) or done
         excess_N = self.violations(done)
         done = tuple(record for record, excess in zip(done, excess_N, strict=True) if excess == excess_N.min())
         kept = [record for record, keep in zip(done, front_mask(self.values(done)), strict=True) if keep]
@@ -300,8 +339,8 @@ class History(Sequence[Trial]):
 
 
 def _mean(trials: Sequence[Trial]) -> Trial:
-    """Average the metrics of replicates; the earliest stands for all."""
-    first = min(trials, key=lambda trial: (trial.finished, trial.number))
+    """Average the metrics of replicates, which are in ascending order; the first stands for all."""
+    first = trials[0]
     if len(trials) == 1:
         return first
     shared = set.intersection(*(set(trial.metrics) for trial in trials))

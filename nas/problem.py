@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -119,14 +119,29 @@ class Problem:
         Raises:
             NASError: If an objective or a constraint names an unknown metric, or a network refuses the data.
         """
-        for name in (*self.objectives, *(limit.metric for limit in self.constraints)):
+        names = (*self.objectives, *(limit.metric for limit in self.constraints))
+        if reported is not None:
+            require_known(names, reported)
+        for name in names:
             if name in METRICS:
                 self.cost.of_metric(name)
-            elif reported is not None and name not in reported:
-                names = sorted({*reported, *METRICS})
-                raise NASError(
-                    f"the metric {name!r}",
-                    f"one of {', '.join(names)}",
-                    "set objectives and constraints to these",
-                )
         self.cost.of(self.space.repair([len(gene.choices) - 1 for gene in self.space.genes]))
+
+
+def require_known(names: Iterable[str], reported: frozenset[str]) -> None:
+    """Check that metrics of objectives and constraints are known.
+
+    Args:
+        names: The metrics.
+        reported: Names of the metrics that the evaluator reports; costs are known beside them.
+
+    Raises:
+        NASError: For the first unknown metric.
+    """
+    for name in names:
+        if name not in reported and name not in METRICS:
+            raise NASError(
+                f"the metric {name!r}",
+                f"one of {', '.join(sorted({*reported, *METRICS}))}",
+                "set objectives and constraints to these",
+            )

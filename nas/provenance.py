@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, TypeVar
 
 from nas.errors import NASError
+from nas.utils.annotations import Count, PositiveInt
 from nas.utils.checked import check_arguments
 from nas.utils.foreign import require_modest
 from nas.utils.locate import with_present_names
@@ -47,6 +48,23 @@ class SplitFacts:
 
 
 @dataclass(frozen=True)
+class Replication:
+    """How often a search evaluates its networks.
+
+    Args:
+        replicates: Number of evaluations of each proposed network.
+        rotate_folds: Whether each replicate has another validation fold; the test fold is none of them.
+        confirm: Number of networks that are trained again after the search, with other seeds; 0 for none.
+        confirm_replicates: Largest number of trainings of a confirmed network.
+    """
+
+    replicates: PositiveInt = 1
+    rotate_folds: bool = False
+    confirm: Count = 0
+    confirm_replicates: PositiveInt = 5
+
+
+@dataclass(frozen=True)
 class SearchRecord:
     """A search, as its arch.json records it.
 
@@ -69,6 +87,10 @@ class SearchRecord:
         config_sha256: Hash of the whole configuration.
         objectives: "maximize" or "minimize" by metric; empty in files of earlier versions.
         constraints: Hard limits, such as "params<=1e6".
+        evaluations: Number of evaluations that the metrics of the architecture are means of.
+        standard_error: Standard errors of these means, of metrics that differ between evaluations.
+        confirmed: Whether the evaluations are those of a confirmation, by which no network was selected.
+        replication: How often the search evaluates its networks.
     """
 
     study: str
@@ -88,6 +110,10 @@ class SearchRecord:
     config_sha256: str = ""
     objectives: Mapping[str, str] = field(default_factory=dict)
     constraints: tuple[str, ...] = ()
+    evaluations: int = 1
+    standard_error: Mapping[str, float] = field(default_factory=dict)
+    confirmed: bool = False
+    replication: Replication = field(default_factory=Replication)
 
 
 @dataclass(frozen=True)

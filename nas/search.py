@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +13,18 @@ import numpy as np
 import torch
 
 from nas.budget import is_spent, stop_after_repeated_failures
+from nas.confirmation import further_replicate, next_confirmation
 from nas.context import OnEpoch, RunContext, data_facts, ignore, split_facts, versions
 from nas.data.loading import VolumeSet
 from nas.data.splits import Split
 from nas.errors import NASError, TrialFailed
 from nas.evaluators.base import Evaluator
-from nas.history import History, State
+from nas.history import CONFIRMATION, History, Proposal, State
 from nas.kept_checkpoints import CheckpointKeeper
 from nas.metrics.names import TRAINING_MACS
 from nas.multiobjective.constraints import violation
 from nas.problem import Problem
-from nas.provenance import SearchRecord
+from nas.provenance import Replication, SearchRecord
 from nas.strategies.base import Strategy
 from nas.strategies.feasible import require_feasible
 from nas.study.heartbeat import LeaseLost
@@ -53,6 +54,8 @@ class SearchJob:
         time: Time that all trials may take together, such as "2h": after it no trial begins; None for no limit.
         keep_checkpoints: Trials whose weights are kept: "front" for the Pareto front, "best" for the chosen network,
             or "all". Whatever a resumed search needs is kept as well.
+        replication: How often networks are evaluated. `trials` and `time` count the replicates of the search, but not
+            the confirmation.
 
     Raises:
         NASError: If `trials`, a time or `keep_checkpoints` is out of range.
@@ -66,11 +69,14 @@ class SearchJob:
     time_limit_s: Seconds | None = None
     time: Duration | None = None
     keep_checkpoints: Keep = "front"
+    replication: Replication = field(default_factory=Replication)
 
     def __post_init__(self) -> None:
         known, _ = signature_of(SearchJob)
         for name in ("trials", "time_limit_s", "time", "keep_checkpoints"):
             check_value(f"study.{name}", getattr(self, name), known[name])
+        for name, argument in signature_of(Replication)[0].items():
+            check_value(f"study.{name}", getattr(self.replication, name), argument)
 
     @property
     def time_s(self) -> float | None:
@@ -90,14 +96,37 @@ class SearchJob:
             if table.warning:
                 log.warning(table.warning)
         self.strategy.check_evaluator(self.evaluator, self.context)
+        self._check_replication()
         self.problem.check(self.evaluator.metrics(self.problem.task))
         self.evaluator.check(self.problem, self.context)
         self.strategy.check(self.problem)
         require_feasible(self.problem, self.strategy.limits, draws=not self.strategy.trains_supernet)
 
+    def _check_replication(self) -> None:
+        """Check that the evaluator can give the replicates that are asked for."""
+        asked, most = self.replication, self.evaluator.replicates
+        wanted = asked.replicates + (asked.confirm_replicates if asked.confirm else 0)
+        if most is not None and wanted > max(most, 1):
+            words = f"study.replicates={asked.replicates}"
+            words += f" and study.confirm_replicates={asked.confirm_replicates}" if asked.confirm else ""
+            raise NASError(
+                f"{words} with {type(self.evaluator).__name__}, which gives {most} for each network",
+                f"at most {most} replicates together",
+                "ask for fewer replicates, or set study.confirm=0",
+            )
+        if asked.rotate_folds and (self.strategy.trains_supernet or self.evaluator.needs_supernet):
+            raise NASError(
+                "study.rotate_folds=true with a supernet, which is trained on one part of the data",
+                "one validation fold",
+                "set study.rotate_folds=false, or evaluator=train with a strategy that trains no supernet",
+            )
+
 
 def search(job: SearchJob, study: Study, *, worker: int = 0, on_history: OnHistory = ignore) -> History:
-    """Run one worker until the budget of the job is spent or the strategy has nothing left to propose.
+    """Run one worker until the budget of the job is spent or the strategy has nothing left to propose, then confirm.
+
+    The strategy sees the trials of the search. Before it is asked for another network, those that it has proposed get
+    their replicates; the confirmation begins when all trials of the search have ended.
 
     The random generator of a proposal depends only on the seed, the worker and the number of trials, so that a resumed
     study continues as if it had never stopped. A worker with nothing to propose stays until the running trials of other
@@ -117,33 +146,52 @@ def search(job: SearchJob, study: Study, *, worker: int = 0, on_history: OnHisto
     """
     job.strategy.prepare(job.problem, job.context)
     ended_before: frozenset[int] | None = None
-    checkpoints = CheckpointKeeper(job.keep_checkpoints, job.strategy, job.evaluator, job.problem, job.context)
+    checkpoints = CheckpointKeeper(
+        job.keep_checkpoints, job.strategy, job.evaluator, job.problem, job.context, job.replication
+    )
     with study.worker(worker) as me:
         while True:
             history = study.history()
             on_history(history)
-            checkpoints.tidy(history)
+            spent = is_spent(history.searched, job.trials, job.time_s) and not job.replication.confirm
+            checkpoints.tidy(history, has_ended=spent)
             ended = [record for record in history if record.state is not State.RUNNING]
-            if is_spent(history, job.trials, job.time_s):
+            if spent:
                 return history
             if ended_before is None:
                 ended_before = frozenset(record.number for record in ended)
             stop_after_repeated_failures([record for record in ended if record.number not in ended_before])
             running = len(history) - len(ended)
             claim = me.take_over() if running else None  # a trial whose worker died comes first
-            if claim is None and len(history) < job.trials:
-                rng = np.random.default_rng([job.context.seed, worker, len(history)])
-                proposal = job.strategy.propose(job.problem.space, history, rng)
+            if claim is None:
+                proposal = _next_proposal(job, history, worker)
                 if proposal is None and not running:
+                    checkpoints.tidy(history, has_ended=True)
                     return history
                 if proposal is not None:
-                    claim = me.claim(proposal, limit=job.trials)
+                    claim = me.claim(proposal, None if proposal.replicate >= CONFIRMATION else job.trials)
                     if claim is None:  # another worker was first
                         continue
             if claim is None:
                 me.wait()
             else:
                 evaluate(job, study, claim)
+
+
+def _next_proposal(job: SearchJob, history: History, worker: int) -> Proposal | None:
+    """Return the next evaluation of the search, else of the confirmation; None if there is none at present."""
+    searched = history.searched
+    if not is_spent(searched, job.trials, job.time_s):
+        if len(searched) >= job.trials:
+            return None
+        rng = np.random.default_rng([job.context.seed, worker, len(searched)])
+        proposal = further_replicate(searched, job.replication.replicates)
+        proposal = proposal or job.strategy.propose(job.problem.space, searched, rng)
+        if proposal is not None:
+            return proposal
+    if any(record.state is State.RUNNING for record in searched) or not searched.complete():
+        return None
+    return next_confirmation(history, job.replication)
 
 
 def evaluate(job: SearchJob, study: Study, claim: Claim) -> None:
@@ -167,12 +215,13 @@ def evaluate(job: SearchJob, study: Study, claim: Claim) -> None:
                 job.context.on_epoch(epoch, epochs)
 
             costs = problem.cost.all_of(claim.proposal.arch, problem.metrics)
+            context = job.context.of_replicate(claim.proposal.replicate)
             scores = job.evaluator.evaluate(
-                claim.proposal, problem, replace(job.context, on_epoch=on_epoch, trial=claim.number)
+                claim.proposal, problem, replace(context, on_epoch=on_epoch, trial=claim.number)
             )
             metrics = {**costs, **scores}
             if "macs" in metrics and "epochs" in metrics:
-                metrics[TRAINING_MACS] = metrics["macs"] * metrics["epochs"] * job.context.train.per_epoch
+                metrics[TRAINING_MACS] = metrics["macs"] * metrics["epochs"] * context.train.per_epoch
         if not math.isfinite(violation(problem.constraints, metrics)):
             raise TrialFailed(f"no finite value for one of {', '.join(map(str, problem.constraints))}")
         study.finish(claim, metrics)
@@ -197,6 +246,7 @@ def context_of(
     device: str | torch.device,
     tracker: Tracker = NO_TRACKING,
     on_epoch: OnEpoch = ignore,
+    rotate_folds: bool = False,
 ) -> RunContext:
     """Return the surroundings of a search on the parts of a split that are not for testing.
 
@@ -207,13 +257,29 @@ def context_of(
         device: Device of the trainings.
         tracker: Receiver of live curves.
         on_epoch: Called after each epoch with the numbers of epochs done and planned.
+        rotate_folds: Whether each replicate has another validation fold, in turn, the first one that of `split.search`.
 
     Returns:
         The context.
+
+    Raises:
+        NASError: If folds are to rotate and the split has only one validation part.
     """
     device = torch.device(device)
-    train, valid = (VolumeSet(split.store, rows, device) for rows in split.search)
-    return RunContext(train, valid, folder / CHECKPOINTS, device, seed, tracker, on_epoch)
+    rounds = split.holdout_rounds()
+    if rotate_folds and len(rounds) < 2:
+        raise NASError(
+            "study.rotate_folds=true for a split with one validation part",
+            "a split into folds",
+            "set study.rotate_folds=false, or split.given and split.overfit to false",
+        )
+    parts = tuple(
+        (VolumeSet(split.store, fold.train, device), VolumeSet(split.store, fold.valid, device)) for fold in rounds
+    )
+    train, valid = parts[0]
+    return RunContext(
+        train, valid, folder / CHECKPOINTS, device, seed, tracker, on_epoch, folds=parts if rotate_folds else ()
+    )
 
 
 def open_study(
@@ -255,7 +321,8 @@ def study_parts(job: SearchJob, split: Split) -> Mapping[str, Any]:
         What all workers of the study have to agree on, by part.
     """
     problem = job.problem
-    return StudyIdentity(
+    folds = {"rotate_folds": True} if job.replication.rotate_folds else {}  # earlier versions did not rotate
+    identity = StudyIdentity(
         data=split.store.sha256,
         split=split.sha256,
         cost=problem.cost,
@@ -264,7 +331,8 @@ def study_parts(job: SearchJob, split: Split) -> Mapping[str, Any]:
         evaluator=job.evaluator,
         task=problem.task,
         seed=job.context.seed,
-    ).parts()
+    )
+    return {**identity.parts(), **folds}
 
 
 def search_record(
@@ -303,4 +371,5 @@ def search_record(
         config_sha256=digest(config or {}),
         objectives=dict(job.problem.objectives),
         constraints=tuple(map(str, job.problem.constraints)),
+        replication=job.replication,
     )

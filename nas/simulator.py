@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 
@@ -34,9 +36,49 @@ class Simulation:
     best_T: np.ndarray
 
 
+class Results(Protocol):
+    """What simulated trials give: recorded results, or those of a `nas.surrogate.Surrogate`."""
+
+    @property
+    def space(self) -> SearchSpace:
+        """The space that is searched."""
+
+    @property
+    def continues(self) -> bool:
+        """Whether a larger budget continues the training of a smaller one, and takes only the difference in time."""
+
+    def history(self) -> History:
+        """Return the history of a search that has not begun, with its objectives, cost and constraints."""
+
+    def outcome(self, proposal: Proposal) -> tuple[float, dict[str, object]]:
+        """Return the seconds of a trial, and the state, metrics and reason of its record."""
+
+
+class Recorded:
+    """The results of recorded trials; a network that the table lacks, or that failed there, fails.
+
+    Args:
+        table: Recorded trials.
+        space: Space of the search. If None, that of the table.
+    """
+
+    def __init__(self, table: TrialsTable, space: SearchSpace | None = None) -> None:
+        self.table, self.space = table, table.space.build() if space is None else space
+        self.continues = bool(table.curves)
+        self._look_up = LookUp(table)
+
+    def history(self) -> History:
+        """Return an empty history; if the table lacks networks of the space, with a constraint."""
+        return _empty_history(self.table, self.space)
+
+    def outcome(self, proposal: Proposal) -> tuple[float, dict[str, object]]:
+        """Return the recorded seconds of a trial, and its state, metrics and reason."""
+        return _outcome(self._look_up, proposal)
+
+
 def simulate(
     strategy: Strategy,
-    table: TrialsTable,
+    results: TrialsTable | Results,
     trials: int,
     seed: int,
     workers: int = 1,
@@ -50,11 +92,11 @@ def simulate(
 
     Args:
         strategy: Strategy to run.
-        table: Recorded trials.
+        results: Recorded trials, or a surrogate.
         trials: Number of trials to end; fewer if the strategy has no more proposals.
         seed: Seed of the search.
         workers: Number of simulated workers.
-        space: Space of the search. If None, that of the table.
+        space: Space of the search. If None, that of the results.
 
     Returns:
         History and learning curve of the search.
@@ -62,8 +104,8 @@ def simulate(
     Raises:
         NASError: If the table lacks the cost or a proposed budget.
     """
-    space = table.space.build() if space is None else space
-    look_up, empty = LookUp(table), _empty_history(table, space)
+    source: Results = Recorded(results, space) if isinstance(results, TrialsTable) else results
+    space, empty = source.space if space is None else space, source.history()
     records: list[Trial] = []
     running: list[tuple[float, int, int]] = []  # end, number, worker
     free = list(range(workers))
@@ -79,7 +121,9 @@ def simulate(
                 break
             free.pop(0)
             number = len(records)
-            seconds, outcome = _outcome(look_up, proposal)
+            seconds, outcome = source.outcome(proposal)
+            if source.continues:
+                seconds -= _seconds_before(source, proposal, records)
             started = Trial(
                 number,
                 proposal.arch,
@@ -153,6 +197,13 @@ class TabularCost:
             (N,) 1.0 or 0.0.
         """
         return np.isfinite(self(genes_NG)).astype(np.float64)
+
+
+def _seconds_before(source: Results, proposal: Proposal, records: Sequence[Trial]) -> float:
+    """Return the seconds of the trainings that a proposal continues."""
+    own = [trial for trial in records if (trial.arch, trial.replicate) == (proposal.arch, proposal.replicate)]
+    smaller = [t.budget for t in own if t.state is State.COMPLETE and 0 < t.budget < (proposal.budget or math.inf)]
+    return source.outcome(replace(proposal, budget=max(smaller)))[0] if smaller else 0.0
 
 
 def _empty_history(table: TrialsTable, space: SearchSpace) -> History:

@@ -288,6 +288,24 @@ class SearchSpace(ABC):
         """
         return np.array([arch.genes for arch in archs], dtype=np.int16).reshape(len(archs), len(self.genes))
 
+    def descriptors(self, archs: Sequence[Architecture]) -> np.ndarray:
+        """Describe architectures by numbers from which models predict their quality.
+
+        Args:
+            archs: N architectures of this space.
+
+        Returns:
+            (N, F) float64. By default the columns of `encode`, with one column for each choice of a gene without order.
+        """
+        columns_NG = self.encode(archs).astype(np.float64)
+        if columns_NG.shape[1] != len(self.genes):
+            return columns_NG
+        parts = [
+            columns_NG[:, [i]] if gene.ordered else columns_NG[:, [i]] == np.arange(len(gene.choices))
+            for i, gene in enumerate(self.genes)
+        ]
+        return np.concatenate([np.asarray(part, dtype=np.float64) for part in parts], axis=1)
+
     def enumerate(self) -> np.ndarray | None:
         """Enumerate all architectures.
 

@@ -84,16 +84,30 @@ def write_search(
 
 
 def write_training(
-    folder: Path, shift: float, seed: int = 0, *, data: DataFacts = DATA, cases: int = 60, **changes: Any
+    folder: Path,
+    shift: float,
+    seed: int = 0,
+    *,
+    data: DataFacts = DATA,
+    cases: int = 60,
+    beside: Mapping[str, float] | None = None,
+    **changes: Any,
 ) -> Path:
-    """The folder of a training: the larger `shift`, the better the probabilities of `cases` cases."""
+    """The folder of a training: the larger `shift`, the better the probabilities of `cases` cases.
+
+    `beside` holds the shifts of further networks by name; their ensemble is then the headline.
+    """
     rng = np.random.default_rng(7)
     label_N = np.arange(cases) % 2
     noise_N = rng.normal(size=cases) + np.random.default_rng([seed, 1]).normal(scale=0.1, size=cases)
-    prob_N = np.round(1 / (1 + np.exp(-(shift * (2 * label_N - 1) + noise_N))), 6)
     task = Classification(in_channels=1, outputs=2, dims=3)
-    scores = dict(task.score(np.column_stack([1 - prob_N, prob_N]), label_N).over())
     name = str(changes.pop("name", "net"))
+    shifts = {name: shift, **(beside or {})}
+    probs = {key: np.round(1 / (1 + np.exp(-(one * (2 * label_N - 1) + noise_N))), 6) for key, one in shifts.items()}
+    if beside:
+        probs = {f"ensemble of {len(shifts)} networks": np.round(np.mean(list(probs.values()), axis=0), 6), **probs}
+    every = {key: dict(task.score(np.column_stack([1 - one, one]), label_N).over()) for key, one in probs.items()}
+    scores = every[name]
     ci95 = {"auc": [scores["auc"] - 0.1, min(1.0, scores["auc"] + 0.1)]}
     content = {
         "name": name,
@@ -105,7 +119,7 @@ def write_training(
         "folds": [{"fold": "valid1", "n": cases, **scores}],
         "mean": scores,
         "ci95": ci95,
-        "ensembles": {name: {**scores, "ci95": ci95}},
+        "ensembles": {key: {**one, "ci95": ci95} for key, one in every.items()},
         "data": asdict(data),
         "split": asdict(SPLIT),
         "seed": seed,
@@ -115,14 +129,17 @@ def write_training(
     }
     folder.mkdir(parents=True, exist_ok=True)
     TrainResult.from_json(json.loads(json.dumps(content))).save(folder / "result.json")
-    card = folder / f"bundles/{content['arch_id']}/valid1/model.json"
-    card.parent.mkdir(parents=True, exist_ok=True)
-    card.write_text(json.dumps({"facts": {"trained": {"seconds": 12.5, "epochs": 3}}}))
+    for key in shifts:
+        card = folder / f"bundles/{content['arch_id'] if key == name else key}/valid1/model.json"
+        card.parent.mkdir(parents=True, exist_ok=True)
+        card.write_text(json.dumps({"facts": {"trained": {"seconds": 12.5, "epochs": 3}}}))
+        card.with_name("arch.json").write_text(json.dumps({"provenance": {"published": key}}))
     with open(folder / PREDICTIONS, "w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["sample", "patient", "label", f"{name}: malignant"])
-        for number, (label, prob) in enumerate(zip(label_N, prob_N, strict=True)):
-            writer.writerow([f"case{number:03}", f"patient{number // 2:03}", CLASSES[label], f"{prob:.6f}"])
+        writer.writerow(["sample", "patient", "label", *(f"{key}: malignant" for key in probs)])
+        for number, label in enumerate(label_N):
+            own = [f"{prob[number]:.6f}" for prob in probs.values()]
+            writer.writerow([f"case{number:03}", f"patient{number // 2:03}", CLASSES[label], *own])
     return folder
 
 

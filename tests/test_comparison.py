@@ -253,6 +253,34 @@ def test_trainings_are_compared_over_seeds_and_over_patients(tmp_path: Path) -> 
     assert found.by_seed["b"].n == 2
 
 
+def test_every_network_of_a_training_on_several_is_compared(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        write_training(tmp_path / f"a{seed}", 0.5, seed, name="a", beside={"b": 1.5})
+    jobs = read_jobs([tmp_path])
+    found = compare_jobs(jobs, resamples=300).trainings
+    assert found is not None
+    assert [group.label for group in found.groups] == ["ensemble of 2 networks", "a", "b"]
+    assert [len(group.jobs) for group in found.groups] == [2, 2, 2]
+    result = next(iter(found.groups[0].jobs.values())).training
+    assert result is not None
+    by_name = {label: own["auc"].mean for label, own in found.estimates.items()}
+    assert by_name["b"] > by_name["a"]
+    assert found.by_seed["b"].mean == pytest.approx(by_name["b"] - by_name["ensemble of 2 networks"])
+    assert found.by_patient["b"].n == 30
+    rows = {(row["network"], row["seed"]): row for row in rows_of(jobs)}
+    assert rows["b", 0]["auc"] == result.ensembles["b"]["auc"]
+    assert [rows[name, 0]["seconds"] for name in ("ensemble of 2 networks", "a", "b")] == [25.0, 12.5, 12.5]
+    assert [rows[name, 0].get("params") for name in ("a", "b")] == [16128, None]
+
+
+def test_a_training_on_one_network_beside_one_on_several(tmp_path: Path) -> None:
+    write_training(tmp_path / "both", 0.5, name="a", beside={"b": 1.5})
+    write_training(tmp_path / "c", 1.0, name="c")
+    groups = groups_of(read_jobs([tmp_path]), "training")
+    assert [len(group.jobs) for group in groups] == [1, 1, 1, 1]
+    assert len({group.label for group in groups}) == 4
+
+
 def test_trainings_on_other_patients_are_not_paired_over_them(tmp_path: Path) -> None:
     write_training(tmp_path / "a", 0.5, name="a")
     write_training(tmp_path / "b", 1.5, name="b", cases=40)

@@ -113,7 +113,8 @@ def test_tracking(name: str) -> None:
 
 @pytest.mark.parametrize("name", names("evaluator"))
 def test_evaluator(name: str, tmp_path: Path) -> None:
-    words = [f"evaluator.path={tmp_path}/t.h5"] if name == "tabular" else []
+    needed = {"tabular": [f"evaluator.path={tmp_path}/t.h5"], "zero_cost": ["evaluator.score=snip"]}
+    words = needed.get(name, [])
     write_h5(tmp_path / "t.h5", table_of(records_of()))
     build(composed(f"evaluator={name}", *words).evaluator, "evaluator", Evaluator)
 

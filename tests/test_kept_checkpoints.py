@@ -14,9 +14,11 @@ import torch
 from nas.context import RunContext
 from nas.errors import NASError
 from nas.evaluators.train import Train
-from nas.history import History, Proposal, State
+from nas.history import CONFIRMATION, History, Proposal, State
 from nas.kept_checkpoints import CheckpointKeeper
-from nas.strategies.halving import SuccessiveHalving
+from nas.provenance import Replication
+from nas.strategies.fidelity.asha import ASHA
+from nas.strategies.fidelity.strategy import MultiFidelity
 from nas.strategies.random import RandomSearch
 from nas.training.curves import CURVES
 from nas.training.settings import TrainingSettings
@@ -67,7 +69,7 @@ def test_B5_kept_checkpoints(keep: Any, kept: set[int], tmp_path: Path) -> None:
 def test_B5_a_promotion_finds_its_checkpoint(schedule: str, tmp_path: Path) -> None:
     """With a constant rate every network below the highest rung is kept; else a promotion starts again anyway."""
     evaluator = Train(TrainingSettings(epochs=9, schedule=schedule))
-    strategy = SuccessiveHalving(eta=3, min_budget=1, max_budget=9)
+    strategy = MultiFidelity(RandomSearch(), ASHA(eta=3, min_budget=1, max_budget=9))
     history = history_of({"0": (1, 0.9, 1.0), "1": (1, 0.5, 2.0), "2": (9, 0.4, 3.0), "2/low": (1, 0.3, 3.0)})
     context = RunContext(None, None, tmp_path, torch.device("cpu"), 0)  # type: ignore[arg-type]
     for trial in history:
@@ -76,3 +78,42 @@ def test_B5_a_promotion_finds_its_checkpoint(schedule: str, tmp_path: Path) -> N
     left = {path.parent.name for path in tmp_path.glob("*/last.pt")}
     ids = [trial.arch.id for trial in history]
     assert left == (set(ids[:3]) if schedule == "constant" else {f"{ids[0]}-1-epochs"})
+
+
+def test_weights_of_a_network_whose_mean_may_still_change_are_kept(tmp_path: Path) -> None:
+    """A network that lies behind after its first replicate may be the best by the mean of all."""
+    history = history_of({"0": (0, 0.9, 1.0), "1": (0, 0.5, 2.0), "2": (0, 0.4, 3.0), "2/again": (0, 0.4, 3.0)})
+    records = [*history.records[:3], replace(history[3], replicate=1)]
+    context = RunContext(None, None, tmp_path, torch.device("cpu"), 0)  # type: ignore[arg-type]
+    evaluator = Train()
+    for trial in records:
+        write_text(evaluator.folder_of(trial.proposal, PROBLEM, context) / "best.pt", "x")
+    again = evaluator.folder_of(records[1].proposal, PROBLEM, context) / "again/best.pt"
+    write_text(again, "x")
+    keeper = CheckpointKeeper("best", RandomSearch(), evaluator, PROBLEM, context, Replication(replicates=2))
+    keeper.tidy(replace(history, records=tuple(records)))
+    left = {path.parent.name for path in tmp_path.glob("*/best.pt")}
+    assert left == {trial.arch.id for trial in records[:2]}
+    assert again.exists()
+    confirmed = [replace(one, replicate=CONFIRMATION) for one in records[:3]]
+    for trial in confirmed:
+        write_text(evaluator.folder_of(trial.proposal, PROBLEM, context) / "best.pt", "x")
+    keeper.tidy(replace(history, records=(*records, *confirmed)))
+    assert all((evaluator.folder_of(trial.proposal, PROBLEM, context) / "best.pt").exists() for trial in confirmed)
+
+
+@pytest.mark.parametrize(("keep", "kept"), [("best", {0}), ("front", {0, 1, 2})])
+def test_B5_a_search_that_has_ended_keeps_the_best_alone(keep: Any, kept: set[int], tmp_path: Path) -> None:
+    evaluator = Train(TrainingSettings(epochs=9, schedule="constant"))
+    strategy = MultiFidelity(RandomSearch(), ASHA(eta=3, min_budget=1, max_budget=9))
+    history = history_of({"0": (1, 0.9, 1.0), "1": (1, 0.5, 2.0), "2": (3, 0.4, 3.0), "3": (9, 0.3, 4.0)})
+    context = RunContext(None, None, tmp_path, torch.device("cpu"), 0)  # type: ignore[arg-type]
+    for trial in history:
+        write_text(evaluator.folder_of(Proposal(trial.arch, trial.budget), PROBLEM, context) / "last.pt", "x")
+    keeper = CheckpointKeeper(keep, strategy, evaluator, PROBLEM, context)
+    keeper.tidy(history)
+    assert len(list(tmp_path.glob("*/last.pt"))) == 4
+    keeper.tidy(history, has_ended=True)
+    names = {path.parent.name for path in tmp_path.glob("*/last.pt")}
+    assert {trial.number for trial in history if trial.arch.id in names} >= kept
+    assert (len(names) == 1) == (keep == "best")

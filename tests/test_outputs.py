@@ -22,7 +22,9 @@ import pytest
 import run_search
 import run_train
 from experiments.cli import INTERRUPTED, mistake_of, run_command
+from experiments.config import SearchConfig
 from experiments.job_folder import Job, LaterFile, open_folder
+from experiments.search.check import check_metrics
 from nas.data.sample import Sample
 from nas.data.store_writer import write_store
 from nas.errors import NASError
@@ -194,6 +196,33 @@ def test_B8_limits_out_of_reach_name_what_can_be_reached() -> None:
             require_feasible(free, CostWindow(1e15, None), draws=draws)
         require_feasible(free, CostWindow(float(cost_N.min()), float(cost_N.min())), draws=draws)
     require_feasible(problem_of(SPACE, OBJECTIVES, constraints=[Constraint.parse("auc>=2")]), OPEN, draws=True)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ["objectives={nope: maximize}", "objectives={auc: maximize, dice_1: maximize}", "constraints=['nope<=1']"],
+)
+def test_B8_an_unknown_metric_is_refused_before_the_data(
+    setting: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    command = Command(tmp_path, tmp_path / "cache", monkeypatch, capsys)
+    refused(command.search(setting), "the metric 'nope'" if "nope" in setting else "dice_1", "one of ", "auc")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_B8_metrics_that_are_known_before_the_data() -> None:
+    plain = {
+        "space": {"_target_": "search_spaces.UNetSpace"},
+        "evaluator": {"_target_": "nas.evaluators.Train", "settings": {"_target_": "nas.training.TrainingSettings"}},
+        "study": {"name": "s", "trials": 1},
+        "objectives": {"score": "maximize", "macs": "minimize", "dice_12": "maximize", "training_bytes": "minimize"},
+        **{part: {} for part in ("data", "split", "training", "tracking", "strategy")},
+    }
+    check_metrics(SearchConfig.of({**plain, "task": None}))
+    with pytest.raises(NASError, match="surface_dices"):
+        check_metrics(SearchConfig.of({**plain, "task": None, "constraints": ["surface_dices>=0.5"]}))
+    of_data = {"_target_": "nas.tasks.Classification", "class_weights": [1, 2, 3]}  # of three classes
+    check_metrics(SearchConfig.of({**plain, "task": of_data, "objectives": {"nope": "maximize"}}))
 
 
 @contextmanager

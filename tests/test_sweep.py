@@ -72,8 +72,8 @@ def test_readable_folders() -> None:
 
 def test_names_leave_out_what_the_sweep_varies() -> None:
     assert study_name("unet", "pop", 3) == "unet-pop-seed3"
-    assert study_name("unet", "pop", 3, ("strategy", "seed")) == "unet"
-    assert study_name("unet", "pop", 3, ("strategy", "seed", "space")) == "search"
+    assert study_name("unet", "pop", 3, varied=("strategy", "seed")) == "unet"
+    assert study_name("unet", "pop", 3, varied=("strategy", "seed", "space")) == "search"
     assert training_name("outputs/demo/arch.json", 0) == "demo-seed0"
     assert training_name(["naslung/model-1", "a.json"], 0) == "naslung_model-1+a-seed0"
     assert training_name("naslung/model-1", 0, ("seed",)) == "naslung_model-1"

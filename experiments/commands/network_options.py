@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.argument_types import number_type
 from experiments.cli import Parser, write_line
+from experiments.memory_limit import add_memory, limit_memory
 from experiments.time_limit import add_timeout, ends_within
 from nas.errors import NASError
 
@@ -88,6 +89,7 @@ def add_device(command: Parser) -> None:
     """
     command.add_allow_package()
     add_timeout(command)
+    add_memory(command)
     command.add_argument("--device", default="auto", help="auto, cpu, cuda, ...; of a folder (default: auto)")
     command.add_argument("--threads", type=number_type(int, 1, 4096), help="CPU threads (default: all cores)")
 
@@ -123,6 +125,7 @@ def networks_of(model: str, options: argparse.Namespace) -> Sequence[InferenceNe
     Raises:
         NASError: If they cannot be loaded.
     """
+    limit_memory(options)
     with ends_within(options, model):
         return _networks_of(model, options)
 

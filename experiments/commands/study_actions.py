@@ -17,6 +17,7 @@ from nas.errors import NASError
 from nas.history import History, State, Trial
 from nas.study.lease import GIVEN_BACK, Attempt
 from nas.study.leftovers import leftovers, remove
+from nas.study.probe import name_in, study_of_store
 from nas.study.reader import StudyReader
 from nas.study.storage import Store
 from nas.study.url import CONFIG, database_path, store_url
@@ -61,7 +62,7 @@ def show_study(options: argparse.Namespace) -> None:
     Args:
         options: Parsed arguments.
     """
-    study = _opened(options)
+    study = opened_study(options)
     history, attempts = study.history(), study.attempts()
     counts = Counter(record.state for record in history)
     lines = [("study", study.name), ("store", study.url)]
@@ -104,12 +105,12 @@ def pareto_study(options: argparse.Namespace) -> None:
     Args:
         options: Parsed arguments.
     """
-    study = _opened(options)
+    study = opened_study(options)
     history = study.history()
     front = history.front() if history.complete() else ()
     rows = [("trial", "architecture", "budget", *study.objectives)]
     for record in front:
-        values = (f"{record.metrics[name]:.6g}" for name in study.objectives)
+        values = (_value(history, record, name) for name in study.objectives)
         rows.append((str(record.number), record.arch.id, str(record.budget), *values))
     _table(rows)
     broken = history.violations(front)
@@ -132,11 +133,11 @@ def export_study(options: argparse.Namespace) -> None:
     out = Path(options.out)
     if out.suffix not in (".csv", ".h5", ".hdf5"):
         raise NASError(f"--out {out}", "a file that ends in .csv or .h5", "name the format by the ending")
-    study = _opened(options)
+    study = opened_study(options)
     records = study.records()
     try:
         if out.suffix == ".csv":
-            write_csv(out, records)
+            write_csv(out, records, study.history())
         else:
             write_h5(out, TrialsTable.of(records, study.space_facts, study.objectives, study.spec))
     except OSError as error:
@@ -159,7 +160,7 @@ def resume_study(options: argparse.Namespace) -> int:
     Raises:
         NASError: If the study records no configuration, or has more trials than asked for.
     """
-    study = _opened(options)
+    study = opened_study(options)
     recorded, asked, url = study.config, _asked_for(study), study.url
     study.close()
     if not asked or "folder" not in recorded:
@@ -216,7 +217,7 @@ def delete_study(options: argparse.Namespace) -> None:
     """
     url = store_url(options.store)
     store = Store(url)
-    name = _name(store, options.study)
+    name = name_in(store, options.study)
     store.attach(name)
     live = 0 if options.force else _workers_in(url, name)
     if live:
@@ -270,23 +271,19 @@ def _workers_in(url: str, name: str) -> int:
     return live
 
 
-def _opened(options: argparse.Namespace) -> StudyReader:
-    url = store_url(options.store)
-    store = Store(url, read_only=True)
-    name = _name(store, options.study)
-    store.close()
-    return StudyReader.open(url, name)
+def opened_study(options: argparse.Namespace) -> StudyReader:
+    """Open the study that a command names.
 
+    Args:
+        options: Parsed arguments, with `store` and `study`.
 
-def _name(store: Store, name: str | None) -> str:
-    """Return the given name, else that of the only study."""
-    names = store.names()
-    if name is None and len(names) == 1:
-        return names[0]
-    if name not in names:
-        got = "no name of a study" if name is None else f"no study {name!r}"
-        raise NASError(f"{got} in {store.url}", f"one of {', '.join(names) or 'none'}", "check the name")
-    return name
+    Returns:
+        The study, for reading.
+
+    Raises:
+        NASError: If the store has no such study.
+    """
+    return study_of_store(options.store, options.study)
 
 
 def _asked_for(study: StudyReader) -> int:
@@ -306,8 +303,14 @@ def _living(study: StudyReader) -> int:
 
 
 def _metrics(history: History, record: Trial) -> str:
-    values = "  ".join(f"{name} {record.metrics[name]:.6g}" for name in history.objectives)
+    values = "  ".join(f"{name} {_value(history, record, name)}" for name in history.objectives)
     return f"trial {record.number}, {record.arch.id}: {values}"
+
+
+def _value(history: History, record: Trial, name: str) -> str:
+    """Mean of a metric over replicates, with its standard error if it has one."""
+    over = history.statistic(record, name)
+    return f"{over.mean:.6g}" + (f" ± {over.standard_error:.2g} (n={over.count})" if over.standard_error > 0 else "")
 
 
 def _text(value: Any) -> str:

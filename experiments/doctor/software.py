@@ -31,6 +31,12 @@ EXTRAS = {
     "tensorboard": "tracking=tensorboard",
     "mlflow": "tracking=mlflow",
 }
+# modules that torch imports for compilers and exporters: a third of the time of its import, and no fact is theirs
+SPARED = """
+import sys, types
+for name in ("torch._meta_registrations", "torch.export"):
+    sys.modules[name] = types.ModuleType(name)
+"""
 PROBE = """
 import json, torch
 cuda, mps = torch.cuda.is_available(), getattr(torch.backends, "mps", None)
@@ -44,19 +50,22 @@ print(json.dumps({
 Requirements = dict[str, dict[str, str]]  # extra ("" for none) -> package -> versions such as ">=5,<6"
 
 
-def start_probe() -> subprocess.Popen[str]:
+def start_probe(code: str = SPARED + PROBE) -> subprocess.Popen[str]:
     """Start the process that imports torch, which takes the longest of all checks.
+
+    Args:
+        code: Its program.
 
     Returns:
         The process, for `torch_facts`.
     """
     return subprocess.Popen(
-        [sys.executable, "-c", PROBE], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace"
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace"
     )
 
 
 def torch_facts(probe: subprocess.Popen[str]) -> dict[str, Any]:
-    """Wait for the process that imports torch.
+    """Wait for the process that imports torch; if it fails, import the whole of torch in another one.
 
     Args:
         probe: The process.
@@ -64,6 +73,11 @@ def torch_facts(probe: subprocess.Popen[str]) -> dict[str, Any]:
     Returns:
         What torch knows of the machine; only `error` if it cannot be imported.
     """
+    facts = _facts_of(probe)
+    return _facts_of(start_probe(PROBE)) if "error" in facts else facts
+
+
+def _facts_of(probe: subprocess.Popen[str]) -> dict[str, Any]:
     try:
         said, errors = probe.communicate(timeout=PROBE_S)
     except subprocess.TimeoutExpired:

@@ -15,6 +15,7 @@ from experiments.context import CONFIG, describe_data, require_own_folder, requi
 from experiments.job_folder import open_folder
 from experiments.progress import SearchProgress, logs_above
 from experiments.search.results import summary
+from experiments.search.strategies import strategy_of
 from experiments.search.tracked import TrackedSearch
 from experiments.trackers import build_trackers
 from nas.context import TaskSetup, ignore
@@ -75,7 +76,7 @@ def search_command(
         NASError: If a setting is wrong, or no trial finished.
     """
     allow = config.allow_packages if of_file else None
-    strategy = build(config.strategy, "strategy", Strategy, allow)
+    strategy = strategy_of(config, allow)
     _require_alone(strategy)
     setting = task_setup(config, config.worker, allow)
     problem = problem_of(config, setting, allow)
@@ -106,10 +107,11 @@ def search_command(
         device=device,
         tracker=board,
         on_epoch=on_epoch if main else ignore,
+        rotate_folds=config.study.rotate_folds,
     )
     evaluator = build(config.evaluator, "evaluator", Evaluator, allow)
     limits = (config.study.trials, config.study.time_limit_s, config.study.time, config.study.keep_checkpoints)
-    job = SearchJob(problem, strategy, evaluator, context, *limits)
+    job = SearchJob(problem, strategy, evaluator, context, *limits, config.study.replication)
     job.check()
     if distributed.world() > 1:
         strategy.prepare(problem, context)  # all processes train the supernet, one continues with the study

@@ -12,6 +12,7 @@ from experiments.config import SearchConfig
 from experiments.context import task_setup
 from experiments.plan import Plan
 from experiments.search.job import problem_of
+from experiments.search.strategies import strategy_of
 from experiments.sweep import study_of_job
 from nas.architecture import Architecture
 from nas.budget import Estimate, seconds_used
@@ -46,34 +47,44 @@ def preview_search(cfg: DictConfig, folder: Path) -> Plan:
         TrialFailed: If a network of the space cannot be trained here.
     """
     config = SearchConfig.of(cfg)
-    strategy = build(config.strategy, "strategy", Strategy)
+    strategy = strategy_of(config)
     setting = task_setup(config, config.worker)
     problem = problem_of(config, setting)
     evaluator = build(config.evaluator, "evaluator", Evaluator)
-    context = context_of(setting.split, folder, seed=config.seed, device=setting.device)
-    job = SearchJob(problem, strategy, evaluator, context, config.study.trials, time=config.study.time)
+    replication = config.study.replication
+    context = context_of(
+        setting.split, folder, seed=config.seed, device=setting.device, rotate_folds=replication.rotate_folds
+    )
+    trials, time = config.study.trials, config.study.time
+    job = SearchJob(problem, strategy, evaluator, context, trials, time=time, replication=replication)
     job.check()
     require_writable(folder)
     name = config.study.name if config.study.url is None else study_of_job(config.study.name)
     study = existing_study(config.study.url or sqlite_url(folder), name)
     ended: tuple[int, float] = (0, 0.0)
+    confirmed = 0
     if study is not None:
         require_equal(name, spec_of(problem, study_parts(job, setting.split)), study.spec)
         history = study.history()
-        ended = (sum(trial.state is not State.RUNNING for trial in history), seconds_used(history))
+        searched, confirmed = history.searched, len(history.confirmed)
+        ended = (sum(trial.state is not State.RUNNING for trial in searched), seconds_used(searched))
         study.close()
     left = max(config.study.trials - ended[0], 0)
     if job.time_s is not None and ended[1] >= job.time_s:
         left = 0
     typical = typical_network(problem, strategy)
     estimate: Estimate | None = Estimate()
-    if left:
-        proposal = Proposal(typical, round(strategy.mean_budget or 0))
+    again = max(replication.confirm * replication.confirm_replicates - confirmed, 0)  # at most
+    if left or again:
+        epochs = strategy.mean_budget(evaluator.continues)
+        proposal = Proposal(typical, 0 if epochs is None else max(round(epochs), 1))
         one = evaluator.estimate(proposal, problem, context)
         prepared = strategy.estimate(problem, context) if not ended[0] else Estimate()
         estimate = None if one is None else one.times(left) + prepared + Estimate(bytes=KEPT)
         if estimate is not None and job.time_s is not None and estimate.seconds > job.time_s - ended[1]:
             estimate = Estimate(job.time_s - ended[1], estimate.bytes)
+        if estimate is not None and one is not None:
+            estimate += one.times(again)
     return Plan(folder, config.study.trials, left, estimate, str(setting.device))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -103,7 +104,7 @@ def random_network_of_equal_cost(searched: Artifact, task: TaskSpec, input_shape
 def random_search_network(
     searched: Artifact, record: SearchRecord, folder: Path, setting: TaskSetup, allow: Sequence[str] = ()
 ) -> Artifact:
-    """Repeat a search with random search: same space, data, split, training, number of trials and cost window.
+    """Repeat a search with random search: same space, data, split, training, trials, confirmation and cost window.
 
     Args:
         searched: The network that the search found.
@@ -130,6 +131,7 @@ def random_search_network(
                 trials=record.trials,
                 folder=folder,
                 name=f"{record.study}-random",
+                **asdict(record.replication),
                 seed=record.seed,
                 device=setting.device,
                 worker=1,  # other draws than those of worker 0 of the search
@@ -166,7 +168,8 @@ def counterpart_estimate(
     context = context_of(setting.split, folder, seed=record.seed, device=setting.device)
     arch = problem.space.architecture(searched.arch.genes)
     one = evaluator.estimate(Proposal(arch), problem, context)
-    return None if one is None else one.times(record.trials)
+    confirmation = record.replication.confirm * record.replication.confirm_replicates
+    return None if one is None else one.times(record.trials + confirmation)
 
 
 def _repetition(

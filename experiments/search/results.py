@@ -7,7 +7,8 @@ from pathlib import Path
 
 from nas.budget import SearchEnd
 from nas.found import CHOSEN, SearchResult
-from nas.metrics.names import Names
+from nas.history import History, Trial
+from nas.metrics.names import MISSING, Names
 from nas.report.search_files import next_command
 from nas.utils.files import from_here
 from nas.utils.text_table import aligned, terminal_width
@@ -29,7 +30,7 @@ def summary(result: SearchResult, folder: Path, ended: SearchEnd) -> str:
     lines = [
         f"{ended.reason} It took {ended.took}.",
         "",
-        f"Pareto front of {len(history.complete())} trained networks ({history.score} on the validation part):",
+        f"Pareto front of {_which(history)} ({history.score} on the validation part):",
         "",
     ]
     units = Names(result.problem.task.metrics)
@@ -38,7 +39,7 @@ def summary(result: SearchResult, folder: Path, ended: SearchEnd) -> str:
     rows = []
     for trial in history.front():
         row = {"architecture": trial.arch.id + (" (chosen)" if trial.arch == chosen.arch else "")}
-        rows.append(row | {heading: units.show(name, trial.metrics.get(name)) for name, heading in headings.items()})
+        rows.append(row | {heading: _shown(units, history, trial, name) for name, heading in headings.items()})
     lines.append(aligned(rows, ["architecture", *headings.values()]))
     picture = result.problem.space.describe(chosen.arch)
     warned = [textwrap.fill(f"warning: {text}", terminal_width(), subsequent_indent="  ") for text in result.warnings]
@@ -46,3 +47,14 @@ def summary(result: SearchResult, folder: Path, ended: SearchEnd) -> str:
         lines += ["", *warned]
     wrote = f"wrote {from_here(folder / CHOSEN)} and {from_here(folder / 'report.html')}"
     return "\n".join([*lines, "", picture, "", wrote, f"next: {next_command(folder)}"])
+
+
+def _which(history: History) -> str:
+    trained, confirmed = len(history.means()), {trial.arch.id for trial in history.confirmed.complete()}
+    if not confirmed:
+        return f"{trained} trained networks"
+    return f"{len(confirmed)} confirmed networks, of {trained} trained"
+
+
+def _shown(units: Names, history: History, trial: Trial, name: str) -> str:
+    return units.show_mean(name, history.statistic(trial, name)) if name in trial.metrics else MISSING

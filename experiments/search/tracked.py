@@ -50,7 +50,7 @@ class TrackedSearch:
         """
         if self.tracker is NO_TRACKING:
             return
-        done = history.complete()
+        done = history.searched.complete()
         if len(done) == len(self._sent):
             return
         scores = history.sign[history.score] * np.maximum.accumulate(history.scores(done))

@@ -16,6 +16,7 @@ from nas.evaluators.base import Evaluator
 from nas.found import SearchResult
 from nas.history import History
 from nas.problem import Problem
+from nas.provenance import Replication
 from nas.report.live_search import LiveSearch
 from nas.report.search_files import results_at_end
 from nas.search import CHECKPOINTS, OnHistory, SearchJob, context_of, open_study, search, search_record, study_parts
@@ -37,6 +38,10 @@ def run_search(
     name: str = "search",
     url: str | None = None,
     keep_checkpoints: Keep = "front",
+    replicates: int = 1,
+    rotate_folds: bool = False,
+    confirm: int = 0,
+    confirm_replicates: int = 5,
     seed: int = 0,
     device: str | torch.device = "cpu",
     worker: int = 0,
@@ -60,6 +65,12 @@ def run_search(
         name: Name of the study.
         url: URL of a store that several workers share; None for a database in the folder.
         keep_checkpoints: Trials whose weights are kept: "front", "best" or "all"; see `SearchJob`.
+        replicates: Number of evaluations of each proposed network, with other seeds; `trials` counts them.
+        rotate_folds: Whether each replicate has another validation fold; the test fold is none of them.
+        confirm: Number of the best networks that are trained again after the search, with seeds that it did not use;
+            their means are then the answer. 0 for none.
+        confirm_replicates: Largest number of trainings of a confirmed network; those within two standard errors of the
+            best have more than two.
         seed: Seed of the search, at least 0.
         device: Device of the trainings.
         worker: Number of this worker; each worker of a study needs its own.
@@ -91,8 +102,9 @@ def run_search(
         live.update(history, words())
         on_history(history)
 
-    context = context_of(split, folder, seed=seed, device=device, on_epoch=each_epoch)
-    job = SearchJob(problem, strategy, evaluator, context, trials, time=time, keep_checkpoints=keep_checkpoints)
+    context = context_of(split, folder, seed=seed, device=device, on_epoch=each_epoch, rotate_folds=rotate_folds)
+    replication = Replication(replicates, rotate_folds, confirm, confirm_replicates)
+    job = SearchJob(problem, strategy, evaluator, context, trials, None, time, keep_checkpoints, replication)
     job.check()
     study = open_study(job, split, name, url or sqlite_url(folder), config=config)
     record = search_record(job, split, name, config)

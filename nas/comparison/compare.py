@@ -107,7 +107,7 @@ class Comparison:
             if job.search is not None:
                 texts = tuple(warnings_of_search(job.search.history, self.names.metrics))
             found += [f"{job.folder.name}: {text}" for text in texts]
-        return found
+        return list(dict.fromkeys(found))
 
 
 def _difference_lines(groups: Sequence[Group], tests: Mapping[str, Mapping[str, Difference]], digits: int) -> list[str]:

@@ -13,7 +13,8 @@ from nas.comparison.record import FINISHED
 from nas.errors import NASError
 
 SEED, SEARCH_SEED, ARCH, NAME, TARGET = "seed", "search_seed", "arch", "name", "_target_"
-GROUPS = ("space", "strategy", "evaluator", "data", "split", "task", "training", "study", "experiment")
+GROUPS = ("space", "strategy", "fidelity", "evaluator", "data", "split", "task", "training", "study", "experiment")
+NETWORK = "network"  # of a training on several
 # settings of a machine, a worker or a folder, which decide no result
 LOCAL = ("device", "worker", "allow_packages", "data_root", "data_cache", "tracking", "name", "folder", "cwd")
 LOCAL_KEYS = ("study.name", "study.url", "study.lease_s", "data.root", "data.cache_dir", "dry_run")
@@ -112,7 +113,7 @@ def as_text(value: Any) -> str:
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def settings_of(jobs: Sequence[Job]) -> dict[Path, dict[str, str]]:
+def settings_of(jobs: Sequence[Job]) -> dict[tuple[Path, str], dict[str, str]]:
     """Return the varied settings of every job.
 
     A training of a network that a search of the same comparison found has the settings of that search in place of the
@@ -122,7 +123,8 @@ def settings_of(jobs: Sequence[Job]) -> dict[Path, dict[str, str]]:
         jobs: The jobs.
 
     Returns:
-        Folder -> key -> text; a training of a searched network also has "search_seed".
+        Key of the job -> setting -> text; a training of a searched network also has "search_seed", one on several
+        networks "network".
     """
     of_kind = {kind: varied_keys(jobs, kind) for kind in (SEARCH, TRAINING)}
     searched = {job.folder: search for job, search in searches_of_trainings(jobs)}
@@ -134,7 +136,7 @@ def settings_of(jobs: Sequence[Job]) -> dict[Path, dict[str, str]]:
             own.pop(ARCH, None)
             own = {key: value_of(search, key) for key in of_kind[SEARCH] if key not in own} | own
             own[SEARCH_SEED] = str(search.search.seed)
-        settings[job.folder] = own
+        settings[job.key] = own | ({NETWORK: job.network} if job.network else {})
     return settings
 
 
@@ -156,7 +158,7 @@ def groups_of(jobs: Sequence[Job], kind: str) -> list[Group]:
     named = _names_tell_apart(own, settings)
     members: dict[tuple[tuple[str, str], ...], dict[tuple[int, ...], Job]] = {}
     for job in own:
-        given = {key: text for key, text in settings[job.folder].items() if text}
+        given = {key: text for key, text in settings[job.key].items() if text}
         seed = given.pop(SEARCH_SEED, None)
         if named:
             given[NAME] = _name(job)
@@ -213,12 +215,12 @@ def _leaves(config: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
             yield f"{prefix}{key}"
 
 
-def _names_tell_apart(jobs: Sequence[Job], settings: Mapping[Path, Mapping[str, str]]) -> bool:
+def _names_tell_apart(jobs: Sequence[Job], settings: Mapping[tuple[Path, str], Mapping[str, str]]) -> bool:
     """Whether jobs with equal settings and seed have names of their own."""
     seen: dict[tuple[Any, ...], set[str]] = {}
     counts: dict[tuple[Any, ...], int] = {}
     for job in jobs:
-        key = (tuple(settings[job.folder].items()), job.seed)
+        key = (tuple(settings[job.key].items()), job.seed)
         seen.setdefault(key, set()).add(_name(job))
         counts[key] = counts.get(key, 0) + 1
     return any(count > 1 for count in counts.values()) and all(len(seen[key]) == count for key, count in counts.items())

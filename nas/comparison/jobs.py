@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ UNFINISHED = "unfinished"  # running or killed
 CONFIG, RESULT = "config.yaml", "result.json"
 INNER = ("checkpoints", "bundles", "pareto", "random_search", "export")  # folders of a job that hold no other job
 OWN_FILES = (CONFIG, RECORD, RESULT, TRIALS)
+EFFORT = ("seconds", "epochs", TRAINING_MACS)  # of the trainings of a job
 FIX = "name folders that run_search.py or run_train.py wrote"
 
 
@@ -44,6 +45,7 @@ class Job:
         seconds: Seconds of training of its networks; NaN if unknown.
         epochs: Epochs of training of its networks; NaN if unknown.
         training_macs: Forward MACs of all samples that its networks were trained on; NaN if unknown.
+        network: Of a training on several networks, the one that this job stands for, or their ensemble; else empty.
     """
 
     folder: Path
@@ -59,6 +61,12 @@ class Job:
     seconds: float = float("nan")
     epochs: float = float("nan")
     training_macs: float = float("nan")
+    network: str = ""
+
+    @property
+    def key(self) -> tuple[Path, str]:
+        """What tells the job from all others: its folder and its network."""
+        return self.folder, self.network
 
     @property
     def seed(self) -> int | None:
@@ -94,13 +102,14 @@ def read_jobs(paths: Sequence[str | Path]) -> list[Job]:
         paths: Folders of sweeps or of single jobs, searched recursively; also result.json files of trainings.
 
     Returns:
-        The jobs in the order of the paths, those of a sweep in the order of the sweep. Jobs without a result are
-        included if others below the same path have one.
+        The jobs in the order of the paths, those of a sweep in the order of the sweep; a training on several networks
+        is one job for each of them and one for their ensemble. Jobs without a result are included if others below the
+        same path have one.
 
     Raises:
         NASError: If a path has no finished job, or a file is damaged.
     """
-    jobs: dict[Path, Job] = {}
+    jobs: dict[Path, list[Job]] = {}
     for path in map(Path, paths):
         found = [_of_file(path)] if path.is_file() else [read_job(folder) for folder in job_folders(path)]
         if not any(job.state == FINISHED for job in found):
@@ -108,8 +117,43 @@ def read_jobs(paths: Sequence[str | Path]) -> list[Job]:
             got = f"{path} without a finished search or training" if path.exists() else f"{path}, which does not exist"
             raise NASError(got + (f" ({states})" if states else ""), "a folder with a result", FIX)
         for job in sorted(found, key=lambda job: (job.number, natural(str(job.folder)))):
-            jobs.setdefault(job.folder.resolve(), job)
-    return list(jobs.values())
+            jobs.setdefault(job.folder.resolve(), by_network(job))
+    return [job for members in jobs.values() for job in members]
+
+
+def by_network(job: Job) -> list[Job]:
+    """Split a training on several networks.
+
+    Args:
+        job: A job.
+
+    Returns:
+        The ensemble and each network of a training on several; else the job itself.
+    """
+    if job.training is None or len(job.training.ensembles) < 2:
+        return [job]
+    names, ids = list(job.training.ensembles), _ids_by_name(job.folder)
+    unknown = dict.fromkeys(EFFORT, math.nan)
+    efforts = {job.training.name: {name: getattr(job, name) for name in EFFORT}}
+    for name in names:
+        if name in ids and name not in efforts:  # of the others, result.json states no MACs
+            efforts[name] = unknown | _training_effort(job.folder, ids[name], math.nan)
+    if len(rest := [name for name in names if name not in efforts]) == 1:  # the ensemble of all
+        efforts[rest[0]] = {key: sum(effort[key] for effort in efforts.values()) for key in EFFORT}
+    return [replace(job, network=name, **efforts.get(name, unknown)) for name in names]
+
+
+def _ids_by_name(folder: Path) -> dict[str, str]:
+    """Name in the tables -> id of the architecture, of the networks with bundles (`Artifact.name`)."""
+    found: dict[str, str] = {}
+    for path in sorted(folder.glob("bundles/*/*/arch.json")):
+        number = path.parts[-3]
+        try:
+            published = read_json(path)["provenance"].get("published")
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            continue  # no comparison needs it
+        found.setdefault(str(published or f"searched {number}"), number)
+    return found
 
 
 def job_folders(path: Path) -> Iterator[Path]:
@@ -175,7 +219,8 @@ def read_job(folder: Path) -> Job:
         facts |= {"seconds": float(search.seconds_N.sum()), "epochs": search.epochs}
         facts[TRAINING_MACS] = search.training_macs
     elif training is not None:
-        facts |= _training_effort(folder, training)
+        macs = float(training.costs.get("macs", "nan"))
+        facts |= _training_effort(folder, training.arch_id, macs)
     else:
         return Job(folder, kind, UNFINISHED, **facts)
     return Job(folder, kind, FINISHED, search=search, training=training, **facts)
@@ -199,11 +244,10 @@ def _config(path: Path) -> dict[str, Any]:
     return content
 
 
-def _training_effort(folder: Path, result: TrainResult) -> dict[str, float]:
-    """Seconds, epochs and MACs of a training, from the cards of its bundles; {} without bundles."""
+def _training_effort(folder: Path, arch_id: str, macs: float) -> dict[str, float]:
+    """Seconds, epochs and MACs of a network's trainings, from the cards of its bundles; {} without bundles."""
     trained = []
-    macs = float(result.costs.get("macs", "nan"))
-    for card in sorted(folder.glob(f"bundles/{result.arch_id}/*/model.json")):
+    for card in sorted(folder.glob(f"bundles/{arch_id}/*/model.json")):
         try:
             facts = read_json(card)["facts"]["trained"]
             seconds, epochs = float(facts["seconds"]), float(facts["epochs"])
@@ -213,4 +257,4 @@ def _training_effort(folder: Path, result: TrainResult) -> dict[str, float]:
             raise NASError(f"{card} ({first_line(error)})", "the card of a trained network", FIX) from error
     if not trained:
         return {}
-    return dict(zip(("seconds", "epochs", TRAINING_MACS), map(sum, zip(*trained, strict=True)), strict=True))
+    return dict(zip(EFFORT, map(sum, zip(*trained, strict=True)), strict=True))

@@ -93,9 +93,10 @@ def training_tables(groups: Sequence[Group]) -> list[tuple[str, str]]:
     every = {source: result for members in results for source, result in members.items()}
     if len({(one.name, one.arch_id, one.seed) for one in every.values()}) == len(every):
         return [("", over_seeds(every))]
-    return [
-        (group.label, f"{group.label}: {over_seeds(members)}") for group, members in zip(groups, results, strict=True)
-    ]
+    tables: dict[tuple[str, ...], tuple[str, str]] = {}
+    for group, members in zip(groups, results, strict=True):  # those of a training on several networks have one table
+        tables.setdefault(tuple(members), (group.label, f"{group.label}: {over_seeds(members)}"))
+    return list(tables.values())
 
 
 def estimate_text(names: Names, name: str, estimate: Estimate | None) -> str:

@@ -12,7 +12,7 @@ from nas.comparison.groups import Group
 from nas.comparison.searches import OF_TRAINING, SECONDS, SearchOutcome
 from nas.comparison.statistics import Difference, Estimate, from_first, over_seeds
 from nas.errors import NASError
-from nas.history import History, State, Trial
+from nas.history import CONFIRMATION, History, State, Trial
 from nas.metrics.names import COSTS, TRAINING_MACS
 from nas.multiobjective.hypervolume import hypervolumes_so_far
 from nas.multiobjective.pareto import front_mask
@@ -184,7 +184,8 @@ def _chosen_from(outcome: SearchOutcome) -> list[Trial]:
 def _run(outcome: SearchOutcome, objectives: Mapping[str, str]) -> tuple[Run, Run]:
     """Best score after each trained network, and after each ended trial at its cumulated seconds."""
     history = replace(outcome.history, objectives=objectives)
-    trained, ended = _trained(outcome), list(outcome.ended)
+    trained = [trial for trial in _trained(outcome) if trial.replicate < CONFIRMATION]
+    ended = [trial for trial in outcome.ended if trial.replicate < CONFIRMATION]
     seconds = dict(zip((trial.number for trial in outcome.history), outcome.seconds_N.tolist(), strict=True))
     end_N = np.cumsum([seconds[trial.number] for trial in ended])
     counts = np.arange(1, len(trained) + 1)

@@ -59,7 +59,7 @@ def over_patients(
     try:
         read = {
             group.label: {
-                seeds: read_pooled(job.training.name, [job.folder], allow)
+                seeds: read_pooled(job.training.name, [job.folder], allow, job.network or None)
                 for seeds, job in group.jobs.items()
                 if job.training is not None
             }

@@ -15,6 +15,7 @@ from nas.comparison.searches import EPOCHS, OF_TRAINING, SECONDS
 from nas.history import State
 from nas.metrics.names import COSTS, TRAINING_MACS
 from nas.utils.files import write_text
+from nas.utils.spreadsheet import cell
 
 
 def rows_of(jobs: Sequence[Job]) -> list[dict[str, Any]]:
@@ -24,23 +25,23 @@ def rows_of(jobs: Sequence[Job]) -> list[dict[str, Any]]:
         jobs: Searches and trainings.
 
     Returns:
-        Rows with the same keys: kind, state, every varied setting, seed, arch_id, networks (trained by a search), the
-        metrics (validation metrics of the network that a search chose, test metrics of a training), costs, epochs,
-        seconds and training_macs of training, data, folder and reason of a failure. Values that are unknown are None; a
-        job without a result has neither metrics nor costs.
+        Rows with the same keys: kind, state, every varied setting, network (of a training on several), seed, arch_id,
+        networks (trained by a search), the metrics (validation metrics of the network that a search chose, test metrics
+        of a training), costs, epochs, seconds and training_macs of training, data, folder and reason of a failure.
+        Values that are unknown are None; a job without a result has neither metrics nor costs.
     """
     settings = settings_of(jobs)
     keys = list(dict.fromkeys(key for own in settings.values() for key in own))
-    measured = {job.folder: metrics_of(job) for job in jobs}
+    measured = {job.key: metrics_of(job) for job in jobs}
     names = dict.fromkeys(name for found in measured.values() for name in found)
     metrics = [name for name in names if name not in COSTS]
     costs = [name for name in COSTS if name in names]
     rows = []
     for job in jobs:
         row: dict[str, Any] = {"kind": job.kind, "state": job.state}
-        row |= {key: settings[job.folder].get(key) for key in keys}
+        row |= {key: settings[job.key].get(key) for key in keys}
         row |= {"seed": job.seed, "arch_id": _arch_id(job), "networks": _networks(job)}
-        row |= {name: measured[job.folder].get(name) for name in (*metrics, *costs)}
+        row |= {name: measured[job.key].get(name) for name in (*metrics, *costs)}
         row |= {EPOCHS: _known(job.epochs), SECONDS: _known(job.seconds), TRAINING_MACS: _known(job.training_macs)}
         row |= {"data": job.data[0] if job.data else None, "folder": str(job.folder), "reason": job.reason or None}
         rows.append(row)
@@ -55,15 +56,17 @@ def metrics_of(job: Job) -> dict[str, float]:
 
     Returns:
         Validation metrics of the chosen network of a search; test metrics of a training, of the mean prediction of
-        its networks. Empty without a result.
+        its networks. Empty without a result. The costs of one network of several are known of the first alone.
     """
     if job.search is not None:
         return {name: value for name, value in job.search.metrics.items() if name not in OF_TRAINING}
     result = job.training
     if result is None:
         return {}
-    pooled: Mapping[str, Any] = result.ensembles.get(result.name, result.mean)
+    pooled: Mapping[str, Any] = result.ensembles.get(job.network or result.name, result.mean)
     scores = {name: float(value) for name, value in pooled.items() if name != "ci95"}
+    if job.network not in ("", result.name):
+        return scores
     costs = {
         name: value.get("median") if isinstance(value, Mapping) else value
         for name, value in result.costs.items()
@@ -81,15 +84,15 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """
     text = io.StringIO()
     writer = csv.writer(text)
-    writer.writerow(rows[0])
-    writer.writerows(["" if value is None else value for value in row.values()] for row in rows)
+    writer.writerow(map(cell, rows[0]))
+    writer.writerows(["" if value is None else cell(str(value)) for value in row.values()] for row in rows)
     write_text(path, text.getvalue())
 
 
 def _arch_id(job: Job) -> str | None:
     if job.search is not None:
         return job.search.arch_id
-    return None if job.training is None else job.training.arch_id
+    return job.training.arch_id if job.training is not None and job.network in ("", job.training.name) else None
 
 
 def _networks(job: Job) -> int | None:

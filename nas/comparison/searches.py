@@ -14,18 +14,21 @@ import numpy as np
 from nas.architecture import Architecture
 from nas.errors import NASError, first_line
 from nas.history import History, State, Trial
-from nas.metrics.names import TRAINING_MACS
+from nas.metrics.names import COLLAPSED, REPEATED, TRAINING_MACS
 from nas.multiobjective.constraints import Constraint
 from nas.provenance import Provenance
+from nas.trials_table import OVER_REPLICATES
 from nas.utils.files import read_json
 from nas.utils.foreign import MOST_CSV_BYTES, require_regular
+from nas.utils.spreadsheet import text_of
 
 ARCH, TRIALS = "arch.json", "trials.csv"
 SECONDS, EPOCHS = "seconds", "epochs"  # metrics of a trial that are measures of its cost
-OF_TRAINING = (SECONDS, EPOCHS, TRAINING_MACS)
+OF_TRAINING = (SECONDS, EPOCHS, TRAINING_MACS, COLLAPSED, REPEATED)
 FIX = "copy the folder again, or run the search again"
 SCORES = {"classification": "auc", "segmentation": "dice", "detection": "map50"}  # of files of earlier versions
-NO_METRICS = ("number", "state", "arch_id", "genes", "budget", "replicate", "wall_seconds", "worker", "reason")
+OF_TRIAL = ("number", "state", "arch_id", "genes", "budget", "replicate", "wall_seconds", "worker", "reason")
+NO_METRICS = (*OF_TRIAL, *OVER_REPLICATES)
 
 
 @dataclass(frozen=True)
@@ -137,7 +140,7 @@ def _read_trials(path: Path) -> tuple[tuple[Trial, ...], tuple[str, ...], np.nda
             state = State(row["state"])
             replicate = int(row.get("replicate") or 0)  # earlier versions had no replicates
             number, budget = int(row["number"]), int(row["budget"])
-            trials.append(Trial(number, arch, budget, state, metrics, row["reason"], replicate=replicate))
+            trials.append(Trial(number, arch, budget, state, metrics, text_of(row["reason"]), replicate=replicate))
             ids.append(row["arch_id"])
             seconds.append(metrics.get(SECONDS, float(row["wall_seconds"] or 0)))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, csv.Error) as error:

@@ -11,7 +11,8 @@ from nas.errors import NASError
 LIMITS = (
     Limit(
         "Folders and tables",
-        "one volume under two patients: a copy, another format, compression or type, the same path written otherwise",
+        "one volume, or one channel of it, under two patients: a copy, another format, compression or type, the same "
+        "path written otherwise",
         "refused",
         "compared by voxels where whole volumes are read, else by the content of files; correct the patient",
     ),
@@ -23,8 +24,8 @@ def without_copies(samples: Iterable[Sample]) -> Iterator[Sample]:
     """Check that no volume belongs to two patients, and that no sample has two labels.
 
     Volumes are compared by content: by the digest of their files, and by that of their voxels (`Sample.image`), which
-    finds a copy under another name, in another format or with another compression. If the source does not know the
-    voxels of a volume, those of the sample are compared; samples with one value only are not.
+    finds a copy under another name, in another format or with another compression, also of a single channel. If the
+    source does not know the voxels of a volume, those of the sample are compared; samples with one value only are not.
 
     Args:
         samples: The samples of a data set.
@@ -40,7 +41,7 @@ def without_copies(samples: Iterable[Sample]) -> Iterator[Sample]:
     for sample in samples:
         same = content_digest(sample)
         constant = sample.volume_CDHW.min() == sample.volume_CDHW.max()
-        keys = [sample.content, sample.image or ("" if constant else same)]
+        keys = [sample.content, sample.image or ("" if constant else same), *sample.channels]
         bare = Sample(sample.name, sample.volume_CDHW[:0], sample.label, sample.group, value=sample.value)
         for key in filter(None, keys):
             first = volumes.setdefault(key, bare)

@@ -32,6 +32,7 @@ class Sample:
         value: The real number that a regression predicts; `label` is then 0.
         image: Digest of the source volume's voxels (`nas.data.io.channels.voxel_digest`), "" if the source does not
             know them.
+        channels: Digests of single channels of the source volume, if it has several (`voxel_digests`).
     """
 
     name: str
@@ -47,6 +48,7 @@ class Sample:
     content: str = ""
     value: float | None = None
     image: str = ""
+    channels: tuple[str, ...] = ()
 
 
 def checked_mask(sample: Sample, classes: int) -> np.ndarray:

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from nas.evaluators.supernet import InheritedWeights as InheritedWeights
     from nas.evaluators.tabular import Tabular as Tabular
     from nas.evaluators.train import Train as Train
+    from nas.evaluators.zero_cost import ZeroCost as ZeroCost
 
 __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
@@ -17,5 +18,6 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "InheritedWeights": "nas.evaluators.supernet",
         "Tabular": "nas.evaluators.tabular",
         "Train": "nas.evaluators.train",
+        "ZeroCost": "nas.evaluators.zero_cost",
     },
 )

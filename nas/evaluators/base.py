@@ -25,10 +25,12 @@ class Evaluator(ABC):
     Attributes:
         trains: Whether the networks are trained for their scores.
         needs_supernet: Whether the strategy of the search has to train the supernet that scores the networks.
+        replicates: Largest number of evaluations of a network that differ; None for any.
     """
 
     trains: ClassVar[bool] = True
     needs_supernet: bool = False
+    replicates: int | None = None
 
     @property
     def continues(self) -> bool:
@@ -86,6 +88,22 @@ class Evaluator(ABC):
             NASError: If proposals of this problem cannot be evaluated.
         """
         return
+
+    def check_budgets(self, budgets: Sequence[int]) -> None:
+        """Check, before a study is created, that networks can be evaluated with the budgets of a strategy.
+
+        Args:
+            budgets: Training epochs in ascending order.
+
+        Raises:
+            NASError: If not, as by default for an evaluator that trains no networks.
+        """
+        if not self.trains:
+            raise NASError(
+                f"budgets of {', '.join(map(str, budgets))} epochs with {type(self).__name__}, which trains nothing",
+                "an evaluator that trains them",
+                "evaluator=train, or fidelity=null",
+            )
 
     def estimate(self, proposal: Proposal, problem: Problem, context: RunContext) -> Estimate | None:
         """Estimate the time and the disk of one evaluation, from a timed step if it takes long; nothing is written.

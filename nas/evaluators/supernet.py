@@ -35,6 +35,7 @@ class InheritedWeights(Evaluator):
     """
 
     trains = False
+    replicates = 1
 
     def __init__(self, checkpoint: PathName | None = None, batch_size: PositiveInt = 4) -> None:
         self.checkpoint, self.batch_size = checkpoint, batch_size

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from nas.budget import Estimate
 from nas.context import RunContext
 from nas.errors import NASError, TrialFailed
 from nas.evaluators.base import Evaluator
-from nas.history import Proposal, State
+from nas.history import CONFIRMATION, Proposal, State
 from nas.problem import Problem
 from nas.trials_table import SECONDS, TrialsTable, read_h5
 from nas.utils.annotations import PathName
@@ -23,6 +23,8 @@ class Tabular(Evaluator):
     trials of one network, budget and replicate the first finished one counts. Budget 0 is the largest budget of the
     table; in a table with curves, smaller budgets are epochs at which a training is stopped. Networks that the table
     does not hold, or whose trial failed, fail; a budget without trials raises NASError.
+
+    Replicates of a confirmation are those of the table from the last one down, which a search uses last.
 
     Args:
         path: A table that `voxnas study export` wrote.
@@ -45,6 +47,11 @@ class Tabular(Evaluator):
     def identity(self) -> Mapping[str, str]:
         """Digest of the table, which a study records instead of the path."""
         return {"tabular": self.table.sha256}
+
+    @property
+    def replicates(self) -> int:  # type: ignore[override]
+        """Number of replicates of the table."""
+        return self.look_up.replicates
 
     def check(self, problem: Problem, context: RunContext) -> None:
         """Check that the table holds networks of the same space, with costs for inputs of the same shape.
@@ -70,6 +77,11 @@ class Tabular(Evaluator):
                 "the data with which the table was made",
                 "restore data.size and the other settings of the data",
             )
+
+    def check_budgets(self, budgets: Sequence[int]) -> None:
+        """Check that the table holds trials with each budget."""
+        for budget in budgets:
+            self.look_up.require_budget(budget)
 
     def estimate(self, proposal: Proposal, problem: Problem, context: RunContext) -> Estimate:
         """Return no time and no disk: a result is looked up."""
@@ -105,6 +117,7 @@ class LookUp:
         if not any(state is State.COMPLETE for state in table.states):
             raise NASError(f"{name} without a finished trial", "at least one", "export a study that has results")
         self.budgets = sorted({budget for _, budget, _ in self._rows})
+        self.replicates = 1 + max(replicate for _, _, replicate in self._rows)
 
     def row(self, proposal: Proposal) -> int:
         """Find the row of a proposal.
@@ -120,20 +133,34 @@ class LookUp:
             TrialFailed: If the table does not hold the network with this budget and replicate.
         """
         budget = proposal.budget
-        if budget not in self.budgets:
-            if budget:
-                known = ", ".join(map(str, self.budgets))
-                raise NASError(
-                    f"a proposal for {budget} epochs with {self.name}",
-                    f"a budget that it holds ({known}), or 0 for the evaluator's own",
-                    "set the strategy's budgets to these, or take a strategy that has none",
-                )
+        if budget == 0 and budget not in self.budgets:
             budget = self.budgets[-1]
-        row = self._rows.get((proposal.arch.genes, budget, proposal.replicate))
+        self.require_budget(budget)
+        replicate = proposal.replicate
+        if replicate >= CONFIRMATION:
+            replicate = self.replicates - 1 - (replicate - CONFIRMATION)
+        row = self._rows.get((proposal.arch.genes, budget, replicate))
         if row is None:
-            which = f", replicate {proposal.replicate}" if proposal.replicate else ""
+            which = f", replicate {replicate}" if replicate else ""
             raise TrialFailed(f"{self.name} does not hold this network with {budget} epochs{which}")
         return row
+
+    def require_budget(self, budget: int) -> None:
+        """Check that a trial has a budget.
+
+        Args:
+            budget: Training epochs.
+
+        Raises:
+            NASError: If no trial of the table has it.
+        """
+        if budget not in self.budgets:
+            known = ", ".join(map(str, self.budgets))
+            raise NASError(
+                f"a proposal for {budget} epochs with {self.name}",
+                f"a budget that it holds ({known}), or 0 for the evaluator's own",
+                "set the strategy's budgets to these, or take a strategy that has none",
+            )
 
     def seconds(self, row: int) -> float:
         """Return the recorded time of a trial.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,33 +19,45 @@ from nas.context import RunContext
 from nas.errors import NASError
 from nas.evaluators.base import Evaluator
 from nas.history import Proposal
+from nas.metrics.names import COLLAPSED, REPEATED
 from nas.problem import Problem
 from nas.space import depends_on_length
 from nas.tasks.base import Task
 from nas.training.checkpoint import load_weights
 from nas.training.curves import write_curves
-from nas.training.loop import BEST, fit
+from nas.training.loop import BEST, FitResult, fit
 from nas.training.settings import TrainingSettings
 from nas.training.timing import training_cost
 from nas.utils.checked import check_arguments, checked
 from nas.utils.identity import described
 
+AGAIN = "again"  # sub-folder of a repeated training
+log = logging.getLogger(__name__)
+
 
 @checked("evaluator")
 class Train(Evaluator):
-    """Evaluator that trains networks: validation metrics of the best epoch, `epochs` (run) and `seconds`.
+    """Evaluator that trains networks: validation metrics of the best epoch, `epochs` (run), `seconds` and `collapsed`.
 
     Seeds depend on (context.seed, replicate) only: all networks of a replicate see the same batches with the same
-    augmentation, and an evaluation gives the same metrics again, bit for bit on a CPU. With a constant learning rate a
-    larger budget continues from the checkpoint of a smaller one; with any other schedule each budget is a training of
-    its own.
+    augmentation, and an evaluation gives the same metrics again, bit for bit on a CPU. With a constant learning rate or
+    warm restarts a larger budget continues from the checkpoint of a smaller one; with any other schedule each budget is
+    a training of its own.
+
+    A training has collapsed if its network carries no information on the cases or on one of the classes: a constant
+    output, a class whose validation Dice is near 0, an AUC of 0.5. `collapsed` is then 1, else 0. A repeated training
+    has `repeated` 1, the metrics and the weights of the second one, and the epochs and seconds of both.
 
     Args:
         settings: Settings of the training; the defaults if None. A proposal's budget replaces `epochs`.
+        repeat_collapsed: Whether a collapsed training is repeated once, with other seeds.
         **changes: Settings by name that replace those of `settings`.
     """
 
-    def __init__(self, settings: TrainingSettings | None = None, **changes: Any) -> None:
+    def __init__(
+        self, settings: TrainingSettings | None = None, repeat_collapsed: bool = False, **changes: Any
+    ) -> None:
+        self.repeat_collapsed = repeat_collapsed
         self.settings = replace(
             settings or TrainingSettings(), **check_arguments(TrainingSettings, changes, "evaluator")
         )
@@ -56,8 +69,32 @@ class Train(Evaluator):
         return {**described(self), "seeds": "study and replicate"}
 
     def metrics(self, task: Task) -> frozenset[str]:
-        """Return the names of the task's validation metrics, `epochs` and `seconds`."""
-        return task.quick_metrics | {"epochs", "seconds"}
+        """Return the names of the task's validation metrics, `epochs`, `seconds` and `collapsed`."""
+        return task.quick_metrics | {"epochs", "seconds", COLLAPSED}
+
+    def check_budgets(self, budgets: Sequence[int]) -> None:
+        """Check that each budget ends with a cycle of the learning rate, where it restarts.
+
+        Args:
+            budgets: Training epochs in ascending order.
+
+        Raises:
+            NASError: If a budget with training.schedule=warm_restarts is no restart.
+        """
+        if not self.continues and len(budgets) > 1:
+            log.warning(
+                "training.schedule=%s: the training of every larger budget begins anew; constant and warm_restarts "
+                "continue",
+                self.settings.schedule,
+            )
+        restarts = self.settings.restarts
+        if restarts and not set(budgets) <= set(restarts):
+            listed = ",".join(map(str, budgets))
+            raise NASError(
+                f"training.restarts=[{','.join(map(str, restarts))}] with budgets of {listed} epochs",
+                "a restart at each budget, as the rate is near 0 there only",
+                f"training.restarts=[{listed}]",
+            )
 
     def estimate(self, proposal: Proposal, problem: Problem, context: RunContext) -> Estimate:
         """Time a few steps of the network's training; see `nas.training.timing`."""
@@ -66,14 +103,29 @@ class Train(Evaluator):
         return cost.epoch.times(proposal.budget or self.settings.epochs) + cost.checkpoints
 
     def evaluate(self, proposal: Proposal, problem: Problem, context: RunContext) -> Mapping[str, float]:
+        folder, seed = self.folder_of(proposal, problem, context), seed_of(context.seed, proposal.replicate)
+        result = self._train(proposal, problem, context, seed, folder)
+        epochs, seconds, more = result.epochs_run, result.seconds, dict[str, float]()
+        if result.collapsed and self.repeat_collapsed:
+            log.info("network %s collapsed (%s) and is trained again", proposal.arch.id, result.collapsed)
+            result = self._train(proposal, problem, context, seed_of(seed, 1), folder, AGAIN)
+            epochs, seconds, more = epochs + result.epochs_run, seconds + result.seconds, {REPEATED: 1.0}
+        elif self.repeat_collapsed:
+            more = {REPEATED: 0.0}
+        measured = {"epochs": float(epochs), "seconds": seconds, COLLAPSED: float(bool(result.collapsed))}
+        return {**result.metrics, **measured, **more}
+
+    def _train(
+        self, proposal: Proposal, problem: Problem, context: RunContext, seed: int, folder: Path, part: str = ""
+    ) -> FitResult:
+        """Train a network, with checkpoints in a part of its folder and curves in the folder."""
         arch = proposal.arch
         settings = replace(self.settings, epochs=proposal.budget) if proposal.budget > 0 else self.settings
-        seed, started, seconds = seed_of(context.seed, proposal.replicate), time.monotonic(), dict[int, float]()
+        started, seconds = time.monotonic(), dict[int, float]()
 
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             model = problem.space.build(arch, problem.task.spec)
-        folder = self.folder_of(proposal, problem, context)
         score = problem.task.score_name
 
         def on_epoch(epoch: int, epochs: int, metrics: Mapping[str, float]) -> None:
@@ -90,16 +142,17 @@ class Train(Evaluator):
             settings,
             seed=seed,
             device=context.device,
-            folder=folder,
+            folder=folder / part,
             fingerprint=f"{arch.space}/{arch.id}",
             on_epoch=on_epoch,
         )
         known = [{"seconds": seconds[int(row["epoch"])]} if row["epoch"] in seconds else {} for row in result.history]
         write_curves(folder, [{**row, **more} for row, more in zip(result.history, known, strict=True)])
-        return {**result.metrics, "epochs": float(result.epochs_run), "seconds": result.seconds}
+        return result
 
     def network(self, proposal: Proposal, problem: Problem, context: RunContext) -> nn.Module:
-        path = self.folder_of(proposal, problem, context) / BEST
+        folder = self.folder_of(proposal, problem, context)
+        path = next((path for path in (folder / AGAIN / BEST, folder / BEST) if path.is_file()), folder / BEST)
         if not path.is_file():
             raise NASError(
                 f"no weights of {proposal.arch.id} in {path.parent}",
@@ -113,8 +166,12 @@ class Train(Evaluator):
 
     @property
     def continues(self) -> bool:
-        """Whether the learning rate is constant, so that trainings continue with a larger budget."""
+        """Whether the learning rate does not depend on the number of epochs, so that longer trainings continue."""
         return self.settings.extendable
+
+    def weights_of(self, folder: Path) -> Sequence[Path]:
+        """Return the checkpoints of a training, and of its repetition."""
+        return [*super().weights_of(folder), *super().weights_of(folder / AGAIN)]
 
     def folder_of(self, proposal: Proposal, problem: Problem, context: RunContext) -> Path:
         """Return the folder of the proposal's training: one for all budgets if trainings continue."""

@@ -18,6 +18,7 @@ from nas.errors import NASError
 from nas.inference.runtime import InferenceNetwork
 from nas.utils.files import write_bytes, write_text
 from nas.utils.optional import medical
+from nas.utils.spreadsheet import cell
 
 IMAGES = (".nii.gz", ".nii", ".nrrd", ".mha")  # endings of label maps
 TABLES = (".json", ".csv")
@@ -153,9 +154,9 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     flat = [{**row, **row.get("probabilities", {})} for row in rows]
     names = list(dict.fromkeys(name for row in flat for name in row if name != "probabilities")) or ["input"]
     text = io.StringIO()
-    table = csv.DictWriter(text, names, restval="", extrasaction="ignore", lineterminator="\n")
-    table.writeheader()
-    table.writerows(flat)
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(map(cell, names))
+    table.writerows([cell(str(row.get(name, ""))) for name in names] for row in flat)
     write_text(path, text.getvalue())
 
 

@@ -19,6 +19,7 @@ from nas.inference.sliding_window import slide
 OPENVINO_SETTINGS = {"INFERENCE_PRECISION_HINT": "f32"}  # its own choice on a CPU may be bf16: differences of 1e-2
 OVERLAP = 0.25  # of neighbouring windows, if a network takes one size only
 
+NO_MEMORY = ("Failed to allocate memory", "bad_alloc")  # in messages of onnxruntime
 KINDS = ("classification", "segmentation")  # of networks that predict without torch
 Runner = Callable[[np.ndarray], list[np.ndarray]]  # a batch -> the network's outputs
 
@@ -241,7 +242,7 @@ def run_onnx(model: str | bytes, threads: int | None = None) -> Runner:
     """
     runtime = _package("onnxruntime")
     options = runtime.SessionOptions()
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # errors are exceptions
     if threads is not None:
         options.intra_op_num_threads = threads
     session = runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
@@ -251,6 +252,8 @@ def run_onnx(model: str | bytes, threads: int | None = None) -> Runner:
         try:
             return list(session.run(None, {name: x_BCDHW}))
         except Exception as error:  # onnxruntime's own exceptions share no base
+            if any(words in str(error) for words in NO_MEMORY):
+                raise MemoryError("the model needs more memory than it may use") from error
             raise RuntimeError(first_line(error)) from error
 
     return run

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from nas.history import Statistic
 from nas.metrics.metric import Metric
 
 MISSING = "–"
@@ -45,11 +46,14 @@ COSTS = {
     "peak_memory_mb": Unit("peak memory", "MB", meaning="peak memory of the process"),
 }
 OF_TRAINING = {
+    "collapsed": Unit("collapsed", meaning="1 for a network without information on the cases or on a class, else 0"),
+    "repeated": Unit("repeated", meaning="1 for a training that was repeated as it had collapsed, else 0"),
     "seconds": Unit("training time", "s", decimals=1, meaning="time that the training of the network takes"),
     "epochs": Unit("epochs", decimals=0, meaning="epochs that were trained"),
     "training_macs": Unit("training MACs", "T", 1e12, meaning="MACs of all samples that the training saw, forward"),
 }
 TRAINING_MACS = "training_macs"
+COLLAPSED, REPEATED = "collapsed", "repeated"
 MAXIMISED = {"maximize": "maximised", "minimize": "minimised"}
 
 
@@ -112,6 +116,24 @@ class Names:
         by_digits = shown.decimals is None or abs(scaled) >= 100
         text = significant(scaled) if by_digits else f"{scaled:.{shown.decimals}f}"
         return f"{text} {shown.symbol}" if symbol and shown.symbol else text
+
+    def show_mean(self, name: str, over: Statistic, symbol: bool = False) -> str:
+        """Format a mean over replicates with its standard error.
+
+        Args:
+            name: Name of a cost or of a metric.
+            over: Mean, deviation and number of replicates.
+            symbol: Whether the unit follows the mean.
+
+        Returns:
+            For example "0.842 ± 0.0031 (n=4)"; the mean alone if all replicates are equal or there is one.
+        """
+        text, shown = self.show(name, over.mean, symbol), self.unit(name)
+        if not over.standard_error > 0:
+            return text
+        error = over.standard_error / shown.divisor
+        places = significant(error) if shown.decimals is None else f"{error:.{shown.decimals + 1}f}"
+        return f"{text} ± {places} (n={over.count})"
 
 
 def show(name: str, value: Any, symbol: bool = False) -> str:

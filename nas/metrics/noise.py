@@ -13,7 +13,7 @@ from itertools import zip_longest
 
 import numpy as np
 
-Values = Sequence[Sequence[float]]  # network -> value of each replicate
+Values = Sequence[Sequence[float] | np.ndarray] | np.ndarray  # network -> value of each replicate
 NAN = float("nan")
 LEVEL = 90.0  # percent of the intervals
 RESAMPLES = 2000

@@ -65,7 +65,8 @@ def comparison_report(path: Path, comparison: Comparison, *, title: str) -> None
         title: Name of the sweep.
     """
     name, digest = comparison.data
-    finished = [job for job in comparison.jobs if job.state == FINISHED]
+    jobs = _by_folder(comparison.jobs)
+    finished = [job for job in jobs if job.state == FINISHED]
     kinds = [
         f"{count} {word}{'s' if count > 1 else ''}"
         for word in ("search", "training")
@@ -94,8 +95,14 @@ def _facts(comparison: Comparison, finished: int) -> str:
     seeds = [len(group.jobs) for group in groups]
     spread = str(seeds[0]) if len(set(seeds)) == 1 else f"{min(seeds)} to {max(seeds)}"
     items = [("First group", groups[0].label, "the others are tested against it"), ("Groups", str(len(groups)), "")]
-    items += [("Seeds per group", spread, ""), ("Finished jobs", f"{finished} of {len(comparison.jobs)}", "")]
+    jobs = len(_by_folder(comparison.jobs))
+    items += [("Seeds per group", spread, ""), ("Finished jobs", f"{finished} of {jobs}", "")]
     return facts(items)
+
+
+def _by_folder(jobs: Sequence[Job]) -> list[Job]:
+    """Return the jobs, a training on several networks once."""
+    return list({job.folder: job for job in jobs}.values())
 
 
 def _paragraphs(sentences: Sequence[str]) -> list[str]:
@@ -110,7 +117,7 @@ def _jobs_section(comparison: Comparison, folder: Path) -> str:
             Cell(MISSING if job.seed is None else str(job.seed), number=True),
             Cell(f"{job.state}: {job.reason}" if job.reason else job.state),
         ]
-        for job in comparison.jobs
+        for job in _by_folder(comparison.jobs)
     ]
     head = [Cell("folder"), Cell("kind"), Cell("seed", number=True), Cell("state")]
     return section(

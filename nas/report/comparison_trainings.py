@@ -28,7 +28,7 @@ def training_sections(trainings: Trainings, names: Names) -> list[str]:
     Returns:
         Sections as HTML.
     """
-    known = trainings.estimates[trainings.groups[0].label]
+    known = {name for own in trainings.estimates.values() for name in own}
     metrics = [metric.name for metric in trainings.metrics]
     columns = metrics + [name for name in SHOWN_COSTS if name in known]
     note = (

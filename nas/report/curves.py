@@ -12,6 +12,7 @@ from nas.history import History, State, Trial
 from nas.supernets.loading import FOLDER
 from nas.training.curves import CURVES, read_curves
 from nas.utils.files import write_text
+from nas.utils.spreadsheet import cell
 
 OF_SEARCH = ("trial", "arch_id", "budget", "epoch", "metric", "value", "seconds")
 OF_TRAINING = ("network", "fold", "epoch", "metric", "value")
@@ -44,7 +45,8 @@ class SearchCurves:
             are gone.
         """
         if trial.number not in self._epochs:
-            names = (f"{trial.arch.id}-{trial.budget}-epochs", trial.arch.id)
+            name = trial.arch.id + (f"-replicate-{trial.replicate}" if trial.replicate else "")
+            names = (f"{name}-{trial.budget}-epochs", name)
             read = next((rows for name in names if (rows := _read(self.checkpoints / name))), [])
             run = trial.metrics.get("epochs", float("inf"))  # a longer training of the same network continues the file
             self._epochs[trial.number] = [row for row in read if row["epoch"] <= run]
@@ -118,5 +120,5 @@ def _write(folder: Path, columns: Sequence[str], rows: Iterable[Sequence[object]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
-    writer.writerows(rows)
+    writer.writerows([cell(value) if isinstance(value, str) else value for value in row] for row in rows)
     write_text(folder / CURVES, text.getvalue())

@@ -77,7 +77,7 @@ class LiveSearch:
     def stop(self) -> None:
         """Write the last version of a search that is stopped before its end, with the trials known so far."""
         if self._history is not None:
-            ended = sum(record.state is not State.RUNNING for record in self._history)
+            ended = sum(record.state is not State.RUNNING for record in self._history.searched)
             words = f"The search was stopped after {ended} of {self.trials} trials; the same command continues it."
             self._end(words, self._history, min(ended / self.trials, 1.0), "")
 
@@ -91,11 +91,13 @@ class LiveSearch:
         if history is None or not self.page.is_due():
             return
         started = time.monotonic()
-        ended = sum(record.state is not State.RUNNING for record in history)
+        ended = sum(record.state is not State.RUNNING for record in history.searched)
         epoch, epochs = self._epoch
         share = min((ended + (epoch / epochs if epochs else 0)) / self.trials, 1.0)
         running = f", epoch {epoch} of {epochs} of the running one" if epochs else ""
-        answer = f"{ended} of {self.trials} trials have ended{running}, {_in_words(left)}. {self._best(history)}"
+        again = f" Trainings of the confirmation: {len(history.confirmed)}." if len(history.confirmed) else ""
+        left = _in_words(left) if not again else "the search has ended"
+        answer = f"{ended} of {self.trials} trials have ended{running}, {left}.{again} {self._best(history)}"
         body = self._body(history)
         self.curves.write(self.folder, history)
         made_s = time.monotonic() - started
@@ -108,7 +110,8 @@ class LiveSearch:
         best, score, cost = history.best, history.score, history.cost_name
         macs = float(np.asarray(history.cost(np.array([best.arch.genes])))[0])
         return (
-            f"The best validation {self.names.unit(score).name} is {self.names.show(score, best.metrics[score])} "
+            f"The best validation {self.names.unit(score).name} is "
+            f"{self.names.show_mean(score, history.statistic(best, score))} "
             f"(network {best.arch.id}, {self.names.show(cost, macs, symbol=True)} {self.names.unit(cost).name})."
         )
 
@@ -116,10 +119,10 @@ class LiveSearch:
         done = history.complete()
         parts = [self._running(history)]
         if done:
-            best = best_so_far(self.names, history, done)
+            best = best_so_far(self.names, history, history.searched.means())
             epochs = self._epochs(history, done)
             parts.append(pair(best, epochs) if epochs else best)
-            parts.append(front_figure(self.names, self.space, history, done, history.best, EMPTY, EMPTY))
+            parts.append(front_figure(self.names, self.space, history, history.means(), history.best, EMPTY, EMPTY))
             parts.append(front_table(self.names, history, history.best))
         return [part for part in parts if part]
 

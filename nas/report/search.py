@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from nas.errors import NASError
-from nas.history import History, State, Trial
+from nas.history import CONFIRMATION, History, State, Trial
 from nas.html.page import (
     Cell,
     architecture_section,
@@ -26,6 +26,7 @@ from nas.html.page import (
 )
 from nas.metrics.metric import Metric
 from nas.metrics.names import Names
+from nas.report.noise import noise_section
 from nas.report.search_plots import best_so_far, cost_of, front_figure, front_table, share_over_time
 from nas.space import SearchSpace
 from nas.task_spec import TaskSpec
@@ -77,7 +78,7 @@ def search_report(
     chosen = history.best
     names = Names(tuple(metrics))
     score_in_words = escape(names.unit(history.score).name)
-    best = best_so_far(names, history, done)
+    best, shown = best_so_far(names, history, history.searched.means()), history.means()
     over_time = [best] if not pruned_share else [best, share_over_time(pruned_share)]
     write_page(
         path,
@@ -87,17 +88,17 @@ def search_report(
         command=command,
         lead=(
             f"Scores on this page are <strong>validation {score_in_words}, not test scores</strong>. "
-            "The chosen network is the best of many on these very cases, so its score is optimistic. The test cases "
-            "have not been touched; retraining gives the test score."
+            f"{_optimism(history, chosen)} The test cases have not been touched; retraining gives the test score."
         ),
         body=[
             _facts(names, history, chosen, pruned_share),
             warning_list(warnings),
             *([section("The search", about)] if about else []),
-            front_figure(names, space, history, done, chosen, np.asarray(pruned_cost), np.asarray(pruned_bound)),
+            front_figure(names, space, history, shown, chosen, np.asarray(pruned_cost), np.asarray(pruned_bound)),
             front_table(names, history, chosen),
             pair(*over_time),
             architecture_section("The chosen architecture", space, chosen.arch, task),
+            *noise_section(names, history),
             *more,
             *_failed_table(history),
             _settings(space, history, settings),
@@ -105,13 +106,23 @@ def search_report(
     )
 
 
+def _optimism(history: History, chosen: Trial) -> str:
+    if chosen.replicate < CONFIRMATION:
+        return "The chosen network is the best of many on these very cases, so its score is optimistic."
+    count = len({trial.arch.id for trial in history.confirmed.complete()})
+    return (
+        f"The best {count} networks of the search were trained again with other seeds, and the means of these "
+        "trainings decide; their cases are those of the search, so the score is still somewhat optimistic."
+    )
+
+
 def _answer(names: Names, history: History, chosen: Trial) -> str:
     """State the chosen network, and how much cheaper ones of the front lose."""
-    done, front, score, cost = len(history.complete()), history.front(), history.score, history.cost_name
+    done, front, score, cost = len(history.means()), history.front(), history.score, history.cost_name
     costs = names.show(cost, cost_of(history, [chosen])[0], symbol=True)
     first = (
         f"Network {chosen.arch.id} is the best of {done} trained: validation {names.unit(score).name} "
-        f"{names.show(score, chosen.metrics[score], symbol=True)} with {costs} {names.unit(cost).name}."
+        f"{names.show_mean(score, history.statistic(chosen, score), symbol=True)} with {costs} {names.unit(cost).name}."
     )
     if len(front) < 2:
         return f"{first} No other network is on the Pareto front."
@@ -121,7 +132,8 @@ def _answer(names: Names, history: History, chosen: Trial) -> str:
         return f"{first} It is also the cheapest of the {len(front)} networks on the Pareto front."
     return (
         f"{first} The cheapest of the {len(front)} networks on the Pareto front, {small.arch.id}, has "
-        f"{names.show(score, small.metrics[score], symbol=True)} with {names.show(cost, by_cost.min(), symbol=True)}."
+        f"{names.show_mean(score, history.statistic(small, score), symbol=True)} with "
+        f"{names.show(cost, by_cost.min(), symbol=True)}."
     )
 
 
@@ -129,18 +141,24 @@ def _facts(names: Names, history: History, chosen: Trial, pruned_share: Sequence
     counts = {state: sum(record.state is state for record in history) for state in State}
     more = [f"{counts[state]} {state.value}" for state in (State.FAILED, State.RUNNING) if counts[state]]
     score = history.score
+    over = history.statistic(chosen, score)
+    error = names.show_mean(score, over).partition(" ± ")[2]
+    error = f"± {error}" if error else ""
     items = [
         ("Chosen network", chosen.arch.id, f"trial {chosen.number}"),
-        (f"Validation {names.unit(score).name}", names.show(score, chosen.metrics[score]), ""),
+        (f"Validation {names.unit(score).name}", names.show(score, over.mean), error),
         (
             names.unit(history.cost_name).name,
             names.show(history.cost_name, cost_of(history, [chosen])[0], symbol=True),
             "",
         ),
-        ("Scored networks", str(counts[State.COMPLETE]), ", ".join(more)),
+        ("Scored networks", str(len(history.means())), ", ".join(more)),
     ]
     if "params" in chosen.metrics and history.cost_name != "params":
         items.insert(3, ("Parameters", names.show("params", chosen.metrics["params"], symbol=True), ""))
+    if confirmed := history.confirmed.complete():
+        networks = len({trial.arch.id for trial in confirmed})
+        items.append(("Confirmed networks", str(networks), f"{len(confirmed)} trainings"))
     if pruned_share:
         items.append(("Space ruled out", f"{100 * pruned_share[-1][1]:.1f} %", "without training"))
     return facts(items)

@@ -125,7 +125,7 @@ def write_results(
         written = folder / WRITTEN
         if skip_if_unchanged and written.is_file() and written.read_text() == view:
             return
-        write_csv(folder / TRIALS, history.records)
+        write_csv(folder / TRIALS, history.records, history)
         if history.complete():
             result = SearchResult(history, study.problem, record, context=context)
             result.save(folder)
@@ -155,6 +155,7 @@ def _write_facts(folder: Path, result: SearchResult, ended: SearchEnd) -> None:
         "objectives": dict(zip(history.objectives, objectives_in_words(result), strict=True)),
         "constraints": [str(limit) for limit in history.constraints],
         "chosen": history.best.arch.id,
+        "confirmed": len({trial.arch.id for trial in history.confirmed.complete()}),
         "warnings": result.warnings,
     }
     write_text(folder / FACTS, json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
@@ -209,7 +210,7 @@ def ruled_out_over_time(
         a training.
     """
     problem, history = result.problem, result.history
-    done, shares, ruled_out = history.complete(), [], None
+    done, shares, ruled_out = history.searched.complete(), [], None
     for count in np.unique(np.linspace(1, len(done), num=min(len(done), SHARE_POINTS)).astype(int)):
         ruled_out = strategy.ruled_out(problem, replace(history, records=done[:count]))
         if ruled_out is None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from nas.history import History, Trial
+from nas.history import CONFIRMATION, History, Trial
 from nas.html.page import Cell, figure, section, table
 from nas.html.plot import Axis, Plot
 from nas.metrics.names import COSTS, Names
@@ -44,7 +44,7 @@ def front_figure(
         names: Names and formats of metrics.
         space: Space of the search.
         history: Its trials.
-        done: The finished ones.
+        done: The finished networks, see `History.means`.
         chosen: The chosen one.
         pruned_cost_P: (P,) costs of architectures pruned without training.
         pruned_bound_P: (P,) the best scores that they could reach.
@@ -74,7 +74,11 @@ def front_figure(
         plot.cloud(cloud_cost_P, cloud_bound_P)
     shown = [record for record, use in zip(done, usable, strict=True) if use]
     score_N, cost_N = score_N[usable], cost_N[usable]
-    on_front_N = front_mask(np.column_stack([history.sign[score] * score_N, -cost_N]))
+    value_N2 = np.column_stack([history.sign[score] * score_N, -cost_N])
+    confirmed_N = np.array([record.replicate >= CONFIRMATION for record in shown], dtype=bool)
+    counted_N = confirmed_N if confirmed_N.any() else np.ones(len(shown), dtype=bool)
+    on_front_N = counted_N.copy()
+    on_front_N[counted_N] = front_mask(value_N2[counted_N])
     line = np.flatnonzero(on_front_N)
     line = line[np.argsort(cost_N[line], kind="stable")]
     if len(line):
@@ -87,7 +91,8 @@ def front_figure(
             plot.label(cost, value, chosen.arch.id)
     if not len(score_N):
         return section("Score against cost", _front_note(history, total, len(cloud_cost_P)), figure(plot.svg()))
-    cheapest, best = int(np.argmin(cost_N)), int(np.argmax(history.sign[score] * score_N))
+    cheapest = int(np.argmin(np.where(counted_N, cost_N, np.inf)))
+    best = int(np.argmax(np.where(counted_N, history.sign[score] * score_N, -np.inf)))
     cost_in_words = [names.show(history.cost_name, cost_N[at] * costs.divisor, symbol=True) for at in (best, cheapest)]
     caption = (
         f"{names.unit(score).name} reaches {names.show(score, score_N[best])} at "
@@ -101,6 +106,8 @@ def front_figure(
 def _front_note(history: History, total: int, drawn: int) -> str:
     """Explanation of the figure; `total` networks were pruned, of which `drawn` are in it."""
     note = "Each dot is a scored network, with details on hover. The line is the Pareto front of score and cost."
+    if history.confirmed.complete():
+        note += " Networks of the confirmation are at their means; only they are on the front."
     if total:
         note += (
             " Pale dots were ruled out: they can do no better than a larger trained network, which scored their height,"
@@ -126,7 +133,7 @@ def _tooltip(names: Names, space: SearchSpace, history: History, record: Trial, 
     score, costs = history.score, names.unit(history.cost_name)
     lines = [
         f"{record.arch.id} (trial {record.number})",
-        f"{names.unit(score).name} {names.show(score, record.metrics[score])}",
+        f"{names.unit(score).name} {names.show_mean(score, history.statistic(record, score))}",
         f"{costs.name} {names.show(history.cost_name, cost, symbol=True)}",
         space.describe(record.arch),
     ]
@@ -156,7 +163,7 @@ def front_table(names: Names, history: History, chosen: Trial) -> str:
         [
             Cell(record.arch.id, code=True, tag="chosen" if record == chosen else ""),
             Cell(str(record.number), number=True),
-            *(Cell(names.show(name, record.metrics[name]), number=True) for name in columns),
+            *(Cell(names.show_mean(name, history.statistic(record, name)), number=True) for name in columns),
         ]
         for record in front
     ]
@@ -165,9 +172,12 @@ def front_table(names: Names, history: History, chosen: Trial) -> str:
         f"{'high' if direction == 'maximize' else 'low'} {names.unit(name).name}"
         for name, direction in history.objectives.items()
     )
+    of_means = any(history.statistic(record, history.score).count > 1 for record in front)
+    note = " Mean ± standard error over n evaluations." if of_means else ""
+    which = "confirmed" if front and front[0].replicate >= CONFIRMATION else "scored"
     return section(
         "The Pareto front",
-        f"No scored network is at least as good in all objectives and better in one: {wanted}.",
+        f"No {which} network is at least as good in all objectives and better in one: {wanted}.{note}",
         table(head, rows, marks),
     )
 

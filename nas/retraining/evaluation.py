@@ -29,6 +29,7 @@ from nas.retraining.training_warnings import at_chance
 from nas.tasks.base import Task
 from nas.tasks.degenerate import never_answered
 from nas.utils.markdown_text import markdown_row, markdown_text
+from nas.utils.spreadsheet import cell
 
 Target = tuple[np.ndarray, np.ndarray, np.ndarray | None]  # prediction, target, voxel size in mm
 
@@ -111,10 +112,11 @@ class Evaluation:
         """
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["case", "input", "patient", "seen", *self.columns])
+        writer.writerow(["case", "input", "patient", "seen", *map(cell, self.columns)])
         for number, (case, seen) in enumerate(zip(self.cases, self.seen, strict=True)):
             values = [_cell(column[number]) for column in self.columns.values()]
-            writer.writerow([case.name, case.text, case.patient, "yes" if seen else "no", *values])
+            texts = map(cell, (case.name, case.text, case.patient))
+            writer.writerow([*texts, "yes" if seen else "no", *values])
         return text.getvalue()
 
     def to_json(self) -> str:
@@ -299,7 +301,7 @@ def _number(case: Case) -> float:
         raise NASError(f"the label {case.label} of {case.text}", "a number", "correct the label") from error
 
 
-def _cell(value: Any) -> Any:
+def _cell(value: Any) -> str:
     if not isinstance(value, float | np.floating):
-        return value
+        return cell(str(value))
     return f"{value:.6f}" if np.isfinite(value) else ""

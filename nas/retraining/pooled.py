@@ -22,6 +22,7 @@ from nas.tasks.base import task_of
 from nas.tasks.segmentation import Segmentation
 from nas.utils.foreign import MOST_CSV_BYTES, require_regular
 from nas.utils.markdown_text import markdown_row, markdown_text
+from nas.utils.spreadsheet import text_of
 
 EXPECTED = "the predictions that run_train.py wrote"
 
@@ -122,7 +123,7 @@ def _columns(path: Path, system: str) -> dict[str, np.ndarray]:
     try:
         require_regular(path, MOST_CSV_BYTES)
         with open(path, newline="") as file:
-            heading, *lines = csv.reader(file)
+            heading, *lines = (list(map(text_of, line)) for line in csv.reader(file))
         table = dict(zip(heading, np.array(lines, dtype=str).T, strict=True))
     except (OSError, ValueError, csv.Error) as error:
         raise _no_predictions(f"{path} ({error})") from error

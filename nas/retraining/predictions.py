@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from nas.retraining.scoring import Scorer, System
+from nas.utils.spreadsheet import cell
 
 PREDICTIONS = "predictions.csv"
 
@@ -25,12 +26,12 @@ def predictions_csv(scorer: Scorer, systems: Sequence[System]) -> str:
         system as "<system>: <column>". A value that is undefined is empty.
     """
     store, rows = scorer.store, scorer.rows
-    columns: dict[str, list[str]] = {"sample": list(store.names[rows]), store.unit: list(store.groups[rows])}
+    columns: dict[str, list[str]] = {"sample": _cells(store.names[rows]), cell(store.unit): _cells(store.groups[rows])}
     for heading, values in scorer.scores(systems[0]).truth(store.classes).items():
-        columns[heading] = [_cell(value) for value in values]
+        columns[cell(heading)] = _cells(values)
     for system in systems:
         for heading, values in scorer.scores(system).columns(store.classes).items():
-            columns[f"{system.name}: {heading}"] = [_cell(value) for value in values]
+            columns[cell(f"{system.name}: {heading}")] = _cells(values)
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(columns)
@@ -38,7 +39,11 @@ def predictions_csv(scorer: Scorer, systems: Sequence[System]) -> str:
     return text.getvalue()
 
 
+def _cells(values: Iterable[object]) -> list[str]:
+    return [_cell(value) for value in values]
+
+
 def _cell(value: object) -> str:
     if not isinstance(value, float | np.floating):
-        return str(value)
+        return cell(str(value))
     return f"{value:.6f}" if np.isfinite(value) else ""

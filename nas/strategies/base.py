@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from nas.evaluators.base import Evaluator
 from nas.history import History, Proposal
 from nas.problem import Problem
 from nas.space import SearchSpace
+from nas.strategies.prior import Prior
 from nas.strategies.sampling import OPEN, CostWindow
 from nas.supernets.loading import FOLDER
 from nas.training.loop import LAST
@@ -49,15 +50,18 @@ class Strategy(ABC):
     Attributes:
         trains_supernet: Whether `prepare` trains a supernet, in which several processes may take part.
         limits: Costs to which all proposals keep, and to which a random search beside this strategy has to keep too.
+        warm_start: Trials of another study that the strategy learns from; None for none, or for strategies that cannot.
     """
 
-    trains_supernet: ClassVar[bool] = False
+    trains_supernet: bool = False
     limits: CostWindow = OPEN
+    warm_start: Prior | None = None
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """The strategy as a study records it: by default its class and arguments."""
-        return described(self)
+        """The strategy as a study records it: by default its class and arguments, without a `warm_start` of None."""
+        own = described(self)
+        return {name: value for name, value in own.items() if (name, value) != ("warm_start", None)}
 
     def check(self, problem: Problem) -> None:
         """Check the settings before a study is created, so that a mistake leaves nothing behind.
@@ -66,9 +70,10 @@ class Strategy(ABC):
             problem: Space, task, cost, objectives and constraints.
 
         Raises:
-            NASError: If the settings cannot work for this problem.
+            NASError: If the settings cannot work for this problem, or `warm_start` has trials of another space.
         """
-        return
+        if self.warm_start is not None:
+            self.warm_start.check(problem)
 
     def check_evaluator(self, evaluator: Evaluator, context: RunContext) -> None:
         """Check that an evaluator that needs a supernet gets one.
@@ -108,9 +113,15 @@ class Strategy(ABC):
         """
         return Estimate()
 
-    @property
-    def mean_budget(self) -> float | None:
-        """Expected mean budget of a trial in epochs; None, as by default, if trials have the evaluator's own."""
+    def mean_budget(self, continues: bool) -> float | None:
+        """Return the expected mean number of epochs that a trial runs.
+
+        Args:
+            continues: Whether a training with a larger budget continues from its checkpoint.
+
+        Returns:
+            Epochs; None, as by default, if trials have the evaluator's own.
+        """
         return None
 
     def unfinished(self, history: History) -> frozenset[str]:

@@ -10,8 +10,9 @@ from nas.architecture import Architecture
 from nas.history import History, Proposal
 from nas.space import SearchSpace
 from nas.strategies.base import Strategy
+from nas.strategies.prior import Prior, first_network
 from nas.strategies.ranking import best_first, neighbours
-from nas.strategies.sampling import accept_all, draw, untried
+from nas.strategies.sampling import untried
 from nas.utils.annotations import Several
 from nas.utils.checked import checked
 
@@ -39,29 +40,32 @@ class LocalSearch(Strategy):
     optimum, and a new climb starts at a random network. Climbs are reconstructed from the finished trials in the order
     in which they finished: a neighbour of a network that a climb has visited belongs to it, another network starts a
     climb. Of several unfinished climbs (parallel workers start one each), the best is continued. Networks are compared
-    by Pareto rank among all finished trials (feasible before infeasible), ties by score.
+    by Pareto rank among all finished trials (feasible before infeasible), ties by score, with means over replicates.
 
     Source: White et al., Local Search is State of the Art for Neural Architecture Search Benchmarks, UAI 2021 (arXiv
     2005.02960), algorithm 1, in the variant that moves at the first improvement.
 
     Args:
         starts: Random networks before the first climb continues, at least 1.
+        warm_start: Trials of another study, the best networks of which are trained first instead of random ones (Feurer
+            et al., AAAI 2015); their scores are not used otherwise. None for none.
 
     Raises:
         NASError: If `starts` is out of range.
     """
 
-    def __init__(self, starts: Several = 5) -> None:
-        self.starts = starts
+    def __init__(self, starts: Several = 5, warm_start: Prior | None = None) -> None:
+        self.starts, self.warm_start = starts, warm_start
         self._neighbours: dict[Architecture, tuple[Architecture, ...]] = {}
 
     def propose(self, space: SearchSpace, history: History, rng: np.random.Generator) -> Proposal | None:
-        if len(history.final()) >= self.starts:
+        started = len(history.final()) >= self.starts
+        if started:
             for climb in sorted(self.climbs(space, history), key=lambda climb: climb.rank):
                 fresh = untried(space, history, self.around(space, climb.top))
                 if fresh:
                     return Proposal(fresh[int(rng.integers(len(fresh)))])
-        arch = draw(space, history, accept_all, rng)
+        arch = first_network(None if started else self.warm_start, space, history, rng)
         return None if arch is None else Proposal(arch)
 
     def climbs(self, space: SearchSpace, history: History) -> list[Climb]:

@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
-import copy
 from abc import abstractmethod
-from collections.abc import Container, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Annotated, Any
 
 import numpy as np
 import optuna
 from annotated_types import Ge, Le
-from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
-from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, TPESampler
-from optuna.storages import InMemoryStorage
-from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial, TrialState
-from optuna.trial import Trial as OptunaTrial
+from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler
+from optuna.trial import TrialState
 from threadpoolctl import threadpool_limits
 
 from nas.architecture import Architecture
 from nas.errors import NASError
 from nas.history import History, Proposal, State, Trial
-from nas.multiobjective.constraints import Constraint
 from nas.space import SearchSpace
 from nas.strategies.base import Strategy
+from nas.strategies.optuna_study import (
+    Admits,
+    CandidateTPE,
+    FasterNSGA2,
+    GivenTrials,
+    TrialConverter,
+    constrain,
+    learned_constraints,
+    study_of,
+)
 from nas.strategies.ranking import best_and_newest
 from nas.strategies.sampling import accept_all, draw, held, mutant
 from nas.utils.annotations import AtLeastTwo, Share
@@ -35,7 +39,6 @@ SEEDS = 2**32  # seeds of Optuna's samplers are below this
 Start = AtLeastTwo  # finished networks before the sampler is asked
 Tries = Annotated[int, Ge(1), Le(10_000)]
 Candidates = Annotated[int, Ge(1), Le(1_000_000)]
-Genes = Mapping[str, BaseDistribution]
 
 
 class OptunaStrategy(Strategy):
@@ -56,14 +59,17 @@ class OptunaStrategy(Strategy):
 
     def __init__(self, start: int, tries: int) -> None:
         self.start, self.tries = start, tries
+        self._given = TrialConverter(self.notes)
         optuna.logging.set_verbosity(optuna.logging.WARNING)  # no message per in-memory study
 
     @abstractmethod
-    def sampler(self, seed: int) -> BaseSampler:
+    def sampler(self, seed: int, given: GivenTrials, admits: Admits) -> BaseSampler:
         """Make the sampler of one proposal.
 
         Args:
             seed: Seed of the sampler.
+            given: Trials of the history.
+            admits: Which genes (N, G), repaired, have no trial and keep the constraints known beforehand, (N,) bool.
 
         Returns:
             A sampler without state.
@@ -80,6 +86,18 @@ class OptunaStrategy(Strategy):
         """
         return history.final()
 
+    def observations(self, history: History, facts: Sequence[Trial]) -> Sequence[Trial]:
+        """Return the trials that Optuna's study holds.
+
+        Args:
+            history: Trials of the study.
+            facts: Result of `facts`.
+
+        Returns:
+            By default `facts`, whose metrics are means over replicates.
+        """
+        return facts
+
     def notes(self, position: int) -> dict[str, Any]:
         """Return the system attributes that the sampler would have stored with a trial of its own.
 
@@ -94,32 +112,43 @@ class OptunaStrategy(Strategy):
     def propose(self, space: SearchSpace, history: History, rng: np.random.Generator) -> Proposal | None:
         facts = self.facts(history)
         ready = len(facts) >= self.start and any(len(gene.choices) > 1 for gene in space.genes)
-        # one thread: for matrices this small more are slower (a Gaussian process took 5 times as long with two), and
-        # a different order of summation could change the result
-        with threadpool_limits(1):
+        with self.threads():
             arch = self._ask(space, history, facts, rng) if ready else draw(space, history, accept_all, rng)
         return None if arch is None else Proposal(arch)
+
+    def threads(self) -> AbstractContextManager[object]:
+        """Return the limit of threads of numerical libraries during a proposal; none by default."""
+        return nullcontext()
 
     def _ask(
         self, space: SearchSpace, history: History, facts: Sequence[Trial], rng: np.random.Generator
     ) -> Architecture | None:
-        genes = distributions(space)
-        limits = learned_constraints(history, facts)
-        given = [finished_trial(record, history, genes, limits, self.notes(i)) for i, record in enumerate(facts)]
+        observations = self.observations(history, facts)
+        limits = learned_constraints(history, observations)
         running = dict.fromkeys(record.arch for record in history if record.state is State.RUNNING)
-        given += [_trial(TrialState.RUNNING, arch, genes) for arch in running]
-        study = study_of(given, history, self.sampler(int(rng.integers(SEEDS))), genes)
-        known = {record.arch: record for record in facts}
-        taken = held(history)
+        given = self._given.of(observations, list(running), history, space, limits)
+
+        def admits(genes_NG: np.ndarray) -> np.ndarray:
+            taken = held(history)
+            archs = [space.repair(genes) for genes in genes_NG.tolist()]
+            new_N = np.array([arch.genes not in taken for arch in archs], dtype=bool)
+            fresh = [arch for arch, new in zip(archs, new_N, strict=True) if new]
+            if fresh:
+                new_N[new_N] = history.admits(space.encode(fresh))
+            return new_N
+
+        study = study_of(given, history, self.sampler(int(rng.integers(SEEDS)), given, admits))
         for _ in range(self.tries):
-            trial = study.ask(fixed_distributions=dict(genes))
-            arch = space.repair([trial.params[gene.name] for gene in space.genes])
-            if arch in known:
-                _constrain(trial, known[arch], limits)
-                study.tell(trial, [known[arch].metrics[name] for name in history.objectives])
+            trial = study.ask(fixed_distributions=given.genes)
+            params = trial.params
+            arch = space.repair([params[gene.name] for gene in space.genes])
+            known = next((record for record in facts if record.arch.genes == arch.genes), None)
+            if known is not None:
+                constrain(trial, known, limits)
+                study.tell(trial, [known.metrics[name] for name in history.objectives])
             elif arch in running:
                 pass  # keep it running: the sampler treats it as a pending trial
-            elif arch.genes not in taken and history.admits(space.encode([arch]))[0]:
+            elif admits(np.array([arch.genes]))[0]:
                 return arch
             else:
                 study.tell(trial, state=TrialState.FAIL)
@@ -154,10 +183,18 @@ class NSGA2(OptunaStrategy):
     ) -> None:
         super().__init__(population, tries)
         self.population, self.mutation, self.crossover = population, mutation, crossover
+        self._parents: dict[int, list[int]] = {}  # cache of `FasterNSGA2`
 
-    def sampler(self, seed: int) -> BaseSampler:
-        return NSGAIISampler(
-            population_size=self.start, mutation_prob=self.mutation, crossover_prob=self.crossover, seed=seed
+    def sampler(self, seed: int, given: GivenTrials, admits: Admits) -> BaseSampler:
+        # what was selected from trials that differ now is forgotten
+        self._parents = {g: rows for g, rows in self._parents.items() if g * self.start <= given.same}
+        return FasterNSGA2(
+            given.finished,
+            self._parents,
+            population_size=self.start,
+            mutation_prob=self.mutation,
+            crossover_prob=self.crossover,
+            seed=seed,
         )
 
     def notes(self, position: int) -> dict[str, Any]:
@@ -168,13 +205,16 @@ class NSGA2(OptunaStrategy):
 class TPE(OptunaStrategy):
     """Multivariate tree-structured Parzen estimator; running trials count as bad ones (constant liar).
 
+    Of the candidates of a suggestion the best one without a trial is taken.
+
     Source: Bergstra et al., Algorithms for Hyper-Parameter Optimization, NeurIPS 2011; several objectives: Ozaki et
     al., JAIR 73, 2022; as in optuna.samplers.TPESampler.
 
     Args:
         start: Random networks first, at least 2.
         ei_candidates: Samples from the estimator of good trials that are compared per suggestion, at least 1.
-        tries: Maximum number of suggestions per proposal; each takes about 40 ms at 1,000 trials.
+        tries: Maximum number of suggestions per proposal, if no candidate of one is new; each takes about 25 ms at
+            1,000 trials.
 
     Raises:
         NASError: If a value is out of range.
@@ -184,9 +224,11 @@ class TPE(OptunaStrategy):
         super().__init__(start, tries)
         self.ei_candidates = ei_candidates
 
-    def sampler(self, seed: int) -> BaseSampler:
+    def sampler(self, seed: int, given: GivenTrials, admits: Admits) -> BaseSampler:
         # multivariate also with several objectives, as univariate estimators would sort all trials for each gene
-        return TPESampler(n_startup_trials=0, n_ei_candidates=self.ei_candidates, multivariate=True, seed=seed)
+        return CandidateTPE(
+            given, admits, n_startup_trials=0, n_ei_candidates=self.ei_candidates, multivariate=True, seed=seed
+        )
 
 
 @checked("strategy")
@@ -194,14 +236,15 @@ class GaussianProcess(OptunaStrategy):
     """Gaussian processes with a Matern 5/2 kernel, one per objective and one per constraint.
 
     A proposal maximises the log expected improvement (of the hypervolume, with several objectives), given the running
-    trials. It takes seconds, growing with the number of fitted trials.
+    trials. It takes seconds, growing with the number of fitted trials. Each replicate of a network is an observation
+    with noise of one fitted variance, which is equivalent to their mean with this variance divided by their number.
 
     Source: Ament et al., Unexpected Improvements to Expected Improvement, NeurIPS 2023 (arXiv 2310.20708); Daulton et
     al., NeurIPS 2020 (arXiv 2006.05078); as in optuna.samplers.GPSampler.
 
     Args:
         start: Random networks first, at least 2.
-        fitted: Maximum number of trials to fit, half of them the best and half the newest of the rest, at least
+        fitted: Maximum number of networks to fit, half of them the best and half the newest of the rest, at least
             `start`.
         tries: Maximum number of suggestions per proposal.
 
@@ -219,160 +262,15 @@ class GaussianProcess(OptunaStrategy):
             )
         self.fitted = fitted
 
-    def sampler(self, seed: int) -> BaseSampler:
+    def sampler(self, seed: int, given: GivenTrials, admits: Admits) -> BaseSampler:
         return GPSampler(n_startup_trials=0, seed=seed)
 
     def facts(self, history: History) -> Sequence[Trial]:
         return best_and_newest(history, self.fitted)
 
+    def observations(self, history: History, facts: Sequence[Trial]) -> Sequence[Trial]:
+        return [run for record in facts for run in history.replicates(record.arch, record.budget)]
 
-def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
-    """Return Optuna's distributions of the genes: integers for ordered genes, categories for other ones.
-
-    Args:
-        space: Space of the search.
-
-    Returns:
-        Distributions of choice indices by gene name.
-    """
-    return {
-        gene.name: IntDistribution(0, len(gene.choices) - 1)
-        if gene.ordered
-        else CategoricalDistribution(range(len(gene.choices)))
-        for gene in space.genes
-    }
-
-
-def learned_constraints(history: History, facts: Sequence[Trial]) -> tuple[Constraint, ...]:
-    """Return the constraints that the sampler has to model: known only after training, or violated by a trial.
-
-    Args:
-        history: Constraints of the study.
-        facts: Finished trials.
-
-    Returns:
-        The constraints.
-
-    Raises:
-        NASError: If a constrained metric is missing.
-    """
-    history.violations(facts)
-    return tuple(
-        constraint
-        for constraint in history.constraints
-        if constraint.metric not in history.costs
-        or any(constraint.excess(np.array(record.metrics[constraint.metric])) > 0 for record in facts)
-    )
-
-
-def signed_excess(constraint: Constraint, record: Trial) -> float:
-    """Return the signed distance of a trial from a constraint.
-
-    Args:
-        constraint: Upper or lower bound.
-        record: Finished trial.
-
-    Returns:
-        Distance relative to the bound as in `Constraint.excess`, above 0 if the constraint is violated.
-    """
-    value = np.array(record.metrics[constraint.metric])
-    opposite = replace(constraint, at_most=not constraint.at_most)
-    return float(constraint.excess(value) - opposite.excess(value))
-
-
-def finished_trial(
-    record: Trial, history: History, genes: Genes, limits: Sequence[Constraint], notes: Mapping[str, Any]
-) -> FrozenTrial:
-    """Convert a finished trial to Optuna's.
-
-    Args:
-        record: Finished trial.
-        history: Objectives of the study.
-        genes: Distributions of the genes.
-        limits: Constraints that the sampler models.
-        notes: System attributes of the sampler.
-
-    Returns:
-        The trial, not yet in a study.
-    """
-    trial = _trial(TrialState.COMPLETE, record.arch, genes)
-    trial.values = [record.metrics[name] for name in history.objectives]
-    trial.system_attrs = dict(notes)
-    _constrain(trial, record, limits)
-    return trial
-
-
-def _constrain(trial: OptunaTrial | FrozenTrial, record: Trial, limits: Sequence[Constraint]) -> None:
-    for constraint in limits:
-        trial.set_constraint(str(constraint), signed_excess(constraint, record))
-
-
-def _trial(state: TrialState, arch: Architecture, genes: Genes) -> FrozenTrial:
-    return FrozenTrial(
-        number=-1,
-        trial_id=-1,
-        state=state,
-        value=None,
-        params=dict(zip(genes, arch.genes, strict=True)),
-        distributions=dict(genes),
-        user_attrs={},
-        system_attrs={},
-        intermediate_values={},
-        datetime_start=None,
-        datetime_complete=None,
-    )
-
-
-def study_of(given: list[FrozenTrial], history: History, sampler: BaseSampler, genes: Genes) -> optuna.Study:
-    """Make an in-memory study of trials.
-
-    Args:
-        given: Trials in their order; they get negative numbers.
-        history: Objectives of the study.
-        sampler: Sampler of new trials.
-        genes: Distributions of the genes.
-
-    Returns:
-        The study.
-    """
-    for number, trial in enumerate(given, start=-len(given)):
-        # negative: distinct from the trials that are asked for, and older
-        trial.number = trial._trial_id = number
-    directions = [StudyDirection[direction.upper()] for direction in history.objectives.values()]
-    return optuna.create_study(storage=_Given(given), sampler=_KnownGenes(sampler, genes), directions=directions)
-
-
-class _Given(InMemoryStorage):
-    """Storage that starts with given trials, without Optuna's copy of every added trial."""
-
-    def __init__(self, given: list[FrozenTrial]) -> None:
-        super().__init__()
-        self._given = given
-
-    def get_all_trials(
-        self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
-    ) -> list[FrozenTrial]:
-        given = [trial for trial in self._given if states is None or trial.state in states]
-        new = super().get_all_trials(study_id, deepcopy=deepcopy, states=states)
-        return (copy.deepcopy(given) if deepcopy else given) + new
-
-
-class _KnownGenes(BaseSampler):
-    """Sampler with a fixed search space, which Optuna would infer from all trials at every call."""
-
-    def __init__(self, sampler: BaseSampler, genes: Genes) -> None:
-        self._sampler = sampler
-        self._genes = {name: genes[name] for name in sorted(genes) if not genes[name].single()}
-
-    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        return self._genes
-
-    def sample_relative(
-        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        return self._sampler.sample_relative(study, trial, search_space)
-
-    def sample_independent(
-        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
-    ) -> Any:
-        return self._sampler.sample_independent(study, trial, param_name, param_distribution)
+    def threads(self) -> AbstractContextManager[object]:
+        # for matrices this small two threads took 5 times as long, and another order of summation changes the result
+        return threadpool_limits(1)

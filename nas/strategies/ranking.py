@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -77,6 +78,26 @@ def first_results(history: History) -> list[Trial]:
     for record in history.complete():
         first.setdefault((record.arch.id, record.budget), record)
     return list(first.values())
+
+
+def means(history: History) -> list[Trial]:
+    """Return every finished architecture and budget once, with means over its replicates.
+
+    Args:
+        history: Trials of the study.
+
+    Returns:
+        First trials in the order in which they finished; metrics that some replicate lacks are left out.
+    """
+    return [_averaged(history, record) for record in first_results(history)]
+
+
+def _averaged(history: History, record: Trial) -> Trial:
+    runs = history.replicates(record.arch, record.budget)
+    if len(runs) == 1:
+        return record
+    shared = [name for name in record.metrics if all(name in run.metrics for run in runs)]
+    return replace(record, metrics={name: history.statistic(record, name).mean for name in shared})
 
 
 def neighbours(space: SearchSpace, arch: Architecture) -> tuple[Architecture, ...]:

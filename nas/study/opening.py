@@ -13,6 +13,7 @@ import optuna
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 
 from nas.errors import NASError
+from nas.study.database import TrialDatabase
 from nas.study.journal import JournalFile
 from nas.study.password import with_password
 from nas.study.sqlite_reader import TABLES, SqliteReader
@@ -83,7 +84,7 @@ def _open_database(url: str, scheme: str, rest: str) -> BaseStorage:
         if path is not None:
             _require_version(url, path)
         with turn:
-            return optuna.storages.get_storage(RDBStorage(with_password(url), engine_kwargs=options))
+            return optuna.storages.get_storage(TrialDatabase(with_password(url), engine_kwargs=options))
     except (ArgumentError, NoSuchModuleError, ValueError) as error:
         raise bad_url(url, error) from error
     except RuntimeError as error:  # Optuna raises it for tables of another version

@@ -16,6 +16,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from nas.errors import NASError, first_line
+from nas.study.database import Holds, TrialDatabase
 from nas.study.opening import open_storage
 from nas.study.password import take_password
 from nas.study.store_errors import is_of_disk, is_of_store, is_passing, is_race, unusable
@@ -27,6 +28,18 @@ DISK_PATIENCE_S = 10.0  # retries on a disk that is full or cannot be written: p
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 3.0
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+
+
+def always(attrs: Mapping[str, Any]) -> bool:
+    """Accept every trial.
+
+    Args:
+        attrs: User attributes of a trial.
+
+    Returns:
+        True.
+    """
+    return True
 
 
 class Store:
@@ -195,18 +208,37 @@ class Store:
         """
         return self._unless_finished(lambda: self._storage.set_trial_user_attr(trial_id, key, value))
 
-    def finish(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
-        """Finish a trial.
+    def finish(
+        self,
+        trial_id: int,
+        state: TrialState,
+        key: str,
+        content: Any,
+        values: Sequence[float] | None = None,
+        holds: Holds = always,
+    ) -> bool:
+        """Finish a trial and set an attribute of it. A database does both in one transaction.
 
         Args:
             trial_id: Key of the trial in the store.
             state: Its last state.
+            key: Name of the attribute.
+            content: A JSON value.
             values: Values of the objectives.
+            holds: Called with the user attributes of the trial; if it returns False, nothing is changed.
 
         Returns:
-            False if the trial was finished before, also by an interrupted first attempt of this call.
+            False if `holds` does, or if the trial was finished before, also by an interrupted first attempt of this
+            call.
         """
-        return self._unless_finished(lambda: self._storage.set_trial_state_values(trial_id, state, values))
+        backend = getattr(self._storage, "_backend", None)
+        if isinstance(backend, TrialDatabase):
+            return self._with_retries(lambda: backend.finish(trial_id, state, values, key, content, holds))
+        return (
+            holds(self.trial(trial_id).user_attrs)
+            and self.set_trial_attr(trial_id, key, content)
+            and self._unless_finished(lambda: self._storage.set_trial_state_values(trial_id, state, values))
+        )
 
     def _unless_finished(self, write: Callable[[], Any]) -> bool:
         try:

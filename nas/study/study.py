@@ -24,7 +24,7 @@ from optuna.trial import FrozenTrial, TrialState
 from nas.architecture import Architecture
 from nas.artifact import SpaceFacts
 from nas.errors import NASError, TrialFailed
-from nas.history import History, Proposal, State
+from nas.history import CONFIRMATION, History, Proposal, State
 from nas.problem import Problem
 from nas.study.agreement import agree, spec_of
 from nas.study.heartbeat import Heartbeat, time_limit
@@ -184,7 +184,7 @@ class Study(StudyReader):
         Args:
             proposal: Architecture, budget and replicate.
             worker: Name of the worker.
-            limit: Largest number of trials of the study; None for no limit.
+            limit: Largest number of trials of the search, without its confirmation; None for no limit.
 
         Returns:
             The claim, or None if another trial holds the same architecture, budget and replicate, or the study is full.
@@ -208,7 +208,8 @@ class Study(StudyReader):
             CLAIM,
         )
         records = self.records()
-        full = limit is not None and sum(record.number <= trial.number for record in records) > limit
+        before = sum(record.number <= trial.number and record.replicate < CONFIRMATION for record in records)
+        full = limit is not None and before > limit
         if full or any(record.number != trial.number for record in holding(proposal, records)):
             self._withdraw(trial._trial_id)
             time.sleep(random.uniform(0, MAX_BACKOFF_S))
@@ -260,8 +261,7 @@ class Study(StudyReader):
         return None
 
     def _withdraw(self, trial_id: int) -> None:
-        self.store.set_trial_attr(trial_id, WITHDRAWN, True)
-        self.store.finish(trial_id, TrialState.FAIL)
+        self.store.finish(trial_id, TrialState.FAIL, WITHDRAWN, True)
 
     def renew(self, claim: Claim, beat: int, epoch: int) -> bool:
         """Send a sign of life.
@@ -275,7 +275,7 @@ class Study(StudyReader):
             False if the trial has been taken over or finished by another worker.
         """
         trial = self.store.trial(claim.trial_id)
-        if trial.state.is_finished() or not self._holds(claim, trial):
+        if trial.state.is_finished() or not self._holds(claim, trial.user_attrs):
             return False
         return self.store.set_trial_attr(claim.trial_id, beat_key(claim.attempt), [beat, epoch, round(time.time())])
 
@@ -286,7 +286,7 @@ class Study(StudyReader):
             claim: A claim of this process.
         """
         trial = self.store.trial(claim.trial_id)
-        if self._holds(claim, trial):
+        if self._holds(claim, trial.user_attrs):
             epoch = attempt_of(trial.user_attrs).epoch
             self.store.set_trial_attr(claim.trial_id, beat_key(claim.attempt), [GIVEN_BACK, epoch])
 
@@ -330,16 +330,15 @@ class Study(StudyReader):
 
         The first result is kept: a worker whose lease expired cannot overwrite it.
         """
-        if (
-            self._holds(claim, self.store.trial(claim.trial_id))
-            and self.store.set_trial_attr(claim.trial_id, f"{key}:{claim.attempt}", content)
-            and self.store.finish(claim.trial_id, state, values)
-        ):
-            return
-        log.warning("trial %d was finished or taken over by another worker; this result is dropped", claim.number)
 
-    def _holds(self, claim: Claim, trial: FrozenTrial) -> bool:
-        owner = attempt_of(trial.user_attrs).owner
+        def holds(attrs: Mapping[str, Any]) -> bool:
+            return self._holds(claim, attrs)
+
+        if not self.store.finish(claim.trial_id, state, f"{key}:{claim.attempt}", content, values, holds):
+            log.warning("trial %d was finished or taken over by another worker; this result is dropped", claim.number)
+
+    def _holds(self, claim: Claim, attrs: Mapping[str, Any]) -> bool:
+        owner = attempt_of(attrs).owner
         return is_mine(owner, self.owner) and owner[ATTEMPT] == claim.attempt
 
     def _architecture(self, genes: Sequence[int]) -> Architecture:
@@ -365,12 +364,12 @@ class Worker:
         """
         return self._study.take_over(self.name)
 
-    def claim(self, proposal: Proposal, limit: int) -> Claim | None:
+    def claim(self, proposal: Proposal, limit: int | None = None) -> Claim | None:
         """Create the trial of a proposal; see `Study.claim`.
 
         Args:
             proposal: Architecture, budget and replicate.
-            limit: Largest number of trials of the study.
+            limit: Largest number of trials of the search, without its confirmation; None for no limit.
 
         Returns:
             The claim, or None if another worker was first.

@@ -170,6 +170,18 @@ class Task(ABC):
         """
         return ["answers every case alike"] if same_for_every_case(prediction) else []
 
+    def collapsed(self, prediction: np.ndarray, metrics: Mapping[str, float]) -> str:
+        """Say why a training collapsed: its network carries no information on the cases or on one of the classes.
+
+        Args:
+            prediction: Predictions (N, ...) of the validation part.
+            metrics: Validation metrics of these predictions.
+
+        Returns:
+            The reason in a few words, empty if the training did not collapse; by default only a constant output is one.
+        """
+        return "constant output" if same_for_every_case(prediction) else ""
+
     def baselines(self) -> tuple[Baseline, ...]:
         """Return the simple models that networks for this task are compared with.
 

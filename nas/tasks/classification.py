@@ -19,7 +19,7 @@ from nas.metrics.bootstrap import best_threshold, binary_metrics, chosen_classes
 from nas.metrics.metric import Metric, Scores
 from nas.task_spec import TaskSpec
 from nas.tasks.base import Task, TestedCases, evaluation_mode
-from nas.tasks.degenerate import never_answered
+from nas.tasks.degenerate import NEAR_CHANCE, never_answered
 from nas.utils.annotations import MOST, Channels, Count, Dims, Expected, OneOf, PositiveFloat, Text
 from nas.utils.checked import checked
 
@@ -224,6 +224,11 @@ class Classification(Task):
             if 0 < recall < RARELY:
                 lost.append(f"predicts {classes[number]} for {100 * recall:.0f} % of its cases only")
         return lost
+
+    def collapsed(self, prediction: np.ndarray, metrics: Mapping[str, float]) -> str:
+        if abs(metrics.get("auc", 0.0) - 0.5) < NEAR_CHANCE:
+            return "AUC of a guess"
+        return super().collapsed(prediction, metrics)
 
     def baselines(self) -> tuple[Baseline, ...]:
         from nas.baselines.simple import FEATURES, VOLUME  # here, as the models take long to import

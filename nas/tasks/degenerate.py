@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+NEAR_ZERO = 0.01  # Dice of a class below which a training has not found it
+NEAR_CHANCE = 0.005  # distance from an AUC of 0.5 below which a training has learned nothing
 SAME = 1e-4  # difference below which two predictions are the same, relative to their size or to 1
 
 

@@ -19,7 +19,7 @@ from nas.metrics.metric import MM, Metric, Scores
 from nas.metrics.surface import dice, surfaces
 from nas.task_spec import TaskSpec
 from nas.tasks.base import Task, TestedCases, evaluation_mode
-from nas.tasks.degenerate import never_answered, same_for_every_case
+from nas.tasks.degenerate import NEAR_ZERO, never_answered, same_for_every_case
 from nas.tasks.dice_cross_entropy import DiceCrossEntropy
 from nas.tasks.soft_dice import shares, soft_dice_loss
 from nas.utils.annotations import (
@@ -313,6 +313,12 @@ class Segmentation(Task):
         if same_for_every_case(guess) and guess.any():
             return super().degenerate(guess, target, classes)
         return never_answered(np.unique(guess), np.unique(target), classes, "marks a voxel as")
+
+    def collapsed(self, prediction: np.ndarray, metrics: Mapping[str, float]) -> str:
+        lost = [number for number in range(1, self.spec.outputs) if metrics.get(f"dice_{number}", 1.0) < NEAR_ZERO]
+        if lost:
+            return f"Dice of class {lost[0]} near 0"
+        return super().collapsed(prediction, metrics)
 
     def baselines(self) -> tuple[Baseline, ...]:
         from nas.baselines.simple import INTENSITY  # here, as the models take long to import

@@ -25,7 +25,7 @@ from nas.space import depends_on_length
 from nas.tasks.base import Task
 from nas.training import distributed
 from nas.training.checkpoint import load_checkpoint, save_checkpoint
-from nas.training.settings import SAMPLERS, TrainingSettings
+from nas.training.settings import TrainingSettings, without_later_defaults
 from nas.training.steps import Steps
 from nas.utils.identity import TrainingIdentity
 
@@ -45,6 +45,7 @@ class FitResult:
         epochs_run: Number of finished epochs.
         seconds: Training time, with that of resumed runs.
         history: "epoch", "loss", "lr" and the validation metrics of each epoch.
+        collapsed: Why the training collapsed, by its best epoch; empty if it did not.
     """
 
     best_epoch: int
@@ -52,6 +53,7 @@ class FitResult:
     epochs_run: int
     seconds: float
     history: tuple[Mapping[str, float], ...]
+    collapsed: str = ""
 
 
 @dataclass
@@ -61,6 +63,7 @@ class _Progress:
     best_epoch: int = 0
     seconds: float = 0.0
     history: list[dict[str, float]] = field(default_factory=list)
+    collapsed: str = ""
 
     @property
     def epoch(self) -> int:
@@ -125,7 +128,8 @@ def fit(
         run.restore_best()
     best = progress.history[progress.best_epoch - 1]
     metrics = {name: value for name, value in best.items() if name not in ("epoch", "loss", "lr")}
-    return FitResult(progress.best_epoch, metrics, progress.epoch, progress.seconds, tuple(progress.history))
+    rows = tuple(progress.history)
+    return FitResult(progress.best_epoch, metrics, progress.epoch, progress.seconds, rows, progress.collapsed)
 
 
 def predict(model: nn.Module, task: Task, data: VolumeSet, batch_size: int) -> np.ndarray:
@@ -185,7 +189,8 @@ class _Run:
         self.steps.optimizer.load_state_dict(state["optimizer"])
         self.steps.schedule.load_state_dict(state["schedule"])
         self.best_state = state["best_model"]
-        return _Progress(state["best_epoch"], state["seconds"], [dict(row) for row in state["history"]])
+        rows = [dict(row) for row in state["history"]]
+        return _Progress(state["best_epoch"], state["seconds"], rows, state.get("collapsed", ""))
 
     def _load(self, folder: Path) -> dict[str, Any] | None:
         last = load_checkpoint(folder / LAST, self.identity)
@@ -212,9 +217,9 @@ class _Run:
             raise TrialFailed(
                 f"loss became {'NaN' if math.isnan(loss) else 'infinite'} in epoch {number} (lr {lr:.2g})"
             )
-        metrics = self._validate() if self._validates(number) else {}
+        metrics, collapsed = self._validate() if self._validates(number) else ({}, "")
         if metrics and (progress.best_epoch == 0 or self._better(metrics, progress.history[progress.best_epoch - 1])):
-            progress.best_epoch = number
+            progress.best_epoch, progress.collapsed = number, collapsed
             self.best_state = copy.deepcopy(self.trained.state_dict())
         progress.history.append({"epoch": number, "loss": loss, "lr": lr, **metrics})
         progress.seconds += time.perf_counter() - started
@@ -227,12 +232,15 @@ class _Run:
         return score.sign * metrics[score.name] > score.sign * than[score.name]
 
     def _validates(self, number: int) -> bool:
-        return number % self.settings.validate_every == 0 or number == self.settings.epochs
+        every, ends = self.settings.validate_every, (self.settings.epochs, *self.settings.restarts)
+        return number % every == 0 or number in ends
 
-    def _validate(self) -> dict[str, float]:
+    def _validate(self) -> tuple[dict[str, float], str]:
+        """Measure the validation part, and say why the training has collapsed."""
         distributed.share_buffers(self.trained)
         prediction = predict(self.trained, self.task, self.valid, self.settings.batch_size)
-        return dict(self.task.score(prediction, self.valid.targets, quick=True).over())
+        metrics = dict(self.task.score(prediction, self.valid.targets, quick=True).over())
+        return metrics, self.task.collapsed(prediction, metrics)
 
     def _train_epoch(self, number: int) -> float:
         """Mean training loss over all samples of all ranks, read once, so that steps do not wait for the GPU."""
@@ -249,6 +257,7 @@ class _Run:
             "best_epoch": progress.best_epoch,
             "seconds": progress.seconds,
             "history": progress.history,
+            "collapsed": progress.collapsed,
         }
         save_checkpoint(folder / LAST, self.identity, state)
         if progress.best_epoch == progress.epoch:
@@ -283,11 +292,10 @@ def training_identity(
         extendable: Whether the network itself depends on the number of epochs in no way.
 
     Returns:
-        The identity; two numbers of epochs are one training if the learning rate is constant.
+        The identity; two numbers of epochs are one training if the learning rate does not depend on them.
     """
     values = dataclasses.asdict(settings) | {"precision": "bf16" if bf16 else "fp32"}
-    if settings.sampler == SAMPLERS[0]:
-        del values["sampler"]  # checkpoints of earlier versions do not have it
+    values = without_later_defaults(values)
     if settings.extendable and extendable:
         del values["epochs"], values["patience"]  # they decide the end of the training, not its steps
     return TrainingIdentity(fingerprint, task, values, seed, describe_subset(train), describe_subset(valid))

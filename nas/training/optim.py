@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import nn
@@ -50,7 +52,36 @@ def make_schedule(optimizer: Optimizer, settings: TrainingSettings, steps: int) 
         return CosineAnnealingLR(optimizer, T_max=steps)
     if settings.schedule == "step":
         return MultiStepLR(optimizer, milestones=[steps // 2, steps * 3 // 4], gamma=0.1)
+    if settings.schedule == "warm_restarts":
+        return LambdaLR(optimizer, warm_restarts(settings.restarts, steps // settings.epochs))
     return LambdaLR(optimizer, _constant)
+
+
+def warm_restarts(restarts: Sequence[int], steps_per_epoch: int) -> Callable[[int], float]:
+    """Return the factor of the learning rate of a cosine with warm restarts, which does not depend on the last epoch.
+
+    Source: Loshchilov and Hutter, SGDR: Stochastic Gradient Descent with Warm Restarts, ICLR 2017 (arXiv 1608.03983),
+    equation 5 with a minimum of 0.
+
+    Args:
+        restarts: Epochs at whose end a cycle ends, ascending; later cycles have the length of the last one.
+        steps_per_epoch: Optimiser steps of an epoch, at least 1.
+
+    Returns:
+        Function from the number of steps taken to the factor, in (0, 1].
+    """
+    ends = [0, *(epoch * steps_per_epoch for epoch in restarts)]
+
+    def factor(step: int) -> float:
+        last = ends[-1] - ends[-2]
+        if step >= ends[-1]:
+            taken, length = (step - ends[-1]) % last, last
+        else:
+            cycle = bisect_right(ends, step)
+            taken, length = step - ends[cycle - 1], ends[cycle] - ends[cycle - 1]
+        return (1 + math.cos(math.pi * taken / length)) / 2
+
+    return factor
 
 
 def _constant(step: int) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -26,7 +26,8 @@ from nas.utils.checked import checked
 from nas.utils.identity import described
 
 OPTIMIZERS = ("adamw", "adam", "sgd")
-SCHEDULES = ("onecycle", "cosine", "step", "constant")
+SCHEDULES = ("onecycle", "cosine", "step", "constant", "warm_restarts")
+EXTENDABLE = ("constant", "warm_restarts")  # schedules that do not depend on the number of epochs
 SAMPLERS = ("shuffled", "balanced")
 PRECISIONS = ("auto", "bf16", "fp32")
 
@@ -43,7 +44,9 @@ class TrainingSettings:
         lr: Maximum learning rate of the schedule, above 0.
         weight_decay: At least 0.
         momentum: Of SGD, in [0, 1).
-        schedule: "onecycle", "cosine" (to 0), "step" (a factor of 0.1 at 1/2 and 3/4 of the steps) or "constant".
+        schedule: "onecycle", "cosine" (to 0), "step" (a factor of 0.1 at 1/2 and 3/4 of the steps), "constant" or
+            "warm_restarts" (a cosine to 0 that starts again after each of `restarts`; Loshchilov and Hutter, SGDR, ICLR
+            2017, arXiv 1608.03983, equation 5). With the last two, more epochs continue a shorter training.
         precision: "bf16" (autocast; weights and optimiser stay fp32), "fp32", or "auto": bf16 if the device supports
             it natively.
         grad_clip: Maximum norm of the gradient; 0 disables clipping.
@@ -55,6 +58,8 @@ class TrainingSettings:
         augment: Augmentation of training batches, or None.
         sampler: "shuffled" sees each sample once per epoch. "balanced" draws as many samples from each class: rare
             classes several times, of frequent ones not all; for classification only.
+        restarts: Epochs at whose end the rate of "warm_restarts" starts again, ascending, for example the budgets of a
+            multi-fidelity search. Cycles after the last one have its length. These epochs are always validated.
 
     Raises:
         NASError: If a value is out of range.
@@ -75,6 +80,7 @@ class TrainingSettings:
     channels_last: bool = True
     augment: Augment | None = None
     sampler: Annotated[str, OneOf(*SAMPLERS)] = "shuffled"
+    restarts: Sequence[PositiveInt] = ()
 
     def __post_init__(self) -> None:
         if 0 < self.patience < self.validate_every:
@@ -83,17 +89,25 @@ class TrainingSettings:
                 "0, or at least validate_every",
                 f"set training.patience to {self.validate_every} or more",
             )
+        object.__setattr__(self, "restarts", tuple(self.restarts))
+        if list(self.restarts) != sorted(set(self.restarts)):
+            raise NASError(f"training.restarts={list(self.restarts)}", "ascending epochs", "sort them")
+        if bool(self.restarts) != (self.schedule == "warm_restarts"):
+            raise NASError(
+                f"training.restarts={list(self.restarts)} with training.schedule={self.schedule}",
+                "epochs of restarts with training.schedule=warm_restarts, and none with another schedule",
+                "training.restarts=[]" if self.restarts else "set training.restarts to the budgets, such as [9,27]",
+            )
 
     @property
     def identity(self) -> Mapping[str, Any]:
         """What a study records; a setting of later versions counts only if it is not the default."""
-        own = described(self)
-        return {name: value for name, value in own.items() if (name, value) != ("sampler", SAMPLERS[0])}
+        return without_later_defaults(described(self))
 
     @property
     def extendable(self) -> bool:
         """True if more epochs only append steps; other schedules depend on the number of epochs."""
-        return self.schedule == "constant"
+        return self.schedule in EXTENDABLE
 
     def uses_bf16(self, device: torch.device) -> bool:
         """Resolve the precision for a device.
@@ -117,6 +131,19 @@ class TrainingSettings:
                 "set training.precision to fp32",
             )
         return self.precision == "bf16"
+
+
+def without_later_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out settings that earlier versions did not have, unless they differ from the default.
+
+    Args:
+        values: Settings by name.
+
+    Returns:
+        The settings by which studies and checkpoints are recognised.
+    """
+    later = (("sampler", SAMPLERS[0]), ("restarts", ()), ("restarts", []))
+    return {name: value for name, value in values.items() if (name, value) not in later}
 
 
 def has_fast_bf16(device: torch.device) -> bool:

@@ -33,9 +33,10 @@ def require_own_content(file: h5py.File, by_row: Iterable[str] = (), masks: Iter
         masks: Those of them that hold masks.
 
     Raises:
-        ValueError: If it refers to other files, uses other filters than HDF5's own, or would inflate.
+        ValueError: If it refers to other files, uses other filters than HDF5's own, or would inflate; also if a group
+            is linked twice, as one within itself has no end.
     """
-    seen, groups = 0, [("", file["/"])]
+    seen, groups, addresses = 0, [("", file["/"])], {h5py.h5o.get_info(file["/"].id).addr}
     while groups:
         prefix, group = groups.pop()
         for key in group:
@@ -47,6 +48,10 @@ def require_own_content(file: h5py.File, by_row: Iterable[str] = (), masks: Iter
                 raise ValueError(f"{name} is a link to another place")
             value = group[key]
             if isinstance(value, h5py.Group):
+                address = h5py.h5o.get_info(value.id).addr
+                if address in addresses:
+                    raise ValueError(f"{name} is a link to a group that has another name")
+                addresses.add(address)
                 groups.append((f"{name}/", value))
             elif isinstance(value, h5py.Dataset):
                 _require_dataset(name, value, name in by_row, name in masks)

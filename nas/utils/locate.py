@@ -36,7 +36,6 @@ RENAMED = {
     "nas.evaluators.train.Train": "nas.evaluators.Train",
     "nas.strategies.differentiable.Differentiable": "nas.strategies.Differentiable",
     "nas.strategies.evolution.RegularizedEvolution": "nas.strategies.RegularizedEvolution",
-    "nas.strategies.halving.SuccessiveHalving": "nas.strategies.SuccessiveHalving",
     "nas.strategies.local_search.LocalSearch": "nas.strategies.LocalSearch",
     "nas.strategies.optuna_samplers.GaussianProcess": "nas.strategies.GaussianProcess",
     "nas.strategies.optuna_samplers.NSGA2": "nas.strategies.NSGA2",

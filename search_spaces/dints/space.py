@@ -29,6 +29,7 @@ from search_spaces.dints.cells import (
 from search_spaces.dints.network import DiNTSNetwork
 from search_spaces.dints.paths import nearest
 from search_spaces.dints.picture import picture
+from search_spaces.dints.structure import structure
 from search_spaces.dints.supernet import DiNTSSupernet
 from search_spaces.dints.topology import MAX_DEPTHS, lattice
 
@@ -293,6 +294,11 @@ class DiNTSSpace(SearchSpace):
             np.full((len(genes_NG), 1), vocabulary.final),
         ]
         return vocabulary.blocks, np.concatenate(columns, axis=1)
+
+    def descriptors(self, archs: Sequence[Architecture]) -> np.ndarray:
+        """Return the numbers of `search_spaces.dints.structure`: levels, paths, counts of operations, and edges."""
+        shape = (len(archs), self.num_blocks, self.lattice.edges)
+        return structure(self.lattice, self.encode(archs).reshape(shape) - 1, len(self.operations))
 
     def describe(self, arch: Architecture) -> str:
         """Describe an architecture in words.

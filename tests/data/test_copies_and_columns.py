@@ -94,6 +94,25 @@ def test_A18_one_channel_of_two_patients(scans: Path) -> None:
     assert len(manifest(scans, lines, header).prepare()) == 2
 
 
+def test_A18_a_copy_of_one_channel_under_another_patient(scans: Path) -> None:
+    for number, name in enumerate(("c.nii", "d.nii"), 2):
+        write_nifti(scans / name, noise(number))
+    lines, header = ["a.nii,b.nii,x,p", f"{copy_of(scans, 'a.nrrd')},c.nii,y,q"], "path_t1,path_t2,label,patient"
+    refused(manifest(scans, lines, header), "one volume under two patients: a.nii of p and a.nrrd of q")
+    lines[1] = "c.nii,a.nrrd,y,q"  # under another channel as well
+    refused(manifest(scans, lines, header), "one volume under two patients")
+    lines[1] = "a.nrrd,c.nii,y,p"
+    assert len(manifest(scans, lines, header).prepare()) == 2
+
+
+def test_A18_patients_may_share_a_mask(scans: Path) -> None:
+    mask = (noise(9) > 50).astype(np.int16)
+    for name in ("m.nii", "n.nii"):
+        write_nifti(scans / name, mask)
+    lines = ["a.nii,m.nii,x,p", "b.nii,n.nii,y,q"]
+    assert len(manifest(scans, lines, "path_t1,path_mask,label,patient").prepare()) == 2
+
+
 def test_A18_labels_of_composed_and_decomposed_letters(scans: Path) -> None:
     write_nifti(scans / "c.nii", noise(2))
     lines = ["a.nii,\u00e4,p", "b.nii,b,q", "c.nii,a\u0308,r"]

@@ -185,6 +185,27 @@ def test_C7_weights_of_a_model_outside_its_folder(tmp_path: Path) -> None:
         ExportedNetwork(tmp_path / "inner" / "model.onnx")
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit is that of Linux")
+def test_C7_a_model_that_needs_more_memory_than_it_may(tmp_path: Path) -> None:
+    """In a process of its own, as the limit holds until its end."""
+    sides = helper.make_tensor("sides", TensorProto.INT64, [2], [2**30, 1])
+    nodes = [
+        helper.make_node("ReduceMean", ["image"], ["mean"], keepdims=0),
+        helper.make_node("Expand", ["mean", "sides"], ["large"]),
+        helper.make_node("ReduceMean", ["large"], ["out"]),
+    ]
+    (tmp_path / "model.onnx").write_bytes(graph_of(nodes, (sides,)).SerializeToString())
+    card_in(tmp_path)
+    np.save(tmp_path / "x.npy", np.zeros((8, 8, 8), np.float32))
+    words = [str(tmp_path / name) for name in ("model.onnx", "x.npy")]
+    command = [sys.executable, "-m", "experiments.commands.voxnas", "predict", *words, "--memory", "2"]
+    words = [*command, "--out", str(tmp_path / "o.csv")]
+    done = subprocess.run(words, cwd=REPO, capture_output=True, text=True, timeout=120)
+    refused((done.returncode, done.stdout, done.stderr), "cannot be predicted", "needs more memory than it may use")
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "o.csv").exists()
+
+
 @pytest.mark.slow
 def test_C7_an_endless_model_ends_after_its_time(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(endless().SerializeToString())

@@ -220,6 +220,22 @@ def test_C4_C6_hdf5_of_other_files_and_without_end(table: Path, make: Callable[.
 # C6
 
 
+@pytest.mark.parametrize("kind", ["itself", "the file", "twice"])
+def test_C4_a_group_that_is_linked_within_itself(table: Path, kind: str) -> None:
+    with h5py.File(table, "a") as file:
+        group = file.create_group("more")
+        if kind == "twice":  # 2^n names for n groups
+            for _ in range(40):
+                group["a"] = group["b"] = file.create_group(f"group{len(file)}")
+                group = group["a"]
+        else:
+            group["deeper"] = group if kind == "itself" else file["/"]
+    with one_line_soon("a link to a group"):
+        read_h5(table)
+    with one_line_soon():
+        VolumeStore(table)
+
+
 def special(folder: Path, name: str, kind: str) -> Path:
     path = folder / name
     if kind == "pipe":

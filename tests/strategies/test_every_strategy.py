@@ -16,7 +16,10 @@ from nas.history import History, State, Trial
 from nas.multiobjective.constraints import Constraint
 from nas.strategies.base import Strategy
 from nas.strategies.evolution import RegularizedEvolution
-from nas.strategies.halving import SuccessiveHalving
+from nas.strategies.fidelity.asha import ASHA
+from nas.strategies.fidelity.curve_stop import CurveStop
+from nas.strategies.fidelity.hyperband import Hyperband
+from nas.strategies.fidelity.strategy import MultiFidelity
 from nas.strategies.local_search import LocalSearch
 from nas.strategies.optuna_samplers import NSGA2, TPE, GaussianProcess
 from nas.strategies.partial_order.strategy import PartialOrderPruning
@@ -35,9 +38,12 @@ MAKE: dict[str, Callable[[], Strategy]] = {
     "gp": lambda: GaussianProcess(5, fitted=10, tries=1),
     "local_search": lambda: LocalSearch(3),
     "predictor": lambda: Predictor(5, trees=8, candidates=30),
-    "halving": lambda: SuccessiveHalving(2, 1, 4),
+    "halving": lambda: MultiFidelity(RandomSearch(), ASHA(2, 1, 4)),
+    "hyperband": lambda: MultiFidelity(RegularizedEvolution(6, 3), Hyperband(2, 1, 4)),
+    "curve_stop": lambda: MultiFidelity(LocalSearch(3), CurveStop(2, 1, 4, full=3)),
 }
 GUIDED = sorted(set(MAKE) - {"random", "pop"})
+STEPS = {"halving", "hyperband", "curve_stop"}  # a network has several trials
 every_strategy = pytest.mark.parametrize("name", sorted(MAKE))
 TRIALS = {"gp": 8}  # a proposal takes half a second
 SLOW = ("gp", "nsga2", "predictor", "tpe")  # they fit a model, or make many populations
@@ -54,14 +60,14 @@ def test_it_conforms_when_its_own_rule_is_at_work(name: str, space: Grid) -> Non
     check_strategy(MAKE[name](), space, TRIALS.get(name, 25))
 
 
-@pytest.mark.parametrize("name", with_slow("gp", of=sorted(set(MAKE) - {"pop", "halving"})))
+@pytest.mark.parametrize("name", with_slow("gp", of=sorted(set(MAKE) - {"pop", *STEPS})))
 def test_it_visits_a_tiny_space_whole_and_then_ends(name: str) -> None:
     space = Grid((3, 2, 2), mixed=True)
     history = play(MAKE[name](), space, empty(), 50)
     assert len(history) == len({r.arch for r in history}) == 12
 
 
-@pytest.mark.parametrize("name", sorted(set(MAKE) - {"pop", "halving"}))
+@pytest.mark.parametrize("name", sorted(set(MAKE) - {"pop", *STEPS}))
 def test_it_visits_what_a_constraint_leaves_and_then_ends(name: str) -> None:
     space = Staircase((3, 3, 3))
     limits = (Constraint("cost", 3.0), Constraint("cost", 1.0, at_most=False))
@@ -128,7 +134,7 @@ def best_of(history: History) -> float:
     return max((r.metrics["score"] for r in feasible), default=-99.0)
 
 
-@pytest.mark.parametrize("name", with_slow(*SLOW, of=sorted(set(GUIDED) - {"halving"})))
+@pytest.mark.parametrize("name", with_slow(*SLOW, of=sorted(set(GUIDED) - STEPS)))
 @pytest.mark.parametrize("limits", [(), (Constraint("heat", 6.0),)], ids=["free", "constrained"])
 def test_it_finds_the_hill_better_than_random_search(name: str, limits: tuple[Constraint, ...]) -> None:
     """The best score of a network that keeps the constraints, known only after training; means over seeds. Random
@@ -199,9 +205,11 @@ def test_settings_out_of_range() -> None:
         (lambda: RegularizedEvolution(1), "population"),
         (lambda: RegularizedEvolution(5, 6), "tournament"),
         (lambda: LocalSearch(0), "starts"),
-        (lambda: SuccessiveHalving(1), "eta"),
-        (lambda: SuccessiveHalving(3, 5, 4), "min_budget"),
-        (lambda: SuccessiveHalving(3, 0, 4), "min_budget"),
+        (lambda: MultiFidelity(RandomSearch(), ASHA(1)), "eta"),
+        (lambda: MultiFidelity(RandomSearch(), ASHA(3, 5, 4)), "min_budget"),
+        (lambda: MultiFidelity(RandomSearch(), ASHA(3, 0, 4)), "min_budget"),
+        (lambda: MultiFidelity(RandomSearch(), CurveStop(full=2)), "full"),
+        (lambda: MultiFidelity(MultiFidelity(RandomSearch(), ASHA()), Hyperband()), "one rule for the budgets"),
         (lambda: Predictor(start=1), "start"),
         (lambda: Predictor(beta=-1), "beta"),
         (lambda: Predictor(fitted=5), "fitted"),

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import optuna
 import pytest
+from optuna.samplers import NSGAIISampler, TPESampler
 from optuna.trial import TrialState
 
 from nas.history import History, State, Trial
 from nas.multiobjective.constraints import Constraint
 from nas.strategies import optuna_samplers
-from nas.strategies.optuna_samplers import (
-    NSGA2,
-    TPE,
-    GaussianProcess,
-    distributions,
-    learned_constraints,
-    signed_excess,
-)
+from nas.strategies.optuna_samplers import NSGA2, TPE, GaussianProcess
+from nas.strategies.optuna_study import TrialConverter, distributions, learned_constraints, signed_excess
 from nas.strategies.ranking import best_first
 from tests.strategies.tables import Grid, Staircase, empty, extended, hill, play, record
 
@@ -156,3 +153,60 @@ def test_a_known_network_costs_no_training() -> None:
 def test_one_choice_everywhere() -> None:
     assert len(play(TPE(2), Grid((1, 1)), empty(), 5)) == 1
     assert len(play(NSGA2(2), Grid((1, 4)), empty(), 9)) == 4
+
+
+class PlainTPE(TPE):
+    """Optuna's sampler, from trials that are all converted anew."""
+
+    def propose(self, space, history, rng):  # type: ignore[no-untyped-def]
+        self._given = TrialConverter(self.notes)
+        return super().propose(space, history, rng)
+
+    def sampler(self, seed, given, admits):  # type: ignore[no-untyped-def]
+        class Sampler(TPESampler):
+            def _compute_acquisition_func(self, samples, below, above):  # type: ignore[no-untyped-def]
+                values = super()._compute_acquisition_func(samples, below, above)
+                rows = [[int(samples[name][i]) if name in samples else 0 for name in given.genes] for i in range(24)]
+                return np.array(
+                    [v if admits(np.array([row]))[0] else -np.inf for v, row in zip(values, rows, strict=True)]
+                )
+
+        return Sampler(n_startup_trials=0, n_ei_candidates=self.ei_candidates, multivariate=True, seed=seed)
+
+
+class PlainNSGA2(NSGA2):
+    """Optuna's sampler, from trials that are all converted anew, with parents selected in every proposal."""
+
+    def propose(self, space, history, rng):  # type: ignore[no-untyped-def]
+        self._given = TrialConverter(self.notes)
+        return super().propose(space, history, rng)
+
+    def sampler(self, seed, given, admits):  # type: ignore[no-untyped-def]
+        return NSGAIISampler(
+            population_size=self.start, mutation_prob=self.mutation, crossover_prob=self.crossover, seed=seed
+        )
+
+
+@pytest.mark.parametrize("kind", ["two objectives", "one objective", "constraints", "running"])
+@pytest.mark.parametrize(("fast", "plain"), [(TPE(4), PlainTPE(4)), (NSGA2(4), PlainNSGA2(4))])
+def test_kept_values_change_no_proposal(fast: TPE | NSGA2, plain: TPE | NSGA2, kind: str) -> None:
+    """One instance for growing, shrinking and changed histories proposes as Optuna's sampler does from nothing."""
+    limits = (Constraint("cost", 12.0), Constraint("score", -20.0, at_most=False)) if kind == "constraints" else ()
+    objectives = {"score": "maximize"} if kind == "one objective" else {"score": "maximize", "cost": "minimize"}
+    history = empty(objectives, constraints=limits)
+    for number, done in enumerate(random_history(26, seed=1)):
+        history = extended(history, record(number, done.arch, {**hill(done.arch.genes), "cost": float(number % 7)}))
+    if kind == "running":
+        history = extended(history, Trial(26, SPACE.architecture((7, 0, 7, 0)), 0, State.RUNNING))
+    other = [replace(done, metrics={name: -value for name, value in done.metrics.items()}) for done in history[:3]]
+    views = [
+        *(history.records[:size] for size in (5, 6, 9, 25, 7)),  # grows, and is outdated
+        history.records,
+        (*history.records[:10], *history.records[11:]),  # other generations from the tenth on
+        (*other, *history.records[3:]) if kind != "running" else history.records,
+    ]
+    for seed, records in enumerate(views):
+        view = replace(history, records=records)
+        mine, meant = (one.propose(SPACE, view, np.random.default_rng(seed)) for one in (fast, plain))
+        assert mine == meant
+        assert mine is not None

@@ -60,3 +60,18 @@ def test_the_whole_front_is_served() -> None:
     proposals = [Predictor().propose(SPACE, history, np.random.default_rng(seed)) for seed in range(20)]
     costs = [sum(proposal.arch.genes) for proposal in proposals if proposal is not None]
     assert max(costs) - min(costs) >= 4
+
+
+def test_a_linear_model_predicts_a_linear_score() -> None:
+    def metrics(genes: tuple[int, ...]) -> dict[str, float]:
+        return {"score": 2.0 * genes[0] - genes[1] + 0.5 * genes[2], "cost": 1.0}
+
+    history = play(RandomSearch(), SPACE, empty({"score": "maximize"}), 40, score=metrics)
+    values_NM, _ = Predictor(beta=0.0, model="linear")._optimistic(SPACE, history, archs(), np.random.default_rng(0))
+    truth_N = np.array([metrics(arch.genes)["score"] for arch in archs()])
+    assert np.corrcoef(values_NM[:, 0], truth_N)[0, 1] > 0.99
+
+
+def test_the_identity_of_earlier_studies_is_kept() -> None:
+    assert "model" not in Predictor().identity
+    assert Predictor(model="linear").identity["model"] == "linear"

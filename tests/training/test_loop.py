@@ -16,6 +16,7 @@ from nas.data.transforms.augment import Augment
 from nas.errors import NASError, TrialFailed
 from nas.tasks.classification import Classification
 from nas.training.loop import FitResult, fit, predict
+from nas.training.optim import make_schedule
 from nas.training.settings import TrainingSettings, has_fast_bf16
 from tests.training.blobs import Net, blob_store, halves, net
 
@@ -257,3 +258,51 @@ def test_auto_precision_follows_the_device() -> None:
 def test_patience_is_counted_in_validated_epochs() -> None:
     with pytest.raises(NASError, match="at least validate_every"):
         TrainingSettings(patience=3, validate_every=5)
+
+
+def rates(settings: TrainingSettings, epochs: int, steps: int) -> list[float]:
+    """The learning rate of every step of a training."""
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=settings.lr)
+    schedule = make_schedule(optimizer, replace(settings, epochs=epochs), epochs * steps)
+    found = []
+    for _ in range(epochs * steps):
+        found.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    return found
+
+
+def test_warm_restarts_are_those_of_sgdr() -> None:
+    """PyTorch's CosineAnnealingWarmRestarts with T_0 = 2 and T_mult = 2: cycles of 2, 4 and 8 epochs."""
+    settings = TrainingSettings(schedule="warm_restarts", restarts=(2, 6, 14), lr=0.1)
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+    theirs, expected = torch.optim.lr_scheduler.CosineAnnealingWarmRestarts(optimizer, 2 * 5, 2), []
+    for _ in range(14 * 5):
+        expected.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        theirs.step()
+    own = rates(settings, 14, 5)
+    assert own == pytest.approx(expected)
+    assert own[: 6 * 5] == rates(settings, 6, 5)  # a shorter training is the beginning of a longer one
+    assert rates(settings, 22, 5)[70:] == pytest.approx(own[30:])  # later cycles are as long as the last
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"schedule": "warm_restarts"}, r"set training\.restarts"),
+        ({"restarts": (2, 4)}, r"training\.restarts=\[\]"),
+        ({"schedule": "warm_restarts", "restarts": (4, 2)}, "ascending"),
+        ({"schedule": "warm_restarts", "restarts": (2, 2)}, "ascending"),
+        ({"schedule": "warm_restarts", "restarts": (0, 2)}, "restarts"),
+    ],
+    ids=str,
+)
+def test_restarts_that_do_not_fit_the_schedule(change: dict[str, Any], words: str) -> None:
+    with pytest.raises(NASError, match=words):
+        TrainingSettings(**change)
+
+
+def test_settings_without_restarts_are_those_of_earlier_versions() -> None:
+    assert {"sampler", "restarts"}.isdisjoint(TrainingSettings().identity)
+    assert TrainingSettings(schedule="warm_restarts", restarts=[3]).identity["restarts"] == [3]

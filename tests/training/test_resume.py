@@ -60,6 +60,7 @@ def assert_same(a: tuple[FitResult, nn.Module], b: tuple[FitResult, nn.Module]) 
         {"optimizer": "adam", "schedule": "cosine"},
         {"optimizer": "sgd", "schedule": "step"},
         {"schedule": "constant"},
+        {"schedule": "warm_restarts", "restarts": (2, 4)},
         {"precision": "bf16", "channels_last": False},
     ],
     ids=str,

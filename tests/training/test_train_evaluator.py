@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from nas.context import RunContext
+from nas.errors import NASError
 from nas.evaluators.train import Train, seed_of
 from nas.history import Proposal
 from nas.training.loop import FitResult
@@ -63,11 +64,12 @@ def test_a_killed_evaluation_goes_on_where_it_was(context: RunContext, tmp_path:
     assert (context.folder / ARCH.id / "best.pt").is_file()
 
 
-@pytest.mark.parametrize(("schedule", "trained"), [("constant", [3]), ("onecycle", [1, 2, 3])])
+@pytest.mark.parametrize(("schedule", "trained"), [("constant", [3]), ("onecycle", [1, 2, 3]), ("warm_restarts", [3])])
 def test_a_budget_replaces_the_epochs_and_continues_where_the_schedule_permits(
     context: RunContext, tmp_path: Path, schedule: str, trained: list[int]
 ) -> None:
-    evaluator = Train(replace(SETTINGS, schedule=schedule))
+    restarts = (2, 3) if schedule == "warm_restarts" else ()
+    evaluator = Train(replace(SETTINGS, schedule=schedule, restarts=restarts, validate_every=len(restarts) + 1))
     assert evaluator.evaluate(Proposal(ARCH), PROBLEM, context)["epochs"] == 2
     seen: list[int] = []
     longer = evaluator.evaluate(
@@ -101,3 +103,14 @@ def test_networks_of_one_replicate_have_the_same_seed_and_replicates_have_folder
         evaluator.evaluate(proposal, PROBLEM, context)
     assert seeds == [seed_of(context.seed, replicate) for replicate in (0, 0, 1, 1)]
     assert len({evaluator.folder_of(proposal, PROBLEM, context) for proposal in wanted}) == 4
+
+
+def test_budgets_have_to_be_restarts(caplog: pytest.LogCaptureFixture) -> None:
+    warm = Train(replace(SETTINGS, schedule="warm_restarts", restarts=(1, 3, 9)))
+    warm.check_budgets((1, 3))
+    Train(replace(SETTINGS, schedule="constant")).check_budgets((1, 2))
+    assert not caplog.records
+    with pytest.raises(NASError, match=r"fix: training\.restarts=\[1,4\]"):
+        warm.check_budgets((1, 4))
+    Train(SETTINGS).check_budgets((1, 2))
+    assert "begins anew" in caplog.text

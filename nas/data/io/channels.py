@@ -93,13 +93,30 @@ def voxel_digest(volumes: Sequence[tuple[Image, Path]]) -> str:
     Returns:
         64 hexadecimal digits; "" if every channel has one value only, which says nothing about its origin.
     """
-    hashed, differ, sitk = hashlib.blake2b(digest_size=32), False, medical("SimpleITK")
+    return voxel_digests(volumes)[0]
+
+
+def voxel_digests(volumes: Sequence[tuple[Image, Path]]) -> tuple[str, tuple[str, ...]]:
+    """Hash the voxels of a case and those of each of its channels.
+
+    Args:
+        volumes: The channels, as `read_volumes` gives them.
+
+    Returns:
+        The digest of `voxel_digest`, and one for each channel with three values or more if there are several channels.
+        A channel with two values is a mask, which several patients may share, as that of a field of view.
+    """
+    hashed, differ, channels, sitk = hashlib.blake2b(digest_size=32), False, [], medical("SimpleITK")
     for image, _ in volumes:
         turned = sitk.DICOMOrient(image, "LPS")  # as the samples are: a copy may be stored with other axes
         values_DHW = sitk.GetArrayFromImage(turned).astype(np.float32) + np.float32(0)  # -0 becomes 0
-        differ |= bool(values_DHW.min() < values_DHW.max())
-        hashed.update(repr(values_DHW.shape).encode() + np.ascontiguousarray(values_DHW).tobytes())
-    return hashed.hexdigest() if differ else ""
+        low, high = values_DHW.min(), values_DHW.max()
+        differ |= bool(low < high)
+        content = repr(values_DHW.shape).encode() + np.ascontiguousarray(values_DHW).tobytes()
+        hashed.update(content)
+        if len(volumes) > 1 and bool(((values_DHW > low) & (values_DHW < high)).any()):
+            channels.append(hashlib.blake2b(content, digest_size=32).hexdigest())
+    return hashed.hexdigest() if differ else "", tuple(channels)
 
 
 def _require_overlap(first: Image, path: Path, image: Image, other: Path) -> None:

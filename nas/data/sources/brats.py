@@ -25,7 +25,7 @@ from nas.data.io.brats_folder import (
     read_images,
     read_label,
 )
-from nas.data.io.channels import voxel_digest
+from nas.data.io.channels import voxel_digests
 from nas.data.io.grid import of_size, oriented
 from nas.data.io.images import triple
 from nas.data.sample import Sample
@@ -58,6 +58,7 @@ class Seen:
         image: The first modality on the grid of its file.
         box: First voxel and size (x, y, z) of the brain in an image that is `oriented`.
         digest: Digest of the voxels of the modalities.
+        channels: Digests of the voxels of single modalities.
     """
 
     volume_CDHW: np.ndarray
@@ -65,6 +66,7 @@ class Seen:
     image: Image
     box: tuple[list[int], list[int]]
     digest: str
+    channels: tuple[str, ...]
 
 
 @checked("data")
@@ -179,6 +181,7 @@ class Brats(Source):
                 extent_DHW=self.size,
                 content=digest([self.digests.of_volume(path) for path in subject.images]),
                 image=seen.digest,
+                channels=seen.channels,
             )
 
     def seen(self, subject: Subject) -> Seen:
@@ -195,7 +198,7 @@ class Brats(Source):
         """
         sitk = medical("SimpleITK")
         images = read_images(subject, self.modalities)
-        voxels = voxel_digest(list(zip(images, subject.images, strict=True)))
+        voxels = voxel_digests(list(zip(images, subject.images, strict=True)))
         whole = [oriented(image) for image in images]
         box = _box_of([sitk.GetArrayViewFromImage(image) for image in whole], subject)
         cropped = [_cut(image, box) for image in whole]
@@ -211,7 +214,7 @@ class Brats(Source):
         volume_CDHW = np.stack([sitk.GetArrayFromImage(grid) for grid in grids])
         if self.order == "resample_first":
             volume_CDHW = _standardised(volume_CDHW, subject)
-        return Seen(volume_CDHW.astype(np.float32), grids[0], images[0], box, voxels)
+        return Seen(volume_CDHW.astype(np.float32), grids[0], images[0], box, *voxels)
 
     def _mask(self, label: Image, seen: Seen) -> np.ndarray:
         mask = of_size(_cut(oriented(label, labels=True), seen.box), self.size, labels=True)

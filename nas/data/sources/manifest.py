@@ -19,7 +19,7 @@ import numpy as np
 from annotated_types import Ge, Le, Len
 
 from nas.data.io.arrays import AXES
-from nas.data.io.channels import joined, read_volumes, voxel_digest
+from nas.data.io.channels import joined, read_volumes, voxel_digests
 from nas.data.io.crops import middle
 from nas.data.io.csv_table import MISSING, PATH, Row, is_number, path_columns, read_table, require_one_spelling
 from nas.data.io.files import VOLUME_ENDINGS, named_files, split_name
@@ -224,13 +224,13 @@ class Manifest(Source):
     def samples(self) -> Iterator[Sample]:
         """Read every sample, see `Source.samples`."""
         number = {name: i for i, name in enumerate(self.classes)}
-        last: tuple[tuple[Path, ...], Image, str, str] | None = None
+        last: tuple[tuple[Path, ...], Image, str, tuple[str, tuple[str, ...]]] | None = None
         for item in self.items:
             if last is None or last[0] != item.paths:  # several points of one volume: read it once
                 volumes = read_volumes(item.paths, self.npy_spacing_mm, self.npy_axes, self.values_in_hu)
                 self._require_channels(volumes, item)
-                last = (item.paths, joined(volumes), self.digests.of_volumes(item.paths), voxel_digest(volumes))
-            _, image, content, voxels = last
+                last = (item.paths, joined(volumes), self.digests.of_volumes(item.paths), voxel_digests(volumes))
+            _, image, content, (voxels, channels) = last
             mask_mm3 = None if item.mask is None else object_mm3(item.mask, item.point_mm, self.npy_spacing_mm)
             yield Sample(
                 name=item.name,
@@ -244,6 +244,7 @@ class Manifest(Source):
                 fold=item.split,
                 content=content,
                 image=voxels,
+                channels=channels,
             )
 
     def cut(self, image: Image, centre_mm: Sequence[float], name: str) -> np.ndarray:

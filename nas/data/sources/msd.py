@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import numpy as np
 from annotated_types import Len
 
-from nas.data.io.channels import read_volumes, voxel_digest
+from nas.data.io.channels import read_volumes, voxel_digests
 from nas.data.io.grid import on_grid, onto_image, planned_size
 from nas.data.io.images import triple
 from nas.data.io.label_values import read_label_map, require_classes
@@ -185,6 +185,7 @@ class Msd(Source):
                 labelled += whole
                 if beyond := whole - np.count_nonzero(mask_DHW):
                     lost[case.name] = beyond
+            image_digest, channels = voxel_digests(volumes)
             fill = volume_CDHW.min(axis=(1, 2, 3)) if self.by_training else np.zeros(len(volume_CDHW))
             depth, height, width = mask_DHW.shape
             yield Sample(
@@ -196,7 +197,8 @@ class Msd(Source):
                 mask_DHW=_padded(mask_DHW, shape_DHW, 0),
                 extent_DHW=(depth, height, width),
                 content=self.digests.of_volumes(case.images),
-                image=voxel_digest(volumes),
+                image=image_digest,
+                channels=channels,
             )
         if lost:
             share, cases = sum(lost.values()) / labelled, f"{len(lost)} of {len(self.cases)} scans"

@@ -56,8 +56,8 @@ def below(genes_NG: np.ndarray, top_G: np.ndarray, ordered_G: np.ndarray, mask_N
     return rows
 
 
-def below_any(genes_NG: np.ndarray, tops_KG: np.ndarray, ordered_G: np.ndarray, mask_NK: np.ndarray) -> np.ndarray:
-    """Mark rows at or below any of several networks in the partial order, by N * K * G comparisons.
+def count_above(genes_NG: np.ndarray, tops_KG: np.ndarray, ordered_G: np.ndarray, mask_NK: np.ndarray) -> np.ndarray:
+    """Count for each row the networks at or above it in the partial order, by N * K * G comparisons.
 
     Args:
         genes_NG: (N, G) gene indices.
@@ -66,11 +66,11 @@ def below_any(genes_NG: np.ndarray, tops_KG: np.ndarray, ordered_G: np.ndarray, 
         mask_NK: (N, K) bool, pairs to consider.
 
     Returns:
-        (N,) bool.
+        (N,) int.
     """
     for genes_N, top_K, ordered in zip(genes_NG.T, tops_KG.T, ordered_G, strict=True):
         mask_NK = mask_NK & _compare(genes_N[:, None], top_K, ordered)
-    return np.asarray(mask_NK.any(axis=1))
+    return np.asarray(mask_NK.sum(axis=1))
 
 
 def _compare(values: np.ndarray, top: np.ndarray, ordered: bool) -> np.ndarray:
@@ -78,24 +78,38 @@ def _compare(values: np.ndarray, top: np.ndarray, ordered: bool) -> np.ndarray:
 
 
 class AppliedConstraints:
-    """The constraints that a set has applied. A set never grows again: if one of them is missing, it is made anew."""
+    """The constraints that a set has applied. A set never grows again: if one of them is missing, it is made anew.
 
-    def __init__(self) -> None:
+    Args:
+        witnesses: Constraints of different networks that have to prune a network, at least 1.
+    """
+
+    def __init__(self, witnesses: int) -> None:
+        self.witnesses = witnesses
         self._applied: dict[tuple[int, ...], float] = {}  # genes -> lowest threshold
+        self._scores: dict[tuple[int, ...], set[float]] = {}  # genes -> scores that became bounds
 
     def is_implied_by(self, constraints: Iterable[DominanceConstraint]) -> bool:
-        """Check whether constraints prune everything that was pruned here.
+        """Check whether constraints prune everything that was pruned here, with the same bounds.
 
         Args:
             constraints: All constraints of the finished trials.
 
         Returns:
-            False if a constraint applied before is missing.
+            False if a constraint applied before is missing, as when a mean has changed.
         """
         lowest: dict[tuple[int, ...], float] = {}
+        scores: dict[tuple[int, ...], set[float]] = {}
         for constraint in constraints:
             lowest[constraint.genes] = min(constraint.threshold, lowest.get(constraint.genes, np.inf))
-        return all(lowest.get(genes, np.inf) <= threshold for genes, threshold in self._applied.items())
+            scores.setdefault(constraint.genes, set()).add(constraint.score)
+        return all(lowest.get(genes, np.inf) <= threshold for genes, threshold in self._applied.items()) and all(
+            used <= scores.get(genes, set()) for genes, used in self._scores.items()
+        )
+
+    def _before(self, constraint: DominanceConstraint) -> float:
+        """Cost from which on the network of a constraint has pruned before."""
+        return self._applied.get(constraint.genes, np.inf)
 
 
 class PrunedSet(AppliedConstraints):
@@ -107,15 +121,15 @@ class PrunedSet(AppliedConstraints):
     Args:
         space: Space of the search.
         cost: Cost of genes, (N, G) -> (N,).
+        witnesses: Constraints of different networks that have to prune a network, at least 1.
 
     Attributes:
         exact: False if the networks are a sample.
         genes_NG: (N, G) genes of the networks.
         cost_N: (N,) their costs.
-        bound_N: (N,) upper bounds on their scores, inf if not pruned.
     """
 
-    def __init__(self, space: SearchSpace, cost: CostFunction) -> None:
+    def __init__(self, space: SearchSpace, cost: CostFunction, witnesses: int = 1) -> None:
         enumeration = enumeration_of(space)
         self.exact = enumeration is not None
         if enumeration is not None:
@@ -125,9 +139,10 @@ class PrunedSet(AppliedConstraints):
             rng = np.random.default_rng(0)
             self.genes_NG = np.asfortranarray(space.encode([space.sample(rng) for _ in range(SAMPLE_SIZE)]))
             self.cost_N = cost(self.genes_NG)
-        self.bound_N = np.full(len(self.genes_NG), np.inf)
+        self._lowest_N = np.full(len(self.genes_NG), np.inf)  # lowest score of the constraints met
+        self._met_N = np.zeros(len(self.genes_NG), dtype=np.int32)  # networks with a constraint that is met
         self._ordered = space.ordered
-        super().__init__()
+        super().__init__(witnesses)
 
     def update(self, constraints: Iterable[DominanceConstraint]) -> None:
         """Apply constraints that are new or have a lower threshold than before.
@@ -136,17 +151,30 @@ class PrunedSet(AppliedConstraints):
             constraints: All constraints of the finished trials.
         """
         for constraint in constraints:
-            if self._applied.get(constraint.genes, np.inf) <= constraint.threshold:
+            before = self._before(constraint)
+            if before <= constraint.threshold:
                 continue
-            open_N = (self.cost_N >= constraint.threshold) & (self.bound_N > constraint.score)
-            rows = below(self.genes_NG, np.array(constraint.genes, dtype=self.genes_NG.dtype), self._ordered, open_N)
-            self.bound_N[rows] = constraint.score
+            open_N = self.cost_N >= constraint.threshold
+            if self.witnesses == 1:
+                open_N &= self._lowest_N > constraint.score
+            top_G = np.array(constraint.genes, dtype=self.genes_NG.dtype)
+            rows = below(self.genes_NG, top_G, self._ordered, open_N)
+            self._lowest_N[rows] = np.minimum(self._lowest_N[rows], constraint.score)
+            self._met_N[rows[self.cost_N[rows] < before]] += 1
             self._applied[constraint.genes] = constraint.threshold
+            self._scores.setdefault(constraint.genes, set()).add(constraint.score)
 
     @property
     def mask(self) -> np.ndarray:
         """(N,) bool, True for pruned networks."""
         return np.isfinite(self.bound_N)
+
+    @property
+    def bound_N(self) -> np.ndarray:
+        """(N,) upper bounds on their scores, inf if not pruned."""
+        if self.witnesses == 1:
+            return self._lowest_N
+        return np.where(self._met_N >= self.witnesses, self._lowest_N, np.inf)
 
     @property
     def share(self) -> float:
@@ -161,17 +189,19 @@ class SurvivingSet(AppliedConstraints):
         genes_NG: (N, G) genes of all networks.
         cost_N: (N,) their costs.
         ordered_G: (G,) bool, True for ordered genes.
+        witnesses: Constraints of different networks that have to prune a network, at least 1.
 
     Attributes:
         mask: (N,) bool, True for surviving networks.
     """
 
-    def __init__(self, genes_NG: np.ndarray, cost_N: np.ndarray, ordered_G: np.ndarray) -> None:
+    def __init__(self, genes_NG: np.ndarray, cost_N: np.ndarray, ordered_G: np.ndarray, witnesses: int = 1) -> None:
         self.mask = np.ones(len(genes_NG), dtype=bool)
         self._ordered = ordered_G
         self._rows, self._genes_RG, self._cost_R = np.arange(len(genes_NG)), genes_NG, cost_N
         self._open_R = np.ones(len(genes_NG), dtype=bool)
-        super().__init__()
+        self._needed_R = np.full(len(genes_NG), witnesses, dtype=np.int32)  # constraints that are still missing
+        super().__init__(witnesses)
 
     def update(self, constraints: Iterable[DominanceConstraint]) -> None:
         """Apply constraints that are new or have a lower threshold; the largest networks first, as they prune most.
@@ -179,16 +209,16 @@ class SurvivingSet(AppliedConstraints):
         Args:
             constraints: All constraints of the finished trials.
         """
-        new = [
-            constraint
-            for constraint in constraints
-            if self._applied.get(constraint.genes, np.inf) > constraint.threshold
-        ]
+        new = [constraint for constraint in constraints if self._before(constraint) > constraint.threshold]
         for constraint in sorted(new, key=lambda constraint: -sum(constraint.genes)):
+            before = self._before(constraint)
             top_G = np.array(constraint.genes, dtype=self._genes_RG.dtype)
-            hit = below(self._genes_RG, top_G, self._ordered, self._open_R & (self._cost_R >= constraint.threshold))
+            wanted_R = (self._cost_R >= constraint.threshold) & (self._cost_R < before)
+            hit = below(self._genes_RG, top_G, self._ordered, self._open_R & wanted_R)
+            self._needed_R[hit] -= 1
+            hit = hit[self._needed_R[hit] <= 0]
             self._open_R[hit] = False
-            self._applied[constraint.genes] = min(constraint.threshold, self._applied.get(constraint.genes, np.inf))
+            self._applied[constraint.genes] = min(constraint.threshold, before)
             self.mask[self._rows[hit]] = False
             if np.count_nonzero(self._open_R) < COMPACT_BELOW * len(self._open_R):
                 self._compress()
@@ -197,4 +227,5 @@ class SurvivingSet(AppliedConstraints):
         """Drop the rows of pruned networks."""
         self._genes_RG = np.asfortranarray(self._genes_RG[self._open_R])
         self._rows, self._cost_R = self._rows[self._open_R], self._cost_R[self._open_R]
+        self._needed_R = self._needed_R[self._open_R]
         self._open_R = np.ones(len(self._rows), dtype=bool)

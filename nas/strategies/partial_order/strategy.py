@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -14,8 +15,9 @@ from nas.problem import Problem
 from nas.space import SearchSpace
 from nas.strategies.base import RuledOut, Strategy
 from nas.strategies.enumeration import Enumeration, enumeration_of
-from nas.strategies.partial_order.dominance import DominanceConstraint, PrunedSet, SurvivingSet, below, below_any
-from nas.strategies.ranking import first_results
+from nas.strategies.partial_order.dominance import DominanceConstraint, PrunedSet, SurvivingSet, below, count_above
+from nas.strategies.partial_order.noise import noise_of
+from nas.strategies.ranking import means
 from nas.strategies.sampling import (
     LARGEST_BATCH,
     CostWindow,
@@ -24,9 +26,11 @@ from nas.strategies.sampling import (
     draw_from_list,
     early_batch,
 )
-from nas.utils.annotations import Count, NonNegativeFloat, Strength
+from nas.utils.annotations import AtLeastTwo, Count, NonNegativeFloat, OneOf, Several, Strength
 from nas.utils.checked import checked
+from nas.utils.identity import described
 
+AUTO = "auto"  # margin from the measured noise
 MAX_COMPARISONS = 20_000_000  # N * K * G of one expression; above it, constraints are applied one after another
 
 
@@ -39,6 +43,10 @@ class PartialOrderPruning(Strategy):
         x <= m,  score(y) >= score(m) + margin,  cost(y) <= cost(x),  y is feasible.
 
     Under the assumption that a smaller network (in the partial order of the space) has no better score, y dominates x.
+    Scores are means over replicates. With `margin=auto` the margin of a pair is two standard errors of the difference
+    of their means, from the deviation between replicates, pooled over networks, and their numbers; the first `repeats`
+    networks are trained twice to measure it, and nothing is pruned before. x needs `witnesses` such networks m.
+
     The cost is the study's deterministic cost. Only finished trials of the same budget are compared, so that the pruned
     set never shrinks: a worker with an outdated history can only waste work. m may be infeasible, as it only bounds the
     score of x. Nothing is pruned if the study has another objective besides score and cost, in which x may be best, or
@@ -47,11 +55,13 @@ class PartialOrderPruning(Strategy):
     Source: Li et al., Partial Order Pruning, CVPR 2019 (arXiv 1903.03777); Jiang et al., NAS-Lung (arXiv 2101.07429).
 
     Args:
-        margin: Tolerance for noisy scores, in units of the score, at least 0.
+        margin: Tolerance for noisy scores, in units of the score, at least 0, or "auto".
         cost_min: Minimum cost in the study's cost unit. If None, there is no minimum.
         cost_max: Maximum cost. If None, there is no maximum.
         patience: Stop after this number of successive finished trials without a change of the Pareto front; 0 disables
             stopping.
+        witnesses: Networks m that have to show that x is dominated, at least 1.
+        repeats: Networks that are trained twice with `margin=auto`, at least 2.
 
     Raises:
         NASError: If a value is out of range.
@@ -59,31 +69,51 @@ class PartialOrderPruning(Strategy):
 
     def __init__(
         self,
-        margin: Strength = 0.0,
+        margin: Strength | Annotated[str, OneOf("auto")] = 0.0,
         cost_min: NonNegativeFloat | None = None,
         cost_max: NonNegativeFloat | None = None,
         patience: Count = 30,
+        witnesses: Several = 1,
+        repeats: AtLeastTwo = 5,
     ) -> None:
-        self.margin, self.patience = margin, patience
+        self.margin, self.patience, self.witnesses, self.repeats = margin, patience, witnesses, repeats
         self.cost_min, self.cost_max = cost_min, cost_max
         self.limits = CostWindow(cost_min, cost_max)
         self._pruned: tuple[tuple[str, CostFunction], PrunedSet] | None = None  # cache of `ruled_out`
         self._surviving_set: tuple[tuple[str, CostFunction], SurvivingSet] | None = None  # cache of `_surviving`
         self._costs: tuple[CostFunction, dict[tuple[int, ...], float]] | None = None  # cache of `_costs_of`
 
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """The strategy as a study records it; later arguments only if they are used, so that earlier studies go on."""
+        found = described(self)
+        unused = {"witnesses": self.witnesses == 1, "repeats": self.margin != AUTO}
+        return {name: value for name, value in found.items() if not unused.get(name)}
+
     def propose(self, space: SearchSpace, history: History, rng: np.random.Generator) -> Proposal | None:
-        facts = first_results(history)
+        facts = means(history)
+        again = self._to_repeat(facts, history) if self.margin == AUTO else None
+        if again is not None:
+            return again
         cost_N = self._costs_of(facts, history)
         if self.patience and has_stalled(facts, cost_N, history, self.patience):
             return None
         arch = self._draw(space, history, self._all_constraints(facts, cost_N, history), rng)
         return None if arch is None else Proposal(arch)
 
+    def _to_repeat(self, facts: Sequence[Trial], history: History) -> Proposal | None:
+        """Return the second replicate of one of the first networks, unless it was tried before."""
+        tried = {(record.arch.id, record.budget) for record in history if record.replicate == 1}
+        if len(tried) >= self.repeats:
+            return None
+        single = (record for record in facts if (record.arch.id, record.budget) not in tried)
+        return next((Proposal(record.arch, record.budget, 1) for record in single), None)
+
     def _draw(
         self, space: SearchSpace, history: History, constraints: list[DominanceConstraint], rng: np.random.Generator
     ) -> Architecture | None:
         """Like `draw`, with the cached surviving set instead of `accept` on the whole enumeration."""
-        accept = _Accept(self.limits, constraints, space)
+        accept = _Accept(self.limits, constraints, space, self.witnesses)
         if not constraints:
             return draw(space, history, accept, rng)
         arch = draw_by_sampling(space, history, accept, rng, early_batch(space))
@@ -110,7 +140,10 @@ class PartialOrderPruning(Strategy):
         cached = self._surviving_set
         if cached is None or cached[0] != key or not cached[1].is_implied_by(constraints):
             cost_N = enumeration.costs(cost)(enumeration.genes_NG)
-            cached = self._surviving_set = (key, SurvivingSet(enumeration.genes_NG, cost_N, space.ordered))
+            cached = self._surviving_set = (
+                key,
+                SurvivingSet(enumeration.genes_NG, cost_N, space.ordered, self.witnesses),
+            )
         cached[1].update(constraints)
         return cached[1].mask
 
@@ -118,7 +151,7 @@ class PartialOrderPruning(Strategy):
         """Return the dominance constraints of the finished trials.
 
         The threshold of a trial m is the lowest cost of another feasible trial with the same budget that scores at
-        least `margin` more.
+        least the margin more.
 
         Args:
             history: Trials of the study.
@@ -126,7 +159,7 @@ class PartialOrderPruning(Strategy):
         Returns:
             At most one constraint per architecture and budget.
         """
-        facts = first_results(history)
+        facts = means(history)
         return self._all_constraints(facts, self._costs_of(facts, history), history)
 
     def _costs_of(self, facts: Sequence[Trial], history: History) -> np.ndarray:
@@ -158,15 +191,16 @@ class PartialOrderPruning(Strategy):
 
     def _constraints(self, facts: list[Trial], cost_N: np.ndarray, history: History) -> list[DominanceConstraint]:
         score_N = history.scores(facts)
-        order_N = np.argsort(-score_N, kind="stable")
-        usable_N = np.where(history.violations(facts) == 0, cost_N, np.inf)[order_N]
-        cheapest_N, second_N = two_smallest_of_prefixes(usable_N)
-        # all y with score(y) >= score(m) + margin are a prefix of the order by descending score
-        reach_N = np.searchsorted(-score_N[order_N], -(score_N + self.margin), side="right")
-        last_N = reach_N - 1  # -1 (no y) is masked out below
-        winner_N = cheapest_N[last_N]
-        threshold_N = np.where(order_N[winner_N] == np.arange(len(facts)), second_N[last_N], usable_N[winner_N])
-        rows = np.flatnonzero((reach_N > 0) & np.isfinite(threshold_N))
+        usable_N = np.where(history.violations(facts) == 0, cost_N, np.inf)
+        if self.margin == AUTO:
+            noise = noise_of(facts, history)
+            groups = [(noise.counts_N == count, noise.margins(count)) for count in np.unique(noise.counts_N)]
+        else:
+            groups = [(np.ones(len(facts), dtype=bool), np.full(len(facts), float(self.margin)))]
+        threshold_N = np.full(len(facts), np.inf)
+        for member_N, margin_N in groups:
+            threshold_N = np.minimum(threshold_N, lowest_costs(score_N, usable_N, np.flatnonzero(member_N), margin_N))
+        rows = np.flatnonzero(np.isfinite(threshold_N))
         genes = [facts[row].arch.genes for row in rows.tolist()]
         return list(map(DominanceConstraint, genes, threshold_N[rows].tolist(), score_N[rows].tolist()))
 
@@ -184,7 +218,7 @@ class PartialOrderPruning(Strategy):
             return None
         cuts, key = self.cuts(history), (problem.space.fingerprint, problem.cost)
         if self._pruned is None or self._pruned[0] != key or not self._pruned[1].is_implied_by(cuts):
-            self._pruned = (key, PrunedSet(problem.space, problem.cost))
+            self._pruned = (key, PrunedSet(problem.space, problem.cost, self.witnesses))
         pruned = self._pruned[1]
         pruned.update(cuts)
         mask_N, sign = pruned.mask, history.sign[history.score]
@@ -193,12 +227,17 @@ class PartialOrderPruning(Strategy):
 
 
 class _Accept:
-    """Accepts networks in the cost window that no constraint prunes."""
+    """Accepts networks in the cost window that fewer constraints prune than are needed."""
 
-    def __init__(self, window: CostWindow, constraints: list[DominanceConstraint], space: SearchSpace) -> None:
-        self.window, self.ordered_G = window, space.ordered
-        self.tops_KG = matrix([constraint.genes for constraint in constraints], len(space.genes))
-        self.threshold_K = np.array([constraint.threshold for constraint in constraints])
+    def __init__(
+        self, window: CostWindow, constraints: list[DominanceConstraint], space: SearchSpace, witnesses: int = 1
+    ) -> None:
+        self.window, self.ordered_G, self.witnesses = window, space.ordered, witnesses
+        lowest: dict[tuple[int, ...], float] = {}  # one constraint per network, also with several budgets
+        for constraint in constraints:
+            lowest[constraint.genes] = min(constraint.threshold, lowest.get(constraint.genes, np.inf))
+        self.tops_KG = matrix(list(lowest), len(space.genes))
+        self.threshold_K = np.array(list(lowest.values()))
 
     def __call__(self, genes_NG: np.ndarray, cost: CostFunction) -> np.ndarray:
         accepted_N = self.window(genes_NG, cost)
@@ -207,9 +246,12 @@ class _Accept:
         cost_N = cost(genes_NG)
         if genes_NG.size * len(self.tops_KG) <= MAX_COMPARISONS:
             expensive_NK = cost_N[:, None] >= self.threshold_K
-            return np.asarray(accepted_N & ~below_any(genes_NG, self.tops_KG, self.ordered_G, expensive_NK))
+            count_N = count_above(genes_NG, self.tops_KG, self.ordered_G, expensive_NK)
+            return np.asarray(accepted_N & (count_N < self.witnesses))
+        needed_N = np.full(len(genes_NG), self.witnesses)
         for top_G, threshold in zip(self.tops_KG, self.threshold_K, strict=True):
-            accepted_N[below(genes_NG, top_G, self.ordered_G, accepted_N & (cost_N >= threshold))] = False
+            needed_N[below(genes_NG, top_G, self.ordered_G, accepted_N & (cost_N >= threshold))] -= 1
+            accepted_N &= needed_N > 0
         return accepted_N
 
 
@@ -250,6 +292,28 @@ def has_stalled(facts: Sequence[Trial], cost_N: np.ndarray, history: History, pa
         if not ((front_FM >= value_M).all(axis=1) & (front_FM > value_M).any(axis=1)).any():
             return False
     return True
+
+
+def lowest_costs(score_N: np.ndarray, cost_N: np.ndarray, better: np.ndarray, margin_N: np.ndarray) -> np.ndarray:
+    """Return the lowest cost among other networks that score at least a margin more.
+
+    Args:
+        score_N: (N,) scores, larger is better.
+        cost_N: (N,) costs, infinite for networks that may not dominate.
+        better: Rows of the networks that may dominate.
+        margin_N: (N,) margin over each network; infinite if nothing is better.
+
+    Returns:
+        (N,) costs, infinite if there is no such network.
+    """
+    order_K = better[np.argsort(-score_N[better], kind="stable")]
+    cheapest_K, second_K = two_smallest_of_prefixes(cost_N[order_K])
+    # all networks with a score of at least score + margin are a prefix of the order by descending score
+    reach_N = np.searchsorted(-score_N[order_K], -(score_N + margin_N), side="right")
+    last_N = np.maximum(reach_N - 1, 0)
+    winner_N = cheapest_K[last_N]
+    own_N = order_K[winner_N] == np.arange(len(score_N))
+    return np.where(reach_N > 0, np.where(own_N, second_K[last_N], cost_N[order_K[winner_N]]), np.inf)
 
 
 def two_smallest_of_prefixes(cost_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

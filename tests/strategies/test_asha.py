@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,10 +11,18 @@ from hypothesis import strategies as st
 
 from nas.history import History, State, Trial
 from nas.multiobjective.constraints import Constraint
-from nas.strategies.halving import SuccessiveHalving, rungs
+from nas.strategies.fidelity.asha import ASHA
+from nas.strategies.fidelity.schedule import rungs
+from nas.strategies.fidelity.strategy import MultiFidelity
+from nas.strategies.random import RandomSearch
 from tests.strategies.tables import Grid, beats, empty, extended, hill, play, record
 
 SPACE = Grid((4, 4, 4), mixed=True)
+
+
+def asha(eta: float, lowest: int, highest: int) -> MultiFidelity:
+    """ASHA as published: the networks are random."""
+    return MultiFidelity(RandomSearch(), ASHA(eta, lowest, highest))
 
 
 @pytest.mark.parametrize(
@@ -56,10 +66,11 @@ def studies(draw: st.DrawFn) -> History:
 @given(studies(), st.sampled_from([2, 3]), st.integers(0, 99))
 @settings(max_examples=300, deadline=None)
 def test_the_promotion_rule(history: History, eta: int, seed: int) -> None:
-    strategy = SuccessiveHalving(eta, 1, 4)
+    strategy = asha(eta, 1, 4)
+    budgets = strategy.fidelity.budgets
     proposal = strategy.propose(SPACE, history, np.random.default_rng(seed))
     assert proposal is not None
-    for lower, upper in reversed(list(zip(strategy.budgets, strategy.budgets[1:], strict=False))):
+    for lower, upper in reversed(list(pairwise(budgets))):
         rung = [r for r in history if r.budget == lower and r.state is State.COMPLETE]
         left, order = list(rung), []
         while left:  # best first: the fronts one after the other, in a front by score, then by age
@@ -71,12 +82,12 @@ def test_the_promotion_rule(history: History, eta: int, seed: int) -> None:
         if promotable:
             assert (proposal.arch, proposal.budget) == (promotable[0].arch, upper)
             return
-    assert proposal.budget == strategy.budgets[0]
+    assert proposal.budget == budgets[0]
     assert proposal.arch not in {r.arch for r in history}
 
 
 def test_a_search_trains_about_one_in_eta_longer() -> None:
-    history = play(SuccessiveHalving(3, 1, 9), Grid((6, 6, 6, 6)), empty({"score": "maximize"}), 130)
+    history = play(asha(3, 1, 9), Grid((6, 6, 6, 6)), empty({"score": "maximize"}), 130)
     sizes = [sum(r.budget == budget for r in history) for budget in (1, 3, 9)]
     assert sum(sizes) == 130
     assert sizes[1] == sizes[0] // 3
@@ -86,7 +97,7 @@ def test_a_search_trains_about_one_in_eta_longer() -> None:
 
 
 def test_every_rung_follows_the_one_below() -> None:
-    history = play(SuccessiveHalving(2, 1, 4), Grid((3, 3)), empty(), 60)
+    history = play(asha(2, 1, 4), Grid((3, 3)), empty(), 60)
     for late in history:
         for lower in (1, 2):
             if lower < late.budget:
@@ -95,7 +106,7 @@ def test_every_rung_follows_the_one_below() -> None:
 
 
 def test_one_budget_is_random_search() -> None:
-    history = play(SuccessiveHalving(3, 7, 7), Grid((3, 3)), empty(), 60)
+    history = play(asha(3, 7, 7), Grid((3, 3)), empty(), 60)
     assert len(history) == 9
     assert {r.budget for r in history} == {7}
 
@@ -103,7 +114,7 @@ def test_one_budget_is_random_search() -> None:
 def test_a_failed_promotion_is_not_tried_again() -> None:
     space = Grid((4, 4))
     done = [record(i, space.architecture((i, i)), hill((i, i)), budget=1) for i in range(3)]
-    strategy = SuccessiveHalving(3, 1, 3)
+    strategy = asha(3, 1, 3)
     history = extended(empty({"score": "maximize"}), *done)
     promoted = strategy.propose(space, history, np.random.default_rng(0))
     assert promoted is not None

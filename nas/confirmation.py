@@ -1,0 +1,123 @@
+"""Further evaluations of networks: replicates of a search, and the confirmation of its best networks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from nas.history import CONFIRMATION, History, Proposal, State, Trial
+from nas.metrics.noise import variance_components, without_replicate_effects
+from nas.provenance import Replication
+from nas.strategies.ranking import best_first
+
+FIRST = 2  # replicates of every confirmed network, before any is left behind
+WITHIN = 2.0  # standard errors of a difference from the leader within which a network stays in the race
+
+
+def further_replicate(history: History, replicates: int) -> Proposal | None:
+    """Return an evaluation that a network of the search still lacks.
+
+    Args:
+        history: The trials of the search.
+        replicates: Number of evaluations that each network is to have at each of its budgets.
+
+    Returns:
+        The proposal, of the network that was proposed first; None if each has enough. A network with a failed trial is
+        not repeated.
+    """
+    if replicates < 2:
+        return None
+    known: dict[tuple[str, int], set[int]] = {}
+    failed: set[tuple[str, int]] = set()
+    first: dict[tuple[str, int], Trial] = {}
+    for trial in history:
+        key = trial.arch.id, trial.budget
+        first.setdefault(key, trial)
+        known.setdefault(key, set()).add(trial.replicate)
+        if trial.state is State.FAILED:
+            failed.add(key)
+    for key, trial in first.items():
+        missing = [] if key in failed else [one for one in range(replicates) if one not in known[key]]
+        if missing:
+            return Proposal(trial.arch, trial.budget, missing[0])
+    return None
+
+
+def candidates(history: History, count: int) -> list[Trial]:
+    """Return the networks that a confirmation compares.
+
+    Args:
+        history: The trials of the search.
+        count: Number of networks.
+
+    Returns:
+        Means of the best networks by constrained Pareto rank, then by score, the best first.
+    """
+    done = history.searched.final()
+    return [done[row] for row in best_first(history, done)[:count]]
+
+
+def next_confirmation(history: History, settings: Replication) -> Proposal | None:
+    """Return the next training of the confirmation, a race in rounds of one replicate for each network.
+
+    Every candidate has two replicates. In each later round are the leader and the networks whose score is within two
+    standard errors of it; the deviation is pooled over all candidates, without the effects of replicates, which they
+    share. All proposals follow from the history, whatever the number of workers.
+
+    Source: racing after Maron and Moore, Artificial Intelligence Review 11, 1997, with standard errors for bounds.
+
+    Args:
+        history: All trials of the study.
+        settings: Numbers of networks and replicates.
+
+    Returns:
+        The proposal; None if the confirmation has ended, or waits for trials that are running.
+    """
+    if not settings.confirm:
+        return None
+    racing = candidates(history, settings.confirm)
+    trials = {(trial.arch.id, trial.budget, trial.replicate): trial for trial in history.confirmed}
+
+    def trial_of(network: Trial, number: int) -> Trial | None:
+        return trials.get((network.arch.id, network.budget, CONFIRMATION + number))
+
+    for number in range(settings.confirm_replicates):
+        if number >= FIRST:
+            racing = _in_race(history, racing, number)
+            if len(racing) < 2:
+                return None
+        known = [trial_of(network, number) for network in racing]
+        for network, trial in zip(racing, known, strict=True):
+            if trial is None:
+                return Proposal(network.arch, network.budget, CONFIRMATION + number)
+        if number + 1 >= FIRST and any(trial is None or trial.state is State.RUNNING for trial in known):
+            return None
+        complete = [trial is not None and trial.state is not State.FAILED for trial in known]
+        racing = [network for network, keep in zip(racing, complete, strict=True) if keep]
+    return None
+
+
+def _in_race(history: History, racing: Sequence[Trial], rounds: int) -> list[Trial]:
+    """Return the networks that may still be the best, after the given number of rounds."""
+    score, sign = history.score, history.sign[history.score]
+    done = {(trial.arch.id, trial.budget, trial.replicate): trial for trial in history.confirmed.complete()}
+    keys = dict.fromkeys((arch_id, budget) for arch_id, budget, _ in done)
+    rows = [
+        {
+            number: sign * done[(*key, CONFIRMATION + number)].metrics[score]
+            for number in range(rounds)
+            if (*key, CONFIRMATION + number) in done
+        }
+        for key in keys
+    ]
+    mean = {key: float(np.mean(list(row.values()))) for key, row in zip(keys, rows, strict=True) if len(row) == rounds}
+    kept = [network for network in racing if (network.arch.id, network.budget) in mean]
+    if not kept:
+        return []
+    apart, lost = without_replicate_effects(rows)
+    found = variance_components([list(row.values()) for row in apart], lost=lost)
+    margin = WITHIN * math.sqrt(2 * found.within / rounds) if found is not None else math.inf
+    leader = max(mean[network.arch.id, network.budget] for network in kept)
+    return [network for network in kept if mean[network.arch.id, network.budget] >= leader - margin]

@@ -1,0 +1,1 @@
+"""Multi-fidelity search: how long the networks of a strategy are trained."""

@@ -1,0 +1,70 @@
+"""The history that the strategy within a multi-fidelity search reads: one result for each network, on one scale."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+
+from nas.history import History, State, Trial
+from nas.strategies.fidelity.schedule import results_at
+
+STATES = (State.FAILED, State.RUNNING)  # of a network without a result, the weaker one first
+
+
+def comparable(history: History, budgets: Sequence[int]) -> History:
+    """Return every network once, with its result at its largest budget, as if it had the largest budget of all.
+
+    A result counts as the sum of a network's and a budget's effect (a two-way layout without interaction; Scheffé,
+    The Analysis of Variance, 1959, chapter 4). The difference between two neighbouring budgets is the mean difference
+    of the networks that finished both. Networks are promoted for good results, part of which are chance, so that it is
+    estimated somewhat too small, in favour of the promoted ones. Costs of the architecture have no such difference.
+
+    Args:
+        history: Trials of the study.
+        budgets: Epochs of the steps, in ascending order.
+
+    Returns:
+        Trials with budget 0, with the number and the times of the network's first result, so that a promotion makes no
+        network younger; networks without a result are running or failed.
+    """
+    shifts = _shifts(history, budgets)
+    records: list[Trial] = []
+    first: dict[str, Trial] = {}
+    for trial in history.complete():
+        first.setdefault(trial.arch.id, trial)
+    for final in history.final():
+        born = first[final.arch.id]
+        for trial in history.replicates(final.arch, final.budget):
+            shift = shifts.get(final.budget, {})
+            metrics = {name: value + shift.get(name, 0.0) for name, value in trial.metrics.items()}
+            is_first = trial.replicate == final.replicate
+            facts = {"number": born.number, "started": born.started, "finished": born.finished} if is_first else {}
+            records.append(replace(trial, budget=0, metrics=metrics, **facts))
+    others: dict[str, Trial] = {}
+    for trial in history:
+        if trial.arch.id not in first:
+            known = others.setdefault(trial.arch.id, trial)
+            if STATES.index(trial.state) > STATES.index(known.state):
+                others[trial.arch.id] = trial
+    records += [replace(trial, budget=0) for trial in others.values()]
+    return replace(history, records=tuple(sorted(records, key=lambda trial: trial.number)))
+
+
+def _shifts(history: History, budgets: Sequence[int]) -> dict[int, Mapping[str, float]]:
+    """Return what has to be added to the metrics at each budget, for the largest one with results."""
+    results = {budget: results_at(history, budget) for budget in budgets}
+    shifts: dict[int, Mapping[str, float]] = {}
+    total: dict[str, float] = {}
+    for lower, upper in reversed(list(pairwise(budgets))):
+        after = {trial.arch.id: trial for trial in results[upper]}
+        pairs = [(trial, after[trial.arch.id]) for trial in results[lower] if trial.arch.id in after]
+        if pairs:
+            names = [name for name in pairs[0][0].metrics if all(name in one.metrics for pair in pairs for one in pair)]
+            for name in names:
+                gained = float(np.mean([high.metrics[name] - low.metrics[name] for low, high in pairs]))
+                total[name] = total.get(name, 0.0) + gained
+        shifts[lower] = dict(total)
+    return shifts

@@ -1,0 +1,239 @@
+"""A model fitted to a table of trained networks, which stands in for networks that the table lacks."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import kendalltau
+from sklearn.linear_model import RidgeCV
+from sklearn.model_selection import KFold, cross_val_predict
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from nas.architecture import Architecture
+from nas.errors import NASError
+from nas.history import CostFunction, History, Proposal, State
+from nas.multiobjective.constraints import Constraint
+from nas.trials_table import SECONDS, TrialsTable
+
+ALPHAS = tuple(10.0 ** np.arange(-2, 5))  # of the ridge regression, chosen by leave-one-out
+FOLDS = 10
+FEWEST = 20  # networks that a model can be fitted to
+
+
+@dataclass(frozen=True)
+class SurrogateError:
+    """How well a surrogate predicts networks that it was not fitted to, by 10-fold cross-validation over networks.
+
+    Args:
+        networks: Number of networks.
+        rmse: Root mean squared error of the mean over replicates.
+        explained: Share of the variance between networks that is predicted, R².
+        tau: Kendall's rank correlation of predictions and means.
+        noise: Pooled standard deviation of a replicate; 0 if there are none.
+        unexplained: Standard deviation of what is neither predicted nor noise.
+    """
+
+    networks: int
+    rmse: float
+    explained: float
+    tau: float
+    noise: float
+    unexplained: float
+
+
+class Surrogate:
+    """Predicts the trials of any network of a table's space.
+
+    The mean of each metric over replicates is predicted by ridge regression on the space's descriptors. Each network
+    has a deviation of its own from that, as large as what the model leaves unexplained in cross-validation, and each of
+    its replicates a deviation as large as those of the table; both are drawn from the deviations in the table, for all
+    metrics together, and are the same whenever a network is asked for again. Without the first, a strategy that fits
+    the same model would look better than it is.
+
+    With curves, each epoch is a budget: the best score so far and the seconds until then, as a training that is stopped
+    there would report them.
+
+    Source: surrogate benchmarks, Zela et al., ICLR 2022 (arXiv 2008.09777), here with a linear model.
+
+    Args:
+        table: Trained networks; the trials with the largest budget count.
+        cost: Cost of any network, (N, G) -> (N,).
+        constraints: Limits of the replayed searches.
+        costs: Costs that the constraints name, known before training.
+        seed: Seed of the noise of replicates; another one for each replayed search.
+
+    Attributes:
+        space: The space of the table.
+        errors: Metric -> error.
+
+    Raises:
+        NASError: If the table has too few networks.
+    """
+
+    def __init__(
+        self,
+        table: TrialsTable,
+        cost: CostFunction,
+        constraints: Sequence[Constraint] = (),
+        costs: Mapping[str, CostFunction] | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.space, self.objectives = table.space.build(), dict(table.objectives)
+        self._cost, self._cost_name = cost, str(table.spec.get("cost", {}).get("metric", "macs"))
+        self._constraints, self._costs, self.seed = tuple(constraints), dict(costs or {}), seed
+        genes_NG, groups = _networks(table)
+        if len(groups) < FEWEST:
+            raise NASError(f"a table of {len(groups)} networks", f"at least {FEWEST}", "train more networks")
+        rows_X = np.concatenate(groups)
+        columns = {name: column for name, column in table.metrics.items() if np.isfinite(column[rows_X]).all()}
+        columns = {SECONDS: table.seconds_N, **columns}
+        self._score = next((name for name in table.objectives if name in table.curves), "")
+        self._epochs = table.curves[self._score].shape[1] if self._score else 0
+        columns |= _stopped(table, self._score, self._epochs)
+        self.names, values_XM = list(columns), np.column_stack(list(columns.values()))
+        mean_NM = np.array([values_XM[rows].mean(axis=0) for rows in groups])
+        self._low_M, self._high_M = values_XM[rows_X].min(axis=0), values_XM[rows_X].max(axis=0)
+        self._noise_RM = _deviations(values_XM, groups, table.replicates_N)
+        x_NF = self.space.descriptors([self.space.architecture(genes) for genes in genes_NG.tolist()])
+        self._model = _model().fit(x_NF, mean_NM)
+        folds = KFold(FOLDS, shuffle=True, random_state=0)
+        residual_NM = mean_NM - cross_val_predict(_model(), x_NF, mean_NM, cv=folds)
+        variance_M = (self._noise_RM**2).mean(axis=0) if len(self._noise_RM) else np.zeros(len(self.names))
+        of_means_M = variance_M * np.mean([1 / len(rows) for rows in groups])
+        unexplained_M = np.sqrt(np.maximum((residual_NM**2).mean(axis=0) - of_means_M, 0))
+        rmse_M = np.sqrt((residual_NM**2).mean(axis=0))
+        self._own_NM = residual_NM * np.divide(unexplained_M, rmse_M, out=np.zeros_like(rmse_M), where=rmse_M > 0)
+        self.errors = {
+            name: SurrogateError(
+                networks=len(groups),
+                rmse=float(rmse_M[i]),
+                explained=float(1 - residual_NM[:, i].var() / max(mean_NM[:, i].var(), 1e-30)),
+                tau=float(kendalltau(mean_NM[:, i], mean_NM[:, i] - residual_NM[:, i]).statistic),
+                noise=float(np.sqrt(variance_M[i])),
+                unexplained=float(unexplained_M[i]),
+            )
+            for i, name in enumerate(self.names)
+        }
+
+    @property
+    def continues(self) -> bool:
+        """Whether smaller budgets are parts of one training."""
+        return bool(self._epochs)
+
+    def with_seed(self, seed: int) -> Surrogate:
+        """Return the same networks with other replicates.
+
+        Args:
+            seed: Seed of the noise.
+
+        Returns:
+            A copy that shares the model.
+        """
+        other = copy.copy(self)
+        other.seed = seed
+        return other
+
+    def history(self) -> History:
+        """Return the history of a search that has not begun.
+
+        Returns:
+            No trials, with the objectives of the table and the cost and constraints of the surrogate.
+        """
+        return History((), self.objectives, self._cost, self._cost_name, self._constraints, self._costs)
+
+    def expected(self, archs: Sequence[Architecture]) -> list[dict[str, float]]:
+        """Return the metrics of networks without the noise of training.
+
+        Args:
+            archs: N networks.
+
+        Returns:
+            Metrics by name of each network; "name@epoch" of a training that is stopped there.
+        """
+        return [dict(zip(self.names, values_M.tolist(), strict=True)) for values_M in self._expected(archs)]
+
+    def outcome(self, proposal: Proposal) -> tuple[float, dict[str, object]]:
+        """Return how a trial ends.
+
+        Args:
+            proposal: Architecture, budget and replicate.
+
+        Returns:
+            Its seconds, and the state and metrics of its record.
+        """
+        values_M = self._expected([proposal.arch])[0]
+        if len(self._noise_RM):
+            purpose = f"noise {self.seed} {proposal.replicate}"
+            values_M = values_M + self._noise_RM[_row(proposal.arch, len(self._noise_RM), purpose)]
+        every = dict(zip(self.names, np.maximum(values_M, 0).tolist(), strict=True))
+        metrics = {name: value for name, value in every.items() if "@" not in name}
+        if 0 < proposal.budget < self._epochs:
+            metrics = {name: every[f"{name}@{proposal.budget}"] for name in (self._score, SECONDS)}
+            metrics["epochs"] = float(proposal.budget)
+        costs = {self._cost_name: self._cost} | self._costs
+        genes_NG = np.array([proposal.arch.genes])
+        metrics |= {name: float(cost(genes_NG)[0]) for name, cost in costs.items()}
+        return metrics[SECONDS], {"state": State.COMPLETE, "metrics": metrics}
+
+    def _expected(self, archs: Sequence[Architecture]) -> np.ndarray:
+        predicted_NM = self._model.predict(self.space.descriptors(archs))
+        rows = [_row(arch, len(self._own_NM), "own") for arch in archs]
+        beyond_M = 0.5 * (self._high_M - self._low_M)  # a linear model extrapolates without end
+        return np.clip(predicted_NM + self._own_NM[rows], self._low_M - beyond_M, self._high_M + beyond_M)
+
+
+def _model() -> Pipeline:
+    return make_pipeline(StandardScaler(), RidgeCV(ALPHAS))
+
+
+def _networks(table: TrialsTable) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Genes (N, G) of the networks that finished with the largest budget, and the rows of each one's replicates."""
+    done_X = np.array([state is State.COMPLETE for state in table.states], dtype=bool)
+    if not done_X.any():
+        return np.empty((0, table.genes_NG.shape[1]), dtype=np.int64), []
+    rows_X = np.flatnonzero(done_X & (table.budgets_N == table.budgets_N[done_X].max()))
+    genes_NG, which_X = np.unique(table.genes_NG[rows_X], axis=0, return_inverse=True)
+    return genes_NG, [rows_X[which_X.ravel() == number] for number in range(len(genes_NG))]
+
+
+def _stopped(table: TrialsTable, score: str, epochs: int) -> dict[str, np.ndarray]:
+    """Best score so far and seconds after each epoch but the last, as "name@epoch" -> (N,)."""
+    if not score:
+        return {}
+    sign = -1.0 if table.objectives[score] == "minimize" else 1.0
+    best_NE = sign * np.fmax.accumulate(sign * table.curves[score].astype(np.float64), axis=1)
+    seconds_NE = table.curves[SECONDS].astype(np.float64)
+    return {
+        f"{name}@{epoch}": values_NE[:, epoch - 1]
+        for name, values_NE in ((score, best_NE), (SECONDS, seconds_NE))
+        for epoch in range(1, epochs)
+        if np.isfinite(values_NE[:, epoch - 1]).all()
+    }
+
+
+def _deviations(values_XM: np.ndarray, groups: Sequence[np.ndarray], replicates_X: np.ndarray) -> np.ndarray:
+    """Deviations of replicates from the mean of their network, (R, M), enlarged to the size of a replicate's noise.
+
+    What all networks of a replicate share, such as its validation fold, is no noise of a comparison and is taken off.
+    """
+    rows_R = np.concatenate([rows for rows in groups if len(rows) > 1] or [np.empty(0, dtype=np.int64)])
+    if not len(rows_R):
+        return np.empty((0, values_XM.shape[1]))
+    parts = [values_XM[rows] - values_XM[rows].mean(axis=0) for rows in groups if len(rows) > 1]
+    sizes = [np.full(len(rows), len(rows)) for rows in groups if len(rows) > 1]
+    deviation_RM, size_R = np.concatenate(parts), np.concatenate(sizes)
+    for replicate in np.unique(replicates_X[rows_R]):
+        shared_R = replicates_X[rows_R] == replicate
+        deviation_RM[shared_R] -= deviation_RM[shared_R].mean(axis=0)
+    return deviation_RM * np.sqrt(size_R / (size_R - 1))[:, None]
+
+
+def _row(arch: Architecture, count: int, purpose: str) -> int:
+    """Draw a row that depends on the network and the purpose alone."""
+    text = f"{purpose}|{' '.join(map(str, arch.genes))}"
+    return int.from_bytes(hashlib.blake2s(text.encode(), digest_size=8).digest(), "big") % count

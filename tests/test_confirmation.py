@@ -1,0 +1,173 @@
+"""Replicates of a search and the confirmation of its best networks, with evaluators that take no time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from nas.confirmation import further_replicate, next_confirmation
+from nas.context import RunContext
+from nas.errors import NASError
+from nas.history import CONFIRMATION, History, Proposal, State, Trial
+from nas.provenance import Replication
+from nas.search import SearchJob, search
+from nas.strategies.random import RandomSearch
+from nas.study.study import Study
+from tests.problems import EvaluatorOf, problem_of
+from tests.tables import SPACE, records_of
+
+NETWORKS = [record.arch for record in records_of()]
+OBJECTIVES = {"auc": "maximize"}
+NOTHING: Any = None
+
+
+def noisy(proposal: Proposal, context: RunContext) -> dict[str, float]:
+    """Networks of equal quality except the fifth, with noise that follows from network and replicate."""
+    number = NETWORKS.index(proposal.arch)
+    rng = np.random.default_rng([number, proposal.replicate])
+    return {"auc": 0.7 + 0.1 * (number == 5) + 0.03 * rng.normal(), "macs": float(number)}
+
+
+def job_of(folder: Path, study: Study, trials: int, function: Any = noisy, **replication: Any) -> SearchJob:
+    context = RunContext(NOTHING, NOTHING, folder, torch.device("cpu"), 0)
+    return SearchJob(
+        study.problem, RandomSearch(), EvaluatorOf(function), context, trials, replication=Replication(**replication)
+    )
+
+
+def study_of(folder: Path) -> Study:
+    return Study(f"sqlite:///{folder}/study.db", "s", problem_of(SPACE, OBJECTIVES), {})
+
+
+def test_every_network_is_evaluated_in_all_replicates_before_the_next(tmp_path: Path) -> None:
+    study = study_of(tmp_path)
+    history = search(job_of(tmp_path, study, 10, replicates=3), study)
+    assert [trial.replicate for trial in history] == [0, 1, 2, 0, 1, 2, 0, 1, 2, 0]
+    assert list(Counter(trial.arch.id for trial in history).values()) == [3, 3, 3, 1]
+    assert history.statistic(history[0], "auc").count == 3
+
+
+def test_a_network_that_failed_is_not_repeated(tmp_path: Path) -> None:
+    study = study_of(tmp_path)
+
+    def evaluator(proposal: Proposal, context: RunContext) -> dict[str, float]:
+        return noisy(proposal, context) | ({"auc": float("nan")} if context.trial == 2 else {})
+
+    history = search(job_of(tmp_path, study, 5, evaluator, replicates=2), study)
+    assert [trial.replicate for trial in history] == [0, 1, 0, 0, 1]
+    assert history[2].state is State.FAILED
+
+
+def test_confirmation_answers_with_means_of_unused_replicates(tmp_path: Path) -> None:
+    study = study_of(tmp_path)
+    history = search(job_of(tmp_path, study, 19, confirm=4, confirm_replicates=6), study)
+    searched, confirmed = history.searched, history.confirmed
+    assert len(searched) == 19
+    best_seen = {trial.arch for trial in sorted(searched, key=lambda one: -one.metrics["auc"])[:4]}
+    assert {trial.arch for trial in confirmed} == best_seen
+    counts = Counter(trial.arch for trial in confirmed)
+    assert min(counts.values()) >= 2
+    assert max(counts.values()) <= 6
+    assert counts[history.best.arch] == max(counts.values())
+    values = [trial.metrics["auc"] for trial in confirmed if trial.arch == history.best.arch]
+    assert history.best.metrics["auc"] == pytest.approx(np.mean(values))
+    assert history.statistic(history.best, "auc").count == len(values)
+    assert history.best.arch == NETWORKS[5]
+    assert history.best.metrics["auc"] < max(trial.metrics["auc"] for trial in history)
+    again = search(job_of(tmp_path, study, 19, confirm=4, confirm_replicates=6), study)
+    assert len(again) == len(history)  # nothing is left to do
+
+
+def test_a_confirmation_is_added_to_a_finished_search_and_leaves_its_trials_alone(tmp_path: Path) -> None:
+    study = study_of(tmp_path)
+    before = search(job_of(tmp_path, study, 4), study)
+    after = search(job_of(tmp_path, study, 4, confirm=2, confirm_replicates=2), study)
+    assert after.searched.records == before.records
+    assert len(after.confirmed) == 4
+    more = search(job_of(tmp_path, study, 6), study)
+    (tmp_path / "plain").mkdir()
+    fresh = study_of(tmp_path / "plain")
+    plain = search(job_of(tmp_path, fresh, 6), fresh)
+    assert [trial.arch for trial in more.searched] == [trial.arch for trial in plain]
+
+
+def history_with(values: dict[int, list[float]], running: tuple[int, int] | None = None) -> History:
+    """Searched networks 0 to 3 with falling scores, and confirmed values by network."""
+    records = [Trial(n, NETWORKS[n], 0, State.COMPLETE, {"auc": 0.9 - n / 100}, finished=1.0 + n) for n in range(4)]
+    for network, row in values.items():
+        for number, value in enumerate(row):
+            state = State.RUNNING if running == (network, number) else State.COMPLETE
+            metrics = {"auc": value} if state is State.COMPLETE else {}
+            one = Trial(len(records), NETWORKS[network], 0, state, metrics, finished=9.0)
+            records.append(replace(one, replicate=CONFIRMATION + number))
+    return History(tuple(records), OBJECTIVES, lambda genes_NG: genes_NG[:, 0])
+
+
+def proposed(history: History, **settings: Any) -> tuple[int, int] | None:
+    found = next_confirmation(history, Replication(**settings))
+    return None if found is None else (NETWORKS.index(found.arch), found.replicate - CONFIRMATION)
+
+
+def test_rounds_of_the_race() -> None:
+    race = {"confirm": 3, "confirm_replicates": 4}
+    assert proposed(history_with({}), confirm=0) is None
+    assert proposed(history_with({}), **race) == (0, 0)
+    assert proposed(history_with({0: [0.8], 1: [0.8]}), **race) == (2, 0)
+    two = {0: [0.80, 0.82], 1: [0.81, 0.79], 2: [0.60, 0.62]}
+    assert proposed(history_with(two, running=(2, 1)), **race) is None  # the round has not ended
+    assert proposed(history_with(two), **race) == (0, 2)
+    assert proposed(history_with(two | {0: [0.80, 0.82, 0.81]}), **race) == (1, 2)
+    third = two | {0: [0.80, 0.82, 0.81], 1: [0.81, 0.79, 0.80]}
+    assert proposed(history_with(third), **race) == (0, 3)
+    assert proposed(history_with(third), confirm=3, confirm_replicates=3) is None
+    clear = {0: [0.80, 0.81], 1: [0.70, 0.71], 2: [0.60, 0.61]}
+    assert proposed(history_with(clear), **race) is None  # the leader is alone
+
+
+def test_folds_that_differ_in_difficulty_do_not_prolong_the_race() -> None:
+    hard = np.array([0.0, -0.3])
+    values = {n: (level + hard + [0.001 * n, 0]).tolist() for n, level in enumerate((0.8, 0.75, 0.7))}
+    assert proposed(history_with(values), confirm=3) is None
+
+
+def test_a_network_whose_confirmation_fails_leaves_the_race() -> None:
+    history = history_with({0: [0.8, 0.8], 1: [0.8, 0.81], 2: [0.8, 0.79]})
+    records = [
+        replace(one, state=State.FAILED, metrics={})
+        if one.arch == NETWORKS[0] and one.replicate == CONFIRMATION + 1
+        else one
+        for one in history
+    ]
+    failed = replace(history, records=tuple(records))
+    assert proposed(failed, confirm=3) == (1, 2)
+
+
+def test_further_replicates_fill_gaps_at_every_budget() -> None:
+    arch = NETWORKS[0]
+    records = [
+        Trial(n, arch, budget, State.RUNNING, replicate=r) for n, (budget, r) in enumerate([(1, 0), (3, 0), (1, 2)])
+    ]
+    history = History(tuple(records), OBJECTIVES, lambda genes_NG: genes_NG[:, 0])
+    assert further_replicate(history, 1) is None
+    assert further_replicate(history, 3) == Proposal(arch, 1, 1)
+
+
+def test_more_replicates_than_the_evaluator_has_are_refused(tmp_path: Path) -> None:
+    job = job_of(tmp_path, study_of(tmp_path), 5, replicates=2, confirm=1, confirm_replicates=2)
+    job.evaluator.replicates = 3
+    with pytest.raises(NASError, match=r"study.replicates=2 and study.confirm_replicates=2 .* at most 3"):
+        job._check_replication()
+    with pytest.raises(NASError, match=r"study.replicates=0"):
+        job_of(tmp_path, study_of(tmp_path), 5, replicates=0)
+
+
+def test_each_replicate_has_its_fold() -> None:
+    folds = tuple((f"train{n}", f"valid{n}") for n in range(3))
+    context = RunContext(NOTHING, NOTHING, Path(), torch.device("cpu"), 0, folds=folds)  # type: ignore[arg-type]
+    assert [context.of_replicate(n).valid for n in (0, 2, 3, CONFIRMATION)] == ["valid0", "valid2", "valid0", "valid1"]

@@ -1,0 +1,94 @@
+"""The model that stands in for networks that a table lacks, on tables whose truth is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from nas.artifact import SpaceFacts
+from nas.errors import NASError
+from nas.history import Proposal, State, Trial
+from nas.simulator import simulate
+from nas.strategies.predictor import Predictor
+from nas.strategies.random import RandomSearch
+from nas.surrogate import Surrogate
+from nas.trials_table import TrialsTable
+from search_spaces.dints.space import DiNTSSpace
+
+SPACE = DiNTSSpace(num_blocks=3, num_depths=2, channel_mul=0.125)
+NOISE, OWN = 0.004, 0.006
+OBJECTIVES = {"dice": "maximize", "macs": "minimize"}
+
+
+def cost(genes_NG: np.ndarray) -> np.ndarray:
+    return (genes_NG > 0).sum(axis=1).astype(float)
+
+
+def quality(genes: tuple[int, ...]) -> float:
+    """Better with convolutions, and with an unbroken path at the finest level."""
+    operations = SPACE.table(genes)
+    return 0.7 + 0.05 * bool((operations[:, 0] >= 0).all()) + 0.01 * int((operations > 0).sum())
+
+
+def table(networks: int = 120, replicates: int = 3) -> TrialsTable:
+    rng = np.random.default_rng(0)
+    archs = list({SPACE.sample(rng): None for _ in range(networks)})
+    records = []
+    for arch in archs:
+        own = rng.normal(0, OWN)
+        for replicate in range(replicates):
+            metrics = {
+                "dice": quality(arch.genes) + own + rng.normal(0, NOISE),
+                "macs": float(cost(np.array([arch.genes]))[0]),
+                "seconds": 10.0 + cost(np.array([arch.genes]))[0],
+            }
+            number = len(records)
+            records.append(Trial(number, arch, 8, State.COMPLETE, metrics, finished=number + 1.0, replicate=replicate))
+    return TrialsTable.of(records, SpaceFacts.of(SPACE), OBJECTIVES, {"cost": {"metric": "macs"}})
+
+
+@pytest.fixture(scope="module")
+def surrogate() -> Surrogate:
+    return Surrogate(table(), cost)
+
+
+def test_its_error_is_known(surrogate: Surrogate) -> None:
+    error = surrogate.errors["dice"]
+    assert error.networks > 100
+    assert error.explained > 0.8
+    assert error.tau > 0.7
+    assert error.noise == pytest.approx(NOISE, rel=0.2)
+    assert error.unexplained == pytest.approx(OWN, rel=0.35)
+    assert error.rmse >= error.unexplained
+
+
+def test_networks_that_the_table_lacks(surrogate: Surrogate) -> None:
+    rng = np.random.default_rng(7)
+    archs = [SPACE.sample(rng) for _ in range(300)]
+    expected = np.array([metrics["dice"] for metrics in surrogate.expected(archs)])
+    truth = np.array([quality(arch.genes) for arch in archs])
+    assert np.corrcoef(expected, truth)[0, 1] > 0.9
+    assert OWN < np.std(expected - truth) < 2 * OWN  # the error of the model and the deviation of its own
+
+
+def test_replicates_differ_by_the_noise_of_the_table_and_come_again(surrogate: Surrogate) -> None:
+    arch = SPACE.sample(np.random.default_rng(3))
+    scores = [surrogate.outcome(Proposal(arch, replicate=number))[1]["metrics"]["dice"] for number in range(200)]  # type: ignore[index]
+    assert np.std(scores) == pytest.approx(NOISE, rel=0.25)
+    assert np.mean(scores) == pytest.approx(surrogate.expected([arch])[0]["dice"], abs=4 * NOISE / np.sqrt(200))
+    assert surrogate.outcome(Proposal(arch, replicate=5))[1]["metrics"]["dice"] == scores[5]  # type: ignore[index]
+    other = Surrogate(table(), cost, seed=1).outcome(Proposal(arch, replicate=5))[1]["metrics"]["dice"]  # type: ignore[index]
+    assert other != scores[5]
+
+
+def test_searches_beyond_the_table(surrogate: Surrogate) -> None:
+    best = {}
+    for name, strategy in {"random": RandomSearch(), "linear": Predictor(start=10, model="linear")}.items():
+        chosen = [simulate(strategy, surrogate, 30, seed).history.best.arch for seed in range(4)]
+        best[name] = np.mean([quality(arch.genes) for arch in chosen])
+    assert best["linear"] > best["random"]
+
+
+def test_a_table_that_is_too_small() -> None:
+    with pytest.raises(NASError, match="at least 20"):
+        Surrogate(table(networks=10), cost)
