@@ -11,6 +11,7 @@ from annotated_types import Ge, Le
 
 from nas.data.transforms.augment import Augment
 from nas.errors import NASError
+from nas.tasks.precision import PRECISIONS, uses_bf16
 from nas.utils.annotations import (
     MOST,
     Count,
@@ -28,7 +29,6 @@ from nas.utils.identity import described
 OPTIMIZERS = ("adamw", "adam", "sgd")
 SCHEDULES = ("onecycle", "cosine", "step", "constant")
 SAMPLERS = ("shuffled", "balanced")
-PRECISIONS = ("auto", "bf16", "fp32")
 
 
 @checked("training")
@@ -108,26 +108,12 @@ class TrainingSettings:
             NASError: For a compiled bf16 training on the CPU (see `nas.training.precision`).
         """
         compiled_on_cpu = self.compile and device.type == "cpu"
-        if self.precision == "auto":
-            return has_fast_bf16(device) and not compiled_on_cpu
+        if self.precision == "auto" and compiled_on_cpu:
+            return False
         if self.precision == "bf16" and compiled_on_cpu:
             raise NASError(
                 "training.compile=true with training.precision=bf16 on the CPU",
                 "only one of the two",
                 "set training.precision to fp32",
             )
-        return self.precision == "bf16"
-
-
-def has_fast_bf16(device: torch.device) -> bool:
-    """Check whether a device has bf16 arithmetic; CPUs without AVX512-BF16 emulate it, far slower than fp32.
-
-    Args:
-        device: Device of the training.
-
-    Returns:
-        True if bf16 is faster than fp32.
-    """
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
+        return uses_bf16(self.precision, device)
