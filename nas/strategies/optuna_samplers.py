@@ -29,8 +29,9 @@ from nas.strategies.optuna_study import (
     learned_constraints,
     study_of,
 )
+from nas.strategies.prior import Prior, first_network
 from nas.strategies.ranking import best_and_newest
-from nas.strategies.sampling import accept_all, draw, held, mutant
+from nas.strategies.sampling import held, mutant
 from nas.utils.annotations import AtLeastTwo, Share
 from nas.utils.checked import checked
 
@@ -52,13 +53,14 @@ class OptunaStrategy(Strategy):
     Args:
         start: Finished networks, sampled at random, before the sampler is used, at least 2.
         tries: Maximum number of suggestions per proposal, at least 1.
+        warm_start: Trials of another study, the best networks of which are trained first; None for none.
 
     Raises:
         NASError: If a value is out of range.
     """
 
-    def __init__(self, start: int, tries: int) -> None:
-        self.start, self.tries = start, tries
+    def __init__(self, start: int, tries: int, warm_start: Prior | None = None) -> None:
+        self.start, self.tries, self.warm_start = start, tries, warm_start
         self._given = TrialConverter(self.notes)
         optuna.logging.set_verbosity(optuna.logging.WARNING)  # no message per in-memory study
 
@@ -98,6 +100,18 @@ class OptunaStrategy(Strategy):
         """
         return facts
 
+    def earlier(self, space: SearchSpace, history: History) -> Sequence[Trial]:
+        """Return trials that Optuna's study holds before those of the history, and that count for `start`.
+
+        Args:
+            space: The space.
+            history: Trials of the study.
+
+        Returns:
+            Finished trials; none by default.
+        """
+        return ()
+
     def notes(self, position: int) -> dict[str, Any]:
         """Return the system attributes that the sampler would have stored with a trial of its own.
 
@@ -110,10 +124,13 @@ class OptunaStrategy(Strategy):
         return {}
 
     def propose(self, space: SearchSpace, history: History, rng: np.random.Generator) -> Proposal | None:
-        facts = self.facts(history)
-        ready = len(facts) >= self.start and any(len(gene.choices) > 1 for gene in space.genes)
+        facts, earlier = self.facts(history), self.earlier(space, history)
+        ready = len(facts) + len(earlier) >= self.start and any(len(gene.choices) > 1 for gene in space.genes)
         with self.threads():
-            arch = self._ask(space, history, facts, rng) if ready else draw(space, history, accept_all, rng)
+            if ready:
+                arch = self._ask(space, history, facts, earlier, rng)
+            else:
+                arch = first_network(self.warm_start, space, history, rng)
         return None if arch is None else Proposal(arch)
 
     def threads(self) -> AbstractContextManager[object]:
@@ -121,9 +138,14 @@ class OptunaStrategy(Strategy):
         return nullcontext()
 
     def _ask(
-        self, space: SearchSpace, history: History, facts: Sequence[Trial], rng: np.random.Generator
+        self,
+        space: SearchSpace,
+        history: History,
+        facts: Sequence[Trial],
+        earlier: Sequence[Trial],
+        rng: np.random.Generator,
     ) -> Architecture | None:
-        observations = self.observations(history, facts)
+        observations = [*earlier, *self.observations(history, facts)]
         limits = learned_constraints(history, observations)
         running = dict.fromkeys(record.arch for record in history if record.state is State.RUNNING)
         given = self._given.of(observations, list(running), history, space, limits)
@@ -169,6 +191,8 @@ class NSGA2(OptunaStrategy):
         mutation: Probability of resampling each gene. If None, 1 / number of genes.
         crossover: Probability of two parents.
         tries: Maximum number of suggestions per proposal.
+        warm_start: Trials of another study, the best networks of which are the first generation (Feurer et al., AAAI
+            2015); their scores are not used otherwise. None for none.
 
     Raises:
         NASError: If a value is out of range.
@@ -180,8 +204,9 @@ class NSGA2(OptunaStrategy):
         mutation: Share | None = None,
         crossover: Share = 0.9,
         tries: Tries = 20,
+        warm_start: Prior | None = None,
     ) -> None:
-        super().__init__(population, tries)
+        super().__init__(population, tries, warm_start)
         self.population, self.mutation, self.crossover = population, mutation, crossover
         self._parents: dict[int, list[int]] = {}  # cache of `FasterNSGA2`
 
@@ -215,14 +240,26 @@ class TPE(OptunaStrategy):
         ei_candidates: Samples from the estimator of good trials that are compared per suggestion, at least 1.
         tries: Maximum number of suggestions per proposal, if no candidate of one is new; each takes about 25 ms at
             1,000 trials.
+        warm_start: Trials of another study, which the sampler gets as older trials. As the estimators ask only which
+            trials are the best, their objectives are normal scores on the scale of the search (Salinas et al., ICML
+            2020). They count as random ones for `start`. None for none.
 
     Raises:
         NASError: If a value is out of range.
     """
 
-    def __init__(self, start: Start = 10, ei_candidates: Candidates = 24, tries: Tries = 5) -> None:
-        super().__init__(start, tries)
+    def __init__(
+        self,
+        start: Start = 10,
+        ei_candidates: Candidates = 24,
+        tries: Tries = 5,
+        warm_start: Prior | None = None,
+    ) -> None:
+        super().__init__(start, tries, warm_start)
         self.ei_candidates = ei_candidates
+
+    def earlier(self, space: SearchSpace, history: History) -> Sequence[Trial]:
+        return () if self.warm_start is None else self.warm_start.on_own_scale(space, history)
 
     def sampler(self, seed: int, given: GivenTrials, admits: Admits) -> BaseSampler:
         # multivariate also with several objectives, as univariate estimators would sort all trials for each gene

@@ -253,7 +253,7 @@ def found_within(history: History, epochs: int, truth: dict[Architecture, float]
     """The true score of the answer after so many epochs of training, where trainings continue."""
     last: dict[Architecture, Trial] = {}
     for trial in history.complete():
-        epochs -= trial.budget - (last[trial.arch].budget if trial.arch in last else 0)
+        epochs -= (trial.budget or 9) - (last[trial.arch].budget if trial.arch in last else 0)
         if epochs < 0:
             break
         last[trial.arch] = trial
@@ -261,15 +261,14 @@ def found_within(history: History, epochs: int, truth: dict[Architecture, float]
 
 
 @every_rule
-@pytest.mark.parametrize("workers", [1, 4])
-def test_a_search_on_learning_curves_finds_more_for_the_same_epochs(name: str, workers: int) -> None:
-    """On drawn curves, against random search that trains ten of the nineteen networks to the end."""
+def test_a_search_on_learning_curves_finds_more_for_the_same_epochs(name: str) -> None:
+    """On drawn curves, with four workers, against random search that trains ten of the nineteen networks to the end."""
     curves = [trial for record in records_of() for trial in curve_of(record, (1, 3, 9))]
     table = table_of([replace(trial, number=number) for number, trial in enumerate(curves)])
     truth = {trial.arch: trial.metrics["auc"] for trial in curves if trial.budget == 9}
 
     def mean(strategy: Strategy) -> float:
-        histories = (simulate(strategy, table, 60, seed, workers).history for seed in range(8))
+        histories = (simulate(strategy, table, 45, seed, workers=4).history for seed in range(6))
         return float(np.mean([found_within(history, 90, truth) for history in histories]))
 
     assert mean(MultiFidelity(RandomSearch(), RULES[name])) > mean(RandomSearch()) + 0.001
