@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from experiments.search import random_counterpart
 from experiments.search.results import summary
 from nas.artifact import load
 from nas.budget import SearchEnd
@@ -240,3 +242,22 @@ def test_candidates_have_the_largest_budget_of_the_search() -> None:
     found = next_confirmation(history, Replication(confirm=3))
     assert found == Proposal(NETWORKS[2], 9, CONFIRMATION)
     assert [trial.arch for trial in candidates(history, 3)] == [NETWORKS[2], NETWORKS[1]]
+
+
+def test_the_random_counterpart_has_the_same_confirmation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, Any] = {}
+
+    def run_search(problem: Any, split: Any, **settings: Any) -> SimpleNamespace:
+        asked.update(settings)
+        return SimpleNamespace(best="chosen")
+
+    replication = Replication(replicates=2, rotate_folds=True, confirm=3, confirm_replicates=4)
+    problem = problem_of(SPACE, OBJECTIVES)
+    monkeypatch.setattr(random_counterpart, "run_search", run_search)
+    monkeypatch.setattr(random_counterpart, "_repetition", lambda *_: (problem, RandomSearch(), EvaluatorOf(noisy)))
+    facts = (DataFacts("x", "0", 1), SplitFacts("0"))
+    search_record = SearchRecord("s", 12, -1, 0, 5, *facts, replication=replication)
+    setting: Any = SimpleNamespace(split=None, device="cpu")
+    found = random_counterpart.random_search_network(NOTHING, search_record, tmp_path, setting)
+    assert found == "chosen"
+    assert asked.items() >= {"trials": 12, "seed": 5, **asdict(replication)}.items()
