@@ -40,8 +40,9 @@ from nas.data.store import VolumeStore
 from nas.data.store_writer import write_store
 from nas.data.transforms.augment import Augment
 from nas.tasks.classification import Classification
+from nas.tasks.precision import has_fast_bf16
 from nas.training.precision import autocast
-from nas.training.settings import TrainingSettings, has_fast_bf16
+from nas.training.settings import TrainingSettings
 from nas.training.steps import Steps
 from search_spaces.naslung import NASLungSpace
 
@@ -215,24 +216,26 @@ def ways(network: str, data: VolumeSet, batch_size: int, device: torch.device) -
     return found
 
 
-def measure(steps: dict[str, Iterator[int]], seconds: float, device: torch.device) -> dict[str, float]:
+def measure(
+    steps: dict[str, Iterator[int]], seconds: float, device: torch.device, window_s: float = WINDOW_SECONDS
+) -> dict[str, float]:
     """Measure the median samples per second over alternating windows, about `seconds` per variant."""
     rates: dict[str, list[float]] = {name: [] for name in steps}
     end = time.perf_counter() + seconds * len(steps)
     while time.perf_counter() < end or len(rates["plain"]) < 3:
         for name, iterator in steps.items():
-            rates[name].append(window_rate(iterator, device))
+            rates[name].append(window_rate(iterator, device, window_s))
     return {name: statistics.median(values) for name, values in rates.items()}
 
 
-def window_rate(steps: Iterator[int], device: torch.device) -> float:
+def window_rate(steps: Iterator[int], device: torch.device, seconds: float) -> float:
     """Measure samples per second in one window."""
     wait = torch.cuda.synchronize if device.type == "cuda" else nullcontext
     for _ in range(2 * WORKERS):  # as many as the plain loop's workers prefetch
         next(steps)
     wait()
     samples, start = 0, time.perf_counter()
-    while time.perf_counter() < start + WINDOW_SECONDS:
+    while time.perf_counter() < start + seconds:
         samples += sum(next(steps) for _ in range(CHUNK_STEPS))
         wait()
     return samples / (time.perf_counter() - start)

@@ -19,13 +19,31 @@ from nas.utils.process import usable_cores
 RESULTS = Path(__file__).resolve().parent / "results"
 
 
-def write_results(name: str, rows: Sequence[Mapping[str, Any]], out: str | Path | None = None, seed: int = 0) -> Path:
-    """Print rows as a table and write `<name>.json` to the folder `out`, by default benchmarks/results."""
+def write_results(
+    name: str,
+    rows: Sequence[Mapping[str, Any]],
+    out: str | Path | None = None,
+    seed: int = 0,
+    shown: Sequence[str] | None = None,
+) -> Path:
+    """Print rows as a table and write `<name>.json` to the folder `out`, by default benchmarks/results.
+
+    Args:
+        name: Name of the file.
+        rows: The results.
+        out: The folder.
+        seed: Seed of the benchmark.
+        shown: Columns of the printed table; None for all.
+
+    Returns:
+        The file.
+    """
     plain = [{key: _plain(value) for key, value in row.items()} for row in rows]
     content: dict[str, Any] = {"name": name, "machine": machine(), "seed": seed, "rows": plain}
     path = (RESULTS if out is None else Path(out)) / f"{name}.json"
     write_text(path, json.dumps(content, indent=1) + "\n")
-    print(f"{name}  ({content['machine']['cpu']}, {content['machine']['cores']} cores)\n{table(plain)}\n-> {path}\n")
+    in_table = plain if shown is None else [{key: row[key] for key in shown if key in row} for row in plain]
+    print(f"{name}  ({content['machine']['cpu']}, {content['machine']['cores']} cores)\n{table(in_table)}\n-> {path}\n")
     return path
 
 

@@ -13,6 +13,7 @@ from torch import nn
 
 from nas.errors import NASError
 from search_spaces.layers.cbam import PublishedCBAM3D, WooCBAM3D
+from search_spaces.layers.norm_relu import norm_relu
 from search_spaces.layers.sphereface import AngularHead, LinearHead, RelativeAngularHead
 
 ATTENTION = {"none": None, "published": PublishedCBAM3D, "woo2018": WooCBAM3D}
@@ -38,6 +39,18 @@ class ConvUnit(nn.Sequential):
             nn.BatchNorm3d(outputs),
             nn.ReLU(inplace=True),
         )
+
+    def forward(self, x_BCDHW: torch.Tensor) -> torch.Tensor:
+        """Compute the three layers.
+
+        Args:
+            x_BCDHW: Map (B, inputs, D, H, W).
+
+        Returns:
+            Map (B, outputs, D', H', W').
+        """
+        convolution, norm, relu = self
+        return norm_relu(convolution(x_BCDHW), norm, relu)
 
 
 class ResidualBlock(nn.Module):

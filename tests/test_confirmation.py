@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -11,15 +12,23 @@ import numpy as np
 import pytest
 import torch
 
+from experiments.search.results import summary
+from nas.artifact import load
+from nas.budget import SearchEnd
+from nas.comparison.searches import _read_trials
 from nas.confirmation import further_replicate, next_confirmation
 from nas.context import RunContext
 from nas.errors import NASError
+from nas.found import SearchResult
 from nas.history import CONFIRMATION, History, Proposal, State, Trial
-from nas.provenance import Replication
+from nas.provenance import DataFacts, Replication, SearchRecord, SplitFacts
 from nas.search import SearchJob, search
 from nas.strategies.random import RandomSearch
 from nas.study.study import Study
 from tests.problems import EvaluatorOf, problem_of
+from tests.report_pages import write_search
+from tests.strategies.tables import Grid, empty, extended, hill, record
+from tests.strategies.test_every_strategy import MAKE, SLOW
 from tests.tables import SPACE, records_of
 
 NETWORKS = [record.arch for record in records_of()]
@@ -171,3 +180,52 @@ def test_each_replicate_has_its_fold() -> None:
     folds = tuple((f"train{n}", f"valid{n}") for n in range(3))
     context = RunContext(NOTHING, NOTHING, Path(), torch.device("cpu"), 0, folds=folds)  # type: ignore[arg-type]
     assert [context.of_replicate(n).valid for n in (0, 2, 3, CONFIRMATION)] == ["valid0", "valid2", "valid0", "valid1"]
+
+
+def test_files_report_and_summary_show_means_with_errors(tmp_path: Path) -> None:
+    history = history_with({0: [0.80, 0.82, 0.81], 1: [0.81, 0.79, 0.83], 2: [0.6, 0.62]})
+    records = [replace(one, metrics={**one.metrics, "macs": 1e6 * (1 + NETWORKS.index(one.arch))}) for one in history]
+    history = replace(history, records=tuple(records), objectives={"auc": "maximize", "macs": "minimize"})
+    search_record = SearchRecord(
+        "s", 0, -1, 0, 0, DataFacts("x", "0", 1), SplitFacts("0"), replication=Replication(confirm=3)
+    )
+    result = SearchResult(history, problem_of(SPACE, history.objectives), search_record)
+    result.save(tmp_path)
+    best = load(tmp_path / "arch.json")
+    assert best.metrics["auc"] == pytest.approx(0.81)
+    search_of_best = best.provenance.search
+    assert search_of_best is not None
+    assert (search_of_best.evaluations, search_of_best.confirmed, search_of_best.trials) == (3, True, 4)
+    assert search_of_best.standard_error["auc"] == pytest.approx(0.01 / np.sqrt(3))
+    assert search_of_best.replication.confirm == 3
+    front = {load(path).arch for path in (tmp_path / "pareto").glob("*.json")}
+    assert front == {NETWORKS[0]}  # the dearer ones are no better; the searched ones do not count
+    with open(tmp_path / "trials.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["evaluations"] for row in rows] == ["1"] * 4 + ["3"] * 6 + ["2"] * 2
+    assert float(rows[4]["score_mean"]) == pytest.approx(0.81)
+    assert rows[0]["score_standard_error"] == ""
+    trials, *_ = _read_trials(tmp_path / "trials.csv")
+    assert set(trials[0].metrics) == {"auc", "macs"}
+    text = summary(result, tmp_path, SearchEnd("The search ended.", 1.0, 1.0, 1))
+    assert "Pareto front of 3 confirmed networks, of 4 trained" in text
+    assert "0.810 ± 0.0058 (n=3)" in text
+    page = write_search(tmp_path / "report.html", history, space=SPACE)
+    for words in ("0.810 ± 0.0058 (n=3)", "were trained again", "Noise of the evaluations", "8 trainings"):
+        assert words in page.text
+
+
+@pytest.mark.parametrize("name", sorted(set(MAKE) - set(SLOW)))
+def test_every_strategy_works_with_replicates(name: str) -> None:
+    """The loop adds replicates; no evaluation is proposed twice, and every network has all of them."""
+    strategy, space, history = MAKE[name](), Grid((5, 4, 4, 3), mixed=True), empty()
+    for number in range(40):
+        proposal = further_replicate(history, 2) or strategy.propose(space, history, np.random.default_rng(number))
+        assert proposal is not None
+        assert proposal not in [trial.proposal for trial in history]
+        metrics = hill(proposal.arch.genes)
+        metrics["score"] += float(np.random.default_rng([number, proposal.replicate]).normal())
+        trial = record(number, proposal.arch, metrics, proposal.budget)
+        history = extended(history, replace(trial, replicate=proposal.replicate))
+    counts = Counter((trial.arch.id, trial.budget) for trial in history)
+    assert set(counts.values()) == {2}

@@ -74,12 +74,14 @@ def test_defaults_are_no_part_of_the_identity() -> None:
         "batch_dice": True,
         "class_weights": (0.2, 1, 1),
     }
+    two = Segmentation(outputs=3, **{**FOREGROUND, "class_weights": [0.2, 1]})
+    assert two.settings == changed
 
 
 @pytest.mark.parametrize(
     ("settings", "named"),
     [
-        ({"class_weights": [1, 2]}, "one weight for each class"),
+        ({"class_weights": [1, 2, 3, 4]}, "one weight for each class"),
         ({"class_weights": [1, 0, 1]}, "class_weights"),
         ({"loss": "soft_dice", "batch_dice": True}, "batch_dice=True with task.loss=soft_dice"),
     ],

@@ -70,15 +70,16 @@ def _open_proxy(url: str, rest: str) -> BaseStorage:
 def _open_database(url: str, scheme: str, rest: str) -> BaseStorage:
     from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
-    options: dict[str, Any] = {"pool_pre_ping": True}
+    options: dict[str, Any] = {"pool_pre_ping": True}  # a server may have closed the connection
     turn: AbstractContextManager[None] = nullcontext()
     path = database_path(url)
     if path is not None:
         turn = _creation_lock(Path(_with_folder(url, str(path))))
-        options["connect_args"] = {"timeout": 60}
+        options = {"connect_args": {"timeout": 60}}
         if "%" in rest:  # versions of SQLAlchemy differ in what they unquote
             url = f"{SQLITE}study.db"
             options = {"creator": lambda: sqlite3.connect(path, timeout=60, check_same_thread=False)}
+        options["pool_use_lifo"] = True  # one connection, which knows its pages, while no other thread needs one
 
     try:
         if path is not None:

@@ -84,7 +84,8 @@ class Segmentation(Task):
         batch_dice: Whether the loss "dice_ce" computes Dice over all voxels of a batch, instead of each image by
             itself.
         class_weights: Weight of each class in the loss "dice_ce", the background first, above 0; only their ratios
-            count. If None, all classes count equally. Metrics do not depend on them.
+            count. Two weights are those of the background and of every other class. If None, all classes count
+            equally. Metrics do not depend on them.
 
     Without the background's Dice, with Dice over the batch and a small weight of the background, small classes emerge
     in short trainings that otherwise leave them out (docs/benchmark.md).
@@ -123,11 +124,13 @@ class Segmentation(Task):
             raise NASError(f"task.flips={list(self.flips)}", f"axes out of {axes}", "set task.flips to []")
         self._loss_name = loss
         weights = None if class_weights is None else tuple(class_weights)
+        if weights is not None and len(weights) == 2:
+            weights = (weights[0], *(weights[1] for _ in range(outputs - 1)))
         self.include_background, self.batch_dice, self.class_weights = include_background, batch_dice, weights
         if weights is not None and len(weights) != outputs:
             raise NASError(
                 f"task.class_weights={list(weights)} for {outputs} classes",
-                "one weight for each class, the background first",
+                "one weight for each class, the background first, or two",
                 "set task.class_weights to a list of that length, or to null",
             )
         if loss == "soft_dice" and (changed := next(iter(self._loss_options), None)):

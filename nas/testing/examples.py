@@ -128,23 +128,25 @@ class _Errors(Scores):
         return {}
 
 
-def drawn_store(path: Path, task: TaskSpec, hidden: Sequence[int] = ()) -> VolumeStore:
+def drawn_store(path: Path, task: TaskSpec, hidden: Sequence[int] = (), side: int = SIDE) -> VolumeStore:
     """Draw a data set for a task: balls, two of each patient.
 
     Args:
         path: The file (.h5).
         task: Kind, dimensions, channels and outputs.
         hidden: Rows whose target is another one, to see whether a prediction depends on it.
+        side: Voxels a side, at least 8.
 
     Returns:
         The store.
     """
     classes = [f"class {number}" for number in range(task.outputs)]
-    return write_store(path, _samples(task, set(hidden)), name="drawn", classes=classes, provenance={}, scale=1 / 255)
+    samples = _samples(task, set(hidden), side)
+    return write_store(path, samples, name="drawn", classes=classes, provenance={}, scale=1 / 255)
 
 
-def _samples(task: TaskSpec, hidden: set[int]) -> Iterator[Sample]:
-    shape_DHW = (SIDE if task.dims == 3 else 1, SIDE, SIDE)
+def _samples(task: TaskSpec, hidden: set[int], side: int) -> Iterator[Sample]:
+    shape_DHW = (side if task.dims == 3 else 1, side, side)
     middle_3 = (np.array(shape_DHW) - 1) / 2
     distance_DHW = np.sqrt(sum((axis - mid) ** 2 for axis, mid in zip(np.indices(shape_DHW), middle_3, strict=True)))
     rng = np.random.default_rng(0)

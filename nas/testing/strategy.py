@@ -67,8 +67,8 @@ def _play(strategy: Strategy, unused: Strategy, space: SearchSpace, history: His
         state = {3: State.RUNNING, 5: State.FAILED}.get(number, State.COMPLETE)
         cost = float(_sum_of_genes(space.encode([first.arch]))[0])
         metrics = {"score": math.sin(cost), "cost": cost} if state is State.COMPLETE else {}
-        ends = {"finished": number + 1.0, "replicate": first.replicate}
-        record = Trial(number, first.arch, first.budget, state, metrics, **ends)
+        ended = Trial(number, first.arch, first.budget, state, metrics, finished=number + 1.0)
+        record = replace(ended, replicate=first.replicate)
         history = replace(history, records=(*history.records, record))
     require(len(history), "no proposal at all", "at least one network", "return a Proposal for an empty history")
     return history

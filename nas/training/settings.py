@@ -11,6 +11,7 @@ from annotated_types import Ge, Le
 
 from nas.data.transforms.augment import Augment
 from nas.errors import NASError
+from nas.tasks.precision import PRECISIONS, uses_bf16
 from nas.utils.annotations import (
     MOST,
     Count,
@@ -29,7 +30,6 @@ OPTIMIZERS = ("adamw", "adam", "sgd")
 SCHEDULES = ("onecycle", "cosine", "step", "constant", "warm_restarts")
 EXTENDABLE = ("constant", "warm_restarts")  # schedules that do not depend on the number of epochs
 SAMPLERS = ("shuffled", "balanced")
-PRECISIONS = ("auto", "bf16", "fp32")
 
 
 @checked("training")
@@ -122,15 +122,15 @@ class TrainingSettings:
             NASError: For a compiled bf16 training on the CPU (see `nas.training.precision`).
         """
         compiled_on_cpu = self.compile and device.type == "cpu"
-        if self.precision == "auto":
-            return has_fast_bf16(device) and not compiled_on_cpu
+        if self.precision == "auto" and compiled_on_cpu:
+            return False
         if self.precision == "bf16" and compiled_on_cpu:
             raise NASError(
                 "training.compile=true with training.precision=bf16 on the CPU",
                 "only one of the two",
                 "set training.precision to fp32",
             )
-        return self.precision == "bf16"
+        return uses_bf16(self.precision, device)
 
 
 def without_later_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -142,19 +142,5 @@ def without_later_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
     Returns:
         The settings by which studies and checkpoints are recognised.
     """
-    later = (("sampler", SAMPLERS[0]), ("restarts", ()), ("restarts", []))
+    later: tuple[tuple[str, Any], ...] = (("sampler", SAMPLERS[0]), ("restarts", ()), ("restarts", []))
     return {name: value for name, value in values.items() if (name, value) not in later}
-
-
-def has_fast_bf16(device: torch.device) -> bool:
-    """Check whether a device has bf16 arithmetic; CPUs without AVX512-BF16 emulate it, far slower than fp32.
-
-    Args:
-        device: Device of the training.
-
-    Returns:
-        True if bf16 is faster than fp32.
-    """
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()

@@ -53,7 +53,7 @@ def structure(lattice: Lattice, operations_NBE: np.ndarray, count: int) -> np.nd
     on_NBE, convolves_NBE = operations_NBE >= 0, operations_NBE > 0
     straight = int(np.flatnonzero((lattice.sources_E == 0) & (lattice.targets_E == 0))[0])
     finest_NB = on_NBE[:, :, straight]
-    full_N = finest_NB.all(axis=1)
+    full_N = np.asarray(finest_NB.all(axis=1))
     read_ND = lattice.levels_SD[lattice.state_of(on_NBE[:, 0], lattice.sources_E)]
     written_ND = lattice.levels_SD[lattice.state_of(on_NBE[:, -1], lattice.targets_E)]
     to_level_ED = lattice.targets_E[:, None] == np.arange(lattice.depths)

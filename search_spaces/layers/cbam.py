@@ -6,6 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from search_spaces.layers.fused_cbam import fused_cbam
+from search_spaces.layers.rows import on_cpu_rows
+
 
 class PublishedCBAM3D(nn.Module):
     """Attention of the public NAS-Lung code.
@@ -27,6 +30,19 @@ class PublishedCBAM3D(nn.Module):
 
     def forward(self, x_BCDHW: torch.Tensor) -> torch.Tensor:
         """Weigh the voxels of a map.
+
+        Args:
+            x_BCDHW: Map (B, C, D, H, W).
+
+        Returns:
+            Map of the same shape.
+        """
+        if on_cpu_rows(x_BCDHW):
+            return fused_cbam(x_BCDHW, self.squeeze.weight, self.excite.weight, self.spatial.weight)
+        return self.plain(x_BCDHW)
+
+    def plain(self, x_BCDHW: torch.Tensor) -> torch.Tensor:
+        """Weigh the voxels of a map as the code of NAS-Lung does.
 
         Args:
             x_BCDHW: Map (B, C, D, H, W).

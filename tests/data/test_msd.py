@@ -311,9 +311,10 @@ def test_a_patient_of_several_volumes_is_on_one_side(folder: Path) -> None:
 def test_the_experiment_searches_and_trains(command: Command, modality: str) -> None:
     gains = (1.0, 1.1, 1.2, 1.3, 1.4, 1.5)  # no image is that of another patient
     folder = write_decathlon(command.folder / "images", modality=modality, gains=gains)
-    words = ["experiment=unet_hippocampus", f"data.root={folder}", "data.patch=[8,8,8]", "split.folds=3"]
-    words += ["training.epochs=1", "training.batch_size=2"]
-    small = ["space.depths=[1]", "space.widths=[4]", "strategy=random", "study.trials=2"]
+    words = ["experiment=unet_hippocampus", f"data.root={folder}", "data.spacing_mm=1", "split.folds=3"]
+    words += ["data.crop=[8,8,8]", "training.epochs=1", "training.batch_size=2"]
+    small = ["space=unet", "space.depths=[1]", "space.widths=[4]", "strategy=random", "study.trials=2"]
+    small += ["evaluator.epochs=1"]
     code, _, err = command(run_search.main, *words, *small)
     assert code == 0, err
     words += ["arch=outputs/unet_hippocampus/arch.json", "resamples=20", "baselines.random_search=false"]

@@ -92,5 +92,5 @@ def test_bad_settings_in_one_line(folder: Path, arguments: dict[str, object], me
 
 
 def test_a_patch_that_the_networks_cannot_halve_is_refused(command: Command, folder: Path) -> None:
-    words = ["experiment=unet_hippocampus", f"data.root={folder}", "data.patch=[12,12,12]", "split.folds=3"]
+    words = ["experiment=unet_hippocampus", f"data.root={folder}", "data.crop=[12,12,12]", "split.folds=3"]
     refused(command(run_search.main, *words), "12x12x12", "multiples of 8")

@@ -15,9 +15,10 @@ from nas.data.loading import VolumeSet
 from nas.data.transforms.augment import Augment
 from nas.errors import NASError, TrialFailed
 from nas.tasks.classification import Classification
+from nas.tasks.precision import has_fast_bf16
 from nas.training.loop import FitResult, fit, predict
 from nas.training.optim import make_schedule
-from nas.training.settings import TrainingSettings, has_fast_bf16
+from nas.training.settings import TrainingSettings
 from tests.training.blobs import Net, blob_store, halves, net
 
 TASK, CPU = Classification(), torch.device("cpu")

@@ -40,9 +40,10 @@ def comparable(history: History, budgets: Sequence[int]) -> History:
         for trial in history.replicates(final.arch, final.budget):
             shift = shifts.get(final.budget, {})
             metrics = {name: value + shift.get(name, 0.0) for name, value in trial.metrics.items()}
-            is_first = trial.replicate == final.replicate
-            facts = {"number": born.number, "started": born.started, "finished": born.finished} if is_first else {}
-            records.append(replace(trial, budget=0, metrics=metrics, **facts))
+            record = replace(trial, budget=0, metrics=metrics)
+            if trial.replicate == final.replicate:
+                record = replace(record, number=born.number, started=born.started, finished=born.finished)
+            records.append(record)
     others: dict[str, Trial] = {}
     for trial in history:
         if trial.arch.id not in first:
