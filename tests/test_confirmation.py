@@ -16,7 +16,7 @@ from experiments.search.results import summary
 from nas.artifact import load
 from nas.budget import SearchEnd
 from nas.comparison.searches import _read_trials
-from nas.confirmation import further_replicate, next_confirmation
+from nas.confirmation import candidates, further_replicate, next_confirmation
 from nas.context import RunContext
 from nas.errors import NASError
 from nas.found import SearchResult
@@ -229,3 +229,14 @@ def test_every_strategy_works_with_replicates(name: str) -> None:
         history = extended(history, replace(trial, replicate=proposal.replicate))
     counts = Counter((trial.arch.id, trial.budget) for trial in history)
     assert set(counts.values()) == {2}
+
+
+def test_candidates_have_the_largest_budget_of_the_search() -> None:
+    records = [
+        Trial(number, NETWORKS[number], budget, State.COMPLETE, {"auc": auc}, finished=1.0)
+        for number, (budget, auc) in enumerate([(1, 0.9), (9, 0.7), (9, 0.8)])
+    ]
+    history = History(tuple(records), OBJECTIVES, lambda genes_NG: genes_NG[:, 0])
+    found = next_confirmation(history, Replication(confirm=3))
+    assert found == Proposal(NETWORKS[2], 9, CONFIRMATION)
+    assert [trial.arch for trial in candidates(history, 3)] == [NETWORKS[2], NETWORKS[1]]
