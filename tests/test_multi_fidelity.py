@@ -96,6 +96,7 @@ def test_a_search_on_a_table_is_planned_resumed_and_repeated(path: Path, command
     refused(command(run_search.main, *words, "fidelity=asha", "training.epochs=5"), "fidelity.min_budget=9")
 
 
+@pytest.mark.slow
 def test_a_search_starts_from_another_study(path: Path, command: Command) -> None:
     """A table, and the store that a search has just written; the content is recorded and not the place."""
     words = [f"evaluator.path={path}", "evaluator=tabular", *SPACE_WORDS, *DATA_WORDS, "study.trials=4"]
