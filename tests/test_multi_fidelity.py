@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import run_search
+from experiments.hydra_main import take_passwords
 from experiments.search.strategies import read_trials
 from nas.artifact import Artifact, SpaceFacts
 from nas.comparison.searches import CONTINUED, read_search
@@ -21,6 +22,7 @@ from nas.search import SearchJob, search
 from nas.strategies.evolution import RegularizedEvolution
 from nas.strategies.fidelity.asha import ASHA
 from nas.strategies.fidelity.strategy import MultiFidelity
+from nas.study.password import HOST, VARIABLE, with_password
 from nas.study.study import Study
 from nas.task_spec import TaskSpec
 from nas.training.settings import EXTENDABLE, TrainingSettings
@@ -94,6 +96,7 @@ def test_a_search_on_a_table_is_planned_resumed_and_repeated(path: Path, command
     refused(command(run_search.main, *words, "fidelity=asha", "training.epochs=5"), "fidelity.min_budget=9")
 
 
+@pytest.mark.slow
 def test_a_search_starts_from_another_study(path: Path, command: Command) -> None:
     """A table, and the store that a search has just written; the content is recorded and not the place."""
     words = [f"evaluator.path={path}", "evaluator=tabular", *SPACE_WORDS, *DATA_WORDS, "study.trials=4"]
@@ -117,6 +120,14 @@ def test_a_search_starts_from_another_study(path: Path, command: Command) -> Non
     other = NASLungSpace(widths=(4, 8), max_depth=3)
     write_h5(command.folder / "other.h5", replace(known, space=SpaceFacts.of(other)))
     refused(command(run_search.main, *words, "strategy=predictor", "warm_start=other.h5"), "trials of the same space")
+
+
+def test_a_password_of_the_other_study_is_kept_out_of_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "")
+    monkeypatch.setenv(HOST, "")
+    (word,) = take_passwords(["warm_start='postgresql://me:secret@host/base#first'"])
+    assert word == "warm_start='postgresql://me@host/base#first'"
+    assert with_password("postgresql://me@host/base") == "postgresql://me:secret@host/base"
 
 
 def test_trials_that_cannot_be_read(tmp_path: Path) -> None:
