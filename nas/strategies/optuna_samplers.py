@@ -134,7 +134,11 @@ class OptunaStrategy(Strategy):
         return None if arch is None else Proposal(arch)
 
     def threads(self) -> AbstractContextManager[object]:
-        """Return the limit of threads of numerical libraries during a proposal; none by default."""
+        """Limit the threads of numerical libraries during a proposal.
+
+        Returns:
+            A context; by default one without a limit.
+        """
         return nullcontext()
 
     def _ask(
