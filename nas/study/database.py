@@ -40,7 +40,9 @@ class TrialDatabase(RDBStorage):
             if connection.execute(sql.lock_study, {"study": study_id}).first() is None:
                 raise KeyError(sql.not_found)
             row = {"study": study_id, "began": _utc(template_trial.datetime_start)}
-            trial_id = connection.execute(sql.insert_trial, row).inserted_primary_key[0]
+            inserted = connection.execute(sql.insert_trial, row).inserted_primary_key
+            assert inserted is not None
+            trial_id = int(inserted[0])
             params = [
                 {
                     "trial_id": trial_id,
