@@ -10,7 +10,8 @@ Kept are the metrics of the validation part after each epoch, the Dice of every 
 of the best epoch, CPU and wall seconds, and costs. Nothing is chosen by the test part, which no training reads.
 
 The table is written after every few trainings. The same command goes on from the table that it finds at --out, also one
-that another machine has made: trainings that the table has are not repeated.
+that another machine has made: trainings that the table has are not repeated. With --scores it trains nothing, but gives
+the networks of the table the scores that need no training (nas/zero_cost/), as metrics "scores/<name>".
 """
 
 from __future__ import annotations
@@ -43,12 +44,14 @@ from nas.metrics.surface import dice
 from nas.problem import Problem
 from nas.training.curves import read_curves
 from nas.training.loop import predict
-from nas.trials_table import SECONDS, TrialsTable, read_h5, write_h5
+from nas.trials_table import SCORES, SECONDS, TrialsTable, read_h5, write_h5
 from nas.utils.config_diff import first_difference
+from nas.zero_cost.measure import OF_NETWORKS, zero_cost_scores
 
 TABLES = Path(__file__).resolve().parent / "tables"
 CPU = torch.device("cpu")
 COSTS = ("params", "macs", "bytes")
+OWN_SCORES, SCORED = tuple(OF_NETWORKS), 16  # scores beside the costs, and the samples of their minibatch
 WALL = "wall_seconds_of_training"
 
 
@@ -304,6 +307,44 @@ def make_table(
     return read_h5(path)
 
 
+def add_scores(made: Trainings, path: Path) -> TrialsTable:
+    """Score the networks of a table before their training, and write the scores beside the metrics.
+
+    Args:
+        made: The trainings of the table.
+        path: File of the table.
+
+    Returns:
+        The table. Networks that were scored before keep their scores.
+    """
+    table = read_h5(path)
+    rows = rows_of(table, made, path)
+    archs = {
+        row.trial.arch.genes: row.trial.arch
+        for row in rows
+        if not any(name.startswith(SCORES) for name in row.trial.metrics)
+    }
+    train, valid = (VolumeSet(made.setup.store, part, CPU) for part in (made.rounds[0].train, made.rounds[0].valid))
+    context = RunContext(train, valid, path.parent, CPU, made.recipe.seed)
+    found = zero_cost_scores(
+        made.recipe.space, list(archs.values()), made.problem, context, names=OWN_SCORES, batch_size=SCORED
+    )
+    of_arch = {
+        genes: {
+            f"{SCORES}{name}": float(value_N[number])
+            for name, value_N in found.items()
+            if value_N[number] == value_N[number]
+        }
+        for number, genes in enumerate(archs)
+    }
+    scored = []
+    for row in rows:
+        more = of_arch.get(row.trial.arch.genes, {}) if row.trial.state is State.COMPLETE else {}
+        scored.append(replace(row, trial=replace(row.trial, metrics={**row.trial.metrics, **more})))
+    write_h5(path, table_of(scored, made, table.facts))
+    return read_h5(path)
+
+
 def _plain(value: Any) -> Any:
     """Return JSON values, with lists for tuples."""
     if isinstance(value, Mapping):
@@ -319,6 +360,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--networks", type=int, default=None, help="if not all of the recipe")
     parser.add_argument("--out", type=Path, default=None, help="file of the table, in benchmarks/tables by default")
     parser.add_argument("--cache", type=Path, default=Path("outputs/data"), help="folder of the prepared data")
+    parser.add_argument("--scores", action="store_true", help="score the networks of the table, and train nothing")
     parser.add_argument("--hours", type=float, default=float("inf"), help="after which no training begins")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
@@ -326,9 +368,12 @@ def main(arguments: Sequence[str]) -> None:
     made = Trainings(recipe, options.root, options.cache)
     path = options.out or TABLES / f"{recipe.name}.h5"
     until = time.time() + 3600 * options.hours
-    table = make_table(
-        made, path, options.networks or recipe.networks, say=lambda text: print(text, flush=True), until=until
-    )
+    if options.scores:
+        table = add_scores(made, path)
+    else:
+        table = make_table(
+            made, path, options.networks or recipe.networks, say=lambda text: print(text, flush=True), until=until
+        )
     print(f"{path}: {len(table)} trainings, {path.stat().st_size / 1e6:.2f} MB, sha256 {table.sha256[:12]}")
 
 

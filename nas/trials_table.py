@@ -346,7 +346,7 @@ def read_h5(path: str | Path) -> TrialsTable:
                 seconds_N=file["seconds"][:],
                 states=tuple(State(word) for word in file["states"].asstr()[:]),
                 reasons=tuple(file["reasons"].asstr()[:]),
-                metrics={name: column[:] for name, column in file["metrics"].items()},
+                metrics=_arrays_in(file, "metrics"),
                 replicates_N=_replicates(file),
                 curves=_arrays_in(file, "curves"),
                 cases=_arrays_in(file, "cases"),

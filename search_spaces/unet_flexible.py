@@ -34,6 +34,7 @@ from search_spaces.unet_network import (
     UPS,
     UNet,
     convolution_unit,
+    require_sides,
     up_sampling,
 )
 from search_spaces.unet_shares import share_of
@@ -209,7 +210,11 @@ class FlexibleUNetSpace(SearchSpace):
 
         Returns:
             All blocks of the space, the same for any genes, and indices (N, K) into them, -1 for no block.
+
+        Raises:
+            NASError: If the deepest network cannot halve the sides.
         """
+        require_sides(tuple(input_size), self.depths[-1])
         channels = channels_of(task, self.spatial_dims, (self.in_channels, self.out_channels))
         return blocks_of_layers(self.genes, genes_NG, self._layers(tuple(input_size), *channels))
 

@@ -130,13 +130,7 @@ class UNet(nn.Module):
         Raises:
             NASError: If a side is not a multiple of 2^depth, or shorter than 2^(depth + 1).
         """
-        factor = 2**self.depth
-        if any(side % factor or side < 2 * factor for side in x_BCDHW.shape[2:]):
-            raise NASError(
-                f"a volume of {'x'.join(map(str, x_BCDHW.shape[2:]))} voxels for a U-Net of depth {self.depth}",
-                f"sides that are multiples of {factor}, at least {2 * factor}",
-                "use smaller space.depths, or crop or pad the data (`data.size`, `data.patch`)",
-            )
+        require_sides(tuple(x_BCDHW.shape[2:]), self.depth)
         skips = []
         for level in self.down[:-1]:
             skips.append(level(x_BCDHW))
@@ -226,3 +220,22 @@ def up_sampling(dims: int, unit: Unit, inputs: int, outputs: int, up: str) -> nn
     if up == "transposed":
         return LAYERS[dims][1](inputs, outputs, 2, stride=2)
     return nn.Sequential(nn.Upsample(scale_factor=2), unit(inputs, outputs))
+
+
+def require_sides(sides: Sequence[int], depth: int) -> None:
+    """Check that a U-Net can halve a volume.
+
+    Args:
+        sides: Sides of the volume in voxels.
+        depth: Number of halvings.
+
+    Raises:
+        NASError: If a side is not a multiple of 2^depth, or shorter than 2^(depth + 1).
+    """
+    factor = 2**depth
+    if any(side % factor or side < 2 * factor for side in sides):
+        raise NASError(
+            f"a volume of {'x'.join(map(str, sides))} voxels for a U-Net of depth {depth}",
+            f"sides that are multiples of {factor}, at least {2 * factor}",
+            "use smaller space.depths, or crop or pad the data (`data.size`, `data.patch`)",
+        )

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 
-from benchmarks.make_table import WALL, Trainings, make_table
+from benchmarks.make_table import OWN_SCORES, WALL, Trainings, add_scores, make_table
 from benchmarks.table_recipes import Recipe, recipes
 from experiments.build import build
 from nas.cost.model import CostModel
@@ -25,7 +25,7 @@ from nas.history import Proposal
 from nas.space import SearchSpace
 from nas.tasks.base import Task
 from nas.training.settings import TrainingSettings
-from nas.trials_table import TrialsTable
+from nas.trials_table import SCORES, TrialsTable
 from search_spaces.dints.space import DiNTSSpace
 from tests.data.written_decathlon import write_decathlon
 
@@ -108,6 +108,22 @@ def test_searches_read_it(table: TrialsTable) -> None:
     for replicate in (0, 1):
         assert look_up(Proposal(arch, 0, replicate))["dice"] == table.metrics["dice"][replicate]
         assert look_up(Proposal(arch, 1, replicate))["dice"] == table.curves["dice"][replicate, 0]
+
+
+def test_scores_before_the_training(made: Trainings, tmp_path: Path) -> None:
+    path = tmp_path / "t.h5"
+    before = make_table(made, path, 1, say=lambda text: None)
+    found = add_scores(made, path)
+    for name in OWN_SCORES:
+        values = found.metrics.get(SCORES + name, np.full(2, np.nan))  # some are undefined for one channel
+        np.testing.assert_array_equal(values[0], values[1])  # of one network
+    assert np.isfinite(found.metrics[f"{SCORES}width"]).all()
+    assert_same(before, replace(found, metrics={name: found.metrics[name] for name in before.metrics}))
+    arch = SPACE.architecture(tuple(found.genes_NG[0].tolist()))
+    assert LookUp(found)(Proposal(arch, 1))[f"{SCORES}width"] == found.metrics[f"{SCORES}width"][0]
+    again = make_table(made, path, 2, say=lambda text: None)
+    assert np.isnan(again.metrics[f"{SCORES}width"]).tolist() == [False, False, True, True]
+    assert np.isfinite(add_scores(made, path).metrics[f"{SCORES}width"]).all()
 
 
 def test_a_table_of_another_recipe_is_not_continued(root: Path, made: Trainings, tmp_path: Path) -> None:

@@ -31,7 +31,13 @@ def table_of(seed: int, networks: int = 5, failed: bool = True) -> TrialsTable:
     for number, arch in enumerate(list(archs.values())[:networks]):
         for replicate in range(REPLICATES):
             state = State.FAILED if failed and number == 1 else State.COMPLETE
-            metrics = {"dice": rng.random(), "macs": 100.0 + number, "seconds": 4.0, "epochs": float(EPOCHS)}
+            metrics = {
+                "dice": rng.random(),
+                "macs": 100.0 + number,
+                "scores/width": float(number),
+                "seconds": 4.0,
+                "epochs": float(EPOCHS),
+            }
             reason = "" if state is State.COMPLETE else "out of memory"
             metrics = metrics if state is State.COMPLETE else {}
             trials.append(Trial(len(trials), arch, EPOCHS, state, metrics, reason, replicate=replicate))
@@ -92,6 +98,7 @@ def test_every_epoch_is_a_budget(seed: int) -> None:
             found = look_up(Proposal(arch, epoch, replicate))
             assert found["dice"] == max(known)
             assert (found["macs"], found["seconds"], found["epochs"]) == (table.metrics["macs"][row], epoch, epoch)
+            assert found["scores/width"] == table.metrics["scores/width"][row]
         if table.states[row] is State.COMPLETE:
             for budget in (0, EPOCHS):
                 assert look_up(Proposal(arch, budget, replicate))["dice"] == table.metrics["dice"][row]

@@ -137,7 +137,7 @@ class OptunaStrategy(Strategy):
         """Limit the threads of numerical libraries during a proposal.
 
         Returns:
-            A context; by default without a limit.
+            A context; by default one without a limit.
         """
         return nullcontext()
 
@@ -165,7 +165,7 @@ class OptunaStrategy(Strategy):
 
         study = study_of(given, history, self.sampler(int(rng.integers(SEEDS)), given, admits))
         for _ in range(self.tries):
-            trial = study.ask(fixed_distributions=given.genes)
+            trial = study.ask(fixed_distributions=dict(given.genes))
             params = trial.params
             arch = space.repair([params[gene.name] for gene in space.genes])
             known = next((record for record in facts if record.arch.genes == arch.genes), None)

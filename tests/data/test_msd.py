@@ -314,7 +314,6 @@ def test_the_experiment_searches_and_trains(command: Command, modality: str) -> 
     words = ["experiment=unet_hippocampus", f"data.root={folder}", "data.spacing_mm=1", "split.folds=3"]
     words += ["data.crop=[8,8,8]", "training.epochs=1", "training.batch_size=2"]
     small = ["space=unet", "space.depths=[1]", "space.widths=[4]", "strategy=random", "study.trials=2"]
-    small += ["evaluator.epochs=1"]
     code, _, err = command(run_search.main, *words, *small)
     assert code == 0, err
     words += ["arch=outputs/unet_hippocampus/arch.json", "resamples=20", "baselines.random_search=false"]

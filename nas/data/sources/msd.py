@@ -170,7 +170,7 @@ class Msd(Source):
             shape_DHW = (-(-np.max(sizes, axis=0) // STEP) * STEP).tolist()
         else:
             shape_DHW = list(self.crop)
-        labelled, lost = 0, {}
+        labelled, lost = 0, dict[str, int]()
         for case in self.cases:
             volumes, label = self._channels(case), read_label_map(case.label)
             images = [image for image, _ in volumes]
@@ -180,10 +180,10 @@ class Msd(Source):
             mask_DHW = require_classes(mask_DHW, len(self.classes), case.label, *self._named)
             volume_CDHW = self._values(volume_CDHW, case.images[0])
             if self.crop is not None:
-                box_DHW, whole = middle_box(mask_DHW.shape, self.crop), np.count_nonzero(mask_DHW)
+                box_DHW, whole = middle_box(mask_DHW.shape, self.crop), int(np.count_nonzero(mask_DHW))
                 volume_CDHW, mask_DHW = volume_CDHW[(slice(None), *box_DHW)], mask_DHW[box_DHW]
                 labelled += whole
-                if beyond := whole - np.count_nonzero(mask_DHW):
+                if beyond := whole - int(np.count_nonzero(mask_DHW)):
                     lost[case.name] = beyond
             image_digest, channels = voxel_digests(volumes)
             fill = volume_CDHW.min(axis=(1, 2, 3)) if self.by_training else np.zeros(len(volume_CDHW))
