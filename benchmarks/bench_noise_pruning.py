@@ -140,7 +140,8 @@ def main() -> None:
     parser.add_argument("--out", default=None)
     options = parser.parse_args()
     table = read_h5(options.table)
-    space, score, rows = table.space.build(), next(iter(table.objectives)), []
+    space, score = table.space.build(), next(iter(table.objectives))
+    rows: list[dict[str, Any]] = []
     if table.replicates_N.any():
         truth = recorded_truth(table, options.truth or score)
         found = [list(play(table, truth, space, options.trials, seed)) for seed in range(options.seeds)]

@@ -132,7 +132,7 @@ def compare(name: str, space: str, objectives: Mapping[str, str], trials: int, t
     ours.turn(), theirs.turn()  # the first of ours converts all trials
     times: list[tuple[float, float]] = []
     for _ in range(turns):
-        optuna.Study.ask = counted  # type: ignore[method-assign]
+        optuna.Study.ask = counted  # type: ignore[method-assign,assignment]
         own = ours.turn()
         optuna.Study.ask = ask  # type: ignore[method-assign]
         times.append((own, theirs.turn()))

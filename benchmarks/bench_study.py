@@ -68,7 +68,8 @@ class Fast(Evaluator):
         self.seconds = seconds
 
     def evaluate(self, proposal: Proposal, problem: Problem, context: RunContext) -> Mapping[str, float]:
-        time.sleep(self.seconds)
+        if self.seconds:  # a sleep of 0 s gives the core away
+            time.sleep(self.seconds)
         return {"score": score(proposal.arch.genes)}
 
 

@@ -57,7 +57,7 @@ def strategy_of(name: str) -> Strategy:
     words, _, rule = name.partition("+")
     group, *settings = words.split(",")
     with initialize_config_dir(str(REPO / "conf"), version_base="1.3"):
-        config = compose("search", overrides=[f"strategy={group}", f"fidelity={rule or 'null'}", *settings])
+        config = compose("search", overrides=[f"strategy={group}", *([f"fidelity={rule}"] if rule else []), *settings])
         strategy = build(config.strategy, "strategy", Strategy)
         return MultiFidelity(strategy, build(config.fidelity, "fidelity", Fidelity)) if rule else strategy
 
@@ -138,6 +138,7 @@ def arguments_of(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--trials", type=int, default=150)
     parser.add_argument("--workers", type=int, default=8, help="simulated workers of the second panel")
+    parser.add_argument("--parallel-seeds", type=int, help="replays with several workers; None: as many as --seeds")
     parser.add_argument("--jobs", type=int, default=1, help="processes that compute")
     parser.add_argument("--name", default="compare_strategies", help="name of the JSON")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the JSON")
@@ -150,16 +151,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     window = None if options.window is None else tuple(options.window)
     grounds = Grounds(options.table, options.truth, options.surrogate, window)
     score, way = next(item for item in grounds.table.objectives.items() if item[1] == "maximize")
-    settings = [
-        (name, w, seed) for name in options.strategies for w in (1, options.workers) for seed in range(options.seeds)
-    ]
+    parallel = options.seeds if options.parallel_seeds is None else options.parallel_seeds
+    counts = {1: options.seeds, options.workers: parallel}
+    settings = [(name, w, seed) for name in options.strategies for w, count in counts.items() for seed in range(count)]
     with ProcessPoolExecutor(options.jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
         futures = [pool.submit(one_run, grounds, name, options.trials, seed, w) for name, w, seed in settings]
         answers = dict(zip(settings, (future.result() for future in futures), strict=True))
     runs: dict[str, list[Replay]] = {}
     skipped, by_trials, by_time = {}, {}, {}
     for name in options.strategies:
-        alone, together = ([answers[name, w, seed] for seed in range(options.seeds)] for w in (1, options.workers))
+        alone, together = ([answers[name, w, seed] for seed in range(count)] for w, count in counts.items())
         refused = [answer for answer in (*alone, *together) if isinstance(answer, str)]
         if refused:
             skipped[name] = refused[0]

@@ -188,6 +188,8 @@ class SearchConfig(CommandConfig):
         plain = resolved(cfg)
         if isinstance(wanted := plain.get("objectives"), Mapping):
             plain["objectives"] = {name: direction for name, direction in wanted.items() if direction is not None}
+        if isinstance(start := plain.get("warm_start"), str):
+            plain["warm_start"] = take_password(start)
         study = plain.get("study")
         if isinstance(study, Mapping) and isinstance(url := study.get("url"), str):
             plain["study"] = {**study, "url": take_password(url)}  # no file holds it

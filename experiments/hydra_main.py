@@ -41,6 +41,7 @@ from nas.study.password import take_password
 from nas.utils.plugins import installed
 
 ON_ONE_TERMINAL = ("joblib", "ray")  # launchers whose jobs run side by side and write to one terminal
+OF_STORES = ("study.url", "warm_start")  # settings with the URL of a store
 CHOOSING_MODE = ("hydra.mode", "+hydra.mode", "++hydra.mode", "hydra.searchpath")
 GET_MODE = Hydra.get_mode
 INTERRUPTED = "interrupted; the same command continues where this one stopped"
@@ -151,7 +152,7 @@ def with_whole_objectives(arguments: list[str]) -> list[str]:
 
 
 def take_passwords(arguments: list[str]) -> list[str]:
-    """Take the password out of `study.url`, before Hydra writes the command line into files.
+    """Take the password out of `study.url` and `warm_start`, before Hydra writes the command line into files.
 
     Args:
         arguments: The command line, without the program.
@@ -162,7 +163,7 @@ def take_passwords(arguments: list[str]) -> list[str]:
     found = []
     for text in arguments:
         key, equals, value = text.partition("=")
-        found.append(f"{key}={take_password(value)}" if equals and key.lstrip("+") == "study.url" else text)
+        found.append(f"{key}={take_password(value)}" if equals and key.lstrip("+") in OF_STORES else text)
     return found
 
 

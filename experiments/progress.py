@@ -164,6 +164,7 @@ class SearchProgress:
         self._line: ProgressLine | None = None
         self._supernet = TrainingProgress("supernet, epoch", keep=False, silent=silent)
         self._words: list[str] = []
+        self._confirming = False
 
     def update(self, history: History) -> None:
         """Show the present state.
@@ -173,8 +174,9 @@ class SearchProgress:
         """
         self._supernet.close()
         words = [f"best {history.score} {history.best.metrics[history.score]:.3f}"] if history.complete() else []
-        if len(history.confirmed):
-            words.append(f"{len(history.confirmed)} trainings of the confirmation")
+        self._confirming = len(history.confirmed) > 0
+        if self._confirming:
+            words.append(f"confirmation: training {len(history.confirmed)}")
         failed = sum(record.state is State.FAILED for record in history)
         if failed:
             words.append(f"{failed} failed")
@@ -205,10 +207,10 @@ class SearchProgress:
         """Estimate the time left from the trials and epochs of this run.
 
         Returns:
-            Minutes and seconds, or "?" before the first epoch ended.
+            Minutes and seconds, or "?" before the first epoch ended and in a confirmation, whose length is unknown.
         """
         seconds = self._left.seconds()
-        return "?" if seconds is None else tqdm.format_interval(seconds)
+        return "?" if seconds is None or self._confirming else tqdm.format_interval(seconds)
 
     def close(self) -> None:
         """End the line."""

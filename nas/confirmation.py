@@ -53,9 +53,12 @@ def candidates(history: History, count: int) -> list[Trial]:
         count: Number of networks.
 
     Returns:
-        Means of the best networks by constrained Pareto rank, then by score, the best first.
+        Means of the best networks by constrained Pareto rank, then by score, the best first; of a search with several
+        budgets, those with the largest budget.
     """
     done = history.searched.final()
+    largest = max((trial.budget for trial in done), default=0)
+    done = tuple(trial for trial in done if trial.budget == largest)
     return [done[row] for row in best_first(history, done)[:count]]
 
 

@@ -82,10 +82,11 @@ class CheckpointKeeper:
         continues = self.evaluator.continues and not (has_ended and self.keep == "best")
         unfinished = self.strategy.unfinished(history) if continues else frozenset()
         kept = [trial for trial in history if trial.state is State.RUNNING or trial.arch.id in unfinished]
-        # a training that continues may lose its place, so that the front without it counts as well
-        settled = [trial for trial in history if trial.arch.id not in unfinished]
-        for records in (history.records, tuple(settled)):
-            part = replace(history, records=records)
+        parts = [history]
+        if unfinished:  # a training that continues may lose its place, so that the front without it counts as well
+            settled = tuple(trial for trial in history if trial.arch.id not in unfinished)
+            parts.append(replace(history, records=settled))
+        for part in parts:
             if part.complete():
                 kept += part.front() if self.keep == "front" else [part.best]
         return kept + self._unsettled(history)

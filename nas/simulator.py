@@ -48,10 +48,21 @@ class Results(Protocol):
         """Whether a larger budget continues the training of a smaller one, and takes only the difference in time."""
 
     def history(self) -> History:
-        """Return the history of a search that has not begun, with its objectives, cost and constraints."""
+        """Return the history of a search that has not begun.
+
+        Returns:
+            No trials, with the objectives, the cost and the constraints of the search.
+        """
 
     def outcome(self, proposal: Proposal) -> tuple[float, dict[str, object]]:
-        """Return the seconds of a trial, and the state, metrics and reason of its record."""
+        """Return how a trial ends.
+
+        Args:
+            proposal: Architecture, budget and replicate.
+
+        Returns:
+            Its seconds, and the state, metrics and reason of its record.
+        """
 
 
 class Recorded:
@@ -68,11 +79,22 @@ class Recorded:
         self._look_up = LookUp(table)
 
     def history(self) -> History:
-        """Return an empty history; if the table lacks networks of the space, with a constraint."""
+        """Return the history of a search that has not begun.
+
+        Returns:
+            No trials; if the table lacks networks of the space, with a constraint.
+        """
         return _empty_history(self.table, self.space)
 
     def outcome(self, proposal: Proposal) -> tuple[float, dict[str, object]]:
-        """Return the recorded seconds of a trial, and its state, metrics and reason."""
+        """Look up how a trial ends.
+
+        Args:
+            proposal: Architecture, budget and replicate.
+
+        Returns:
+            The recorded seconds, and the state, metrics and reason of the record.
+        """
         return _outcome(self._look_up, proposal)
 
 

@@ -16,7 +16,7 @@ from nas.architecture import Architecture, Gene
 from nas.errors import NASError
 from nas.published import Published, PublishedCount
 from nas.space import SearchSpace
-from nas.supernets.elastic import Share, extremes
+from nas.supernets.elastic import Share, largest_networks
 from nas.task_spec import TaskSpec, channels_of
 from nas.utils.annotations import Channels, Dims, Expected, OneOf, SomeOf
 from nas.utils.checked import checked
@@ -186,12 +186,12 @@ class UNetSpace(SearchSpace):
         return share_of(name, int(value["depth"]), str(value["norm"]))
 
     def covering(self) -> list[Architecture]:
-        """Return networks whose weights are as large as any of the space, see `extremes`.
+        """Return the largest networks.
 
         Returns:
-            The largest networks first.
+            One architecture for each combination of the genes without an order.
         """
-        return extremes(self)
+        return largest_networks(self)
 
 
 LUNG_SCREENING = {"depths": (4,), "widths": (64,), "block_counts": (2,), "kernels": (3,), "spatial_dims": 2}

@@ -18,7 +18,7 @@ from nas.architecture import Architecture, Gene
 from nas.errors import NASError
 from nas.published import Published
 from nas.space import Block, SearchSpace
-from nas.supernets.elastic import Share, extremes
+from nas.supernets.elastic import Share, largest_networks
 from nas.task_spec import TaskSpec, channels_of
 from nas.utils.annotations import Channels, Dims, Expected, OneOf, SomeOf
 from nas.utils.checked import checked
@@ -326,9 +326,10 @@ class FlexibleUNetSpace(SearchSpace):
         return share_of(name, int(value["depth"]), str(value["norm"]))
 
     def covering(self) -> list[Architecture]:
-        """Return networks whose weights are as large as any of the space, see `extremes`.
+        """Return the largest networks.
 
         Returns:
-            The largest networks first.
+            One architecture for each combination of the genes without an order, and those with one narrow level.
         """
-        return extremes(self)
+        # a level has a shortcut only where its width differs from that of the level above
+        return largest_networks(self, but=[f"width{level}" for level in range(len(self.widths))])

@@ -84,7 +84,7 @@ def test_a_missing_key_and_unknown_space_arguments(saved: Path) -> None:
     ("class_path", "words"),
     [
         ("os.path.join", "allow_packages"),
-        ("search_spaces.naslung.MODEL_LIST", "subclass"),
+        ("search_spaces.naslung_published.MODEL_LIST", "subclass"),
         ("search_spaces.naslung_network.NASLungNet", "subclass"),
         ("search_spaces.nothing.Space", "can be imported"),
         ("search_spaces.naslung.Nothing", "can be imported"),

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from experiments.search import random_counterpart
 from experiments.search.results import summary
+from nas.architecture import Architecture
 from nas.artifact import load
 from nas.budget import SearchEnd
 from nas.comparison.searches import _read_trials
-from nas.confirmation import further_replicate, next_confirmation
+from nas.confirmation import candidates, further_replicate, next_confirmation
 from nas.context import RunContext
 from nas.errors import NASError
 from nas.found import SearchResult
@@ -229,3 +232,61 @@ def test_every_strategy_works_with_replicates(name: str) -> None:
         history = extended(history, replace(trial, replicate=proposal.replicate))
     counts = Counter((trial.arch.id, trial.budget) for trial in history)
     assert set(counts.values()) == {2}
+
+
+def test_candidates_have_the_largest_budget_of_the_search() -> None:
+    records = [
+        Trial(number, NETWORKS[number], budget, State.COMPLETE, {"auc": auc}, finished=1.0)
+        for number, (budget, auc) in enumerate([(1, 0.9), (9, 0.7), (9, 0.8)])
+    ]
+    history = History(tuple(records), OBJECTIVES, lambda genes_NG: genes_NG[:, 0])
+    found = next_confirmation(history, Replication(confirm=3))
+    assert found == Proposal(NETWORKS[2], 9, CONFIRMATION)
+    assert [trial.arch for trial in candidates(history, 3)] == [NETWORKS[2], NETWORKS[1]]
+
+
+def test_the_random_counterpart_has_the_same_confirmation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, Any] = {}
+
+    def run_search(problem: Any, split: Any, **settings: Any) -> SimpleNamespace:
+        asked.update(settings)
+        return SimpleNamespace(best="chosen")
+
+    replication = Replication(replicates=2, rotate_folds=True, confirm=3, confirm_replicates=4)
+    problem = problem_of(SPACE, OBJECTIVES)
+    monkeypatch.setattr(random_counterpart, "run_search", run_search)
+    monkeypatch.setattr(random_counterpart, "_repetition", lambda *_: (problem, RandomSearch(), EvaluatorOf(noisy)))
+    facts = (DataFacts("x", "0", 1), SplitFacts("0"))
+    search_record = SearchRecord("s", 12, -1, 0, 5, *facts, replication=replication)
+    setting: Any = SimpleNamespace(split=None, device="cpu")
+    found = random_counterpart.random_search_network(NOTHING, search_record, tmp_path, setting)
+    assert found == "chosen"
+    assert asked.items() >= {"trials": 12, "seed": 5, **asdict(replication)}.items()
+
+
+def test_a_confirmation_halves_the_loss_and_removes_most_of_the_optimism() -> None:
+    """50 networks, as much noise as difference: the numbers in docs/how-to/noise.md are those of 150 repeats."""
+    networks = [Architecture("s", (number,)) for number in range(50)]
+    found = []
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        true = rng.normal(size=50)
+        records = [
+            Trial(number, arch, 0, State.COMPLETE, {"auc": float(true[number] + rng.normal())}, finished=1.0 + number)
+            for number, arch in enumerate(networks)
+        ]
+        history = History(tuple(records), OBJECTIVES, lambda genes_NG: genes_NG[:, 0])
+        best = history.best
+        row = [best.metrics["auc"] - true[best.arch.genes[0]], true.max() - true[best.arch.genes[0]]]
+        while (wanted := next_confirmation(history, Replication(confirm=5))) is not None:
+            value = float(true[wanted.arch.genes[0]] + rng.normal())
+            trial = Trial(len(history), wanted.arch, 0, State.COMPLETE, {"auc": value}, finished=99.0)
+            history = replace(history, records=(*history.records, replace(trial, replicate=wanted.replicate)))
+        best = history.best
+        row += [best.metrics["auc"] - true[best.arch.genes[0]], true.max() - true[best.arch.genes[0]]]
+        found.append([*row, len(history.confirmed)])
+    optimism, loss, optimism_after, loss_after, trainings = np.mean(found, axis=0)
+    assert optimism > 1.4
+    assert optimism_after < optimism / 3
+    assert loss_after < 0.6 * loss
+    assert 10 <= trainings <= 25

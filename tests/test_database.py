@@ -9,7 +9,7 @@ from typing import Any
 
 import optuna
 import pytest
-from optuna.distributions import CategoricalDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
@@ -19,7 +19,10 @@ from nas.study.database import TrialDatabase
 from nas.study.opening import open_storage
 from nas.study.storage import Store, always
 
-GENES = {"width": CategoricalDistribution((4, 8, 16)), "norm": CategoricalDistribution(("batch", None))}
+GENES: dict[str, BaseDistribution] = {
+    "width": CategoricalDistribution((4, 8, 16)),
+    "norm": CategoricalDistribution(("batch", None)),
+}
 ATTRS = {"genes": [1, 0], "owner": {"token": "a\u00e4"}, "mark": "7"}
 
 

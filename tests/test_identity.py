@@ -18,6 +18,7 @@ from nas.training.loop import training_identity
 from nas.training.settings import TrainingSettings
 from nas.utils.hashing import digest
 from nas.utils.identity import identity_of
+from search_spaces.unet_flexible import FlexibleUNetSpace
 from tests.test_conformance import composed, names
 
 OF_THE_DATA = {"in_channels": 1, "outputs": 2, "dims": 3}  # arguments of a task that the data give
@@ -25,12 +26,16 @@ WORDS = (
     "adam", "sgd", "fp32", "cosine", "constant", "soft_dice", "accuracy", "resample_first", "mediastinum", "valid",
     "image", "volume", "mean", "max", "early", "woo2018", "softmax", "group", "resize", "batch", "none", "refuse",
     "skip", "t1", "transposed", "synapsemnist3d", "search_spaces.naslung.NASLungSpace", "balanced", "other",
-    "relative",
+    "relative", "leaky_relu", "linear", "snip",
 )  # fmt: skip
 # settings that decide no result, each with its reason
 NO_RESULT = {
     "strategy.checkpointing": "activations computed again are the same",
     "data.msd.patches_per_volume": "counts with a patch only",
+    "space.unet_flexible.depths": "changes only together with widths; see test_depths_and_widths",
+    "training.restarts": "changes only together with the schedule; see test_restarts",
+    "evaluator.settings.restarts": "",
+    "strategy.settings.restarts": "",
     "space.backbone": "changes only together with its settings; tests/spaces/test_detector.py",
     "evaluator.path": "a table counts by its content",
     "evaluator.batch_size": "",
@@ -106,6 +111,7 @@ def test_every_setting_of_a_part_changes_its_identity(group: str) -> None:
         if (group, name) == ("evaluator", "tabular"):
             continue  # needs a table; tests/test_tabular.py
         override = [] if (group, name) == ("training", "default") else [f"{group}={name}"]
+        override += ["evaluator.score=width"] if name == "zero_cost" else []
         composed_config = composed(*override, "data_root=/data")
         composed_config.study.name = "s"  # by default it needs a running job
         config = resolved(composed_config)[group]
@@ -125,6 +131,17 @@ def test_every_setting_of_a_part_changes_its_identity(group: str) -> None:
             )
 
 
+def test_restarts() -> None:
+    settings = [TrainingSettings(schedule="warm_restarts", restarts=ends) for ends in ((2, 6), (2, 8))]
+    assert len({digest(identity_of(one)) for one in settings}) == 2
+
+
+def test_depths_and_widths() -> None:
+    three = FlexibleUNetSpace(depths=(1, 2), widths=((4, 8), (8, 16), (16, 32)))
+    two = FlexibleUNetSpace(depths=(2,), widths=((4, 8), (8, 16), (16, 32)))
+    assert three.fingerprint != two.fingerprint
+
+
 def test_the_top_settings_of_a_search() -> None:
     """Each is part of the spec of a study, or decides no result."""
     of_the_study = {
@@ -139,7 +156,11 @@ def test_the_top_settings_of_a_search() -> None:
         "split",
         "task",
     }
-    through_others = {"training": "strategies and evaluators hold it"}
+    through_others = {
+        "training": "strategies and evaluators hold it",
+        "fidelity": "the strategy holds it",
+        "warm_start": "the strategy holds it",
+    }
     no_result = {
         "study": "its name chooses the study; trials and times decide when it ends",
         "worker": "every worker of a study has its own",

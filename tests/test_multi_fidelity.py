@@ -10,22 +10,28 @@ from pathlib import Path
 import pytest
 
 import run_search
+from experiments.hydra_main import take_passwords
 from experiments.search.strategies import read_trials
-from nas.artifact import SpaceFacts
+from nas.artifact import Artifact, SpaceFacts
+from nas.comparison.searches import CONTINUED, read_search
 from nas.errors import NASError
 from nas.evaluators.train import Train
 from nas.history import Proposal, State
+from nas.provenance import Provenance, SearchRecord
 from nas.search import SearchJob, search
 from nas.strategies.evolution import RegularizedEvolution
 from nas.strategies.fidelity.asha import ASHA
 from nas.strategies.fidelity.strategy import MultiFidelity
+from nas.study.password import HOST, VARIABLE, with_password
 from nas.study.study import Study
-from nas.training.settings import TrainingSettings
-from nas.trials_table import TrialsTable, write_h5
+from nas.task_spec import TaskSpec
+from nas.training.settings import EXTENDABLE, TrainingSettings
+from nas.trials_table import TrialsTable, write_csv, write_h5
 from search_spaces.naslung import NASLungSpace
 from tests.commands import Command, refused
+from tests.comparisons import DATA, SPLIT
 from tests.problems import context_in, problem_of
-from tests.tables import DATA_WORDS, SPACE_WORDS, curve_of, records_of, table_of
+from tests.tables import DATA_WORDS, OBJECTIVES, SPACE, SPACE_WORDS, curve_of, records_of, table_of
 from tests.training.blobs import blob_store, halves
 
 RULE = ["fidelity.min_budget=1", "training.epochs=9"]
@@ -58,7 +64,7 @@ def test_a_search_with_real_trainings(tmp_path: Path) -> None:
     evaluator, counted = Train(settings), replace(context, on_epoch=lambda epoch, _: epochs.append(epoch))
     for trials in (5, 9):
         study = Study(f"sqlite:///{tmp_path}/study.db", "s", problem, {})
-        history = search(SearchJob(problem, strategy, evaluator, counted, trials, keep_checkpoints="best"), study)
+        history = search(SearchJob(problem, strategy, evaluator, counted, trials, keep_checkpoints="front"), study)
         study.close()
     assert [trial.state for trial in history] == [State.COMPLETE] * 9
     budgets = {trial.arch: max(t.budget for t in history if t.arch == trial.arch) for trial in history}
@@ -69,7 +75,7 @@ def test_a_search_with_real_trainings(tmp_path: Path) -> None:
     assert {**direct, "seconds": 0} == {**{k: longest.metrics[k] for k in direct}, "seconds": 0}
     unfinished = {arch.id for arch, budget in budgets.items() if budget < 4}
     kept = {folder.name for folder in context.folder.iterdir() if list(folder.glob("*.pt"))}
-    assert kept == unfinished | {history.best.arch.id}
+    assert kept == unfinished | {history.best.arch.id, longest.arch.id}
 
 
 def test_a_search_on_a_table_is_planned_resumed_and_repeated(path: Path, command: Command) -> None:
@@ -90,6 +96,7 @@ def test_a_search_on_a_table_is_planned_resumed_and_repeated(path: Path, command
     refused(command(run_search.main, *words, "fidelity=asha", "training.epochs=5"), "fidelity.min_budget=9")
 
 
+@pytest.mark.slow
 def test_a_search_starts_from_another_study(path: Path, command: Command) -> None:
     """A table, and the store that a search has just written; the content is recorded and not the place."""
     words = [f"evaluator.path={path}", "evaluator=tabular", *SPACE_WORDS, *DATA_WORDS, "study.trials=4"]
@@ -115,7 +122,36 @@ def test_a_search_starts_from_another_study(path: Path, command: Command) -> Non
     refused(command(run_search.main, *words, "strategy=predictor", "warm_start=other.h5"), "trials of the same space")
 
 
+def test_a_password_of_the_other_study_is_kept_out_of_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "")
+    monkeypatch.setenv(HOST, "")
+    (word,) = take_passwords(["warm_start='postgresql://me:secret@host/base#first'"])
+    assert word == "warm_start='postgresql://me@host/base#first'"
+    assert with_password("postgresql://me@host/base") == "postgresql://me:secret@host/base"
+
+
 def test_trials_that_cannot_be_read(tmp_path: Path) -> None:
     for text in (str(tmp_path / "t.h5"), str(tmp_path), f"{tmp_path}#x"):
         with pytest.raises(NASError, match="warm_start="):
             read_trials(text)
+
+
+@pytest.mark.parametrize(("schedule", "factor"), [("constant", 9), ("warm_restarts", 9), ("cosine", 12)])
+def test_a_comparison_counts_each_epoch_once(schedule: str, factor: int, tmp_path: Path) -> None:
+    """A trial that continued has the epochs and seconds of the whole training, one that began anew its own."""
+    records = records_of()[:2]
+    trials = [trial for one in records for trial in curve_of(one, (3, 9))][:3]
+    costs = ({"epochs": trial.budget, "seconds": 2.0 * trial.budget} for trial in trials)
+    trials = [
+        replace(trial, number=number, metrics={**trial.metrics, **cost})
+        for number, (trial, cost) in enumerate(zip(trials, costs, strict=True))
+    ]
+    config = {"evaluator": {"settings": {"schedule": schedule}}}
+    record = SearchRecord("s", 3, 1, 9, 0, DATA, SPLIT, objectives=OBJECTIVES, config=config)
+    chosen = trials[1]
+    Artifact(SPACE, chosen.arch, TaskSpec(), chosen.metrics, Provenance(search=record)).save(tmp_path / "arch.json")
+    write_csv(tmp_path / "trials.csv", trials)
+    outcome = read_search(tmp_path)
+    assert outcome.epochs == factor + 3
+    assert outcome.seconds_N.sum() == 2 * (factor + 3)
+    assert set(CONTINUED) == set(EXTENDABLE)

@@ -105,6 +105,9 @@ def test_naswot_counts_the_units_that_two_samples_share() -> None:
         before = network.train().norm(network.convolution(minibatch.x_BCDHW)).flatten(1).tolist()
     kernel = [[sum((a > 0) == (b > 0) for a, b in zip(one, two, strict=True)) for two in before] for one in before]
     assert naswot(network, minibatch) == pytest.approx(math.log(abs(np.linalg.det(np.array(kernel)))))
+    rows = nn.Sequential(nn.Flatten(0, 1), nn.ReLU()).double()  # as layers that rectify rows of voxels
+    whole = nn.ReLU().double()
+    assert naswot(rows, minibatch) == naswot(whole, minibatch)
     linear = nn.Sequential(nn.Flatten(), nn.Linear(16, 2)).double()
     with pytest.raises(TrialFailed, match="without rectifiers"):
         naswot(linear, minibatch)

@@ -70,7 +70,8 @@ def show_study(options: argparse.Namespace) -> None:
     lines += [("constraints", ", ".join(study.spec.get("constraints", ())) or "none")]
     lines += [(key, _text(value)) for key, value in study.spec.items() if key not in ("objectives", "constraints")]
     trials = ", ".join(f"{counts[state]} {state.value}" for state in State)
-    lines += [("trials", f"{trials}, of {_asked_for(study) or 'an unknown number'} asked for")]
+    again = f" and {len(history.confirmed)} of the confirmation" if len(history.confirmed) else ""
+    lines += [("trials", f"{trials}, of {_asked_for(study) or 'an unknown number'} asked for{again}")]
     if history.complete():
         lines += [("best", _metrics(history, history.front()[0]))]
     _table(lines)

@@ -12,12 +12,12 @@ from experiments.config import SearchConfig
 from experiments.context import task_setup
 from experiments.plan import Plan
 from experiments.search.job import problem_of
-from experiments.search.strategies import strategy_of
+from experiments.search.strategies import mean_proposal, strategy_of
 from experiments.sweep import study_of_job
 from nas.architecture import Architecture
 from nas.budget import Estimate, seconds_used
 from nas.evaluators.base import Evaluator
-from nas.history import Proposal, State
+from nas.history import State
 from nas.problem import Problem
 from nas.search import SearchJob, context_of, study_parts
 from nas.strategies.base import Strategy
@@ -76,9 +76,7 @@ def preview_search(cfg: DictConfig, folder: Path) -> Plan:
     estimate: Estimate | None = Estimate()
     again = max(replication.confirm * replication.confirm_replicates - confirmed, 0)  # at most
     if left or again:
-        epochs = strategy.mean_budget(evaluator.continues)
-        proposal = Proposal(typical, 0 if epochs is None else max(round(epochs), 1))
-        one = evaluator.estimate(proposal, problem, context)
+        one = evaluator.estimate(mean_proposal(typical, strategy, evaluator), problem, context)
         prepared = strategy.estimate(problem, context) if not ended[0] else Estimate()
         estimate = None if one is None else one.times(left) + prepared + Estimate(bytes=KEPT)
         if estimate is not None and job.time_s is not None and estimate.seconds > job.time_s - ended[1]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from experiments.build import build
 from experiments.progress import SearchProgress, logs_above
+from experiments.search.strategies import mean_proposal
 from nas.api.searching import run_search
 from nas.artifact import Artifact
 from nas.budget import Estimate
@@ -19,10 +20,13 @@ from nas.cost.model import CostModel
 from nas.errors import NASError
 from nas.evaluators.base import Evaluator
 from nas.found import CHOSEN
-from nas.history import History, Proposal
+from nas.history import History
 from nas.problem import Problem
 from nas.provenance import SearchRecord
 from nas.search import context_of
+from nas.strategies.base import Strategy
+from nas.strategies.fidelity.schedule import Fidelity
+from nas.strategies.fidelity.strategy import MultiFidelity
 from nas.strategies.random import RandomSearch
 from nas.strategies.sampling import CostWindow, draw
 from nas.task_spec import TaskSpec
@@ -106,6 +110,8 @@ def random_search_network(
 ) -> Artifact:
     """Repeat a search with random search: same space, data, split, training, trials, confirmation and cost window.
 
+    A multi-fidelity rule is repeated as well, so that the networks are trained as long.
+
     Args:
         searched: The network that the search found.
         record: Its search.
@@ -164,17 +170,17 @@ def counterpart_estimate(
     """
     if not record.trains or (folder / CHOSEN).is_file():
         return Estimate()
-    problem, _, evaluator = _repetition(searched, record, setting, allow)
+    problem, strategy, evaluator = _repetition(searched, record, setting, allow)
     context = context_of(setting.split, folder, seed=record.seed, device=setting.device)
     arch = problem.space.architecture(searched.arch.genes)
-    one = evaluator.estimate(Proposal(arch), problem, context)
+    one = evaluator.estimate(mean_proposal(arch, strategy, evaluator), problem, context)
     confirmation = record.replication.confirm * record.replication.confirm_replicates
     return None if one is None else one.times(record.trials + confirmation)
 
 
 def _repetition(
     searched: Artifact, record: SearchRecord, setting: TaskSetup, allow: Sequence[str]
-) -> tuple[Problem, RandomSearch, Evaluator]:
+) -> tuple[Problem, Strategy, Evaluator]:
     """Return problem, strategy and evaluator of a search that is repeated at random."""
     if record.data.sha256 != setting.store.sha256:
         raise NASError(
@@ -201,4 +207,7 @@ def _repetition(
         cost=metric,
         table=LatencyTable.load(table, other_device=True) if table else None,
     )
-    return problem, RandomSearch(**record.limits), build(evaluator, "evaluator", Evaluator, allow)
+    strategy: Strategy = RandomSearch(**record.limits)
+    if config.get("fidelity") is not None:
+        strategy = MultiFidelity(strategy, build(config["fidelity"], "fidelity", Fidelity, allow))
+    return problem, strategy, build(evaluator, "evaluator", Evaluator, allow)

@@ -7,7 +7,10 @@ from pathlib import Path
 
 from experiments.build import build
 from experiments.config import SearchConfig
+from nas.architecture import Architecture
 from nas.errors import NASError
+from nas.evaluators.base import Evaluator
+from nas.history import Proposal
 from nas.strategies.base import Strategy
 from nas.strategies.fidelity.schedule import Fidelity
 from nas.strategies.fidelity.strategy import MultiFidelity
@@ -45,6 +48,21 @@ def strategy_of(config: SearchConfig, allow: Sequence[str] | None = None) -> Str
     if config.fidelity is None:
         return strategy
     return MultiFidelity(strategy, build(config.fidelity, "fidelity", Fidelity, allow))
+
+
+def mean_proposal(arch: Architecture, strategy: Strategy, evaluator: Evaluator) -> Proposal:
+    """Return a proposal that takes as long as the mean trial of a search.
+
+    Args:
+        arch: The architecture.
+        strategy: For the budgets of its proposals.
+        evaluator: For whether a larger budget continues a smaller one.
+
+    Returns:
+        The architecture with the mean number of epochs that a trial runs; 0 for the evaluator's own.
+    """
+    epochs = strategy.mean_budget(evaluator.continues)
+    return Proposal(arch, 0 if epochs is None else max(round(epochs), 1))
 
 
 def read_trials(text: str) -> TrialsTable:

@@ -24,6 +24,8 @@ from nas.utils.spreadsheet import text_of
 
 ARCH, TRIALS = "arch.json", "trials.csv"
 SECONDS, EPOCHS = "seconds", "epochs"  # metrics of a trial that are measures of its cost
+COST = (SECONDS, EPOCHS, TRAINING_MACS)
+CONTINUED = ("constant", "warm_restarts")  # schedules with which a larger budget continues a smaller one
 OF_TRAINING = (SECONDS, EPOCHS, TRAINING_MACS, COLLAPSED, REPEATED)
 FIX = "copy the folder again, or run the search again"
 SCORES = {"classification": "auc", "segmentation": "dice", "detection": "map50"}  # of files of earlier versions
@@ -102,6 +104,8 @@ def read_search(folder: Path) -> SearchOutcome:
             raise NASError(f"{path} without a search", "an architecture that a search found", "leave the folder out")
         metrics = {str(name): float(value) for name, value in content["metrics"].items()}
         trials, ids, seconds_N = _read_trials(folder / TRIALS)
+        if _continues(record.config):
+            trials, seconds_N = _without_earlier_steps(trials, seconds_N)
         objectives = record.objectives or _objectives(record.config["objectives"], content["task"]["kind"])
         constraints = record.constraints if record.objectives else record.config.get("constraints", ())
         history = History(trials, objectives, _no_cost, constraints=tuple(map(Constraint.parse, constraints)))
@@ -146,6 +150,32 @@ def _read_trials(path: Path) -> tuple[tuple[Trial, ...], tuple[str, ...], np.nda
     except (OSError, ValueError, KeyError, TypeError, AttributeError, csv.Error) as error:
         raise NASError(f"{path} ({first_line(error)})", "the trials of a search", FIX) from error
     return tuple(trials), tuple(ids), np.array(seconds, dtype=np.float64)
+
+
+def _continues(config: Mapping[str, Any]) -> bool:
+    """Whether trainings with a larger budget continued, so that their time and epochs include those before."""
+    evaluator = config.get("evaluator")
+    settings = evaluator.get("settings") if isinstance(evaluator, Mapping) else None
+    return isinstance(settings, Mapping) and settings.get("schedule") in CONTINUED
+
+
+def _without_earlier_steps(trials: tuple[Trial, ...], seconds_N: np.ndarray) -> tuple[tuple[Trial, ...], np.ndarray]:
+    """Subtract what the trials of smaller budgets of the same training have cost already."""
+    found, own_N = list(trials), seconds_N.copy()
+    done = [row for row, trial in enumerate(trials) if trial.state is State.COMPLETE]
+    last: dict[tuple[tuple[int, ...], int], int] = {}
+    for row in sorted(done, key=lambda row: trials[row].budget):
+        trial = trials[row]
+        before = last.get((trial.arch.genes, trial.replicate))
+        if before is not None:
+            earlier = trials[before].metrics
+            less = {
+                name: trial.metrics[name] - earlier[name] for name in COST if name in earlier and name in trial.metrics
+            }
+            found[row] = replace(trial, metrics={**trial.metrics, **less})
+            own_N[row] -= seconds_N[before]
+        last[trial.arch.genes, trial.replicate] = row
+    return tuple(found), own_N
 
 
 def _no_cost(genes_NG: np.ndarray) -> np.ndarray:

@@ -13,8 +13,9 @@ from nas.data.loading import VolumeSet
 from nas.evaluators.base import Evaluator
 from nas.history import Proposal
 from nas.problem import Problem
-from nas.supernets.base import Supernet
+from nas.supernets.base import SharedWeights
 from nas.supernets.loading import FOLDER, load_supernet
+from nas.supernets.recalibration import recalibrate
 from nas.tasks.base import Task
 from nas.training.loop import LAST, predict
 from nas.training.timing import CASES, seconds_per_call
@@ -26,11 +27,12 @@ from nas.utils.checked import checked
 class InheritedWeights(Evaluator):
     """Evaluator that scores networks with inherited weights, as in one-shot search (Bender et al., ICML 2018).
 
-    A proposal's budget has no effect on its score.
+    A proposal's budget has no effect on its score. Networks of an elastic supernet get their own statistics of batch
+    normalisation, measured on training samples.
 
     Args:
         checkpoint: last.pt of a supernet of the same space, data and split. If None, the supernet that
-            strategy=differentiable trains in the study's folder.
+            strategy=differentiable or strategy=elastic trains in the study's folder.
         batch_size: Batch size of predictions.
     """
 
@@ -40,7 +42,7 @@ class InheritedWeights(Evaluator):
     def __init__(self, checkpoint: PathName | None = None, batch_size: PositiveInt = 4) -> None:
         self.checkpoint, self.batch_size = checkpoint, batch_size
         self.needs_supernet = checkpoint is None
-        self._loaded: tuple[Path, Supernet] | None = None
+        self._loaded: tuple[Path, SharedWeights] | None = None
 
     def metrics(self, task: Task) -> frozenset[str]:
         """Return the names of the task's validation metrics."""
@@ -59,7 +61,7 @@ class InheritedWeights(Evaluator):
         if self.checkpoint is not None:
             self._supernet(problem, context)
 
-    def _supernet(self, problem: Problem, context: RunContext) -> Supernet:
+    def _supernet(self, problem: Problem, context: RunContext) -> SharedWeights:
         path = Path(self.checkpoint) if self.checkpoint else context.folder / FOLDER / LAST
         if self._loaded is None or self._loaded[0] != path:
             self._loaded = (path, load_supernet(path, problem.space, problem.task.spec, context.train))
@@ -74,10 +76,17 @@ class InheritedWeights(Evaluator):
         return Estimate(seconds * len(context.valid) / len(few))
 
     def network(self, proposal: Proposal, problem: Problem, context: RunContext) -> nn.Module:
-        return self._supernet(problem, context).eval().subnetwork(proposal.arch).cpu()
+        return self._network(proposal, problem, context).cpu()
+
+    def _network(self, proposal: Proposal, problem: Problem, context: RunContext) -> nn.Module:
+        supernet = self._supernet(problem, context).eval()
+        network = supernet.subnetwork(proposal.arch).to(context.device)
+        if supernet.recalibrated:
+            recalibrate(network, context.train.normalised_like(context.train), max(self.batch_size, 2), context.seed)
+        return network
 
     def evaluate(self, proposal: Proposal, problem: Problem, context: RunContext) -> Mapping[str, float]:
-        network = self._supernet(problem, context).eval().subnetwork(proposal.arch).to(context.device)
+        network = self._network(proposal, problem, context)
         valid = context.valid.normalised_like(context.train)
         prediction = predict(network, problem.task, valid, self.batch_size)
         context.on_epoch(1, 1)

@@ -69,8 +69,9 @@ class Train(Evaluator):
         return {**described(self), "seeds": "study and replicate"}
 
     def metrics(self, task: Task) -> frozenset[str]:
-        """Return the names of the task's validation metrics, `epochs`, `seconds` and `collapsed`."""
-        return task.quick_metrics | {"epochs", "seconds", COLLAPSED}
+        """Return the names of the task's validation metrics, `epochs`, `seconds`, `collapsed` and `repeated`."""
+        own = {"epochs", "seconds", COLLAPSED, *([REPEATED] if self.repeat_collapsed else [])}
+        return task.quick_metrics | own
 
     def check_budgets(self, budgets: Sequence[int]) -> None:
         """Check that each budget ends with a cycle of the learning rate, where it restarts.

@@ -13,6 +13,14 @@ from nas.supernets.loading import PICTURE
 from nas.training.curves import CURVES, read_curves
 
 WIDTH, HEIGHT = 430, 250  # px
+ELASTIC = (
+    "In each step the largest network learns the targets, and the smallest one and some drawn ones learn its output. "
+    "Largest and smallest: their validation scores with inherited weights."
+)
+DIFFERENTIABLE = (
+    "Weights are trained on one half of the training patients and, after a warm-up, the probabilities on the other "
+    "half. Decoded: the best network under the current probabilities, with its weights in the supernet."
+)
 TONES = ("curve", "curve tone1", "curve tone2", "curve tone3")
 
 
@@ -31,14 +39,11 @@ def supernet_sections(folder: str | Path) -> list[str]:
     rows = read_curves(folder)
     names = [name for name in dict.fromkeys(name for row in rows for name in row) if name not in ("epoch", "seconds")]
     losses = [name for name in names if name.endswith("loss")]
-    scores = [name for name in names if name.endswith((" supernet", " decoded"))]
+    scores = [name for name in names if name.endswith((" supernet", " decoded", " largest", " smallest"))]
     rest = [name for name in names if name not in (*losses, *scores)]
     groups = [("loss", losses), ("validation score", scores), *((name.replace("_", " "), [name]) for name in rest)]
     plots = [(_plot(label, of_group, rows), _in_words(label, of_group, rows)) for label, of_group in groups]
-    note = (
-        "Weights are trained on one half of the training patients and, after a warm-up, the probabilities on the other "
-        "half. Decoded: the best network under the current probabilities, with its weights in the supernet."
-    )
+    note = ELASTIC if "subnetwork loss" in names else DIFFERENTIABLE
     sections = [
         section("The supernet's training", note, pair(*(figure(plot, caption) for plot, caption in plots if plot)))
     ]

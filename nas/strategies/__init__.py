@@ -7,6 +7,7 @@ from nas.utils.lazy import lazy_exports
 if TYPE_CHECKING:
     from nas.strategies.base import Strategy as Strategy
     from nas.strategies.differentiable import Differentiable as Differentiable
+    from nas.strategies.elastic import Elastic as Elastic
     from nas.strategies.evolution import RegularizedEvolution as RegularizedEvolution
     from nas.strategies.fidelity.asha import ASHA as ASHA
     from nas.strategies.fidelity.curve_stop import CurveStop as CurveStop
@@ -27,6 +28,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "ASHA": "nas.strategies.fidelity.asha",
         "CurveStop": "nas.strategies.fidelity.curve_stop",
         "Differentiable": "nas.strategies.differentiable",
+        "Elastic": "nas.strategies.elastic",
         "Fidelity": "nas.strategies.fidelity.schedule",
         "GaussianProcess": "nas.strategies.optuna_samplers",
         "Hyperband": "nas.strategies.fidelity.hyperband",

@@ -134,7 +134,11 @@ class OptunaStrategy(Strategy):
         return None if arch is None else Proposal(arch)
 
     def threads(self) -> AbstractContextManager[object]:
-        """Return the limit of threads of numerical libraries during a proposal; none by default."""
+        """Limit the threads of numerical libraries during a proposal.
+
+        Returns:
+            A context; by default one without a limit.
+        """
         return nullcontext()
 
     def _ask(
@@ -161,7 +165,7 @@ class OptunaStrategy(Strategy):
 
         study = study_of(given, history, self.sampler(int(rng.integers(SEEDS)), given, admits))
         for _ in range(self.tries):
-            trial = study.ask(fixed_distributions=given.genes)
+            trial = study.ask(fixed_distributions=dict(given.genes))
             params = trial.params
             arch = space.repair([params[gene.name] for gene in space.genes])
             known = next((record for record in facts if record.arch.genes == arch.genes), None)

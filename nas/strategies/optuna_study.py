@@ -6,6 +6,7 @@ import copy
 from bisect import bisect_left
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import chain
 from typing import Any
 
@@ -103,15 +104,21 @@ class GivenTrials:
         finished: Finished trials in the order in which they finished; their numbers start at FIRST.
         running: Running trials, with the numbers that follow.
         genes: Distributions of the genes.
-        genes_NG: (N, G) gene indices of the finished and the running trials.
+        archs: Architectures of the finished and the running trials.
         same: How many of the first finished trials are those of the conversion before.
     """
 
     finished: Sequence[FrozenTrial]
     running: Sequence[FrozenTrial]
     genes: Genes
-    genes_NG: np.ndarray
+    archs: Sequence[Architecture]
     same: int
+
+    @cached_property
+    def genes_NG(self) -> np.ndarray:
+        """(N, G) gene indices of the finished and the running trials."""
+        flat = chain.from_iterable(arch.genes for arch in self.archs)
+        return np.fromiter(flat, np.float64, len(self.archs) * len(self.genes)).reshape(-1, len(self.genes))
 
 
 class TrialConverter:
@@ -128,7 +135,6 @@ class TrialConverter:
         self._key: tuple[object, ...] = ()
         self._facts: list[Trial] = []
         self._trials: list[FrozenTrial] = []
-        self._genes_NG = np.empty((0, 0))
 
     def of(
         self,
@@ -153,24 +159,18 @@ class TrialConverter:
         key = (space.fingerprint, tuple(history.objectives.items()), tuple(limits))
         if key != self._key:
             self._key, self._facts, self._trials = key, [], []
-            self._genes_NG = np.empty((0, len(space.genes)))
         genes, same = distributions(space), _same(self._facts, facts)
         new = [
             finished_trial(record, history, genes, limits, self._notes(position), FIRST + position)
             for position, record in enumerate(facts[same:], start=same)
         ]
         self._facts, self._trials = list(facts), [*self._trials[:same], *new]
-        self._genes_NG = np.vstack([self._genes_NG[:same], _matrix([record.arch for record in facts[same:]], genes)])
         pending = [
             unfinished_trial(TrialState.RUNNING, arch, genes, FIRST + position)
             for position, arch in enumerate(running, start=len(facts))
         ]
-        return GivenTrials(self._trials, pending, genes, np.vstack([self._genes_NG, _matrix(running, genes)]), same)
-
-
-def _matrix(archs: Sequence[Architecture], genes: Genes) -> np.ndarray:
-    flat = chain.from_iterable(arch.genes for arch in archs)
-    return np.fromiter(flat, np.float64, len(archs) * len(genes)).reshape(len(archs), len(genes))
+        archs = [*(record.arch for record in facts), *running]
+        return GivenTrials(self._trials, pending, genes, archs, same)
 
 
 def _same(before: Sequence[Trial], now: Sequence[Trial]) -> int:

@@ -24,7 +24,12 @@ class TrialDatabase(RDBStorage):
     parameters when it reads a trial. With 21 genes these are about 90 statements per trial, and the outcome of a trial
     takes two transactions, each of which waits for the disk. Here a trial is created by five statements, and its
     outcome is recorded in one transaction. The rows are those that Optuna writes.
+
+    Attributes:
+        created: The trial that was created last.
     """
+
+    created: FrozenTrial | None = None
 
     def _create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> FrozenTrial:
         """Insert a running trial with its parameters and user attributes; Optuna inserts any other trial."""
@@ -35,7 +40,9 @@ class TrialDatabase(RDBStorage):
             if connection.execute(sql.lock_study, {"study": study_id}).first() is None:
                 raise KeyError(sql.not_found)
             row = {"study": study_id, "began": _utc(template_trial.datetime_start)}
-            trial_id = connection.execute(sql.insert_trial, row).inserted_primary_key[0]
+            inserted = connection.execute(sql.insert_trial, row).inserted_primary_key
+            assert inserted is not None
+            trial_id = int(inserted[0])
             params = [
                 {
                     "trial_id": trial_id,
@@ -54,9 +61,9 @@ class TrialDatabase(RDBStorage):
             if attrs:
                 connection.execute(sql.insert_attrs, attrs)
             number = connection.execute(sql.number, {"trial": trial_id}).scalar_one()
-        return _frozen(
-            trial_id, number, TrialState.RUNNING, template_trial.datetime_start, None, dict(template_trial.user_attrs)
-        )
+        start, attrs_of_it = template_trial.datetime_start, dict(template_trial.user_attrs)
+        self.created = _frozen(trial_id, number, TrialState.RUNNING, start, None, attrs_of_it)
+        return self.created
 
     def finish(
         self, trial_id: int, state: TrialState, values: Sequence[float] | None, key: str, content: Any, holds: Holds

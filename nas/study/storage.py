@@ -191,7 +191,11 @@ class Store:
                 for trial in reversed(written):
                     if trial.user_attrs.get(key) == mark:
                         return trial
-            return self._storage.get_trial(self._storage.create_new_trial(self._study_id, template))
+            trial_id = self._storage.create_new_trial(self._study_id, template)
+            created = getattr(getattr(self._storage, "_backend", None), "created", None)
+            if created is not None and created._trial_id == trial_id:
+                return created
+            return self._storage.get_trial(trial_id)
 
         return self._with_retries(create)
 

@@ -62,14 +62,15 @@ class HasElasticWeights(Protocol):
         ...
 
 
-def extremes(space: SearchSpace) -> list[Architecture]:
-    """Return the largest networks of a space, and those that differ from them in the first choice of an ordered gene.
+def largest_networks(space: SearchSpace, but: Sequence[str] = ()) -> list[Architecture]:
+    """Return the largest network for each combination of the genes without an order.
 
     Args:
         space: Space with ordered genes.
+        but: Ordered genes of which each is set to its first choice in one more network of each combination.
 
     Returns:
-        For each combination of genes without an order its largest network; then the others.
+        The largest networks first.
     """
     free = [(0,) if gene.ordered else range(len(gene.choices)) for gene in space.genes]
     largest, smaller = [], []
@@ -77,7 +78,7 @@ def extremes(space: SearchSpace) -> list[Architecture]:
         genes = [len(g.choices) - 1 if g.ordered else at for g, at in zip(space.genes, chosen, strict=True)]
         largest.append(space.repair(genes))
         for number, gene in enumerate(space.genes):
-            if gene.ordered:
+            if gene.name in but:
                 smaller.append(space.repair([*genes[:number], 0, *genes[number + 1 :]]))
     return list(dict.fromkeys([*largest, *smaller]))
 
@@ -118,23 +119,24 @@ class ElasticSupernet(SharedWeights):
 
     def _allocate(self) -> None:
         """Create the shared weights with the initial values of the networks that have them in full size."""
-        archs = self._elastic.covering()
         shapes: dict[str, tuple[int, ...]] = {}
-        for arch in archs:
-            for name, value in _tensors(self._network(arch)).items():
-                key = self._elastic.share(arch, name).name
-                shapes[key] = tuple(map(max, value.shape, shapes.get(key, value.shape)))
-        missing = dict(shapes)
-        for arch in archs:
-            wanted = [
-                name
+        wanted: list[tuple[Architecture, dict[str, tuple[str, tuple[int, ...]]]]] = []
+        for arch in self._elastic.covering():
+            found = {
+                name: (self._elastic.share(arch, name).name, tuple(value.shape))
                 for name, value in _tensors(self._network(arch)).items()
-                if missing.get(self._elastic.share(arch, name).name) == tuple(value.shape)
-            ]
-            full = _tensors(self.space.build(arch, self.task)) if wanted else {}
-            for name in wanted:
-                key = self._elastic.share(arch, name).name
-                if missing.pop(key, None) is not None:
+            }
+            wanted.append((arch, found))
+            for key, shape in found.values():
+                shapes[key] = tuple(map(max, shape, shapes.get(key, shape)))
+        missing = dict(shapes)
+        for arch, found in wanted:
+            if not any(missing.get(key) == shape for key, shape in found.values()):
+                continue
+            full = _tensors(self.space.build(arch, self.task))
+            for name, (key, shape) in found.items():
+                if missing.get(key) == shape:
+                    del missing[key]
                     self._add(key, full[name].detach().clone(), isinstance(full[name], nn.Parameter))
         for key, shape in missing.items():  # the largest on each axis, but in no single network
             weight = torch.empty(shape)

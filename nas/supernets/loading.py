@@ -7,7 +7,8 @@ from pathlib import Path
 from nas.data.loading import VolumeSet
 from nas.errors import NASError
 from nas.space import SearchSpace
-from nas.supernets.base import Supernet
+from nas.supernets.base import SharedWeights
+from nas.supernets.elastic import ElasticSupernet
 from nas.supernets.shared import supernet_of
 from nas.task_spec import TaskSpec
 from nas.training.loop import describe_subset
@@ -29,7 +30,19 @@ def network_name(space: SearchSpace) -> str:
     return f"supernet of {space.fingerprint}"
 
 
-def load_supernet(path: Path, space: SearchSpace, task: TaskSpec, train: VolumeSet | None = None) -> Supernet:
+def elastic_name(space: SearchSpace) -> str:
+    """Return the name of a space's elastic supernet in checkpoints.
+
+    Args:
+        space: Space of the supernet.
+
+    Returns:
+        A name with the fingerprint of the space.
+    """
+    return f"elastic supernet of {space.fingerprint}"
+
+
+def load_supernet(path: Path, space: SearchSpace, task: TaskSpec, train: VolumeSet | None = None) -> SharedWeights:
     """Load a trained supernet.
 
     Args:
@@ -51,9 +64,11 @@ def load_supernet(path: Path, space: SearchSpace, task: TaskSpec, train: VolumeS
         raise NASError(
             f"no supernet that can be read at {path} ({type(error).__name__})",
             "last.pt of a trained supernet",
-            "set supernet to outputs/<study>/checkpoints/supernet/last.pt of a search with strategy=differentiable",
+            "set supernet to outputs/<study>/checkpoints/supernet/last.pt of a search with strategy=differentiable or "
+            "strategy=elastic",
         ) from error
-    if not network.startswith(f"{network_name(space)},"):
+    elastic = network.startswith(f"{elastic_name(space)},")
+    if not elastic and not network.startswith(f"{network_name(space)},"):
         raise NASError(
             f"a {network} in {path}",
             f"a {network_name(space)}",
@@ -65,7 +80,7 @@ def load_supernet(path: Path, space: SearchSpace, task: TaskSpec, train: VolumeS
             f"samples={describe_subset(train)}",
             "set data and split as in the search",
         )
-    supernet = supernet_of(space, task)
+    supernet = ElasticSupernet(space, task) if elastic else supernet_of(space, task)
     try:
         supernet.load_state_dict(state["supernet"])
     except RuntimeError as error:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +20,11 @@ from torch.optim import Adam
 
 from nas.architecture import Architecture
 from nas.data.loading import VolumeSet, plan_batches
-from nas.errors import NASError, TrialFailed
+from nas.errors import NASError
 from nas.space import announce_length
 from nas.supernets.base import Costs, Supernet
 from nas.supernets.loading import PICTURE
+from nas.supernets.memory import oom_as_user_error
 from nas.supernets.settings import ArchitectureSettings
 from nas.tasks.base import Task
 from nas.tracking.base import NoTracking, Tracker
@@ -33,7 +33,6 @@ from nas.training.checkpoint import load_checkpoint, save_checkpoint
 from nas.training.curves import write_curves
 from nas.training.loop import (
     LAST,
-    oom_as_trial_failed,
     predict,
     require_sample_per_process,
     require_sampler,
@@ -342,24 +341,3 @@ def _term_weights(supernet: Supernet, options: ArchitectureSettings) -> dict[str
         )
     weights = {**supernet.default_regularisers, **options.regularisers}
     return {name: float(weights.get(name, 1.0)) for name in terms}
-
-
-@contextmanager
-def oom_as_user_error() -> Iterator[None]:
-    """Convert out-of-memory errors to NASError.
-
-    Yields:
-        None.
-
-    Raises:
-        NASError: If memory runs out in the body.
-    """
-    try:
-        with oom_as_trial_failed():
-            yield
-    except TrialFailed as error:
-        raise NASError(
-            f"a supernet that is {error}",
-            "a supernet that fits into memory",
-            "set strategy.checkpointing to true, or use smaller patches or a smaller strategy.settings.batch_size",
-        ) from error

@@ -36,12 +36,12 @@ class RectifierCodes(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        if func.overloadpacket in RECTIFIERS and len(args[0]) == len(self.agreeing_BB):
+        if func.overloadpacket in RECTIFIERS and len(args[0]) % len(self.agreeing_BB) == 0:
             self._add(args[0])
         return func(*args, **(kwargs or {}))
 
     def _add(self, x: torch.Tensor) -> None:
-        code_BU = (x.detach() > 0).flatten(1)
+        code_BU = (x.detach() > 0).reshape(len(self.agreeing_BB), -1)  # samples, also where rows of them are rectified
         self.units += code_BU.shape[1]
         for piece_BU in code_BU.split(PIECE, dim=1):
             on_BU = piece_BU.float()

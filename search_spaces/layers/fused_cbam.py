@@ -37,7 +37,17 @@ def fused_cbam(
 def channel_gate(
     mean_BC: torch.Tensor, most_BC: torch.Tensor, squeeze: torch.Tensor, excite: torch.Tensor
 ) -> torch.Tensor:
-    """Compute the softmax over channels of the linear bottleneck of both pooled values, (B, C)."""
+    """Compute the weights of the channels.
+
+    Args:
+        mean_BC: Means over the volume.
+        most_BC: Maxima over the volume.
+        squeeze: Weights (R, C) of the first linear layer.
+        excite: Weights (C, R) of the second one.
+
+    Returns:
+        (B, C) softmax over channels of the sum of both bottlenecks.
+    """
     hidden = F.linear(mean_BC, squeeze), F.linear(most_BC, squeeze)
     return (F.linear(hidden[0], excite) + F.linear(hidden[1], excite)).softmax(dim=1)
 

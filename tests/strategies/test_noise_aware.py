@@ -24,6 +24,7 @@ from nas.strategies.partial_order import strategy as pop
 from nas.strategies.partial_order.dominance import PrunedSet, SurvivingSet
 from nas.strategies.partial_order.strategy import PartialOrderPruning
 from nas.strategies.predictor import Predictor, precisions
+from nas.testing import check_strategy
 from tests.strategies.tables import Grid, empty, extended, record, total
 
 SPACE = Grid((4, 4, 3), mixed=True)
@@ -237,3 +238,7 @@ def test_local_search_climbs_from_the_best_mean() -> None:
     proposal = strategy.propose(SPACE, history, np.random.default_rng(0))
     assert proposal is not None
     assert proposal.arch in strategy.around(SPACE, EVERY[47])
+
+
+def test_pruning_beyond_the_noise_conforms() -> None:
+    check_strategy(PartialOrderPruning("auto", repeats=3, patience=0, witnesses=2), Grid((5, 4, 4), mixed=True), 16)

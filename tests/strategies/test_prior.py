@@ -55,7 +55,7 @@ def other_study(
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow) if name == "tpe" else name for name in MAKE]
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in ("tpe", "predictor") else name for name in MAKE]
 )
 def test_it_conforms(name: str) -> None:
     space = Grid((5, 4, 4, 3), mixed=True)

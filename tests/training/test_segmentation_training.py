@@ -129,6 +129,6 @@ def test_the_evaluator_trains_members_of_the_space(parts: Parts, tmp_path: Path)
     again = Train(replace(SETTINGS, epochs=1)).evaluate(
         Proposal(arch), problem, replace(context, folder=tmp_path / "again")
     )
-    assert set(first) == {"dice", "dice_1", "epochs", "seconds"}
+    assert set(first) == {"dice", "dice_1", "epochs", "seconds", "collapsed"}
     assert first["dice"] == again["dice"]
     assert task.spec == TaskSpec("segmentation", dims, 1, 2)

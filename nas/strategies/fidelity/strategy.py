@@ -36,14 +36,14 @@ class MultiFidelity(Strategy):
     """
 
     def __init__(self, proposer: Strategy, fidelity: Fidelity) -> None:
+        self.proposer, self.fidelity = proposer, fidelity
+        self.limits, self.trains_supernet = proposer.limits, proposer.trains_supernet
         if isinstance(proposer, MultiFidelity):
             raise NASError(
                 f"fidelity={type(fidelity).__name__} for a strategy that has {type(proposer.fidelity).__name__}",
                 "one rule for the budgets",
                 "leave out one of the two",
             )
-        self.proposer, self.fidelity = proposer, fidelity
-        self.limits, self.trains_supernet = proposer.limits, proposer.trains_supernet
 
     def check(self, problem: Problem) -> None:
         """Check the proposer."""
