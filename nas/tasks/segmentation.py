@@ -20,7 +20,10 @@ from nas.metrics.surface import dice, surfaces
 from nas.task_spec import TaskSpec
 from nas.tasks.base import Task, TestedCases, evaluation_mode
 from nas.tasks.degenerate import never_answered, same_for_every_case
+from nas.tasks.folded_norm import with_folded_norms
+from nas.tasks.precision import PRECISIONS, uses_bf16
 from nas.tasks.soft_dice import shares, soft_dice_loss
+from nas.tasks.windows import CHANNELS_LAST, window_logits
 from nas.utils.annotations import (
     MOST,
     Channels,
@@ -36,7 +39,6 @@ from nas.utils.annotations import (
 from nas.utils.checked import checked
 from nas.utils.optional import monai_part
 
-WINDOWS = 4  # at once, at least: on a CPU single ones fall into a slow path of 3D convolutions
 LOSSES = ("dice_ce", "soft_dice")
 METRICS = (
     Metric("dice", "Dice", meaning="overlap of prediction and target", chance=0.0),
@@ -79,6 +81,8 @@ class Segmentation(Task):
         loss: "dice_ce", or "soft_dice" (nas/tasks/soft_dice.py) without cross entropy.
         scale_weights: Weights of the outputs of a network with deep supervision, finest first. If None, each counts
             half of the one before, all together 1.
+        precision: Precision of the network in predictions: "bf16" (probabilities and their means are fp32), "fp32", or
+            "auto": bf16 if the device supports it natively. Trainings have a setting of their own.
 
     Raises:
         NASError: If MONAI is missing or a setting is out of range.
@@ -95,6 +99,7 @@ class Segmentation(Task):
         flips: Annotated[Sequence[int], Rule(lambda axes: set(axes) <= {0, 1, 2}, "axes out of 0, 1, 2")] = (),
         loss: Annotated[str, OneOf(*LOSSES)] = "dice_ce",
         scale_weights: Annotated[Sequence[PositiveFloat], Len(1)] | None = None,
+        precision: Annotated[str, OneOf(*PRECISIONS)] = "auto",
     ) -> None:
         self.spec = TaskSpec("segmentation", dims, in_channels, outputs)
         each = (_of_class(metric, number) for metric in METRICS for number in range(1, outputs))
@@ -109,7 +114,7 @@ class Segmentation(Task):
         if max(self.flips, default=0) >= dims:
             axes = ", ".join(map(str, range(dims)))
             raise NASError(f"task.flips={list(self.flips)}", f"axes out of {axes}", "set task.flips to []")
-        self._loss_name = loss
+        self._loss_name, self.precision = loss, precision
         losses = monai_part("losses")
         self._of_classes = None if loss == "soft_dice" else losses.DiceCELoss(to_onehot_y=True, softmax=True)
         self._of_shares = soft_dice_loss if loss == "soft_dice" else losses.DiceCELoss(softmax=True)
@@ -123,7 +128,13 @@ class Segmentation(Task):
             "flips": self.flips,
             "loss": self._loss_name,
             "scale_weights": self.scale_weights,
+            **self._own_precision,
         }
+
+    @property
+    def _own_precision(self) -> dict[str, str]:
+        """The precision unless it is the default, which earlier versions did not record."""
+        return {} if self.precision == PRECISIONS[0] else {"precision": self.precision}
 
     @property
     def any_size(self) -> bool:
@@ -132,7 +143,7 @@ class Segmentation(Task):
     @property
     def inference(self) -> Mapping[str, Any]:
         window = None if self.window is None else list(self.window)
-        return {"window": window, "overlap": self.overlap, "flips": list(self.flips)}
+        return {"window": window, "overlap": self.overlap, "flips": list(self.flips), **self._own_precision}
 
     def output(self, input_shape: Sequence[int]) -> tuple[str, str, tuple[int | str, ...]]:
         axes = "BK" + "DHW"[-self.spec.dims :]
@@ -183,8 +194,11 @@ class Segmentation(Task):
         """
         views = [axes for count in range(len(self.flips) + 1) for axes in combinations(self.flips, count)]
         pairs = (views[first : first + 2] for first in range(0, len(views), 2))
-        with evaluation_mode(model), torch.inference_mode():
-            return reduce(torch.add, (self._summed(model, x_BCDHW, pair) for pair in pairs)) / len(views)
+        bf16 = uses_bf16(self.precision, x_BCDHW.device)
+        autocast = torch.autocast(x_BCDHW.device.type, dtype=torch.bfloat16, enabled=bf16)
+        with evaluation_mode(model), torch.inference_mode(), autocast:
+            network = model if self.window is None else with_folded_norms(model)
+            return reduce(torch.add, (self._summed(network, x_BCDHW, pair) for pair in pairs)) / len(views)
 
     def _summed(self, model: nn.Module, x_BCDHW: torch.Tensor, views: Sequence[tuple[int, ...]]) -> torch.Tensor:
         """Probabilities as seen with the axes of each view turned round, turned back; summed over the views.
@@ -193,13 +207,9 @@ class Segmentation(Task):
         """
         turned = [[2 + axis for axis in view] for view in views]
         x_NCDHW = torch.cat([x_BCDHW.flip(axes) if axes else x_BCDHW for axes in turned])
-        if self.window is None:
-            logits_NKDHW = model(x_NCDHW)
-        else:
-            logits_NKDHW = monai_part("inferers").sliding_window_inference(
-                x_NCDHW, self.window, max(WINDOWS, len(x_NCDHW)), model, overlap=self.overlap, mode="gaussian"
-            )
-        parts = zip(logits_NKDHW.float().softmax(dim=1).chunk(len(views)), turned, strict=True)
+        x_NCDHW = x_NCDHW.contiguous(memory_format=CHANNELS_LAST[x_NCDHW.ndim])
+        logits_NKDHW = window_logits(model, x_NCDHW, self.window or x_NCDHW.shape[2:], self.overlap)
+        parts = zip(logits_NKDHW.softmax(dim=1).chunk(len(views)), turned, strict=True)
         return reduce(torch.add, (prob_BKDHW.flip(axes) if axes else prob_BKDHW for prob_BKDHW, axes in parts))
 
     def score(
