@@ -135,8 +135,8 @@ def recipes() -> dict[str, Recipe]:
     by_cost = (2e7, 5e7, 1.2e8, 3e8, 7e8)  # a front of Dice against cost needs networks of all costs
     made = (
         Recipe("dints_hippocampus", four, 400, 3, _training(8, 0.005), macs=around(79.7e6)),
-        Recipe("dints_hippocampus_8", eight, 200, 3, _training(8, 0.005), macs=around(34e6)),
-        Recipe("unet_hippocampus", unet, 240, 3, _training(12, 0.01), macs=by_cost),
+        Recipe("dints_hippocampus_8", eight, 100, 3, _training(8, 0.005), macs=around(34e6)),
+        Recipe("unet_hippocampus", unet, 150, 3, _training(12, 0.01), macs=by_cost),
         Recipe(
             "unet_hippocampus_long", unet, 60, 2, _training(60, 0.01), macs=by_cost
         ),  # the first networks of the other
