@@ -2,8 +2,8 @@
 
     python -m benchmarks.bench_demo
 
-Runs the two commands of the Makefile (two processes of one thread) in an empty folder, and reads the times of their parts from logs and
-files.
+Runs the two commands of the Makefile (two processes with one thread) in an empty folder, and reads the times of their
+parts from logs and files.
 """
 
 from __future__ import annotations
