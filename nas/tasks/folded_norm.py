@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from typing import cast
 
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
@@ -26,7 +27,8 @@ def with_folded_norms(model: nn.Module) -> nn.Module:
         return model
     model = copy.deepcopy(model)
     for chain, place in list(_pairs(model)):
-        chain[place] = fuse_conv_bn_eval(chain[place], chain[place + 1])
+        layer, norm = cast(nn.Conv3d, chain[place]), cast(nn.BatchNorm3d, chain[place + 1])  # or those of 2D
+        chain[place] = fuse_conv_bn_eval(layer, norm)
         chain[place + 1] = nn.Identity()
     return model
 

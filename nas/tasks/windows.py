@@ -55,6 +55,7 @@ def _blended(
 ) -> torch.Tensor:
     """Return the weighted mean of all windows, (B, K, ...) fp32."""
     weight = _weights(window, x_BCDHW.device)
+    all_channels = (slice(None),)
     regions = [tuple(slice(start, start + side) for start, side in zip(place, window, strict=True)) for place in places]
     wanted = [(image, region) for image in range(len(x_BCDHW)) for region in regions]
     at_once = AT_ONCE
@@ -64,15 +65,13 @@ def _blended(
     for first in range(0, len(wanted), at_once):
         some = wanted[first : first + at_once]
         # cat, unlike stack, keeps the memory layout
-        logits = network(
-            torch.cat([x_BCDHW[(slice(image, image + 1), slice(None), *region)] for image, region in some])
-        )
+        logits = network(torch.cat([x_BCDHW[image][all_channels + region][None] for image, region in some]))
         # PyTorch adds and normalises maps of few channels faster if the voxels of a channel are adjacent
         logits = logits.to(torch.float32, memory_format=torch.contiguous_format)
         if total_BKDHW is None:
             total_BKDHW = logits.new_zeros((len(x_BCDHW), logits.shape[1], *x_BCDHW.shape[2:]))
         for (image, region), one in zip(some, logits, strict=True):
-            total_BKDHW[(image, slice(None), *region)].addcmul_(one, weight)
+            total_BKDHW[image][all_channels + region].addcmul_(one, weight)
     assert total_BKDHW is not None
     weights = weight.new_zeros(x_BCDHW.shape[2:])
     for region in regions:
