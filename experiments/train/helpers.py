@@ -8,7 +8,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,12 @@ from typing import Any
 from experiments.train.config import TrainConfig
 
 NO_TRACKING = {"_target_": "nas.NoTracking"}
+Work = Callable[[Mapping[str, Any], Path, int], None]
 log = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
-def helpers(config: TrainConfig, folder: Path) -> Iterator[None]:
+def helpers(config: TrainConfig, folder: Path, work: Work) -> Iterator[None]:
     """Run `config.processes` - 1 processes that do trainings of a folder which no other process is doing.
 
     Results of a training depend on its seeds only, not on the process; the networks that a random search draws depend
@@ -29,6 +30,8 @@ def helpers(config: TrainConfig, folder: Path) -> Iterator[None]:
     Args:
         config: The settings of the training.
         folder: Its output folder.
+        work: Does the trainings, called with the settings, the folder and the number of the process; a function of a
+            module.
 
     Yields:
         None, while the processes run.
@@ -36,7 +39,7 @@ def helpers(config: TrainConfig, folder: Path) -> Iterator[None]:
     context = multiprocessing.get_context("spawn")  # a fork of a process with threads or a GPU may hang
     settings = replace(config, tracking=NO_TRACKING).plain()
     processes = [
-        context.Process(target=_help, args=(settings, folder, number), daemon=True)
+        context.Process(target=_help, args=(work, settings, folder, number), daemon=True)
         for number in range(1, config.processes)
     ]
     for process in processes:
@@ -51,18 +54,12 @@ def helpers(config: TrainConfig, folder: Path) -> Iterator[None]:
             process.join()
 
 
-def _help(settings: Mapping[str, Any], folder: Path, number: int) -> None:
-    """Do what the training does, without output, as far as no other process does it."""
-    from experiments.train.job import checked_training
-    from experiments.train.systems import SystemTrainer
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the training ends its helpers
+def _help(work: Work, settings: Mapping[str, Any], folder: Path, number: int) -> None:
+    """Work without output; the training ends its helpers."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
-        job = checked_training(settings, number)
-        trainer = SystemTrainer(job.config, job.setting, job.rounds, folder, number)
-        trainer.networks(job.networks)
-        trainer.rivals(job.networks)
+        work(settings, folder, number)
 
 
 def _end_with_parent() -> None:

@@ -91,7 +91,7 @@ def run_train_experiment(cfg: DictConfig | Mapping[str, Any], folder: Path) -> T
             describe_data(setting, folder)
             trainer.board.start(TrackedRun(config.name, folder, shareable(config.plain())))
             live = trainer.show_live(networks)
-            with _live_page(live, folder, setting.task.spec.kind) as results, helpers(config, folder):
+            with _live_page(live, folder, setting.task.spec.kind) as results, helpers(config, folder, _share):
                 systems, baselines = trainer.networks(networks), trainer.baselines(networks)
                 known_patients, board = all(known), trainer.board
                 result = _write(folder, config, setting, networks, systems, baselines, known_patients, identity, board)
@@ -101,6 +101,14 @@ def run_train_experiment(cfg: DictConfig | Mapping[str, Any], folder: Path) -> T
         return result
     finally:
         distributed.shutdown()
+
+
+def _share(settings: Mapping[str, Any], folder: Path, number: int) -> None:
+    """Do the trainings of a folder that no other process does, as process `number`."""
+    job = checked_training(settings, number)
+    trainer = SystemTrainer(job.config, job.setting, job.rounds, folder, number)
+    trainer.networks(job.networks)
+    trainer.rivals(job.networks)
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ def fused_cbam(
     return _FusedCBAM.apply(x_BCDHW, squeeze, excite, spatial)
 
 
-def channel_gate(
+def _channel_gate(
     mean_BC: torch.Tensor, most_BC: torch.Tensor, squeeze: torch.Tensor, excite: torch.Tensor
 ) -> torch.Tensor:
     """Compute the weights of the channels.
@@ -70,7 +70,7 @@ class _FusedCBAM(torch.autograd.Function):
         most_BC = torch.cat([rows.over_places(some.amax(dim=1)).amax(dim=1) for some in rows.samples(x)])
         small = [part.detach().requires_grad_() for part in (mean_BC, most_BC, squeeze, excite, spatial)]
         with torch.enable_grad():
-            share_BC = channel_gate(*small[:4])
+            share_BC = _channel_gate(*small[:4])
         share = rows.each_place(share_BC.detach().to(x.dtype))
         pair = x.new_empty(len(x), rows.voxels, 2)
         for some, weight, out in zip(*map(rows.samples, (x, share, pair)), strict=True):
