@@ -77,7 +77,7 @@ def trained(model: nn.Module, side: int, steps: int, device: torch.device) -> nn
 def ways(model: nn.Module, x_BCDHW: torch.Tensor, window: int) -> dict[str, Way]:
     """Make the ways to predict; each returns probabilities in fp32."""
     device = x_BCDHW.device
-    task = Segmentation(outputs=CLASSES, window=window, overlap=OVERLAP)
+    task = Segmentation(outputs=CLASSES, window=window, overlap=OVERLAP, precision="auto")
     exact = Segmentation(outputs=CLASSES, window=window, overlap=OVERLAP, precision="fp32")
 
     def monai(x: torch.Tensor, bf16: bool) -> torch.Tensor:

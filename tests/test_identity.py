@@ -14,6 +14,7 @@ from experiments.train.config import TrainConfig
 from experiments.train.job import UNIDENTIFYING
 from nas.data.source import Source
 from nas.errors import NASError
+from nas.strategies.partial_order.strategy import PartialOrderPruning
 from nas.training.loop import training_identity
 from nas.training.settings import TrainingSettings
 from nas.utils.hashing import digest
@@ -26,13 +27,14 @@ WORDS = (
     "adam", "sgd", "fp32", "cosine", "constant", "soft_dice", "accuracy", "resample_first", "mediastinum", "valid",
     "image", "volume", "mean", "max", "early", "woo2018", "softmax", "group", "resize", "batch", "none", "refuse",
     "skip", "t1", "transposed", "synapsemnist3d", "search_spaces.naslung.NASLungSpace", "balanced", "other",
-    "relative", "leaky_relu", "linear", "snip",
+    "relative", "leaky_relu", "linear", "snip", "bf16",
 )  # fmt: skip
 # settings that decide no result, each with its reason
 NO_RESULT = {
     "strategy.checkpointing": "activations computed again are the same",
     "data.msd.patches_per_volume": "counts with a patch only",
     "space.unet_flexible.depths": "changes only together with widths; see test_depths_and_widths",
+    "strategy.pop.repeats": "counts with margin=auto only; see test_repeats_of_pruning",
     "training.restarts": "changes only together with the schedule; see test_restarts",
     "evaluator.settings.restarts": "",
     "strategy.settings.restarts": "",
@@ -131,6 +133,11 @@ def test_every_setting_of_a_part_changes_its_identity(group: str) -> None:
             )
 
 
+def test_repeats_of_pruning() -> None:
+    one, other = (digest(identity_of(PartialOrderPruning(margin="auto", repeats=count))) for count in (5, 6))
+    assert one != other
+
+
 def test_restarts() -> None:
     settings = [TrainingSettings(schedule="warm_restarts", restarts=ends) for ends in ((2, 6), (2, 8))]
     assert len({digest(identity_of(one)) for one in settings}) == 2
@@ -178,6 +185,7 @@ def test_the_top_settings_of_a_training() -> None:
     by_content = {"arch": "the networks", "supernet": "the weights", "space_changes": "the networks too"}
     no_result = {
         "name": "the folder",
+        "processes": "the same trainings, side by side",
         "export": "files of the same networks; a training with exports is never skipped",
         "tracking": "a picture",
         "allow_packages": "permission",
