@@ -149,6 +149,8 @@ def figures(table: TrialsTable) -> list[dict[str, Any]]:
     known = ["macs", "params", *(name for name in table.metrics if name.startswith(SCORES))]
     for name in known:
         score_N = nets.of(name)
+        if not np.isfinite(score_N).all() or (score_N == score_N[0]).all():
+            continue  # not all networks are scored yet, or the score says nothing
         add(f"tau, {name} with test", *with_interval(lambda r, s=score_N: kendalltau(s[r], truth_N[r])[0], count))
     rng = np.random.default_rng(0)
     for trained in (5, 10, 25, 50, 100):
