@@ -14,7 +14,8 @@ from nas.training.curves import CURVES, read_curves
 
 WIDTH, HEIGHT = 430, 250  # px
 ELASTIC = (
-    "In each step the largest network learns the targets, and the smallest one and some drawn ones learn its output. "
+    "In each step the largest network learns the targets, and the smallest one and some drawn ones also learn its "
+    "output. "
     "Largest and smallest: their validation scores with inherited weights."
 )
 DIFFERENTIABLE = (

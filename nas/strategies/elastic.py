@@ -44,7 +44,7 @@ class Elastic(Strategy):
     trains_supernet = True
 
     def __init__(
-        self, settings: TrainingSettings, proposer: Strategy, sampled: Count = 2, distillation: Share = 1.0
+        self, settings: TrainingSettings, proposer: Strategy, sampled: Count = 2, distillation: Share = 0.5
     ) -> None:
         self.settings, self.proposer = settings, proposer
         self.sampled, self.distillation = sampled, distillation

@@ -48,15 +48,15 @@ class Sandwich:
     """
 
     sampled: int = 2
-    distillation: float = 1.0
+    distillation: float = 0.5
 
 
 class ElasticTraining:
     """Training of an elastic supernet, resumable after each epoch, bit for bit on a CPU.
 
     In each step the gradients of the largest network, the smallest one and some drawn ones are added. The largest
-    learns the targets, the others its outputs. Networks with a margin and tasks without classes have no distillation.
-    Writes curves.csv into the folder, and sends it to the tracker.
+    learns the targets, the others the targets and its outputs. Networks with a margin and tasks without classes have no
+    distillation. Writes curves.csv into the folder, and sends it to the tracker.
 
     Args:
         supernet: Supernet to train, moved to `device`.

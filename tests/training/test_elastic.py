@@ -127,7 +127,8 @@ def training(parts: Parts, folder: Path, settings: TrainingSettings = SETTINGS, 
 
 def test_a_step_adds_the_gradients_of_all_its_networks(parts: Parts, tmp_path: Path) -> None:
     """Against the same losses computed one by one on networks of their own."""
-    run = training(parts, tmp_path, replace(SETTINGS, optimizer="sgd", momentum=0.0, grad_clip=0.0, weight_decay=0.0))
+    plain = replace(SETTINGS, optimizer="sgd", momentum=0.0, grad_clip=0.0, weight_decay=0.0)
+    run = training(parts, tmp_path, plain, distillation=0.25)
     run.supernet.train()
     x, y, share = next(run._batches(1))
     paths = list(run._paths(1, 0))
@@ -136,7 +137,9 @@ def test_a_step_adds_the_gradients_of_all_its_networks(parts: Parts, tmp_path: P
     assert paths == list(run._paths(1, 0)) != list(run._paths(1, 1))
     networks = [run.supernet.subnetwork(path) for path in paths]
     outputs = [network(x) for network in networks]
-    losses = [run.task.loss(outputs[0], y), *(distillation_loss(o, outputs[0].detach()) for o in outputs[1:])]
+    teacher, mixed = outputs[0].detach(), 0.25  # a share that is not the default
+    losses = [run.task.loss(outputs[0], y)]
+    losses += [mixed * distillation_loss(o, teacher) + (1 - mixed) * run.task.loss(o, y) for o in outputs[1:]]
     sum(losses).backward()  # type: ignore[union-attr]
     shared = {key: torch.zeros_like(weight) for key, weight in run.supernet.weights.items()}
     for path, network in zip(paths, networks, strict=True):
