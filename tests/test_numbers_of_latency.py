@@ -127,6 +127,9 @@ def test_F3_a_search_checks_the_table(monkeypatch: pytest.MonkeyPatch, caplog: p
         def __getattr__(self, name: str):  # type: ignore[no-untyped-def]
             return lambda *args: frozenset()
 
+    class Scores(Part):
+        replicates = None
+
     class Around:
         device = torch.device(CPU)
 
@@ -136,7 +139,7 @@ def test_F3_a_search_checks_the_table(monkeypatch: pytest.MonkeyPatch, caplog: p
             self.task = None
 
     def check(table: LatencyTable) -> None:
-        SearchJob(Searched(table), Part(), Part(), Around(), trials=1).check()  # type: ignore[arg-type]
+        SearchJob(Searched(table), Part(), Scores(), Around(), trials=1).check()  # type: ignore[arg-type]
 
     with pytest.raises(NASError, match="another processor"):
         check(table_with(device="another processor"))

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
-from scipy.special import ndtri
 
 from nas.architecture import Architecture
 from nas.errors import NASError
@@ -206,6 +205,8 @@ def normal_scores(value_N: np.ndarray) -> np.ndarray:
     """
     ordered = np.sort(value_N)
     rank_N = (np.searchsorted(ordered, value_N, "left") + np.searchsorted(ordered, value_N, "right") + 1) / 2
+    from scipy.special import ndtri  # here, as scipy takes long to import
+
     return np.asarray(ndtri((rank_N - 0.375) / (len(value_N) + 0.25)))
 
 
