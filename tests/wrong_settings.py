@@ -63,6 +63,7 @@ NEEDED = {
     "manifest": {"data.path": "a.csv"},
     "prepared": {"data.path": "a.h5"},
     "tabular": {"evaluator.path": "a.h5"},
+    "zero_cost": {"evaluator.score": "width"},
 }
 
 
