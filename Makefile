@@ -14,13 +14,17 @@ $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
 	$(PIP_ENV) $(PY) -m pip install --quiet --disable-pip-version-check -e '.[dev,medical,export]'
 	touch $@
 
-# One thread: on two cores nearly as fast as two for networks this small. If the second core is busy, two threads that
-# wait for each other at every layer come to a near stop. More cores: make demo THREADS=4.
-THREADS ?= 1
+# Two processes share the trainings of each command; which networks are tried depends on which of them is first. One
+# thread each: threads that wait for each other at every layer of networks this small gain little. More cores: make demo
+# PROCESSES=0,1,2,3. The same without processes: voxnas search experiment=demo, then voxnas train experiment=demo
+# arch=outputs/demo/arch.json.
+PROCESSES ?= 0,1
+comma := ,
+COUNT = $(words $(subst $(comma), ,$(PROCESSES)))
 
 demo: install
-	OMP_NUM_THREADS=$(THREADS) $(PY) run_search.py experiment=demo
-	OMP_NUM_THREADS=$(THREADS) $(PY) run_train.py experiment=demo arch=outputs/demo/arch.json
+	OMP_NUM_THREADS=1 $(PY) run_search.py -m experiment=demo worker=$(PROCESSES) hydra/launcher=joblib
+	OMP_NUM_THREADS=1 $(PY) run_train.py experiment=demo arch=outputs/demo/arch.json processes=$(COUNT)
 
 # Each prints its fifty slowest tests.
 PYTEST = OMP_NUM_THREADS=1 $(PY) -m pytest --durations=50

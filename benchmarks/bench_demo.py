@@ -2,8 +2,8 @@
 
     python -m benchmarks.bench_demo
 
-Runs the two commands of the Makefile (one thread) in an empty folder, and reads the times of their parts from logs and
-files.
+Runs the two commands of the Makefile (two processes of one thread) in an empty folder, and reads the times of their
+parts from logs and files.
 """
 
 from __future__ import annotations
@@ -44,8 +44,10 @@ def main() -> None:
         folder = Path(name)
         once = ["study.name=prepare", "study.trials=1", "training.epochs=1"]
         prepare = timed("run_search.py", folder, "experiment=demo", *once)
-        search = timed("run_search.py", folder, "experiment=demo")
-        train = timed("run_train.py", folder, "experiment=demo", f"arch={folder / 'outputs/demo/arch.json'}")
+        together = ["-m", "worker=0,1", "hydra/launcher=joblib"]
+        search = timed("run_search.py", folder, "experiment=demo", *together)
+        arch = f"arch={folder / 'outputs/demo/arch.json'}"
+        train = timed("run_train.py", folder, "experiment=demo", arch, "processes=2")
         trials = trial_seconds(folder / "outputs/demo/trials.csv")
         rivals = trial_seconds(folder / "outputs/train/demo/random_search/trials.csv")
     rows = [

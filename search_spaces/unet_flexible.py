@@ -239,15 +239,17 @@ class FlexibleUNetSpace(SearchSpace):
 
         def enter(level: int, depth: int, *values: Any) -> Block | None:
             *above, here, kernel, norm, down = values
+            if level > depth:
+                return None
             stride = 2 if level and down == "stride" else 1
-            return unit(level, *(above or [in_channels]), here, kernel, norm, stride) if level <= depth else None
+            return unit(level, above[0] if above else in_channels, here, kernel, norm, stride)
 
         def add(level: int, depth: int, *values: Any) -> Block | None:
             *above, here, norm, residual, down = values
+            if not residual or level > depth:
+                return None
             stride = 2 if level and down == "stride" else 1
-            return (
-                shortcut(level, *(above or [in_channels]), here, norm, stride) if residual and level <= depth else None
-            )
+            return shortcut(level, above[0] if above else in_channels, here, norm, stride)
 
         def again(
             level: int, least: int, slot: int, depth: int, here: int, count: int, kernel: int, norm: str

@@ -26,7 +26,7 @@ LAYERS = {  # by number of spatial dimensions
     2: (nn.Conv2d, nn.ConvTranspose2d, nn.MaxPool2d, nn.BatchNorm2d, InstanceNorm2d),
     3: (Conv3d, nn.ConvTranspose3d, nn.MaxPool3d, nn.BatchNorm3d, InstanceNorm3d),
 }
-Unit = Callable[..., nn.Module]  # inputs, outputs, stride -> convolution, normalisation, activation
+Unit = Callable[..., nn.Sequential]  # inputs, outputs, stride -> convolution, normalisation, activation
 
 
 class UNet(nn.Module):
@@ -168,8 +168,9 @@ class _ResidualLevel(nn.Module):
 
     def __init__(self, unit: Unit, inputs: int, outputs: int, stride: int, blocks: int) -> None:
         super().__init__()
-        *body, (*last, self.activation) = _level(unit, inputs, outputs, stride, blocks)
-        self.body = nn.Sequential(*body, nn.Sequential(*last))
+        *before, last = _level(unit, inputs, outputs, stride, blocks)
+        assert isinstance(last, nn.Sequential)
+        self.body, self.activation = nn.Sequential(*before, last[:-1]), last[-1]
         same = stride == 1 and inputs == outputs
         self.shortcut = nn.Identity() if same else unit(inputs, outputs, kernel=1, stride=stride)[:-1]
 

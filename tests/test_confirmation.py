@@ -21,7 +21,8 @@ from nas.budget import SearchEnd
 from nas.comparison.searches import _read_trials
 from nas.confirmation import candidates, further_replicate, next_confirmation
 from nas.context import RunContext
-from nas.errors import NASError
+from nas.errors import NASError, TrialFailed
+from nas.evaluators.tabular import LookUp
 from nas.found import SearchResult
 from nas.history import CONFIRMATION, History, Proposal, State, Trial
 from nas.provenance import DataFacts, Replication, SearchRecord, SplitFacts
@@ -32,7 +33,8 @@ from tests.problems import EvaluatorOf, problem_of
 from tests.report_pages import write_search
 from tests.strategies.tables import Grid, empty, extended, hill, record
 from tests.strategies.test_every_strategy import MAKE, SLOW
-from tests.tables import SPACE, records_of
+from tests.tables import SPACE, records_of, table_of
+from tests.test_noise_of_search import trials_of
 
 NETWORKS = [record.arch for record in records_of()]
 OBJECTIVES = {"auc": "maximize"}
@@ -290,3 +292,13 @@ def test_a_confirmation_halves_the_loss_and_removes_most_of_the_optimism() -> No
     assert optimism_after < optimism / 3
     assert loss_after < 0.6 * loss
     assert 10 <= trainings <= 25
+
+
+def test_a_table_confirms_with_its_last_replicates() -> None:
+    value_NR = np.arange(12.0).reshape(4, 3)
+    look_up = LookUp(table_of(trials_of(value_NR)))
+    assert look_up.replicates == 3
+    found = [look_up(Proposal(NETWORKS[1], 0, replicate))["auc"] for replicate in (0, CONFIRMATION, CONFIRMATION + 1)]
+    assert found == [3.0, 5.0, 4.0]
+    with pytest.raises(TrialFailed, match="does not hold"):
+        look_up(Proposal(NETWORKS[1], 0, CONFIRMATION + 3))

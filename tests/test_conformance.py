@@ -22,6 +22,9 @@ from nas.errors import NASError
 from nas.evaluators.base import Evaluator
 from nas.space import SearchSpace
 from nas.strategies.base import Strategy
+from nas.strategies.fidelity.schedule import Fidelity
+from nas.strategies.fidelity.strategy import MultiFidelity
+from nas.strategies.random import RandomSearch
 from nas.tasks.base import Task
 from nas.testing import check_space, check_strategy
 from nas.training.settings import TrainingSettings
@@ -64,6 +67,15 @@ def pairs() -> list[Any]:
 def test_strategy_on_space(strategy: str, space: str) -> None:
     cfg = composed(f"space={space}", f"strategy={strategy}")
     check_strategy(build(cfg.strategy, "strategy", Strategy), build(cfg.space, "space", SearchSpace))
+
+
+@pytest.mark.parametrize("name", names("fidelity"))
+def test_multi_fidelity_rule(name: str) -> None:
+    """With the budgets of conf/: up to training.epochs."""
+    rule = build(composed(f"fidelity={name}").fidelity, "fidelity", Fidelity)
+    assert (rule.budgets[0], rule.budgets[-1]) == (9, 50)
+    history = check_strategy(MultiFidelity(RandomSearch(), rule), trials=40)
+    assert {trial.budget for trial in history} >= set(rule.budgets[:2])
 
 
 @pytest.mark.parametrize("name", names("data"))

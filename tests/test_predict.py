@@ -138,7 +138,7 @@ def test_segmentation_without_torch(
     """Images of several sizes on axes of several orders; the label map lies on each image's own voxels."""
     root = write_decathlon(tmp_path / "data", 3, modality, ("RAS", "PIL", "LPS"), (1, 1, 1.5), (1.0, 1.3))
     source = Msd(str(root), str(tmp_path / "cache"))
-    task = Segmentation(outputs=3, window=window, overlap=0.5, flips=flips)
+    task = Segmentation(outputs=3, window=window, overlap=0.5, flips=flips, precision="fp32")
     network = unet()
     exported(tmp_path / "model", network, source, task, [0, 1])
     for number in range(3):
@@ -166,7 +166,7 @@ def test_segmentation_without_torch(
 def test_the_whole_route_of_a_training_gives_the_same_probabilities(modality: str, tmp_path: Path) -> None:
     """Store, statistics of the training part, windows over the real part: against files read one by one."""
     root = write_decathlon(tmp_path / "data", 3, modality, gains=(1.0, 1.4))
-    task = Segmentation(outputs=3, window=8)
+    task = Segmentation(outputs=3, window=8, precision="fp32")
     network = unet()
     source = Msd(str(root), str(tmp_path / "cache"), spacing_mm=1.3)
     volumes = exported(tmp_path / "model", network, source, task, [0, 1])
@@ -189,7 +189,7 @@ def test_real_hippocampus(shared_data: Path, tmp_path: Path, capsys: pytest.Capt
     for folder in ("imagesTr", "labelsTr"):
         (root / folder).symlink_to(shared_data / "Task04_Hippocampus" / folder)
     (root / "dataset.json").write_text(json.dumps({**content, "training": content["training"][:2]}))
-    task = Segmentation(outputs=3, window=(32, 48, 32))
+    task = Segmentation(outputs=3, window=(32, 48, 32), precision="fp32")
     network = unet()
     volumes = exported(tmp_path / "model", network, Msd(str(root), str(tmp_path / "cache")), task, size=16)
     meant = predict(network, task, volumes, 1)
@@ -206,7 +206,7 @@ def test_real_hippocampus(shared_data: Path, tmp_path: Path, capsys: pytest.Capt
 
 def test_an_ensemble_is_the_mean(tmp_path: Path) -> None:
     root = write_decathlon(tmp_path / "data", 2)
-    source, task = Msd(str(root), str(tmp_path / "cache")), Segmentation(outputs=3, window=8)
+    source, task = Msd(str(root), str(tmp_path / "cache")), Segmentation(outputs=3, window=8, precision="fp32")
     for number in range(2):
         exported(tmp_path / str(number), unet(seed=number), source, task)
     networks = [ExportedNetwork(tmp_path / str(number) / "model.onnx") for number in range(2)]
@@ -218,7 +218,7 @@ def test_an_ensemble_is_the_mean(tmp_path: Path) -> None:
 
 def test_slices_of_a_volume_and_any_sides(tmp_path: Path) -> None:
     """A network of slices sees a volume slice by slice; without a window it is shown zeros up to sides it takes."""
-    network, task = unet(dims=2), Segmentation(outputs=3, dims=2)
+    network, task = unet(dims=2), Segmentation(outputs=3, dims=2, precision="fp32")
     export(network, (1, 8, 8), tmp_path, ("onnx",), task=task.spec, preparation={"how": "array", "scale": 0.5})
     volume = np.random.default_rng(0).normal(size=(3, 9, 14)).astype(np.float32)
     for number, array in enumerate((volume[:, None], volume[0])):
@@ -305,7 +305,7 @@ def test_label_maps_are_named_after_their_inputs(tmp_path: Path, capsys: pytest.
 
 def test_mistakes_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     root = write_decathlon(tmp_path / "data", 2)
-    source, task = Msd(str(root), str(tmp_path / "cache")), Segmentation(outputs=3, window=8)
+    source, task = Msd(str(root), str(tmp_path / "cache")), Segmentation(outputs=3, window=8, precision="fp32")
     exported(tmp_path / "model", unet(), source, task)
     model, path = tmp_path / "model/model.onnx", root / "imagesTr/case_000.nii.gz"
     out = tmp_path / "out.nii.gz"

@@ -304,7 +304,7 @@ def two_networks(tmp_path: Path) -> tuple[Path, dict[str, list[torch.nn.Module]]
     folder, networks = tmp_path / "x", {}
     for number, width in enumerate((4, 8, 12)):
         space = UNetSpace(depths=(2,), widths=(width,), block_counts=(1,), kernels=(3,), out_channels=len(CLASSES))
-        task = Segmentation(in_channels=1, outputs=len(CLASSES), window=WINDOW, overlap=0.5)
+        task = Segmentation(in_channels=1, outputs=len(CLASSES), window=WINDOW, overlap=0.5, precision="fp32")
         how = {"how": "grid", "spacing_mm": None, "normalise": "volume", "hounsfield": False}
         made = write_training(folder, space, task, how, CLASSES, 8, seeds=(2 * number, 2 * number + 1))
         networks[json.loads((folder / "result.json").read_text())["arch_id"]] = made

@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from monai.inferers import sliding_window_inference
 from monai.metrics import compute_dice
 from scipy import ndimage
 from torch import nn
@@ -18,6 +19,8 @@ from torch import nn
 from nas.errors import NASError, TrialFailed
 from nas.metrics.surface import dice, surfaces
 from nas.tasks.segmentation import Segmentation
+from search_spaces.unet import UNetSpace
+from tests.exported import lively
 
 SIDES = (5, 6, 4)
 masks = arrays(np.uint8, (2, *SIDES), elements=st.integers(0, 2))
@@ -149,7 +152,7 @@ class Watched(nn.Module):
 def test_windows_give_what_the_whole_image_gives(dims: int, window: Any, windows: set[tuple[int, ...]]) -> None:
     """Also for images smaller than the window, and with the model left in its mode."""
     model, x = Watched(dims), torch.rand(2, 1, *(12, 10, 8)[:dims])
-    task = Segmentation(outputs=3, dims=dims, window=window, overlap=0.5)
+    task = Segmentation(outputs=3, dims=dims, window=window, overlap=0.5, precision="fp32")
     found = task.predict(model, x)
     assert set(model.seen) == windows
     assert model.training
@@ -176,12 +179,53 @@ def test_windows_are_weighted_as_a_gaussian() -> None:
 def test_mirrored_views_are_turned_back_and_averaged(flips: tuple[int, ...]) -> None:
     torch.manual_seed(0)
     model, x = nn.Conv3d(1, 3, 3, padding=1), torch.rand(2, 1, 4, 5, 6)
-    found = Segmentation(outputs=3, flips=flips).predict(model, x)
+    task = Segmentation(outputs=3, flips=flips, precision="fp32")
+    found = task.predict(model, x)
     views = [[], *([2 + axis] for axis in flips), *([[2 + axis for axis in flips]] if len(flips) > 1 else [])]
     expected = torch.stack([model(x.flip(axes)).softmax(1).flip(axes) for axes in views]).mean(dim=0)
     torch.testing.assert_close(found, expected)
-    mirrored = Segmentation(outputs=3, flips=flips).predict(model, x.flip(2 + flips[0])).flip(2 + flips[0])
+    mirrored = task.predict(model, x.flip(2 + flips[0])).flip(2 + flips[0])
     torch.testing.assert_close(found, mirrored)
+
+
+@pytest.mark.parametrize(("dims", "side", "window"), [(3, 11, 8), (2, 20, (16, 8))])
+def test_windows_are_blended_as_by_monai(dims: int, side: int, window: Any) -> None:
+    """Also with normalisations that are joined with the convolutions, and with mirrored views."""
+    space = UNetSpace(depths=(1,), widths=(4,), norms=("batch",), spatial_dims=dims, out_channels=3)
+    torch.manual_seed(0)
+    model, x = lively(space.build(space.repair([0] * 6))), torch.rand(2, 1, *[side] * dims)
+    sides = (window,) * dims if isinstance(window, int) else window
+    found = Segmentation(outputs=3, dims=dims, window=window, overlap=0.4, precision="fp32").predict(model, x)
+    with torch.inference_mode():
+        logits = sliding_window_inference(x, sides, 3, model.eval(), overlap=0.4, mode="gaussian")
+    torch.testing.assert_close(found, logits.softmax(1), atol=1e-5, rtol=0)
+
+
+def test_a_prediction_in_bf16_has_the_dice_of_one_in_fp32() -> None:
+    """Of a network that has learnt to find balls; probabilities are fp32."""
+    torch.manual_seed(0)
+    space = UNetSpace(depths=(1,), widths=(8,), norms=("batch",))
+    model, task = space.build(space.repair([0] * 6)), Segmentation(window=16, overlap=0.25)
+    x, y = balls(4, 24)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
+    for _ in range(25):
+        optimizer.zero_grad()
+        task.loss(model(x[:3]), y[:3]).backward()
+        optimizer.step()
+    both = [Segmentation(window=16, precision=precision).predict(model, x[3:]) for precision in ("fp32", "bf16")]
+    assert both[1].dtype == torch.float32
+    scores = [dice(prob.argmax(dim=1).numpy(), y[3:].numpy(), 2)[0, 0] for prob in both]
+    assert scores[0] > 0.8
+    assert scores[1] == pytest.approx(scores[0], abs=0.01)
+    assert not torch.equal(*both)
+
+
+def balls(count: int, side: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Images (B, 1, D, H, W) of a ball in noise, and its voxels."""
+    places = torch.stack(torch.meshgrid(*[torch.arange(side)] * 3, indexing="ij"))
+    middles = side / 3 + torch.rand(count, 3, 1, 1, 1) * side / 3
+    inside = (places - middles).square().sum(dim=1) < (side / 4) ** 2
+    return (inside + 0.3 * torch.randn(count, side, side, side))[:, None], inside.long()
 
 
 def test_resampled_cases_give_the_metrics_of_these_cases() -> None:

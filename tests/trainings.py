@@ -62,7 +62,7 @@ def write_segmenter(
     space = UNetSpace(
         depths=(2,), widths=(4,), block_counts=(1,), kernels=(3,), in_channels=channels, out_channels=len(CLASSES)
     )
-    task = Segmentation(in_channels=channels, outputs=len(CLASSES), window=WINDOW, overlap=0.5)
+    task = Segmentation(in_channels=channels, outputs=len(CLASSES), window=WINDOW, overlap=0.5, precision="fp32")
     preparation = {
         "how": "grid",
         "channels": [f"m{number}" for number in range(channels)],

@@ -35,7 +35,12 @@ EQUAL = 0.1  # relative difference of costs that are called equal
 
 
 def random_counterpart(
-    searched: Artifact, record: SearchRecord, folder: Path, setting: TaskSetup, allow: Sequence[str] = ()
+    searched: Artifact,
+    record: SearchRecord,
+    folder: Path,
+    setting: TaskSetup,
+    allow: Sequence[str] = (),
+    number: int = 0,
 ) -> tuple[Artifact, str]:
     """Return the random network that a searched network is compared with.
 
@@ -48,6 +53,7 @@ def random_counterpart(
         folder: Output folder of the repeated search, which resumes there.
         setting: Data, split, task and device.
         allow: Packages beside VoxNAS whose evaluators the search may name.
+        number: Number of the process among those that repeat the search together.
 
     Returns:
         The network, and its name in the table.
@@ -58,7 +64,7 @@ def random_counterpart(
     if not record.trains:
         task, shape = setting.task.spec, setting.store.input_shape
         return random_network_of_equal_cost(searched, task, shape, record.seed), "random, equal cost"
-    return random_search_network(searched, record, folder, setting, allow), "random search"
+    return random_search_network(searched, record, folder, setting, allow, number), "random search"
 
 
 def check_counterpart(searched: Artifact, record: SearchRecord, setting: TaskSetup, allow: Sequence[str] = ()) -> None:
@@ -106,7 +112,12 @@ def random_network_of_equal_cost(searched: Artifact, task: TaskSpec, input_shape
 
 
 def random_search_network(
-    searched: Artifact, record: SearchRecord, folder: Path, setting: TaskSetup, allow: Sequence[str] = ()
+    searched: Artifact,
+    record: SearchRecord,
+    folder: Path,
+    setting: TaskSetup,
+    allow: Sequence[str] = (),
+    number: int = 0,
 ) -> Artifact:
     """Repeat a search with random search: same space, data, split, training, trials, confirmation and cost window.
 
@@ -118,6 +129,7 @@ def random_search_network(
         folder: Output folder of the repeated search, which resumes there; the test fold is never read.
         setting: Data, split, task and device.
         allow: Packages beside VoxNAS whose evaluators the search may name.
+        number: Number of the process among those that repeat the search together.
 
     Returns:
         The chosen network.
@@ -140,7 +152,7 @@ def random_search_network(
                 **asdict(record.replication),
                 seed=record.seed,
                 device=setting.device,
-                worker=1,  # other draws than those of worker 0 of the search
+                worker=1 + number,  # other draws than those of worker 0 of the search
                 on_epoch=progress.update_epoch,
                 on_history=progress.update,
                 config=record.config,

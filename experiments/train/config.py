@@ -14,6 +14,7 @@ from nas.utils.checked import check_arguments, signature_of
 
 Format = Annotated[str, OneOf("onnx", "openvino", "openvino_fp16")]
 Rounds = Annotated[int, Ge(1), Le(MOST)]
+Processes = Annotated[int, Ge(1), Le(1024)]
 Resamples = Annotated[int, Ge(1), Le(100_000)]
 
 
@@ -52,6 +53,7 @@ class TrainConfig(CommandConfig):
         baselines: Name -> whether it stands in the table; "published" names a network, or is None.
         export: Formats in which the trained networks are exported, a name or several.
         resamples: Number of bootstrap samples of patients.
+        processes: Processes that share the trainings, each on a core or a GPU of its own.
     """
 
     arch: Text | Annotated[tuple[Text, ...], Len(1)]
@@ -63,6 +65,7 @@ class TrainConfig(CommandConfig):
     baselines: Mapping[str, bool | str | None] = field(default_factory=dict)
     export: Format | tuple[Format, ...] | None = ()
     resamples: Resamples = 2000
+    processes: Processes = 1
 
     def __post_init__(self) -> None:
         known = {name: value for name, value in self.baselines.items() if name in signature_of(BaselinesConfig)[0]}

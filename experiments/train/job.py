@@ -19,6 +19,7 @@ from experiments.networks import resolve_all, searches_of
 from experiments.settings import typed_settings
 from experiments.train.config import TrainConfig
 from experiments.train.exports import export_rounds
+from experiments.train.helpers import helpers
 from experiments.train.plain_unet import verdict
 from experiments.train.search_defaults import announcement, require_same_data, with_search_defaults
 from experiments.train.systems import SystemTrainer
@@ -50,7 +51,7 @@ from nas.utils.identity import ResultIdentity
 from nas.utils.text_table import terminal_width
 
 # settings that the identity of a result holds by their content (networks, supernet), or that decide no number
-UNIDENTIFYING = ("arch", "supernet", "name", "export")
+UNIDENTIFYING = ("arch", "supernet", "name", "export", "processes")
 
 
 def run_train_experiment(cfg: DictConfig | Mapping[str, Any], folder: Path) -> TrainResult | None:
@@ -89,7 +90,8 @@ def run_train_experiment(cfg: DictConfig | Mapping[str, Any], folder: Path) -> T
             write_config(folder / CONFIG, config.plain())
             describe_data(setting, folder)
             trainer.board.start(TrackedRun(config.name, folder, shareable(config.plain())))
-            with _live_page(trainer.show_live(networks), folder, setting.task.spec.kind) as results:
+            live = trainer.show_live(networks)
+            with _live_page(live, folder, setting.task.spec.kind) as results, helpers(config, folder):
                 systems, baselines = trainer.networks(networks), trainer.baselines(networks)
                 known_patients, board = all(known), trainer.board
                 result = _write(folder, config, setting, networks, systems, baselines, known_patients, identity, board)
@@ -122,11 +124,12 @@ class CheckedTraining:
     formats: Sequence[str]
 
 
-def checked_training(cfg: DictConfig | Mapping[str, Any]) -> CheckedTraining:
+def checked_training(cfg: DictConfig | Mapping[str, Any], number: int = 0) -> CheckedTraining:
     """Load the data and the networks of a training and check that they fit.
 
     Args:
         cfg: The configuration as Hydra composed it; see conf/train.yaml.
+        number: Number of the process among those that share the trainings, which take the GPUs in turn.
 
     Returns:
         The training.
@@ -144,7 +147,7 @@ def checked_training(cfg: DictConfig | Mapping[str, Any]) -> CheckedTraining:
         if is_main() and (line := announcement(plain, overrides, searches)) is not None:
             print(textwrap.fill(line, terminal_width(), subsequent_indent="  "))
     config = TrainConfig.of(plain)
-    setting = task_setup(config)
+    setting = task_setup(config, number)
     require_same_data(setting.store.name, overrides, searches)
     networks = resolve_all(config.arch, setting.task.spec, config.allow_packages, config.space_changes)
     if formats := listed(config.export):

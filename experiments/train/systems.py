@@ -33,10 +33,13 @@ class SystemTrainer:
         setting: Data, task and device.
         rounds: The rounds of the split.
         folder: The output folder.
+        number: Number of the process among those that share the trainings.
     """
 
-    def __init__(self, config: TrainConfig, setting: TaskSetup, rounds: Sequence[Fold], folder: Path) -> None:
-        self.config, self.setting, self.rounds, self.folder = config, setting, rounds, folder
+    def __init__(
+        self, config: TrainConfig, setting: TaskSetup, rounds: Sequence[Fold], folder: Path, number: int = 0
+    ) -> None:
+        self.config, self.setting, self.rounds, self.folder, self.number = config, setting, rounds, folder, number
         self.training = build(config.training, "training", TrainingSettings)
         self.board = build_trackers(config.tracking)
         self._unets: list[tuple[Artifact, str]] | None = None
@@ -122,7 +125,8 @@ class SystemTrainer:
 
     def _trainings(self, network: Artifact, supernet: Path | None) -> FoldTrainings:
         seed = self.config.seed
-        return FoldTrainings(network, self.setting, self.rounds, self.training, seed, self.folder, supernet)
+        shared, folder = self.config.processes > 1, self.folder
+        return FoldTrainings(network, self.setting, self.rounds, self.training, seed, folder, supernet, shared)
 
     def show_live(self, networks: Sequence[Artifact]) -> LiveTraining:
         """Show the trainings on a live page from now on.
@@ -199,14 +203,24 @@ class SystemTrainer:
         Returns:
             The baselines that the configuration asks for.
         """
-        config = self.config
-        systems = baseline_systems(self.setting, self.rounds, config.seed, config.wants)
+        return baseline_systems(self.setting, self.rounds, self.config.seed, self.config.wants) + self.rivals(networks)
+
+    def rivals(self, networks: Sequence[Artifact]) -> list[System]:
+        """Train the networks that stand for random search, for plain U-Nets and for the literature.
+
+        Args:
+            networks: The networks of the training.
+
+        Returns:
+            Those that the configuration asks for.
+        """
+        systems = []
         if (searched := self.to_repeat(networks)) is not None:
-            folder = self.folder / "random_search"
-            systems.append(self.network(*random_counterpart(*searched, folder, self.setting, config.allow_packages)))
+            folder, allow = self.folder / "random_search", self.config.allow_packages
+            systems.append(self.network(*random_counterpart(*searched, folder, self.setting, allow, self.number)))
         systems += [self.network(unet, name) for unet, name in self.plain_unets(networks)]
         if (known := self.published(networks)) is not None:
-            systems.append(self.network(known, str(config.baselines["published"])))
+            systems.append(self.network(known, str(self.config.baselines["published"])))
         return systems
 
     def published(self, networks: Sequence[Artifact]) -> Artifact | None:

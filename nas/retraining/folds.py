@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
-import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -22,20 +20,20 @@ from nas.data.loading import VolumeSet
 from nas.data.splits import Fold
 from nas.errors import NASError, TrialFailed
 from nas.inference.model_card import CARD, ModelCard
+from nas.retraining.prediction_file import read_array, write_array
+from nas.retraining.shared_work import each_once
 from nas.space import depends_on_length
 from nas.supernets.loading import load_supernet
 from nas.training.checkpoint import load_checkpoint
 from nas.training.distributed import is_main
 from nas.training.loop import LAST, FitResult, OnEpoch, fit, predict, require_sampler, training_identity
 from nas.training.settings import TrainingSettings
-from nas.utils.files import write_bytes
 from nas.utils.hashing import file_digest
 from nas.utils.identity import PredictionIdentity, TrainingIdentity
 
+LOCK = ".lock"  # of a fold's training, among processes that share the work
 SHORT = 16  # hexadecimal digits of the digests in a bundle
-DIGEST = hashlib.sha256().digest_size  # bytes that a prediction file ends with
 OnFoldEpoch = Callable[[str, int, int, Mapping[str, float]], None]
-log = logging.getLogger(__name__)
 
 
 def ignore_fold(fold: str, epoch: int, epochs: int, metrics: Mapping[str, float]) -> None:
@@ -81,6 +79,7 @@ class FoldTrainings:
             prediction) and the bundle `bundles/<architecture>/<fold>/`.
         supernet: Checkpoint (`last.pt`) of a supernet whose weights the network starts from. If None, the weights are
             random.
+        shared: Whether other processes do the same trainings at the same time, each a fold that no other one does.
     """
 
     network: Artifact
@@ -90,6 +89,7 @@ class FoldTrainings:
     seed: int
     folder: Path
     supernet: Path | None = None
+    shared: bool = False
 
     def check(self) -> None:
         """Check, before anything is written, that the folder holds no other training of the network.
@@ -163,7 +163,9 @@ class FoldTrainings:
                 trained on other samples than the search's training part of this split, or a training fails (NaN loss,
                 out of memory).
         """
-        return [_Fold(self, part).tested(partial(on_epoch, part.name)) for part in self.rounds]
+        folds = {part.name: _Fold(self, part) for part in self.rounds}
+        locks = {name: fold.checkpoints / LOCK for name, fold in folds.items()} if self.shared else {}
+        return each_once(folds, lambda name: folds[name].tested(partial(on_epoch, name)), locks)
 
 
 class _Fold:
@@ -197,18 +199,18 @@ class _Fold:
 
     def tested(self, on_epoch: OnEpoch) -> FoldPrediction:
         finished = self._finished()
-        prob = None if finished is None else _read_array(self.file)
+        prob = None if finished is None else read_array(self.file)
         bundle = finished or self._trained(on_epoch)
         if prob is None:
             # of the bundle, not of the training: the same prediction, bit for bit, if it has to be made again
             model = bundle.network(self.setting.device)
             prob = predict(model, self.setting.task, self.test.normalised_like(self.train), self.training.batch_size)
             if is_main():
-                _write_array(self.file, prob)
+                write_array(self.file, prob)
         return FoldPrediction(self.part.name, self.part.test, prob, bundle.card.inference.get("threshold"))
 
     def is_finished(self) -> bool:
-        return self._finished() is not None and _read_array(self.file) is not None
+        return self._finished() is not None and read_array(self.file) is not None
 
     def _has_bundle(self) -> bool:
         """Whether the folder holds the bundle of this training; that of another training is refused."""
@@ -340,25 +342,6 @@ def _inherit(model: nn.Module, weights: nn.Module) -> None:
             "leave out supernet= or the space_changes",
         )
     model.load_state_dict({**own, **inherited})
-
-
-def _write_array(path: Path, values: np.ndarray) -> None:
-    """Write an npy file with its SHA-256 at the end, which readers of npy files ignore."""
-    content = io.BytesIO()
-    np.save(content, values, allow_pickle=False)
-    write_bytes(path, content.getvalue() + hashlib.sha256(content.getvalue()).digest())
-
-
-def _read_array(path: Path) -> np.ndarray | None:
-    """Read a file of `_write_array`; None if it is missing or damaged."""
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        return None
-    if hashlib.sha256(content[:-DIGEST]).digest() != content[-DIGEST:]:
-        log.warning("%s is damaged: it is predicted again", path)
-        return None
-    return np.load(io.BytesIO(content), allow_pickle=False)
 
 
 def _identity(

@@ -113,10 +113,9 @@ class Elastic(Strategy):
             tracker=context.tracker,
         )
 
-    @property
-    def mean_budget(self) -> float | None:
-        """Expected mean budget of the proposer's trials."""
-        return self.proposer.mean_budget
+    def mean_budget(self, continues: bool) -> float | None:
+        """Return the expected mean number of epochs of the proposer's trials."""
+        return self.proposer.mean_budget(continues)
 
     def unfinished(self, history: History) -> frozenset[str]:
         """Return the networks that the proposer may continue."""

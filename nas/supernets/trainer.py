@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from nas.training.checkpoint import load_checkpoint, save_checkpoint
 from nas.training.curves import write_curves
 from nas.training.loop import (
     LAST,
+    fast_kernels,
     predict,
     require_sample_per_process,
     require_sampler,
@@ -163,7 +165,9 @@ class SupernetTraining:
             NASError: If a loss is not finite, or memory runs out.
         """
         devices = [self.device] if self.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=devices), oom_as_user_error():
+        # cuDNN tries its algorithms once for each shape: too often where every step has another network
+        kernels = nullcontext() if self.supernet.grows else fast_kernels(self.device)
+        with torch.random.fork_rng(devices=devices), oom_as_user_error(), kernels:
             self._resume()
             while len(self.history) < self.settings.epochs:
                 self._epoch(len(self.history) + 1)

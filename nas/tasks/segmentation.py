@@ -21,7 +21,10 @@ from nas.task_spec import TaskSpec
 from nas.tasks.base import Task, TestedCases, evaluation_mode
 from nas.tasks.degenerate import NEAR_ZERO, never_answered, same_for_every_case
 from nas.tasks.dice_cross_entropy import DiceCrossEntropy
+from nas.tasks.folded_norm import with_folded_norms
+from nas.tasks.precision import PRECISIONS, uses_bf16
 from nas.tasks.soft_dice import shares, soft_dice_loss
+from nas.tasks.windows import CHANNELS_LAST, window_logits
 from nas.utils.annotations import (
     MOST,
     Channels,
@@ -35,9 +38,7 @@ from nas.utils.annotations import (
     Side,
 )
 from nas.utils.checked import checked
-from nas.utils.optional import monai_part
 
-WINDOWS = 4  # at once, at least: on a CPU single ones fall into a slow path of 3D convolutions
 LOSSES = ("dice_ce", "soft_dice")
 METRICS = (
     Metric("dice", "Dice", meaning="overlap of prediction and target", chance=0.0),
@@ -86,6 +87,8 @@ class Segmentation(Task):
         class_weights: Weight of each class in the loss "dice_ce", the background first, above 0; only their ratios
             count. Two weights are those of the background and of every other class. If None, all classes count
             equally. Metrics do not depend on them.
+        precision: Precision of the network in predictions: "bf16" (probabilities and their means are fp32), "fp32", or
+            "auto": bf16 if the device supports it natively. Trainings have a setting of their own.
 
     Without the background's Dice, with Dice over the batch and a small weight of the background, small classes emerge
     in short trainings that otherwise leave them out (docs/benchmark.md).
@@ -108,6 +111,7 @@ class Segmentation(Task):
         include_background: bool = True,
         batch_dice: bool = False,
         class_weights: Annotated[Sequence[PositiveFloat], Len(2)] | None = None,
+        precision: Annotated[str, OneOf(*PRECISIONS)] = "auto",
     ) -> None:
         self.spec = TaskSpec("segmentation", dims, in_channels, outputs)
         each = (_of_class(metric, number) for metric in METRICS for number in range(1, outputs))
@@ -122,7 +126,7 @@ class Segmentation(Task):
         if max(self.flips, default=0) >= dims:
             axes = ", ".join(map(str, range(dims)))
             raise NASError(f"task.flips={list(self.flips)}", f"axes out of {axes}", "set task.flips to []")
-        self._loss_name = loss
+        self._loss_name, self.precision = loss, precision
         weights = None if class_weights is None else tuple(class_weights)
         if weights is not None and len(weights) == 2:
             weights = (weights[0], *(weights[1] for _ in range(outputs - 1)))
@@ -151,6 +155,7 @@ class Segmentation(Task):
             "loss": self._loss_name,
             "scale_weights": self.scale_weights,
             **self._loss_options,
+            **self._own_precision,
         }
 
     @property
@@ -160,13 +165,18 @@ class Segmentation(Task):
         return {name: getattr(self, name) for name, default in options.items() if getattr(self, name) != default}
 
     @property
+    def _own_precision(self) -> dict[str, str]:
+        """The precision unless it is the default, which earlier versions did not record."""
+        return {} if self.precision == PRECISIONS[0] else {"precision": self.precision}
+
+    @property
     def any_size(self) -> bool:
         return self.window is not None
 
     @property
     def inference(self) -> Mapping[str, Any]:
         window = None if self.window is None else list(self.window)
-        return {"window": window, "overlap": self.overlap, "flips": list(self.flips)}
+        return {"window": window, "overlap": self.overlap, "flips": list(self.flips), **self._own_precision}
 
     def output(self, input_shape: Sequence[int]) -> tuple[str, str, tuple[int | str, ...]]:
         axes = "BK" + "DHW"[-self.spec.dims :]
@@ -216,8 +226,11 @@ class Segmentation(Task):
         """
         views = [axes for count in range(len(self.flips) + 1) for axes in combinations(self.flips, count)]
         pairs = (views[first : first + 2] for first in range(0, len(views), 2))
-        with evaluation_mode(model), torch.inference_mode():
-            return reduce(torch.add, (self._summed(model, x_BCDHW, pair) for pair in pairs)) / len(views)
+        bf16 = uses_bf16(self.precision, x_BCDHW.device)
+        autocast = torch.autocast(x_BCDHW.device.type, dtype=torch.bfloat16, enabled=bf16)
+        with evaluation_mode(model), torch.inference_mode(), autocast:
+            network = model if self.window is None else with_folded_norms(model)
+            return reduce(torch.add, (self._summed(network, x_BCDHW, pair) for pair in pairs)) / len(views)
 
     def _summed(self, model: nn.Module, x_BCDHW: torch.Tensor, views: Sequence[tuple[int, ...]]) -> torch.Tensor:
         """Probabilities as seen with the axes of each view turned round, turned back; summed over the views.
@@ -226,13 +239,9 @@ class Segmentation(Task):
         """
         turned = [[2 + axis for axis in view] for view in views]
         x_NCDHW = torch.cat([x_BCDHW.flip(axes) if axes else x_BCDHW for axes in turned])
-        if self.window is None:
-            logits_NKDHW = model(x_NCDHW)
-        else:
-            logits_NKDHW = monai_part("inferers").sliding_window_inference(
-                x_NCDHW, self.window, max(WINDOWS, len(x_NCDHW)), model, overlap=self.overlap, mode="gaussian"
-            )
-        parts = zip(logits_NKDHW.float().softmax(dim=1).chunk(len(views)), turned, strict=True)
+        x_NCDHW = x_NCDHW.contiguous(memory_format=CHANNELS_LAST[x_NCDHW.ndim])
+        logits_NKDHW = window_logits(model, x_NCDHW, self.window or x_NCDHW.shape[2:], self.overlap)
+        parts = zip(logits_NKDHW.softmax(dim=1).chunk(len(views)), turned, strict=True)
         return reduce(torch.add, (prob_BKDHW.flip(axes) if axes else prob_BKDHW for prob_BKDHW, axes in parts))
 
     def score(

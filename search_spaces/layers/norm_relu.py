@@ -24,11 +24,13 @@ def norm_relu(x_BCDHW: torch.Tensor, norm: nn.Module, relu: nn.Module) -> torch.
     Returns:
         Map of the same shape and layout, up to rounding that of the two layers.
     """
-    fast = type(norm) is nn.BatchNorm3d and norm.training and norm.momentum is not None and norm.affine
-    if not fast or x_BCDHW.shape[1] > MAX_CHANNELS or not on_cpu_rows(x_BCDHW):
+    few = x_BCDHW.shape[1] <= MAX_CHANNELS
+    if type(norm) is not nn.BatchNorm3d or not (few and norm.training and norm.affine and on_cpu_rows(x_BCDHW)):
+        return relu(norm(x_BCDHW))
+    if norm.momentum is None:
         return relu(norm(x_BCDHW))
     y_BCDHW, mean_C, variance_C = _NormReLU.apply(x_BCDHW, norm.weight, norm.bias, norm.eps)
-    if norm.track_running_stats:
+    if norm.running_mean is not None and norm.running_var is not None and norm.num_batches_tracked is not None:
         count = x_BCDHW.numel() // x_BCDHW.shape[1]
         with torch.no_grad():
             norm.running_mean.lerp_(mean_C, norm.momentum)
@@ -50,7 +52,9 @@ class _NormReLU(torch.autograd.Function):
         channels, side = len(weight_C), x_BCDHW.shape[-1]
         x = as_rows(x_BCDHW)
         unused = weight_C.new_zeros(2, side * channels)  # running statistics; their type is that of the result
-        mean, variance = (part.view(side, channels) for part in torch.batch_norm_update_stats(x, *unused, 0.0))
+        mean, variance = (
+            part.view(side, channels) for part in torch.batch_norm_update_stats(x, unused[0], unused[1], 0.0)
+        )
         mean_C = mean.mean(dim=0)
         variance_C = (variance + (mean - mean_C).square()).mean(dim=0)
         given = [each_voxel(part, side) for part in (mean_C, variance_C, weight_C, bias_C)]
@@ -74,5 +78,5 @@ class _NormReLU(torch.autograd.Function):
         dweight_C, dbias_C = (part.view(side, channels).sum(dim=0) for part in parts)
         scale = weight * (variance + ctx.eps).rsqrt() / (x.numel() // channels)
         through = [-scale * each_voxel(part, side) for part in (dweight_C, dbias_C)]
-        dx += torch.batch_norm(x, *through, mean, variance, False, 0.0, ctx.eps, False)
+        dx += torch.batch_norm(x, through[0], through[1], mean, variance, False, 0.0, ctx.eps, False)
         return channels_of_rows(dx, channels), dweight_C, dbias_C, None

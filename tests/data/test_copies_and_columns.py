@@ -222,7 +222,7 @@ def two_channels(tmp_path: Path) -> Path:
         right, front, head = np.indices((12, 14, 10)).astype(np.float32)
         write_nifti(tmp_path / f"t1-{number}.nii.gz", right + 10 * front + 100 * head + number)
         right, front, head = (2 * n - 4 for n in np.indices((11, 12, 10)).astype(np.float32))
-        write_nifti(tmp_path / f"t2-{number}.nii.gz", right + 10 * front + 100 * head, "LPS", (2, 2, 2), -4.0)
+        write_nifti(tmp_path / f"t2-{number}.nii.gz", right + 10 * front + 100 * head + number, "LPS", (2, 2, 2), -4.0)
         both = [sitk.ReadImage(tmp_path / f"t1-{number}.nii.gz"), sitk.ReadImage(tmp_path / f"t1-{number}.nii.gz") * 2]
         sitk.WriteImage(sitk.JoinSeries(both), tmp_path / f"both-{number}.nii.gz")
     return tmp_path

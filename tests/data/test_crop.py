@@ -53,10 +53,10 @@ def test_only_the_box_is_stored_and_what_is_lost_is_logged(tmp_path: Path, caplo
     assert f"leaves out {100 * lost / labelled:.2f} % of the labelled voxels" in caplog.text
 
 
-def test_the_default_is_no_part_of_the_identity(tmp_path: Path) -> None:
+def test_it_is_part_of_the_identity(tmp_path: Path) -> None:
     root = write_decathlon(tmp_path)
     plain, cropped = Msd(root), Msd(root, crop=8)
-    assert "crop" not in plain.arguments()
+    assert plain.arguments()["crop"] is None
     assert "crop" not in plain.preparation()
     assert cropped.arguments()["crop"] == cropped.preparation()["crop"] == (8, 8, 8)
     assert plain.store_path() != cropped.store_path()

@@ -124,6 +124,7 @@ OTHER: dict[tuple[str, str], Any] = {  # where the next number or the other word
     ("manifest", "percentiles"): [1.0, 99.0],
     ("manifest", "window"): [0, 1],
     ("msd", "class_names"): ["background", "kidney"],
+    ("msd", "crop"): [16, 16, 16],
     ("medmnist3d", "flag"): "nodulemnist3d",
     ("medmnist3d", "pad_to"): 40,
     ("medmnist3d", "size"): 64,

@@ -157,7 +157,7 @@ def test_mistakes_are_reported_in_one_line(tmp_path, header, lines, arguments, m
         "flat": volume[0],
         "nan": np.where(volume > 0.5, np.nan, volume),
         "even": np.ones((8, 8, 8)),
-        "two": np.stack([volume, volume]),
+        "two": np.stack([volume + 2, volume + 3]),
     }.items():
         np.save(tmp_path / f"{name}.npy", array)
     with pytest.raises(NASError, match=message) as caught:

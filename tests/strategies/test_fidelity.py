@@ -313,6 +313,15 @@ def test_a_smallest_budget_before_the_classes_emerge_is_warned_of() -> None:
     assert early.startswith("2 of 12 trainings of 3 epochs")
     (order,) = warnings_of_budgets(studied(low, low[::-1]))
     assert "Kendall's tau -1.00" in order
+    again = [
+        replace(trial, number=50 + trial.number, replicate=1, metrics={"score": 11 - trial.metrics["score"]})
+        for trial in studied(low, low)
+        if trial.budget == 3
+    ]
+    (noisy_one,) = warnings_of_budgets(extended(studied(low, low[:2]), *again))
+    assert noisy_one.startswith("After 3 epochs")
+    same = [replace(trial, metrics={"score": 11 - trial.metrics["score"] + 0.01}) for trial in again]
+    assert warnings_of_budgets(extended(studied(low, low[:2]), *same)) == []
     one_budget = replace(studied(low, low, 6), records=studied(low, low, 6).records[:12])
     assert warnings_of_budgets(one_budget) == []
 

@@ -97,10 +97,6 @@ class Msd(Source):
         if crop is not None:
             self.crop = (crop,) * 3 if isinstance(crop, int) else tuple(crop)
 
-    def arguments(self) -> dict[str, Any]:
-        """Return the arguments that decide a store; without `crop` those of earlier versions."""
-        return {name: value for name, value in super().arguments().items() if (name, value) != ("crop", None)}
-
     @cached_property
     def folder(self) -> SegmentationFolder:
         """The labelled cases of the folder and the names of classes and channels, see `read_folder`."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from nas.history import History
+from nas.noise import Noise
 from nas.strategies.fidelity.schedule import results_at
 
 FEW = 10  # networks below which nothing is said
@@ -19,8 +22,9 @@ def warnings_of_budgets(history: History) -> list[str]:
         history: The trials of a search.
 
     Returns:
-        One sentence if trainings of the smallest budget often collapsed, and one if the networks that were trained on
-        came in another order than before; nothing if all trials have one budget.
+        One sentence if trainings of the smallest budget often collapsed, one if their replicates differ more than their
+        networks, and one if the networks that were trained on came in another order than before; nothing if all trials
+        have one budget.
     """
     budgets = sorted({trial.budget for trial in history.complete() if trial.budget > 0})
     if len(budgets) < 2:
@@ -33,6 +37,12 @@ def warnings_of_budgets(history: History) -> list[str]:
         found.append(
             f"{collapsed} of {len(low)} trainings of {smallest} epochs, the smallest budget, had not learned all "
             "classes: they are compared too early; set fidelity.min_budget to a larger value."
+        )
+    noise = Noise.of(replace(history, records=tuple(trial for trial in history if trial.budget == smallest)))
+    if noise is not None and noise.components.networks >= FEW and not noise.can_rank:
+        found.append(
+            f"After {smallest} epochs, the smallest budget, {100 * noise.share:.0f} % of the differences is noise (ICC "
+            f"{noise.icc:.2f}): set fidelity.min_budget to a larger value."
         )
     both = [trial for trial in low if trial.arch.id in high]
     if len(both) >= FEW:

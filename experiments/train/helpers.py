@@ -1,0 +1,72 @@
+"""Processes that help a training: they do some of its trainings, and the random search, at the same time."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from experiments.train.config import TrainConfig
+
+NO_TRACKING = {"_target_": "nas.NoTracking"}
+log = logging.getLogger(__name__)
+
+
+@contextlib.contextmanager
+def helpers(config: TrainConfig, folder: Path) -> Iterator[None]:
+    """Run `config.processes` - 1 processes that do trainings of a folder which no other process is doing.
+
+    Results of a training depend on its seeds only, not on the process; the networks that a random search draws depend
+    on the order in which trials end. A helper that fails is missed, but the trainings are done without it.
+
+    Args:
+        config: The settings of the training.
+        folder: Its output folder.
+
+    Yields:
+        None, while the processes run.
+    """
+    context = multiprocessing.get_context("spawn")  # a fork of a process with threads or a GPU may hang
+    settings = replace(config, tracking=NO_TRACKING).plain()
+    processes = [
+        context.Process(target=_help, args=(settings, folder, number), daemon=True)
+        for number in range(1, config.processes)
+    ]
+    for process in processes:
+        process.start()
+    try:
+        yield
+    finally:
+        for process in processes:
+            if process.exitcode not in (None, 0):
+                log.warning("a helping process ended with the exit code %d; see %s", process.exitcode, folder)
+            process.terminate()
+            process.join()
+
+
+def _help(settings: Mapping[str, Any], folder: Path, number: int) -> None:
+    """Do what the training does, without output, as far as no other process does it."""
+    from experiments.train.job import checked_training
+    from experiments.train.systems import SystemTrainer
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the training ends its helpers
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
+        job = checked_training(settings, number)
+        trainer = SystemTrainer(job.config, job.setting, job.rounds, folder, number)
+        trainer.networks(job.networks)
+        trainer.rivals(job.networks)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
