@@ -36,6 +36,8 @@ WRONG: tuple[Any, ...] = (
 )  # fmt: skip
 SECONDS = 2.0  # of CPU for all wrong values of one key
 REQUIRED = {
+    "score": "width",
+    "proposer": {"_target_": "nas.strategies.RandomSearch"},
     "settings": TrainingSettings(),
     "root": None,
     "path": None,
