@@ -13,6 +13,8 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from written_decathlon import write_decathlon, write_nifti
 from written_scans import PRONE, SAGITTAL, STRAIGHT, ball
 from written_series import centre_of, gantry_ball, rounded, scan, series, tilted_ball, with_values
@@ -88,6 +90,37 @@ def test_A2_a_label_lies_on_the_grid_of_its_image(tmp_path: Path, spacing: objec
     assert np.abs(shift).max() < 0.1
     exact, found = (sitk.GetArrayFromImage(mask) > 0 for mask in masks)
     assert 2 * (exact & found).sum() / (exact.sum() + found.sum()) >= 0.99
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    factors=st.tuples(*[st.integers(1, 3)] * 3),
+    mm=st.tuples(*[st.floats(0.4, 4.0)] * 3),
+    turn=st.sampled_from([np.eye(3), np.diag([-1.0, 1.0, -1.0]), np.eye(3)[[1, 2, 0]]]),
+    seed=st.integers(0, 9),
+)
+def test_A2_a_label_with_other_voxels_over_the_same_extent(
+    factors: tuple[int, int, int], mm: tuple[float, float, float], turn: np.ndarray, seed: int
+) -> None:
+    """Each voxel of the image is split into equal voxels of the label, which have its value."""
+    voxels_DHW = np.random.default_rng(seed).integers(0, 4, (5, 6, 7)).astype(np.uint8)
+    image = sitk.GetImageFromArray(voxels_DHW)
+    image.SetSpacing(mm)
+    image.SetOrigin((3.0, -20.0, 8.0))
+    image.SetDirection(turn.ravel().tolist())
+    fine_DHW = voxels_DHW
+    for axis, factor in enumerate(reversed(factors)):
+        fine_DHW = np.repeat(fine_DHW, factor, axis=axis)
+    label = sitk.GetImageFromArray(fine_DHW)
+    label.SetSpacing([side / factor for side, factor in zip(mm, factors, strict=True)])
+    label.SetDirection(image.GetDirection())
+    label.SetOrigin(image.TransformContinuousIndexToPhysicalPoint([0.5 / factor - 0.5 for factor in factors]))
+    found = onto_image(label, image, Path("label.nii.gz"))
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(found), voxels_DHW)
+    if max(factors) > 1:
+        label.SetOrigin(image.TransformContinuousIndexToPhysicalPoint([0.5 / factor for factor in factors]))
+        with pytest.raises(NASError, match="different shapes"):
+            onto_image(label, image, Path("label.nii.gz"))
 
 
 def test_A2_a_label_of_a_data_set_with_a_rounded_spacing(tmp_path: Path) -> None:

@@ -31,13 +31,14 @@ SAME_VOXELS = 0.05  # voxels: grids whose corners differ by less are one grid
 LIMITS = (
     Limit(
         "Labels and channels",
-        "a label map or channel whose header differs a little from its image, or whose axes have another order",
+        "a label map or channel whose header differs a little from its image, whose axes have another order, or that "
+        "has other voxels over the same extent",
         "corrected",
         "brought onto the grid of the image by world coordinates, labels by the nearest voxel",
     ),
     Limit(
         "Labels and channels",
-        "another number of voxels, another spacing (above 0.1 %), direction, or an origin more than half a voxel away",
+        "another extent, direction, or an origin more than half a voxel away",
         "refused",
         "resample it onto the image",
     ),
@@ -182,7 +183,7 @@ def onto_image(
     """Bring a label map or a channel onto the voxels of its image, by world coordinates.
 
     Axes in another order or direction are turned first. Grids that are the same within `SAME_VOXELS` keep their
-    voxels; else the result is resampled.
+    voxels; others that fill the same extent, such as a label map of twice the resolution, are resampled.
 
     Args:
         other: The label map or channel.
@@ -195,21 +196,45 @@ def onto_image(
         An image with exactly the geometry of `image`.
 
     Raises:
-        NASError: As `require_same_grid` does.
+        NASError: As `require_same_grid` does, if they do not fill the same extent.
     """
     sitk = medical("SimpleITK")
     if not np.allclose(image.GetDirection(), other.GetDirection(), atol=DIRECTIONS):
         code = sitk.DICOMOrientImageFilter.GetOrientationFromDirectionCosines(image.GetDirection())
         turned = sitk.DICOMOrient(other, code)
         other = turned if np.allclose(image.GetDirection(), turned.GetDirection(), atol=DIRECTIONS) else other
-    require_same_grid(image, other, path, names)
-    if not have_same_voxels(image, other):
+    if not have_same_extent(image, other):
+        require_same_grid(image, other, path, names)
+    if image.GetSize() != other.GetSize() or not have_same_voxels(image, other):
         kind = sitk.sitkNearestNeighbor if labels else sitk.sitkLinear
         border = (0.0, sitk.sitkUnknown, not labels)  # a channel repeats its last voxels beyond its border
         return sitk.Resample(other, image, sitk.Transform(3, sitk.sitkIdentity), kind, *border)
     other = sitk.Image(other)  # the voxels are shared, the geometry is not
     other.CopyInformation(image)
     return other
+
+
+def have_same_extent(image: Image, other: Image) -> bool:
+    """Check whether two images fill the same box in the world.
+
+    Args:
+        image: The first image.
+        other: The second image, with any number of voxels.
+
+    Returns:
+        True if no outer corner is more than half a voxel of the finer image away from that of the other.
+    """
+    own_mm, others_mm = (_outer_corners_mm(one) for one in (image, other))
+    finest = min(*image.GetSpacing(), *other.GetSpacing())
+    return bool(np.linalg.norm(own_mm - others_mm, axis=1).max() <= finest / 2)
+
+
+def _outer_corners_mm(image: Image) -> np.ndarray:
+    """Return the outer corners of the first and the last voxels, (8, 3) mm."""
+    affine_44 = affine_of(image)
+    shifted_44 = affine_44.copy()
+    shifted_44[:3, 3] -= affine_44[:3, :3] @ np.full(3, 0.5)
+    return corners_mm(shifted_44, [size + 1 for size in image.GetSize()])
 
 
 def have_same_voxels(image: Image, other: Image) -> bool:
