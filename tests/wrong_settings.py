@@ -39,7 +39,8 @@ WRONG: dict[str, tuple[Any, str]] = {
 }
 NEVER = ("NaN", "infinity", "negative", "huge", "huge number", "empty")  # no setting takes them
 NULLABLE = {
-    "command", "root", "data_root", "given", "augment", "settings", "task", "spacing_mm", "negatives", "patch", "crop", "class_weights",
+    "command", "root", "data_root", "given", "augment", "settings", "task", "spacing_mm", "negatives", "patch", "crop",
+    "class_weights",
     "window", "scale_weights", "regularisers", "target", "budget", "score", "macs", "subjects", "rounds",
     "plain_unet", "published", "export", "path",
 }  # fmt: skip
