@@ -60,6 +60,7 @@ def apply(command: Command, *words: str) -> tuple[int, str, str]:
     return command(main, *words, cache=False)
 
 
+@pytest.mark.slow
 def test_train_predict_evaluate(command: Command, root: Path) -> None:
     """Phantoms that a cascade of two small networks learns in a few seconds; the subjects it is tested on are new."""
     words = ["name=a", f"data.root={root}"]

@@ -267,6 +267,7 @@ def test_a_study_of_other_settings_keeps_its_results(main_job: MainJob, command:
     assert kept == {p: p.read_bytes() for p in (command.folder / "outputs/s").rglob("*.json")}
 
 
+@pytest.mark.slow
 def test_a_store_that_was_cut_short(command: Command, store_path: Path) -> None:
     """It is made anew from its source."""
     cache = command.folder / "cut"

@@ -51,6 +51,7 @@ def trained(command: Command) -> Command:
     return command
 
 
+@pytest.mark.slow
 def test_a_trained_network_as_files(trained: Command, capsys: pytest.CaptureFixture) -> None:
     """What the exported networks of both rounds say of the test samples is what the training said of them."""
     arch = artifact(4).arch.id

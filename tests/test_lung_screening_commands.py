@@ -34,6 +34,8 @@ from search_spaces.unet import UNetSpace
 from tests.conftest import MakeOnce
 from tests.test_conformance import composed
 
+pytestmark = pytest.mark.slow  # networks for lungs, candidates and malignancy are trained first
+
 SIZE, SPACING_MM = (20, 96, 96), (12.0, 3.7, 3.7)
 QUICK = ("split.given=false", "split.folds=3", "device=cpu", "resamples=20", "training.precision=fp32", "seed=0")
 COARSE = "stride_mm=8"

@@ -147,6 +147,7 @@ def test_a_training_that_fails_is_recorded(made: Trainings, tmp_path: Path, monk
     assert len(make_table(made, tmp_path / "t.h5", 1, say=lambda text: None)) == 2
 
 
+@pytest.mark.slow
 def test_recipes_have_networks_within_their_band(made: Trainings) -> None:
     for recipe in recipes().values():
         task = recipe.task(1, 3)

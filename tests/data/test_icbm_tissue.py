@@ -47,6 +47,7 @@ def test_the_template_is_its_own_mirror_image(kind: str) -> None:
     np.testing.assert_array_equal(volume_XYZ, volume_XYZ[::-1])
 
 
+@pytest.mark.slow
 def test_every_brain_voxel_of_the_half_is_in_at_most_one_block(store: VolumeStore) -> None:
     """Volumes and masks against the files: each block is found where its number says, and nowhere else."""
     t1, grey, white = (template(kind)[:99].transpose(2, 1, 0).astype(int) for kind in ("t1", "gm", "wm"))

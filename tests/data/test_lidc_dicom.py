@@ -101,6 +101,7 @@ def test_contours_land_in_the_middle_of_the_crops(lidc, tmp_path, caplog):
     np.testing.assert_allclose(store.size_mm3, volume_mm3, rtol=0.2)
 
 
+@pytest.mark.slow
 def test_centroid_is_exact_to_half_a_voxel(tmp_path, lidc):
     """A single bright pixel column at the centroid of the database ends in the middle of the crop."""
     from nas.data.sources._lidc_database import read_nodules
