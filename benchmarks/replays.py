@@ -143,7 +143,9 @@ class Grounds:
             return truths[trial.arch]
 
         ended = sorted((t for t in history if t.state is not State.RUNNING), key=lambda t: (t.finished, t.number))
-        true_T, area_T, front = [], [], ()
+        true_T: list[float] = []
+        area_T: list[float] = []
+        front: tuple[Trial, ...] = ()
         for trial in ended:
             if trial.state is State.COMPLETE:
                 front = replace(history, records=(*front, trial)).front()
@@ -171,26 +173,9 @@ def evaluations_to_reach(curve_T: np.ndarray, target: float) -> float:
 def _replicates(table: TrialsTable, seed: int) -> tuple[TrialsTable, TrialsTable]:
     """Return one replicate of each network, which a search sees as its only one, and the others."""
     numbers = np.unique(table.replicates_N)
-    chosen = numbers[seed % len(numbers)]
-    return _rows(table, table.replicates_N == chosen, alone=True), _rows(table, table.replicates_N != chosen)
-
-
-def _rows(table: TrialsTable, kept_N: np.ndarray, alone: bool = False) -> TrialsTable:
-    states = tuple(state for state, keep in zip(table.states, kept_N, strict=True) if keep)
-    reasons = tuple(reason for reason, keep in zip(table.reasons, kept_N, strict=True) if keep)
-    return replace(
-        table,
-        numbers_N=table.numbers_N[kept_N],
-        genes_NG=table.genes_NG[kept_N],
-        budgets_N=table.budgets_N[kept_N],
-        seconds_N=table.seconds_N[kept_N],
-        replicates_N=np.zeros(kept_N.sum(), np.int64) if alone else table.replicates_N[kept_N],
-        states=states,
-        reasons=reasons,
-        metrics={name: column_N[kept_N] for name, column_N in table.metrics.items()},
-        curves={name: values[kept_N] for name, values in table.curves.items()},
-        cases={name: values[kept_N] for name, values in table.cases.items()},
-    )
+    seen_N = table.replicates_N == numbers[seed % len(numbers)]
+    seen = table.rows(np.flatnonzero(seen_N))
+    return replace(seen, replicates_N=np.zeros_like(seen.replicates_N)), table.rows(np.flatnonzero(~seen_N))
 
 
 def _means(table: TrialsTable, truth: str) -> Mapping[tuple[int, ...], float]:

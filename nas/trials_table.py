@@ -188,12 +188,19 @@ class TrialsTable:
             if SECONDS in self.curves:
                 seconds_N = metrics[SECONDS] = self.curves[SECONDS][rows_N, epoch - 1].astype(np.float64)
             budgets_N = np.full(len(rows_N), epoch, dtype=np.int64)
-            taken = self._taken(rows_N)
+            taken = self.rows(rows_N)
             parts.append(replace(taken, budgets_N=budgets_N, seconds_N=seconds_N, metrics=metrics))
         return joined(parts)
 
-    def _taken(self, rows: np.ndarray) -> TrialsTable:
-        """Return the table of some rows, without curves, cases and facts."""
+    def rows(self, rows: np.ndarray) -> TrialsTable:
+        """Return the table of some trials.
+
+        Args:
+            rows: (R,) positions.
+
+        Returns:
+            The trials in this order.
+        """
         return replace(
             self,
             numbers_N=self.numbers_N[rows],
@@ -204,9 +211,8 @@ class TrialsTable:
             reasons=tuple(self.reasons[row] for row in rows),
             metrics={name: column_N[rows] for name, column_N in self.metrics.items()},
             replicates_N=self.replicates_N[rows],
-            curves={},
-            cases={},
-            facts={},
+            curves={name: values[rows] for name, values in self.curves.items()},
+            cases={name: values[rows] for name, values in self.cases.items()},
         )
 
 
