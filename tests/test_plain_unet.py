@@ -118,6 +118,18 @@ def test_deep_supervision_is_that_of_the_network() -> None:
         assert sides == ([32, 16, 8] if deep else [32])
 
 
+@pytest.mark.parametrize(("weights", "outputs"), [([0.4, 0.3, 0.2], 3), ([0.5, 0.5], 1)])
+def test_a_task_with_too_few_weights_of_scales_has_no_deep_supervision(weights: list[float], outputs: int) -> None:
+    """The published cascade has three outputs and weights, a U-Net of deep images may have more outputs."""
+    setting = setting_of(4, 32, 32, 32)
+    setting.task = Segmentation(in_channels=4, outputs=3, scale_weights=weights)
+    network = network_of(CascadeSpace(depths=(2,), levels=(1,), deep_supervision=True), setting)
+    [(unet, _)] = plain_unets(setting, [network], "own_size")
+    out = unet.build(setting.task.spec).train()(torch.rand(1, 4, 32, 32, 32))
+    assert (len(out) if isinstance(out, tuple) else 1) == outputs
+    setting.task.loss(out, torch.randint(0, 3, (1, 32, 32, 32)))
+
+
 def test_what_is_asked_for() -> None:
     setting = setting_of(1, 16, 16, 16)
     network = network_of(UNetSpace(), setting)

@@ -98,7 +98,8 @@ class PlainUNets:
 
     They are `unet/plain-3d`, in 2D `unet/plain-2d`, with as many levels as the sides of the images allow. The one of
     equal cost has another width at full resolution and another growth of the widths, so that its MACs are those of the
-    networks that it is compared with.
+    networks that it is compared with. They have deep supervision if these have it, and if the task has a weight for each
+    of their outputs.
 
     Args:
         setting: Data, task and device.
@@ -181,7 +182,9 @@ class PlainUNets:
     def _artifact(self, changes: Mapping[str, object]) -> Artifact:
         spec = self.setting.task.spec
         point = UNetSpace.published[f"plain-{spec.dims}d"]
+        own = {**point.arguments, "depths": (self.depth,), **changes}
         deep = any(getattr(network.space, "deep_supervision", False) for network in self.networks)
-        own = {**point.arguments, "depths": (self.depth,), "deep_supervision": deep, **changes}
+        weights = self.setting.task.settings.get("scale_weights")  # those of the networks, which may have fewer outputs
+        own["deep_supervision"] = deep and (weights is None or len(weights) >= own["depths"][0])
         space = UNetSpace(**own)
         return Artifact(space, space.architecture(point.genes), spec)
