@@ -98,8 +98,8 @@ class PlainUNets:
 
     They are `unet/plain-3d`, in 2D `unet/plain-2d`, with as many levels as the sides of the images allow. The one of
     equal cost has another width at full resolution and another growth of the widths, so that its MACs are those of the
-    networks that it is compared with. They have deep supervision if these have it, and if the task has a weight for each
-    of their outputs.
+    networks that it is compared with. They have deep supervision if these have it, and if the task has a weight for
+    each of their outputs.
 
     Args:
         setting: Data, task and device.
