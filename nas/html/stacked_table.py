@@ -35,7 +35,8 @@ def stacked_table(head: Sequence[Cell], rows: Iterable[Sequence[Cell]]) -> str:
     for row in rows:
         cells = "".join(_cell(cell, name.text) for cell, name in zip(row, head, strict=True))
         body += f"<tr>{cells}</tr>\n"
-    return f'<table class="wide stacked"><thead><tr>{top}</tr></thead><tbody>\n{body}</tbody></table>'
+    table = f'<table class="wide stacked"><thead><tr>{top}</tr></thead><tbody>\n{body}</tbody></table>'
+    return f'<div class="scroll">{table}</div>'
 
 
 def _cell(cell: Cell, name: str) -> str:
