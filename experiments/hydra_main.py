@@ -44,6 +44,7 @@ ON_ONE_TERMINAL = ("joblib", "ray")  # launchers whose jobs run side by side and
 OF_STORES = ("study.url", "warm_start")  # settings with the URL of a store
 CHOOSING_MODE = ("hydra.mode", "+hydra.mode", "++hydra.mode", "hydra.searchpath")
 GET_MODE = Hydra.get_mode
+JOBLIB = "hydra_plugins.hydra_joblib_launcher._core"  # logger of the launcher
 INTERRUPTED = "interrupted; the same command continues where this one stopped"
 
 
@@ -61,6 +62,8 @@ def run_hydra(job: Callable[[DictConfig], None], config_name: str, preview: str 
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach this module, which reports them in one line
     logging.captureWarnings(True)
+    # a line of a dozen arguments of joblib, above that which says how many jobs are launched
+    logging.getLogger(JOBLIB).addFilter(lambda record: not record.getMessage().startswith("Joblib.Parallel("))
     outcomes = Outcomes()
     CompareJobs.ended, CompareJobs.jobs = outcomes.folders, outcomes.jobs
     JobReturn.return_value = property(outcomes.value_of, JobReturn.return_value.fset)  # type: ignore

@@ -19,7 +19,7 @@ from nas.noise import Noise
 from nas.problem import Problem
 from nas.provenance import Provenance, SearchRecord
 from nas.strategies.fidelity.emergence import warnings_of_budgets
-from nas.trials_table import rows_of, write_csv
+from nas.trials_csv import rows_of, write_csv
 from nas.utils.plain_table import as_frame, html_lines, html_table
 
 CHOSEN, PARETO, TRIALS = "arch.json", "pareto", "trials.csv"

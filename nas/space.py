@@ -9,7 +9,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -369,51 +369,3 @@ def _draw(gene: Gene, rng: np.random.Generator) -> int:
         return int(rng.integers(len(gene.choices)))
     weights = np.array(gene.prior, dtype=float)
     return int(rng.choice(len(gene.choices), p=weights / weights.sum()))
-
-
-def takes_target(network: nn.Module) -> bool:
-    """Check whether a network is called with the targets in training, as networks with a margin are.
-
-    Args:
-        network: Network of a space. It may set `needs_target = True`; modules without this attribute take images only.
-
-    Returns:
-        True if it is called as `network(x_BCDHW, y_B)`.
-    """
-    return bool(getattr(network, "needs_target", False))
-
-
-@runtime_checkable
-class DependsOnLength(Protocol):
-    """A module whose training depends on its length, such as a margin that is annealed relative to it."""
-
-    def set_training_steps(self, steps: int) -> None:
-        """Take the length of the training before its first step.
-
-        Args:
-            steps: Number of optimiser steps.
-        """
-
-
-def depends_on_length(network: nn.Module) -> bool:
-    """Check whether the training of a network depends on its length.
-
-    Args:
-        network: Network of a space.
-
-    Returns:
-        True if one of its modules is a `DependsOnLength`.
-    """
-    return any(isinstance(module, DependsOnLength) for module in network.modules())
-
-
-def announce_length(network: nn.Module, steps: int) -> None:
-    """Pass the length of the training to the modules that depend on it.
-
-    Args:
-        network: Network of a space.
-        steps: Number of optimiser steps of the training.
-    """
-    for module in network.modules():
-        if isinstance(module, DependsOnLength):
-            module.set_training_steps(steps)

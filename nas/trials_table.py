@@ -1,12 +1,10 @@
-"""Trials of a study as a table: csv for other programs, HDF5 for simulated searches."""
+"""Trials of a study as a table in HDF5, for simulated searches."""
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import io
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -18,17 +16,14 @@ import numpy as np
 
 from nas.artifact import SpaceFacts
 from nas.errors import NASError
-from nas.history import History, State, Trial
-from nas.utils.files import write_bytes, write_text
+from nas.history import State, Trial
+from nas.utils.files import write_bytes
 from nas.utils.foreign import parse_json, require_regular
 from nas.utils.foreign_hdf5 import require_own_content
-from nas.utils.spreadsheet import cell
 
 FORMATS = (1, 2, 3)  # without replicates; with them; also with curves, cases and facts
 KNOWN_BEFOREHAND = ("params", "macs", "bytes", "activation_bytes", "training_bytes", "latency_ms")
 SCORES = "scores/"  # prefix of metrics that networks have without a training
-WALL = "wall_seconds"  # column of the time from start to end
-OVER_REPLICATES = ("score_mean", "score_standard_error", "evaluations")  # columns of trials.csv
 SECONDS = "seconds"  # metric with the duration of an evaluation
 
 
@@ -245,58 +240,6 @@ def joined(parts: Sequence[TrialsTable]) -> TrialsTable:
     )
 
 
-def write_csv(path: str | Path, records: Sequence[Trial], history: History | None = None) -> None:
-    """Write one row per trial: number, state, architecture, budget, replicate, every metric, seconds, worker, reason.
-
-    Args:
-        path: File to write, atomically.
-        records: Trials in order of number.
-        history: The history of the trials, for the means over replicates; see `rows_of`.
-    """
-    columns, rows = rows_of(records, history)
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(columns)
-    seconds = columns.index(WALL)
-    for row in rows:
-        row[seconds] = "" if row[seconds] is None else f"{row[seconds]:.2f}"
-        writer.writerow(["" if value is None else cell(str(value)) for value in row])
-    write_text(path, text.getvalue())
-
-
-def rows_of(records: Sequence[Trial], history: History | None = None) -> tuple[list[str], list[list[Any]]]:
-    """Return one row per trial: number, state, architecture, budget, replicate, every metric, seconds, worker, reason.
-
-    Args:
-        records: Trials in order of number.
-        history: The history of the trials. If networks have replicates, mean and standard error of the score over those
-            of the search or of the confirmation, and their number, follow.
-
-    Returns:
-        The columns, and the rows with None for what a trial lacks.
-    """
-    names = sorted({name for record in records for name in record.metrics})
-    rows: list[list[Any]] = []
-    for record in records:
-        seconds = record.finished - record.started if record.finished else None
-        genes = " ".join(map(str, record.arch.genes))
-        metrics = [record.metrics.get(name) for name in names]
-        row = [record.number, record.state.value, record.arch.id, genes, record.budget, record.replicate, *metrics]
-        rows.append([*row, seconds, record.worker, record.reason])
-    columns = ["number", "state", "arch_id", "genes", "budget", "replicate", *names, WALL, "worker", "reason"]
-    if history is None or not any(record.replicate for record in records):
-        return columns, rows
-    means = {
-        trial.number: part.statistic(trial, history.score)
-        for part in (history.searched, history.confirmed)
-        for trial in part.complete()
-    }
-    for record, row in zip(records, rows, strict=True):
-        mean = means.get(record.number)
-        row += [None, None, None] if mean is None else [mean.mean, _known(mean.standard_error), mean.count]
-    return [*columns, *OVER_REPLICATES], rows
-
-
 def write_h5(path: str | Path, table: TrialsTable) -> None:
     """Write a table as HDF5, atomically.
 
@@ -394,10 +337,6 @@ def _require_rows(table: TrialsTable) -> None:
     for name, array in table._arrays().items():
         if array.shape[:1] != (len(table),):
             raise ValueError(f"{name} of shape {array.shape} for {len(table)} trials")
-
-
-def _known(value: float) -> float | None:
-    return None if math.isnan(value) else value
 
 
 def _seconds(record: Trial) -> float:

@@ -10,26 +10,22 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar
 
 from annotated_types import Ge, Gt, Le
-from torch import nn
 
 from nas.architecture import Architecture, Gene
 from nas.errors import NASError
 from nas.published import Published, PublishedCount
-from nas.space import SearchSpace
-from nas.supernets.elastic import Share, largest_networks
-from nas.task_spec import TaskSpec, channels_of
+from nas.supernets.elastic import largest_networks
 from nas.utils.annotations import Channels, Dims, Expected, OneOf, SomeOf
 from nas.utils.checked import checked
 from search_spaces.arguments import Increasing
-from search_spaces.layers.features import Features
+from search_spaces.unet_family import UNetFamily
 from search_spaces.unet_network import ACTIVATIONS, DOWNS, GROUPS, NORMS, UPS, UNet, level_widths
-from search_spaces.unet_shares import share_of
 
 MAX_CHANNELS = 4096  # at the lowest resolution
 
 
 @checked("space")
-class UNetSpace(SearchSpace):
+class UNetSpace(UNetFamily):
     """U-Nets with `depth` halvings of the resolution; the width grows at each of them.
 
     The genes are depth, width, blocks and kernel, which are ordered (a later choice never makes a network smaller),
@@ -58,7 +54,6 @@ class UNetSpace(SearchSpace):
         NASError: If an argument is out of range.
     """
 
-    kind: ClassVar[str] = "segmentation"
     published: ClassVar[Mapping[str, Published]] = {}
     later_arguments: ClassVar[tuple[str, ...]] = (
         *("down", "activation", "growth", "max_width", "scale", "deep_supervision"),
@@ -121,39 +116,10 @@ class UNetSpace(SearchSpace):
         """
         return level_widths(depth, width, self.growth, self.max_width, self.scale)
 
-    def build(self, arch: Architecture, task: TaskSpec | None = None) -> nn.Module:
-        """Build the network of an architecture.
-
-        Args:
-            arch: Architecture of this space.
-            task: Task that sets the numbers of channels and outputs; if None, the space's own are used.
-
-        Returns:
-            A `UNet`.
-
-        Raises:
-            NASError: If the task has other spatial dimensions.
-        """
-        return self._network(arch, *channels_of(task, self.spatial_dims, (self.in_channels, self.out_channels)))
-
     def _network(self, arch: Architecture, in_channels: int, out_channels: int) -> UNet:
         settings: Any = {name: getattr(self, name) for name in self.later_arguments}
         genes: Any = self.values(arch)
         return UNet(self.spatial_dims, in_channels, out_channels, *genes, **settings)
-
-    def features(self, arch: Architecture, in_channels: int) -> nn.Module:
-        """Build the network of an architecture as a backbone.
-
-        Args:
-            arch: Architecture of this space.
-            in_channels: Channels of the image.
-
-        Returns:
-            Network (B, in_channels, ...) -> list of feature maps, finest first, each with half the sides of the one
-            before. Its attribute `channels` holds their numbers of channels.
-        """
-        network = self._network(arch, in_channels, self.out_channels)
-        return Features(network, network.widths)
 
     def describe(self, arch: Architecture) -> str:
         """Describe an architecture in words.
@@ -171,19 +137,6 @@ class UNetSpace(SearchSpace):
             branch = "down and up" if level < int(depth) else "bottom"
             lines.append(f"{'  ' * level}level {level}  1/{2**level}  {channels} channels, {branch}")
         return "\n".join(lines)
-
-    def share(self, arch: Architecture, name: str) -> Share:
-        """Return the shared weight of a weight, see `share_of`.
-
-        Args:
-            arch: Architecture of this space.
-            name: Name of a parameter or a buffer of its network.
-
-        Returns:
-            Its shared weight.
-        """
-        value = {gene.name: choice for gene, choice in zip(self.genes, self.values(arch), strict=True)}
-        return share_of(name, int(value["depth"]), str(value["norm"]))
 
     def covering(self) -> list[Architecture]:
         """Return the largest networks.

@@ -12,19 +12,18 @@ from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from annotated_types import Ge, Le, Len
-from torch import nn
 
 from nas.architecture import Architecture, Gene
 from nas.errors import NASError
 from nas.published import Published
-from nas.space import Block, SearchSpace
-from nas.supernets.elastic import Share, largest_networks
+from nas.space import Block
+from nas.supernets.elastic import largest_networks
 from nas.task_spec import TaskSpec, channels_of
 from nas.utils.annotations import Channels, Dims, Expected, OneOf, SomeOf
 from nas.utils.checked import checked
 from search_spaces.arguments import SWITCH, Increasing
-from search_spaces.layers.features import Features
 from search_spaces.layerwise import Layer, blocks_of_layers
+from search_spaces.unet_family import UNetFamily
 from search_spaces.unet_network import (
     ACTIVATIONS,
     DOWNS,
@@ -37,13 +36,12 @@ from search_spaces.unet_network import (
     require_sides,
     up_sampling,
 )
-from search_spaces.unet_shares import share_of
 
 KERNELS = Increasing(3, 15, 2, 1)  # larger than that of a shortcut, so that a wider network is never a smaller one
 
 
 @checked("space")
-class FlexibleUNetSpace(SearchSpace):
+class FlexibleUNetSpace(UNetFamily):
     """U-Nets with a width of their own on every level, and different encoders and decoders.
 
     The genes are depth, width0, width1, ..., encoder_blocks, decoder_blocks, encoder_kernel and decoder_kernel, which
@@ -72,7 +70,6 @@ class FlexibleUNetSpace(SearchSpace):
         NASError: If an argument is out of range.
     """
 
-    kind: ClassVar[str] = "segmentation"
     published: ClassVar[Mapping[str, Published]] = {}
 
     def __init__(
@@ -137,21 +134,6 @@ class FlexibleUNetSpace(SearchSpace):
         repaired[1 + present : 1 + len(self.widths)] = [0] * (len(self.widths) - present)
         return self._issue(repaired)
 
-    def build(self, arch: Architecture, task: TaskSpec | None = None) -> nn.Module:
-        """Build the network of an architecture.
-
-        Args:
-            arch: Architecture of this space.
-            task: Task that sets the numbers of channels and outputs; if None, the space's own are used.
-
-        Returns:
-            A `UNet`.
-
-        Raises:
-            NASError: If the task has other spatial dimensions.
-        """
-        return self._network(arch, *channels_of(task, self.spatial_dims, (self.in_channels, self.out_channels)))
-
     def level_widths(self, arch: Architecture) -> list[int]:
         """Return the channels of every level of a network.
 
@@ -165,7 +147,7 @@ class FlexibleUNetSpace(SearchSpace):
         return [choices[gene] for choices, gene in zip(self.widths, arch.genes[1 : 1 + present], strict=False)]
 
     def _network(self, arch: Architecture, in_channels: int, out_channels: int) -> UNet:
-        value: Any = {gene.name: choice for gene, choice in zip(self.genes, self.values(arch), strict=True)}
+        value = self._by_name(arch)
         return UNet(
             self.spatial_dims,
             in_channels,
@@ -183,20 +165,6 @@ class FlexibleUNetSpace(SearchSpace):
             decoder_kernel=value["decoder_kernel"],
             residual=value["residual"],
         )
-
-    def features(self, arch: Architecture, in_channels: int) -> nn.Module:
-        """Build the network of an architecture as a backbone.
-
-        Args:
-            arch: Architecture of this space.
-            in_channels: Channels of the image.
-
-        Returns:
-            Network (B, in_channels, ...) -> list of feature maps, finest first, each with half the sides of the one
-            before. Its attribute `channels` holds their numbers of channels.
-        """
-        network = self._network(arch, in_channels, self.out_channels)
-        return Features(network, network.widths)
 
     def blocks(
         self, genes_NG: np.ndarray, input_size: tuple[int, ...], task: TaskSpec | None = None
@@ -298,7 +266,7 @@ class FlexibleUNetSpace(SearchSpace):
         Returns:
             A line each for the encoder, the decoder and the layers of both, then one per level.
         """
-        value = {gene.name: choice for gene, choice in zip(self.genes, self.values(arch), strict=True)}
+        value = self._by_name(arch)
 
         def side(name: str) -> str:
             sides = " x ".join([str(value[f"{name}_kernel"])] * self.spatial_dims)
@@ -313,19 +281,6 @@ class FlexibleUNetSpace(SearchSpace):
             branch = "down and up" if level + 1 < len(widths) else "bottom"
             lines.append(f"{'  ' * level}level {level}  1/{2**level}  {channels} channels, {branch}")
         return "\n".join(lines)
-
-    def share(self, arch: Architecture, name: str) -> Share:
-        """Return the shared weight of a weight, see `share_of`.
-
-        Args:
-            arch: Architecture of this space.
-            name: Name of a parameter or a buffer of its network.
-
-        Returns:
-            Its shared weight.
-        """
-        value = {gene.name: choice for gene, choice in zip(self.genes, self.values(arch), strict=True)}
-        return share_of(name, int(value["depth"]), str(value["norm"]))
 
     def covering(self) -> list[Architecture]:
         """Return the largest networks.

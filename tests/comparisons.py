@@ -20,7 +20,7 @@ from nas.retraining.predictions import PREDICTIONS
 from nas.retraining.result import TrainResult
 from nas.task_spec import TaskSpec
 from nas.tasks.classification import METRICS, Classification
-from nas.trials_table import write_csv
+from nas.trials_csv import write_csv
 from tests.tables import OBJECTIVES, SPACE, records_of
 
 DATA = DataFacts("nodules", "a" * 64, 9, ("benign", "malignant"))

@@ -26,7 +26,8 @@ from nas.study.password import HOST, VARIABLE, with_password
 from nas.study.study import Study
 from nas.task_spec import TaskSpec
 from nas.training.settings import EXTENDABLE, TrainingSettings
-from nas.trials_table import TrialsTable, write_csv, write_h5
+from nas.trials_csv import write_csv
+from nas.trials_table import TrialsTable, write_h5
 from search_spaces.naslung import NASLungSpace
 from tests.commands import Command, refused
 from tests.comparisons import DATA, SPLIT

@@ -15,7 +15,7 @@ from nas.data.store_writer import write_store
 from nas.errors import NASError
 from nas.evaluators.train import Train
 from nas.history import Proposal
-from nas.space import announce_length, depends_on_length
+from nas.network_traits import announce_length, depends_on_length
 from nas.supernets.shared import SharedSupernet
 from nas.tasks.classification import Classification
 from nas.training.loop import fit

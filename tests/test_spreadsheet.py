@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from nas.comparison.rows import write_rows as write_sweep
 from nas.history import State
 from nas.inference.predict import write_rows
-from nas.trials_table import write_csv
+from nas.trials_csv import write_csv
 from nas.utils.spreadsheet import cell, text_of
 from tests.tables import records_of
 

@@ -25,7 +25,7 @@ from nas.problem import Problem
 from nas.strategies.random import RandomSearch
 from nas.study.lease import BEAT, OWNER, TAKING
 from nas.study.study import Study
-from nas.trials_table import write_csv
+from nas.trials_csv import write_csv
 from nas.utils.process import new_worker_id
 from search_spaces.naslung import NASLungSpace
 from tests.problems import EvaluatorOf

@@ -129,7 +129,8 @@ def export_study(options: argparse.Namespace) -> None:
     Raises:
         NASError: If the file has another ending or cannot be written.
     """
-    from nas.trials_table import TrialsTable, write_csv, write_h5
+    from nas.trials_csv import write_csv
+    from nas.trials_table import TrialsTable, write_h5
 
     out = Path(options.out)
     if out.suffix not in (".csv", ".h5", ".hdf5"):

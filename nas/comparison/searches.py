@@ -17,7 +17,7 @@ from nas.history import History, State, Trial
 from nas.metrics.names import COLLAPSED, REPEATED, TRAINING_MACS
 from nas.multiobjective.constraints import Constraint
 from nas.provenance import Provenance
-from nas.trials_table import OVER_REPLICATES
+from nas.trials_csv import OVER_REPLICATES
 from nas.utils.files import read_json
 from nas.utils.foreign import MOST_CSV_BYTES, require_regular
 from nas.utils.spreadsheet import text_of

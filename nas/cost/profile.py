@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from nas.errors import NASError
-from nas.space import takes_target
+from nas.network_traits import takes_target
 from nas.tasks.base import evaluation_mode
 
 

@@ -12,7 +12,8 @@ from torch import nn
 
 from nas.architecture import Architecture
 from nas.errors import NASError
-from nas.space import SearchSpace, takes_target
+from nas.network_traits import takes_target
+from nas.space import SearchSpace
 from nas.task_spec import TaskSpec
 
 CONVOLUTIONS = (nn.Conv2d, nn.Conv3d)

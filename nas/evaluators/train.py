@@ -20,8 +20,8 @@ from nas.errors import NASError
 from nas.evaluators.base import Evaluator
 from nas.history import Proposal
 from nas.metrics.names import COLLAPSED, REPEATED
+from nas.network_traits import depends_on_length
 from nas.problem import Problem
-from nas.space import depends_on_length
 from nas.tasks.base import Task
 from nas.training.checkpoint import load_weights
 from nas.training.curves import write_curves

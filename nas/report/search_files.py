@@ -24,7 +24,7 @@ from nas.search import CHECKPOINTS, SearchJob
 from nas.strategies.base import Strategy
 from nas.study.study import Study
 from nas.supernets.loading import FOLDER
-from nas.trials_table import write_csv
+from nas.trials_csv import write_csv
 from nas.utils.files import from_here, locked, write_text
 from nas.utils.hashing import digest
 

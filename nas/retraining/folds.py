@@ -20,9 +20,9 @@ from nas.data.loading import VolumeSet
 from nas.data.splits import Fold
 from nas.errors import NASError, TrialFailed
 from nas.inference.model_card import CARD, ModelCard
+from nas.network_traits import depends_on_length
 from nas.retraining.prediction_file import read_array, write_array
 from nas.retraining.shared_work import each_once
-from nas.space import depends_on_length
 from nas.supernets.loading import load_supernet
 from nas.training.checkpoint import load_checkpoint
 from nas.training.distributed import is_main

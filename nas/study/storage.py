@@ -192,7 +192,7 @@ class Store:
                     if trial.user_attrs.get(key) == mark:
                         return trial
             trial_id = self._storage.create_new_trial(self._study_id, template)
-            created = getattr(getattr(self._storage, "_backend", None), "created", None)
+            created = None if self._database is None else self._database.created
             if created is not None and created._trial_id == trial_id:
                 return created
             return self._storage.get_trial(trial_id)
@@ -235,14 +235,20 @@ class Store:
             False if `holds` does, or if the trial was finished before, also by an interrupted first attempt of this
             call.
         """
-        backend = getattr(self._storage, "_backend", None)
-        if isinstance(backend, TrialDatabase):
-            return self._with_retries(lambda: backend.finish(trial_id, state, values, key, content, holds))
+        database = self._database
+        if database is not None:
+            return self._with_retries(lambda: database.finish(trial_id, state, values, key, content, holds))
         return (
             holds(self.trial(trial_id).user_attrs)
             and self.set_trial_attr(trial_id, key, content)
             and self._unless_finished(lambda: self._storage.set_trial_state_values(trial_id, state, values))
         )
+
+    @property
+    def _database(self) -> TrialDatabase | None:
+        """The database behind Optuna's cache; None for other stores."""
+        backend = getattr(self._storage, "_backend", None)
+        return backend if isinstance(backend, TrialDatabase) else None
 
     def _unless_finished(self, write: Callable[[], Any]) -> bool:
         try:

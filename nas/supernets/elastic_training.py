@@ -6,27 +6,25 @@ BigNAS (ECCV 2020, arXiv 2003.11142), with depths and kernels.
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from nas.architecture import Architecture
 from nas.data.loading import VolumeSet, plan_batches
-from nas.errors import NASError
 from nas.supernets.elastic import ElasticSupernet
+from nas.supernets.epochs import SUPERNET, SupernetEpochs
 from nas.supernets.memory import oom_as_user_error
 from nas.supernets.recalibration import recalibrate
 from nas.tasks.base import Task
 from nas.tracking.base import NO_TRACKING, Tracker
 from nas.training import distributed
-from nas.training.checkpoint import load_checkpoint, save_checkpoint
-from nas.training.curves import write_curves
-from nas.training.loop import LAST, predict, require_sample_per_process, require_sampler, training_identity
+from nas.training.loop import require_sample_per_process
 from nas.training.optim import clip_gradients, make_optimizer, make_schedule
 from nas.training.precision import autocast
 from nas.training.settings import TrainingSettings
@@ -51,7 +49,7 @@ class Sandwich:
     distillation: float = 0.5
 
 
-class ElasticTraining:
+class ElasticTraining(SupernetEpochs):
     """Training of an elastic supernet, resumable after each epoch, bit for bit on a CPU.
 
     In each step the gradients of the largest network, the smallest one and some drawn ones are added. The largest
@@ -90,42 +88,21 @@ class ElasticTraining:
         fingerprint: str,
         tracker: Tracker = NO_TRACKING,
     ) -> None:
-        self.supernet, self.settings, self.sandwich = supernet.to(device), settings, sandwich
-        self.task = task.for_training(train.labels)
-        require_sampler(train, settings)
-        self.train, self.valid = train.normalised_like(train), valid.normalised_like(train)
+        super().__init__(
+            supernet, task, train, valid, settings, seed=seed, device=device, folder=folder, tracker=tracker
+        )
+        self.supernet, self.sandwich = supernet, sandwich
         require_sample_per_process(self.train, settings.batch_size)
-        self.seed, self.device, self.folder, self.tracker = seed, device, folder, tracker
-        self.bf16 = settings.uses_bf16(device)
         self.optimizer = make_optimizer(supernet.parameters(), settings)
         self.steps = len(plan_batches(self.train.per_epoch, settings.batch_size))
         self.schedule = make_schedule(self.optimizer, settings, settings.epochs * self.steps)
         supernet.set_training_steps(settings.epochs * self.steps * (2 + sandwich.sampled))
         self.distils = sandwich.distillation > 0 and task.spec.kind in DISTILLED and not supernet.needs_target
-        self.history: list[dict[str, float]] = []
         extendable = not supernet.depends_on_length
-        own = training_identity(
-            fingerprint, task, settings, self.bf16, seed, self.train, self.valid, extendable=extendable
-        )
-        self.identity = {**own.parts(), "sandwich": str(sandwich)}
+        self.identity = self._identity_of(task, fingerprint, extendable, sandwich=sandwich)
 
-    def run(self, on_epoch: Callable[[int, int], None] = lambda epoch, epochs: None) -> None:
-        """Train the remaining epochs.
-
-        Args:
-            on_epoch: Called after each epoch with its number and the number of all epochs.
-
-        Raises:
-            NASError: If a loss is not finite, or memory runs out.
-        """
-        devices = [self.device] if self.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=devices), oom_as_user_error():
-            self._resume()
-            while len(self.history) < self.settings.epochs:
-                self._epoch(len(self.history) + 1)
-                if distributed.is_main():
-                    self._save()
-                on_epoch(len(self.history), self.settings.epochs)
+    def _parts(self) -> Mapping[str, Any]:
+        return {SUPERNET: self.supernet, "optimizer": self.optimizer, "schedule": self.schedule}
 
     def expected_seconds(self) -> float:
         """Time a few steps on random weights, which change; nothing is written.
@@ -133,7 +110,7 @@ class ElasticTraining:
         Returns:
             Expected seconds of the whole training, without validations.
         """
-        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []), oom_as_user_error():
+        with self._random_state(), oom_as_user_error():
             self.supernet.train()
             x_BCDHW, y, share = next(self._batches(1))
             paths = list(self._paths(1, 0))
@@ -157,23 +134,13 @@ class ElasticTraining:
         for step, (x_BCDHW, y, share) in enumerate(self._batches(number)):
             summed += self._step(x_BCDHW, y, share, list(self._paths(number, step)))
         loss, other = (float(value) / self.steps for value in distributed.total(summed))
-        if not math.isfinite(loss + other):
-            raise NASError(
-                f"a supernet with a loss that is not finite in epoch {number}",
-                "finite losses",
-                "set strategy.settings.lr to a smaller value, or strategy.settings.precision to fp32",
-            )
         row = {"loss": loss, "subnetwork loss": other}
-        if number % self.settings.validate_every == 0 or number == self.settings.epochs:
+        self._require_finite(number, row)
+        if self._validates(number, self.settings.validate_every):
             score = self.task.score_name
-            row[f"{score} largest"] = self._score(self.supernet.largest)
-            row[f"{score} smallest"] = self._score(self.supernet.smallest)
-        row["seconds"] = time.perf_counter() - started
-        self.history.append({"epoch": number, **row})
-        for name, value in row.items():
-            self.tracker.scalar(
-                "supernet score" if self.task.score_name in name else f"supernet {name}", name, number, value
-            )
+            row[f"{score} largest"] = self._score_of(self.supernet.largest)
+            row[f"{score} smallest"] = self._score_of(self.supernet.smallest)
+        self._record(number, row, started)
 
     def _step(self, x_BCDHW: torch.Tensor, y: torch.Tensor, share: float, paths: list[Architecture]) -> torch.Tensor:
         """Take a step; return the loss of the largest network and the mean loss of the others."""
@@ -201,32 +168,10 @@ class ElasticTraining:
         distilled = distillation_loss(finest(output), teacher)
         return distilled if portion == 1 else portion * distilled + (1 - portion) * self.task.loss(output, y)
 
-    def _score(self, arch: Architecture) -> float:
+    def _score_of(self, arch: Architecture) -> float:
         network = self.supernet.subnetwork(arch)
         recalibrate(network, self.train, self.settings.batch_size, self.seed)
-        prediction = predict(network, self.task, self.valid, self.settings.batch_size)
-        return float(self.task.score(prediction, self.valid.targets, quick=True).over()[self.task.score_name])
-
-    def _resume(self) -> None:
-        state = distributed.from_main(
-            load_checkpoint(self.folder / LAST, self.identity) if distributed.is_main() else None
-        )
-        if state is None:
-            return
-        self.supernet.load_state_dict(state["supernet"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.schedule.load_state_dict(state["schedule"])
-        self.history = [dict(row) for row in state["history"]]
-
-    def _save(self) -> None:
-        state = {
-            "supernet": self.supernet.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "schedule": self.schedule.state_dict(),
-            "history": self.history,
-        }
-        save_checkpoint(self.folder / LAST, self.identity, state)
-        write_curves(self.folder, self.history)
+        return self._score(network)
 
 
 def finest(output: torch.Tensor | tuple[torch.Tensor, ...]) -> torch.Tensor:

@@ -21,7 +21,8 @@ from torch.func import functional_call
 
 from nas.architecture import Architecture
 from nas.errors import NASError
-from nas.space import SearchSpace, announce_length, depends_on_length, takes_target
+from nas.network_traits import announce_length, depends_on_length, takes_target
+from nas.space import SearchSpace
 from nas.supernets.base import NEAR, Costs, Decoded, HasSupernet, Supernet, allowed_costs
 from nas.task_spec import TaskSpec
 

@@ -7,39 +7,29 @@ quadratic penalty on the relative deviation, which is independent of the unit of
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 from torch.optim import Adam
 
 from nas.architecture import Architecture
 from nas.data.loading import VolumeSet, plan_batches
 from nas.errors import NASError
-from nas.space import announce_length
+from nas.network_traits import announce_length
 from nas.supernets.base import Costs, Supernet
+from nas.supernets.epochs import SUPERNET, SupernetEpochs
 from nas.supernets.loading import PICTURE
 from nas.supernets.memory import oom_as_user_error
 from nas.supernets.settings import ArchitectureSettings
 from nas.tasks.base import Task
-from nas.tracking.base import NoTracking, Tracker
+from nas.tracking.base import NO_TRACKING, Tracker
 from nas.training import distributed
-from nas.training.checkpoint import load_checkpoint, save_checkpoint
-from nas.training.curves import write_curves
-from nas.training.loop import (
-    LAST,
-    fast_kernels,
-    predict,
-    require_sample_per_process,
-    require_sampler,
-    training_identity,
-)
+from nas.training.loop import fast_kernels, require_sample_per_process
 from nas.training.optim import clip_gradients, make_optimizer, make_schedule
 from nas.training.precision import autocast
 from nas.training.settings import TrainingSettings
@@ -76,7 +66,7 @@ def halves(train: VolumeSet, seed: int) -> tuple[VolumeSet, VolumeSet]:
     return weights, architecture
 
 
-class SupernetTraining:
+class SupernetTraining(SupernetEpochs):
     """Training of a supernet with two optimisers, resumable after each epoch, bit for bit on a CPU.
 
     Writes curves.csv (one line per epoch) and picture.html into the folder, and sends them to the tracker.
@@ -93,7 +83,7 @@ class SupernetTraining:
         device: Device to train on.
         folder: Folder of the checkpoint.
         fingerprint: Identifies the supernet in checkpoints.
-        tracker: Receiver of live curves. If None, there is none.
+        tracker: Receiver of live curves.
 
     Raises:
         NASError: If there are too few patients or samples, or a setting does not fit the supernet.
@@ -113,21 +103,18 @@ class SupernetTraining:
         device: torch.device,
         folder: Path,
         fingerprint: str,
-        tracker: Tracker | None = None,
+        tracker: Tracker = NO_TRACKING,
     ) -> None:
-        self.supernet, self.settings, self.options = supernet.to(device), settings, architecture
-        self.task = task.for_training(train.labels)
-        require_sampler(train, settings)
-        self.train, self.valid = train.normalised_like(train), valid.normalised_like(train)
+        super().__init__(
+            supernet, task, train, valid, settings, seed=seed, device=device, folder=folder, tracker=tracker
+        )
+        self.supernet, self.options, self.costs = supernet, architecture, costs
         self.parts = halves(self.train, seed)
         for subset in self.parts:
             require_sample_per_process(subset, settings.batch_size)
         self.term_weights = _term_weights(supernet, architecture)
         if supernet.checkpointing is not None:
             supernet.checkpointing = architecture.checkpointing
-        self.costs, self.seed, self.device, self.folder = costs, seed, device, folder
-        self.tracker: Tracker = tracker or NoTracking()
-        self.bf16 = settings.uses_bf16(device)
         if settings.channels_last and device.type == "cuda":  # slower on a CPU
             for parameter in supernet.weight_parameters():
                 parameter.data = channels_last(parameter.data)
@@ -140,40 +127,21 @@ class SupernetTraining:
         self.forward: Callable[..., torch.Tensor] = supernet
         if settings.compile:
             self.forward = torch.compile(supernet, dynamic=False)
-        self.history: list[dict[str, float]] = []
         extendable = not supernet.depends_on_length
-        own = training_identity(
-            fingerprint, task, settings, self.bf16, seed, self.train, self.valid, extendable=extendable
-        )
-        self.identity = {
-            **own.parts(),
-            "architecture": str(architecture),
-        }
+        self.identity = self._identity_of(task, fingerprint, extendable, architecture=architecture)
 
     @property
     def warm_up(self) -> int:
         """Number of epochs without architecture steps, at most all but one."""
         return min(int(self.options.warm_up * self.settings.epochs), self.settings.epochs - 1)
 
-    def run(self, on_epoch: Callable[[int, int], None] = lambda epoch, epochs: None) -> None:
-        """Train the remaining epochs.
-
-        Args:
-            on_epoch: Called after each epoch with its number and the number of all epochs.
-
-        Raises:
-            NASError: If a loss is not finite, or memory runs out.
-        """
-        devices = [self.device] if self.device.type == "cuda" else []
+    def _kernels(self) -> AbstractContextManager[object]:
         # cuDNN tries its algorithms once for each shape: too often where every step has another network
-        kernels = nullcontext() if self.supernet.grows else fast_kernels(self.device)
-        with torch.random.fork_rng(devices=devices), oom_as_user_error(), kernels:
-            self._resume()
-            while len(self.history) < self.settings.epochs:
-                self._epoch(len(self.history) + 1)
-                if distributed.is_main():
-                    self._save()
-                on_epoch(len(self.history), self.settings.epochs)
+        return nullcontext() if self.supernet.grows else fast_kernels(self.device)
+
+    def _parts(self) -> Mapping[str, Any]:
+        parts = {SUPERNET: self.supernet, "weights": self.weights, "architecture": self.architecture}
+        return {**parts, "schedule": self.schedule}
 
     def expected_seconds(self) -> float:
         """Time a few steps on random weights, which change; nothing is written.
@@ -181,7 +149,7 @@ class SupernetTraining:
         Returns:
             Expected seconds of the whole training, without validations.
         """
-        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []), oom_as_user_error():
+        with self._random_state(), oom_as_user_error():
             self.supernet.train()
             weights, architecture = (self._endless(part, 1) for part in self.parts)
             weight_s = seconds_per_call(lambda: float(self._weight_step(*next(weights))))
@@ -213,20 +181,10 @@ class SupernetTraining:
                 sums[name] = sums[name] + term if name in sums else term
             count += 1
         row = {name: float(summed) / count for name, summed in sums.items()}
-        if not all(map(math.isfinite, row.values())):
-            raise NASError(
-                f"a supernet with a loss that is not finite in epoch {number}",
-                "finite losses",
-                "set strategy.settings.lr to a smaller value, or strategy.settings.precision to fp32",
-            )
-        if number % self.options.validate_every == 0 or number == self.settings.epochs:
+        self._require_finite(number, row)
+        if self._validates(number, self.options.validate_every):
             row |= self._validate()
-        row["seconds"] = time.perf_counter() - started
-        self.history.append({"epoch": number, **row})
-        for name, value in row.items():
-            self.tracker.scalar(
-                "supernet score" if self.task.score_name in name else f"supernet {name}", name, number, value
-            )
+        self._record(number, row, started)
         self.tracker.text("probabilities", self.supernet.picture())
 
     def _weight_step(self, x_BCDHW: torch.Tensor, y: torch.Tensor, share: float) -> torch.Tensor:
@@ -298,33 +256,8 @@ class SupernetTraining:
             f"{score} decoded": self._score(self.supernet.subnetwork(self.decoded())),
         }
 
-    def _score(self, model: nn.Module) -> float:
-        prediction = predict(model, self.task, self.valid, self.settings.batch_size)
-        return float(self.task.score(prediction, self.valid.targets, quick=True).over()[self.task.score_name])
-
-    def _resume(self) -> None:
-        state = distributed.from_main(
-            load_checkpoint(self.folder / LAST, self.identity) if distributed.is_main() else None
-        )
-        if state is None:
-            return
-        self.supernet.load_state_dict(state["supernet"])
-        self._adopt_new_weights()
-        self.weights.load_state_dict(state["weights"])
-        self.architecture.load_state_dict(state["architecture"])
-        self.schedule.load_state_dict(state["schedule"])
-        self.history = [dict(row) for row in state["history"]]
-
     def _save(self) -> None:
-        state: dict[str, Any] = {
-            "supernet": self.supernet.state_dict(),
-            "weights": self.weights.state_dict(),
-            "architecture": self.architecture.state_dict(),
-            "schedule": self.schedule.state_dict(),
-            "history": self.history,
-        }
-        save_checkpoint(self.folder / LAST, self.identity, state)
-        write_curves(self.folder, self.history)
+        super()._save()
         write_text(self.folder / PICTURE, self.supernet.picture())
 
 

@@ -21,7 +21,7 @@ from torch import nn
 
 from nas.data.loading import VolumeSet, plan_batches, rank_share
 from nas.errors import NASError, TrialFailed, first_line
-from nas.space import depends_on_length
+from nas.network_traits import depends_on_length
 from nas.tasks.base import Task
 from nas.training import distributed
 from nas.training.checkpoint import load_checkpoint, save_checkpoint

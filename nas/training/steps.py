@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from nas.data.loading import VolumeSet, plan_batches
-from nas.space import announce_length, takes_target
+from nas.network_traits import announce_length, takes_target
 from nas.tasks.base import Task
 from nas.training import distributed
 from nas.training.optim import clip_gradients, make_optimizer, make_schedule

@@ -10,7 +10,7 @@ from torch import nn
 
 from nas.context import RunContext
 from nas.errors import NASError
-from nas.space import takes_target
+from nas.network_traits import takes_target
 from nas.tasks.base import Task
 from nas.training.steps import derive
 

@@ -1,0 +1,56 @@
+"""What networks ask of their training: the targets as a second input, or the length of the training."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def takes_target(network: nn.Module) -> bool:
+    """Check whether a network is called with the targets in training, as networks with a margin are.
+
+    Args:
+        network: Network of a space. It may set `needs_target = True`; modules without this attribute take images only.
+
+    Returns:
+        True if it is called as `network(x_BCDHW, y_B)`.
+    """
+    return bool(getattr(network, "needs_target", False))
+
+
+@runtime_checkable
+class DependsOnLength(Protocol):
+    """A module whose training depends on its length, such as a margin that is annealed relative to it."""
+
+    def set_training_steps(self, steps: int) -> None:
+        """Take the length of the training before its first step.
+
+        Args:
+            steps: Number of optimiser steps.
+        """
+
+
+def depends_on_length(network: nn.Module) -> bool:
+    """Check whether the training of a network depends on its length.
+
+    Args:
+        network: Network of a space.
+
+    Returns:
+        True if one of its modules is a `DependsOnLength`.
+    """
+    return any(isinstance(module, DependsOnLength) for module in network.modules())
+
+
+def announce_length(network: nn.Module, steps: int) -> None:
+    """Pass the length of the training to the modules that depend on it.
+
+    Args:
+        network: Network of a space.
+        steps: Number of optimiser steps of the training.
+    """
+    for module in network.modules():
+        if isinstance(module, DependsOnLength):
+            module.set_training_steps(steps)
