@@ -113,9 +113,9 @@ class Theirs:
         params = trial.params
         asked = time.process_time()
         values = self.values(self.space.repair([params[gene.name] for gene in self.space.genes]))
-        told = time.process_time()
+        added = time.process_time()
         self.study.tell(trial, values)
-        return asked - start + time.process_time() - told
+        return asked - start + time.process_time() - added
 
 
 def compare(name: str, space: str, objectives: Mapping[str, str], trials: int, turns: int) -> dict[str, Any]:

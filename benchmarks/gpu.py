@@ -1,6 +1,6 @@
 """Checks and ratios of VoxNAS on a GPU, in about ten minutes.
 
-    python -m benchmarks.gpu                       # on the first GPU; a machine without one is told so (exit code 2)
+    python -m benchmarks.gpu                       # on the first GPU; without one: exit code 2
     python -m benchmarks.gpu --only prediction     # checks whose name holds a text
     python -m benchmarks.gpu --device cpu --quick  # the script itself, small, in less than a minute
 

@@ -165,7 +165,7 @@ def compiled(bench: Bench) -> Facts:
 
 
 def resumes(bench: Bench) -> Facts:
-    """Interrupt a training after its first epoch; the resumed one goes on with weights, optimiser and seeds."""
+    """Interrupt a training after its first epoch; the resumed one continues with weights, optimiser and seeds."""
     spec = TaskSpec("classification")
     train, valid = bench.data(spec)
     space = NASLungSpace()

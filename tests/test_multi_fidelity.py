@@ -80,7 +80,7 @@ def test_a_search_with_real_trainings(tmp_path: Path) -> None:
 
 
 def test_a_search_on_a_table_is_planned_resumed_and_repeated(path: Path, command: Command) -> None:
-    """The table has the curves of all networks; the default name of the study tells the rule."""
+    """The table has the curves of all networks; the default name of the study contains the rule."""
     words = [f"evaluator.path={path}", "evaluator=tabular", "strategy=random", *SPACE_WORDS, *DATA_WORDS]
     asha = [*words, "fidelity=asha", *RULE]
     code, out, err = command(run_search.main, *asha, "study.trials=20", "dry_run=true")

@@ -65,7 +65,7 @@ class Job:
 
     @property
     def key(self) -> tuple[Path, str]:
-        """What tells the job from all others: its folder and its network."""
+        """The folder and the network, which no other job has together."""
         return self.folder, self.network
 
     @property

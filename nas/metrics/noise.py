@@ -49,7 +49,7 @@ class Components:
 
     @property
     def spread(self) -> float:
-        """Standard deviation between networks, 0 if it cannot be told from noise."""
+        """Standard deviation between networks, 0 if it is not distinguishable from noise."""
         return math.sqrt(max(self.between, 0.0))
 
 

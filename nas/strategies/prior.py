@@ -103,7 +103,7 @@ class Prior:
             for name, column in columns.items():
                 sign = score_sign if name == history.score else 1.0
                 own[name] = float(costs[name][row]) if column is None else sign * metrics.get(column, float("nan"))
-            for limit in history.constraints:  # what only a training tells counts as kept
+            for limit in history.constraints:  # what is known only after a training counts as kept
                 own.setdefault(
                     limit.metric, float(limits[limit.metric][row]) if limit.metric in limits else limit.bound
                 )

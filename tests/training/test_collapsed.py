@@ -48,7 +48,7 @@ def test_segmentation_with_a_class_that_is_never_found() -> None:
 
 
 def fits(outcomes: list[str], seen: list[tuple[int, Path]]) -> Any:
-    """A stand-in for `fit` that collapses as told."""
+    """A stand-in for `fit` that collapses in the given calls."""
 
     def fit(*arguments: Any, seed: int, folder: Path, **more: Any) -> FitResult:
         seen.append((seed, folder))
