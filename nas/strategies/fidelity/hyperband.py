@@ -59,8 +59,8 @@ class Hyperband(Fidelity):
     """Hyperband: rounds of brackets; each begins fewer networks with a larger budget than the one before.
 
     So a search loses little if short trainings rank networks badly. On each rung of a bracket the best 1/eta are
-    promoted when all its networks have ended; meanwhile further workers begin networks of the next bracket. The budget
-    with which a network began identifies its bracket, and the order of these networks its round. Networks are compared by
+    promoted when all its networks have ended; meanwhile further workers begin networks of the next bracket. The first
+    budget of a network identifies its bracket, and the order of these networks its round. Networks are compared by
     Pareto rank within the rung of the bracket (feasible before infeasible), ties by score.
 
     Source: Li et al., Hyperband: A Novel Bandit-Based Approach to Hyperparameter Optimization, JMLR 18(185), 2018
