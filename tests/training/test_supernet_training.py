@@ -30,7 +30,7 @@ from nas.supernets.shared import supernet_of
 from nas.supernets.trainer import SupernetTraining, halves
 from nas.tasks.segmentation import Segmentation
 from nas.testing import check_evaluator
-from nas.tracking.base import NoTracking, Tracker
+from nas.tracking.base import NO_TRACKING, NoTracking, Tracker
 from nas.training.curves import CURVES
 from nas.training.settings import TrainingSettings
 from search_spaces.dints import DiNTSSpace
@@ -57,7 +57,7 @@ def made(
     folder: Path,
     space: SearchSpace | None = None,
     settings: TrainingSettings = SETTINGS,
-    tracker: Tracker | None = None,
+    tracker: Tracker = NO_TRACKING,
     **architecture: Any,
 ) -> SupernetTraining:
     space = space or SPACES["dints"]
