@@ -27,11 +27,9 @@ from nas.supernets.settings import ArchitectureSettings
 from nas.supernets.shared import supernet_of
 from nas.supernets.trainer import SupernetTraining
 from nas.task_spec import TaskSpec
-from nas.training import distributed
 from nas.training.settings import TrainingSettings
 from nas.utils.annotations import Fraction, NonNegativeFloat, PositiveFloat, PositiveInt, Rate
 from nas.utils.checked import checked
-from nas.utils.files import locked
 from nas.utils.identity import described, identity_of, public_path
 
 LOOKED_AT = 256  # most probable architectures before others within the limits are drawn
@@ -139,19 +137,13 @@ class Differentiable(Strategy):
             return
         training = self._training(problem, context)
         self._supernet, self._costs = training.supernet, training.costs
-        if distributed.is_main():
-            with locked(folder / ".lock"):
-                training.run(context.on_epoch)
-        else:
-            training.run()
+        training.run_alone(context.on_epoch)
         self._trained = which
 
     def estimate(self, problem: Problem, context: RunContext) -> Estimate:
         """Time steps of the supernet's training."""
         training = self._training(problem, context)
-        seconds = training.expected_seconds()
-        values = [*training.supernet.parameters(), *training.supernet.buffers()]
-        return Estimate(seconds, 3.0 * sum(value.numel() * value.element_size() for value in values))
+        return Estimate(training.expected_seconds(), training.checkpoint_bytes())
 
     def _training(self, problem: Problem, context: RunContext) -> SupernetTraining:
         space, task, cost = problem.space, problem.task, problem.cost

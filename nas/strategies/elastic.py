@@ -18,11 +18,9 @@ from nas.strategies.base import RuledOut, Strategy
 from nas.supernets.elastic import ElasticSupernet, require_elastic
 from nas.supernets.elastic_training import ElasticTraining, Sandwich
 from nas.supernets.loading import FOLDER, elastic_name
-from nas.training import distributed
 from nas.training.settings import TrainingSettings
 from nas.utils.annotations import Count, Share
 from nas.utils.checked import checked
-from nas.utils.files import locked
 
 
 @checked("strategy")
@@ -79,21 +77,15 @@ class Elastic(Strategy):
         folder = context.folder / FOLDER
         which = (problem.space.fingerprint, str(folder.resolve()))
         if self._trained != which:
-            training = self._training(problem, context)
-            if distributed.is_main():
-                with locked(folder / ".lock"):
-                    training.run(context.on_epoch)
-            else:
-                training.run()
+            self._training(problem, context).run_alone(context.on_epoch)
             self._trained = which
         self.proposer.prepare(problem, context)
 
     def estimate(self, problem: Problem, context: RunContext) -> Estimate:
         """Time steps of the supernet's training, and what the proposer prepares."""
         training = self._training(problem, context)
-        values = [*training.supernet.parameters(), *training.supernet.buffers()]
-        size = 3.0 * sum(value.numel() * value.element_size() for value in values)
-        return Estimate(training.expected_seconds(), size) + self.proposer.estimate(problem, context)
+        own = Estimate(training.expected_seconds(), training.checkpoint_bytes())
+        return own + self.proposer.estimate(problem, context)
 
     def _training(self, problem: Problem, context: RunContext) -> ElasticTraining:
         with torch.random.fork_rng(devices=[]):

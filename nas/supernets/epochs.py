@@ -23,6 +23,7 @@ from nas.training.checkpoint import load_checkpoint, save_checkpoint
 from nas.training.curves import write_curves
 from nas.training.loop import LAST, predict, require_sampler, training_identity
 from nas.training.settings import TrainingSettings
+from nas.utils.files import locked
 
 SUPERNET = "supernet"  # the part of a checkpoint with its weights
 
@@ -99,6 +100,27 @@ class SupernetEpochs(ABC):
                 if distributed.is_main():
                     self._save()
                 on_epoch(len(self.history), self.settings.epochs)
+
+    def run_alone(self, on_epoch: Callable[[int, int], None]) -> None:
+        """Train the remaining epochs while no other worker trains in the folder.
+
+        Args:
+            on_epoch: Called after each epoch on the main process of this training, see `run`.
+
+        Raises:
+            NASError: As `run` does.
+        """
+        if distributed.is_main():
+            with locked(self.folder / ".lock"):
+                self.run(on_epoch)
+        else:
+            self.run()
+
+    def checkpoint_bytes(self) -> float:
+        """Return the size of the checkpoint: the weights, and two values of the optimiser for each."""
+        supernet = self._parts()[SUPERNET]
+        values = [*supernet.parameters(), *supernet.buffers()]
+        return 3.0 * sum(value.numel() * value.element_size() for value in values)
 
     def _random_state(self) -> AbstractContextManager[None]:
         """Restore the state of torch's random generators at the end."""
