@@ -117,7 +117,11 @@ class SupernetEpochs(ABC):
             self.run()
 
     def checkpoint_bytes(self) -> float:
-        """Return the size of the checkpoint: the weights, and two values of the optimiser for each."""
+        """Return the size of the checkpoint: the weights, and two values of the optimiser for each.
+
+        Returns:
+            Bytes.
+        """
         supernet = self._parts()[SUPERNET]
         values = [*supernet.parameters(), *supernet.buffers()]
         return 3.0 * sum(value.numel() * value.element_size() for value in values)
