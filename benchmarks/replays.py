@@ -25,6 +25,7 @@ from nas.surrogate import Surrogate
 from nas.task_spec import TaskSpec
 from nas.trials_table import TrialsTable, read_h5
 
+MOST_TRIALS = 4  # trials per epoch of the budget, which bound a search of the cheapest networks
 load = lru_cache(maxsize=2)(read_h5)  # once per process
 
 
@@ -33,14 +34,14 @@ class Replay:
     """One replayed search after each of its T trials.
 
     Attributes:
-        time_T: Simulated seconds.
+        cost_T: Cost so far, in whole trainings of average cost.
         best_T: Best score that the search has seen; NaN before the first finished trial.
         true_T: True quality of the network with that score.
         area_T: Hypervolume of the front that the search has found, of true qualities and costs.
         macs_T: MACs of each trained network.
     """
 
-    time_T: list[float]
+    cost_T: list[float]
     best_T: list[float]
     true_T: list[float]
     area_T: list[float]
@@ -57,17 +58,32 @@ class Grounds:
             search sees.
         surrogate: Whether a model fitted to the table stands in for the networks that it lacks.
         window: Lowest and highest MACs of the networks of a search; None for no limits.
+        objectives: Objectives of the searches; None for those of the table.
     """
 
     path: Path
     truth: str | None = None
     surrogate: bool = False
     window: tuple[float, float] | None = None
+    objectives: tuple[str, ...] | None = None
 
-    @property
+    @cached_property
     def table(self) -> TrialsTable:
         """The table."""
-        return load(self.path)
+        table = load(self.path)
+        kept = self.objectives or tuple(table.objectives)
+        return replace(table, objectives={name: table.objectives[name] for name in kept})
+
+    @cached_property
+    def seconds(self) -> float:
+        """Mean seconds of a whole training."""
+        done_N = np.array([state is State.COMPLETE for state in self.table.states])
+        return float(self.table.seconds_N[done_N & (self.table.budgets_N == self.epochs)].mean())
+
+    @cached_property
+    def epochs(self) -> int:
+        """Epochs of a whole training."""
+        return int(self.table.budgets_N.max())
 
     @cached_property
     def space(self) -> SearchSpace:
@@ -99,12 +115,12 @@ class Grounds:
             table = replace(table, metrics={**table.metrics, self.truth: table.mean_over_cases(self.truth)})
         return Surrogate(table, self._cost, named, {"macs": self._cost} if named else {})
 
-    def replay(self, strategy: Strategy, trials: int, seed: int, workers: int = 1) -> Replay:
+    def replay(self, strategy: Strategy, evaluations: int, seed: int, workers: int = 1) -> Replay:
         """Replay a search.
 
         Args:
             strategy: The strategy.
-            trials: Number of trials.
+            evaluations: Cost of the search, in whole trainings of average cost.
             seed: Seed of the search and of what it sees.
             workers: Simulated workers.
 
@@ -114,13 +130,15 @@ class Grounds:
         Raises:
             NASError: If the strategy cannot run on the table.
         """
+        until = evaluations * self.seconds / workers
+        most = evaluations * max(self.epochs, 1) * MOST_TRIALS
         if self.surrogate:
-            simulation = simulate(strategy, self.model.with_seed(seed), trials, seed, workers)
-            return self._measured(simulation, self._expected)
+            simulation = simulate(strategy, self.model.with_seed(seed), most, seed, workers, until=until)
+            return self._measured(simulation, self._expected, workers)
         seen, unseen = _replicates(self.table, seed)
-        simulation = simulate(strategy, seen, trials, seed, workers)
+        simulation = simulate(strategy, seen, most, seed, workers, until=until)
         truths = _means(unseen, self.truth) if self.truth and len(unseen) else {}
-        return self._measured(simulation, lambda arch: truths.get(arch.genes))
+        return self._measured(simulation, lambda arch: truths.get(arch.genes), workers)
 
     @cached_property
     def _cost(self) -> CostModel:
@@ -132,7 +150,9 @@ class Grounds:
     def _expected(self, arch: Architecture) -> float | None:
         return self.model.expected([arch])[0][self.truth] if self.truth else None
 
-    def _measured(self, simulation: Simulation, truth_of: Callable[[Architecture], float | None]) -> Replay:
+    def _measured(
+        self, simulation: Simulation, truth_of: Callable[[Architecture], float | None], workers: int
+    ) -> Replay:
         history = simulation.history
         truths: dict[Architecture, float] = {}
 
@@ -153,7 +173,8 @@ class Grounds:
             points_F2 = np.array([[truth(one), -one.metrics["macs"] / self.most_macs] for one in front]).reshape(-1, 2)
             area_T.append(hypervolume(points_F2, np.array([self.worst, -1.0])))
         macs_T = [trial.metrics.get("macs", float("nan")) for trial in ended]
-        return Replay(simulation.time_T.tolist(), simulation.best_T.tolist(), true_T, area_T, macs_T)
+        cost_T = simulation.time_T * workers / self.seconds
+        return Replay(cost_T.tolist(), simulation.best_T.tolist(), true_T, area_T, macs_T)
 
 
 def interval(values_S: np.ndarray, resamples: int = 1000) -> tuple[float, float]:
@@ -164,10 +185,37 @@ def interval(values_S: np.ndarray, resamples: int = 1000) -> tuple[float, float]
     return float(low), float(high)
 
 
-def evaluations_to_reach(curve_T: np.ndarray, target: float) -> float:
-    """Return after how many trials a mean curve first reaches a value; infinite if it does not."""
-    reached = np.flatnonzero(curve_T >= target)
+def cost_to_reach(curve_C: np.ndarray, target: float) -> float:
+    """Return after how many evaluations a mean curve first reaches a value; infinite if it does not."""
+    reached = np.flatnonzero(curve_C >= target)
     return float(reached[0] + 1) if len(reached) else float("inf")
+
+
+def ratio_to_reach(
+    values_SC: np.ndarray, others_SC: np.ndarray, evaluations: int, resamples: int = 300
+) -> tuple[float, float, float]:
+    """Compare the cost of reaching a quality.
+
+    Args:
+        values_SC: Quality of S replays of a strategy after each of C evaluations.
+        others_SC: The same of the searches to compare with.
+        evaluations: Evaluations of the other searches, whose mean quality is to be reached.
+        resamples: Bootstrap samples of replays, for the interval.
+
+    Returns:
+        Cost of reaching it as a share of `evaluations`, and its 95 % interval; infinite if it is not reached.
+    """
+
+    def ratio(own_SC: np.ndarray, other_SC: np.ndarray) -> float:
+        return cost_to_reach(own_SC.mean(axis=0), float(other_SC[:, evaluations - 1].mean())) / evaluations
+
+    rng = np.random.default_rng(0)
+    drawn_R = [
+        ratio(*(values[rng.integers(len(values), size=len(values))] for values in (values_SC, others_SC)))
+        for _ in range(resamples)
+    ]
+    low, high = np.quantile(drawn_R, (0.025, 0.975), method="nearest")
+    return ratio(values_SC, others_SC), float(low), float(high)
 
 
 def _replicates(table: TrialsTable, seed: int) -> tuple[TrialsTable, TrialsTable]:

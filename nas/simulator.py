@@ -105,6 +105,7 @@ def simulate(
     seed: int,
     workers: int = 1,
     space: SearchSpace | None = None,
+    until: float = math.inf,
 ) -> Simulation:
     """Run a strategy on recorded trials.
 
@@ -119,6 +120,7 @@ def simulate(
         seed: Seed of the search.
         workers: Number of simulated workers.
         space: Space of the search. If None, that of the results.
+        until: Simulated seconds after which no trial begins.
 
     Returns:
         History and learning curve of the search.
@@ -135,7 +137,7 @@ def simulate(
     ends: list[Trial] = []
     now = 0.0
     while len(ends) < trials:
-        while free and len(records) < trials:
+        while free and len(records) < trials and now < until:
             worker = free[0]
             rng = np.random.default_rng([seed, worker, len(records)])
             proposal = strategy.propose(space, replace(empty, records=tuple(records)), rng)

@@ -49,11 +49,11 @@ class SurrogateError:
 class Surrogate:
     """Predicts the trials of any network of a table's space.
 
-    The mean of each metric over replicates is predicted by ridge regression on the space's descriptors. Each network
-    has a deviation of its own from that, as large as what the model leaves unexplained in cross-validation, and each of
-    its replicates a deviation as large as those of the table; both are drawn from the deviations in the table, for all
-    metrics together, and are the same whenever a network is asked for again. Without the first, a strategy that fits
-    the same model would look better than it is.
+    The mean of each metric over replicates is predicted by ridge regression on the space's descriptors; networks of the
+    table have the means of their trainings. Any other network has a deviation of its own from the prediction, as large
+    as what the model leaves unexplained in cross-validation, and each replicate a deviation as large as those of the
+    table; both are drawn from the deviations in the table, for all metrics together, and are the same whenever a
+    network is asked for again. Without the first, a strategy that fits the same model would look better than it is.
 
     With curves, each epoch is a budget: the best score so far and the seconds until then, as a training that is stopped
     there would report them.
@@ -99,6 +99,7 @@ class Surrogate:
         mean_NM = np.array([values_XM[rows].mean(axis=0) for rows in groups])
         self._low_M, self._high_M = values_XM[rows_X].min(axis=0), values_XM[rows_X].max(axis=0)
         self._noise_RM = _deviations(values_XM, groups, table.replicates_N)
+        self._known = dict(zip(map(tuple, genes_NG.tolist()), mean_NM, strict=True))
         x_NF = self.space.descriptors([self.space.architecture(genes) for genes in genes_NG.tolist()])
         self._model = _model().fit(x_NF, mean_NM)
         folds = KFold(FOLDS, shuffle=True, random_state=0)
@@ -184,7 +185,10 @@ class Surrogate:
         predicted_NM = self._model.predict(self.space.descriptors(archs))
         rows = [_row(arch, len(self._own_NM), "own") for arch in archs]
         beyond_M = 0.5 * (self._high_M - self._low_M)  # a linear model extrapolates without end
-        return np.clip(predicted_NM + self._own_NM[rows], self._low_M - beyond_M, self._high_M + beyond_M)
+        expected_NM = np.clip(predicted_NM + self._own_NM[rows], self._low_M - beyond_M, self._high_M + beyond_M)
+        for row, arch in enumerate(archs):
+            expected_NM[row] = self._known.get(arch.genes, expected_NM[row])
+        return expected_NM
 
 
 def _model() -> Pipeline:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks.baselines import ByCost, FullPath
-from benchmarks.replays import Grounds, evaluations_to_reach
+from benchmarks.replays import Grounds, cost_to_reach, ratio_to_reach
 from nas.artifact import SpaceFacts
 from nas.history import History, Proposal, State, Trial
 from nas.simulator import simulate
@@ -66,7 +66,7 @@ def test_the_choice_is_judged_by_replicates_that_the_search_did_not_see(grounds:
     others = [r for r in range(3) if r != seed]
     best = [round((score - 0.5 - 0.1 * seed) / 0.001) for score in replay.best_T]
     assert replay.true_T == pytest.approx([0.01 * n + np.mean(others) for n in best], abs=1e-5)
-    assert replay.time_T == pytest.approx([40.0 * (number + 1) for number in range(10)])
+    assert replay.cost_T == pytest.approx([number + 1 for number in range(10)])
     assert replay.area_T == sorted(replay.area_T)
     assert replay.area_T[0] >= 0
 
@@ -110,6 +110,22 @@ def test_baselines(grounds: Grounds) -> None:
     assert costs == sorted(costs, reverse=True)
 
 
-def test_evaluations_to_reach() -> None:
-    assert evaluations_to_reach(np.array([0.1, 0.3, 0.3, 0.5]), 0.3) == 2
-    assert evaluations_to_reach(np.array([0.1, 0.3]), 0.4) == float("inf")
+def test_searches_at_equal_cost(grounds: Grounds) -> None:
+    assert grounds.replay(RandomSearch(), 10, 0, workers=5).cost_T == pytest.approx([5.0] * 5 + [10.0] * 5)
+    assert grounds.replay(Rungs(), 10, 0).cost_T == pytest.approx([0.25, 0.5, 0.75, 1.0])
+    assert Grounds(grounds.path, objectives=("dice",)).table.objectives == {"dice": "maximize"}
+
+
+def test_cost_to_reach() -> None:
+    assert cost_to_reach(np.array([0.1, 0.3, 0.3, 0.5]), 0.3) == 2
+    assert cost_to_reach(np.array([0.1, 0.3]), 0.4) == float("inf")
+
+
+def test_ratio_to_reach() -> None:
+    slow_SC = np.tile(np.arange(1.0, 101.0), (20, 1))
+    assert ratio_to_reach(4 * slow_SC, slow_SC, 100) == (0.25, 0.25, 0.25)
+    assert ratio_to_reach(slow_SC, 4 * slow_SC, 100)[0] == float("inf")
+    noisy_SC = 2 * slow_SC + np.random.default_rng(0).normal(0, 20, size=(20, 1))
+    middle, low, high = ratio_to_reach(noisy_SC, slow_SC, 100)
+    assert low <= middle <= high
+    assert low < high

@@ -62,6 +62,13 @@ def test_its_error_is_known(surrogate: Surrogate) -> None:
     assert error.rmse >= error.unexplained
 
 
+def test_networks_of_the_table_have_their_own_means(surrogate: Surrogate) -> None:
+    rows = table()
+    archs = [SPACE.architecture(genes) for genes in rows.genes_NG[::3].tolist()]
+    means_N = rows.metrics["dice"].reshape(-1, 3).mean(axis=1)
+    assert [metrics["dice"] for metrics in surrogate.expected(archs)] == pytest.approx(means_N.tolist())
+
+
 def test_networks_that_the_table_lacks(surrogate: Surrogate) -> None:
     rng = np.random.default_rng(7)
     archs = [SPACE.sample(rng) for _ in range(300)]
