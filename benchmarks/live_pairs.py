@@ -1,0 +1,189 @@
+"""Paired searches with real trainings: a strategy against random search, by the protocol of a benchmark table.
+
+    python -m benchmarks.live_pairs dints_hippocampus --root /path/to/Task04_Hippocampus --pairs 10 --evaluations 25
+
+Both searches of a pair begin with the same random networks. Random search goes on with further random networks, all of
+them trained before, because they are networks of the table; the strategy goes on with its own proposals, which are
+trained now by the same code, seeds and data (benchmarks/make_table.py). A search sees one replicate of each network.
+The networks that both choose are then judged by the test cases of the other replicates. Trainings are kept in a file,
+so that the same command goes on after a kill.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.common import RESULTS, machine
+from benchmarks.compare_strategies import strategy_of
+from benchmarks.make_table import TABLES, Row, Trainings, rows_of, table_of
+from benchmarks.replays import interval
+from benchmarks.table_recipes import recipes
+from nas.architecture import Architecture
+from nas.history import History, Proposal, State
+from nas.multiobjective.constraints import Constraint
+from nas.simulator import simulate
+from nas.space import SearchSpace
+from nas.strategies.base import Strategy
+from nas.trials_table import SECONDS, read_h5, write_h5
+from nas.utils.files import write_text
+
+SCORE = "dice"
+
+
+class Continued(Strategy):
+    """Takes the first networks from a list, and later ones from a strategy.
+
+    Args:
+        listed: Networks in their order.
+        first: How many of them come before the strategy; all of them without a strategy.
+        strategy: The strategy, or None.
+    """
+
+    def __init__(self, listed: Sequence[Architecture], first: int, strategy: Strategy | None = None) -> None:
+        self.listed, self.first, self.strategy = listed, first, strategy
+
+    def propose(self, space: SearchSpace, history: History, rng: np.random.Generator) -> Proposal | None:
+        """Return the next network of the list, or what the strategy proposes."""
+        if self.strategy is None or len(history) < self.first:
+            return Proposal(self.listed[len(history)])
+        return self.strategy.propose(space, history, rng)
+
+
+class Evaluations:
+    """Results of one replicate, looked up in the table or trained now.
+
+    Args:
+        made: The trainings of the recipe.
+        known: Trainings of the table.
+        path: File of the trainings that are made now.
+        replicate: The replicate that a search sees.
+    """
+
+    def __init__(self, made: Trainings, known: Sequence[Row], path: Path, replicate: int = 0) -> None:
+        self.made, self.path, self.replicate = made, path, replicate
+        self.continues = False
+        self.space = made.recipe.space
+        self.own = rows_of(read_h5(path), made, path) if path.exists() else []
+        self._rows = {(row.trial.arch.genes, row.trial.replicate): row for row in (*known, *self.own)}
+
+    def history(self) -> History:
+        """Return an empty history with the band of MACs of the recipe as constraints."""
+        cost = self.made.problem.cost
+        low, high = self.made.recipe.macs[0], self.made.recipe.macs[-1]
+        limits = (Constraint("macs", low, at_most=False), Constraint("macs", high, at_most=True))
+        return History((), {SCORE: "maximize"}, cost, "macs", limits, {"macs": cost})
+
+    def outcome(self, proposal: Proposal) -> tuple[float, dict[str, object]]:
+        """Return seconds, state and metrics of a network, which is trained if it was not before."""
+        trial = self.row(proposal.arch, self.replicate).trial
+        return trial.metrics.get(SECONDS, 0.0), {"state": trial.state, "metrics": trial.metrics}
+
+    def row(self, arch: Architecture, replicate: int) -> Row:
+        """Return a training, looked up or made now."""
+        key = arch.genes, replicate
+        if key not in self._rows:
+            row = self.made.run(len(self.own), arch, replicate)
+            self._rows[key] = row
+            self.own.append(row)
+            write_h5(self.path, table_of(self.own, self.made, {**self.made.facts(), "name": self.path.stem}))
+        return self._rows[key]
+
+    def truth(self, arch: Architecture) -> float:
+        """Return the mean Dice of the test cases over the replicates that the search does not see."""
+        others = [number for number in range(self.made.recipe.replicates) if number != self.replicate]
+        return float(np.mean([np.nanmean(self.row(arch, number).cases["test/dice"]) for number in others]))
+
+
+def pair(
+    made: Trainings, known: Sequence[Row], path: Path, name: str, seed: int, evaluations: int, start: int
+) -> dict[str, Any]:
+    """Run both searches of a pair.
+
+    Args:
+        made: The trainings of the recipe.
+        known: Trainings of the table.
+        path: File of the trainings that are made now.
+        name: The strategy, as in benchmarks/compare_strategies.py.
+        seed: Number of the pair.
+        evaluations: Networks of each search.
+        start: Random networks that both begin with.
+
+    Returns:
+        Chosen network, its score and its true quality, of each search.
+    """
+    results = Evaluations(made, known, path, seed % made.recipe.replicates)
+    archs = list(dict.fromkeys(row.trial.arch for row in known if row.trial.replicate == results.replicate))
+    order = np.random.default_rng([made.recipe.seed, seed, 2018]).permutation(len(archs))
+    listed = [archs[number] for number in order[:evaluations]]
+    found: dict[str, Any] = {"pair": seed, "replicate": results.replicate}
+    for label, strategy in {"random": None, name: strategy_of(name)}.items():
+        history = simulate(Continued(listed, start, strategy), results, evaluations, seed).history
+        best = history.best
+        assert best is not None
+        found[label] = {
+            "chosen": best.arch.id,
+            "score": best.metrics[SCORE],
+            "truth": results.truth(best.arch),
+            "cpu_seconds": sum(trial.metrics.get(SECONDS, 0.0) for trial in history),
+            "failed": sum(trial.state is not State.COMPLETE for trial in history),
+        }
+    return found
+
+
+def main(arguments: Sequence[str]) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", choices=recipes())
+    parser.add_argument("--root", type=Path, required=True, help="folder of the data")
+    parser.add_argument("--cache", type=Path, default=Path("outputs/data"), help="folder of the prepared data")
+    parser.add_argument("--strategy", default="predictor,strategy.model=linear")
+    parser.add_argument("--pairs", type=int, default=10)
+    parser.add_argument("--evaluations", type=int, default=25, help="networks of each search")
+    parser.add_argument("--start", type=int, default=10, help="random networks that both searches begin with")
+    parser.add_argument("--hours", type=float, default=float("inf"), help="after which no pair begins")
+    parser.add_argument("--trainings", type=Path, default=None, help="file of the trainings that are made now")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the JSON")
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    made = Trainings(recipes()[options.name], options.root, options.cache)
+    table_path = TABLES / f"{options.name}.h5"
+    known = rows_of(read_h5(table_path), made, table_path)
+    path = options.trainings or TABLES / f"{options.name}_live.h5"
+    until, pairs = time.time() + 3600 * options.hours, list[dict[str, Any]]()
+    for seed in range(options.pairs):
+        if time.time() > until:
+            break
+        pairs.append(pair(made, known, path, options.strategy, seed, options.evaluations, options.start))
+        print(json.dumps(pairs[-1]), flush=True)
+        difference_P = np.array([each[options.strategy]["truth"] - each["random"]["truth"] for each in pairs])
+        content = {
+            "name": f"live_pairs_{options.name}",
+            "machine": machine(),
+            "table": table_path.name,
+            "strategy": options.strategy,
+            "evaluations": options.evaluations,
+            "start": options.start,
+            "difference": float(difference_P.mean()),
+            "interval": interval(difference_P),
+            "better": int((difference_P > 0).sum()),
+            "pairs": pairs,
+        }
+        write_text(options.out / f"live_pairs_{options.name}.json", json.dumps(content, indent=1) + "\n")
+    if pairs:
+        low, high = interval(difference_P)
+        print(
+            f"{options.strategy} - random search: {difference_P.mean():+.4f} [{low:+.4f}, {high:+.4f}] in test Dice, "
+            f"better in {(difference_P > 0).sum()} of {len(pairs)} pairs of {options.evaluations} evaluations"
+        )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
