@@ -16,6 +16,9 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 DASHED = ("random", "full_path", "by_cost")  # baselines
+GREYS = ("#000000", "#555555", "#999999")
+STYLES = ("-", "-.", ":")
+TICKS = (2, 5, 10, 25, 50, 100)
 
 
 def plot(path: Path, x_label: str, panels: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> None:
@@ -24,21 +27,24 @@ def plot(path: Path, x_label: str, panels: Mapping[str, Mapping[str, Mapping[str
     Args:
         path: PNG file.
         x_label: Name of the x axis, whose values are 1, 2, ...
-        panels: Quantity -> strategy -> "mean", "q25" and "q75" -> values, null where there is none.
+        panels: Quantity -> strategy -> "mean" -> values, null where there is none.
     """
-    figure, axes = plt.subplots(1, len(panels), figsize=(6.5 * len(panels), 4.6), layout="constrained", squeeze=False)
+    figure, axes = plt.subplots(1, len(panels), figsize=(5 * len(panels) + 3, 4.6), layout="constrained", squeeze=False)
     for axis, (label, curves) in zip(axes[0], panels.items(), strict=True):
         for number, (name, values) in enumerate(curves.items()):
-            mean, low, high = (np.array(values[key], dtype=float) for key in ("mean", "q25", "q75"))
-            x = np.arange(1, len(mean) + 1)
-            style = "--" if name in DASHED else "-"
-            axis.plot(x, mean, style, color=f"C{number % 10}", label=_short(name), linewidth=1.6)
-            axis.fill_between(x, low, high, color=f"C{number % 10}", alpha=0.06, linewidth=0)
+            mean = np.array(values["mean"], dtype=float)
+            style, color = STYLES[number // 10 % len(STYLES)], f"C{number % 10}"
+            if name in DASHED:
+                style, color = "--", GREYS[DASHED.index(name)]
+            axis.plot(np.arange(1, len(mean) + 1), mean, style, color=color, label=_short(name), linewidth=1.6)
         axis.set_xscale("log")
+        axis.set_xticks(TICKS, [str(tick) for tick in TICKS])
+        axis.set_xlim(2, len(mean))
         axis.set_xlabel(x_label)
         axis.set_ylabel(label)
         axis.spines[["top", "right"]].set_visible(False)
-    axes[0, -1].legend(frameon=False, fontsize=8, loc="lower right")
+    handles, labels = axes[0, -1].get_legend_handles_labels()
+    figure.legend(handles, labels, frameon=False, fontsize=8, loc="outside right center")
     image = io.BytesIO()
     figure.savefig(image, dpi=120, format="png")
     write_bytes(path, image.getvalue())
