@@ -145,7 +145,7 @@ class Predictor:
             return []
         pairs = [fitted(self._channels(image_HW, units), self.preprocessing.size) for image_HW in images]
         x_BCHW = torch.from_numpy(np.stack([image for image, _ in pairs])).float() / 255
-        found_BNX = self.task.predict(self.network, x_BCHW).numpy()
+        found_BNX = self.task.predict(self.network, x_BCHW).cpu().numpy()
         return [
             self._of_image(found_NX, factor, image_HW.shape)
             for found_NX, (_, factor), image_HW in zip(found_BNX, pairs, images, strict=True)
