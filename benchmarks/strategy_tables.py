@@ -1,0 +1,73 @@
+"""Markdown tables of a comparison of strategies.
+
+python -m benchmarks.strategy_tables benchmarks/results/strategies_dints_hippocampus.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+SHOWN = (5, 10, 25, 50, 100)  # evaluations with a column
+TARGETS = (50, 100)
+QUANTITIES = {"quality": "true quality", "area": "hypervolume"}
+NO_RATIO = "not reached"
+
+
+def markdown(content: Mapping[str, Any], quantity: str) -> str:
+    """Return the table of one quantity.
+
+    Args:
+        content: Content of the JSON of benchmarks/compare_strategies.py.
+        quantity: "quality" or "area".
+
+    Returns:
+        One row for each strategy: means after some evaluations, the interval of the difference from random search, and
+        the cost of reaching what random search reaches.
+    """
+    marks = [mark for mark in SHOWN if mark <= content["evaluations"]]
+    targets = [target for target in TARGETS if target <= content["evaluations"]]
+    head = ["strategy", *map(str, marks), f"- random at {marks[-1]}"]
+    head += [f"cost of random's {target}" for target in targets]
+    lines = [head, ["---"] * len(head)]
+    prefix = "" if quantity == "quality" else f"{quantity}_"
+    for row in sorted(content["rows"], key=lambda row: -row[f"{quantity}@{marks[-1]}"]):
+        cells = [f"{_name(row['strategy'])} ({row['replays']})"]
+        cells += [f"{row[f'{quantity}@{mark}']:.4f}" for mark in marks]
+        ends = row.get(f"{quantity}_difference_interval@{marks[-1]}")
+        cells.append("" if ends is None else f"[{ends[0]:+.4f}, {ends[1]:+.4f}]")
+        for target in targets:
+            cells.append(_ratio(row.get(f"{prefix}ratio@{target}"), row.get(f"{prefix}ratio_interval@{target}")))
+        lines.append(cells)
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+def _ratio(middle: float | None, ends: Sequence[float | None] | None) -> str:
+    if middle is None or ends is None:
+        return NO_RATIO
+    low, high = ("more" if end is None else f"{end:.2f}" for end in ends)
+    return f"{middle:.2f} [{low}, {high}]"
+
+
+def _name(text: str) -> str:
+    for group in ("strategy.", "fidelity."):
+        text = text.replace(f",{group}", ", ")
+    return f"`{text}`"
+
+
+def main(arguments: Sequence[str]) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("file", type=Path)
+    options = parser.parse_args(arguments)
+    content = json.loads(options.file.read_text())
+    for quantity, label in QUANTITIES.items():
+        if quantity == "quality" or len(content["objectives"]) > 1:
+            print(f"\n{label}\n\n{markdown(content, quantity)}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
