@@ -113,7 +113,8 @@ class Grounds:
         table = self.table
         if self.truth:
             table = replace(table, metrics={**table.metrics, self.truth: table.mean_over_cases(self.truth)})
-        return Surrogate(table, self._cost, named, {"macs": self._cost} if named else {})
+        also = (self.truth,) if self.truth else ()
+        return Surrogate(table, self._cost, named, {"macs": self._cost} if named else {}, also=also)
 
     def replay(self, strategy: Strategy, evaluations: int, seed: int, workers: int = 1) -> Replay:
         """Replay a search.

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.stats import kendalltau
-from sklearn.linear_model import RidgeCV
+from sklearn.ensemble import GradientBoostingRegressor
 from sklearn.model_selection import KFold, cross_val_predict
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.multioutput import MultiOutputRegressor
 
 from nas.architecture import Architecture
 from nas.errors import NASError
@@ -20,7 +19,6 @@ from nas.history import CostFunction, History, Proposal, State
 from nas.multiobjective.constraints import Constraint
 from nas.trials_table import SECONDS, TrialsTable
 
-ALPHAS = tuple(10.0 ** np.arange(-2, 5))  # of the ridge regression, chosen by leave-one-out
 FOLDS = 10
 FEWEST = 20  # networks that a model can be fitted to
 
@@ -49,16 +47,19 @@ class SurrogateError:
 class Surrogate:
     """Predicts the trials of any network of a table's space.
 
-    The mean of each metric over replicates is predicted by ridge regression on the space's descriptors; networks of the
-    table have the means of their trainings. Any other network has a deviation of its own from the prediction, as large
-    as what the model leaves unexplained in cross-validation, and each replicate a deviation as large as those of the
-    table; both are drawn from the deviations in the table, for all metrics together, and are the same whenever a
-    network is asked for again. Without the first, a strategy that fits the same model would look better than it is.
+    The mean of each metric over replicates is predicted by gradient boosting of regression trees on the space's
+    descriptors; networks of the table have the means of their trainings. Any other network has a deviation of its own
+    from the prediction, as large as what the model leaves unexplained in cross-validation, and each replicate a
+    deviation as large as those of the table; both are drawn from the deviations in the table, for all metrics together,
+    and are the same whenever a network is asked for again. Without the first, a strategy that fits a similar model
+    would look better than it is. Trees do not extrapolate: a network is better than those of the table by its own
+    deviation alone.
 
     With curves, each epoch is a budget: the best score so far and the seconds until then, as a training that is stopped
     there would report them.
 
-    Source: surrogate benchmarks, Zela et al., ICLR 2022 (arXiv 2008.09777), here with a linear model.
+    Source: surrogate benchmarks, Zela et al., ICLR 2022 (arXiv 2008.09777); boosting: Friedman, Annals of Statistics
+    29, 2001.
 
     Args:
         table: Trained networks; the trials with the largest budget count.
@@ -66,6 +67,7 @@ class Surrogate:
         constraints: Limits of the replayed searches.
         costs: Costs that the constraints name, known before training.
         seed: Seed of the noise of replicates; another one for each replayed search.
+        also: Metrics of the table that are predicted beside the objectives.
 
     Attributes:
         space: The space of the table.
@@ -82,6 +84,7 @@ class Surrogate:
         constraints: Sequence[Constraint] = (),
         costs: Mapping[str, CostFunction] | None = None,
         seed: int = 0,
+        also: Sequence[str] = (),
     ) -> None:
         self.space, self.objectives = table.space.build(), dict(table.objectives)
         self._cost, self._cost_name = cost, str(table.spec.get("cost", {}).get("metric", "macs"))
@@ -89,15 +92,12 @@ class Surrogate:
         genes_NG, groups = _networks(table)
         if len(groups) < FEWEST:
             raise NASError(f"a table of {len(groups)} networks", f"at least {FEWEST}", "train more networks")
-        rows_X = np.concatenate(groups)
-        columns = {name: column for name, column in table.metrics.items() if np.isfinite(column[rows_X]).all()}
-        columns = {SECONDS: table.seconds_N, **columns}
+        columns = {SECONDS: table.seconds_N, **{name: table.metrics[name] for name in (*table.objectives, *also)}}
         self._score = next((name for name in table.objectives if name in table.curves), "")
         self._epochs = table.curves[self._score].shape[1] if self._score else 0
         columns |= _stopped(table, self._score, self._epochs)
         self.names, values_XM = list(columns), np.column_stack(list(columns.values()))
         mean_NM = np.array([values_XM[rows].mean(axis=0) for rows in groups])
-        self._low_M, self._high_M = values_XM[rows_X].min(axis=0), values_XM[rows_X].max(axis=0)
         self._noise_RM = _deviations(values_XM, groups, table.replicates_N)
         self._known = dict(zip(map(tuple, genes_NG.tolist()), mean_NM, strict=True))
         x_NF = self.space.descriptors([self.space.architecture(genes) for genes in genes_NG.tolist()])
@@ -183,16 +183,14 @@ class Surrogate:
 
     def _expected(self, archs: Sequence[Architecture]) -> np.ndarray:
         predicted_NM = self._model.predict(self.space.descriptors(archs))
-        rows = [_row(arch, len(self._own_NM), "own") for arch in archs]
-        beyond_M = 0.5 * (self._high_M - self._low_M)  # a linear model extrapolates without end
-        expected_NM = np.clip(predicted_NM + self._own_NM[rows], self._low_M - beyond_M, self._high_M + beyond_M)
+        expected_NM = predicted_NM + self._own_NM[[_row(arch, len(self._own_NM), "own") for arch in archs]]
         for row, arch in enumerate(archs):
             expected_NM[row] = self._known.get(arch.genes, expected_NM[row])
         return expected_NM
 
 
-def _model() -> Pipeline:
-    return make_pipeline(StandardScaler(), RidgeCV(ALPHAS))
+def _model() -> MultiOutputRegressor:
+    return MultiOutputRegressor(GradientBoostingRegressor(random_state=0))
 
 
 def _networks(table: TrialsTable) -> tuple[np.ndarray, list[np.ndarray]]:
