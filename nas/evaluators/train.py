@@ -80,7 +80,8 @@ class Train(Evaluator):
             budgets: Training epochs in ascending order.
 
         Raises:
-            NASError: If a budget with training.schedule=warm_restarts is no restart.
+            NASError: If a budget with training.schedule=warm_restarts is no restart, or the warm-up of the rate leaves
+                nothing of the smallest budget.
         """
         if not self.continues and len(budgets) > 1:
             log.warning(
@@ -88,7 +89,13 @@ class Train(Evaluator):
                 "continue",
                 self.settings.schedule,
             )
-        restarts = self.settings.restarts
+        warm_up, restarts = self.settings.warmup_epochs, self.settings.restarts
+        if warm_up >= min(budgets) and warm_up and not self.continues:
+            raise NASError(
+                f"training.warmup_epochs={warm_up} with a budget of {min(budgets)} epochs",
+                "fewer epochs of warm-up than the smallest budget",
+                f"set training.warmup_epochs to {min(budgets) - 1} or less",
+            )
         if restarts and not set(budgets) <= set(restarts):
             listed = ",".join(map(str, budgets))
             raise NASError(
