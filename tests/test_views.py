@@ -151,7 +151,7 @@ def test_augmentation_turns_masks_with_their_volumes(dims: int) -> None:
     x, moved = augment.with_mask(mask[:, None].float(), mask, torch.Generator().manual_seed(0))
     assert torch.equal(x[:, 0].long(), moved)
     assert 4 < sum(not torch.equal(a, b) for a, b in zip(mask, moved, strict=True)) <= 16
-    with pytest.raises(NASError, match="turns=.* for boxes"):
+    with pytest.raises(NASError, match=r"turns=.* for boxes"):
         augment.with_boxes(x, torch.zeros(16, 1, 2 * dims + 1), torch.Generator())
 
 

@@ -57,5 +57,5 @@ def test_patches_without_a_share_are_described_as_by_earlier_versions() -> None:
     counts = np.unique(everywhere.corners_P3, axis=0, return_counts=True)[1]
     assert len(counts) == 8
     assert counts.min() > 400
-    with pytest.raises(NASError, match="data.foreground=0.33 without data.patch"):
+    with pytest.raises(NASError, match=r"data.foreground=0.33 without data.patch"):
         Msd("data", foreground=0.33)
