@@ -138,7 +138,8 @@ class InferenceNetwork:
         for plane in planes:
             if self._dims == 2 and plane != "HW":
                 raise NASError(f"rotations {list(planes)} of slices", "the plane HW", "leave out the others")
-            sides = [spacing_mm[axis] for axis in plane_axes(plane, 3)] if isinstance(spacing_mm, Sequence) else [1]
+            each = spacing_mm if isinstance(spacing_mm, Sequence) and len(spacing_mm) > 1 else [1, 1, 1]
+            sides = [each[axis - 3] for axis in plane_axes(plane, 3)]  # from the end, as slices have two
             if len(set(sides)) > 1:
                 raise NASError(
                     f"rotations in the plane {plane} of voxels of {sides[0]} x {sides[1]} mm",

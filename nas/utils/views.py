@@ -70,7 +70,8 @@ def views(dims: int, flips: tuple[int, ...] = (), rotations: tuple[str, ...] = (
         Different views, the image itself first.
     """
     whole = tuple(range(dims))
-    found = [View(whole, axes) for count in range(len(flips) + 1) for axes in combinations(sorted(flips), count)]
+    subsets = (axes for count in range(len(flips) + 1) for axes in combinations(flips, count))
+    found = [View(whole, tuple(sorted(axes))) for axes in subsets]
     for plane in rotations:
         first, second = plane_axes(plane, dims)
         found = [_turned(view, first, second, quarters) for view in found for quarters in range(4)]
