@@ -26,6 +26,7 @@ from nas.tasks.base import Task
 from nas.training.checkpoint import load_weights
 from nas.training.curves import write_curves
 from nas.training.loop import BEST, FitResult, fit
+from nas.training.requirements import require_options
 from nas.training.settings import TrainingSettings
 from nas.training.timing import training_cost
 from nas.utils.checked import check_arguments, checked
@@ -72,6 +73,10 @@ class Train(Evaluator):
         """Return the names of the task's validation metrics, `epochs`, `seconds`, `collapsed` and `repeated`."""
         own = {"epochs", "seconds", COLLAPSED, *([REPEATED] if self.repeat_collapsed else [])}
         return task.quick_metrics | own
+
+    def check(self, problem: Problem, context: RunContext) -> None:
+        """Check that the settings fit the data and the task, see `nas.training.requirements`."""
+        require_options(context.train, problem.task, self.settings)
 
     def check_budgets(self, budgets: Sequence[int]) -> None:
         """Check that each budget ends with a cycle of the learning rate, where it restarts.
