@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -33,6 +33,7 @@ FLIPS = st.sets(st.sampled_from((0, 1, 2))).map(lambda axes: tuple(sorted(axes))
 ROTATIONS = st.sets(st.sampled_from(PLANES)).map(lambda planes: tuple(sorted(planes)))
 
 
+@settings(deadline=None)
 @given(FLIPS, ROTATIONS)
 def test_views_are_different_begin_with_the_image_and_are_undone(
     flips: tuple[int, ...], rotations: tuple[str, ...]
@@ -173,20 +174,20 @@ def test_views_that_the_training_does_not_show_are_refused(
     task: dict[str, Any], augment: Augment | None, message: str | None, tmp_path: Path
 ) -> None:
     train, _ = halves(blob_store(tmp_path / "blobs.h5", n=6))
-    settings = TrainingSettings(augment=augment)
+    chosen = TrainingSettings(augment=augment)
     if message is None:
-        require_options(train, Classification(**task), settings)
+        require_options(train, Classification(**task), chosen)
         return
     with pytest.raises(NASError, match=message):
-        require_options(train, Classification(**task), settings)
+        require_options(train, Classification(**task), chosen)
 
 
 def test_axes_of_slices_are_those_of_their_own() -> None:
     """An axis of `augment.flip` is one of (D, H, W), that of `task.flips` of slices one of (H, W)."""
-    settings = TrainingSettings(augment=Augment(flip=(0, 2), turns=PLANES))
-    assert shown_views(settings, 2) == {"flips": [1], "rotations": ["HW"]}
-    assert shown_views(settings, 3) == {"flips": [0, 2], "rotations": list(PLANES)}
-    assert shown_views(replace(settings, augment=None), 3) == {"flips": [], "rotations": []}
+    chosen = TrainingSettings(augment=Augment(flip=(0, 2), turns=PLANES))
+    assert shown_views(chosen, 2) == {"flips": [1], "rotations": ["HW"]}
+    assert shown_views(chosen, 3) == {"flips": [0, 2], "rotations": list(PLANES)}
+    assert shown_views(replace(chosen, augment=None), 3) == {"flips": [], "rotations": []}
 
 
 def test_planes_that_are_not_isotropic_are_refused(tmp_path: Path) -> None:

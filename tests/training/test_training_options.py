@@ -42,6 +42,7 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Parts:
     return halves(blob_store(tmp_path_factory.mktemp("store") / "blobs.h5"))
 
 
+@settings(deadline=None)
 @given(st.floats(0.5, 0.9999), st.integers(0, 10**6))
 def test_the_decay_rises_to_its_limit(decay: float, updates: int) -> None:
     now, later = decay_after(updates, decay), decay_after(updates + 1, decay)
@@ -152,6 +153,7 @@ def test_the_rate_is_that_of_schedulers_of_pytorch(schedule: str, warm_up: int) 
     assert factors(chosen, epochs * each) == pytest.approx(_rates(optimizer, after, epochs * each))
 
 
+@settings(deadline=None)
 @given(
     st.sampled_from(["poly", "cosine", "step", "constant"]), st.integers(0, 5), st.integers(1, 10), st.integers(1, 4)
 )
@@ -168,7 +170,7 @@ def test_the_rate_rises_once_and_stays_in_its_range(schedule: str, warm_up: int,
     assert rates[top:] == sorted(rates[top:], reverse=True)
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(st.integers(1, 6), st.floats(0.05, 4.0), st.integers(0, 99), st.booleans())
 def test_the_loss_of_mixed_samples_is_that_of_their_mixed_labels(
     batch: int, alpha: float, seed: int, flat: bool
