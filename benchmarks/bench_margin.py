@@ -13,7 +13,8 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from experiments.cli import Parser, number_type
+from experiments.argument_types import number_type
+from experiments.cli import Parser
 from nas.comparison.statistics import paired_over_seeds
 from nas.data.loading import VolumeSet
 from nas.data.sources.lidc_shapes import LidcShapes

@@ -31,6 +31,7 @@ from search_spaces.unet_network import (
     LAYERS,
     NORMS,
     UPS,
+    Supervised,
     UNet,
     convolution_unit,
     require_sides,
@@ -65,12 +66,15 @@ class FlexibleUNetSpace(UNetFamily):
         spatial_dims: 2 or 3.
         in_channels: Channels of an image, >= 1.
         out_channels: Classes with the background, >= 2.
+        deep_supervision: If True, in training a network gives the logits of every level above the bottom, finest first,
+            each with the sides of its level.
 
     Raises:
         NASError: If an argument is out of range.
     """
 
     published: ClassVar[Mapping[str, Published]] = {}
+    later_arguments: ClassVar[tuple[str, ...]] = ("deep_supervision",)
 
     def __init__(
         self,
@@ -92,6 +96,7 @@ class FlexibleUNetSpace(UNetFamily):
         spatial_dims: Dims = 3,
         in_channels: Channels = 1,
         out_channels: Annotated[int, Ge(2), Le(4096), Expected("2 to 4096, the background included")] = 2,
+        deep_supervision: bool = False,
     ) -> None:
         self.depths, self.widths = tuple(depths), tuple(map(tuple, widths))
         self.encoder_blocks, self.decoder_blocks = tuple(encoder_blocks), tuple(decoder_blocks)
@@ -99,6 +104,7 @@ class FlexibleUNetSpace(UNetFamily):
         self.norms, self.residual = tuple(norms), tuple(residual)
         self.ups, self.downs, self.activation = tuple(ups), tuple(downs), activation
         self.spatial_dims, self.in_channels, self.out_channels = spatial_dims, in_channels, out_channels
+        self.deep_supervision = deep_supervision
         if len(self.widths) != self.depths[-1] + 1:
             raise NASError(
                 f"space.widths of {len(self.widths)} levels with space.depths={list(self.depths)}",
@@ -164,6 +170,7 @@ class FlexibleUNetSpace(UNetFamily):
             decoder_blocks=value["decoder_blocks"],
             decoder_kernel=value["decoder_kernel"],
             residual=value["residual"],
+            deep_supervision=self.deep_supervision,
         )
 
     def blocks(
@@ -232,7 +239,13 @@ class FlexibleUNetSpace(UNetFamily):
             return Block(key, partial(up_sampling, dims, make, below, here, up), (below, *sides(level + 1)))
 
         def merge(level: int, depth: int, here: int, kernel: int, norm: str) -> Block | None:
-            return unit(level, 2 * here, here, kernel, norm) if level < depth else None
+            if level >= depth:
+                return None
+            block = unit(level, 2 * here, here, kernel, norm)
+            if not self.deep_supervision or level == 0:
+                return block
+            build = partial(Supervised, block.build, partial(convolution, here, out_channels, 1))
+            return Block(f"{block.key}, supervised", build, block.input_shape)
 
         def add_merged(level: int, depth: int, here: int, norm: str, residual: bool) -> Block | None:
             return shortcut(level, 2 * here, here, norm) if residual and level < depth else None

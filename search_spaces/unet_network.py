@@ -178,6 +178,30 @@ class _ResidualLevel(nn.Module):
         return self.activation(self.body(x_BCDHW) + self.shortcut(x_BCDHW))
 
 
+class Supervised(nn.Module):
+    """A layer with the classifier of its level, which is used in training only, so that costs count its parameters.
+
+    Args:
+        layer: Makes the layer.
+        head: Makes the classifier.
+    """
+
+    def __init__(self, layer: Callable[[], nn.Module], head: Callable[[], nn.Module]) -> None:
+        super().__init__()
+        self.layer, self.head = layer(), head()
+
+    def forward(self, x_BCDHW: torch.Tensor) -> torch.Tensor:
+        """Compute the layer.
+
+        Args:
+            x_BCDHW: Its input.
+
+        Returns:
+            Its output.
+        """
+        return self.layer(x_BCDHW)
+
+
 def convolution_unit(
     dims: int, inputs: int, outputs: int, kernel: int, norm: str, activation: str, stride: int = 1
 ) -> nn.Sequential:

@@ -35,6 +35,9 @@ NO_RESULT = {
     "data.msd.patches_per_volume": "counts with a patch only",
     "space.unet_flexible.depths": "changes only together with widths; see test_depths_and_widths",
     "strategy.pop.repeats": "counts with margin=auto only; see test_repeats_of_pruning",
+    "training.warmup_epochs": "not with every schedule; tests/training/test_training_options.py",
+    "evaluator.settings.warmup_epochs": "",
+    "strategy.settings.warmup_epochs": "",
     "training.restarts": "changes only together with the schedule; see test_restarts",
     "evaluator.settings.restarts": "",
     "strategy.settings.restarts": "",
@@ -60,7 +63,7 @@ def candidates(value: Any) -> Iterator[Any]:
     elif isinstance(value, Mapping):
         yield {"edge_entropy": 2.0}
     elif isinstance(value, list):
-        yield from (value[:-1], [*value, *value[-1:]], [1, 2], [2, 1], [0], [0.25, 0.5], [0.5, 0.25, 0.25])
+        yield from (value[:-1], [*value, *value[-1:]], [1, 2], [2, 1], [0], ["HW"], [0.25, 0.5], [0.5, 0.25, 0.25])
         for position, item in enumerate(value):
             for other in candidates(item):
                 yield [*value[:position], other, *value[position + 1 :]]

@@ -269,3 +269,12 @@ def test_without_monai_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(importlib, "import_module", missing)
     with pytest.raises(NASError, match="medical"):
         Segmentation()
+
+
+def test_levels_of_deep_supervision_count_half_of_the_one_before() -> None:
+    """1/2^i, normalised to 1, as in nnU-Net; one output has the plain loss."""
+    task, y = Segmentation(outputs=3), torch.randint(3, (2, 8, 8, 8))
+    outputs = [torch.randn(2, 3, side, side, side) for side in (8, 4, 2)]
+    losses = [float(task.loss((one,), y)) for one in outputs]
+    assert losses[0] == pytest.approx(float(task.loss(outputs[0], y)))
+    assert float(task.loss(tuple(outputs), y)) == pytest.approx(float(np.average(losses, weights=[1, 0.5, 0.25])))

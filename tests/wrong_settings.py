@@ -58,6 +58,8 @@ FLOATS = (
     "grad_clip",
     "scale",
     "shift_mm",
+    "ema",
+    "mixup",
 )
 LISTS = ("arch", "subjects", "allow_packages", "backgrounds")
 NEEDED = {

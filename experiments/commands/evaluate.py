@@ -12,12 +12,12 @@ from experiments.argument_types import number_type, seed_type
 from experiments.cli import USER_ERROR, Parser, write_line
 from experiments.commands.network_options import (
     add_device,
-    add_flips,
     add_network,
     add_reading,
+    add_views,
     networks_of,
-    use_flips,
     use_reading,
+    use_views,
     within_time,
 )
 from experiments.commands.predict import label_map, outcomes, prediction_of
@@ -52,7 +52,7 @@ def parser() -> Parser:
     add("--out", type=Path, help="folder of the results (default: TRAINING/evaluation/NAME)")
     add("--seen", choices=SEEN, default="refuse", help="cases of patients that were seen (default: refuse)")
     add_network(evaluate)
-    add_flips(evaluate)
+    add_views(evaluate)
     add_reading(evaluate)
     add("--resamples", type=number_type(int, 2, 100_000), default=2000, help="bootstrap over patients (default: 2000)")
     add("--seed", type=seed_type, default=0, help="of the bootstrap (default: 0)")
@@ -89,7 +89,7 @@ def run(options: argparse.Namespace) -> int:
             "a folder of run_train.py",
             "give the folder of its training",
         )
-    use_flips(networks, options.flips)
+    use_views(networks, options)
     use_reading(networks, options)
     require_alike(networks)
     classes = classes_of(trained[0])

@@ -30,28 +30,33 @@ def add_network(command: Parser) -> None:
     command.add_argument("--network", metavar="NAME", help=text)
 
 
-def add_flips(command: Parser) -> None:
-    """Add the option of mirrored views.
+def add_views(command: Parser) -> None:
+    """Add the options of mirrored and turned views.
 
     Args:
         command: The parser.
     """
     text = "average over mirrored views: 0,1,2 or none (default: as the task was trained)"
     command.add_argument("--flips", metavar="AXES", help=text)
+    text = "average over rotations by 90 degrees: planes such as HW, or none (default: as the task was trained)"
+    command.add_argument("--rotations", metavar="PLANES", help=text)
 
 
-def use_flips(networks: Sequence[InferenceNetwork], text: str | None) -> None:
-    """Let networks average over mirrored views.
+def use_views(networks: Sequence[InferenceNetwork], options: argparse.Namespace) -> None:
+    """Let networks average over mirrored and turned views.
 
     Args:
         networks: The networks.
-        text: The option of the command; None for the views of the training.
+        options: Parsed arguments, with those of `add_views`; without them the views are those of the training.
 
     Raises:
-        NASError: If it names no axes of the images.
+        NASError: If they name no axes or planes of the images, or views that the training did not show.
     """
-    for network in networks if text is not None else ():
-        network.mirrored(_flips(text or ""))
+    for network in networks:
+        if options.flips is not None:
+            network.mirrored(_flips(options.flips))
+        if options.rotations is not None:
+            network.turned(_planes(options.rotations))
 
 
 def add_reading(command: Parser) -> None:
@@ -162,6 +167,13 @@ def _networks_of(model: str, options: argparse.Namespace) -> Sequence[InferenceN
     if len(names) > 1:
         write_line(f"ensemble of {len(names)} networks, {len(networks)} trainings: {', '.join(names)}")
     return networks
+
+
+def _planes(text: str) -> list[str]:
+    planes = [] if text == "none" else text.split(",")
+    if not set(planes) <= {"DH", "DW", "HW"} or len(set(planes)) < len(planes):
+        raise NASError(f"--rotations {text}", "planes out of DH, DW, HW, or none", "--rotations HW")
+    return planes
 
 
 def _flips(text: str) -> list[int]:

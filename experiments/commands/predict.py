@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 from experiments.cli import USER_ERROR, Parser, write_line
 from experiments.commands.network_options import (
     add_device,
-    add_flips,
     add_network,
     add_reading,
+    add_views,
     networks_of,
-    use_flips,
     use_reading,
+    use_views,
     within_time,
 )
 from nas.errors import NASError
@@ -70,7 +70,7 @@ def parser() -> Parser:
     )
     add("--point", metavar="X,Y,Z", help="centre of the crop in world mm, LPS (default: centre of the volume)")
     add_network(predict)
-    add_flips(predict)
+    add_views(predict)
     add_reading(predict)
     add("--again", action="store_true", help="predict finished inputs again")
     add_device(predict)
@@ -94,7 +94,7 @@ def run(options: argparse.Namespace) -> int:
     point_mm = _point(options.point)
     models = (options.model, *options.average_with)
     networks = [network for model in models for network in networks_of(model, options)]
-    use_flips(networks, options.flips)
+    use_views(networks, options)
     use_reading(networks, options)
     require_alike(networks)
     card = networks[0].card

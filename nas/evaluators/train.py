@@ -26,6 +26,7 @@ from nas.tasks.base import Task
 from nas.training.checkpoint import load_weights
 from nas.training.curves import write_curves
 from nas.training.loop import BEST, FitResult, fit
+from nas.training.requirements import require_options
 from nas.training.settings import TrainingSettings
 from nas.training.timing import training_cost
 from nas.utils.checked import check_arguments, checked
@@ -73,6 +74,10 @@ class Train(Evaluator):
         own = {"epochs", "seconds", COLLAPSED, *([REPEATED] if self.repeat_collapsed else [])}
         return task.quick_metrics | own
 
+    def check(self, problem: Problem, context: RunContext) -> None:
+        """Check that the settings fit the data and the task, see `nas.training.requirements`."""
+        require_options(context.train, problem.task, self.settings)
+
     def check_budgets(self, budgets: Sequence[int]) -> None:
         """Check that each budget ends with a cycle of the learning rate, where it restarts.
 
@@ -80,7 +85,8 @@ class Train(Evaluator):
             budgets: Training epochs in ascending order.
 
         Raises:
-            NASError: If a budget with training.schedule=warm_restarts is no restart.
+            NASError: If a budget with training.schedule=warm_restarts is no restart, or the warm-up of the rate leaves
+                nothing of the smallest budget.
         """
         if not self.continues and len(budgets) > 1:
             log.warning(
@@ -88,7 +94,13 @@ class Train(Evaluator):
                 "continue",
                 self.settings.schedule,
             )
-        restarts = self.settings.restarts
+        warm_up, restarts = self.settings.warmup_epochs, self.settings.restarts
+        if warm_up >= min(budgets) and warm_up and not self.continues:
+            raise NASError(
+                f"training.warmup_epochs={warm_up} with a budget of {min(budgets)} epochs",
+                "fewer epochs of warm-up than the smallest budget",
+                f"set training.warmup_epochs to {min(budgets) - 1} or less",
+            )
         if restarts and not set(budgets) <= set(restarts):
             listed = ",".join(map(str, budgets))
             raise NASError(

@@ -14,6 +14,8 @@ from nas.bundle import CPU, Bundle
 from nas.export.choice import chosen_bundles
 from nas.export.sides import free_sides
 from nas.inference.runtime import InferenceNetwork
+from nas.tasks.base import Task
+from nas.tasks.views import one_view
 
 
 class BundleNetwork(InferenceNetwork):
@@ -50,11 +52,14 @@ class BundleNetwork(InferenceNetwork):
         """
         self.require_input(x_BCDHW, self.card.inputs[0].shape[1])
         self._require_sides(x_BCDHW.shape[2:])
-        x = torch.from_numpy(np.ascontiguousarray(x_BCDHW, dtype=np.float32)).to(self.device)
-        return self.task.predict(self._model, x).float().cpu().numpy()
+        return self._predicted(self.task, x_BCDHW)
 
     def _classes(self, x_BCDHW: np.ndarray) -> np.ndarray:
-        return self.predict(x_BCDHW)
+        return self._predicted(one_view(self.task), x_BCDHW)
+
+    def _predicted(self, task: Task, x_BCDHW: np.ndarray) -> np.ndarray:
+        x = torch.from_numpy(np.ascontiguousarray(x_BCDHW, dtype=np.float32)).to(self.device)
+        return task.predict(self._model, x).float().cpu().numpy()
 
     def _outputs(self, x_BCDHW: np.ndarray) -> list[np.ndarray]:
         with torch.inference_mode():

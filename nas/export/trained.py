@@ -15,7 +15,13 @@ from nas.export.onnx import export, require_formats
 from nas.inference.model_card import CARD, ModelCard
 from nas.training.checkpoint import load_weights
 
-TRAINED = ("data", "split", "round", "seed")  # facts of a training that the card of an exported network repeats
+TRAINED = (
+    "data",
+    "split",
+    "round",
+    "seed",
+    "views",
+)  # facts of a training that the card of an exported network repeats
 
 
 def export_bundle(

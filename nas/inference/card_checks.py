@@ -51,6 +51,10 @@ INFERENCE: Mapping[str, Rule] = {
     "threshold": (lambda value: _number(value) and 0 < value < 1, "a probability between 0 and 1"),
     "positive": (lambda value: isinstance(value, str), "the name of a class"),
     "flips": (lambda value: _numbers(value) and set(value) <= {0, 1, 2}, "axes out of 0, 1, 2"),
+    "rotations": (
+        lambda value: isinstance(value, list | tuple) and all(one in ("DH", "DW", "HW") for one in value),
+        "planes out of DH, DW, HW",
+    ),
 }
 
 

@@ -6,7 +6,6 @@ import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import reduce
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import numpy as np
 from nas.errors import NASError, first_line
 from nas.inference.model_card import BUNDLES, CARD, MODEL_FILES, ModelCard
 from nas.inference.sliding_window import slide
+from nas.utils.views import plane_axes, views
 
 OPENVINO_SETTINGS = {"INFERENCE_PRECISION_HINT": "f32"}  # its own choice on a CPU may be bf16: differences of 1e-2
 OVERLAP = 0.25  # of neighbouring windows, if a network takes one size only
@@ -80,14 +80,16 @@ class InferenceNetwork:
                 f"{self.path} for a task of {kind}", " or ".join(KINDS), "give the folder of its training, or use torch"
             )
         self.require_input(x_BCDHW, channels)
+        own = self.card.inference
+        every = views(x_BCDHW.ndim - 2, tuple(own.get("flips", ())), tuple(own.get("rotations", ())))
         if kind == "classification":
-            self._require_sides(x_BCDHW.shape[2:])
-        flips = self.card.inference.get("flips", ())
-        views = [tuple(2 + axis for axis in axes) for n in range(len(flips) + 1) for axes in combinations(flips, n)]
-        if kind == "classification":
-            return reduce(np.add, (self._classes(np.flip(x_BCDHW, axes)) for axes in views)) / len(views)
-        parts = (np.flip(_softmax(self._logits(np.flip(x_BCDHW, axes))), axes) for axes in views)
-        return reduce(np.add, parts) / len(views)
+            return reduce(np.add, (self._classes(self._checked(view.of(x_BCDHW))) for view in every)) / len(every)
+        parts = (view.undone(_softmax(self._logits(view.of(x_BCDHW)))) for view in every)
+        return reduce(np.add, parts) / len(every)
+
+    def _checked(self, x_BCDHW: np.ndarray) -> np.ndarray:
+        self._require_sides(x_BCDHW.shape[2:])
+        return x_BCDHW
 
     def require_input(self, x_BCDHW: np.ndarray, channels: int | str) -> None:
         """Check axes and channels of a batch.
@@ -114,12 +116,56 @@ class InferenceNetwork:
             flips: Axes (0 = D, 1 = H, 2 = W; in 2D H, W) that are mirrored in every combination; none for one view.
 
         Raises:
-            NASError: If the images have fewer axes.
+            NASError: If the images have fewer axes, or the training mirrored no image along one of them.
         """
-        dims = len(self.card.inputs[0].shape) - 2
-        if any(not 0 <= axis < dims for axis in flips):
-            raise NASError(f"flips {list(flips)}", f"axes from 0 to {dims - 1}", "leave out the others")
+        if any(not 0 <= axis < self._dims for axis in flips):
+            raise NASError(f"flips {list(flips)}", f"axes from 0 to {self._dims - 1}", "leave out the others")
+        self._require_trained("flips", flips)
         self.card = replace(self.card, inference={**self.card.inference, "flips": tuple(flips)})
+
+    def turned(self, planes: Sequence[str]) -> None:
+        """Average over turned views from now on.
+
+        Args:
+            planes: Planes in which images are turned by 90, 180 and 270 degrees, see `nas.utils.views.views`; none for
+                no rotation.
+
+        Raises:
+            NASError: If the images have no such plane, its voxels are no squares, or the training turned no image in
+                one of them.
+        """
+        spacing_mm = self.card.preparation.get("spacing_mm")
+        for plane in planes:
+            if self._dims == 2 and plane != "HW":
+                raise NASError(f"rotations {list(planes)} of slices", "the plane HW", "leave out the others")
+            each = spacing_mm if isinstance(spacing_mm, Sequence) and len(spacing_mm) > 1 else [1, 1, 1]
+            sides = [each[axis - 3] for axis in plane_axes(plane, 3)]  # from the end, as slices have two
+            if len(set(sides)) > 1:
+                raise NASError(
+                    f"rotations in the plane {plane} of voxels of {sides[0]} x {sides[1]} mm",
+                    "a plane whose voxels are squares",
+                    "leave out the plane",
+                )
+        self._require_trained("rotations", planes)
+        self.card = replace(self.card, inference={**self.card.inference, "rotations": tuple(planes)})
+
+    @property
+    def _dims(self) -> int:
+        return len(self.card.inputs[0].shape) - 2
+
+    def _require_trained(self, name: str, chosen: Sequence[int | str]) -> None:
+        """Check that the training showed such views, if the card records which views it showed."""
+        trained = self.card.facts.get("trained", {})
+        recorded = trained.get("views") if isinstance(trained, dict) else None
+        shown = recorded.get(name) if isinstance(recorded, dict) else None
+        if not isinstance(shown, list):
+            return
+        if unseen := [one for one in chosen if one not in shown]:
+            raise NASError(
+                f"{name} {', '.join(map(str, unseen))} with {self.path}, whose training showed no such views",
+                f"some of {', '.join(map(str, shown)) or 'none'}",
+                "leave out the others: labels may differ between the sides",
+            )
 
     @property
     def identity(self) -> dict[str, Any]:

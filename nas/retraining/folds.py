@@ -26,7 +26,8 @@ from nas.retraining.shared_work import each_once
 from nas.supernets.loading import load_supernet
 from nas.training.checkpoint import load_checkpoint
 from nas.training.distributed import is_main
-from nas.training.loop import LAST, FitResult, OnEpoch, fit, predict, require_sampler, training_identity
+from nas.training.loop import LAST, FitResult, OnEpoch, fit, predict, training_identity
+from nas.training.requirements import require_options, shown_views
 from nas.training.settings import TrainingSettings
 from nas.utils.hashing import file_digest
 from nas.utils.identity import PredictionIdentity, TrainingIdentity
@@ -190,7 +191,7 @@ class _Fold:
         settings, device = self.training, self.setting.device
         name = _network_of(self.network, self.supernet)
         parts = (self.seed, self.train, self.valid)
-        require_sampler(self.train, settings)
+        require_options(self.train, self.setting.task, settings)
         extendable = not (settings.extendable and depends_on_length(self.network.build(self.setting.task.spec)))
         bf16 = settings.uses_bf16(device)
         identity = training_identity(name, self.setting.task, settings, bf16, *parts, extendable=extendable)
@@ -295,6 +296,7 @@ class _Fold:
                         for name, rows in self._parts().items()
                     },
                     "fingerprint": self.fingerprint,
+                    "views": shown_views(self.training, store.dims),
                 },
                 "score": setting.task.score_name,
                 "direction": setting.task.metrics[0].direction,

@@ -24,9 +24,9 @@ from nas.supernets.recalibration import recalibrate
 from nas.tasks.base import Task
 from nas.tracking.base import NO_TRACKING, Tracker
 from nas.training import distributed
-from nas.training.loop import require_sample_per_process
 from nas.training.optim import clip_gradients, make_optimizer, make_schedule
 from nas.training.precision import autocast
+from nas.training.requirements import require_sample_per_process
 from nas.training.settings import TrainingSettings
 from nas.training.steps import augmented_batches, derive
 from nas.training.timing import seconds_per_call

@@ -21,7 +21,8 @@ from nas.tracking.base import Tracker
 from nas.training import distributed
 from nas.training.checkpoint import load_checkpoint, save_checkpoint
 from nas.training.curves import write_curves
-from nas.training.loop import LAST, predict, require_sampler, training_identity
+from nas.training.loop import LAST, predict, training_identity
+from nas.training.requirements import require_options, require_supernet_settings
 from nas.training.settings import TrainingSettings
 from nas.utils.files import locked
 
@@ -68,7 +69,8 @@ class SupernetEpochs(ABC):
         folder: Path,
         tracker: Tracker,
     ) -> None:
-        require_sampler(train, settings)
+        require_supernet_settings(settings)
+        require_options(train, task, settings)
         supernet.to(device)
         self.task, self.settings = task.for_training(train.labels), settings
         self.train, self.valid = train.normalised_like(train), valid.normalised_like(train)

@@ -29,9 +29,10 @@ from nas.supernets.settings import ArchitectureSettings
 from nas.tasks.base import Task
 from nas.tracking.base import NO_TRACKING, Tracker
 from nas.training import distributed
-from nas.training.loop import fast_kernels, require_sample_per_process
+from nas.training.loop import fast_kernels
 from nas.training.optim import clip_gradients, make_optimizer, make_schedule
 from nas.training.precision import autocast
+from nas.training.requirements import require_sample_per_process
 from nas.training.settings import TrainingSettings
 from nas.training.steps import augmented_batches, channels_last, derive
 from nas.training.timing import seconds_per_call

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import torch
@@ -20,8 +20,12 @@ from nas.metrics.metric import Metric, Scores
 from nas.task_spec import TaskSpec
 from nas.tasks.base import Task, TestedCases, evaluation_mode
 from nas.tasks.degenerate import NEAR_CHANCE, never_answered
-from nas.utils.annotations import MOST, Channels, Count, Dims, Expected, OneOf, PositiveFloat, Text
+from nas.tasks.views import averaged_over_views, require_turnable, require_views
+from nas.utils.annotations import MOST, Channels, Count, Dims, Expected, Flips, OneOf, Planes, PositiveFloat, Text
 from nas.utils.checked import checked
+
+if TYPE_CHECKING:
+    from nas.data.store import VolumeStore
 
 METRICS = (
     Metric("auc", "AUC", meaning="area under the ROC curve", chance=0.5),
@@ -63,6 +67,11 @@ class Classification(Task):
         threshold: Of two classes, the probability of the positive one from which a case is called positive, in (0, 1).
             "validation" chooses the one with the largest balanced accuracy on the validation part of each trained
             network. If None, the more probable class is called. AUC and log loss do not depend on it.
+        flips: Axes (0 = D, 1 = H, 2 = W; in 2D H, W) along which images are also predicted mirrored, in every
+            combination; the probabilities are averaged. A training refuses axes that `training.augment.flip` lacks.
+        rotations: Planes ("DH", "DW", "HW"; in 2D "HW") in which images are also predicted turned by 90, 180 and 270
+            degrees. Its sides must be equal and its voxels squares. A training refuses planes that
+            `training.augment.turns` lacks, unless `training.augment.rotate` is 90 or more.
 
     Raises:
         NASError: For fewer than two classes, an unknown metric, weights of another number of classes, and settings for
@@ -78,6 +87,8 @@ class Classification(Task):
         positive: Text | Count | None = None,
         class_weights: Annotated[str, OneOf("auto")] | Annotated[Sequence[PositiveFloat], Len(2)] | None = None,
         threshold: Annotated[float, Gt(0), Lt(1)] | Annotated[str, OneOf("validation")] | None = None,
+        flips: Flips = (),
+        rotations: Planes = (),
     ) -> None:
         self.spec = TaskSpec("classification", dims, in_channels, outputs)
         self.metrics = tuple(sorted(METRICS, key=lambda metric: metric.name != score))
@@ -85,6 +96,8 @@ class Classification(Task):
         listed = class_weights is not None and not isinstance(class_weights, str)
         self.class_weights = tuple(class_weights or ()) if listed else class_weights
         self.threshold = threshold
+        self.flips, self.rotations = tuple(flips), tuple(rotations)
+        require_views(dims, self.flips, self.rotations)
         for name, value in (("positive", positive), ("threshold", threshold)):
             if value is not None and outputs != 2:
                 raise NASError(f"task.{name}={value} for {outputs} classes", "two classes", f"set task.{name} to null")
@@ -100,12 +113,26 @@ class Classification(Task):
     @property
     def settings(self) -> Mapping[str, Any]:
         own = {name: getattr(self, name) for name in ("positive", "class_weights", "threshold")}
-        return {"score": self.score_name, **{name: value for name, value in own.items() if value is not None}}
+        return {
+            "score": self.score_name,
+            **{name: value for name, value in own.items() if value is not None},
+            **self._views,
+        }
+
+    @property
+    def _views(self) -> dict[str, list[Any]]:
+        """Mirrored and turned views, if there are any; earlier versions had none."""
+        own: dict[str, list[Any]] = {"flips": list(self.flips), "rotations": list(self.rotations)}
+        return {name: value for name, value in own.items() if value}
+
+    def require_data(self, store: VolumeStore) -> None:
+        super().require_data(store)
+        require_turnable(store, self.rotations, any_sides=False)
 
     @property
     def inference(self) -> Mapping[str, Any]:
         decided = {"positive": self.positive, "threshold": self._decision}
-        return {name: value for name, value in decided.items() if value is not None}
+        return {**{name: value for name, value in decided.items() if value is not None}, **self._views}
 
     def for_classes(self, classes: Sequence[str]) -> Classification:
         if self.positive is None:
@@ -173,7 +200,13 @@ class Classification(Task):
     def predict(self, model: nn.Module, x_BCDHW: torch.Tensor) -> torch.Tensor:
         """Class probabilities (B, K) in fp32; the model's mode is restored."""
         with evaluation_mode(model), torch.inference_mode():
-            return model(x_BCDHW).float().softmax(dim=1)
+            if not self._views:
+                return model(x_BCDHW).float().softmax(dim=1)
+
+            def probabilities(x_NCDHW: torch.Tensor) -> torch.Tensor:
+                return model(x_NCDHW).float().softmax(dim=1)
+
+            return averaged_over_views(probabilities, x_BCDHW, self.flips, self.rotations)
 
     def score(
         self, prediction: np.ndarray, target: np.ndarray, spacing_mm: np.ndarray | None = None, *, quick: bool = False

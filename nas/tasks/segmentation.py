@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import reduce
-from itertools import combinations
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import torch
@@ -23,21 +22,27 @@ from nas.tasks.degenerate import NEAR_ZERO, never_answered, same_for_every_case
 from nas.tasks.dice_cross_entropy import DiceCrossEntropy
 from nas.tasks.folded_norm import with_folded_norms
 from nas.tasks.precision import PRECISIONS, uses_bf16
+from nas.tasks.segmentation_scores import SegmentationScores
 from nas.tasks.soft_dice import shares, soft_dice_loss
-from nas.tasks.windows import CHANNELS_LAST, window_logits
+from nas.tasks.views import averaged_over_views, require_turnable, require_views
+from nas.tasks.windows import window_logits
 from nas.utils.annotations import (
     MOST,
     Channels,
     Dims,
     Expected,
+    Flips,
     Fraction,
     Millimetres,
     OneOf,
+    Planes,
     PositiveFloat,
-    Rule,
     Side,
 )
 from nas.utils.checked import checked
+
+if TYPE_CHECKING:
+    from nas.data.store import VolumeStore
 
 LOSSES = ("dice_ce", "soft_dice")
 DEFAULT = "fp32"  # precision of predictions
@@ -78,7 +83,7 @@ class Segmentation(Task):
         overlap: Overlap of neighbouring windows, a fraction in [0, 1).
         tolerance: Tolerance of the surface Dice in mm.
         flips: Axes (0 = D, 1 = H, 2 = W; in 2D H, W) along which images are also predicted mirrored, in every
-            combination; the probabilities are averaged.
+            combination; the probabilities are averaged. A training refuses axes that `training.augment.flip` lacks.
         loss: "dice_ce", or "soft_dice" (nas/tasks/soft_dice.py) without cross entropy.
         scale_weights: Weights of the outputs of a network with deep supervision, finest first. If None, each counts
             half of the one before, all together 1.
@@ -91,6 +96,10 @@ class Segmentation(Task):
         precision: Precision of the network in predictions: "fp32", with which exported networks agree; "bf16", about
             three times faster (probabilities and their means are fp32); or "auto": bf16 if the device supports it
             natively. Trainings have a setting of their own.
+
+        rotations: Planes ("DH", "DW", "HW"; in 2D "HW") in which images are also predicted turned by 90, 180 and 270
+            degrees. Its voxels must be squares. A training refuses planes that `training.augment.turns` lacks, unless
+            `training.augment.rotate` is 90 or more.
 
     Without the background's Dice, with Dice over the batch and a small weight of the background, small classes emerge
     in short trainings that otherwise leave them out (docs/benchmark.md).
@@ -107,27 +116,27 @@ class Segmentation(Task):
         window: Side | Sequence[Side] | None = None,
         overlap: Fraction = 0.25,
         tolerance: Millimetres = 1.0,
-        flips: Annotated[Sequence[int], Rule(lambda axes: set(axes) <= {0, 1, 2}, "axes out of 0, 1, 2")] = (),
+        flips: Flips = (),
         loss: Annotated[str, OneOf(*LOSSES)] = "dice_ce",
         scale_weights: Annotated[Sequence[PositiveFloat], Len(1)] | None = None,
         include_background: bool = True,
         batch_dice: bool = False,
         class_weights: Annotated[Sequence[PositiveFloat], Len(2)] | None = None,
         precision: Annotated[str, OneOf(*PRECISIONS)] = DEFAULT,
+        rotations: Planes = (),
     ) -> None:
         self.spec = TaskSpec("segmentation", dims, in_channels, outputs)
         each = (_of_class(metric, number) for metric in METRICS for number in range(1, outputs))
         self.metrics = (*METRICS, *each)
         self.window = (window,) * dims if isinstance(window, int) else None if window is None else tuple(window)
-        self.overlap, self.tolerance, self.flips = overlap, tolerance, tuple(flips)
+        self.overlap, self.tolerance = overlap, tolerance
+        self.flips, self.rotations = tuple(flips), tuple(rotations)
         self.scale_weights = None if scale_weights is None else tuple(scale_weights)
         if self.window is not None and len(self.window) != dims:
             raise NASError(
                 f"task.window={list(self.window)}", f"one side or {dims}, or null", "set task.window to null"
             )
-        if max(self.flips, default=0) >= dims:
-            axes = ", ".join(map(str, range(dims)))
-            raise NASError(f"task.flips={list(self.flips)}", f"axes out of {axes}", "set task.flips to []")
+        require_views(dims, self.flips, self.rotations)
         self._loss_name, self.precision = loss, precision
         weights = None if class_weights is None else tuple(class_weights)
         if weights is not None and len(weights) == 2:
@@ -157,7 +166,7 @@ class Segmentation(Task):
             "loss": self._loss_name,
             "scale_weights": self.scale_weights,
             **self._loss_options,
-            **self._own_precision,
+            **self._later,
         }
 
     @property
@@ -167,9 +176,10 @@ class Segmentation(Task):
         return {name: getattr(self, name) for name, default in options.items() if getattr(self, name) != default}
 
     @property
-    def _own_precision(self) -> dict[str, str]:
-        """The precision unless it is the default, which earlier versions did not record."""
-        return {} if self.precision == DEFAULT else {"precision": self.precision}
+    def _later(self) -> dict[str, Any]:
+        """Precision and rotations unless they are the defaults, which earlier versions did not record."""
+        precision = {} if self.precision == DEFAULT else {"precision": self.precision}
+        return precision | ({"rotations": list(self.rotations)} if self.rotations else {})
 
     @property
     def any_size(self) -> bool:
@@ -178,7 +188,7 @@ class Segmentation(Task):
     @property
     def inference(self) -> Mapping[str, Any]:
         window = None if self.window is None else list(self.window)
-        return {"window": window, "overlap": self.overlap, "flips": list(self.flips), **self._own_precision}
+        return {"window": window, "overlap": self.overlap, "flips": list(self.flips), **self._later}
 
     def output(self, input_shape: Sequence[int]) -> tuple[str, str, tuple[int | str, ...]]:
         axes = "BK" + "DHW"[-self.spec.dims :]
@@ -226,25 +236,20 @@ class Segmentation(Task):
 
         Where windows overlap, logits are averaged with Gaussian weights, largest in the middle of a window.
         """
-        views = [axes for count in range(len(self.flips) + 1) for axes in combinations(self.flips, count)]
-        pairs = (views[first : first + 2] for first in range(0, len(views), 2))
         bf16 = uses_bf16(self.precision, x_BCDHW.device)
         autocast = torch.autocast(x_BCDHW.device.type, dtype=torch.bfloat16, enabled=bf16)
         with evaluation_mode(model), torch.inference_mode(), autocast:
             network = model if self.window is None else with_folded_norms(model)
-            return reduce(torch.add, (self._summed(network, x_BCDHW, pair) for pair in pairs)) / len(views)
 
-    def _summed(self, model: nn.Module, x_BCDHW: torch.Tensor, views: Sequence[tuple[int, ...]]) -> torch.Tensor:
-        """Probabilities as seen with the axes of each view turned round, turned back; summed over the views.
+            def probabilities(x_NCDHW: torch.Tensor) -> torch.Tensor:
+                logits_NKDHW = window_logits(network, x_NCDHW, self.window or x_NCDHW.shape[2:], self.overlap)
+                return logits_NKDHW.softmax(dim=1)
 
-        Views are seen in one batch: of one volume alone PyTorch computes fp32 convolutions slowly on a CPU.
-        """
-        turned = [[2 + axis for axis in view] for view in views]
-        x_NCDHW = torch.cat([x_BCDHW.flip(axes) if axes else x_BCDHW for axes in turned])
-        x_NCDHW = x_NCDHW.contiguous(memory_format=CHANNELS_LAST[x_NCDHW.ndim])
-        logits_NKDHW = window_logits(model, x_NCDHW, self.window or x_NCDHW.shape[2:], self.overlap)
-        parts = zip(logits_NKDHW.softmax(dim=1).chunk(len(views)), turned, strict=True)
-        return reduce(torch.add, (prob_BKDHW.flip(axes) if axes else prob_BKDHW for prob_BKDHW, axes in parts))
+            return averaged_over_views(probabilities, x_BCDHW, self.flips, self.rotations)
+
+    def require_data(self, store: VolumeStore) -> None:
+        super().require_data(store)
+        require_turnable(store, self.rotations, self.any_size)
 
     def score(
         self, prediction: np.ndarray, target: np.ndarray, spacing_mm: np.ndarray | None = None, *, quick: bool = False
@@ -352,45 +357,3 @@ def _of_class(metric: Metric, number: int) -> Metric:
     meaning = f"{metric.meaning} of class {number}"
     name, label = f"{metric.name}_{number}", f"{metric.label} {number}"
     return replace(metric, name=name, label=label, in_tables=False, meaning=meaning)
-
-
-@dataclass(frozen=True)
-class SegmentationScores(Scores):
-    """Scores of label maps.
-
-    Attributes:
-        values: Metric -> value of each case and class (N, K - 1), NaN if the case does not count for the class.
-    """
-
-    values: Mapping[str, np.ndarray]
-
-    def over(self, rows: np.ndarray | None = None) -> Mapping[str, float]:
-        if rows is not None and not len(rows):
-            return {}
-        return _mean_over_cases(self.values, slice(None) if rows is None else rows)
-
-    def columns(self, classes: Sequence[str]) -> Mapping[str, np.ndarray]:
-        """Return every metric of every class but the background."""
-        return {
-            f"{name}, {label}": values_N
-            for name, values_NK in self.values.items()
-            for label, values_N in zip(classes[1:], values_NK.T, strict=True)
-        }
-
-    def truth(self, classes: Sequence[str]) -> Mapping[str, np.ndarray]:
-        """Return nothing: a mask has no place in a table."""
-        return {}
-
-
-def _mean_over_cases(cases: Mapping[str, np.ndarray], rows: np.ndarray | slice) -> dict[str, float]:
-    """Average the values (N, K - 1) of each metric over the cases that count, then over classes; NaN without a case."""
-    means: dict[str, float] = {}
-    each: dict[str, float] = {}
-    for name, values_NK in cases.items():
-        drawn_NK = values_NK[rows]
-        counts_K = np.isfinite(drawn_NK).sum(axis=0)
-        sums_K = np.nansum(drawn_NK, axis=0)
-        mean_K = np.divide(sums_K, counts_K, out=np.full(len(sums_K), np.nan), where=counts_K > 0)
-        means[name] = float(mean_K.mean())
-        each |= {f"{name}_{number}": float(value) for number, value in enumerate(mean_K, start=1)}
-    return means | each

@@ -16,6 +16,7 @@ from nas.utils.config_diff import first_difference
 from nas.utils.files import write_bytes
 
 FORMAT = 2
+AVERAGE = "average"  # the part of last.pt with averaged weights, if the training has them
 log = logging.getLogger(__name__)
 
 
@@ -67,6 +68,19 @@ def load_checkpoint(path: Path, identity: Mapping[str, str]) -> dict[str, Any] |
     return state
 
 
+def evaluated_weights(state: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    """Return the weights that a training validates.
+
+    Args:
+        state: Content of best.pt or last.pt.
+
+    Returns:
+        The averaged weights of a last.pt with an average, else those of the network.
+    """
+    weights: dict[str, torch.Tensor] = state[AVERAGE]["model"] if AVERAGE in state else state["model"]
+    return weights
+
+
 def load_weights(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, float]]:
     """Read the weights of a trained network.
 
@@ -82,7 +96,7 @@ def load_weights(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, float]]
     try:
         state = load_verified(path)
         row = state["metrics"] if "metrics" in state else state["history"][-1]
-        return state["model"], {str(name): float(value) for name, value in row.items()}
+        return evaluated_weights(state), {str(name): float(value) for name, value in row.items()}
     except UNREADABLE as error:
         raise NASError(
             f"{path}, which cannot be read as a checkpoint ({first_line(error)})",

@@ -20,11 +20,12 @@ import torch
 from torch import nn
 
 from nas.data.loading import VolumeSet, plan_batches, rank_share
-from nas.errors import NASError, TrialFailed, first_line
+from nas.errors import TrialFailed, first_line
 from nas.network_traits import depends_on_length
 from nas.tasks.base import Task
 from nas.training import distributed
-from nas.training.checkpoint import load_checkpoint, save_checkpoint
+from nas.training.checkpoint import AVERAGE, evaluated_weights, load_checkpoint, save_checkpoint
+from nas.training.requirements import require_trainable
 from nas.training.settings import TrainingSettings, without_later_defaults
 from nas.training.steps import Steps
 from nas.utils.identity import TrainingIdentity
@@ -89,7 +90,8 @@ def fit(
 ) -> FitResult:
     """Train a network and load the weights of its best epoch.
 
-    The best epoch is that of the first metric of the task on `valid`; the earlier one wins a tie.
+    The best epoch is that of the first metric of the task on `valid`; the earlier one wins a tie. With
+    `TrainingSettings.ema` the averaged weights are validated, kept and loaded.
     Batch order, augmentation and dropout of an epoch depend on (seed, epoch) only, so that a resumed training gives
     the same weights as an uninterrupted one, bit for bit on a CPU.
 
@@ -111,11 +113,11 @@ def fit(
 
     Raises:
         TrialFailed: If the loss is not finite, or memory runs out.
-        NASError: If there are too few samples, or the checkpoint has another network, seed, data or settings.
+        NASError: If there are too few samples, settings contradict data, network or task, or the checkpoint has another
+            network, seed, data or settings.
     """
     train, valid = train.normalised_like(train), valid.normalised_like(train)
-    _check_sizes(train, valid, settings)
-    require_sampler(train, settings)
+    require_trainable(model, task, train, valid, settings)
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices), oom_as_trial_failed(), fast_kernels(device):
         steps = Steps(model, task.for_training(train.labels), settings, train, seed=seed, device=device)
@@ -165,6 +167,7 @@ class _Run:
     def __init__(self, model: nn.Module, steps: Steps, valid: VolumeSet, folder: Path | None, fingerprint: str) -> None:
         self.model, self.steps, self.valid, self.folder = model, steps, valid, folder
         self.settings, self.task, self.trained = steps.settings, steps.task, steps.model
+        self.evaluated = self.trained if steps.average is None else steps.average.model
         identity = training_identity(
             fingerprint,
             steps.task,
@@ -176,7 +179,7 @@ class _Run:
             extendable=not depends_on_length(model),
         )
         self.identity = identity.parts()
-        self.best_state = copy.deepcopy(self.trained.state_dict())
+        self.best_state = copy.deepcopy(self.evaluated.state_dict())
 
     def resume(self) -> _Progress:
         """Load the checkpoints, if there are any, and return the progress."""
@@ -188,6 +191,8 @@ class _Run:
         self.trained.load_state_dict(state["model"])
         self.steps.optimizer.load_state_dict(state["optimizer"])
         self.steps.schedule.load_state_dict(state["schedule"])
+        if self.steps.average is not None:
+            self.steps.average.load_state_dict(state[AVERAGE])
         self.best_state = state["best_model"]
         rows = [dict(row) for row in state["history"]]
         return _Progress(state["best_epoch"], state["seconds"], rows, state.get("collapsed", ""))
@@ -201,7 +206,7 @@ class _Run:
             return None
         # 0: no epoch is validated yet. best.pt is written after last.pt and may be one epoch behind
         if last["best_epoch"] in (0, len(last["history"])):
-            return {**last, "best_model": last["model"]}
+            return {**last, "best_model": evaluated_weights(last)}
         best = load_checkpoint(folder / BEST, self.identity)
         if best is None or best["epoch"] != last["best_epoch"]:
             log.warning("%s does not belong to %s: the training starts over", folder / BEST, folder / LAST)
@@ -220,7 +225,7 @@ class _Run:
         metrics, collapsed = self._validate() if self._validates(number) else ({}, "")
         if metrics and (progress.best_epoch == 0 or self._better(metrics, progress.history[progress.best_epoch - 1])):
             progress.best_epoch, progress.collapsed = number, collapsed
-            self.best_state = copy.deepcopy(self.trained.state_dict())
+            self.best_state = copy.deepcopy(self.evaluated.state_dict())
         progress.history.append({"epoch": number, "loss": loss, "lr": lr, **metrics})
         progress.seconds += time.perf_counter() - started
         if self.folder is not None and distributed.is_main():
@@ -238,7 +243,9 @@ class _Run:
     def _validate(self) -> tuple[dict[str, float], str]:
         """Measure the validation part, and say why the training has collapsed."""
         distributed.share_buffers(self.trained)
-        prediction = predict(self.trained, self.task, self.valid, self.settings.batch_size)
+        if self.evaluated is not self.trained:
+            distributed.share_buffers(self.evaluated)
+        prediction = predict(self.evaluated, self.task, self.valid, self.settings.batch_size)
         metrics = dict(self.task.score(prediction, self.valid.targets, quick=True).over())
         return metrics, self.task.collapsed(prediction, metrics)
 
@@ -259,6 +266,8 @@ class _Run:
             "history": progress.history,
             "collapsed": progress.collapsed,
         }
+        if self.steps.average is not None:
+            state[AVERAGE] = self.steps.average.state_dict()
         save_checkpoint(folder / LAST, self.identity, state)
         if progress.best_epoch == progress.epoch:
             best = {"model": self.best_state, "epoch": progress.epoch, "metrics": progress.history[-1]}
@@ -313,50 +322,6 @@ def describe_subset(data: VolumeSet) -> str:
     patches = "" if data.store.patches is None else f", {data.store.patches}"
     rows = hashlib.sha256(data.indices.tobytes()).hexdigest()[:12]
     return f"{data.store.sha256[:12]}, rows {rows}{patches}"
-
-
-def _check_sizes(train: VolumeSet, valid: VolumeSet, settings: TrainingSettings) -> None:
-    for name, data in (("training", train), ("validation", valid)):
-        if len(data) < 2:
-            raise NASError(f"{len(data)} samples in the {name} part", "at least 2", "use fewer folds or more data")
-    require_sample_per_process(train, settings.batch_size)
-
-
-def require_sampler(train: VolumeSet, settings: TrainingSettings) -> None:
-    """Check that balanced batches can be drawn.
-
-    Args:
-        train: Training samples.
-        settings: Training settings.
-
-    Raises:
-        NASError: If the samples have no single class each.
-    """
-    if settings.sampler == "balanced" and train.store.kind != "classification":
-        raise NASError(
-            f"training.sampler=balanced for data of {train.store.kind}",
-            "data of classification (patches of a segmentation are balanced by class anyway)",
-            "training.sampler=shuffled",
-        )
-
-
-def require_sample_per_process(data: VolumeSet, batch_size: int) -> None:
-    """Check that every process started by torchrun has a sample of every batch.
-
-    Args:
-        data: Training samples.
-        batch_size: Samples per batch over all ranks.
-
-    Raises:
-        NASError: If the smallest batch has fewer samples than there are processes.
-    """
-    smallest = min(len(rows) for rows in plan_batches(data.per_epoch, batch_size))
-    if smallest < distributed.world():
-        raise NASError(
-            f"batches of {smallest} samples for {distributed.world()} processes",
-            "at least one sample per process",
-            "set training.batch_size to a larger value, or start fewer processes",
-        )
 
 
 @contextmanager

@@ -13,6 +13,8 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, LRScheduler, M
 
 from nas.training.settings import TrainingSettings
 
+POWER = 0.9  # of the polynomial decay of nnU-Net
+
 
 def make_optimizer(parameters: Iterable[nn.Parameter], settings: TrainingSettings) -> Optimizer:
     """Make the optimiser. Weight decay applies to weights of two or more dimensions, not to biases and norm scales.
@@ -46,6 +48,9 @@ def make_schedule(optimizer: Optimizer, settings: TrainingSettings, steps: int) 
     Returns:
         The schedule.
     """
+    if settings.warmup_epochs or settings.schedule == "poly":
+        warm_up = settings.warmup_epochs * (steps // settings.epochs)
+        return LambdaLR(optimizer, warmed_up(settings.schedule, warm_up, steps))
     if settings.schedule == "onecycle":
         return OneCycleLR(optimizer, settings.lr, total_steps=max(steps, 2), cycle_momentum=False)
     if settings.schedule == "cosine":
@@ -80,6 +85,37 @@ def warm_restarts(restarts: Sequence[int], steps_per_epoch: int) -> Callable[[in
             cycle = bisect_right(ends, step)
             taken, length = step - ends[cycle - 1], ends[cycle] - ends[cycle - 1]
         return (1 + math.cos(math.pi * taken / length)) / 2
+
+    return factor
+
+
+def warmed_up(schedule: str, warm_up: int, steps: int) -> Callable[[int], float]:
+    """Return the factor of the learning rate of a schedule after a linear warm-up.
+
+    Sources: Goyal et al., 2017 (arXiv 1706.02677), section 2.2, for the warm-up; nnU-Net, Isensee et al., Nature
+    Methods 18 (2021) 203, for "poly", (1 - t / T)^0.9.
+
+    Args:
+        schedule: "poly", "cosine", "step" or "constant".
+        warm_up: Steps of the warm-up, in which step n has the factor (n + 1) / (warm_up + 1).
+        steps: Optimiser steps of the whole training; "constant" does not depend on it.
+
+    Returns:
+        Function from the number of steps taken to the factor, in [0, 1].
+    """
+    length = max(steps - warm_up, 1)
+
+    def factor(step: int) -> float:
+        if step < warm_up:
+            return (step + 1) / (warm_up + 1)
+        taken = min(step - warm_up, length)
+        if schedule == "poly":
+            return (1 - taken / length) ** POWER
+        if schedule == "cosine":
+            return (1 + math.cos(math.pi * taken / length)) / 2
+        if schedule == "step":
+            return 0.1 ** ((taken >= length // 2) + (taken >= length * 3 // 4))
+        return 1.0
 
     return factor
 

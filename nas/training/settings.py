@@ -27,9 +27,12 @@ from nas.utils.checked import checked
 from nas.utils.identity import described
 
 OPTIMIZERS = ("adamw", "adam", "sgd")
-SCHEDULES = ("onecycle", "cosine", "step", "constant", "warm_restarts")
+SCHEDULES = ("onecycle", "cosine", "step", "constant", "warm_restarts", "poly")
 EXTENDABLE = ("constant", "warm_restarts")  # schedules that do not depend on the number of epochs
+WARMING = ("cosine", "poly", "step", "constant")  # schedules that may begin with a warm-up
 SAMPLERS = ("shuffled", "balanced")
+LATER = {"sampler": SAMPLERS[0], "restarts": (), "ema": 0.0, "warmup_epochs": 0}  # earlier versions had none of them
+LATER_CHANGES = {"mixup": 0.0, "turns": ()}  # likewise, of `Augment`
 
 
 @checked("training")
@@ -44,9 +47,10 @@ class TrainingSettings:
         lr: Maximum learning rate of the schedule, above 0.
         weight_decay: At least 0.
         momentum: Of SGD, in [0, 1).
-        schedule: "onecycle", "cosine" (to 0), "step" (a factor of 0.1 at 1/2 and 3/4 of the steps), "constant" or
-            "warm_restarts" (a cosine to 0 that starts again after each of `restarts`; Loshchilov and Hutter, SGDR, ICLR
-            2017, arXiv 1608.03983, equation 5). With the last two, more epochs continue a shorter training.
+        schedule: "onecycle", "cosine" (to 0), "step" (a factor of 0.1 at 1/2 and 3/4 of the steps), "poly" (to 0 by
+            (1 - t / T)^0.9, as nnU-Net), "constant" or "warm_restarts" (a cosine to 0 that starts again after each of
+            `restarts`; Loshchilov and Hutter, SGDR, ICLR 2017, arXiv 1608.03983, equation 5). With the last two, more
+            epochs continue a shorter training.
         precision: "bf16" (autocast; weights and optimiser stay fp32), "fp32", or "auto": bf16 if the device supports
             it natively.
         grad_clip: Maximum norm of the gradient; 0 disables clipping.
@@ -60,6 +64,11 @@ class TrainingSettings:
             classes several times, of frequent ones not all; for classification only.
         restarts: Epochs at whose end the rate of "warm_restarts" starts again, ascending, for example the budgets of a
             multi-fidelity search. Cycles after the last one have its length. These epochs are always validated.
+        ema: Decay of an exponential moving average of the weights, updated after each step, in [0, 1); it rises from 0
+            in the first updates. Validation, the best epoch and the trained network have the averaged weights. 0
+            disables it.
+        warmup_epochs: Epochs in which the rate rises linearly from near 0 to `lr`, before the schedule "cosine",
+            "poly", "step" or "constant" begins.
 
     Raises:
         NASError: If a value is out of range.
@@ -81,6 +90,8 @@ class TrainingSettings:
     augment: Augment | None = None
     sampler: Annotated[str, OneOf(*SAMPLERS)] = "shuffled"
     restarts: Sequence[PositiveInt] = ()
+    ema: Fraction = 0.0
+    warmup_epochs: Count = 0
 
     def __post_init__(self) -> None:
         if 0 < self.patience < self.validate_every:
@@ -98,6 +109,23 @@ class TrainingSettings:
                 "epochs of restarts with training.schedule=warm_restarts, and none with another schedule",
                 "training.restarts=[]" if self.restarts else "set training.restarts to the budgets, such as [9,27]",
             )
+        if self.warmup_epochs and self.schedule not in WARMING:
+            raise NASError(
+                f"training.warmup_epochs={self.warmup_epochs} with training.schedule={self.schedule}",
+                f"a schedule without a rise of its own: {', '.join(WARMING)}",
+                "set training.warmup_epochs to 0",
+            )
+        if self.warmup_epochs >= self.epochs and self.schedule != "constant" and self.warmup_epochs:
+            raise NASError(
+                f"training.warmup_epochs={self.warmup_epochs} of {self.epochs} epochs",
+                "fewer epochs of warm-up than of training",
+                f"set training.warmup_epochs to {self.epochs - 1} or less",
+            )
+
+    @property
+    def mixup(self) -> float:
+        """Strength of mixup, 0 without it."""
+        return self.augment.mixup if self.augment is not None else 0.0
 
     @property
     def identity(self) -> Mapping[str, Any]:
@@ -142,5 +170,12 @@ def without_later_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
     Returns:
         The settings by which studies and checkpoints are recognised.
     """
-    later: tuple[tuple[str, Any], ...] = (("sampler", SAMPLERS[0]), ("restarts", ()), ("restarts", []))
-    return {name: value for name, value in values.items() if (name, value) not in later}
+    kept = _changed(values, LATER)
+    if isinstance(changes := kept.get("augment"), Mapping):
+        kept["augment"] = _changed(changes, LATER_CHANGES)
+    return kept
+
+
+def _changed(values: Mapping[str, Any], later: Mapping[str, Any]) -> dict[str, Any]:
+    plain = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    return {name: value for name, value in values.items() if name not in later or plain[name] != later[name]}

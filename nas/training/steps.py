@@ -12,6 +12,8 @@ from nas.data.loading import VolumeSet, plan_batches
 from nas.network_traits import announce_length, takes_target
 from nas.tasks.base import Task
 from nas.training import distributed
+from nas.training.ema import AveragedWeights
+from nas.training.mixup import mixed
 from nas.training.optim import clip_gradients, make_optimizer, make_schedule
 from nas.training.precision import autocast
 from nas.training.settings import TrainingSettings
@@ -36,6 +38,7 @@ class Steps:
         optimizer: Optimiser of its parameters.
         schedule: Learning-rate schedule.
         bf16: Whether the forward pass runs in bf16.
+        average: The moving average of the weights; None without `settings.ema`.
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class Steps:
         steps = settings.epochs * len(plan_batches(train.per_epoch, settings.batch_size))
         self.schedule = make_schedule(self.optimizer, settings, steps)
         announce_length(self.model, steps)
+        self.average = AveragedWeights(self.model, settings.ema) if settings.ema else None
         wrapped = distributed.wrap(self.model)
         self.forward: Callable[..., torch.Tensor] = wrapped
         if settings.compile:
@@ -75,21 +79,33 @@ class Steps:
         """
         torch.manual_seed(derive(self.seed, number, 2, distributed.rank()))  # dropout
         self.model.train()
+        mixing = (
+            np.random.default_rng(derive(self.seed, number, 3, distributed.rank())) if self.settings.mixup else None
+        )
         batches = augmented_batches(self.train, self.settings, self.seed, number, self.device)
         for x_BCDHW, y, share in batches:
-            yield self._step(x_BCDHW, y, share * distributed.world()), len(y)
+            yield self._step(x_BCDHW, y, share * distributed.world(), mixing), len(y)
 
-    def _step(self, x_BCDHW: torch.Tensor, y: torch.Tensor, weight: float) -> torch.Tensor:
+    def _step(
+        self, x_BCDHW: torch.Tensor, y: torch.Tensor, weight: float, mixing: np.random.Generator | None
+    ) -> torch.Tensor:
+        other = None
+        if mixing is not None:
+            x_BCDHW, other = mixed(x_BCDHW, self.settings.mixup, mixing)
         if self.settings.channels_last:
             x_BCDHW = channels_last(x_BCDHW)
         with autocast(self.device, self.bf16, small_convolutions=not self.settings.compile):
             output = self.forward(x_BCDHW, y) if self.needs_target else self.forward(x_BCDHW)
         loss = self.task.loss(output, y)
+        if other is not None:
+            loss = other.share * loss + (1 - other.share) * self.task.loss(output, y[other.order_B])
         self.optimizer.zero_grad(set_to_none=True)
         (loss * weight if weight != 1.0 else loss).backward()
         clip_gradients(self.model.parameters(), self.settings.grad_clip)
         self.optimizer.step()
         self.schedule.step()
+        if self.average is not None:
+            self.average.update(self.model)
         return loss.detach()
 
 

@@ -81,7 +81,7 @@ def training_cost(
     weights = sum(value.numel() * value.element_size() for value in steps.model.state_dict().values())
     count = len(plan_batches(train.per_epoch, settings.batch_size))
     epoch_s = count * step_s + len(valid) * case.seconds / settings.validate_every
-    checkpoints = weights * (2 + STATES[settings.optimizer])
+    checkpoints = weights * (2 + STATES[settings.optimizer] + bool(settings.ema))
     return TrainingCost(Estimate(epoch_s), case, Estimate(bytes=checkpoints), Estimate(bytes=weights))
 
 

@@ -140,6 +140,14 @@ HuWindow = Annotated[
         "[low, high] in whole HU, low < high",
     ),
 ]
+Flips = Annotated[Sequence[int], Rule(lambda axes: set(axes) <= {0, 1, 2}, "axes out of 0, 1, 2")]
+Planes = Annotated[
+    Sequence[str],
+    Rule(
+        lambda planes: set(planes) <= {"DH", "DW", "HW"} and len(set(planes)) == len(planes),
+        "planes out of DH, DW, HW, each once",
+    ),
+]
 Channels = Annotated[int, Ge(1), Le(4096)]
 Text = Annotated[str, Rule(lambda text: bool(text.strip()) and text.isprintable(), "a text that is not empty")]
 PathText = Annotated[str, Rule(is_path, "a path")]

@@ -107,3 +107,23 @@ def test_widths_of_other_levels_than_the_depths() -> None:
 def test_a_description_has_a_line_for_every_level() -> None:
     arch = SPACE.architecture(point(SPACE, depth=2, width2=64, residual=True))
     assert SPACE.describe(arch).splitlines()[-1] == "    level 2  1/4  64 channels, bottom"
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_deep_supervision_is_for_the_training_only(dims: int) -> None:
+    """Logits of every level above the bottom in training, one output else; costs are those of the whole network."""
+    space, task = FlexibleUNetSpace(spatial_dims=dims, deep_supervision=True), TaskSpec("segmentation", dims, 1, 3)
+    arch = space.architecture(point(space, depth=3, residual=True, decoder_blocks=2))
+    network, x = space.build(arch, task), torch.rand(2, 1, *[16] * dims)
+    assert [tuple(out.shape) for out in network(x)] == [(2, 3, *[side] * dims) for side in (16, 8, 4)]
+    assert network.eval()(x).shape == (2, 3, *[16] * dims)
+    plain = FlexibleUNetSpace(spatial_dims=dims)
+    for metric, more in (("params", 3 * (8 + 1) + 3 * (16 + 1)), ("macs", 0)):
+        costs = [CostModel(one, task, (1, *[16] * dims), metric)(np.array([arch.genes])) for one in (space, plain)]
+        assert costs[0] - costs[1] == more
+        assert costs[0] == getattr(profile(network, (1, 1, *[16] * dims)), metric)
+
+
+def test_spaces_without_deep_supervision_have_their_earlier_fingerprint() -> None:
+    assert "deep_supervision" not in SPACE.arguments
+    assert FlexibleUNetSpace(deep_supervision=True).fingerprint != SPACE.fingerprint

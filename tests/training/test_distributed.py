@@ -26,14 +26,18 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return root / "one", root / "pair"
 
 
-def read(folder: Path, rank: int, norm: bool):  # type: ignore[no-untyped-def]
-    out = folder / f"norm-{norm}"
+AVERAGED = pytest.mark.parametrize("averaged", [False, True])  # weights averaged by training.ema
+
+
+def read(folder: Path, rank: int, norm: bool, averaged: bool):  # type: ignore[no-untyped-def]
+    out = folder / (f"norm-{norm}" + "-averaged" * averaged)
     return json.loads((out / f"rank{rank}.json").read_text()), torch.load(out / f"rank{rank}.pt", weights_only=True)
 
 
-def test_two_processes_take_the_steps_of_one(folders: tuple[Path, Path]) -> None:
+@AVERAGED
+def test_two_processes_take_the_steps_of_one(folders: tuple[Path, Path], averaged: bool) -> None:
     """Batches of 9 and 8 samples: the shares of the two ranks are unequal, and the gradient is that of the batch."""
-    (one, one_weights), (pair, pair_weights) = read(folders[0], 0, False), read(folders[1], 0, False)
+    (one, one_weights), (pair, pair_weights) = (read(folder, 0, False, averaged) for folder in folders)
     assert (one["world"], pair["world"]) == (1, 2)
     for name, value in one_weights.items():
         torch.testing.assert_close(pair_weights[name], value, rtol=1e-3, atol=1e-5)
@@ -41,9 +45,10 @@ def test_two_processes_take_the_steps_of_one(folders: tuple[Path, Path]) -> None
         assert b == pytest.approx(a, rel=1e-3, abs=1e-5)
 
 
+@AVERAGED
 @pytest.mark.parametrize("norm", [False, True])
-def test_all_ranks_hold_the_same_weights_and_metrics(folders: tuple[Path, Path], norm: bool) -> None:
-    (first, first_weights), (second, second_weights) = (read(folders[1], rank, norm) for rank in (0, 1))
+def test_all_ranks_hold_the_same_weights_and_metrics(folders: tuple[Path, Path], norm: bool, averaged: bool) -> None:
+    (first, first_weights), (second, second_weights) = (read(folders[1], rank, norm, averaged) for rank in (0, 1))
     assert first == second
     assert first["metrics"] == first["again"]
     for name, value in first_weights.items():
@@ -52,7 +57,7 @@ def test_all_ranks_hold_the_same_weights_and_metrics(folders: tuple[Path, Path],
 
 def test_one_set_of_checkpoints_is_written_and_resumed(folders: tuple[Path, Path]) -> None:
     for norm in (False, True):
-        facts, _ = read(folders[1], 0, norm)
+        facts, _ = read(folders[1], 0, norm, False)
         assert [row["epoch"] for row in facts["history"]] == [1, 2, 3, 4]
         written = sorted(path.name for path in (folders[1] / f"norm-{norm}" / "checkpoints").iterdir())
         assert written == ["best.pt", "last.pt"]

@@ -21,13 +21,13 @@ def main(store: Path, folder: Path, epochs: int) -> None:
     torch.set_num_threads(1)
     device = distributed.initialise(torch.device("cpu"))
     train, valid = halves(VolumeStore(store))
-    for norm in (False, True):
+    for norm, ema in ((False, 0.0), (True, 0.0), (False, 0.9), (True, 0.9)):
         augment = Augment(flip=(0, 1, 2)) if norm else None  # ranks draw their own
         settings = TrainingSettings(
-            epochs=epochs, batch_size=9, lr=0.01, precision="fp32", augment=augment, schedule="constant"
+            epochs=epochs, batch_size=9, lr=0.01, precision="fp32", augment=augment, schedule="constant", ema=ema
         )
         model = net(seed=distributed.rank(), norm=norm)  # rank 0's weights are the ones that count
-        out = folder / f"norm-{norm}"
+        out = folder / (f"norm-{norm}" + "-averaged" * bool(ema))
         result = fit(model, Classification(), train, valid, settings, seed=5, device=device, folder=out / "checkpoints")
         prediction = predict(model, Classification(), valid, 8)
         again = Classification().score(prediction, valid.labels, quick=True).over()

@@ -31,9 +31,9 @@ from nas.data.io.images import triple
 from nas.data.sample import Sample
 from nas.data.source import CACHE, PATCH, Source
 from nas.data.store import VolumeStore
-from nas.data.transforms.patches import Patches
+from nas.data.transforms.patches import Patches, require_patch
 from nas.errors import NASError
-from nas.utils.annotations import OneOf, PathName, Several, Sides, SomeOf
+from nas.utils.annotations import OneOf, PathName, Several, Share, Sides, SomeOf
 from nas.utils.checked import checked
 from nas.utils.hashing import digest
 from nas.utils.optional import medical
@@ -93,6 +93,8 @@ class Brats(Source):
         labels: Numbers of the classes in the files. "brats2018": 1 necrosis, 2 oedema, 4 enhancing tumour (2012 to
             2021). "brats2023": 3 enhancing tumour. "brats2024": 3 enhancing tumour, 4 resection cavity. If None, by the
             labels and the names of the files; a subject that fits no convention or several is refused.
+        foreground: With a patch, share of the patches around a voxel of a random class other than the background, such
+            as 0.33 of nnU-Net; the others lie anywhere. If None, classes are equally often in the middle of a patch.
 
     Raises:
         NASError: If a modality is unknown or given twice, or an argument is out of range.
@@ -104,6 +106,7 @@ class Brats(Source):
         "root": "its files count by content and subject",
         "patch": PATCH,
         "patches_per_volume": PATCH,
+        "foreground": PATCH,
     }
 
     def __init__(
@@ -116,14 +119,17 @@ class Brats(Source):
         patch: Sides | None = None,
         patches_per_volume: Several = 1,
         labels: Annotated[str, OneOf(*CONVENTIONS)] | None = None,
+        foreground: Share | None = None,
     ) -> None:
         self.labels = labels
         self.root, self.cache_dir, self.modalities, self.order = root, cache_dir, tuple(modalities), order
         depth, height, width = (int(side) for side in triple(size))
         self.size = depth, height, width
         self.patch, self.patches_per_volume = patch, patches_per_volume
-        whole = patch is None and patches_per_volume == 1
-        self.patches = None if whole else Patches.of(self.size if patch is None else patch, patches_per_volume)
+        self.foreground = foreground
+        require_patch(patch, foreground)
+        whole, size = patch is None and patches_per_volume == 1, self.size if patch is None else patch
+        self.patches = None if whole else Patches.of(size, patches_per_volume, foreground)
 
     @cached_property
     def subjects(self) -> list[Subject]:

@@ -23,10 +23,10 @@ from nas.data.io.segmentation_folder import DESCRIPTION, LabelledCase, Segmentat
 from nas.data.sample import Sample
 from nas.data.source import CACHE, PATCH, Source
 from nas.data.transforms.intensity import standardised, whole_hu
-from nas.data.transforms.patches import Patches
+from nas.data.transforms.patches import Patches, require_patch
 from nas.data.transforms.preparation import middle_box
 from nas.errors import NASError
-from nas.utils.annotations import OneOf, PathName, Several, Sides, Spacings
+from nas.utils.annotations import OneOf, PathName, Several, Share, Sides, Spacings
 from nas.utils.checked import checked
 
 if TYPE_CHECKING:
@@ -64,6 +64,8 @@ class Msd(Source):
             background, kidney and tumour, as in KiTS19; KiTS21 and KiTS23 have a fourth class, the cyst.
         crop: Voxels (D, H, W), after `spacing_mm`, of the box in the middle of each volume that is stored; smaller
             volumes are padded to it. If None, whole volumes.
+        foreground: With a patch, share of the patches around a voxel of a random class other than the background, such
+            as 0.33 of nnU-Net; the others lie anywhere. If None, classes are equally often in the middle of a patch.
 
     Raises:
         NASError: If an argument is out of range.
@@ -75,6 +77,7 @@ class Msd(Source):
         "root": "its files count by content",
         "patch": PATCH,
         "patches_per_volume": PATCH,
+        "foreground": PATCH,
     }
 
     def __init__(
@@ -87,12 +90,15 @@ class Msd(Source):
         patches_per_volume: Several = 1,
         class_names: Annotated[Sequence[str], Len(2)] | None = None,
         crop: Sides | None = None,
+        foreground: Share | None = None,
     ) -> None:
         self.root, self.cache_dir, self.normalise = root, cache_dir, normalise
         self.class_names = None if class_names is None else tuple(map(str, class_names))
         self.spacing_mm = None if spacing_mm is None else triple(spacing_mm)
         self.patch, self.patches_per_volume = patch, patches_per_volume
-        self.patches = None if patch is None else Patches.of(patch, patches_per_volume)
+        self.foreground = foreground
+        require_patch(patch, foreground)
+        self.patches = None if patch is None else Patches.of(patch, patches_per_volume, foreground)
         self.crop: tuple[int, ...] | None = None
         if crop is not None:
             self.crop = (crop,) * 3 if isinstance(crop, int) else tuple(crop)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -13,8 +12,9 @@ from annotated_types import Ge, Le
 
 from nas.data.transforms.intensity_changes import changed_intensities
 from nas.errors import NASError
-from nas.utils.annotations import Fraction, Rule, Strength
+from nas.utils.annotations import Flips, Fraction, Planes, Strength
 from nas.utils.checked import checked
+from nas.utils.views import plane_axes
 
 
 @checked("training.augment")
@@ -36,12 +36,17 @@ class Augment:
         contrast: A fraction in [0, 1).
         brightness: At least 0.
         noise: At least 0.
+        turns: Planes ("DH", "DW", "HW") of equal sides in which a volume is turned by 0, 90, 180 or 270 degrees with
+            equal probability; for voxels that are squares in the plane. With boxes there must be none.
+        mixup: Each training sample is mixed with another one of its batch, of a weight drawn from Beta(mixup, mixup)
+            for each batch, and the losses of both labels are mixed likewise (Zhang et al., ICLR 2018, arXiv
+            1710.09412); for classification. The training does it after all other changes; 0 disables it.
 
     Raises:
         NASError: If an argument is out of range.
     """
 
-    flip: Annotated[Sequence[int], Rule(lambda axes: set(axes) <= {0, 1, 2}, "axes out of 0, 1, 2")] = ()
+    flip: Flips = ()
     shift: Annotated[int, Ge(0), Le(4096)] = 0
     rotate: Annotated[float, Ge(0), Le(180)] = 0.0
     scale: Fraction = 0.0
@@ -50,9 +55,12 @@ class Augment:
     contrast: Fraction = 0.0
     brightness: Strength = 0.0
     noise: Strength = 0.0
+    turns: Planes = ()
+    mixup: Strength = 0.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "flip", tuple(self.flip))
+        object.__setattr__(self, "turns", tuple(self.turns))
 
     def __call__(self, x_BCDHW: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """Change a batch of volumes.
@@ -119,13 +127,17 @@ class Augment:
             The changed batch and the moved boxes, cut off at the edge of the volume; a box outside of it gets class -1.
 
         Raises:
-            NASError: If the volumes are to be rotated or zoomed.
+            NASError: If the volumes are to be rotated, turned or zoomed.
         """
         if self.rotate or self.scale:
             raise NASError(
                 f"augment.rotate={self.rotate}, augment.scale={self.scale} for boxes",
                 "0 of both",
                 "training.augment.rotate=0 training.augment.scale=0",
+            )
+        if self.turns:
+            raise NASError(
+                f"augment.turns={list(self.turns)} for boxes", "no planes", "set training.augment.turns to []"
             )
         moves = self._moves(len(x_BCDHW), generator.clone_state())  # the first draws of `self(...)`
         x_BCDHW = self(x_BCDHW, generator)
@@ -155,6 +167,10 @@ class Augment:
             source = self._flip_and_shift(x_BCDHW, generator)
             x_BCDHW = _gathered(x_BCDHW, source)
             mask_BCDHW = None if mask_BCDHW is None else _gathered(mask_BCDHW, source)
+        for plane in self.turns:
+            quarters_B = torch.randint(4, (len(x_BCDHW),), generator=generator, device=generator.device)
+            x_BCDHW = turned(x_BCDHW, quarters_B, plane)
+            mask_BCDHW = None if mask_BCDHW is None else turned(mask_BCDHW, quarters_B, plane)
         intensities = (self.gamma, self.contrast, self.brightness, self.noise)
         if any(intensities):
             x_BCDHW = changed_intensities(x_BCDHW, *intensities, generator)
@@ -209,6 +225,25 @@ class Augment:
             inside_BN = (index_1N >= first_B1) & (index_1N < first_B1 + edge)
             inside = inside & inside_BN.reshape(B, 1, *(-1 if i == axis else 1 for i in range(3)))
         return x_BCDHW.masked_fill(inside, 0.0)
+
+
+def turned(x_BCDHW: torch.Tensor, quarters_B: torch.Tensor, plane: str) -> torch.Tensor:
+    """Turn each volume of a batch by quarters, as `torch.rot90`.
+
+    Args:
+        x_BCDHW: (B, C, D, H, W), with equal sides in the plane.
+        quarters_B: 0 to 3 quarters of each volume.
+        plane: "DH", "DW" or "HW".
+
+    Returns:
+        The turned batch, on the same device.
+    """
+    axes = [2 + axis for axis in plane_axes(plane, 3)]
+    out_BCDHW = x_BCDHW.clone()
+    for quarters in range(1, 4):
+        rows = (quarters_B == quarters).nonzero()[:, 0].to(x_BCDHW.device)
+        out_BCDHW[rows] = x_BCDHW[rows].rot90(quarters, axes)
+    return out_BCDHW
 
 
 def _sampled(x_BCDHW: torch.Tensor, grid: torch.Tensor, mode: str) -> torch.Tensor:

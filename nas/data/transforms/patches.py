@@ -1,14 +1,16 @@
-"""Patches of volumes, drawn so that all classes are equally often in the middle of a patch."""
+"""Patches of volumes: all classes equally often in the middle of a patch, or a share of them around the foreground."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
 
 from nas.errors import NASError
+from nas.utils.identity import described
 
 LOCATED = 512  # voxels of each class whose positions a store holds for a volume
 
@@ -20,6 +22,8 @@ class Patches:
     Attributes:
         size_DHW: Voxels per side.
         per_volume: Patches drawn from each volume per epoch.
+        foreground: Share of the patches around a voxel of a random class other than the background; the others lie
+            anywhere in their volume. If None, all classes, with the background, are equally often in the middle.
 
     Raises:
         NASError: If a value is out of range.
@@ -27,6 +31,7 @@ class Patches:
 
     size_DHW: tuple[int, int, int]
     per_volume: int = 1
+    foreground: float | None = field(default=None, repr=False)  # earlier versions had none
 
     def __post_init__(self) -> None:
         if len(self.size_DHW) != 3 or min(self.size_DHW) < 1:
@@ -36,13 +41,24 @@ class Patches:
         if self.per_volume < 1:
             raise NASError(f"data.patches_per_volume={self.per_volume}", "at least 1", "set data.patches_per_volume")
 
+    def __str__(self) -> str:
+        own = "" if self.foreground is None else f", foreground={self.foreground}"
+        return f"{repr(self)[:-1]}{own})"
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """What decides the patches, without settings that earlier versions did not have and that are not used."""
+        own = described(self)
+        return {name: value for name, value in own.items() if (name, value) != ("foreground", None)}
+
     @classmethod
-    def of(cls, patch: int | Sequence[int], per_volume: int) -> Patches:
+    def of(cls, patch: int | Sequence[int], per_volume: int, foreground: float | None = None) -> Patches:
         """Make patches from the settings of a source.
 
         Args:
             patch: One side for all axes, or three (D, H, W), in voxels.
             per_volume: Patches of each volume per epoch.
+            foreground: Share of the patches around the foreground, in [0, 1], or None.
 
         Returns:
             The patches.
@@ -51,7 +67,21 @@ class Patches:
             NASError: If a value is out of range.
         """
         depth, height, width = (patch,) * 3 if isinstance(patch, int) else patch
-        return cls((depth, height, width), per_volume)
+        return cls((depth, height, width), per_volume, foreground)
+
+
+def require_patch(patch: object, foreground: float | None) -> None:
+    """Check that a share of patches around the foreground is stated for patches only.
+
+    Args:
+        patch: The setting `data.patch`.
+        foreground: The setting `data.foreground`.
+
+    Raises:
+        NASError: If there are no patches.
+    """
+    if patch is None and foreground is not None:
+        raise NASError(f"data.foreground={foreground} without data.patch", "a patch", "set data.foreground to null")
 
 
 def bounds(shape_DHW: Sequence[int], extents_N3: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -99,7 +129,7 @@ class Drawn:
 
     Attributes:
         rows_P: Positions of their volumes.
-        classes_P: Class of the voxel in the middle of each.
+        classes_P: Class of the voxel that each was drawn around; -1 if it was drawn anywhere.
         corners_P3: Their first voxels.
     """
 
@@ -115,11 +145,14 @@ def draw(
     located_NKM: np.ndarray,
     generator: torch.Generator,
 ) -> Drawn:
-    """Draw the patches of one epoch: each volume `per_volume` times, shuffled, with alternating classes.
+    """Draw the patches of one epoch: each volume `per_volume` times, shuffled.
 
-    The background is one of the classes. If a volume lacks the next class, its patch is around a voxel of another
-    class. Patches do not reach into the padding unless they are larger than the unpadded volume, so that near a border
-    the voxel is not in the middle of its patch.
+    By default classes alternate, and the background is one of them. If a volume lacks the next class, its patch is
+    around a voxel of another class. With `Patches.foreground` that share of every batch, up to one patch, is around a
+    voxel of a class other than the background, each class of the volume being equally probable, as nnU-Net draws a
+    third of its patches (Isensee et al., Nature Methods 18 (2021) 203); the others lie anywhere. Patches do not reach
+    into the padding unless they are larger than the unpadded volume, so that near a border the voxel is not in the
+    middle of its patch.
 
     Args:
         patches: Their size and number.
@@ -131,21 +164,46 @@ def draw(
     Returns:
         N times `per_volume` patches.
     """
-    N, K, M = located_NKM.shape
+    N, _, M = located_NKM.shape
     P = N * patches.per_volume
     rows_P = torch.randperm(P, generator=generator).numpy() % N
-    first = int(torch.randint(K, (1,), generator=generator))
-    next_PK = (np.arange(P)[:, None] + first) % K == np.arange(K)
-    # the next class in the cycle has the highest rank, then the others at random
-    rank_PK = torch.rand((P, K), generator=generator).numpy() + next_PK
     present_PK = located_NKM[rows_P, :, 0] >= 0
-    classes_P = np.where(present_PK, rank_PK, -1.0).argmax(axis=1)
+    if patches.foreground is None:
+        classes_P = _alternating(present_PK, generator)
+    else:
+        classes_P = _foreground(present_PK, patches.foreground, generator)
     picks_P = torch.randint(M, (P,), generator=generator).numpy()
-    centres_P3 = np.stack(np.unravel_index(located_NKM[rows_P, classes_P, picks_P], tuple(shape_DHW)), axis=1)
+    voxels_P = np.maximum(located_NKM[rows_P, classes_P, picks_P], 0)
+    centres_P3 = np.stack(np.unravel_index(voxels_P, tuple(shape_DHW)), axis=1)
     size_3 = np.array(patches.size_DHW)
     low_N3, high_N3 = bounds(shape_DHW, extents_N3)
     ends_2P3 = np.sort(
         [low_N3[rows_P], high_N3[rows_P] - size_3], axis=0
     )  # a patch larger than its volume holds all of it
-    corners_P3 = np.clip(centres_P3 - size_3 // 2, *ends_2P3).clip(0, np.asarray(shape_DHW) - size_3)
-    return Drawn(rows_P, classes_P, corners_P3)
+    corners_P3 = np.clip(centres_P3 - size_3 // 2, *ends_2P3)
+    if patches.foreground is not None:
+        draws_P3 = torch.rand((P, 3), generator=generator, dtype=torch.float64).numpy()
+        anywhere_P3 = ends_2P3[0] + (draws_P3 * (ends_2P3[1] - ends_2P3[0] + 1)).astype(np.int64)
+        corners_P3 = np.where(classes_P[:, None] < 0, anywhere_P3, corners_P3)
+    return Drawn(rows_P, classes_P, corners_P3.clip(0, np.asarray(shape_DHW) - size_3))
+
+
+def _alternating(present_PK: np.ndarray, generator: torch.Generator) -> np.ndarray:
+    """Choose the classes of patches in turn; for a volume that lacks the next one, another at random."""
+    P, K = present_PK.shape
+    first = int(torch.randint(K, (1,), generator=generator))
+    next_PK = (np.arange(P)[:, None] + first) % K == np.arange(K)
+    # the next class in the cycle has the highest rank, then the others at random
+    rank_PK = torch.rand((P, K), generator=generator).numpy() + next_PK
+    return np.where(present_PK, rank_PK, -1.0).argmax(axis=1)
+
+
+def _foreground(present_PK: np.ndarray, share: float, generator: torch.Generator) -> np.ndarray:
+    """Choose a class other than the background for a share of the patches, evenly spread; -1 for the others."""
+    P, K = present_PK.shape
+    offset = float(torch.rand((), generator=generator))
+    steps = np.floor(np.arange(P + 1) * share + offset)
+    rank_PK = torch.rand((P, K), generator=generator).numpy()
+    present_PK = present_PK & (np.arange(K) > 0)
+    classes_P = np.where(present_PK, rank_PK, -1.0).argmax(axis=1)
+    return np.where((np.diff(steps) > 0) & present_PK.any(axis=1), classes_P, -1)
