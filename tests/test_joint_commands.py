@@ -21,7 +21,7 @@ ALONE = [*NO_FEATURES, "baselines.random_search=false", "baselines.published=nul
 @pytest.mark.slow
 def test_search_and_train(command: Command) -> None:
     """The first trial is the configured default; the network is trained by its recipe, unless a setting is typed."""
-    code, out, err = command.search("strategy=random", *RECIPE, "training.lr=0.005")
+    code, out, err = command.search("split.folds=3", "strategy=random", *RECIPE, "training.lr=0.005")
     assert code == 0, err
     assert "recipe\n  training.optimizer" in out
     folder = command.folder / "outputs/s"
@@ -31,7 +31,9 @@ def test_search_and_train(command: Command) -> None:
     assert recipe["training.lr"] in (0.0005, 0.0015, 0.005, 0.015, 0.05)
     first = (folder / "trials.csv").read_text().splitlines()[1].split(",")[3]
     assert first.endswith(" 0 2 0 0 2 0")  # adamw, lr and weight decay as configured, onecycle, shuffled
-    again = command.search("strategy=random", *RECIPE, "training.lr=0.005", "recipe.training.schedule.prior=cosine")
+    again = command.search(
+        "split.folds=3", "strategy=random", *RECIPE, "training.lr=0.005", "recipe.training.schedule.prior=cosine"
+    )
     refused(again, "prior")
     code, out, err = command.train("arch=outputs/s/arch.json", *ALONE, "training.lr=0.02")
     assert code == 0, err
@@ -82,6 +84,7 @@ def test_a_prior_of_any_space() -> None:
 
 
 def test_settings_above_and_below_those_of_a_recipe_replace_it() -> None:
+    plain = space_of({"_target_": "search_spaces.ResNet3DSpace"})
     joint = space_of(
         {"_target_": "search_spaces.ResNet3DSpace"},
         {"training": {"lr": [0.1, 0.2], "augment": {"rotate": [5, 9]}}, "task": {"class_weights": [None, "auto"]}},
@@ -99,4 +102,4 @@ def test_settings_above_and_below_those_of_a_recipe_replace_it() -> None:
     assert line.endswith(
         "training.augment.rotate=5, task.class_weights=null; set by the command line: training.lr (the recipe has 0.1)"
     )
-    assert announcement([Artifact(joint.space, joint.space.sample(np.random.default_rng(0)), network.task)], []) == []
+    assert announcement([Artifact(plain, plain.sample(np.random.default_rng(0)), network.task)], []) == []

@@ -36,7 +36,9 @@ def regret(centre: list[float], epochs: int, seed: int) -> float:
         space[f"x{place}"] = neps.HPOInteger(0, STEPS, **prior)
     searched = neps.SearchSpace(space)
     optimizer = priorband(searched, eta=3, sample_prior_first=True) if centre else hyperband(searched, eta=3)
-    asked, spent, ran, found = AskAndTell(optimizer), 0, {}, {}
+    asked, spent = AskAndTell(optimizer), 0
+    ran: dict[str, int] = {}
+    found: dict[str, tuple[float, tuple[float, ...]]] = {}
     while spent < epochs:
         trial = asked.ask()
         config = trial.config

@@ -31,7 +31,7 @@ EPOCHS, SEEDS = 324, 20  # of the comparison with NePS: 12 trainings with the la
 def finished(budgets: list[int]) -> History:
     """Different networks, each with one result."""
     rows = np.random.default_rng(0).permutation(125)[: len(budgets)]
-    archs = [SPACE.repair(np.unravel_index(row, (5, 5, 5))) for row in rows]  # type: ignore[arg-type]
+    archs = [SPACE.repair(np.unravel_index(row, (5, 5, 5))) for row in rows]
     pairs = enumerate(zip(archs, budgets, strict=True))
     return extended(empty(), *(record(number, arch, hill(arch.genes), budget) for number, (arch, budget) in pairs))
 
@@ -54,7 +54,7 @@ def test_higher_rungs_trust_the_prior_more(rung: int, random: float) -> None:
 def test_the_incumbent_counts_once_a_bracket_was_spent(budgets: list[int], active: bool) -> None:
     history = finished(budgets)
     shares = PriorBand(3, 1, 9).shares(SPACE, history, 1)
-    assert (shares[2] > 0) is active
+    assert bool(shares[2] > 0) is active
     assert shares.sum() == pytest.approx(1)
     assert shares[0] == pytest.approx(1 / 4)
     as_incumbent = PriorBand(3, 1, 9, default_as_incumbent=True).shares(SPACE, history, 1)
