@@ -99,7 +99,14 @@ class HasPriors:
         return total_N
 
     def repair(self, genes: Sequence[int]) -> Architecture:
-        """Return the nearest valid architecture; the space defines it."""
+        """Return the nearest valid architecture; the space defines it.
+
+        Args:
+            genes: Any G integers.
+
+        Returns:
+            An architecture of the space.
+        """
         raise NotImplementedError
 
 
