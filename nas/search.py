@@ -26,14 +26,15 @@ from nas.multiobjective.constraints import violation
 from nas.problem import Problem
 from nas.provenance import Replication, SearchRecord
 from nas.strategies.base import Strategy
-from nas.strategies.feasible import require_feasible
+from nas.strategies.feasible import require_feasible, require_recipes
+from nas.strategies.first_trial import next_proposal
 from nas.study.heartbeat import LeaseLost
 from nas.study.study import LEASE_S, Claim, Study
 from nas.tracking.base import NO_TRACKING, Tracker
 from nas.utils.annotations import Duration, Keep, PositiveInt, Seconds, seconds_of
 from nas.utils.checked import check_value, signature_of
 from nas.utils.hashing import digest
-from nas.utils.identity import StudyIdentity
+from nas.utils.identity import StudyIdentity, identity_of
 
 CHECKPOINTS = "checkpoints"  # sub-folder of a search
 OnHistory = Callable[[History], None]
@@ -95,6 +96,7 @@ class SearchJob:
             table.require_device(self.context.device)
             if table.warning:
                 log.warning(table.warning)
+        require_recipes(self.problem, self.strategy, self.evaluator)
         self.strategy.check_evaluator(self.evaluator, self.context)
         self._check_replication()
         self.problem.check(self.evaluator.metrics(self.problem.task))
@@ -186,7 +188,7 @@ def _next_proposal(job: SearchJob, history: History, worker: int) -> Proposal | 
             return None
         rng = np.random.default_rng([job.context.seed, worker, len(searched)])
         proposal = further_replicate(searched, job.replication.replicates)
-        proposal = proposal or job.strategy.propose(job.problem.space, searched, rng)
+        proposal = proposal or next_proposal(job.strategy, job.problem.space, searched, rng)
         if proposal is not None:
             return proposal
     if any(record.state is State.RUNNING for record in searched) or not searched.complete():
@@ -322,6 +324,8 @@ def study_parts(job: SearchJob, split: Split) -> Mapping[str, Any]:
     """
     problem = job.problem
     folds = {"rotate_folds": True} if job.replication.rotate_folds else {}  # earlier versions did not rotate
+    stated = {name: weights for name, weights in problem.space.stated_priors.items() if weights is not None}
+    priors = {"prior": identity_of(stated)} if stated else {}  # not of the space, but of how it is searched
     identity = StudyIdentity(
         data=split.store.sha256,
         split=split.sha256,
@@ -332,7 +336,7 @@ def study_parts(job: SearchJob, split: Split) -> Mapping[str, Any]:
         task=problem.task,
         seed=job.context.seed,
     )
-    return {**identity.parts(), **folds}
+    return {**identity.parts(), **folds, **priors}
 
 
 def search_record(

@@ -183,7 +183,8 @@ class PlainUNets:
         spec = self.setting.task.spec
         point = UNetSpace.published[f"plain-{spec.dims}d"]
         own = {**point.arguments, "depths": (self.depth,), **changes}
-        deep = any(getattr(network.space, "deep_supervision", False) for network in self.networks)
+        spaces = (network.space.space_of(network.arch) for network in self.networks)
+        deep = any(getattr(space, "deep_supervision", False) for space in spaces)
         weights = self.setting.task.settings.get("scale_weights")  # those of the networks, which may have fewer outputs
         own["deep_supervision"] = deep and (weights is None or len(weights) >= own["depths"][0])
         space = UNetSpace(**own)
