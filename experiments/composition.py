@@ -127,7 +127,7 @@ class ExperimentLoader(ConfigLoaderImpl):
             self._left_out, self._parsed = {}, None
 
     def _planned(self, config_name: str | None, overrides: list[str]) -> list[str]:
-        """Return the settings of the plan that the command line names; those of a sweep over plans come with its jobs."""
+        """Return the settings of the plan that the command line names; those of a sweep come with its jobs."""
         parsed, _ = self._parse_overrides_and_create_caching_repo(config_name, overrides)
         named = [one for one in parsed if one.key_or_group == SETTING]
         if not named or config_name not in COMMANDS or named[-1].is_sweep_override() or named[-1].value() is None:

@@ -26,8 +26,8 @@ def parser() -> Parser:
     """
     plan = Parser(
         "voxnas plan",
-        "Read a data set and write a plan: settings for `voxnas search plan=FILE` and `voxnas train plan=FILE`, each with "
-        "its reason.",
+        "Read a data set and write a plan: settings for `voxnas search plan=FILE` and `voxnas train plan=FILE`, each "
+        "with its reason.",
         EXAMPLES,
     )
     add = plan.add_argument

@@ -26,9 +26,9 @@ def with_search_defaults(
 
     A group that the command line chooses (`data=msd`) stays. Single settings (`data.size=24`) change those of the
     search. One that conf/data/lidc_shapes.yaml lacks is added as Hydra wants it (`+data.patch=[16,16,16]`), and one
-    that is removed (`~data.size`) gets the default of its class. An experiment or a plan brings groups of its own, whose data
-    and split have to be those of the search. An arch.json holds no folders: `data_root` and `data_cache` are those of the
-    command.
+    that is removed (`~data.size`) gets the default of its class. An experiment or a plan brings groups of its own,
+    whose data and split have to be those of the search. An arch.json holds no folders: `data_root` and `data_cache` are
+    those of the command.
 
     Args:
         config: The resolved configuration.

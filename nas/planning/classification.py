@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from nas.planning.facts import facts_of
 from nas.planning.fingerprint import ANISOTROPY, Fingerprint
 from nas.planning.plan import Decision, Plan
 from nas.planning.rules import (
@@ -65,7 +66,7 @@ def plan_classification(fingerprint: Fingerprint, limits: Limits, measure: Measu
         Decision("study.trials", schedule.trials, schedule.search_reason, "search"),
         Decision("study.time", f"{round(limits.seconds / 2)}s", f"half of {in_words(limits.seconds)}", "search"),
     ]
-    return Plan("classification", fingerprint.summary(), tuple(decisions), network.genes)
+    return Plan("classification", facts_of(fingerprint), tuple(decisions), network.genes)
 
 
 def grid(fingerprint: Fingerprint) -> tuple[tuple[float, ...], tuple[int, ...], str]:

@@ -7,7 +7,6 @@ section "Dataset fingerprint"), with objects, positions of the classes and suspi
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -51,25 +50,6 @@ class CaseFacts:
     label: int = -1
     object_mm3: float = float("nan")
     digest: str = ""
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Two classes that lie opposite to each other along an axis, such as left and right.
-
-    Args:
-        axis: 0, 1 or 2 for D, H, W.
-        first: Class nearer to the beginning of the axis.
-        second: Class nearer to its end.
-        share: Share of the cases with both in which they lie in this order.
-        reversed: Names of the cases in which they lie in the other order.
-    """
-
-    axis: int
-    first: str
-    second: str
-    share: float
-    reversed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -169,49 +149,6 @@ class Fingerprint:
             if mm3:
                 found[name] = (float(min(mm3)), float(np.median(mm3)), float(max(mm3)))
         return found
-
-    def summary(self) -> dict[str, Any]:
-        """Return the facts as plain values, for `plan.yaml`.
-
-        Returns:
-            Name -> value; axes are D, H, W.
-        """
-        from nas.planning.suspicious import pairs_of, suspicious
-
-        facts: dict[str, Any] = {
-            "cases": len(self.cases),
-            "patients": self.patients,
-            "channels": list(self.channels),
-            "classes": list(self.classes),
-            "shape": self._spread(self.shapes_N3),
-            "spacing_mm": self._spread(self.spacings_N3),
-            "nonzero_box": self._spread(self.boxes_N3),
-            "anisotropy": rounded(self.anisotropy),
-            "ct": self.is_ct,
-            "intensity": self.intensity(),
-            "cases_of_class": dict(zip(self.classes, map(int, self.counts_K), strict=True)),
-        }
-        if self.kind == "segmentation":
-            objects_NK = np.array([case.objects_K for case in self.cases])
-            facts["share_of_voxels"] = dict(zip(self.classes, map(rounded, self.shares_K), strict=True))
-            facts["objects_of_class"] = {
-                name: {"median": rounded(np.median(objects_NK[:, k])), "most": int(objects_NK[:, k].max())}
-                for k, name in list(enumerate(self.classes))[1:]
-            }
-            sizes = self.object_sizes_mm3()
-            facts["size_mm3"] = {name: [rounded(mm3) for mm3 in three] for name, three in sizes.items()}
-            facts["opposite"] = [f"{one.first} and {one.second}, {AXES[one.axis]}" for one in pairs_of(self)]
-        else:
-            facts["given_parts"] = self.given_folds
-        facts["suspicious"] = dict(suspicious(self))
-        return facts
-
-    @staticmethod
-    def _spread(values_N3: np.ndarray) -> dict[str, list[float]]:
-        rows = np.percentile(values_N3, (0, 50, 100), axis=0)
-        return {
-            name: [rounded(value) for value in row] for name, row in zip(("least", "median", "most"), rows, strict=True)
-        }
 
 
 def rounded(value: float) -> float | int:

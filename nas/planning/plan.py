@@ -12,7 +12,7 @@ from typing import Any
 
 from nas.errors import NASError
 from nas.utils.files import write_text
-from nas.utils.foreign import read_text, parse_yaml
+from nas.utils.foreign import parse_yaml, read_text
 
 FORMAT = 1
 MOST_BYTES = 1_000_000
@@ -58,7 +58,7 @@ class Plan:
 
     Args:
         task: "segmentation" or "classification".
-        fingerprint: Facts of the data as plain values, see `Fingerprint.summary`.
+        fingerprint: Facts of the data as plain values, see `nas.planning.facts`.
         decisions: The settings.
         reference: Name of a gene -> value of the reference network in the planned space.
     """
@@ -114,8 +114,8 @@ class Plan:
         write_text(path, "\n".join(self._lines()) + "\n")
 
     def _lines(self) -> Iterator[str]:
-        yield "# Settings for `voxnas search plan=FILE` and `voxnas train plan=FILE`. Each line may be changed here, or on"
-        yield "# the command line behind plan=FILE."
+        yield "# Settings for `voxnas search plan=FILE` and `voxnas train plan=FILE`. Each line may be changed here,"
+        yield "# or on the command line behind plan=FILE."
         yield f"plan: {FORMAT}"
         yield f"task: {self.task}"
         for command, name in SECTIONS.items():

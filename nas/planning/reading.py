@@ -148,7 +148,7 @@ def _sampled(values_CV: np.ndarray) -> np.ndarray:
     return values_CV[:, ::step][:, :PER_CASE].astype(np.float32)
 
 
-def _objects(mask_DHW: np.ndarray, classes: int) -> dict[str, np.ndarray]:
+def _objects(mask_DHW: np.ndarray, classes: int) -> dict[str, Any]:
     """Count and measure the objects of each class, connected by faces, edges or corners."""
     from scipy import ndimage
 
@@ -167,6 +167,6 @@ def _objects(mask_DHW: np.ndarray, classes: int) -> dict[str, np.ndarray]:
     return {"voxels_K": voxels_K, "objects_K": objects_K, "centres_K3": centres_K3, "extents_K3": extents_K3}
 
 
-def _no_objects() -> dict[str, np.ndarray]:
+def _no_objects() -> dict[str, Any]:
     nothing = np.zeros(0, dtype=int)
     return {"voxels_K": nothing, "objects_K": nothing, "centres_K3": np.zeros((0, 3)), "extents_K3": np.zeros((0, 3))}

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from nas.planning.facts import facts_of
 from nas.planning.fingerprint import ANISOTROPY, AXES, Fingerprint
 from nas.planning.plan import Decision, Plan
 from nas.planning.rules import (
@@ -66,7 +67,7 @@ def plan_segmentation(fingerprint: Fingerprint, limits: Limits, measure: Measure
         *_of_network(chosen),
         *_of_training(fingerprint, limits, chosen),
     ]
-    return Plan("segmentation", fingerprint.summary(), tuple(decisions), chosen.network.genes)
+    return Plan("segmentation", facts_of(fingerprint), tuple(decisions), chosen.network.genes)
 
 
 class _Chosen:
@@ -86,7 +87,7 @@ class _Chosen:
         self.cases = len(fingerprint.cases)
         self.median = tuple(median.tolist())
         room = [int(-(-side // STEP) * STEP) for side in shapes_N3.max(axis=0)]
-        start = halved(first_patch(spacing, median), spacing, room)
+        start = halved(first_patch(spacing, self.median), spacing, room)
         self.patch_reason = f"median volume of {sides_text(self.median)} voxels at that spacing"
         self.topology = self._into_memory(start, spacing)
         self.topology = self._into_time(self.topology, spacing)
@@ -98,7 +99,7 @@ class _Chosen:
         self.schedule: Schedule = schedule_for(limits, self.cost, self.steps(self.batch))
 
     def steps(self, batch: int) -> int:
-        """Steps of an epoch of a training."""
+        """Return the steps of an epoch of a training."""
         return max(math.ceil(TRAINING_SHARE * self.cases * self.patches / batch), 1)
 
     def _network(self, topology: Topology, width: int, batch: int) -> Network:

@@ -3,19 +3,41 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
 
-from nas.planning.fingerprint import AXES, CaseFacts, Fingerprint, Pair
+from nas.planning.fingerprint import AXES, CaseFacts, Fingerprint
 
 NEARLY_ALL = 0.9  # share of the cases in which two classes lie in one order
 APART = 0.5  # of the mean of both extents: least distance of the centres of classes that lie opposite to each other
 ALIKE = 4.0  # ratio of the volumes of two classes that may be each other's mirror image
+Note = Callable[[CaseFacts, str], None]
 LEAST_PAIRS = 3  # cases with both classes
 EXPECTED = 0.95  # share of the cases with a class from which on its absence is noted
 FACTOR, TIMES = 3.0, 10.0  # of spacings, and of the volume of a class, against the median
 DEVIATIONS = 6.0  # robust standard deviations of the mean intensity of a case
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two classes that lie opposite to each other along an axis, such as left and right.
+
+    Args:
+        axis: 0, 1 or 2 for D, H, W.
+        first: Class nearer to the beginning of the axis.
+        second: Class nearer to its end.
+        share: Share of the cases with both in which they lie in this order.
+        reversed: Names of the cases in which they lie in the other order.
+    """
+
+    axis: int
+    first: str
+    second: str
+    share: float
+    reversed: tuple[str, ...] = ()
 
 
 def pairs_of(fingerprint: Fingerprint) -> list[Pair]:
@@ -48,9 +70,9 @@ def pairs_of(fingerprint: Fingerprint) -> list[Pair]:
             if share < NEARLY_ALL or np.median(np.abs(steps_N) / extents_N) < APART:
                 continue
             sign = 1 if forward >= 0.5 else -1
-            names = fingerprint.classes[first], fingerprint.classes[second]
+            before, after = (fingerprint.classes[number] for number in (first, second)[::sign])
             contrary = tuple(case.name for case, step in zip(both, steps_N, strict=True) if step * sign < 0)
-            found.append(Pair(axis, *names[::sign], share, contrary))
+            found.append(Pair(axis, before, after, share, contrary))
     return found
 
 
@@ -86,7 +108,7 @@ def suspicious(fingerprint: Fingerprint) -> dict[str, str]:
     return {name: "; ".join(texts) for name, texts in found.items()}
 
 
-def _of_copies(cases, note) -> None:  # type: ignore[no-untyped-def]
+def _of_copies(cases: Sequence[CaseFacts], note: Note) -> None:
     counts = Counter(case.digest for case in cases if case.digest)
     first: dict[str, str] = {}
     for case in cases:
@@ -96,7 +118,7 @@ def _of_copies(cases, note) -> None:  # type: ignore[no-untyped-def]
             first.setdefault(case.digest, case.name)
 
 
-def _of_masks(fingerprint: Fingerprint, note) -> None:  # type: ignore[no-untyped-def]
+def _of_masks(fingerprint: Fingerprint, note: Note) -> None:
     cases, sizes = fingerprint.cases, fingerprint.object_sizes_mm3()
     for number, name in list(enumerate(fingerprint.classes))[1:]:
         with_it = sum(bool(case.voxels_K[number]) for case in cases)

@@ -1,7 +1,7 @@
 """Target spacing, patch, pooling and kernels of a segmentation network, by the rules of nnU-Net.
 
-Source: Isensee et al., Nature Methods 18:203, 2021 (arXiv 1904.08128), methods "Rule-based parameters" and supplementary
-note 3. Axes are D, H, W.
+Source: Isensee et al., Nature Methods 18:203, 2021 (arXiv 1904.08128), methods "Rule-based parameters" and
+supplementary note 3. Axes are D, H, W.
 """
 
 from __future__ import annotations
