@@ -35,6 +35,7 @@ def case(
         box_DHW=(depth, height, width),
         values_CV=values,
         least_C=np.array([least]),
+        most_C=np.array([least + 1000.0 + len(name)]),
         voxels_K=np.array(voxels) if label < 0 else np.zeros(0, dtype=int),
         objects_K=np.ones(classes, dtype=int),
         centres_K3=np.array([[np.nan] * 3, *centres]),

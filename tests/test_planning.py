@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from experiments.planning import reference_network
 from nas.errors import NASError
 from nas.planning import Decision, Limits, Plan
 from nas.planning.classification import MULTIPLE, grid, plan_classification
@@ -171,8 +174,31 @@ def test_a_classification_sees_whole_volumes_or_crops_around_points() -> None:
     assert all(side % MULTIPLE == 0 for side in size)
     assert all(side * mm >= 0.99 * whole for side, mm, whole in zip(size, spacing, (250, 358.4, 358.4), strict=True))
     stated = plan_classification(classification(cases, folds=3), MACHINE, Computed())
+    assert stated.value("space") == "resnet3d"
     assert stated.value("split") == "given"
     assert stated.value("split.folds") is None
+
+
+def test_crops_around_points_of_a_ct_are_twice_as_large_as_their_objects() -> None:
+    cases = [
+        replace(case(str(n), (100, 512, 512), (2.5, 0.7, 0.7), label=n % 2, least=-1024.0), object_mm3=4188.8)
+        for n in range(60)
+    ]
+    fingerprint = replace(classification(cases), points=True)
+    spacing, size, _ = grid(fingerprint)
+    assert spacing == (0.7, 0.7, 0.7)
+    assert size == (60, 60, 60)  # 40 mm, for balls of 20 mm
+    plan = plan_classification(fingerprint, MACHINE, Computed())
+    assert plan.value("space") == "naslung"
+    assert plan.value("data.centre") == "point"
+    assert reference_network(plan).build()(torch.zeros(2, 1, *size)).shape == (2, 2)
+
+
+def test_volumes_of_one_scale_share_their_window() -> None:
+    cases = [replace(case(str(n), (28, 28, 28), label=n % 2), most_C=np.array([255.0])) for n in range(40)]
+    assert plan_classification(classification(cases), MACHINE, Computed()).value("data.window") == [0.0, 255.0]
+    other = [case("1" * (n + 1), (28, 28, 28), label=n % 2) for n in range(40)]
+    assert plan_classification(classification(other), MACHINE, Computed()).value("data.window") is None
 
 
 @given(VALUES)

@@ -27,6 +27,7 @@ from nas.planning.rules import (
     epochs_for,
     flips_for,
     folds_for,
+    name_of,
     schedule_for,
     sides_text,
 )
@@ -299,6 +300,7 @@ def _of_training(fingerprint: Fingerprint, limits: Limits, chosen: _Chosen) -> I
     for command, epochs, times in (("search", schedule.search_epochs, 4), ("train", schedule.epochs, 10)):
         every = max(epochs // times, 1)
         yield Decision("training.validate_every", every, f"about {times} validations a training", command)
+    yield Decision("study.name", name_of(fingerprint.path), "that of the folder", "search")
     yield Decision("study.trials", schedule.trials, schedule.search_reason, "search")
     seconds = round(limits.seconds / 2)
     yield Decision("study.time", f"{seconds}s", f"half of {in_words(limits.seconds)}", "search")
