@@ -61,7 +61,7 @@ class Computed:
 
     def __call__(self, network: Network, *, timed: bool = True) -> StepCost:
         voxels, macs, values, before = math.prod(network.shape), 0.0, 0.0, network.channels
-        widths = [value for name, value in network.genes.items() if name.startswith("width")]
+        widths = [value for name, value in network.genes.items() if name.startswith(("width", "stage")) and value]
         for level, width in enumerate(widths):
             maps = voxels / 8**level
             macs += maps * 27 * width * (before + 4 * width)

@@ -37,7 +37,7 @@ VALUES = st.recursive(
 
 
 @given(SIDES, SPACINGS)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_patches_are_the_smallest_multiples_of_the_pooling(sides: tuple[int, ...], spacing: tuple[float, ...]) -> None:
     found = halved(sides, spacing)
     for side, rounded, divisor in zip(sides, found.patch, found.divisors, strict=True):
@@ -61,7 +61,7 @@ def test_patches_stay_within_the_stored_volumes(
 
 
 @given(SIDES, SPACINGS)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_a_patch_can_be_shortened_to_an_end(sides: tuple[int, ...], spacing: tuple[float, ...]) -> None:
     found, before = halved(sides, spacing), math.inf
     for _ in range(1000):
@@ -187,7 +187,7 @@ def test_crops_around_points_of_a_ct_are_twice_as_large_as_their_objects() -> No
     fingerprint = replace(classification(cases), points=True)
     spacing, size, _ = grid(fingerprint)
     assert spacing == (0.7, 0.7, 0.7)
-    assert size == (60, 60, 60)  # 40 mm, for balls of 20 mm
+    assert size == (64, 64, 64)  # at least 40 mm, for balls of 20 mm
     plan = plan_classification(fingerprint, MACHINE, Computed())
     assert plan.value("space") == "naslung"
     assert plan.value("data.centre") == "point"
@@ -202,7 +202,7 @@ def test_volumes_of_one_scale_share_their_window() -> None:
 
 
 @given(VALUES)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_values_survive_yaml_and_the_command_line(value: Any) -> None:
     assert yaml.safe_load(f"{{a: {in_yaml(value)}}}") == {"a": value}
     parsed = OverridesParser.create().parse_override(f"key={in_grammar(value)}").value()

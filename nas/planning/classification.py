@@ -30,7 +30,8 @@ from nas.utils.duration import in_words
 
 WIDTHS = (32, 24, 16, 8)  # of the first stage of the reference network
 STAGES, NASLUNG_DEPTH = 3, 7
-MULTIPLE, LEAST_SIDE, MOST_SIDE = 4, 16, 64  # voxels of an image
+MULTIPLE, OF_CROPS = 4, 8  # sides of whole volumes and of crops are multiples
+LEAST_SIDE, MOST_SIDE = 16, 64  # voxels of an image
 AROUND, UNKNOWN_MM = 2.0, 32.0  # side of a crop in diameters of the object, and for objects of unknown size
 BATCHES, ENOUGH_STEPS = (32, 16, 8), 1000
 UNBALANCED = 3.0  # ratio of the classes from which on rare ones are drawn more often
@@ -97,7 +98,8 @@ def grid(fingerprint: Fingerprint) -> tuple[tuple[float, ...], tuple[int, ...], 
         field_3 = np.percentile(fingerprint.shapes_N3 * fingerprint.spacings_N3, 95, axis=0)
         why = f"nearly all volumes whole, {sides_text([round(mm, 1) for mm in field_3])} mm"
     spacing_3 = np.maximum(spacing_3, field_3 / MOST_SIDE)
-    sides = np.ceil(field_3 / spacing_3 / MULTIPLE - 1e-6).astype(int) * MULTIPLE
+    step = OF_CROPS if fingerprint.points else MULTIPLE
+    sides = np.ceil(field_3 / spacing_3 / step - 1e-6).astype(int) * step
     sides = np.clip(sides, LEAST_SIDE, MOST_SIDE)
     return tuple(float(f"{mm:.4g}") for mm in spacing_3), tuple(map(int, sides)), why
 
@@ -145,7 +147,7 @@ def _of_data(fingerprint: Fingerprint, spacing: Sequence[float], size: Sequence[
         list(spacing),
         f"median of {len(fingerprint.cases)} cases, coarser if the field of view needs more than {MOST_SIDE} voxels",
     )
-    yield Decision("data.size", list(size), f"{why}, multiples of {MULTIPLE}")
+    yield Decision("data.size", list(size), f"{why}, multiples of {OF_CROPS if fingerprint.points else MULTIPLE}")
     yield Decision(
         "data.centre",
         "point" if fingerprint.points else "image",
