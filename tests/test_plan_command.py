@@ -226,6 +226,11 @@ def test_search_and_training_follow_a_plan_and_typed_settings_continue_it(
     assert code == 0, err
     assert json.loads(arch.read_text()) == before  # the same study, which had ended
 
+    code, out, err = command(run_search.main, "-m", "plan=plan.yaml", "seed=0,1", "dry_run=true", *few, *small)
+    assert code == 0, err
+    assert "two_balls/seed=0 " in out
+    assert "two_balls/seed=1 " in out
+
     none = ["baselines.intensity=false", "baselines.plain_unet=null", "baselines.random_search=false"]
     words = [f"arch={arch}", "training.epochs=1", "rounds=1", "resamples=20", "name=t", *none]
     code, _, err = command(run_train.main, "plan=plan.yaml", *words)

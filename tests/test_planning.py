@@ -43,7 +43,7 @@ def test_patches_are_the_smallest_multiples_of_the_pooling(sides: tuple[int, ...
     for side, rounded, divisor in zip(sides, found.patch, found.divisors, strict=True):
         assert rounded % divisor == 0
         assert side <= rounded < side + divisor
-        assert divisor == 1 or rounded // divisor >= LEAST_SIDE
+        assert divisor == 1 or rounded // divisor >= LEAST_SIDE or found.strides == ((2, 2, 2),)
     assert len(found.flat_axes) == found.depth + 1
     assert all(max(stride) == 2 for stride in found.strides)
 
@@ -72,6 +72,11 @@ def test_a_patch_can_be_shortened_to_an_end(sides: tuple[int, ...], spacing: tup
             return
         found = shorter
     raise AssertionError("no end")
+
+
+def test_tiny_volumes_are_enlarged_and_halved_once() -> None:
+    found = halved((3, 5, 6), (1.0, 1.0, 1.0))
+    assert (found.patch, found.strides) == ((4, 6, 6), ((2, 2, 2),))
 
 
 def test_the_coarsest_axis_of_thick_slices_is_refined_and_halved_last() -> None:

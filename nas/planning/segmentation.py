@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from nas.errors import NASError
 from nas.planning.facts import facts_of
 from nas.planning.fingerprint import ANISOTROPY, AXES, Fingerprint
 from nas.planning.plan import Decision, Plan
@@ -104,7 +105,7 @@ class _Chosen:
         return max(math.ceil(TRAINING_SHARE * self.cases * self.patches / batch), 1)
 
     def _network(self, topology: Topology, width: int, batch: int) -> Network:
-        depth = max(topology.depth, 1)
+        depth = topology.depth
         widths = [min(width * 2**level, MOST_CHANNELS) for level in range(depth + 1)]
         return Network(
             "unet_flexible",
@@ -173,6 +174,15 @@ class _Chosen:
         of_data = round(SHARE_OF_DATA * voxels / math.prod(self.topology.patch))
         of_time = int(LEAST_BATCH * self._limits.training_seconds / (ENOUGH_STEPS * one.seconds))
         batch = max(LEAST_BATCH, min(of_memory, of_data, of_time))
+        while not math.isfinite(self._measure(self._network(self.topology, self.width, batch)).seconds):
+            if batch == LEAST_BATCH:
+                patch, memory = sides_text(self.topology.patch), self._limits.memory / 1e9
+                raise NASError(
+                    f"{memory:.3g} GB of memory for patches of {patch} voxels",
+                    f"memory for {LEAST_BATCH} of them on {self._limits.device}",
+                    "end other programs, or choose another device",
+                )
+            batch = max(LEAST_BATCH, batch * 3 // 4)
         reasons = {
             of_memory: f"as many as fit into {self._limits.memory / 1e9:.3g} GB",
             of_data: f"{100 * SHARE_OF_DATA:g} % of all voxels at most, as in nnU-Net",
@@ -205,7 +215,7 @@ def space_of(topology: Topology, widths: Sequence[int]) -> dict[str, Any]:
         "norms": ["instance"],
         "activation": "leaky_relu",
     }
-    if not topology.is_isotropic and topology.depth:
+    if not topology.is_isotropic:
         settings |= {"strides": [list(s) for s in topology.strides], "flat_axes": [list(a) for a in topology.flat_axes]}
     return settings
 
