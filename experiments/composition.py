@@ -18,6 +18,7 @@ from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from experiments.plan_settings import COMMANDS, SETTING, settings_of_plan
 from nas.errors import NASError
 
 EXPERIMENT = "experiment"
@@ -27,7 +28,7 @@ OF_STRATEGY = {"evaluator": "supernet"}  # scores with the supernet that the str
 
 
 class ExperimentLoader(ConfigLoaderImpl):
-    """Hydra's loader, with three rules for experiments, the files of conf/experiment.
+    """Hydra's loader, with three rules for experiments, the files of conf/experiment, and the settings of `plan=FILE`.
 
     - The settings that an experiment gives to a group (`strategy: {lr: 0.1}`) belong to the option that it chooses. If
       another option is chosen (`strategy=random`), they are left out, and one line on stderr says so.
@@ -35,11 +36,14 @@ class ExperimentLoader(ConfigLoaderImpl):
       conf/search.yaml, unless the command line names an evaluator or one of its settings.
     - The objectives of an experiment replace those before it. A null among them removes one and keeps the others.
 
+    The settings of a plan come before those of the command line, which replace them.
+
     Args:
         config_search_path: Where configurations are searched.
     """
 
     unchanged: ClassVar[DictConfig | None] = None  # the latest configuration, before the settings of the command line
+    plan: ClassVar[tuple[str, list[str]]] = ("", [])  # file and settings of the latest plan
 
     def __init__(self, config_search_path: ConfigSearchPath) -> None:
         super().__init__(config_search_path)
@@ -99,9 +103,10 @@ class ExperimentLoader(ConfigLoaderImpl):
         validate_sweep_overrides: bool,
     ) -> DictConfig:
         given = (run_mode, from_shell, validate_sweep_overrides)
-        more = self._apply_rules(config_name, overrides, run_mode)
+        planned = self._planned(config_name, overrides)
+        more = [*planned, *self._apply_rules(config_name, overrides, run_mode)]
         try:
-            cfg = super()._load_configuration_impl(config_name, [*overrides, *more], *given)
+            cfg = super()._load_configuration_impl(config_name, [*planned, *overrides, *more[len(planned) :]], *given)
             if more:  # the job's folder is named by what was typed
                 cfg.hydra.overrides.task = [text for text in cfg.hydra.overrides.task if text not in more]
                 cfg.hydra.job.override_dirname = self._folder_name(cfg)
@@ -115,11 +120,22 @@ class ExperimentLoader(ConfigLoaderImpl):
             # Hydra composes a sweep once without the options that it varies; these settings may belong to one of them,
             # and each job is composed, and checked, with them
             kept = [str(one.input_line) for one in parsed if one not in of_options]
-            cfg = super()._load_configuration_impl(config_name, kept, *given)
+            cfg = super()._load_configuration_impl(config_name, [*planned, *kept], *given)
             cfg.hydra.overrides.task = [str(one.input_line) for one in parsed if not one.is_hydra_override()]
             return cfg
         finally:
             self._left_out, self._parsed = {}, None
+
+    def _planned(self, config_name: str | None, overrides: list[str]) -> list[str]:
+        """Return the settings of the plan that the command line names; those of a sweep come with its jobs."""
+        parsed, _ = self._parse_overrides_and_create_caching_repo(config_name, overrides)
+        named = [one for one in parsed if one.key_or_group == SETTING]
+        if not named or config_name not in COMMANDS or named[-1].is_sweep_override() or named[-1].value() is None:
+            return []
+        path = named[-1].value()
+        found = settings_of_plan(path, COMMANDS[config_name], [one.key_or_group for one in parsed])
+        ExperimentLoader.plan = (str(path), found)
+        return found
 
     def _apply_rules(self, config_name: str | None, overrides: list[str], run_mode: RunMode) -> list[str]:
         """Note which groups' settings in experiments are left out, and return overrides that the rules add."""

@@ -27,10 +27,10 @@ from experiments.sweep import overrides_of
 from nas.errors import NASError, TrialFailed, first_line
 
 if TYPE_CHECKING:
-    from experiments.plan import Plan
+    from experiments.estimates import JobEstimate
 
 DRY_RUN = "dry_run"
-Preview = Callable[[DictConfig, Path], "Plan"]
+Preview = Callable[[DictConfig, Path], "JobEstimate"]
 
 
 def is_dry_run(arguments: Sequence[str]) -> bool:
@@ -64,7 +64,7 @@ class DryRun:
         module, _, name = preview.partition(":")
         self._preview: Preview = getattr(import_module(module), name)
         self._command = command
-        self._plans: list[Plan] = []
+        self._plans: list[JobEstimate] = []
         self._failures: list[str] = []
 
     @contextmanager
@@ -103,9 +103,9 @@ class DryRun:
             Exit code: 2 if a check failed, else 0.
         """
         if self._plans:
-            from experiments.plan import plan_table  # here, as numpy takes long to import
+            from experiments.estimates import estimate_table  # here, as numpy takes long to import
 
-            print(plan_table(self._plans), flush=True)
+            print(estimate_table(self._plans), flush=True)
         count = len(self._plans) + len(self._failures)
         if count:
             print(f"{len(self._plans)} of {count} jobs can run; nothing was started", flush=True)

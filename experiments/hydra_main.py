@@ -33,6 +33,7 @@ from experiments.conf_files import problems, refuse_ambiguous
 from experiments.dry_run import DryRun, is_dry_run
 from experiments.hydra_errors import explain
 from experiments.job_folder import Job
+from experiments.plan_settings import with_plan
 from experiments.settings import check_before_jobs, known_settings
 from experiments.sweep import ORDER, Outcomes, register_resolvers, varied_settings, with_job_folders
 from experiments.workers import mark_launcher, workers_first
@@ -84,7 +85,9 @@ def run_hydra(job: Callable[[DictConfig], None], config_name: str, preview: str 
             with workers_first(arguments), dry.installed() if dry is not None else nullcontext():
                 hydra.main(version_base="1.3", config_path="pkg://conf", config_name=config_name)(Job(job))()
         except (HydraException, OmegaConfBaseException) as error:
-            raise explain(error, known_settings(ExperimentLoader.unchanged), arguments) from error
+            path, planned = ExperimentLoader.plan
+            explained = explain(error, known_settings(ExperimentLoader.unchanged), [*arguments, *planned])
+            raise with_plan(explained, path, planned) from error
         return outcomes.report() if dry is None else dry.report()
 
     sys.exit(run_command(body, INTERRUPTED))

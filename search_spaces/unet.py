@@ -17,9 +17,20 @@ from nas.published import Published, PublishedCount
 from nas.supernets.elastic import largest_networks
 from nas.utils.annotations import Channels, Dims, Expected, OneOf, SomeOf
 from nas.utils.checked import checked
-from search_spaces.arguments import Increasing
+from search_spaces.arguments import FLAT_AXES, STRIDES, Increasing, require_levels
 from search_spaces.unet_family import UNetFamily
-from search_spaces.unet_network import ACTIVATIONS, DOWNS, GROUPS, NORMS, UPS, UNet, level_widths
+from search_spaces.unet_network import (
+    ACTIVATIONS,
+    DOWNS,
+    GROUPS,
+    NORMS,
+    UPS,
+    UNet,
+    flat_text,
+    level_factors,
+    level_widths,
+    scale_text,
+)
 
 MAX_CHANNELS = 4096  # at the lowest resolution
 
@@ -49,6 +60,10 @@ class UNetSpace(UNetFamily):
         scale: Factor of all widths, which are rounded then, above 0 and at most 64.
         deep_supervision: If True, in training a network gives the logits of every level above the bottom, finest first,
             each with the sides of its level.
+        strides: For each halving of the deepest network, finest first, the factor of each axis, 1 or 2. If None, every
+            halving is one of all axes. Sides are then multiples of the product of their factors.
+        flat_axes: For each level of the deepest network, finest first, the axes along which its kernels have one voxel,
+            as for anisotropic voxels. If None, none.
 
     Raises:
         NASError: If an argument is out of range.
@@ -56,7 +71,7 @@ class UNetSpace(UNetFamily):
 
     published: ClassVar[Mapping[str, Published]] = {}
     later_arguments: ClassVar[tuple[str, ...]] = (
-        *("down", "activation", "growth", "max_width", "scale", "deep_supervision"),
+        *("down", "activation", "growth", "max_width", "scale", "deep_supervision", "strides", "flat_axes"),
     )
 
     def __init__(
@@ -76,7 +91,12 @@ class UNetSpace(UNetFamily):
         max_width: Annotated[int, Ge(1), Le(MAX_CHANNELS)] | None = None,
         scale: Annotated[float, Gt(0), Le(64)] = 1.0,
         deep_supervision: bool = False,
+        strides: Annotated[Sequence[Sequence[int]], STRIDES] | None = None,
+        flat_axes: Annotated[Sequence[Sequence[int]], FLAT_AXES] | None = None,
     ) -> None:
+        require_levels(spatial_dims, depths[-1], strides, flat_axes)
+        self.strides = None if strides is None else tuple(map(tuple, strides))
+        self.flat_axes = None if flat_axes is None else tuple(map(tuple, flat_axes))
         self.depths, self.widths, self.block_counts = tuple(depths), tuple(widths), tuple(block_counts)
         self.kernels, self.norms, self.ups = tuple(kernels), tuple(norms), tuple(ups)
         self.spatial_dims, self.in_channels, self.out_channels = spatial_dims, in_channels, out_channels
@@ -133,9 +153,17 @@ class UNetSpace(UNetFamily):
         depth, width, blocks, kernel, norm, up = self.values(arch)
         sides = " x ".join([str(kernel)] * self.spatial_dims)
         lines = [f"{blocks} convolution(s) of {sides} per level and side, {norm} normalisation, {up} up-sampling"]
+        factors = level_factors(self.spatial_dims, int(depth), self.strides)
         for level, channels in enumerate(self.level_widths(int(depth), int(width))):
             branch = "down and up" if level < int(depth) else "bottom"
-            lines.append(f"{'  ' * level}level {level}  1/{2**level}  {channels} channels, {branch}")
+            flat = (
+                f", kernels of one voxel along {axes}"
+                if (axes := flat_text(self.spatial_dims, self.flat_axes, level))
+                else ""
+            )
+            lines.append(
+                f"{'  ' * level}level {level}  {scale_text(factors, level)}  {channels} channels, {branch}{flat}"
+            )
         return "\n".join(lines)
 
     def covering(self) -> list[Architecture]:

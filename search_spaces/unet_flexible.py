@@ -6,6 +6,7 @@ Sources: Çiçek et al., MICCAI 2016 (arXiv 1606.06650); residual levels after V
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Annotated, Any, ClassVar
@@ -21,7 +22,7 @@ from nas.supernets.elastic import largest_networks
 from nas.task_spec import TaskSpec, channels_of
 from nas.utils.annotations import Channels, Dims, Expected, OneOf, SomeOf
 from nas.utils.checked import checked
-from search_spaces.arguments import SWITCH, Increasing
+from search_spaces.arguments import FLAT_AXES, STRIDES, SWITCH, Increasing, require_levels
 from search_spaces.layerwise import Layer, blocks_of_layers
 from search_spaces.unet_family import UNetFamily
 from search_spaces.unet_network import (
@@ -34,7 +35,11 @@ from search_spaces.unet_network import (
     Supervised,
     UNet,
     convolution_unit,
+    flat_text,
+    kernel_sides,
+    level_factors,
     require_sides,
+    scale_text,
     up_sampling,
 )
 
@@ -68,13 +73,17 @@ class FlexibleUNetSpace(UNetFamily):
         out_channels: Classes with the background, >= 2.
         deep_supervision: If True, in training a network gives the logits of every level above the bottom, finest first,
             each with the sides of its level.
+        strides: For each halving of the deepest network, finest first, the factor of each axis, 1 or 2. If None, every
+            halving is one of all axes. Sides are then multiples of the product of their factors.
+        flat_axes: For each level of the deepest network, finest first, the axes along which its kernels have one voxel,
+            as for anisotropic voxels. If None, none.
 
     Raises:
         NASError: If an argument is out of range.
     """
 
     published: ClassVar[Mapping[str, Published]] = {}
-    later_arguments: ClassVar[tuple[str, ...]] = ("deep_supervision",)
+    later_arguments: ClassVar[tuple[str, ...]] = ("deep_supervision", "strides", "flat_axes")
 
     def __init__(
         self,
@@ -97,7 +106,12 @@ class FlexibleUNetSpace(UNetFamily):
         in_channels: Channels = 1,
         out_channels: Annotated[int, Ge(2), Le(4096), Expected("2 to 4096, the background included")] = 2,
         deep_supervision: bool = False,
+        strides: Annotated[Sequence[Sequence[int]], STRIDES] | None = None,
+        flat_axes: Annotated[Sequence[Sequence[int]], FLAT_AXES] | None = None,
     ) -> None:
+        require_levels(spatial_dims, depths[-1], strides, flat_axes)
+        self.strides = None if strides is None else tuple(map(tuple, strides))
+        self.flat_axes = None if flat_axes is None else tuple(map(tuple, flat_axes))
         self.depths, self.widths = tuple(depths), tuple(map(tuple, widths))
         self.encoder_blocks, self.decoder_blocks = tuple(encoder_blocks), tuple(decoder_blocks)
         self.encoder_kernels, self.decoder_kernels = tuple(encoder_kernels), tuple(decoder_kernels)
@@ -171,6 +185,8 @@ class FlexibleUNetSpace(UNetFamily):
             decoder_kernel=value["decoder_kernel"],
             residual=value["residual"],
             deep_supervision=self.deep_supervision,
+            strides=self.strides,
+            flat_axes=self.flat_axes,
         )
 
     def blocks(
@@ -189,7 +205,7 @@ class FlexibleUNetSpace(UNetFamily):
         Raises:
             NASError: If the deepest network cannot halve the sides.
         """
-        require_sides(tuple(input_size), self.depths[-1])
+        require_sides(tuple(input_size), level_factors(self.spatial_dims, self.depths[-1], self.strides))
         channels = channels_of(task, self.spatial_dims, (self.in_channels, self.out_channels))
         return blocks_of_layers(self.genes, genes_NG, self._layers(tuple(input_size), *channels))
 
@@ -198,12 +214,20 @@ class FlexibleUNetSpace(UNetFamily):
         dims = self.spatial_dims
         convolution = LAYERS[dims][0]
 
+        factors = level_factors(dims, self.depths[-1], self.strides)
+        flat_axes = self.flat_axes or [()] * len(factors)
+
         def sides(level: int) -> tuple[int, ...]:
-            return tuple(max(side // 2**level, 1) for side in size)
+            divisors = [math.prod(factor) for factor in zip(*factors[: level + 1], strict=True)]
+            return tuple(max(side // divisor, 1) for side, divisor in zip(size, divisors, strict=True))
+
+        def kernel_of(level: int, kernel: int) -> tuple[int, ...]:
+            return kernel_sides(dims, kernel, flat_axes[level])
 
         def unit(level: int, inputs: int, outputs: int, kernel: int, norm: str, stride: int = 1) -> Block:
             key = f"conv {inputs}>{outputs} k{kernel} {norm} @1/{2**level}{' from above' if stride == 2 else ''}"
-            build = partial(convolution_unit, dims, inputs, outputs, kernel, norm, self.activation, stride)
+            step, shape = factors[level] if stride == 2 else 1, kernel_of(level, kernel)
+            build = partial(convolution_unit, dims, inputs, outputs, shape, norm, self.activation, step)
             return Block(key, build, (inputs, *sides(level - (stride == 2))))
 
         def shortcut(level: int, inputs: int, outputs: int, norm: str, stride: int = 1) -> Block | None:
@@ -235,8 +259,9 @@ class FlexibleUNetSpace(UNetFamily):
             if level >= depth:
                 return None
             key = f"up {below}>{here} {up}{f' k{kernel} {norm}' if up == 'resize' else ''} to 1/{2**level}"
-            make = partial(convolution_unit, dims, kernel=kernel, norm=norm, activation=self.activation)
-            return Block(key, partial(up_sampling, dims, make, below, here, up), (below, *sides(level + 1)))
+            shape, factor = kernel_of(level, kernel), factors[level + 1]
+            make = partial(convolution_unit, dims, kernel=shape, norm=norm, activation=self.activation)
+            return Block(key, partial(up_sampling, dims, make, below, here, up, factor), (below, *sides(level + 1)))
 
         def merge(level: int, depth: int, here: int, kernel: int, norm: str) -> Block | None:
             if level >= depth:
@@ -289,10 +314,17 @@ class FlexibleUNetSpace(UNetFamily):
         down = "maximum" if value["down"] == "pool" else "convolution of stride 2"
         lines = [side("encoder"), side("decoder")]
         lines.append(f"layers   {levels}, {value['norm']} normalisation, {down} down, {value['up']} up")
-        widths = self.level_widths(arch)
+        widths, factors = self.level_widths(arch), level_factors(self.spatial_dims, value["depth"], self.strides)
         for level, channels in enumerate(widths):
             branch = "down and up" if level + 1 < len(widths) else "bottom"
-            lines.append(f"{'  ' * level}level {level}  1/{2**level}  {channels} channels, {branch}")
+            flat = (
+                f", kernels of one voxel along {axes}"
+                if (axes := flat_text(self.spatial_dims, self.flat_axes, level))
+                else ""
+            )
+            lines.append(
+                f"{'  ' * level}level {level}  {scale_text(factors, level)}  {channels} channels, {branch}{flat}"
+            )
         return "\n".join(lines)
 
     def covering(self) -> list[Architecture]:

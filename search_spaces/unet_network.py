@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from torch import nn
@@ -22,11 +23,12 @@ UPS = ("transposed", "resize")
 DOWNS = ("pool", "stride")
 ACTIVATIONS = ("relu", "leaky_relu")
 GROUPS = 4  # of group normalisation; its widths are multiples of it
-LAYERS = {  # by number of spatial dimensions
+LAYERS: dict[int, Any] = {  # by number of spatial dimensions
     2: (nn.Conv2d, nn.ConvTranspose2d, nn.MaxPool2d, nn.BatchNorm2d, InstanceNorm2d),
     3: (Conv3d, nn.ConvTranspose3d, nn.MaxPool3d, nn.BatchNorm3d, InstanceNorm3d),
 }
 Unit = Callable[..., nn.Sequential]  # inputs, outputs, stride -> convolution, normalisation, activation
+Sides = int | tuple[int, ...]  # of a kernel or a stride, one for all axes or one for each
 
 
 class UNet(nn.Module):
@@ -53,6 +55,8 @@ class UNet(nn.Module):
         decoder_kernel: Side of the decoder's kernels, if other than that of the encoder.
         residual: Whether the input of each level and side is added before its last activation (V-Net, Milletari et al.,
             3DV 2016, arXiv 1606.04797).
+        strides: For each halving, finest first, the factor of each axis, 1 or 2; None for 2 of all axes.
+        flat_axes: For each level, finest first, the axes along which kernels have one voxel; None for none.
 
     Attributes:
         widths: Channels of every level, finest first.
@@ -79,22 +83,32 @@ class UNet(nn.Module):
         decoder_blocks: int | None = None,
         decoder_kernel: int | None = None,
         residual: bool = False,
+        strides: Sequence[Sequence[int]] | None = None,
+        flat_axes: Sequence[Sequence[int]] | None = None,
     ) -> None:
         super().__init__()
         self.depth = depth
+        self.factors = factors = level_factors(dims, depth, strides)
         self.widths = widths = list(widths or level_widths(depth, width, growth, max_width, scale))
         inputs = [in_channels, *widths]
         convolution, _, pool, *_ = LAYERS[dims]
-        unit = partial(convolution_unit, dims, kernel=kernel, norm=norm, activation=activation)
         level = _ResidualLevel if residual else _level
-        strides = [2 if down == "stride" and number else 1 for number in range(depth + 1)]
-        self.down = nn.ModuleList(level(unit, *sizes, blocks) for sizes in zip(inputs, widths, strides, strict=False))
-        self.pool = pool(2) if down == "pool" else nn.Identity()
+
+        def unit_of(number: int, side: int) -> Unit:
+            sides = kernel_sides(dims, side, flat_axes[number] if flat_axes else ())
+            return partial(convolution_unit, dims, kernel=sides, norm=norm, activation=activation)
+
+        steps = [factors[number] if down == "stride" and number else 1 for number in range(depth + 1)]
+        sizes = zip(inputs, widths, steps, strict=False)
+        self.down = nn.ModuleList(level(unit_of(n, kernel), *size, blocks) for n, size in enumerate(sizes))
+        self.pool = nn.ModuleList(pool(factor) for factor in factors[1:]) if down == "pool" else None
         # From the bottom up: double the resolution, concatenate the skip connection, convolve.
-        unit, blocks = partial(unit, kernel=decoder_kernel or kernel), decoder_blocks or blocks
-        upwards = list(zip(widths[:0:-1], widths[-2::-1], strict=True))  # channels below, channels here
-        self.up = nn.ModuleList(up_sampling(dims, unit, below, here, up) for below, here in upwards)
-        self.merge = nn.ModuleList(level(unit, 2 * here, here, 1, blocks) for _, here in upwards)
+        blocks = decoder_blocks or blocks
+        upwards = [(n, unit_of(n, decoder_kernel or kernel)) for n in range(depth - 1, -1, -1)]
+        self.up = nn.ModuleList(
+            up_sampling(dims, unit, widths[n + 1], widths[n], up, factors[n + 1]) for n, unit in upwards
+        )
+        self.merge = nn.ModuleList(level(unit, 2 * widths[n], widths[n], 1, blocks) for n, unit in upwards)
         self.head = convolution(widths[0], out_channels, 1)
         supervised = widths[1:-1] if deep_supervision else ()
         self.coarse_heads = nn.ModuleList(convolution(width, out_channels, 1) for width in supervised)
@@ -130,11 +144,13 @@ class UNet(nn.Module):
         Raises:
             NASError: If a side is not a multiple of 2^depth, or shorter than 2^(depth + 1).
         """
-        require_sides(tuple(x_BCDHW.shape[2:]), self.depth)
+        require_sides(tuple(x_BCDHW.shape[2:]), self.factors)
         skips = []
-        for level in self.down[:-1]:
-            skips.append(level(x_BCDHW))
-            x_BCDHW = self.pool(skips[-1])
+        for number, level in enumerate(self.down[:-1]):
+            x_BCDHW = level(x_BCDHW)
+            skips.append(x_BCDHW)
+            if self.pool is not None:
+                x_BCDHW = self.pool[number](x_BCDHW)
         maps = [self.down[-1](x_BCDHW)]
         for up, merge in zip(self.up, self.merge, strict=True):
             maps.insert(0, merge(torch.cat([skips.pop(), up(maps[0])], dim=1)))
@@ -158,7 +174,64 @@ def level_widths(depth: int, width: int, growth: float, max_width: int | None, s
     return [max(round(scale * min(width * growth**level, limit)), 1) for level in range(depth + 1)]
 
 
-def _level(unit: Unit, inputs: int, outputs: int, stride: int, blocks: int) -> nn.Sequential:
+def level_factors(dims: int, depth: int, strides: Sequence[Sequence[int]] | None) -> list[tuple[int, ...]]:
+    """Return the factors by which the sides of each level are smaller than those of the level above.
+
+    Args:
+        dims: Spatial dimensions, 2 or 3.
+        depth: Halvings of the resolution.
+        strides: Factor of each axis for each halving, finest first; None for 2 of all axes.
+
+    Returns:
+        depth + 1 tuples, the first of ones.
+    """
+    halvings = [(2,) * dims] * depth if strides is None else [tuple(stride) for stride in strides[:depth]]
+    return [(1,) * dims, *halvings]
+
+
+def scale_text(factors: Sequence[Sequence[int]], level: int) -> str:
+    """Write the resolution of a level.
+
+    Args:
+        factors: Factors of the axes on each level, see `level_factors`.
+        level: The level.
+
+    Returns:
+        For example "1/4", or "1/1x4x4" where the axes differ.
+    """
+    products = [math.prod(factor) for factor in zip(*factors[: level + 1], strict=True)]
+    return f"1/{products[0] if len(set(products)) == 1 else 'x'.join(map(str, products))}"
+
+
+def flat_text(dims: int, flat_axes: Sequence[Sequence[int]] | None, level: int) -> str:
+    """Write the axes along which the kernels of a level have one voxel.
+
+    Args:
+        dims: Spatial dimensions, 2 or 3.
+        flat_axes: These axes for each level, or None.
+        level: The level.
+
+    Returns:
+        For example "D", or "" for cubes.
+    """
+    return " and ".join("DHW"[-dims:][axis] for axis in flat_axes[level]) if flat_axes else ""
+
+
+def kernel_sides(dims: int, side: int, flat: Sequence[int]) -> tuple[int, ...]:
+    """Return the sides of a kernel.
+
+    Args:
+        dims: Spatial dimensions, 2 or 3.
+        side: Side along most axes.
+        flat: Axes along which it has one voxel.
+
+    Returns:
+        One side for each axis.
+    """
+    return tuple(1 if axis in flat else side for axis in range(dims))
+
+
+def _level(unit: Unit, inputs: int, outputs: int, stride: Sides, blocks: int) -> nn.Sequential:
     first = unit(inputs, outputs, stride=stride)
     return nn.Sequential(first, *(unit(outputs, outputs) for _ in range(blocks - 1)))
 
@@ -166,7 +239,7 @@ def _level(unit: Unit, inputs: int, outputs: int, stride: int, blocks: int) -> n
 class _ResidualLevel(nn.Module):
     """Level whose input is added before its last activation, through a 1 x 1 convolution where the shapes differ."""
 
-    def __init__(self, unit: Unit, inputs: int, outputs: int, stride: int, blocks: int) -> None:
+    def __init__(self, unit: Unit, inputs: int, outputs: int, stride: Sides, blocks: int) -> None:
         super().__init__()
         *before, last = _level(unit, inputs, outputs, stride, blocks)
         assert isinstance(last, nn.Sequential)
@@ -203,7 +276,7 @@ class Supervised(nn.Module):
 
 
 def convolution_unit(
-    dims: int, inputs: int, outputs: int, kernel: int, norm: str, activation: str, stride: int = 1
+    dims: int, inputs: int, outputs: int, kernel: Sides, norm: str, activation: str, stride: Sides = 1
 ) -> nn.Sequential:
     """Make a convolution, its normalisation and its activation.
 
@@ -211,10 +284,10 @@ def convolution_unit(
         dims: Spatial dimensions, 2 or 3.
         inputs: Channels of the input.
         outputs: Channels of the output.
-        kernel: Side of the kernel, odd.
+        kernel: Side of the kernel, odd, or one for each axis.
         norm: "batch", "instance" or "group".
         activation: "relu" or "leaky_relu".
-        stride: 1, or 2 to halve the sides.
+        stride: 1, or 2 to halve the sides, or one for each axis.
 
     Returns:
         The three layers.
@@ -225,11 +298,14 @@ def convolution_unit(
         "instance": lambda: instance_norm(outputs, affine=True),
         "group": lambda: nn.GroupNorm(GROUPS, outputs),
     }
-    layer = convolution(inputs, outputs, kernel, stride, padding=kernel // 2)
+    padding = kernel // 2 if isinstance(kernel, int) else tuple(side // 2 for side in kernel)
+    layer = convolution(inputs, outputs, kernel, stride, padding=padding)
     return nn.Sequential(layer, norms[norm](), nn.ReLU() if activation == "relu" else nn.LeakyReLU(0.01))
 
 
-def up_sampling(dims: int, unit: Unit, inputs: int, outputs: int, up: str) -> nn.Module:
+def up_sampling(
+    dims: int, unit: Unit, inputs: int, outputs: int, up: str, factor: tuple[int, ...] | None = None
+) -> nn.Module:
     """Make a layer that doubles the sides and sets the channels.
 
     Args:
@@ -238,29 +314,36 @@ def up_sampling(dims: int, unit: Unit, inputs: int, outputs: int, up: str) -> nn
         inputs: Channels of the input.
         outputs: Channels of the output.
         up: "transposed" or "resize".
+        factor: Factor of each side; None for 2.
 
     Returns:
         The layer.
     """
+    factor = factor or (2,) * dims
     if up == "transposed":
-        return LAYERS[dims][1](inputs, outputs, 2, stride=2)
-    return nn.Sequential(nn.Upsample(scale_factor=2), unit(inputs, outputs))
+        layer: nn.Module = LAYERS[dims][1](inputs, outputs, factor, stride=factor)
+        return layer
+    scale = 2 if set(factor) == {2} else tuple(map(float, factor))
+    return nn.Sequential(nn.Upsample(scale_factor=scale), unit(inputs, outputs))
 
 
-def require_sides(sides: Sequence[int], depth: int) -> None:
+def require_sides(sides: Sequence[int], factors: Sequence[Sequence[int]]) -> None:
     """Check that a U-Net can halve a volume.
 
     Args:
         sides: Sides of the volume in voxels.
-        depth: Number of halvings.
+        factors: Factors of the axes on each level, see `level_factors`.
 
     Raises:
-        NASError: If a side is not a multiple of 2^depth, or shorter than 2^(depth + 1).
+        NASError: If a side is not a multiple of the product of its factors, or shorter than two voxels of the bottom.
     """
-    factor = 2**depth
-    if any(side % factor or side < 2 * factor for side in sides):
+    products = [math.prod(factor) for factor in zip(*factors, strict=True)]
+    if any(side % product or side < 2 * product for side, product in zip(sides, products, strict=True)):
+        same = len(set(products)) == 1
+        whole = str(products[0]) if same else "x".join(map(str, products))
+        least = str(2 * products[0]) if same else "twice that"
         raise NASError(
-            f"a volume of {'x'.join(map(str, sides))} voxels for a U-Net of depth {depth}",
-            f"sides that are multiples of {factor}, at least {2 * factor}",
+            f"a volume of {'x'.join(map(str, sides))} voxels for a U-Net of depth {len(factors) - 1}",
+            f"sides that are multiples of {whole}, at least {least}",
             "use smaller space.depths, or crop or pad the data (`data.size`, `data.patch`)",
         )

@@ -9,7 +9,7 @@ import pytest
 import run_search
 import run_train
 from experiments.dry_run import is_dry_run
-from experiments.plan import COLUMNS, Plan, plan_table
+from experiments.estimates import COLUMNS, JobEstimate, estimate_table
 from nas.budget import Estimate
 from nas.errors import NASError
 from nas.study.probe import existing_study, require_writable
@@ -94,12 +94,12 @@ def test_only_true_and_false() -> None:
 def test_the_table_fits_and_merges_workers() -> None:
     long = Path("outputs") / ("x" * 90) / "worker"
     plans = [
-        Plan(long, 12, 12, Estimate(7300.0, 2.5e9)),
-        Plan(long, 12, 12, Estimate(7300.0, 2.5e9)),
-        Plan(Path("outputs/b"), 3, 0, Estimate()),
-        Plan(Path("outputs/c"), 3, 3, None),
+        JobEstimate(long, 12, 12, Estimate(7300.0, 2.5e9)),
+        JobEstimate(long, 12, 12, Estimate(7300.0, 2.5e9)),
+        JobEstimate(Path("outputs/b"), 3, 0, Estimate()),
+        JobEstimate(Path("outputs/c"), 3, 3, None),
     ]
-    lines = plan_table(plans).splitlines()
+    lines = estimate_table(plans).splitlines()
     assert max(map(len, lines)) == COLUMNS
     assert len(lines) == 1 + 3 + 1 + 2
     assert lines[1].split()[-6:] == ["12", "12", "2.0", "h", "2.5", "GB"]

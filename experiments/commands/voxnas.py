@@ -11,6 +11,7 @@ import sys
 HYDRA, PARSER = "Hydra's settings", "a parser"
 # name -> (module, how it takes its arguments, summary). PARSER: the module has `parser()`; HYDRA: `main()`
 COMMANDS = {
+    "plan": ("experiments.commands.plan", PARSER, "plan search and training of your own data"),
     "search": ("run_search", HYDRA, "search a space for architectures"),
     "train": ("run_train", HYDRA, "retrain, test and export architectures"),
     "study": ("experiments.commands.study", PARSER, "inspect, export, resume and delete studies"),

@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from experiments.build import build
 from experiments.config import SearchConfig
 from experiments.context import task_setup
-from experiments.plan import Plan
+from experiments.estimates import JobEstimate
 from experiments.search.job import problem_of
 from experiments.search.strategies import mean_proposal, strategy_of
 from experiments.sweep import study_of_job
@@ -32,7 +32,7 @@ SAMPLES, PROFILES = 64, 8  # networks drawn to find a typical one: if costs are 
 KEPT = 5e5  # bytes of the study and the reports of a search
 
 
-def preview_search(cfg: DictConfig, folder: Path) -> Plan:
+def preview_search(cfg: DictConfig, folder: Path) -> JobEstimate:
     """Check a search and estimate what is left of it.
 
     Args:
@@ -83,7 +83,7 @@ def preview_search(cfg: DictConfig, folder: Path) -> Plan:
             estimate = Estimate(job.time_s - ended[1], estimate.bytes)
         if estimate is not None and one is not None:
             estimate += one.times(again)
-    return Plan(folder, config.study.trials, left, estimate, str(setting.device))
+    return JobEstimate(folder, config.study.trials, left, estimate, str(setting.device))
 
 
 def typical_network(problem: Problem, strategy: Strategy) -> Architecture:

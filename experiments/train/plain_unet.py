@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 
@@ -129,9 +130,9 @@ class PlainUNets:
         setting = self.setting
         window = setting.task.inference.get("window")
         shapes = (setting.store.input_shape[1:], window or setting.store.sample_shape[1:])
-        sides = [int(side) for shape in shapes for side in shape]
+        sides = [tuple(map(int, shape)) for shape in shapes]
         depth = 0
-        while all(side % 2 ** (depth + 1) == 0 and side >= SMALLEST_SIDE * 2 ** (depth + 1) for side in sides):
+        while self._halves(sides, depth + 1):
             depth += 1
         if depth == 0:
             raise NASError(
@@ -140,6 +141,24 @@ class PlainUNets:
                 "set baselines.plain_unet=null, or crop or pad the data (data.size, data.patch)",
             )
         return min(depth, 8)
+
+    @cached_property
+    def _of_axes(self) -> dict[str, Any]:
+        """Strides and flat kernels of the networks, if they halve the axes one by one."""
+        spaces = [network.space for network in self.networks if getattr(network.space, "strides", None) is not None]
+        return {name: getattr(spaces[0], name) for name in ("strides", "flat_axes")} if spaces else {}
+
+    def _halves(self, shapes: Sequence[tuple[int, ...]], depth: int) -> bool:
+        """Whether every side can be halved so often and keeps some voxels at the bottom."""
+        strides = self._of_axes.get("strides")
+        if strides is not None and depth > len(strides):
+            return False
+        for shape in shapes:
+            for axis, side in enumerate(shape):
+                factor = 2**depth if strides is None else math.prod(stride[axis] for stride in strides[:depth])
+                if side % factor or (factor > 1 and side < SMALLEST_SIDE * factor):
+                    return False
+        return True
 
     def _of_equal_cost(self) -> Artifact:
         """Search a width near that of equal cost, then the growth of the widths."""
@@ -183,6 +202,10 @@ class PlainUNets:
         spec = self.setting.task.spec
         point = UNetSpace.published[f"plain-{spec.dims}d"]
         own = {**point.arguments, "depths": (self.depth,), **changes}
+        levels = own["depths"][0]
+        for name, count in (("strides", levels), ("flat_axes", levels + 1)):
+            if (of_axes := self._of_axes.get(name)) is not None:
+                own[name] = of_axes[:count]
         spaces = (network.space.space_of(network.arch) for network in self.networks)
         deep = any(getattr(space, "deep_supervision", False) for space in spaces)
         weights = self.setting.task.settings.get("scale_weights")  # those of the networks, which may have fewer outputs

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from experiments.plan import Plan
+from experiments.estimates import JobEstimate
 from experiments.search.random_counterpart import counterpart_estimate
 from experiments.train.job import CheckedTraining, checked_training
 from experiments.train.systems import SystemTrainer
@@ -20,7 +20,7 @@ from nas.utils.folders import require_writable
 KEPT = 1e6  # bytes of the table, the report and the predictions as csv
 
 
-def preview_training(cfg: DictConfig, folder: Path) -> Plan:
+def preview_training(cfg: DictConfig, folder: Path) -> JobEstimate:
     """Check a training and estimate what is left of it: networks, rounds, and the search that is repeated at random.
 
     Args:
@@ -56,7 +56,7 @@ def preview_training(cfg: DictConfig, folder: Path) -> Plan:
             left += len(job.rounds) + (trials if more != Estimate() else 0)
             estimate += _of_rounds(network, job, trainer) + (more or Estimate())
             known = more is not None
-    return Plan(folder, networks, left, estimate if known else None, str(job.setting.device))
+    return JobEstimate(folder, networks, left, estimate if known else None, str(job.setting.device))
 
 
 def _of_rounds(network: Artifact, job: CheckedTraining, trainer: SystemTrainer) -> Estimate:

@@ -15,6 +15,7 @@ from nas.utils.locate import locate
 from nas.utils.named import TARGET, require_named
 
 GROUPS: Mapping[str, type] = {"data": Source, "split": Split, "task": Task}
+WHOLE = ("experiment", "plan")  # settings that bring data, split and task of their own
 LOCAL = {"root": "data_root", "cache_dir": "data_cache"}  # arguments of a data set that belong to this machine
 
 
@@ -25,9 +26,9 @@ def with_search_defaults(
 
     A group that the command line chooses (`data=msd`) stays. Single settings (`data.size=24`) change those of the
     search. One that conf/data/lidc_shapes.yaml lacks is added as Hydra wants it (`+data.patch=[16,16,16]`), and one
-    that is removed (`~data.size`) gets the default of its class. An experiment brings groups of its own, whose data and
-    split have to be those of the search. An arch.json holds no folders: `data_root` and `data_cache` are those of the
-    command.
+    that is removed (`~data.size`) gets the default of its class. An experiment or a plan brings groups of its own,
+    whose data and split have to be those of the search. An arch.json holds no folders: `data_root` and `data_cache` are
+    those of the command.
 
     Args:
         config: The resolved configuration.
@@ -48,8 +49,8 @@ def with_search_defaults(
     search, keys = known[0], typed(overrides)
     for other in known[1:]:
         _check_agreement(other.config, search.config, keys, "the search of another network of arch=", allow)
-    if "experiment" in keys:
-        _check_agreement(config, search.config, keys, f"experiment={_chosen(overrides)}", allow)
+    for whole in (name for name in WHOLE if name in keys):
+        _check_agreement(config, search.config, keys, f"{whole}={_chosen(overrides, whole)}", allow)
         return dict(config)
     result = dict(config)
     for group, base in GROUPS.items():
@@ -91,7 +92,7 @@ def announcement(config: Mapping[str, Any], overrides: Sequence[str], searches: 
         return None
     keys, recorded = typed(overrides), search.config
     given = [group for group in GROUPS if group in keys or not isinstance(recorded.get(group), Mapping)]
-    if "experiment" in keys:  # its data and split are those of the search, its task is its own
+    if set(WHOLE) & set(keys):  # its data and split are those of the search, its task is its own
         given = [group for group in GROUPS if group in given or group == "task"]
     if search.patients is None:
         given = list(GROUPS)
@@ -122,7 +123,7 @@ def require_same_data(name: str, overrides: Sequence[str], searches: Iterable[Se
         NASError: If the command names no data and the search was on a data set of another name.
     """
     keys = typed(overrides)
-    if any(key.partition(".")[0] in ("data", "experiment") for key in keys):
+    if any(key.partition(".")[0] in ("data", *WHOLE) for key in keys):
         return
     for search in searches:
         if search.data.name != name:
@@ -166,15 +167,16 @@ def _check_agreement(
 
 
 def _contradiction(key: str, value: object, searched: object, origin: str) -> NASError:
+    whole = origin.partition("=")[0]
     return NASError(
         f"{key}={value} of {origin}, but {key}={searched} in the search of the network",
         "the data and the split of the search",
-        f"leave out experiment=..., or write {key}=... to change it on purpose",
+        f"leave out {whole if whole in WHOLE else WHOLE[0]}=..., or write {key}=... to change it on purpose",
     )
 
 
-def _chosen(overrides: Sequence[str]) -> str:
-    return next(text.partition("=")[2] for text in overrides if text.lstrip("+~").startswith("experiment="))
+def _chosen(overrides: Sequence[str], key: str) -> str:
+    return next(text.partition("=")[2] for text in overrides if text.lstrip("+~").startswith(f"{key}="))
 
 
 def shown(value: object) -> str:

@@ -15,7 +15,7 @@ UNITS_BYTES = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 
 
 @dataclass(frozen=True)
-class Plan:
+class JobEstimate:
     """One job of a command, checked but not run.
 
     Args:
@@ -33,7 +33,7 @@ class Plan:
     device: str = "cpu"
 
 
-def plan_table(plans: Sequence[Plan]) -> str:
+def estimate_table(plans: Sequence[JobEstimate]) -> str:
     """Write the table of a dry run, at most 80 columns wide.
 
     Args:
@@ -42,7 +42,7 @@ def plan_table(plans: Sequence[Plan]) -> str:
     Returns:
         Several lines.
     """
-    merged: dict[Path, list[Plan]] = {}
+    merged: dict[Path, list[JobEstimate]] = {}
     for plan in plans:
         merged.setdefault(plan.folder, []).append(plan)
     rows = [(_name(folder, len(workers)), workers[0]) for folder, workers in merged.items()]
@@ -66,7 +66,7 @@ def _shown(estimate: Estimate | None) -> tuple[str, str]:
     return duration_text(estimate.seconds), f"{estimate.bytes / size:.1f} {unit}"
 
 
-def _total(plans: Sequence[Plan]) -> Plan:
+def _total(plans: Sequence[JobEstimate]) -> JobEstimate:
     known = [plan.estimate for plan in plans if plan.estimate is not None]
     whole = sum(known, Estimate()) if len(known) == len(plans) else None
     networks, left = sum(plan.networks for plan in plans), sum(plan.left for plan in plans)

@@ -1,0 +1,83 @@
+"""`voxnas plan FOLDER`: settings for a search and a training of one's own data, each with its reason."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from pathlib import Path
+
+from experiments.cli import Parser, write_line
+from nas.errors import NASError
+
+EXAMPLES = (
+    "voxnas plan /data/Dataset004_Hippocampus",
+    "voxnas plan /data/Task04_Hippocampus --time 8h --out hippocampus.yaml",
+    "voxnas plan patients.csv --device cuda",
+)
+TASKS = ("segmentation", "classification")
+
+
+def parser() -> Parser:
+    """Return the parser of `voxnas plan`.
+
+    Returns:
+        The parser.
+    """
+    plan = Parser(
+        "voxnas plan",
+        "Read a data set and write a plan: settings for `voxnas search plan=FILE` and `voxnas train plan=FILE`, each "
+        "with its reason.",
+        EXAMPLES,
+    )
+    add = plan.add_argument
+    add("data", metavar="FOLDER", type=Path, help="folder of the Decathlon, of nnU-Net or of KiTS, or a csv of volumes")
+    add("--out", metavar="FILE", type=Path, default=Path("plan.yaml"), help="the plan (default: plan.yaml)")
+    add("--task", choices=TASKS, help="task of the data (default: masks: segmentation, csv: classification)")
+    add("--time", default="2h", help="running time for search and training, such as 30min, 8h (default: 2h)")
+    add("--device", default="auto", help="cpu, cuda, cuda:1; auto: the GPU if there is one (default: auto)")
+    add("--from-nnunet", metavar="FILE", type=Path, help="take spacing, patch, batch and network of nnUNetPlans.json")
+    add("--to-nnunet", metavar="FILE", type=Path, help="write the plan also as a plans file of nnU-Net")
+    plan.set_defaults(run=run)
+    return plan
+
+
+def run(options: argparse.Namespace) -> None:
+    """Read the data, time training steps, and write the plan.
+
+    Args:
+        options: Parsed arguments.
+
+    Raises:
+        NASError: If the data, the time or a file is wrong.
+    """
+    from nas.utils.annotations import seconds_of
+    from nas.utils.folders import require_output
+
+    seconds = seconds_of(options.time)
+    if not math.isfinite(seconds) or seconds <= 0:
+        raise NASError(f"--time {options.time}", "a duration such as 90s, 30min, 2h or 1d", "correct --time")
+    for path in (options.out, options.to_nnunet):
+        if path is not None:
+            require_output(path)
+    from experiments.devices import pick_device
+    from experiments.planning import make_plan
+    from nas.planning.nnunet import read_nnunet, write_nnunet
+
+    plan = make_plan(options.data, pick_device(options.device), seconds, options.task, _show)
+    if options.from_nnunet is not None:
+        plan = read_nnunet(options.from_nnunet, plan)
+    if options.to_nnunet is not None:
+        write_nnunet(plan, options.to_nnunet)
+    plan.write(options.out)
+    for one in plan.decisions:
+        write_line(f"{one.override}  # {one.reason}" + (f" ({one.command})" if one.command else ""))
+    found = plan.fingerprint["suspicious"]
+    for name, text in found.items():
+        write_line(f"look at {name}: {text}")
+    write_line(f"wrote {options.out} (use: voxnas search plan={options.out})")
+
+
+def _show(done: int, total: int) -> None:
+    if sys.stderr.isatty():
+        print(f"\rread {done} of {total} cases", end="\n" if done == total else "", file=sys.stderr, flush=True)

@@ -1,0 +1,217 @@
+"""What the rules of all tasks share: networks that are timed, limits of a machine, and times of trainings."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from nas.planning.fingerprint import Fingerprint
+from nas.utils.duration import in_words
+
+FOLDS, FEWEST_FOLDS = 5, 3
+TRAINING_SHARE = 0.8  # of the cases, in the training of a fold
+REFERENCE_SHARE = 1 / 8  # of the time for everything, for one training of the reference network
+SEARCH_SHARE = 1 / 2
+TRIALS, FEWEST_TRIALS = 24, 8
+MOST_EPOCHS, ENOUGH_EPOCHS, FEWEST_EPOCHS = 300, 60, 4
+MEMORY_SHARE = 0.8  # of the free memory
+COST_LIMIT = 1.5  # MACs of searched networks, in those of the reference network
+SIDES = ("left", "right")
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network that a machine may be asked to time.
+
+    Args:
+        space: Name of the space in conf/space.
+        settings: Arguments of the space that differ from its file.
+        genes: Name of a gene -> value.
+        shape: Sides (D, H, W) of the images.
+        batch: Images of a training step.
+        channels: Channels of an image.
+        outputs: Classes.
+        kind: Kind of the task.
+    """
+
+    space: str
+    settings: Mapping[str, Any]
+    genes: Mapping[str, Any]
+    shape: tuple[int, ...]
+    batch: int
+    channels: int
+    outputs: int
+    kind: str
+
+
+@dataclass(frozen=True)
+class StepCost:
+    """What a training step takes.
+
+    Args:
+        seconds: Least running time of a few steps.
+        bytes: Memory that the step needs at its peak, the network included.
+        params: Trainable parameters.
+        macs: Multiply-accumulates of one image.
+    """
+
+    seconds: float
+    bytes: int
+    params: int
+    macs: int
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the machine and the user give.
+
+    Args:
+        seconds: Running time for search and trainings together.
+        memory: Bytes that a training may use.
+        device: Name of the device, for reasons.
+    """
+
+    seconds: float
+    memory: int
+    device: str = "cpu"
+
+    @property
+    def training_seconds(self) -> float:
+        """Time for one training of the reference network."""
+        return self.seconds * REFERENCE_SHARE
+
+
+class Measure(Protocol):
+    """The cost of a training step."""
+
+    def __call__(self, network: Network, *, timed: bool = True) -> StepCost:
+        """Measure a network.
+
+        Args:
+            network: The network.
+            timed: Whether a step is run. If False, `seconds` is NaN and `bytes` is what autograd will save.
+
+        Returns:
+            Its cost; infinitely many seconds if the memory is too small.
+        """
+
+
+def folds_for(fingerprint: Fingerprint) -> tuple[int, str]:
+    """Choose the number of folds.
+
+    Args:
+        fingerprint: Facts of the data.
+
+    Returns:
+        Folds, and the reason.
+    """
+    least = int(min(count for count in fingerprint.counts_K if count))
+    units = min(fingerprint.patients, least)
+    if units >= 2 * FOLDS:
+        return FOLDS, f"five, as nnU-Net; {fingerprint.patients} patients, the rarest class in {least} cases"
+    folds = max(FEWEST_FOLDS, min(FOLDS, units // 2))
+    return folds, f"{fingerprint.patients} patients, the rarest class in {least} cases: fewer folds keep it in each"
+
+
+def flips_for(fingerprint: Fingerprint, opposite_axes: Mapping[int, str]) -> tuple[list[int], str]:
+    """Choose the axes along which volumes may be mirrored without exchanging classes.
+
+    Args:
+        fingerprint: Facts of the data.
+        opposite_axes: Axis -> the two classes that lie opposite to each other along it.
+
+    Returns:
+        Axes out of 0, 1, 2, and the reason.
+    """
+    unsafe = dict(opposite_axes)
+    names = [name.lower() for name in fingerprint.classes]
+    if all(any(side in name for name in names) for side in SIDES):
+        unsafe.setdefault(2, "classes named left and right")
+    axes = [axis for axis in range(3) if axis not in unsafe]
+    if not unsafe:
+        return axes, "no two classes lie opposite to each other, or are named left and right"
+    texts = "; ".join(f"axis {axis} would exchange {what}" for axis, what in sorted(unsafe.items()))
+    return axes, texts
+
+
+def epochs_for(seconds: float, step_seconds: float, steps: int) -> int:
+    """Return the epochs that fit into a time.
+
+    Args:
+        seconds: The time.
+        step_seconds: Time of a step.
+        steps: Steps of an epoch.
+
+    Returns:
+        At least 4, at most 300.
+    """
+    return max(FEWEST_EPOCHS, min(MOST_EPOCHS, int(seconds / (step_seconds * steps))))
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Lengths of the trainings of a plan.
+
+    Args:
+        epochs: Of a training of a chosen network.
+        search_epochs: Of a trial.
+        trials: Trials of the search.
+        reason: Of `epochs`.
+        search_reason: Of `search_epochs` and `trials`.
+    """
+
+    epochs: int
+    search_epochs: int
+    trials: int
+    reason: str
+    search_reason: str
+
+
+def schedule_for(limits: Limits, cost: StepCost, steps: int) -> Schedule:
+    """Divide the time between the trials of a search and the trainings after it.
+
+    Args:
+        limits: Time of everything.
+        cost: Of a step of the reference network, which is at the upper end of the space.
+        steps: Steps of an epoch of a training.
+
+    Returns:
+        Epochs and trials.
+    """
+    epochs = epochs_for(limits.training_seconds, cost.seconds, steps)
+    took = f"{cost.seconds:.2g} s a step on {limits.device}, {steps} steps an epoch"
+    reason = f"{took}: one training in {in_words(epochs * steps * cost.seconds)} of {in_words(limits.seconds)}"
+    search_s, typical = limits.seconds * SEARCH_SHARE, cost.seconds * 2 / 3  # of a network of the space
+    trials = TRIALS
+    while trials > FEWEST_TRIALS and search_s / trials < FEWEST_EPOCHS * 2 * typical * steps:
+        trials -= 1
+    search_epochs = max(min(epochs_for(search_s / trials, typical, steps), epochs), FEWEST_EPOCHS)
+    share = f"{in_words(search_s)}, half of the time, for {trials} trials of about two thirds of that cost"
+    return Schedule(epochs, search_epochs, trials, reason, share)
+
+
+def name_of(path: str) -> str:
+    """Make the name of a study from that of a data set.
+
+    Args:
+        path: Its folder or csv.
+
+    Returns:
+        Lower-case letters, digits and underscores.
+    """
+    return re.sub(r"[^a-z0-9]+", "_", Path(path).stem.lower()).strip("_") or "data"
+
+
+def sides_text(sides: Sequence[float]) -> str:
+    """Write sides or spacings.
+
+    Args:
+        sides: D, H, W.
+
+    Returns:
+        For example "40 x 56 x 40".
+    """
+    return " x ".join(f"{side:g}" for side in sides)
