@@ -21,7 +21,14 @@ from nas.utils.foreign import read_yaml
 SEARCH, TRAINING = "search", "training"
 UNFINISHED = "unfinished"  # running or killed
 CONFIG, RESULT = "config.yaml", "result.json"
-INNER = ("checkpoints", "bundles", "pareto", "random_search", "export")  # folders of a job that hold no other job
+INNER = (
+    "checkpoints",
+    "bundles",
+    "pareto",
+    "random_search",
+    "export",
+    "evaluation",
+)  # folders of a job that hold no other job
 OWN_FILES = (CONFIG, RECORD, RESULT, TRIALS)
 EFFORT = ("seconds", "epochs", TRAINING_MACS)  # of the trainings of a job
 FIX = "name folders that run_search.py or run_train.py wrote"

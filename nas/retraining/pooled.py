@@ -101,7 +101,8 @@ def read_pooled(name: str, folders: Sequence[Path], allow: Sequence[str] = (), s
         classes = tuple(results[0].data["classes"])
         # earlier versions recorded no task, and pooled segmentations only
         task = task_of(results[0].task, allow) if results[0].task else Segmentation(outputs=len(classes))
-        sizes = SIZES if system is None else ()
+        # of predictions of another program the costs are unknown
+        sizes = [key for key in SIZES if all(key in result.costs for result in results)] if system is None else []
         costs = {key: float(np.mean([result.costs[key] for result in results])) for key in sizes}
     except (KeyError, TypeError, ValueError) as error:
         raise NASError(
