@@ -1,9 +1,7 @@
 """nnU-Net 2.8.1 in a process of its own: plan and preprocess, train for a stated time, predict.
 
-It imports nothing of VoxNAS, so that the Python of another environment can run it. The environment variables nnUNet_raw,
-nnUNet_preprocessed and nnUNet_results are those of nnU-Net.
-
-python -m benchmarks.nnunet starts it; nobody else has to.
+It imports nothing of VoxNAS, so that the Python of another environment can run it; `python -m benchmarks.nnunet`
+starts it. The environment variables nnUNet_raw, nnUNet_preprocessed and nnUNet_results are those of nnU-Net.
 """
 
 from __future__ import annotations
@@ -147,7 +145,7 @@ def predict(options: argparse.Namespace) -> dict[str, object]:
     started, device = clock(options.device), torch.device(options.device)
     predictor = nnUNetPredictor(perform_everything_on_device=options.device != "cpu", device=device, allow_tqdm=False)
     name = f"nnUNetTrainer__nnUNetPlans__{options.configuration}"
-    folder = Path(os.environ["nnUNet_results"]) / options.dataset / name
+    folder = Path(os.environ["nnUNet_results"]) / options.dataset / name  # noqa: SIM112
     predictor.initialize_from_trained_model_folder(str(folder), (0,), "checkpoint_final.pth")
     predictor.predict_from_files_sequential(str(options.images), str(options.predictions), overwrite=False)
     return {"seconds": clock(options.device) - started}

@@ -1,4 +1,4 @@
-"""`voxnas evaluate`: a trained network on labelled scans that it has not seen, or predictions of another program."""
+"""`voxnas evaluate`: a trained network on labelled scans that it has not seen, or predictions of any program."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.argument_types import number_type, seed_type
 from experiments.cli import USER_ERROR, Parser, write_line
+from experiments.commands import evaluate_predictions
+from experiments.commands.evaluate_predictions import data_name, report
 from experiments.commands.network_options import (
     add_device,
     add_flips,
@@ -20,8 +22,6 @@ from experiments.commands.network_options import (
     use_reading,
     within_time,
 )
-from experiments.commands import evaluate_predictions
-from experiments.commands.evaluate_predictions import data_name, report
 from experiments.commands.predict import label_map, outcomes, prediction_of
 from nas.errors import NASError
 
@@ -57,6 +57,7 @@ def parser() -> Parser:
     )
     add("--predictions", metavar="FOLDER", type=Path, help="label maps of another program, named as the cases")
     add("--missing", choices=MISSING, default="refuse", help="cases without a prediction (default: refuse)")
+    add("--cases-of", metavar="FOLDER", type=Path, help="of --predictions: only the test cases of a result")
     add("--classes", metavar="NAMES", help="of --predictions: background,... (default: those of dataset.json)")
     help_of_tolerance = "of the surface Dice of --predictions in mm (default: 1)"
     add("--tolerance", type=number_type(float, 0, 1000), default=1.0, help=help_of_tolerance)
@@ -168,7 +169,8 @@ def _system(options: argparse.Namespace, networks: Sequence[BundleNetwork], case
     except NASError:  # of one bundle, or of a training that another program has copied without its result
         return Evaluated(options.name or own, *data, **facts)
     if result.arch_id == arch_id:
-        facts["costs"] = {name: result.costs[name] for name in SIZES if name in result.costs}
+        known = (*SIZES, "training_seconds")
+        facts["costs"] = {name: result.costs[name] for name in known if name in result.costs}
     return Evaluated(options.name or own, *data, seed=result.seed, **facts)
 
 

@@ -1,4 +1,4 @@
-"""`voxnas evaluate --predictions FOLDER LABELLED`: label maps of any program, measured as those of a trained network."""
+"""`voxnas evaluate --predictions FOLDER LABELLED`: label maps of any program, measured as those of a network."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from experiments.cli import USER_ERROR, write_line
 from nas.errors import NASError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nas.inference.cases import Case
     from nas.retraining.evaluation import Evaluation
     from nas.retraining.evaluation_files import Evaluated
     from nas.tasks.base import Task
@@ -45,19 +48,20 @@ def run(options: argparse.Namespace) -> int:
         )
     named = _classes(options.classes)
     labelled = find_label_maps(options.labelled)
-    matched = match_predictions(options.predictions, labelled.cases)
-    if matched.extra:
+    wanted = _cases_of(options.cases_of, labelled.cases)
+    matched = match_predictions(options.predictions, wanted)
+    if matched.extra and options.cases_of is None:
         names = shortened([file.relative_to(options.predictions) for file in matched.extra])
         print(f"warning: {len(matched.extra)} predictions without a label, not measured: {names}", file=sys.stderr)
     if matched.missing and (options.missing == "refuse" or not matched.files):
         raise NASError(
-            f"no prediction of {len(matched.missing)} of {len(labelled.cases)} cases: {shortened(matched.missing)}",
+            f"no prediction of {len(matched.missing)} of {len(wanted)} cases: {shortened(matched.missing)}",
             f"a label map with the name of each case in {options.predictions}",
             "add them, or --missing skip, which measures the others",
         )
     if matched.missing:
-        write_line(f"left out {len(matched.missing)} of {len(labelled.cases)} cases without a prediction")
-    cases = [case for case in labelled.cases if case.name in matched.files]
+        write_line(f"left out {len(matched.missing)} of {len(wanted)} cases without a prediction")
+    cases = [case for case in wanted if case.name in matched.files]
     classes = named or labelled.classes or classes_in(cases)
     task = Segmentation(outputs=len(classes), tolerance=options.tolerance)
     faults: list[NASError] = []
@@ -99,7 +103,7 @@ def report(folder: Path, evaluation: Evaluation, task: Task, system: Evaluated) 
         task: The task.
         system: The system and its data.
     """
-    from nas.retraining.evaluation_files import CASES, EVALUATION, TABLE, write_evaluation
+    from nas.retraining.evaluation_files import CASES, TABLE, VALUES, write_evaluation
 
     write_evaluation(folder, evaluation, task, system)
     write_line(f"\n{evaluation.caption}\n")
@@ -109,7 +113,24 @@ def report(folder: Path, evaluation: Evaluation, task: Task, system: Evaluated) 
         write_line(f"{name:<{widths[0]}}  {value:>{widths[1]}}  {interval:>{widths[2]}}")
     for text in evaluation.warnings:
         write_line(f"warning: {text}")
-    write_line(f"\nwrote {folder / TABLE}, {folder / CASES} and {folder / EVALUATION}")
+    write_line(f"\nwrote {folder / TABLE}, {folder / CASES} and {folder / VALUES}")
+
+
+def _cases_of(folder: Path | None, cases: Sequence[Case]) -> list[Case]:
+    """Keep the cases that a training or an evaluation tested."""
+    if folder is None:
+        return list(cases)
+    from nas.inference.label_maps import shortened
+    from nas.retraining.pooled import tested_cases
+
+    wanted = set(tested_cases(folder))
+    if unknown := sorted(wanted - {case.name for case in cases}):
+        raise NASError(
+            f"the test cases {shortened(unknown)} of {folder}, which are not labelled here",
+            "a result on the same data",
+            "correct --cases-of",
+        )
+    return [case for case in cases if case.name in wanted]
 
 
 def _classes(text: str | None) -> tuple[str, ...]:

@@ -21,14 +21,13 @@ from nas.inference.cases import Case
 from nas.metrics.metric import MM, VOXELS, with_class_names
 from nas.retraining.evaluation import Evaluation, cell_of
 from nas.retraining.predictions import PREDICTIONS
-from nas.retraining.result import TrainResult
+from nas.retraining.result import EVALUATION, TrainResult
 from nas.tasks.base import Task
 from nas.utils.files import write_text
 from nas.utils.hashing import digest, file_digest
 from nas.utils.spreadsheet import cell
 
-PROTOCOL = "evaluation"
-TABLE, CASES, EVALUATION = "table.md", "cases.csv", "evaluation.json"
+TABLE, CASES, VALUES = "table.md", "cases.csv", "evaluation.json"
 
 
 @dataclass(frozen=True)
@@ -82,7 +81,7 @@ def write_evaluation(folder: Path, evaluation: Evaluation, task: Task, system: E
     """
     write_text(folder / TABLE, evaluation.table())
     write_text(folder / CASES, evaluation.cases_csv())
-    write_text(folder / EVALUATION, evaluation.to_json())
+    write_text(folder / VALUES, evaluation.to_json())
     write_text(folder / PREDICTIONS, _predictions(evaluation, system.name))
     _result(evaluation, task, system).save(folder / RESULT)
 
@@ -106,11 +105,13 @@ def _result(evaluation: Evaluation, task: Task, system: Evaluated) -> TrainResul
     ci95 = {name: bounds for name, bounds in evaluation.ci95.items() if np.isfinite(bounds).all()}
     lengths = [metric.unit for metric in evaluation.metrics if metric.length]
     unit: dict[str, Any] = {"length_unit": VOXELS if VOXELS in lengths else MM} if lengths else {}
-    thresholds = {system.name: value for value in evaluation.decision.get("thresholds", {}).values()}
+    decision = dict(evaluation.decision)
+    if "thresholds" in decision:
+        decision["thresholds"] = dict.fromkeys([system.name], next(iter(decision["thresholds"].values())))
     return TrainResult(
         name=system.name,
         arch_id=system.arch_id,
-        protocol=PROTOCOL,
+        protocol=EVALUATION,
         folds=[{"fold": "all", "n": len(cases), **values}],
         mean=values,
         ci95=ci95,
@@ -124,7 +125,7 @@ def _result(evaluation: Evaluation, task: Task, system: Evaluated) -> TrainResul
         versions=versions(PACKAGES),
         task=task.identity,
         headline={"system": system.name, "networks": system.networks},
-        decision={**evaluation.decision, "thresholds": thresholds} if thresholds else dict(evaluation.decision),
+        decision=decision,
         warnings=tuple(evaluation.warnings),
         **unit,
     )
