@@ -16,7 +16,7 @@ from experiments.tables.nnunet import published
 from nas.data.io.segmentation_folder import read_folder
 from nas.data.splits import Split
 from nas.errors import NASError
-from nas.retraining.pooled import tested_cases
+from nas.retraining.pooled import cases_of_result
 from tests.commands import refused, voxnas
 from tests.data.written_decathlon import prepared, write_decathlon
 
@@ -38,7 +38,7 @@ def test_published_cases_are_compared_in_pairs_with_predictions_read_in(
     published(str(tmp_path / "dice.csv"), "s", "nnU-Net", str(root), tmp_path / "theirs", 1)
     store = prepared(root)
     names = sorted(str(name) for name in store.names[Split(store, test_fold=1).test])
-    assert tested_cases(tmp_path / "theirs/test") == names
+    assert cases_of_result(tmp_path / "theirs/test") == names
     words = ("evaluate", "--predictions", root / "labelsTr", root, "--cases-of", tmp_path / "theirs/test")
     code, _, err = voxnas(capsys, *words, "--out", tmp_path / "ours/test", "--resamples", 20)
     assert code == 0, err

@@ -121,9 +121,9 @@ def _cases_of(folder: Path | None, cases: Sequence[Case]) -> list[Case]:
     if folder is None:
         return list(cases)
     from nas.inference.label_maps import shortened
-    from nas.retraining.pooled import tested_cases
+    from nas.retraining.pooled import cases_of_result
 
-    wanted = set(tested_cases(folder))
+    wanted = set(cases_of_result(folder))
     if unknown := sorted(wanted - {case.name for case in cases}):
         raise NASError(
             f"the test cases {shortened(unknown)} of {folder}, which are not labelled here",

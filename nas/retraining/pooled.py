@@ -119,7 +119,7 @@ def read_pooled(name: str, folders: Sequence[Path], allow: Sequence[str] = (), s
     return Pooled(name, len(folders), data.pop(), *where, scores, task.metrics, classes, costs, group)
 
 
-def tested_cases(folder: Path) -> list[str]:
+def cases_of_result(folder: Path) -> list[str]:
     """Return the names of the cases that a training or an evaluation tested.
 
     Args:

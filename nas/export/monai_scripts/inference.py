@@ -75,7 +75,15 @@ class FoldsInferer(Inferer):
 
 
 def find_scans(folder: str, channels: int = 1) -> list[dict[str, Any]]:
-    """List the scans of a folder: one file each, or nnU-Net's `<case>_0000`, `<case>_0001`, ... for the channels."""
+    """List the scans of a folder.
+
+    Args:
+        folder: Folder of images: one file each, or nnU-Net's `<case>_0000`, `<case>_0001`, ... for the channels.
+        channels: Channels of an image.
+
+    Returns:
+        {"image": its file, or its files} for each scan, in order of name.
+    """
     files = sorted(path for path in Path(folder).iterdir() if path.name.lower().endswith(ENDINGS))
     cases: dict[str, list[str]] = {}
     for path in files:

@@ -61,7 +61,7 @@ class ToNetworkd(MapTransform):
         new_mm = own_mm if self.spacing_mm is None else np.array(self.spacing_mm, dtype=float)
         sides = raw_CDHW.shape[1:]
         grid_CDHW = on_grid(raw_CDHW, own_mm, new_mm)
-        box = middle_box(grid_CDHW.shape[1:], self.crop or grid_CDHW.shape[1:])
+        box = _middle_box(grid_CDHW.shape[1:], self.crop or grid_CDHW.shape[1:])
         x_CDHW = self._normalised(grid_CDHW, box)
         meta = {**_meta_of(image), PLACE: {"sides": sides, "own_mm": own_mm, "new_mm": new_mm, "box": box}}
         meta[PLACE]["grid"] = grid_CDHW.shape[1:]
@@ -70,11 +70,11 @@ class ToNetworkd(MapTransform):
     def _normalised(self, grid_CDHW: np.ndarray, box: tuple[slice, ...]) -> np.ndarray:
         part = (slice(None), *box)
         if self.normalise == "volume":
-            return standardised(grid_CDHW)[part]
+            return _standardised(grid_CDHW)[part]
         stored_CDHW = grid_CDHW[part]
         if self.hounsfield:
             stored_CDHW = np.rint(stored_CDHW).clip(-32768, 32767).astype(np.float32)
-        return np.concatenate([by_training(stored_CDHW, intensity) for intensity in self.intensities])
+        return np.concatenate([_by_training(stored_CDHW, intensity) for intensity in self.intensities])
 
 
 class OntoScand(MapTransform):
@@ -94,9 +94,9 @@ class OntoScand(MapTransform):
         found = dict(data)
         image = found[self.ref]
         for key in self.key_iterator(found):
-            label_DHW = labels_on_scan(np.asarray(found[key].cpu().numpy(), dtype=np.float32), image.meta[PLACE])
+            label_DHW = _labels_on_scan(np.asarray(found[key].cpu().numpy(), dtype=np.float32), image.meta[PLACE])
             label = MetaTensor(torch.from_numpy(label_DHW[None]), affine=image.affine, meta=_meta_of(image))
-            codes = orientation_of(np.asarray(image.meta["original_affine"]))
+            codes = _orientation_of(np.asarray(image.meta["original_affine"]))
             found[key] = Orientation(axcodes=codes, labels=AXES)(label)
         return found
 
@@ -106,27 +106,36 @@ def _meta_of(image: MetaTensor) -> dict[str, Any]:
     return {name: value for name, value in image.meta.items() if name != "affine"}
 
 
-def orientation_of(affine: np.ndarray) -> str:
+def _orientation_of(affine: np.ndarray) -> str:
     """Return the directions of the axes of an affine, such as "RAS"."""
     return "".join(nibabel.orientations.aff2axcodes(affine))
 
 
 def on_grid(volume_CDHW: np.ndarray, own_mm: np.ndarray, new_mm: np.ndarray) -> np.ndarray:
-    """Resample to a voxel size on a grid in the middle of the volume, smoothed first along axes that get coarser."""
+    """Resample to a voxel size on a grid in the middle of the volume, smoothed first along axes that get coarser.
+
+    Args:
+        volume_CDHW: Intensities (C, D, H, W).
+        own_mm: Voxel size (3,) of the volume in mm.
+        new_mm: Voxel size (3,) of the result in mm.
+
+    Returns:
+        (C, D', H', W') float32; the volume itself if the sizes are the same.
+    """
     if np.allclose(new_mm, own_mm, rtol=1e-4):
         return volume_CDHW
     sides = volume_CDHW.shape[1:]
     counts = [max(1, round(n * old / new)) for n, old, new in zip(sides, own_mm, new_mm, strict=True)]
     for axis, (old, new) in enumerate(zip(own_mm, new_mm, strict=True), start=1):
         if new > old:
-            volume_CDHW = smoothed(volume_CDHW, ((new - old) / 2 / old) ** 2, axis)
+            volume_CDHW = _smoothed(volume_CDHW, ((new - old) / 2 / old) ** 2, axis)
     for axis, (n, count, old, new) in enumerate(zip(sides, counts, own_mm, new_mm, strict=True), start=1):
         place = (np.arange(count) - (count - 1) / 2) * new / old + (n - 1) / 2
-        volume_CDHW = interpolated(volume_CDHW, place, axis)
+        volume_CDHW = _interpolated(volume_CDHW, place, axis)
     return volume_CDHW.astype(np.float32)
 
 
-def labels_on_scan(prob_KDHW: np.ndarray, place: Mapping[str, Any]) -> np.ndarray:
+def _labels_on_scan(prob_KDHW: np.ndarray, place: Mapping[str, Any]) -> np.ndarray:
     """Interpolate probabilities of a box of the grid onto the voxels of the oriented scan, and take the largest."""
     whole = np.zeros((len(prob_KDHW), *place["grid"]), dtype=np.float32)
     whole[0] = 1
@@ -135,17 +144,17 @@ def labels_on_scan(prob_KDHW: np.ndarray, place: Mapping[str, Any]) -> np.ndarra
         zip(place["sides"], place["grid"], place["own_mm"], place["new_mm"], strict=True), start=1
     ):
         where = (np.arange(n) - (n - 1) / 2) * old / new + (count - 1) / 2
-        whole = interpolated(whole, where, axis)
+        whole = _interpolated(whole, where, axis)
     return whole.argmax(axis=0).astype(np.uint8)
 
 
-def middle_box(sides: Sequence[int], crop: Sequence[int]) -> tuple[slice, ...]:
+def _middle_box(sides: Sequence[int], crop: Sequence[int]) -> tuple[slice, ...]:
     """Return the box in the middle of a volume, as large as the volume allows."""
     kept = [min(side, own) for side, own in zip(sides, crop, strict=True)]
     return tuple(slice((side - own) // 2, (side - own) // 2 + own) for side, own in zip(sides, kept, strict=True))
 
 
-def interpolated(volume: np.ndarray, place: np.ndarray, axis: int) -> np.ndarray:
+def _interpolated(volume: np.ndarray, place: np.ndarray, axis: int) -> np.ndarray:
     """Interpolate linearly along an axis at places in voxels; the end voxels are repeated beyond the ends."""
     count = volume.shape[axis]
     place = place.clip(0, count - 1)
@@ -155,9 +164,9 @@ def interpolated(volume: np.ndarray, place: np.ndarray, axis: int) -> np.ndarray
     return volume.take(low, axis) * (1 - share) + volume.take(high, axis) * share
 
 
-def smoothed(volume: np.ndarray, variance: float, axis: int) -> np.ndarray:
+def _smoothed(volume: np.ndarray, variance: float, axis: int) -> np.ndarray:
     """Smooth along an axis with ITK's discrete Gaussian; the first and last voxels are repeated beyond the ends."""
-    weights = discrete_gaussian(variance)
+    weights = _discrete_gaussian(variance)
     reach = len(weights) - 1
     pads = [(reach, reach) if one == axis else (0, 0) for one in range(volume.ndim)]
     wide = np.pad(volume.astype(np.float64), pads, mode="edge")
@@ -168,7 +177,7 @@ def smoothed(volume: np.ndarray, variance: float, axis: int) -> np.ndarray:
     return total.astype(np.float32)
 
 
-def discrete_gaussian(variance: float) -> np.ndarray:
+def _discrete_gaussian(variance: float) -> np.ndarray:
     """Return one half of ITK's discrete Gaussian, exp(-t) I_n(t), cut at an error of 0.01 and normalised.
 
     Source: Lindeberg, IEEE TPAMI 12:234, 1990; `itk::GaussianOperator`.
@@ -183,7 +192,7 @@ def discrete_gaussian(variance: float) -> np.ndarray:
     return np.array(weights) / total
 
 
-def standardised(volume_CDHW: np.ndarray) -> np.ndarray:
+def _standardised(volume_CDHW: np.ndarray) -> np.ndarray:
     """Clip each channel to its percentiles 0.5 and 99.5 and standardise it, by its voxels that are not 0."""
     out_CDHW = np.empty(volume_CDHW.shape, dtype=np.float32)
     for number, channel in enumerate(volume_CDHW.astype(np.float64)):
@@ -193,7 +202,7 @@ def standardised(volume_CDHW: np.ndarray) -> np.ndarray:
     return out_CDHW
 
 
-def by_training(x_CDHW: np.ndarray, intensity: Mapping[str, Sequence[float]]) -> np.ndarray:
+def _by_training(x_CDHW: np.ndarray, intensity: Mapping[str, Sequence[float]]) -> np.ndarray:
     """Clip and standardise by statistics of the training set, with one number per channel."""
     low, high, mean, std = (
         np.array(intensity[name], dtype=np.float32).reshape(-1, 1, 1, 1)
