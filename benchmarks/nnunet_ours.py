@@ -14,7 +14,8 @@ import torch
 
 from benchmarks.nnunet_data import Cases, write_nnunet_folder
 from experiments.commands.voxnas import COMMANDS
-from nas.bundle import bundles_of
+from nas.bundle import BUNDLES, RESULT, bundles_of
+from nas.errors import NASError
 from nas.tasks.segmentation import Segmentation
 from nas.utils.files import read_json, write_text
 from search_spaces.unet import UNetSpace
@@ -55,7 +56,7 @@ def train_ours(
     chosen = how or ("auto" if "auto" in COMMANDS else "train")
     if chosen == "auto":
         write_nnunet_folder(out / "known", cases, [*cases.train, *cases.valid])
-        words = ["auto", str(out / "known"), "--time", f"{max(1, round(seconds / 60))}m", "--out", str(folder)]
+        words = ["auto", str(out / "known"), "--time", f"{seconds:.0f}s", "--out", str(folder), "--device", device]
         facts: dict[str, Any] = {"schedule": f"voxnas auto, {seconds / 60:.0f} minutes"}
     else:
         patch = _patch_of_plan(out)
@@ -67,11 +68,22 @@ def train_ours(
         facts = {"schedule": f"{epochs} epochs of {len(cases.train)} patches"}
     spent = _timed(out / "ours.json", lambda: run(*words), device)
     predictions = out / "ours-predictions"
-    predicted = run("predict", str(folder), str(out / "test/imagesTr"), "--out", str(predictions))
-    params = sum(value.numel() for bundle in bundles_of(folder) for value in bundle.network().parameters())
+    answer = answer_folder(folder)
+    predicted = run("predict", str(answer), str(out / "test/imagesTr"), "--out", str(predictions))
+    params = sum(value.numel() for bundle in bundles_of(answer) for value in bundle.network().parameters())
     return {"system": NAME, "prepare_s": 0.0, **spent, "predict_s": predicted, **facts, "params": params} | {
         "predictions": predictions
     }
+
+
+def answer_folder(folder: Path) -> Path:
+    """Return the folder that `voxnas predict` reads: of `voxnas auto`, that of the training that finished last."""
+    if (folder / BUNDLES).is_dir():
+        return folder
+    found = [path.parent for path in folder.glob(f"*/{RESULT}") if (path.parent / BUNDLES).is_dir()]
+    if not found:
+        raise NASError(f"{folder} without a finished training", "the folder of voxnas auto", "see its output")
+    return max(found, key=lambda one: (one / RESULT).stat().st_mtime)
 
 
 def _timed(record: Path, body: Callable[[], float], device: str) -> dict[str, Any]:
