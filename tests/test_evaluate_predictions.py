@@ -13,6 +13,7 @@ import pytest
 import torch
 from monai.metrics import DiceMetric, HausdorffDistanceMetric
 
+from nas.comparison.jobs import job_folders
 from nas.inference.label_maps import find_label_maps, match_predictions
 from nas.retraining.pooled import read_pooled
 from nas.retraining.result import TrainResult
@@ -111,6 +112,7 @@ def test_an_evaluation_stands_beside_that_of_a_network(tmp_path: Path, capsys: p
     assert code == 0, err
     assert "nnU-Net" in out
     assert f"{TrainResult.load(tmp_path / 'other/result.json').mean['dice']:.3f}" in out
+    assert [path.name for path in job_folders(tmp_path)] == ["other", "same", "x"]  # not the evaluation within x
 
 
 def test_cases_without_a_counterpart_and_wrong_labels_are_named(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
