@@ -15,7 +15,8 @@ from pathlib import Path
 from statistics import median
 
 STEPS = 3  # timed steps after one that is not timed
-OVERHEAD = 0.05  # largest share of the time for checkpoints and curves at the ends of epochs
+OVERHEAD = 0.05  # share of the time for checkpoints and curves at the ends of epochs
+FEW_EPOCHS, MOST_OVERHEAD = 10, 0.2  # up to so many epochs, after which the learning rate falls, may take this share
 MOST_EPOCHS, MOST_STEPS = 1000, 250  # nnU-Net's own schedule
 STEPS_PER_VALIDATION = 5  # training steps for each validation step, as in nnU-Net
 CHECKPOINTS = 10  # of one training
@@ -97,7 +98,8 @@ def schedule(budget_s: float, step_s: float, validation_step_s: float, epoch_end
     Returns:
         Epochs, training steps and validation steps of each; at most 1,000 epochs of 250 and 50 steps.
     """
-    epochs = min(MOST_EPOCHS, max(1, int(OVERHEAD * budget_s / epoch_end_s)))
+    few = min(FEW_EPOCHS, int(MOST_OVERHEAD * budget_s / epoch_end_s))
+    epochs = min(MOST_EPOCHS, max(1, few, int(OVERHEAD * budget_s / epoch_end_s)))
     for_steps = budget_s - epochs * epoch_end_s
     each = step_s + validation_step_s / STEPS_PER_VALIDATION
     steps = int(for_steps / (epochs * each))
