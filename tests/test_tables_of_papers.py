@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from importlib import import_module
 from inspect import signature
@@ -9,20 +10,24 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+import numpy as np
 import pytest
 
 from experiments.brain_tumor.command import parser as brats_parser
+from experiments.commands.evaluate import parser as evaluate_parser
 from experiments.conf_files import tables, text_of
 from experiments.tables.counts import closed_form, naslung, nearest_naslung, network
 from experiments.tables.plan import plan
 from experiments.tables.spec import SIZES, load
 from search_spaces import NASLungSpace
 
-SEVEN = {"naslung", "naslung_params", "dints", "lung_screening", "brain_tumor", "lung_detector", "medmnist"}
+TABLES = {
+    *("naslung", "naslung_params", "dints", "lung_screening", "brain_tumor", "lung_detector", "medmnist", "nnunet"),
+}
 
 
-def test_every_table_of_conf_loads_and_all_seven_are_there() -> None:
-    assert set(tables()) >= SEVEN
+def test_every_table_of_conf_loads_and_all_are_there() -> None:
+    assert set(tables()) >= TABLES
     for name in tables():
         assert text_of(f"table/{name}.yaml").startswith(f"# voxnas tables {name}"), name
         _, table = load(name)
@@ -30,7 +35,7 @@ def test_every_table_of_conf_loads_and_all_seven_are_there() -> None:
         assert all(not row.values or row.source for section in table.sections for row in section.rows)
 
 
-@pytest.mark.parametrize("name", sorted(SEVEN))
+@pytest.mark.parametrize("name", sorted(TABLES))
 def test_every_step_is_a_command_with_known_settings_or_a_function_with_its_arguments(name: str) -> None:
     _, table = load(name)
     everything = {key: Path("/data") / key for key in table.data}
@@ -51,6 +56,8 @@ def _compose(words: tuple[str, ...], seen: set[str]) -> None:
     command, *settings = [re.sub(r"\{[^}]*\}", "0", word) if "{" in word else word for word in words]
     if command == "brats":
         brats_parser().parse_args(settings)
+    elif command == "evaluate":
+        assert evaluate_parser().parse_intermixed_args(settings).out is not None
     elif (text := " ".join(settings)) not in seen:
         seen.add(text)
         assert command in ("search", "train")
@@ -157,3 +164,19 @@ def test_both_conventions_of_the_lung_screening_are_exact() -> None:
     large = network("search_spaces.UNetSpace", "lung-screening", (1, 512, 512), {"old_thop": 261_901_254_656})
     assert (large["params"], large["macs"]) == (34_525_954, 261_103_812_608)
     assert large["agrees"] == "old_thop: exactly"
+
+
+def test_published_rows_of_nnu_net_are_the_means_of_its_cases(shared_data: Path) -> None:
+    """The two networks of nnU-Net have rows of their own, and the means are those of the csv at hand."""
+    sizes = published("nnunet", "networks")
+    assert [row["params"] for row in sizes.values()] == ["31.2", "5.603"]
+    with open(shared_data / "nnunet_task04/nnunet_task04_percase.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    means = published("nnunet", "means")
+    systems = {"default": "ConvolutionalEncoder", "ResEnc M": "ResidualEncoderM", "ResEnc L": "ResidualEncoderL"}
+    for name, system in systems.items():
+        own = [row for row in rows if row["system"] == system]
+        each = [float(np.mean([float(row[f"dice_{label}"]) for row in own])) for label in ("anterior", "posterior")]
+        shown = means[f"nnU-Net, {name}, 208 cases"]
+        assert [shown["dice_1"], shown["dice_2"]] == [pytest.approx(value, abs=5e-5) for value in each]
+        assert shown["dice"] == pytest.approx(np.mean(each), abs=1e-4)

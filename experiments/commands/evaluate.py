@@ -1,4 +1,4 @@
-"""`voxnas evaluate`: a trained network on labelled scans that neither its training nor its search has seen."""
+"""`voxnas evaluate`: a trained network on labelled scans that it has not seen, or predictions of any program."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from experiments.argument_types import number_type, seed_type
 from experiments.cli import USER_ERROR, Parser, write_line
+from experiments.commands import evaluate_predictions
+from experiments.commands.evaluate_predictions import data_name, report
 from experiments.commands.network_options import (
     add_device,
     add_network,
@@ -24,14 +26,17 @@ from experiments.commands.predict import label_map, outcomes, prediction_of
 from nas.errors import NASError
 
 if TYPE_CHECKING:
+    from nas.export.torch_network import BundleNetwork
     from nas.inference.cases import Case
-    from nas.retraining.evaluation import Evaluation
+    from nas.retraining.evaluation_files import Evaluated
 
 EXAMPLES = (
     "voxnas evaluate outputs/train/x labelled/",
     "voxnas evaluate outputs/train/x labelled.csv --out results",
+    "voxnas evaluate --predictions nnunet_predictions/ labelled/ --name nnU-Net",
 )
 SEEN = ("refuse", "skip", "keep")
+MISSING = ("refuse", "skip")
 
 
 def parser() -> Parser:
@@ -40,16 +45,25 @@ def parser() -> Parser:
     Returns:
         The parser.
     """
-    evaluate = Parser("voxnas evaluate", "Test a trained network on labelled scans that it has not seen.", EXAMPLES)
+    summary = "Test a trained network, or the predictions of any program, on labelled scans."
+    evaluate = Parser("voxnas evaluate", summary, EXAMPLES)
     add = evaluate.add_argument
-    add("training", metavar="TRAINING", type=Path, help="folder of run_train.py; its folds are averaged")
+    add("training", metavar="TRAINING", nargs="?", type=Path, help="folder of run_train.py; its folds are averaged")
     add(
         "labelled",
         metavar="LABELLED",
         type=Path,
         help="folder with imagesTr and labelsTr, folders named after classes, or a csv: path,label[,patient]",
     )
-    add("--out", type=Path, help="folder of the results (default: TRAINING/evaluation/NAME)")
+    add("--predictions", metavar="FOLDER", type=Path, help="label maps of another program, named as the cases")
+    add("--missing", choices=MISSING, default="refuse", help="cases without a prediction (default: refuse)")
+    add("--cases-of", metavar="FOLDER", type=Path, help="of --predictions: only the test cases of a result")
+    add("--classes", metavar="NAMES", help="of --predictions: background,... (default: those of dataset.json)")
+    help_of_tolerance = "of the surface Dice of --predictions in mm (default: 1)"
+    add("--tolerance", type=number_type(float, 0, 1000), default=1.0, help=help_of_tolerance)
+    add("--name", help="name of the system in comparisons (default: that of the training or of the folder)")
+    help_of_out = "folder of the results (default: TRAINING/evaluation/NAME, or outputs/evaluation/FOLDER)"
+    add("--out", type=Path, help=help_of_out)
     add("--seen", choices=SEEN, default="refuse", help="cases of patients that were seen (default: refuse)")
     add_network(evaluate)
     add_views(evaluate)
@@ -73,6 +87,10 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         NASError: If the cases were seen, or cannot be measured.
     """
+    if options.predictions is not None:
+        return evaluate_predictions.run(options)
+    if options.training is None:
+        raise NASError("no TRAINING", "the folder of a training, or --predictions FOLDER", "voxnas evaluate --help")
     from nas.export.torch_network import BundleNetwork
     from nas.inference.labelled import find_labelled
     from nas.inference.predict import classes_of, require_alike
@@ -103,7 +121,8 @@ def run(options: argparse.Namespace) -> int:
 
     cases = []
     names = trained[0].card.preparation.get("channels", ())
-    for case in find_labelled(options.labelled, channels, task.spec.kind, classes, names):
+    found = find_labelled(options.labelled, channels, task.spec.kind, classes, names)
+    for case in found:
         try:
             require_label(task, case, classes)
             cases.append(case)
@@ -114,8 +133,7 @@ def run(options: argparse.Namespace) -> int:
         print("warning: the training does not record all patients that it or its search has seen", file=sys.stderr)
     was_seen = {case.name: seen.has(case) for case in cases}
     cases = _allowed(cases, was_seen, options.seen)
-    whole = options.labelled.resolve()
-    folder = options.out or options.training / "evaluation" / (whole.name if whole.is_dir() else whole.stem)
+    folder = options.out or options.training / "evaluation" / data_name(options.labelled)
     segments = task.spec.kind == "segmentation"
     outs = [label_map(folder / "predictions", case) if segments else None for case in cases]
     with exclusive(folder):
@@ -131,25 +149,29 @@ def run(options: argparse.Namespace) -> int:
         options.seed,
         refuse,
     )
-    _write(folder, evaluation)
+    report(folder, evaluation, task, _system(options, trained, found))
     return USER_ERROR if faults or len(measured) < len(done) else 0
 
 
-def _write(folder: Path, evaluation: Evaluation) -> None:
-    """Write the files of an evaluation and print its table."""
-    from nas.utils.files import write_text
+def _system(options: argparse.Namespace, networks: Sequence[BundleNetwork], cases: Sequence[Case]) -> Evaluated:
+    """Describe the networks by the result of their training."""
+    from nas.bundle import RESULT
+    from nas.retraining.evaluation_files import Evaluated, identity_of_labels
+    from nas.retraining.result import SIZES, TrainResult
 
-    write_text(folder / "table.md", evaluation.table())
-    write_text(folder / "cases.csv", evaluation.cases_csv())
-    write_text(folder / "evaluation.json", evaluation.to_json())
-    write_line(f"\n{evaluation.caption}\n")
-    rows = [("metric", "value", "95 % interval"), *evaluation.rows()]
-    widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    for name, value, interval in rows:
-        write_line(f"{name:<{widths[0]}}  {value:>{widths[1]}}  {interval:>{widths[2]}}")
-    for text in evaluation.warnings:
-        write_line(f"warning: {text}")
-    write_line(f"\nwrote {folder / 'table.md'}, {folder / 'cases.csv'} and {folder / 'evaluation.json'}")
+    data = data_name(options.labelled), identity_of_labels(cases)
+    arch_ids = {network.artifact.arch.id for network in networks}
+    arch_id = arch_ids.pop() if len(arch_ids) == 1 else ""
+    own = options.network or networks[0].artifact.name if arch_id else "ensemble"
+    facts: dict[str, Any] = {"arch_id": arch_id, "networks": len(networks)}
+    try:
+        result = TrainResult.load(options.training / RESULT)
+    except NASError:  # of one bundle, or of a training that another program has copied without its result
+        return Evaluated(options.name or own, *data, **facts)
+    if result.arch_id == arch_id:
+        known = (*SIZES, "training_seconds")
+        facts["costs"] = {name: result.costs[name] for name in known if name in result.costs}
+    return Evaluated(options.name or own, *data, seed=result.seed, **facts)
 
 
 def _allowed(cases: Sequence[Case], was_seen: Mapping[str, bool], rule: str) -> list[Case]:

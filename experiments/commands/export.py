@@ -1,4 +1,4 @@
-"""`voxnas export FOLDER`: write a trained network as ONNX and OpenVINO, checked against torch."""
+"""`voxnas export FOLDER`: write a trained network as ONNX, OpenVINO or a MONAI bundle, checked against torch."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from nas.errors import NASError
 if TYPE_CHECKING:
     from nas.inference.model_card import ModelCard
 
-FORMATS = ("onnx", "openvino", "openvino_fp16")
+FORMATS = ("onnx", "openvino", "openvino_fp16", "monai")
+MONAI = FORMATS[-1]
 EXAMPLES = (
     "voxnas export outputs/train/demo --format onnx",
     "voxnas export outputs/train/demo --all-folds",
+    "voxnas export outputs/train/unet_hippocampus --format monai",
     "voxnas export outputs/demo/checkpoints/ID/best.pt --arch outputs/demo/arch.json --size 32",
 )
 
@@ -27,7 +29,7 @@ def parser() -> Parser:
     Returns:
         The parser.
     """
-    export = Parser("voxnas export", "Write a trained network as ONNX and OpenVINO, compared with torch.", EXAMPLES)
+    export = Parser("voxnas export", "Write a trained network as ONNX, OpenVINO or a MONAI bundle.", EXAMPLES)
     add = export.add_argument
     add("folder", metavar="FOLDER", type=Path, help="folder of run_train.py or of one bundle; or best.pt of a search")
     add("--format", action="append", choices=FORMATS, help="may be repeated (default: onnx and openvino)")
@@ -54,6 +56,11 @@ def run(options: argparse.Namespace) -> None:
     folder = options.out or home / "export"
     size = options.size[0] if options.size and len(options.size) == 1 else options.size
     formats = options.format or list(FORMATS[:2])
+    if MONAI in formats:
+        _export_monai(options, folder / MONAI)
+        formats = [name for name in formats if name != MONAI]
+        if not formats:
+            return
     if options.folder.suffix == ".pt" or options.arch is not None:
         card = _export_checkpoint(options, folder, formats, size)
     else:
@@ -71,6 +78,22 @@ def run(options: argparse.Namespace) -> None:
             report_files(export_bundle(bundle, out, formats, size), out, write_line)
         return
     report_files(card, folder, write_line)
+
+
+def _export_monai(options: argparse.Namespace, folder: Path) -> None:
+    """Write all networks that `voxnas predict` averages as one bundle."""
+    from nas.export.choice import chosen_bundles
+    from nas.export.monai import export_monai
+
+    if options.size is not None or options.arch is not None or options.folder.suffix == ".pt":
+        raise NASError(
+            f"{'--size' if options.size else options.folder} with --format monai",
+            "the folder of a training, whose sides are those of the training",
+            "leave out --size and --arch",
+        )
+    written = export_monai(chosen_bundles(options.folder, options.network, options.allow_package), folder)
+    write_line(f"wrote {folder}: {written.networks} networks, at most {written.difference:.1e} from torch")
+    write_line(f"cd {folder} && python -m monai.bundle run --config_file configs/inference.json --dataset_dir SCANS")
 
 
 def _export_checkpoint(

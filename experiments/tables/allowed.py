@@ -19,7 +19,7 @@ from nas.utils.named import require_plain
 from nas.utils.plugins import plugin_packages
 
 PACKAGE = "experiments.tables"
-MODULES = ("checks", "counts", "dints", "references", "shape")
+MODULES = ("checks", "counts", "dints", "nnunet", "references", "shape")
 COMMANDS = (
     "search",
     "train",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from experiments.tables.plan import Planned
@@ -117,7 +117,8 @@ def _line(table: Table, key: str, row: Row, planned: Planned | None, computed: C
         if column.name in row.values:
             cells[column.name] = _published(column, row.values[column.name])
         elif computed is not None and column.name in computed.cells:
-            cells[column.name] = _measured(column, computed.cells[column.name])
+            cell = _measured(column, computed.cells[column.name])
+            cells[column.name] = replace(cell, origin=row.origin) if cell.origin else cell
     notes = [row.note] if row.note else []
     if not row.comparable:
         notes.append(NOT_COMPARABLE)
@@ -129,6 +130,7 @@ def _line(table: Table, key: str, row: Row, planned: Planned | None, computed: C
         if state != "done":
             notes.append(state)
     origin = BOTH if row.values and row.is_ours else PUBLISHED if row.values or not row.is_ours else OURS
+    origin = PUBLISHED if row.origin == PUBLISHED else origin
     return Line(
         key,
         row.name,

@@ -218,6 +218,7 @@ def _planned(table: Table, size: Size, section: Section, row: Row, before: Mappi
     elif not _trains(row):
         seeds = ()
     content = [steps, seeds, row.system, row.call is not None, [before[key].identity for key in after]]
+    content += [row.result] if row.result != Row.model_fields["result"].default else []
     against = f"{section.id}/{section.against}" if section.against not in ("", row.key) else ""
     return Planned(
         section,

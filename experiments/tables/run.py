@@ -92,7 +92,7 @@ class Runner:
             return Computed(cells=cells, seeds=row.seeds if len(row.seeds) > 1 else (), note=note, **facts)
         say(f"{row.key}: bootstrap over seeds and patients")
         owner = by_key[row.after[0]] if row.row.of else row
-        trained = [owner.folder(self.folders, seed) / "train" for seed in row.seeds]
+        trained = [owner.folder(self.folders, seed) / owner.row.result for seed in row.seeds]
         measured = scores.draws_or_means(trained, row.seeds, row.row.system)
         if isinstance(measured, tuple):
             cells, first = measured
@@ -101,7 +101,8 @@ class Runner:
             return Computed(cells=cells, seeds=row.seeds, note=note, **facts)
         draws = measured
         scores.save(draws, self._draws(row))
-        cells = {**scores.means(draws), **{name: {"value": value} for name, value in draws.costs.items()}}
+        costs = {**draws.costs, **({} if row.row.system else scores.hours_of(trained))}
+        cells = {**scores.means(draws), **{name: {"value": value} for name, value in costs.items()}}
         if row.against:
             reference = scores.read(self._draws(by_key[row.against]))
             metric = self.table.score

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from nas.bundle import RESULT
+from nas.comparison.jobs import read_job
 from nas.errors import NASError
 from nas.metrics.bootstrap import PERCENTILES, GroupBootstrap
 from nas.retraining.pooled import NoScoresError, Pooled, read_pooled
@@ -136,6 +137,25 @@ def draws_or_means(
         return draws_of(folders, seeds, system)
     except NoScoresError:
         return means_of_results(folders, system)
+
+
+def hours_of(folders: Sequence[Path]) -> dict[str, float]:
+    """Average the hours in which the networks of a row were searched and trained.
+
+    Args:
+        folders: Folders of results, one per seed; the search is in the folder `search` beside each.
+
+    Returns:
+        hours; empty if a result does not state the time of its training.
+    """
+    seconds = []
+    for folder in folders:
+        trained = TrainResult.load(folder / RESULT).costs.get("training_seconds")
+        if trained is None:
+            return {}
+        searched = read_job(folder.parent / "search").seconds if (folder.parent / "search").is_dir() else 0.0
+        seconds.append(float(trained) + searched)
+    return {"hours": float(np.mean(seconds)) / 3600}
 
 
 def means_of_results(folders: Sequence[Path], system: str = "") -> tuple[dict[str, dict[str, object]], TrainResult]:

@@ -77,6 +77,8 @@ class Row(Part):
         call: A function as in `steps`, whose result are the values of the row.
         of: Id of the row in whose training this system was tested.
         system: Its name in predictions.csv.
+        origin: Whose the computed values are: "ours", or "published" for values of others that are averaged here.
+        result: Folder below that of a seed in which its steps leave result.json and predictions.csv.
         seeds: Number of the seeds that are used, by size; all by default. A row with `call` has one unless it is set.
         needs: Data sets, instead of those of the section.
         sizes: Sizes that compute this row.
@@ -93,6 +95,8 @@ class Row(Part):
     call: Mapping[str, Any] | None = None
     of: str = ""
     system: str = ""
+    origin: Literal["ours", "published"] = "ours"
+    result: str = "train"
     seeds: Mapping[Size, Annotated[StrictInt, Ge(1), Le(1000)]] = {}
     needs: tuple[str, ...] | None = None
     sizes: tuple[Size, ...] = SIZES

@@ -22,6 +22,7 @@ SEARCH, TRAINING = "search", "training"
 UNFINISHED = "unfinished"  # running or killed
 CONFIG, RESULT = "config.yaml", "result.json"
 INNER = ("checkpoints", "bundles", "pareto", "random_search", "export")  # folders of a job that hold no other job
+EVALUATIONS = "evaluation"  # of a training, on data of their own: compared if they are named
 OWN_FILES = (CONFIG, RECORD, RESULT, TRIALS)
 EFFORT = ("seconds", "epochs", TRAINING_MACS)  # of the trainings of a job
 FIX = "name folders that run_search.py or run_train.py wrote"
@@ -167,10 +168,12 @@ def job_folders(path: Path) -> Iterator[Path]:
     """
     if not path.is_dir():
         return
-    if any((path / name).is_file() for name in OWN_FILES):
+    is_job = any((path / name).is_file() for name in OWN_FILES)
+    if is_job:
         yield path
+    inner = (*INNER, EVALUATIONS) if is_job else INNER
     for folder in sorted(entry for entry in path.iterdir() if entry.is_dir()):
-        if folder.name not in INNER and not folder.name.startswith("."):
+        if folder.name not in inner and not folder.name.startswith("."):
             yield from job_folders(folder)
 
 

@@ -55,7 +55,7 @@ def find_labelled(
     if kind == "segmentation":
         for images, labels in PAIRS:
             if (path / images).is_dir() and (path / labels).is_dir():
-                patients = _patients(path)
+                patients = patients_of(path)
                 return [
                     replace(
                         case,
@@ -80,8 +80,15 @@ def _label_of(case: Case, folder: Path) -> Path:
     return next((path for path in paths if path.is_file()), paths[0])
 
 
-def _patients(folder: Path) -> Mapping[str, str]:
-    """Read the patients that a dataset.json of the Decathlon's form may name, by case."""
+def patients_of(folder: Path) -> Mapping[str, str]:
+    """Read the patients that a dataset.json of the Decathlon's form may name.
+
+    Args:
+        folder: Folder of dataset.json, which may be missing.
+
+    Returns:
+        Case -> patient.
+    """
     found = {}
     with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
         for entry in read_json(folder / "dataset.json")["training"]:

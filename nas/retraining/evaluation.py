@@ -31,6 +31,7 @@ from nas.tasks.degenerate import never_answered
 from nas.utils.markdown_text import markdown_row, markdown_text
 from nas.utils.spreadsheet import cell
 
+SEEN = {True: "yes", False: "no", None: "unknown"}
 Target = tuple[np.ndarray, np.ndarray, np.ndarray | None]  # prediction, target, voxel size in mm
 
 
@@ -40,18 +41,19 @@ class Evaluation:
 
     Attributes:
         cases: The cases.
-        seen: Whether training or search have seen each.
+        seen: Whether training or search have seen each; None if it is not known.
         metrics: The metrics as the task declares them, in the unit in which they were measured.
         values: Metric -> value over all cases.
         ci95: Metric -> 95 % interval over patients; empty if there are too few.
-        columns: Heading -> value of each case.
+        columns: Heading of the prediction -> value of each case.
         classes: Names of the classes.
         decision: positive and thresholds as in `TrainResult`.
         warnings: Warnings about the metrics, one sentence each.
+        truth: Heading of the target -> value of each case.
     """
 
     cases: Sequence[Case]
-    seen: Sequence[bool]
+    seen: Sequence[bool | None]
     metrics: Sequence[Metric]
     values: Mapping[str, float]
     ci95: Mapping[str, tuple[float, float]]
@@ -59,6 +61,7 @@ class Evaluation:
     classes: Sequence[str]
     decision: Mapping[str, Any] = field(default_factory=dict)
     warnings: Sequence[str] = ()
+    truth: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def rows(self) -> list[tuple[str, str, str]]:
         """Return the table: metric, value, interval.
@@ -89,8 +92,10 @@ class Evaluation:
         patients = len({case.patient for case in self.cases})
         text = f"{len(self.cases)} cases of {patients} patients; [95 % interval, bootstrap over patients]"
         text = "; ".join([text, *decision_text(self.decision, self.classes)])
+        if None in self.seen:
+            text += "; predictions of another program, which does not state the cases that it was trained on"
         if any(self.seen):
-            text += f"; {sum(self.seen)} of the cases were seen by the search or the training: no test"
+            text += f"; {sum(map(bool, self.seen))} of the cases were seen by the search or the training: no test"
         return text
 
     def table(self) -> str:
@@ -112,11 +117,12 @@ class Evaluation:
         """
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["case", "input", "patient", "seen", *map(cell, self.columns)])
+        columns = {**self.truth, **self.columns}
+        writer.writerow(["case", "input", "patient", "seen", *map(cell, columns)])
         for number, (case, seen) in enumerate(zip(self.cases, self.seen, strict=True)):
-            values = [_cell(column[number]) for column in self.columns.values()]
+            values = [cell_of(column[number]) for column in columns.values()]
             texts = map(cell, (case.name, case.text, case.patient))
-            writer.writerow([*texts, "yes" if seen else "no", *values])
+            writer.writerow([*texts, SEEN[seen], *values])
         return text.getvalue()
 
     def to_json(self) -> str:
@@ -128,7 +134,7 @@ class Evaluation:
         content = {
             "cases": len(self.cases),
             "patients": len({case.patient for case in self.cases}),
-            "seen": int(sum(self.seen)),
+            "seen": int(sum(map(bool, self.seen))),
             "metrics": [asdict(metric) for metric in self.metrics],
             "values": {name: value if np.isfinite(value) else None for name, value in self.values.items()},
             "ci95": {name: list(bounds) for name, bounds in self.ci95.items() if np.isfinite(bounds).all()},
@@ -141,22 +147,26 @@ class Evaluation:
 def evaluate_cases(
     task: Task,
     outcomes: Sequence[Outcome],
-    seen: Sequence[bool],
+    seen: Sequence[bool | None],
     classes: Sequence[str],
     resamples: int = 2000,
     seed: int = 0,
     on_fault: Callable[[NASError], None] = ignore,
+    *,
+    on_labels: bool = False,
 ) -> Evaluation:
     """Measure predictions of labelled cases.
 
     Args:
         task: The task of the networks.
         outcomes: The predictions, all of which succeeded.
-        seen: Whether the networks have seen each case.
+        seen: Whether the networks have seen each case; None if it is not known.
         classes: Names of the classes.
         resamples: Number of bootstrap samples of patients, at least 2.
         seed: Seed of the bootstrap.
         on_fault: Called for each label that cannot be read or does not fit its image; the case does not count.
+        on_labels: Whether label maps of another program are brought onto the grid of the label. If False, the label is
+            brought onto the grid of the prediction, which is that of the image.
 
     Returns:
         The metrics.
@@ -172,7 +182,7 @@ def evaluate_cases(
     def measured() -> Iterator[Target]:
         for number, outcome in enumerate(outcomes):
             try:
-                target = _target_of(task, outcome, classes)
+                target = _target_of(task, outcome, classes, on_labels)
             except NASError as error:
                 on_fault(error)
                 continue
@@ -191,6 +201,7 @@ def evaluate_cases(
     scores = task.score_cases(chain([first], targets))
     cases = [outcomes[number].case for number in kept]
     strata = np.array([case.label for case in cases]) if task.spec.kind == "classification" else np.zeros(len(cases))
+    subject = "the predictions" if on_labels else "the networks"
     values, metric = dict(scores.over()), in_unit_of(task.metrics, all(known))[0]
     ci95 = _intervals(scores, np.array([case.patient for case in cases]), strata, resamples, seed)
     return Evaluation(
@@ -199,17 +210,18 @@ def evaluate_cases(
         in_unit_of(task.metrics, all(known)),
         values,
         ci95,
-        {**scores.truth(classes), **scores.columns(classes)},
+        scores.columns(classes),
         list(classes),
         _decision(task, classes),
         [
-            *_degenerate(task, np.stack(answers), np.stack(truths), classes),
-            *at_chance(metric, {**values, "ci95": ci95}, "the networks"),
+            *_degenerate(task, np.stack(answers), np.stack(truths), classes, subject),
+            *at_chance(metric, {**values, "ci95": ci95}, subject),
         ],
+        scores.truth(classes),
     )
 
 
-def _degenerate(task: Task, answers: np.ndarray, truths: np.ndarray, classes: Sequence[str]) -> list[str]:
+def _degenerate(task: Task, answers: np.ndarray, truths: np.ndarray, classes: Sequence[str], subject: str) -> list[str]:
     if task.spec.kind == "segmentation":
         answered, present = (np.flatnonzero(one.any(axis=0)) for one in (answers, truths))
         found = never_answered(answered, present, classes, "mark a voxel as")
@@ -218,7 +230,7 @@ def _degenerate(task: Task, answers: np.ndarray, truths: np.ndarray, classes: Se
             text.replace("answers", "answer").replace("predicts", "predict")
             for text in task.degenerate(answers, truths, classes)
         ]
-    return [f"The networks {text}." for text in found]
+    return [f"{subject.capitalize()} {text}." for text in found]
 
 
 def require_label(task: Task, case: Case, classes: Sequence[str]) -> None:
@@ -246,7 +258,7 @@ def require_label(task: Task, case: Case, classes: Sequence[str]) -> None:
         _number(case)
 
 
-def _target_of(task: Task, outcome: Outcome, classes: Sequence[str]) -> Target:
+def _target_of(task: Task, outcome: Outcome, classes: Sequence[str], on_labels: bool) -> Target:
     case, result = outcome.case, outcome.result or {}
     if task.spec.kind == "classification":
         prob = np.array([result["probabilities"][name] for name in classes])
@@ -257,16 +269,26 @@ def _target_of(task: Task, outcome: Outcome, classes: Sequence[str]) -> Target:
     assert outcome.output is not None
     guess, truth = _label_map(outcome.output), _label_map(Path(case.label))
     if guess[1] is not None and truth[1] is not None:
-        label = onto_image(truth[1], guess[1], Path(case.label))
-        truth = to_array(label)[0], label
-    known, fix = f"the classes of the training ({', '.join(classes)})", "renumber the labels as in the training"
+        if on_labels:
+            image = onto_image(guess[1], truth[1], outcome.output, ("a label map", "its prediction"))
+            guess = to_array(image)[0], image
+        else:
+            image = onto_image(truth[1], guess[1], Path(case.label))
+            truth = to_array(image)[0], image
+    if on_labels:
+        known, fix = f"the classes {', '.join(classes)}", "number labels and predictions alike, or name more --classes"
+    else:
+        known, fix = f"the classes of the training ({', '.join(classes)})", "renumber the labels as in the training"
     label_DHW = require_classes(truth[0], len(classes), Path(case.label), known, fix)
-    if guess[0].shape != truth[0].shape:
+    guess_DHW = require_classes(guess[0], len(classes), outcome.output, known, fix)
+    if guess_DHW.shape != label_DHW.shape:
         raise NASError(
-            f"a label of shape {truth[0].shape} in {case.label}", f"{guess[0].shape}, as its image", "correct it"
+            f"a label of shape {truth[0].shape} in {case.label}",
+            f"{guess_DHW.shape}, as its {'prediction' if on_labels else 'image'}",
+            "correct it",
         )
     spacing = None if truth[1] is None else np.array(truth[1].GetSpacing()[::-1])
-    return guess[0], label_DHW, spacing
+    return guess_DHW, label_DHW, spacing
 
 
 def _label_map(path: Path) -> tuple[np.ndarray, Any]:
@@ -301,7 +323,15 @@ def _number(case: Case) -> float:
         raise NASError(f"the label {case.label} of {case.text}", "a number", "correct the label") from error
 
 
-def _cell(value: Any) -> str:
+def cell_of(value: Any) -> str:
+    """Write a value of a case.
+
+    Args:
+        value: A number or a text.
+
+    Returns:
+        Its cell in a csv, empty for a number that is not defined.
+    """
     if not isinstance(value, float | np.floating):
         return cell(str(value))
     return f"{value:.6f}" if np.isfinite(value) else ""

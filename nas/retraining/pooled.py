@@ -15,7 +15,7 @@ from nas.metrics.bootstrap import PERCENTILES, GroupBootstrap, intervals
 from nas.metrics.hierarchical import expanded_percentiles, nested_rows
 from nas.metrics.metric import Metric, Scores
 from nas.retraining.predictions import PREDICTIONS
-from nas.retraining.result import SIZES, Bounds, TrainResult
+from nas.retraining.result import EVALUATION, SIZES, Bounds, TrainResult
 from nas.retraining.tables import Row, markdown
 from nas.retraining.verdict import PairedDifference
 from nas.tasks.base import task_of
@@ -101,7 +101,8 @@ def read_pooled(name: str, folders: Sequence[Path], allow: Sequence[str] = (), s
         classes = tuple(results[0].data["classes"])
         # earlier versions recorded no task, and pooled segmentations only
         task = task_of(results[0].task, allow) if results[0].task else Segmentation(outputs=len(classes))
-        sizes = SIZES if system is None else ()
+        of_program = all(result.protocol == EVALUATION and not result.costs for result in results)
+        sizes = SIZES if system is None and not of_program else ()
         costs = {key: float(np.mean([result.costs[key] for result in results])) for key in sizes}
     except (KeyError, TypeError, ValueError) as error:
         raise NASError(
@@ -116,6 +117,22 @@ def read_pooled(name: str, folders: Sequence[Path], allow: Sequence[str] = (), s
         raise NoScoresError(got, EXPECTED, "run the training again: an earlier version wrote other columns") from error
     where = columns[case], columns[group], networks
     return Pooled(name, len(folders), data.pop(), *where, scores, task.metrics, classes, costs, group)
+
+
+def cases_of_result(folder: Path) -> list[str]:
+    """Return the names of the cases that a training or an evaluation tested.
+
+    Args:
+        folder: Its folder.
+
+    Returns:
+        The names, in the order of predictions.csv.
+
+    Raises:
+        NASError: If there is no predictions.csv, or it is damaged.
+    """
+    result = TrainResult.load(folder / RESULT)
+    return [str(name) for name in _columns(folder / PREDICTIONS, result.name)["sample"]]
 
 
 def _columns(path: Path, system: str) -> dict[str, np.ndarray]:

@@ -16,6 +16,7 @@ from nas.utils.sealed import SEAL, is_damaged, write_sealed
 
 SIZES = ("params", "macs", "bytes")  # costs that are the same on every device
 COSTS = (*SIZES, "latency_ms", "peak_memory_mb", "training_seconds", "training_macs")
+EVALUATION = "evaluation"  # protocol of an evaluation; that of another program's predictions states no costs
 OF_A_FOLD = ("fold", "n")  # entries of a fold that are no metrics
 Bounds = tuple[float, float]
 
@@ -27,7 +28,7 @@ class TrainResult:
     Attributes:
         name: Name of the network in tables.
         arch_id: Id of its architecture.
-        protocol: "holdout" or "cross_validation".
+        protocol: "holdout", "cross_validation" or "evaluation".
         folds: One entry for each round: fold (its name), n (test samples) and the metrics of its single network.
         mean: Metric -> mean over the folds.
         ci95: Metric -> 95 % interval of the mean, with the spread over networks and patients.

@@ -143,6 +143,26 @@ def read_folder(root: str | Path | None, class_names: Sequence[str] | None = Non
     return SegmentationFolder(cases, classes, modalities, facts, path)
 
 
+def classes_of_folder(folder: Path) -> tuple[str, ...] | None:
+    """Read the names of the classes without the cases.
+
+    Args:
+        folder: Folder of a dataset.json of the Decathlon or of nnU-Net.
+
+    Returns:
+        The names, the background first; None if no dataset.json states them.
+
+    Raises:
+        NASError: If the labels are regions, or not numbered from 0.
+    """
+    try:
+        labels = read_json(folder / DESCRIPTION)["labels"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    numbers = isinstance(labels, dict) and all(isinstance(value, int | list) for value in labels.values())
+    return _classes_by_name(labels) if numbers else _in_order(labels, "labels", least=2)
+
+
 def _listed_cases(folder: Path, entries: Any, channels: int) -> list[LabelledCase]:
     """Read the training list of the Decathlon; files of nnU-Net's version 1 carry the number of their channel."""
     if not isinstance(entries, list) or not all(isinstance(e, dict) and {"image", "label"} <= set(e) for e in entries):
