@@ -145,7 +145,8 @@ class PlainUNets:
     @cached_property
     def _of_axes(self) -> dict[str, Any]:
         """Strides and flat kernels of the networks, if they halve the axes one by one."""
-        spaces = [network.space for network in self.networks if getattr(network.space, "strides", None) is not None]
+        every = (network.space.space_of(network.arch) for network in self.networks)
+        spaces = [space for space in every if getattr(space, "strides", None) is not None]
         return {name: getattr(spaces[0], name) for name in ("strides", "flat_axes")} if spaces else {}
 
     def _halves(self, shapes: Sequence[tuple[int, ...]], depth: int) -> bool:

@@ -26,8 +26,8 @@ from nas.tasks.base import Task
 from nas.training.checkpoint import load_weights
 from nas.training.curves import write_curves
 from nas.training.loop import BEST, FitResult, fit
-from nas.training.requirements import require_options
 from nas.training.recipe import Prepared, check_recipes, prepared_or_failed, with_settings
+from nas.training.requirements import require_options
 from nas.training.settings import TrainingSettings
 from nas.training.timing import training_cost
 from nas.utils.checked import check_arguments, checked
