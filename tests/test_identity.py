@@ -60,6 +60,8 @@ def candidates(value: Any) -> Iterator[Any]:
     elif value is None:
         yield from (1, 2, 8, 0.5, 40, True, [8, 8, 8], [8, 8], [0.0, 1.0])
         yield from ("other", "brats2023", "DHW", ["skip", "3x3x3"], ["a", "b"], [1, 0.5])
+        for halvings in (2, 3, 4):  # strides and flat kernels of U-Nets
+            yield from ([[1, 2, 2], *[[2, 2, 2]] * (halvings - 1)], [[0], *[[]] * halvings])
     elif isinstance(value, Mapping):
         yield {"edge_entropy": 2.0}
     elif isinstance(value, list):
