@@ -93,8 +93,8 @@ def run(options: argparse.Namespace) -> int:
     use_reading(networks, options)
     require_alike(networks)
     classes = classes_of(trained[0])
-    task = trained[0].task.deciding([network.card.inference.get("threshold") for network in trained])
-    channels = int(trained[0].card.inputs[0].shape[1])
+    task = trained[0].task.deciding([network.spec.inference.get("threshold") for network in trained])
+    channels = int(trained[0].spec.inputs[0].shape[1])
     faults: list[NASError] = []
 
     def refuse(error: NASError) -> None:
@@ -102,7 +102,7 @@ def run(options: argparse.Namespace) -> int:
         print(f"error: {error}", file=sys.stderr, flush=True)
 
     cases = []
-    names = trained[0].card.preparation.get("channels", ())
+    names = trained[0].spec.preparation.get("channels", ())
     for case in find_labelled(options.labelled, channels, task.spec.kind, classes, names):
         try:
             require_label(task, case, classes)

@@ -97,11 +97,11 @@ def run(options: argparse.Namespace) -> int:
     use_flips(networks, options.flips)
     use_reading(networks, options)
     require_alike(networks)
-    card = networks[0].card
-    segments = card.task.get("kind") == "segmentation"
+    spec = networks[0].spec
+    segments = spec.task.get("kind") == "segmentation"
     if segments and len(options.input) > 1:
         _require_folder(options.out, len(options.input))
-    cases = find_cases(options.input, int(card.inputs[0].shape[1]), card.preparation.get("channels", ()))
+    cases = find_cases(options.input, int(spec.inputs[0].shape[1]), spec.preparation.get("channels", ()))
     if point_mm is not None:
         cases = [case if case.point_mm else replace(case, point_mm=point_mm) for case in cases]
     table = None if segments else _table(options.out)
@@ -214,10 +214,10 @@ def prediction_of(networks: Sequence[InferenceNetwork]) -> Prediction:
     from nas.inference.many import labels_or_classes
     from nas.inference.runtime import KINDS
 
-    kind = networks[0].card.task.get("kind")
+    kind = networks[0].spec.task.get("kind")
     if kind in KINDS:
         return labels_or_classes(networks)
-    if any(network.card.files for network in networks):
+    if any(network.spec.files for network in networks):
         raise NASError(
             f"{networks[0].path} for a task of {kind}",
             f"{' or '.join(KINDS)} of an exported network",

@@ -31,10 +31,10 @@ class BundleNetwork(InferenceNetwork):
 
     def __init__(self, bundle: Bundle, folder: Path, device: torch.device = CPU) -> None:
         self._model = bundle.network()
-        sides = free_sides(self._model, [int(length) for length in bundle.card.inputs[0].shape[1:]])
+        sides = free_sides(self._model, [int(length) for length in bundle.spec.inputs[0].shape[1:]])
         self._model.to(device)
         self.task, self.artifact, self.device = bundle.task, bundle.artifact, device
-        super().__init__(replace(bundle.card, sides=sides), self._outputs, folder)
+        super().__init__(replace(bundle.spec, sides=sides), self._outputs, folder)
 
     def predict(self, x_BCDHW: np.ndarray) -> np.ndarray:
         """Predict as the task does, for a task of any kind.
@@ -48,7 +48,7 @@ class BundleNetwork(InferenceNetwork):
         Raises:
             NASError: If channels are not those of the network.
         """
-        self.require_input(x_BCDHW, self.card.inputs[0].shape[1])
+        self.require_input(x_BCDHW, self.spec.inputs[0].shape[1])
         self._require_sides(x_BCDHW.shape[2:])
         x = torch.from_numpy(np.ascontiguousarray(x_BCDHW, dtype=np.float32)).to(self.device)
         return self.task.predict(self._model, x).float().cpu().numpy()

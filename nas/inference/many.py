@@ -83,9 +83,9 @@ def labels_or_classes(networks: Sequence[InferenceNetwork]) -> Prediction:
         A function that writes the label map of a case and returns the share of each class, or returns class and
         probabilities. The class is the most probable one, or that of the networks' decision threshold.
     """
-    classes, inference = classes_of(networks[0]), networks[0].card.inference
-    cards = [network.card.inference for network in networks]
-    thresholds = [float(card["threshold"]) for card in cards if "threshold" in card]
+    classes, inference = classes_of(networks[0]), networks[0].spec.inference
+    specs = [network.spec.inference for network in networks]
+    thresholds = [float(spec["threshold"]) for spec in specs if "threshold" in spec]
     threshold = sum(thresholds) / len(thresholds) if thresholds else None
     positive = classes.index(inference["positive"]) if inference.get("positive") in classes else 1
 

@@ -62,17 +62,17 @@ def predict_file(
     Raises:
         NASError: If the file cannot be read, or is not an input of these networks.
     """
-    dims = int(networks[0].card.task["dims"])
+    dims = int(networks[0].spec.task["dims"])
     found: list[np.ndarray] = []
     ready: Prepared | None = None
     preparation: Mapping[str, Any] = {}
     for network in networks:
-        if ready is None or network.card.preparation != preparation:  # statistics of the training parts may differ
-            preparation = network.card.preparation
+        if ready is None or network.spec.preparation != preparation:  # statistics of the training parts may differ
+            preparation = network.spec.preparation
             ready = prepared(path, preparation, point_mm, dims)
         x_CDHW = ready.x_CDHW
         if dims == 2 and x_CDHW.ndim == 4:
-            if network.card.task.get("kind") != "segmentation":
+            if network.spec.task.get("kind") != "segmentation":
                 raise NASError(f"the volume {path}", "a slice", "give one slice as .npy")
             found.append(np.moveaxis(network.probabilities(np.moveaxis(x_CDHW, 1, 0)), 0, 1))
         else:
@@ -88,9 +88,9 @@ def classes_of(network: InferenceNetwork) -> tuple[str, ...]:
         network: An exported network.
 
     Returns:
-        The names; "class 0", "class 1", ... if the card has none.
+        The names; "class 0", "class 1", ... if the specification has none.
     """
-    port = network.card.outputs[0]
+    port = network.spec.outputs[0]
     return port.channels or tuple(f"class {number}" for number in range(int(port.shape[1])))
 
 
@@ -161,6 +161,6 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _asked_of(network: InferenceNetwork) -> tuple[Any, ...]:
-    card = network.card
-    preparation = {name: value for name, value in card.preparation.items() if name != "intensity"}
-    return card.task, preparation, card.outputs[0].channels
+    spec = network.spec
+    preparation = {name: value for name, value in spec.preparation.items() if name != "intensity"}
+    return spec.task, preparation, spec.outputs[0].channels

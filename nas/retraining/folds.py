@@ -19,7 +19,7 @@ from nas.context import TaskSetup
 from nas.data.loading import VolumeSet
 from nas.data.splits import Fold
 from nas.errors import NASError, TrialFailed
-from nas.inference.model_card import CARD, ModelCard
+from nas.inference.model_spec import MODEL_JSON, ModelSpec
 from nas.network_traits import depends_on_length
 from nas.retraining.prediction_file import read_array, write_array
 from nas.retraining.shared_work import each_once
@@ -127,7 +127,7 @@ class FoldTrainings:
         Returns:
             seconds, and seen: samples that the network was trained on, each epoch counted.
         """
-        facts = [ModelCard.load(_Fold(self, part).home / CARD).facts["trained"] for part in self.rounds]
+        facts = [ModelSpec.load(_Fold(self, part).home / MODEL_JSON).facts["trained"] for part in self.rounds]
         return {name: float(sum(one.get(name, math.nan) for one in facts)) for name in ("seconds", "seen")}
 
     def inherited(self) -> nn.Module | None:
@@ -207,16 +207,16 @@ class _Fold:
             prob = predict(model, self.setting.task, self.test.normalised_like(self.train), self.training.batch_size)
             if is_main():
                 write_array(self.file, prob)
-        return FoldPrediction(self.part.name, self.part.test, prob, bundle.card.inference.get("threshold"))
+        return FoldPrediction(self.part.name, self.part.test, prob, bundle.spec.inference.get("threshold"))
 
     def is_finished(self) -> bool:
         return self._finished() is not None and read_array(self.file) is not None
 
     def _has_bundle(self) -> bool:
         """Whether the folder holds the bundle of this training; that of another training is refused."""
-        if not (self.home / CARD).is_file():
+        if not (self.home / MODEL_JSON).is_file():
             return False
-        trained = ModelCard.load(self.home / CARD).facts.get("trained")
+        trained = ModelSpec.load(self.home / MODEL_JSON).facts.get("trained")
         if isinstance(trained, dict) and trained.get("fingerprint") == self.fingerprint:
             return True
         if (self.checkpoints / LAST).is_file():

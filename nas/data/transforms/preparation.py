@@ -1,4 +1,4 @@
-"""Preparation of a file as input of a network, by the description in its model card. Needs no torch.
+"""Preparation of a file as input of a network, by the description in its model specification. Needs no torch.
 
 A source of data describes how it prepares its volumes (`Source.preparation`) in one of these forms:
 
@@ -263,7 +263,7 @@ def _array(path: Path, dims: int, preparation: Mapping[str, Any]) -> np.ndarray:
         raise NASError(
             f"{path} for a network of data that VoxNAS makes itself",
             ".npy arrays with the values and axes of its training data",
-            "see data.preparation in the model's card; train on `manifest` or `msd` for networks that read image files",
+            "see preparation in model.json; train on `manifest` or `msd` for networks that read image files",
         )
     array = load_npy(path)
     array = array[None] if array.ndim == dims else array

@@ -1,4 +1,4 @@
-"""Checks of the values of a model card, which may come from a stranger: types, ranges and sizes."""
+"""Checks of the values of a model specification, which may come from a stranger: types, ranges and sizes."""
 
 from __future__ import annotations
 
@@ -60,13 +60,13 @@ def first_fault(
     shapes: Sequence[Sequence[int | str]],
     sides: Sequence[int],
 ) -> tuple[str, str] | None:
-    """Find the first value of a card that is out of range.
+    """Find the first value of a specification that is out of range.
 
     Args:
-        preparation: `ModelCard.preparation`.
-        inference: `ModelCard.inference`.
+        preparation: `ModelSpec.preparation`.
+        inference: `ModelSpec.inference`.
         shapes: Shapes of the inputs.
-        sides: All numbers of `ModelCard.sides`.
+        sides: All numbers of `ModelSpec.sides`.
 
     Returns:
         The invalid value as name=value and the valid ones; None if all are valid.
@@ -87,7 +87,7 @@ def first_fault(
 
 
 def require_types(content: Mapping[str, Any]) -> None:
-    """Check the types of all parts of a card before it is constructed.
+    """Check the types of all parts of a specification before it is constructed.
 
     Args:
         content: The parsed file, without its schema.
@@ -102,7 +102,7 @@ def require_types(content: Mapping[str, Any]) -> None:
         for port in _require(content, name, list):
             for part in ("name", "axes"):
                 _require(port, part, str)
-            if isinstance(port["shape"], list):  # else the card is refused as a whole
+            if isinstance(port["shape"], list):  # else the specification is refused as a whole
                 _require_each(port["shape"], (int, str), f"{name}.shape")
             _require_each(port.get("channels", []), (str,), f"{name}.channels")
     _require(content, "sides", dict)
@@ -127,7 +127,7 @@ def _require_each(values: Any, kinds: tuple[type, ...], name: str) -> None:
 
 
 def _require_checksums(checksums: Mapping[Any, Any]) -> None:
-    """Check that checksums are texts by the name of a file in the folder of the card."""
+    """Check that checksums are texts by the name of a file in the folder of the specification."""
     for name, checksum in checksums.items():
         plain = name not in ("", ".", "..") and not set(name) & set("/\\\0")
         if not plain or not isinstance(checksum, str):

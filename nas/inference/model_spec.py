@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from nas.errors import NASError
-from nas.inference.card_checks import first_fault, require_types
+from nas.inference.spec_checks import first_fault, require_types
 from nas.utils.files import read_json
 from nas.utils.hashing import file_digest
 from nas.utils.sealed import SEAL, is_damaged, write_sealed
 
 SCHEMA = 2
 READABLE = (1, 2)  # 1: exported networks of earlier versions, which have no weights and no task_class
-CARD = "model.json"
+MODEL_JSON = "model.json"
 BUNDLES = "bundles"  # folder of a training that holds <architecture>/<fold>/
 MODEL_FILES = {"onnx": "model.onnx", "openvino": "model.xml", "openvino_fp16": "model_fp16.xml"}  # by format
 
@@ -63,7 +63,7 @@ class ModelFile:
     """An exported model in one format.
 
     Attributes:
-        file: File name, in the folder of the card.
+        file: File name, in the folder of the specification.
         sha256: Checksum by file name: of the model, and of its weights if these are a separate file.
         difference: Largest absolute difference from torch over random inputs of `shapes`.
         limit: Largest difference allowed.
@@ -82,7 +82,7 @@ class ModelFile:
 
 
 @dataclass(frozen=True)
-class ModelCard:
+class ModelSpec:
     """Description of a trained network (`nas.bundle`) or of an exported one (`nas.export`).
 
     Attributes:
@@ -115,7 +115,7 @@ class ModelCard:
         return self.outputs[0].channels
 
     def save(self, folder: str | Path) -> Path:
-        """Write the card into a folder.
+        """Write the specification into a folder.
 
         Args:
             folder: The folder.
@@ -123,24 +123,24 @@ class ModelCard:
         Returns:
             Path of the file.
         """
-        path = Path(folder) / CARD
+        path = Path(folder) / MODEL_JSON
         write_sealed(path, {"schema": SCHEMA, **asdict(self)})
         return path
 
     @classmethod
-    def load(cls, path: str | Path, *, sealed: bool = True) -> ModelCard:
-        """Read a card.
+    def load(cls, path: str | Path, *, sealed: bool = True) -> ModelSpec:
+        """Read a specification.
 
         Args:
             path: The file `model.json`.
             sealed: Whether the checksum is compared.
 
         Returns:
-            The card.
+            The specification.
 
         Raises:
-            NASError: If the file is missing, is not a card, is incomplete, has a newer schema, or does not match its
-                checksum.
+            NASError: If the file is missing, is no specification, is incomplete, has a newer schema, or does not match
+                its checksum.
         """
         path = Path(path)
         try:
@@ -151,8 +151,8 @@ class ModelCard:
             require_types(content)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise NASError(
-                f"{path}, which cannot be read as a model card ({error})",
-                f"the {CARD} that was written with the model",
+                f"{path}, which cannot be read as a model specification ({error})",
+                f"the {MODEL_JSON} that was written with the model",
                 "keep it beside the model",
             ) from error
         if schema not in READABLE:
@@ -163,20 +163,20 @@ class ModelCard:
             )
             content["sides"] = Sides(**_tuples(content["sides"]))
             content["files"] = {name: ModelFile(**_tuples(file)) for name, file in content["files"].items()}
-            card = cls(**content)
+            spec = cls(**content)
         except (KeyError, TypeError, AttributeError) as error:
-            raise NASError(f"{path} without {error}", "a complete model card", "export again") from error
+            raise NASError(f"{path} without {error}", "a complete model specification", "export again") from error
         for name in ("task", "preparation", "inference", "facts", "weights"):
-            if not isinstance(value := getattr(card, name), dict):
+            if not isinstance(value := getattr(spec, name), dict):
                 raise NASError(
                     f"{name}={value!r:.40} in {path}", "a JSON object", "restore the file that the export wrote"
                 )
-        shapes = [port.shape for port in (*card.inputs, *card.outputs)]
-        complete = card.inputs and card.outputs and isinstance(card.task_class, str)
-        if not complete or not all(isinstance(value, tuple) for value in (*shapes, card.sides.fixed or ())):
-            raise NASError(f"{path} without inputs or outputs", "a complete model card", "export again")
-        sides = [*(card.sides.fixed or ()), card.sides.multiple_of, card.sides.at_least]
-        fault = first_fault(card.preparation, card.inference, [port.shape for port in card.inputs], sides)
+        shapes = [port.shape for port in (*spec.inputs, *spec.outputs)]
+        complete = spec.inputs and spec.outputs and isinstance(spec.task_class, str)
+        if not complete or not all(isinstance(value, tuple) for value in (*shapes, spec.sides.fixed or ())):
+            raise NASError(f"{path} without inputs or outputs", "a complete model specification", "export again")
+        sides = [*(spec.sides.fixed or ()), spec.sides.multiple_of, spec.sides.at_least]
+        fault = first_fault(spec.preparation, spec.inference, [port.shape for port in spec.inputs], sides)
         if fault is not None:
             raise NASError(f"{fault[0]} in {path}", fault[1], "restore the file that the export wrote")
         if damaged:
@@ -185,16 +185,16 @@ class ModelCard:
                 "the file as it was written with the model",
                 "copy the folder again",
             )
-        return card
+        return spec
 
     def require_file(self, path: Path) -> None:
-        """Check that a model belongs to this card.
+        """Check that a model belongs to this specification.
 
         Args:
-            path: The model, in the folder of the card.
+            path: The model, in the folder of the specification.
 
         Raises:
-            NASError: If the card does not describe the file, or a checksum differs.
+            NASError: If the specification does not describe the file, or a checksum differs.
         """
         for file in self.files.values():
             if file.file != path.name:
@@ -203,14 +203,14 @@ class ModelCard:
                 if (found := _digest(path.with_name(name))) != expected:
                     raise NASError(
                         f"{path.with_name(name)} with sha256 {found[:12]}",
-                        f"{expected[:12]}, as recorded in its card",
-                        "copy model and card together, or export again",
+                        f"{expected[:12]}, as recorded in its specification",
+                        "copy model and specification together, or export again",
                     )
             return
         raise NASError(
-            f"{path.name}, which the card does not list",
+            f"{path.name}, which the specification does not list",
             f"one of {', '.join(file.file for file in self.files.values()) or 'the files of an exported network'}",
-            "copy model and card together",
+            "copy model and specification together",
         )
 
 
