@@ -14,6 +14,8 @@ from nas.bundle import CPU, Bundle
 from nas.export.choice import chosen_bundles
 from nas.export.sides import free_sides
 from nas.inference.runtime import InferenceNetwork
+from nas.tasks.base import Task
+from nas.tasks.temperature import at_temperature
 
 
 class BundleNetwork(InferenceNetwork):
@@ -48,13 +50,16 @@ class BundleNetwork(InferenceNetwork):
         Raises:
             NASError: If channels are not those of the network.
         """
+        return self._predict(self.task, x_BCDHW)
+
+    def _predict(self, task: Task, x_BCDHW: np.ndarray) -> np.ndarray:
         self.require_input(x_BCDHW, self.spec.inputs[0].shape[1])
         self._require_sides(x_BCDHW.shape[2:])
         x = torch.from_numpy(np.ascontiguousarray(x_BCDHW, dtype=np.float32)).to(self.device)
-        return self.task.predict(self._model, x).float().cpu().numpy()
+        return task.predict(self._model, x).float().cpu().numpy()
 
     def _classes(self, x_BCDHW: np.ndarray) -> np.ndarray:
-        return self.predict(x_BCDHW)
+        return self._predict(at_temperature(self.task, None), x_BCDHW)  # `probabilities` scales the mean over views
 
     def _outputs(self, x_BCDHW: np.ndarray) -> list[np.ndarray]:
         with torch.inference_mode():

@@ -15,6 +15,7 @@ import numpy as np
 from nas.errors import NASError, first_line
 from nas.inference.model_spec import BUNDLES, MODEL_FILES, MODEL_JSON, ModelSpec
 from nas.inference.sliding_window import slide
+from nas.metrics.calibration import tempered
 
 OPENVINO_SETTINGS = {"INFERENCE_PRECISION_HINT": "f32"}  # its own choice on a CPU may be bf16: differences of 1e-2
 OVERLAP = 0.25  # of neighbouring windows, if a network takes one size only
@@ -85,9 +86,11 @@ class InferenceNetwork:
         flips = self.spec.inference.get("flips", ())
         views = [tuple(2 + axis for axis in axes) for n in range(len(flips) + 1) for axes in combinations(flips, n)]
         if kind == "classification":
-            return reduce(np.add, (self._classes(np.flip(x_BCDHW, axes)) for axes in views)) / len(views)
-        parts = (np.flip(_softmax(self._logits(np.flip(x_BCDHW, axes))), axes) for axes in views)
-        return reduce(np.add, parts) / len(views)
+            parts = (self._classes(np.flip(x_BCDHW, axes)) for axes in views)
+        else:
+            parts = (np.flip(_softmax(self._logits(np.flip(x_BCDHW, axes))), axes) for axes in views)
+        # of the mean over views, so that the temperature changes no answer
+        return tempered(reduce(np.add, parts) / len(views), self.spec.inference.get("temperature", 1.0))
 
     def require_input(self, x_BCDHW: np.ndarray, channels: int | str) -> None:
         """Check axes and channels of a batch.

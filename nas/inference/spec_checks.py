@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from nas.metrics.calibration import COLDEST, HOTTEST
+
 LARGEST_SIDE = 4096  # voxels along an axis of an input
 MOST_VALUES = 2**31  # of one input
 
@@ -49,6 +51,7 @@ INFERENCE: Mapping[str, Rule] = {
     "window": (lambda value: value is None or _sides(value), f"{SIDES}, or null"),
     "overlap": (lambda value: _number(value) and 0 <= value <= 1, "a fraction"),
     "threshold": (lambda value: _number(value) and 0 < value < 1, "a probability between 0 and 1"),
+    "temperature": (lambda value: _number(value) and COLDEST <= value <= HOTTEST, "a number from 0.05 to 20"),
     "positive": (lambda value: isinstance(value, str), "the name of a class"),
     "flips": (lambda value: _numbers(value) and set(value) <= {0, 1, 2}, "axes out of 0, 1, 2"),
 }

@@ -16,10 +16,12 @@ from torch import nn
 from nas.baselines.base import Baseline
 from nas.errors import NASError, TrialFailed
 from nas.metrics.bootstrap import best_threshold, binary_metrics, chosen_classes
+from nas.metrics.calibration import tempered_threshold
 from nas.metrics.metric import Metric, Scores
 from nas.task_spec import TaskSpec
 from nas.tasks.base import Task, TestedCases, evaluation_mode
 from nas.tasks.degenerate import NEAR_CHANCE, never_answered
+from nas.tasks.temperature import ON_VALIDATION, Temperature, at_temperature, fitted, scaled
 from nas.utils.annotations import MOST, Channels, Count, Dims, Expected, OneOf, PositiveFloat, Text
 from nas.utils.checked import checked
 
@@ -63,6 +65,8 @@ class Classification(Task):
         threshold: Of two classes, the probability of the positive one from which a case is called positive, in (0, 1).
             "validation" chooses the one with the largest balanced accuracy on the validation part of each trained
             network. If None, the more probable class is called. AUC and log loss do not depend on it.
+        temperature: Temperature by which the logits behind predictions are divided (Guo et al., ICML 2017), 0.05 to 20.
+            "validation" fits it on the validation part of each trained network. If None, predictions are not scaled.
 
     Raises:
         NASError: For fewer than two classes, an unknown metric, weights of another number of classes, and settings for
@@ -78,13 +82,14 @@ class Classification(Task):
         positive: Text | Count | None = None,
         class_weights: Annotated[str, OneOf("auto")] | Annotated[Sequence[PositiveFloat], Len(2)] | None = None,
         threshold: Annotated[float, Gt(0), Lt(1)] | Annotated[str, OneOf("validation")] | None = None,
+        temperature: Temperature = ON_VALIDATION,
     ) -> None:
         self.spec = TaskSpec("classification", dims, in_channels, outputs)
         self.metrics = tuple(sorted(METRICS, key=lambda metric: metric.name != score))
         self.positive = None if positive is None else str(positive)
         listed = class_weights is not None and not isinstance(class_weights, str)
         self.class_weights = tuple(class_weights or ()) if listed else class_weights
-        self.threshold = threshold
+        self.threshold, self.temperature = threshold, temperature
         for name, value in (("positive", positive), ("threshold", threshold)):
             if value is not None and outputs != 2:
                 raise NASError(f"task.{name}={value} for {outputs} classes", "two classes", f"set task.{name} to null")
@@ -100,11 +105,14 @@ class Classification(Task):
     @property
     def settings(self) -> Mapping[str, Any]:
         own = {name: getattr(self, name) for name in ("positive", "class_weights", "threshold")}
-        return {"score": self.score_name, **{name: value for name, value in own.items() if value is not None}}
+        own = {"score": self.score_name, **{name: value for name, value in own.items() if value is not None}}
+        # earlier versions did not record the default of the temperature
+        return own if self.temperature == ON_VALIDATION else {**own, "temperature": self.temperature}
 
     @property
     def inference(self) -> Mapping[str, Any]:
-        decided = {"positive": self.positive, "threshold": self._decision}
+        temperature = None if isinstance(self.temperature, str) else self.temperature
+        decided = {"positive": self.positive, "threshold": self._decision, "temperature": temperature}
         return {name: value for name, value in decided.items() if value is not None}
 
     def for_classes(self, classes: Sequence[str]) -> Classification:
@@ -133,9 +141,15 @@ class Classification(Task):
         return found
 
     def chosen_on(self, predict: Callable[[], np.ndarray], target: np.ndarray) -> Classification:
-        if self.threshold != "validation":
+        if ON_VALIDATION not in (self.threshold, self.temperature):
             return self
-        return self.deciding([best_threshold(predict()[:, self._number], target == self._number)])
+        prob_NK = predict()
+        temperature = fitted(self.temperature, lambda: prob_NK, target)
+        found = at_temperature(self, temperature)
+        if self.threshold != ON_VALIDATION:
+            return found
+        threshold = best_threshold(prob_NK[:, self._number], target == self._number)
+        return found.deciding([tempered_threshold(threshold, temperature or 1.0)])  # decisions stay the same
 
     def deciding(self, thresholds: Sequence[float | None]) -> Classification:
         known = [one for one in thresholds if one is not None]
@@ -173,7 +187,7 @@ class Classification(Task):
     def predict(self, model: nn.Module, x_BCDHW: torch.Tensor) -> torch.Tensor:
         """Class probabilities (B, K) in fp32; the model's mode is restored."""
         with evaluation_mode(model), torch.inference_mode():
-            return model(x_BCDHW).float().softmax(dim=1)
+            return scaled(model(x_BCDHW).float().softmax(dim=1), self.temperature)
 
     def score(
         self, prediction: np.ndarray, target: np.ndarray, spacing_mm: np.ndarray | None = None, *, quick: bool = False

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import reduce
 from itertools import combinations
 from typing import Annotated, Any
@@ -23,7 +23,9 @@ from nas.tasks.degenerate import NEAR_ZERO, never_answered, same_for_every_case
 from nas.tasks.dice_cross_entropy import DiceCrossEntropy
 from nas.tasks.folded_norm import with_folded_norms
 from nas.tasks.precision import PRECISIONS, uses_bf16
+from nas.tasks.segmentation_scores import SegmentationScores
 from nas.tasks.soft_dice import shares, soft_dice_loss
+from nas.tasks.temperature import ON_VALIDATION, Temperature, at_temperature, fitted, scaled
 from nas.tasks.windows import CHANNELS_LAST, window_logits
 from nas.utils.annotations import (
     MOST,
@@ -91,6 +93,9 @@ class Segmentation(Task):
         precision: Precision of the network in predictions: "fp32", with which exported networks agree; "bf16", about
             three times faster (probabilities and their means are fp32); or "auto": bf16 if the device supports it
             natively. Trainings have a setting of their own.
+        temperature: Temperature by which the logits behind predictions are divided (Guo et al., ICML 2017), 0.05 to 20.
+            "validation" fits it on the voxels around the foreground of the validation part of each trained network. If
+            None, predictions are not scaled.
 
     Without the background's Dice, with Dice over the batch and a small weight of the background, small classes emerge
     in short trainings that otherwise leave them out (docs/benchmark.md).
@@ -114,6 +119,7 @@ class Segmentation(Task):
         batch_dice: bool = False,
         class_weights: Annotated[Sequence[PositiveFloat], Len(2)] | None = None,
         precision: Annotated[str, OneOf(*PRECISIONS)] = DEFAULT,
+        temperature: Temperature = ON_VALIDATION,
     ) -> None:
         self.spec = TaskSpec("segmentation", dims, in_channels, outputs)
         each = (_of_class(metric, number) for metric in METRICS for number in range(1, outputs))
@@ -128,7 +134,7 @@ class Segmentation(Task):
         if max(self.flips, default=0) >= dims:
             axes = ", ".join(map(str, range(dims)))
             raise NASError(f"task.flips={list(self.flips)}", f"axes out of {axes}", "set task.flips to []")
-        self._loss_name, self.precision = loss, precision
+        self._loss_name, self.precision, self.temperature = loss, precision, temperature
         weights = None if class_weights is None else tuple(class_weights)
         if weights is not None and len(weights) == 2:
             weights = (weights[0], *(weights[1] for _ in range(outputs - 1)))
@@ -158,6 +164,7 @@ class Segmentation(Task):
             "scale_weights": self.scale_weights,
             **self._loss_options,
             **self._own_precision,
+            **({} if self.temperature == ON_VALIDATION else {"temperature": self.temperature}),
         }
 
     @property
@@ -178,7 +185,11 @@ class Segmentation(Task):
     @property
     def inference(self) -> Mapping[str, Any]:
         window = None if self.window is None else list(self.window)
-        return {"window": window, "overlap": self.overlap, "flips": list(self.flips), **self._own_precision}
+        own = {"window": window, "overlap": self.overlap, "flips": list(self.flips), **self._own_precision}
+        return own if isinstance(self.temperature, str | None) else {**own, "temperature": self.temperature}
+
+    def chosen_on(self, predict: Callable[[], np.ndarray], target: np.ndarray) -> Segmentation:
+        return at_temperature(self, fitted(self.temperature, predict, target))
 
     def output(self, input_shape: Sequence[int]) -> tuple[str, str, tuple[int | str, ...]]:
         axes = "BK" + "DHW"[-self.spec.dims :]
@@ -232,7 +243,8 @@ class Segmentation(Task):
         autocast = torch.autocast(x_BCDHW.device.type, dtype=torch.bfloat16, enabled=bf16)
         with evaluation_mode(model), torch.inference_mode(), autocast:
             network = model if self.window is None else with_folded_norms(model)
-            return reduce(torch.add, (self._summed(network, x_BCDHW, pair) for pair in pairs)) / len(views)
+            prob_BKDHW = reduce(torch.add, (self._summed(network, x_BCDHW, pair) for pair in pairs)) / len(views)
+            return scaled(prob_BKDHW.float(), self.temperature)
 
     def _summed(self, model: nn.Module, x_BCDHW: torch.Tensor, views: Sequence[tuple[int, ...]]) -> torch.Tensor:
         """Probabilities as seen with the axes of each view turned round, turned back; summed over the views.
@@ -352,45 +364,3 @@ def _of_class(metric: Metric, number: int) -> Metric:
     meaning = f"{metric.meaning} of class {number}"
     name, label = f"{metric.name}_{number}", f"{metric.label} {number}"
     return replace(metric, name=name, label=label, in_tables=False, meaning=meaning)
-
-
-@dataclass(frozen=True)
-class SegmentationScores(Scores):
-    """Scores of label maps.
-
-    Attributes:
-        values: Metric -> value of each case and class (N, K - 1), NaN if the case does not count for the class.
-    """
-
-    values: Mapping[str, np.ndarray]
-
-    def over(self, rows: np.ndarray | None = None) -> Mapping[str, float]:
-        if rows is not None and not len(rows):
-            return {}
-        return _mean_over_cases(self.values, slice(None) if rows is None else rows)
-
-    def columns(self, classes: Sequence[str]) -> Mapping[str, np.ndarray]:
-        """Return every metric of every class but the background."""
-        return {
-            f"{name}, {label}": values_N
-            for name, values_NK in self.values.items()
-            for label, values_N in zip(classes[1:], values_NK.T, strict=True)
-        }
-
-    def truth(self, classes: Sequence[str]) -> Mapping[str, np.ndarray]:
-        """Return nothing: a mask has no place in a table."""
-        return {}
-
-
-def _mean_over_cases(cases: Mapping[str, np.ndarray], rows: np.ndarray | slice) -> dict[str, float]:
-    """Average the values (N, K - 1) of each metric over the cases that count, then over classes; NaN without a case."""
-    means: dict[str, float] = {}
-    each: dict[str, float] = {}
-    for name, values_NK in cases.items():
-        drawn_NK = values_NK[rows]
-        counts_K = np.isfinite(drawn_NK).sum(axis=0)
-        sums_K = np.nansum(drawn_NK, axis=0)
-        mean_K = np.divide(sums_K, counts_K, out=np.full(len(sums_K), np.nan), where=counts_K > 0)
-        means[name] = float(mean_K.mean())
-        each |= {f"{name}_{number}": float(value) for number, value in enumerate(mean_K, start=1)}
-    return means | each
