@@ -22,6 +22,7 @@ from nas.utils.spreadsheet import cell
 
 IMAGES = (".nii.gz", ".nii", ".nrrd", ".mha")  # endings of label maps
 TABLES = (".json", ".csv")
+NESTED = ("probabilities", "spread")  # mappings within a row of predictions
 
 
 def require_alike(networks: Sequence[InferenceNetwork]) -> None:
@@ -62,6 +63,27 @@ def predict_file(
     Raises:
         NASError: If the file cannot be read, or is not an input of these networks.
     """
+    found, ready = member_predictions(networks, path, point_mm)
+    return ready.on_whole_grid(reduce(np.add, found) / len(found)), ready
+
+
+def member_predictions(
+    networks: Sequence[InferenceNetwork], path: Path | Sequence[Path], point_mm: Sequence[float] | None = None
+) -> tuple[list[np.ndarray], Prepared]:
+    """Predict one file by several networks.
+
+    Args:
+        networks: Networks that `require_alike` accepts.
+        path: The file, or DICOM folder; or one file for each channel.
+        point_mm: Middle of the crop in world mm, LPS. If None, the middle of the volume.
+
+    Returns:
+        Probabilities of each network, (K,), of a segmentation (K, D, H, W), not yet on the whole grid
+        (`Prepared.on_whole_grid`), and the prepared input.
+
+    Raises:
+        NASError: If the file cannot be read, or is not an input of these networks.
+    """
     dims = int(networks[0].spec.task["dims"])
     found: list[np.ndarray] = []
     ready: Prepared | None = None
@@ -78,7 +100,7 @@ def predict_file(
         else:
             found.append(network.probabilities(x_CDHW[None])[0])
     assert ready is not None
-    return ready.on_whole_grid(reduce(np.add, found) / len(found)), ready
+    return found, ready
 
 
 def classes_of(network: InferenceNetwork) -> tuple[str, ...]:
@@ -142,7 +164,7 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
     Args:
         path: The file, whose ending decides.
-        rows: One per input or box: values by name; `probabilities` may be a mapping of its own.
+        rows: One per input or box: values by name; `probabilities` and `spread` may be mappings of their own.
 
     Raises:
         NASError: If the file has another ending.
@@ -151,8 +173,8 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     if path.suffix == ".json":
         write_text(path, json.dumps(list(rows), indent=1) + "\n")
         return
-    flat = [{**row, **row.get("probabilities", {})} for row in rows]
-    names = list(dict.fromkeys(name for row in flat for name in row if name != "probabilities")) or ["input"]
+    flat = [{**row, **row.get("probabilities", {}), **row.get("spread", {})} for row in rows]
+    names = list(dict.fromkeys(name for row in flat for name in row if name not in NESTED)) or ["input"]
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(map(cell, names))

@@ -185,18 +185,32 @@ def back_on_image(prob_KDHW: np.ndarray, prepared: Prepared) -> Image:
     """
     sitk = medical("SimpleITK")
     assert prepared.image is not None
-    assert prepared.grid is not None
     label = best = np.zeros(prepared.image.GetSize()[::-1])
     for number, prob_DHW in enumerate(prob_KDHW):
-        prob = sitk.GetImageFromArray(prob_DHW)
-        prob.CopyInformation(prepared.grid)
-        identity = sitk.Transform(3, sitk.sitkIdentity)
-        kind = (sitk.sitkLinear, 0.0, sitk.sitkFloat32, True)  # True: the grid's last voxels are repeated beyond it
-        prob_DHW = sitk.GetArrayFromImage(sitk.Resample(prob, prepared.image, identity, *kind))
+        prob_DHW = sitk.GetArrayFromImage(values_on_image(prob_DHW, prepared))
         label, best = np.where(prob_DHW > best, number, label), np.maximum(prob_DHW, best)
     image = sitk.GetImageFromArray(label.astype(np.uint8))
     image.CopyInformation(prepared.image)
     return image
+
+
+def values_on_image(values_DHW: np.ndarray, prepared: Prepared) -> Image:
+    """Map real numbers on a volume's grid back onto the image, linearly.
+
+    Args:
+        values_DHW: Values on the grid.
+        prepared: The input of the network, with image and grid.
+
+    Returns:
+        float32, with the size, spacing, origin and direction of the image. Beyond the grid its last voxels repeat.
+    """
+    sitk = medical("SimpleITK")
+    assert prepared.image is not None
+    assert prepared.grid is not None
+    values = sitk.GetImageFromArray(values_DHW)
+    values.CopyInformation(prepared.grid)
+    identity = sitk.Transform(3, sitk.sitkIdentity)
+    return sitk.Resample(values, prepared.image, identity, sitk.sitkLinear, 0.0, sitk.sitkFloat32, True)
 
 
 def _on_grid(paths: Sequence[Path], preparation: Mapping[str, Any]) -> Prepared:
