@@ -4,6 +4,7 @@
     weights.pt   the state of the network; read with weights_only=True
     model.json   the specification: preparation, task, classes, inputs, outputs, validation metrics, checksum of weights
     curves.csv   loss, learning rate and validation metrics of every epoch
+    MODEL_CARD.md  the same facts and, after the test, the results as a text for readers
 
 A training leaves one bundle per fold below `bundles/<architecture>/`. Export, prediction, screening and service read
 bundles and nothing else.
@@ -25,12 +26,13 @@ from nas.artifact import Artifact
 from nas.artifact import load as load_artifact
 from nas.context import versions
 from nas.errors import NASError, first_line, last_line
+from nas.inference.model_card import MODEL_CARD, model_card
 from nas.inference.model_spec import BUNDLES, MODEL_JSON, ModelSpec, Port, Sides
 from nas.task_spec import TaskSpec
 from nas.tasks.base import Task, task_of
 from nas.training.curves import CURVES, read_curves, write_curves
 from nas.training.tensor_file import UNREADABLE, load_verified
-from nas.utils.files import read_json, staged, write_bytes
+from nas.utils.files import read_json, staged, write_bytes, write_text
 from nas.utils.hashing import file_digest
 
 ARCH, WEIGHTS = "arch.json", "weights.pt"
@@ -206,7 +208,9 @@ class Bundle:
         write_curves(folder, self.curves)
         weights = {WEIGHTS: hashlib.sha256(content).hexdigest()}
         facts = {**self.spec.facts, CHECKSUMS: {CURVES: file_digest(folder / CURVES)}}
-        replace(self.spec, weights=weights, facts=facts).save(folder)
+        spec = replace(self.spec, weights=weights, facts=facts)
+        write_text(folder / MODEL_CARD, model_card(spec))
+        spec.save(folder)
 
 
 def bundles_of(

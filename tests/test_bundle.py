@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from nas.artifact import Artifact
 from nas.bundle import ARCH, WEIGHTS, Bundle, bundle_folder, bundles_of
 from nas.errors import NASError
+from nas.inference.model_card import MODEL_CARD
 from nas.inference.model_spec import MODEL_JSON
 from nas.task_spec import TaskSpec
 from nas.tasks.classification import Classification
@@ -62,7 +63,7 @@ def copy(whole: Path, tmp_path: Path) -> Path:
 
 def test_what_is_saved_is_loaded(whole: Path) -> None:
     made, found = bundle(), Bundle.load(whole)
-    assert sorted(path.name for path in whole.iterdir()) == sorted([ARCH, CURVES, MODEL_JSON, WEIGHTS])
+    assert sorted(path.name for path in whole.iterdir()) == sorted([ARCH, CURVES, MODEL_CARD, MODEL_JSON, WEIGHTS])
     assert found.artifact.arch == made.artifact.arch
     assert found.curves == CURVE
     assert found.spec.classes == ("well", "ill")

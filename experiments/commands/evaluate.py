@@ -51,6 +51,7 @@ def parser() -> Parser:
     )
     add("--out", type=Path, help="folder of the results (default: TRAINING/evaluation/NAME)")
     add("--seen", choices=SEEN, default="refuse", help="cases of patients that were seen (default: refuse)")
+    add("--subgroups", metavar="A,B", help="columns of the csv that split the results (default: those of usual names)")
     add_network(evaluate)
     add_flips(evaluate)
     add_reading(evaluate)
@@ -103,7 +104,8 @@ def run(options: argparse.Namespace) -> int:
 
     cases = []
     names = trained[0].spec.preparation.get("channels", ())
-    for case in find_labelled(options.labelled, channels, task.spec.kind, classes, names):
+    wanted = None if options.subgroups is None else options.subgroups.split(",")
+    for case in find_labelled(options.labelled, channels, task.spec.kind, classes, names, wanted):
         try:
             require_label(task, case, classes)
             cases.append(case)
@@ -137,6 +139,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _write(folder: Path, evaluation: Evaluation) -> None:
     """Write the files of an evaluation and print its table."""
+    from nas.retraining.tables import terminal_paragraphs
     from nas.utils.files import write_text
 
     write_text(folder / "table.md", evaluation.table())
@@ -147,6 +150,8 @@ def _write(folder: Path, evaluation: Evaluation) -> None:
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     for name, value, interval in rows:
         write_line(f"{name:<{widths[0]}}  {value:>{widths[1]}}  {interval:>{widths[2]}}")
+    if evaluation.subgroups:
+        write_line(f"\n{terminal_paragraphs(evaluation.subgroup_table())}")
     for text in evaluation.warnings:
         write_line(f"warning: {text}")
     write_line(f"\nwrote {folder / 'table.md'}, {folder / 'cases.csv'} and {folder / 'evaluation.json'}")

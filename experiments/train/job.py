@@ -37,6 +37,7 @@ from nas.report import train_report
 from nas.report.live_training import LiveTraining
 from nas.report.train import REPORT, next_command
 from nas.retraining.answer import answer
+from nas.retraining.model_cards import write_model_cards
 from nas.retraining.predictions import PREDICTIONS, predictions_csv
 from nas.retraining.result import TrainResult
 from nas.retraining.scoring import Scorer, System
@@ -281,6 +282,7 @@ def _write(
     text = with_subgroups(markdown(rows, caption(result), result.columns, result.lines), result)
     write_text(folder / TABLE, text + (f"\n{beside}\n" * bool(beside)))
     write_text(folder / PREDICTIONS, predictions_csv(scorer, everything))
+    write_model_cards(folder, result, everything, setting.store)
     cases = scorer.cases(systems[0], everything[1:])
     train_report(
         folder / REPORT,

@@ -29,12 +29,13 @@ class BundleNetwork(InferenceNetwork):
     Attributes:
         task: Its task.
         artifact: Its architecture.
+        model: The network as a module.
     """
 
     def __init__(self, bundle: Bundle, folder: Path, device: torch.device = CPU) -> None:
-        self._model = bundle.network()
-        sides = free_sides(self._model, [int(length) for length in bundle.spec.inputs[0].shape[1:]])
-        self._model.to(device)
+        self.model = bundle.network()
+        sides = free_sides(self.model, [int(length) for length in bundle.spec.inputs[0].shape[1:]])
+        self.model.to(device)
         self.task, self.artifact, self.device = bundle.task, bundle.artifact, device
         super().__init__(replace(bundle.spec, sides=sides), self._outputs, folder)
 
@@ -56,14 +57,14 @@ class BundleNetwork(InferenceNetwork):
         self.require_input(x_BCDHW, self.spec.inputs[0].shape[1])
         self._require_sides(x_BCDHW.shape[2:])
         x = torch.from_numpy(np.ascontiguousarray(x_BCDHW, dtype=np.float32)).to(self.device)
-        return task.predict(self._model, x).float().cpu().numpy()
+        return task.predict(self.model, x).float().cpu().numpy()
 
     def _classes(self, x_BCDHW: np.ndarray) -> np.ndarray:
         return self._predict(at_temperature(self.task, None), x_BCDHW)  # `probabilities` scales the mean over views
 
     def _outputs(self, x_BCDHW: np.ndarray) -> list[np.ndarray]:
         with torch.inference_mode():
-            return [leaf.cpu().numpy() for leaf in tree_leaves(self._model(torch.from_numpy(x_BCDHW).to(self.device)))]
+            return [leaf.cpu().numpy() for leaf in tree_leaves(self.model(torch.from_numpy(x_BCDHW).to(self.device)))]
 
 
 def bundle_networks(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from html import escape
 from typing import Any
 
 import numpy as np
@@ -11,8 +10,8 @@ import numpy as np
 from nas.html.page import Cell, figure, pair, section, table
 from nas.html.plot import Axis, Plot
 
-NAMES = {"before": "without temperature scaling", "after": "as predicted, with temperature scaling"}
-AREA = 9.0  # px, radius of a bin with all answers
+NAMES = {"before": "Without temperature scaling", "after": "As predicted, with temperature scaling"}
+AREA = 16.0  # px, radius of a bin with all answers
 
 
 def calibration_section(calibration: Mapping[str, Any], unit: str = "patient") -> str:
@@ -29,10 +28,10 @@ def calibration_section(calibration: Mapping[str, Any], unit: str = "patient") -
         return ""
     scaled = any(value != 1 for value in calibration["temperatures"].values())
     names = ("before", "after") if scaled else ("after",)
-    drawings = [
-        figure(_diagram(NAMES[name] if scaled else "reliability", calibration[name]), _caption(calibration[name]))
-        for name in names
-    ]
+    drawings = []
+    for name in names:
+        heading = f"{NAMES[name]}: " if scaled else ""
+        drawings.append(figure(_diagram(calibration[name]), _caption(heading, calibration[name])))
     before, after, apart = (calibration[name] for name in ("before", "after", "difference"))
     rows = [[Cell("ECE, as predicted" if scaled else "ECE"), *_cells(after["ece"], after)]]
     if scaled:
@@ -46,12 +45,12 @@ def calibration_section(calibration: Mapping[str, Any], unit: str = "patient") -
         f"{unit}s. Temperatures, fitted on the validation part: {fitted}."
     )
     body = pair(*drawings) if len(drawings) == 2 else drawings[0]
-    return section("Confidence and accuracy", escape(note), body, table(head, rows))
+    return section("Confidence and accuracy", note, body, table(head, rows))
 
 
-def _diagram(title: str, measured: Mapping[str, Any]) -> str:
+def _diagram(measured: Mapping[str, Any]) -> str:
     x, y = Axis("confidence", 0.0, 1.0), Axis("accuracy", 0.0, 1.0)
-    plot = Plot(x, y, title=title, width=430, square=True)
+    plot = Plot(x, y, title="reliability", width=430, square=True)
     plot.line(np.array([0.0, 1.0]), np.array([0.0, 1.0]), "chance")
     bins: Sequence[Mapping[str, float]] = measured["reliability"]
     total = sum(entry["n"] for entry in bins)
@@ -63,12 +62,12 @@ def _diagram(title: str, measured: Mapping[str, Any]) -> str:
     return plot.svg()
 
 
-def _caption(measured: Mapping[str, Any]) -> str:
+def _caption(heading: str, measured: Mapping[str, Any]) -> str:
     bins = measured["reliability"]
     total = sum(entry["n"] for entry in bins)
     gap = sum(entry["n"] * (entry["confidence"] - entry["accuracy"]) for entry in bins) / total
     words = "more confident than right" if gap > 0 else "less confident than right"
-    return f"ECE {measured['ece']:.3f}. On average {words}: confidence minus accuracy is {gap:+.3f}."
+    return f"{heading}ECE {measured['ece']:.3f}. On average {words}: confidence minus accuracy is {gap:+.3f}."
 
 
 def _cells(value: float, measured: Mapping[str, Any], sign: str = "") -> list[Cell]:

@@ -242,7 +242,7 @@ def _subgroups(result: Mapping[str, Any], unit_of_split: str, metrics: Sequence[
     head, *rows = subgroup_rows(subgroups, shown)
     cells = [[Cell(row[0]), *(_cell(text, True) for text in row[1:])] for row in rows]
     titles = [Cell(head[0]), *(Cell(text, number=True) for text in head[1:])]
-    return section("Subgroups", escape(subgroup_note(subgroups, unit_of_split)), table(titles, cells))
+    return section("Subgroups", subgroup_note(subgroups, unit_of_split), table(titles, cells))
 
 
 def _with_interval(metric: Metric, value: float | None, bounds: Sequence[float] | None) -> Cell:

@@ -22,9 +22,10 @@ from nas.data.io.label_values import read_label_map, require_classes, whole_labe
 from nas.errors import NASError
 from nas.inference.cases import Case
 from nas.inference.many import Outcome
-from nas.metrics.bootstrap import GroupBootstrap
-from nas.metrics.metric import Metric, Scores, in_unit_of
+from nas.metrics.bootstrap import GroupBootstrap, intervals
+from nas.metrics.metric import Metric, in_unit_of
 from nas.metrics.positive import decision_text
+from nas.retraining.subgroups import subgroup_markdown, subgroup_scores
 from nas.retraining.training_warnings import at_chance
 from nas.tasks.base import Task
 from nas.tasks.degenerate import never_answered
@@ -48,6 +49,7 @@ class Evaluation:
         classes: Names of the classes.
         decision: positive and thresholds as in `TrainResult`.
         warnings: Warnings about the metrics, one sentence each.
+        subgroups: Metrics of subgroups, as `nas.retraining.subgroups.subgroup_scores` gives them.
     """
 
     cases: Sequence[Case]
@@ -59,6 +61,7 @@ class Evaluation:
     classes: Sequence[str]
     decision: Mapping[str, Any] = field(default_factory=dict)
     warnings: Sequence[str] = ()
+    subgroups: Sequence[Mapping[str, Any]] = ()
 
     def rows(self) -> list[tuple[str, str, str]]:
         """Return the table: metric, value, interval.
@@ -102,7 +105,16 @@ class Evaluation:
         lines = ["| metric | value | 95 % interval |", "|---|---:|---:|"]
         below = ["", *(f"- warning: {markdown_text(text)}" for text in self.warnings)] if self.warnings else []
         caption, rows = markdown_text(self.caption), map(markdown_row, self.rows())
-        return "\n".join([caption, "", *lines, *rows, *below]) + "\n"
+        text = "\n".join([caption, "", *lines, *rows, *below]) + "\n"
+        return f"{text}\n{self.subgroup_table()}" if self.subgroups else text
+
+    def subgroup_table(self) -> str:
+        """Return the table of the subgroups in Markdown.
+
+        Returns:
+            Note and table; empty without subgroups.
+        """
+        return subgroup_markdown(self.subgroups, [metric for metric in self.metrics if metric.in_tables])
 
     def cases_csv(self) -> str:
         """Return the metrics of each case.
@@ -134,6 +146,7 @@ class Evaluation:
             "ci95": {name: list(bounds) for name, bounds in self.ci95.items() if np.isfinite(bounds).all()},
             **({"decision": dict(self.decision)} if self.decision else {}),
             "warnings": list(self.warnings),
+            **({"subgroups": [dict(entry) for entry in self.subgroups]} if self.subgroups else {}),
         }
         return json.dumps(content, indent=1) + "\n"
 
@@ -192,11 +205,16 @@ def evaluate_cases(
     cases = [outcomes[number].case for number in kept]
     strata = np.array([case.label for case in cases]) if task.spec.kind == "classification" else np.zeros(len(cases))
     values, metric = dict(scores.over()), in_unit_of(task.metrics, all(known))[0]
-    ci95 = _intervals(scores, np.array([case.patient for case in cases]), strata, resamples, seed)
+    patients, declared = np.array([case.patient for case in cases]), in_unit_of(task.metrics, all(known))
+    draws = _draws(patients, strata, resamples, seed)
+    ci95 = intervals([scores.over(rows) for rows in draws])
+    names = list(dict.fromkeys(name for case in cases for name in case.subgroups))
+    columns = {name: np.array([case.subgroups.get(name, "") for case in cases]) for name in names}
+    shown = [one for one in declared if one.in_tables]
     return Evaluation(
         cases,
         [seen[number] for number in kept],
-        in_unit_of(task.metrics, all(known)),
+        declared,
         values,
         ci95,
         {**scores.truth(classes), **scores.columns(classes)},
@@ -206,6 +224,7 @@ def evaluate_cases(
             *_degenerate(task, np.stack(answers), np.stack(truths), classes),
             *at_chance(metric, {**values, "ci95": ci95}, "the networks"),
         ],
+        subgroup_scores(scores, columns, patients, strata, draws, shown),
     )
 
 
@@ -277,15 +296,14 @@ def _label_map(path: Path) -> tuple[np.ndarray, Any]:
     return to_array(label)[0], label
 
 
-def _intervals(
-    scores: Scores, patients: np.ndarray, strata: np.ndarray, resamples: int, seed: int
-) -> dict[str, tuple[float, float]]:
+def _draws(patients: np.ndarray, strata: np.ndarray, resamples: int, seed: int) -> list[np.ndarray]:
+    """Rows of bootstrap samples of patients; none if there are too few."""
     if len(np.unique(patients)) < 2:
-        return {}
+        return []
     try:
-        return GroupBootstrap(patients, strata, resamples, seed).interval(scores.over)
+        return GroupBootstrap(patients, strata, resamples, seed).rows
     except NASError:  # hardly a sample of so few patients has every class
-        return {}
+        return []
 
 
 def _decision(task: Task, classes: Sequence[str]) -> dict[str, Any]:

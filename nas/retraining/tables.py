@@ -132,8 +132,21 @@ def terminal_of(markdown_table: str, width: int | None = None) -> str:
     caption, table, *paragraphs = markdown_table.strip().split("\n\n")
     lines = _rows_of(table)
     text = _terminal([dict(zip(lines[0], line, strict=True)) for line in lines[2:]], without_escapes(caption), width)
-    parts = [text]
-    for paragraph in paragraphs:
+    return "\n\n".join([text, *([terminal_paragraphs("\n\n".join(paragraphs), width)] if paragraphs else [])])
+
+
+def terminal_paragraphs(markdown_text: str, width: int | None = None) -> str:
+    """Format paragraphs, lists and tables for a terminal.
+
+    Args:
+        markdown_text: Markdown that VoxNAS wrote.
+        width: Columns of the terminal; None for those of the present one, at most 100.
+
+    Returns:
+        Text.
+    """
+    parts = []
+    for paragraph in markdown_text.strip().split("\n\n"):
         items = [without_escapes(line.removeprefix("- ")) for line in paragraph.splitlines()]
         listed = all(line.startswith("- ") for line in paragraph.splitlines())
         if paragraph.startswith("| "):
