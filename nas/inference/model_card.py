@@ -63,9 +63,10 @@ def _model(spec: ModelSpec, network: Mapping[str, Any]) -> list[str]:
         f"Task: {spec.task.get('kind', 'unknown')} in {spec.task.get('dims', '?')}D; classes: {_listed(spec.classes)}",
     ]
     if "round" in trained:
-        epochs = f", {trained['epochs']} epochs, the best of them number {trained['best_epoch']}"
-        told = epochs if {"epochs", "best_epoch"} <= set(trained) else ""
-        found.append(f"Training: fold {trained['round']}, seed {trained.get('seed', 'unknown')}{told}")
+        text = f"Training: fold {trained['round']}, seed {trained.get('seed', 'unknown')}"
+        if {"epochs", "best_epoch"} <= set(trained):
+            text += f", {trained['epochs']} epochs, the best of them number {trained['best_epoch']}"
+        found.append(text)
     for file, checksum in spec.weights.items():
         found.append(f"Weights: {file}, SHA-256 {checksum}")
     if versions:
