@@ -166,7 +166,7 @@ def _write_montage(path: Path, shown: Sequence[Explained], title: str) -> None:
 def _title(method: str, count: int) -> str:
     name = {"gradcam": "Grad-CAM", "cbam": "spatial gate of CBAM"}[method]
     of = f", mean of {count} networks" if count > 1 else ""
-    return f"{name}{of}: axial, coronal and sagittal slice through the largest value, image and map"
+    return f"{name}{of}: axial, coronal and sagittal slice through its centre of mass"
 
 
 def _line(case: Case, found: Explanation, classes: Sequence[str], path: Path, high: float) -> str:

@@ -1,4 +1,4 @@
-"""Pictures of maps: three slices through the largest value, the map laid over the image."""
+"""Pictures of maps: three slices through the centre of mass of a map, which is laid over the image."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Explained:
 
 
 def montage(rows: Sequence[Explained], title: str) -> np.ndarray:
-    """Draw inputs below each other: axial, coronal and sagittal slice through the largest value, without and with map.
+    """Draw inputs below each other: three slices through the centre of mass of the map, without and with it.
 
     Args:
         rows: The inputs; the first `MOST_ROWS` are drawn.
@@ -58,7 +58,7 @@ def _row(row: Explained) -> np.ndarray:
     if row.image.ndim == 2:
         planes = [(row.image, heat)]
     else:
-        d, h, w = np.unravel_index(int(heat.argmax()), heat.shape)
+        d, h, w = _centre(heat)
         # towards the head is up, as D rises towards the head
         planes = [
             (row.image[d], heat[d]),
@@ -76,6 +76,15 @@ def _row(row: Explained) -> np.ndarray:
         framed[: len(picture), : picture.shape[1]] = picture
         parts.append(framed)
     return np.concatenate(parts, axis=1)
+
+
+def _centre(heat: np.ndarray) -> tuple[int, ...]:
+    """Voxel at the centre of mass; the largest value of a coarse map often lies at its edge, beside the object."""
+    total = heat.sum()
+    if total <= 0:
+        return tuple(side // 2 for side in heat.shape)
+    places = np.indices(heat.shape).reshape(heat.ndim, -1)
+    return tuple(np.rint(places @ heat.ravel() / total).astype(int).tolist())
 
 
 def _painted(grey_HW3: np.ndarray, heat_HW: np.ndarray) -> np.ndarray:
