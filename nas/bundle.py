@@ -30,6 +30,7 @@ from nas.inference.model_card import MODEL_CARD, model_card
 from nas.inference.model_spec import BUNDLES, MODEL_JSON, ModelSpec, Port, Sides
 from nas.task_spec import TaskSpec
 from nas.tasks.base import Task, task_of
+from nas.tasks.temperature import at_temperature
 from nas.training.curves import CURVES, read_curves, write_curves
 from nas.training.tensor_file import UNREADABLE, load_verified
 from nas.utils.files import read_json, staged, write_bytes, write_text
@@ -155,8 +156,10 @@ class Bundle:
         except UNREADABLE as error:
             raise _damaged(folder, first_line(error)) from error
         try:
-            task = task_of({**spec.inference, "class": spec.task_class, "spec": spec.task}, trusted)
-            task = task.for_classes(spec.classes)
+            # the temperature is fitted by the training: constructors of subclasses need not take it
+            settings = {name: value for name, value in spec.inference.items() if name != "temperature"}
+            task = task_of({**settings, "class": spec.task_class, "spec": spec.task}, trusted)
+            task = at_temperature(task.for_classes(spec.classes), spec.inference.get("temperature"))
         except ValueError as error:
             raise _damaged(folder, f"{MODEL_JSON} with {error}") from error
         fault: NASError | None = None

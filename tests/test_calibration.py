@@ -210,6 +210,21 @@ def test_readers_of_a_classifier_apply_the_temperature(tmp_path: Path) -> None:
     )
 
 
+class Plain(Classification):
+    """A task of a plug-in, whose constructor takes none of the settings."""
+
+    def __init__(self, in_channels: int = 1, outputs: int = 2, dims: int = 3) -> None:
+        super().__init__(in_channels, outputs, dims)
+
+
+def test_a_subclass_without_the_setting_keeps_its_temperature(tmp_path: Path) -> None:
+    space = ResNet3DSpace(widths=(4,), depths=((1,), (1,)), in_channels=1)
+    write_training(tmp_path, space, at_temperature(Plain(), 2.5), PREPARATION, ("a", "b"), 8)
+    for bundle in bundles_of(tmp_path, trusted=("tests",)):
+        assert type(bundle.task) is Plain
+        assert bundle.task.inference["temperature"] == 2.5
+
+
 def test_readers_of_a_segmentation_apply_the_temperature(tmp_path: Path) -> None:
     write_segmenter(tmp_path, seeds=(0,))
     (bundle,) = bundles_of(tmp_path)

@@ -139,7 +139,8 @@ def _not_tested(spec: ModelSpec, tested: Mapping[str, Any] | None) -> list[str]:
         return ["Anything beyond the validation part.", *found]
     if not tested.get("subgroups"):
         found.append("Subgroups such as sex, age or scanner: the data state none.")
-    found += [f"Subgroup {name}: too few cases to conclude from." for name in tested.get("small", ())]
+    if small := tested.get("small"):
+        found.append(f"Subgroups with too few cases to conclude from: {'; '.join(small)}.")
     if not tested.get("calibrated"):
         found.append("Calibration of the predictions.")
     return found

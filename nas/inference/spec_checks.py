@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from nas.metrics.calibration import COLDEST, HOTTEST
+from nas.task_spec import COLDEST, HOTTEST
 
 LARGEST_SIDE = 4096  # voxels along an axis of an input
 MOST_VALUES = 2**31  # of one input

@@ -9,10 +9,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from nas.task_spec import COLDEST, HOTTEST
+
 BINS = 15  # of equal width over [0, 1], as in the paper
 MARGIN = 4  # voxels around the box of the true foreground in which a segmentation is measured
 LEAST = np.finfo(np.float32).tiny  # of a probability whose logarithm is taken
-COLDEST, HOTTEST = 0.05, 20.0  # bounds of a fitted temperature
 STEPS = 200  # of the search for a temperature, at most
 
 

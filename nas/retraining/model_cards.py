@@ -69,7 +69,7 @@ def tested_facts(result: TrainResult, name: str, fold: str, provenance: Mapping[
         "rows": rows,
         "lines": lines,
         "calibrated": bool(calibration),
-        "origin": {key: provenance[key] for key in ORIGIN if isinstance(provenance.get(key), str)},
+        "origin": {key: provenance[key] for key in ORIGIN if _is_public(provenance.get(key))},
     }
     if result.subgroups and is_headline:
         head, *of_subgroups = subgroup_rows(result.subgroups, metrics)
@@ -81,6 +81,11 @@ def tested_facts(result: TrainResult, name: str, fold: str, provenance: Mapping[
         }
         facts["small"] = [row[0].removesuffix(f" ({SMALL})") for row in of_subgroups if row[0].endswith(f"({SMALL})")]
     return facts
+
+
+def _is_public(value: Any) -> bool:
+    """Whether a text is no path of this machine, which has no place in a file that is passed on."""
+    return isinstance(value, str) and ("://" in value or not any(sign in value for sign in "/\\"))
 
 
 def _row(name: str, scores: Mapping[str, Any], metrics: Sequence[Any]) -> list[str]:

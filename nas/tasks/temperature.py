@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from annotated_types import Ge, Le
 
-from nas.metrics.calibration import COLDEST, HOTTEST, LEAST, around_foreground, fit_temperature
+from nas.metrics.calibration import LEAST, around_foreground, fit_temperature
+from nas.task_spec import COLDEST, HOTTEST
 from nas.tasks.base import Task
 from nas.utils.annotations import OneOf
 
