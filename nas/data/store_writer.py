@@ -214,8 +214,8 @@ class _Rows:
         for key in ("names", "groups", "folds", "contents", "images"):
             file.create_dataset(key, data=columns[key], dtype=h5py.string_dtype())
         if names := list(self._subgroups[0]):
-            values = [[of_sample[name] for name in names] for of_sample in self._subgroups]
-            file.create_dataset(SUBGROUPS, data=values, dtype=h5py.string_dtype()).attrs["names"] = json.dumps(names)
+            texts = [[of_sample[name] for name in names] for of_sample in self._subgroups]
+            file.create_dataset(SUBGROUPS, data=texts, dtype=h5py.string_dtype()).attrs["names"] = json.dumps(names)
         file["labels"] = np.array(columns["labels"], dtype=np.int64)
         for key in ("spacing_mm", "size_mm3"):
             file[key] = np.array(columns[key], dtype=np.float64)

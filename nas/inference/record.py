@@ -103,9 +103,9 @@ class Record:
         if output is not None and (not output.is_file() or file_digest(output) != line.get("output")):
             return None
         result = line.get("result")
-        maps = result.get("maps", {}) if isinstance(result, dict) else {}  # further files beside the output
-        for file, sha256 in maps.items() if output is not None else ():
-            path = output.with_name(Path(file).name)
+        maps = result.get("maps", {}) if output is not None and isinstance(result, dict) else {}
+        for file, sha256 in maps.items():  # further files beside the output
+            path = Path(output or "").with_name(Path(file).name)
             if not path.is_file() or file_digest(path) != sha256:
                 return None
         return result
