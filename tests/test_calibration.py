@@ -11,8 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nas.bundle import Bundle, bundles_of
+from nas.data.sample import Sample
+from nas.data.store_writer import write_store
 from nas.export.torch_network import bundle_networks
 from nas.export.trained import export_bundle
+from nas.html.calibration import calibration_section
 from nas.inference.runtime import ExportedNetwork
 from nas.metrics.calibration import (
     BINS,
@@ -25,6 +28,9 @@ from nas.metrics.calibration import (
     tempered,
     tempered_threshold,
 )
+from nas.retraining.calibration import calibration_of
+from nas.retraining.folds import FoldPrediction
+from nas.retraining.scoring import Scorer, System
 from nas.tasks.classification import Classification
 from nas.tasks.segmentation import Segmentation
 from nas.tasks.temperature import at_temperature, scaled
@@ -245,3 +251,40 @@ def test_readers_of_a_segmentation_apply_the_temperature(tmp_path: Path) -> None
     with torch.inference_mode():
         direct = network.task.predict(again.network(), torch.from_numpy(x)).numpy()
     assert direct == pytest.approx(tempered(before, 0.5), abs=1e-4)
+
+
+# ---- the result of a training
+
+
+def test_the_result_of_a_segmentation_undoes_the_temperatures(tmp_path: Path) -> None:
+    """Two networks with temperatures of their own: before is their mean without them, after the mean with them."""
+    rng = np.random.default_rng(0)
+    true = 1 / (1 + np.exp(-rng.normal(-1, 2, (12, 6, 6, 6))))
+    mask = (rng.random(true.shape) < true).astype(np.uint8)
+    samples = [
+        Sample(f"s{n}", rng.uniform(size=(1, 6, 6, 6)).astype(np.float32), 0, f"p{n}", mask_DHW=mask[n])
+        for n in range(12)
+    ]
+    store = write_store(tmp_path / "s.h5", samples, name="toy", classes=("background", "front"), provenance={})
+    rows, temperatures = np.arange(12), (2.0, 0.5)
+    raw = [np.stack([1 - p, p], axis=1) for p in (true, np.clip(true + rng.normal(0, 0.1, true.shape), 0.01, 0.99))]
+    tested = [
+        FoldPrediction(f"valid{number}", rows, tempered(prob, temperature), None, temperature)
+        for number, (prob, temperature) in enumerate(zip(raw, temperatures, strict=True))
+    ]
+    task = Segmentation(outputs=2)
+    pooled = task.pool([(one.indices, one.prob) for one in tested])
+    scorer = Scorer(store, task, rows, 50, 0)
+    found = calibration_of(scorer, System("net", *pooled, tested), [System("net", *pooled, tested)])
+    assert found["temperatures"] == {"valid0": 2.0, "valid1": 0.5}
+    assert "voxels in the box" in found["of"]
+    for name, mean in (("before", sum(raw) / 2), ("after", pooled[1])):
+        bins = sum(bins_of_case(prob, truth) for prob, truth in zip(mean, mask, strict=True))
+        assert found[name]["ece"] == pytest.approx(expected_calibration_error(bins), abs=1e-6)
+        low, high = found[name]["ci95"]
+        assert 0 <= low <= high
+        assert sum(entry["n"] for entry in found[name]["reliability"]) == mask.size
+    assert found["difference"]["value"] == pytest.approx(found["after"]["ece"] - found["before"]["ece"])
+    page = calibration_section(found)
+    assert page.count("<svg") == 2
+    assert calibration_section({}) == ""
