@@ -75,7 +75,6 @@ def test_identity_of_a_store(tmp_path: Path) -> None:
     again = source(tmp_path, subgroups=["sex"])
     assert again.store_path() != before
     assert again.prepare().sha256 not in hashes
-    assert "subgroups" not in source(tmp_path).arguments()  # as of stores of earlier versions
 
 
 def test_samples_without_subgroups_have_the_hash_of_earlier_versions(tmp_path: Path) -> None:

@@ -239,10 +239,6 @@ class Manifest(Source):
         require_one_spelling("patient", (item.patient for item in items), self.path, numbers_only=True)
         return items
 
-    def arguments(self) -> dict[str, Any]:
-        """Return the arguments that decide the content of a store; earlier versions had no subgroups."""
-        return {name: value for name, value in super().arguments().items() if (name, value) != ("subgroups", None)}
-
     @property
     def channels(self) -> tuple[str, ...]:
         """Names of the channels, by the columns of the csv; empty if each case is one file."""
