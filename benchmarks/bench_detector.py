@@ -90,9 +90,9 @@ def main() -> None:
             trained(folder)
         result = json.loads((folder / RESULT).read_text())
         (bundle,) = bundles_of(folder, best=1)
-        test = next(fold for fold in result["folds"] if fold["fold"] == bundle.card.facts["trained"]["round"])
+        test = next(fold for fold in result["folds"] if fold["fold"] == bundle.spec.facts["trained"]["round"])
         sizes = {"slices": test["n"], **{name: test[name] for name in ("map50", "map", "recall50")}}
-        minutes: dict[str, object] = {"training: slices": bundle.card.facts["trained"]["samples"]["train"]}
+        minutes: dict[str, object] = {"training: slices": bundle.spec.facts["trained"]["samples"]["train"]}
         if given.trained is None:
             used = resource.getrusage(resource.RUSAGE_CHILDREN)
             minutes["CPU minutes"] = (used.ru_utime + used.ru_stime) / 60  # of the whole command

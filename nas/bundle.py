@@ -2,8 +2,9 @@
 
     arch.json    the architecture
     weights.pt   the state of the network; read with weights_only=True
-    model.json   the card: preparation, task, classes, inputs, outputs, validation metrics, checksum of the weights
+    model.json   the specification: preparation, task, classes, inputs, outputs, validation metrics, checksum of weights
     curves.csv   loss, learning rate and validation metrics of every epoch
+    MODEL_CARD.md  the same facts and, after the test, the results as a text for readers
 
 A training leaves one bundle per fold below `bundles/<architecture>/`. Export, prediction, screening and service read
 bundles and nothing else.
@@ -25,17 +26,19 @@ from nas.artifact import Artifact
 from nas.artifact import load as load_artifact
 from nas.context import versions
 from nas.errors import NASError, first_line, last_line
-from nas.inference.model_card import BUNDLES, CARD, ModelCard, Port, Sides
+from nas.inference.model_card import MODEL_CARD, model_card
+from nas.inference.model_spec import BUNDLES, MODEL_JSON, ModelSpec, Port, Sides
 from nas.task_spec import TaskSpec
 from nas.tasks.base import Task, task_of
+from nas.tasks.temperature import at_temperature
 from nas.training.curves import CURVES, read_curves, write_curves
 from nas.training.tensor_file import UNREADABLE, load_verified
-from nas.utils.files import read_json, staged, write_bytes
+from nas.utils.files import read_json, staged, write_bytes, write_text
 from nas.utils.hashing import file_digest
 
 ARCH, WEIGHTS = "arch.json", "weights.pt"
 RESULT = "result.json"
-CHECKSUMS = "checksums"  # of the card: of files beside the weights
+CHECKSUMS = "checksums"  # of the specification: of files beside the weights
 PACKAGES = ("voxnas", "torch", "numpy")
 CPU = torch.device("cpu")
 TRAIN = "train the network with run_train.py"
@@ -48,15 +51,15 @@ class Bundle:
 
     Attributes:
         artifact: The architecture and its task.
-        card: Preparation of the input, classes, inputs, outputs, validation metrics.
+        spec: Preparation of the input, classes, inputs, outputs, validation metrics.
         weights: The state of the network, on the CPU.
         task: The task, with the settings that a prediction depends on.
         curves: One entry per epoch of the training: epoch, loss, lr and validation metrics.
-        fault: Why no network is built: the card was damaged or edited, though its entries fit. None if it is intact.
+        fault: Why no network is built: model.json was damaged or edited, though its entries fit. None if it is intact.
     """
 
     artifact: Artifact
-    card: ModelCard
+    spec: ModelSpec
     weights: Mapping[str, torch.Tensor]
     task: Task
     curves: tuple[Mapping[str, float], ...] = ()
@@ -84,16 +87,16 @@ class Bundle:
             input_shape: Shape of an input in training: (C, D, H, W), in 2D (C, H, W).
             classes: Names of the classes, in the order of the outputs.
             preparation: How an input is made of a file, see nas/data/transforms/preparation.py.
-            facts: Further facts for the card, as JSON values.
+            facts: Further facts for the specification, as JSON values.
             curves: One entry per epoch.
 
         Returns:
             The bundle, which is not yet written.
         """
-        spec = task.spec
-        card = ModelCard(
-            task=asdict(spec),
-            inputs=(_input(spec, input_shape, preparation.get("channels", ())),),
+        task_spec = task.spec
+        spec = ModelSpec(
+            task=asdict(task_spec),
+            inputs=(_input(task_spec, input_shape, preparation.get("channels", ())),),
             outputs=(Port(*task.output(input_shape), tuple(classes)),),
             sides=Sides(fixed=tuple(input_shape[1:])),
             preparation=dict(preparation),
@@ -110,7 +113,7 @@ class Bundle:
             task_class=f"{type(task).__module__}.{type(task).__qualname__}",
         )
         weights = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
-        return cls(replace(artifact, task=spec), card, weights, task, tuple(curves))
+        return cls(replace(artifact, task=task_spec), spec, weights, task, tuple(curves))
 
     @classmethod
     def load(cls, folder: str | Path, *, trusted: Sequence[str] = ()) -> Bundle:
@@ -127,23 +130,23 @@ class Bundle:
 
         Raises:
             NASError: If there is no bundle, a file is missing or damaged, the weights do not match their checksum, or
-                architecture and card are of different networks.
+                architecture and specification are of different networks.
         """
         folder = Path(folder)
-        if not (folder / CARD).is_file():
+        if not (folder / MODEL_JSON).is_file():
             raise _no_bundle(folder)
-        card = ModelCard.load(folder / CARD, sealed=False)
-        if not card.weights:
+        spec = ModelSpec.load(folder / MODEL_JSON, sealed=False)
+        if not spec.weights:
             raise NASError(f"{folder}, an exported network", "a bundle, which has weights", TRAIN)
         artifact = load_artifact(folder / ARCH, trusted)
-        own = card.facts.get("network")
+        own = spec.facts.get("network")
         if not isinstance(own, dict) or own.get("id") != artifact.arch.id:
-            raise _damaged(folder, f"{CARD} and {ARCH} are of different networks")
+            raise _damaged(folder, f"{MODEL_JSON} and {ARCH} are of different networks")
         try:
-            if asdict(artifact.task) != dict(card.task):
-                raise ValueError(f"the tasks in {CARD} and {ARCH} differ")
-            weights = _read_weights(folder / WEIGHTS, card.weights.get(WEIGHTS))
-            checksums = card.facts.get(CHECKSUMS, {})
+            if asdict(artifact.task) != dict(spec.task):
+                raise ValueError(f"the tasks in {MODEL_JSON} and {ARCH} differ")
+            weights = _read_weights(folder / WEIGHTS, spec.weights.get(WEIGHTS))
+            checksums = spec.facts.get(CHECKSUMS, {})
             if not isinstance(checksums, dict):
                 raise TypeError(f"{CHECKSUMS} of another type than dict")
             for name, checksum in checksums.items():
@@ -153,16 +156,18 @@ class Bundle:
         except UNREADABLE as error:
             raise _damaged(folder, first_line(error)) from error
         try:
-            task = task_of({**card.inference, "class": card.task_class, "spec": card.task}, trusted)
-            task = task.for_classes(card.classes)
+            # the temperature is fitted by the training: constructors of subclasses need not take it
+            settings = {name: value for name, value in spec.inference.items() if name != "temperature"}
+            task = task_of({**settings, "class": spec.task_class, "spec": spec.task}, trusted)
+            task = at_temperature(task.for_classes(spec.classes), spec.inference.get("temperature"))
         except ValueError as error:
-            raise _damaged(folder, f"{CARD} with {error}") from error
+            raise _damaged(folder, f"{MODEL_JSON} with {error}") from error
         fault: NASError | None = None
         try:
-            ModelCard.load(folder / CARD)
+            ModelSpec.load(folder / MODEL_JSON)
         except NASError as error:
             fault = error
-        return cls(artifact, card, weights, task, curves, fault)
+        return cls(artifact, spec, weights, task, curves, fault)
 
     def network(self, device: torch.device | str = CPU) -> nn.Module:
         """Build the network with its weights, in evaluation mode.
@@ -174,7 +179,7 @@ class Bundle:
             The network.
 
         Raises:
-            NASError: If the weights are not those of the architecture, or the card does not match its checksum.
+            NASError: If the weights are not those of the architecture, or model.json does not match its checksum.
         """
         if self.fault is not None:
             raise self.fault
@@ -190,14 +195,14 @@ class Bundle:
         return model.eval().to(device)
 
     def save(self, folder: str | Path) -> None:
-        """Write the bundle; the card comes last, so that a folder with a card is complete.
+        """Write the bundle; the specification comes last, so that a folder with a specification is complete.
 
         Args:
             folder: Folder of the bundle, made if needed. Files of an older bundle are replaced.
         """
         content = io.BytesIO()
         torch.save(dict(self.weights), content)
-        with staged(folder, last=CARD) as place:
+        with staged(folder, last=MODEL_JSON) as place:
             self._write(place, content.getvalue())
 
     def _write(self, folder: Path, content: bytes) -> None:
@@ -205,8 +210,10 @@ class Bundle:
         write_bytes(folder / WEIGHTS, content)
         write_curves(folder, self.curves)
         weights = {WEIGHTS: hashlib.sha256(content).hexdigest()}
-        facts = {**self.card.facts, CHECKSUMS: {CURVES: file_digest(folder / CURVES)}}
-        replace(self.card, weights=weights, facts=facts).save(folder)
+        facts = {**self.spec.facts, CHECKSUMS: {CURVES: file_digest(folder / CURVES)}}
+        spec = replace(self.spec, weights=weights, facts=facts)
+        write_text(folder / MODEL_CARD, model_card(spec))
+        spec.save(folder)
 
 
 def bundles_of(
@@ -228,7 +235,7 @@ def bundles_of(
             damaged.
     """
     training = Path(training)
-    if (training / CARD).is_file():
+    if (training / MODEL_JSON).is_file():
         bundle = Bundle.load(training, trusted=trusted)
         if arch not in (None, bundle.artifact.arch.id):
             raise NASError(f"no network {arch} in {training}", "a training of that architecture", TRAIN)
@@ -236,7 +243,9 @@ def bundles_of(
     if not (training / BUNDLES).is_dir():
         raise _no_bundle(training)
     wanted = arch or _first_architecture(training)
-    folders = [path.parent for path in sorted((training / BUNDLES).glob(f"*/*/{CARD}")) if path.parts[-3] == wanted]
+    folders = [
+        path.parent for path in sorted((training / BUNDLES).glob(f"*/*/{MODEL_JSON}")) if path.parts[-3] == wanted
+    ]
     if not folders:
         raise NASError(f"no network {wanted} in {training}", "a training of that architecture", TRAIN)
     folders.sort(key=lambda folder: -_score(folder))
@@ -287,12 +296,12 @@ def _first_architecture(training: Path) -> str:
 
 
 def _score(folder: Path) -> float:
-    facts = ModelCard.load(folder / CARD, sealed=False).facts
+    facts = ModelSpec.load(folder / MODEL_JSON, sealed=False).facts
     try:
         sign = -1.0 if facts.get("direction") == "minimize" else 1.0
         return sign * float(facts["validation"][facts["score"]])
     except (LookupError, TypeError, ValueError) as error:
-        raise _damaged(folder, f"{CARD} without a validation score") from error
+        raise _damaged(folder, f"{MODEL_JSON} without a validation score") from error
 
 
 def _read_weights(path: Path, checksum: str | None) -> dict[str, torch.Tensor]:

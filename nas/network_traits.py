@@ -1,10 +1,11 @@
-"""What networks ask of their training: the targets as a second input, or the length of the training."""
+"""Optional abilities of networks: targets as a second input, a known length of the training, gates of attention."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
 
@@ -54,3 +55,18 @@ def announce_length(network: nn.Module, steps: int) -> None:
     for module in network.modules():
         if isinstance(module, DependsOnLength):
             module.set_training_steps(steps)
+
+
+@runtime_checkable
+class HasSpatialGate(Protocol):
+    """An attention layer that weighs voxels, whose weights can be shown as a map."""
+
+    def spatial_gate(self, x_BCDHW: torch.Tensor) -> torch.Tensor:
+        """Compute the weights of the voxels.
+
+        Args:
+            x_BCDHW: Input of the layer (B, C, D, H, W).
+
+        Returns:
+            (B, 1, D, H, W) in [0, 1].
+        """

@@ -8,6 +8,7 @@ from nas.errors import NASError
 
 LONGEST_KIND = 100  # characters
 MOST_CHANNELS, MOST_OUTPUTS = 4096, 65536
+COLDEST, HOTTEST = 0.05, 20.0  # bounds of the temperature of predictions
 
 
 @dataclass(frozen=True, slots=True)

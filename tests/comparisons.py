@@ -130,10 +130,10 @@ def write_training(
     folder.mkdir(parents=True, exist_ok=True)
     TrainResult.from_json(json.loads(json.dumps(content))).save(folder / "result.json")
     for key in shifts:
-        card = folder / f"bundles/{content['arch_id'] if key == name else key}/valid1/model.json"
-        card.parent.mkdir(parents=True, exist_ok=True)
-        card.write_text(json.dumps({"facts": {"trained": {"seconds": 12.5, "epochs": 3}}}))
-        card.with_name("arch.json").write_text(json.dumps({"provenance": {"published": key}}))
+        spec = folder / f"bundles/{content['arch_id'] if key == name else key}/valid1/model.json"
+        spec.parent.mkdir(parents=True, exist_ok=True)
+        spec.write_text(json.dumps({"facts": {"trained": {"seconds": 12.5, "epochs": 3}}}))
+        spec.with_name("arch.json").write_text(json.dumps({"provenance": {"published": key}}))
     with open(folder / PREDICTIONS, "w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["sample", "patient", "label", *(f"{key}: malignant" for key in probs)])

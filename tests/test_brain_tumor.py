@@ -68,13 +68,13 @@ def test_train_predict_evaluate(command: Command, root: Path) -> None:
     code, out, err = train(command, *words, *learn, "split.folds=3")
     assert code == 0, err
     (bundle,) = bundles_of(command.folder / "outputs/train/a")
-    assert bundle.card.preparation["modalities"] == ["t1", "t2", "flair", "t1ce"]
-    assert bundle.card.inputs[0].channels == ("t1", "t2", "flair", "t1ce")
-    parts = bundle.card.facts["trained"]["groups"]
+    assert bundle.spec.preparation["modalities"] == ["t1", "t2", "flair", "t1ce"]
+    assert bundle.spec.inputs[0].channels == ("t1", "t2", "flair", "t1ce")
+    parts = bundle.spec.facts["trained"]["groups"]
     assert [len(parts[part]) for part in ("train", "valid", "test")] == [2, 2, 2]
-    cards = [path.read_text() for path in (command.folder / "outputs/train/a/bundles").glob("*/*/*.json")]
-    assert len(cards) == 2
-    assert not any("Brats18" in card for card in cards)
+    specs = [path.read_text() for path in (command.folder / "outputs/train/a/bundles").glob("*/*/*.json")]
+    assert len(specs) == 2
+    assert not any("Brats18" in spec for spec in specs)
 
     folder = command.folder / "outputs/brain_tumor/a"
     code, out, err = apply(command, "predict", *words, "subjects=test")
@@ -126,7 +126,7 @@ def test_a_searched_network_of_any_space_takes_the_place(command: Command, root:
     code, _, err = train(command, unet, *alone, "split.overfit=true", "training.epochs=1", "training.batch_size=2")
     assert code == 0, err
     (bundle,) = bundles_of(command.folder / "outputs/train/u")
-    assert bundle.card.facts["trained"]["samples"] == {"train": 2, "valid": 2, "test": 0}
+    assert bundle.spec.facts["trained"]["samples"] == {"train": 2, "valid": 2, "test": 0}
     assert apply(command, "predict", *alone)[0] == 0
     assert apply(command, "evaluate", *alone, "empty=skip")[0] == 0
     page = (command.folder / "outputs/brain_tumor/u/report.html").read_text()
@@ -188,13 +188,13 @@ def test_mistakes_in_one_line(command: Command, root: Path) -> None:
     refused(apply(command, "predict", *here, "name=d", "smallest_component=2"), "smallest_component=2")
     refused(apply(command, "evaluate", *here, "name=d"), "no prediction in")
     refused(apply(command, "evaluate", *here, "name=d", "empty=none"), "empty=none")
-    card = next((command.folder / "outputs/train/d/bundles").glob("*/*/model.json"))
-    whole = card.read_text()
-    card.write_text(whole.replace('"modalities"', '"modality"'))
+    spec = next((command.folder / "outputs/train/d/bundles").glob("*/*/model.json"))
+    whole = spec.read_text()
+    spec.write_text(whole.replace('"modalities"', '"modality"'))
     refused(apply(command, "predict", *here, "name=d"), "not trained on BraTS subjects", "data=brats")
-    card.write_text(whole.replace('"id": "', '"id": "x'))
+    spec.write_text(whole.replace('"id": "', '"id": "x'))
     refused(apply(command, "predict", *here, "name=d"), "different networks")
-    card.write_text("{")
+    spec.write_text("{")
     refused(apply(command, "predict", *here, "name=d"), "which cannot be read")
 
 

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from nas.artifact import Artifact
 from nas.bundle import ARCH, WEIGHTS, Bundle, bundle_folder, bundles_of
 from nas.errors import NASError
-from nas.inference.model_card import CARD
+from nas.inference.model_card import MODEL_CARD
+from nas.inference.model_spec import MODEL_JSON
 from nas.task_spec import TaskSpec
 from nas.tasks.classification import Classification
 from nas.tasks.detection import Detection
@@ -62,14 +63,14 @@ def copy(whole: Path, tmp_path: Path) -> Path:
 
 def test_what_is_saved_is_loaded(whole: Path) -> None:
     made, found = bundle(), Bundle.load(whole)
-    assert sorted(path.name for path in whole.iterdir()) == sorted([ARCH, CURVES, CARD, WEIGHTS])
+    assert sorted(path.name for path in whole.iterdir()) == sorted([ARCH, CURVES, MODEL_CARD, MODEL_JSON, WEIGHTS])
     assert found.artifact.arch == made.artifact.arch
     assert found.curves == CURVE
-    assert found.card.classes == ("well", "ill")
-    assert (found.card.inputs[0].axes, found.card.inputs[0].shape) == ("BCDHW", ("batch", 1, 16, 16, 16))
-    assert (found.card.outputs[0].axes, found.card.outputs[0].shape) == ("BK", ("batch", 2))
-    assert found.card.weights == {WEIGHTS: file_digest(whole / WEIGHTS)}
-    assert found.card.facts["network"]["id"] == made.artifact.arch.id
+    assert found.spec.classes == ("well", "ill")
+    assert (found.spec.inputs[0].axes, found.spec.inputs[0].shape) == ("BCDHW", ("batch", 1, 16, 16, 16))
+    assert (found.spec.outputs[0].axes, found.spec.outputs[0].shape) == ("BK", ("batch", 2))
+    assert found.spec.weights == {WEIGHTS: file_digest(whole / WEIGHTS)}
+    assert found.spec.facts["network"]["id"] == made.artifact.arch.id
     x_BCDHW = torch.randn(2, 1, 16, 16, 16)
     expected = made.task.predict(made.network(), x_BCDHW)
     torch.testing.assert_close(found.task.predict(found.network(), x_BCDHW), expected, rtol=0, atol=0)
@@ -105,10 +106,10 @@ def test_every_damage_of_the_weights_is_one_line(whole: Path, tmp_path: Path, da
 
 
 def with_checksum(folder: Path) -> None:
-    """The checksum of a stranger who has written the card too."""
-    card = json.loads((folder / CARD).read_text())
-    card["weights"][WEIGHTS] = file_digest(folder / WEIGHTS)
-    (folder / CARD).write_text(json.dumps(card))
+    """The checksum of a stranger who has written the specification too."""
+    spec = json.loads((folder / MODEL_JSON).read_text())
+    spec["weights"][WEIGHTS] = file_digest(folder / WEIGHTS)
+    (folder / MODEL_JSON).write_text(json.dumps(spec))
 
 
 def test_weights_of_a_stranger(copy: Path) -> None:
@@ -150,10 +151,10 @@ def test_C1_weights_that_are_no_real_numbers(copy: Path, state: dict[Any, torch.
 @pytest.mark.parametrize("text", ["a,b\n" + "9" * 200_000 + ",1\n", "a\nx\n"])
 def test_C3_curves_of_a_stranger(copy: Path, text: str) -> None:
     (copy / CURVES).write_text(text)
-    card = json.loads((copy / CARD).read_text())
+    spec = json.loads((copy / MODEL_JSON).read_text())
     for checksums in ({CURVES: file_digest(copy / CURVES)}, 5):
-        card["facts"]["checksums"] = checksums
-        (copy / CARD).write_text(json.dumps(card))
+        spec["facts"]["checksums"] = checksums
+        (copy / MODEL_JSON).write_text(json.dumps(spec))
         with pytest.raises(NASError, match="damaged"):
             Bundle.load(copy)
 
@@ -163,17 +164,17 @@ def test_C3_curves_of_a_stranger(copy: Path, text: str) -> None:
     [
         ({"task_class": "os.getcwd"}, r"the class 'os\.getcwd'"),
         ({"task_class": "nas.artifact.Artifact"}, "a subclass of nas.tasks.base.Task"),
-        ({"task_class": 3}, "without inputs or outputs|complete model card"),
+        ({"task_class": 3}, "without inputs or outputs|complete model specification"),
         ({"facts": []}, "facts="),
         ({"facts": {"network": 3}}, "different networks"),
         ({"inference": {"window": 3}}, "other settings than those of Classification"),
         ({"task": {"kind": "segmentation"}}, "the tasks in model.json and arch.json differ"),
         ({"weights": {}}, "an exported network"),
         ({"schema": 3}, "schema 3"),
-        ({"inputs": []}, "complete model card"),
+        ({"inputs": []}, "complete model specification"),
         ({"sides": {"fixed": None, "multiple_of": 0, "at_least": 1}}, "sides="),
-        ({"sides": {"fixed": 3, "multiple_of": 1, "at_least": 1}}, "complete model card"),
-        ({"inputs": [{"name": "image", "axes": "BC", "shape": 3}]}, "complete model card"),
+        ({"sides": {"fixed": 3, "multiple_of": 1, "at_least": 1}}, "complete model specification"),
+        ({"inputs": [{"name": "image", "axes": "BC", "shape": 3}]}, "complete model specification"),
         ({"preparation": {"size": 10**10}}, r"preparation\.size=10000000000"),
         ({"preparation": {"size": [16, "x", 16]}}, r"preparation\.size="),
         ({"preparation": {"window": [400, -1000]}}, r"preparation\.window="),
@@ -183,16 +184,16 @@ def test_C3_curves_of_a_stranger(copy: Path, text: str) -> None:
     ],
     ids=str,
 )
-def test_cards_that_do_not_fit(copy: Path, changes: dict[str, object], message: str) -> None:
-    card = json.loads((copy / CARD).read_text())
-    (copy / CARD).write_text(json.dumps({**card, **changes}))
+def test_specs_that_do_not_fit(copy: Path, changes: dict[str, object], message: str) -> None:
+    spec = json.loads((copy / MODEL_JSON).read_text())
+    (copy / MODEL_JSON).write_text(json.dumps({**spec, **changes}))
     with pytest.raises(NASError, match=message):
         Bundle.load(copy)
 
 
-def test_a_deeply_nested_card(copy: Path) -> None:
-    (copy / CARD).write_text("[" * 200_000)
-    with pytest.raises(NASError, match="model card"):
+def test_a_deeply_nested_spec(copy: Path) -> None:
+    (copy / MODEL_JSON).write_text("[" * 200_000)
+    with pytest.raises(NASError, match="model specification"):
         Bundle.load(copy)
 
 
@@ -206,14 +207,14 @@ def test_bundles_of_a_training(tmp_path: Path) -> None:
     with pytest.raises(NASError, match="no finished training"):
         bundles_of(tmp_path)
     (tmp_path / "result.json").write_text(json.dumps({"arch_id": made.artifact.arch.id}))
-    rounds = [one.card.facts["trained"]["round"] for one in bundles_of(tmp_path)]
+    rounds = [one.spec.facts["trained"]["round"] for one in bundles_of(tmp_path)]
     assert rounds == ["valid1", "valid2", "valid0"]
     assert len(bundles_of(tmp_path, best=2)) == 2
     assert [one.artifact.arch.id for one in bundles_of(tmp_path, arch=other.artifact.arch.id)] == [
         other.artifact.arch.id
     ]
     (alone,) = bundles_of(bundle_folder(tmp_path, made.artifact.arch.id, "valid2"))
-    assert alone.card.facts["validation"]["auc"] == 0.7
+    assert alone.spec.facts["validation"]["auc"] == 0.7
     for wrong in ("../..", "none", "*"):
         with pytest.raises(NASError, match="no network"):
             bundles_of(tmp_path, arch=wrong)
@@ -237,7 +238,7 @@ def test_a_training_leaves_bundles_and_makes_damaged_predictions_anew(command: C
     folder = command.folder / "outputs/train/t"
     (found,) = bundles_of(folder)
     assert [row["epoch"] for row in found.curves] == [1.0]
-    assert found.card.facts["validation"]["auc"] == found.curves[0]["auc"]
+    assert found.spec.facts["validation"]["auc"] == found.curves[0]["auc"]
     result = json.loads((folder / "result.json").read_text())
     for missing in ("table.md", "report.html", "predictions.csv"):
         (folder / missing).unlink()
@@ -247,7 +248,7 @@ def test_a_training_leaves_bundles_and_makes_damaged_predictions_anew(command: C
     assert "finished before" in command.train(*words)[1]
     assert "finished before" not in command.train(*words, "resamples=101")[1]
     assert "finished before" not in command.train(*words)[1]
-    assert found.card.facts["trained"]["data"]["sha256"] == result["data"]["sha256"]
+    assert found.spec.facts["trained"]["data"]["sha256"] == result["data"]["sha256"]
     (prediction,) = folder.rglob("prediction-*.npy")
     (weights,) = folder.glob("bundles/*/*/weights.pt")
     meant, written = prediction.read_bytes(), weights.stat().st_mtime_ns
@@ -271,7 +272,7 @@ def test_a_training_leaves_bundles_and_makes_damaged_predictions_anew(command: C
     assert "Traceback" not in last_line(answer[2])
     shutil.rmtree(weights.parent)
     assert command.train(*words)[0] == 0
-    assert Bundle.load(weights.parent).card.facts["validation"] == found.card.facts["validation"]
+    assert Bundle.load(weights.parent).spec.facts["validation"] == found.spec.facts["validation"]
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

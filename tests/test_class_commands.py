@@ -49,16 +49,16 @@ def test_G13_predict_decides_with_the_mean_of_the_thresholds(trained: Path) -> N
     assert len(rows) == 8
     assert {row["class"] for row in rows} == {"sick"}
     assert {row["threshold"] for row in rows} == {"2e-06"}
-    cards = sorted(trained.glob("bundles/*/*/model.json"))
-    for card in cards:
-        content = json.loads(card.read_text())
+    specs = sorted(trained.glob("bundles/*/*/model.json"))
+    for spec in specs:
+        content = json.loads(spec.read_text())
         assert content["inference"]["positive"] == "sick"
         content["inference"]["threshold"] = 1 - 1e-6
-        card.write_text(json.dumps(content))
+        spec.write_text(json.dumps(content))
     assert run("predict", [str(trained), str(trained.parent / "cases.csv"), "--out", str(out)]) == 0
     assert {row["class"] for row in csv.DictReader(out.read_text().splitlines())} == {"well"}
     content["inference"]["threshold"] = 7
-    cards[-1].write_text(json.dumps(content))
+    specs[-1].write_text(json.dumps(content))
     assert run("predict", [str(trained), str(trained.parent / "cases.csv"), "--out", str(out)]) == 2
 
 

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nas.artifact import load
-from nas.bundle import ARCH, CARD, Bundle
+from nas.bundle import ARCH, MODEL_JSON, Bundle
 from nas.data.sample import Sample
 from nas.data.store import VolumeStore
 from nas.data.store_damage import DamagedStore
@@ -49,12 +49,12 @@ def facts(path: Path) -> Any:
         return found.arch, found.metrics, found.provenance, found.task
     found_bundle = Bundle.load(path.parent)
     found_bundle.network()
-    return found_bundle.card, found_bundle.curves, found_bundle.artifact.metrics, found_bundle.artifact.arch
+    return found_bundle.spec, found_bundle.curves, found_bundle.artifact.metrics, found_bundle.artifact.arch
 
 
 @PROPERTY
 @given(st.data())
-@pytest.mark.parametrize("name", ["s/arch.json", "t/result.json", CARD, ARCH, CURVES])
+@pytest.mark.parametrize("name", ["s/arch.json", "t/result.json", MODEL_JSON, ARCH, CURVES])
 def test_B4_damaged_results_are_never_loaded(name: str, results: Path, data: st.DataObject) -> None:
     """One line, or the same content if the damage changed no value."""
     path = results / name if "/" in name else results / "bundle" / name

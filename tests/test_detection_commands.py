@@ -57,9 +57,9 @@ def test_search_then_train_then_predict(command: Command) -> None:
 
     bundles = bundles_of(folder)
     assert len(bundles) == 2
-    scores = [bundle.card.facts["validation"]["map50"] for bundle in bundles]
+    scores = [bundle.spec.facts["validation"]["map50"] for bundle in bundles]
     assert scores == sorted(scores, reverse=True)
-    assert all(bundle.card.facts["trained"]["samples"]["test"] > 0 for bundle in bundles)
+    assert all(bundle.spec.facts["trained"]["samples"]["test"] > 0 for bundle in bundles)
     assert {bundle.artifact.arch for bundle in bundles} == {artifact.arch}
     predictor = Predictor.load(folder, threshold=0.001)
     assert predictor.classes == ("nodule",)

@@ -14,7 +14,7 @@ from torch import nn
 from experiments.build import build
 from nas.errors import NASError
 from nas.export.onnx import FORMATS, convert, export
-from nas.inference.model_card import CARD, ModelCard, ModelFile, Sides
+from nas.inference.model_spec import MODEL_JSON, ModelFile, ModelSpec, Sides
 from nas.inference.runtime import ExportedNetwork
 from nas.space import SearchSpace
 from search_spaces.unet import UNetSpace
@@ -89,12 +89,12 @@ def test_one_architecture_of_every_space(name: str, tmp_path: Path) -> None:
     space = space_of(name)
     torch.manual_seed(0)
     built = space.build(space.sample(np.random.default_rng(0)))
-    card, network, shape = at_the_smallest_size(
+    spec, network, shape = at_the_smallest_size(
         built, lambda one, shape: (export(one, shape, tmp_path, FORMATS), one, shape)
     )
-    agrees(card.files, FORMATS)
-    assert ModelCard.load(tmp_path / CARD) == card
-    sides = shape[1:] if card.sides.fixed else [*shape[1:-1], shape[-1] + card.sides.multiple_of]
+    agrees(spec.files, FORMATS)
+    assert ModelSpec.load(tmp_path / MODEL_JSON) == spec
+    sides = shape[1:] if spec.sides.fixed else [*shape[1:-1], shape[-1] + spec.sides.multiple_of]
     x_BCDHW = torch.randn(3, shape[0], *sides)
     with torch.inference_mode():
         meant = network(x_BCDHW)
@@ -102,7 +102,7 @@ def test_one_architecture_of_every_space(name: str, tmp_path: Path) -> None:
     for file in ("model.onnx", "model.xml"):
         said = ExportedNetwork(tmp_path / file, threads=1)(x_BCDHW.numpy())
         assert np.abs(said[0] - meant.numpy()).max() <= LIMIT
-        assert len(said) == len(card.outputs)
+        assert len(said) == len(spec.outputs)
 
 
 def unet(**genes: int) -> nn.Module:
@@ -200,18 +200,18 @@ def test_mistakes_are_reported(tmp_path: Path) -> None:
         convert(unet(), (1, 9, 8, 8), ("onnx",))
     with pytest.raises(NASError, match=r"model\.xml"):
         ExportedNetwork(tmp_path / "model.pt")
-    with pytest.raises(NASError, match="cannot be read as a model card"):
+    with pytest.raises(NASError, match="cannot be read as a model specification"):
         ExportedNetwork(tmp_path / "model.onnx")
 
 
-def test_a_model_and_the_card_of_another(tmp_path: Path) -> None:
+def test_a_model_and_the_spec_of_another(tmp_path: Path) -> None:
     export(unet(), (1, 8, 8, 8), tmp_path, ("onnx",))
     ExportedNetwork(tmp_path / "model.onnx")
     content = (tmp_path / "model.onnx").read_bytes()
     (tmp_path / "model.onnx").write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     with pytest.raises(NASError, match="sha256"):
         ExportedNetwork(tmp_path / "model.onnx")
-    card = json.loads((tmp_path / CARD).read_text())
-    (tmp_path / CARD).write_text(json.dumps({**card, "schema": 3}))
+    spec = json.loads((tmp_path / MODEL_JSON).read_text())
+    (tmp_path / MODEL_JSON).write_text(json.dumps({**spec, "schema": 3}))
     with pytest.raises(NASError, match="schema 3"):
-        ModelCard.load(tmp_path / CARD)
+        ModelSpec.load(tmp_path / MODEL_JSON)

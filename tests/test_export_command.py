@@ -16,7 +16,7 @@ from nas.artifact import Artifact
 from nas.data.sources.icbm_tissue import IcbmTissue
 from nas.data.store import VolumeStore
 from nas.export.torch_network import bundle_networks
-from nas.inference.model_card import ModelCard
+from nas.inference.model_spec import ModelSpec
 from nas.inference.predict import predict_file
 from nas.inference.runtime import ExportedNetwork, InferenceNetwork
 from nas.task_spec import TaskSpec
@@ -62,14 +62,14 @@ def test_a_trained_network_as_files(trained: Command, capsys: pytest.CaptureFixt
         (stored,) = (folder / "checkpoints" / arch / part["fold"]).glob("prediction-*.npy")
         meant = np.load(stored)
         home = folder / "export" / f"{arch}-{part['fold']}"
-        card = ModelCard.load(home / "model.json")
-        assert card.outputs[0].channels == ("background", "grey matter", "white matter")
-        assert card.inputs[0].shape == ("batch", 1, "depth", "height", "width")
-        assert (card.sides.multiple_of, card.sides.at_least) == (2, 4)
-        assert card.inference == {"window": [8, 8, 8], "overlap": 0.25, "flips": []}
-        assert card.facts["trained"]["data"]["sha256"] == store.sha256
-        assert card.facts["validation"]["dice"] > 0
-        assert {"torch", "onnx", "onnxruntime", "openvino", "opset"} == set(card.facts["versions"])
+        spec = ModelSpec.load(home / "model.json")
+        assert spec.outputs[0].channels == ("background", "grey matter", "white matter")
+        assert spec.inputs[0].shape == ("batch", 1, "depth", "height", "width")
+        assert (spec.sides.multiple_of, spec.sides.at_least) == (2, 4)
+        assert spec.inference == {"window": [8, 8, 8], "overlap": 0.25, "flips": []}
+        assert spec.facts["trained"]["data"]["sha256"] == store.sha256
+        assert spec.facts["validation"]["dice"] > 0
+        assert {"torch", "onnx", "onnxruntime", "openvino", "opset"} == set(spec.facts["versions"])
         said = _said_of_all(store, [ExportedNetwork(home / "model.onnx", threads=1)])
         in_torch = _said_of_all(store, bundle_networks(folder / "bundles" / arch / part["fold"]))
         assert np.abs(in_torch - said).max() < 1e-4
@@ -98,7 +98,7 @@ def test_a_trained_network_as_files(trained: Command, capsys: pytest.CaptureFixt
     artifact(4).save("arch.json")
     words = [checkpoint, "--arch", "arch.json", "--size", "16", "--format", "onnx", "--out", "bare"]
     assert command_line(capsys, "export", *words)[0] == 0
-    bare = ModelCard.load("bare/model.json")
+    bare = ModelSpec.load("bare/model.json")
     assert (bare.preparation, bare.outputs[0].channels) == ({"how": "array"}, ())
     assert Path("bare/model.onnx").read_bytes() == first.read_bytes()
 

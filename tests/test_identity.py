@@ -56,7 +56,7 @@ def candidates(value: Any) -> Iterator[Any]:
     elif isinstance(value, float):
         yield from (value / 2, value + 0.1, 2 * value, value + 1)
     elif isinstance(value, str):
-        yield from WORDS
+        yield from (*WORDS, 1.5)
     elif value is None:
         yield from (1, 2, 8, 0.5, 40, True, [8, 8, 8], [8, 8], [0.0, 1.0])
         yield from ("other", "brats2023", "DHW", ["skip", "3x3x3"], ["a", "b"], [1, 0.5])

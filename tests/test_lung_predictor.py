@@ -13,7 +13,7 @@ from experiments.lung_detector.predictor import Predictor, Preprocessing
 from nas.artifact import Artifact
 from nas.bundle import ARCH, WEIGHTS, Bundle
 from nas.errors import NASError
-from nas.inference.model_card import CARD
+from nas.inference.model_spec import MODEL_JSON
 from nas.task_spec import TaskSpec
 from nas.tasks.detection import Detection
 from search_spaces.detector import DetectorSpace
@@ -106,7 +106,7 @@ def test_what_is_no_detector(folder: Path, tmp_path: Path) -> None:
     refused("different networks")
     write_detector(tmp_path, other, {"how": "array"})
     refused("no CT slices with windows")
-    (tmp_path / CARD).unlink()
+    (tmp_path / MODEL_JSON).unlink()
     refused("which holds no finished training|earlier version")
     with pytest.raises(NASError, match="threshold"):
         Predictor.load(folder, threshold=0.0)

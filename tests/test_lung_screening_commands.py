@@ -177,10 +177,10 @@ def test_malignancy_is_of_crops_on_the_grid_of_its_training(trained: Trainings) 
 def test_a_network_trained_on_outlines_is_refused_before_anything_is_computed(trained: Trainings) -> None:
     source = LidcShapes(str(trained.folder))
     network = StageNetworks.load(trained["malignancy"], most=1)
-    trained_on = {**network.bundles[0].card.facts["trained"], "data": {"name": source.name}}
-    facts = {**network.bundles[0].card.facts, "trained": trained_on}
-    card = replace(network.bundles[0].card, preparation=source.preparation(), facts=facts)
-    outlines = replace(network, bundles=[replace(network.bundles[0], card=card)])
+    trained_on = {**network.bundles[0].spec.facts["trained"], "data": {"name": source.name}}
+    facts = {**network.bundles[0].spec.facts, "trained": trained_on}
+    spec = replace(network.bundles[0].spec, preparation=source.preparation(), facts=facts)
+    outlines = replace(network, bundles=[replace(network.bundles[0], spec=spec)])
     with pytest.raises(NASError, match="stage3 trained on lidc_shapes, whose samples are not cut out of CTs"):
         require_malignancy(outlines)
     with pytest.raises(NASError, match="lidc_shapes, whose samples are not cut out of scans"):
@@ -196,8 +196,8 @@ def test_weights_that_are_broken_or_a_class_that_is_not_trusted(trained: Trainin
     with pytest.raises(NASError, match="which is damaged"):
         StageNetworks.load(folder)
     weights.write_bytes(whole)
-    card = weights.with_name("model.json")
-    card.write_text(card.read_text().replace("nas.tasks.classification.Classification", "os.getcwd"))
+    spec = weights.with_name("model.json")
+    spec.write_text(spec.read_text().replace("nas.tasks.classification.Classification", "os.getcwd"))
     with pytest.raises(NASError, match=r"the class 'os\.getcwd'"):
         StageNetworks.load(folder)
     with pytest.raises(NASError, match=r"'os\.getcwd'; expected a subclass of nas\.tasks"):

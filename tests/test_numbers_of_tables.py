@@ -207,7 +207,7 @@ def test_F8_the_cost_of_training_stands_in_every_comparison(tmp_path: Path) -> N
     assert "training time (s)" in page
 
 
-def test_F8_an_older_card_counts_epochs_times_samples(tmp_path: Path) -> None:
+def test_F8_an_older_spec_counts_epochs_times_samples(tmp_path: Path) -> None:
     folder = write_training(tmp_path, 1.0)
     facts = {"trained": {"seconds": 20, "epochs": 3, "samples": {"train": 100}}}
     (folder / "bundles/net/valid1/model.json").write_text(json.dumps({"facts": facts}))

@@ -65,7 +65,7 @@ def exported(
         preparation["intensity"] = vars(store.intensity(trained_on))
         everything = everything.normalised_like(VolumeSet(store, trained_on, "cpu"))
     shape = (store.shape[0], *[size] * store.dims)
-    card = export(
+    spec = export(
         network,
         shape,
         folder,
@@ -75,7 +75,7 @@ def exported(
         preparation=preparation,
         inference=task.inference,
     )
-    assert card.files["onnx"].difference <= 1e-4
+    assert spec.files["onnx"].difference <= 1e-4
     return everything
 
 
@@ -146,7 +146,7 @@ def test_segmentation_without_torch(
         out = tmp_path / f"{number}.nii.gz"
         done = bare.voxnas("predict", tmp_path / "model/model.onnx", path, "--out", out)
         assert done.returncode == 0, done.stderr
-        x_CDHW = prepared(path, ExportedNetwork(tmp_path / "model/model.onnx").card.preparation).x_CDHW
+        x_CDHW = prepared(path, ExportedNetwork(tmp_path / "model/model.onnx").spec.preparation).x_CDHW
         sides = x_CDHW.shape[1:]
         pads = [((-side % 4) // 2, -side % 4 - (-side % 4) // 2) if window is None else (0, 0) for side in sides]
         low = 0 if modality == "MRI" else x_CDHW.min()

@@ -16,7 +16,7 @@ import torch
 import nas
 from nas.artifact import load
 from nas.data.loading import VolumeSet
-from nas.inference.model_card import ModelCard
+from nas.inference.model_spec import ModelSpec
 from nas.retraining.answer import answer
 from nas.retraining.result import TrainResult
 from nas.training.loop import predict
@@ -138,8 +138,8 @@ def test_a_network_that_was_retrained_in_python_predicts_files(
         nas.retrain(network, split, folder="out", training=training, task=nas.tasks.Segmentation())
     assert not Path("out").exists()
     nas.retrain(network, split, folder="out", training=training, resamples=20)
-    card = ModelCard.load(next(Path("out").glob("bundles/*/*/model.json")))
-    assert card.preparation == json.loads(json.dumps(source.preparation()))
+    spec = ModelSpec.load(next(Path("out").glob("bundles/*/*/model.json")))
+    assert spec.preparation == json.loads(json.dumps(source.preparation()))
     code, _, err = voxnas(capsys, "predict", "out", "3.nii.gz", "--out", "said.json")
     assert code == 0, err
     (said,) = json.loads(Path("said.json").read_text())

@@ -10,7 +10,7 @@ import pytest
 
 import run_search
 import run_train
-from nas.inference.model_card import ModelCard
+from nas.inference.model_spec import ModelSpec
 from tests.commands import Command, refused, voxnas
 from tests.data.written_decathlon import write_decathlon
 
@@ -43,11 +43,11 @@ def test_options_from_the_search_to_the_prediction(command: Command, capsys: pyt
     code, _, err = command(run_train.main, *words)
     assert code == 0, err
     trained = command.folder / "outputs/train/unet_hippocampus"
-    card = ModelCard.load(next(trained.glob("bundles/*/*/model.json")))
-    assert (card.inference["flips"], card.inference["rotations"]) == ([2], ["HW"])
-    assert card.facts["trained"]["views"] == {"flips": [2], "rotations": ["HW"]}
+    spec = ModelSpec.load(next(trained.glob("bundles/*/*/model.json")))
+    assert (spec.inference["flips"], spec.inference["rotations"]) == ([2], ["HW"])
+    assert spec.facts["trained"]["views"] == {"flips": [2], "rotations": ["HW"]}
     exported = next(trained.glob("export/**/model.onnx"))
-    assert len(ModelCard.load(exported.with_name("model.json")).outputs) == 1
+    assert len(ModelSpec.load(exported.with_name("model.json")).outputs) == 1
     image = sorted(Path(folder).glob("imagesTr/*.nii*"))[0]
     refused(
         voxnas(capsys, "predict", trained, image, "--out", "refused.nii.gz", "--flips", "0"), "showed no such views"

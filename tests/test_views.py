@@ -19,7 +19,7 @@ from experiments.commands.network_options import use_views
 from nas.data.transforms.augment import Augment, turned
 from nas.errors import NASError
 from nas.export.torch_network import BundleNetwork
-from nas.inference.model_card import ModelCard, Port, Sides
+from nas.inference.model_spec import ModelSpec, Port, Sides
 from nas.inference.runtime import InferenceNetwork
 from nas.tasks.classification import Classification
 from nas.tasks.segmentation import Segmentation
@@ -87,7 +87,7 @@ def numpy_network(
             return [model(torch.from_numpy(x)).numpy()]
 
     axes = ("batch", 1, *shape)
-    card = ModelCard(
+    spec = ModelSpec(
         task={"kind": task.spec.kind, "dims": task.spec.dims},
         inputs=(Port("image", "BCDHW"[: len(axes)], axes),),
         outputs=(Port("logits", "BK", ("batch", 3), ("a", "b", "c")),),
@@ -95,7 +95,7 @@ def numpy_network(
         inference=dict(task.inference),
         facts=facts or {},
     )
-    return InferenceNetwork(card, run, Path("model.onnx"))
+    return InferenceNetwork(spec, run, Path("model.onnx"))
 
 
 @pytest.mark.parametrize("dims", [2, 3])
@@ -129,12 +129,12 @@ def test_a_bundle_makes_the_views_once() -> None:
             return super().forward(x)
 
     network: Any = object.__new__(BundleNetwork)
-    network._model, network.task, network.device = Counting(3, False), task, torch.device("cpu")
-    network.card, network.path = numpy_network(network._model, task, (4, 4, 4)).card, Path("x")
+    network.model, network.task, network.device = Counting(3, False), task, torch.device("cpu")
+    network.spec, network.path = numpy_network(network.model, task, (4, 4, 4)).spec, Path("x")
     x = torch.rand(1, 1, 4, 4, 4)
     found = network.probabilities(x.numpy())
     assert len(calls) == 4
-    np.testing.assert_allclose(found, task.predict(network._model, x).numpy(), atol=1e-6)
+    np.testing.assert_allclose(found, task.predict(network.model, x).numpy(), atol=1e-6)
 
 
 @pytest.mark.parametrize("plane", PLANES)
@@ -208,9 +208,9 @@ def test_options_of_a_prediction_choose_views_that_the_training_showed() -> None
     network = numpy_network(Uneven(3, True), Segmentation(outputs=3, precision="fp32"), (4, 4, 4), facts)
     options: Any = SimpleNamespace(flips="2", rotations="HW")
     use_views([network], options)
-    assert (network.card.inference["flips"], network.card.inference["rotations"]) == ((2,), ("HW",))
+    assert (network.spec.inference["flips"], network.spec.inference["rotations"]) == ((2,), ("HW",))
     use_views([network], SimpleNamespace(flips="none", rotations="none"))  # type: ignore[arg-type]
-    assert (network.card.inference["flips"], network.card.inference["rotations"]) == ((), ())
+    assert (network.spec.inference["flips"], network.spec.inference["rotations"]) == ((), ())
     for flips, rotations, message in (
         ("0", None, "flips 0 with model.onnx, whose training showed no such views; expected some of 2"),
         (None, "DW", "rotations DW with"),

@@ -48,7 +48,7 @@ class TumourNetwork:
             NASError: If there is no bundle, it is damaged, or it was trained on other data.
         """
         (bundle,) = bundles_of(folder, best=1, trusted=trusted)
-        how = bundle.card.preparation
+        how = bundle.spec.preparation
         if bundle.artifact.task.kind != "segmentation" or not set(SETTINGS) <= set(how):
             raise NASError(
                 f"{folder}, which was not trained on BraTS subjects",
@@ -86,8 +86,8 @@ class TumourNetwork:
     @property
     def settings(self) -> dict[str, Any]:
         """How a subject is seen: preparation and inference."""
-        how = self.bundle.card.preparation
-        return {**{name: how[name] for name in SETTINGS}, **self.bundle.card.inference}
+        how = self.bundle.spec.preparation
+        return {**{name: how[name] for name in SETTINGS}, **self.bundle.spec.inference}
 
     def costs(self) -> dict[str, float]:
         """Return parameters and MACs of one subject, seen once.
@@ -95,7 +95,7 @@ class TumourNetwork:
         Returns:
             Costs by name.
         """
-        artifact, shape = self.bundle.artifact, self.bundle.card.inputs[0].shape[1:]
+        artifact, shape = self.bundle.artifact, self.bundle.spec.inputs[0].shape[1:]
         return static_costs(artifact.space, artifact.arch, artifact.task, tuple(map(int, shape)))
 
     def part_of(self, subject: str) -> str:
@@ -151,5 +151,5 @@ class TumourNetwork:
         return self.bundle.task.predict(model, x_BCDHW)[0].cpu().numpy()
 
     def _digests(self) -> Mapping[str, Sequence[str]]:
-        groups = self.bundle.card.facts.get("trained", {}).get("groups", {})
+        groups = self.bundle.spec.facts.get("trained", {}).get("groups", {})
         return {part: groups.get(part, ()) for part in PARTS}

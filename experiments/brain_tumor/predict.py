@@ -68,7 +68,7 @@ def predict(cfg: DictConfig) -> list[Path]:
     content = {
         "arch_id": network.bundle.artifact.arch.id,
         "modalities": list(network.modalities),
-        "inference": dict(network.bundle.card.inference),
+        "inference": dict(network.bundle.spec.inference),
         "smallest_component": cfg.smallest_component,
         "subjects": content_of,
     }

@@ -65,6 +65,7 @@ def parser() -> Parser:
     help_of_out = "folder of the results (default: TRAINING/evaluation/NAME, or outputs/evaluation/FOLDER)"
     add("--out", type=Path, help=help_of_out)
     add("--seen", choices=SEEN, default="refuse", help="cases of patients that were seen (default: refuse)")
+    add("--subgroups", metavar="A,B", help="columns of the csv that split the results (default: those of usual names)")
     add_network(evaluate)
     add_views(evaluate)
     add_reading(evaluate)
@@ -111,8 +112,8 @@ def run(options: argparse.Namespace) -> int:
     use_reading(networks, options)
     require_alike(networks)
     classes = classes_of(trained[0])
-    task = trained[0].task.deciding([network.card.inference.get("threshold") for network in trained])
-    channels = int(trained[0].card.inputs[0].shape[1])
+    task = trained[0].task.deciding([network.spec.inference.get("threshold") for network in trained])
+    channels = int(trained[0].spec.inputs[0].shape[1])
     faults: list[NASError] = []
 
     def refuse(error: NASError) -> None:
@@ -120,8 +121,9 @@ def run(options: argparse.Namespace) -> int:
         print(f"error: {error}", file=sys.stderr, flush=True)
 
     cases = []
-    names = trained[0].card.preparation.get("channels", ())
-    found = find_labelled(options.labelled, channels, task.spec.kind, classes, names)
+    names = trained[0].spec.preparation.get("channels", ())
+    wanted = None if options.subgroups is None else options.subgroups.split(",")
+    found = find_labelled(options.labelled, channels, task.spec.kind, classes, names, wanted)
     for case in found:
         try:
             require_label(task, case, classes)

@@ -104,6 +104,7 @@ def report(folder: Path, evaluation: Evaluation, task: Task, system: Evaluated) 
         system: The system and its data.
     """
     from nas.retraining.evaluation_files import CASES, TABLE, VALUES, write_evaluation
+    from nas.retraining.tables import terminal_paragraphs
 
     write_evaluation(folder, evaluation, task, system)
     write_line(f"\n{evaluation.caption}\n")
@@ -111,6 +112,8 @@ def report(folder: Path, evaluation: Evaluation, task: Task, system: Evaluated) 
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     for name, value, interval in rows:
         write_line(f"{name:<{widths[0]}}  {value:>{widths[1]}}  {interval:>{widths[2]}}")
+    if evaluation.subgroups:
+        write_line(f"\n{terminal_paragraphs(evaluation.subgroup_table())}")
     for text in evaluation.warnings:
         write_line(f"warning: {text}")
     write_line(f"\nwrote {folder / TABLE}, {folder / CASES} and {folder / VALUES}")

@@ -11,7 +11,7 @@ from experiments.cli import Parser, write_line
 from nas.errors import NASError
 
 if TYPE_CHECKING:
-    from nas.inference.model_card import ModelCard
+    from nas.inference.model_spec import ModelSpec
 
 FORMATS = ("onnx", "openvino", "openvino_fp16", "monai")
 MONAI = FORMATS[-1]
@@ -62,7 +62,7 @@ def run(options: argparse.Namespace) -> None:
         if not formats:
             return
     if options.folder.suffix == ".pt" or options.arch is not None:
-        card = _export_checkpoint(options, folder, formats, size)
+        spec = _export_checkpoint(options, folder, formats, size)
     else:
         from nas.bundle import bundles_of
         from nas.export.choice import chosen_bundles
@@ -73,11 +73,11 @@ def run(options: argparse.Namespace) -> None:
         else:
             bundles = chosen_bundles(options.folder, options.network, options.allow_package)
         for bundle in bundles if options.all_folds else bundles[:1]:
-            fold = bundle.card.facts.get("trained", {}).get("round", "")
+            fold = bundle.spec.facts.get("trained", {}).get("round", "")
             out = folder / f"{bundle.artifact.arch.id}-{fold}" if options.all_folds else folder
             report_files(export_bundle(bundle, out, formats, size), out, write_line)
         return
-    report_files(card, folder, write_line)
+    report_files(spec, folder, write_line)
 
 
 def _export_monai(options: argparse.Namespace, folder: Path) -> None:
@@ -98,7 +98,7 @@ def _export_monai(options: argparse.Namespace, folder: Path) -> None:
 
 def _export_checkpoint(
     options: argparse.Namespace, folder: Path, formats: list[str], size: int | tuple[int, ...] | None
-) -> ModelCard:
+) -> ModelSpec:
     """Export a checkpoint that belongs to no bundle, as those of a search."""
     from nas.artifact import load
     from nas.export.trained import export_checkpoint

@@ -83,7 +83,7 @@ def use_reading(networks: Sequence[InferenceNetwork], options: argparse.Namespac
     if options.npy_axes:
         stated["npy_axes"] = options.npy_axes
     for network in networks if stated else ():
-        network.card = replace(network.card, preparation={**network.card.preparation, **stated})
+        network.spec = replace(network.spec, preparation={**network.spec.preparation, **stated})
 
 
 def add_device(command: Parser) -> None:

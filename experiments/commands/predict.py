@@ -6,7 +6,7 @@ import argparse
 import re
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -33,9 +33,11 @@ if TYPE_CHECKING:
 EXAMPLES = (
     "voxnas predict outputs/train/x scans/ --out masks/",
     "voxnas predict model.onnx image.nii.gz --out labels.nii.gz",
+    "voxnas predict outputs/train/x scans/ --out masks/ --uncertainty",
     "voxnas predict a/model.onnx scans/ --average-with b/model.onnx --out masks/",
 )
 TABLE = "predictions.csv"
+VOLUMES = "uncertainty.csv"
 VERSION = re.compile(r"\.v?\d+")  # end of a folder's name, which is no ending of a file
 
 
@@ -68,6 +70,7 @@ def parser() -> Parser:
         type=Path,
         help="segmentation: a folder, or an image (.nii.gz, ...) for one input; else a .csv or .json, or a folder",
     )
+    add("--uncertainty", action="store_true", help="how far the networks differ: maps and volumes, or a spread")
     add("--point", metavar="X,Y,Z", help="centre of the crop in world mm, LPS (default: centre of the volume)")
     add_network(predict)
     add_views(predict)
@@ -90,6 +93,7 @@ def run(options: argparse.Namespace) -> int:
     from nas.inference.cases import find_cases
     from nas.inference.predict import require_alike, write_rows
     from nas.inference.record import Record
+    from nas.inference.uncertainty import require_several
 
     point_mm = _point(options.point)
     models = (options.model, *options.average_with)
@@ -97,27 +101,36 @@ def run(options: argparse.Namespace) -> int:
     use_views(networks, options)
     use_reading(networks, options)
     require_alike(networks)
-    card = networks[0].card
-    segments = card.task.get("kind") == "segmentation"
+    spec = networks[0].spec
+    if options.uncertainty:
+        require_several(networks)
+    segments = spec.task.get("kind") == "segmentation"
     if segments and len(options.input) > 1:
         _require_folder(options.out, len(options.input))
-    cases = find_cases(options.input, int(card.inputs[0].shape[1]), card.preparation.get("channels", ()))
+    cases = find_cases(options.input, int(spec.inputs[0].shape[1]), spec.preparation.get("channels", ()))
     if point_mm is not None:
         cases = [case if case.point_mm else replace(case, point_mm=point_mm) for case in cases]
     table = None if segments else _table(options.out)
     outs = _outs(options.out, cases) if segments else [None] * len(cases)
-    record = None if segments and outs == [options.out] else Record.beside(table or options.out, networks)
+    chosen = ["uncertainty"] * options.uncertainty
+    record = None if segments and outs == [options.out] else Record.beside(table or options.out, networks, *chosen)
     if options.again and record is not None:
         record.forget()
-    failed, rows, predict = 0, [], within_time(prediction_of(networks), options)
+    failed, rows, predict = 0, [], within_time(prediction_of(networks, options.uncertainty), options)
+    volumes: list[Mapping[str, Any]] = []
     with _held(table or (options.out.parent if outs == [options.out] else options.out), is_folder=table is None):
         for outcome in outcomes(cases, outs, predict, record):
             failed += outcome.error is not None
+            volumes += (outcome.result or {}).get("volumes", ())
             if outcome.result is not None and table is not None:
                 rows += outcome.result.get("rows", [outcome.result])
         if table is not None and failed < len(cases):
             write_rows(table, rows)
             write_line(f"wrote {table}")
+        if volumes:
+            listed = _volumes_table(options.out, outs)
+            write_rows(listed, volumes)
+            write_line(f"wrote {listed}")
     if len(cases) > 1:
         write_line(f"predicted {len(cases) - failed} of {len(cases)} inputs" + f", {failed} failed" * bool(failed))
     return USER_ERROR if failed else 0
@@ -199,11 +212,12 @@ def _line_of(outcome: Outcome) -> str:
     return f"{text} ({'finished before' if outcome.kept else f'{outcome.seconds:.1f} s'})"
 
 
-def prediction_of(networks: Sequence[InferenceNetwork]) -> Prediction:
+def prediction_of(networks: Sequence[InferenceNetwork], uncertainty: bool = False) -> Prediction:
     """Return the prediction of networks of any task.
 
     Args:
         networks: Networks of one training.
+        uncertainty: Whether to measure how far the networks differ.
 
     Returns:
         A function for `predict_cases`.
@@ -214,10 +228,12 @@ def prediction_of(networks: Sequence[InferenceNetwork]) -> Prediction:
     from nas.inference.many import labels_or_classes
     from nas.inference.runtime import KINDS
 
-    kind = networks[0].card.task.get("kind")
+    kind = networks[0].spec.task.get("kind")
     if kind in KINDS:
-        return labels_or_classes(networks)
-    if any(network.card.files for network in networks):
+        return labels_or_classes(networks, uncertainty)
+    if uncertainty:
+        raise NASError(f"--uncertainty for a task of {kind}", f"{' or '.join(KINDS)}", "leave out --uncertainty")
+    if any(network.spec.files for network in networks):
         raise NASError(
             f"{networks[0].path} for a task of {kind}",
             f"{' or '.join(KINDS)} of an exported network",
@@ -239,6 +255,13 @@ def _table(out: Path) -> Path:
         return out / TABLE
     require_name(out, TABLES)
     return out
+
+
+def _volumes_table(out: Path, outs: Sequence[Path | None]) -> Path:
+    """Return the file of the volumes: in the folder of the label maps, or beside the one that is named."""
+    from nas.data.io.files import split_name
+
+    return out.with_name(f"{split_name(out)[0]}_{VOLUMES}") if outs == [out] else out / VOLUMES
 
 
 def _outs(out: Path, cases: Sequence[Case]) -> list[Path]:

@@ -23,6 +23,7 @@ COMMANDS = {
     "export": ("experiments.commands.export", PARSER, "write a trained network as ONNX or OpenVINO"),
     "predict": ("experiments.commands.predict", PARSER, "run a trained network on image files"),
     "evaluate": ("experiments.commands.evaluate", PARSER, "test a trained network on labelled scans"),
+    "explain": ("experiments.commands.explain", PARSER, "show the voxels that a classification rests on"),
     "serve": ("experiments.lung_detector.serve", PARSER, "serve the lung-tumour detector over HTTP"),
     "screen": ("experiments.lung_screening.command", PARSER, "screen CTs for lung nodules"),
     "brats": ("experiments.brain_tumor.command", PARSER, "segment brain tumours and evaluate the predictions"),

@@ -63,7 +63,7 @@ class Preprocessing:
         Raises:
             NASError: If the network is no detector, or was not trained on CT slices with windows.
         """
-        how, spec = bundle.card.preparation, bundle.artifact.task
+        how, spec = bundle.spec.preparation, bundle.artifact.task
         if spec.kind != "detection" or spec.dims != 2 or not {"windows", "size"} <= set(how):
             raise NASError(
                 f"{folder}, a {spec.kind} in {spec.dims}D that was trained on no CT slices with windows",
@@ -125,7 +125,7 @@ class Predictor:
         preprocessing = Preprocessing.of(bundle, folder)
         if not isinstance(bundle.task, Detection):
             raise NASError(f"a task {type(bundle.task).__name__} in {folder}", "Detection", "use its own predictor")
-        return cls(bundle.network(), bundle.task, bundle.card.classes, preprocessing, threshold)
+        return cls(bundle.network(), bundle.task, bundle.spec.classes, preprocessing, threshold)
 
     def predict(self, images: Sequence[np.ndarray], units: Units = "hu") -> list[Detections]:
         """Detect objects in slices, as one batch.

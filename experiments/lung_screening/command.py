@@ -109,11 +109,11 @@ def _malignancy(options: argparse.Namespace, device: str) -> StageNetworks:
     from experiments.lung_screening.malignancy import require_malignancy
     from experiments.lung_screening.networks import StageNetworks
     from nas.artifact import load as load_artifact
-    from nas.inference.model_card import CARD
+    from nas.inference.model_spec import MODEL_JSON
 
     path, allow = Path(options.stage3), options.allow_package
     folder = path if path.is_dir() else options.stage3_training
-    if not folder and (path.parent / CARD).is_file():  # the arch.json of a bundle
+    if not folder and (path.parent / MODEL_JSON).is_file():  # the arch.json of a bundle
         folder = path.parent
     if not folder:
         raise NASError(

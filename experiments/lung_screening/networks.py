@@ -66,12 +66,12 @@ class StageNetworks:
     @property
     def classes(self) -> tuple[str, ...]:
         """Names of the classes."""
-        return self.bundles[0].card.classes
+        return self.bundles[0].spec.classes
 
     @property
     def data(self) -> str:
         """Name of the data set that the networks were trained on."""
-        trained = self.bundles[0].card.facts.get("trained", {})
+        trained = self.bundles[0].spec.facts.get("trained", {})
         return str(trained.get("data", {}).get("name", "unknown data"))
 
     def preparation(self, *names: str) -> dict[str, Any]:
@@ -86,7 +86,7 @@ class StageNetworks:
         Raises:
             NASError: If one of them is missing.
         """
-        preparation = dict(self.bundles[0].card.preparation)
+        preparation = dict(self.bundles[0].spec.preparation)
         if missing := [name for name in names if name not in preparation]:
             raise NASError(
                 f"{self.folder}, whose preparation has no {missing[0]}",
@@ -104,7 +104,7 @@ class StageNetworks:
         Returns:
             (B, K), of a segmentation (B, K, H, W), on the CPU.
         """
-        how = self.bundles[0].card.preparation
+        how = self.bundles[0].spec.preparation
         x_BCDHW = stored_BCDHW.to(self.device, torch.float32) * float(how.get("scale", 1)) + float(how.get("offset", 0))
         task = self.bundles[0].task
         return torch.stack([task.predict(model, x_BCDHW) for model in self.models]).mean(dim=0).cpu()

@@ -155,7 +155,7 @@ def _stage(name: str, total: int, seconds: dict[str, float], silent: bool) -> It
 
 def _macs(network: StageNetworks) -> int:
     """MACs of one patch, summed over the networks of the stage."""
-    shape = network.bundles[0].card.inputs[0].shape[1:]
+    shape = network.bundles[0].spec.inputs[0].shape[1:]
     return len(network.models) * profile(network.models[0], (1, *map(int, shape))).macs
 
 

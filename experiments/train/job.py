@@ -39,9 +39,11 @@ from nas.report import train_report
 from nas.report.live_training import LiveTraining
 from nas.report.train import REPORT, next_command
 from nas.retraining.answer import answer
+from nas.retraining.model_cards import write_model_cards
 from nas.retraining.predictions import PREDICTIONS, predictions_csv
 from nas.retraining.result import TrainResult
 from nas.retraining.scoring import Scorer, System
+from nas.retraining.subgroups import with_subgroups
 from nas.retraining.summary import summarise, table_rows
 from nas.retraining.tables import TABLE, caption, markdown, terminal, terminal_of
 from nas.retraining.unseen import check_unseen
@@ -288,10 +290,10 @@ def _write(
     searched = "the searched network" if networks[0].provenance.search else main.name
     beside = verdict(result, searched if len(networks) == 1 else systems[0].name)
     result.save(folder / RESULT)
-    write_text(
-        folder / TABLE, markdown(rows, caption(result), result.columns, result.lines) + (f"\n{beside}\n" * bool(beside))
-    )
+    text = with_subgroups(markdown(rows, caption(result), result.columns, result.lines), result)
+    write_text(folder / TABLE, text + (f"\n{beside}\n" * bool(beside)))
     write_text(folder / PREDICTIONS, predictions_csv(scorer, everything))
+    write_model_cards(folder, result, everything, setting.store)
     cases = scorer.cases(systems[0], everything[1:])
     train_report(
         folder / REPORT,
@@ -307,6 +309,7 @@ def _write(
         command=next_command(setting.task.spec.kind, folder),
     )
     shown = terminal(rows, caption(result), result.columns, lines=result.lines)
+    shown = terminal_of(text) if result.subgroups else shown
     track_test(board, result, cases, setting.task.spec.kind, shown)
     print(f"{textwrap.fill(answer(result), terminal_width())}\n")
     print(shown)

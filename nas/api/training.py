@@ -19,9 +19,11 @@ from nas.report.live_training import LiveTraining
 from nas.report.train import REPORT, next_command, train_report
 from nas.retraining.answer import answer
 from nas.retraining.folds import FoldTrainings, ignore_fold
+from nas.retraining.model_cards import write_model_cards
 from nas.retraining.predictions import PREDICTIONS, predictions_csv
 from nas.retraining.result import TrainResult
 from nas.retraining.scoring import Scorer
+from nas.retraining.subgroups import with_subgroups
 from nas.retraining.summary import summarise, table_rows
 from nas.retraining.systems import baseline_systems, retrained_system
 from nas.retraining.tables import TABLE, Row, caption, markdown, terminal
@@ -137,8 +139,10 @@ def retrain(
         rows = table_rows(result, main, [main, *baselines])
         if is_main():
             result.save(folder / RESULT)
-            write_text(folder / TABLE, markdown(rows, caption(result), result.columns, result.lines))
+            text = markdown(rows, caption(result), result.columns, result.lines)
+            write_text(folder / TABLE, with_subgroups(text, result))
             write_text(folder / PREDICTIONS, predictions_csv(scorer, [main, *baselines]))
+            write_model_cards(folder, result, [main], split.store)
             train_report(
                 folder / REPORT,
                 title=f"Training {folder.name}",

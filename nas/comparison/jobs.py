@@ -248,16 +248,16 @@ def _config(path: Path) -> dict[str, Any]:
 
 
 def _training_effort(folder: Path, arch_id: str, macs: float) -> dict[str, float]:
-    """Seconds, epochs and MACs of a network's trainings, from the cards of its bundles; {} without bundles."""
+    """Seconds, epochs and MACs of a network's trainings, from the specifications of its bundles; {} without bundles."""
     trained = []
-    for card in sorted(folder.glob(f"bundles/{arch_id}/*/model.json")):
+    for spec in sorted(folder.glob(f"bundles/{arch_id}/*/model.json")):
         try:
-            facts = read_json(card)["facts"]["trained"]
+            facts = read_json(spec)["facts"]["trained"]
             seconds, epochs = float(facts["seconds"]), float(facts["epochs"])
             seen = float(facts.get("seen", epochs * facts.get("samples", {}).get("train", math.nan)))
             trained.append((seconds, epochs, macs * seen))
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise NASError(f"{card} ({first_line(error)})", "the card of a trained network", FIX) from error
+            raise NASError(f"{spec} ({first_line(error)})", "the specification of a trained network", FIX) from error
     if not trained:
         return {}
     return dict(zip(EFFORT, map(sum, zip(*trained, strict=True)), strict=True))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -33,6 +33,8 @@ class Sample:
         image: Digest of the source volume's voxels (`nas.data.io.channels.voxel_digest`), "" if the source does not
             know them.
         channels: Digests of single channels of the source volume, if it has several (`voxel_digests`).
+        subgroups: Name of a column, such as "sex" -> value of the sample, by which results are split; "" if unknown.
+            All samples of a store have the same columns.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Sample:
     value: float | None = None
     image: str = ""
     channels: tuple[str, ...] = ()
+    subgroups: Mapping[str, str] = field(default_factory=dict)
 
 
 def checked_mask(sample: Sample, classes: int) -> np.ndarray:
@@ -158,4 +161,7 @@ def add_to(sha256: hashlib._Hash, sample: Sample, volume: np.ndarray) -> None:
         sha256.update(repr(("extent", *map(int, sample.extent_DHW))).encode())
     if sample.value is not None:
         sha256.update(repr(("value", float(np.float32(sample.value)))).encode())
+    if sample.subgroups:
+        listed = sorted((str(name), str(value)) for name, value in sample.subgroups.items())
+        sha256.update(repr(("subgroups", listed)).encode())
     sha256.update(repr((str(sample.name), int(sample.label), str(sample.group), numbers, str(sample.fold))).encode())

@@ -22,6 +22,7 @@ from nas.utils.foreign_hdf5 import require_own_content
 from nas.utils.hashing import digest
 
 FORMAT = 1
+SUBGROUPS = "subgroups"  # dataset (N, G) of texts
 BY_ROW = ("volumes", "masks", "values")  # datasets of which rows are read
 DAMAGE = (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError)  # what h5py raises for a broken file
 
@@ -47,6 +48,7 @@ class VolumeStore:
         groups: (N,) str, the patient of each sample.
         folds: (N,) str, the split of the data set's authors, "" if there is none.
         names: (N,) str, one per sample.
+        subgroups: Name of a column, such as "sex" -> (N,) str, "" if unknown; empty if the source states none.
         spacing_mm: (N, 3) voxel size (D, H, W) in mm, NaN if unknown.
         size_mm3: (N,) volume of the object in mm^3, NaN if unknown.
         voxels_NK: With masks, the voxels of each class in each sample; else None.
@@ -106,6 +108,10 @@ class VolumeStore:
         self._contents, self._images = (
             file[key].asstr()[:].astype(str) if key in file else None for key in ("contents", "images")
         )
+        self.subgroups: Mapping[str, np.ndarray] = {}
+        if SUBGROUPS in file:
+            values_NG = file[SUBGROUPS].asstr()[:].astype(str)
+            self.subgroups = dict(zip(map(str, parse_json(file[SUBGROUPS].attrs["names"])), values_NG.T, strict=True))
         self.spacing_mm, self.size_mm3 = file["spacing_mm"][:], file["size_mm3"][:]
         kinds = {"masks": "segmentation", "boxes": "detection", "numbers": "regression"}
         self.kind = next((kind for key, kind in kinds.items() if key in file), "classification")
@@ -119,7 +125,8 @@ class VolumeStore:
         self.unit = str(self.provenance.get("unit", "patient"))
         self.cohort = str(self.provenance.get("cohort", self.name))
         lengths = {len(file["volumes"]), *map(len, (self.labels, self.groups, self.folds, self.names, self.spacing_mm))}
-        if len(lengths | {len(self.size_mm3)}) > 1:
+        lengths |= {len(self.size_mm3), *map(len, self.subgroups.values())}
+        if len(lengths) > 1:
             raise ValueError("columns of different lengths")
 
     def __len__(self) -> int:

@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 
 from nas.data.sample import Sample, add_to, checked_boxes, checked_mask, content_digest, new_digest
-from nas.data.store import FORMAT, VolumeStore
+from nas.data.store import FORMAT, SUBGROUPS, VolumeStore
 from nas.data.store_damage import seal
 from nas.data.transforms.patches import locate
 from nas.errors import NASError
@@ -112,6 +112,7 @@ class _Rows:
         self._located: list[np.ndarray] = []
         self._values: list[np.ndarray] = []
         self._numbers: list[float] = []
+        self._subgroups: list[dict[str, str]] = []
 
     def __len__(self) -> int:
         return len(self._columns["names"])
@@ -129,6 +130,7 @@ class _Rows:
             self._numbers.append(sample.value)
         if self._masks is not None:
             self._add_mask(sample, volume)
+        self._subgroups.append({name: str(value) for name, value in sample.subgroups.items()})
         row = (
             sample.name,
             sample.group,
@@ -168,6 +170,12 @@ class _Rows:
         has["a value"] = sample.value is not None
         wanted = {"a mask": self._masks is not None, "boxes": len(self._boxes) > 0 if len(self) else has["boxes"]}
         wanted["a value"] = len(self._numbers) > 0 if len(self) else has["a value"]
+        if self._subgroups and set(sample.subgroups) != set(self._subgroups[0]):
+            raise NASError(
+                f"{sample.name} with the subgroups {', '.join(sample.subgroups) or 'none'}",
+                f"{', '.join(self._subgroups[0]) or 'none'}, as the first sample",
+                "correct the source",
+            )
         for what, expected in wanted.items():
             if has[what] != expected:
                 raise NASError(
@@ -205,6 +213,9 @@ class _Rows:
             file.create_dataset("values", data=values, chunks=(1, *values.shape[1:]), fletcher32=True)
         for key in ("names", "groups", "folds", "contents", "images"):
             file.create_dataset(key, data=columns[key], dtype=h5py.string_dtype())
+        if names := list(self._subgroups[0]):
+            texts = [[of_sample[name] for name in names] for of_sample in self._subgroups]
+            file.create_dataset(SUBGROUPS, data=texts, dtype=h5py.string_dtype()).attrs["names"] = json.dumps(names)
         file["labels"] = np.array(columns["labels"], dtype=np.int64)
         for key in ("spacing_mm", "size_mm3"):
             file[key] = np.array(columns[key], dtype=np.float64)

@@ -32,7 +32,7 @@ def rows_of_case(networks: Sequence[BundleNetwork], case: Case) -> list[dict[str
     Raises:
         NASError: If the file cannot be read, or is no input of these networks.
     """
-    task, classes, rows = networks[0].task, networks[0].card.classes, []
+    task, classes, rows = networks[0].task, networks[0].spec.classes, []
     for number, x_CDHW, factor, sides, mirrored in _inputs(networks[0], case):
         predictions = [(np.zeros(1, dtype=int), network.predict(x_CDHW[None])) for network in networks]
         _, pooled = task.pool(predictions)
@@ -47,7 +47,7 @@ def rows_of_case(networks: Sequence[BundleNetwork], case: Case) -> list[dict[str
 
 def _inputs(network: BundleNetwork, case: Case) -> Iterator[_Input]:
     """Yield number, input, factor of its sides, sides and mirrored axes, of every slice or of the whole."""
-    how = network.card.preparation
+    how = network.spec.preparation
     path, dims = case.paths[0], network.task.spec.dims
     if "windows" in how and not is_npy(path):
         slices = axial_slices(path, bool(how.get("values_in_hu", False)))

@@ -9,7 +9,7 @@ from typing import Any
 from nas.artifact import load
 from nas.bundle import ARCH, RESULT, Bundle, bundles_of
 from nas.errors import NASError
-from nas.inference.model_card import BUNDLES, CARD
+from nas.inference.model_spec import BUNDLES, MODEL_JSON
 from nas.utils.files import read_json
 
 ENSEMBLE = "ensemble"
@@ -31,7 +31,7 @@ def chosen_bundles(training: str | Path, network: str | None = None, trusted: Se
         NASError: If there is no such network, no finished training, or a bundle is damaged.
     """
     training = Path(training)
-    if (training / CARD).is_file():
+    if (training / MODEL_JSON).is_file():
         bundles = bundles_of(training, trusted=trusted)
         if network not in (None, ENSEMBLE, bundles[0].artifact.name, bundles[0].artifact.arch.id):
             raise _unknown(network, training, [bundles[0].artifact.name])

@@ -42,11 +42,15 @@ class Folds(nn.Module):
         networks: The networks.
         channels: Channels of an image.
         shared: Whether all networks get the same input. If False, each gets channels of its own.
+        temperatures: Temperature of each network, by which its logits are divided.
     """
 
-    def __init__(self, networks: Sequence[nn.Module], channels: int, shared: bool) -> None:
+    def __init__(
+        self, networks: Sequence[nn.Module], channels: int, shared: bool, temperatures: Sequence[float]
+    ) -> None:
         super().__init__()
         self.networks, self.channels, self.shared = nn.ModuleList(networks), channels, shared
+        self.temperatures = tuple(temperatures)
 
     def forward(self, x_BCDHW: torch.Tensor) -> torch.Tensor:
         """Compute the logits.
@@ -60,7 +64,7 @@ class Folds(nn.Module):
         found = []
         for number, network in enumerate(self.networks):
             own = slice(number * self.channels, (number + 1) * self.channels)
-            found.append(network(x_BCDHW if self.shared else x_BCDHW[:, own]))
+            found.append(network(x_BCDHW if self.shared else x_BCDHW[:, own]) / self.temperatures[number])
         return torch.cat(found, dim=1)
 
 
@@ -92,19 +96,20 @@ def export_monai(bundles: Sequence[Bundle], folder: Path) -> MonaiBundle:
     Raises:
         NASError: If the networks do not segment whole 3D volumes, or cannot be written as TorchScript.
     """
-    card = bundles[0].card
-    if card.task.get("kind") != "segmentation" or card.preparation.get("how") != "grid" or card.task.get("dims") != 3:
+    spec = bundles[0].spec
+    if spec.task.get("kind") != "segmentation" or spec.preparation.get("how") != "grid" or spec.task.get("dims") != 3:
         raise NASError(
-            f"a network for {card.task.get('kind')} of data prepared as {card.preparation.get('how')!r}",
+            f"a network for {spec.task.get('kind')} of data prepared as {spec.preparation.get('how')!r}",
             "a segmentation of whole 3D volumes (data=msd)",
             "--format onnx or openvino",
         )
-    intensities = [bundle.card.preparation.get("intensity") for bundle in bundles]
+    intensities = [bundle.spec.preparation.get("intensity") for bundle in bundles]
     shared = all(one == intensities[0] for one in intensities)
-    shape = [int(length) for length in card.inputs[0].shape[1:]]
-    model = Folds([bundle.network().eval() for bundle in bundles], shape[0], shared).eval()
+    shape = [int(length) for length in spec.inputs[0].shape[1:]]
+    temperatures = [float(bundle.spec.inference.get("temperature", 1.0)) for bundle in bundles]
+    model = Folds([bundle.network().eval() for bundle in bundles], shape[0], shared, temperatures).eval()
     sides = free_sides(bundles[0].network(), shape)
-    window = card.inference.get("window") or (list(sides.fixed) if sides.fixed else None)
+    window = spec.inference.get("window") or (list(sides.fixed) if sides.fixed else None)
     spatial = list(window or shape[1:])
     inputs = shape[0] if shared else shape[0] * len(bundles)
     content, difference = _traced(model, (inputs, *spatial), window is None, sides)
@@ -146,14 +151,14 @@ def _traced(model: Folds, shape: Sequence[int], is_free: bool, sides: Sides) -> 
 
 
 def _metadata(bundles: Sequence[Bundle], inputs: int, spatial: Sequence[int]) -> dict[str, Any]:
-    card = bundles[0].card
-    facts = card.facts.get("trained", {})
+    spec = bundles[0].spec
+    facts = spec.facts.get("trained", {})
     data = facts.get("data", {})
     data = data if isinstance(data, Mapping) else {}
-    names = [str(name) for name in card.inputs[0].channels] or [f"channel {number}" for number in range(inputs)]
-    is_ct = bool(card.preparation.get("hounsfield"))
+    names = [str(name) for name in spec.inputs[0].channels] or [f"channel {number}" for number in range(inputs)]
+    is_ct = bool(spec.preparation.get("hounsfield"))
     channel_names = [names[number % len(names)] for number in range(inputs)]
-    outputs = len(card.classes) * len(bundles)
+    outputs = len(spec.classes) * len(bundles)
     return {
         "schema": SCHEMA,
         "version": "0.1.0",
@@ -164,16 +169,16 @@ def _metadata(bundles: Sequence[Bundle], inputs: int, spatial: Sequence[int]) ->
         "required_packages_version": {"nibabel": _version("nibabel")},
         "supported_apps": {},
         "name": f"{data.get('name', 'segmentation')} by {bundles[0].artifact.name}",
-        "task": f"Segmentation of {', '.join(card.classes[1:])}",
+        "task": f"Segmentation of {', '.join(spec.classes[1:])}",
         "description": f"Mean of {len(bundles)} network(s) of VoxNAS ({bundles[0].artifact.name}).",
         "authors": "not stated",
         "copyright": "not stated",
         "data_source": str(data.get("name", "not stated")),
         "data_type": "nifti",
         "image_classes": ", ".join(names),
-        "label_classes": ", ".join(f"{number}: {name}" for number, name in enumerate(card.classes)),
-        "pred_classes": ", ".join(f"{number}: {name}" for number, name in enumerate(card.classes)),
-        "eval_metrics": {name: value for name, value in card.facts.get("validation", {}).items() if _is_number(value)},
+        "label_classes": ", ".join(f"{number}: {name}" for number, name in enumerate(spec.classes)),
+        "pred_classes": ", ".join(f"{number}: {name}" for number, name in enumerate(spec.classes)),
+        "eval_metrics": {name: value for name, value in spec.facts.get("validation", {}).items() if _is_number(value)},
         "intended_use": "Research. It is no medical device.",
         "references": [],
         "network_data_format": {
@@ -186,7 +191,7 @@ def _metadata(bundles: Sequence[Bundle], inputs: int, spatial: Sequence[int]) ->
                     "spatial_shape": list(spatial),
                     "dtype": "float32",
                     "value_range": [],
-                    "is_patch_data": card.inference.get("window") is not None,
+                    "is_patch_data": spec.inference.get("window") is not None,
                     "channel_def": {str(number): name for number, name in enumerate(channel_names)},
                 }
             },
@@ -198,8 +203,8 @@ def _metadata(bundles: Sequence[Bundle], inputs: int, spatial: Sequence[int]) ->
                     "spatial_shape": list(spatial),
                     "dtype": "float32",
                     "value_range": [],
-                    "is_patch_data": card.inference.get("window") is not None,
-                    "channel_def": {str(number): card.classes[number % len(card.classes)] for number in range(outputs)},
+                    "is_patch_data": spec.inference.get("window") is not None,
+                    "channel_def": {str(number): spec.classes[number % len(spec.classes)] for number in range(outputs)},
                 }
             },
         },
@@ -209,8 +214,8 @@ def _metadata(bundles: Sequence[Bundle], inputs: int, spatial: Sequence[int]) ->
 def _inference(
     bundles: Sequence[Bundle], window: Sequence[int] | None, sides: Sides, intensities: Sequence[Any]
 ) -> dict[str, Any]:
-    card = bundles[0].card
-    preparation, settings = card.preparation, card.inference
+    spec = bundles[0].spec
+    preparation, settings = spec.preparation, spec.inference
     overlap = settings.get("overlap", OVERLAP) if settings.get("window") else OVERLAP
     given = [dict(one) for one in intensities if one is not None]
     return {
@@ -219,7 +224,7 @@ def _inference(
         "dataset_dir": "$@bundle_root + '/scans'",
         "output_dir": "$@bundle_root + '/masks'",
         "device": "$torch.device('cuda' if torch.cuda.is_available() else 'cpu')",
-        "datalist": f"$inference.find_scans(@dataset_dir, {int(card.inputs[0].shape[1])})",
+        "datalist": f"$inference.find_scans(@dataset_dir, {int(spec.inputs[0].shape[1])})",
         "network_def": f"$torch.jit.load(@bundle_root + '/{MODEL}', map_location=@device).eval()",
         "preprocessing": {
             "_target_": "Compose",
@@ -269,9 +274,9 @@ def _inference(
 
 
 def _readme(bundles: Sequence[Bundle]) -> str:
-    card = bundles[0].card
-    classes = "\n".join(f"| {number} | {name} |" for number, name in enumerate(card.classes))
-    return f"""# Segmentation of {", ".join(card.classes[1:])}
+    spec = bundles[0].spec
+    classes = "\n".join(f"| {number} | {name} |" for number, name in enumerate(spec.classes))
+    return f"""# Segmentation of {", ".join(spec.classes[1:])}
 
 Mean prediction of {len(bundles)} network(s), {bundles[0].artifact.name}, exported by VoxNAS. `models/model.ts` is
 TorchScript: its channels are the logits of the networks, one after another. `scripts/` brings a scan onto the voxels of

@@ -26,7 +26,7 @@ from torch.utils._pytree import keystr, tree_flatten_with_path
 from nas.context import versions
 from nas.errors import NASError, first_line
 from nas.export.sides import REFUSALS, free_sides, tensors_of
-from nas.inference.model_card import CARD, MODEL_FILES, ModelCard, ModelFile, Port, Sides
+from nas.inference.model_spec import MODEL_FILES, MODEL_JSON, ModelFile, ModelSpec, Port, Sides
 from nas.inference.runtime import Runner, run_onnx, run_openvino
 from nas.task_spec import TaskSpec
 from nas.tasks.base import evaluation_mode
@@ -53,8 +53,8 @@ def export(
     preparation: Mapping[str, Any] | None = None,
     inference: Mapping[str, Any] | None = None,
     facts: Mapping[str, Any] | None = None,
-) -> ModelCard:
-    """Write a network as model.onnx, model.xml (with model.bin) or model_fp16.xml, and the card model.json.
+) -> ModelSpec:
+    """Write a network as model.onnx, model.xml (with model.bin) or model_fp16.xml, and the specification model.json.
 
     The network is traced in evaluation mode, so outputs of training only are not exported. Each file is compared with
     torch on random inputs of two shapes before anything is written.
@@ -65,15 +65,15 @@ def export(
             free, and so are the sides, in steps that the network takes, if it takes other sides at all.
         folder: Folder of the files.
         formats: Some of onnx, openvino, openvino_fp16.
-        task: Task of the network, for the card.
+        task: Task of the network, for the specification.
         channels: Names of the channels of the input.
         classes: Names of the classes.
-        preparation: How an input is made of a file, for the card.
-        inference: Settings of the task's prediction, for the card.
-        facts: Further facts for the card.
+        preparation: How an input is made of a file, for the specification.
+        inference: Settings of the task's prediction, for the specification.
+        facts: Further facts for the specification.
 
     Returns:
-        The card.
+        The specification.
 
     Raises:
         NASError: If a format is unknown or its package is missing, the network refuses the shape or has more than
@@ -82,7 +82,7 @@ def export(
     """
     made = convert(network, input_shape, formats, classes)
     folder = Path(folder)
-    card = ModelCard(
+    spec = ModelSpec(
         task=asdict(task) if task else {},
         inputs=(_input(input_shape, made.sides, channels),),
         outputs=made.outputs,
@@ -92,11 +92,11 @@ def export(
         inference=dict(inference or {}),
         facts={**(facts or {}), "versions": _versions(formats)},
     )
-    with staged(folder, last=CARD) as place:  # a card must not describe the files of an earlier export
+    with staged(folder, last=MODEL_JSON) as place:  # a specification must not describe the files of an earlier export
         for name, content in made.contents.items():
             write_bytes(place / name, content)
-        card.save(place)
-    return card
+        spec.save(place)
+    return spec
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class Converted:
 
     Attributes:
         contents: File name -> content.
-        files: Format -> entry of the card.
+        files: Format -> entry of the specification.
         outputs: Outputs of the network.
         sides: Sides that the network takes.
     """
@@ -256,7 +256,7 @@ class _Trial:
             kind: The format.
 
         Returns:
-            The entry of the card.
+            The entry of the specification.
 
         Raises:
             NASError: If the difference is above LIMIT.

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from nas.errors import NASError
-from nas.inference.model_card import Sides
+from nas.inference.model_spec import Sides
 
 STEPS = (1, 2, 4, 8, 16, 32, 64)  # the sides of an input may have to be multiples of one of these
 REFUSALS = (NASError, RuntimeError, ValueError, TypeError)  # exceptions of networks for unsupported sides

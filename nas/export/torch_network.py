@@ -15,6 +15,7 @@ from nas.export.choice import chosen_bundles
 from nas.export.sides import free_sides
 from nas.inference.runtime import InferenceNetwork
 from nas.tasks.base import Task
+from nas.tasks.temperature import at_temperature
 from nas.tasks.views import one_view
 
 
@@ -29,14 +30,15 @@ class BundleNetwork(InferenceNetwork):
     Attributes:
         task: Its task.
         artifact: Its architecture.
+        model: The network as a module.
     """
 
     def __init__(self, bundle: Bundle, folder: Path, device: torch.device = CPU) -> None:
-        self._model = bundle.network()
-        sides = free_sides(self._model, [int(length) for length in bundle.card.inputs[0].shape[1:]])
-        self._model.to(device)
+        self.model = bundle.network()
+        sides = free_sides(self.model, [int(length) for length in bundle.spec.inputs[0].shape[1:]])
+        self.model.to(device)
         self.task, self.artifact, self.device = bundle.task, bundle.artifact, device
-        super().__init__(replace(bundle.card, sides=sides), self._outputs, folder)
+        super().__init__(replace(bundle.spec, sides=sides), self._outputs, folder)
 
     def predict(self, x_BCDHW: np.ndarray) -> np.ndarray:
         """Predict as the task does, for a task of any kind.
@@ -50,20 +52,24 @@ class BundleNetwork(InferenceNetwork):
         Raises:
             NASError: If channels are not those of the network.
         """
-        self.require_input(x_BCDHW, self.card.inputs[0].shape[1])
-        self._require_sides(x_BCDHW.shape[2:])
-        return self._predicted(self.task, x_BCDHW)
+        return self._predict(self.task, x_BCDHW)
 
-    def _classes(self, x_BCDHW: np.ndarray) -> np.ndarray:
-        return self._predicted(one_view(self.task), x_BCDHW)
+    def _predict(self, task: Task, x_BCDHW: np.ndarray) -> np.ndarray:
+        self.require_input(x_BCDHW, self.spec.inputs[0].shape[1])
+        self._require_sides(x_BCDHW.shape[2:])
+        return self._predicted(task, x_BCDHW)
 
     def _predicted(self, task: Task, x_BCDHW: np.ndarray) -> np.ndarray:
         x = torch.from_numpy(np.ascontiguousarray(x_BCDHW, dtype=np.float32)).to(self.device)
-        return task.predict(self._model, x).float().cpu().numpy()
+        return task.predict(self.model, x).float().cpu().numpy()
+
+    def _classes(self, x_BCDHW: np.ndarray) -> np.ndarray:
+        # `probabilities` makes the views, and scales their mean
+        return self._predicted(at_temperature(one_view(self.task), None), x_BCDHW)
 
     def _outputs(self, x_BCDHW: np.ndarray) -> list[np.ndarray]:
         with torch.inference_mode():
-            return [leaf.cpu().numpy() for leaf in tree_leaves(self._model(torch.from_numpy(x_BCDHW).to(self.device)))]
+            return [leaf.cpu().numpy() for leaf in tree_leaves(self.model(torch.from_numpy(x_BCDHW).to(self.device)))]
 
 
 def bundle_networks(

@@ -12,7 +12,7 @@ from nas.artifact import Artifact
 from nas.bundle import WEIGHTS, Bundle
 from nas.errors import NASError, last_line
 from nas.export.onnx import export, require_formats
-from nas.inference.model_card import CARD, ModelCard
+from nas.inference.model_spec import MODEL_JSON, ModelSpec
 from nas.training.checkpoint import load_weights
 
 TRAINED = (
@@ -21,12 +21,12 @@ TRAINED = (
     "round",
     "seed",
     "views",
-)  # facts of a training that the card of an exported network repeats
+)  # facts of a training that the specification of an exported network repeats
 
 
 def export_bundle(
     bundle: Bundle, folder: Path, formats: Sequence[str], size: int | Sequence[int] | None = None
-) -> ModelCard:
+) -> ModelSpec:
     """Export a trained network, see `nas.export.onnx.export`.
 
     Args:
@@ -36,32 +36,32 @@ def export_bundle(
         size: Side of the input in voxels, or one per axis. If None, that of the training.
 
     Returns:
-        The card of the exported network.
+        The specification of the exported network.
 
     Raises:
         NASError: If the folder is that of a bundle, and as `export` does.
     """
     require_formats(formats)
-    card = bundle.card
-    shape = _input_shape(bundle.artifact, size) if size is not None else tuple(map(int, card.inputs[0].shape[1:]))
-    trained = card.facts.get("trained", {})
+    spec = bundle.spec
+    shape = _input_shape(bundle.artifact, size) if size is not None else tuple(map(int, spec.inputs[0].shape[1:]))
+    trained = spec.facts.get("trained", {})
     return _export(
         bundle.network(),
         shape,
         folder,
         formats,
         network=bundle.artifact,
-        classes=card.classes,
-        preparation=card.preparation,
-        inference=card.inference,
+        classes=spec.classes,
+        preparation=spec.preparation,
+        inference=spec.inference,
         trained={name: trained[name] for name in TRAINED if name in trained},
-        validation=card.facts.get("validation", {}),
+        validation=spec.facts.get("validation", {}),
     )
 
 
 def export_checkpoint(
     checkpoint: Path, network: Artifact, folder: Path, formats: Sequence[str], size: int | Sequence[int]
-) -> ModelCard:
+) -> ModelSpec:
     """Export the network of a checkpoint, which records neither classes nor preparation.
 
     Args:
@@ -72,7 +72,7 @@ def export_checkpoint(
         size: Side of the input in voxels, or one per axis.
 
     Returns:
-        The card of the exported network.
+        The specification of the exported network.
 
     Raises:
         NASError: If the weights are those of another network, and as `export_bundle` does.
@@ -103,20 +103,20 @@ def listed(formats: Any) -> list[str]:
     return [formats] if isinstance(formats, str) else [str(kind) for kind in formats or ()]
 
 
-def report_files(card: ModelCard, folder: Path, write_line: Callable[[str], None]) -> None:
+def report_files(spec: ModelSpec, folder: Path, write_line: Callable[[str], None]) -> None:
     """Write one line per exported file, with its largest difference from torch.
 
     Args:
-        card: The card of the exported network.
+        spec: The specification of the exported network.
         folder: Folder of the files.
         write_line: Receiver of the lines.
     """
-    for file in card.files.values():
+    for file in spec.files.values():
         write_line(
             f"wrote {folder / file.file}: {file.precision}, at most {file.difference:.1e} from torch "
             f"(allowed {file.limit:.0e}; largest output {file.largest_output:.3g})"
         )
-    write_line(f"wrote {folder / CARD}")
+    write_line(f"wrote {folder / MODEL_JSON}")
 
 
 def _export(
@@ -131,9 +131,11 @@ def _export(
     inference: Mapping[str, Any] | None = None,
     trained: Mapping[str, Any] | None = None,
     validation: Mapping[str, float] | None = None,
-) -> ModelCard:
+) -> ModelSpec:
     if (folder / WEIGHTS).exists():
-        raise NASError(f"out={folder}, the folder of a bundle", f"another folder, because both have a {CARD}", "out=")
+        raise NASError(
+            f"out={folder}, the folder of a bundle", f"another folder, because both have a {MODEL_JSON}", "out="
+        )
     preparation = preparation or {"how": "array"}
     names = {"id": network.arch.id, "space": network.space.class_path, "name": network.provenance.published}
     return export(

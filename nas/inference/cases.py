@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from nas.data.io.csv_table import PATH, path_columns, read_table
+from nas.data.io.csv_table import PATH, path_columns, read_table, subgroup_columns, subgroups_of
 from nas.data.io.files import differing_parts, split_name
 from nas.data.io.formats import HEAD, is_dicom
 from nas.data.io.segmentation_folder import KITS
@@ -32,6 +32,7 @@ class Case:
         point_mm: World point (x, y, z) in mm (LPS) in the middle of a crop; None for the middle of the volume.
         label: Class, or file of the label map; empty if unknown.
         patient: Its patient.
+        subgroups: Column of a csv, such as sex -> value, "" if unknown.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Case:
     point_mm: tuple[float, float, float] | None = None
     label: str = ""
     patient: str = ""
+    subgroups: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def text(self) -> str:
@@ -60,7 +62,9 @@ class Case:
                 raise NASError(f"no file {path}", expected, "correct the path")
 
 
-def find_cases(inputs: Iterable[Path], channels: int, names: Sequence[str] = ()) -> list[Case]:
+def find_cases(
+    inputs: Iterable[Path], channels: int, names: Sequence[str] = (), subgroups: Sequence[str] | None = None
+) -> list[Case]:
     """List the cases of a command line.
 
     Args:
@@ -69,6 +73,7 @@ def find_cases(inputs: Iterable[Path], channels: int, names: Sequence[str] = ())
             csv). The `segmentation` beside an `imaging` of a folder in the form of KiTS is no scan.
         channels: Channels of the network. Files `<case>_0000`, `<case>_0001`, ... are the channels of one case.
         names: Names of the channels, if the network knows them.
+        subgroups: Columns of subgroups; None for those of usual names.
 
     Returns:
         The cases, in the order of the inputs; files may be missing.
@@ -80,7 +85,7 @@ def find_cases(inputs: Iterable[Path], channels: int, names: Sequence[str] = ())
     cases: list[Case] = []
     for path in inputs:
         if path.suffix.lower() == ".csv":
-            cases += cases_of_csv(path, channels, names)
+            cases += cases_of_csv(path, channels, names, subgroups)
         elif path.is_dir():
             files += [(name, file) for name, file in _scans_in(path, "")]
         else:
@@ -98,13 +103,16 @@ def find_cases(inputs: Iterable[Path], channels: int, names: Sequence[str] = ())
     return cases
 
 
-def cases_of_csv(path: Path, channels: int, names: Sequence[str] = ()) -> list[Case]:
+def cases_of_csv(
+    path: Path, channels: int, names: Sequence[str] = (), subgroups: Sequence[str] | None = None
+) -> list[Case]:
     """Read the cases of a csv, in the form of the data set `manifest`.
 
     Args:
         path: The csv.
         channels: Channels of the network.
         names: Names of the channels, if the network knows them.
+        subgroups: Columns of subgroups; None for those of usual names.
 
     Returns:
         One case per line. Without a column `patient`, the patient is the part of the path that differs.
@@ -122,7 +130,8 @@ def cases_of_csv(path: Path, channels: int, names: Sequence[str] = ()) -> list[C
         )
     cases = []
     patients = differing_parts([row[files[0]] for row in rows])
-    for row, differing in zip(rows, patients, strict=True):
+    values = subgroups_of(rows, subgroup_columns(columns, subgroups, path))
+    for row, differing, of_row in zip(rows, patients, values, strict=True):
         if empty := next((column for column in files if not row[column]), None):
             raise NASError(f"no {empty} in {row.at}", f"{', '.join(files)} on every line", "fill the cell")
         file = path.parent / row[files[0]]
@@ -136,7 +145,7 @@ def cases_of_csv(path: Path, channels: int, names: Sequence[str] = ()) -> list[C
             point = (row.number("x"), row.number("y"), row.number("z"))
             name += "@" + ",".join(f"{mm:g}" for mm in point)
         patient = row.cells.get("patient", "") or (stem if found else differing)
-        cases.append(Case(name, paths, point, row.cells.get("label", ""), patient))
+        cases.append(Case(name, paths, point, row.cells.get("label", ""), patient, of_row))
     return cases
 
 

@@ -21,7 +21,12 @@ EXPECTED = {
 
 
 def find_labelled(
-    path: Path, channels: int, kind: str, classes: Sequence[str], names: Sequence[str] = ()
+    path: Path,
+    channels: int,
+    kind: str,
+    classes: Sequence[str],
+    names: Sequence[str] = (),
+    subgroups: Sequence[str] | None = None,
 ) -> list[Case]:
     """List labelled cases.
 
@@ -35,6 +40,7 @@ def find_labelled(
         kind: Kind of the task.
         classes: Names of the classes.
         names: Names of the channels, if the network knows them.
+        subgroups: Columns of a csv by which results are split; None for those of usual names.
 
     Returns:
         The cases with their labels. The patient is that of the csv or of dataset.json, else the name of the case.
@@ -44,12 +50,16 @@ def find_labelled(
     """
     expected = EXPECTED.get(kind, "a csv with the columns path and label")
     if path.is_file():
-        cases = find_cases([path], channels, names)
+        cases = find_cases([path], channels, names, subgroups)
         if unlabelled := next((case for case in cases if not case.label), None):
             raise NASError(f"no label of {unlabelled.text} in {path}", "a label on every line", "fill the column label")
         if kind == "segmentation":
             return [replace(case, label=str(path.parent / case.label)) for case in cases]
         return cases
+    if subgroups:
+        raise NASError(
+            f"--subgroups {','.join(subgroups)} with the folder {path}", "a csv with these columns", "give a csv"
+        )
     if not path.is_dir():
         raise NASError(f"no folder {path}", expected, "correct the path")
     if kind == "segmentation":

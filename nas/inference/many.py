@@ -8,12 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from nas.data.transforms.preparation import Prepared
 from nas.errors import NASError, first_line
 from nas.inference.cases import Case
-from nas.inference.predict import classes_of, predict_file, write_labels
+from nas.inference.predict import classes_of, member_predictions, predict_file, write_labels
 from nas.inference.record import Record, volume_digest
 from nas.inference.runtime import InferenceNetwork
-from nas.utils.hashing import digest
+from nas.inference.uncertainty import spread_of_classes, volume_rows, volumes_of, write_maps
+from nas.utils.hashing import digest, file_digest
 
 Prediction = Callable[[Case, Path | None], Mapping[str, Any]]  # writes the output, if there is one; JSON values
 FAULTS = (NASError, RuntimeError, ValueError, MemoryError, EOFError)  # of readers and runtimes on one input
@@ -73,27 +77,34 @@ def predict_cases(
             yield Outcome(case, output, None, _fault(case, error), time.perf_counter() - started)
 
 
-def labels_or_classes(networks: Sequence[InferenceNetwork]) -> Prediction:
+def labels_or_classes(networks: Sequence[InferenceNetwork], uncertainty: bool = False) -> Prediction:
     """Return the prediction of a segmentation or a classification.
 
     Args:
         networks: Networks that `require_alike` accepts.
+        uncertainty: Whether to measure how far the networks differ: with a label map, maps are written beside it.
 
     Returns:
         A function that writes the label map of a case and returns the share of each class, or returns class and
         probabilities. The class is the most probable one, or that of the networks' decision threshold.
     """
-    classes, inference = classes_of(networks[0]), networks[0].card.inference
-    cards = [network.card.inference for network in networks]
-    thresholds = [float(card["threshold"]) for card in cards if "threshold" in card]
+    classes, inference = classes_of(networks[0]), networks[0].spec.inference
+    specs = [network.spec.inference for network in networks]
+    thresholds = [float(spec["threshold"]) for spec in specs if "threshold" in spec]
     threshold = sum(thresholds) / len(thresholds) if thresholds else None
     positive = classes.index(inference["positive"]) if inference.get("positive") in classes else 1
 
     def predict(case: Case, output: Path | None) -> Mapping[str, Any]:
-        prob, ready = predict_file(networks, case.paths, case.point_mm)
+        if uncertainty:
+            found, ready = member_predictions(networks, case.paths, case.point_mm)
+            prob_MK = np.stack([ready.on_whole_grid(prob_K) for prob_K in found])
+            prob = prob_MK.mean(axis=0)
+        else:
+            prob, ready = predict_file(networks, case.paths, case.point_mm)
         if output is not None:
             shares = write_labels(output, prob, ready, case.paths[0])
-            return {"shares": {classes[int(number)]: share for number, share in shares.items()}}
+            more = _uncertain(case, output, prob_MK, ready) if uncertainty else {}
+            return {"shares": {classes[int(number)]: share for number, share in shares.items()}, **more}
         probabilities = {name: round(float(p), 6) for name, p in zip(classes, prob, strict=True)}
         chosen: dict[str, str | float] = {"class": classes[int(prob.argmax())]}
         if threshold is not None:
@@ -102,7 +113,13 @@ def labels_or_classes(networks: Sequence[InferenceNetwork]) -> Prediction:
                 "class": classes[positive if is_positive else 1 - positive],
                 "threshold": round(threshold, 6),
             }
-        return {"input": case.text, **chosen, "probabilities": probabilities}
+        more = {"spread": dict(spread_of_classes(prob_MK, classes))} if uncertainty else {}
+        return {"input": case.text, **chosen, "probabilities": probabilities, **more}
+
+    def _uncertain(case: Case, output: Path, prob_MKDHW: np.ndarray, ready: Prepared) -> dict[str, Any]:
+        written = write_maps(output, prob_MKDHW, ready, case.paths[0])
+        rows = volume_rows(case.text, classes, volumes_of(prob_MKDHW, ready), in_ml=ready.grid is not None)
+        return {"volumes": rows, "maps": {path.name: file_digest(path) for path in written.values()}}
 
     return predict
 

@@ -1,230 +1,170 @@
-"""`model.json`: inputs and outputs of a trained or exported network, and the preparation of its input.
+"""MODEL_CARD.md: what a trained network is, from its model.json and, after the test, from result.json.
 
-The file is also read without torch, so this module needs the standard library only.
+Form: Mitchell et al., Model Cards for Model Reporting, FAT* 2019 (arXiv 1810.03993). The same files give the same text.
+Needs the standard library only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nas.errors import NASError
-from nas.inference.card_checks import first_fault, require_types
-from nas.utils.files import read_json
-from nas.utils.hashing import file_digest
-from nas.utils.sealed import SEAL, is_damaged, write_sealed
+from nas.inference.model_spec import ModelSpec
+from nas.utils.markdown_text import markdown_row, markdown_text
 
-SCHEMA = 2
-READABLE = (1, 2)  # 1: exported networks of earlier versions, which have no weights and no task_class
-CARD = "model.json"
-BUNDLES = "bundles"  # folder of a training that holds <architecture>/<fold>/
-MODEL_FILES = {"onnx": "model.onnx", "openvino": "model.xml", "openvino_fp16": "model_fp16.xml"}  # by format
+MODEL_CARD = "MODEL_CARD.md"
+DOES = {
+    "classification": "assigns a volume to one of the classes",
+    "segmentation": "assigns every voxel to one of the classes",
+    "detection": "finds boxes around objects of the classes",
+    "regression": "predicts a number from a volume",
+}
+NEVER_TESTED = (
+    "Images of other hospitals, scanners, protocols or populations than those of the data above. "
+    "`voxnas evaluate` measures the network on labelled images that it has not seen.",
+    "Damaged images: motion, metal, noise or missing parts beyond those that occur in the data.",
+    "Agreement with readers, and any effect on decisions or on patients.",
+)
 
 
-@dataclass(frozen=True)
-class Port:
-    """An input or output of a network.
+def model_card(spec: ModelSpec, tested: Mapping[str, Any] | None = None) -> str:
+    """Write the card of a trained network.
 
-    Attributes:
-        name: Name of the tensor.
-        axes: One letter per axis: B batch, C channels, K classes, D, H, W space (towards the head, the back and the
-            left, if the preparation turns images), N boxes, ? an axis that the network itself documents.
-        shape: One entry per axis, a length or the name of a free length; equal names are equal lengths.
-        channels: Names of the entries of axis C or K; of boxes, the names of the classes.
-        dtype: Type of the values.
+    Args:
+        spec: Content of its model.json.
+        tested: Results on the test part, as `nas.retraining.model_cards.tested_facts` gives them; None before the test.
+
+    Returns:
+        Markdown.
     """
-
-    name: str
-    axes: str
-    shape: tuple[int | str, ...]
-    channels: tuple[str, ...] = ()
-    dtype: str = "float32"
-
-
-@dataclass(frozen=True)
-class Sides:
-    """The lengths that the spatial axes may have, in voxels.
-
-    Attributes:
-        fixed: The only lengths that are allowed. If None, the two other rules hold.
-        multiple_of: Every length is a multiple of this number.
-        at_least: Smallest length.
-    """
-
-    fixed: tuple[int, ...] | None = None
-    multiple_of: int = 1
-    at_least: int = 1
+    network = spec.facts.get("network") or {}
+    name = str(network.get("name") or network.get("id") or "network")
+    parts = [
+        f"# Model card: {markdown_text(name)}",
+        _lines(_model(spec, network)),
+        "## Intended use",
+        _use(spec),
+        "## Data",
+        _lines(_data(spec, tested)),
+        "## Input and prediction",
+        _lines(_input(spec)),
+        "## Results",
+        _results(spec, tested),
+        "## Not tested",
+        _lines(_not_tested(spec, tested)),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
-@dataclass(frozen=True)
-class ModelFile:
-    """An exported model in one format.
-
-    Attributes:
-        file: File name, in the folder of the card.
-        sha256: Checksum by file name: of the model, and of its weights if these are a separate file.
-        difference: Largest absolute difference from torch over random inputs of `shapes`.
-        limit: Largest difference allowed.
-        largest_output: Largest absolute output in the comparison.
-        shapes: Shapes of the inputs of the comparison.
-        precision: "fp32" or "fp16", of the weights.
-    """
-
-    file: str
-    sha256: Mapping[str, str]
-    difference: float
-    limit: float
-    largest_output: float
-    shapes: tuple[tuple[int, ...], ...]
-    precision: str
+def _model(spec: ModelSpec, network: Mapping[str, Any]) -> list[str]:
+    trained, versions = _trained(spec), spec.facts.get("versions") or {}
+    found = [
+        f"Architecture: {network.get('id', 'unknown')} of the search space {network.get('space', 'unknown')}",
+        f"Task: {spec.task.get('kind', 'unknown')} in {spec.task.get('dims', '?')}D; classes: {_listed(spec.classes)}",
+    ]
+    if "round" in trained:
+        text = f"Training: fold {trained['round']}, seed {trained.get('seed', 'unknown')}"
+        if {"epochs", "best_epoch"} <= set(trained):
+            text += f", {trained['epochs']} epochs, the best of them number {trained['best_epoch']}"
+        found.append(text)
+    for file, checksum in spec.weights.items():
+        found.append(f"Weights: {file}, SHA-256 {checksum}")
+    if versions:
+        found.append("Versions: " + ", ".join(f"{key} {value}" for key, value in versions.items()))
+    return found
 
 
-@dataclass(frozen=True)
-class ModelCard:
-    """Description of a trained network (`nas.bundle`) or of an exported one (`nas.export`).
-
-    Attributes:
-        task: The fields of `nas.task_spec.TaskSpec`.
-        inputs: Inputs of the network.
-        outputs: Outputs: of a bundle the predictions of its task, of an exported network its own outputs.
-        sides: Lengths that the spatial axes may have. A bundle records those of its training.
-        files: Exported models by format; empty in a bundle.
-        preparation: How an input is made of a file, see nas/data/transforms/preparation.py.
-        inference: Settings of the task that a prediction depends on (window, overlap, mirrored views, ...).
-        facts: Provenance: network, training data, split, validation metrics, versions.
-        weights: Checksum (SHA-256) of a bundle's weights by file name; empty for an exported network.
-        task_class: Dotted path of the class of the task; empty for an exported network.
-    """
-
-    task: Mapping[str, Any]
-    inputs: tuple[Port, ...]
-    outputs: tuple[Port, ...]
-    sides: Sides
-    files: Mapping[str, ModelFile] = field(default_factory=dict)
-    preparation: Mapping[str, Any] = field(default_factory=dict)
-    inference: Mapping[str, Any] = field(default_factory=dict)
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    weights: Mapping[str, str] = field(default_factory=dict)
-    task_class: str = ""
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Names of the classes, in the order of the outputs."""
-        return self.outputs[0].channels
-
-    def save(self, folder: str | Path) -> Path:
-        """Write the card into a folder.
-
-        Args:
-            folder: The folder.
-
-        Returns:
-            Path of the file.
-        """
-        path = Path(folder) / CARD
-        write_sealed(path, {"schema": SCHEMA, **asdict(self)})
-        return path
-
-    @classmethod
-    def load(cls, path: str | Path, *, sealed: bool = True) -> ModelCard:
-        """Read a card.
-
-        Args:
-            path: The file `model.json`.
-            sealed: Whether the checksum is compared.
-
-        Returns:
-            The card.
-
-        Raises:
-            NASError: If the file is missing, is not a card, is incomplete, has a newer schema, or does not match its
-                checksum.
-        """
-        path = Path(path)
-        try:
-            content = read_json(path)
-            damaged = sealed and is_damaged(path, content)
-            schema = content.pop("schema")
-            content.pop(SEAL, None)
-            require_types(content)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise NASError(
-                f"{path}, which cannot be read as a model card ({error})",
-                f"the {CARD} that was written with the model",
-                "keep it beside the model",
-            ) from error
-        if schema not in READABLE:
-            raise NASError(f"schema {schema} in {path}", f"schema {SCHEMA}", "update voxnas, or export again")
-        try:
-            content["inputs"], content["outputs"] = (
-                tuple(Port(**_tuples(port)) for port in content[name]) for name in ("inputs", "outputs")
-            )
-            content["sides"] = Sides(**_tuples(content["sides"]))
-            content["files"] = {name: ModelFile(**_tuples(file)) for name, file in content["files"].items()}
-            card = cls(**content)
-        except (KeyError, TypeError, AttributeError) as error:
-            raise NASError(f"{path} without {error}", "a complete model card", "export again") from error
-        for name in ("task", "preparation", "inference", "facts", "weights"):
-            if not isinstance(value := getattr(card, name), dict):
-                raise NASError(
-                    f"{name}={value!r:.40} in {path}", "a JSON object", "restore the file that the export wrote"
-                )
-        shapes = [port.shape for port in (*card.inputs, *card.outputs)]
-        complete = card.inputs and card.outputs and isinstance(card.task_class, str)
-        if not complete or not all(isinstance(value, tuple) for value in (*shapes, card.sides.fixed or ())):
-            raise NASError(f"{path} without inputs or outputs", "a complete model card", "export again")
-        sides = [*(card.sides.fixed or ()), card.sides.multiple_of, card.sides.at_least]
-        fault = first_fault(card.preparation, card.inference, [port.shape for port in card.inputs], sides)
-        if fault is not None:
-            raise NASError(f"{fault[0]} in {path}", fault[1], "restore the file that the export wrote")
-        if damaged:
-            raise NASError(
-                f"{path}, whose content does not match its checksum ({SEAL})",
-                "the file as it was written with the model",
-                "copy the folder again",
-            )
-        return card
-
-    def require_file(self, path: Path) -> None:
-        """Check that a model belongs to this card.
-
-        Args:
-            path: The model, in the folder of the card.
-
-        Raises:
-            NASError: If the card does not describe the file, or a checksum differs.
-        """
-        for file in self.files.values():
-            if file.file != path.name:
-                continue
-            for name, expected in file.sha256.items():
-                if (found := _digest(path.with_name(name))) != expected:
-                    raise NASError(
-                        f"{path.with_name(name)} with sha256 {found[:12]}",
-                        f"{expected[:12]}, as recorded in its card",
-                        "copy model and card together, or export again",
-                    )
-            return
-        raise NASError(
-            f"{path.name}, which the card does not list",
-            f"one of {', '.join(file.file for file in self.files.values()) or 'the files of an exported network'}",
-            "copy model and card together",
-        )
+def _use(spec: ModelSpec) -> str:
+    kind = str(spec.task.get("kind", ""))
+    does = DOES.get(kind, f"solves a task of {kind}")
+    text = f"Research on images like those of its training data. The network {does}"
+    text += f" ({markdown_text(_listed(spec.classes))}). It is not a medical device."
+    if kind == "classification":
+        text += " Every image gets one of these answers, also an image that shows none of the classes."
+    return text
 
 
-def _digest(path: Path) -> str:
-    try:
-        return file_digest(path)
-    except OSError as error:
-        raise NASError(f"no file {path}", "an exported model", "check the path") from error
+def _data(spec: ModelSpec, tested: Mapping[str, Any] | None) -> list[str]:
+    trained = _trained(spec)
+    data, split = trained.get("data") or {}, trained.get("split") or {}
+    if not data:
+        return ["Not recorded."]
+    unit = split.get("unit", "patient")
+    found = [f"Data set: {data.get('name')}, {data.get('n', '?')} samples, SHA-256 {data.get('sha256', 'unknown')}"]
+    for key, value in ((tested or {}).get("origin") or {}).items():
+        found.append(f"{str(key).capitalize()}: {value}")
+    if split:
+        found.append(f"Split by {unit}, SHA-256 {split.get('sha256', 'unknown')}")
+    groups = trained.get("groups") or {}
+    words = {"train": "training", "valid": "validation", "test": "test"}
+    counts = [
+        f"{words.get(part, part)} {count} samples of {len(groups.get(part, ()))} {unit}s"
+        for part, count in (trained.get("samples") or {}).items()
+    ]
+    if counts:
+        found.append("Parts of this network: " + "; ".join(counts))
+    if split.get("overfit"):
+        found.append("All samples are in the training, the validation and the test part (split.overfit).")
+    return found
 
 
-def _tuples(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Turn lists of JSON into tuples."""
-    return {name: _tuple(value) for name, value in values.items()}
+def _input(spec: ModelSpec) -> list[str]:
+    port = spec.inputs[0]
+    channels = f" ({_listed(port.channels)})" if port.channels else ""
+    found = [f"Input of the training: {' x '.join(map(str, port.shape[1:]))}, axes {port.axes[1:]}{channels}"]
+    hidden = ("intensity", "channels")  # numbers for each fold, and what the line above states
+    found += [f"Preparation, {key}: {_value(value)}" for key, value in spec.preparation.items() if key not in hidden]
+    found += [f"Prediction, {key}: {_value(value)}" for key, value in spec.inference.items()]
+    return found
 
 
-def _tuple(value: Any) -> Any:
-    return tuple(_tuple(one) for one in value) if isinstance(value, list) else value
+def _results(spec: ModelSpec, tested: Mapping[str, Any] | None) -> str:
+    validation = spec.facts.get("validation") or {}
+    chosen = ""
+    if validation:
+        rows = [[name, f"{float(value):.4g}"] for name, value in validation.items()]
+        chosen = "On the validation part, on which the epoch was chosen, so that these are no test scores:\n\n"
+        chosen += _table(["metric", "value"], rows)
+    if not tested:
+        return "No test yet." + (f"\n\n{chosen}" if chosen else "")
+    parts = [str(tested["caption"]), _table(tested["head"], tested["rows"]), _lines(tested["lines"])]
+    if tested.get("subgroups"):
+        parts += [str(tested["subgroup_note"]), _table(tested["subgroup_head"], tested["subgroups"])]
+    return "\n\n".join(part for part in [*parts, chosen] if part)
+
+
+def _not_tested(spec: ModelSpec, tested: Mapping[str, Any] | None) -> list[str]:
+    found = list(NEVER_TESTED)
+    if not tested:
+        return ["Anything beyond the validation part.", *found]
+    if not tested.get("subgroups"):
+        found.append("Subgroups such as sex, age or scanner: the data state none.")
+    if small := tested.get("small"):
+        found.append(f"Subgroups with too few cases to conclude from: {'; '.join(small)}.")
+    if not tested.get("calibrated"):
+        found.append("Calibration of the predictions.")
+    return found
+
+
+def _trained(spec: ModelSpec) -> Mapping[str, Any]:
+    trained = spec.facts.get("trained")
+    return trained if isinstance(trained, Mapping) else {}
+
+
+def _listed(names: Sequence[Any]) -> str:
+    return ", ".join(map(str, names)) or "unnamed"
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return _listed([_value(one) for one in value]) if isinstance(value, list | tuple) else str(value)
+
+
+def _lines(texts: Sequence[str]) -> str:
+    return "\n".join(f"- {markdown_text(text)}" for text in texts)
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    rule = "| --- |" + " ---: |" * (len(head) - 1)
+    return "\n".join([markdown_row(head), rule, *map(markdown_row, rows)])

@@ -22,6 +22,7 @@ from nas.utils.spreadsheet import cell
 
 IMAGES = (".nii.gz", ".nii", ".nrrd", ".mha")  # endings of label maps
 TABLES = (".json", ".csv")
+NESTED = ("probabilities", "spread")  # mappings within a row of predictions
 
 
 def require_alike(networks: Sequence[InferenceNetwork]) -> None:
@@ -62,23 +63,44 @@ def predict_file(
     Raises:
         NASError: If the file cannot be read, or is not an input of these networks.
     """
-    dims = int(networks[0].card.task["dims"])
+    found, ready = member_predictions(networks, path, point_mm)
+    return ready.on_whole_grid(reduce(np.add, found) / len(found)), ready
+
+
+def member_predictions(
+    networks: Sequence[InferenceNetwork], path: Path | Sequence[Path], point_mm: Sequence[float] | None = None
+) -> tuple[list[np.ndarray], Prepared]:
+    """Predict one file by several networks.
+
+    Args:
+        networks: Networks that `require_alike` accepts.
+        path: The file, or DICOM folder; or one file for each channel.
+        point_mm: Middle of the crop in world mm, LPS. If None, the middle of the volume.
+
+    Returns:
+        Probabilities of each network, (K,), of a segmentation (K, D, H, W), not yet on the whole grid
+        (`Prepared.on_whole_grid`), and the prepared input.
+
+    Raises:
+        NASError: If the file cannot be read, or is not an input of these networks.
+    """
+    dims = int(networks[0].spec.task["dims"])
     found: list[np.ndarray] = []
     ready: Prepared | None = None
     preparation: Mapping[str, Any] = {}
     for network in networks:
-        if ready is None or network.card.preparation != preparation:  # statistics of the training parts may differ
-            preparation = network.card.preparation
+        if ready is None or network.spec.preparation != preparation:  # statistics of the training parts may differ
+            preparation = network.spec.preparation
             ready = prepared(path, preparation, point_mm, dims)
         x_CDHW = ready.x_CDHW
         if dims == 2 and x_CDHW.ndim == 4:
-            if network.card.task.get("kind") != "segmentation":
+            if network.spec.task.get("kind") != "segmentation":
                 raise NASError(f"the volume {path}", "a slice", "give one slice as .npy")
             found.append(np.moveaxis(network.probabilities(np.moveaxis(x_CDHW, 1, 0)), 0, 1))
         else:
             found.append(network.probabilities(x_CDHW[None])[0])
     assert ready is not None
-    return ready.on_whole_grid(reduce(np.add, found) / len(found)), ready
+    return found, ready
 
 
 def classes_of(network: InferenceNetwork) -> tuple[str, ...]:
@@ -88,9 +110,9 @@ def classes_of(network: InferenceNetwork) -> tuple[str, ...]:
         network: An exported network.
 
     Returns:
-        The names; "class 0", "class 1", ... if the card has none.
+        The names; "class 0", "class 1", ... if the specification has none.
     """
-    port = network.card.outputs[0]
+    port = network.spec.outputs[0]
     return port.channels or tuple(f"class {number}" for number in range(int(port.shape[1])))
 
 
@@ -142,7 +164,7 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
     Args:
         path: The file, whose ending decides.
-        rows: One per input or box: values by name; `probabilities` may be a mapping of its own.
+        rows: One per input or box: values by name; `probabilities` and `spread` may be mappings of their own.
 
     Raises:
         NASError: If the file has another ending.
@@ -151,8 +173,8 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     if path.suffix == ".json":
         write_text(path, json.dumps(list(rows), indent=1) + "\n")
         return
-    flat = [{**row, **row.get("probabilities", {})} for row in rows]
-    names = list(dict.fromkeys(name for row in flat for name in row if name != "probabilities")) or ["input"]
+    flat = [{**row, **row.get("probabilities", {}), **row.get("spread", {})} for row in rows]
+    names = list(dict.fromkeys(name for row in flat for name in row if name not in NESTED)) or ["input"]
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(map(cell, names))
@@ -161,6 +183,6 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _asked_of(network: InferenceNetwork) -> tuple[Any, ...]:
-    card = network.card
-    preparation = {name: value for name, value in card.preparation.items() if name != "intensity"}
-    return card.task, preparation, card.outputs[0].channels
+    spec = network.spec
+    preparation = {name: value for name, value in spec.preparation.items() if name != "intensity"}
+    return spec.task, preparation, spec.outputs[0].channels

@@ -20,11 +20,12 @@ from nas.utils.hashing import digest, file_digest
 READERS = ("nas.data.transforms.preparation", "nas.data.io.label_files")  # and the modules that they import
 
 
-def model_digest(networks: Sequence[InferenceNetwork]) -> str:
+def model_digest(networks: Sequence[InferenceNetwork], *options: str) -> str:
     """Hash everything of the networks that decides a prediction.
 
     Args:
         networks: The networks of an ensemble.
+        *options: Options of the command that decide what is written.
 
     Returns:
         The SHA-256 over weights, preparation, settings of the inference, the version of VoxNAS and that of the code
@@ -33,7 +34,7 @@ def model_digest(networks: Sequence[InferenceNetwork]) -> str:
     versions = [code_digest(*READERS)]
     with suppress(PackageNotFoundError):
         versions.append(version("voxnas"))
-    return digest([versions, *(network.identity for network in networks)])
+    return digest([versions, *(network.identity for network in networks), *options])
 
 
 def volume_digest(path: Path) -> str:
@@ -69,20 +70,21 @@ class Record:
             self._done = {line["name"]: line for line in lines[1:] if "name" in line}
 
     @classmethod
-    def beside(cls, out: Path, networks: Sequence[InferenceNetwork]) -> Record:
+    def beside(cls, out: Path, networks: Sequence[InferenceNetwork], *options: str) -> Record:
         """Open the record of a folder of label maps or of a table, which lies beside it.
 
         Args:
             out: The folder `masks`, whose record is `masks.jsonl`, or the table `table.csv`, whose record is
                 `table.jsonl`.
             networks: The networks of the ensemble.
+            *options: Options of the command that decide what is written.
 
         Returns:
             The record.
         """
         whole = out.resolve()
         name = whole.stem if whole.suffix in TABLES and not whole.is_dir() else whole.name
-        return cls(whole.with_name(f"{name}.jsonl"), model_digest(networks))
+        return cls(whole.with_name(f"{name}.jsonl"), model_digest(networks, *options))
 
     def result(self, name: str, inputs: str, output: Path | None) -> Mapping[str, Any] | None:
         """Return the result of a case that is finished.
@@ -100,7 +102,13 @@ class Record:
             return None
         if output is not None and (not output.is_file() or file_digest(output) != line.get("output")):
             return None
-        return line.get("result")
+        result = line.get("result")
+        maps = result.get("maps", {}) if output is not None and isinstance(result, dict) else {}
+        for file, sha256 in maps.items():  # further files beside the output
+            path = Path(output or "").with_name(Path(file).name)
+            if not path.is_file() or file_digest(path) != sha256:
+                return None
+        return result
 
     def forget(self) -> None:
         """Predict all cases again."""

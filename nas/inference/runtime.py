@@ -1,4 +1,4 @@
-"""Networks with their card: arrays in, probabilities out. Needs no torch."""
+"""Networks with their specification: arrays in, probabilities out. Needs no torch."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from nas.errors import NASError, first_line
-from nas.inference.model_card import BUNDLES, CARD, MODEL_FILES, ModelCard
+from nas.inference.model_spec import BUNDLES, MODEL_FILES, MODEL_JSON, ModelSpec
 from nas.inference.sliding_window import slide
+from nas.metrics.calibration import tempered
 from nas.utils.views import plane_axes, views
 
 OPENVINO_SETTINGS = {"INFERENCE_PRECISION_HINT": "f32"}  # its own choice on a CPU may be bf16: differences of 1e-2
@@ -28,22 +29,22 @@ class InferenceNetwork:
     """A network that predicts as its task did in training.
 
     Args:
-        card: Its card.
+        spec: Its specification.
         run: The network: a batch -> its outputs, logits first.
         path: Its file, for messages.
     """
 
-    def __init__(self, card: ModelCard, run: Runner, path: Path) -> None:
-        self.card, self._run, self.path = card, run, path
+    def __init__(self, spec: ModelSpec, run: Runner, path: Path) -> None:
+        self.spec, self._run, self.path = spec, run, path
 
     def __call__(self, x_BCDHW: np.ndarray) -> list[np.ndarray]:
         """Run the network.
 
         Args:
-            x_BCDHW: A batch (B, C, D, H, W), in 2D (B, C, H, W), of sides that the card allows.
+            x_BCDHW: A batch (B, C, D, H, W), in 2D (B, C, H, W), of sides that the specification allows.
 
         Returns:
-            The outputs in the order of the card.
+            The outputs in the order of the specification.
 
         Raises:
             NASError: If the first output is no array of finite numbers.
@@ -74,18 +75,20 @@ class InferenceNetwork:
         Raises:
             NASError: If channels or sides are not those of the network, or its task is of another kind.
         """
-        kind, channels = self.card.task.get("kind"), self.card.inputs[0].shape[1]
+        kind, channels = self.spec.task.get("kind"), self.spec.inputs[0].shape[1]
         if kind not in KINDS:
             raise NASError(
                 f"{self.path} for a task of {kind}", " or ".join(KINDS), "give the folder of its training, or use torch"
             )
         self.require_input(x_BCDHW, channels)
-        own = self.card.inference
+        own = self.spec.inference
         every = views(x_BCDHW.ndim - 2, tuple(own.get("flips", ())), tuple(own.get("rotations", ())))
         if kind == "classification":
-            return reduce(np.add, (self._classes(self._checked(view.of(x_BCDHW))) for view in every)) / len(every)
-        parts = (view.undone(_softmax(self._logits(view.of(x_BCDHW)))) for view in every)
-        return reduce(np.add, parts) / len(every)
+            parts = (self._classes(self._checked(view.of(x_BCDHW))) for view in every)
+        else:
+            parts = (view.undone(_softmax(self._logits(view.of(x_BCDHW)))) for view in every)
+        # of the mean over views, so that the temperature changes no answer
+        return tempered(reduce(np.add, parts) / len(every), own.get("temperature", 1.0))
 
     def _checked(self, x_BCDHW: np.ndarray) -> np.ndarray:
         self._require_sides(x_BCDHW.shape[2:])
@@ -101,11 +104,11 @@ class InferenceNetwork:
         Raises:
             NASError: If they are others.
         """
-        if x_BCDHW.ndim != len(self.card.inputs[0].shape) or x_BCDHW.shape[1] != channels:
+        if x_BCDHW.ndim != len(self.spec.inputs[0].shape) or x_BCDHW.shape[1] != channels:
             raise NASError(
                 f"an input of shape {x_BCDHW.shape[1:]}",
-                f"{len(self.card.inputs[0].shape) - 2} sides and {channels} channels, "
-                f"{', '.join(self.card.inputs[0].channels) or 'unnamed'}",
+                f"{len(self.spec.inputs[0].shape) - 2} sides and {channels} channels, "
+                f"{', '.join(self.spec.inputs[0].channels) or 'unnamed'}",
                 "use images like those of the training",
             )
 
@@ -121,7 +124,7 @@ class InferenceNetwork:
         if any(not 0 <= axis < self._dims for axis in flips):
             raise NASError(f"flips {list(flips)}", f"axes from 0 to {self._dims - 1}", "leave out the others")
         self._require_trained("flips", flips)
-        self.card = replace(self.card, inference={**self.card.inference, "flips": tuple(flips)})
+        self.spec = replace(self.spec, inference={**self.spec.inference, "flips": tuple(flips)})
 
     def turned(self, planes: Sequence[str]) -> None:
         """Average over turned views from now on.
@@ -134,7 +137,7 @@ class InferenceNetwork:
             NASError: If the images have no such plane, its voxels are no squares, or the training turned no image in
                 one of them.
         """
-        spacing_mm = self.card.preparation.get("spacing_mm")
+        spacing_mm = self.spec.preparation.get("spacing_mm")
         for plane in planes:
             if self._dims == 2 and plane != "HW":
                 raise NASError(f"rotations {list(planes)} of slices", "the plane HW", "leave out the others")
@@ -147,15 +150,15 @@ class InferenceNetwork:
                     "leave out the plane",
                 )
         self._require_trained("rotations", planes)
-        self.card = replace(self.card, inference={**self.card.inference, "rotations": tuple(planes)})
+        self.spec = replace(self.spec, inference={**self.spec.inference, "rotations": tuple(planes)})
 
     @property
     def _dims(self) -> int:
-        return len(self.card.inputs[0].shape) - 2
+        return len(self.spec.inputs[0].shape) - 2
 
     def _require_trained(self, name: str, chosen: Sequence[int | str]) -> None:
-        """Check that the training showed such views, if the card records which views it showed."""
-        trained = self.card.facts.get("trained", {})
+        """Check that the training showed such views, if the specification records which views it showed."""
+        trained = self.spec.facts.get("trained", {})
         recorded = trained.get("views") if isinstance(trained, dict) else None
         shown = recorded.get(name) if isinstance(recorded, dict) else None
         if not isinstance(shown, list):
@@ -170,17 +173,17 @@ class InferenceNetwork:
     @property
     def identity(self) -> dict[str, Any]:
         """What decides a prediction: weights, preparation and inference, as JSON values."""
-        card = self.card
-        files = [file.sha256 for file in card.files.values() if file.file == self.path.name]
+        spec = self.spec
+        files = [file.sha256 for file in spec.files.values() if file.file == self.path.name]
         return {
-            "weights": dict(card.weights) or files,
-            "preparation": dict(card.preparation),
-            "inference": dict(card.inference),
+            "weights": dict(spec.weights) or files,
+            "preparation": dict(spec.preparation),
+            "inference": dict(spec.inference),
         }
 
     def _classes(self, x_BCDHW: np.ndarray) -> np.ndarray:
         logits = self(x_BCDHW)[0]
-        self._require_shape(logits, (len(x_BCDHW), len(self.card.classes) or logits.shape[1]))
+        self._require_shape(logits, (len(x_BCDHW), len(self.spec.classes) or logits.shape[1]))
         return _softmax(logits)
 
     def _logits(self, x_BCDHW: np.ndarray) -> np.ndarray:
@@ -189,15 +192,15 @@ class InferenceNetwork:
             self._require_shape(logits, (len(seen), logits.shape[1], *seen.shape[2:]))
             return logits
 
-        window, sides = self.card.inference.get("window"), self.card.sides
+        window, sides = self.spec.inference.get("window"), self.spec.sides
         if window is not None:
             self._require_sides(window)
-            return slide(network, x_BCDHW, window, self.card.inference["overlap"])
+            return slide(network, x_BCDHW, window, self.spec.inference["overlap"])
         if sides.fixed is not None:
             return slide(network, x_BCDHW, sides.fixed, OVERLAP)
         whole = [_up(own, sides.multiple_of, sides.at_least) for own in x_BCDHW.shape[2:]]
         # as stores pad their volumes: raw values with the smallest one, normalised ones with their mean, 0
-        fill = float(x_BCDHW.min()) if self.card.preparation.get("normalise") == "training" else 0.0
+        fill = float(x_BCDHW.min()) if self.spec.preparation.get("normalise") == "training" else 0.0
         return slide(network, x_BCDHW, whole, 0.0, fill)
 
     def _require_shape(self, logits: np.ndarray, shape: tuple[int, ...]) -> None:
@@ -205,7 +208,7 @@ class InferenceNetwork:
             raise NASError(f"{self.path} with an output of shape {logits.shape}", f"{shape}", "export it again")
 
     def _require_sides(self, sides: Sequence[int]) -> None:
-        rule = self.card.sides
+        rule = self.spec.sides
         if rule.fixed is not None:
             holds, expected = tuple(sides) == rule.fixed, " x ".join(map(str, rule.fixed))
         else:
@@ -219,11 +222,11 @@ class ExportedNetwork(InferenceNetwork):
     """An exported network, run by onnxruntime or OpenVINO.
 
     Args:
-        model: model.onnx, or model.xml of OpenVINO, with the card model.json beside it.
+        model: model.onnx, or model.xml of OpenVINO, with the specification model.json beside it.
         threads: Number of threads. If None, all cores.
 
     Raises:
-        NASError: If a file is missing, broken or not that of the card, or the package that runs it is not installed.
+        NASError: If a file is missing, broken or not listed in model.json, or its package is not installed.
     """
 
     def __init__(self, model: str | Path, threads: int | None = None) -> None:
@@ -232,8 +235,8 @@ class ExportedNetwork(InferenceNetwork):
             raise NASError(
                 f"the model {path}", "model.onnx, model.xml of OpenVINO, or a folder of run_train.py", "check the path"
             )
-        card = ModelCard.load(path.with_name(CARD))
-        card.require_file(path)
+        spec = ModelSpec.load(path.with_name(MODEL_JSON))
+        spec.require_file(path)
         try:
             run = (run_onnx if path.suffix == ".onnx" else run_openvino)(str(path), threads)
         except NASError:
@@ -244,7 +247,7 @@ class ExportedNetwork(InferenceNetwork):
                 "a model that was written by VoxNAS",
                 "export it again",
             ) from error
-        super().__init__(card, run, path)
+        super().__init__(spec, run, path)
 
 
 def exported_in(folder: Path) -> list[Path]:
@@ -257,7 +260,9 @@ def exported_in(folder: Path) -> list[Path]:
         model.onnx of each network, or model.xml where there is none; none for a folder of a training.
     """
     inner = sorted(path for path in folder.iterdir() if path.is_dir())
-    of_training = (folder / CARD).is_file() or any(path.name == BUNDLES for path in inner)  # has its own `export/`
+    of_training = (folder / MODEL_JSON).is_file() or any(
+        path.name == BUNDLES for path in inner
+    )  # has its own `export/`
     found = [folder, *([] if of_training else inner)]
     files = ([one / name for name in MODEL_FILES.values() if (one / name).is_file()] for one in found)
     networks = [paths[0] for paths in files if paths]

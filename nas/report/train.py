@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from nas.architecture import Architecture
+from nas.html.calibration import calibration_section
 from nas.html.page import (
     Cell,
     architecture_section,
@@ -25,6 +26,7 @@ from nas.metrics.metric import Metric
 from nas.metrics.names import Names, show
 from nas.metrics.positive import decision_note
 from nas.retraining.result import OF_A_FOLD
+from nas.retraining.subgroups import subgroup_note, subgroup_rows
 from nas.retraining.tables import FIRST_COST, NOTHING
 from nas.retraining.verdict import PairedDifference
 from nas.space import SearchSpace
@@ -49,6 +51,8 @@ SHOWN_ABOVE = (
     "decision",
     "warnings",
     "ensembles",
+    "calibration",
+    "subgroups",
 )
 
 
@@ -87,7 +91,9 @@ def train_report(
     body = [_facts(arch, result, names), warning_list(result.get("warnings", ()))]
     if table_rows:
         body.append(_comparison(arch, table_rows, _decision(result)))
-    body += [_differences(result, unit_of_split, metrics), _classes(result, metrics), *sections]
+    body += [_differences(result, unit_of_split, metrics), _classes(result, metrics)]
+    body += [_subgroups(result, unit_of_split, metrics), *sections]
+    body.append(calibration_section(result.get("calibration", {}), unit_of_split))
     body += [
         _folds(result, unit_of_split, names),
         architecture_section("The architecture", space, arch, task),
@@ -226,6 +232,17 @@ def _classes(result: Mapping[str, Any], metrics: Sequence[Metric]) -> str:
             rows.append([Cell(str(label)), *cells])
     head = [Cell("class"), *(Cell(metric.heading, number=True) for metric in shown)]
     return section("Each class", "Means over the test cases, with 95 % intervals.", table(head, rows))
+
+
+def _subgroups(result: Mapping[str, Any], unit_of_split: str, metrics: Sequence[Metric]) -> str:
+    """Return the table of the subgroups, empty without any."""
+    subgroups, shown = result.get("subgroups", ()), [metric for metric in metrics if metric.in_tables]
+    if not subgroups or not shown:
+        return ""
+    head, *rows = subgroup_rows(subgroups, shown)
+    cells = [[Cell(row[0]), *(_cell(text, True) for text in row[1:])] for row in rows]
+    titles = [Cell(head[0]), *(Cell(text, number=True) for text in head[1:])]
+    return section("Subgroups", subgroup_note(subgroups, unit_of_split), table(titles, cells))
 
 
 def _with_interval(metric: Metric, value: float | None, bounds: Sequence[float] | None) -> Cell:

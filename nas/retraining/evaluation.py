@@ -22,9 +22,10 @@ from nas.data.io.label_values import read_label_map, require_classes, whole_labe
 from nas.errors import NASError
 from nas.inference.cases import Case
 from nas.inference.many import Outcome
-from nas.metrics.bootstrap import GroupBootstrap
-from nas.metrics.metric import Metric, Scores, in_unit_of
+from nas.metrics.bootstrap import GroupBootstrap, intervals
+from nas.metrics.metric import Metric, in_unit_of
 from nas.metrics.positive import decision_text
+from nas.retraining.subgroups import subgroup_markdown, subgroup_scores
 from nas.retraining.training_warnings import at_chance
 from nas.tasks.base import Task
 from nas.tasks.degenerate import never_answered
@@ -50,6 +51,7 @@ class Evaluation:
         decision: positive and thresholds as in `TrainResult`.
         warnings: Warnings about the metrics, one sentence each.
         truth: Heading of the target -> value of each case.
+        subgroups: Metrics of subgroups, as `nas.retraining.subgroups.subgroup_scores` gives them.
     """
 
     cases: Sequence[Case]
@@ -62,6 +64,7 @@ class Evaluation:
     decision: Mapping[str, Any] = field(default_factory=dict)
     warnings: Sequence[str] = ()
     truth: Mapping[str, np.ndarray] = field(default_factory=dict)
+    subgroups: Sequence[Mapping[str, Any]] = ()
 
     def rows(self) -> list[tuple[str, str, str]]:
         """Return the table: metric, value, interval.
@@ -107,7 +110,16 @@ class Evaluation:
         lines = ["| metric | value | 95 % interval |", "|---|---:|---:|"]
         below = ["", *(f"- warning: {markdown_text(text)}" for text in self.warnings)] if self.warnings else []
         caption, rows = markdown_text(self.caption), map(markdown_row, self.rows())
-        return "\n".join([caption, "", *lines, *rows, *below]) + "\n"
+        text = "\n".join([caption, "", *lines, *rows, *below]) + "\n"
+        return f"{text}\n{self.subgroup_table()}" if self.subgroups else text
+
+    def subgroup_table(self) -> str:
+        """Return the table of the subgroups in Markdown.
+
+        Returns:
+            Note and table; empty without subgroups.
+        """
+        return subgroup_markdown(self.subgroups, [metric for metric in self.metrics if metric.in_tables])
 
     def cases_csv(self) -> str:
         """Return the metrics of each case.
@@ -140,6 +152,7 @@ class Evaluation:
             "ci95": {name: list(bounds) for name, bounds in self.ci95.items() if np.isfinite(bounds).all()},
             **({"decision": dict(self.decision)} if self.decision else {}),
             "warnings": list(self.warnings),
+            **({"subgroups": [dict(entry) for entry in self.subgroups]} if self.subgroups else {}),
         }
         return json.dumps(content, indent=1) + "\n"
 
@@ -203,11 +216,16 @@ def evaluate_cases(
     strata = np.array([case.label for case in cases]) if task.spec.kind == "classification" else np.zeros(len(cases))
     subject = "the predictions" if on_labels else "the networks"
     values, metric = dict(scores.over()), in_unit_of(task.metrics, all(known))[0]
-    ci95 = _intervals(scores, np.array([case.patient for case in cases]), strata, resamples, seed)
+    patients, declared = np.array([case.patient for case in cases]), in_unit_of(task.metrics, all(known))
+    draws = _draws(patients, strata, resamples, seed)
+    ci95 = intervals([scores.over(rows) for rows in draws])
+    names = list(dict.fromkeys(name for case in cases for name in case.subgroups))
+    columns = {name: np.array([case.subgroups.get(name, "") for case in cases]) for name in names}
+    shown = [one for one in declared if one.in_tables]
     return Evaluation(
         cases,
         [seen[number] for number in kept],
-        in_unit_of(task.metrics, all(known)),
+        declared,
         values,
         ci95,
         scores.columns(classes),
@@ -218,6 +236,7 @@ def evaluate_cases(
             *at_chance(metric, {**values, "ci95": ci95}, subject),
         ],
         scores.truth(classes),
+        subgroup_scores(scores, columns, patients, strata, draws, shown),
     )
 
 
@@ -299,15 +318,14 @@ def _label_map(path: Path) -> tuple[np.ndarray, Any]:
     return to_array(label)[0], label
 
 
-def _intervals(
-    scores: Scores, patients: np.ndarray, strata: np.ndarray, resamples: int, seed: int
-) -> dict[str, tuple[float, float]]:
+def _draws(patients: np.ndarray, strata: np.ndarray, resamples: int, seed: int) -> list[np.ndarray]:
+    """Rows of bootstrap samples of patients; none if there are too few."""
     if len(np.unique(patients)) < 2:
-        return {}
+        return []
     try:
-        return GroupBootstrap(patients, strata, resamples, seed).interval(scores.over)
+        return GroupBootstrap(patients, strata, resamples, seed).rows
     except NASError:  # hardly a sample of so few patients has every class
-        return {}
+        return []
 
 
 def _decision(task: Task, classes: Sequence[str]) -> dict[str, Any]:

@@ -20,11 +20,13 @@ from nas.context import TaskSetup
 from nas.data.loading import VolumeSet
 from nas.data.splits import Fold
 from nas.errors import NASError, TrialFailed
-from nas.inference.model_card import CARD, ModelCard
+from nas.inference.model_spec import MODEL_JSON, ModelSpec
+from nas.metrics.calibration import tempered
 from nas.network_traits import depends_on_length
 from nas.retraining.prediction_file import read_array, write_array
 from nas.retraining.shared_work import each_once
 from nas.supernets.loading import load_supernet
+from nas.tasks.temperature import at_temperature
 from nas.training.checkpoint import load_checkpoint
 from nas.training.distributed import is_main
 from nas.training.loop import LAST, FitResult, OnEpoch, fit, predict, training_identity
@@ -60,12 +62,14 @@ class FoldPrediction:
         prob: Output of `Task.predict`: class probabilities (N, K), of a segmentation (N, K, D, H, W), of a detection
             boxes.
         threshold: Decision threshold of the network, None if the task has none.
+        temperature: Temperature by which the logits behind `prob` were divided.
     """
 
     fold: str
     indices: np.ndarray
     prob: np.ndarray
     threshold: float | None = None
+    temperature: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -138,7 +142,7 @@ class FoldTrainings:
         Returns:
             seconds, and seen: samples that the network was trained on, each epoch counted.
         """
-        facts = [ModelCard.load(_Fold(self, part).home / CARD).facts["trained"] for part in self.rounds]
+        facts = [ModelSpec.load(_Fold(self, part).home / MODEL_JSON).facts["trained"] for part in self.rounds]
         return {name: float(sum(one.get(name, math.nan) for one in facts)) for name in ("seconds", "seen")}
 
     def inherited(self) -> nn.Module | None:
@@ -216,19 +220,25 @@ class _Fold:
         if prob is None:
             # of the bundle, not of the training: the same prediction, bit for bit, if it has to be made again
             model = bundle.network(self.setting.device)
-            prob = predict(model, self.setting.task, self.test.normalised_like(self.train), self.training.batch_size)
+            # without its temperature, so that files of networks that have none are read in the same way
+            task, test = at_temperature(self.setting.task, None), self.test.normalised_like(self.train)
+            prob = predict(model, task, test, self.training.batch_size)
             if is_main():
                 write_array(self.file, prob)
-        return FoldPrediction(self.part.name, self.part.test, prob, bundle.card.inference.get("threshold"))
+        inference = bundle.spec.inference
+        temperature = float(inference.get("temperature", 1.0))
+        for case in prob if temperature != 1 else ():  # in place: all cases of a segmentation take much memory
+            case[...] = tempered(case, temperature, axis=0)
+        return FoldPrediction(self.part.name, self.part.test, prob, inference.get("threshold"), temperature)
 
     def is_finished(self) -> bool:
         return self._finished() is not None and read_array(self.file) is not None
 
     def _has_bundle(self) -> bool:
         """Whether the folder holds the bundle of this training; that of another training is refused."""
-        if not (self.home / CARD).is_file():
+        if not (self.home / MODEL_JSON).is_file():
             return False
-        trained = ModelCard.load(self.home / CARD).facts.get("trained")
+        trained = ModelSpec.load(self.home / MODEL_JSON).facts.get("trained")
         if isinstance(trained, dict) and trained.get("fingerprint") == self.fingerprint:
             return True
         if (self.checkpoints / LAST).is_file():
@@ -282,7 +292,8 @@ class _Fold:
         if store.by_training:
             preparation["intensity"] = asdict(store.intensity(self.part.train))
         valid, size = self.valid.normalised_like(self.train), self.training.batch_size
-        task = setting.task.chosen_on(lambda: predict(model, setting.task, valid, size), self.valid.targets)
+        raw = at_temperature(setting.task, None)
+        task = setting.task.chosen_on(lambda: predict(model, raw, valid, size), self.valid.targets)
         return Bundle.of(
             model,
             self.network,

@@ -9,6 +9,7 @@ from typing import Any
 
 from nas.errors import NASError
 from nas.metrics.metric import VOXELS, Metric, in_unit_of
+from nas.retraining.calibration_text import calibration_line
 from nas.retraining.verdict import PairedDifference
 from nas.utils.files import read_json
 from nas.utils.plain_table import html_lines, html_table
@@ -52,6 +53,9 @@ class TrainResult:
         decision: positive (the class whose sensitivity, specificity and F1 the metrics give) and thresholds (system ->
             decision threshold), if the task has them.
         warnings: Warnings about the numbers, one sentence each.
+        calibration: Expected calibration error of the headline before and after temperature scaling, as
+            `nas.retraining.calibration.calibration_of` gives it; empty if the task has no class probabilities.
+        subgroups: Metrics of subgroups of the headline, as `nas.retraining.subgroups.subgroup_scores` gives them.
     """
 
     name: str
@@ -77,6 +81,8 @@ class TrainResult:
     headline: Mapping[str, Any] = field(default_factory=dict)
     decision: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    calibration: Mapping[str, Any] = field(default_factory=dict)
+    subgroups: Sequence[Mapping[str, Any]] = ()
 
     @property
     def headline_scores(self) -> Mapping[str, Any]:
@@ -104,7 +110,9 @@ class TrainResult:
         """Lines below a table of the result: the paired differences in the score, then the warnings."""
         first = str(self.headline.get("system", self.name))
         differences = [found.line(first, other) for other, found in self.score_differences]
-        return [*differences, *(f"warning: {text}" for text in self.warnings)]
+        calibration = calibration_line(self.calibration)
+        warnings = (f"warning: {text}" for text in self.warnings)
+        return [*differences, *([f"{first}: {calibration}"] if calibration else []), *warnings]
 
     def _repr_html_(self) -> str:
         """Show all scores in a notebook."""
@@ -152,6 +160,10 @@ class TrainResult:
             content["search_patients_known"] = False
         if self.warnings:
             content["warnings"] = list(self.warnings)
+        if self.calibration:
+            content["calibration"] = dict(self.calibration)
+        if self.subgroups:
+            content["subgroups"] = [dict(entry) for entry in self.subgroups]
         if self.identity:
             content["identity"] = self.identity
         if self.decision:
@@ -199,6 +211,8 @@ class TrainResult:
                 headline=dict(content.get("headline", {})),
                 decision=_decision(content.get("decision", {})),
                 warnings=tuple(map(str, content.get("warnings", ()))),
+                calibration=dict(content.get("calibration", {})),
+                subgroups=[dict(entry) for entry in content.get("subgroups", ())],
             )
             for scores in (result.mean, *result.ensembles.values(), *result.baselines.values()):
                 for metric in result.columns:

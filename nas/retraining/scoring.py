@@ -27,6 +27,7 @@ class System:
         tested: Predictions of the single networks behind it, one for each round; empty for a baseline.
         costs: Costs as `nas.cost.benchmark.benchmark` gives them; empty unless it is a single network.
         thresholds: Decision thresholds of the networks of an ensemble of several; else those of `tested` count.
+        arch_id: Id of the architecture of a single network; empty for an ensemble of several and a baseline.
     """
 
     name: str
@@ -35,6 +36,7 @@ class System:
     tested: Sequence[FoldPrediction] = ()
     costs: Mapping[str, Any] = field(default_factory=dict)
     thresholds: Sequence[float | None] = ()
+    arch_id: str = ""
 
 
 class Scorer:

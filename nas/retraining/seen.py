@@ -50,7 +50,7 @@ class Seen:
         cohorts: set[str] = set()
         known = True
         for network in networks:
-            trained = network.card.facts.get("trained", {})
+            trained = network.spec.facts.get("trained", {})
             known &= bool(trained.get("groups"))
             for part in SEEN_PARTS:
                 groups.update(trained.get("groups", {}).get(part, ()))

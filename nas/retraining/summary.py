@@ -10,9 +10,11 @@ import numpy as np
 
 from nas.context import TaskSetup, versions
 from nas.metrics.bootstrap import mean_of
-from nas.metrics.metric import MM, VOXELS, in_unit_of, with_class_names
+from nas.metrics.metric import MM, VOXELS, Metric, in_unit_of, with_class_names
+from nas.retraining.calibration import calibration_of
 from nas.retraining.result import OF_A_FOLD, TrainResult
 from nas.retraining.scoring import Scorer, System
+from nas.retraining.subgroups import subgroup_scores
 from nas.retraining.tables import Row
 from nas.retraining.training_warnings import training_warnings
 
@@ -57,6 +59,8 @@ def summarise(
         warnings=tuple(training_warnings(scorer, networks, setting, scores[headline.name], metrics[0])),
         headline={"system": headline.name, "networks": members},
         decision=_decision(scorer, [*networks, *baselines]),
+        calibration=calibration_of(scorer, headline, [system for system in networks if system.tested]),
+        subgroups=_subgroups(scorer, headline, metrics),
         tested={"samples": len(scorer.rows), "groups": len(np.unique(scorer.group))},
         length_unit=(MM if in_mm else VOXELS) if any(metric.length for metric in declared) else None,
         task=scorer.task.identity,
@@ -91,6 +95,14 @@ def table_rows(result: TrainResult, main: System, systems: Sequence[System]) -> 
     mean = Row(f"{main.name}, mean of {len(result.folds)}", result.mean, result.ci95, main.costs)
     after = systems.index(main) + 1
     return [*rows[:after], mean, *rows[after:]]
+
+
+def _subgroups(scorer: Scorer, headline: System, metrics: Sequence[Metric]) -> list[dict[str, Any]]:
+    rows, store = scorer.rows, scorer.store
+    columns = {name: values_N[rows] for name, values_N in store.subgroups.items()}
+    shown = [metric for metric in metrics if metric.in_tables]
+    draws = scorer.bootstrap.rows
+    return subgroup_scores(scorer.scores(headline), columns, scorer.group, store.labels[rows], draws, shown)
 
 
 def _decision(scorer: Scorer, systems: Sequence[System]) -> dict[str, Any]:

@@ -34,7 +34,7 @@ def retrained_system(trainings: FoldTrainings, name: str, on_epoch: OnFoldEpoch 
     costs, effort = benchmark(model, setting.store.input_shape, setting.device), trainings.effort()
     took = {"training_seconds": effort["seconds"], TRAINING_MACS: costs["macs"] * effort["seen"]}
     known = {key: value for key, value in took.items() if math.isfinite(value)}
-    return System(name, indices, prediction, tested, {**costs, **known})
+    return System(name, indices, prediction, tested, {**costs, **known}, arch_id=trainings.network.arch.id)
 
 
 def baseline_systems(

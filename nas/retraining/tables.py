@@ -130,15 +130,37 @@ def terminal_of(markdown_table: str, width: int | None = None) -> str:
         Text.
     """
     caption, table, *paragraphs = markdown_table.strip().split("\n\n")
-    rows = [line.strip().removeprefix("| ").removesuffix(" |").split(" | ") for line in table.splitlines()]
-    lines = [[without_escapes(cell) for cell in row] for row in rows]
+    lines = _rows_of(table)
     text = _terminal([dict(zip(lines[0], line, strict=True)) for line in lines[2:]], without_escapes(caption), width)
-    parts = [text]
-    for paragraph in paragraphs:
+    return "\n\n".join([text, *([terminal_paragraphs("\n\n".join(paragraphs), width)] if paragraphs else [])])
+
+
+def terminal_paragraphs(markdown_text: str, width: int | None = None) -> str:
+    """Format paragraphs, lists and tables for a terminal.
+
+    Args:
+        markdown_text: Markdown that VoxNAS wrote.
+        width: Columns of the terminal; None for those of the present one, at most 100.
+
+    Returns:
+        Text.
+    """
+    parts = []
+    for paragraph in markdown_text.strip().split("\n\n"):
         items = [without_escapes(line.removeprefix("- ")) for line in paragraph.splitlines()]
         listed = all(line.startswith("- ") for line in paragraph.splitlines())
+        if paragraph.startswith("| "):
+            head, _, *rest = _rows_of(paragraph)
+            cells = [dict(zip(head, row, strict=True)) for row in rest]
+            parts.append(aligned(cells, head, width or terminal_width()))
+            continue
         parts += _wrapped(items, width) if listed else [textwrap.fill(paragraph, width or terminal_width())]
     return "\n\n".join(parts)
+
+
+def _rows_of(markdown_table: str) -> list[list[str]]:
+    lines = [line.strip().removeprefix("| ").removesuffix(" |").split(" | ") for line in markdown_table.splitlines()]
+    return [[without_escapes(cell) for cell in line] for line in lines]
 
 
 def _terminal(table: Sequence[Mapping[str, str]], caption: str, width: int | None) -> str:

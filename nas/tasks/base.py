@@ -245,7 +245,7 @@ class Task(ABC):
         return {"class": public_path(type(self)), "spec": identity_of(self.spec), **identity_of(self.settings)}
 
     def output(self, input_shape: Sequence[int]) -> tuple[str, str, tuple[int | str, ...]]:
-        """Describe the predictions of `predict`, for the card of a trained network.
+        """Describe the predictions of `predict`, for the specification of a trained network.
 
         Args:
             input_shape: Shape (C, D, H, W) of a sample, in 2D (C, H, W).
@@ -264,7 +264,7 @@ class Task(ABC):
     def inference(self) -> Mapping[str, Any]:
         """Settings that a prediction depends on, by the names of constructor arguments, as JSON values.
 
-        Model cards record them; `nas.bundle` builds the task of a trained network from them.
+        Model specifications record them; `nas.bundle` builds the task of a trained network from them.
         """
         return {}
 

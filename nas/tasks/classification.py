@@ -16,10 +16,12 @@ from torch import nn
 from nas.baselines.base import Baseline
 from nas.errors import NASError, TrialFailed
 from nas.metrics.bootstrap import best_threshold, binary_metrics, chosen_classes
+from nas.metrics.calibration import tempered_threshold
 from nas.metrics.metric import Metric, Scores
 from nas.task_spec import TaskSpec
 from nas.tasks.base import Task, TestedCases, evaluation_mode
 from nas.tasks.degenerate import NEAR_CHANCE, never_answered
+from nas.tasks.temperature import ON_VALIDATION, Temperature, at_temperature, fitted, scaled
 from nas.tasks.views import averaged_over_views, require_turnable, require_views
 from nas.utils.annotations import MOST, Channels, Count, Dims, Expected, Flips, OneOf, Planes, PositiveFloat, Text
 from nas.utils.checked import checked
@@ -72,6 +74,8 @@ class Classification(Task):
         rotations: Planes ("DH", "DW", "HW"; in 2D "HW") in which images are also predicted turned by 90, 180 and 270
             degrees. Its sides must be equal and its voxels squares. A training refuses planes that
             `training.augment.turns` lacks, unless `training.augment.rotate` is 90 or more.
+        temperature: Temperature by which the logits behind predictions are divided (Guo et al., ICML 2017), 0.05 to 20.
+            "validation" fits it on the validation part of each trained network. If None, predictions are not scaled.
 
     Raises:
         NASError: For fewer than two classes, an unknown metric, weights of another number of classes, and settings for
@@ -89,13 +93,14 @@ class Classification(Task):
         threshold: Annotated[float, Gt(0), Lt(1)] | Annotated[str, OneOf("validation")] | None = None,
         flips: Flips = (),
         rotations: Planes = (),
+        temperature: Temperature = ON_VALIDATION,
     ) -> None:
         self.spec = TaskSpec("classification", dims, in_channels, outputs)
         self.metrics = tuple(sorted(METRICS, key=lambda metric: metric.name != score))
         self.positive = None if positive is None else str(positive)
         listed = class_weights is not None and not isinstance(class_weights, str)
         self.class_weights = tuple(class_weights or ()) if listed else class_weights
-        self.threshold = threshold
+        self.threshold, self.temperature = threshold, temperature
         self.flips, self.rotations = tuple(flips), tuple(rotations)
         require_views(dims, self.flips, self.rotations)
         for name, value in (("positive", positive), ("threshold", threshold)):
@@ -113,11 +118,10 @@ class Classification(Task):
     @property
     def settings(self) -> Mapping[str, Any]:
         own = {name: getattr(self, name) for name in ("positive", "class_weights", "threshold")}
-        return {
-            "score": self.score_name,
-            **{name: value for name, value in own.items() if value is not None},
-            **self._views,
-        }
+        own = {"score": self.score_name, **{name: value for name, value in own.items() if value is not None}}
+        # earlier versions did not record the default of the temperature
+        temperature = {} if self.temperature == ON_VALIDATION else {"temperature": self.temperature}
+        return {**own, **temperature, **self._views}
 
     @property
     def _views(self) -> dict[str, list[Any]]:
@@ -131,7 +135,8 @@ class Classification(Task):
 
     @property
     def inference(self) -> Mapping[str, Any]:
-        decided = {"positive": self.positive, "threshold": self._decision}
+        temperature = None if isinstance(self.temperature, str) else self.temperature
+        decided = {"positive": self.positive, "threshold": self._decision, "temperature": temperature}
         return {**{name: value for name, value in decided.items() if value is not None}, **self._views}
 
     def for_classes(self, classes: Sequence[str]) -> Classification:
@@ -160,9 +165,15 @@ class Classification(Task):
         return found
 
     def chosen_on(self, predict: Callable[[], np.ndarray], target: np.ndarray) -> Classification:
-        if self.threshold != "validation":
+        if ON_VALIDATION not in (self.threshold, self.temperature):
             return self
-        return self.deciding([best_threshold(predict()[:, self._number], target == self._number)])
+        prob_NK = predict()
+        temperature = fitted(self.temperature, lambda: prob_NK, target)
+        found = at_temperature(self, temperature)
+        if self.threshold != ON_VALIDATION:
+            return found
+        threshold = best_threshold(prob_NK[:, self._number], target == self._number)
+        return found.deciding([tempered_threshold(threshold, temperature or 1.0)])  # decisions stay the same
 
     def deciding(self, thresholds: Sequence[float | None]) -> Classification:
         known = [one for one in thresholds if one is not None]
@@ -201,12 +212,14 @@ class Classification(Task):
         """Class probabilities (B, K) in fp32; the model's mode is restored."""
         with evaluation_mode(model), torch.inference_mode():
             if not self._views:
-                return model(x_BCDHW).float().softmax(dim=1)
+                return scaled(model(x_BCDHW).float().softmax(dim=1), self.temperature)
 
             def probabilities(x_NCDHW: torch.Tensor) -> torch.Tensor:
                 return model(x_NCDHW).float().softmax(dim=1)
 
-            return averaged_over_views(probabilities, x_BCDHW, self.flips, self.rotations)
+            # the mean over views is scaled, so that the temperature changes no answer
+            mean_BK = averaged_over_views(probabilities, x_BCDHW, self.flips, self.rotations)
+            return scaled(mean_BK, self.temperature)
 
     def score(
         self, prediction: np.ndarray, target: np.ndarray, spacing_mm: np.ndarray | None = None, *, quick: bool = False

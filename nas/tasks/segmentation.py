@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import reduce
 from typing import TYPE_CHECKING, Annotated, Any
@@ -24,6 +24,7 @@ from nas.tasks.folded_norm import with_folded_norms
 from nas.tasks.precision import PRECISIONS, uses_bf16
 from nas.tasks.segmentation_scores import SegmentationScores
 from nas.tasks.soft_dice import shares, soft_dice_loss
+from nas.tasks.temperature import ON_VALIDATION, Temperature, at_temperature, fitted, scaled
 from nas.tasks.views import averaged_over_views, require_turnable, require_views
 from nas.tasks.windows import window_logits
 from nas.utils.annotations import (
@@ -96,7 +97,9 @@ class Segmentation(Task):
         precision: Precision of the network in predictions: "fp32", with which exported networks agree; "bf16", about
             three times faster (probabilities and their means are fp32); or "auto": bf16 if the device supports it
             natively. Trainings have a setting of their own.
-
+        temperature: Temperature by which the logits behind predictions are divided (Guo et al., ICML 2017), 0.05 to 20.
+            "validation" fits it on the voxels around the foreground of the validation part of each trained network. If
+            None, predictions are not scaled.
         rotations: Planes ("DH", "DW", "HW"; in 2D "HW") in which images are also predicted turned by 90, 180 and 270
             degrees. Its voxels must be squares. A training refuses planes that `training.augment.turns` lacks, unless
             `training.augment.rotate` is 90 or more.
@@ -124,6 +127,7 @@ class Segmentation(Task):
         class_weights: Annotated[Sequence[PositiveFloat], Len(2)] | None = None,
         precision: Annotated[str, OneOf(*PRECISIONS)] = DEFAULT,
         rotations: Planes = (),
+        temperature: Temperature = ON_VALIDATION,
     ) -> None:
         self.spec = TaskSpec("segmentation", dims, in_channels, outputs)
         each = (_of_class(metric, number) for metric in METRICS for number in range(1, outputs))
@@ -137,7 +141,7 @@ class Segmentation(Task):
                 f"task.window={list(self.window)}", f"one side or {dims}, or null", "set task.window to null"
             )
         require_views(dims, self.flips, self.rotations)
-        self._loss_name, self.precision = loss, precision
+        self._loss_name, self.precision, self.temperature = loss, precision, temperature
         weights = None if class_weights is None else tuple(class_weights)
         if weights is not None and len(weights) == 2:
             weights = (weights[0], *(weights[1] for _ in range(outputs - 1)))
@@ -167,6 +171,7 @@ class Segmentation(Task):
             "scale_weights": self.scale_weights,
             **self._loss_options,
             **self._later,
+            **({} if self.temperature == ON_VALIDATION else {"temperature": self.temperature}),
         }
 
     @property
@@ -188,7 +193,11 @@ class Segmentation(Task):
     @property
     def inference(self) -> Mapping[str, Any]:
         window = None if self.window is None else list(self.window)
-        return {"window": window, "overlap": self.overlap, "flips": list(self.flips), **self._later}
+        own = {"window": window, "overlap": self.overlap, "flips": list(self.flips), **self._later}
+        return own if isinstance(self.temperature, str | None) else {**own, "temperature": self.temperature}
+
+    def chosen_on(self, predict: Callable[[], np.ndarray], target: np.ndarray) -> Segmentation:
+        return at_temperature(self, fitted(self.temperature, predict, target))
 
     def output(self, input_shape: Sequence[int]) -> tuple[str, str, tuple[int | str, ...]]:
         axes = "BK" + "DHW"[-self.spec.dims :]
@@ -245,7 +254,8 @@ class Segmentation(Task):
                 logits_NKDHW = window_logits(network, x_NCDHW, self.window or x_NCDHW.shape[2:], self.overlap)
                 return logits_NKDHW.softmax(dim=1)
 
-            return averaged_over_views(probabilities, x_BCDHW, self.flips, self.rotations)
+            mean_BKDHW = averaged_over_views(probabilities, x_BCDHW, self.flips, self.rotations)
+            return scaled(mean_BKDHW.float(), self.temperature)
 
     def require_data(self, store: VolumeStore) -> None:
         super().require_data(store)

@@ -1,4 +1,4 @@
-"""Scores of label maps: the values of every case and class, and their means."""
+"""Scores of label maps, one value for each case and class."""
 
 from __future__ import annotations
 

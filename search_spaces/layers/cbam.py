@@ -50,12 +50,23 @@ class PublishedCBAM3D(nn.Module):
         Returns:
             Map of the same shape.
         """
+        return x_BCDHW + self.spatial_gate(x_BCDHW) * x_BCDHW
+
+    def spatial_gate(self, x_BCDHW: torch.Tensor) -> torch.Tensor:
+        """Compute the weights of the voxels, Ms.
+
+        Args:
+            x_BCDHW: Map (B, C, D, H, W).
+
+        Returns:
+            (B, 1, D, H, W) in [0, 1].
+        """
         pooled_BC = self.excite(self.squeeze(x_BCDHW.mean((2, 3, 4)))) + self.excite(
             self.squeeze(x_BCDHW.amax((2, 3, 4)))
         )
         q_BCDHW = pooled_BC.softmax(dim=1)[:, :, None, None, None].to(x_BCDHW.dtype) * x_BCDHW
         pair_B2DHW = torch.cat([q_BCDHW.amax(1, keepdim=True), q_BCDHW.mean(1, keepdim=True)], dim=1)
-        return x_BCDHW + self.spatial(pair_B2DHW).sigmoid() * x_BCDHW
+        return self.spatial(pair_B2DHW).sigmoid()
 
 
 class WooCBAM3D(nn.Module):
@@ -88,7 +99,24 @@ class WooCBAM3D(nn.Module):
         Returns:
             Map of the same shape.
         """
+        x_BCDHW = self._gated_channels(x_BCDHW)
+        return self._voxels(x_BCDHW) * x_BCDHW
+
+    def spatial_gate(self, x_BCDHW: torch.Tensor) -> torch.Tensor:
+        """Compute the weights of the voxels, equation 3.
+
+        Args:
+            x_BCDHW: Map (B, C, D, H, W), the input of the layer.
+
+        Returns:
+            (B, 1, D, H, W) in [0, 1].
+        """
+        return self._voxels(self._gated_channels(x_BCDHW))
+
+    def _gated_channels(self, x_BCDHW: torch.Tensor) -> torch.Tensor:
         gate_BC = (self._mlp(x_BCDHW.mean((2, 3, 4))) + self._mlp(x_BCDHW.amax((2, 3, 4)))).sigmoid()
-        x_BCDHW = gate_BC[:, :, None, None, None] * x_BCDHW
+        return gate_BC[:, :, None, None, None] * x_BCDHW
+
+    def _voxels(self, x_BCDHW: torch.Tensor) -> torch.Tensor:
         pair_B2DHW = torch.cat([x_BCDHW.mean(1, keepdim=True), x_BCDHW.amax(1, keepdim=True)], dim=1)
-        return self.spatial(pair_B2DHW).sigmoid() * x_BCDHW
+        return self.spatial(pair_B2DHW).sigmoid()

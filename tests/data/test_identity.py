@@ -122,6 +122,7 @@ OTHER: dict[tuple[str, str], Any] = {  # where the next number or the other word
     ("manifest", "class_names"): ["a", "b"],
     ("manifest", "npy_axes"): "CDHW",
     ("manifest", "percentiles"): [1.0, 99.0],
+    ("manifest", "subgroups"): ["sex"],
     ("manifest", "window"): [0, 1],
     ("msd", "class_names"): ["background", "kidney"],
     ("msd", "crop"): [16, 16, 16],

@@ -131,7 +131,7 @@ def test_A4_values_that_are_hu_already(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("source", [Manifest, LidcDicom, LungPetCtDx])
-def test_A4_the_setting_is_part_of_the_identity_and_of_the_card(source: type[Source]) -> None:
+def test_A4_the_setting_is_part_of_the_identity_and_of_the_spec(source: type[Source]) -> None:
     for stated in (True, False):
         made = source(None, values_in_hu=stated)  # type: ignore[call-arg]
         assert made.arguments()["values_in_hu"] is stated

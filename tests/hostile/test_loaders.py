@@ -20,7 +20,7 @@ from onnx import TensorProto, helper
 from nas.comparison.record import JobRecord
 from nas.cost.latency import LatencyTable
 from nas.errors import NASError
-from nas.inference.model_card import ModelCard, ModelFile, Port, Sides
+from nas.inference.model_spec import ModelFile, ModelSpec, Port, Sides
 from nas.inference.predict import predict_file
 from nas.inference.runtime import ExportedNetwork
 from nas.retraining.result import TrainResult
@@ -37,8 +37,8 @@ values = st.recursive(
 )
 
 
-def card_in(folder: Path, **changes: Any) -> ModelCard:
-    """Write a card for `model.onnx`, which need not exist, and return it."""
+def spec_in(folder: Path, **changes: Any) -> ModelSpec:
+    """Write a specification for `model.onnx`, which need not exist, and return it."""
     model = folder / "model.onnx"
     file = ModelFile(
         "model.onnx",
@@ -57,26 +57,26 @@ def card_in(folder: Path, **changes: Any) -> ModelCard:
         "files": {"onnx": file},
         "preparation": {"how": "array"},
     }
-    card = ModelCard(**{**content, **changes})
-    card.save(folder)
-    return card
+    spec = ModelSpec(**{**content, **changes})
+    spec.save(folder)
+    return spec
 
 
-def use_card(folder: Path) -> None:
-    card = ModelCard.load(folder / "model.json")
-    _ = card.classes
-    card.require_file(folder / "model.onnx")
+def use_spec(folder: Path) -> None:
+    spec = ModelSpec.load(folder / "model.json")
+    _ = spec.classes
+    spec.require_file(folder / "model.onnx")
 
 
 def files_in(folder: Path) -> dict[str, Callable[[], object]]:
     """Write a file of each kind; return how it is read, by name."""
     (folder / "model.onnx").write_bytes(b"x")
-    card_in(folder)
+    spec_in(folder)
     LatencyTable.of({"batch": 1}, {"stem": {"median_ms": 1.0}}).save(folder / "latency.json")
     JobRecord("search", "failed", 1.0).save(folder)
     result().save(folder / "result.json")
     return {
-        "model.json": lambda: use_card(folder),
+        "model.json": lambda: use_spec(folder),
         "latency.json": lambda: LatencyTable.load(folder / "latency.json"),
         "job.json": lambda: JobRecord.load(folder),
         "result.json": lambda: TrainResult.load(folder / "result.json"),
@@ -155,16 +155,16 @@ BAD_MODELS: dict[str, Callable[[], bytes]] = {
 @pytest.mark.parametrize("name", BAD_MODELS)
 def test_C7_a_bad_model_is_one_line(tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "model.onnx").write_bytes(BAD_MODELS[name]())
-    card_in(tmp_path)
+    spec_in(tmp_path)
     np.save(tmp_path / "x.npy", np.zeros((8, 8, 8), np.float32))
     refused(voxnas(capsys, "predict", tmp_path / "model.onnx", tmp_path / "x.npy", "--out", tmp_path / "out.csv"))
     assert not (tmp_path / "out.csv").exists()
 
 
 @pytest.mark.parametrize("sides", [{"multiple_of": 0}, {"at_least": 0}, {"fixed": [0, 8, 8]}, {"multiple_of": 10**9}])
-def test_C7_sides_of_a_card(tmp_path: Path, sides: dict[str, Any]) -> None:
+def test_C7_sides_of_a_spec(tmp_path: Path, sides: dict[str, Any]) -> None:
     (tmp_path / "model.onnx").write_bytes(graph_of([]).SerializeToString())
-    card_in(tmp_path)
+    spec_in(tmp_path)
     content = json.loads((tmp_path / "model.json").read_text())
     content["sides"] = {**content["sides"], **sides}
     (tmp_path / "model.json").write_text(json.dumps(content))
@@ -180,7 +180,7 @@ def test_C7_weights_of_a_model_outside_its_folder(tmp_path: Path) -> None:
         weights.external_data.add(key=key, value=value)
     model = graph_of([helper.make_node("Add", ["image", "w"], ["out"])], (weights,))
     (tmp_path / "inner" / "model.onnx").write_bytes(model.SerializeToString())
-    card_in(tmp_path / "inner")
+    spec_in(tmp_path / "inner")
     with pytest.raises(NASError, match="does not load"):
         ExportedNetwork(tmp_path / "inner" / "model.onnx")
 
@@ -195,7 +195,7 @@ def test_C7_a_model_that_needs_more_memory_than_it_may(tmp_path: Path) -> None:
         helper.make_node("ReduceMean", ["large"], ["out"]),
     ]
     (tmp_path / "model.onnx").write_bytes(graph_of(nodes, (sides,)).SerializeToString())
-    card_in(tmp_path)
+    spec_in(tmp_path)
     np.save(tmp_path / "x.npy", np.zeros((8, 8, 8), np.float32))
     words = [str(tmp_path / name) for name in ("model.onnx", "x.npy")]
     command = [sys.executable, "-m", "experiments.commands.voxnas", "predict", *words, "--memory", "2"]
@@ -209,7 +209,7 @@ def test_C7_a_model_that_needs_more_memory_than_it_may(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_C7_an_endless_model_ends_after_its_time(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(endless().SerializeToString())
-    card_in(tmp_path)
+    spec_in(tmp_path)
     np.save(tmp_path / "x.npy", np.zeros((8, 8, 8), np.float32))
     words = [str(tmp_path / name) for name in ("model.onnx", "x.npy")]
     command = [sys.executable, "-m", "experiments.commands.voxnas", "predict", *words, "--timeout", "3"]
@@ -226,7 +226,7 @@ def test_C7_a_good_model_predicts(tmp_path: Path) -> None:
         helper.make_node("Concat", ["mean", "other"], ["out"], axis=1),
     ]
     (tmp_path / "model.onnx").write_bytes(graph_of(nodes).SerializeToString())
-    card_in(tmp_path)
+    spec_in(tmp_path)
     np.save(tmp_path / "x.npy", np.ones((8, 8, 8), np.float32))
     prob, _ = predict_file([ExportedNetwork(tmp_path / "model.onnx")], (tmp_path / "x.npy",), None)
     assert prob == pytest.approx([0.8808, 0.1192], abs=1e-3)

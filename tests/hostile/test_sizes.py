@@ -30,7 +30,7 @@ from nas.data.io.images import read_channels, read_image
 from nas.data.io.npz import read_npz
 from nas.data.store import VolumeStore
 from nas.errors import NASError
-from nas.inference.model_card import ModelCard
+from nas.inference.model_spec import ModelSpec
 from nas.provenance import Provenance
 from nas.retraining.result import TrainResult
 from nas.study.storage import Store
@@ -73,7 +73,7 @@ def edited(path: Path, *keys: str, value: Any) -> Path:
     return path
 
 
-READERS: tuple[Callable[[Path], object], ...] = (load, ModelCard.load, LatencyTable.load, TrainResult.load)
+READERS: tuple[Callable[[Path], object], ...] = (load, ModelSpec.load, LatencyTable.load, TrainResult.load)
 
 
 @pytest.mark.parametrize("read", READERS)
@@ -247,7 +247,7 @@ def special(folder: Path, name: str, kind: str) -> Path:
 
 TEXT_READERS: dict[str, Callable[[Path], object]] = {
     "arch.json": load,
-    "model.json": ModelCard.load,
+    "model.json": ModelSpec.load,
     "table.csv": read_table,
     "table.yaml": lambda path: load_table(str(path)),
     "a.npz": lambda path: read_npz(path, ["x"]),

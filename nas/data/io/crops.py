@@ -108,8 +108,7 @@ def crop(
     spacing_xyz = [float(mm) for mm in reversed(spacing_DHW_mm)]
     size_xyz = [int(n) for n in reversed(size_DHW)]
     sigma_mm = [max(0.0, (new - old) / 2) for new, old in zip(spacing_xyz, region.GetSpacing(), strict=True)]
-    axes = np.reshape(region.GetDirection(), (3, 3))
-    corner = np.asarray(centre_mm, dtype=float) - axes @ ((np.array(size_xyz) - 1) / 2 * spacing_xyz)
+    corner = _corner(region, centre_mm, size_xyz, spacing_xyz)
 
     channels = region.GetNumberOfComponentsPerPixel()
     fills = np.broadcast_to(np.asarray(fill, dtype=float), (channels,))
@@ -120,9 +119,51 @@ def crop(
         if any(sigma_mm):
             channel = sitk.DiscreteGaussian(channel, [sigma**2 for sigma in sigma_mm])
         identity = sitk.Transform(3, sitk.sitkIdentity)
-        grid = (size_xyz, identity, sitk.sitkLinear, corner.tolist(), spacing_xyz, region.GetDirection())
+        grid = (size_xyz, identity, sitk.sitkLinear, corner, spacing_xyz, region.GetDirection())
         volume_CDHW[c] = sitk.GetArrayFromImage(sitk.Resample(channel, *grid, float(fills[c])))
     return volume_CDHW
+
+
+def crop_grid(
+    image: Image,
+    centre_mm: Sequence[float],
+    size_DHW: Sequence[int],
+    spacing_DHW_mm: Sequence[float],
+    name: str = "the volume",
+) -> Image:
+    """Return the grid to which `crop` resamples a volume.
+
+    Args:
+        image: The volume.
+        centre_mm: World point (x, y, z) in mm (LPS).
+        size_DHW: Voxels of the grid.
+        spacing_DHW_mm: Their size in mm.
+        name: Name of the volume for messages.
+
+    Returns:
+        An image of zeros with the geometry of the grid.
+
+    Raises:
+        NASError: If the point lies outside of the volume.
+    """
+    sitk = medical("SimpleITK")
+    low, _ = _box(image, centre_mm, 0.0, name)
+    voxel = sitk.DICOMOrient(sitk.RegionOfInterest(image, [1, 1, 1], low), "LPS")
+    size_xyz, spacing_xyz = [int(n) for n in reversed(size_DHW)], [float(mm) for mm in reversed(spacing_DHW_mm)]
+    grid = sitk.Image(size_xyz, sitk.sitkUInt8)
+    grid.SetSpacing(spacing_xyz)
+    grid.SetDirection(voxel.GetDirection())
+    grid.SetOrigin(_corner(voxel, centre_mm, size_xyz, spacing_xyz))
+    return grid
+
+
+def _corner(
+    image: Image, centre_mm: Sequence[float], size_xyz: Sequence[int], spacing_xyz: Sequence[float]
+) -> list[float]:
+    """Return the world point of the first voxel of a grid with the axes of an image and its middle on a point."""
+    axes = np.reshape(image.GetDirection(), (3, 3))
+    half = (np.array(size_xyz) - 1) / 2 * np.array(spacing_xyz)
+    return list(map(float, np.asarray(centre_mm, dtype=float) - axes @ half))
 
 
 def crop_hu(

@@ -13,6 +13,9 @@ from nas.errors import NASError
 from nas.utils.foreign import MOST_CSV_BYTES, require_regular
 
 PATH = "path"  # column of a volume; path_<channel> are columns of its channels
+USUAL = "sex gender age_group ethnicity race site centre center hospital scanner manufacturer vendor"
+SUBGROUPS = frozenset(USUAL.split())  # columns by which results are split if none are named
+OTHERWISE = (PATH, "label", "patient", "split", "x", "y", "z", "size_mm3", "mask")  # columns with another meaning
 MISSING = frozenset(("nan", "na", "n/a", "<na>", "nat", "null"))  # as programs write an empty cell
 
 
@@ -112,6 +115,56 @@ def path_columns(columns: Sequence[str]) -> tuple[str, ...]:
             "remove or rename one of them",
         )
     return channels
+
+
+def subgroup_columns(columns: Sequence[str], wanted: Sequence[str] | None, path: object) -> tuple[str, ...]:
+    """Choose the columns by whose values results are split.
+
+    Args:
+        columns: The columns of a csv.
+        wanted: The columns that the user names. If None, those with a usual name, such as sex or scanner.
+        path: The csv, for messages.
+
+    Returns:
+        Names of columns.
+
+    Raises:
+        NASError: If a wanted column is missing, or is one that has another meaning.
+    """
+    if wanted is None:
+        return tuple(name for name in columns if name.casefold() in SUBGROUPS)
+    for name in wanted:
+        if name not in columns:
+            raise NASError(
+                f"no column {name} in {path} (it has {', '.join(columns)})",
+                "columns of the csv as subgroups",
+                "correct the names of the subgroups or the csv",
+            )
+        if name in OTHERWISE or name.startswith(f"{PATH}_"):
+            raise NASError(f"the subgroup {name}", "a column such as sex or scanner", f"leave out {name}")
+    return tuple(dict.fromkeys(wanted))
+
+
+def subgroups_of(rows: Sequence[Row], columns: Sequence[str]) -> list[dict[str, str]]:
+    """Read the cells of subgroups; texts that differ in case only, or numbers in their digits, are one value.
+
+    Args:
+        rows: The lines of a csv.
+        columns: Result of `subgroup_columns`.
+
+    Returns:
+        Column -> value of each line, "" for an empty cell.
+    """
+    spelling: dict[tuple[str, object], str] = {}
+    found = []
+    for row in rows:
+        cells = {name: "" if row[name].casefold() in MISSING else row[name] for name in columns}
+        found.append({name: spelling.setdefault((name, _meaning(cell)), cell) for name, cell in cells.items()})
+    return found
+
+
+def _meaning(cell: str) -> object:
+    return float(cell) if is_number(cell) else normalize("NFC", cell).casefold()
 
 
 def is_number(text: str) -> bool:

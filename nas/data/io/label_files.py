@@ -1,4 +1,4 @@
-"""Label maps as files on the grid of an image; the same labels give the same bytes."""
+"""Label maps and maps of real numbers as files on the grid of an image; the same values give the same bytes."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ NIFTI = (".nii.gz", ".nii")
 
 
 def as_nifti(label_DHW: np.ndarray, like: Path, text: str = "labels", compress: bool = True) -> bytes:
-    """Return labels as the bytes of a NIfTI file.
+    """Return a map as the bytes of a NIfTI file.
 
     Args:
-        label_DHW: (D, H, W) uint8 in the axes of the file `like`.
+        label_DHW: (D, H, W) uint8 or float32 in the axes of the file `like`.
         like: NIfTI file whose grid, affine and codes of orientation the result takes. The affine is written as sform
             and as qform, also if the two of `like` differ or one of them is missing.
         text: Description in the header, at most 79 bytes.
@@ -37,7 +37,7 @@ def as_nifti(label_DHW: np.ndarray, like: Path, text: str = "labels", compress: 
     nibabel = medical("nibabel")
     stored, shape, affine = nifti_header(like)
     header = nibabel.Nifti1Header.from_header(stored, check=False)
-    header.set_data_dtype(np.uint8)
+    header.set_data_dtype(np.float32 if label_DHW.dtype == np.float32 else np.uint8)
     header["cal_min"], header["cal_max"], header["descrip"] = 0, 0, text.encode()
     image = nibabel.Nifti1Image(label_DHW.transpose(2, 1, 0).reshape(shape[:3]), affine, header)
     s_code, q_code = int(stored["sform_code"]), int(stored["qform_code"])
@@ -48,19 +48,20 @@ def as_nifti(label_DHW: np.ndarray, like: Path, text: str = "labels", compress: 
     return gzip.compress(content, mtime=0) if compress else content
 
 
-def write_label_image(path: Path, label: Image, like: Path | None = None) -> None:
-    """Write a label map atomically.
+def write_label_image(path: Path, label: Image, like: Path | None = None, text: str = "labels") -> None:
+    """Write a label map, or a map of real numbers, atomically.
 
     Args:
         path: The file; its ending decides the format.
-        label: The label map, uint8.
-        like: File of the image. If both are NIfTI, the label map has the affine of this file, bit for bit.
+        label: The map, uint8 or float32.
+        like: File of the image. If both are NIfTI, the map has the affine of this file, bit for bit.
+        text: Description in the header of a NIfTI file.
     """
     sitk = medical("SimpleITK")
     is_nifti = like is not None and like.is_file() and formats.format_of(like) is formats.NIFTI
     if like is not None and is_nifti and split_name(path)[1] in NIFTI:
         array_DHW = sitk.GetArrayFromImage(label)
-        write_bytes(path, as_nifti(array_DHW, like, compress=path.name.lower().endswith(".gz")))
+        write_bytes(path, as_nifti(array_DHW, like, text, compress=path.name.lower().endswith(".gz")))
         return
     with tempfile.TemporaryDirectory() as folder:
         whole = Path(folder) / path.name

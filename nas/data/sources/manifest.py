@@ -1,7 +1,8 @@
 """Your own volumes: a csv that names them, one line per volume or per point of interest.
 
 Columns: `path,label,patient`, and optionally `split`, `x,y,z`, and `size_mm3` or `mask`. Columns `path_t1,path_t2,...`
-in place of `path` name one file per channel. Other columns are ignored. See `docs/tutorials/your-own-volumes.md`.
+in place of `path` name one file per channel. Columns of subgroups, such as `sex`, split results by their values.
+Other columns are ignored. See `docs/tutorials/your-own-volumes.md`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import math
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
@@ -21,7 +22,17 @@ from annotated_types import Ge, Le, Len
 from nas.data.io.arrays import AXES
 from nas.data.io.channels import joined, read_volumes, voxel_digests
 from nas.data.io.crops import middle
-from nas.data.io.csv_table import MISSING, PATH, Row, is_number, path_columns, read_table, require_one_spelling
+from nas.data.io.csv_table import (
+    MISSING,
+    PATH,
+    Row,
+    is_number,
+    path_columns,
+    read_table,
+    require_one_spelling,
+    subgroup_columns,
+    subgroups_of,
+)
 from nas.data.io.files import VOLUME_ENDINGS, named_files, split_name
 from nas.data.io.images import FULL, triple
 from nas.data.io.label_values import object_mm3
@@ -30,7 +41,7 @@ from nas.data.sample import Sample
 from nas.data.source import CACHE, Source
 from nas.data.transforms.preparation import windowed_crop
 from nas.errors import NASError
-from nas.utils.annotations import Interval, OneOf, PathName, Rule, Sides, Spacings
+from nas.utils.annotations import Interval, OneOf, PathName, Rule, Sides, Spacings, Text
 from nas.utils.checked import checked
 
 if TYPE_CHECKING:
@@ -82,6 +93,7 @@ class Item:
         point_mm: Centre of the crop in world mm (LPS); None for the whole image.
         size_mm3: Volume of the object in mm^3, NaN if unknown.
         mask: Label map of the object; None if there is none.
+        subgroups: Column -> value, of the columns by which results are split.
     """
 
     name: str
@@ -92,6 +104,7 @@ class Item:
     point_mm: tuple[float, float, float] | None
     size_mm3: float = math.nan
     mask: Path | None = None
+    subgroups: Mapping[str, str] = field(default_factory=dict)
 
 
 @checked("data")
@@ -117,6 +130,9 @@ class Manifest(Source):
         npy_axes: Axes of .npy files: DHW, CDHW or DHWC. If None, DHW or CDHW, and ambiguous arrays are refused.
         values_in_hu: Whether stored values of CT and PET slices (DICOM) without RescaleSlope and RescaleIntercept are
             in HU (PET: activity) already. If False, such series are refused.
+        subgroups: Columns of the csv, such as sex or scanner, by whose values the results of a training are split. If
+            None, those named sex, gender, age_group, ethnicity, race, site, centre, center, hospital, scanner,
+            manufacturer or vendor.
 
     Raises:
         NASError: If an argument is out of range.
@@ -142,6 +158,7 @@ class Manifest(Source):
         npy_spacing_mm: Spacings = 1.0,
         npy_axes: Annotated[str, OneOf(*AXES)] | None = None,
         values_in_hu: bool = False,
+        subgroups: Sequence[Text] | None = None,
     ) -> None:
         self.path, self.cache_dir, self.centre = path, cache_dir, centre
         self.spacing_mm, self.npy_spacing_mm = triple(spacing_mm), triple(npy_spacing_mm)
@@ -151,6 +168,7 @@ class Manifest(Source):
         self.window = None if window is None else (float(window[0]), float(window[1]))
         self.percentiles = float(percentiles[0]), float(percentiles[1])
         self.class_names = None if class_names is None else tuple(map(str, class_names))
+        self.subgroups = None if subgroups is None else tuple(subgroups)
 
     @cached_property
     def classes(self) -> Sequence[str]:  # type: ignore[override]
@@ -192,7 +210,12 @@ class Manifest(Source):
                 "path,label,patient[,split][,x,y,z] in the first line, or path_t1,path_t2,... for files of channels",
                 "name the columns so, with commas between them",
             )
-        items = [self._item(row, channels, bool(points) and self.centre != "image") for row in rows]
+        split_by = subgroup_columns(columns, self.subgroups, self.path)
+        with_point = bool(points) and self.centre != "image"
+        items = [
+            replace(self._item(row, channels, with_point), subgroups=subgroups)
+            for row, subgroups in zip(rows, subgroups_of(rows, split_by), strict=True)
+        ]
         keys = [(tuple(path.resolve() for path in item.paths), item.point_mm) for item in items]
         if twice := [key for key, n in Counter(keys).items() if n > 1]:
             first = twice[0][0][0]
@@ -245,6 +268,7 @@ class Manifest(Source):
                 content=content,
                 image=voxels,
                 channels=channels,
+                subgroups=item.subgroups,
             )
 
     def cut(self, image: Image, centre_mm: Sequence[float], name: str) -> np.ndarray:

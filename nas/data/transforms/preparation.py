@@ -1,4 +1,4 @@
-"""Preparation of a file as input of a network, by the description in its model card. Needs no torch.
+"""Preparation of a file as input of a network, by the description in its model specification. Needs no torch.
 
 A source of data describes how it prepares its volumes (`Source.preparation`) in one of these forms:
 
@@ -16,7 +16,7 @@ stored values, and "channels" with their meaning if the source knows it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ import numpy as np
 
 from nas.data.io.arrays import load_npy
 from nas.data.io.channels import joined, read_volumes
-from nas.data.io.crops import crop, crop_hu, middle, to_window
+from nas.data.io.crops import crop, crop_grid, crop_hu, middle, to_window
 from nas.data.io.files import is_npy
 from nas.data.io.grid import image_on_grid, onto_image
 from nas.data.io.images import read_channels, read_image, to_array
@@ -121,6 +121,36 @@ def prepared(
     return Prepared(stored_CDHW.astype(np.float32) * scale + offset)
 
 
+def placed(
+    path: str | Path | Sequence[Path],
+    preparation: Mapping[str, Any],
+    point_mm: Sequence[float] | None = None,
+    dims: int = 3,
+) -> Prepared:
+    """Prepare a file as `prepared` does, with the place of the input in the image also if it is a crop.
+
+    Args:
+        path: As of `prepared`.
+        preparation: One of the forms above.
+        point_mm: World point (x, y, z) in mm (LPS) of the middle of a crop. If None, the middle of the volume.
+        dims: Spatial dimensions of an array.
+
+    Returns:
+        The input; image and grid are None for arrays only.
+
+    Raises:
+        NASError: As `prepared` does.
+    """
+    ready = prepared(path, preparation, point_mm, dims)
+    if preparation.get("how") not in CROPS:
+        return ready
+    paths = [Path(path)] if isinstance(path, str | Path) else list(path)
+    image, sides = _composed(paths, preparation), ready.x_CDHW.shape[1:]
+    centre_mm = middle(image) if point_mm is None else point_mm
+    grid = crop_grid(image, centre_mm, sides, np.broadcast_to(preparation["spacing_mm"], 3).tolist(), str(paths[0]))
+    return replace(ready, image=image, grid=grid)
+
+
 def stored_crop(image: Image, point_mm: Sequence[float], preparation: Mapping[str, Any], name: str) -> np.ndarray:
     """Cut a box around a point out of an image, as the training data were cut.
 
@@ -185,18 +215,33 @@ def back_on_image(prob_KDHW: np.ndarray, prepared: Prepared) -> Image:
     """
     sitk = medical("SimpleITK")
     assert prepared.image is not None
-    assert prepared.grid is not None
     label = best = np.zeros(prepared.image.GetSize()[::-1])
     for number, prob_DHW in enumerate(prob_KDHW):
-        prob = sitk.GetImageFromArray(prob_DHW)
-        prob.CopyInformation(prepared.grid)
-        identity = sitk.Transform(3, sitk.sitkIdentity)
-        kind = (sitk.sitkLinear, 0.0, sitk.sitkFloat32, True)  # True: the grid's last voxels are repeated beyond it
-        prob_DHW = sitk.GetArrayFromImage(sitk.Resample(prob, prepared.image, identity, *kind))
+        prob_DHW = sitk.GetArrayFromImage(values_on_image(prob_DHW, prepared))
         label, best = np.where(prob_DHW > best, number, label), np.maximum(prob_DHW, best)
     image = sitk.GetImageFromArray(label.astype(np.uint8))
     image.CopyInformation(prepared.image)
     return image
+
+
+def values_on_image(values_DHW: np.ndarray, prepared: Prepared, *, beyond: bool = True) -> Image:
+    """Map real numbers on a volume's grid back onto the image, linearly.
+
+    Args:
+        values_DHW: Values on the grid.
+        prepared: The input of the network, with image and grid.
+        beyond: Whether the last voxels of the grid are repeated beyond it; else values there are 0.
+
+    Returns:
+        float32, with the size, spacing, origin and direction of the image.
+    """
+    sitk = medical("SimpleITK")
+    assert prepared.image is not None
+    assert prepared.grid is not None
+    values = sitk.GetImageFromArray(values_DHW)
+    values.CopyInformation(prepared.grid)
+    identity = sitk.Transform(3, sitk.sitkIdentity)
+    return sitk.Resample(values, prepared.image, identity, sitk.sitkLinear, 0.0, sitk.sitkFloat32, beyond)
 
 
 def _on_grid(paths: Sequence[Path], preparation: Mapping[str, Any]) -> Prepared:
@@ -263,7 +308,7 @@ def _array(path: Path, dims: int, preparation: Mapping[str, Any]) -> np.ndarray:
         raise NASError(
             f"{path} for a network of data that VoxNAS makes itself",
             ".npy arrays with the values and axes of its training data",
-            "see data.preparation in the model's card; train on `manifest` or `msd` for networks that read image files",
+            "see preparation in model.json; train on `manifest` or `msd` for networks that read image files",
         )
     array = load_npy(path)
     array = array[None] if array.ndim == dims else array

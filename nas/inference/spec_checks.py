@@ -1,10 +1,12 @@
-"""Checks of the values of a model card, which may come from a stranger: types, ranges and sizes."""
+"""Checks of the values of a model specification, which may come from a stranger: types, ranges and sizes."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+from nas.task_spec import COLDEST, HOTTEST
 
 LARGEST_SIDE = 4096  # voxels along an axis of an input
 MOST_VALUES = 2**31  # of one input
@@ -49,6 +51,7 @@ INFERENCE: Mapping[str, Rule] = {
     "window": (lambda value: value is None or _sides(value), f"{SIDES}, or null"),
     "overlap": (lambda value: _number(value) and 0 <= value <= 1, "a fraction"),
     "threshold": (lambda value: _number(value) and 0 < value < 1, "a probability between 0 and 1"),
+    "temperature": (lambda value: _number(value) and COLDEST <= value <= HOTTEST, "a number from 0.05 to 20"),
     "positive": (lambda value: isinstance(value, str), "the name of a class"),
     "flips": (lambda value: _numbers(value) and set(value) <= {0, 1, 2}, "axes out of 0, 1, 2"),
     "rotations": (
@@ -64,13 +67,13 @@ def first_fault(
     shapes: Sequence[Sequence[int | str]],
     sides: Sequence[int],
 ) -> tuple[str, str] | None:
-    """Find the first value of a card that is out of range.
+    """Find the first value of a specification that is out of range.
 
     Args:
-        preparation: `ModelCard.preparation`.
-        inference: `ModelCard.inference`.
+        preparation: `ModelSpec.preparation`.
+        inference: `ModelSpec.inference`.
         shapes: Shapes of the inputs.
-        sides: All numbers of `ModelCard.sides`.
+        sides: All numbers of `ModelSpec.sides`.
 
     Returns:
         The invalid value as name=value and the valid ones; None if all are valid.
@@ -91,7 +94,7 @@ def first_fault(
 
 
 def require_types(content: Mapping[str, Any]) -> None:
-    """Check the types of all parts of a card before it is constructed.
+    """Check the types of all parts of a specification before it is constructed.
 
     Args:
         content: The parsed file, without its schema.
@@ -106,7 +109,7 @@ def require_types(content: Mapping[str, Any]) -> None:
         for port in _require(content, name, list):
             for part in ("name", "axes"):
                 _require(port, part, str)
-            if isinstance(port["shape"], list):  # else the card is refused as a whole
+            if isinstance(port["shape"], list):  # else the specification is refused as a whole
                 _require_each(port["shape"], (int, str), f"{name}.shape")
             _require_each(port.get("channels", []), (str,), f"{name}.channels")
     _require(content, "sides", dict)
@@ -131,7 +134,7 @@ def _require_each(values: Any, kinds: tuple[type, ...], name: str) -> None:
 
 
 def _require_checksums(checksums: Mapping[Any, Any]) -> None:
-    """Check that checksums are texts by the name of a file in the folder of the card."""
+    """Check that checksums are texts by the name of a file in the folder of the specification."""
     for name, checksum in checksums.items():
         plain = name not in ("", ".", "..") and not set(name) & set("/\\\0")
         if not plain or not isinstance(checksum, str):

@@ -1,0 +1,1 @@
+"""Explanations of classifications: maps of the voxels that a decision rests on, and their sanity check."""
