@@ -87,12 +87,12 @@ def _check_module(name: str, rest: list[str]) -> None:
 
 
 def _check_settings(config: str, words: list[str]) -> None:
-    """Compose a configuration with the settings; of a sweep, its first job."""
+    """Compose a configuration with the settings; of a sweep, its first job. The file of a plan is not there."""
     register_resolvers()
     settings = []
     with initialize_config_module("conf", version_base="1.3"):
         parser = OverridesParser.create(GlobalHydra.instance().config_loader())
-        for word in with_whole_objectives([word for word in words if not word.startswith("-")]):
+        for word in with_whole_objectives([word for word in words if not word.startswith(("-", "plan="))]):
             (override,) = parser.parse_overrides([word])
             if override.is_sweep_override():
                 word = f"{override.input_line.partition('=')[0]}={next(override.sweep_string_iterator())}"

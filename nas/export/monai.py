@@ -21,7 +21,7 @@ from torch import nn
 from nas.bundle import Bundle
 from nas.errors import NASError, first_line
 from nas.export.sides import free_sides
-from nas.inference.model_card import Sides
+from nas.inference.model_spec import Sides
 from nas.inference.sliding_window import AT_ONCE
 from nas.utils.files import write_bytes, write_text
 
