@@ -78,7 +78,8 @@ def some_of_each(store: VolumeStore, count: int, seed: int) -> np.ndarray:
 
 @pytest.mark.parametrize(("strategy_name", "space_name"), pairs())
 def test_pair(strategy_name: str, space_name: str, stores: dict[str, VolumeStore], tmp_path: Path) -> None:
-    cfg = composed(f"space={space_name}", f"strategy={strategy_name}", *TINY)
+    budgets = ["strategy.min_budget=1"] if strategy_name == "priorband" else []
+    cfg = composed(f"space={space_name}", f"strategy={strategy_name}", *TINY, *budgets)
     space, strategy = build(cfg.space, "space", SearchSpace), build(cfg.strategy, "strategy", Strategy)
     store, objectives = stores[space.kind], OBJECTIVES[space.kind]
     given = {"in_channels": store.shape[0], "outputs": len(store.classes), "dims": store.dims}

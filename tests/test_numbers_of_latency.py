@@ -137,6 +137,7 @@ def test_F3_a_search_checks_the_table(monkeypatch: pytest.MonkeyPatch, caplog: p
         def __init__(self, table: LatencyTable) -> None:
             self.cost = type("Cost", (), {"table": table, "metric": "latency_ms"})()
             self.task = None
+            self.space = type("Space", (), {"has_recipe": False})()
 
     def check(table: LatencyTable) -> None:
         SearchJob(Searched(table), Part(), Scores(), Around(), trials=1).check()  # type: ignore[arg-type]
