@@ -123,7 +123,7 @@ def write_results(
         ended = end(history)
         view = digest([ended.reason, *([trial.number, trial.state.value] for trial in history)])
         written = folder / WRITTEN
-        if skip_if_unchanged and written.is_file() and written.read_text() == view:
+        if skip_if_unchanged and written.is_file() and written.read_text(encoding="utf-8") == view:
             return
         write_csv(folder / TRIALS, history.records, history)
         if history.complete():
