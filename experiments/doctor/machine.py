@@ -106,7 +106,7 @@ def memory_check() -> Check:
 
 
 def _memory() -> tuple[float | None, float | None]:
-    """Return total and free bytes, None where the system does not tell them."""
+    """Return total and free bytes, None where the system does not report them."""
     with suppress(OSError, ValueError, IndexError):
         pairs = [line.partition(":") for line in (PROC / "meminfo").read_text(encoding="utf-8").splitlines()]
         values = {key: 1024 * float(value.split()[0]) for key, _, value in pairs}

@@ -58,7 +58,7 @@ def results_at_end(
         skip_if_unchanged: Do not write a view again that another worker has written.
 
     Yields:
-        A function that says of the trials why the search ended.
+        A function of the trials that returns why the search ended.
     """
     interrupted = True
 
