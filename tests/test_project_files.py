@@ -20,7 +20,8 @@ from tests.conftest import REPO
 
 SETUP = ConfigParser()
 SETUP.read(REPO / "setup.cfg", encoding="utf-8")
-REQUIRED = [Requirement(line) for line in SETUP["options"]["install_requires"].split("\n") if line]
+EVERY = [Requirement(line) for line in SETUP["options"]["install_requires"].split("\n") if line]
+REQUIRED = [one for one in EVERY if one.marker is None or one.marker.evaluate()]
 EXTRAS = {
     name: [Requirement(line) for line in lines.split("\n") if line]
     for name, lines in SETUP["options.extras_require"].items()
@@ -88,10 +89,11 @@ def imported(path: Path) -> set[str]:
 
 
 def pins(name: str) -> dict[str, Version]:
-    """Versions of a file of constraints; a line for some versions of Python only counts too."""
+    """Versions of a file of constraints for this Python."""
     lines = (REPO / name).read_text(encoding="utf-8").splitlines()
     found = [Requirement(line) for line in lines if "==" in line and not line.startswith("#")]
-    return {canonicalize_name(one.name): Version(str(one.specifier).removeprefix("==")) for one in found}
+    here = [one for one in found if one.marker is None or one.marker.evaluate()]
+    return {canonicalize_name(one.name): Version(str(one.specifier).removeprefix("==")) for one in here}
 
 
 def test_the_oldest_versions_are_the_lower_bounds() -> None:
