@@ -169,9 +169,16 @@ def requirements() -> Requirements:
         text, _, marker = line.partition(";")
         match = re.match(r"\s*([\w.\-]+)\s*(?:\[[^\]]*\])?\s*\(?([^)]*)\)?", text)
         extra = re.search(r"""extra\s*==\s*["']([^"']+)["']""", marker)
-        if match:
+        if match and _for_this_python(marker):
             found.setdefault(extra[1] if extra else "", {})[match[1]] = match[2].strip()
     return found
+
+
+def _for_this_python(marker: str) -> bool:
+    """Report whether a requirement counts for this version of Python; other conditions are not looked at."""
+    bounds = re.findall(r"""python_version\s*(>=|<)\s*["'](\d+)\.(\d+)["']""", marker)
+    here = sys.version_info[:2]
+    return all((here >= (int(major), int(minor))) == (sign == ">=") for sign, major, minor in bounds)
 
 
 def _package(name: str, wanted: str) -> Check:
