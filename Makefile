@@ -5,7 +5,7 @@ PY = $(VENV)/bin/python
 # visdom is an sdist that needs setuptools<81 while it builds; newer pips read the second variable for that.
 PIP_ENV = PIP_CONSTRAINT=$(CURDIR)/constraints.txt PIP_BUILD_CONSTRAINT=$(CURDIR)/constraints.txt
 
-.PHONY: install demo test test-slow test-all lint docs-reference clean
+.PHONY: install demo test test-slow test-all test-oldest lint docs-reference dist clean
 
 install: $(VENV)/.installed
 
@@ -38,6 +38,16 @@ test-slow: install
 
 test-all: test test-slow
 
+# The tests of every change with the oldest versions that setup.cfg allows, in an environment of its own. Warnings are
+# no errors there: old versions warn of their own newer dependencies.
+OLDEST = $(VENV)-oldest
+
+test-oldest:
+	$(PYTHON) -m venv $(OLDEST)
+	PIP_CONSTRAINT=$(CURDIR)/constraints-oldest.txt PIP_BUILD_CONSTRAINT=$(CURDIR)/constraints-oldest.txt \
+		$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[dev,medical,export]'
+	OMP_NUM_THREADS=1 $(OLDEST)/bin/python -m pytest -n 2 -W default -m "not slow and not faults"
+
 lint: install
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
@@ -48,5 +58,11 @@ lint: install
 docs-reference: install
 	$(PY) -m docs.generate
 
+# The sdist and the wheel of a release in dist/, checked.
+dist: install
+	rm -rf dist
+	$(PY) -m build
+	$(PY) -m twine check --strict dist/*
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) $(OLDEST) build dist *.egg-info

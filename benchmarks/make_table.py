@@ -9,9 +9,9 @@ A replicate has seeds and a validation fold of its own, the same for all network
 Kept are the metrics of the validation part after each epoch, the Dice of every validation and test case for the weights
 of the best epoch, CPU and wall seconds, and costs. Nothing is chosen by the test part, which no training reads.
 
-The table is written after every few trainings. The same command goes on from the table that it finds at --out, also one
-that another machine has made: trainings that the table has are not repeated. With --scores it trains nothing, but gives
-the networks of the table the scores that need no training (nas/zero_cost/), as metrics "scores/<name>".
+The table is written after every few trainings. The same command continues from the table that it finds at --out, also
+one that another machine has made: trainings that the table has are not repeated. With --scores it trains nothing, but
+gives the networks of the table the scores that need no training (nas/zero_cost/), as metrics "scores/<name>".
 """
 
 from __future__ import annotations

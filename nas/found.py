@@ -1,4 +1,4 @@
-"""What a search found: the chosen network, the Pareto front, and all trials as a table."""
+"""Result of a search: the chosen network, the Pareto front, and all trials as a table."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ class Trial:
 
     @property
     def proposal(self) -> Proposal:
-        """What the trial evaluates."""
+        """Architecture, budget and replicate of the trial."""
         return Proposal(self.arch, self.budget, self.replicate)
 
 

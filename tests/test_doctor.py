@@ -71,7 +71,8 @@ def test_versions_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
             raise software.PackageNotFoundError(name)
         return known[name]
 
-    lines = ["torch>=2.8", "optuna<6,>=5", "filelock>=4", 'nibabel>=5.2; extra == "medical"', "ray; extra == 'ray'"]
+    lines = ["torch>=2.8", "optuna<6,>=5", 'nibabel>=5.2; extra == "medical"', "ray; extra == 'ray'"]
+    lines += ['optuna>=99; python_version < "3.10"', 'filelock>=4; python_version >= "3.10"']
     monkeypatch.setattr(software, "version", version)
     monkeypatch.setattr(software, "requires", lambda name: lines)
     found = {check.name: check for check in software.package_checks({})}

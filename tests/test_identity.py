@@ -138,6 +138,24 @@ def test_every_setting_of_a_part_changes_its_identity(group: str) -> None:
             )
 
 
+class OneStep:
+    """A part with one argument."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+
+
+class OtherStep(OneStep):
+    """Another part with the same argument."""
+
+
+def test_classes_with_equal_arguments_differ() -> None:
+    assert identity_of(OneStep(1)) == {"class": "tests.test_identity.OneStep", "steps": 1}
+    assert identity_of(OneStep(1)) != identity_of(OtherStep(1))
+    assert identity_of({"a": OneStep(1)}) != identity_of({"a": OneStep(2)})
+    assert identity_of({2, 1}) == [1, 2]
+
+
 def test_repeats_of_pruning() -> None:
     one, other = (digest(identity_of(PartialOrderPruning(margin="auto", repeats=count))) for count in (5, 6))
     assert one != other

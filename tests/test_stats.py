@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from nas.errors import NASError
-from nas.metrics.bootstrap import GroupBootstrap, auc, binary_metrics, mean_of
+from nas.metrics.bootstrap import (
+    GroupBootstrap,
+    auc,
+    best_threshold,
+    binary_metrics,
+    chosen_classes,
+    intervals,
+    mean_of,
+)
 from nas.metrics.ensemble import mean_probability
 from nas.tasks.classification import Classification
 
@@ -61,6 +69,31 @@ def test_resamples_hold_every_class_and_repeat_by_seed() -> None:
     one, two = (GroupBootstrap(np.arange(10), labels, 50, seed=3) for _ in range(2))
     assert all(labels[rows].any() for rows in one.rows)
     assert all((a == b).all() for a, b in zip(one.rows, two.rows, strict=True))
+
+
+def test_undefined_values_of_resamples_are_left_out() -> None:
+    """A resample without any value, also the first one, and one value that is undefined."""
+    draws = [{}, *({"a": value, "b": 1.0} for value in (np.nan, 0.0, 1.0, 2.0, 3.0, 4.0))]
+    found = intervals(draws, (25.0, 75.0))
+    assert found == {"a": (1.0, 3.0), "b": (1.0, 1.0)}
+    assert intervals([{}]) == {}
+
+
+def test_a_probability_at_the_threshold_is_positive() -> None:
+    prob_NK = np.array([[0.4, 0.6], [0.401, 0.599]])
+    assert chosen_classes(prob_NK, positive=1, threshold=0.6).tolist() == [1, 0]
+    assert chosen_classes(prob_NK, positive=0, threshold=0.401).tolist() == [1, 0]
+
+
+def test_of_equally_good_thresholds_the_middle_one_is_chosen() -> None:
+    """0.1, 0.5 and 0.9 leave one error each."""
+    score, positive = np.array([0.0, 0.2, 0.4, 0.6, 0.8, 1.0]), np.array([False, True] * 3)
+    assert best_threshold(score, positive) == pytest.approx(0.5)
+
+
+def test_log_loss_of_a_certain_mistake_is_finite() -> None:
+    values = binary_metrics(np.array([[1.0, 0.0], [1.0, 0.0]]), np.array([1, 0]))
+    assert values["log_loss"] == pytest.approx(-np.log(1e-12) / 2)
 
 
 def test_mean_probability_over_rounds_and_networks() -> None:

@@ -26,7 +26,6 @@ KINDS = {  # kind -> (class in its template, groups of conf/ in which its name h
     "data": ("TemplateSource", ("data", "split")),
 }
 LIST = {"space": "spaces", "strategy": "strategies", "evaluator": "evaluators", "task": "tasks", "data": "data"}
-NEW = ("a new name", "choose another")
 NAME = re.compile(r"[a-z][a-z0-9_]{1,39}")
 
 

@@ -48,7 +48,10 @@ def processor_check(torch: dict[str, Any]) -> Check:
 def _processor() -> tuple[str, set[str]]:
     """Return the name of the processor and the flags of its instructions; empty where the system has none."""
     with suppress(OSError, UnicodeDecodeError):
-        pairs = [line.partition(":") for line in (PROC / "cpuinfo").read_text(errors="replace").splitlines()]
+        pairs = [
+            line.partition(":")
+            for line in (PROC / "cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        ]
         values = {key.strip(): value.strip() for key, _, value in pairs}
         flags = values.get("flags") or values.get("Features") or ""
         return values.get("model name") or platform.machine(), set(flags.split())
@@ -103,9 +106,9 @@ def memory_check() -> Check:
 
 
 def _memory() -> tuple[float | None, float | None]:
-    """Return total and free bytes, None where the system does not tell them."""
+    """Return total and free bytes, None where the system does not report them."""
     with suppress(OSError, ValueError, IndexError):
-        pairs = [line.partition(":") for line in (PROC / "meminfo").read_text().splitlines()]
+        pairs = [line.partition(":") for line in (PROC / "meminfo").read_text(encoding="utf-8").splitlines()]
         values = {key: 1024 * float(value.split()[0]) for key, _, value in pairs}
         return values.get("MemTotal"), values.get("MemAvailable")
     with suppress(OSError, ValueError, AttributeError):
@@ -130,7 +133,7 @@ def _cgroup_limit() -> float | None:
     for folder in _cgroups():
         for name in ("memory.max", "memory.limit_in_bytes"):
             with suppress(OSError, ValueError):
-                limits.append(float((folder / name).read_text()))
+                limits.append(float((folder / name).read_text(encoding="utf-8")))
     limits = [limit for limit in limits if 0 < limit < 2**60]  # version 1 writes a huge number for none
     return min(limits, default=None)
 
@@ -139,7 +142,7 @@ def _cgroups() -> list[Path]:
     """Return the folders of the control groups of this process, the innermost first."""
     folders = [CGROUP, CGROUP / "memory", CGROUP / "cpu"]
     with suppress(OSError):
-        for line in (PROC / "self/cgroup").read_text().splitlines():
+        for line in (PROC / "self/cgroup").read_text(encoding="utf-8").splitlines():
             _, controllers, path = line.split(":", 2)
             base = CGROUP / controllers.split(",")[0] if controllers else CGROUP
             own = base / path.lstrip("/")
@@ -160,7 +163,7 @@ def threads_check(torch: dict[str, Any]) -> Check:
     cores = float(usable_cores())
     for folder in _cgroups():
         with suppress(OSError, ValueError, ZeroDivisionError):
-            quota, period = (folder / "cpu.max").read_text().split()
+            quota, period = (folder / "cpu.max").read_text(encoding="utf-8").split()
             cores = min(cores, float(quota) / float(period))
     chosen, usable = os.environ.get("OMP_NUM_THREADS", ""), max(1, int(cores))
     shown = f"{cores:g} of {every} cores" if cores < every else f"{every} cores"

@@ -15,7 +15,7 @@ from nas.errors import NASError, first_line
 GB = 1e9
 LITTLE, TOO_LITTLE = 5 * GB, 0.2 * GB  # free bytes
 CHILD_S = 20.0
-# tries the lock at once, says what came of it, waits for a line, and tries again
+# tries the lock at once, prints the result, waits for a line, and tries again
 CHILD = """
 import sys
 from filelock import FileLock, Timeout

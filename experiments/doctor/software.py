@@ -79,14 +79,14 @@ def torch_facts(probe: subprocess.Popen[str]) -> dict[str, Any]:
 
 def _facts_of(probe: subprocess.Popen[str]) -> dict[str, Any]:
     try:
-        said, errors = probe.communicate(timeout=PROBE_S)
+        output, errors = probe.communicate(timeout=PROBE_S)
     except subprocess.TimeoutExpired:
         probe.kill()
         probe.communicate()
         return {"error": f"its import takes more than {PROBE_S:.0f} s"}
     lines = [line.strip() for line in errors.splitlines() if line.strip()]
     try:
-        return dict(json.loads(said.splitlines()[-1]))
+        return dict(json.loads(output.splitlines()[-1]))
     except (IndexError, ValueError, TypeError):
         return {"error": lines[-1][:200] if lines else f"its import ends with exit code {probe.returncode}"}
 
@@ -149,8 +149,8 @@ def extra_checks() -> list[Check]:
         if not lacking:
             checks.append(Check(f"extra {extra}", OK, found))
             continue
-        said = ", ".join(f"{one.name} {one.found}" for one in lacking)
-        checks.append(Check(f"extra {extra}", NOTE, said, f"pip install 'voxnas[{extra}]' adds {adds}"))
+        versions = ", ".join(f"{one.name} {one.found}" for one in lacking)
+        checks.append(Check(f"extra {extra}", NOTE, versions, f"pip install 'voxnas[{extra}]' adds {adds}"))
     return checks
 
 
@@ -169,9 +169,16 @@ def requirements() -> Requirements:
         text, _, marker = line.partition(";")
         match = re.match(r"\s*([\w.\-]+)\s*(?:\[[^\]]*\])?\s*\(?([^)]*)\)?", text)
         extra = re.search(r"""extra\s*==\s*["']([^"']+)["']""", marker)
-        if match:
+        if match and _for_this_python(marker):
             found.setdefault(extra[1] if extra else "", {})[match[1]] = match[2].strip()
     return found
+
+
+def _for_this_python(marker: str) -> bool:
+    """Report whether a requirement counts for this version of Python; other conditions are not looked at."""
+    bounds = re.findall(r"""python_version\s*(>=|<)\s*["'](\d+)\.(\d+)["']""", marker)
+    here = sys.version_info[:2]
+    return all((here >= (int(major), int(minor))) == (sign == ">=") for sign, major, minor in bounds)
 
 
 def _package(name: str, wanted: str) -> Check:

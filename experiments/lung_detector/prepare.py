@@ -164,8 +164,8 @@ def check_export(out: Path) -> None:
             if digest in part_of_pixels:
                 raise _fault(f"the same image as {part_of_pixels[digest].name} and {path.name}", "each image once")
             part_of_pixels[digest] = path
-        lines = sum(len(path.read_text().splitlines()) for path in labels.values())
-        boxes = len(json.loads((out / f"coco_{folder.name}.json").read_text())["annotations"])
+        lines = sum(len(path.read_text(encoding="utf-8").splitlines()) for path in labels.values())
+        boxes = len(json.loads((out / f"coco_{folder.name}.json").read_text(encoding="utf-8"))["annotations"])
         if lines != boxes:
             raise _fault(f"{lines} boxes for YOLO and {boxes} for COCO in {folder.name}", "the same boxes")
 

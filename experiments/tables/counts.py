@@ -104,17 +104,17 @@ def naslung(name: str, authors: int | None = None, readme: float | None = None) 
     written = io.BytesIO()
     torch.save(model.state_dict(), written)
     megabytes = BYTES * params / 1e6
-    said = ["formula" if formula == params else f"formula: no, {formula:,}"]
+    notes = ["formula" if formula == params else f"formula: no, {formula:,}"]
     if authors is not None:
-        said.append("authors' code" if authors == params else f"authors' code: no, {authors - params:+,}")
+        notes.append("authors' code" if authors == params else f"authors' code: no, {authors - params:+,}")
     if readme is not None:
-        said.append("README, in MB" if round(megabytes, 2) == readme else f"README: no, {megabytes:.2f} MB here")
+        notes.append("README, in MB" if round(megabytes, 2) == readme else f"README: no, {megabytes:.2f} MB here")
     return {
         "params": params,
         "closed_form": formula,
         "megabytes": megabytes,
         "file": written.getbuffer().nbytes / 1e6,
-        "agrees": "; ".join(said),
+        "agrees": "; ".join(notes),
     }
 
 
@@ -163,8 +163,8 @@ def nearest_naslung(figure: float) -> dict[str, Any]:
         sizes[name] = closed_form(space, arch)
     params = min(sizes.values(), key=lambda count: abs(count / 1e6 - figure))
     hits = [name for name, count in sizes.items() if figure in (round(count / 1e6, 2), round(BYTES * count / 1e6, 2))]
-    said = f"of {', '.join(hits)}" if hits else f"of none of the {len(sizes)} networks, in M or in MB"
-    return {"params": params, "megabytes": BYTES * params / 1e6, "agrees": said}
+    agrees = f"of {', '.join(hits)}" if hits else f"of none of the {len(sizes)} networks, in M or in MB"
+    return {"params": params, "megabytes": BYTES * params / 1e6, "agrees": agrees}
 
 
 def dints_supernet(channel_mul: float, classes: int, expected: int | None = None) -> dict[str, Any]:

@@ -79,7 +79,7 @@ def conditions(table: Table, size: Size, blocks: Sequence[Block]) -> list[str]:
     """
     every = [line for block in blocks for line in block.lines]
     done = [line.computed for line in every if line.computed is not None]
-    said = [f"Size: {size}. {table.sizes[size].note}".strip()]
+    notes = [f"Size: {size}. {table.sizes[size].note}".strip()]
     if done:
         dates = sorted({one.date for one in done})
         minutes = sum(one.seconds for one in done) / 60
@@ -87,28 +87,28 @@ def conditions(table: Table, size: Size, blocks: Sequence[Block]) -> list[str]:
         took = "less than a minute" if minutes < 1 else f"{minutes:.0f} minutes"
         expected = sum(line.planned.minutes for line in every if line.planned and line.computed)
         where = "; ".join(sorted({one.machine for one in done}))
-        said.append(
+        notes.append(
             f"Measured {when} on {where}, in {took} of wall-clock time beside whatever else ran there, without "
             f"interrupted calls (expected on two idle cores: about {max(expected, 1):.0f} minutes)."
         )
     if any(one.cases for one in done):
-        said.append(
+        notes.append(
             "Values of trained rows are means over their seeds; [95 % intervals] by bootstrap over seeds and patients, "
             "both drawn anew (from one seed: over patients only). Epochs and networks were chosen on validation "
             "patients; the test patients decided nothing."
         )
     references = {line.computed.against: line for line in every if line.computed and line.computed.against}
     if references:
-        said.append(
+        notes.append(
             "Paired differences are on the same test patients and seeds, each row minus the reference of its section."
         )
     open_rows = [line for line in every if line.planned is not None and line.computed is None]
     if open_rows:
-        said.append(
+        notes.append(
             f"{len(open_rows)} of {sum(line.planned is not None for line in every)} rows of ours have no value here; "
             "the notes say why."
         )
-    return said
+    return notes
 
 
 def markdown(table: Table, name: str, size: Size, blocks: Sequence[Block], missing: Mapping[str, str]) -> str:
@@ -183,9 +183,9 @@ def _commands(name: str, size: Size, blocks: Sequence[Block]) -> list[str]:
                 functions |= set(commands)
             ran += [f"    # {line.key}, {line.computed.seconds:.0f} s", *(f"    {command}" for command in commands)]
     if ran:
-        said = "It ran, for each seed (SEED; FOLDER is the folder of the row and seed, RUNS/... that of another row;"
-        said += " a function is named once in a section, with its arguments in the file of the table):"
-        lines += [said, "", *ran, ""]
+        intro = "It ran, for each seed (SEED; FOLDER is the folder of the row and seed, RUNS/... that of another row;"
+        intro += " a function is named once in a section, with its arguments in the file of the table):"
+        lines += [intro, "", *ran, ""]
     return lines
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import multiprocessing
 import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ Work = Callable[[Mapping[str, Any], Path, int], None]
 log = logging.getLogger(__name__)
 
 
-@contextlib.contextmanager
+@contextmanager
 def helpers(config: TrainConfig, folder: Path, work: Work) -> Iterator[None]:
     """Run `config.processes` - 1 processes that do trainings of a folder which no other process is doing.
 
@@ -58,7 +58,7 @@ def _help(work: Work, settings: Mapping[str, Any], folder: Path, number: int) ->
     """Work without output; the training ends its helpers."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
+    with open(os.devnull, "w", encoding="utf-8") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
         work(settings, folder, number)
 
 

@@ -12,7 +12,6 @@ LEVEL = 95.0
 PERCENTILES = (50 - LEVEL / 2, 50 + LEVEL / 2)
 ATTEMPTS = 1000  # draws for each resample wanted, before a test part is called too small
 CHUNK = 1_000_000  # patients drawn at once; bounds the memory
-Metrics = Callable[[np.ndarray, np.ndarray], Mapping[str, float]]  # prob_NK, label (N,) -> named values
 
 
 class GroupBootstrap:

@@ -108,7 +108,7 @@ def _bands(searches: Searches, curves: Mapping[str, Curve], divisor: float) -> l
 
 
 def _ends(searches: Searches, names: Names, curves: Mapping[str, Curve], metric: str) -> str:
-    """Text beside a plot of curves: what is drawn, and the values at the end."""
+    """Text beside a plot of curves: its content, and the values at the end."""
     short, texts = short_names(searches.groups), []
     several = any(len(group.jobs) > 1 for group in searches.groups)
     for group in searches.groups[:MAX_SHOWN]:

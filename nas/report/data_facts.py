@@ -32,7 +32,7 @@ PERCENTILES = (0.5, 50, 99.5)
 
 @dataclass(frozen=True)
 class DataSummary:
-    """What is known of the data before the first training.
+    """Facts about the data before the first training.
 
     Attributes:
         cases: Number of samples.

@@ -58,7 +58,7 @@ def results_at_end(
         skip_if_unchanged: Do not write a view again that another worker has written.
 
     Yields:
-        A function that says of the trials why the search ended.
+        A function of the trials that returns why the search ended.
     """
     interrupted = True
 
@@ -123,7 +123,7 @@ def write_results(
         ended = end(history)
         view = digest([ended.reason, *([trial.number, trial.state.value] for trial in history)])
         written = folder / WRITTEN
-        if skip_if_unchanged and written.is_file() and written.read_text() == view:
+        if skip_if_unchanged and written.is_file() and written.read_text(encoding="utf-8") == view:
             return
         write_csv(folder / TRIALS, history.records, history)
         if history.complete():

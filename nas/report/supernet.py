@@ -49,7 +49,7 @@ def supernet_sections(folder: str | Path) -> list[str]:
         section("The supernet's training", note, pair(*(figure(plot, caption) for plot, caption in plots if plot)))
     ]
     if (folder / PICTURE).is_file():
-        picture = (folder / PICTURE).read_text()
+        picture = (folder / PICTURE).read_text(encoding="utf-8")
         sections.append(section("Final probabilities", "", f'<div class="picture">{picture}</div>'))
     return sections
 

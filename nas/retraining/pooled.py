@@ -139,7 +139,7 @@ def _columns(path: Path, system: str) -> dict[str, np.ndarray]:
     """Read the columns of the samples, the target and one system, without the name of the system."""
     try:
         require_regular(path, MOST_CSV_BYTES)
-        with open(path, newline="") as file:
+        with open(path, newline="", encoding="utf-8") as file:
             heading, *lines = (list(map(text_of, line)) for line in csv.reader(file))
         table = dict(zip(heading, np.array(lines, dtype=str).T, strict=True))
     except (OSError, ValueError, csv.Error) as error:

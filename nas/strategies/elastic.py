@@ -82,7 +82,7 @@ class Elastic(Strategy):
         self.proposer.prepare(problem, context)
 
     def estimate(self, problem: Problem, context: RunContext) -> Estimate:
-        """Time steps of the supernet's training, and what the proposer prepares."""
+        """Time steps of the supernet's training, and the preparation of the proposer."""
         training = self._training(problem, context)
         own = Estimate(training.expected_seconds(), training.checkpoint_bytes())
         return own + self.proposer.estimate(problem, context)
@@ -114,7 +114,7 @@ class Elastic(Strategy):
         return self.proposer.unfinished(history)
 
     def propose(self, space: SearchSpace, history: History, rng: np.random.Generator) -> Proposal | None:
-        """Propose what the proposer does."""
+        """Propose as the proposer does."""
         return self.proposer.propose(space, history, rng)
 
     def ruled_out(self, problem: Problem, history: History) -> RuledOut | None:

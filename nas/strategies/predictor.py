@@ -82,7 +82,7 @@ class Predictor(Strategy):
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """What a study records; a setting of later versions counts only if it is not the default."""
+        """Facts that a study records; a setting of later versions counts only if it is not the default."""
         return {name: value for name, value in super().identity.items() if (name, value) != ("model", MODELS[0])}
 
     def propose(self, space: SearchSpace, history: History, rng: np.random.Generator) -> Proposal | None:

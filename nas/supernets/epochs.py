@@ -84,7 +84,7 @@ class SupernetEpochs(ABC):
 
     @abstractmethod
     def _parts(self) -> Mapping[str, Any]:
-        """Return what a checkpoint holds, each with `state_dict`, `SUPERNET` first."""
+        """Return the objects of a checkpoint, each with `state_dict`, `SUPERNET` first."""
 
     def run(self, on_epoch: Callable[[int, int], None] = lambda epoch, epochs: None) -> None:
         """Train the remaining epochs.

@@ -43,7 +43,7 @@ def read_curves(folder: Path) -> list[dict[str, float]]:
         ValueError: If it is no csv file, or a value is no number.
     """
     require_regular(folder / CURVES, MOST_CSV_BYTES)
-    rows = csv.DictReader(io.StringIO((folder / CURVES).read_text()))
+    rows = csv.DictReader(io.StringIO((folder / CURVES).read_text(encoding="utf-8")))
     try:
         return [{name: float(value) for name, value in row.items() if value} for row in rows]
     except csv.Error as error:

@@ -129,7 +129,7 @@ class TrainingSettings:
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """What a study records; a setting of later versions counts only if it is not the default."""
+        """Facts that a study records; a setting of later versions counts only if it is not the default."""
         return without_later_defaults(described(self))
 
     @property

@@ -81,14 +81,15 @@ def host_id() -> str:
     """
     names = [socket.gethostname()]
     with suppress(OSError):
-        names += [Path("/proc/sys/kernel/random/boot_id").read_text().strip()[:8], os.readlink("/proc/self/ns/pid")]
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
+        names += [boot[:8], os.readlink("/proc/self/ns/pid")]
     return "/".join(names)
 
 
 def _start(pid: int) -> str:
     """Return when the process began, in the kernel's ticks; "" if unknown, "ended" for a zombie."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
     except OSError:
         return ""
     return "ended" if fields[0] == "Z" else fields[19]

@@ -278,3 +278,8 @@ def masks_of(path: Path, lesions: list[bool]) -> VolumeStore:
         volume_CDHW = np.full((1, 4, 4, 4), number, dtype=np.uint8)
         samples.append(Sample(f"s{number}", volume_CDHW, 0, f"p{number}", mask_DHW=mask_DHW))
     return write_store(path / "masks.h5", samples, name="toy", classes=("background", "lesion"), provenance={})
+
+
+def test_unseen_rows_neither_trained_a_network_nor_chose_its_epoch() -> None:
+    part = Fold("overfit", np.array([0, 1]), np.array([2]), np.array([0, 2, 3, 4]))
+    assert part.unseen.tolist() == [3, 4]

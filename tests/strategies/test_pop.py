@@ -365,3 +365,21 @@ def test_networks_that_were_ruled_out_have_the_best_score_they_could_reach(metri
     assert ruled_out is not None
     assert ruled_out.share > 0
     assert set(ruled_out.bound_N.tolist()) == {0.5}
+
+
+def test_below_compares_every_gene_of_a_long_network() -> None:
+    """More genes than are compared for all networks at once."""
+    rng = np.random.default_rng(0)
+    genes_NG, ordered_G = rng.integers(3, size=(2000, 11)), np.arange(11) % 4 != 0
+    for gene in range(11):
+        top_G = np.full(11, 2)
+        top_G[gene] = 3 if ordered_G[gene] else 1
+        near_NG = np.tile(top_G, (4, 1))
+        near_NG[1, gene] += 1
+        near_NG[2, gene] -= 1
+        rows = below(near_NG, top_G, ordered_G, np.array([True, True, True, False]))
+        assert rows.tolist() == ([0, 2] if ordered_G[gene] else [0])
+    top_G = rng.integers(3, size=11)
+    inside_NG = np.where(ordered_G, genes_NG <= top_G, genes_NG == top_G)
+    rows = below(genes_NG, top_G, ordered_G, np.ones(2000, dtype=bool))
+    assert rows.tolist() == np.flatnonzero(inside_NG.all(axis=1)).tolist()

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import resource
 import socket
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -62,6 +61,10 @@ class Connections:
     @property
     def most(self) -> int:
         """The bound on their number, lowered to what this process may open."""
+        try:
+            import resource  # not on Windows
+        except ImportError:
+            return self.bounds.most
         files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         return max(1, min(self.bounds.most, files - SPARE_FILES))
 

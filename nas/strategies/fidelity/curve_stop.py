@@ -61,7 +61,7 @@ class CurveStop(Fidelity):
         return self.budgets[0]
 
     def promotion(self, history: History, *, closed: bool = False) -> Proposal | None:
-        """Return the network that goes on and has come furthest; of several the one that finished its step first."""
+        """Return the network that continues and has come furthest; of several the one that finished its step first."""
         return next((Proposal(trial.arch, upper) for trial, upper in self._going_on(history)), None)
 
     def unfinished(self, history: History) -> frozenset[str]:

@@ -10,7 +10,7 @@ from nas.history import History
 from nas.noise import Noise
 from nas.strategies.fidelity.schedule import results_at
 
-FEW = 10  # networks below which nothing is said
+FEW = 10  # networks below which no statement is made
 COLLAPSED = "collapsed"  # metric of a training whose network carries no information on a class
 OFTEN = 0.1  # share of collapsed trainings above which the classes have not emerged
 
