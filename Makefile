@@ -5,13 +5,13 @@ PY = $(VENV)/bin/python
 # visdom is an sdist that needs setuptools<81 while it builds; newer pips read the second variable for that.
 PIP_ENV = PIP_CONSTRAINT=$(CURDIR)/constraints.txt PIP_BUILD_CONSTRAINT=$(CURDIR)/constraints.txt
 
-.PHONY: install demo test test-slow test-all lint docs-reference clean
+.PHONY: install demo test test-slow test-all lint docs docs-reference clean
 
 install: $(VENV)/.installed
 
 $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(PIP_ENV) $(PY) -m pip install --quiet --disable-pip-version-check -e '.[dev,medical,export]'
+	$(PIP_ENV) $(PY) -m pip install --quiet --disable-pip-version-check -e '.[dev,medical,export,docs]'
 	touch $@
 
 # Two processes share the trainings of each command; which networks are tried depends on which of them is first. One
@@ -38,11 +38,16 @@ test-slow: install
 
 test-all: test test-slow
 
-lint: install
+lint: install docs
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(VENV)/bin/lint-imports --no-logo
 	$(PY) -m mypy
+
+# The documentation as a folder, site/, that opens without a server or a network. A broken link, a page that the
+# navigation lacks or a name without a docstring ends it with an error.
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --quiet --clean
 
 # The pages of docs/reference that are made of conf/ and the docstrings.
 docs-reference: install
