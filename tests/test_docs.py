@@ -14,7 +14,7 @@ from nas.data.io.formats import FORMATS, OTHERS
 from tests.conftest import REPO
 from tests.documents import PAGES, anchors, check_command, commands, links
 
-ALL_PAGES = sorted({*PAGES, *REFERENCE.glob("*.md"), REPO / "CHANGELOG.md"})
+ALL_PAGES = sorted({*PAGES, *REFERENCE.rglob("*.md"), REPO / "CHANGELOG.md"})
 RESULTS = REPO / "docs/results"  # their commands are those of conf/table, which tests/test_paper_tables.py composes
 DOCUMENTED = [
     path for path in PAGES if path != REPO / "README.md" and RESULTS not in path.parents and commands(path.read_text())
@@ -55,7 +55,7 @@ def test_limits_name_everything_that_the_readers_accept() -> None:
 
 
 def test_every_component_of_conf_is_in_the_reference() -> None:
-    text = "".join(path.read_text() for path in REFERENCE.glob("*.md"))
+    text = "".join(path.read_text() for path in REFERENCE.rglob("*.md"))
     for path in (REPO / "conf").glob("*/*.yaml"):
         if path.parent.name != TABLES:
             assert f"`{path.parent.name}={path.stem}`" in text, path
