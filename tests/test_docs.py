@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from docs.generate import REFERENCE, pages, stated_limits
+from docs.street import PATH as STREET
+from docs.street import drawing, packages
 from experiments.conf_files import TABLES, tables
 from nas.data.io.arrays import AXES
 from nas.data.io.dicom_header import DECODED, SOP_CLASSES
@@ -76,3 +79,24 @@ def test_every_page_is_linked_from_the_index() -> None:
     index = REPO / "docs/index.md"
     linked = {(index.parent / link.partition("#")[0]).resolve() for link in links(index.read_text())}
     assert {path for path in (REPO / "docs").rglob("*.md") if path != index} <= linked
+
+
+def test_the_drawing_of_the_packages_is_up_to_date_and_names_what_exists() -> None:
+    assert STREET.read_text() == drawing()
+    for path in packages():
+        assert (REPO / path).exists(), path
+
+
+def test_the_files_of_typical_changes_exist() -> None:
+    page = (REPO / "docs/explanation/architecture.md").read_text()
+    rows = re.findall(r"^\| (an? [\w ]+) \| (.+?) \| (.+) \|$", page, re.MULTILINE)
+    assert len(rows) >= 12
+    for change, files, words in rows:
+        paths = [path for path in re.findall(r"`([\w/.]+)`", files + words) if "/" in path]
+        assert paths, change
+        for path in paths:
+            assert (REPO / path).exists(), path
+        named = re.findall(r"`([A-Z]\w+|[a-z_]+)`", words)
+        text = "".join((REPO / path).read_text() for path in paths if (REPO / path).is_file())
+        for name in named:
+            assert re.search(rf"\b{name}\b", text), f"{change}: {name}"
