@@ -44,7 +44,7 @@ BELOW = (
     ("search_spaces/", "networks as vectors of choices; know only the core of nas"),
     (
         "nas/training/, nas/cost/, nas/supernets/, nas/zero_cost/",
-        "the training loop, exact costs, shared weights, scores without training: used by evaluators",
+        "what evaluators use: training loop, exact costs, shared weights, scores without training",
     ),
     ("nas/tasks/, nas/metrics/, nas/data/", "loss, inference, metrics; images, stores, splits"),
     ("nas/space.py, nas/architecture.py, nas/history.py, nas/utils/, nas/errors.py", "the core, without PyTorch"),
