@@ -47,7 +47,7 @@ lint: install docs
 # The documentation as a folder, site/, that opens without a server or a network. A broken link, a page that the
 # navigation lacks or a name without a docstring ends it with an error.
 docs: install
-	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --quiet --clean
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --clean
 
 # The pages of docs/reference that are made of conf/ and the docstrings.
 docs-reference: install

@@ -56,8 +56,9 @@ class Run:
 RUNS = {
     "demo": Run(
         (
-            f"search experiment=demo space.widths=[4,8] space.max_depth=4 study.trials=4 {SHORT}",
-            f"train experiment=demo arch=outputs/demo/arch.json {TRAIN} training.epochs=2 training.batch_size=128",
+            "search experiment=demo space.widths=[4,8] space.max_depth=4 study.trials=6 "
+            "training.epochs=4 training.batch_size=128 constraints=[]",
+            f"train experiment=demo arch=outputs/demo/arch.json {TRAIN} training.epochs=6 training.batch_size=128",
         ),
         {
             "data": "demo/data.html",
@@ -110,8 +111,8 @@ RUNS = {
     ),
     "space": Run(
         (
-            "search experiment=demo space=plainnets study.name=plainnets evaluator=zero_cost "
-            "study.trials=12 constraints=[]",
+            "search experiment=demo space=plainnets study.name=plainnets study.trials=6 training.epochs=3 "
+            "training.batch_size=128 constraints=[]",
         ),
         {"add-a-space": "plainnets/report.html"},
         ("space", "plainnets"),

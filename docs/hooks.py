@@ -9,7 +9,7 @@ import ast
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,8 @@ PACKAGES = ("nas", "search_spaces")
 MODULES = ("nas.bundle", "nas.report")  # public without being exported lazily
 LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s]+)\)")
 FENCE = re.compile(r"(^```.*?^```$)", re.MULTILINE | re.DOTALL)
+CODE = re.compile(r"(^```.*?^```$|`[^`\n]+`)", re.MULTILINE | re.DOTALL)
+BRACKETS = re.compile(r"\]( ?)\[")  # an interval and the number of a note, no reference to a link
 
 
 def on_files(files: Files, config: Any, **_: Any) -> Files:
@@ -42,7 +44,7 @@ def on_files(files: Files, config: Any, **_: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Make links to files outside docs/ links of the site, or plain names."""
+    """Make links to files outside docs/ links of the site, or plain names; see BRACKETS."""
     source = page.file.src_uri
     home = ROOT if source in OUTSIDE.values() else (DOCS / source).parent
 
@@ -62,8 +64,13 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
         path = os.path.relpath(path, Path(source).parent)
         return f"{image}[{label}]({path}{'#' if anchor else ''}{anchor})"
 
-    parts = FENCE.split(markdown)
-    return "".join(part if part.startswith("```") else LINK.sub(changed, part) for part in parts)
+    text = outside(FENCE, markdown, lambda part: LINK.sub(changed, part))
+    return outside(CODE, text, lambda part: BRACKETS.sub(r"]\1\[", part))
+
+
+def outside(code: re.Pattern[str], text: str, change: Callable[[str], str]) -> str:
+    """Change what is no code; `code` has one group, the code."""
+    return "".join(part if number % 2 else change(part) for number, part in enumerate(code.split(text)))
 
 
 def notebook(path: Path) -> str:

@@ -49,7 +49,7 @@ def test_every_export_has_an_entry_in_the_api_reference() -> None:
 def test_the_site_is_complete_and_works_offline(tmp_path: Path) -> None:
     """`mkdocs build` is strict: a broken link or anchor and a page outside the navigation are errors."""
     site = tmp_path / "site"
-    done = run_python("-m", "mkdocs", "build", "--quiet", "--site-dir", str(site), folder=REPO)
+    done = run_python("-m", "mkdocs", "build", "--site-dir", str(site), folder=REPO)
     assert done.returncode == 0, done.stderr
     pages = list(site.rglob("*.html"))
     for page in pages:

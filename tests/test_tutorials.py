@@ -141,7 +141,7 @@ def test_many_workers(tmp_path: Path, data_cache: Path) -> None:
     rows = (tmp_path / "outputs/team/trials.csv").read_text().splitlines()
     assert len(rows) == 1 + 3
 
-    script = code_block(cluster, "bash")
+    script = code_block(cluster, "shell")
     assert "--array=0-7" in script
     (tmp_path / "search.sbatch").write_text(script.rstrip() + " \\\n  study.trials=2 " + " ".join(more) + "\n")
     tools = tmp_path / "bin"
