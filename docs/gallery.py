@@ -78,7 +78,7 @@ RUNS = {
     "nodules": Run(
         (
             "train experiment=lung_detector arch=detector/lung-slices data.patients=24 data.slices=2 data.size=64 "
-            f"training.epochs=8 {NO_BASELINES}",
+            f"training.epochs=40 training.batch_size=4 {NO_BASELINES}",
         ),
         {"detection": "train/lung_detector/report.html"},
     ),
