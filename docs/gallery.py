@@ -164,13 +164,14 @@ def install(package: tuple[str, str], folder: Path) -> None:
 
 
 def prepare(run: Run, folder: Path, cache: Path) -> None:
-    """Write and install what a run needs."""
+    """Write and install what a run needs, and link the prepared data to where the commands look for them."""
+    (folder / "outputs").mkdir()
+    (folder / "outputs/data").symlink_to(cache)
     if run.package is not None:
         install(run.package, folder)
     for name, tutorial in run.files.items():
         page = (ROOT / f"docs/tutorials/{tutorial}.md").read_text(encoding="utf-8")
-        content = page.partition("```yaml\n")[2].partition("```")[0]
-        (folder / name).write_text(content.replace("rounds=1", f"rounds=1 data_cache={cache}"), encoding="utf-8")
+        (folder / name).write_text(page.partition("```yaml\n")[2].partition("```")[0], encoding="utf-8")
     if run.volumes:
         write_volumes(folder)
 
@@ -208,14 +209,14 @@ def main() -> None:
     options = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
     IMAGES.mkdir(parents=True, exist_ok=True)
+    options.cache.mkdir(parents=True, exist_ok=True)
     for name in options.names or RUNS:
         run = RUNS[name]
         with tempfile.TemporaryDirectory() as home:
             folder = Path(home)
             prepare(run, folder, options.cache.resolve())
             for words in run.commands:
-                settings = words.startswith(("search", "train"))
-                voxnas(f"{words} data_cache={options.cache.resolve()}" if settings else words, folder)
+                voxnas(words, folder)
             browser = Browser(folder / "profile")
             try:
                 for image, page in run.pages.items():

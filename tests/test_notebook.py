@@ -71,7 +71,7 @@ def test_a_comparison(home: Path) -> None:
     networks, verdicts, written = shown
     assert networks == 671
     assert len(names["jobs"]) == 6
-    assert len(verdicts) == 1
-    assert "pop" in verdicts[0]
+    assert len(verdicts) == 2  # of the score and of the hypervolume
+    assert all("pop" in verdict and "3 seeds" in verdict for verdict in verdicts)
     assert written == ["compare.html", "sweep.csv"]
     assert "<svg" in (home / "outputs/compared/compare.html").read_text()
