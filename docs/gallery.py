@@ -185,7 +185,7 @@ def voxnas(words: str, folder: Path) -> None:
 
 
 def picture(browser: Browser, page: Path, name: str) -> None:
-    """Write the picture of a page at each width, with a palette of 128 colours; a Markdown page becomes HTML first."""
+    """Write the picture of a page at each width, with a palette of 256 colours; a Markdown page becomes HTML first."""
     if page.suffix == ".md":
         body = markdown.markdown(page.read_text(encoding="utf-8"), extensions=["tables"])
         page = page.with_suffix(".html")
@@ -197,7 +197,8 @@ def picture(browser: Browser, page: Path, name: str) -> None:
         clip = {"x": 0, "y": 0, "width": width, "height": height, "scale": 1}
         taken = browser("Page.captureScreenshot", format="png", captureBeyondViewport=True, clip=clip)
         image = Image.open(io.BytesIO(b64decode(taken["data"]))).convert("RGB")
-        image.quantize(128, dither=Image.Dither.NONE).save(IMAGES / f"{name}-{width}.png", optimize=True)
+        few = image.quantize(256, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)  # keeps rare colours
+        few.save(IMAGES / f"{name}-{width}.png", optimize=True)
         sys.stdout.write(f"wrote {IMAGES / name}-{width}.png\n")
 
 

@@ -7,10 +7,11 @@ import re
 from html.parser import HTMLParser
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from docs.hooks import api_pages, public
+from docs.hooks import api_pages, on_page_markdown, public
 from tests.conftest import REPO
 from tests.processes import run_python
 from tests.service.browser import CHROMIUM, Browser
@@ -74,3 +75,17 @@ def test_the_site_is_complete_and_works_offline(tmp_path: Path) -> None:
     finally:
         browser.close()
     assert "latency" in first
+
+
+def test_links_that_leave_the_documentation_and_intervals_before_notes() -> None:
+    page = SimpleNamespace(file=SimpleNamespace(src_uri="how-to/outputs.md"))
+    text = (
+        "[a](../../README.md#install) [`nas/space.py`](../../nas/space.py) [the space](../../nas/space.py) "
+        "[b](../tutorials/search-in-python.ipynb) [c](https://x.org) 0.9 [0.8, 1.0][3] `a[0][1]`\n"
+        "```\n[a](../../README.md)\n```"
+    )
+    assert on_page_markdown(text, page) == (
+        "[a](../readme.md#install) `nas/space.py` the space (`nas/space.py`) "
+        "[b](../tutorials/search-in-python.md) [c](https://x.org) 0.9 [0.8, 1.0]\\[3] `a[0][1]`\n"
+        "```\n[a](../../README.md)\n```"
+    )
