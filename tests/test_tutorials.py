@@ -110,7 +110,7 @@ def test_a_decathlon_task(tmp_path: Path, data_cache: Path) -> None:
     task = tmp_path / "Task04_Hippocampus"
     write_decathlon(task)
     small = ["data.crop=null", "data.spacing_mm=null", "space.depths=[1]", "space.widths=[[4],[8]]"]
-    more = {"search": [*search, *small], "train": [*train, *small[:2]]}
+    more = {"search": [*search, *small, "split.folds=3"], "train": [*train, *small[:2], "split.folds=3"]}
     text = section("segment-a-decathlon-task", "Search U-Nets")
     follow(text, tmp_path, more, {"/path/to/Task04_Hippocampus": str(task)})
     assert (tmp_path / "outputs/train/unet_hippocampus/result.json").is_file()
