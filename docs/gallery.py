@@ -25,7 +25,7 @@ from tests.service.browser import Browser
 
 ROOT = Path(__file__).resolve().parents[1]
 IMAGES = ROOT / "docs/images/gallery"
-WIDTHS = {1280: 1500, 400: 1500}  # CSS pixels -> greatest height
+WIDTHS = {1280: 2000, 400: 1500}  # CSS pixels -> greatest height
 TABLE = ROOT / "benchmarks/tables/naslung671.h5"
 STYLE = "body{font:15px system-ui;margin:24px;max-width:1100px} td,th{border:1px solid #bbb;padding:4px 8px} \
 table{border-collapse:collapse;display:block;overflow-x:auto}"
