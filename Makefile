@@ -5,13 +5,13 @@ PY = $(VENV)/bin/python
 # visdom is an sdist that needs setuptools<81 while it builds; newer pips read the second variable for that.
 PIP_ENV = PIP_CONSTRAINT=$(CURDIR)/constraints.txt PIP_BUILD_CONSTRAINT=$(CURDIR)/constraints.txt
 
-.PHONY: install demo test test-slow test-all test-oldest lint docs-reference dist clean
+.PHONY: install demo test test-slow test-all test-oldest lint docs docs-reference dist clean
 
 install: $(VENV)/.installed
 
 $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(PIP_ENV) $(PY) -m pip install --quiet --disable-pip-version-check -e '.[dev,medical,export]'
+	$(PIP_ENV) $(PY) -m pip install --quiet --disable-pip-version-check -e '.[dev,medical,export,docs]'
 	touch $@
 
 # Two processes share the trainings of each command; which networks are tried depends on which of them is first. One
@@ -48,11 +48,16 @@ test-oldest:
 		$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[dev,medical,export]'
 	OMP_NUM_THREADS=1 $(OLDEST)/bin/python -m pytest -n 2 -W default -m "not slow and not faults"
 
-lint: install
+lint: install docs
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(VENV)/bin/lint-imports --no-logo
 	$(PY) -m mypy
+
+# The documentation as a folder, site/, that opens without a server or a network. A broken link, a page that the
+# navigation lacks or a name without a docstring ends it with an error.
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --clean
 
 # The pages of docs/reference that are made of conf/ and the docstrings.
 docs-reference: install

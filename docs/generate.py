@@ -59,7 +59,9 @@ def pages() -> dict[str, str]:
         "limits.md": limits(),
     }
     generated = {name: f"{NOTE}\n\n{text.rstrip()}\n" for name, text in content.items()}
-    return {**generated, "files.md": files((REFERENCE / "files.md").read_text(encoding="utf-8"))}
+    written = [REFERENCE / "files.md", *sorted((REFERENCE / "formats").glob("*.md"))]
+    described = {path.relative_to(REFERENCE).as_posix(): files(path.read_text(encoding="utf-8")) for path in written}
+    return {**generated, **described}
 
 
 CONFIGURATION = """\
@@ -165,7 +167,7 @@ def stated_limits() -> list[Limit]:
 
 
 def files(text: str) -> str:
-    """Replace the tables of fields in the page on files.
+    """Replace the tables of fields in a page on files.
 
     Args:
         text: The page.
@@ -176,7 +178,7 @@ def files(text: str) -> str:
 
     def table(found: re.Match[str]) -> str:
         fields = [(f"`{name}`", meaning) for name, meaning in _docstring(_class(found[1]))[1].items()]
-        return f"<!-- fields: {found[1]} -->\n{_table(('field', 'meaning'), fields)}\n<!-- end -->"
+        return f"<!-- fields: {found[1]} -->\n\n{_table(('field', 'meaning'), fields)}\n\n<!-- end -->"
 
     return re.sub(r"<!-- fields: ([\w.]+) -->.*?<!-- end -->", table, text, flags=re.DOTALL)
 

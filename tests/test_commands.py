@@ -26,6 +26,7 @@ from nas.data.store import VolumeStore
 from tests.commands import NO_FEATURES, SMALL, SPACE, Command, OwnCapture, refused
 from tests.comparisons import rows_in
 from tests.conftest import REPO, MakeOnce
+from tests.formats import check_files
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +119,8 @@ def test_what_a_training_leaves(main_job: MainJob) -> None:
         assert low <= result["mean"][metric] <= high
     assert "random search" in (folder / "table.md").read_text()
     assert "random search" in main_job.train_said
+    counts = check_files(main_job.folder / "outputs")
+    assert min(counts[name] for name in ("arch", "model", "result", "study")) > 0
 
 
 def test_pages_and_curves_of_a_search_and_a_training(main_job: MainJob) -> None:

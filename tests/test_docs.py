@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from docs.generate import REFERENCE, pages, stated_limits
+from docs.street import PATH as STREET
+from docs.street import drawing, packages
 from experiments.conf_files import TABLES, tables
 from nas.data.io.arrays import AXES
 from nas.data.io.dicom_header import DECODED, SOP_CLASSES
@@ -14,7 +17,7 @@ from nas.data.io.formats import FORMATS, OTHERS
 from tests.conftest import REPO
 from tests.documents import PAGES, anchors, check_command, commands, links
 
-ALL_PAGES = sorted({*PAGES, *REFERENCE.glob("*.md"), REPO / "CHANGELOG.md"})
+ALL_PAGES = sorted({*PAGES, *REFERENCE.rglob("*.md"), REPO / "CHANGELOG.md"})
 RESULTS = REPO / "docs/results"  # their commands are those of conf/table, which tests/test_paper_tables.py composes
 DOCUMENTED = [
     path for path in PAGES if path != REPO / "README.md" and RESULTS not in path.parents and commands(path.read_text())
@@ -55,7 +58,7 @@ def test_limits_name_everything_that_the_readers_accept() -> None:
 
 
 def test_every_component_of_conf_is_in_the_reference() -> None:
-    text = "".join(path.read_text() for path in REFERENCE.glob("*.md"))
+    text = "".join(path.read_text() for path in REFERENCE.rglob("*.md"))
     for path in (REPO / "conf").glob("*/*.yaml"):
         if path.parent.name != TABLES:
             assert f"`{path.parent.name}={path.stem}`" in text, path
@@ -76,3 +79,24 @@ def test_every_page_is_linked_from_the_index() -> None:
     index = REPO / "docs/index.md"
     linked = {(index.parent / link.partition("#")[0]).resolve() for link in links(index.read_text())}
     assert {path for path in (REPO / "docs").rglob("*.md") if path != index} <= linked
+
+
+def test_the_drawing_of_the_packages_is_up_to_date_and_names_what_exists() -> None:
+    assert STREET.read_text() == drawing()
+    for path in packages():
+        assert (REPO / path).exists(), path
+
+
+def test_the_files_of_typical_changes_exist() -> None:
+    page = (REPO / "docs/explanation/architecture.md").read_text()
+    rows = re.findall(r"^\| (an? [\w ]+) \| (.+?) \| (.+) \|$", page, re.MULTILINE)
+    assert len(rows) >= 12
+    for change, files, words in rows:
+        paths = [path for path in re.findall(r"`([\w/.]+)`", files + words) if "/" in path]
+        assert paths, change
+        for path in paths:
+            assert (REPO / path).exists(), path
+        named = re.findall(r"`([A-Z]\w+|[a-z_]+)`", words)
+        text = "".join((REPO / path).read_text() for path in paths if (REPO / path).is_file())
+        for name in named:
+            assert re.search(rf"\b{name}\b", text), f"{change}: {name}"

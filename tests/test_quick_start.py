@@ -24,6 +24,7 @@ from search_spaces import NASLungSpace
 from tests.commands import voxnas
 from tests.conftest import REPO
 from tests.data.written_decathlon import write_nifti
+from tests.formats import check_files
 from tests.report_pages import Page
 
 (CODE,) = re.findall(r"```python\n(.*?)```", (REPO / "README.md").read_text(), re.S)
@@ -91,6 +92,9 @@ def test_search_and_retrain_in_python(
     with Path("outputs/quickstart/train/curves.csv").open() as file:
         trained = {(row["fold"], row["epoch"]) for row in csv.DictReader(file)}
     assert trained == {(fold["fold"], "1") for fold in result.result.folds}
+
+    counts = check_files(Path("outputs"))
+    assert min(counts[name] for name in ("arch", "model", "result", "study")) > 0
 
     # the retrained one, and what a notebook shows
     folds = [result.model(fold["fold"]) for fold in result.result.folds]

@@ -18,6 +18,7 @@ import search_spaces
 from nas.testing import check_space
 from tests.conftest import REPO
 from tests.documents import check_command, commands, links
+from tests.own_volumes import ball, write_volumes
 from tests.processes import run_python
 
 TEXT = (REPO / "README.md").read_text()
@@ -52,8 +53,8 @@ def test_at_most_120_lines() -> None:
 @pytest.mark.slow
 def test_the_commands_run(tmp_path: Path, data_cache: Path) -> None:
     """In the order of the README, in one folder, with fewer trials and epochs."""
-    _own_volumes(tmp_path)
-    np.save(tmp_path / "nodule.npy", 255 * _ball(16, 5))
+    write_volumes(tmp_path)
+    np.save(tmp_path / "nodule.npy", 255 * ball(16, 5))
     ran = []
     for program, name, *rest in COMMANDS:
         if program in INSTALLING:
@@ -69,20 +70,6 @@ def test_the_commands_run(tmp_path: Path, data_cache: Path) -> None:
 def _run(folder: Path, words: Sequence[str]) -> None:
     done = run_python("-m", "experiments.commands.voxnas", *words, folder=folder)
     assert done.returncode == 0, f"voxnas {' '.join(words)}\n{done.stderr}"
-
-
-def _own_volumes(folder: Path) -> None:
-    """my.csv with twenty balls of ten patients, in HU."""
-    lines = ["path,label,patient"]
-    for number in range(20):
-        np.save(folder / f"{number}.npy", _ball(40, 8 + 6 * (number % 2)) * 1000.0 - 900 - number)
-        lines.append(f"{number}.npy,{('benign', 'malignant')[number % 2]},P-{number // 2}")
-    (folder / "my.csv").write_text("\n".join(lines) + "\n")
-
-
-def _ball(side: int, radius: int) -> np.ndarray:
-    grid = np.stack(np.meshgrid(*(np.arange(side) - side / 2,) * 3, indexing="ij"))
-    return (np.square(grid).sum(axis=0) <= radius**2).astype(np.float32)
 
 
 def test_the_python_quick_start_passes_known_arguments() -> None:

@@ -15,6 +15,8 @@ from omegaconf import open_dict
 
 from experiments.config import SearchConfig, require_dry_run, resolved
 from experiments.parts import PARTS, check_parts
+from experiments.plan_settings import settings_of_plan
+from experiments.spaces import space_of
 from experiments.train.config import TrainConfig
 from nas.errors import NASError
 from tests.conftest import REPO
@@ -42,7 +44,7 @@ NULLABLE = {
     "command", "root", "data_root", "given", "augment", "settings", "task", "spacing_mm", "negatives", "patch", "crop",
     "class_weights",
     "window", "scale_weights", "regularisers", "target", "budget", "score", "macs", "subjects", "rounds",
-    "plain_unet", "published", "export", "path",
+    "plain_unet", "published", "export", "path", "temperature",
 }  # fmt: skip
 NAMES = ("name", "study.name", "brain_tumor.name")
 FLOATS = (
@@ -61,7 +63,7 @@ FLOATS = (
     "ema",
     "mixup",
 )
-LISTS = ("arch", "subjects", "allow_packages", "backgrounds")
+LISTS = ("arch", "subjects", "allow_packages", "backgrounds", "subgroups")
 NEEDED = {
     "manifest": {"data.path": "a.csv"},
     "prepared": {"data.path": "a.h5"},
@@ -155,7 +157,8 @@ def is_sensible(key: Key, name: str) -> bool:
         default = default[part]
     last = key.name.rpartition(".")[2]
     if name == "null":
-        return default is None or last in NULLABLE
+        not_searched = key.name.startswith("recipe.") and key.name.count(".") <= 2
+        return default is None or last in NULLABLE or not_searched
     if name == "list":
         return last in LISTS
     if name == "mapping":
@@ -179,3 +182,7 @@ def _check(command: str, plain: dict[str, Any], part: str) -> None:
     require_dry_run(plain)
     config = (SearchConfig if command == "search" else TrainConfig).of(plain)
     check_parts(config, (part,) if part in PARTS else ())
+    if part == "recipe":
+        space_of(config.space, config.recipe)
+    if part == "plan" and plain["plan"] is not None:
+        settings_of_plan(plain["plan"], command, ())
