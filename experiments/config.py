@@ -159,6 +159,7 @@ class SearchConfig(CommandConfig):
         worker: Number of this worker.
         fidelity: Rule that decides how long networks are trained; None for the same for all.
         warm_start: Trials of another study: a table, or a store and the name of a study; None for none.
+        recipe: Settings of the training that are searched with the network, with their choices; None for none.
     """
 
     space: Component
@@ -171,6 +172,7 @@ class SearchConfig(CommandConfig):
     worker: Count = 0
     fidelity: Component | None = None
     warm_start: PathText | None = None
+    recipe: Mapping[str, Any] | None = None
 
     @classmethod
     def of(cls, cfg: DictConfig | Mapping[str, Any]) -> SearchConfig:

@@ -97,7 +97,7 @@ def changed(network: Artifact, changes: Mapping[str, Any] | None) -> Artifact:
         return network
     own = network.space.arguments
     _require_arguments(network.space, changes)
-    space = type(network.space)(**{**own, **changes})
+    space = network.space.with_arguments(changes)
     if len(space.genes) != len(network.arch.genes):
         raise NASError(
             f"space_changes={dict(changes)}, with which a network has {len(space.genes)} genes",
@@ -143,11 +143,11 @@ def resolve_all(
 
 
 def _require_arguments(space: SearchSpace, changes: Mapping[str, Any]) -> None:
-    if unknown := [name for name in changes if name not in space.arguments]:
-        close = get_close_matches(unknown[0], space.arguments, n=1)
+    if unknown := [name for name in changes if name not in space.network_arguments]:
+        close = get_close_matches(unknown[0], space.network_arguments, n=1)
         raise NASError(
             f"space_changes.{unknown[0]}",
-            f"one of {', '.join(space.arguments)}",
+            f"one of {', '.join(space.network_arguments)}",
             f"write space_changes.{close[0]}" if close else "set space_changes to arguments of the space",
         )
 

@@ -59,6 +59,13 @@ def check_parts(config: Any, names: Sequence[str], allow: Sequence[str] | None =
             continue
         module, _, base_name = part.base.partition(":")
         base = getattr(import_module(module), base_name)
+        if name == "space":
+            from experiments.spaces import PRIOR, space_of  # here, as spaces take long to import
+
+            recipe = getattr(config, "recipe", None)
+            if recipe or (isinstance(settings, Mapping) and PRIOR in settings):
+                space_of(settings, recipe, allow)
+                continue
         of_trackers = name == "tracking" and isinstance(settings, Mapping) and TARGET not in settings
         for key, one in settings.items() if of_trackers else ((None, settings),):
             dotted = name if key is None else f"{name}.{key}"

@@ -16,12 +16,20 @@ class Gene:
         ordered: Whether a later choice is never smaller (wider, deeper, more often); the partial order reads this.
         prior: Weight of each choice when architectures are sampled; None for equal weights. Priors are not part of the
             fingerprint of a space.
+        ordinal: Whether neighbouring choices are alike, as learning rates are, without an order of the networks.
+            Priors around a value and models read this; the partial order does not.
     """
 
     name: str
     choices: tuple[int | float | str | bool, ...]
     ordered: bool = False
     prior: tuple[float, ...] | None = None
+    ordinal: bool = False
+
+    @property
+    def is_scale(self) -> bool:
+        """Whether neighbouring choices are alike."""
+        return self.ordered or self.ordinal
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from html import escape
@@ -14,6 +15,7 @@ from nas.errors import NASError
 from nas.provenance import Provenance
 from nas.space import SearchSpace
 from nas.task_spec import TaskSpec
+from nas.utils.checked import class_in, signature_of
 from nas.utils.files import read_json
 from nas.utils.foreign import require_modest
 from nas.utils.locate import locate
@@ -52,6 +54,11 @@ class Artifact:
     def name(self) -> str:
         """Its name in tables: the published name, else "searched" and the id."""
         return self.provenance.published or f"searched {self.arch.id}"
+
+    @property
+    def recipe(self) -> Mapping[str, Any]:
+        """Settings by which the architecture is trained, of a joint search; empty for other architectures."""
+        return self.space.recipe(self.arch)
 
     def build(self, task: TaskSpec | None = None) -> nn.Module:
         """Build the network, with new weights.
@@ -105,7 +112,7 @@ class Artifact:
     def searched_space(self) -> SearchSpace:
         """The space of the search, if the training changed its arguments."""
         own = self.provenance.searched_space
-        return self.space if own is None else type(self.space)(**own)
+        return self.space if own is None else self.space.with_arguments(own)
 
     def save(self, path: str | Path) -> None:
         """Write `arch.json`.
@@ -123,6 +130,8 @@ class Artifact:
             "picture": self.space.describe(self.arch).splitlines(),
             "provenance": self.provenance.to_json(),
         }
+        if self.recipe:
+            content["recipe"] = dict(self.recipe)
         write_sealed(path, content)
 
 
@@ -170,7 +179,7 @@ def load(path: str | Path, allow: Sequence[str] = ()) -> Artifact:
             f"{path} without {error}", "a complete arch.json", "take the file that run_search.py wrote"
         ) from error
     try:
-        space = space_class(**arguments)
+        space = space_class(**_with_spaces(space_class, arguments, allow))
         require_few_genes(space)
     except TypeError as error:
         raise NASError(
@@ -187,6 +196,12 @@ def load(path: str | Path, allow: Sequence[str] = ()) -> Artifact:
             "an unedited file",
             "undo the edit, or make a new file with Artifact(space, space.architecture(genes), task).save(path)",
         )
+    if "recipe" in content and content["recipe"] != json.loads(json.dumps(dict(space.recipe(arch)))):
+        raise NASError(
+            f"another recipe in {path} than that of its genes",
+            "an unedited file",
+            "undo the edit; settings of the command line replace those of the recipe: training.lr=0.01",
+        )
     if is_damaged(Path(path), content):
         raise NASError(
             f"{path}, whose content does not match its checksum ({SEAL})",
@@ -194,6 +209,18 @@ def load(path: str | Path, allow: Sequence[str] = ()) -> Artifact:
             f"copy it again; after a change on purpose, remove {SEAL} from the file",
         )
     return Artifact(space, arch, task, metrics, provenance)
+
+
+def _with_spaces(space_class: type[SearchSpace], arguments: Mapping[str, Any], allow: Sequence[str]) -> dict[str, Any]:
+    """Build the spaces among the recorded arguments of a space, such as that of the networks of a joint space."""
+    known, _ = signature_of(space_class)
+    found = dict(arguments)
+    for name, value in arguments.items():
+        declared = known[name].hint if name in known else None
+        if isinstance(value, dict) and set(value) == {"class", "arguments"} and class_in(declared) is SearchSpace:
+            inner = import_space(str(value["class"]), allow)
+            found[name] = inner(**_with_spaces(inner, value["arguments"], allow))
+    return found
 
 
 def _metrics(recorded: Any) -> dict[str, float]:
@@ -311,7 +338,7 @@ class SpaceFacts:
         space_class = import_space(self.class_path, allow)
         require_modest(self.arguments or {}, "the facts of a space")
         try:
-            space = space_class(**(self.arguments or {}))
+            space = space_class(**_with_spaces(space_class, self.arguments or {}, allow))
             require_few_genes(space)
         except TypeError as error:
             raise NASError(f"space arguments ({error})", f"those of {self.class_path}", "undo the edit") from error

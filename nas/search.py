@@ -26,7 +26,8 @@ from nas.multiobjective.constraints import violation
 from nas.problem import Problem
 from nas.provenance import Replication, SearchRecord
 from nas.strategies.base import Strategy
-from nas.strategies.feasible import require_feasible
+from nas.strategies.feasible import require_feasible, require_recipes
+from nas.strategies.first_trial import next_proposal
 from nas.study.heartbeat import LeaseLost
 from nas.study.study import LEASE_S, Claim, Study
 from nas.tracking.base import NO_TRACKING, Tracker
@@ -95,6 +96,7 @@ class SearchJob:
             table.require_device(self.context.device)
             if table.warning:
                 log.warning(table.warning)
+        require_recipes(self.problem, self.strategy, self.evaluator)
         self.strategy.check_evaluator(self.evaluator, self.context)
         self._check_replication()
         self.problem.check(self.evaluator.metrics(self.problem.task))
@@ -186,7 +188,7 @@ def _next_proposal(job: SearchJob, history: History, worker: int) -> Proposal | 
             return None
         rng = np.random.default_rng([job.context.seed, worker, len(searched)])
         proposal = further_replicate(searched, job.replication.replicates)
-        proposal = proposal or job.strategy.propose(job.problem.space, searched, rng)
+        proposal = proposal or next_proposal(job.strategy, job.problem.space, searched, rng)
         if proposal is not None:
             return proposal
     if any(record.state is State.RUNNING for record in searched) or not searched.complete():

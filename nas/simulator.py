@@ -16,6 +16,7 @@ from nas.history import History, Proposal, State, Trial
 from nas.multiobjective.constraints import Constraint
 from nas.space import SearchSpace
 from nas.strategies.base import Strategy
+from nas.strategies.first_trial import next_proposal
 from nas.trials_table import TrialsTable
 
 IN_TABLE = "in_table"  # metric of networks that the table has
@@ -138,7 +139,7 @@ def simulate(
         while free and len(records) < trials:
             worker = free[0]
             rng = np.random.default_rng([seed, worker, len(records)])
-            proposal = strategy.propose(space, replace(empty, records=tuple(records)), rng)
+            proposal = next_proposal(strategy, space, replace(empty, records=tuple(records)), rng)
             if proposal is None:
                 break
             free.pop(0)

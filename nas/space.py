@@ -15,7 +15,9 @@ import numpy as np
 
 from nas.architecture import Architecture, Gene
 from nas.errors import NASError
+from nas.priors import HasPriors, draw_choice
 from nas.published import Published
+from nas.recipes import HasRecipe
 from nas.task_spec import TaskSpec
 from nas.utils.identity import arguments_of
 
@@ -40,7 +42,7 @@ class Block:
     input_shape: tuple[int, ...]
 
 
-class SearchSpace(ABC):
+class SearchSpace(HasPriors, HasRecipe, ABC):
     """Set of networks, each encoded as a vector of indices into the choices of `genes`.
 
     Every constructor argument is stored in an attribute of the same name, as in scikit-learn; the fingerprint of the
@@ -241,10 +243,10 @@ class SearchSpace(ABC):
         Returns:
             An architecture.
         """
-        return self.repair([_draw(gene, rng) for gene in self.genes])
+        return self.repair([draw_choice(gene, rng) for gene in self.genes])
 
     def mutate(self, arch: Architecture, rng: np.random.Generator) -> Architecture:
-        """Change one gene, then repair.
+        """Draw one gene again by its prior, then repair.
 
         Args:
             arch: Architecture of this space.
@@ -256,7 +258,7 @@ class SearchSpace(ABC):
         for _ in range(50):
             genes = list(arch.genes)
             index = int(rng.integers(len(genes)))
-            genes[index] = int(rng.integers(len(self.genes[index].choices)))
+            genes[index] = draw_choice(self.genes[index], rng)
             child = self.repair(genes)
             if child.genes != arch.genes:
                 return child
@@ -336,6 +338,11 @@ class SearchSpace(ABC):
         """
         return None
 
+    @property
+    def has_blocks(self) -> bool:
+        """Whether the space decomposes networks into blocks."""
+        return type(self).blocks is not SearchSpace.blocks
+
     def describe(self, arch: Architecture) -> str:
         """Return a multi-line text description.
 
@@ -362,10 +369,3 @@ class SearchSpace(ABC):
 
     def _issue(self, genes: Sequence[int]) -> Architecture:
         return Architecture(self.fingerprint, tuple(genes))
-
-
-def _draw(gene: Gene, rng: np.random.Generator) -> int:
-    if gene.prior is None:
-        return int(rng.integers(len(gene.choices)))
-    weights = np.array(gene.prior, dtype=float)
-    return int(rng.choice(len(gene.choices), p=weights / weights.sum()))

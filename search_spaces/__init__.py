@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from search_spaces.cascade import CascadeSpace as CascadeSpace
     from search_spaces.detector import DetectorSpace as DetectorSpace
     from search_spaces.dints.space import DiNTSSpace as DiNTSSpace
+    from search_spaces.joint import JointSpace as JointSpace
     from search_spaces.naslung import NASLungSpace as NASLungSpace
     from search_spaces.nodule_patch import NodulePatchSpace as NodulePatchSpace
     from search_spaces.resnet3d import ResNet3DSpace as ResNet3DSpace
@@ -24,6 +25,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "DetectorSpace": "search_spaces.detector",
         "DiNTSSpace": "search_spaces.dints.space",
         "FlexibleUNetSpace": "search_spaces.unet_flexible",
+        "JointSpace": "search_spaces.joint",
         "NASLungSpace": "search_spaces.naslung",
         "NodulePatchSpace": "search_spaces.nodule_patch",
         "ResNet3DSpace": "search_spaces.resnet3d",

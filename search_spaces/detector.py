@@ -140,7 +140,7 @@ class DetectorSpace(SearchSpace):
         return self._issue([*self._of_backbone(genes).genes, *clipped])
 
     def sample(self, rng: np.random.Generator) -> Architecture:
-        """Draw a backbone as its space does, and the other genes uniformly.
+        """Draw a backbone as its space does, and the other genes uniformly; genes with a prior are drawn by it.
 
         Args:
             rng: Source of randomness.
@@ -149,7 +149,7 @@ class DetectorSpace(SearchSpace):
             Valid architecture.
         """
         drawn = [int(rng.integers(len(gene.choices))) for gene in self._head_genes]
-        return self._issue([*self._backbone.sample(rng).genes, *drawn])
+        return self.follow_prior(self._issue([*self._backbone.sample(rng).genes, *drawn]), rng)
 
     def enumerate(self) -> np.ndarray | None:
         """Return the genes of all architectures (N, G), or None if there are more than `ENUMERATE_LIMIT`."""

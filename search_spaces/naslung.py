@@ -216,7 +216,7 @@ class NASLungSpace(SearchSpace):
         return math.comb(depth + kinds - 1, kinds - 1) * math.comb(depth - 1, STAGES - 1)
 
     def sample(self, rng: np.random.Generator) -> Architecture:
-        """Draw an architecture uniformly from the whole space.
+        """Draw an architecture uniformly from the whole space; genes with a prior are drawn by it, then repaired.
 
         Args:
             rng: Source of randomness.
@@ -232,7 +232,8 @@ class NASLungSpace(SearchSpace):
         indices = bars - np.arange(depth) + 1
         cuts = np.sort(rng.choice(depth - 1, size=STAGES - 1, replace=False)) + 1
         stages = np.split(indices, cuts)
-        return self._issue([int(index) for stage in stages for index in [0] * (self.slots - len(stage)) + list(stage)])
+        drawn = [int(index) for stage in stages for index in [0] * (self.slots - len(stage)) + list(stage)]
+        return self.follow_prior(self._issue(drawn), rng)
 
     def enumerate(self) -> np.ndarray | None:
         """Return the genes of all architectures (N, G), uint8, or None if there are more than 30 million."""

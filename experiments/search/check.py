@@ -67,13 +67,13 @@ def check_metrics(config: SearchConfig) -> None:
 
 def _task_before_data(config: SearchConfig) -> Task | None:
     """Make the task with two outputs, for the names of its metrics; None if its settings need those of the data."""
-    from nas.space import SearchSpace
+    from experiments.spaces import space_of
     from nas.tasks.base import Task
     from nas.tasks.default import TASKS
 
     settings = config.task
     if settings is None:
-        kind = build(config.space, "space", SearchSpace).kind
+        kind = space_of(config.space).kind
         if kind not in TASKS:
             return None
         settings = {TARGET: f"nas.tasks.{TASKS[kind]}"}

@@ -17,6 +17,7 @@ from experiments.progress import SearchProgress, logs_above
 from experiments.search.results import summary
 from experiments.search.strategies import strategy_of
 from experiments.search.tracked import TrackedSearch
+from experiments.spaces import space_of
 from experiments.trackers import build_trackers
 from nas.context import TaskSetup, ignore
 from nas.cost.latency import LatencyTable
@@ -28,7 +29,6 @@ from nas.problem import Problem
 from nas.report.live_search import LiveSearch
 from nas.report.search_files import results_at_end
 from nas.search import CHECKPOINTS, SearchJob, context_of, open_study, search, search_record
-from nas.space import SearchSpace
 from nas.strategies.base import Strategy
 from nas.study.url import sqlite_url
 from nas.tracking.base import NO_TRACKING, TrackedRun
@@ -176,7 +176,7 @@ def problem_of(config: SearchConfig, setting: TaskSetup, allow: Sequence[str] | 
         NASError: If a setting is wrong, or the space does not fit the data or the window of the inference.
     """
     problem = Problem.of(
-        build(config.space, "space", SearchSpace, allow),
+        space_of(config.space, config.recipe, allow),
         setting.store,
         objectives=config.objectives,
         constraints=config.constraints,

@@ -10,7 +10,8 @@ import numpy as np
 
 from experiments.build import build
 from experiments.progress import SearchProgress, logs_above
-from experiments.search.strategies import mean_proposal
+from experiments.search.strategies import mean_proposal, rule_of
+from experiments.spaces import with_prior_of
 from nas.api.searching import run_search
 from nas.artifact import Artifact
 from nas.budget import Estimate
@@ -25,7 +26,6 @@ from nas.problem import Problem
 from nas.provenance import SearchRecord
 from nas.search import context_of
 from nas.strategies.base import Strategy
-from nas.strategies.fidelity.schedule import Fidelity
 from nas.strategies.fidelity.strategy import MultiFidelity
 from nas.strategies.random import RandomSearch
 from nas.strategies.sampling import CostWindow, draw
@@ -211,7 +211,7 @@ def _repetition(
             "baselines.random_search=false",
         ) from error
     problem = Problem.of(
-        searched.searched_space,
+        with_prior_of(searched.searched_space, config.get("space") or {}, config.get("recipe")),
         setting.store,
         objectives=objectives,
         constraints=constraints,
@@ -220,6 +220,6 @@ def _repetition(
         table=LatencyTable.load(table, other_device=True) if table else None,
     )
     strategy: Strategy = RandomSearch(**record.limits)
-    if config.get("fidelity") is not None:
-        strategy = MultiFidelity(strategy, build(config["fidelity"], "fidelity", Fidelity, allow))
+    if (rule := rule_of(config, allow)) is not None:
+        strategy = MultiFidelity(strategy, rule)
     return problem, strategy, build(evaluator, "evaluator", Evaluator, allow)

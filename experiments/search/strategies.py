@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from experiments.build import build
+from experiments.build import TARGET, build
 from experiments.config import SearchConfig
 from nas.architecture import Architecture
 from nas.errors import NASError
 from nas.evaluators.base import Evaluator
 from nas.history import Proposal
 from nas.strategies.base import Strategy
+from nas.strategies.fidelity.priorband import PriorBand
 from nas.strategies.fidelity.schedule import Fidelity
 from nas.strategies.fidelity.strategy import MultiFidelity
 from nas.strategies.prior import Prior
@@ -20,6 +22,7 @@ from nas.trials_table import TrialsTable, read_h5
 from nas.utils.checked import signature_of
 
 TABLES = (".h5", ".hdf5")
+PRIORBAND = "nas.strategies.PriorBand"
 
 
 def strategy_of(config: SearchConfig, allow: Sequence[str] | None = None) -> Strategy:
@@ -36,6 +39,8 @@ def strategy_of(config: SearchConfig, allow: Sequence[str] | None = None) -> Str
         NASError: If a setting is wrong, the trials cannot be read, or the strategy cannot use any.
     """
     strategy = build(config.strategy, "strategy", Strategy, allow)
+    if isinstance(strategy, MultiFidelity):  # its new networks depend on the budgets
+        return strategy if config.fidelity is None else _with_rule(config, allow)
     if config.warm_start is not None:
         if "warm_start" not in signature_of(type(strategy))[0]:
             raise NASError(
@@ -48,6 +53,32 @@ def strategy_of(config: SearchConfig, allow: Sequence[str] | None = None) -> Str
     if config.fidelity is None:
         return strategy
     return MultiFidelity(strategy, build(config.fidelity, "fidelity", Fidelity, allow))
+
+
+def _with_rule(config: SearchConfig, allow: Sequence[str] | None) -> Strategy:
+    rule = build(config.fidelity, "fidelity", Fidelity, allow)
+    return build(config.strategy, "strategy", Strategy, allow, fidelity=rule)
+
+
+def rule_of(config: Mapping[str, Any], allow: Sequence[str]) -> Fidelity | None:
+    """Return the rule by which a recorded search decided for how long networks are trained.
+
+    Args:
+        config: The configuration that a file records.
+        allow: Packages beside VoxNAS whose classes the file may name.
+
+    Returns:
+        The rule; None if all networks were trained alike.
+
+    Raises:
+        NASError: If a setting is wrong.
+    """
+    if config.get("fidelity") is not None:
+        return build(config["fidelity"], "fidelity", Fidelity, allow)
+    recorded = config.get("strategy")
+    if isinstance(recorded, Mapping) and recorded.get(TARGET) == PRIORBAND:
+        return build(recorded, "strategy", PriorBand, allow).fidelity
+    return None
 
 
 def mean_proposal(arch: Architecture, strategy: Strategy, evaluator: Evaluator) -> Proposal:

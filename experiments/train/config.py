@@ -54,6 +54,7 @@ class TrainConfig(CommandConfig):
         export: Formats in which the trained networks are exported, a name or several.
         resamples: Number of bootstrap samples of patients.
         processes: Processes that share the trainings, each on a core or a GPU of its own.
+        over_recipe: Keys of the command line that replace settings of recipes; the command fills them in.
     """
 
     arch: Text | Annotated[tuple[Text, ...], Len(1)]
@@ -66,6 +67,7 @@ class TrainConfig(CommandConfig):
     export: Format | tuple[Format, ...] | None = ()
     resamples: Resamples = 2000
     processes: Processes = 1
+    over_recipe: tuple[Text, ...] = ()
 
     def __post_init__(self) -> None:
         known = {name: value for name, value in self.baselines.items() if name in signature_of(BaselinesConfig)[0]}

@@ -21,6 +21,8 @@ from experiments.train.config import TrainConfig
 from experiments.train.exports import export_rounds
 from experiments.train.helpers import helpers
 from experiments.train.plain_unet import verdict
+from experiments.train.recipes import announcement as recipes_announced
+from experiments.train.recipes import kept_recipe, over_recipes
 from experiments.train.search_defaults import announcement, require_same_data, with_search_defaults
 from experiments.train.systems import SystemTrainer
 from experiments.train.tracked import track_test
@@ -50,8 +52,8 @@ from nas.utils.files import exclusive, from_here, write_text
 from nas.utils.identity import ResultIdentity
 from nas.utils.text_table import terminal_width
 
-# settings that the identity of a result holds by their content (networks, supernet), or that decide no number
-UNIDENTIFYING = ("arch", "supernet", "name", "export", "processes")
+# settings that the identity of a result holds by their content (networks, supernet, recipes), or that decide no number
+UNIDENTIFYING = ("arch", "supernet", "name", "export", "processes", "over_recipe")
 
 
 def run_train_experiment(cfg: DictConfig | Mapping[str, Any], folder: Path) -> TrainResult | None:
@@ -74,7 +76,7 @@ def run_train_experiment(cfg: DictConfig | Mapping[str, Any], folder: Path) -> T
     config, networks, rounds, known, formats = job.config, job.networks, job.rounds, job.known, job.formats
     setting = replace(job.setting, device=distributed.initialise(job.setting.device))
     try:
-        trainer = SystemTrainer(config, setting, rounds, folder)
+        trainer = SystemTrainer(config, setting, rounds, folder, recipe=job.recipe)
         trainer.check(networks)
         identity = _identity(config, setting, networks, trainer)
         if not formats and (finished := _finished_before(folder, identity, networks, trainer)) is not None:
@@ -106,7 +108,7 @@ def run_train_experiment(cfg: DictConfig | Mapping[str, Any], folder: Path) -> T
 def _share(settings: Mapping[str, Any], folder: Path, number: int) -> None:
     """Do the trainings of a folder that no other process does, as process `number`."""
     job = checked_training(settings, number)
-    trainer = SystemTrainer(job.config, job.setting, job.rounds, folder, number)
+    trainer = SystemTrainer(job.config, job.setting, job.rounds, folder, number, job.recipe)
     trainer.networks(job.networks)
     trainer.rivals(job.networks)
 
@@ -130,6 +132,11 @@ class CheckedTraining:
     rounds: Sequence[Fold]
     known: Sequence[bool]
     formats: Sequence[str]
+
+    @property
+    def recipe(self) -> Mapping[str, Any]:
+        """Settings of the first network's recipe, by which networks that stand beside it are trained too."""
+        return kept_recipe(self.networks[0], self.config.over_recipe)
 
 
 def checked_training(cfg: DictConfig | Mapping[str, Any], number: int = 0) -> CheckedTraining:
@@ -158,6 +165,10 @@ def checked_training(cfg: DictConfig | Mapping[str, Any], number: int = 0) -> Ch
     setting = task_setup(config, number)
     require_same_data(setting.store.name, overrides, searches)
     networks = resolve_all(config.arch, setting.task.spec, config.allow_packages, config.space_changes)
+    config = replace(config, over_recipe=over_recipes(overrides, networks) or config.over_recipe)
+    if is_main() and not number:
+        for line in recipes_announced(networks, config.over_recipe):
+            print(textwrap.fill(line, terminal_width(), subsequent_indent="  "))
     if formats := listed(config.export):
         require_formats(formats)
     rounds = _rounds(config, setting.split)

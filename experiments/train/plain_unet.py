@@ -206,7 +206,8 @@ class PlainUNets:
         for name, count in (("strides", levels), ("flat_axes", levels + 1)):
             if (of_axes := self._of_axes.get(name)) is not None:
                 own[name] = of_axes[:count]
-        deep = any(getattr(network.space, "deep_supervision", False) for network in self.networks)
+        spaces = (network.space.space_of(network.arch) for network in self.networks)
+        deep = any(getattr(space, "deep_supervision", False) for space in spaces)
         weights = self.setting.task.settings.get("scale_weights")  # those of the networks, which may have fewer outputs
         own["deep_supervision"] = deep and (weights is None or len(weights) >= own["depths"][0])
         space = UNetSpace(**own)

@@ -35,7 +35,7 @@ def preview_training(cfg: DictConfig, folder: Path) -> JobEstimate:
     """
     job = checked_training(cfg)
     require_writable(folder)
-    trainer = SystemTrainer(job.config, job.setting, job.rounds, folder)
+    trainer = SystemTrainer(job.config, job.setting, job.rounds, folder, recipe=job.recipe)
     trainer.check(job.networks)
     networks, estimate = 0, Estimate(bytes=KEPT)
     left, known = 0, True

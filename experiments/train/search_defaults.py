@@ -103,8 +103,8 @@ def announcement(config: Mapping[str, Any], overrides: Sequence[str], searches: 
     parts = []
     for group in taken:
         part = {key: value for key, value in config[group].items() if key not in (TARGET, *LOCAL)}
-        shown = ", ".join(f"{key}={_text(value)}" for key, value in part.items())
-        parts.append(f"{group} {str(config[group].get(TARGET)).rpartition('.')[2]}({shown})")
+        listed = ", ".join(f"{key}={shown(value)}" for key, value in part.items())
+        parts.append(f"{group} {str(config[group].get(TARGET)).rpartition('.')[2]}({listed})")
     line = f"{_joined(taken)} from {name}: {', '.join(parts)}"
     changes = [key for key in keys if key.partition(".")[0] in taken and "." in key]
     line += f"; changed here: {', '.join(changes)}" if changes else ""
@@ -161,7 +161,7 @@ def _check_agreement(
         ignored = {TARGET, *LOCAL, *getattr(cls, "UNIDENTIFYING", ())}
         for name in (name for name in (*own, *other) if name not in ignored and f"{group}.{name}" not in keys):
             default = arguments[name].default if name in arguments else None
-            value, searched = (_text(part.get(name, default)) for part in (own, other))
+            value, searched = (shown(part.get(name, default)) for part in (own, other))
             if value != searched:
                 raise _contradiction(f"{group}.{name}", value, searched, origin)
 
@@ -179,9 +179,17 @@ def _chosen(overrides: Sequence[str], key: str) -> str:
     return next(text.partition("=")[2] for text in overrides if text.lstrip("+~").startswith(f"{key}="))
 
 
-def _text(value: object) -> str:
+def shown(value: object) -> str:
+    """Write a value as on a command line.
+
+    Args:
+        value: A number, text, list or None.
+
+    Returns:
+        The text.
+    """
     if isinstance(value, list | tuple):
-        return f"[{','.join(map(_text, value))}]"
+        return f"[{','.join(map(shown, value))}]"
     if isinstance(value, bool) or value is None:
         return {True: "true", False: "false", None: "null"}[value]
     return f"{value:g}" if isinstance(value, int | float) else str(value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from experiments.build import build
 from experiments.networks import resolve
@@ -13,6 +14,7 @@ from experiments.search.random_counterpart import check_counterpart, random_coun
 from experiments.trackers import build_trackers
 from experiments.train.config import TrainConfig
 from experiments.train.plain_unet import plain_unets
+from experiments.train.recipes import kept_recipe
 from nas.artifact import Artifact
 from nas.context import TaskSetup
 from nas.data.splits import Fold
@@ -34,12 +36,20 @@ class SystemTrainer:
         rounds: The rounds of the split.
         folder: The output folder.
         number: Number of the process among those that share the trainings.
+        recipe: Settings of the first network's recipe, by which networks that stand beside it are trained too.
     """
 
     def __init__(
-        self, config: TrainConfig, setting: TaskSetup, rounds: Sequence[Fold], folder: Path, number: int = 0
+        self,
+        config: TrainConfig,
+        setting: TaskSetup,
+        rounds: Sequence[Fold],
+        folder: Path,
+        number: int = 0,
+        recipe: Mapping[str, Any] | None = None,
     ) -> None:
         self.config, self.setting, self.rounds, self.folder, self.number = config, setting, rounds, folder, number
+        self.recipe = recipe or {}
         self.training = build(config.training, "training", TrainingSettings)
         self.board = build_trackers(config.tracking)
         self._unets: list[tuple[Artifact, str]] | None = None
@@ -126,7 +136,8 @@ class SystemTrainer:
     def _trainings(self, network: Artifact, supernet: Path | None) -> FoldTrainings:
         seed = self.config.seed
         shared, folder = self.config.processes > 1, self.folder
-        return FoldTrainings(network, self.setting, self.rounds, self.training, seed, folder, supernet, shared)
+        recipe = kept_recipe(network, self.config.over_recipe) if network.space.has_recipe else self.recipe
+        return FoldTrainings(network, self.setting, self.rounds, self.training, seed, folder, supernet, shared, recipe)
 
     def show_live(self, networks: Sequence[Artifact]) -> LiveTraining:
         """Show the trainings on a live page from now on.

@@ -119,7 +119,7 @@ class CostModel:
         return {"metric": self.metric, "table": table, "input_shape": list(self.input_shape)}
 
     def __call__(self, genes_NG: np.ndarray) -> np.ndarray:
-        genes_NG = np.atleast_2d(genes_NG)
+        genes_NG = self.space.network_genes(np.atleast_2d(genes_NG))
         if not self.is_sum:
             return np.array([self._measure_whole(tuple(int(g) for g in genes)) for genes in genes_NG])
         chunks = [self._sum_blocks(genes_NG[start : start + CHUNK]) for start in range(0, len(genes_NG), CHUNK)]

@@ -125,6 +125,21 @@ class VolumeSet:
         """Samples of a shuffled pass, several per volume if the store draws several patches."""
         return len(self) * (1 if self.store.patches is None else self.store.patches.per_volume)
 
+    def of_store(self, store: VolumeStore) -> VolumeSet:
+        """Return the same rows of another view of the store, such as one with other patches.
+
+        Args:
+            store: The store itself, or a copy with the same samples.
+
+        Returns:
+            The set, with what is on the device already; the set itself if it is of this store.
+        """
+        if store is self.store:
+            return self
+        found = copy.copy(self)
+        found.store = store
+        return found
+
     def normalised_like(self, train: VolumeSet) -> VolumeSet:
         """Scale intensities by the statistics of the training set.
 

@@ -26,11 +26,14 @@ class Evaluator(ABC):
         trains: Whether the networks are trained for their scores.
         needs_supernet: Whether the strategy of the search has to train the supernet that scores the networks.
         replicates: Largest number of evaluations of a network that differ; None for any.
+        uses_recipe: Whether an evaluation applies the recipe of an architecture (`SearchSpace.recipe`); a joint search
+            needs such an evaluator.
     """
 
     trains: ClassVar[bool] = True
     needs_supernet: bool = False
     replicates: int | None = None
+    uses_recipe: ClassVar[bool] = False
 
     @property
     def continues(self) -> bool:

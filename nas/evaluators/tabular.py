@@ -41,7 +41,7 @@ class Tabular(Evaluator):
             raise NASError(f"evaluator.path={error.got}", error.expected, error.fix) from error
         self.look_up = LookUp(self.table, str(path))
 
-    trains = False
+    trains, uses_recipe = False, True
 
     @property
     def identity(self) -> Mapping[str, str]:

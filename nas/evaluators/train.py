@@ -26,6 +26,7 @@ from nas.tasks.base import Task
 from nas.training.checkpoint import load_weights
 from nas.training.curves import write_curves
 from nas.training.loop import BEST, FitResult, fit
+from nas.training.recipe import Prepared, check_recipes, prepared_or_failed, with_settings
 from nas.training.settings import TrainingSettings
 from nas.training.timing import training_cost
 from nas.utils.checked import check_arguments, checked
@@ -48,11 +49,16 @@ class Train(Evaluator):
     output, a class whose validation Dice is near 0, an AUC of 0.5. `collapsed` is then 1, else 0. A repeated training
     has `repeated` 1, the metrics and the weights of the second one, and the epochs and seconds of both.
 
+    In a joint search the recipe of an architecture (`SearchSpace.recipe`) replaces settings of the training, the task
+    and the patches.
+
     Args:
         settings: Settings of the training; the defaults if None. A proposal's budget replaces `epochs`.
         repeat_collapsed: Whether a collapsed training is repeated once, with other seeds.
         **changes: Settings by name that replace those of `settings`.
     """
+
+    uses_recipe = True
 
     def __init__(
         self, settings: TrainingSettings | None = None, repeat_collapsed: bool = False, **changes: Any
@@ -72,6 +78,10 @@ class Train(Evaluator):
         """Return the names of the task's validation metrics, `epochs`, `seconds`, `collapsed` and `repeated`."""
         own = {"epochs", "seconds", COLLAPSED, *([REPEATED] if self.repeat_collapsed else [])}
         return task.quick_metrics | own
+
+    def check(self, problem: Problem, context: RunContext) -> None:
+        """Check every setting of a recipe."""
+        check_recipes(problem.space, self.settings, problem.task, context.train.store)
 
     def check_budgets(self, budgets: Sequence[int]) -> None:
         """Check that each budget ends with a cycle of the learning rate, where it restarts.
@@ -99,9 +109,10 @@ class Train(Evaluator):
 
     def estimate(self, proposal: Proposal, problem: Problem, context: RunContext) -> Estimate:
         """Time a few steps of the network's training; see `nas.training.timing`."""
+        own = self._prepared(proposal.arch, problem, context)
         model = problem.space.build(proposal.arch, problem.task.spec)
-        cost = training_cost(model, problem.task, context.train, context.valid, self.settings, context.device)
-        return cost.epoch.times(proposal.budget or self.settings.epochs) + cost.checkpoints
+        cost = training_cost(model, own.task, own.train, own.valid, own.settings, context.device)
+        return cost.epoch.times(proposal.budget or own.settings.epochs) + cost.checkpoints
 
     def evaluate(self, proposal: Proposal, problem: Problem, context: RunContext) -> Mapping[str, float]:
         folder, seed = self.folder_of(proposal, problem, context), seed_of(context.seed, proposal.replicate)
@@ -121,7 +132,8 @@ class Train(Evaluator):
     ) -> FitResult:
         """Train a network, with checkpoints in a part of its folder and curves in the folder."""
         arch = proposal.arch
-        settings = replace(self.settings, epochs=proposal.budget) if proposal.budget > 0 else self.settings
+        own = self._prepared(arch, problem, context)
+        settings = replace(own.settings, epochs=proposal.budget) if proposal.budget > 0 else own.settings
         started, seconds = time.monotonic(), dict[int, float]()
 
         with torch.random.fork_rng(devices=[]):
@@ -137,9 +149,9 @@ class Train(Evaluator):
 
         result = fit(
             model,
-            problem.task,
-            context.train,
-            context.valid,
+            own.task,
+            own.train,
+            own.valid,
             settings,
             seed=seed,
             device=context.device,
@@ -150,6 +162,18 @@ class Train(Evaluator):
         known = [{"seconds": seconds[int(row["epoch"])]} if row["epoch"] in seconds else {} for row in result.history]
         write_curves(folder, [{**row, **more} for row, more in zip(result.history, known, strict=True)])
         return result
+
+    def _prepared(self, arch: Architecture, problem: Problem, context: RunContext) -> Prepared:
+        """Return the parts of the training of an architecture, with its recipe."""
+        recipe = problem.space.recipe(arch)
+        return prepared_or_failed(recipe, self.settings, problem.task, context.train, context.valid)
+
+    def _settings_of(self, arch: Architecture, problem: Problem) -> TrainingSettings:
+        """Return the settings of an architecture's training; those of the evaluator if its recipe cannot be used."""
+        try:
+            return with_settings(self.settings, problem.space.recipe(arch))
+        except NASError:  # its evaluation fails
+            return self.settings
 
     def network(self, proposal: Proposal, problem: Problem, context: RunContext) -> nn.Module:
         folder = self.folder_of(proposal, problem, context)
@@ -177,12 +201,13 @@ class Train(Evaluator):
     def folder_of(self, proposal: Proposal, problem: Problem, context: RunContext) -> Path:
         """Return the folder of the proposal's training: one for all budgets if trainings continue."""
         name = proposal.arch.id + (f"-replicate-{proposal.replicate}" if proposal.replicate else "")
-        if proposal.budget in (0, self.settings.epochs) or self._extendable(proposal.arch, problem):
+        epochs = self._settings_of(proposal.arch, problem).epochs
+        if proposal.budget in (0, epochs) or self._extendable(proposal.arch, problem):
             return context.folder / name
         return context.folder / f"{name}-{proposal.budget}-epochs"
 
     def _extendable(self, arch: Architecture, problem: Problem) -> bool:
-        if not self.settings.extendable:
+        if not self._settings_of(arch, problem).extendable:
             return False
         if arch.id not in self._of_any_length:
             with torch.random.fork_rng(devices=[]):

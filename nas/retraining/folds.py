@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,6 +28,7 @@ from nas.supernets.loading import load_supernet
 from nas.training.checkpoint import load_checkpoint
 from nas.training.distributed import is_main
 from nas.training.loop import LAST, FitResult, OnEpoch, fit, predict, require_sampler, training_identity
+from nas.training.recipe import prepared_setup, with_settings
 from nas.training.settings import TrainingSettings
 from nas.utils.hashing import file_digest
 from nas.utils.identity import PredictionIdentity, TrainingIdentity
@@ -80,6 +82,8 @@ class FoldTrainings:
         supernet: Checkpoint (`last.pt`) of a supernet whose weights the network starts from. If None, the weights are
             random.
         shared: Whether other processes do the same trainings at the same time, each a fold that no other one does.
+        recipe: Settings that replace those of `training` and of the task and the patches of `setting`. If None, the
+            recipe of the network, which only architectures of a joint search have.
     """
 
     network: Artifact
@@ -90,6 +94,12 @@ class FoldTrainings:
     folder: Path
     supernet: Path | None = None
     shared: bool = False
+    recipe: Mapping[str, Any] | None = None
+
+    @property
+    def applied(self) -> Mapping[str, Any]:
+        """The recipe of the trainings."""
+        return self.network.recipe if self.recipe is None else self.recipe
 
     def check(self) -> None:
         """Check, before anything is written, that the folder holds no other training of the network.
@@ -173,8 +183,9 @@ class _Fold:
 
     def __init__(self, trainings: FoldTrainings, part: Fold) -> None:
         self.trainings = trainings
-        network, setting, folder = trainings.network, trainings.setting, trainings.folder
-        training, seed, supernet = trainings.training, trainings.seed, trainings.supernet
+        network, folder, seed, supernet = trainings.network, trainings.folder, trainings.seed, trainings.supernet
+        setting = prepared_setup(trainings.applied, trainings.setting)
+        training = with_settings(trainings.training, trainings.applied)
         self.network, self.setting, self.part = network, setting, part
         self.training, self.seed, self.supernet = training, seed, supernet
         self.checkpoints = folder / "checkpoints" / network.arch.id / part.name
@@ -295,6 +306,7 @@ class _Fold:
                         for name, rows in self._parts().items()
                     },
                     "fingerprint": self.fingerprint,
+                    **({"recipe": dict(self.trainings.applied)} if self.trainings.applied else {}),
                 },
                 "score": setting.task.score_name,
                 "direction": setting.task.metrics[0].direction,

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from nas.strategies.fidelity.asha import ASHA as ASHA
     from nas.strategies.fidelity.curve_stop import CurveStop as CurveStop
     from nas.strategies.fidelity.hyperband import Hyperband as Hyperband
+    from nas.strategies.fidelity.priorband import PriorBand as PriorBand
     from nas.strategies.fidelity.schedule import Fidelity as Fidelity
     from nas.strategies.fidelity.strategy import MultiFidelity as MultiFidelity
     from nas.strategies.local_search import LocalSearch as LocalSearch
@@ -37,6 +38,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "NSGA2": "nas.strategies.optuna_samplers",
         "PartialOrderPruning": "nas.strategies.partial_order.strategy",
         "Predictor": "nas.strategies.predictor",
+        "PriorBand": "nas.strategies.fidelity.priorband",
         "RandomSearch": "nas.strategies.random",
         "RegularizedEvolution": "nas.strategies.evolution",
         "Strategy": "nas.strategies.base",

@@ -8,9 +8,11 @@ import numpy as np
 
 from nas.cost.model import CostModel
 from nas.errors import NASError
+from nas.evaluators.base import Evaluator
 from nas.history import History
 from nas.problem import Problem
 from nas.space import SearchSpace
+from nas.strategies.base import Strategy
 from nas.strategies.enumeration import enumeration_of
 from nas.strategies.sampling import CostWindow, draw
 
@@ -131,3 +133,30 @@ def _extreme(space: SearchSpace, cost: Callable[[np.ndarray], np.ndarray], start
         if best == before:
             break
     return best
+
+
+def require_recipes(problem: Problem, strategy: Strategy, evaluator: Evaluator) -> None:
+    """Check that the recipes of a joint search decide how its networks are trained.
+
+    Args:
+        problem: Space, task, cost, objectives and constraints.
+        strategy: Proposes architectures.
+        evaluator: Scores them.
+
+    Raises:
+        NASError: If all networks are trained in one supernet, or the evaluator does not apply recipes.
+    """
+    if not problem.space.has_recipe:
+        return
+    if strategy.trains_supernet:
+        raise NASError(
+            f"a recipe with {type(strategy).__name__}, whose supernet trains all networks alike",
+            "a strategy that trains each network",
+            "leave out recipe=..., or choose another strategy, such as strategy=priorband",
+        )
+    if not evaluator.uses_recipe:
+        raise NASError(
+            f"a recipe with {type(evaluator).__name__}, which does not train networks by it",
+            "an evaluator that does",
+            "evaluator=train, or leave out recipe=...",
+        )

@@ -31,7 +31,7 @@ FIRST = -(2**40)  # number of the first trial of a history; trials that are aske
 
 
 def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
-    """Return Optuna's distributions of the genes: integers for ordered genes, categories for other ones.
+    """Return Optuna's distributions of the genes: integers if neighbouring choices are alike, else categories.
 
     Args:
         space: Space of the search.
@@ -41,7 +41,7 @@ def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
     """
     return {
         gene.name: IntDistribution(0, len(gene.choices) - 1)
-        if gene.ordered
+        if gene.is_scale
         else CategoricalDistribution(range(len(gene.choices)))
         for gene in space.genes
     }

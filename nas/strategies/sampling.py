@@ -77,7 +77,7 @@ def draw(space: SearchSpace, history: History, accept: Accept, rng: np.random.Ge
     """Draw one untried architecture that keeps the constraints and is accepted, distributed as by `space.sample`.
 
     Draws by rejection in growing batches. If few architectures are accepted, the whole space is enumerated and drawn
-    from uniformly; this starts earlier for spaces that are cheap to enumerate.
+    from, by the prior or uniformly; this starts earlier for spaces that are cheap to enumerate.
 
     Args:
         space: The space.
@@ -107,7 +107,7 @@ def early_batch(space: SearchSpace) -> int:
         EARLY_BATCH if enumeration is cheap: the space offers blocks, whose costs add up in milliseconds, or has at most
         LARGEST_BATCH networks. Otherwise LARGEST_BATCH.
     """
-    cheap = type(space).blocks is not SearchSpace.blocks
+    cheap = space.has_blocks
     few = math.prod(len(gene.choices) for gene in space.genes) <= LARGEST_BATCH
     return EARLY_BATCH if cheap or few else LARGEST_BATCH
 
@@ -144,7 +144,7 @@ def draw_by_sampling(
 def draw_from_list(
     space: SearchSpace, history: History, listed: Enumeration, kept_N: np.ndarray, rng: np.random.Generator
 ) -> Architecture | None:
-    """Draw uniformly from an enumerated space.
+    """Draw from an enumerated space by its prior, without one uniformly.
 
     Args:
         space: The space.
@@ -157,11 +157,21 @@ def draw_from_list(
         An accepted, untried architecture that keeps the constraints; None if there is none.
     """
     taken = held(history)
-    for row in rng.permutation(np.flatnonzero(kept_N & listed.admits(history))):
+    for row in _in_random_order(space, listed.genes_NG, np.flatnonzero(kept_N & listed.admits(history)), rng):
         genes = tuple(listed.genes_NG[row].tolist())
         if genes not in taken:
             return space.architecture(genes)
     return None
+
+
+def _in_random_order(
+    space: SearchSpace, genes_NG: np.ndarray, rows: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """Draw rows without replacement, by the prior if there is one (Gumbel-top-k; Kool et al., ICML 2019)."""
+    if not space.has_prior:
+        return rng.permutation(rows)
+    keys = space.log_prior(genes_NG[rows]) + rng.gumbel(size=len(rows))
+    return np.asarray(rows[np.argsort(-keys, kind="stable")])
 
 
 def mutant(space: SearchSpace, history: History, parent: Architecture, rng: np.random.Generator) -> Architecture | None:

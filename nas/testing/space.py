@@ -27,10 +27,10 @@ def check_space(space: SearchSpace, input_shape: tuple[int, ...] | None = None, 
     """Check the properties of a space that strategies, costs and `arch.json` need.
 
     Arguments rebuild the space; `repair` is total and idempotent; samples, mutants and children are in the space;
-    `encode` agrees with the genes; the enumeration has no duplicates; every gene changes the network, a later choice
-    of an ordered one never makes it smaller; networks accept (B, C, D, H, W), have the outputs of their task, and can
-    be trained; blocks have the parameters and MACs of the whole network. For a space with networks in 2D and 3D, check
-    both.
+    priors decide samples and no id; `encode` agrees with the genes; the enumeration has no duplicates; every gene
+    changes the network or its recipe, a later choice of an ordered one never makes it smaller; networks accept
+    (B, C, D, H, W), have the outputs of their task, and can be trained; blocks have the parameters and MACs of the
+    whole network. For a space with networks in 2D and 3D, check both.
 
     Args:
         space: Space to check.
@@ -46,6 +46,7 @@ def check_space(space: SearchSpace, input_shape: tuple[int, ...] | None = None, 
     _check_arguments(space)
     rng = np.random.default_rng(0)
     archs = _check_points(space, rng)
+    _check_prior(space, archs[0], rng)
     _check_enumeration(space, rng)
     task = TaskSpec(space.kind, len(input_shape) - 1, input_shape[0], outputs)
     for arch in archs[:2]:
@@ -105,6 +106,19 @@ def _check_points(space: SearchSpace, rng: np.random.Generator) -> list[Architec
     ]
     require(same, f"encode with shape {matrix.shape} and other values than the genes", "the genes", "leave out encode")
     return archs
+
+
+def _check_prior(space: SearchSpace, arch: Architecture, rng: np.random.Generator) -> None:
+    """Check that a prior with all weight on one architecture gives this one alone, under the same fingerprint."""
+    chosen = zip(space.genes, arch.genes, strict=True)
+    sure = {gene.name: [float(n == index) for n in range(len(gene.choices))] for gene, index in chosen}
+    believed = space.with_prior(sure)
+    found = f"the fingerprint {believed.fingerprint} with a prior and {space.fingerprint} without"
+    require(believed.fingerprint == space.fingerprint, found, "one fingerprint", "leave priors out of the arguments")
+    genes = list(believed.sample(rng).genes)
+    found = f"the sample {genes} of a space whose prior gives all weight to {list(arch.genes)}"
+    fix = "end `sample` with self.follow_prior(arch, rng), or leave it out"
+    require(genes == list(arch.genes) == list(believed.centre.genes), found, "samples that follow priors", fix)  # type: ignore[union-attr]
 
 
 def _check_enumeration(space: SearchSpace, rng: np.random.Generator) -> None:
@@ -195,6 +209,8 @@ def _neighbours(
 
 
 def _differ(space: SearchSpace, a: Architecture, b: Architecture, task: TaskSpec, shape: tuple[int, ...]) -> bool:
+    if space.recipe(a) != space.recipe(b):
+        return True
     one, two = _built(space, a, task), _built(space, b, task)
     if repr(one) != repr(two) or [p.shape for p in one.parameters()] != [p.shape for p in two.parameters()]:
         return True

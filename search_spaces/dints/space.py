@@ -163,7 +163,7 @@ class DiNTSSpace(SearchSpace):
         return self._issue((operations_BE + 1).ravel().tolist())
 
     def sample(self, rng: np.random.Generator) -> Architecture:
-        """Draw a feasible topology uniformly, and the operations of its edges uniformly.
+        """Draw a feasible topology uniformly, and the operations of its edges uniformly; genes with a prior by it.
 
         Args:
             rng: Source of randomness.
@@ -172,7 +172,8 @@ class DiNTSSpace(SearchSpace):
             Feasible architecture.
         """
         on_BE = self.lattice.sample(self.num_blocks, rng)
-        return self._feasible(np.where(on_BE, rng.integers(len(self.operations), size=on_BE.shape), -1))
+        drawn = self._feasible(np.where(on_BE, rng.integers(len(self.operations), size=on_BE.shape), -1))
+        return self.follow_prior(drawn, rng)
 
     def mutate(self, arch: Architecture, rng: np.random.Generator) -> Architecture:
         """Switch one edge or change its operation, then switch as few others as feasibility requires.

@@ -46,7 +46,13 @@ class MultiFidelity(Strategy):
             )
 
     def check(self, problem: Problem) -> None:
-        """Check the proposer."""
+        """Check the proposer, and that no recipe decides the number of epochs."""
+        if any("training.epochs" in problem.space.recipe(arch) for arch in problem.space.recipe_examples()):
+            raise NASError(
+                f"recipe.training.epochs with {type(self.fidelity).__name__}, which decides the number of epochs",
+                "one of the two",
+                "~recipe.training.epochs, or a strategy without budgets and fidelity=null",
+            )
         self.proposer.check(problem)
 
     def check_evaluator(self, evaluator: Evaluator, context: RunContext) -> None:
@@ -74,7 +80,7 @@ class MultiFidelity(Strategy):
         promotion = self.fidelity.promotion(history)
         if promotion is not None:
             return promotion
-        proposal = self.proposer.propose(space, comparable(history, self.fidelity.budgets), rng)
+        proposal = self.new_network(space, history, rng)
         if proposal is None:
             running = any(trial.state is State.RUNNING for trial in history)
             return None if running else self.fidelity.promotion(history, closed=True)
@@ -88,6 +94,19 @@ class MultiFidelity(Strategy):
             largest = max(trial.budget for trial in history.complete() if trial.arch == proposal.arch)
             return Proposal(proposal.arch, largest, proposal.replicate)
         return Proposal(proposal.arch, self.fidelity.start(history))
+
+    def new_network(self, space: SearchSpace, history: History, rng: np.random.Generator) -> Proposal | None:
+        """Return the next new network.
+
+        Args:
+            space: The space that is searched.
+            history: Finished and running trials, at any budget.
+            rng: Source of randomness.
+
+        Returns:
+            A network without a budget, or None if there is none; by default that of the proposer.
+        """
+        return self.proposer.propose(space, comparable(history, self.fidelity.budgets), rng)
 
     def ruled_out(self, problem: Problem, history: History) -> RuledOut | None:
         """Return what the proposer has ruled out."""
