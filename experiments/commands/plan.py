@@ -36,6 +36,8 @@ def parser() -> Parser:
     add("--task", choices=TASKS, help="task of the data (default: masks: segmentation, csv: classification)")
     add("--time", default="2h", help="running time for search and training, such as 30min, 8h (default: 2h)")
     add("--device", default="auto", help="cpu, cuda, cuda:1; auto: the GPU if there is one (default: auto)")
+    add("--from-nnunet", metavar="FILE", type=Path, help="take spacing, patch, batch and network of nnUNetPlans.json")
+    add("--to-nnunet", metavar="FILE", type=Path, help="write the plan also as a plans file of nnU-Net")
     plan.set_defaults(run=run)
     return plan
 
@@ -52,11 +54,18 @@ def run(options: argparse.Namespace) -> None:
     seconds = seconds_of(options.time)
     if not math.isfinite(seconds) or seconds <= 0:
         raise NASError(f"--time {options.time}", "a duration such as 90s, 30min, 2h or 1d", "correct --time")
-    require_output(options.out)
+    for path in (options.out, options.to_nnunet):
+        if path is not None:
+            require_output(path)
     from experiments.devices import pick_device
     from experiments.planning import make_plan
+    from nas.planning.nnunet import read_nnunet, write_nnunet
 
     plan = make_plan(options.data, pick_device(options.device), seconds, options.task, _show)
+    if options.from_nnunet is not None:
+        plan = read_nnunet(options.from_nnunet, plan)
+    if options.to_nnunet is not None:
+        write_nnunet(plan, options.to_nnunet)
     plan.write(options.out)
     for one in plan.decisions:
         write_line(f"{one.override}  # {one.reason}" + (f" ({one.command})" if one.command else ""))

@@ -28,6 +28,7 @@ def facts_of(fingerprint: Fingerprint) -> dict[str, Any]:
         "shape": _spread(fingerprint.shapes_N3),
         "spacing_mm": _spread(fingerprint.spacings_N3),
         "nonzero_box": _spread(fingerprint.boxes_N3),
+        "nonzero_share": rounded(fingerprint.nonzero_share),
         "anisotropy": rounded(fingerprint.anisotropy),
         "ct": fingerprint.is_ct,
         "intensity": fingerprint.intensity(),

@@ -97,6 +97,11 @@ class Fingerprint:
         return np.array([case.shape_DHW for case in self.cases], dtype=float)
 
     @property
+    def nonzero_share(self) -> float:
+        """Median share of the volumes that their boxes of voxels other than 0 fill."""
+        return float(np.median(self.boxes_N3.prod(axis=1) / self.shapes_N3.prod(axis=1)))
+
+    @property
     def anisotropy(self) -> float:
         """Ratio of the coarsest to the finest side of the median voxel."""
         median_3 = np.median(self.spacings_N3, axis=0)
@@ -124,7 +129,7 @@ class Fingerprint:
         return voxels_K / voxels_K.sum()
 
     def intensity(self) -> list[dict[str, float]]:
-        """Compute mean, deviation, median and percentiles 0.5 and 99.5 of the sampled intensities of each channel.
+        """Compute mean, deviation, median, percentiles 0.5 and 99.5, and the ends of sampled intensities by channel.
 
         Returns:
             One mapping for each channel.
@@ -134,6 +139,7 @@ class Fingerprint:
         for values_V in values_CV:
             low, median, high = np.percentile(values_V, (0.5, 50, 99.5))
             named = {"mean": values_V.mean(), "sd": values_V.std(), "median": median, "p0.5": low, "p99.5": high}
+            named |= {"least": values_V.min(), "most": values_V.max()}
             found.append({name: rounded(value) for name, value in named.items()})
         return found
 

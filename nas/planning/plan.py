@@ -18,8 +18,8 @@ FORMAT = 1
 MOST_BYTES = 1_000_000
 SECTIONS = {"": "decisions", "search": "search", "train": "train"}  # command -> section of the file
 KEYS = ("plan", "task", "fingerprint", "reference", *SECTIONS.values())
-KEY = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
-PLAIN = re.compile(r"[A-Za-z_/][\w/.-]*")  # a text that needs no quotes on a command line
+KEY = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
+PLAIN = re.compile(r"[A-Za-z_/][\w/.-]*", re.ASCII)  # a text that needs no quotes on a command line
 KEYWORDS = ("null", "true", "false", "nan", "inf")
 REASON = "  # "
 
@@ -238,8 +238,9 @@ def in_grammar(value: Any) -> str:
     text = str(value)
     if isinstance(value, int) or (PLAIN.fullmatch(text) and text.lower() not in KEYWORDS):
         return text
-    escaped = text.replace("'", "\\'")
-    return f"'{escaped}'"
+    escaped = re.sub(r"(\\*)'", r"\1\1\\'", text)
+    at_end = re.sub(r"(\\+)$", r"\1\1", escaped)
+    return f"'{at_end}'"
 
 
 def _number(value: float) -> str:

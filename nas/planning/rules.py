@@ -50,7 +50,7 @@ class StepCost:
     """What a training step takes.
 
     Args:
-        seconds: Median running time.
+        seconds: Least running time of a few steps.
         bytes: Memory that the step needs at its peak, the network included.
         params: Trainable parameters.
         macs: Multiply-accumulates of one image.
