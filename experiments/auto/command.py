@@ -1,0 +1,75 @@
+"""The body of `voxnas auto`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import textwrap
+from pathlib import Path
+
+from experiments.auto.clock import Clock
+from experiments.auto.dry_run import preview
+from experiments.auto.report import write_report
+from experiments.auto.request import Request
+from experiments.auto.say import Says
+from experiments.auto.steps import Auto
+from experiments.cli import write_line
+from nas.utils.files import exclusive
+from nas.utils.text_table import terminal_width
+
+STEPS = 6
+
+
+def run(options: argparse.Namespace) -> None:
+    """Plan, train, search, retrain, choose, test and report.
+
+    Args:
+        options: Parsed arguments, with `started`, the start of the process in seconds of `time.monotonic`.
+    """
+    request = Request(
+        data=options.data,
+        seconds=options.seconds,
+        out=options.out or default_folder(options.data),
+        task=options.task,
+        max_params=options.max_params,
+        max_latency_ms=options.max_latency_ms,
+        folds=options.folds,
+        strategy=options.strategy,
+        device=options.device,
+        seed=options.seed,
+    )
+    if options.dry_run:
+        preview(request)
+        return
+    with exclusive(request.out), Clock(request.out, request.seconds, request.settings, options.started) as clock:
+        auto = Auto(request, clock, Says(clock, STEPS))
+        auto.plan(_show)
+        auto.reference()
+        auto.search()
+        auto.retraining()
+        answer = auto.choice()
+        auto.result(answer)
+        auto.says.step("report")
+        ending = write_report(auto, answer)
+    width = terminal_width()
+    write_line(f"{textwrap.fill(ending.answer, width)}\n")
+    for line in ending.lines:
+        write_line(textwrap.fill(line, width))
+    write_line(f"next: {ending.command}")
+
+
+def default_folder(data: Path) -> Path:
+    """Return the output folder of a data set.
+
+    Args:
+        data: Its folder or csv.
+
+    Returns:
+        A folder below outputs/auto.
+    """
+    return Path("outputs/auto") / data.resolve().stem
+
+
+def _show(done: int, total: int) -> None:
+    if sys.stderr.isatty():
+        print(f"\rread {done} of {total} cases", end="\n" if done == total else "", file=sys.stderr, flush=True)

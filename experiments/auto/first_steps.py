@@ -1,0 +1,330 @@
+"""The first steps of `voxnas auto`: plan, reference network, search.
+
+Each step is skipped if an earlier run has done it, and continues where that one stopped.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from experiments.auto.clock import Clock
+from experiments.auto.composed import composed
+from experiments.auto.limits import StopAt, cores, interrupted_after, small_enough, threads, workers_of
+from experiments.auto.networks import prior_of, trials_ended, write_network
+from experiments.auto.request import Request
+from experiments.auto.say import Says, clock_time, printing_into
+from experiments.auto.schedule import (
+    MOST_NETWORKS,
+    SLACK,
+    SearchPart,
+    first_reserve,
+    reference_epochs,
+    search_part,
+)
+from experiments.build import build
+from experiments.config import SearchConfig
+from experiments.context import task_setup
+from experiments.devices import pick_device
+from experiments.planning import make_plan, reference_network
+from experiments.search.job import search_command
+from experiments.train.config import TrainConfig
+from experiments.train.helpers import processes_of
+from experiments.train.job import run_train_experiment
+from nas.artifact import Artifact
+from nas.context import TaskSetup
+from nas.data.loading import VolumeSet
+from nas.data.splits import Fold
+from nas.errors import NASError
+from nas.planning.plan import Plan, in_grammar
+from nas.planning.reading import Progress
+from nas.provenance import Provenance
+from nas.training.settings import TrainingSettings
+from nas.training.timing import TrainingCost, training_cost
+from nas.utils.duration import in_words
+
+PLAN, REFERENCE, SEARCH, MODEL = "plan.yaml", "reference", "search", "model"
+NAME = "planned reference"
+VALIDATIONS, RESAMPLES = 10, 1000
+FULL_BUDGETS = 27  # epochs from which on PriorBand has two rungs: 9, past the epoch at which classes emerge, and 27
+NO_BASELINES = [f"baselines.{name}=false" for name in ("volume", "features", "intensity", "random_search")]
+NO_BASELINES += [f"baselines.{name}=null" for name in ("plain_unet", "published")]
+
+
+class FirstSteps:
+    """The steps until the search has ended.
+
+    Args:
+        request: The options.
+        clock: The running time.
+        says: Says what is done.
+    """
+
+    def __init__(self, request: Request, clock: Clock, says: Says) -> None:
+        self.request, self.clock, self.says, self.out = request, clock, says, request.out
+        self.loaded_s = clock.used if clock.runs == 1 else 0.0  # what a process needs until it can begin
+
+    def plan(self, progress: Progress) -> Plan:
+        """Read the data and plan, unless there is a plan.
+
+        Args:
+            progress: Called after each case with the numbers of cases done and in all.
+
+        Returns:
+            The plan, with the changes of the user.
+
+        Raises:
+            NASError: If the data cannot be read, or the plan is of other data.
+        """
+        path = self.out / PLAN
+        if not path.is_file():
+            self.says.step(f"plan: reads {self.request.data} and times training steps")
+            self.clock.begin(PLAN)
+            device, data = pick_device(self.request.device), self.request.data
+            plan = make_plan(data, device, self.request.seconds, self.request.task, progress)
+            plan.write(path)
+        else:
+            self.says.step(f"plan: that of {path}")
+            self.clock.begin(PLAN)
+        found = Plan.read(path)
+        read = found.value("data.root") or found.value("data.path")
+        if read is not None and Path(str(read)).resolve() != self.request.data.resolve():
+            raise NASError(f"{path}, the plan of {read}", f"a plan of {self.request.data}", "use another --out")
+        if self.request.task not in (None, found.task):
+            raise NASError(f"--task {self.request.task} with {path}", f"its task {found.task}", "leave out --task")
+        if not self.clock.is_done(PLAN):
+            self.clock.done(PLAN)
+        self.planned = found
+        return found
+
+    def settings(self, *more: str) -> list[str]:
+        """Return settings that searches and trainings of this run share.
+
+        Args:
+            *more: Further settings.
+
+        Returns:
+            Settings in Hydra's grammar.
+        """
+        folds = [] if self.request.folds is None else [f"split.folds={self.request.folds}"]
+        return [f"seed={self.request.seed}", f"device={self.request.device}", *folds, *more]
+
+    def training(self, networks: Sequence[Path], name: str, epochs: int, rounds: int, *more: str) -> dict[str, Any]:
+        """Compose a training of networks.
+
+        Args:
+            networks: Their files.
+            name: Name of the training.
+            epochs: Its epochs.
+            rounds: Number of folds.
+            *more: Further settings.
+
+        Returns:
+            The configuration.
+        """
+        own = [f"arch={in_grammar([str(path) for path in networks])}", f"name={name}", f"rounds={rounds}"]
+        own += [f"training.epochs={epochs}", f"training.validate_every={max(epochs // VALIDATIONS, 1)}"]
+        own += [f"resamples={RESAMPLES}", *NO_BASELINES]
+        return composed("train", self.out / PLAN, self.settings(*own, *more))
+
+    @cached_property
+    def network(self) -> Artifact:
+        """The planned reference network, as `--max-params` allows."""
+        network = reference_network(self.planned)
+        network = replace(network, provenance=Provenance(published=NAME))
+        return small_enough(network, self.request.max_params)
+
+    @cached_property
+    def reference_file(self) -> Path:
+        """File of the reference network."""
+        return write_network(self.network, self.out / f"{REFERENCE}.json")
+
+    @cached_property
+    def setting(self) -> TaskSetup:
+        """Data, split, task and device of all trainings."""
+        epochs = int(self.planned.value("training.epochs", "train", 1))
+        config = TrainConfig.of(self.training([self.reference_file], REFERENCE, epochs, 1))
+        return task_setup(config)
+
+    @cached_property
+    def rounds(self) -> list[Fold]:
+        """The folds of a training; the test fold is none of them."""
+        return self.setting.split.holdout_rounds()
+
+    @cached_property
+    def workers(self) -> int:
+        """Trainings at a time."""
+        batch = int(self.planned.value("training.batch_size", "train", 2))
+        shape = (self.setting.store.shape[0], *self._sides)
+        return workers_of(self.network, shape, batch, self.setting.device)
+
+    @property
+    def _sides(self) -> Sequence[int]:
+        patch = self.planned.value("data.patch") or self.setting.store.shape[1:]
+        return [int(side) for side in patch]
+
+    def cost(self, workers: int) -> TrainingCost:
+        """Time the reference network as one of several trainings at a time.
+
+        Args:
+            workers: Their number.
+
+        Returns:
+            Its cost.
+        """
+        setting, part = self.setting, self.rounds[0]
+        epochs = int(self.planned.value("training.epochs", "train", 1))
+        config = TrainConfig.of(self.training([self.reference_file], REFERENCE, epochs, 1))
+        train, valid = (VolumeSet(setting.store, rows, setting.device) for rows in (part.train, part.valid))
+        with threads(self.threads(workers)):
+            model = self.network.build(setting.task.spec).to(setting.device)
+            settings = build(config.training, "training", TrainingSettings)
+            return training_cost(model, setting.task, train, valid, settings, setting.device)
+
+    def threads(self, workers: int) -> int:
+        """Return the threads of each of several processes.
+
+        Args:
+            workers: Their number.
+
+        Returns:
+            At least 1.
+        """
+        return max(cores() // workers, 1)
+
+    def reference(self) -> None:
+        """Train and test the reference network on the first fold, so that there is an answer."""
+        facts = self.clock.facts(REFERENCE)
+        if self.clock.is_done(REFERENCE):
+            return
+        self.clock.begin(REFERENCE)
+        if "epochs" not in facts:
+            self.says.line("prepares the data and times the reference network")
+            with printing_into(self.out):
+                cost, wanted = self.cost(1), int(self.planned.value("training.epochs", "train", 1))
+            epochs = reference_epochs(self.clock.limit, self.clock.left, cost.epoch.seconds, wanted)
+            facts = {"epochs": epochs, "epoch_s": cost.epoch.seconds, "case_s": cost.case.seconds}
+            self.clock.note(REFERENCE, **facts, wanted=wanted)
+        epochs, seconds = facts["epochs"], facts["epochs"] * facts["epoch_s"]
+        self.says.step(
+            f"reference network: {epochs} epochs on one fold, about {in_words(seconds)}, "
+            f"until about {clock_time(seconds)}"
+        )
+        started, own = time.monotonic(), _Stopwatch()
+        room = self.clock.left - first_reserve(self.clock.limit)
+        stop = _Both(StopAt(time.time() + max(room, 0.0)), own)
+        config = self.training([self.reference_file], REFERENCE, epochs, 1)
+        with printing_into(self.out), threads(self.threads(1)):
+            result = run_train_experiment(config, self.out / REFERENCE, stop)
+        assert result is not None
+        trained = own.seconds
+        self.clock.done(
+            REFERENCE,
+            overhead_s=round(time.monotonic() - started - trained, 1),
+            score=result.headline_scores.get(self.setting.task.score_name),
+        )
+
+    @property
+    def reserve(self) -> float:
+        """Seconds that are kept for choice, test and report, from those of the reference network."""
+        facts = self.clock.facts(REFERENCE)
+        predicted = MOST_NETWORKS * len(self.rounds[0].valid) * facts.get("case_s", 0.0)
+        return SLACK * (2 * facts.get("overhead_s", 0.0) + predicted) + first_reserve(self.clock.limit) / 2
+
+    def search(self) -> None:
+        """Search within half of the time, with the reference network as the first trial."""
+        folder, facts = self.out / SEARCH, self.clock.facts(SEARCH)
+        if self.clock.is_done(SEARCH):
+            return
+        self.clock.begin(SEARCH)
+        if "seconds" not in facts:
+            part = self._divided()
+            facts = {"seconds": part.seconds, "trials": part.trials, "epochs": part.epochs, "workers": self.workers}
+            facts["until_s"] = self.clock.used + part.seconds
+            self.clock.note(SEARCH, **facts)
+        part, workers = SearchPart(facts["seconds"], facts["trials"], facts["epochs"]), facts["workers"]
+        left = facts["until_s"] - self.clock.used
+        if not part.trials:
+            self.says.step("search: none, as the time is too short for it")
+        else:
+            self.says.step(
+                f"search: up to {part.trials} networks, {part.epochs} epochs each, {workers} at a time, "
+                f"until {clock_time(left)}"
+            )
+            self._searched(folder, self.search_config(part, workers), workers, left)
+        self.clock.done(SEARCH, ended_trials=trials_ended(folder))
+
+    def _divided(self) -> SearchPart:
+        facts = self.clock.facts(REFERENCE)
+        with printing_into(self.out):
+            epoch_s = self.cost(self.workers).epoch.seconds if self.workers > 1 else facts["epoch_s"]
+        limit, left, training_s = self.clock.limit, self.clock.left, facts["epochs"] * epoch_s
+        return search_part(limit, left, self.reserve, training_s, epoch_s, facts["epochs"], self.workers)
+
+    def search_config(self, part: SearchPart, workers: int) -> SearchConfig:
+        """Compose the search.
+
+        Args:
+            part: Its trials and their length.
+            workers: Number of workers.
+
+        Returns:
+            The configuration.
+        """
+        strategy = self.request.strategy or ("priorband" if part.epochs >= FULL_BUDGETS else "local_search")
+        limits = [*(self.planned.value("constraints", "search") or []), *self.request.constraints]
+        own = [f"strategy={strategy}", "study.name=search", f"study.trials={part.trials}"]
+        own += [f"study.time={max(int(part.seconds * workers), 1)}s", f"constraints={in_grammar(limits)}"]
+        own += [f"training.epochs={part.epochs}", f"training.validate_every={max(part.epochs // 4, 1)}"]
+        own += ["objectives.macs=null", prior_of(self.network)]
+        return SearchConfig.of(composed("search", self.out / PLAN, self.settings(*own)))
+
+    def _searched(self, folder: Path, config: SearchConfig, workers: int, seconds: float) -> None:
+        with printing_into(self.out), threads(self.threads(workers)), interrupted_after(seconds) as ended:
+            try:
+                with processes_of(config.plain(), workers, folder, search_worker):
+                    search_command(config, folder, quiet=True)
+            except NASError:
+                if not ended.is_set():  # no trial ended in its time
+                    raise
+
+
+def search_worker(settings: Mapping[str, Any], folder: Path, number: int) -> None:
+    """Run a further worker of the search.
+
+    Args:
+        settings: Settings of the search, as plain values.
+        folder: Its output folder.
+        number: Number of the worker.
+    """
+    search_command(SearchConfig.of({**settings, "worker": number}), folder, quiet=True, silent=True)
+
+
+class _Stopwatch:
+    """Measures the time from the first to the last epoch of a training."""
+
+    def __init__(self) -> None:
+        self.started = self.ended = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        return self.ended - self.started
+
+    def __call__(self, fold: str, epoch: int, epochs: int, metrics: Mapping[str, float]) -> None:
+        self.ended = time.monotonic()
+
+
+@dataclass
+class _Both:
+    """Two callbacks of epochs."""
+
+    first: StopAt
+    second: _Stopwatch
+
+    def __call__(self, fold: str, epoch: int, epochs: int, metrics: Mapping[str, float]) -> None:
+        self.second(fold, epoch, epochs, metrics)
+        self.first(fold, epoch, epochs, metrics)

@@ -1,0 +1,201 @@
+"""Limits of `voxnas auto`: time of a block, end of trainings, workers of a machine, networks that are small enough."""
+
+from __future__ import annotations
+
+import _thread
+import os
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from experiments.planning import PER_WEIGHT, free_memory
+from nas.architecture import Architecture
+from nas.artifact import Artifact
+from nas.cost.profile import training_bytes
+from nas.errors import NASError
+from nas.planning.rules import MEMORY_SHARE
+from nas.space import SearchSpace
+from nas.task_spec import TaskSpec
+from nas.training.loop import EndTraining
+
+MOST_WORKERS = 8
+PROCESS_BYTES = 7e8  # of a process with torch and its data
+
+
+@dataclass
+class StopAt:
+    """Ends trainings whose next epoch would end too late; they keep their best epoch.
+
+    Args:
+        deadline: In seconds of `time.time`, which all processes of a machine share.
+    """
+
+    deadline: float
+    _last: dict[str, float] = field(default_factory=dict)
+
+    def __call__(self, fold: str, epoch: int, epochs: int, metrics: Mapping[str, float]) -> None:
+        """See `nas.training.loop.OnEpoch`.
+
+        Args:
+            fold: Name of the fold.
+            epoch: Epochs done.
+            epochs: Epochs planned.
+            metrics: Validation metrics.
+
+        Raises:
+            EndTraining: If the next epoch would end after the deadline.
+        """
+        now = time.time()
+        took = now - self._last.get(fold, now)
+        self._last[fold] = now
+        if epoch < epochs and now + took > self.deadline:
+            raise EndTraining
+
+
+@contextmanager
+def interrupted_after(seconds: float) -> Iterator[threading.Event]:
+    """Interrupt a block as Ctrl-C does after some time, and go on behind it.
+
+    Args:
+        seconds: Time of the block.
+
+    Yields:
+        An event that is set if the block was interrupted for its time.
+    """
+    fired, ended, lock = threading.Event(), threading.Event(), threading.Lock()
+
+    def fire() -> None:
+        with lock:
+            if not ended.is_set():
+                fired.set()
+                _thread.interrupt_main()
+
+    timer = threading.Timer(max(seconds, 0.0), fire)
+    timer.daemon = True
+    timer.start()
+    try:
+        try:
+            yield fired
+        finally:
+            with lock:
+                ended.set()
+            timer.cancel()
+    except KeyboardInterrupt:
+        if not fired.is_set():
+            raise
+
+
+def cores() -> int:
+    """Return the cores that this process may use.
+
+    Returns:
+        At least 1.
+    """
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def workers_of(network: Artifact, shape: Sequence[int], batch: int, device: torch.device) -> int:
+    """Return how many trainings at a time this machine takes.
+
+    Args:
+        network: The reference network.
+        shape: Shape (C, D, H, W) of an image in training.
+        batch: Images of a step.
+        device: The device.
+
+    Returns:
+        The number of GPUs, or as many processes as there are cores and memory for, at most eight.
+    """
+    if device.type == "cuda":
+        return max(torch.cuda.device_count(), 1) if device.index is None else 1
+    if device.type != "cpu":
+        return 1
+    with torch.device("meta"):
+        ghost = network.space.build(network.arch, network.task)
+    step = training_bytes(ghost, (batch, *shape)) + PER_WEIGHT * sum(one.numel() for one in ghost.parameters())
+    room = int(MEMORY_SHARE * free_memory(device) / (2 * step + PROCESS_BYTES))
+    return max(min(cores(), room, MOST_WORKERS), 1)
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Let this process, and those that it starts, use so many threads.
+
+    Args:
+        count: Number of threads of each.
+
+    Yields:
+        None, while it holds.
+    """
+    before, own = os.environ.get("OMP_NUM_THREADS"), torch.get_num_threads()
+    os.environ["OMP_NUM_THREADS"] = str(count)
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(own)
+        if before is None:
+            del os.environ["OMP_NUM_THREADS"]
+        else:
+            os.environ["OMP_NUM_THREADS"] = before
+
+
+def small_enough(network: Artifact, max_params: float | None) -> Artifact:
+    """Narrow a reference network until it keeps the limit of parameters.
+
+    One gene at a time is lowered by one choice, the one that saves the most parameters.
+
+    Args:
+        network: The network.
+        max_params: Most parameters; None for no limit.
+
+    Returns:
+        The network, or the nearest one that is small enough.
+
+    Raises:
+        NASError: If the smallest network of the space has more parameters.
+    """
+    space, arch = network.space, network.arch
+    while max_params is not None and params_of(space, arch, network.task) > max_params:
+        lower = _lowered(space, arch, network.task)
+        if lower is None:
+            raise NASError(
+                f"--max-params {max_params:g}",
+                f"at least {params_of(space, arch, network.task):,}, the parameters of the smallest planned network",
+                "raise --max-params, or write smaller widths into plan.yaml",
+            )
+        arch = lower
+    return network if arch == network.arch else Artifact(space, arch, network.task, provenance=network.provenance)
+
+
+def params_of(space: SearchSpace, arch: Architecture, task: TaskSpec) -> int:
+    """Count the parameters of a network.
+
+    Args:
+        space: Its space.
+        arch: The architecture.
+        task: Its task.
+
+    Returns:
+        Their number.
+    """
+    with torch.device("meta"):
+        return sum(one.numel() for one in space.build(arch, task).parameters())
+
+
+def _lowered(space: SearchSpace, arch: Architecture, task: TaskSpec) -> Architecture | None:
+    """Return the neighbour with one lower gene that has the fewest parameters; None if no gene makes it smaller."""
+    here, found = params_of(space, arch, task), list[tuple[int, Any]]()
+    for number, index in enumerate(arch.genes):
+        if index:
+            other = space.repair([*arch.genes[:number], index - 1, *arch.genes[number + 1 :]])
+            if (params := params_of(space, other, task)) < here:
+                found.append((params, other))
+    return min(found, key=lambda one: one[0])[1] if found else None
