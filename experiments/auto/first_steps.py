@@ -66,6 +66,7 @@ class FirstSteps:
 
     def __init__(self, request: Request, clock: Clock, says: Says) -> None:
         self.request, self.clock, self.says, self.out = request, clock, says, request.out
+        self.cores = cores()
         self.loaded_s = clock.used if clock.runs == 1 else 0.0  # what a process needs until it can begin
 
     def plan(self, progress: Progress) -> Plan:
@@ -194,7 +195,7 @@ class FirstSteps:
         Returns:
             At least 1.
         """
-        return max(cores() // workers, 1)
+        return max(self.cores // workers, 1)
 
     def reference(self) -> None:
         """Train and test the reference network on the first fold, so that there is an answer."""

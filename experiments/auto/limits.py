@@ -91,11 +91,14 @@ def interrupted_after(seconds: float) -> Iterator[threading.Event]:
 
 
 def cores() -> int:
-    """Return the cores that this process may use.
+    """Return the cores that this process may use: those that `OMP_NUM_THREADS` allows, else all.
 
     Returns:
         At least 1.
     """
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    if asked.isdigit() and int(asked):
+        return int(asked)
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
