@@ -17,8 +17,6 @@ from experiments.cli import write_line
 from nas.utils.files import exclusive
 from nas.utils.text_table import terminal_width
 
-STEPS = 6
-
 
 def run(options: argparse.Namespace) -> None:
     """Plan, train, search, retrain, choose, test and report.
@@ -42,14 +40,14 @@ def run(options: argparse.Namespace) -> None:
         preview(request)
         return
     with exclusive(request.out), Clock(request.out, request.seconds, request.settings, options.started) as clock:
-        auto = Auto(request, clock, Says(clock, STEPS))
+        auto = Auto(request, clock, Says(clock))
         auto.plan(_show)
         auto.reference()
         auto.search()
         auto.retraining()
         answer = auto.choice()
         auto.result(answer)
-        auto.says.step("report")
+        auto.says.line("writes the report")
         ending = write_report(auto, answer)
     width = terminal_width()
     write_line(f"{textwrap.fill(ending.answer, width)}\n")

@@ -83,13 +83,13 @@ class FirstSteps:
         """
         path = self.out / PLAN
         if not path.is_file():
-            self.says.step(f"plan: reads {self.request.data} and times training steps")
+            self.says.step(1, f"plan: reads {self.request.data} and times training steps")
             self.clock.begin(PLAN)
             device, data = pick_device(self.request.device), self.request.data
             plan = make_plan(data, device, self.request.seconds, self.request.task, progress)
             plan.write(path)
         else:
-            self.says.step(f"plan: that of {path}")
+            self.says.step(1, f"plan: that of {path}")
             self.clock.begin(PLAN)
         found = Plan.read(path)
         read = found.value("data.root") or found.value("data.path")
@@ -212,8 +212,9 @@ class FirstSteps:
             self.clock.note(REFERENCE, **facts, wanted=wanted)
         epochs, seconds = facts["epochs"], facts["epochs"] * facts["epoch_s"]
         self.says.step(
+            2,
             f"reference network: {epochs} epochs on one fold, about {in_words(seconds)}, "
-            f"until about {clock_time(seconds)}"
+            f"until about {clock_time(seconds)}",
         )
         started, own = time.monotonic(), _Stopwatch()
         room = self.clock.left - first_reserve(self.clock.limit)
@@ -250,11 +251,12 @@ class FirstSteps:
         part, workers = SearchPart(facts["seconds"], facts["trials"], facts["epochs"]), facts["workers"]
         left = facts["until_s"] - self.clock.used
         if not part.trials:
-            self.says.step("search: none, as the time is too short for it")
+            self.says.step(3, "search: none, as the time is too short for it")
         else:
             self.says.step(
+                3,
                 f"search: up to {part.trials} networks, {part.epochs} epochs each, {workers} at a time, "
-                f"until {clock_time(left)}"
+                f"until {clock_time(left)}",
             )
             self._searched(folder, self.search_config(part, workers), workers, left)
         self.clock.done(SEARCH, ended_trials=trials_ended(folder))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _thread
 import os
+import signal
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -57,9 +58,15 @@ class StopAt:
             raise EndTraining
 
 
+class TimeIsUp(KeyboardInterrupt):
+    """The time of a block is over; the block ends as after Ctrl-C."""
+
+
 @contextmanager
 def interrupted_after(seconds: float) -> Iterator[threading.Event]:
-    """Interrupt a block as Ctrl-C does after some time, and go on behind it.
+    """Interrupt a block of the main thread as Ctrl-C does after some time, and go on behind it.
+
+    A signal is used, as it also wakes a thread that waits; not that of Ctrl-C, which a shell may have ignored.
 
     Args:
         seconds: Time of the block.
@@ -67,27 +74,35 @@ def interrupted_after(seconds: float) -> Iterator[threading.Event]:
     Yields:
         An event that is set if the block was interrupted for its time.
     """
-    fired, ended, lock = threading.Event(), threading.Event(), threading.Lock()
+    fired, ended, main = threading.Event(), threading.Event(), threading.main_thread().ident
+    number = getattr(signal, "SIGALRM", signal.SIGINT)
+
+    def handle(*_: object) -> None:
+        if not ended.is_set():
+            ended.set()
+            fired.set()
+            raise TimeIsUp
 
     def fire() -> None:
-        with lock:
-            if not ended.is_set():
-                fired.set()
-                _thread.interrupt_main()
+        if not ended.is_set() and main is not None:
+            if hasattr(signal, "pthread_kill"):
+                signal.pthread_kill(main, number)
+            else:  # Windows
+                _thread.interrupt_main(number)
 
+    before = signal.signal(number, handle)
     timer = threading.Timer(max(seconds, 0.0), fire)
     timer.daemon = True
     timer.start()
     try:
-        try:
-            yield fired
-        finally:
-            with lock:
-                ended.set()
-            timer.cancel()
-    except KeyboardInterrupt:
-        if not fired.is_set():
-            raise
+        yield fired
+    except TimeIsUp:
+        pass
+    finally:
+        ended.set()
+        timer.cancel()
+        timer.join()  # its signal, if it is on its way, finds the handler
+        signal.signal(number, before)
 
 
 def cores() -> int:

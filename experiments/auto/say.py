@@ -14,6 +14,7 @@ from tqdm import tqdm
 from experiments.auto.clock import Clock
 from nas.utils.text_table import terminal_width
 
+STEPS = 6
 LOG = "log.txt"  # of the output folder: what the steps print
 
 
@@ -22,20 +23,19 @@ class Says:
 
     Args:
         clock: The running time.
-        steps: Number of steps.
     """
 
-    def __init__(self, clock: Clock, steps: int) -> None:
-        self.clock, self.steps, self._number = clock, steps, 0
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
 
-    def step(self, text: str) -> None:
-        """Say that the next step begins.
+    def step(self, number: int, text: str) -> None:
+        """Say that a step begins.
 
         Args:
+            number: Its number.
             text: What it does, and until when.
         """
-        self._number += 1
-        self.line(f"{self._number}/{self.steps} {text}")
+        self.line(f"{number}/{STEPS} {text}")
 
     def line(self, text: str) -> None:
         """Write a line with the time.

@@ -59,12 +59,13 @@ class Auto(FirstSteps):
             facts |= {"networks": [one.network.arch.id for one in best], "trained": [0] * len(best)}
             self.clock.note(RETRAINING, **facts)
         if not any(facts["rounds"]):
-            self.says.step("retraining: none, as the time is too short for it")
+            self.says.step(4, "retraining: none, as the time is too short for it")
         else:
             words = ", ".join(f"{count} fold{'s' * (count > 1)}" for count in facts["rounds"] if count)
             self.says.step(
+                4,
                 f"retraining: the best networks ({words}), {facts['epochs']} epochs each, until about "
-                f"{clock_time(facts['seconds'])}"
+                f"{clock_time(facts['seconds'])}",
             )
         self._train_waves(best, facts)
         self.clock.done(RETRAINING)
@@ -117,7 +118,7 @@ class Auto(FirstSteps):
         facts = self.clock.facts(CHOICE)
         if not self.clock.is_done(CHOICE):
             self.clock.begin(CHOICE)
-            self.says.step("choice: compares networks and their ensembles on validation parts")
+            self.says.step(5, "choice: compares networks and their ensembles on validation parts")
             with printing_into(self.out), threads(self.threads(1)):
                 facts = self._chosen()
             self.clock.done(CHOICE, **facts)
@@ -157,7 +158,7 @@ class Auto(FirstSteps):
         if answer.folder.name == REFERENCE or self.clock.is_done(MODEL):
             return
         self.clock.begin(MODEL)
-        self.says.step("test: the networks of the answer on the test fold")
+        self.says.step(6, "test: the networks of the answer on the test fold")
         paths = [self._path(name) for name in answer.networks]
         epochs = self.clock.facts(RETRAINING)["epochs"]
         with printing_into(self.out), threads(self.threads(1)):
