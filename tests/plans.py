@@ -35,6 +35,7 @@ def case(
         box_DHW=(depth, height, width),
         values_CV=values,
         least_C=np.array([least]),
+        most_C=np.array([least + 1000.0 + len(name)]),
         voxels_K=np.array(voxels) if label < 0 else np.zeros(0, dtype=int),
         objects_K=np.ones(classes, dtype=int),
         centres_K3=np.array([[np.nan] * 3, *centres]),
@@ -60,7 +61,7 @@ class Computed:
 
     def __call__(self, network: Network, *, timed: bool = True) -> StepCost:
         voxels, macs, values, before = math.prod(network.shape), 0.0, 0.0, network.channels
-        widths = [value for name, value in network.genes.items() if name.startswith("width")]
+        widths = [value for name, value in network.genes.items() if name.startswith(("width", "stage")) and value]
         for level, width in enumerate(widths):
             maps = voxels / 8**level
             macs += maps * 27 * width * (before + 4 * width)

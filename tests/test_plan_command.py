@@ -75,7 +75,10 @@ def folder_of(root: Path, version2: bool, cases: int = 6) -> Path:
     return root
 
 
-def test_both_forms_of_a_folder_give_the_same_plan(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_both_forms_of_a_folder_give_the_same_plan(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("experiments.planning.TimedSteps", lambda device, memory: Computed())
     plans = []
     for version2 in (False, True):
         root, out = folder_of(tmp_path / f"form{version2}", version2), tmp_path / f"{version2}.yaml"
@@ -119,7 +122,6 @@ def test_every_decision_is_a_setting(composed: Compose, tmp_path: Path, kind: st
         assert planned.value("space.strides")[0] == [1, 2, 2]
     if config == "search":
         reference_network(planned)  # is a network of the space
-    del cfg["hydra"]
     plain: Any = OmegaConf.to_container(cfg, resolve=True)
     (check_search if config == "search" else check_train)(plain, [f"plan={tmp_path / 'plan.yaml'}", *arch])
 
@@ -204,3 +206,35 @@ def test_a_plan_survives_the_way_over_nnunet(plan: Plan, tmp_path: Path) -> None
     with torch.device("meta"):
         pair = [reference_network(one).build() for one in (plan, found)]
     assert len({profile(one, (1, 1, 40, 56, 40)).macs for one in pair}) == 1
+
+
+@pytest.mark.slow
+def test_search_and_training_follow_a_plan_and_typed_settings_continue_it(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = folder_of(tmp_path / "Two Balls", version2=True, cases=9)
+    assert voxnas(capsys, "plan", root, "--time", "20s", "--device", "cpu")[0] == 0
+    few = ["study.trials=2", "training.epochs=1", "study.time=null"]
+    small = ["space.widths=[[4],[4],[4]]", "space.encoder_blocks=[1]", "space.depths=[1,2]"]
+    code, _, err = command(run_search.main, "plan=plan.yaml", *few, *small)
+    assert code == 0, err
+    arch = tmp_path / "outputs/two_balls/arch.json"
+    before = json.loads(arch.read_text())
+    replaced = {one.partition("=")[0] for one in (*few, *small)}
+    typed = [one for one in Plan.read("plan.yaml").overrides("search") if one.partition("=")[0] not in replaced]
+    code, _, err = command(run_search.main, *typed, *few, *small)
+    assert code == 0, err
+    assert json.loads(arch.read_text()) == before  # the same study, which had ended
+
+    code, out, err = command(run_search.main, "-m", "plan=plan.yaml", "seed=0,1", "dry_run=true", *few, *small)
+    assert code == 0, err
+    assert "two_balls/seed=0 " in out
+    assert "two_balls/seed=1 " in out
+
+    none = ["baselines.intensity=false", "baselines.plain_unet=null", "baselines.random_search=false"]
+    words = [f"arch={arch}", "training.epochs=1", "rounds=1", "resamples=20", "name=t", *none]
+    code, _, err = command(run_train.main, "plan=plan.yaml", *words)
+    assert code == 0, err
+    text = Path("plan.yaml").read_text()
+    Path("other.yaml").write_text(text.replace("data.spacing_mm: [1.0, 1.0, 1.0]", "data.spacing_mm: [2.0, 2.0, 2.0]"))
+    refused(command(run_train.main, "plan=other.yaml", *words), "data.spacing_mm", "plan=other.yaml")

@@ -47,6 +47,9 @@ def run(options: argparse.Namespace) -> None:
 
     Args:
         options: Parsed arguments.
+
+    Raises:
+        NASError: If the data, the time or a file is wrong.
     """
     from nas.utils.annotations import seconds_of
     from nas.utils.folders import require_output

@@ -22,14 +22,16 @@ from nas.planning.rules import (
     epochs_for,
     flips_for,
     folds_for,
+    name_of,
     schedule_for,
     sides_text,
 )
 from nas.utils.duration import in_words
 
 WIDTHS = (32, 24, 16, 8)  # of the first stage of the reference network
-STAGES = 3
-MULTIPLE, LEAST_SIDE, MOST_SIDE = 4, 16, 64  # voxels of an image
+STAGES, NASLUNG_DEPTH = 3, 7
+MULTIPLE, OF_CROPS = 4, 8  # sides of whole volumes and of crops are multiples
+LEAST_SIDE, MOST_SIDE = 16, 64  # voxels of an image
 AROUND, UNKNOWN_MM = 2.0, 32.0  # side of a crop in diameters of the object, and for objects of unknown size
 BATCHES, ENOUGH_STEPS = (32, 16, 8), 1000
 UNBALANCED = 3.0  # ratio of the classes from which on rare ones are drawn more often
@@ -42,7 +44,7 @@ def plan_classification(fingerprint: Fingerprint, limits: Limits, measure: Measu
     Args:
         fingerprint: Facts of the data.
         limits: Time and memory.
-        measure: Measures networks of the space `resnet3d`.
+        measure: Measures networks of the spaces `resnet3d` and `naslung`.
 
     Returns:
         The plan.
@@ -63,6 +65,7 @@ def plan_classification(fingerprint: Fingerprint, limits: Limits, measure: Measu
         *_of_augmentation(fingerprint, size),
         Decision("training.epochs", schedule.search_epochs, schedule.search_reason, "search"),
         Decision("training.epochs", schedule.epochs, schedule.reason, "train"),
+        Decision("study.name", name_of(fingerprint.path), "that of the csv", "search"),
         Decision("study.trials", schedule.trials, schedule.search_reason, "search"),
         Decision("study.time", f"{round(limits.seconds / 2)}s", f"half of {in_words(limits.seconds)}", "search"),
     ]
@@ -95,27 +98,40 @@ def grid(fingerprint: Fingerprint) -> tuple[tuple[float, ...], tuple[int, ...], 
         field_3 = np.percentile(fingerprint.shapes_N3 * fingerprint.spacings_N3, 95, axis=0)
         why = f"nearly all volumes whole, {sides_text([round(mm, 1) for mm in field_3])} mm"
     spacing_3 = np.maximum(spacing_3, field_3 / MOST_SIDE)
-    sides = np.ceil(field_3 / spacing_3 / MULTIPLE - 1e-6).astype(int) * MULTIPLE
+    step = OF_CROPS if fingerprint.points else MULTIPLE
+    sides = np.ceil(field_3 / spacing_3 / step - 1e-6).astype(int) * step
     sides = np.clip(sides, LEAST_SIDE, MOST_SIDE)
     return tuple(float(f"{mm:.4g}") for mm in spacing_3), tuple(map(int, sides)), why
 
 
-def _settings(width: int) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Ranges of the space around a reference network, and its genes."""
+def _resnet(width: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Ranges of residual networks around a reference network, and its genes."""
     widths = sorted({max(width // 2, 4), width, width * 2})
     settings = {"widths": widths, "depths": [[1, 2]] * STAGES, "stems": [3], "strides": [2, 1], "kernels": [3]}
     genes = {"width": width, **{f"depth{stage}": 1 for stage in range(1, STAGES + 1)}}
     return settings, {**genes, "stem": 3, "stride": 2, "kernel": 3, "se": False, "block": "basic"}
 
 
+def _naslung(width: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Ranges of NAS-Lung networks around a reference network of two blocks a stage, and its genes."""
+    settings = {"widths": sorted({max(width // 2, 4), width, width * 2, width * 4}), "max_depth": NASLUNG_DEPTH}
+    slots, genes = NASLUNG_DEPTH - STAGES + 1, dict[str, Any]()
+    for stage, widths in enumerate(((width, width), (width, 2 * width), (2 * width, 2 * width)), start=1):
+        values = [*[0] * (slots - len(widths)), *widths]
+        genes |= {f"stage{stage}.{slot}": value for slot, value in enumerate(values, start=1)}
+    return settings, genes
+
+
 def _widest(
     fingerprint: Fingerprint, limits: Limits, measure: Measure, size: Sequence[int], batch: int, steps: int
 ) -> tuple[Network, StepCost]:
     """Return the widest reference network with enough epochs in one training."""
+    nodules = fingerprint.points and fingerprint.is_ct
     for width in WIDTHS:
-        settings, genes = _settings(width)
+        settings, genes = (_naslung if nodules else _resnet)(width)
         sizes = len(fingerprint.channels), len(fingerprint.classes)
-        network = Network("resnet3d", settings, genes, tuple(size), batch, *sizes, kind="classification")
+        space = "naslung" if nodules else "resnet3d"
+        network = Network(space, settings, genes, tuple(size), batch, *sizes, kind="classification")
         cost = measure(network)
         enough = cost.bytes <= limits.memory and math.isfinite(cost.seconds)
         if enough and epochs_for(limits.training_seconds, cost.seconds, steps) >= ENOUGH_EPOCHS:
@@ -131,7 +147,7 @@ def _of_data(fingerprint: Fingerprint, spacing: Sequence[float], size: Sequence[
         list(spacing),
         f"median of {len(fingerprint.cases)} cases, coarser if the field of view needs more than {MOST_SIDE} voxels",
     )
-    yield Decision("data.size", list(size), f"{why}, multiples of {MULTIPLE}")
+    yield Decision("data.size", list(size), f"{why}, multiples of {OF_CROPS if fingerprint.points else MULTIPLE}")
     yield Decision(
         "data.centre",
         "point" if fingerprint.points else "image",
@@ -141,6 +157,8 @@ def _of_data(fingerprint: Fingerprint, spacing: Sequence[float], size: Sequence[
         one = fingerprint.intensity()[0]
         window = [math.floor(one["p0.5"]), math.ceil(one["p99.5"])]
         yield Decision("data.window", window, "CT: percentiles 0.5 and 99.5 of all volumes, in HU")
+    elif fingerprint.scale is not None:
+        yield Decision("data.window", list(fingerprint.scale), "nearly all volumes lie between these values")
     else:
         yield Decision("data.window", None, "each volume between its own percentiles, as its values have no unit")
     if fingerprint.given_folds:
@@ -151,10 +169,14 @@ def _of_data(fingerprint: Fingerprint, spacing: Sequence[float], size: Sequence[
 
 
 def _of_network(network: Network, cost: StepCost, limits: Limits) -> Iterator[Decision]:
-    yield Decision("space", network.space, "residual networks that a short training reaches")
+    why = "objects in CT: the space that was made for lung nodules"
+    if network.space == "resnet3d":
+        why = "residual networks of any width, from which a short training gets most"
+    yield Decision("space", network.space, why)
     reasons = {
         "widths": f"half, once and twice the widest network with {ENOUGH_EPOCHS} epochs in "
         f"{in_words(limits.training_seconds)} on {limits.device} ({cost.seconds:.2g} s a step)",
+        "max_depth": f"up to {NASLUNG_DEPTH} blocks; the reference network has six",
         "depths": "three stages of one or two blocks",
         "stems": "small images",
         "strides": "half of the images' resolution, or all of it",

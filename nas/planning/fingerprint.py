@@ -6,12 +6,14 @@ section "Dataset fingerprint"), with objects, positions of the classes and suspi
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
 
 AXES = ("head to foot", "front to back", "left to right")  # of D, H, W in volumes turned to LPS
 ANISOTROPY = 3.0  # ratio of the coarsest spacing to the next one from which voxels count as anisotropic
+NEARLY_ALL = 0.9  # of the cases
 HOUNSFIELD = -500.0  # median smallest value of volumes from which on down they are taken as CT
 
 
@@ -27,6 +29,7 @@ class CaseFacts:
         box_DHW: Sides of the box of all voxels that are not 0 in some channel.
         values_CV: Sampled intensities, of the foreground if there is a mask; (C, V).
         least_C: Smallest value of each channel.
+        most_C: Largest value of each channel.
         voxels_K: Voxels of each class, the background first; empty without a mask.
         objects_K: Connected objects of each class.
         centres_K3: Mean position of each class as a share of the sides, NaN for a class that is not there.
@@ -43,6 +46,7 @@ class CaseFacts:
     box_DHW: tuple[int, int, int]
     values_CV: np.ndarray
     least_C: np.ndarray
+    most_C: np.ndarray
     voxels_K: np.ndarray
     objects_K: np.ndarray
     centres_K3: np.ndarray
@@ -114,6 +118,13 @@ class Fingerprint:
             return True
         unnamed = self.kind == "classification" and len(self.channels) == 1
         return unnamed and float(np.median([case.least_C[0] for case in self.cases])) <= HOUNSFIELD
+
+    @property
+    def scale(self) -> tuple[float, float] | None:
+        """The ends of the values, if nearly all volumes have the same ones, as images of 8 bits have; else None."""
+        ends = Counter((float(case.least_C.min()), float(case.most_C.max())) for case in self.cases)
+        (low, high), count = ends.most_common(1)[0]
+        return (low, high) if count >= NEARLY_ALL * len(self.cases) and low < high else None
 
     @property
     def counts_K(self) -> np.ndarray:

@@ -138,9 +138,9 @@ def _shape(name: str, patient: str, volume_CDHW: np.ndarray, spacing_mm: tuple[f
         if (inside_DHW.any())
         else shape
     )
-    least_C = volume_CDHW.min(axis=(1, 2, 3))
-    named = {"shape_DHW": tuple(shape), "spacing_mm": tuple(spacing_mm), "box_DHW": tuple(box), "least_C": least_C}
-    return {"name": name, "patient": patient, **named}
+    ends = {"least_C": volume_CDHW.min(axis=(1, 2, 3)), "most_C": volume_CDHW.max(axis=(1, 2, 3))}
+    named = {"shape_DHW": tuple(shape), "spacing_mm": tuple(spacing_mm), "box_DHW": tuple(box)}
+    return {"name": name, "patient": patient, **named, **ends}
 
 
 def _sampled(values_CV: np.ndarray) -> np.ndarray:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from nas.planning.fingerprint import Fingerprint
@@ -189,6 +191,18 @@ def schedule_for(limits: Limits, cost: StepCost, steps: int) -> Schedule:
     search_epochs = max(min(epochs_for(search_s / trials, typical, steps), epochs), FEWEST_EPOCHS)
     share = f"{in_words(search_s)}, half of the time, for {trials} trials of about two thirds of that cost"
     return Schedule(epochs, search_epochs, trials, reason, share)
+
+
+def name_of(path: str) -> str:
+    """Make the name of a study from that of a data set.
+
+    Args:
+        path: Its folder or csv.
+
+    Returns:
+        Lower-case letters, digits and underscores.
+    """
+    return re.sub(r"[^a-z0-9]+", "_", Path(path).stem.lower()).strip("_") or "data"
 
 
 def sides_text(sides: Sequence[float]) -> str:

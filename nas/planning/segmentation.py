@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from nas.errors import NASError
 from nas.planning.facts import facts_of
 from nas.planning.fingerprint import ANISOTROPY, AXES, Fingerprint
 from nas.planning.plan import Decision, Plan
@@ -27,6 +28,7 @@ from nas.planning.rules import (
     epochs_for,
     flips_for,
     folds_for,
+    name_of,
     schedule_for,
     sides_text,
 )
@@ -103,7 +105,7 @@ class _Chosen:
         return max(math.ceil(TRAINING_SHARE * self.cases * self.patches / batch), 1)
 
     def _network(self, topology: Topology, width: int, batch: int) -> Network:
-        depth = max(topology.depth, 1)
+        depth = topology.depth
         widths = [min(width * 2**level, MOST_CHANNELS) for level in range(depth + 1)]
         return Network(
             "unet_flexible",
@@ -172,6 +174,15 @@ class _Chosen:
         of_data = round(SHARE_OF_DATA * voxels / math.prod(self.topology.patch))
         of_time = int(LEAST_BATCH * self._limits.training_seconds / (ENOUGH_STEPS * one.seconds))
         batch = max(LEAST_BATCH, min(of_memory, of_data, of_time))
+        while not math.isfinite(self._measure(self._network(self.topology, self.width, batch)).seconds):
+            if batch == LEAST_BATCH:
+                patch, memory = sides_text(self.topology.patch), self._limits.memory / 1e9
+                raise NASError(
+                    f"{memory:.3g} GB of memory for patches of {patch} voxels",
+                    f"memory for {LEAST_BATCH} of them on {self._limits.device}",
+                    "end other programs, or choose another device",
+                )
+            batch = max(LEAST_BATCH, batch * 3 // 4)
         reasons = {
             of_memory: f"as many as fit into {self._limits.memory / 1e9:.3g} GB",
             of_data: f"{100 * SHARE_OF_DATA:g} % of all voxels at most, as in nnU-Net",
@@ -204,7 +215,7 @@ def space_of(topology: Topology, widths: Sequence[int]) -> dict[str, Any]:
         "norms": ["instance"],
         "activation": "leaky_relu",
     }
-    if not topology.is_isotropic and topology.depth:
+    if not topology.is_isotropic:
         settings |= {"strides": [list(s) for s in topology.strides], "flat_axes": [list(a) for a in topology.flat_axes]}
     return settings
 
@@ -299,6 +310,7 @@ def _of_training(fingerprint: Fingerprint, limits: Limits, chosen: _Chosen) -> I
     for command, epochs, times in (("search", schedule.search_epochs, 4), ("train", schedule.epochs, 10)):
         every = max(epochs // times, 1)
         yield Decision("training.validate_every", every, f"about {times} validations a training", command)
+    yield Decision("study.name", name_of(fingerprint.path), "that of the folder", "search")
     yield Decision("study.trials", schedule.trials, schedule.search_reason, "search")
     seconds = round(limits.seconds / 2)
     yield Decision("study.time", f"{seconds}s", f"half of {in_words(limits.seconds)}", "search")

@@ -9,9 +9,8 @@ from itertools import combinations
 
 import numpy as np
 
-from nas.planning.fingerprint import AXES, CaseFacts, Fingerprint
+from nas.planning.fingerprint import AXES, NEARLY_ALL, CaseFacts, Fingerprint
 
-NEARLY_ALL = 0.9  # share of the cases in which two classes lie in one order
 APART = 0.5  # of the mean of both extents: least distance of the centres of classes that lie opposite to each other
 ALIKE = 4.0  # ratio of the volumes of two classes that may be each other's mirror image
 Note = Callable[[CaseFacts, str], None]

@@ -109,7 +109,8 @@ def halved(patch: Sequence[int], spacing_mm: Sequence[float], room: Sequence[int
 
     An axis is halved as long as its map keeps four voxels and its spacing is within a factor of two of the finest axis
     that can be halved. A last axis alone is halved only from 12 voxels on. Kernels have one voxel along an axis until
-    its spacing is within a factor of two of the finest.
+    its spacing is within a factor of two of the finest. Patches too small for that are enlarged to four voxels and
+    halved once.
 
     Args:
         patch: Sides in voxels.
@@ -133,6 +134,9 @@ def halved(patch: Sequence[int], spacing_mm: Sequence[float], room: Sequence[int
         flat_axes.append(tuple(map(int, np.flatnonzero(~thick))))
         strides.append(tuple(np.where(chosen, 2, 1).tolist()))
         mm, side = np.where(chosen, 2 * mm, mm), np.where(chosen, -(-side // 2), side)
+    if not strides:  # U-Nets halve at least once
+        strides, flat_axes = [(2,) * len(mm)], [()]
+        patch = [max(length, LEAST_SIDE) for length in patch]
     flat_axes.append(())  # at the bottom kernels are cubes
     found = Topology(tuple(map(int, patch)), tuple(strides), tuple(flat_axes))
     sides = []
