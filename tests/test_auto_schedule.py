@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments.auto.clock import FILE, Clock
-from experiments.auto.limits import StopAt, interrupted_after, params_of, small_enough
+from experiments.auto.limits import StopAt, interrupted_after, limits_of, params_of, small_enough
 from experiments.auto.schedule import (
     LONGEST_REFERENCE,
     SLACK,
@@ -144,13 +144,13 @@ def test_the_reference_network_keeps_the_limit_of_parameters():
     task = TaskSpec("classification", 3, 1, 2)
     widest = Artifact(space, space.repair([len(gene.choices) - 1 for gene in space.genes]), task)
     whole = params_of(space, widest.arch, task)
-    assert small_enough(widest, None) is widest
-    assert small_enough(widest, whole) is widest
+    assert small_enough(widest, limits_of(widest, None, None, None)) is widest
+    assert small_enough(widest, limits_of(widest, whole, None, None)) is widest
     limit = whole / 5
-    found = small_enough(widest, limit)
+    found = small_enough(widest, limits_of(widest, limit, None, None))
     assert params_of(space, found.arch, task) <= limit
     with pytest.raises(NASError, match="--max-params 10"):
-        small_enough(widest, 10)
+        small_enough(widest, limits_of(widest, 10, None, None))
 
 
 def test_wrong_options_are_refused_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture):

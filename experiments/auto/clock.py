@@ -107,6 +107,7 @@ class Clock:
         return "ended_s" in self._steps.get(step, {})
 
     def __enter__(self) -> Clock:
+        """Begin to write the file often."""
         self._thread = threading.Thread(target=self._write_often, daemon=True)
         self._thread.start()
         return self
@@ -115,12 +116,16 @@ class Clock:
         self._ended.set()
         self._thread.join()
         with self._lock:
-            self._write()
+            if kind is not None and issubclass(kind, NASError) and not any(map(self.is_done, self._steps)):
+                (self.folder / FILE).unlink(missing_ok=True)  # a refused command leaves nothing
+            else:
+                self._write()
 
     def _write_often(self) -> None:
         while not self._ended.wait(EVERY_S):
             with self._lock:
-                self._write()
+                if self._steps:
+                    self._write()
 
     def _write(self) -> None:
         content = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from experiments.auto.first_steps import PLAN
-from experiments.auto.limits import params_of, small_enough
+from experiments.auto.limits import limits_of, params_of, small_enough
 from experiments.auto.request import Request
 from experiments.auto.schedule import first_reserve
 from experiments.cli import write_line
@@ -28,8 +28,11 @@ def preview(request: Request) -> None:
     if path.is_file():
         plan = Plan.read(path)
     else:
-        plan = make_plan(request.data, pick_device(request.device), request.seconds, request.task)
-    network = small_enough(reference_network(plan), request.max_params)
+        plan = make_plan(
+            request.data, pick_device(request.device), request.seconds, request.task, max_params=request.most_params
+        )
+    network = reference_network(plan)
+    network = small_enough(network, limits_of(network, request.max_params, None, None))
     params = params_of(network.space, network.arch, network.task)
     epochs, trials = plan.value("training.epochs", "train"), plan.value("study.trials")
     folds, limit = request.folds or plan.value("split.folds"), request.seconds

@@ -14,7 +14,7 @@ from typing import Any
 
 from experiments.auto.clock import Clock
 from experiments.auto.composed import composed
-from experiments.auto.limits import StopAt, cores, interrupted_after, small_enough, threads, workers_of
+from experiments.auto.limits import StopAt, cores, interrupted_after, limits_of, small_enough, threads, workers_of
 from experiments.auto.networks import prior_of, trials_ended, write_network
 from experiments.auto.request import Request
 from experiments.auto.say import Says, clock_time, printing_into
@@ -35,8 +35,10 @@ from experiments.search.job import search_command
 from experiments.train.config import TrainConfig
 from experiments.train.helpers import processes_of
 from experiments.train.job import run_train_experiment
-from nas.artifact import Artifact
+from nas.artifact import Artifact, load
 from nas.context import TaskSetup
+from nas.cost.latency import LatencyTable, measure_table
+from nas.cost.model import CostModel
 from nas.data.loading import VolumeSet
 from nas.data.splits import Fold
 from nas.errors import NASError
@@ -47,7 +49,7 @@ from nas.training.settings import TrainingSettings
 from nas.training.timing import TrainingCost, training_cost
 from nas.utils.duration import in_words
 
-PLAN, REFERENCE, SEARCH, MODEL = "plan.yaml", "reference", "search", "model"
+PLAN, REFERENCE, SEARCH, MODEL, LATENCIES = "plan.yaml", "reference", "search", "model", "latency.json"
 NAME = "planned reference"
 VALIDATIONS, RESAMPLES = 10, 1000
 FULL_BUDGETS = 27  # epochs from which on PriorBand has two rungs: 9, past the epoch at which classes emerge, and 27
@@ -86,7 +88,7 @@ class FirstSteps:
             self.says.step(1, f"plan: reads {self.request.data} and times training steps")
             self.clock.begin(PLAN)
             device, data = pick_device(self.request.device), self.request.data
-            plan = make_plan(data, device, self.request.seconds, self.request.task, progress)
+            plan = make_plan(data, device, self.request.seconds, self.request.task, progress, self.request.most_params)
             plan.write(path)
         else:
             self.says.step(1, f"plan: that of {path}")
@@ -134,15 +136,38 @@ class FirstSteps:
 
     @cached_property
     def network(self) -> Artifact:
-        """The planned reference network, as `--max-params` allows."""
-        network = reference_network(self.planned)
-        network = replace(network, provenance=Provenance(published=NAME))
-        return small_enough(network, self.request.max_params)
+        """The planned reference network, or a smaller one that keeps the limits."""
+        if self._file.is_file():  # of an earlier run
+            return load(self._file)
+        network = replace(reference_network(self.planned), provenance=Provenance(published=NAME))
+        ms = None
+        if self.request.max_latency_ms is not None:
+            table = self._latencies(network)
+            ms = CostModel(network.space, network.task, self._input_shape(network), "latency_ms", table)
+        return small_enough(network, limits_of(network, self.request.max_params, self.request.max_latency_ms, ms))
+
+    @property
+    def _file(self) -> Path:
+        return self.out / f"{REFERENCE}.json"
+
+    def _input_shape(self, network: Artifact) -> tuple[int, ...]:
+        sides = self.planned.value("data.patch") or self.planned.value("data.size")
+        return (network.task.in_channels, *map(int, sides))
+
+    def _latencies(self, network: Artifact) -> LatencyTable:
+        """Measure the latencies of the space's blocks, unless an earlier run did."""
+        path = self.out / LATENCIES
+        if not path.is_file():
+            self.says.line("measures the latency of the blocks of the space")
+            device = pick_device(self.request.device)
+            with threads(self.threads(1)):
+                measure_table(network.space, self._input_shape(network), network.task, device).save(path)
+        return LatencyTable.load(path)
 
     @cached_property
     def reference_file(self) -> Path:
         """File of the reference network."""
-        return write_network(self.network, self.out / f"{REFERENCE}.json")
+        return write_network(self.network, self._file)
 
     @cached_property
     def setting(self) -> TaskSetup:
@@ -284,6 +309,8 @@ class FirstSteps:
         own += [f"study.time={max(int(part.seconds * workers), 1)}s", f"constraints={in_grammar(limits)}"]
         own += [f"training.epochs={part.epochs}", f"training.validate_every={max(part.epochs // 4, 1)}"]
         own += ["objectives.macs=null", prior_of(self.network)]
+        if self.request.max_latency_ms is not None:  # measured with all threads, as a network is used
+            own += [f"cost.table={in_grammar(str(self.out / LATENCIES))}", "cost.other_device=true"]
         return SearchConfig.of(composed("search", self.out / PLAN, self.settings(*own)))
 
     def _searched(self, folder: Path, config: SearchConfig, workers: int, seconds: float) -> None:

@@ -7,16 +7,16 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 import torch
 
 from experiments.planning import PER_WEIGHT, free_memory
 from nas.architecture import Architecture
 from nas.artifact import Artifact
+from nas.cost.model import CostModel
 from nas.cost.profile import training_bytes
 from nas.errors import NASError
 from nas.planning.rules import MEMORY_SHARE
@@ -165,32 +165,47 @@ def threads(count: int) -> Iterator[None]:
             os.environ["OMP_NUM_THREADS"] = before
 
 
-def small_enough(network: Artifact, max_params: float | None) -> Artifact:
-    """Narrow a reference network until it keeps the limit of parameters.
+@dataclass(frozen=True)
+class Most:
+    """A limit of networks.
 
-    One gene at a time is lowered by one choice, the one that saves the most parameters.
+    Args:
+        option: The option that sets it.
+        value: The largest value.
+        cost: Value of an architecture.
+    """
+
+    option: str
+    value: float
+    cost: Callable[[Architecture], float]
+
+
+def small_enough(network: Artifact, limits: Sequence[Most]) -> Artifact:
+    """Make a reference network smaller until it keeps limits.
+
+    One gene at a time is lowered by one choice, the one that lowers the cost most.
 
     Args:
         network: The network.
-        max_params: Most parameters; None for no limit.
+        limits: The limits.
 
     Returns:
-        The network, or the nearest one that is small enough.
+        The network, or a smaller one of its space.
 
     Raises:
-        NASError: If the smallest network of the space has more parameters.
+        NASError: If no network on the way to the smallest one keeps a limit.
     """
     space, arch = network.space, network.arch
-    while max_params is not None and params_of(space, arch, network.task) > max_params:
-        lower = _lowered(space, arch, network.task)
+    while (limit := next((one for one in limits if one.cost(arch) > one.value), None)) is not None:
+        lower = _lowered(space, arch, limit.cost)
         if lower is None:
             raise NASError(
-                f"--max-params {max_params:g}",
-                f"at least {params_of(space, arch, network.task):,}, the parameters of the smallest planned network",
-                "raise --max-params, or write smaller widths into plan.yaml",
+                f"{limit.option} {limit.value:g}",
+                f"at least {limit.cost(arch):.6g}, as the smallest planned network",
+                f"raise {limit.option}, or write a smaller space into plan.yaml",
             )
         arch = lower
-    return network if arch == network.arch else Artifact(space, arch, network.task, provenance=network.provenance)
+    return network if arch == network.arch else replace(network, arch=arch)
 
 
 def params_of(space: SearchSpace, arch: Architecture, task: TaskSpec) -> int:
@@ -208,12 +223,32 @@ def params_of(space: SearchSpace, arch: Architecture, task: TaskSpec) -> int:
         return sum(one.numel() for one in space.build(arch, task).parameters())
 
 
-def _lowered(space: SearchSpace, arch: Architecture, task: TaskSpec) -> Architecture | None:
-    """Return the neighbour with one lower gene that has the fewest parameters; None if no gene makes it smaller."""
-    here, found = params_of(space, arch, task), list[tuple[int, Any]]()
+def limits_of(network: Artifact, max_params: float | None, max_ms: float | None, ms: CostModel | None) -> list[Most]:
+    """Return the limits of an option each.
+
+    Args:
+        network: The reference network.
+        max_params: Most parameters; None for no limit.
+        max_ms: Longest latency in ms; None for no limit.
+        ms: Latency of a network of the space; None if it is not known.
+
+    Returns:
+        At most two limits.
+    """
+    found = []
+    if max_params is not None:
+        found.append(Most("--max-params", max_params, lambda arch: params_of(network.space, arch, network.task)))
+    if max_ms is not None and ms is not None:
+        found.append(Most("--max-latency-ms", max_ms, ms.of))
+    return found
+
+
+def _lowered(space: SearchSpace, arch: Architecture, cost: Callable[[Architecture], float]) -> Architecture | None:
+    """Return the neighbour with one lower gene that has the lowest cost; None if no gene lowers it."""
+    here, found = cost(arch), list[tuple[float, Architecture]]()
     for number, index in enumerate(arch.genes):
         if index:
             other = space.repair([*arch.genes[:number], index - 1, *arch.genes[number + 1 :]])
-            if (params := params_of(space, other, task)) < here:
-                found.append((params, other))
+            if (value := cost(other)) < here:
+                found.append((value, other))
     return min(found, key=lambda one: one[0])[1] if found else None

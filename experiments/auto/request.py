@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +50,11 @@ class Request:
             "--seed": self.seed,
         }
         return {name: value for name, value in named.items() if value is not None}
+
+    @property
+    def most_params(self) -> float:
+        """Most parameters of one network; infinity for no limit."""
+        return math.inf if self.max_params is None else self.max_params
 
     @property
     def constraints(self) -> list[str]:
