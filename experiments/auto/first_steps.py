@@ -44,6 +44,7 @@ from nas.data.splits import Fold
 from nas.errors import NASError
 from nas.planning.plan import Plan, in_grammar
 from nas.planning.reading import Progress
+from nas.planning.rules import REFERENCE_SHARE
 from nas.provenance import Provenance
 from nas.training.settings import TrainingSettings
 from nas.training.timing import TrainingCost, training_cost
@@ -52,6 +53,7 @@ from nas.utils.duration import in_words
 PLAN, REFERENCE, SEARCH, MODEL, LATENCIES = "plan.yaml", "reference", "search", "model", "latency.json"
 NAME = "planned reference"
 VALIDATIONS, RESAMPLES = 10, 1000
+ENOUGH_BLOCKS, CHECKED = 5, 8  # of a table of latencies: blocks before its time is known, whole networks
 FULL_BUDGETS = 27  # epochs from which on PriorBand has two rungs: 9, past the epoch at which classes emerge, and 27
 NO_BASELINES = [f"baselines.{name}=false" for name in ("volume", "features", "intensity", "random_search")]
 NO_BASELINES += [f"baselines.{name}=null" for name in ("plain_unet", "published")]
@@ -160,8 +162,20 @@ class FirstSteps:
         if not path.is_file():
             self.says.line("measures the latency of the blocks of the space")
             device = pick_device(self.request.device)
+            shape, begun = self._input_shape(network), time.monotonic()
+
+            def require_time(done: int, total: int) -> None:
+                seconds = (time.monotonic() - begun) / done * total
+                if done >= ENOUGH_BLOCKS and seconds > REFERENCE_SHARE * self.clock.limit:
+                    raise NASError(
+                        f"--max-latency-ms with --time {self.clock.limit:g}, of which latencies take {seconds:.0f} s",
+                        "a table of latencies in an eighth of the time",
+                        "give more --time, or limit --max-params",
+                    )
+
             with threads(self.threads(1)):
-                measure_table(network.space, self._input_shape(network), network.task, device).save(path)
+                table = measure_table(network.space, shape, network.task, device, checks=CHECKED, progress=require_time)
+            table.save(path)
         return LatencyTable.load(path)
 
     @cached_property

@@ -67,7 +67,8 @@ def write_report(auto: Auto, chosen: Answer) -> Ending:
         section("Parts", "", _parts(auto, chosen)),
         section(
             "What each choice rests on",
-            f"Settings of {PLAN}, which may be edited; a run in another folder with that file uses them.",
+            f"Settings of {PLAN}, which may be edited; a run in another folder with that file uses them. Epochs and "
+            "trials are upper limits: the steps above state those that fitted into the time.",
             _decisions(auto),
         ),
     ]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from experiments.argument_types import number_type
@@ -57,7 +59,7 @@ def run(options: argparse.Namespace) -> None:
     Raises:
         NASError: If an option is wrong, or as the steps do.
     """
-    options.started = time.monotonic()  # before torch is loaded, which takes a part of the time
+    options.started = time.monotonic() - process_seconds()  # torch is loaded later, which takes a part of the time
     from nas.utils.annotations import seconds_of
 
     options.seconds = seconds_of(options.time)
@@ -70,3 +72,15 @@ def run(options: argparse.Namespace) -> None:
     from importlib import import_module
 
     import_module("experiments.auto.command").run(options)
+
+
+def process_seconds() -> float:
+    """Return for how long this process has run.
+
+    Returns:
+        Seconds; 0 where the system does not tell it.
+    """
+    with suppress(OSError, ValueError, IndexError):
+        started = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
+        return max(float(Path("/proc/uptime").read_text().split()[0]) - started, 0.0)
+    return 0.0
