@@ -56,6 +56,8 @@ def test_a_search_leaves_time_for_the_reserve_and_one_training(limit, share, res
         assert part.seconds + limit * reserve + SLACK * epochs * epoch_s <= left * (1 + 1e-9)
         assert 1 <= part.epochs <= max(epochs, 1)
         assert part.trials >= 2
+        ended_s = part.time_of_trials(workers)
+        assert 1 <= ended_s <= max(workers * part.seconds, 1)
 
 
 @given(

@@ -43,7 +43,12 @@ class Clock:
     @property
     def used(self) -> float:
         """Seconds of all runs."""
-        return self._before + time.monotonic() - self._started
+        return self._before + self.this_run
+
+    @property
+    def this_run(self) -> float:
+        """Seconds of this run."""
+        return time.monotonic() - self._started
 
     @property
     def left(self) -> float:

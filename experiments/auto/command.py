@@ -9,20 +9,23 @@ from pathlib import Path
 
 from experiments.auto.clock import Clock
 from experiments.auto.dry_run import preview
-from experiments.auto.report import write_report
+from experiments.auto.report import Ending, write_report
 from experiments.auto.request import Request
 from experiments.auto.say import Says
 from experiments.auto.steps import Auto
-from experiments.cli import write_line
+from experiments.cli import INTERRUPTED, write_line
 from nas.utils.files import exclusive
 from nas.utils.text_table import terminal_width
 
 
-def run(options: argparse.Namespace) -> None:
+def run(options: argparse.Namespace) -> int:
     """Plan, train, search, retrain, choose, test and report.
 
     Args:
         options: Parsed arguments, with `started`, the start of the process in seconds of `time.monotonic`.
+
+    Returns:
+        The exit code: 0, or 130 after Ctrl-C.
     """
     request = Request(
         data=options.data,
@@ -38,8 +41,22 @@ def run(options: argparse.Namespace) -> None:
     )
     if options.dry_run:
         preview(request)
-        return
-    with exclusive(request.out), Clock(request.out, request.seconds, request.settings, options.started) as clock:
+        return 0
+    try:
+        ending = _ending(request, options.started)
+    except KeyboardInterrupt:
+        print("interrupted; the same command continues where this one stopped", file=sys.stderr, flush=True)
+        return INTERRUPTED
+    width = terminal_width()
+    write_line(f"{textwrap.fill(ending.answer, width)}\n")
+    for line in ending.lines:
+        write_line(textwrap.fill(line, width))
+    write_line(f"next: {ending.command}")
+    return 0
+
+
+def _ending(request: Request, started: float) -> Ending:
+    with exclusive(request.out), Clock(request.out, request.seconds, request.settings, started) as clock:
         auto = Auto(request, clock, Says(clock))
         auto.plan(_show)
         auto.reference()
@@ -48,12 +65,7 @@ def run(options: argparse.Namespace) -> None:
         answer = auto.choice()
         auto.result(answer)
         auto.says.line("writes the report")
-        ending = write_report(auto, answer)
-    width = terminal_width()
-    write_line(f"{textwrap.fill(ending.answer, width)}\n")
-    for line in ending.lines:
-        write_line(textwrap.fill(line, width))
-    write_line(f"next: {ending.command}")
+        return write_report(auto, answer)
 
 
 def default_folder(data: Path) -> Path:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -51,10 +51,11 @@ from nas.training.timing import TrainingCost, training_cost
 from nas.utils.duration import in_words
 
 PLAN, REFERENCE, SEARCH, MODEL, LATENCIES = "plan.yaml", "reference", "search", "model", "latency.json"
-NAME = "planned reference"
+NAME = "planned reference network"
 VALIDATIONS, RESAMPLES = 10, 1000
 ENOUGH_BLOCKS, CHECKED = 5, 8  # of a table of latencies: blocks before its time is known, whole networks
-FULL_BUDGETS = 27  # epochs from which on PriorBand has two rungs: 9, past the epoch at which classes emerge, and 27
+PRIORBAND = "priorband"
+FULL_BUDGETS = 27  # epochs from which on it has two rungs: 9, past the epoch at which classes emerge, and 27
 NO_BASELINES = [f"baselines.{name}=false" for name in ("volume", "features", "intensity", "random_search")]
 NO_BASELINES += [f"baselines.{name}=null" for name in ("plain_unet", "published")]
 
@@ -71,7 +72,7 @@ class FirstSteps:
     def __init__(self, request: Request, clock: Clock, says: Says) -> None:
         self.request, self.clock, self.says, self.out = request, clock, says, request.out
         self.cores = cores()
-        self.loaded_s = clock.used if clock.runs == 1 else 0.0  # what a process needs until it can begin
+        self.loaded_s = clock.this_run  # what a process needs until it can begin
 
     def plan(self, progress: Progress) -> Plan:
         """Read the data and plan, unless there is a plan.
@@ -101,6 +102,8 @@ class FirstSteps:
             raise NASError(f"{path}, the plan of {read}", f"a plan of {self.request.data}", "use another --out")
         if self.request.task not in (None, found.task):
             raise NASError(f"--task {self.request.task} with {path}", f"its task {found.task}", "leave out --task")
+        strategy = [] if self.request.strategy is None else [f"strategy={self.request.strategy}"]
+        composed("search", path, self.settings("study.name=search", *strategy))  # refused before anything is trained
         if not self.clock.is_done(PLAN):
             self.clock.done(PLAN)
         self.planned = found
@@ -284,10 +287,11 @@ class FirstSteps:
         self.clock.begin(SEARCH)
         if "seconds" not in facts:
             part = self._divided()
-            facts = {"seconds": part.seconds, "trials": part.trials, "epochs": part.epochs, "workers": self.workers}
+            facts = {**asdict(part), "workers": self.workers}
             facts["until_s"] = self.clock.used + part.seconds
             self.clock.note(SEARCH, **facts)
-        part, workers = SearchPart(facts["seconds"], facts["trials"], facts["epochs"]), facts["workers"]
+        part = SearchPart(facts["seconds"], facts["trials"], facts["epochs"], facts["trial_s"])
+        workers = facts["workers"]
         left = facts["until_s"] - self.clock.used
         if not part.trials:
             self.says.step(3, "search: none, as the time is too short for it")
@@ -317,10 +321,11 @@ class FirstSteps:
         Returns:
             The configuration.
         """
-        strategy = self.request.strategy or ("priorband" if part.epochs >= FULL_BUDGETS else "local_search")
+        strategy = self.request.strategy or (PRIORBAND if part.epochs >= FULL_BUDGETS else "local_search")
         limits = [*(self.planned.value("constraints", "search") or []), *self.request.constraints]
-        own = [f"strategy={strategy}", "study.name=search", f"study.trials={part.trials}"]
-        own += [f"study.time={max(int(part.seconds * workers), 1)}s", f"constraints={in_grammar(limits)}"]
+        trials = part.trials * (2 if strategy == PRIORBAND else 1)  # many of its trials are short
+        own = [f"strategy={strategy}", "study.name=search", f"study.trials={trials}"]
+        own += [f"study.time={part.time_of_trials(workers):.0f}s", f"constraints={in_grammar(limits)}"]
         own += [f"training.epochs={part.epochs}", f"training.validate_every={max(part.epochs // 4, 1)}"]
         own += ["objectives.macs=null", prior_of(self.network)]
         if self.request.max_latency_ms is not None:  # measured with all threads, as a network is used
@@ -330,8 +335,10 @@ class FirstSteps:
     def _searched(self, folder: Path, config: SearchConfig, workers: int, seconds: float) -> None:
         with printing_into(self.out), threads(self.threads(workers)), interrupted_after(seconds) as ended:
             try:
-                with processes_of(config.plain(), workers, folder, search_worker):
+                with processes_of(config.plain(), workers, folder, search_worker) as others:
                     search_command(config, folder, quiet=True)
+                    for process in others:  # in their last trials
+                        process.join()
             except NASError:
                 if not ended.is_set():  # no trial ended in its time
                     raise

@@ -23,11 +23,24 @@ class SearchPart:
         seconds: Running time until its end; 0 for no search.
         trials: Largest number of trials.
         epochs: Epochs of a trial.
+        trial_s: Expected time of a trial.
     """
 
     seconds: float = 0.0
     trials: int = 0
     epochs: int = 0
+    trial_s: float = 0.0
+
+    def time_of_trials(self, workers: int) -> float:
+        """Return after how much time of ended trials no further one begins, so that the running ones end in time.
+
+        Args:
+            workers: Number of workers; one begins a trial while those of the others are half done.
+
+        Returns:
+            Seconds of all ended trials together, at least 1.
+        """
+        return max(workers * (self.seconds - self.trial_s) - (workers - 1) * self.trial_s / 2, 1.0)
 
 
 @dataclass(frozen=True)
@@ -103,7 +116,8 @@ def search_part(
     trials = TRIALS
     while trials > FEWEST_TRIALS and worked / trials < 2 * FEWEST_EPOCHS * typical_s:
         trials -= 1
-    return SearchPart(seconds, trials, min(epochs_for(worked / trials, typical_s, 1), epochs))
+    epochs = min(epochs_for(worked / trials, typical_s, 1), epochs)
+    return SearchPart(seconds, trials, epochs, epochs * typical_s)
 
 
 def retraining(

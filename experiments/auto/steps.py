@@ -91,8 +91,9 @@ class Auto(FirstSteps):
                 if until <= trained[number]:
                     continue
                 left = self.clock.left - self.reserve
-                begun = self.out / MODEL / CHECKPOINTS / one.network.arch.id
-                if one.epoch_s * epochs > left and not begun.is_dir():
+                place = self.out / MODEL / CHECKPOINTS / one.network.arch.id
+                begun = any((place / part.name).is_dir() for part in self.rounds[trained[number] : until])
+                if one.epoch_s * epochs > left and not begun:
                     continue
                 self._train(one.network, until, epochs, min(processes, until - trained[number]), left)
                 trained[number] = until

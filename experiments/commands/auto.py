@@ -50,11 +50,14 @@ def parser() -> Parser:
     return auto
 
 
-def run(options: argparse.Namespace) -> None:
+def run(options: argparse.Namespace) -> int:
     """Check the options and run.
 
     Args:
         options: Parsed arguments.
+
+    Returns:
+        The exit code.
 
     Raises:
         NASError: If an option is wrong, or as the steps do.
@@ -71,7 +74,8 @@ def run(options: argparse.Namespace) -> None:
         raise NASError(f"no folder {options.data}", "a folder with dataset.json, or a csv", "correct the path")
     from importlib import import_module
 
-    import_module("experiments.auto.command").run(options)
+    code: int = import_module("experiments.auto.command").run(options)
+    return code
 
 
 def process_seconds() -> float:

@@ -8,8 +8,9 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ def helpers(config: TrainConfig, folder: Path, work: Work) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def processes_of(settings: Mapping[str, Any], count: int, folder: Path, work: Work) -> Iterator[None]:
+def processes_of(settings: Mapping[str, Any], count: int, folder: Path, work: Work) -> Iterator[Sequence[BaseProcess]]:
     """Run processes beside this one, which is number 0, until the block ends.
 
     Args:
@@ -51,7 +52,7 @@ def processes_of(settings: Mapping[str, Any], count: int, folder: Path, work: Wo
         work: Called with the settings, the folder and the number of the process; a function of a module.
 
     Yields:
-        None, while the processes run.
+        The other processes, while they run.
     """
     context = multiprocessing.get_context("spawn")  # a fork of a process with threads or a GPU may hang
     processes = [
@@ -60,7 +61,7 @@ def processes_of(settings: Mapping[str, Any], count: int, folder: Path, work: Wo
     for process in processes:
         process.start()
     try:
-        yield
+        yield processes
     finally:
         for process in processes:
             if process.exitcode not in (None, 0):
