@@ -35,6 +35,7 @@ def run(options: argparse.Namespace) -> int:
         max_params=options.max_params,
         max_latency_ms=options.max_latency_ms,
         folds=options.folds,
+        joint=options.joint,
         strategy=options.strategy,
         device=options.device,
         seed=options.seed,

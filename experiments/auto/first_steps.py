@@ -328,6 +328,8 @@ class FirstSteps:
         own += [f"study.time={part.time_of_trials(workers):.0f}s", f"constraints={in_grammar(limits)}"]
         own += [f"training.epochs={part.epochs}", f"training.validate_every={max(part.epochs // 4, 1)}"]
         own += ["objectives.macs=null", prior_of(self.network)]
+        if self.request.joint:
+            own.append(f"recipe={self.planned.task}")
         if self.request.max_latency_ms is not None:  # measured with all threads, as a network is used
             own += [f"cost.table={in_grammar(str(self.out / LATENCIES))}", "cost.other_device=true"]
         return SearchConfig.of(composed("search", self.out / PLAN, self.settings(*own)))

@@ -21,6 +21,7 @@ class Request:
         max_params: Most parameters of one network; None for no limit.
         max_latency_ms: Longest latency of one network in ms on this device; None for no limit.
         folds: Folds of the split; None for those of the plan.
+        joint: Whether settings of the training are searched with the network, see conf/recipe.
         strategy: Search strategy, a file of conf/strategy; None for the default.
         device: Name of the device, or "auto".
         seed: Seed of everything.
@@ -33,6 +34,7 @@ class Request:
     max_params: float | None = None
     max_latency_ms: float | None = None
     folds: int | None = None
+    joint: bool = False
     strategy: str | None = None
     device: str = "auto"
     seed: int = 0
@@ -46,6 +48,7 @@ class Request:
             "--max-params": self.max_params,
             "--max-latency-ms": self.max_latency_ms,
             "--folds": self.folds,
+            "--joint": self.joint or None,
             "--strategy": self.strategy,
             "--seed": self.seed,
         }

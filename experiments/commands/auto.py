@@ -42,6 +42,7 @@ def parser() -> Parser:
     add("--max-params", type=number_type(float, 1), metavar="N", help="most parameters of one network, such as 3e6")
     add("--max-latency-ms", type=number_type(float, 1e-6), metavar="MS", help="longest latency of one network")
     add("--folds", type=number_type(int, 3, 100), metavar="N", help="folds, one for the test (default: planned)")
+    add("--joint", action="store_true", help="search settings of the training (conf/recipe) with the networks")
     add("--strategy", metavar="NAME", help="strategy (default: priorband; local_search for short trials)")
     add("--seed", type=number_type(int, 0), default=0, help="seed of everything (default: 0)")
     add("--device", default="auto", help="cpu, cuda, cuda:1; auto: the GPU if there is one (default: auto)")
