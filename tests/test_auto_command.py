@@ -21,14 +21,14 @@ from tests.small_folders import decathlon, labelled_csv
 
 PAGE = (REPO / "docs/tutorials/from-a-folder-to-a-model.md").read_text(encoding="utf-8")
 COMMANDS = [line.strip() for line in PAGE.splitlines() if line.startswith("    voxnas ")]
-TIME = "40s"
+TIME, SHORT = "40s", "15s"  # with a search, and with the reference network alone
 
 
-def shortened(command: str, folder: Path) -> list[str]:
+def shortened(command: str, folder: Path, seconds: str = SHORT) -> list[str]:
     """A command of the tutorial with small data and a short time."""
     command = command.replace("/data/Task04_Hippocampus", str(folder / "Task04_Hippocampus"))
     command = command.replace("patients.csv", str(folder / "patients" / "balls.csv"))
-    return shlex.split(re.sub(r"--time \w+", f"--time {TIME}", command))
+    return shlex.split(re.sub(r"--time \w+", f"--time {seconds}", command))
 
 
 def start(words: list[str], folder: Path) -> subprocess.Popen[str]:
@@ -61,14 +61,14 @@ def test_the_tutorial_from_a_folder_to_a_model(tmp_path: Path):
     first, table, plan, planned, *_ = COMMANDS
     out = tmp_path / "outputs/auto/Task04_Hippocampus"
 
-    process = start(shortened(first, tmp_path), tmp_path)
+    process = start(shortened(first, tmp_path, TIME), tmp_path)
     while "search" not in steps_of(out) and process.poll() is None:
         time.sleep(0.2)
     process.kill()
     process.communicate()
     assert process.returncode == -9
     begun = steps_of(out)
-    said, err = run(shortened(first, tmp_path), tmp_path)
+    said, err = run(shortened(first, tmp_path, TIME), tmp_path)
     steps = steps_of(out)
     assert steps["reference"] == begun["reference"]  # not trained again
     assert set(steps) >= {"plan.yaml", "reference", "search", "retraining", "choice"}

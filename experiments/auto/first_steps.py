@@ -309,7 +309,9 @@ class FirstSteps:
         with printing_into(self.out):
             epoch_s = self.cost(self.workers).epoch.seconds if self.workers > 1 else facts["epoch_s"]
         limit, left, training_s = self.clock.limit, self.clock.left, facts["epochs"] * epoch_s
-        return search_part(limit, left, self.reserve, training_s, epoch_s, facts["epochs"], self.workers)
+        epochs = min(facts["epochs"], int(self.planned.value("training.epochs", "search", facts["epochs"])))
+        part = search_part(limit, left, self.reserve, training_s, epoch_s, epochs, self.workers)
+        return replace(part, trials=min(part.trials, int(self.planned.value("study.trials", "search", part.trials))))
 
     def search_config(self, part: SearchPart, workers: int) -> SearchConfig:
         """Compose the search.
