@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from torch import nn
@@ -22,7 +23,7 @@ UPS = ("transposed", "resize")
 DOWNS = ("pool", "stride")
 ACTIVATIONS = ("relu", "leaky_relu")
 GROUPS = 4  # of group normalisation; its widths are multiples of it
-LAYERS = {  # by number of spatial dimensions
+LAYERS: dict[int, Any] = {  # by number of spatial dimensions
     2: (nn.Conv2d, nn.ConvTranspose2d, nn.MaxPool2d, nn.BatchNorm2d, InstanceNorm2d),
     3: (Conv3d, nn.ConvTranspose3d, nn.MaxPool3d, nn.BatchNorm3d, InstanceNorm3d),
 }
@@ -296,7 +297,8 @@ def up_sampling(
     """
     factor = factor or (2,) * dims
     if up == "transposed":
-        return LAYERS[dims][1](inputs, outputs, factor, stride=factor)
+        layer: nn.Module = LAYERS[dims][1](inputs, outputs, factor, stride=factor)
+        return layer
     scale = 2 if set(factor) == {2} else tuple(map(float, factor))
     return nn.Sequential(nn.Upsample(scale_factor=scale), unit(inputs, outputs))
 
