@@ -67,6 +67,9 @@ Every setting is in `conf/`. A command takes `group=name`, which chooses a file,
 setting; `--cfg job` prints the composed configuration. Shells may expand brackets: quote values such as
 `'data.window=[-1000,400]'`. Spaces, strategies, data sets and tasks have pages of their own: [spaces](spaces.md),
 [strategies](strategies.md), [data sets](data-sets.md), [tasks and metrics](tasks-and-metrics.md)."""
+RECIPES = """\
+`recipe=<name>` searches settings of the training together with the network of any space: see
+[Joint search](../how-to/joint-search.md)."""
 SPACES = """\
 A space is chosen by `space=<name>`. A published network is named `arch=<space>/<network>` in `run_train.py`. A further
 space: [Add a search space](../tutorials/add-a-space.md)."""
@@ -99,6 +102,9 @@ def configuration() -> str:
         parts += [f"## conf/{name}.yaml", f"```yaml\n{text_of(f'{name}.yaml').strip()}\n```"]
     for group in SHARED:
         parts += [f"## {group}", *(component(group, name) for name in groups(plugins=False)[group])]
+    parts += ["## recipe", RECIPES]
+    for name in groups(plugins=False)["recipe"]:
+        parts += [f"### `recipe={name}`", f"```yaml\n{text_of(f'recipe/{name}.yaml').strip()}\n```"]
     parts += ["## experiment", "An experiment sets several groups at once: `experiment=<name>`."]
     for name in groups(plugins=False)["experiment"]:
         parts += [f"### `experiment={name}`", f"```yaml\n{text_of(f'experiment/{name}.yaml').strip()}\n```"]

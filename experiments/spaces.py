@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from omegaconf import Container, OmegaConf
+
 from experiments.build import build
 from nas.errors import NASError
 from nas.space import SearchSpace
@@ -30,6 +32,7 @@ def space_of(
     Raises:
         NASError: If an argument, an entry of the recipe or the prior is wrong.
     """
+    space, recipe = _plain(space), _plain(recipe)
     own = {name: value for name, value in space.items() if name != PRIOR} if isinstance(space, Mapping) else space
     found = build(own, "space", SearchSpace, allow)
     if recipe:
@@ -60,3 +63,7 @@ def with_prior_of(found: SearchSpace, space: Mapping[str, Any], recipe: Mapping[
         return found.with_prior({**beliefs, **own}) if beliefs or own else found
     except NASError as error:
         raise NASError(f"{error.got} in space.prior", error.expected, error.fix) from error
+
+
+def _plain(config: Any) -> Any:
+    return OmegaConf.to_container(config, resolve=True) if isinstance(config, Container) else config

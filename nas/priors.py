@@ -26,6 +26,7 @@ class HasPriors:
     """
 
     genes: tuple[Gene, ...]
+    stated_priors: Mapping[str, tuple[float, ...] | None] = {}  # of `with_prior`; a study records them
 
     def with_prior(self: S, prior: Mapping[str, Any]) -> S:
         """Return the space with an expert's belief.
@@ -44,13 +45,12 @@ class HasPriors:
         for name in prior:
             if name not in known:
                 raise NASError(f"a prior of the gene {name!r}", f"one of {', '.join(known)}", "name genes of the space")
+        stated = {name: None if belief is None else weights_of(known[name], belief) for name, belief in prior.items()}
         found = copy.copy(self)
         found.genes = tuple(
-            replace(gene, prior=None if prior[gene.name] is None else weights_of(gene, prior[gene.name]))
-            if gene.name in prior
-            else gene
-            for gene in self.genes
+            replace(gene, prior=stated[gene.name]) if gene.name in stated else gene for gene in self.genes
         )
+        found.stated_priors = {**self.stated_priors, **stated}
         return found
 
     @property
@@ -99,7 +99,14 @@ class HasPriors:
         return total_N
 
     def repair(self, genes: Sequence[int]) -> Architecture:
-        """Return the nearest valid architecture; the space defines it."""
+        """Return the nearest valid architecture; the space defines it.
+
+        Args:
+            genes: Any G integers.
+
+        Returns:
+            An architecture of the space.
+        """
         raise NotImplementedError
 
 

@@ -34,7 +34,7 @@ class HasRecipe:
         """Whether architectures may be trained differently."""
         return type(self).recipe is not HasRecipe.recipe
 
-    def space_of(self: S, arch: Architecture) -> S:
+    def space_of(self, arch: Architecture) -> HasRecipe:
         """Return the space with the arguments by which the network of an architecture is built.
 
         Args:

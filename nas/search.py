@@ -34,7 +34,7 @@ from nas.tracking.base import NO_TRACKING, Tracker
 from nas.utils.annotations import Duration, Keep, PositiveInt, Seconds, seconds_of
 from nas.utils.checked import check_value, signature_of
 from nas.utils.hashing import digest
-from nas.utils.identity import StudyIdentity
+from nas.utils.identity import StudyIdentity, identity_of
 
 CHECKPOINTS = "checkpoints"  # sub-folder of a search
 OnHistory = Callable[[History], None]
@@ -324,6 +324,8 @@ def study_parts(job: SearchJob, split: Split) -> Mapping[str, Any]:
     """
     problem = job.problem
     folds = {"rotate_folds": True} if job.replication.rotate_folds else {}  # earlier versions did not rotate
+    stated = {name: weights for name, weights in problem.space.stated_priors.items() if weights is not None}
+    priors = {"prior": identity_of(stated)} if stated else {}  # not of the space, but of how it is searched
     identity = StudyIdentity(
         data=split.store.sha256,
         split=split.sha256,
@@ -334,7 +336,7 @@ def study_parts(job: SearchJob, split: Split) -> Mapping[str, Any]:
         task=problem.task,
         seed=job.context.seed,
     )
-    return {**identity.parts(), **folds}
+    return {**identity.parts(), **folds, **priors}
 
 
 def search_record(

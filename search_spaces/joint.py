@@ -20,6 +20,7 @@ from nas.utils.locate import locate
 from search_spaces.recipe_conditions import Conditions
 from search_spaces.recipe_genes import read_recipe
 
+SHARED = ("in_channels", "deep_supervision")  # attributes of the networks' space that other parts read
 SPACES = "search_spaces"  # the package whose spaces a file may name; those of plug-ins are trusted too
 
 
@@ -56,12 +57,11 @@ class JointSpace(SearchSpace):
             )
         self._recipe = read_recipe(recipe)
         self.genes = (*self.space.genes, *(one.gene for one in self._recipe))
+        self.stated_priors = {one.gene.name: one.gene.prior for one in self._recipe if one.gene.prior is not None}
         self._conditions = Conditions(self.space.genes, self._recipe)
         self._variants: dict[str, SearchSpace] = {}
         self._require_variants()
-        for name in ("in_channels", "deep_supervision"):
-            if hasattr(self.space, name):
-                setattr(self, name, getattr(self.space, name))
+        vars(self).update({name: value for name, value in vars(self.space).items() if name in SHARED})
         self.kind: str = self.space.kind  # type: ignore[misc]
         self.spatial_dims = self.space.spatial_dims
 
@@ -190,9 +190,6 @@ class JointSpace(SearchSpace):
 
         Args:
             task: Task that the networks are for.
-
-        Returns:
-            Those of the networks' space.
         """
         return self.space.output_channels(task)
 
@@ -331,7 +328,7 @@ class JointSpace(SearchSpace):
             arch: Architecture of this space.
 
         Returns:
-            The text of the networks' space, and one line for each setting of the recipe.
+            The text of the networks' space, and a line for each setting.
         """
         settings = self._conditions.settings(arch.genes)
         width = max(map(len, settings), default=0)

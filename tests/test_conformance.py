@@ -11,6 +11,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from experiments.build import build
+from experiments.spaces import space_of
 from experiments.sweep import register_resolvers
 from experiments.trackers import build_trackers
 from nas.data.sample import Sample
@@ -25,8 +26,10 @@ from nas.strategies.base import Strategy
 from nas.strategies.fidelity.schedule import Fidelity
 from nas.strategies.fidelity.strategy import MultiFidelity
 from nas.strategies.random import RandomSearch
+from nas.task_spec import TaskSpec
 from nas.tasks.base import Task
 from nas.testing import check_space, check_strategy
+from nas.training.recipe import with_settings
 from nas.training.settings import TrainingSettings
 from nas.trials_table import write_h5
 from tests.conftest import REPO
@@ -51,6 +54,32 @@ def composed(*overrides: str, config: str = "search"):  # type: ignore[no-untype
 @pytest.mark.parametrize("name", names("space"))
 def test_space(name: str) -> None:
     check_space(build(composed(f"space={name}").space, "space", SearchSpace))
+
+
+@pytest.mark.parametrize("recipe", names("recipe"))
+@pytest.mark.parametrize("space", names("space"))
+def test_recipe_on_space(space: str, recipe: str) -> None:
+    """Its first choices are valid settings, costs are those of the network alone, and its centre is as configured."""
+    cfg = composed(f"space={space}", f"recipe={recipe}", "strategy=priorband")
+    joint, networks = space_of(cfg.space, cfg.recipe), space_of(cfg.space)
+    settings = build(cfg.training, "training", TrainingSettings)
+    centre = joint.centre
+    assert centre is not None
+    chosen = with_settings(settings, joint.recipe(centre))
+    assert (chosen.lr, chosen.optimizer, chosen.batch_size) == (settings.lr, settings.optimizer, settings.batch_size)
+    drawn = joint.sample(np.random.default_rng(0))
+    with_settings(settings, joint.recipe(drawn))
+    own = networks.architecture(drawn.genes[: len(networks.genes)])
+    assert joint.describe(drawn).startswith(networks.describe(own))
+    task = TaskSpec(joint.kind, joint.spatial_dims, getattr(networks, "in_channels", 1), 2)
+    shapes = [[p.shape for p in one.parameters()] for one in (joint.build(drawn, task), networks.build(own, task))]
+    assert shapes[0] == shapes[1]
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow) for name in names("space")])
+def test_space_with_a_recipe(name: str) -> None:
+    cfg = composed(f"space={name}", "recipe=classification")
+    check_space(space_of(cfg.space, cfg.recipe))
 
 
 def pairs() -> list[Any]:

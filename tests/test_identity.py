@@ -167,6 +167,7 @@ def test_the_top_settings_of_a_search() -> None:
         "training": "strategies and evaluators hold it",
         "fidelity": "the strategy holds it",
         "warm_start": "the strategy holds it",
+        "recipe": "the space holds it; its priors are a part of the spec",
     }
     no_result = {
         "study": "its name chooses the study; trials and times decide when it ends",
@@ -183,6 +184,7 @@ def test_the_top_settings_of_a_search() -> None:
 def test_the_top_settings_of_a_training() -> None:
     """Each is part of the identity of a result, or decides no number."""
     by_content = {"arch": "the networks", "supernet": "the weights", "space_changes": "the networks too"}
+    by_content["over_recipe"] = "the trainings"
     no_result = {
         "name": "the folder",
         "processes": "the same trainings, side by side",

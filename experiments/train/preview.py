@@ -13,6 +13,7 @@ from experiments.train.systems import SystemTrainer
 from nas.artifact import Artifact
 from nas.budget import Estimate
 from nas.data.loading import VolumeSet
+from nas.training.recipe import prepared
 from nas.training.timing import training_cost
 from nas.utils.folders import require_writable
 
@@ -62,6 +63,8 @@ def _of_rounds(network: Artifact, job: CheckedTraining, trainer: SystemTrainer) 
     """Training, checkpoints, bundle and test of a network on every round, as long as on the first."""
     setting, part = job.setting, job.rounds[0]
     train, valid = (VolumeSet(setting.store, rows, setting.device) for rows in (part.train, part.valid))
-    cost = training_cost(network.build(setting.task.spec), setting.task, train, valid, trainer.training, setting.device)
-    one = cost.epoch.times(trainer.training.epochs) + cost.case.times(len(part.test)) + cost.checkpoints + cost.weights
+    own = prepared(trainer.recipe_of(network), trainer.training, setting.task, train, valid)
+    model = network.build(setting.task.spec)
+    cost = training_cost(model, own.task, own.train, own.valid, own.settings, setting.device)
+    one = cost.epoch.times(own.settings.epochs) + cost.case.times(len(part.test)) + cost.checkpoints + cost.weights
     return one.times(len(job.rounds))

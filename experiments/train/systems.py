@@ -135,10 +135,21 @@ class SystemTrainer:
         searches = ((network, network.provenance.search) for network in networks)
         return next(((network, search) for network, search in searches if search is not None), None)
 
+    def recipe_of(self, network: Artifact) -> Mapping[str, Any]:
+        """Return the settings that replace those of the command in the training of a network.
+
+        Args:
+            network: The network.
+
+        Returns:
+            Its recipe; of a network without one, which stands beside the others, the recipe of the first of these.
+        """
+        return kept_recipe(network, self.config.over_recipe) if network.space.has_recipe else self.recipe
+
     def _trainings(self, network: Artifact, supernet: Path | None) -> FoldTrainings:
         seed = self.config.seed
         shared, folder = self.config.processes > 1, self.folder
-        recipe = kept_recipe(network, self.config.over_recipe) if network.space.has_recipe else self.recipe
+        recipe = self.recipe_of(network)
         return FoldTrainings(network, self.setting, self.rounds, self.training, seed, folder, supernet, shared, recipe)
 
     def show_live(self, networks: Sequence[Artifact]) -> LiveTraining:

@@ -19,6 +19,7 @@ from nas.strategies.evolution import RegularizedEvolution
 from nas.strategies.fidelity.asha import ASHA
 from nas.strategies.fidelity.curve_stop import CurveStop
 from nas.strategies.fidelity.hyperband import Hyperband
+from nas.strategies.fidelity.priorband import PriorBand
 from nas.strategies.fidelity.strategy import MultiFidelity
 from nas.strategies.local_search import LocalSearch
 from nas.strategies.optuna_samplers import NSGA2, TPE, GaussianProcess
@@ -40,10 +41,11 @@ MAKE: dict[str, Callable[[], Strategy]] = {
     "predictor": lambda: Predictor(5, trees=8, candidates=30),
     "halving": lambda: MultiFidelity(RandomSearch(), ASHA(2, 1, 4)),
     "hyperband": lambda: MultiFidelity(RegularizedEvolution(6, 3), Hyperband(2, 1, 4)),
+    "priorband": lambda: PriorBand(2, 1, 4),
     "curve_stop": lambda: MultiFidelity(LocalSearch(3), CurveStop(2, 1, 4, full=3)),
 }
 GUIDED = sorted(set(MAKE) - {"random", "pop"})
-STEPS = {"halving", "hyperband", "curve_stop"}  # a network has several trials
+STEPS = {"halving", "hyperband", "curve_stop", "priorband"}  # a network has several trials
 every_strategy = pytest.mark.parametrize("name", sorted(MAKE))
 TRIALS = {"gp": 8}  # a proposal takes half a second
 SLOW = ("gp", "nsga2", "predictor", "tpe")  # they fit a model, or make many populations

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import numpy as np
 
 from nas.architecture import Gene
@@ -18,12 +16,11 @@ from nas.strategies.first_trial import untried_centre
 from nas.strategies.random import RandomSearch
 from nas.strategies.ranking import best_first
 from nas.strategies.sampling import draw
-from nas.utils.annotations import NonNegativeFloat, OneOf, PositiveInt
+from nas.utils.annotations import NonNegativeFloat, PositiveInt
 from nas.utils.checked import checked
 
 MUTATED = 0.5  # probability of changing a gene of the incumbent
 RANDOM, PRIOR, INCUMBENT = range(3)  # where a new network comes from
-FIRST, AS_INCUMBENT = "first", "incumbent"
 
 
 @checked("strategy")
@@ -48,9 +45,9 @@ class PriorBand(MultiFidelity):
         eta: Reduction factor, at least 2.
         min_budget: Epochs of the lowest rung, at least 1; past the epoch at which all classes are predicted.
         max_budget: Epochs of the highest rung, at least `min_budget`.
-        default: What the centre of the prior is: "first" trains it first, on the rung of the first bracket, as in every
-            strategy; "incumbent" trains it first with the largest budget, and draws from its neighbourhood, with half
-            of the share of the prior, until the conditions above hold.
+        default_as_incumbent: How the centre of the prior is tried first. False: on the rung of the first bracket, as in
+            every strategy. True: with the largest budget, and new networks come from its neighbourhood, with half of
+            the share of the prior, until the conditions above hold.
         fidelity: Another rule for the budgets, such as ASHA; its settings replace the first three. None for Hyperband.
         cost_min: Minimum cost of networks in the study's cost unit. If None, there is no minimum.
         cost_max: Maximum cost. If None, there is no maximum.
@@ -64,13 +61,13 @@ class PriorBand(MultiFidelity):
         eta: Factor = 3,
         min_budget: PositiveInt = EMERGED,
         max_budget: PositiveInt = 81,
-        default: Annotated[str, OneOf(FIRST, AS_INCUMBENT)] = FIRST,
+        default_as_incumbent: bool = False,
         fidelity: Fidelity | None = None,
         cost_min: NonNegativeFloat | None = None,
         cost_max: NonNegativeFloat | None = None,
     ) -> None:
-        self.eta, self.min_budget, self.max_budget, self.default = eta, min_budget, max_budget, default
-        self.cost_min, self.cost_max = cost_min, cost_max
+        self.eta, self.min_budget, self.max_budget = eta, min_budget, max_budget
+        self.default_as_incumbent, self.cost_min, self.cost_max = default_as_incumbent, cost_min, cost_max
         try:
             rule = Hyperband(eta, min_budget, max_budget) if fidelity is None else fidelity
         except NASError as error:  # the settings are those of the strategy
@@ -79,7 +76,7 @@ class PriorBand(MultiFidelity):
         super().__init__(RandomSearch(cost_min, cost_max), rule)
 
     def propose(self, space: SearchSpace, history: History, rng: np.random.Generator) -> Proposal | None:
-        if self.default == AS_INCUMBENT and (centre := untried_centre(space, history, self.limits)) is not None:
+        if self.default_as_incumbent and (centre := untried_centre(space, history, self.limits)) is not None:
             return Proposal(centre, self.fidelity.budgets[-1])
         return super().propose(space, history, rng)
 
@@ -127,7 +124,7 @@ class PriorBand(MultiFidelity):
         if incumbent is None:
             return 0.0
         if not results_at(history, self.fidelity.budgets[-1]) or not rungs or not self._spent_a_bracket(history):
-            return 0.5 if self.default == AS_INCUMBENT else 0.0
+            return 0.5 if self.default_as_incumbent else 0.0
         top = [rungs[-1][row] for row in best_first(history, rungs[-1])[: int(len(rungs[-1]) / self._factor)]]
         weight_K = np.log(np.arange(len(top), 0, -1))
         genes_KG = space.encode([trial.arch for trial in top])
