@@ -7,14 +7,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from experiments.auto.clock import Clock
 from experiments.auto.composed import composed
-from experiments.auto.limits import StopAt, cores, interrupted_after, limits_of, small_enough, threads, workers_of
+from experiments.auto.limits import (
+    Both,
+    StopAt,
+    Stopwatch,
+    cores,
+    interrupted_after,
+    limits_of,
+    small_enough,
+    threads,
+    workers_of,
+)
 from experiments.auto.networks import prior_of, trials_ended, write_network
 from experiments.auto.request import Request
 from experiments.auto.say import Says, clock_time, printing_into
@@ -42,6 +52,7 @@ from nas.cost.model import CostModel
 from nas.data.loading import VolumeSet
 from nas.data.splits import Fold
 from nas.errors import NASError
+from nas.found import CHOSEN
 from nas.planning.plan import Plan, in_grammar
 from nas.planning.reading import Progress
 from nas.planning.rules import REFERENCE_SHARE
@@ -54,7 +65,7 @@ PLAN, REFERENCE, SEARCH, MODEL, LATENCIES = "plan.yaml", "reference", "search", 
 NAME = "planned reference network"
 VALIDATIONS, RESAMPLES = 10, 1000
 ENOUGH_BLOCKS, CHECKED = 5, 8  # of a table of latencies: blocks before its time is known, whole networks
-PRIORBAND = "priorband"
+PRIORBAND, OVER_S = "priorband", 1e-3
 FULL_BUDGETS = 27  # epochs from which on it has two rungs: 9, past the epoch at which classes emerge, and 27
 NO_BASELINES = [f"baselines.{name}=false" for name in ("volume", "features", "intensity", "random_search")]
 NO_BASELINES += [f"baselines.{name}=null" for name in ("plain_unet", "published")]
@@ -258,9 +269,9 @@ class FirstSteps:
             f"reference network: {epochs} epochs on one fold, about {in_words(seconds)}, "
             f"until about {clock_time(seconds)}",
         )
-        started, own = time.monotonic(), _Stopwatch()
+        started, own = time.monotonic(), Stopwatch()
         room = self.clock.left - first_reserve(self.clock.limit)
-        stop = _Both(StopAt(time.time() + max(room, 0.0)), own)
+        stop = Both(StopAt(time.time() + max(room, 0.0)), own)
         config = self.training([self.reference_file], REFERENCE, epochs, 1)
         with printing_into(self.out), threads(self.threads(1)):
             result = run_train_experiment(config, self.out / REFERENCE, stop)
@@ -301,7 +312,12 @@ class FirstSteps:
                 f"search: up to {part.trials} networks, {part.epochs} epochs each, {workers} at a time, "
                 f"until {clock_time(left)}",
             )
-            self._searched(folder, self.search_config(part, workers), workers, left)
+            config = self.search_config(part, workers)
+            self._searched(folder, config, workers, left)
+            if trials_ended(folder) and not (folder / CHOSEN).is_file():  # stopped before it wrote its results
+                with printing_into(self.out):
+                    over = replace(config, study=replace(config.study, time=OVER_S))
+                    search_command(over, folder, quiet=True, silent=True)
         self.clock.done(SEARCH, ended_trials=trials_ended(folder))
 
     def _divided(self) -> SearchPart:
@@ -357,29 +373,3 @@ def search_worker(settings: Mapping[str, Any], folder: Path, number: int) -> Non
         number: Number of the worker.
     """
     search_command(SearchConfig.of({**settings, "worker": number}), folder, quiet=True, silent=True)
-
-
-class _Stopwatch:
-    """Measures the time from the first to the last epoch of a training."""
-
-    def __init__(self) -> None:
-        self.started = self.ended = time.monotonic()
-
-    @property
-    def seconds(self) -> float:
-        return self.ended - self.started
-
-    def __call__(self, fold: str, epoch: int, epochs: int, metrics: Mapping[str, float]) -> None:
-        self.ended = time.monotonic()
-
-
-@dataclass
-class _Both:
-    """Two callbacks of epochs."""
-
-    first: StopAt
-    second: _Stopwatch
-
-    def __call__(self, fold: str, epoch: int, epochs: int, metrics: Mapping[str, float]) -> None:
-        self.second(fold, epoch, epochs, metrics)
-        self.first(fold, epoch, epochs, metrics)

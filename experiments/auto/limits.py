@@ -58,6 +58,40 @@ class StopAt:
             raise EndTraining
 
 
+class Stopwatch:
+    """Measures the time from the first to the last epoch of a training."""
+
+    def __init__(self) -> None:
+        self.started = self.ended = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds from the begin to the end of the last epoch."""
+        return self.ended - self.started
+
+    def __call__(self, fold: str, epoch: int, epochs: int, metrics: Mapping[str, float]) -> None:
+        """Note the end of an epoch; arguments as for `StopAt`."""
+        self.ended = time.monotonic()
+
+
+@dataclass
+class Both:
+    """Two callbacks of epochs.
+
+    Args:
+        first: Called last, as it may end the training.
+        second: Called first.
+    """
+
+    first: StopAt
+    second: Stopwatch
+
+    def __call__(self, fold: str, epoch: int, epochs: int, metrics: Mapping[str, float]) -> None:
+        """Call both; arguments as for `StopAt`."""
+        self.second(fold, epoch, epochs, metrics)
+        self.first(fold, epoch, epochs, metrics)
+
+
 class TimeIsUp(KeyboardInterrupt):
     """The time of a block is over; the block ends as after Ctrl-C."""
 
