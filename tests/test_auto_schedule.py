@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments.auto.clock import FILE, Clock
-from experiments.auto.limits import StopAt, interrupted_after, limits_of, params_of, small_enough
+from experiments.auto.deadlines import StopAt, interrupted_after
+from experiments.auto.limits import limits_of, params_of, small_enough
 from experiments.auto.schedule import (
     LONGEST_REFERENCE,
     SLACK,

@@ -14,17 +14,9 @@ from typing import Any
 
 from experiments.auto.clock import Clock
 from experiments.auto.composed import composed
-from experiments.auto.limits import (
-    Both,
-    StopAt,
-    Stopwatch,
-    cores,
-    interrupted_after,
-    limits_of,
-    small_enough,
-    threads,
-    workers_of,
-)
+from experiments.auto.deadlines import Both, StopAt, Stopwatch, interrupted_after
+from experiments.auto.limits import limits_of, small_enough
+from experiments.auto.machine import cores, threads, workers_of
 from experiments.auto.networks import prior_of, trials_ended, write_network
 from experiments.auto.request import Request
 from experiments.auto.say import Says, clock_time, printing_into

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from experiments.auto.choice import Candidate, candidates
+from experiments.auto.deadlines import StopAt
 from experiments.auto.first_steps import MODEL, NAME, REFERENCE, SEARCH, FirstSteps
-from experiments.auto.limits import StopAt, threads
+from experiments.auto.machine import threads
 from experiments.auto.networks import Found, best_of_search, write_network
 from experiments.auto.say import clock_time, printing_into
 from experiments.auto.schedule import MOST_NETWORKS, Retraining, retraining
