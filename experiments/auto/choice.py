@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -21,24 +22,29 @@ class Candidate:
 
     Args:
         networks: Ids of the architectures.
-        score: Their score on the validation parts.
+        scores: Their score on the validation part of each fold.
     """
 
     networks: tuple[str, ...]
-    score: float
+    scores: tuple[float, ...]
+
+    @property
+    def score(self) -> float:
+        """Mean over the folds."""
+        return float(np.mean(self.scores))
 
 
 def candidates(
     folder: Path, networks: Sequence[str], rounds: Sequence[Fold], setting: TaskSetup, trusted: Sequence[str] = ()
 ) -> list[Candidate]:
-    """Score networks and their ensembles on the validation parts of folds on which all of them were trained.
+    """Score networks and all their ensembles on the validation parts of folds on which all of them were trained.
 
     On each fold, the networks of an ensemble are those that were trained on it, so that none has seen its validation
-    part in a training step. Ensembles are the best two networks, the best three, and so on.
+    part in a training step.
 
     Args:
         folder: Folder of the trainings.
-        networks: Ids of the architectures.
+        networks: Ids of the architectures, at most a few.
         rounds: The folds.
         setting: Data, task and device.
         trusted: Packages beside VoxNAS that define the space or the task.
@@ -46,17 +52,15 @@ def candidates(
     Returns:
         The candidates, the best first; of equal ones the smaller.
     """
-    predicted: list[tuple[Fold, Mapping[str, np.ndarray]]] = []
+    groups = [group for count in range(1, len(networks) + 1) for group in combinations(networks, count)]
+    scores: dict[tuple[str, ...], list[float]] = {group: [] for group in groups}
     for part in rounds:
         own = {name: _predicted(bundle_folder(folder, name, part.name), part, setting, trusted) for name in networks}
-        predicted.append((part, own))
-    single = [Candidate((name,), _score([name], predicted, setting)) for name in networks]
+        for group in groups:
+            scores[group].append(_score([own[name] for name in group], part, setting))
+    found = [Candidate(group, tuple(of_folds)) for group, of_folds in scores.items()]
     sign = setting.task.metrics[0].sign
-    order = [one.networks[0] for one in sorted(single, key=lambda one: -sign * one.score)]
-    several = [
-        Candidate(tuple(order[:count]), _score(order[:count], predicted, setting)) for count in range(2, len(order) + 1)
-    ]
-    return sorted([*single, *several], key=lambda one: (-sign * one.score, len(one.networks)))
+    return sorted(found, key=lambda one: (-sign * one.score, len(one.networks)))
 
 
 def _predicted(home: Path, part: Fold, setting: TaskSetup, trusted: Sequence[str]) -> np.ndarray:
@@ -66,12 +70,8 @@ def _predicted(home: Path, part: Fold, setting: TaskSetup, trusted: Sequence[str
     return predict(model, setting.task, valid.normalised_like(train), batch_size=2)
 
 
-def _score(
-    names: Sequence[str], predicted: Sequence[tuple[Fold, Mapping[str, np.ndarray]]], setting: TaskSetup
-) -> float:
-    task, scores = setting.task, []
-    for part, own in predicted:
-        rows, pooled = task.pool([(part.valid, own[name]) for name in names])
-        target = VolumeSet(setting.store, rows, setting.device).targets
-        scores.append(task.score(pooled, target, quick=True).over()[task.score_name])
-    return float(np.mean(scores))
+def _score(predictions: Sequence[np.ndarray], part: Fold, setting: TaskSetup) -> float:
+    task = setting.task
+    rows, pooled = task.pool([(part.valid, prediction) for prediction in predictions])
+    target = VolumeSet(setting.store, rows, setting.device).targets
+    return float(task.score(pooled, target, quick=True).over()[task.score_name])

@@ -137,14 +137,12 @@ class Auto(FirstSteps):
         found = candidates(self.out / MODEL, list(trained), common, self.setting, packages)
         best, sign, metric = found[0], self.setting.task.metrics[0].sign, self.setting.task.metrics[0]
         first = candidates(self.out / REFERENCE, [self.network.arch.id], self.rounds[:1], self.setting, packages)[0]
-        beside = candidates(self.out / MODEL, best.networks, self.rounds[:1], self.setting, packages)
-        same = next(one for one in beside if set(one.networks) == set(best.networks))
         scores = {" + ".join(one.networks): one.score for one in found}
         scores[NAME] = first.score
-        if sign * first.score > sign * same.score:
+        if sign * first.score > sign * best.scores[0]:
             why = (
                 f"No retrained network is better than the reference network on the validation part of the first fold "
-                f"({metric.label} {first.score:.{metric.digits}f} against {same.score:.{metric.digits}f})."
+                f"({metric.label} {first.score:.{metric.digits}f} against {best.scores[0]:.{metric.digits}f})."
             )
             return {**own, "why": why, "scores": scores}
         rounds = min(trained[name] for name in best.networks)
