@@ -191,8 +191,8 @@ class Auto(FirstSteps):
         reference = self.training([self.reference_file], REFERENCE, epochs[1], 1)
         with printing_into(self.out):
             systems = []
-            for config, folder in ((own, answer.folder), (reference, self.out / REFERENCE)):
-                job = checked_training(config)
+            for plain, folder in ((own, answer.folder), (reference, self.out / REFERENCE)):
+                job = checked_training(plain)
                 trainer = SystemTrainer(job.config, job.setting, job.rounds, folder, recipe=job.recipe)
                 systems.append(trainer.networks(job.networks)[0])
         setting, config = self.setting, TrainConfig.of(own)
