@@ -38,7 +38,12 @@ RULES = {"segmentation": plan_segmentation, "classification": plan_classificatio
 
 
 def make_plan(
-    path: str | Path, device: torch.device, seconds: float, task: str | None = None, progress: Progress = silent
+    path: str | Path,
+    device: torch.device,
+    seconds: float,
+    task: str | None = None,
+    progress: Progress = silent,
+    max_params: float = math.inf,
 ) -> Plan:
     """Read a data set and plan its search and training on a device.
 
@@ -48,6 +53,7 @@ def make_plan(
         seconds: Running time for search and trainings together.
         task: "segmentation" or "classification"; None for that of the data.
         progress: Called after each case that was read, with the numbers of cases done and in all.
+        max_params: Most parameters of the reference network, if the narrowest one of the rules has no more.
 
     Returns:
         The plan.
@@ -55,21 +61,22 @@ def make_plan(
     Raises:
         NASError: If the data cannot be read, or the task does not fit.
     """
-    return plan_of(read_fingerprint(path, task, progress), device, seconds)
+    return plan_of(read_fingerprint(path, task, progress), device, seconds, max_params)
 
 
-def plan_of(fingerprint: Fingerprint, device: torch.device, seconds: float) -> Plan:
+def plan_of(fingerprint: Fingerprint, device: torch.device, seconds: float, max_params: float = math.inf) -> Plan:
     """Plan the search and training of a data set whose facts are known.
 
     Args:
         fingerprint: Facts of the data.
         device: Device of the trainings.
         seconds: Running time for search and trainings together.
+        max_params: See `make_plan`.
 
     Returns:
         The plan.
     """
-    limits = Limits(seconds, int(MEMORY_SHARE * free_memory(device)), str(device))
+    limits = Limits(seconds, int(MEMORY_SHARE * free_memory(device)), str(device), max_params)
     return RULES[fingerprint.kind](fingerprint, limits, TimedSteps(device, limits.memory))
 
 

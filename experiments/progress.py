@@ -154,13 +154,20 @@ class SearchProgress:
         problem: Problem of the search.
         silent: Whether to show nothing.
         name: Name of the search in the line.
+        time_s: Seconds that the trials may take together; None for no limit.
     """
 
     def __init__(
-        self, total: int, strategy: Strategy, problem: Problem, silent: bool = False, name: str = "search"
+        self,
+        total: int,
+        strategy: Strategy,
+        problem: Problem,
+        silent: bool = False,
+        name: str = "search",
+        time_s: float | None = None,
     ) -> None:
         self._strategy, self._problem, self.silent, self.name = strategy, problem, silent, name
-        self._left = TimeLeft(total)
+        self._left = TimeLeft(total, time_s)
         self._line: ProgressLine | None = None
         self._supernet = TrainingProgress("supernet, epoch", keep=False, silent=silent)
         self._words: list[str] = []

@@ -130,10 +130,12 @@ class TimeLeft:
 
     Args:
         trials: Number of trials at the end.
+        time_s: Seconds that the trials may take together; None for no limit.
     """
 
-    def __init__(self, trials: int) -> None:
-        self.trials, self.ended = trials, 0
+    def __init__(self, trials: int, time_s: float | None = None) -> None:
+        self.trials, self.time_s, self.ended = trials, time_s, 0
+        self._most: tuple[float, float] | None = None  # most seconds that are left, and when
         self._before: int | None = None  # trials that had ended when this run began
         self._part, self._start = 0.0, time.monotonic()
 
@@ -152,6 +154,10 @@ class TimeLeft:
         if self._before is None:
             self._before, self._start = ended, time.monotonic()
         self.ended, self._part = min(ended, self.trials), 0.0
+        if self.time_s is not None:
+            running = sum(trial.state is State.RUNNING for trial in history.searched)
+            most = max(self.time_s - seconds_used(history.searched), 0.0) / max(running, 1)
+            self._most = most, time.monotonic()
 
     def update_epoch(self, epoch: int, epochs: int) -> None:
         """Count epochs as a part of the running trial.
@@ -172,7 +178,8 @@ class TimeLeft:
         done = self.ended - (self._before or 0) + self._part
         if done <= 0:
             return None
-        return (time.monotonic() - self._start) / done * max(self.trials - self.ended - self._part, 0.0)
+        left = (time.monotonic() - self._start) / done * max(self.trials - self.ended - self._part, 0.0)
+        return left if self._most is None else min(left, max(self._most[0] - (time.monotonic() - self._most[1]), 0.0))
 
 
 def search_end(

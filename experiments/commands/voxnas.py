@@ -12,6 +12,7 @@ HYDRA, PARSER = "Hydra's settings", "a parser"
 # name -> (module, how it takes its arguments, summary). PARSER: the module has `parser()`; HYDRA: `main()`
 COMMANDS = {
     "plan": ("experiments.commands.plan", PARSER, "plan search and training of your own data"),
+    "auto": ("experiments.commands.auto", PARSER, "from a folder of scans to a model, in a given time"),
     "search": ("run_search", HYDRA, "search a space for architectures"),
     "train": ("run_train", HYDRA, "retrain, test and export architectures"),
     "study": ("experiments.commands.study", PARSER, "inspect, export, resume and delete studies"),

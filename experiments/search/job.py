@@ -33,6 +33,7 @@ from nas.strategies.base import Strategy
 from nas.study.url import sqlite_url
 from nas.tracking.base import NO_TRACKING, TrackedRun
 from nas.training import distributed
+from nas.utils.annotations import seconds_of
 from nas.utils.folders import OutputFolder
 
 
@@ -82,7 +83,8 @@ def search_command(
     problem = problem_of(config, setting, allow)
     device = distributed.initialise(setting.device)
     main = distributed.is_main()
-    progress = SearchProgress(config.study.trials, strategy, problem, silent or not main)
+    time_s = None if config.study.time is None else seconds_of(config.study.time)
+    progress = SearchProgress(config.study.trials, strategy, problem, silent or not main, time_s=time_s)
     board = build_trackers(config.tracking, allow) if main else NO_TRACKING
     live = LiveSearch(
         folder,

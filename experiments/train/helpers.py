@@ -7,9 +7,10 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import replace
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -36,16 +37,31 @@ def helpers(config: TrainConfig, folder: Path, work: Work) -> Iterator[None]:
     Yields:
         None, while the processes run.
     """
+    with processes_of(replace(config, tracking=NO_TRACKING).plain(), config.processes, folder, work):
+        yield
+
+
+@contextlib.contextmanager
+def processes_of(settings: Mapping[str, Any], count: int, folder: Path, work: Work) -> Iterator[Sequence[BaseProcess]]:
+    """Run processes beside this one, which is number 0, until the block ends.
+
+    Args:
+        settings: Settings of the command, as plain values.
+        count: Number of processes, this one included.
+        folder: The output folder.
+        work: Called with the settings, the folder and the number of the process; a function of a module.
+
+    Yields:
+        The other processes, while they run.
+    """
     context = multiprocessing.get_context("spawn")  # a fork of a process with threads or a GPU may hang
-    settings = replace(config, tracking=NO_TRACKING).plain()
     processes = [
-        context.Process(target=_help, args=(work, settings, folder, number), daemon=True)
-        for number in range(1, config.processes)
+        context.Process(target=_help, args=(work, settings, folder, number), daemon=True) for number in range(1, count)
     ]
     for process in processes:
         process.start()
     try:
-        yield
+        yield processes
     finally:
         for process in processes:
             if process.exitcode not in (None, 0):

@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ from nas.report import train_report
 from nas.report.live_training import LiveTraining
 from nas.report.train import REPORT, next_command
 from nas.retraining.answer import answer
+from nas.retraining.folds import OnFoldEpoch, ignore_fold
 from nas.retraining.model_cards import write_model_cards
 from nas.retraining.predictions import PREDICTIONS, predictions_csv
 from nas.retraining.result import TrainResult
@@ -58,7 +60,9 @@ from nas.utils.text_table import terminal_width
 UNIDENTIFYING = ("arch", "supernet", "name", "export", "processes", "over_recipe")
 
 
-def run_train_experiment(cfg: DictConfig | Mapping[str, Any], folder: Path) -> TrainResult | None:
+def run_train_experiment(
+    cfg: DictConfig | Mapping[str, Any], folder: Path, on_epoch: OnFoldEpoch = ignore_fold
+) -> TrainResult | None:
     """Retrain `arch` on the split's rounds, test it beside its baselines, and write the results into a folder.
 
     The folder holds result.json, predictions.csv, table.md, report.html, config.yaml and checkpoints/. The same command
@@ -67,6 +71,8 @@ def run_train_experiment(cfg: DictConfig | Mapping[str, Any], folder: Path) -> T
     Args:
         cfg: The configuration as Hydra composed it; see conf/train.yaml.
         folder: The output folder.
+        on_epoch: Called with fold, epoch, number of epochs and validation metrics, also in helping processes, which get
+            a copy of it.
 
     Returns:
         The result; None in a process of torchrun that is not the first.
@@ -78,7 +84,7 @@ def run_train_experiment(cfg: DictConfig | Mapping[str, Any], folder: Path) -> T
     config, networks, rounds, known, formats = job.config, job.networks, job.rounds, job.known, job.formats
     setting = replace(job.setting, device=distributed.initialise(job.setting.device))
     try:
-        trainer = SystemTrainer(config, setting, rounds, folder, recipe=job.recipe)
+        trainer = SystemTrainer(config, setting, rounds, folder, recipe=job.recipe, on_epoch=on_epoch)
         trainer.check(networks)
         identity = _identity(config, setting, networks, trainer)
         if not formats and (finished := _finished_before(folder, identity, networks, trainer)) is not None:
@@ -94,8 +100,8 @@ def run_train_experiment(cfg: DictConfig | Mapping[str, Any], folder: Path) -> T
             write_config(folder / CONFIG, config.plain())
             describe_data(setting, folder)
             trainer.board.start(TrackedRun(config.name, folder, shareable(config.plain())))
-            live = trainer.show_live(networks)
-            with _live_page(live, folder, setting.task.spec.kind) as results, helpers(config, folder, _share):
+            live, work = trainer.show_live(networks), partial(_share, on_epoch=on_epoch)
+            with _live_page(live, folder, setting.task.spec.kind) as results, helpers(config, folder, work):
                 systems, baselines = trainer.networks(networks), trainer.baselines(networks)
                 known_patients, board = all(known), trainer.board
                 result = _write(folder, config, setting, networks, systems, baselines, known_patients, identity, board)
@@ -107,10 +113,28 @@ def run_train_experiment(cfg: DictConfig | Mapping[str, Any], folder: Path) -> T
         distributed.shutdown()
 
 
-def _share(settings: Mapping[str, Any], folder: Path, number: int) -> None:
+def train_networks(cfg: Mapping[str, Any], folder: Path, on_epoch: OnFoldEpoch = ignore_fold) -> None:
+    """Train networks on the split's rounds without a result: bundles and predictions of the test part only.
+
+    Args:
+        cfg: As for `run_train_experiment`, which writes the result from what is trained here.
+        folder: The output folder.
+        on_epoch: As for `run_train_experiment`.
+
+    Raises:
+        NASError: If a setting is wrong, or a training fails.
+    """
+    job = checked_training(cfg)
+    trainer = SystemTrainer(job.config, job.setting, job.rounds, folder, recipe=job.recipe, on_epoch=on_epoch)
+    trainer.check(job.networks)
+    with exclusive(folder), closing(trainer.board), helpers(job.config, folder, partial(_share, on_epoch=on_epoch)):
+        trainer.networks(job.networks)
+
+
+def _share(settings: Mapping[str, Any], folder: Path, number: int, on_epoch: OnFoldEpoch = ignore_fold) -> None:
     """Do the trainings of a folder that no other process does, as process `number`."""
     job = checked_training(settings, number)
-    trainer = SystemTrainer(job.config, job.setting, job.rounds, folder, number, job.recipe)
+    trainer = SystemTrainer(job.config, job.setting, job.rounds, folder, number, job.recipe, on_epoch)
     trainer.networks(job.networks)
     trainer.rivals(job.networks)
 

@@ -20,7 +20,7 @@ from nas.context import TaskSetup
 from nas.data.splits import Fold
 from nas.provenance import SearchRecord
 from nas.report.live_training import LiveTraining
-from nas.retraining.folds import FoldTrainings
+from nas.retraining.folds import FoldTrainings, OnFoldEpoch, ignore_fold
 from nas.retraining.scoring import System
 from nas.retraining.systems import baseline_systems, retrained_system
 from nas.training.distributed import is_main
@@ -37,6 +37,7 @@ class SystemTrainer:
         folder: The output folder.
         number: Number of the process among those that share the trainings.
         recipe: Settings of the first network's recipe, by which networks that stand beside it are trained too.
+        on_epoch: Called with fold, epoch, number of epochs and validation metrics of every training.
     """
 
     def __init__(
@@ -47,9 +48,10 @@ class SystemTrainer:
         folder: Path,
         number: int = 0,
         recipe: Mapping[str, Any] | None = None,
+        on_epoch: OnFoldEpoch = ignore_fold,
     ) -> None:
         self.config, self.setting, self.rounds, self.folder, self.number = config, setting, rounds, folder, number
-        self.recipe = recipe or {}
+        self.recipe, self.on_epoch = recipe or {}, on_epoch
         self.training = build(config.training, "training", TrainingSettings)
         self.board = build_trackers(config.tracking)
         self._unets: list[tuple[Artifact, str]] | None = None
@@ -209,6 +211,7 @@ class SystemTrainer:
                     self.live.update(name, part, epoch, epochs, metrics)
                 if metrics:
                     self.board.scalar(f"validation {score} of {name}", part, epoch, metrics[score])
+            self.on_epoch(part, epoch, epochs, metrics)
 
         try:
             return retrained_system(self._trainings(network, supernet), name, on_epoch)

@@ -133,7 +133,7 @@ def _widest(
         space = "naslung" if nodules else "resnet3d"
         network = Network(space, settings, genes, tuple(size), batch, *sizes, kind="classification")
         cost = measure(network)
-        enough = cost.bytes <= limits.memory and math.isfinite(cost.seconds)
+        enough = cost.bytes <= limits.memory and cost.params <= limits.params and math.isfinite(cost.seconds)
         if enough and epochs_for(limits.training_seconds, cost.seconds, steps) >= ENOUGH_EPOCHS:
             break
     return network, cost

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -72,11 +73,13 @@ class Limits:
         seconds: Running time for search and trainings together.
         memory: Bytes that a training may use.
         device: Name of the device, for reasons.
+        params: Most parameters of the reference network.
     """
 
     seconds: float
     memory: int
     device: str = "cpu"
+    params: float = math.inf
 
     @property
     def training_seconds(self) -> float:

@@ -157,7 +157,10 @@ class _Chosen:
         narrow = self._measure(self._network(self.topology, WIDTHS[-1], LEAST_BATCH))
         for width in WIDTHS:
             network = self._network(self.topology, width, LEAST_BATCH)
-            predicted = narrow.seconds * self._measure(network, timed=False).macs / narrow.macs
+            known = self._measure(network, timed=False)
+            if known.params > self._limits.params and width != WIDTHS[-1]:
+                continue
+            predicted = narrow.seconds * known.macs / narrow.macs
             if width == WIDTHS[-1] or epochs_for(seconds, predicted / 2, steps) >= ENOUGH_EPOCHS:  # wide is efficient
                 cost = self._measure(network)
                 if (epochs := epochs_for(seconds, cost.seconds, steps)) >= ENOUGH_EPOCHS or width == WIDTHS[-1]:

@@ -36,6 +36,10 @@ log = logging.getLogger(__name__)
 OnEpoch = Callable[[int, int, Mapping[str, float]], None]
 
 
+class EndTraining(Exception):
+    """Raised by `on_epoch` to end a training with the best epoch so far."""
+
+
 @dataclass(frozen=True)
 class FitResult:
     """Result of a training.
@@ -106,7 +110,8 @@ def fit(
         folder: Folder of last.pt and best.pt. If None, no checkpoints are written.
         fingerprint: Identifies the network (architecture and initial weights) in checkpoints.
         on_epoch: Called after each epoch with its number, the number of all epochs, and the validation metrics, which
-            are empty for an epoch without validation. An exception ends the training after its checkpoint is written.
+            are empty for an epoch without validation. An exception ends the training after its checkpoint is written;
+            after `EndTraining` the best epoch so far is the result, as soon as there is one.
 
     Returns:
         Metrics and history of the training.
@@ -126,7 +131,11 @@ def fit(
         while not progress.finished(settings):
             metrics = run.epoch(progress)
             if on_epoch is not None:
-                on_epoch(progress.epoch, settings.epochs, metrics)
+                try:
+                    on_epoch(progress.epoch, settings.epochs, metrics)
+                except EndTraining:
+                    if progress.best_epoch:
+                        break
         run.restore_best()
     best = progress.history[progress.best_epoch - 1]
     metrics = {name: value for name, value in best.items() if name not in ("epoch", "loss", "lr")}

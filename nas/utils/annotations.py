@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from annotated_types import Ge, Gt, Le, Len, Lt, Predicate
 
 PLAIN = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", type(None): "null"}
-UNITS_S = {"": 1, "s": 1, "min": 60, "h": 3600, "d": 86400}  # of durations
+UNITS_S = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}  # of durations
 DURATION = re.compile(r"(\d+\.?\d*)\s*([a-z]*)")
 CONSTRAINT = re.compile(r"\s*([A-Za-z_]\w*)\s*(<=|>=)\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d{1,2})?)\s*")
 LONGEST_S = 1e8  # three years; timers of the operating system refuse much longer limits

@@ -1,0 +1,1 @@
+"""The command that does everything: plan, reference network, search, retraining, ensemble, report."""

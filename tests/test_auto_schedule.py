@@ -1,0 +1,164 @@
+"""The division of the time of `voxnas auto`: it never exceeds the limit, and there is always a reference network."""
+
+from __future__ import annotations
+
+import json
+import math
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from experiments.auto.clock import FILE, Clock
+from experiments.auto.deadlines import StopAt, interrupted_after
+from experiments.auto.limits import limits_of, params_of, small_enough
+from experiments.auto.schedule import (
+    LONGEST_REFERENCE,
+    SLACK,
+    first_reserve,
+    reference_epochs,
+    retraining,
+    search_part,
+)
+from experiments.commands.auto import parser
+from nas.artifact import Artifact
+from nas.errors import NASError
+from nas.planning.rules import FEWEST_EPOCHS, REFERENCE_SHARE, SEARCH_SHARE
+from nas.task_spec import TaskSpec
+from nas.training.loop import EndTraining
+from search_spaces import ResNet3DSpace
+from tests.commands import refused, voxnas
+
+LIMITS = st.floats(10, 1e6)
+SHARES = st.floats(0.01, 1)
+EPOCHS = st.integers(1, 300)
+
+
+@given(LIMITS, SHARES, st.floats(1e-6, 2), EPOCHS)
+def test_the_reference_network_is_always_trained_and_within_its_share(limit, share, epoch, wanted):
+    left, epoch_s = limit * share, limit * epoch
+    epochs = reference_epochs(limit, left, epoch_s, wanted)
+    assert 1 <= epochs <= wanted
+    if epochs > 1:
+        longest = LONGEST_REFERENCE if epochs <= FEWEST_EPOCHS else REFERENCE_SHARE
+        assert epochs * epoch_s <= min(longest * limit, left - first_reserve(limit)) * (1 + 1e-9)
+
+
+@given(LIMITS, SHARES, st.floats(0, 0.2), st.floats(1e-6, 1), EPOCHS, st.integers(1, 8))
+def test_a_search_leaves_time_for_the_reserve_and_one_training(limit, share, reserve, epoch, epochs, workers):
+    left, epoch_s = limit * share, limit * epoch
+    part = search_part(limit, left, limit * reserve, epochs * epoch_s, epoch_s, epochs, workers)
+    assert part.seconds <= SEARCH_SHARE * limit
+    assert (part.trials > 0) == (part.seconds > 0)
+    if part.trials:
+        assert part.seconds + limit * reserve + SLACK * epochs * epoch_s <= left * (1 + 1e-9)
+        assert 1 <= part.epochs <= max(epochs, 1)
+        assert part.trials >= 2
+        ended_s = part.time_of_trials(workers)
+        assert 1 <= ended_s <= max(workers * part.seconds, 1)
+
+
+@given(
+    LIMITS,
+    st.lists(st.floats(1e-5, 0.5), max_size=5),
+    st.floats(0, 0.2),
+    EPOCHS,
+    st.integers(1, 9),
+    st.integers(1, 8),
+)
+def test_retraining_fits_and_prefers_better_networks(seconds, costs, test, epochs, folds, processes):
+    epoch_s, test_s = [seconds * one for one in costs], seconds * test
+    part = retraining(seconds, epoch_s, test_s, epochs, folds, processes)
+    per_wave = min(processes, folds)
+    waves = [math.ceil(rounds / per_wave) for rounds in part.rounds]
+    took = sum(n * (SLACK * one * part.epochs + test_s) for n, one in zip(waves, epoch_s, strict=False) if n)
+    assert took <= seconds * (1 + 1e-6)
+    assert part.seconds <= seconds * (1 + 1e-6)
+    assert part.epochs <= epochs
+    assert all(0 <= rounds <= folds for rounds in part.rounds)
+    if part and part.epochs < epochs:  # shortened: only the best one, once
+        assert part.rounds[0] > 0
+
+
+def test_three_networks_on_as_many_folds_as_fit():
+    assert retraining(1000, [1, 1, 1], 0, 100, 4, 1).rounds == (4, 2, 2)
+    assert retraining(400, [1, 1, 1], 0, 100, 4, 1).rounds == (1, 1, 1)
+    assert retraining(260, [1, 1, 1], 0, 100, 4, 1).rounds == (1, 1, 0)
+    assert retraining(130, [1, 1, 1], 0, 100, 4, 1).rounds == (1, 0, 0)
+    assert retraining(130, [1, 1, 1], 0, 100, 4, 2).rounds == (2, 0, 0)
+    short = retraining(60, [1], 0, 100, 4, 1)
+    assert short.rounds == (1,)
+    assert short.epochs == 48
+    assert not retraining(4, [1], 0, 100, 4, 1)
+    assert not retraining(100, [], 0, 100, 4, 1)
+
+
+def test_the_time_of_all_runs_counts(tmp_path: Path):
+    with Clock(tmp_path, 100, {"--time": "100s"}, time.monotonic() - 10) as clock:
+        assert clock.used == pytest.approx(10, abs=1)
+        clock.begin("plan")
+        clock.done("plan", cases=3)
+    again = Clock(tmp_path, 100, {"--time": "100s"}, time.monotonic() - 5)
+    assert again.used == pytest.approx(15, abs=1)
+    assert again.left == pytest.approx(85, abs=1)
+    assert again.runs == 2
+    assert again.is_done("plan")
+    assert again.facts("plan")["cases"] == 3
+
+
+def test_another_command_in_a_folder_is_refused(tmp_path: Path):
+    with Clock(tmp_path, 100, {"--seed": 0}):
+        pass
+    with pytest.raises(NASError, match=r"--seed 1 in .* begun with 0"):
+        Clock(tmp_path, 100, {"--seed": 1})
+    (tmp_path / FILE).write_text(json.dumps({"format": 1}))
+    with pytest.raises(NASError, match="damaged"):
+        Clock(tmp_path, 100, {"--seed": 0})
+
+
+def test_a_training_ends_before_its_deadline():
+    stop = StopAt(time.time() + 1000)
+    stop("fold", 1, 10, {})
+    stop("fold", 2, 10, {})
+    stop.deadline = time.time() - 1
+    stop("fold", 10, 10, {})  # the last epoch
+    with pytest.raises(EndTraining):
+        stop("fold", 3, 10, {})
+
+
+def test_a_block_is_interrupted_after_its_time():
+    started = time.monotonic()
+    with interrupted_after(0.2) as fired:
+        threading.Event().wait(20)
+    assert fired.is_set()
+    assert time.monotonic() - started < 10
+    with interrupted_after(60) as fired:
+        pass
+    assert not fired.is_set()
+    with pytest.raises(KeyboardInterrupt), interrupted_after(60):  # of the user
+        raise KeyboardInterrupt
+
+
+def test_the_reference_network_keeps_the_limit_of_parameters():
+    space = ResNet3DSpace(widths=[4, 8, 16])
+    task = TaskSpec("classification", 3, 1, 2)
+    widest = Artifact(space, space.repair([len(gene.choices) - 1 for gene in space.genes]), task)
+    whole = params_of(space, widest.arch, task)
+    assert small_enough(widest, limits_of(widest, None, None, None)) is widest
+    assert small_enough(widest, limits_of(widest, whole, None, None)) is widest
+    limit = whole / 5
+    found = small_enough(widest, limits_of(widest, limit, None, None))
+    assert params_of(space, found.arch, task) <= limit
+    with pytest.raises(NASError, match="--max-params 10"):
+        small_enough(widest, limits_of(widest, 10, None, None))
+
+
+def test_wrong_options_are_refused_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture):
+    refused(voxnas(capsys, "auto", tmp_path / "missing"), "no folder")
+    refused(voxnas(capsys, "auto", tmp_path, "--time", "soon"), "--time soon")
+    refused(voxnas(capsys, "auto", tmp_path, "--time", "1s"), "at least 10 s")
+    refused(voxnas(capsys, "auto", tmp_path, "--folds", "1"), "--folds")
+    assert "--max-latency-ms" in parser().format_help()
