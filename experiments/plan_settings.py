@@ -43,6 +43,8 @@ def settings_of_plan(path: object, command: str, typed: Iterable[str]) -> list[s
             "one of the two, as both set data, space and training",
             "leave out one of them",
         )
+    if not Path(path).exists():
+        raise NASError(f"{SETTING}={path}: no file {path}", "a plan", "voxnas plan FOLDER --out plan.yaml")
     plan = Plan.read(Path(path))
     found = []
     for one in plan.of(command):

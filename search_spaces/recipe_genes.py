@@ -116,10 +116,13 @@ def _gene(name: str, leaf: Any) -> RecipeGene:
             raise NASError(f"recipe.{name}.{option}", f"one of {', '.join(OPTIONS)}", f"leave out {option}")
     if "times" in leaf:
         leaf = {**leaf, **_multiples(name, leaf)}
-    choices, when = leaf.get("choices"), leaf.get("when") or {}
+    choices, when = leaf.get("choices"), {} if leaf.get("when") is None else leaf["when"]
     bundle = isinstance(choices, Mapping)
     if bundle:
-        settings = [dict(_values(one or {}, f"recipe.{name}.choices.{label}")) for label, one in choices.items()]
+        settings = [
+            dict(_values({} if one is None else one, f"recipe.{name}.choices.{label}"))
+            for label, one in choices.items()
+        ]
         labels: list[Any] = [str(label) for label in choices]
     else:
         if not _is_list(choices):
@@ -129,7 +132,7 @@ def _gene(name: str, leaf: Any) -> RecipeGene:
     for key in {key for one in settings for key in one}:
         _require_setting(name, key)
     ordered = leaf.get("ordered")
-    if ordered not in (None, True, False) or not isinstance(when, Mapping):
+    if not isinstance(ordered, bool | None) or not isinstance(when, Mapping):
         raise NASError(
             f"recipe.{name} with ordered={ordered!r} and when={when!r}",
             "true or false, and a mapping from genes to their choices",

@@ -13,12 +13,15 @@ from typing import Any
 import yaml
 from omegaconf import open_dict
 
+from experiments.build import build
 from experiments.config import SearchConfig, require_dry_run, resolved
 from experiments.parts import PARTS, check_parts
 from experiments.plan_settings import settings_of_plan
 from experiments.spaces import space_of
 from experiments.train.config import TrainConfig
 from nas.errors import NASError
+from nas.training.recipe import with_settings
+from nas.training.settings import TrainingSettings
 from tests.conftest import REPO
 from tests.test_conformance import composed
 
@@ -44,7 +47,7 @@ NULLABLE = {
     "command", "root", "data_root", "given", "augment", "settings", "task", "spacing_mm", "negatives", "patch", "crop",
     "class_weights",
     "window", "scale_weights", "regularisers", "target", "budget", "score", "macs", "subjects", "rounds",
-    "plain_unet", "published", "export", "path", "temperature",
+    "plain_unet", "published", "export", "path", "temperature", "prior", "when",
 }  # fmt: skip
 NAMES = ("name", "study.name", "brain_tumor.name")
 FLOATS = (
@@ -54,6 +57,7 @@ FLOATS = (
     "noise",
     "rotate",
     "edge_entropy",
+    "temperature",
     "operation_entropy",
     "lease_s",
     "weight_decay",
@@ -120,7 +124,7 @@ def keys() -> list[Key]:
 
 def _dotted(settings: Mapping[str, Any], above: str) -> Iterator[tuple[str, Any]]:
     for key, value in settings.items():
-        if key in ("defaults", "hydra", "callbacks"):
+        if key in ("defaults", "hydra", "callbacks") or "." in key:  # a condition names the key of another setting
             continue
         yield f"{above}{key}", value
         if isinstance(value, dict):
@@ -157,10 +161,10 @@ def is_sensible(key: Key, name: str) -> bool:
         default = default[part]
     last = key.name.rpartition(".")[2]
     if name == "null":
-        not_searched = key.name.startswith("recipe.") and key.name.count(".") <= 2
+        not_searched = key.name.startswith("recipe.") and (key.name.count(".") <= 2 or ".choices." in key.name)
         return default is None or last in NULLABLE or not_searched
     if name == "list":
-        return last in LISTS
+        return last in LISTS or key.name.startswith("recipe.task.")  # choices, which need the data to be checked
     if name == "mapping":
         return last in ("regularisers", "space_changes")
     if name == "true":
@@ -182,7 +186,9 @@ def _check(command: str, plain: dict[str, Any], part: str) -> None:
     require_dry_run(plain)
     config = (SearchConfig if command == "search" else TrainConfig).of(plain)
     check_parts(config, (part,) if part in PARTS else ())
-    if part == "recipe":
-        space_of(config.space, config.recipe)
+    if part == "recipe":  # with data also those of the task, see nas.training.recipe.check_recipes
+        space, settings = space_of(config.space, config.recipe), build(plain["training"], "training", TrainingSettings)
+        for arch in space.recipe_examples():
+            with_settings(settings, space.recipe(arch))
     if part == "plan" and plain["plan"] is not None:
         settings_of_plan(plain["plan"], command, ())

@@ -41,7 +41,7 @@ def helpers(config: TrainConfig, folder: Path, work: Work) -> Iterator[None]:
         yield
 
 
-@contextlib.contextmanager
+@contextmanager
 def processes_of(settings: Mapping[str, Any], count: int, folder: Path, work: Work) -> Iterator[Sequence[BaseProcess]]:
     """Run processes beside this one, which is number 0, until the block ends.
 
