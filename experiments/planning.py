@@ -33,6 +33,7 @@ from nas.training.settings import TrainingSettings
 from nas.training.steps import Steps
 
 STEPS, LONG_S = 3, 10.0  # timed steps after one that warms up, and seconds from which on no further one is taken
+UNKNOWN_MEMORY = 4_000_000_000  # bytes, where the system does not tell what is free
 PER_WEIGHT = 16  # bytes: weight, gradient and two states of Adam
 RULES = {"segmentation": plan_segmentation, "classification": plan_classification}
 
@@ -178,7 +179,7 @@ class _Peak:
             torch.cuda.reset_peak_memory_stats(device)
         else:
             with suppress(OSError):  # Linux only
-                Path("/proc/self/clear_refs").write_text("5")
+                Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
                 self._before = _status("VmRSS")
 
     def bytes(self) -> int:
@@ -188,8 +189,10 @@ class _Peak:
 
 
 def _status(name: str) -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(1024 * int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
+    with suppress(OSError, StopIteration):  # Linux only
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+        return next(1024 * int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
+    return 0
 
 
 def free_memory(device: torch.device) -> int:
@@ -204,9 +207,11 @@ def free_memory(device: torch.device) -> int:
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     with suppress(OSError, StopIteration):
-        lines = Path("/proc/meminfo").read_text().splitlines()
+        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
         return next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
-    return int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2)
+    with suppress(AttributeError, ValueError):
+        return int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2)
+    return UNKNOWN_MEMORY
 
 
 def space_of(name: str, settings: Any) -> SearchSpace:

@@ -14,7 +14,7 @@ from tests.conftest import REPO
 
 FOLDERS = ("nas", "search_spaces", "experiments")
 OF_HYDRA = {"defaults", "hydra"}
-FREE = {"objectives", "space_changes"}  # keys of these are names of metrics and of arguments
+FREE = {"choices", "objectives", "space_changes"}  # keys of these are names of metrics and of arguments
 TABLES = "table"  # files of `voxnas tables`, whose keys pydantic checks
 
 

@@ -85,7 +85,8 @@ def process_seconds() -> float:
     Returns:
         Seconds; 0 where the system does not tell it.
     """
-    with suppress(OSError, ValueError, IndexError):
-        started = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
-        return max(float(Path("/proc/uptime").read_text().split()[0]) - started, 0.0)
+    with suppress(OSError, ValueError, IndexError, AttributeError):
+        fields = Path("/proc/self/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        started = int(fields[19]) / os.sysconf("SC_CLK_TCK")
+        return max(float(Path("/proc/uptime").read_text(encoding="utf-8").split()[0]) - started, 0.0)
     return 0.0
