@@ -58,7 +58,7 @@ details { margin-top: 40px; border-top: 1px solid var(--line); padding-top: 10px
 summary { cursor: pointer; }
 summary h2 { display: inline; }
 details > div { margin-top: 12px; }
-.warnings { margin: 0 0 12px; padding: 0 0 0 18px; }
+.warnings { margin: 12px 0; padding: 0 0 0 18px; }
 .warnings li::marker { color: var(--mark); }
 .ok { color: var(--good); }
 .gallery { display: flex; flex-wrap: wrap; gap: 10px 14px; }
