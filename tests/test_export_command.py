@@ -43,7 +43,15 @@ def artifact(width: int) -> Artifact:
 @pytest.fixture
 def trained(command: Command) -> Command:
     artifact(4).save("arch.json")
-    words = [*DATA, *QUICK, *PLAIN, "arch=arch.json", "task.window=[8,8,8]", "export=[onnx,openvino]"]
+    words = [
+        *DATA,
+        *QUICK,
+        *PLAIN,
+        "arch=arch.json",
+        "task.window=[8,8,8]",
+        "task.temperature=null",
+        "export=[onnx,openvino]",
+    ]
     code, out, err = command(run_train.main, *words)
     assert code == 0, err
     assert "model.onnx: fp32, at most" in out

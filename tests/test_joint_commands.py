@@ -7,12 +7,14 @@ import json
 import numpy as np
 import pytest
 
+import run_train
 from experiments.spaces import space_of, with_prior_of
 from experiments.train.recipes import announcement, kept_recipe, over_recipes
 from nas.artifact import Artifact
+from nas.inference.model_spec import ModelSpec
 from nas.task_spec import TaskSpec
 from search_spaces.joint import JointSpace
-from tests.commands import NO_FEATURES, Command, refused
+from tests.commands import NO_FEATURES, SMALL, Command, refused
 
 RECIPE = ["recipe=classification", "recipe.augmentation=null", "recipe.training.batch_size=null"]
 ALONE = [*NO_FEATURES, "baselines.random_search=false", "baselines.published=null", "rounds=1"]
@@ -35,13 +37,15 @@ def test_search_and_train(command: Command) -> None:
         "split.folds=3", "strategy=random", *RECIPE, "training.lr=0.005", "recipe.training.schedule.prior=cosine"
     )
     refused(again, "prior")
-    code, out, err = command.train("arch=outputs/s/arch.json", *ALONE, "training.lr=0.02")
+    small = [word for word in SMALL if word != "training=demo"]  # a group that is typed replaces the whole recipe
+    words = [*small, *ALONE, "name=t", "split.folds=3", "resamples=100", "training.lr=0.02"]
+    code, out, err = command(run_train.main, "arch=outputs/s/arch.json", *words)
     assert code == 0, err
     said = " ".join(out.split())
     assert "recipe from arch.json" in said
     assert f"set by the command line: training.lr (the recipe has {recipe['training.lr']:g})" in said
-    (card,) = (command.folder / "outputs/train/t/bundles").glob("*/*/model.json")
-    applied = json.loads(card.read_text())["trained"]["recipe"]
+    (path,) = (command.folder / "outputs/train/t/bundles").glob("*/*/model.json")
+    applied = ModelSpec.load(path).facts["trained"]["recipe"]
     assert "training.lr" not in applied
     assert applied["training.optimizer"] == recipe["training.optimizer"]
 

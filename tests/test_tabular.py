@@ -209,9 +209,9 @@ def test_the_command_does_what_the_replay_does(path: Path, command: Command) -> 
 def test_the_comparison_of_strategies(path: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     words = ["--table", str(path), "--strategies", "random", "pop", "random+asha", "--seeds", "2"]
     places = ["--out", str(tmp_path), "--plot", str(tmp_path / "p.png")]
-    compare_strategies.main([*words, "--trials", "10", *places])
+    compare_strategies.main([*words, "--evaluations", "10", *places])
     content = json.loads((tmp_path / "compare_strategies.json").read_text())
     assert [row["strategy"] for row in content["rows"]] == ["random", "pop"]
     assert "random+asha" in content["skipped"]
-    assert len(content["over_trials"]["random"]["mean"]) == 10
+    assert len(content["curves"]["quality"]["random"]["mean"]) == 10
     assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")

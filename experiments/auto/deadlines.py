@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 
 from nas.training.loop import EndTraining
 
+LEAST_S = 1.0  # time of an interrupted block, so that its signal never comes before it is entered
+
 
 @dataclass
 class StopAt:
@@ -110,15 +112,19 @@ def interrupted_after(seconds: float) -> Iterator[threading.Event]:
                 _thread.interrupt_main(number)
 
     before = signal.signal(number, handle)
-    timer = threading.Timer(max(seconds, 0.0), fire)
+    timer = threading.Timer(max(seconds, LEAST_S), fire)
     timer.daemon = True
     timer.start()
     try:
-        yield fired
-    except TimeIsUp:
+        try:
+            yield fired
+        except TimeIsUp:
+            pass
+        finally:
+            ended.set()
+    except TimeIsUp:  # the signal came between the end of the block and `ended.set`
         pass
     finally:
-        ended.set()
         timer.cancel()
         timer.join()  # its signal, if it is on its way, finds the handler
         signal.signal(number, before)

@@ -9,6 +9,7 @@ from statistics import median
 from typing import Any
 
 from nas.artifact import Artifact, load
+from nas.errors import NASError
 from nas.found import CHOSEN
 from nas.history import History, Trial
 from nas.multiobjective.constraints import violation
@@ -69,7 +70,10 @@ def trials_ended(folder: Path) -> int:
     """
     if not (folder / STUDY).is_file():
         return 0
-    study = study_of_store(str(folder))
+    try:
+        study = study_of_store(str(folder))
+    except NASError:  # interrupted before the study was made
+        return 0
     try:
         return len(study.history().complete())
     finally:
