@@ -120,7 +120,8 @@ def test_a_decathlon_task(tmp_path: Path, data_cache: Path) -> None:
 def test_a_paper_table(tmp_path: Path, data_cache: Path) -> None:
     text = page("a-paper-table")
     content = code_block(text, "yaml").replace("rounds=1", f"rounds=1 data_cache={data_cache}")
-    (tmp_path / "nodules.yaml").write_text(content.replace("seeds: [0, 1], words", "seeds: [0], words").replace('epochs: "3"', 'epochs: "1"'))
+    content = content.replace("seeds: [0, 1], words", "seeds: [0], words").replace('epochs: "3"', 'epochs: "1"')
+    (tmp_path / "nodules.yaml").write_text(content)
     said = follow(text, tmp_path, {})
     assert "Model-1 after one epoch" in said
     folder = tmp_path / "outputs/tables/nodules"
