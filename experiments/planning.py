@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -31,9 +30,10 @@ from nas.tasks.base import Task
 from nas.training.loop import fast_kernels, oom_as_trial_failed
 from nas.training.settings import TrainingSettings
 from nas.training.steps import Steps
+from nas.utils.memory import machine_memory
 
 STEPS, LONG_S = 3, 10.0  # timed steps after one that warms up, and seconds from which on no further one is taken
-UNKNOWN_MEMORY = 4_000_000_000  # bytes, where the system does not tell what is free
+UNKNOWN_MEMORY = 8_000_000_000  # bytes of a machine that does not report its memory
 PER_WEIGHT = 16  # bytes: weight, gradient and two states of Adam
 RULES = {"segmentation": plan_segmentation, "classification": plan_classification}
 
@@ -92,7 +92,7 @@ def reference_network(plan: Plan) -> Artifact:
     """
     prefix = "space."
     settings = {one.key.removeprefix(prefix): one.value for one in plan.of("search") if one.key.startswith(prefix)}
-    space = space_of(str(plan.value("space")), settings)
+    space = space_from_conf(str(plan.value("space")), settings)
     channels, classes = len(plan.fingerprint["channels"]), len(plan.fingerprint["classes"])
     return Artifact(space, architecture_of(space, plan.reference), TaskSpec(plan.task, 3, channels, classes))
 
@@ -125,7 +125,7 @@ class TimedSteps:
         return self._known[key]
 
     def _measured(self, network: Network, timed: bool) -> StepCost:
-        space = space_of(network.space, network.settings)
+        space = space_from_conf(network.space, network.settings)
         arch = architecture_of(space, network.genes)
         spec = TaskSpec(network.kind, len(network.shape), network.channels, network.outputs)
         with torch.device("meta"):
@@ -206,15 +206,11 @@ def free_memory(device: torch.device) -> int:
     """
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    with suppress(OSError, StopIteration):
-        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
-        return next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
-    with suppress(AttributeError, ValueError):
-        return int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2)
-    return UNKNOWN_MEMORY
+    total, free = machine_memory()
+    return int(free or (total or UNKNOWN_MEMORY) / 2)
 
 
-def space_of(name: str, settings: Any) -> SearchSpace:
+def space_from_conf(name: str, settings: Any) -> SearchSpace:
     """Build a space of conf/space with some of its arguments replaced.
 
     Args:

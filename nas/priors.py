@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -18,7 +19,7 @@ FAVOUR = 4.0  # weight of the value of a belief among choices without an order, 
 S = TypeVar("S", bound="HasPriors")
 
 
-class HasPriors:
+class HasPriors(ABC):
     """The part of a search space that holds an expert's belief: `Gene.prior` of its genes.
 
     Priors decide how architectures are sampled and which one is tried first. They are no part of the fingerprint, so
@@ -98,6 +99,7 @@ class HasPriors:
                 total_N += np.log(probabilities(gene))[genes_NG[:, column]]
         return total_N
 
+    @abstractmethod
     def repair(self, genes: Sequence[int]) -> Architecture:
         """Return the nearest valid architecture; the space defines it.
 
@@ -107,7 +109,6 @@ class HasPriors:
         Returns:
             An architecture of the space.
         """
-        raise NotImplementedError
 
 
 def weights_of(gene: Gene, belief: Any) -> tuple[float, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 S = TypeVar("S", bound="HasRecipe")
 
 
-class HasRecipe:
+class HasRecipe(ABC):
     """The part of a search space that a joint space (`search_spaces.JointSpace`) defines: how networks are trained."""
 
     def recipe(self, arch: Architecture) -> Mapping[str, Any]:
@@ -70,9 +71,9 @@ class HasRecipe:
         return tuple(inspect.signature(type(self).__init__).parameters)[1:]
 
     @property
+    @abstractmethod
     def arguments(self) -> dict[str, Any]:
         """The constructor's arguments as JSON values; the space defines them."""
-        raise NotImplementedError
 
     def with_arguments(self: S, changes: Mapping[str, Any]) -> S:
         """Return the space with other values of some arguments.

@@ -6,7 +6,7 @@ import hashlib
 import inspect
 import itertools
 import json
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -42,7 +42,7 @@ class Block:
     input_shape: tuple[int, ...]
 
 
-class SearchSpace(HasPriors, HasRecipe, ABC):
+class SearchSpace(HasPriors, HasRecipe):
     """Set of networks, each encoded as a vector of indices into the choices of `genes`.
 
     Every constructor argument is stored in an attribute of the same name, as in scikit-learn; the fingerprint of the

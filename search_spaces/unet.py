@@ -26,10 +26,8 @@ from search_spaces.unet_network import (
     NORMS,
     UPS,
     UNet,
-    flat_text,
-    level_factors,
+    level_lines,
     level_widths,
-    scale_text,
 )
 
 MAX_CHANNELS = 4096  # at the lowest resolution
@@ -153,17 +151,8 @@ class UNetSpace(UNetFamily):
         depth, width, blocks, kernel, norm, up = self.values(arch)
         sides = " x ".join([str(kernel)] * self.spatial_dims)
         lines = [f"{blocks} convolution(s) of {sides} per level and side, {norm} normalisation, {up} up-sampling"]
-        factors = level_factors(self.spatial_dims, int(depth), self.strides)
-        for level, channels in enumerate(self.level_widths(int(depth), int(width))):
-            branch = "down and up" if level < int(depth) else "bottom"
-            flat = (
-                f", kernels of one voxel along {axes}"
-                if (axes := flat_text(self.spatial_dims, self.flat_axes, level))
-                else ""
-            )
-            lines.append(
-                f"{'  ' * level}level {level}  {scale_text(factors, level)}  {channels} channels, {branch}{flat}"
-            )
+        widths = self.level_widths(int(depth), int(width))
+        lines += level_lines(self.spatial_dims, widths, int(depth), self.strides, self.flat_axes)
         return "\n".join(lines)
 
     def covering(self) -> list[Architecture]:

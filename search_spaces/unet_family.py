@@ -22,11 +22,15 @@ class UNetFamily(SearchSpace):
     Attributes:
         in_channels: Channels of an image without a task.
         out_channels: Classes with the background without a task.
+        strides: Factor of each axis for each halving, or None.
+        flat_axes: Axes along which the kernels of each level have one voxel, or None.
     """
 
     kind: ClassVar[str] = "segmentation"
     in_channels: int
     out_channels: int
+    strides: tuple[tuple[int, ...], ...] | None
+    flat_axes: tuple[tuple[int, ...], ...] | None
 
     @abstractmethod
     def _network(self, arch: Architecture, in_channels: int, out_channels: int) -> UNet:

@@ -35,11 +35,10 @@ from search_spaces.unet_network import (
     Supervised,
     UNet,
     convolution_unit,
-    flat_text,
     kernel_sides,
     level_factors,
+    level_lines,
     require_sides,
-    scale_text,
     up_sampling,
 )
 
@@ -314,18 +313,10 @@ class FlexibleUNetSpace(UNetFamily):
         down = "maximum" if value["down"] == "pool" else "convolution of stride 2"
         lines = [side("encoder"), side("decoder")]
         lines.append(f"layers   {levels}, {value['norm']} normalisation, {down} down, {value['up']} up")
-        widths, factors = self.level_widths(arch), level_factors(self.spatial_dims, value["depth"], self.strides)
-        for level, channels in enumerate(widths):
-            branch = "down and up" if level + 1 < len(widths) else "bottom"
-            flat = (
-                f", kernels of one voxel along {axes}"
-                if (axes := flat_text(self.spatial_dims, self.flat_axes, level))
-                else ""
-            )
-            lines.append(
-                f"{'  ' * level}level {level}  {scale_text(factors, level)}  {channels} channels, {branch}{flat}"
-            )
-        return "\n".join(lines)
+        widths = self.level_widths(arch)
+        return "\n".join(
+            [*lines, *level_lines(self.spatial_dims, widths, value["depth"], self.strides, self.flat_axes)]
+        )
 
     def covering(self) -> list[Architecture]:
         """Return the largest networks.

@@ -217,6 +217,34 @@ def flat_text(dims: int, flat_axes: Sequence[Sequence[int]] | None, level: int) 
     return " and ".join("DHW"[-dims:][axis] for axis in flat_axes[level]) if flat_axes else ""
 
 
+def level_lines(
+    dims: int,
+    widths: Sequence[int],
+    depth: int,
+    strides: Sequence[Sequence[int]] | None,
+    flat_axes: Sequence[Sequence[int]] | None,
+) -> list[str]:
+    """Describe the levels of a U-Net.
+
+    Args:
+        dims: Spatial dimensions, 2 or 3.
+        widths: Channels of each level, finest first; the last is the bottom.
+        depth: Number of halvings.
+        strides: Factor of each axis for each halving, or None.
+        flat_axes: Axes along which the kernels of each level have one voxel, or None.
+
+    Returns:
+        One line per level.
+    """
+    factors, lines = level_factors(dims, depth, strides), []
+    for level, channels in enumerate(widths):
+        branch = "down and up" if level < depth else "bottom"
+        axes = flat_text(dims, flat_axes, level)
+        flat = f", kernels of one voxel along {axes}" if axes else ""
+        lines.append(f"{'  ' * level}level {level}  {scale_text(factors, level)}  {channels} channels, {branch}{flat}")
+    return lines
+
+
 def kernel_sides(dims: int, side: int, flat: Sequence[int]) -> tuple[int, ...]:
     """Return the sides of a kernel.
 

@@ -13,6 +13,7 @@ import pytest
 from experiments.commands.doctor import parser
 from experiments.doctor import machine, places, software
 from experiments.doctor.check import NOTE, OK, PROBLEM
+from nas.utils import memory
 from tests.conftest import REPO
 
 COMMAND = [sys.executable, "-m", "experiments.commands.voxnas", "doctor"]
@@ -127,7 +128,8 @@ def test_locks_that_exclude_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_a_machine_without_proc(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """As on macOS and Windows: nothing ends in a traceback."""
-    monkeypatch.setattr(machine, "PROC", tmp_path / "none")
+    for module in (machine, memory):
+        monkeypatch.setattr(module, "PROC", tmp_path / "none")
     monkeypatch.setattr(machine, "CGROUP", tmp_path / "none")
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
@@ -149,10 +151,11 @@ def test_limits_of_a_container(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     (box / "memory.max").write_text("max\n")
     (box.parent / "memory.max").write_text("2000000000\n")
     (box / "cpu.max").write_text("150000 100000\n")
-    monkeypatch.setattr(machine, "PROC", tmp_path)
+    for module in (machine, memory):
+        monkeypatch.setattr(module, "PROC", tmp_path)
     monkeypatch.setattr(machine, "CGROUP", tmp_path / "cgroup")
-    memory = machine.memory_check()
-    assert (memory.status, "limited to 2.0 GB" in memory.found) == (NOTE, True)
+    found = machine.memory_check()
+    assert (found.status, "limited to 2.0 GB" in found.found) == (NOTE, True)
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: range(8), raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: 8)
     monkeypatch.setenv("OMP_NUM_THREADS", "8")

@@ -12,6 +12,7 @@ from experiments.planning import PER_WEIGHT, free_memory
 from nas.artifact import Artifact
 from nas.cost.profile import training_bytes
 from nas.planning.rules import MEMORY_SHARE
+from nas.utils.process import usable_cores
 
 MOST_WORKERS = 8
 PROCESS_BYTES = 7e8  # of a process with torch and its data
@@ -26,9 +27,7 @@ def cores() -> int:
     asked = os.environ.get("OMP_NUM_THREADS", "")
     if asked.isdigit() and int(asked):
         return int(asked)
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return usable_cores()
 
 
 def workers_of(network: Artifact, shape: Sequence[int], batch: int, device: torch.device) -> int:

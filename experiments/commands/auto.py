@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 import time
-from contextlib import suppress
 from pathlib import Path
 
 from experiments.argument_types import number_type
 from experiments.cli import Parser
+from experiments.commands.plan import add_data
 from nas.errors import NASError
+from nas.utils.process import running_seconds
 
 EXAMPLES = (
     "voxnas auto /data/Task04_Hippocampus --time 2h",
     "voxnas auto /data/Dataset004_Hippocampus --time 8h --max-params 3e6 --out hippocampus",
     "voxnas auto patients.csv --time 30min",
 )
-TASKS = ("segmentation", "classification")
 SHORTEST_S = 10.0
 
 
@@ -35,10 +34,9 @@ def parser() -> Parser:
         EXAMPLES,
     )
     add = auto.add_argument
-    add("data", metavar="FOLDER", type=Path, help="folder of the Decathlon, of nnU-Net or of KiTS, or a csv of volumes")
+    add_data(auto)
     add("--time", default="2h", help="running time of everything, such as 30min, 8h (default: 2h)")
     add("--out", metavar="FOLDER", type=Path, help="output folder (default: outputs/auto/ and the name of the data)")
-    add("--task", choices=TASKS, help="task of the data (default: masks: segmentation, csv: classification)")
     add("--max-params", type=number_type(float, 1), metavar="N", help="most parameters of one network, such as 3e6")
     add("--max-latency-ms", type=number_type(float, 1e-6), metavar="MS", help="longest latency of one network")
     add("--folds", type=number_type(int, 3, 100), metavar="N", help="folds, one for the test (default: planned)")
@@ -63,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         NASError: If an option is wrong, or as the steps do.
     """
-    options.started = time.monotonic() - process_seconds()  # torch is loaded later, which takes a part of the time
+    options.started = time.monotonic() - running_seconds()  # torch is loaded later, which takes a part of the time
     from nas.utils.annotations import seconds_of
 
     options.seconds = seconds_of(options.time)
@@ -77,16 +75,3 @@ def run(options: argparse.Namespace) -> int:
 
     code: int = import_module("experiments.auto.command").run(options)
     return code
-
-
-def process_seconds() -> float:
-    """Return for how long this process has run.
-
-    Returns:
-        Seconds; 0 where the system does not tell it.
-    """
-    with suppress(OSError, ValueError, IndexError, AttributeError):
-        fields = Path("/proc/self/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-        started = int(fields[19]) / os.sysconf("SC_CLK_TCK")
-        return max(float(Path("/proc/uptime").read_text(encoding="utf-8").split()[0]) - started, 0.0)
-    return 0.0

@@ -31,15 +31,25 @@ def parser() -> Parser:
         EXAMPLES,
     )
     add = plan.add_argument
-    add("data", metavar="FOLDER", type=Path, help="folder of the Decathlon, of nnU-Net or of KiTS, or a csv of volumes")
+    add_data(plan)
     add("--out", metavar="FILE", type=Path, default=Path("plan.yaml"), help="the plan (default: plan.yaml)")
-    add("--task", choices=TASKS, help="task of the data (default: masks: segmentation, csv: classification)")
     add("--time", default="2h", help="running time for search and training, such as 30min, 8h (default: 2h)")
     add("--device", default="auto", help="cpu, cuda, cuda:1; auto: the GPU if there is one (default: auto)")
     add("--from-nnunet", metavar="FILE", type=Path, help="take spacing, patch, batch and network of nnUNetPlans.json")
     add("--to-nnunet", metavar="FILE", type=Path, help="write the plan also as a plans file of nnU-Net")
     plan.set_defaults(run=run)
     return plan
+
+
+def add_data(parser: Parser) -> None:
+    """Add the arguments that name a data set and its task.
+
+    Args:
+        parser: The parser of a command.
+    """
+    add = parser.add_argument
+    add("data", metavar="FOLDER", type=Path, help="folder of the Decathlon, of nnU-Net or of KiTS, or a csv of volumes")
+    add("--task", choices=TASKS, help="task of the data (default: masks: segmentation, csv: classification)")
 
 
 def run(options: argparse.Namespace) -> None:

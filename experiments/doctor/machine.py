@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.doctor.check import NOTE, OK, PROBLEM, Check
+from nas.utils.memory import machine_memory
 from nas.utils.process import usable_cores
 
 GB = 1e9
@@ -92,7 +93,7 @@ def memory_check() -> Check:
     Returns:
         The memory that this process may use.
     """
-    total, free = _memory()
+    total, free = machine_memory()
     limit = _cgroup_limit()
     if total is None:
         return Check("memory", OK, "unknown on this system")
@@ -103,28 +104,6 @@ def memory_check() -> Check:
     if usable < ENOUGH_MEMORY:
         return Check("memory", NOTE, shown, "set a smaller training.batch_size, data.size or patch")
     return Check("memory", OK, shown)
-
-
-def _memory() -> tuple[float | None, float | None]:
-    """Return total and free bytes, None where the system does not report them."""
-    with suppress(OSError, ValueError, IndexError):
-        pairs = [line.partition(":") for line in (PROC / "meminfo").read_text(encoding="utf-8").splitlines()]
-        values = {key: 1024 * float(value.split()[0]) for key, _, value in pairs}
-        return values.get("MemTotal"), values.get("MemAvailable")
-    with suppress(OSError, ValueError, AttributeError):
-        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")), None
-    if sys.platform == "win32":
-        import ctypes
-
-        class Status(ctypes.Structure):
-            _fields_ = [("length", ctypes.c_ulong), ("load", ctypes.c_ulong)] + [
-                (name, ctypes.c_ulonglong) for name in ("total", "free", "a", "b", "c", "d", "e")
-            ]
-
-        status = Status(length=ctypes.sizeof(Status))
-        if ctypes.windll.kernel32.GlobalMemoryStatusEx(ctypes.byref(status)):
-            return float(status.total), float(status.free)
-    return None, None
 
 
 def _cgroup_limit() -> float | None:

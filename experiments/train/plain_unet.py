@@ -21,6 +21,7 @@ from nas.errors import NASError
 from nas.retraining.result import TrainResult
 from nas.retraining.verdict import PairedDifference
 from search_spaces.unet import UNetSpace
+from search_spaces.unet_family import UNetFamily
 
 NAMES = {"equal_cost": "plain U-Net, equal cost", "own_size": "plain U-Net, own size"}
 SECOND = {"equal_cost": "the plain U-Net of equal cost", "own_size": "the plain U-Net at its own size"}
@@ -146,8 +147,8 @@ class PlainUNets:
     def _of_axes(self) -> dict[str, Any]:
         """Strides and flat kernels of the networks, if they halve the axes one by one."""
         every = (network.space.space_of(network.arch) for network in self.networks)
-        spaces = [space for space in every if getattr(space, "strides", None) is not None]
-        return {name: getattr(spaces[0], name) for name in ("strides", "flat_axes")} if spaces else {}
+        spaces = [space for space in every if isinstance(space, UNetFamily) and space.strides is not None]
+        return {"strides": spaces[0].strides, "flat_axes": spaces[0].flat_axes} if spaces else {}
 
     def _halves(self, shapes: Sequence[tuple[int, ...]], depth: int) -> bool:
         """Whether every side can be halved so often and keeps some voxels at the bottom."""

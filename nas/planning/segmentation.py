@@ -109,7 +109,7 @@ class _Chosen:
         widths = [min(width * 2**level, MOST_CHANNELS) for level in range(depth + 1)]
         return Network(
             "unet_flexible",
-            space_of(topology, widths),
+            space_settings(topology, widths),
             genes_of(depth, widths),
             topology.patch,
             batch,
@@ -194,7 +194,7 @@ class _Chosen:
         return batch, reasons[min(of_memory, of_data, of_time)]
 
 
-def space_of(topology: Topology, widths: Sequence[int]) -> dict[str, Any]:
+def space_settings(topology: Topology, widths: Sequence[int]) -> dict[str, Any]:
     """Return the ranges of the space around a reference network.
 
     Args:

@@ -1,4 +1,4 @@
-"""Identity of a process across hosts and containers, and whether it has ended."""
+"""Identity of a process across hosts and containers, whether it has ended, its cores and running time."""
 
 from __future__ import annotations
 
@@ -84,6 +84,18 @@ def host_id() -> str:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
         names += [boot[:8], os.readlink("/proc/self/ns/pid")]
     return "/".join(names)
+
+
+def running_seconds() -> float:
+    """Return for how long this process has run.
+
+    Returns:
+        Seconds; 0 where the system does not report it.
+    """
+    with suppress(OSError, ValueError, IndexError, AttributeError):
+        started = int(_start(os.getpid())) / os.sysconf("SC_CLK_TCK")
+        return max(float(Path("/proc/uptime").read_text(encoding="utf-8").split()[0]) - started, 0.0)
+    return 0.0
 
 
 def _start(pid: int) -> str:

@@ -136,7 +136,7 @@ def test_its_regret_is_at_most_that_of_neps(prior: str, centre: tuple[float, ...
     """Same function, prior, budgets and number of epochs; no worse by more than two standard errors."""
     script = Path(__file__).parent / "neps_regrets.py"
     words = [NEPS, str(script), str(SEEDS), str(EPOCHS), *map(str, centre)]
-    told = subprocess.run(words, capture_output=True, text=True, check=True, timeout=900)
-    theirs, ours = np.array(json.loads(told.stdout.splitlines()[-1])), regrets(prior, EPOCHS, SEEDS)
+    finished = subprocess.run(words, capture_output=True, text=True, check=True, timeout=900)
+    theirs, ours = np.array(json.loads(finished.stdout.splitlines()[-1])), regrets(prior, EPOCHS, SEEDS)
     error = np.sqrt(theirs.var(ddof=1) / len(theirs) + ours.var(ddof=1) / len(ours))
     assert ours.mean() <= theirs.mean() + 2 * error
