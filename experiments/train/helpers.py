@@ -14,6 +14,11 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+from hydra._internal.hydra import Hydra
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.plugins import Plugins
+
 from experiments.train.config import TrainConfig
 
 NO_TRACKING = {"_target_": "nas.NoTracking"}
@@ -56,7 +61,8 @@ def processes_of(settings: Mapping[str, Any], count: int, folder: Path, work: Wo
     """
     context = multiprocessing.get_context("spawn")  # a fork of a process with threads or a GPU may hang
     processes = [
-        context.Process(target=_help, args=(work, settings, folder, number), daemon=True) for number in range(1, count)
+        context.Process(target=_help, args=(work, settings, folder, number, _search_path()), daemon=True)
+        for number in range(1, count)
     ]
     for process in processes:
         process.start()
@@ -70,8 +76,19 @@ def processes_of(settings: Mapping[str, Any], count: int, folder: Path, work: Wo
             process.join()
 
 
-def _help(work: Work, settings: Mapping[str, Any], folder: Path, number: int) -> None:
+def _search_path() -> ConfigSearchPath | None:
+    """Where Hydra looks for conf/; None outside of its commands."""
+    hydra = GlobalHydra.instance()
+    return hydra.config_loader().get_search_path() if hydra.is_initialized() else None
+
+
+def _help(
+    work: Work, settings: Mapping[str, Any], folder: Path, number: int, search_path: ConfigSearchPath | None
+) -> None:
     """Work without output; the training ends its helpers."""
+    if search_path is not None:
+        Plugins.instance()  # which read the places of a search path
+        Hydra.create_main_hydra2("helper", search_path)  # published networks are named by the files of conf/
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with open(os.devnull, "w", encoding="utf-8") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
