@@ -143,6 +143,13 @@ def test_more_time_gives_wider_networks_and_less_memory_smaller_patches() -> Non
         assert plan.value("task.window") == plan.value("data.patch")
 
 
+def test_short_trials_keep_every_class_in_the_loss() -> None:
+    fingerprint = segmentation([case(str(n)) for n in range(208)])
+    plans = [plan_segmentation(fingerprint, Limits(hours * 3600, 64 * 10**9), Computed()) for hours in (1 / 6, 8)]
+    assert [plan.value("task.class_weights") for plan in plans] == [[0.2, 1.0], None]
+    assert [plan.value("task.batch_dice") for plan in plans] == [True, False]
+
+
 def test_time_is_measured_on_the_network_of_the_plan() -> None:
     machine = Computed()
     plan = plan_segmentation(segmentation([case(str(n)) for n in range(208)]), MACHINE, machine)

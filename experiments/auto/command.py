@@ -14,6 +14,7 @@ from experiments.auto.request import Request
 from experiments.auto.say import Says
 from experiments.auto.steps import Auto
 from experiments.cli import INTERRUPTED, write_line
+from experiments.commands.plan import show_reading
 from nas.utils.files import exclusive
 from nas.utils.text_table import terminal_width
 
@@ -59,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
 def _ending(request: Request, started: float) -> Ending:
     with exclusive(request.out), Clock(request.out, request.seconds, request.settings, started) as clock:
         auto = Auto(request, clock, Says(clock))
-        auto.plan(_show)
+        auto.plan(show_reading)
         auto.reference()
         auto.search()
         auto.retraining()
@@ -79,8 +80,3 @@ def default_folder(data: Path) -> Path:
         A folder below outputs/auto.
     """
     return Path("outputs/auto") / data.resolve().stem
-
-
-def _show(done: int, total: int) -> None:
-    if sys.stderr.isatty():
-        print(f"\rread {done} of {total} cases", end="\n" if done == total else "", file=sys.stderr, flush=True)

@@ -74,7 +74,7 @@ def run(options: argparse.Namespace) -> None:
     from experiments.planning import make_plan
     from nas.planning.nnunet import read_nnunet, write_nnunet
 
-    plan = make_plan(options.data, pick_device(options.device), seconds, options.task, _show)
+    plan = make_plan(options.data, pick_device(options.device), seconds, options.task, show_reading)
     if options.from_nnunet is not None:
         plan = read_nnunet(options.from_nnunet, plan)
     if options.to_nnunet is not None:
@@ -88,6 +88,12 @@ def run(options: argparse.Namespace) -> None:
     write_line(f"wrote {options.out} (use: voxnas search plan={options.out})")
 
 
-def _show(done: int, total: int) -> None:
+def show_reading(done: int, total: int) -> None:
+    """Show on a terminal how many cases were read.
+
+    Args:
+        done: Cases that were read.
+        total: All cases.
+    """
     if sys.stderr.isatty():
         print(f"\rread {done} of {total} cases", end="\n" if done == total else "", file=sys.stderr, flush=True)

@@ -43,6 +43,7 @@ LEAST_BATCH, SHARE_OF_DATA = 2, 0.05  # of a batch in all voxels, as in nnU-Net
 ENOUGH_STEPS = 4000  # of a training before a larger batch is worth its time
 FEW_EPOCHS, SMALL_PATCH = 20, 48**3  # a patch is shortened for the time down to this volume
 MOST_PATCHES = 4  # of a volume in an epoch
+SHORT_TRAINING = 1000  # steps, below which all classes have to be kept in the loss, see docs/benchmark.md
 RARE = 1e-3  # share of a class in a patch around it
 LR, LARGEST_LR = 0.004, 0.01
 BOUND = 2  # of widths and of memory: largest and smallest choice against the reference
@@ -332,10 +333,13 @@ def _of_rare_classes(fingerprint: Fingerprint, chosen: _Chosen) -> Iterator[Deci
         f"{fingerprint.classes[rarest]} fills {100 * share:.2g} % of a patch, and the rarest class is missing in "
         f"{100 * missing:.2g} % of the cases"
     )
-    rare = share < RARE or missing > 0.1
-    yield Decision("task.batch_dice", bool(rare), shown)
-    if rare:
-        yield Decision("task.class_weights", [0.2, 1.0], f"{shown}: small classes emerge in short trainings")
+    steps = chosen.schedule.search_epochs * chosen.steps(chosen.batch)
+    if steps < SHORT_TRAINING:
+        shown = f"a trial has {steps} steps: other losses leave a class out in part of such short trainings"
+    guarded = share < RARE or missing > 0.1 or steps < SHORT_TRAINING
+    yield Decision("task.batch_dice", bool(guarded), shown)
+    if guarded:
+        yield Decision("task.class_weights", [0.2, 1.0], shown)
 
 
 def _of_augmentation(fingerprint: Fingerprint) -> Iterator[Decision]:
