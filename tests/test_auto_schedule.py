@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import math
+import sys
 import threading
 import time
 from pathlib import Path
@@ -13,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments.auto.clock import FILE, Clock
-from experiments.auto.deadlines import StopAt, interrupted_after
+from experiments.auto.deadlines import LEAST_S, StopAt, interrupted_after
 from experiments.auto.limits import limits_of, params_of, small_enough
 from experiments.auto.schedule import (
     LONGEST_REFERENCE,
@@ -25,8 +27,9 @@ from experiments.auto.schedule import (
 )
 from experiments.commands.auto import parser
 from nas.artifact import Artifact
-from nas.errors import NASError
+from nas.errors import NASError, TrialFailed
 from nas.planning.rules import FEWEST_EPOCHS, REFERENCE_SHARE, SEARCH_SHARE
+from nas.study.heartbeat import time_limit
 from nas.task_spec import TaskSpec
 from nas.training.loop import EndTraining
 from search_spaces import ResNet3DSpace
@@ -140,6 +143,37 @@ def test_a_block_is_interrupted_after_its_time():
     assert not fired.is_set()
     with pytest.raises(KeyboardInterrupt), interrupted_after(60):  # of the user
         raise KeyboardInterrupt
+
+
+SLOW_IMPORT = """
+import time
+begun = time.monotonic()
+while time.monotonic() < begun + {seconds}:
+    pass
+"""
+
+
+def import_and_wait(name: str, done: list[str]) -> None:
+    importlib.import_module(name)
+    done.append("imported")
+    threading.Event().wait(20)
+    done.append("waited")
+
+
+def test_an_import_is_not_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "slow_package").mkdir()
+    (tmp_path / "slow_package/__init__.py").write_text("from slow_package import part\n")
+    (tmp_path / "slow_package/part.py").write_text(SLOW_IMPORT.format(seconds=2 * LEAST_S))
+    monkeypatch.syspath_prepend(tmp_path)
+    done: list[str] = []
+    with interrupted_after(LEAST_S) as fired:
+        import_and_wait("slow_package", done)
+    assert fired.is_set()
+    for name in ("slow_package", "slow_package.part"):
+        del sys.modules[name]
+    with pytest.raises(TrialFailed), time_limit(LEAST_S):
+        import_and_wait("slow_package", done)
+    assert done == ["imported", "imported"]
 
 
 def test_the_reference_network_keeps_the_limit_of_parameters():

@@ -9,10 +9,13 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from types import FrameType
 
 from nas.training.loop import EndTraining
+from nas.utils.importing import is_importing
 
 LEAST_S = 1.0  # time of an interrupted block, so that its signal never comes before it is entered
+AGAIN_S = 0.1  # until a signal is repeated that came in the middle of an import
 
 
 @dataclass
@@ -98,18 +101,19 @@ def interrupted_after(seconds: float) -> Iterator[threading.Event]:
     fired, ended, main = threading.Event(), threading.Event(), threading.main_thread().ident
     number = getattr(signal, "SIGALRM", signal.SIGINT)
 
-    def handle(*_: object) -> None:
-        if not ended.is_set():
+    def handle(_: int, frame: FrameType | None) -> None:
+        if not ended.is_set() and not is_importing(frame):
             ended.set()
             fired.set()
             raise TimeIsUp
 
     def fire() -> None:
-        if not ended.is_set() and main is not None:
+        while not ended.is_set() and main is not None:
             if hasattr(signal, "pthread_kill"):
                 signal.pthread_kill(main, number)
             else:  # Windows
                 _thread.interrupt_main(number)
+            ended.wait(AGAIN_S)
 
     before = signal.signal(number, handle)
     timer = threading.Timer(max(seconds, LEAST_S), fire)
