@@ -9,11 +9,13 @@ from typing import Any
 
 import h5py
 import optuna
+import yaml
 from jsonschema import Draft202012Validator
 
 from tests.conftest import REPO
 
 FORMATS = REPO / "docs/reference/formats"
+NAMES = ("arch", "model", "plan", "result", "study", "trials-table")
 BY_NAME = {"arch.json": "arch", "pareto/*.json": "arch", "model.json": "model", "result.json": "result"}
 
 
@@ -31,11 +33,14 @@ def check(name: str, content: Any) -> None:
 
 def check_files(folder: Path) -> dict[str, int]:
     """Validates every file of these formats below a folder. Returns the number of files of each format."""
-    counts = dict.fromkeys(("arch", "model", "result", "study", "trials-table"), 0)
+    counts = dict.fromkeys(NAMES, 0)
     for pattern, name in BY_NAME.items():
         for path in folder.rglob(pattern):
             check(name, json.loads(path.read_text()))
             counts[name] += 1
+    for path in folder.rglob("plan.yaml"):
+        check("plan", yaml.safe_load(path.read_text()))
+        counts["plan"] += 1
     for path in folder.rglob("*.h5"):
         content = table_content(path)
         if "genes" in content["datasets"]:  # prepared data are .h5 too

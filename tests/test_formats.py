@@ -15,18 +15,22 @@ from typing import Any
 
 import optuna
 import pytest
+import yaml
 from jsonschema import Draft202012Validator
 
 from nas.inference.model_spec import ModelFile, ModelSpec, Port, Sides
 from nas.metrics.metric import Metric
+from nas.planning.classification import plan_classification
+from nas.planning.plan import KEYS, SECTIONS, Plan
+from nas.planning.segmentation import plan_segmentation
 from nas.provenance import DataFacts, Provenance, Replication, SearchRecord, SplitFacts
 from nas.retraining.result import COSTS, TrainResult
 from nas.task_spec import TaskSpec
 from nas.trials_table import TrialsTable
 from tests.conftest import REPO
-from tests.formats import FORMATS, check, check_files, schema, study_content, table_content
+from tests.formats import FORMATS, NAMES, check, check_files, schema, study_content, table_content
+from tests.plans import MACHINE, Computed, case, classification, segmentation
 
-NAMES = ("arch", "model", "result", "study", "trials-table")
 TABLES = sorted((REPO / "benchmarks/tables").glob("*.h5"))
 
 
@@ -68,13 +72,44 @@ def test_schemas_have_the_fields_of_the_classes() -> None:
 
 def test_written_files_are_valid(results: Path) -> None:
     assert check_files(results / "s")["arch"] == 1
-    assert check_files(results / "bundle") == {"arch": 1, "model": 1, "result": 0, "study": 0, "trials-table": 0}
+    assert check_files(results / "bundle") == dict.fromkeys(NAMES, 0) | {"arch": 1, "model": 1}
     check("study", study_content(f"sqlite:///{results}/study.db", "one"))
 
 
 @pytest.mark.parametrize("path", TABLES, ids=lambda path: path.name)
 def test_published_tables_are_valid(path: Path) -> None:
     check("trials-table", table_content(path))
+
+
+@pytest.fixture(scope="module")
+def plans() -> list[Plan]:
+    cases = [case(str(number)) for number in range(20)]
+    labelled = [case(str(number), (28, 28, 28), label=number % 2) for number in range(20)]
+    return [
+        plan_segmentation(segmentation(cases), MACHINE, Computed()),
+        plan_classification(classification(labelled), MACHINE, Computed()),
+    ]
+
+
+def test_plans_are_valid(plans: list[Plan], tmp_path: Path) -> None:
+    for number, plan in enumerate(plans):
+        plan.write(tmp_path / f"{number}/plan.yaml")
+    assert check_files(tmp_path)["plan"] == 2
+    sections = (*SECTIONS.values(), "reference", "fingerprint")
+    assert properties("plan") == {"plan", "task", *sections} == set(KEYS)
+    written = [set(plan.fingerprint) for plan in plans]
+    assert set.union(*written) == set(schema("plan")["$defs"]["fingerprint"]["properties"])
+    content = yaml.safe_load((tmp_path / "0/plan.yaml").read_text())
+    for change in (
+        lambda one: one.pop("decisions"),
+        lambda one: one.update(plan=2),
+        lambda one: one["search"].update({"training..epochs": 1}),
+        lambda one: one["fingerprint"]["shape"].pop("median"),
+    ):
+        changed = copy.deepcopy(content)
+        change(changed)
+        with pytest.raises(AssertionError, match="plan"):
+            check("plan", changed)
 
 
 def test_damaged_files_are_refused(results: Path) -> None:
@@ -101,7 +136,9 @@ def test_damaged_files_are_refused(results: Path) -> None:
             check(name, changed)
 
 
-def test_the_code_of_the_pages_runs(results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_code_of_the_pages_runs(
+    results: Path, plans: list[Plan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """In a folder with the files that the pages name."""
     (tmp_path / "outputs/demo").mkdir(parents=True)
     source = f"sqlite:///{results}/study.db"
@@ -111,10 +148,11 @@ def test_the_code_of_the_pages_runs(results: Path, tmp_path: Path, monkeypatch: 
     )  # fmt: skip
     shutil.copy(results / "s/arch.json", tmp_path / "outputs/demo/arch.json")
     shutil.copy(TABLES[0], tmp_path / "trials.h5")
+    plans[0].write(tmp_path / "plan.yaml")
     for path in FORMATS.glob("*.schema.json"):
         shutil.copy(path, tmp_path)
     monkeypatch.chdir(tmp_path)
-    for page in ("arch", "study", "trials-table"):
+    for page in ("arch", "plan", "study", "trials-table"):
         code = re.findall(r"^```python\n(.*?)^```", (FORMATS / f"{page}.md").read_text(), re.M | re.S)[-1]
         names: dict[str, Any] = {}
         exec(compile(code, page, "exec"), names)
