@@ -19,7 +19,9 @@ from experiments.auto.deadlines import LEAST_S, StopAt, interrupted_after
 from experiments.auto.limits import limits_of, params_of, small_enough
 from experiments.auto.schedule import (
     LONGEST_REFERENCE,
+    RANKING_EPOCHS,
     SLACK,
+    TYPICAL,
     first_reserve,
     reference_epochs,
     retraining,
@@ -28,7 +30,7 @@ from experiments.auto.schedule import (
 from experiments.commands.auto import parser
 from nas.artifact import Artifact
 from nas.errors import NASError, TrialFailed
-from nas.planning.rules import FEWEST_EPOCHS, REFERENCE_SHARE, SEARCH_SHARE
+from nas.planning.rules import ENOUGH_ALONE, FEWEST_EPOCHS, FEWEST_TRIALS, REFERENCE_SHARE, SEARCH_SHARE
 from nas.study.heartbeat import time_limit
 from nas.task_spec import TaskSpec
 from nas.training.loop import EndTraining
@@ -53,11 +55,14 @@ def test_the_reference_network_is_always_trained_and_within_its_share(limit, sha
 @given(LIMITS, SHARES, st.floats(0, 0.2), st.floats(1e-6, 1), EPOCHS, st.integers(1, 8))
 def test_a_search_leaves_time_for_the_reserve_and_one_training(limit, share, reserve, epoch, epochs, workers):
     left, epoch_s = limit * share, limit * epoch
-    part = search_part(limit, left, limit * reserve, epochs * epoch_s, epoch_s, epochs, workers)
+    part = search_part(limit, left, limit * reserve, epochs, epoch_s, epochs, workers)
     assert part.seconds <= SEARCH_SHARE * limit
     assert (part.trials > 0) == (part.seconds > 0)
     if part.trials:
-        assert part.seconds + limit * reserve + SLACK * epochs * epoch_s <= left * (1 + 1e-9)
+        kept = SLACK * min(epochs, ENOUGH_ALONE) * epoch_s
+        assert part.seconds + limit * reserve + kept <= left * (1 + 1e-9)
+        ranking_s = min(RANKING_EPOCHS, epochs) * TYPICAL * epoch_s
+        assert workers * part.seconds >= FEWEST_TRIALS * ranking_s * (1 - 1e-9)
         assert 1 <= part.epochs <= max(epochs, 1)
         assert part.trials >= 2
         ended_s = part.time_of_trials(workers)
@@ -84,6 +89,12 @@ def test_retraining_fits_and_prefers_better_networks(seconds, costs, test, epoch
     assert all(0 <= rounds <= folds for rounds in part.rounds)
     if part and part.epochs < epochs:  # shortened: only the best one, once
         assert part.rounds[0] > 0
+
+
+def test_a_time_too_short_for_a_search_goes_into_one_network():
+    assert not search_part(600, 490, 60, wanted=37, epoch_s=11.6, epochs=37, workers=2).trials
+    assert retraining(430, [11.6], 10, 37, 4, 2).rounds == (2,)
+    assert search_part(3600, 3100, 60, wanted=37, epoch_s=11.6, epochs=37, workers=2).trials == 24
 
 
 def test_three_networks_on_as_many_folds_as_fit():

@@ -19,6 +19,7 @@ from experiments.planning import reference_network
 from nas.errors import NASError
 from nas.planning import Decision, Limits, Plan
 from nas.planning.classification import MULTIPLE, grid, plan_classification
+from nas.planning.cropping import LEFT_OUT, middle_box_of_labels, reaches_of
 from nas.planning.plan import in_grammar, in_yaml
 from nas.planning.rules import flips_for, folds_for
 from nas.planning.segmentation import plan_segmentation
@@ -266,3 +267,55 @@ def test_settings_of_one_command_replace_those_of_both() -> None:
     plan = Plan("segmentation", {}, [*both, Decision("training.epochs", 5, "", "search")])
     assert plan.overrides("search") == ["data=msd", "training.epochs=5"]
     assert plan.overrides("train") == ["data=msd", "training.epochs=50"]
+
+
+@given(st.integers(0, 10**6), st.integers(1, 4))
+@settings(max_examples=60, deadline=None)
+def test_the_box_around_the_labels_holds_nearly_all_of_them(seed: int, divisor: int) -> None:
+    rng = np.random.default_rng(seed)
+    masks, cases = [], []
+    for number in range(int(rng.integers(1, 4))):
+        shape = tuple(int(side) for side in rng.integers(4, 24, 3))
+        mask_DHW = (rng.random(shape) < rng.choice([0.02, 0.3])).astype(np.uint8)
+        masks.append(mask_DHW)
+        cases.append(replace(case(str(number), shape), reaches_A=reaches_of(mask_DHW)))
+    if not any(mask.any() for mask in masks):
+        return
+    found = middle_box_of_labels(segmentation(cases), (1.0, 1.0, 1.0), (divisor,) * 3)
+    assert found is not None
+    sides, beyond = found
+    inside = 0
+    for mask_DHW in masks:
+        room = [(max(0, side - whole) + 1) // 2 for side, whole in zip(sides, mask_DHW.shape, strict=True)]
+        padded_DHW = np.pad(mask_DHW, [(one, one) for one in room])
+        # a box with an odd number of voxels less is half a voxel off: the wider side is what the count is about
+        low = [(whole - side) // 2 for side, whole in zip(sides, padded_DHW.shape, strict=True)]
+        high = [-(-(whole - side) // 2) for side, whole in zip(sides, padded_DHW.shape, strict=True)]
+        counts = [
+            np.count_nonzero(padded_DHW[tuple(slice(at, at + side) for at, side in zip(start, sides, strict=True))])
+            for start in (low, high)
+        ]
+        inside += max(counts)
+    whole = sum(np.count_nonzero(mask) for mask in masks)
+    assert all(side % divisor == 0 for side in sides)
+    assert beyond <= 3 * LEFT_OUT
+    assert inside >= whole * (1 - beyond) - 1e-6
+
+
+def test_volumes_are_cropped_to_their_labels_if_the_time_is_short() -> None:
+    mask_DHW = np.zeros((40, 64, 40), dtype=np.uint8)
+    mask_DHW[12:28, 14:50, 10:30] = 1
+    cases = [replace(case(str(n), mask_DHW.shape), reaches_A=reaches_of(mask_DHW)) for n in range(40)]
+    long, short = (
+        plan_segmentation(segmentation(cases), replace(MACHINE, seconds=seconds), Computed()) for seconds in (1e5, 10)
+    )
+    assert long.value("data.crop") is None
+    assert long.value("data.patch") == [40, 64, 40]
+    assert short.value("data.crop") == short.value("data.patch") == short.value("task.window") == [16, 40, 24]
+    (crop,) = [one for one in short.decisions if one.key == "data.crop"]
+    assert "all but 0 % of the labelled voxels" in crop.reason
+    without = plan_segmentation(
+        segmentation([replace(one, reaches_A=()) for one in cases]), replace(MACHINE, seconds=10), Computed()
+    )
+    assert without.value("data.crop") is None
+    assert without.value("data.patch") == [40, 64, 40]

@@ -42,13 +42,16 @@ def preview(request: Request) -> None:
     write_line(f"{plan.fingerprint.get('cases')} cases, {plan.task}; in {from_here(request.out)}:")
     write_line(f"1 plan: {len(plan.decisions)} settings" + (f" of {from_here(path)}" if path.is_file() else ""))
     write_line(
-        f"2 reference network: {params:,} parameters, {epochs} epochs on one of {folds} folds, "
+        f"2 reference network: {params:,} parameters, up to {epochs} epochs on one of {folds} folds, "
         f"about {in_words(limit * REFERENCE_SHARE)}"
     )
     write_line(f"3 search: up to {trials} trials, {strategy}, at most {in_words(search)}")
     for limit_text in [*(plan.value("constraints", "search") or []), *request.constraints]:
         write_line(f"  {limit_text}")
-    write_line(f"4 retraining: the best three networks on as many folds as fit, about {in_words(max(rest, 0.0))}")
+    write_line(
+        f"4 retraining: the best three networks on as many folds as fit, about {in_words(max(rest, 0.0))}; the "
+        "reference network, with all of the time, if it is too short for a search"
+    )
     write_line("5 choice: one network or several together, by validation")
     write_line(f"6 test and report: the last {in_words(first_reserve(limit))}; the end after {in_words(limit)}")
     for one in plan.decisions:

@@ -312,13 +312,21 @@ class FirstSteps:
                     search_command(over, folder, quiet=True, silent=True)
         self.clock.done(SEARCH, ended_trials=trials_ended(folder))
 
+    @property
+    def epoch_s(self) -> float:
+        """Time of an epoch of the reference network while all workers train, measured once."""
+        if (known := self.clock.facts(SEARCH).get("epoch_s")) is None:
+            with printing_into(self.out):
+                one = self.clock.facts(REFERENCE)["epoch_s"]
+                known = self.cost(self.workers).epoch.seconds if self.workers > 1 else one
+            self.clock.note(SEARCH, epoch_s=known)
+        return float(known)
+
     def _divided(self) -> SearchPart:
         facts = self.clock.facts(REFERENCE)
-        with printing_into(self.out):
-            epoch_s = self.cost(self.workers).epoch.seconds if self.workers > 1 else facts["epoch_s"]
-        limit, left, training_s = self.clock.limit, self.clock.left, facts["epochs"] * epoch_s
-        epochs = min(facts["epochs"], int(self.planned.value("training.epochs", "search", facts["epochs"])))
-        part = search_part(limit, left, self.reserve, training_s, epoch_s, epochs, self.workers)
+        epochs = int(self.planned.value("training.epochs", "search", facts["wanted"]))
+        limit, left = self.clock.limit, self.clock.left
+        part = search_part(limit, left, self.reserve, facts["wanted"], self.epoch_s, epochs, self.workers)
         return replace(part, trials=min(part.trials, int(self.planned.value("study.trials", "search", part.trials))))
 
     def search_config(self, part: SearchPart, workers: int) -> SearchConfig:

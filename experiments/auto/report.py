@@ -177,7 +177,7 @@ def _what(auto: Auto, name: str, own: Mapping[str, Any]) -> str:
         if not any(own["trained"]):
             return "none, as the time was too short for it"
         folds = ", ".join(map(str, own["trained"]))
-        return f"{own['epochs']} epochs; folds of the best networks: {folds} of {len(auto.rounds)}"
+        return f"{own['epochs']} epochs; folds of each network: {folds} of {len(auto.rounds)}"
     if name == "choice":
         return own["why"]
     return "the answer on the test fold"

@@ -6,12 +6,21 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from nas.planning.rules import FEWEST_EPOCHS, FEWEST_TRIALS, REFERENCE_SHARE, SEARCH_SHARE, TRIALS, epochs_for
+from nas.planning.rules import (
+    ENOUGH_ALONE,
+    FEWEST_EPOCHS,
+    FEWEST_TRIALS,
+    REFERENCE_SHARE,
+    SEARCH_SHARE,
+    TRIALS,
+    epochs_for,
+)
 
 LONGEST_REFERENCE = 1 / 3  # of the time, if the planned epochs take longer than expected
 SLACK = 1.25  # of measured times, for machines that get slower
 RESERVE_SHARE, LEAST_RESERVE_S = 0.03, 3.0  # for test and report, before their time is known
 TYPICAL = 2 / 3  # cost of a network of the space, in those of the reference network
+RANKING_EPOCHS = 8  # of a trial, before which classes have not emerged and trials rank no networks
 MOST_NETWORKS = 3  # that are retrained: the best and its next two
 
 
@@ -93,25 +102,28 @@ def reference_epochs(limit: float, left: float, epoch_s: float, wanted: int) -> 
 
 
 def search_part(
-    limit: float, left: float, reserve: float, training_s: float, epoch_s: float, epochs: int, workers: int
+    limit: float, left: float, reserve: float, wanted: int, epoch_s: float, epochs: int, workers: int
 ) -> SearchPart:
     """Divide the time of the search into trials.
+
+    There is none if its trials would be too few and short to rank networks, or if too little time were left to train
+    one of them.
 
     Args:
         limit: Running time of everything in seconds.
         left: What is left of it after the reference network.
         reserve: What is kept for test and report.
-        training_s: Time of one training of the reference network, which is left for one of another network.
+        wanted: Epochs of one training of a network after the search, of which at least 30 are left.
         epoch_s: Time of an epoch of the reference network, by one worker while the others work.
         epochs: Epochs of a trial at most.
         workers: Number of workers.
 
     Returns:
-        The search; none if not even a few short trials fit.
+        The search, or none.
     """
-    seconds = min(limit * SEARCH_SHARE, left - reserve - SLACK * training_s)
+    seconds = min(limit * SEARCH_SHARE, left - reserve - SLACK * min(wanted, ENOUGH_ALONE) * epoch_s)
     worked, typical_s = max(seconds, 0.0) * workers, TYPICAL * epoch_s
-    if worked < 2 * FEWEST_EPOCHS * typical_s:
+    if worked < FEWEST_TRIALS * min(RANKING_EPOCHS, epochs) * typical_s:
         return SearchPart()
     trials = TRIALS
     while trials > FEWEST_TRIALS and worked / trials < 2 * FEWEST_EPOCHS * typical_s:

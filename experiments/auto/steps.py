@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -13,7 +14,7 @@ from experiments.auto.choice import Candidate, candidates
 from experiments.auto.deadlines import StopAt
 from experiments.auto.first_steps import MODEL, NAME, REFERENCE, SEARCH, FirstSteps
 from experiments.auto.machine import threads
-from experiments.auto.networks import Found, best_of_search, write_network
+from experiments.auto.networks import Found, best_of_search, trials_ended, write_network
 from experiments.auto.say import clock_time, printing_into
 from experiments.auto.schedule import MOST_NETWORKS, Retraining, retraining
 from experiments.train.config import TrainConfig
@@ -48,11 +49,11 @@ class Auto(FirstSteps):
     """One run of the command, see `FirstSteps`."""
 
     def retraining(self) -> None:
-        """Train the best networks of the search on as many folds as fit."""
+        """Train the best networks of the search, or without one the reference network, on as many folds as fit."""
         if self.clock.is_done(RETRAINING):
             return
         self.clock.begin(RETRAINING)
-        best = best_of_search(self.out / SEARCH, MOST_NETWORKS)
+        best = best_of_search(self.out / SEARCH, MOST_NETWORKS) or [Found(self.network, math.nan, self.epoch_s)]
         facts = self.clock.facts(RETRAINING)
         if "rounds" not in facts:
             part = self._retraining(best)
@@ -63,16 +64,17 @@ class Auto(FirstSteps):
             self.says.step(4, "retraining: none, as the time is too short for it")
         else:
             words = ", ".join(f"{count} fold{'s' * (count > 1)}" for count in facts["rounds"] if count)
+            which = "the best networks" if trials_ended(self.out / SEARCH) else "the reference network"
             self.says.step(
                 4,
-                f"retraining: the best networks ({words}), {facts['epochs']} epochs each, until about "
+                f"retraining: {which} ({words}), {facts['epochs']} epochs each, until about "
                 f"{clock_time(facts['seconds'])}",
             )
         self._train_waves(best, facts)
         self.clock.done(RETRAINING)
 
     def _retraining(self, best: Sequence[Found]) -> Retraining:
-        processes, epochs = min(self.workers, len(self.rounds)), self.clock.facts(REFERENCE)["epochs"]
+        processes, epochs = min(self.workers, len(self.rounds)), self.clock.facts(REFERENCE)["wanted"]
         test_s = self.clock.facts(REFERENCE).get("overhead_s", 0.0) + (self.loaded_s if processes > 1 else 0.0)
         return retraining(
             self.clock.left - self.reserve,

@@ -156,7 +156,7 @@ def _compute(name: str, table: Table, options: argparse.Namespace) -> int:
             progress.close()
     made = blocks(table, size, rows, computed, runner.failures)
     missing = {key: need.source for key, need in table.data.items() if key not in available}
-    text = markdown(table, name, size, made, missing)
+    text = markdown(table, Path(options.names[0]).name, size, made, missing)
     write_text(folder / "table.md", text)
     write_text(folder / "table.csv", tidy_csv(table, name, size, made))
     write_text(folder / "table.tex", latex(table, name, size, made))

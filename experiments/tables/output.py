@@ -116,7 +116,7 @@ def markdown(table: Table, name: str, size: Size, blocks: Sequence[Block], missi
 
     Args:
         table: The table.
-        name: Its name.
+        name: Its name, or its file, as on the command line.
         size: Its size.
         blocks: Its sections.
         missing: Data sets that are not there, and where they come from.

@@ -49,7 +49,8 @@ tr.chosen td { font-weight: 650; background: color-mix(in srgb, var(--mark) 10%,
 .wide tr.chosen > :first-child { background: color-mix(in srgb, var(--mark) 10%, var(--paper)); }
 tr.total td { font-weight: 650; border-bottom: 0; }
 tr.total + tr.total td { padding-top: 0; }
-.tag { color: var(--mark); font-size: 12px; font-weight: 650; margin-left: 8px; }
+.tag { color: var(--mark); font-size: 12px; font-weight: 650; margin-left: 8px;
+  display: inline-block; overflow-wrap: normal; }
 .pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(330px, 1fr)); gap: 0 36px; }
 figure { margin: 6px 0 0; }
 figcaption { margin-top: 6px; font-size: 13.5px; max-width: 60em; }

@@ -37,6 +37,8 @@ class CaseFacts:
         label: Number of the class of a classification; -1 for a segmentation.
         object_mm3: Volume of the object of a classification, NaN if unknown.
         digest: Hash of the voxels, "" if unknown.
+        reaches_A: For each axis, labelled voxels by their distance from the middle, see
+            `nas.planning.cropping.reaches_of`; empty without a mask.
     """
 
     name: str
@@ -54,6 +56,7 @@ class CaseFacts:
     label: int = -1
     object_mm3: float = float("nan")
     digest: str = ""
+    reaches_A: tuple[np.ndarray, ...] = ()
 
 
 @dataclass(frozen=True)

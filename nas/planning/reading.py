@@ -14,6 +14,7 @@ from nas.data.io.label_values import object_mm3, read_label_map, require_classes
 from nas.data.io.segmentation_folder import DESCRIPTION, LabelledCase, read_folder
 from nas.data.sources.manifest import Item, Manifest
 from nas.errors import NASError
+from nas.planning.cropping import reaches_of
 from nas.planning.fingerprint import CaseFacts, Fingerprint
 
 PER_CASE = 10_000  # sampled intensities, as in nnU-Net
@@ -84,6 +85,7 @@ def _labelled(case: LabelledCase, classes: int, channels: int) -> CaseFacts:
         values_CV=_sampled(values_CV),
         **_objects(mask_DHW, classes),
         digest=voxel_digest(volumes),
+        reaches_A=reaches_of(mask_DHW),
     )
 
 

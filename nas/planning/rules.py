@@ -16,8 +16,10 @@ FOLDS, FEWEST_FOLDS = 5, 3
 TRAINING_SHARE = 0.8  # of the cases, in the training of a fold
 REFERENCE_SHARE = 1 / 8  # of the time for everything, for one training of the reference network
 SEARCH_SHARE = 1 / 2
+ALONE_SHARE = 3 / 8  # of the time, for one training of it if the time is too short for a search
 TRIALS, FEWEST_TRIALS = 24, 8
 MOST_EPOCHS, ENOUGH_EPOCHS, FEWEST_EPOCHS = 300, 60, 4
+ENOUGH_ALONE = 30  # epochs of the only network that is trained
 MEMORY_SHARE = 0.8  # of the free memory
 COST_LIMIT = 1.5  # MACs of searched networks, in those of the reference network
 SIDES = ("left", "right")
@@ -83,8 +85,13 @@ class Limits:
 
     @property
     def training_seconds(self) -> float:
-        """Time for one training of the reference network."""
+        """Time for one training of the reference network beside a search."""
         return self.seconds * REFERENCE_SHARE
+
+    @property
+    def alone_seconds(self) -> float:
+        """Time for one training of the reference network without a search."""
+        return self.seconds * ALONE_SHARE
 
 
 class Measure(Protocol):
@@ -173,18 +180,19 @@ class Schedule:
     search_reason: str
 
 
-def schedule_for(limits: Limits, cost: StepCost, steps: int) -> Schedule:
+def schedule_for(limits: Limits, cost: StepCost, steps: int, seconds: float | None = None) -> Schedule:
     """Divide the time between the trials of a search and the trainings after it.
 
     Args:
         limits: Time of everything.
         cost: Of a step of the reference network, which is at the upper end of the space.
         steps: Steps of an epoch of a training.
+        seconds: Time of one training; None for that beside a search.
 
     Returns:
         Epochs and trials.
     """
-    epochs = epochs_for(limits.training_seconds, cost.seconds, steps)
+    epochs = epochs_for(seconds or limits.training_seconds, cost.seconds, steps)
     took = f"{cost.seconds:.2g} s a step on {limits.device}, {steps} steps an epoch"
     reason = f"{took}: one training in {in_words(epochs * steps * cost.seconds)} of {in_words(limits.seconds)}"
     search_s, typical = limits.seconds * SEARCH_SHARE, cost.seconds * 2 / 3  # of a network of the space

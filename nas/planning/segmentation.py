@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 
 from nas.errors import NASError
+from nas.planning.cropping import middle_box_of_labels
 from nas.planning.facts import facts_of
 from nas.planning.fingerprint import ANISOTROPY, AXES, Fingerprint
 from nas.planning.plan import Decision, Plan
 from nas.planning.rules import (
     COST_LIMIT,
+    ENOUGH_ALONE,
     ENOUGH_EPOCHS,
     TRAINING_SHARE,
     Limits,
@@ -43,6 +45,7 @@ LEAST_BATCH, SHARE_OF_DATA = 2, 0.05  # of a batch in all voxels, as in nnU-Net
 ENOUGH_STEPS = 4000  # of a training before a larger batch is worth its time
 FEW_EPOCHS, SMALL_PATCH = 20, 48**3  # a patch is shortened for the time down to this volume
 MOST_PATCHES = 4  # of a volume in an epoch
+WORTH_A_CROP = 0.75  # share of the voxels of a patch that a box around the labels may have at most
 SHORT_TRAINING = 1000  # steps, below which all classes have to be kept in the loss, see docs/benchmark.md
 RARE = 1e-3  # share of a class in a patch around it
 LR, LARGEST_LR = 0.004, 0.01
@@ -94,16 +97,44 @@ class _Chosen:
         self.patch_reason = f"median volume of {sides_text(self.median)} voxels at that spacing"
         self.topology = self._into_memory(start, spacing)
         self.topology = self._into_time(self.topology, spacing)
+        self.seconds, self.enough, self.crop_reason = limits.training_seconds, ENOUGH_EPOCHS, ""
+        narrow = measure(self._network(self.topology, WIDTHS[-1], LEAST_BATCH))
+        if epochs_for(self.seconds, narrow.seconds, self._least_steps) < FEW_EPOCHS:  # too short for a search
+            self.seconds, self.enough = limits.alone_seconds, ENOUGH_ALONE
+            self.topology = self._cropped(fingerprint, spacing)
         self.patches = max(1, min(MOST_PATCHES, round(math.prod(self.median) / math.prod(self.topology.patch))))
         self.width, self.width_reason = self._width()
         self.batch, self.batch_reason = self._batch(float(np.prod(shapes_N3, axis=1).sum()))
         self.network = self._network(self.topology, self.width, self.batch)
         self.cost: StepCost = measure(self.network)
-        self.schedule: Schedule = schedule_for(limits, self.cost, self.steps(self.batch))
+        self.schedule: Schedule = schedule_for(limits, self.cost, self.steps(self.batch), self.seconds)
 
     def steps(self, batch: int) -> int:
         """Return the steps of an epoch of a training."""
         return max(math.ceil(TRAINING_SHARE * self.cases * self.patches / batch), 1)
+
+    @property
+    def _least_steps(self) -> int:
+        """Steps of an epoch with one patch of each case and the smallest batch."""
+        return max(math.ceil(TRAINING_SHARE * self.cases / LEAST_BATCH), 1)
+
+    def _cropped(self, fingerprint: Fingerprint, spacing: Sequence[float]) -> Topology:
+        """Return the topology for the box around the labels, if volumes are used whole and the box is smaller."""
+        topology = self.topology
+        found = middle_box_of_labels(fingerprint, spacing, topology.divisors)
+        if found is None or any(
+            side < math.floor(whole) for side, whole in zip(topology.patch, self.median, strict=True)
+        ):
+            return topology
+        box, beyond = found
+        if math.prod(box) > WORTH_A_CROP * math.prod(topology.patch):
+            return topology
+        self.crop_reason = (
+            f"the time is short: the box in the middle of each volume that holds all but {100 * beyond:.2g} % of the "
+            "labelled voxels; all beyond it is predicted as background"
+        )
+        self.patch_reason = "the box in the middle of each volume"
+        return halved(box, spacing, box)
 
     def _network(self, topology: Topology, width: int, batch: int) -> Network:
         depth = topology.depth
@@ -132,7 +163,7 @@ class _Chosen:
 
     def _into_time(self, topology: Topology, spacing: Sequence[float]) -> Topology:
         """Shorten the patch until the narrowest network sees every case often enough."""
-        seconds, steps = self._limits.training_seconds, max(math.ceil(TRAINING_SHARE * self.cases / LEAST_BATCH), 1)
+        seconds, steps = self._limits.training_seconds, self._least_steps
         cost: StepCost | None = None
         while math.prod(topology.patch) > SMALL_PATCH:
             narrow = self._network(topology, WIDTHS[-1], LEAST_BATCH)
@@ -154,7 +185,7 @@ class _Chosen:
 
     def _width(self) -> tuple[int, str]:
         """Return the largest width with enough epochs: predicted from the narrowest network, then measured."""
-        seconds, steps = self._limits.training_seconds, self.steps(LEAST_BATCH)
+        seconds, steps = self.seconds, self.steps(LEAST_BATCH)
         narrow = self._measure(self._network(self.topology, WIDTHS[-1], LEAST_BATCH))
         for width in WIDTHS:
             network = self._network(self.topology, width, LEAST_BATCH)
@@ -162,9 +193,9 @@ class _Chosen:
             if known.params > self._limits.params and width != WIDTHS[-1]:
                 continue
             predicted = narrow.seconds * known.macs / narrow.macs
-            if width == WIDTHS[-1] or epochs_for(seconds, predicted / 2, steps) >= ENOUGH_EPOCHS:  # wide is efficient
+            if width == WIDTHS[-1] or epochs_for(seconds, predicted / 2, steps) >= self.enough:  # wide is efficient
                 cost = self._measure(network)
-                if (epochs := epochs_for(seconds, cost.seconds, steps)) >= ENOUGH_EPOCHS or width == WIDTHS[-1]:
+                if (epochs := epochs_for(seconds, cost.seconds, steps)) >= self.enough or width == WIDTHS[-1]:
                     break
         shown = (
             f"{width} channels at full resolution: {cost.seconds:.2g} s a step, {epochs} epochs in {in_words(seconds)}"
@@ -176,7 +207,7 @@ class _Chosen:
         one = self._measure(self._network(self.topology, self.width, LEAST_BATCH))
         of_memory = int(LEAST_BATCH * self._limits.memory / max(one.bytes, 1))
         of_data = round(SHARE_OF_DATA * voxels / math.prod(self.topology.patch))
-        of_time = int(LEAST_BATCH * self._limits.training_seconds / (ENOUGH_STEPS * one.seconds))
+        of_time = int(LEAST_BATCH * self.seconds / (ENOUGH_STEPS * one.seconds))
         batch = max(LEAST_BATCH, min(of_memory, of_data, of_time))
         while not math.isfinite(self._measure(self._network(self.topology, self.width, batch)).seconds):
             if batch == LEAST_BATCH:
@@ -258,6 +289,8 @@ def _of_data(fingerprint: Fingerprint, spacing: Sequence[float], refined: bool, 
     if not fingerprint.is_ct:
         normalise = ("volume", f"{', '.join(fingerprint.channels)}: each volume has its own scale")
     yield Decision("data.normalise", *normalise)
+    if chosen.crop_reason:
+        yield Decision("data.crop", list(chosen.topology.patch), chosen.crop_reason)
     yield Decision("data.patch", list(chosen.topology.patch), f"{chosen.patch_reason}, rounded to the pooling")
     share = math.prod(chosen.median) / math.prod(chosen.topology.patch)
     yield Decision(
