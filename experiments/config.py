@@ -7,8 +7,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any, TypeVar
 
 from annotated_types import Len
-from omegaconf import Container, DictConfig, OmegaConf
+from omegaconf import DictConfig
 
+from experiments.plain_settings import resolved
 from nas.errors import NASError
 from nas.provenance import Replication
 from nas.study.password import take_password
@@ -223,30 +224,6 @@ def shareable(plain: Mapping[str, Any]) -> dict[str, Any]:
     kept = {key: value for key, value in plain.items() if key not in (*LOCAL, "study")}
     kept["data"] = {key: value for key, value in plain["data"].items() if key not in ("root", "cache_dir")}
     return kept
-
-
-def resolved(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
-    """Return a configuration as plain values, with all interpolations filled in.
-
-    Args:
-        cfg: The configuration.
-
-    Returns:
-        Setting -> value.
-    """
-    if not isinstance(cfg, Container) and not _has_interpolation(cfg):
-        return {str(key): value for key, value in cfg.items()}
-    content = OmegaConf.to_container(OmegaConf.create(cfg), resolve=True, throw_on_missing=True)  # type: ignore[arg-type]
-    assert isinstance(content, dict)
-    return {str(key): value for key, value in content.items()}
-
-
-def _has_interpolation(value: Any) -> bool:
-    if isinstance(value, Mapping):
-        return any(map(_has_interpolation, value.values()))
-    if isinstance(value, list | tuple):
-        return any(map(_has_interpolation, value))
-    return isinstance(value, Container) or (isinstance(value, str) and ("${" in value or value == "???"))
 
 
 def as_plain(value: Any) -> Any:

@@ -19,8 +19,8 @@ from hydra.plugins.sweeper import Sweeper
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from experiments.conf_files import groups, text_of
-from experiments.config import resolved
 from experiments.hydra_errors import unknown_setting
+from experiments.plain_settings import resolved
 from nas.errors import NASError
 from nas.utils.annotations import is_name, is_path
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from experiments.build import build
-from experiments.config import LOCAL, SearchConfig, resolved
+from experiments.config import LOCAL, SearchConfig
+from experiments.plain_settings import resolved
 from experiments.train.config import TrainConfig
 from experiments.train.job import UNIDENTIFYING
 from nas.data.source import Source

@@ -15,7 +15,8 @@ from annotated_types import Ge
 from omegaconf import OmegaConf
 
 from experiments.build import build
-from experiments.config import SearchConfig, resolved
+from experiments.config import SearchConfig
+from experiments.plain_settings import resolved
 from experiments.train.config import TrainConfig
 from experiments.train.search_defaults import announcement, require_same_data, with_search_defaults
 from nas.data import Augment

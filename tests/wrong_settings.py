@@ -14,8 +14,9 @@ import yaml
 from omegaconf import open_dict
 
 from experiments.build import build
-from experiments.config import SearchConfig, require_dry_run, resolved
+from experiments.config import SearchConfig, require_dry_run
 from experiments.parts import PARTS, check_parts
+from experiments.plain_settings import resolved
 from experiments.plan_settings import settings_of_plan
 from experiments.spaces import space_of
 from experiments.train.config import TrainConfig

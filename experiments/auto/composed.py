@@ -11,8 +11,8 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from experiments.config import resolved
 from experiments.hydra_errors import explain
+from experiments.plain_settings import resolved
 from experiments.plan_settings import settings_of_plan, with_plan
 from experiments.search.check import check_search
 from experiments.sweep import register_resolvers

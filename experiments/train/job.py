@@ -13,10 +13,11 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from experiments.config import resolved, shareable
+from experiments.config import shareable
 from experiments.context import CONFIG, describe_data, require_own_folder, require_window, task_setup, write_config
 from experiments.job_folder import open_folder
 from experiments.networks import resolve_all, searches_of
+from experiments.plain_settings import resolved
 from experiments.settings import typed_settings
 from experiments.train.config import TrainConfig
 from experiments.train.exports import export_rounds
