@@ -29,6 +29,16 @@ IMPORTED = ["tests.processes", "tests.faults.worker", "tests.problems", "tests.t
 IMPORTED += ["tests.commands"]
 # torch imports its compiler with the first network that it measures.
 OF_TRAININGS = ["torch._dynamo", "experiments.search.job", "experiments.train.job"]
+# Imported late, by every search and training: a second of each.
+OF_TRAININGS += ["sklearn.model_selection", "sklearn.calibration", "nas.baselines.simple", "experiments.hydra_main"]
+OF_TRAININGS += ["optuna.storages._rdb.storage", "sqlalchemy.dialects.sqlite", "alembic.command", "alembic.context"]
+OF_TRAININGS += [
+    "nas.data.sources.lidc_shapes",
+    "nas.html.classification",
+    "rich.progress",
+    "PIL.Image",
+    "monai.losses",
+]
 PROCESSES.set_forkserver_preload(IMPORTED)
 
 

@@ -40,14 +40,20 @@ OBJECTIVES = {
     "segmentation": {"dice": "maximize"},
     "detection": {"map50": "maximize"},
 }
-TINY = ("training.epochs=2", "training.batch_size=8", "training.precision=fp32")  # where a strategy trains by itself
+# Where a strategy trains by itself: elastic weights take a step with the largest network, the smallest and one more.
+TINY = ("training.epochs=2", "training.batch_size=8", "training.precision=fp32")
+OWN = {
+    "elastic": ["strategy.settings.epochs=1", "strategy.settings.batch_size=16", "strategy.sampled=1"],
+    "priorband": ["strategy.min_budget=1"],
+}
+COARSE = ("data.size=16", "data.spacing_mm=2")
 SETTINGS = TrainingSettings(epochs=1, batch_size=8, lr=0.01, precision="fp32")
 
 
 @pytest.fixture(scope="module")
 def stores(data_cache: Path) -> dict[str, VolumeStore]:
     """Kind of task -> real volumes with a label each, or with a mask each, or drawn slices with boxes."""
-    tissue = build(composed("data=icbm_tissue", f"data_cache={data_cache}").data, "data", Source)
+    tissue = build(composed("data=icbm_tissue", *COARSE, f"data_cache={data_cache}").data, "data", Source)
     return {
         "classification": LidcShapes(str(data_cache), size=16, spacing_mm=2.0).prepare(),
         "segmentation": tissue.prepare(),
@@ -78,8 +84,7 @@ def some_of_each(store: VolumeStore, count: int, seed: int) -> np.ndarray:
 
 @pytest.mark.parametrize(("strategy_name", "space_name"), pairs())
 def test_pair(strategy_name: str, space_name: str, stores: dict[str, VolumeStore], tmp_path: Path) -> None:
-    budgets = ["strategy.min_budget=1"] if strategy_name == "priorband" else []
-    cfg = composed(f"space={space_name}", f"strategy={strategy_name}", *TINY, *budgets)
+    cfg = composed(f"space={space_name}", f"strategy={strategy_name}", *TINY, *OWN.get(strategy_name, ()))
     space, strategy = build(cfg.space, "space", SearchSpace), build(cfg.strategy, "strategy", Strategy)
     store, objectives = stores[space.kind], OBJECTIVES[space.kind]
     given = {"in_channels": store.shape[0], "outputs": len(store.classes), "dims": store.dims}

@@ -18,6 +18,7 @@ import search_spaces
 from nas.testing import check_space
 from tests.conftest import REPO
 from tests.documents import check_command, commands, links
+from tests.formats import check_files
 from tests.own_volumes import ball, write_volumes
 from tests.processes import run_python
 
@@ -52,24 +53,29 @@ def test_at_most_120_lines() -> None:
 
 @pytest.mark.slow
 def test_the_commands_run(tmp_path: Path, data_cache: Path) -> None:
-    """In the order of the README, in one folder, with fewer trials and epochs."""
+    """In the order of the README, in one folder, with fewer trials and epochs; the first ones are those of the tutorial
+    of the first search."""
     write_volumes(tmp_path)
     np.save(tmp_path / "nodule.npy", 255 * ball(16, 5))
-    ran = []
+    ran, said = [], ""
     for program, name, *rest in COMMANDS:
         if program in INSTALLING:
             continue
         more = {"search": (*SEARCH, f"data_cache={data_cache}"), "train": (*TRAIN, f"data_cache={data_cache}")}
-        _run(tmp_path, [name, *rest, *more.get(name, ())])
+        said += _run(tmp_path, [name, *rest, *more.get(name, ())])
         ran.append(name)
     assert ran == ["search", "train", "export", "predict", "search"]
     assert (tmp_path / "outputs/train/demo/export/model.onnx").is_file()
     assert "probabilities" in (tmp_path / "nodule.json").read_text()
+    assert "Pareto front of 1 trained network" in said
+    counts = check_files(tmp_path / "outputs")
+    assert min(counts[name] for name in ("arch", "model", "result", "study")) > 0
 
 
-def _run(folder: Path, words: Sequence[str]) -> None:
+def _run(folder: Path, words: Sequence[str]) -> str:
     done = run_python("-m", "experiments.commands.voxnas", *words, folder=folder)
     assert done.returncode == 0, f"voxnas {' '.join(words)}\n{done.stderr}"
+    return done.stdout
 
 
 def test_the_python_quick_start_passes_known_arguments() -> None:

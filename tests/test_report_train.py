@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import roc_auc_score, roc_curve
 
 from nas.errors import NASError
-from nas.html.roc import roc
+from nas.html.roc import rates, roc
 from nas.metrics.metric import in_unit_of, with_class_names
 from nas.tasks.segmentation import Segmentation
 from tests.report_pages import SVG, confusion, predictions_of, write_train
@@ -79,6 +79,14 @@ def test_broken_predictions(tmp_path: Path, change: dict[str, np.ndarray], messa
     with pytest.raises(NASError, match=message):
         write_train(tmp_path / "report.html", {**predictions_of(2), **change})
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("decimals", [1, 3, 17])
+def test_rates_of_resampled_curves_are_those_of_scikit_learn(decimals: int) -> None:
+    rng, grid = np.random.default_rng(decimals), np.linspace(0, 1, 201)
+    label, prob = np.arange(150) % 3 == 0, np.round(rng.random(150), decimals).astype(np.float32)
+    fpr, tpr, _ = roc_curve(label, prob)
+    np.testing.assert_allclose(np.interp(grid, *rates(label, prob)), np.interp(grid, fpr, tpr), rtol=0, atol=1e-12)
 
 
 def test_roc_band_holds_the_curve_and_widens_with_groups() -> None:

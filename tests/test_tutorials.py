@@ -9,18 +9,15 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from tests.conftest import REPO
 from tests.data.written_decathlon import write_decathlon
 from tests.documents import commands
-from tests.formats import check_files
-from tests.own_volumes import ball, write_volumes
+from tests.own_volumes import write_volumes
 from tests.processes import run_python
 
 TUTORIALS = REPO / "docs/tutorials"
@@ -74,17 +71,13 @@ def test_a_tutorial_ends_with_a_picture(path: Path) -> None:
     assert (path.parent / found[1]).is_file()
 
 
-@pytest.mark.slow
-def test_the_first_search(tmp_path: Path, data_cache: Path) -> None:
-    cache = f"data_cache={data_cache}"
-    more = {"search": [*SMALL, *QUICK, cache], "train": [*TRAIN, "training.batch_size=128", cache]}
-    text = page("first-search").partition("## Next steps")[0]
-    np.save(tmp_path / "nodule.npy", 255 * ball(16, 5))
-    said = follow(text, tmp_path, more)
-    assert "Pareto front of 1 trained network" in said
-    assert (tmp_path / "nodule.json").is_file()
-    counts = check_files(tmp_path / "outputs")
-    assert min(counts[name] for name in ("arch", "model", "result", "study")) > 0
+def test_the_first_search_has_the_commands_of_the_readme() -> None:
+    """That they run is tested with the README."""
+    found = [words[1:] for words in commands(page("first-search").partition("## Next steps")[0])]
+    found = [[MAINS.get(words[0], words[0]), *words[1:]] for words in found]
+    readme = [words[1:] for words in commands((REPO / "README.md").read_text()) if words[0] == "voxnas"]
+    assert [words[0] for words in found] == ["search", "train", "export", "predict"]
+    assert found == readme[: len(found)]
 
 
 @pytest.mark.slow
@@ -120,6 +113,7 @@ def test_a_decathlon_task(tmp_path: Path, data_cache: Path) -> None:
 def test_a_paper_table(tmp_path: Path, data_cache: Path) -> None:
     text = page("a-paper-table")
     content = code_block(text, "yaml").replace("rounds=1", f"rounds=1 data_cache={data_cache}")
+    content = content.replace("rounds=1 ", "rounds=1 resamples=50 baselines.features=false training.batch_size=128 ")
     content = content.replace("seeds: [0, 1], words", "seeds: [0], words").replace('epochs: "3"', 'epochs: "1"')
     (tmp_path / "nodules.yaml").write_text(content)
     said = follow(text, tmp_path, {})
@@ -147,14 +141,19 @@ def test_many_workers(tmp_path: Path, data_cache: Path) -> None:
     (tmp_path / "search.sbatch").write_text(script.rstrip() + " \\\n  study.trials=2 " + " ".join(more) + "\n")
     tools = tmp_path / "bin"
     tools.mkdir()
-    (tools / "voxnas").write_text(f'#!/bin/sh\nexec {sys.executable} -m experiments.commands.voxnas "$@"\n')
+    (tools / "voxnas").write_text('#!/bin/sh\nprintf \'%s\\n\' "$OMP_NUM_THREADS" "$@"\n')
     (tools / "voxnas").chmod(0o755)
     bash = shutil.which("bash")
     assert bash is not None
     for number in range(2):
-        slurm = {"SLURM_ARRAY_TASK_ID": str(number), "SLURM_CPUS_PER_TASK": "1", "PYTHONPATH": str(REPO)}
+        slurm = {"SLURM_ARRAY_TASK_ID": str(number), "SLURM_CPUS_PER_TASK": "1"}
         environment = {**os.environ, **slurm, "PATH": f"{tools}:{os.environ['PATH']}"}
         done = subprocess.run([bash, "search.sbatch"], cwd=tmp_path, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
+        threads, *words = done.stdout.splitlines()  # what it gives `voxnas`, which is run here
+        assert threads == "1"
+        assert f"worker={number}" in words
+        ran = run_python("-m", "experiments.commands.voxnas", *words, folder=tmp_path, environment=environment)
+        assert ran.returncode == 0, ran.stderr
     assert len((tmp_path / "outputs/cluster/trials.csv").read_text().splitlines()) == 1 + 2
     assert "cluster" in follow(cluster, tmp_path, {})

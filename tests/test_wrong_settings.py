@@ -21,7 +21,6 @@ from experiments.tables.spec import parse
 from nas.errors import NASError
 from tests.commands import Command, refused, voxnas
 from tests.conftest import REPO
-from tests.processes import run_python
 from tests.wrong_settings import NEVER, WRONG, Key, is_sensible, keys, refusal
 
 EVERY = keys()
@@ -31,6 +30,7 @@ PROGRAMS = {
     "train": ("run_train.py",),
     "brain_tumor": ("-m", "experiments.brain_tumor", "predict"),
 }
+MAINS = {"search": run_search.main, "train": run_train.main}
 COMMANDS, SECONDS = 40, 10.0
 LONG = "a" * 300
 
@@ -70,24 +70,29 @@ def chosen() -> list[tuple[Key, str]]:
 
 
 @pytest.mark.slow
-def test_D_wrong_values_as_commands(tmp_path: Path) -> None:
+def test_D_wrong_values_as_commands(command: Command) -> None:
     """Exit 2, one line on standard error and nothing else, nothing created; every tenth starts Python anew."""
     pairs = chosen()
     assert len(pairs) == COMMANDS
     for number, (key, name) in enumerate(pairs):
-        words = [*PROGRAMS[key.command], *key.words, f"{key.name}={WRONG[name][1]}"]
-        words[0] = words[0] if words[0] == "-m" else str(REPO / words[0])
+        words = [*key.words, f"{key.name}={WRONG[name][1]}"]
         began = time.monotonic()
-        if number % 10:
-            done = run_python(*words, folder=tmp_path, environment={"PYTHONPATH": str(REPO)}, timeout_s=120)
+        if number % 10 and key.command in MAINS:
+            answer = command(MAINS[key.command], *words)
         else:
-            done = subprocess.run(
-                [sys.executable, *words],
-                cwd=tmp_path, capture_output=True, text=True, timeout=120, env=environment(),
-            )  # fmt: skip
+            done = started_anew(command.folder, *PROGRAMS[key.command], *words)
+            answer = done.returncode, done.stdout, done.stderr
         assert time.monotonic() - began < SECONDS * 6  # of a machine that does other things too
-        refused((done.returncode, done.stdout, done.stderr), key.name.partition(".")[0])
-        assert list(tmp_path.iterdir()) == []
+        refused_alone(command, answer, key.name.partition(".")[0])
+
+
+def started_anew(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """`python WORDS…` as a user starts it."""
+    script = [] if words[0] == "-m" else [str(REPO / words[0])]
+    return subprocess.run(
+        [sys.executable, *script, *words[len(script) :]],
+        cwd=folder, capture_output=True, text=True, timeout=120, env=environment(),
+    )  # fmt: skip
 
 
 def environment() -> dict[str, str]:
@@ -248,8 +253,7 @@ def test_D2_a_misspelt_command(word: str, near: str, capsys: pytest.CaptureFixtu
 
 @pytest.mark.slow
 def test_D7_a_refusal_is_one_line_of_a_process(tmp_path: Path) -> None:
-    words = [str(REPO / "run_search.py"), "training.epochs=x"]
-    done = subprocess.run([sys.executable, *words], cwd=tmp_path, capture_output=True, text=True, env=environment())
+    done = started_anew(tmp_path, "run_search.py", "training.epochs=x")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
         "error: got training.epochs=x; expected a whole number of at least 1; fix: set training.epochs to 1 or more\n"
