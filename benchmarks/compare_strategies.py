@@ -44,6 +44,7 @@ MARKS = (5, 10, 25, 50, 100, 200, 400)  # evaluations with a column
 TARGETS = (50, 100)  # evaluations of random search whose quality others have to reach
 BASELINES = {"full_path": FullPath, "by_cost": ByCost}
 RANDOM = "random"
+_prepared: list[Grounds] = []
 
 
 def strategy_of(name: str, epochs: int = 0) -> Strategy:
@@ -70,8 +71,14 @@ def strategy_of(name: str, epochs: int = 0) -> Strategy:
         return MultiFidelity(strategy, build(config.fidelity, "fidelity", Fidelity)) if fidelity else strategy
 
 
-def one_run(grounds: Grounds, name: str, evaluations: int, seed: int, workers: int) -> Replay | str:
-    """Return a replay; or why the strategy cannot run on the table."""
+def prepare(grounds: Grounds) -> None:
+    """Keep table and surrogate in this process, so that they are read and fitted once."""
+    _prepared.append(grounds)
+
+
+def one_run(name: str, evaluations: int, seed: int, workers: int) -> Replay | str:
+    """Return a replay in a process that `prepare` has prepared; or why the strategy cannot run on the table."""
+    grounds = _prepared[-1]
     try:
         replay = grounds.replay(strategy_of(name, grounds.epochs), evaluations, seed, workers)
     except NASError as error:
@@ -148,10 +155,11 @@ def replays_of(options: argparse.Namespace, grounds: Grounds) -> tuple[dict[str,
     """Replay all strategies; return the replays, and why others were left out."""
     fewer = {name: int(number) for name, _, number in (text.rpartition("=") for text in options.fewer)}
     settings = [(name, seed) for name in options.strategies for seed in range(fewer.get(name, options.seeds))]
-    with ProcessPoolExecutor(options.jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-        futures = [
-            pool.submit(one_run, grounds, name, options.evaluations, seed, options.workers) for name, seed in settings
-        ]
+    context = multiprocessing.get_context("spawn")
+    if options.surrogate:
+        grounds.model.with_seed(0)  # fitted before the processes get it
+    with ProcessPoolExecutor(options.jobs, context, prepare, (grounds,)) as pool:
+        futures = [pool.submit(one_run, name, options.evaluations, seed, options.workers) for name, seed in settings]
         answers = [future.result() for future in futures]
     runs: dict[str, list[Replay]] = {}
     skipped: dict[str, str] = {}

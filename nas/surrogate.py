@@ -182,11 +182,13 @@ class Surrogate:
         return metrics[SECONDS], {"state": State.COMPLETE, "metrics": metrics}
 
     def _expected(self, archs: Sequence[Architecture]) -> np.ndarray:
-        predicted_NM = self._model.predict(self.space.descriptors(archs))
-        expected_NM = predicted_NM + self._own_NM[[_row(arch, len(self._own_NM), "own") for arch in archs]]
-        for row, arch in enumerate(archs):
-            expected_NM[row] = self._known.get(arch.genes, expected_NM[row])
-        return expected_NM
+        """Return what is known of networks (N, M); others are predicted, once."""
+        others = [arch for arch in dict.fromkeys(archs) if arch.genes not in self._known]
+        if others:
+            predicted_NM = self._model.predict(self.space.descriptors(others))
+            expected_NM = predicted_NM + self._own_NM[[_row(arch, len(self._own_NM), "own") for arch in others]]
+            self._known |= zip([arch.genes for arch in others], expected_NM, strict=True)
+        return np.stack([self._known[arch.genes] for arch in archs])
 
 
 def _model() -> MultiOutputRegressor:

@@ -141,8 +141,8 @@ class Lattice:
         Returns:
             True for a feasible topology.
         """
-        entered_B, left_B = self.state_of(on_BE, self.sources_E), self.state_of(on_BE, self.targets_E)
-        return bool((entered_B >= 0).all() and (entered_B[1:] == left_B[:-1]).all())
+        number_B = self.number_of(on_BE)
+        return bool((number_B >= 0).all() and (self.entered_N[number_B[1:]] == self.left_N[number_B[:-1]]).all())
 
     def sample(self, blocks: int, rng: np.random.Generator) -> np.ndarray:
         """Draw a feasible topology uniformly, to the precision of float64.
@@ -154,15 +154,22 @@ class Lattice:
         Returns:
             Active edges (B, E).
         """
-        ways = _continuations(self.counts_SS, blocks)
         order_N, starts_P, pairs_P = self.by_pair
-        chosen, state = [], int(rng.choice(self.states, p=_shares(ways[0])))
+        first_S, of_states = self._transitions(blocks)
+        chosen, state = [], int(rng.choice(self.states, p=first_S))
         for block in range(blocks):
-            after = int(rng.choice(self.states, p=_shares(self.counts_SS[state] * ways[block + 1])))
+            after = int(rng.choice(self.states, p=of_states[block][state]))
             pair = int(np.searchsorted(pairs_P, state * self.states + after))
             chosen.append(order_N[starts_P[pair] + int(rng.integers(self.counts_SS[state, after]))])
             state = after
         return self.patterns_NE[chosen]
+
+    @lru_cache(maxsize=8)  # noqa: B019 - a lattice lives as long as the process, see `lattice`
+    def _transitions(self, blocks: int) -> tuple[np.ndarray, list[list[np.ndarray]]]:
+        """Compute the probabilities of the first state, and for each block those of the next state after a state."""
+        ways = _continuations(self.counts_SS, blocks)
+        of_states = [[_shares(count_S * ways[block + 1]) for count_S in self.counts_SS] for block in range(blocks)]
+        return _shares(ways[0]), of_states
 
 
 @lru_cache(maxsize=MAX_DEPTHS)
