@@ -105,7 +105,7 @@ def test_three_networks_on_as_many_folds_as_fit():
     assert retraining(130, [1, 1, 1], 0, 100, 4, 2).rounds == (2, 0, 0)
     short = retraining(60, [1], 0, 100, 4, 1)
     assert short.rounds == (1,)
-    assert short.epochs == 48
+    assert short.epochs == 52
     assert not retraining(4, [1], 0, 100, 4, 1)
     assert not retraining(100, [], 0, 100, 4, 1)
 

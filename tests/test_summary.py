@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -85,3 +87,13 @@ def test_a_single_training_has_no_mean(setting: TaskSetup) -> None:
     result = summarise(scorer, main, [main], [], setting, **facts("holdout"))
     assert [row.system for row in table_rows(result, main, [main])] == ["net"]
     assert result.ci95["auc"] == pytest.approx(result.ensembles["net"]["ci95"]["auc"])
+
+
+def test_two_trainings_of_one_network_are_two_systems(setting: TaskSetup) -> None:
+    good, poor = (network(setting, "net", [skill], "holdout") for skill in (3.0, 0.5))
+    scorer = Scorer(setting.store, setting.task, good.indices, 100, 0)
+    found = scorer.difference(good, poor)["auc"]
+    low, high = found["ci95"]
+    assert low < found["value"] < high
+    renamed = Scorer(setting.store, setting.task, good.indices, 100, 0).difference(good, replace(poor, name="other"))
+    assert found == renamed["auc"]

@@ -21,6 +21,7 @@ from nas.utils.duration import in_words
 from nas.utils.files import from_here
 
 REPORT = "report.html"
+MOST_SHOWN = 5  # suspicious cases
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def write_report(auto: Auto, chosen: Answer) -> Ending:
         "seen; all others on this page are validation scores."
     )
     body = [
-        facts(_facts(auto, chosen, result, networks)),
+        facts(_facts(auto, chosen, result, networks), id_first=False),
         warning_list([*result.warnings, *_suspicious(auto)]),
         section("What was done when", _resumed(auto), _steps(auto)),
         section("Networks", chosen.why, _networks(auto, chosen, result)),
@@ -99,6 +100,8 @@ def beside_reference(auto: Auto, chosen: Answer, result: TrainResult) -> TrainRe
         return result
     reference = TrainResult.load(auto.out / REFERENCE / RESULT)
     beside = "the planned reference network"
+    if chosen.networks == (auto.network.arch.id,):
+        beside = f"its first training of {auto.clock.facts(REFERENCE)['epochs']} epochs on one fold"
     return replace(result, baselines={beside: reference.headline_scores}, differences={beside: auto.difference(chosen)})
 
 
@@ -135,7 +138,10 @@ def _shown(metric: Metric, value: float) -> str:
 
 
 def _suspicious(auto: Auto) -> list[str]:
-    return [f"Look at {name}: {text}." for name, text in auto.planned.fingerprint.get("suspicious", {}).items()]
+    found = [f"Look at {name}: {text}." for name, text in auto.planned.fingerprint.get("suspicious", {}).items()]
+    more = len(found) - MOST_SHOWN
+    others = [f"Look also at {more} more cases, which {PLAN} names."] if more > 0 else []
+    return [*found[:MOST_SHOWN], *others]
 
 
 def _resumed(auto: Auto) -> str:

@@ -17,7 +17,7 @@ from nas.planning.rules import (
 )
 
 LONGEST_REFERENCE = 1 / 3  # of the time, if the planned epochs take longer than expected
-SLACK = 1.25  # of measured times, for machines that get slower
+SLACK = 1.15  # of measured times, for machines that get slower
 RESERVE_SHARE, LEAST_RESERVE_S = 0.03, 3.0  # for test and report, before their time is known
 TYPICAL = 2 / 3  # cost of a network of the space, in those of the reference network
 RANKING_EPOCHS = 8  # of a trial, before which classes have not emerged and trials rank no networks
@@ -113,7 +113,7 @@ def search_part(
         limit: Running time of everything in seconds.
         left: What is left of it after the reference network.
         reserve: What is kept for test and report.
-        wanted: Epochs of one training of a network after the search, of which at least 30 are left.
+        wanted: Epochs of one training of a network after the search, of which at least 24 are left.
         epoch_s: Time of an epoch of the reference network, by one worker while the others work.
         epochs: Epochs of a trial at most.
         workers: Number of workers.

@@ -96,18 +96,19 @@ def write_page(
     write_text(path, CONTROL.sub("\ufffd", page))
 
 
-def facts(items: Sequence[tuple[str, str, str]]) -> str:
+def facts(items: Sequence[tuple[str, str, str]], *, id_first: bool = True) -> str:
     """Render the headline facts of a report.
 
     Args:
-        items: (label, value, small print) of each fact; the first value is set in a monospace font.
+        items: (label, value, small print) of each fact.
+        id_first: Whether the first value is an id, which is set in a monospace font.
 
     Returns:
         HTML.
     """
     cells = []
     for number, (label, value, note) in enumerate(items):
-        code = ' class="code"' if number == 0 else ""
+        code = ' class="code"' if number == 0 and id_first else ""
         small = f"<small>{escape(note)}</small>" if note else ""
         cells.append(f"<div><dt>{escape(label)}</dt><dd{code}>{escape(value)}</dd>{small}</div>")
     return f'<dl class="facts">{"".join(cells)}</dl>'

@@ -9,7 +9,7 @@ import numpy as np
 
 from nas.planning.fingerprint import Fingerprint
 
-LEFT_OUT = 5e-4  # share of the labelled voxels that may lie beyond the box along each axis
+LEFT_OUT = 1e-3  # share of the labelled voxels that may lie beyond the box along each axis
 
 
 def reaches_of(mask_DHW: np.ndarray) -> tuple[np.ndarray, ...]:

@@ -65,7 +65,7 @@ class Scorer:
         self.group = store.groups[rows]
         self.bootstrap = GroupBootstrap(self.group, store.labels[rows], resamples, seed)
         self._measured: dict[int, tuple[np.ndarray, Scores]] = {}
-        self._drawn: dict[str, list[Mapping[str, float]]] = {}
+        self._drawn: dict[tuple[str, int], list[Mapping[str, float]]] = {}
 
     def scores(self, system: System) -> Scores:
         """Measure the pooled predictions of a system.
@@ -188,11 +188,12 @@ class Scorer:
         )
 
     def _draws(self, system: System) -> list[Mapping[str, float]]:
-        """Measure a system on every bootstrap sample, once."""
-        if system.name not in self._drawn:
-            over = self.scores(system).over
-            self._drawn[system.name] = [over(rows) for rows in self.bootstrap.rows]
-        return self._drawn[system.name]
+        """Measure a system on every bootstrap sample, once; two trainings of one network have the same name."""
+        key = system.name, id(system.prediction)
+        if key not in self._drawn:
+            over = self.scores(system).over  # keeps the prediction, so that its id stays its own
+            self._drawn[key] = [over(rows) for rows in self.bootstrap.rows]
+        return self._drawn[key]
 
     def _fold_scores(self, one: FoldPrediction) -> Scores:
         return self._scores(one.prob, one.indices, self.task.deciding([one.threshold]))
