@@ -16,7 +16,7 @@ from nas.utils.files import from_here
 
 
 def preview(request: Request) -> None:
-    """Print what a run would do.
+    """Print the steps and times of a run.
 
     Args:
         request: The options.
