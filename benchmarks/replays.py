@@ -50,7 +50,7 @@ class Replay:
 
 @dataclass(frozen=True)
 class Grounds:
-    """What searches are replayed on.
+    """Table and surrogate on which searches are replayed.
 
     Args:
         path: A table of trained networks.

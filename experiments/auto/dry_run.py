@@ -1,4 +1,4 @@
-"""What `voxnas auto` would do: the plan and the division of the time; nothing is written."""
+"""Dry run of `voxnas auto`: the plan and the division of the time; nothing is written."""
 
 from __future__ import annotations
 
