@@ -2,11 +2,11 @@
 
     python -m benchmarks.live_pairs dints_hippocampus --root /path/to/Task04_Hippocampus --pairs 10 --evaluations 25
 
-Both searches of a pair begin with the same random networks. Random search goes on with further random networks, all of
-them trained before, because they are networks of the table; the strategy goes on with its own proposals, which are
+Both searches of a pair begin with the same random networks. Random search continues with further random networks, all
+of them trained before, because they are networks of the table; the strategy continues with its own proposals, which are
 trained now by the same code, seeds and data (benchmarks/make_table.py). A search sees one replicate of each network.
 The networks that both choose are then judged by the test cases of the other replicates. Trainings are kept in a file,
-so that the same command goes on after a kill.
+so that the same command continues after a kill.
 """
 
 from __future__ import annotations

@@ -95,7 +95,7 @@ class Trainings:
 
     @property
     def spec(self) -> dict[str, Any]:
-        """What decides the numbers of the table; two tables are one if it is the same."""
+        """Facts that decide the numbers of the table; two tables are one if it is the same."""
         split = self.setup.split
         return {
             "data": {"name": self.setup.store.name, "sha256": self.setup.store.sha256},

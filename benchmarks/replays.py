@@ -1,4 +1,4 @@
-"""Replayed searches: what a strategy chooses on a table of trained networks, and how good that really is.
+"""Replayed searches: the choice of a strategy on a table of trained networks, and its true quality.
 
 A search sees one replicate of each network. The true quality of its choice is the mean of another metric, such as the
 Dice of the test cases, over the replicates that the search did not see.
@@ -50,7 +50,7 @@ class Replay:
 
 @dataclass(frozen=True)
 class Grounds:
-    """What searches are replayed on.
+    """Table and surrogate on which searches are replayed.
 
     Args:
         path: A table of trained networks.

@@ -1,4 +1,4 @@
-"""What a benchmark table can tell: noise, rank correlations, cost, baselines, and where it ends.
+"""Figures of a benchmark table: noise, rank correlations, cost, baselines, and its limits.
 
     python -m benchmarks.table_figures benchmarks/tables/dints_hippocampus.h5
 

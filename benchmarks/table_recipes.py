@@ -1,4 +1,4 @@
-"""What the benchmark tables hold: space, networks, data, loss and training of each."""
+"""Recipes of the benchmark tables: space, networks, data, loss and training of each."""
 
 from __future__ import annotations
 

@@ -137,8 +137,8 @@ RUNS = {
         (
             "search experiment=demo task=recaller study.name=recaller study.trials=1 space.widths=[4,8] "
             f"space.max_depth=4 {SHORT}",
-            f"train experiment=demo arch=outputs/recaller/arch.json name=recaller {NO_BASELINES} training.epochs=1 "
-            "training.batch_size=128",
+            "train experiment=demo task=recaller arch=outputs/recaller/arch.json name=recaller "
+            f"{NO_BASELINES} training.epochs=3 training.batch_size=128",
         ),
         {"add-a-task": "train/recaller/report.html"},
         ("task", "recaller"),
@@ -184,13 +184,20 @@ def voxnas(words: str, folder: Path) -> None:
         raise SystemExit(f"voxnas {words}\n{done.stdout}\n{done.stderr}")
 
 
+def shown(image: str) -> bool:
+    """Whether a page of the documentation shows a picture of the gallery."""
+    return any(f"gallery/{image}" in path.read_text(encoding="utf-8") for path in (ROOT / "docs").rglob("*.md"))
+
+
 def picture(browser: Browser, page: Path, name: str) -> None:
-    """Write the picture of a page at each width, with a palette of 256 colours; a Markdown page becomes HTML first."""
+    """Write the pictures that the documentation shows, with 256 colours; a Markdown page becomes HTML first."""
     if page.suffix == ".md":
         body = markdown.markdown(page.read_text(encoding="utf-8"), extensions=["tables"])
         page = page.with_suffix(".html")
         page.write_text(f'<meta charset="utf-8"><style>{STYLE}</style>{body}', encoding="utf-8")
     for width, greatest in WIDTHS.items():
+        if not shown(f"{name}-{width}.png"):
+            continue
         browser("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False)
         browser.open(page.as_uri())
         height = min(greatest, browser("Page.getLayoutMetrics")["cssContentSize"]["height"])

@@ -202,6 +202,8 @@ def component(group: str, name: str, level: str = "###") -> str:
     values = _yaml(group, name)
     target = str(values.pop("_target_", ""))
     text, arguments = _docstring(_class(target)) if target else ("", {})
+    if base := values.get("defaults"):  # a file that changes another one: the class is that of the other
+        arguments = _docstring(_class(str(_yaml(group, base[0])["_target_"])))[1]
     parts = [f"{level} `{group}={name}`", *([f"`{target}`"] if target else []), _comment(group, name), text]
     rows = _settings(values, {**_comments(group, name), **arguments})
     if rows:

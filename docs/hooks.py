@@ -65,7 +65,13 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
         return f"{image}[{label}]({path}{'#' if anchor else ''}{anchor})"
 
     text = outside(FENCE, markdown, lambda part: LINK.sub(changed, part))
+    text = CODE.sub(unescaped, text)
     return outside(CODE, text, lambda part: BRACKETS.sub(r"]\1\[", part))
+
+
+def unescaped(code: re.Match[str]) -> str:
+    """Code of a table without the backslash before a line, which GitHub needs and MkDocs would show."""
+    return code[0] if code[0].startswith("```") else code[0].replace(r"\|", "|")
 
 
 def outside(code: re.Pattern[str], text: str, change: Callable[[str], str]) -> str:

@@ -1,4 +1,4 @@
-"""Composition of conf/: what an experiment gives to the option of a group applies only together with that option."""
+"""Composition of conf/: settings of an experiment for an option of a group apply only together with that option."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class ExperimentLoader(ConfigLoaderImpl):
     """Hydra's loader, with three rules for experiments, the files of conf/experiment, and the settings of `plan=FILE`.
 
     - The settings that an experiment gives to a group (`strategy: {lr: 0.1}`) belong to the option that it chooses. If
-      another option is chosen (`strategy=random`), they are left out, and one line on stderr says so.
+      another option is chosen (`strategy=random`), they are left out, and one line on stderr states this.
     - `evaluator: supernet` of an experiment belongs to its strategy. With another strategy the evaluator is that of
       conf/search.yaml, unless the command line names an evaluator or one of its settings.
     - The objectives of an experiment replace those before it. A null among them removes one and keeps the others.

@@ -75,7 +75,7 @@ def require_window(task: Task, channels: int, space: SearchSpace, arch: Architec
 
 
 def describe_data(setting: TaskSetup, folder: Path, quiet: bool = False) -> None:
-    """Write data.html, and print what it says in a few lines.
+    """Write data.html, and print a summary of it in a few lines.
 
     Args:
         setting: Data, split and task.

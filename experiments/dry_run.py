@@ -1,4 +1,4 @@
-"""`dry_run=true`: every job of a command is composed and checked, and one table says what they will take."""
+"""`dry_run=true`: every job of a command is composed and checked, and one table estimates their time and disk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a dry run says of each job: networks, time, disk; and their table."""
+"""Estimates of a dry run for each job (networks, time, disk), and their table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `arch=` may name: a file, or a published network of a space in conf/space."""
+"""Values of `arch=`: a file, or a published network of a space in conf/space."""
 
 from __future__ import annotations
 

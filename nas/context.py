@@ -98,12 +98,12 @@ class TaskSetup:
 
     @property
     def data_facts(self) -> DataFacts:
-        """What files record of the data set."""
+        """Facts of the data set that files record."""
         return data_facts(self.store)
 
     @property
     def split_facts(self) -> SplitFacts:
-        """What files record of the split."""
+        """Facts of the split that files record."""
         return split_facts(self.split)
 
 

@@ -83,7 +83,7 @@ class SearchResult:
 
     Args:
         history: All trials of the study.
-        problem: What was searched.
+        problem: The problem that was searched.
         record: The search, without a trial.
         evaluator: The evaluator, which may keep weights; None if it is not at hand.
         context: The surroundings of its evaluations.

@@ -38,7 +38,7 @@ class Simulation:
 
 
 class Results(Protocol):
-    """What simulated trials give: recorded results, or those of a `nas.surrogate.Surrogate`."""
+    """Results of simulated trials: recorded ones, or those of a `nas.surrogate.Surrogate`."""
 
     @property
     def space(self) -> SearchSpace:

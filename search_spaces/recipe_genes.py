@@ -14,7 +14,7 @@ from nas.priors import weights_of
 PARTS = ("training", "task", "data", "space")  # of the configuration, whose settings a recipe may hold
 OPTIONS = ("choices", "ordered", "prior", "when", "value", "times")
 FORM = "a list of choices, or choices with ordered, prior and when, or a value with factors (times)"
-LEAF = ("choices", "times")  # one of these tells the options of a setting from further settings
+LEAF = ("choices", "times")  # one of these distinguishes the options of a setting from further settings
 DIGITS = 4  # significant digits of choices that are multiples of a value
 Settings = Mapping[str, Any]  # dotted key -> value
 

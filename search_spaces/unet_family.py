@@ -1,4 +1,4 @@
-"""What spaces of U-Nets share: networks, backbones, and weights that are slices of one set."""
+"""Shared parts of spaces of U-Nets: networks, backbones, and weights that are slices of one set."""
 
 from __future__ import annotations
 

@@ -127,7 +127,7 @@ def test_without_an_experiment_it_is_hydras_loader(composed: Compose) -> None:
     assert OmegaConf.to_yaml(plain[0]) == OmegaConf.to_yaml(plain[1])
 
 
-def test_a_supernet_that_nobody_trains(command: Command) -> None:
+def test_a_supernet_that_is_not_trained(command: Command) -> None:
     words = ["experiment=dints_demo", "strategy=random", "evaluator=supernet"]
     refused(command(run_search.main, *words), "RandomSearch", "strategy=differentiable", "evaluator=train")
     assert not (command.folder / "outputs/dints_demo/study.db").exists()

@@ -128,7 +128,7 @@ def test_task(name: str) -> None:
 
 @pytest.mark.parametrize("name", names("split"))
 def test_split(name: str, tmp_path: Path) -> None:
-    """Of a data set whose authors have given five folds."""
+    """A data set whose authors gave five folds."""
     voxels = np.zeros((1, 2, 2, 2), dtype=np.uint8)
     samples = [Sample(f"s{n}", voxels, n % 2, f"p{n // 2}", fold=str(n // 2 % 5)) for n in range(40)]
     store = write_store(tmp_path / "store.h5", samples, name="folds", classes=("a", "b"), provenance={})

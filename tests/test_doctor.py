@@ -116,7 +116,7 @@ def test_a_disk_without_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert places.disk_check("outputs", tmp_path, "x").status == NOTE
 
 
-def test_locks_that_exclude_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_locks_that_do_not_exclude(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a file system that grants every lock."""
     monkeypatch.setattr(places, "CHILD", "import sys\nfor turn in range(2):\n print('free', flush=True); input()\n")
     check = places.lock_check(tmp_path)

@@ -32,7 +32,7 @@ def test_networks_without_spread_over_patients_have_the_interval_of_every_resamp
 
 
 def test_percentiles_are_those_of_students_interval() -> None:
-    """Of normal draws whose deviation is that of K numbers over K, they give t with K - 1 degrees of freedom."""
+    """For normal draws whose deviation is that of K numbers over K, they give t with K - 1 degrees of freedom."""
     from scipy.stats import norm, t
 
     for networks in (3, 4, 10):

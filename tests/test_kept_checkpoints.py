@@ -44,7 +44,7 @@ def history_of(scores: Mapping[str, tuple[int, float, float]], states: Mapping[i
 
 @pytest.mark.parametrize(("keep", "kept"), [("all", {0, 1, 2, 3, 4}), ("front", {0, 1, 3}), ("best", {1, 3})])
 def test_B5_kept_checkpoints(keep: Any, kept: set[int], tmp_path: Path) -> None:
-    """Of a running trial (3) as well; a failed trial (4) and a dominated one (2) keep their curves only."""
+    """A running trial (3) keeps them too; a failed trial (4) and a dominated one (2) keep their curves only."""
     scores = {"0": (0, 0.7, 1.0), "1": (0, 0.9, 3.0), "2": (0, 0.6, 2.0), "3": (0, 0.0, 0.0), "4": (0, 0.0, 0.0)}
     history = history_of(scores, {3: State.RUNNING, 4: State.FAILED})
     context = RunContext(None, None, tmp_path, torch.device("cpu"), 0)  # type: ignore[arg-type]

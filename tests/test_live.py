@@ -1,4 +1,4 @@
-"""live.html and curves.csv: updated while a run goes on, final at its end, complete after a resume."""
+"""live.html and curves.csv: updated during a run, final at its end, complete after a resume."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The preparation command: files of the three forms that agree, nothing that tells a patient, nothing half written."""
+"""The preparation command: files of the three forms that agree, nothing that names a patient, nothing half written."""
 
 from __future__ import annotations
 

@@ -54,8 +54,8 @@ def rows_of(folder: Path) -> list[Mapping[str, str]]:
 
 
 def test_a_search_with_real_trainings(tmp_path: Path) -> None:
-    """Promotions continue under warm restarts, bit for bit as if trained in one go; a resumed search goes on; only what
-    may go on or is in the front keeps its weights."""
+    """Promotions continue under warm restarts, bit for bit as if trained in one go; a resumed search continues; only
+    what may continue or is in the front keeps its weights."""
     space = NASLungSpace(widths=(4, 8), max_depth=4)
     problem = problem_of(space, {"auc": "maximize"})
     context = context_in(tmp_path / "runs", *halves(blob_store(tmp_path / "blobs.h5")))

@@ -129,7 +129,7 @@ def test_spaces_that_define_sample_themselves_follow_priors(space: SearchSpace) 
 
 @pytest.mark.parametrize("make", STRATEGIES)
 def test_the_first_trial_is_the_centre_of_the_prior(make: Callable[[], Strategy]) -> None:
-    """Of every strategy; without a prior, or after it was tried, the proposal is that of the strategy."""
+    """Every strategy begins with it; without a prior, or after it was tried, the proposal is that of the strategy."""
     space, rng = GRID.with_prior({"g0": 3, "g1": 1, "g2": 2}), np.random.default_rng
     first = next_proposal(make(), space, empty(), rng(0))
     assert first is not None

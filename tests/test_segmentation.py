@@ -202,7 +202,7 @@ def test_windows_are_blended_as_by_monai(dims: int, side: int, window: Any) -> N
 
 
 def test_a_prediction_in_bf16_has_the_dice_of_one_in_fp32() -> None:
-    """Of a network that has learnt to find balls; probabilities are fp32."""
+    """Predictions of a network that has learnt to find balls; probabilities are fp32."""
     torch.manual_seed(0)
     space = UNetSpace(depths=(1,), widths=(8,), norms=("batch",))
     model, task = space.build(space.repair([0] * 6)), Segmentation(window=16, overlap=0.25)

@@ -60,7 +60,7 @@ def test_a_losing_claim_whose_worker_died_is_not_trained_again(finished: bool, t
 
 
 def test_two_who_begin_a_study_with_different_settings(tmp_path: Path) -> None:
-    """Both have seen that there is no spec yet; whoever writes second sees the first."""
+    """Both have seen that there is no spec yet; the second writer sees the first spec."""
     seen = study_of(tmp_path, data="a")
     attrs, hidden = seen.store.attrs(), {}
 

@@ -153,7 +153,7 @@ def test_a_replay_with_one_worker(records: list[Trial], strategy: Any) -> None:
 
 @pytest.mark.parametrize("workers", [2, 5, 40])
 def test_a_replay_with_many_workers(records: list[Trial], workers: int) -> None:
-    """Nobody works on two trials at once, no architecture is trained twice, and time is shared."""
+    """No worker has two trials at once, no architecture is trained twice, and time is shared."""
     result = simulate(RandomSearch(), table_of(records), 1000, seed=0, workers=workers)
     trials = result.history.records
     assert len({record.arch.id for record in trials}) == len(trials) == len(records)

@@ -23,7 +23,7 @@ class Clock:
     Args:
         folder: The output folder.
         limit: Running time of everything in seconds.
-        settings: What the command was asked for; the folder of another request is refused.
+        settings: Settings of the command; the folder of another request is refused.
         started: Start of this run in seconds of `time.monotonic`.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What `voxnas auto` would do: the plan and the division of the time; nothing is written."""
+"""Dry run of `voxnas auto`: the plan and the division of the time; nothing is written."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from nas.utils.files import from_here
 
 
 def preview(request: Request) -> None:
-    """Print what a run would do.
+    """Print the steps and times of a run.
 
     Args:
         request: The options.

@@ -69,7 +69,7 @@ class FirstSteps:
     Args:
         request: The options.
         clock: The running time.
-        says: Says what is done.
+        says: Prints progress.
     """
 
     def __init__(self, request: Request, clock: Clock, says: Says) -> None:

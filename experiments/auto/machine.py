@@ -1,4 +1,4 @@
-"""What the machine takes: cores, trainings at a time, threads."""
+"""Capacity of the machine: cores, trainings at a time, threads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The end of `voxnas auto`: the answer in two sentences, what was done when, and what each choice rests on."""
+"""The end of `voxnas auto`: the answer in two sentences, the steps with their times, and the reason of each choice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `voxnas auto` is asked for."""
+"""Settings of a call of `voxnas auto`."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Request:
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """What decides the run, for its file; a run is continued by the same settings only."""
+        """Settings that decide the run, for its file; a run is continued by the same settings only."""
         named = {
             "FOLDER": str(self.data.resolve()),
             "--time": f"{self.seconds:g}s",

@@ -1,4 +1,4 @@
-"""What `voxnas auto` says: the step that runs, and when everything will be done."""
+"""Progress lines of `voxnas auto`: the step that runs, and when everything will be done."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ NETWORKS, CHECKPOINTS = "networks", "checkpoints"
 
 @dataclass(frozen=True)
 class Answer:
-    """What a run ends with.
+    """Result of a run.
 
     Args:
         folder: Folder of the answer, for `voxnas predict`.

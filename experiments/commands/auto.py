@@ -44,7 +44,7 @@ def parser() -> Parser:
     add("--strategy", metavar="NAME", help="strategy (default: priorband; local_search for short trials)")
     add("--seed", type=number_type(int, 0), default=0, help="seed of everything (default: 0)")
     add("--device", default="auto", help="cpu, cuda, cuda:1; auto: the GPU if there is one (default: auto)")
-    add("--dry-run", action="store_true", help="say what would be done, and write nothing")
+    add("--dry-run", action="store_true", help="print the steps and their times, and write nothing")
     auto.set_defaults(run=run)
     return auto
 

@@ -1,4 +1,4 @@
-"""`voxnas doctor`: checks of this installation and this machine, each ok or one line that says what to do."""
+"""`voxnas doctor`: checks of this installation and this machine, each ok or one line with the fix."""
 
 from __future__ import annotations
 

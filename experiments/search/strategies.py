@@ -1,4 +1,4 @@
-"""The strategy of a search: what proposes networks, from what it starts, and how long networks are trained."""
+"""Strategy of a search: proposals of networks, prior trials, and how long networks are trained."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a search sends to its trackers."""
+"""Values that a search sends to its trackers."""
 
 from __future__ import annotations
 

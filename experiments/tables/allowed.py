@@ -1,4 +1,4 @@
-"""What a table may run: functions of a few modules, and commands without settings that name classes or programs.
+"""Steps that a table may run: functions of a few modules, and commands without settings that name classes or programs.
 
 A table may be a file from elsewhere, so its functions are those written for tables, and its commands can neither trust
 further packages nor configure Hydra, whose callbacks and launchers are called by their dotted paths.

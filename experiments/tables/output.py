@@ -84,12 +84,12 @@ def conditions(table: Table, size: Size, blocks: Sequence[Block]) -> list[str]:
         dates = sorted({one.date for one in done})
         minutes = sum(one.seconds for one in done) / 60
         when = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
-        took = "less than a minute" if minutes < 1 else f"{minutes:.0f} minutes"
+        took = "less than a minute" if minutes < 1 else _minutes(minutes)
         expected = sum(line.planned.minutes for line in every if line.planned and line.computed)
         where = "; ".join(sorted({one.machine for one in done}))
         notes.append(
-            f"Measured {when} on {where}, in {took} of wall-clock time beside whatever else ran there, without "
-            f"interrupted calls (expected on two idle cores: about {max(expected, 1):.0f} minutes)."
+            f"Measured {when} on {where}, in {took} of wall-clock time beside other work, without "
+            f"interrupted calls (expected on two idle cores: about {_minutes(max(expected, 1))})."
         )
     if any(one.cases for one in done):
         notes.append(
@@ -106,9 +106,14 @@ def conditions(table: Table, size: Size, blocks: Sequence[Block]) -> list[str]:
     if open_rows:
         notes.append(
             f"{len(open_rows)} of {sum(line.planned is not None for line in every)} rows of ours have no value here; "
-            "the notes say why."
+            "the notes state why."
         )
     return notes
+
+
+def _minutes(number: float) -> str:
+    """Round a number of minutes and add the unit."""
+    return f"{number:.0f} minute{'s' * (round(number) != 1)}"
 
 
 def markdown(table: Table, name: str, size: Size, blocks: Sequence[Block], missing: Mapping[str, str]) -> str:

@@ -1,4 +1,4 @@
-"""From a table to what each row of a size runs: commands with the words filled in, data, identity, reasons to wait."""
+"""Plan of the rows of a table: commands with the words filled in, data, identity, reasons to wait."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def _files(need: DataNeed) -> str:
 
 
 def plan(table: Table, size: Size, available: Mapping[str, Path], only: Sequence[str], limit: float) -> list[Planned]:
-    """Decide what each row of ours runs.
+    """Plan the commands of each row of ours.
 
     Args:
         table: The table.

@@ -142,7 +142,7 @@ class Section(Part):
 
 
 class SizeSettings(Part):
-    """What a size means in a table.
+    """Seeds, words and note of a size of a table.
 
     Attributes:
         seeds: Seeds of trained rows.

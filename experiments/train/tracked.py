@@ -1,4 +1,4 @@
-"""What a finished training sends to its trackers."""
+"""Values that a finished training sends to its trackers."""
 
 from __future__ import annotations
 

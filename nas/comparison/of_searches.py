@@ -194,7 +194,7 @@ def _run(outcome: SearchOutcome, objectives: Mapping[str, str]) -> tuple[Run, Ru
 
 
 def _facts(outcome: SearchOutcome) -> dict[str, float]:
-    """Metrics and costs of the chosen network, and what the search cost."""
+    """Metrics and costs of the chosen network, and the costs of the search."""
     own = {name: value for name, value in outcome.metrics.items() if name not in OF_TRAINING}
     return (
         own

@@ -68,7 +68,7 @@ def boxes_section(examples: Sequence[BoxExample], classes: Sequence[str]) -> str
     cells = "".join(f"<td>{_picture(example, classes)}</td>" for example in examples)
     names = "".join(f"<th>{escape(example.name)}</th>" for example in examples)
     note = (
-        "The test images whose objects are met worst, middling and best. Green: the objects; orange: boxes of a "
+        "The test images with the worst, the middle and the best score. Green: the objects; orange: boxes of a "
         f"probability of at least {LEAST:g}, with it."
     )
     body = f"<table><thead><tr>{names}</tr></thead><tbody><tr>{cells}</tr></tbody></table>"

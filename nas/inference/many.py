@@ -25,7 +25,7 @@ FAULTS = (NASError, RuntimeError, ValueError, MemoryError, EOFError)  # of reade
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a case.
+    """Outcome of a case.
 
     Attributes:
         case: The case.

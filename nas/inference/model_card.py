@@ -1,4 +1,4 @@
-"""MODEL_CARD.md: what a trained network is, from its model.json and, after the test, from result.json.
+"""MODEL_CARD.md: description of a trained network, from its model.json and, after the test, from result.json.
 
 Form: Mitchell et al., Model Cards for Model Reporting, FAT* 2019 (arXiv 1810.03993). The same files give the same text.
 Needs the standard library only.

@@ -172,7 +172,7 @@ class InferenceNetwork:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What decides a prediction: weights, preparation and inference, as JSON values."""
+        """Facts that decide a prediction: weights, preparation and inference, as JSON values."""
         spec = self.spec
         files = [file.sha256 for file in spec.files.values() if file.file == self.path.name]
         return {

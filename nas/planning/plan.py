@@ -98,7 +98,7 @@ class Plan:
         Args:
             key: Its dotted key.
             command: "search" or "train".
-            default: What to return if the plan does not decide it.
+            default: Value to return if the plan does not decide it.
 
         Returns:
             The value.

@@ -1,4 +1,4 @@
-"""What the rules of all tasks share: networks that are timed, limits of a machine, and times of trainings."""
+"""Shared parts of the rules of all tasks: networks that are timed, limits of a machine, and times of trainings."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Network:
 
 @dataclass(frozen=True)
 class StepCost:
-    """What a training step takes.
+    """Time and memory of a training step.
 
     Args:
         seconds: Least running time of a few steps.
@@ -69,7 +69,7 @@ class StepCost:
 
 @dataclass(frozen=True)
 class Limits:
-    """What the machine and the user give.
+    """Limits that the machine and the user set.
 
     Args:
         seconds: Running time for search and trainings together.

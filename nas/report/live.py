@@ -60,7 +60,7 @@ class LivePage:
         bar = (
             f'<div class="bar" role="img" aria-label="{100 * share:.0f} % done"><div style="width: {100 * share:.1f}%">'
         )
-        lead = f"Written at {now}. This page stays as it is." if ended else _lead(now)
+        lead = f"Written at {now}. This page is final." if ended else _lead(now)
         with locked_if_free(self.folder / LOCK) as free:
             if free or ended:
                 write_page(

@@ -135,7 +135,7 @@ def write_results(
 
 
 def objectives_in_words(result: SearchResult) -> list[str]:
-    """Describe what the objectives of a search are measures of.
+    """Describe what the objectives of a search measure.
 
     Args:
         result: The search.

@@ -36,7 +36,7 @@ def write_model_cards(folder: Path, result: TrainResult, systems: Sequence[Syste
 
 
 def tested_facts(result: TrainResult, name: str, fold: str, provenance: Mapping[str, Any]) -> dict[str, Any]:
-    """Collect what a test says about one network.
+    """Collect the results of a test for one network.
 
     Args:
         result: The result of its training.

@@ -34,7 +34,7 @@ def summarise(
         main: The network that the result is about.
         networks: All retrained networks, `main` among them; their ensemble, if there is one, comes first. The first is
             the headline: the model that a user would use.
-        baselines: What they are compared with.
+        baselines: Models that they are compared with.
         setting: Data, split and task of the training.
         **facts: Further fields of the result: arch_id, protocol, seed, search_patients_known.
 

@@ -1,4 +1,4 @@
-"""What the table of a training compares: retrained networks and the baselines of the task."""
+"""Rows of the table of a training: retrained networks and the baselines of the task."""
 
 from __future__ import annotations
 

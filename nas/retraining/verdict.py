@@ -10,7 +10,7 @@ from nas.metrics.metric import Metric
 
 
 class Verdict(str, Enum):
-    """What a paired difference with its 95 % interval supports."""
+    """Verdict that a paired difference with its 95 % interval supports."""
 
     BETTER = "better"
     WORSE = "worse"

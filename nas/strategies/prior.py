@@ -29,7 +29,7 @@ class Prior:
 
     Args:
         table: The trials; see `nas.trials_table.read_h5` and `TrialsTable.of`.
-        name: What messages call it.
+        name: Name in messages.
 
     Raises:
         NASError: If no trial is finished.

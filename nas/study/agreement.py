@@ -27,7 +27,7 @@ def agree(
     Args:
         store: The store, attached to the study.
         name: Name of the study, for messages.
-        spec: What all workers have to agree on.
+        spec: Facts that all workers have to agree on.
         space: Recorded with a new study.
         token: Identity of this worker.
         config: Recorded with a new study.
@@ -56,7 +56,7 @@ def spec_of(problem: Problem, parts: Mapping[str, Any]) -> dict[str, Any]:
 
     Args:
         problem: Space and objectives.
-        parts: What all workers have to agree on beside them.
+        parts: Facts that all workers have to agree on beside them.
 
     Returns:
         JSON values.

@@ -32,7 +32,7 @@ class StudyReader:
 
     Attributes:
         url: URL of the store.
-        spec: What all workers of the study have to agree on.
+        spec: Facts that all workers of the study have to agree on.
         objectives: Metric name -> "maximize" or "minimize".
 
     Raises:

@@ -74,7 +74,7 @@ class Study(StudyReader):
         url: URL of the store.
         name: Name of the study.
         problem: Space, task, cost, objectives and constraints.
-        spec: What all workers of the study have to agree on beside space and objectives (data, split, cost, ...).
+        spec: Facts that all workers of the study have to agree on beside space and objectives (data, split, cost, ...).
         lease_s: A running trial without a sign of life for this number of seconds, above 0, is taken over.
         config: The configuration, recorded when the study is created.
 

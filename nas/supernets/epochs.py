@@ -1,4 +1,4 @@
-"""What trainings of supernets share: epochs with a checkpoint after each, curves, and the score of a network."""
+"""Shared parts of trainings of supernets: epochs with a checkpoint after each, curves, and the score of a network."""
 
 from __future__ import annotations
 

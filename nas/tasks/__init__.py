@@ -1,4 +1,4 @@
-"""What networks are trained for: loss, inference and metrics."""
+"""Tasks: loss, inference and metrics of networks."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Checks of the five kinds of parts, also for those of other packages: what a part does wrong, in words."""
+"""Checks of the five kinds of parts, also for those of other packages: they report mistakes in one line."""
 
 from typing import TYPE_CHECKING
 

@@ -26,7 +26,7 @@ Recipe = Mapping[str, Any]  # dotted key of a setting -> value, as of `SearchSpa
 
 @dataclass(frozen=True)
 class Prepared:
-    """What a network is trained with.
+    """Settings with which a network is trained.
 
     Attributes:
         settings: Settings of the training.

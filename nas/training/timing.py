@@ -25,7 +25,7 @@ STATES = {"adamw": 2, "adam": 2, "sgd": 1}  # numbers that the optimiser keeps f
 
 @dataclass(frozen=True)
 class TrainingCost:
-    """What one training costs.
+    """Time and memory of one training.
 
     Attributes:
         epoch: One epoch with its share of validations; no files.

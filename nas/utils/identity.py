@@ -131,7 +131,7 @@ class Identity:
 
 @dataclasses.dataclass(frozen=True)
 class TrainingIdentity(Identity):
-    """What decides the weights of a training.
+    """Facts that decide the weights of a training.
 
     Args:
         network: Fingerprint of space and architecture, and of inherited weights.
@@ -152,10 +152,10 @@ class TrainingIdentity(Identity):
 
 @dataclasses.dataclass(frozen=True)
 class PredictionIdentity(Identity):
-    """What decides the prediction of a trained network.
+    """Facts that decide the prediction of a trained network.
 
     Args:
-        training: What decides its weights.
+        training: Facts that decide its weights.
         test: The samples that are predicted.
     """
 
@@ -165,10 +165,10 @@ class PredictionIdentity(Identity):
 
 @dataclasses.dataclass(frozen=True)
 class ResultIdentity(Identity):
-    """What decides the result of a training: its table, its report and its predictions.
+    """Facts that decide the result of a training: its table, its report and its predictions.
 
     Args:
-        trainings: What decides the predictions of every network on every fold, as digests.
+        trainings: Facts that decide the predictions of every network on every fold, as digests.
         networks: Provenance of the networks; their searches are repeated at random.
         settings: Settings of the command, with those of baselines and intervals.
         data: Hash of the prepared data set.
@@ -186,7 +186,7 @@ class ResultIdentity(Identity):
 
 @dataclasses.dataclass(frozen=True)
 class StudyIdentity(Identity):
-    """What decides the trials of a study beside its space and objectives.
+    """Facts that decide the trials of a study beside its space and objectives.
 
     Args:
         data: Hash of the prepared data set.
@@ -211,7 +211,7 @@ class StudyIdentity(Identity):
 
 @dataclasses.dataclass(frozen=True)
 class StoreIdentity(Identity):
-    """What decides the content of a prepared data set.
+    """Facts that decide the content of a prepared data set.
 
     Args:
         source: Class of the source.

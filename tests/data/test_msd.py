@@ -230,7 +230,7 @@ def test_another_patch_needs_no_other_store(folder: Path) -> None:
 
 
 def test_older_stores_keep_their_hash(tmp_path: Path) -> None:
-    """Of masks without padding, as it was before there were padded volumes."""
+    """Masks without padding have the hash that they had before padded volumes existed."""
     store = store_of(tmp_path / "organs.h5", masked_samples())
     assert store.sha256 == "3f5ac3b432ddaad05416070ac59882763030e35f042c5861ddec0e68a53b9619"
     assert (store.extents_N3, store.located_NKM, store.patches, store.by_training) == (None, None, None, False)

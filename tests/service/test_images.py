@@ -18,7 +18,7 @@ from experiments.lung_detector.service.images import Limits, read_slice
 from experiments.lung_detector.service.refusal import Refusal
 from tests.service.files import deflated_dicom, dicom, png, png_bomb, slice_hu, slice_png
 
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # pydicom tells of odd values
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # pydicom warns about odd values
 LIMITS = Limits()
 PNG, DICOM = slice_png(), dicom()
 

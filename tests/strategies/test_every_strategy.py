@@ -126,7 +126,7 @@ def test_any_objectives(name: str, objectives: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(set(MAKE) - {"random"}))  # which reads no metric at all
-def test_a_constraint_on_a_metric_that_nobody_reports(name: str) -> None:
+def test_a_constraint_on_a_metric_that_is_not_reported(name: str) -> None:
     with pytest.raises(NASError, match="that is not reported"):
         play(MAKE[name](), Grid((5, 5, 5)), empty(constraints=(Constraint("speed", 1.0),)), 30)
 

@@ -88,7 +88,7 @@ def test_pruning_beyond_the_noise_is_the_rule_by_brute_force(
     meant, cuts = pruned_by_hand(runs, witnesses), strategy.cuts(history)
     pruned = PrunedSet(SPACE, total, witnesses)
     left = SurvivingSet(pruned.genes_NG, pruned.cost_N, SPACE.ordered, witnesses)
-    for some in (cuts[::2], cuts):  # in two steps, as while a search goes on
+    for some in (cuts[::2], cuts):  # in two steps, as during a search
         pruned.update(some)
         left.update(some)
     found = {tuple(genes) for genes in pruned.genes_NG[pruned.mask].tolist()}

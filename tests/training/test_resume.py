@@ -104,7 +104,7 @@ def test_a_finished_training_is_not_run_again(parts: Parts, tmp_path: Path) -> N
 
 
 def test_killed_between_the_two_files_of_an_epoch(parts: Parts, tmp_path: Path) -> None:
-    """last.pt is written first: an old best.pt beside a last.pt whose own epoch is the best one is mended."""
+    """last.pt is written first: an old best.pt beside a last.pt whose own epoch is the best one is replaced."""
     with pytest.raises(Killed):
         train(parts, SETTINGS, tmp_path, 1)
     old = (tmp_path / "best.pt").read_bytes()
@@ -128,8 +128,8 @@ def test_a_torn_checkpoint_starts_over_with_a_warning(
     with caplog.at_level(logging.WARNING):
         again = train(parts, SETTINGS, tmp_path)
     assert_same(straight, again)
-    mended = name == "best.pt" and straight[0].best_epoch == SETTINGS.epochs
-    assert ("starts over" in caplog.text) != mended
+    replaced = name == "best.pt" and straight[0].best_epoch == SETTINGS.epochs
+    assert ("starts over" in caplog.text) != replaced
 
 
 @pytest.mark.parametrize("change", [{"lr": 0.001}, {"epochs": 7}, {"augment": None}, {"optimizer": "sgd"}], ids=str)

@@ -1,4 +1,4 @@
-"""What the lists share: the files of a group of conf/ with their classes, and a table that fits 80 columns."""
+"""Shared parts of the lists: the files of a group of conf/ with their classes, and a table that fits 80 columns."""
 
 from __future__ import annotations
 

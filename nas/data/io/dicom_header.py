@@ -89,7 +89,7 @@ LIMITS = (
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """What one file states about its slice.
+    """Facts that one file states about its slice.
 
     Attributes:
         path: The file.

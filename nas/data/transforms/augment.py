@@ -32,10 +32,12 @@ class Augment:
         rotate: Degrees; the volume is turned about each axis by an angle in [-rotate, rotate], up to 180.
         scale: The volume is zoomed by a factor in [1 - scale, 1 + scale], 0 <= scale < 1.
         cutout: Side in voxels of a cube at a random position that is set to 0.
-        gamma: See `changed_intensities`, as for the next three; all in units of the normalised volumes.
-        contrast: A fraction in [0, 1).
-        brightness: At least 0.
-        noise: At least 0.
+        gamma: Intensities of each channel, rescaled to [0, 1] and back, are raised to a power between 1 / (1 + gamma)
+            and 1 + gamma; at least 0.
+        contrast: Differences from the mean of a channel are multiplied by a factor in [1 - contrast, 1 + contrast], a
+            fraction in [0, 1).
+        brightness: A number in [-brightness, brightness] is added, in the unit of the normalised volumes; at least 0.
+        noise: Gaussian noise with a standard deviation in [0, noise] is added, in the same unit; at least 0.
         turns: Planes ("DH", "DW", "HW") of equal sides in which a volume is turned by 0, 90, 180 or 270 degrees with
             equal probability; for voxels that are squares in the plane. With boxes there must be none.
         mixup: Each training sample is mixed with another one of its batch, of a weight drawn from Beta(mixup, mixup)

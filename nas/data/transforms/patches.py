@@ -47,7 +47,7 @@ class Patches:
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """What decides the patches, without settings that earlier versions did not have and that are not used."""
+        """Settings that decide the patches, without those that earlier versions lacked and that are not used."""
         own = described(self)
         return {name: value for name, value in own.items() if (name, value) != ("foreground", None)}
 

@@ -259,7 +259,7 @@ def text_of(value: Any) -> str:
 def test_cost_and_path_are_those_of_monais_own_decode(
     blocks: int, depths: int, number: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """MONAI tells the path only; the cost is what the solver that it calls gives for the last node of its graph."""
+    """MONAI returns the path only; the cost is what the solver that it calls gives for the last node of its graph."""
     space, monai = DiNTSSpace(blocks, depths, 1 / 16), monai_topology(blocks, depths)
     alpha_BE, alpha_BEK = draw(space, SPREADS[number], number)
     with torch.no_grad():
