@@ -8,6 +8,7 @@ from typing import Any
 from experiments.cli import Parser
 from experiments.commands.parts.listing import Listing, Part, about, commented_task
 
+NEEDS = {"root": "data.root", "path": "data.path", "download": "data.download=true"}
 SUMMARY = "List the data sets: kind of task, source, what they are."
 
 
@@ -26,8 +27,10 @@ def _facts(settings: dict[str, Any], text: str) -> Mapping[str, Any]:
 
     cls = locate(settings["_target_"], Source, allow=None)
     own = [name for name in settings if not name.startswith("_")]
-    return {"about": about(cls), "kind": commented_task(text), "settings": own, "needs_files": "root" in own}
+    needs = " or ".join(NEEDS[name] for name in own if name in NEEDS)
+    return {"about": about(cls), "kind": commented_task(text), "settings": own, "needs": needs}
 
 
 def _below(part: Part) -> str:
-    return f"{part['about']}{' Needs data.root.' if part['needs_files'] else ''}"
+    needs = f" Needs {part['needs']}." if part["needs"] else ""
+    return f"{part['about']}{needs}"
