@@ -285,6 +285,10 @@ def test_the_first_line_of_a_training_names_the_origin_of_its_data() -> None:
         "data and split from arch.json (search s): data Msd(spacing_mm=[2,1.5,1.5], patch=[8,8,8]), "
         "split Split(folds=3); changed here: data.patch"
     )
+    other = [search_record({**recorded, "task": {"_target_": "nas.tasks.Segmentation"}})]
+    line = announcement(config, (*words, "experiment=demo"), other)
+    assert line is not None
+    assert line.endswith("; task as configured")  # the experiment has another task than the search
     assert announcement(config, words, []) is None
     require_same_data("msd", words, searches)
     require_same_data("lidc_shapes", words, searches)  # the command names data

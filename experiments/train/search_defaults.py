@@ -108,7 +108,9 @@ def announcement(config: Mapping[str, Any], overrides: Sequence[str], searches: 
     line = f"{_joined(taken)} from {name}: {', '.join(parts)}"
     changes = [key for key in keys if key.partition(".")[0] in taken and "." in key]
     line += f"; changed here: {', '.join(changes)}" if changes else ""
-    return line + (f"; {_joined(given)} as configured" if given and given != ["task"] else "")
+    own, its = (part.get("task") or {} for part in (config, recorded))
+    same_task = given == ["task"] and (not its or own.get(TARGET) == its.get(TARGET))
+    return line + (f"; {_joined(given)} as configured" if given and not same_task else "")
 
 
 def require_same_data(name: str, overrides: Sequence[str], searches: Iterable[SearchRecord]) -> None:
