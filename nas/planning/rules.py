@@ -19,6 +19,7 @@ SEARCH_SHARE = 1 / 2
 ALONE_SHARE = 1 / 2  # of the time, for one training of it if the time is too short for a search
 TRIALS, FEWEST_TRIALS = 24, 8
 MOST_EPOCHS, ENOUGH_EPOCHS, FEWEST_EPOCHS = 300, 60, 4
+LONGER = 2  # times as long is a training that would have fewer epochs than are enough
 ENOUGH_ALONE = 24  # epochs of the only network that is trained
 MEMORY_SHARE = 0.8  # of the free memory
 COST_LIMIT = 1.5  # MACs of searched networks, in those of the reference network
@@ -180,19 +181,21 @@ class Schedule:
     search_reason: str
 
 
-def schedule_for(limits: Limits, cost: StepCost, steps: int, seconds: float | None = None) -> Schedule:
+def schedule_for(limits: Limits, cost: StepCost, steps: int, alone: bool = False) -> Schedule:
     """Divide the time between the trials of a search and the trainings after it.
 
     Args:
         limits: Time of everything.
         cost: Of a step of the reference network, which is at the upper end of the space.
         steps: Steps of an epoch of a training.
-        seconds: Time of one training; None for that beside a search.
+        alone: Whether the time is too short for a search.
 
     Returns:
         Epochs and trials.
     """
-    epochs = epochs_for(seconds or limits.training_seconds, cost.seconds, steps)
+    epochs = epochs_for(limits.alone_seconds if alone else limits.training_seconds, cost.seconds, steps)
+    if not alone and epochs < ENOUGH_EPOCHS:
+        epochs = min(epochs_for(LONGER * limits.training_seconds, cost.seconds, steps), ENOUGH_EPOCHS)
     took = f"{cost.seconds:.2g} s a step on {limits.device}, {steps} steps an epoch"
     reason = f"{took}: one training in {in_words(epochs * steps * cost.seconds)} of {in_words(limits.seconds)}"
     search_s, typical = limits.seconds * SEARCH_SHARE, cost.seconds * 2 / 3  # of a network of the space

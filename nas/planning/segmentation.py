@@ -97,17 +97,18 @@ class _Chosen:
         self.patch_reason = f"median volume of {sides_text(self.median)} voxels at that spacing"
         self.topology = self._into_memory(start, spacing)
         self.topology = self._into_time(self.topology, spacing)
-        self.seconds, self.enough, self.crop_reason = limits.training_seconds, ENOUGH_EPOCHS, ""
-        narrow = measure(self._network(self.topology, WIDTHS[-1], LEAST_BATCH))
-        if epochs_for(self.seconds, narrow.seconds, self._least_steps) < FEW_EPOCHS:  # too short for a search
-            self.seconds, self.enough = limits.alone_seconds, ENOUGH_ALONE
+        self.crop_reason = ""
+        if self._most_epochs() < ENOUGH_EPOCHS:
             self.topology = self._cropped(fingerprint, spacing)
+        alone = self._most_epochs() < FEW_EPOCHS  # too short for a search
+        self.seconds = limits.alone_seconds if alone else limits.training_seconds
+        self.enough = ENOUGH_ALONE if alone else ENOUGH_EPOCHS
         self.patches = max(1, min(MOST_PATCHES, round(math.prod(self.median) / math.prod(self.topology.patch))))
         self.width, self.width_reason = self._width()
         self.batch, self.batch_reason = self._batch(float(np.prod(shapes_N3, axis=1).sum()))
         self.network = self._network(self.topology, self.width, self.batch)
         self.cost: StepCost = measure(self.network)
-        self.schedule: Schedule = schedule_for(limits, self.cost, self.steps(self.batch), self.seconds)
+        self.schedule: Schedule = schedule_for(limits, self.cost, self.steps(self.batch), alone)
 
     def steps(self, batch: int) -> int:
         """Return the steps of an epoch of a training."""
@@ -117,6 +118,11 @@ class _Chosen:
     def _least_steps(self) -> int:
         """Steps of an epoch with one patch of each case and the smallest batch."""
         return max(math.ceil(TRAINING_SHARE * self.cases / LEAST_BATCH), 1)
+
+    def _most_epochs(self) -> int:
+        """Epochs of the narrowest network beside a search."""
+        narrow = self._measure(self._network(self.topology, WIDTHS[-1], LEAST_BATCH))
+        return epochs_for(self._limits.training_seconds, narrow.seconds, self._least_steps)
 
     def _cropped(self, fingerprint: Fingerprint, spacing: Sequence[float]) -> Topology:
         """Return the topology for the box around the labels, if volumes are used whole and the box is smaller."""
