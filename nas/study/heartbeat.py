@@ -108,18 +108,19 @@ def time_limit(seconds: float | None) -> Iterator[None]:
         yield
         return
 
-    def stop(number: int, frame: FrameType | None) -> None:
-        if is_importing(frame):
-            signal.setitimer(signal.ITIMER_REAL, AGAIN_S)
-            return
-        raise TrialFailed(f"not done within {seconds:g} s")
-
     if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
         raise NASError(
             f"study.time_limit_s={seconds:g} outside of a main thread on Unix",
             "no time limit there",
             "set study.time_limit_s to null",
         )
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if is_importing(frame):
+            signal.setitimer(signal.ITIMER_REAL, AGAIN_S)
+            return
+        raise TrialFailed(f"not done within {seconds:g} s")
+
     before = signal.signal(signal.SIGALRM, stop)
     signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
