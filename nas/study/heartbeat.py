@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 
 from nas.errors import NASError, TrialFailed
@@ -115,16 +116,18 @@ def time_limit(seconds: float | None) -> Iterator[None]:
             "set study.time_limit_s to null",
         )
 
+    set_timer = partial(signal.setitimer, signal.ITIMER_REAL)
+
     def stop(number: int, frame: FrameType | None) -> None:
         if is_importing(frame):
-            signal.setitimer(signal.ITIMER_REAL, AGAIN_S)
+            set_timer(AGAIN_S)
             return
         raise TrialFailed(f"not done within {seconds:g} s")
 
     before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    set_timer(seconds)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        set_timer(0)
         signal.signal(signal.SIGALRM, before)
