@@ -73,7 +73,8 @@ def test_the_tutorial_from_a_folder_to_a_model(tmp_path: Path):
     assert steps["reference"] == begun["reference"]  # not trained again
     assert set(steps) >= {"plan.yaml", "reference", "search", "retraining", "choice"}
     assert max(map(len, err.splitlines())) < 80
-    assert "3/6 search" in err
+    if "ended_s" not in begun["search"]:  # a busy machine has no time for one, and may be past it when it is killed
+        assert "3/6 search" in err
     answer = " ".join(said.split("\n\n")[0].split())
     assert answer.startswith("Test Dice ")
     report = (out / "report.html").read_text(encoding="utf-8")
