@@ -21,7 +21,7 @@ from tests.small_folders import decathlon, labelled_csv
 
 PAGE = (REPO / "docs/tutorials/from-a-folder-to-a-model.md").read_text(encoding="utf-8")
 COMMANDS = [line.strip() for line in PAGE.splitlines() if line.startswith("    voxnas ")]
-TIME, SHORT = "40s", "8s"  # with a search, and with the reference network alone
+TIME, SHORT = "40s", "10s"  # with a search, and with the reference network alone
 
 
 def shortened(command: str, folder: Path, seconds: str = SHORT) -> list[str]:
