@@ -8,7 +8,8 @@ the simulated time of its trainings in whole trainings of average cost, called e
 trainings early or take small networks are compared at equal cost. Shown are means over replays with 95 % intervals: the
 true quality of the network that a search of that cost chooses (`--truth`, over replicates that it did not see), the
 hypervolume of its front of true quality and MACs, and at which cost it reaches what random search reaches with 50 and
-100 evaluations, as a ratio. A search that ends early keeps its last value.
+100 evaluations, as a ratio. A search that ends early keeps its last value. With `--replays`, a comparison that was
+interrupted continues.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import argparse
 import json
 import multiprocessing
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from hydra import compose, initialize_config_dir
 
 from benchmarks.baselines import ByCost, FullPath
 from benchmarks.common import RESULTS, machine, table
+from benchmarks.kept_replays import KeptReplays
 from benchmarks.replays import Grounds, Replay, interval, ratio_to_reach
 from benchmarks.strategy_plots import plot
 from experiments.build import build
@@ -145,6 +147,7 @@ def arguments_of(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--evaluations", type=int, default=100, help="cost of a search in trainings of average cost")
     parser.add_argument("--workers", type=int, default=1, help="simulated workers")
     parser.add_argument("--jobs", type=int, default=1, help="processes that compute")
+    parser.add_argument("--replays", type=Path, help="file that keeps each replay, from which the comparison continues")
     parser.add_argument("--name", default="compare_strategies", help="name of the JSON")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the JSON")
     parser.add_argument("--plot", type=Path, default=REPO / "docs/images/strategies.png")
@@ -154,16 +157,30 @@ def arguments_of(arguments: Sequence[str] | None) -> argparse.Namespace:
 def replays_of(options: argparse.Namespace, grounds: Grounds) -> tuple[dict[str, list[Replay]], dict[str, str]]:
     """Replay all strategies; return the replays, and why others were left out."""
     fewer = {name: int(number) for name, _, number in (text.rpartition("=") for text in options.fewer)}
-    settings = [(name, seed) for name in options.strategies for seed in range(fewer.get(name, options.seeds))]
+    settings = [
+        (name, seed)
+        for name in options.strategies
+        for seed in range(min(fewer.get(name, options.seeds), options.seeds))
+    ]
+    decisive = ("truth", "surrogate", "window", "objectives", "evaluations", "workers")
+    kept = KeptReplays(
+        options.replays, {"table": grounds.table.sha256, **{name: getattr(options, name) for name in decisive}}
+    )
     context = multiprocessing.get_context("spawn")
     if options.surrogate:
         grounds.model.with_seed(0)  # fitted before the processes get it
     with ProcessPoolExecutor(options.jobs, context, prepare, (grounds,)) as pool:
-        futures = [pool.submit(one_run, name, options.evaluations, seed, options.workers) for name, seed in settings]
-        answers = [future.result() for future in futures]
+        futures = {
+            pool.submit(one_run, name, options.evaluations, seed, options.workers): (name, seed)
+            for name, seed in settings
+            if (name, seed) not in kept.known
+        }
+        for future in as_completed(futures):
+            kept.add(*futures[future], future.result())
     runs: dict[str, list[Replay]] = {}
     skipped: dict[str, str] = {}
-    for (name, _), answer in zip(settings, answers, strict=True):
+    for name, seed in settings:
+        answer = kept.known[name, seed]
         if isinstance(answer, str):
             skipped.setdefault(name, answer)
         else:
