@@ -68,10 +68,29 @@ def test_G13_G15_evaluate_names_class_and_threshold(trained: Path) -> None:
     content = json.loads((results / "evaluation.json").read_text())
     assert content["decision"] == {"positive": "sick", "thresholds": {"the networks": 2e-6}}
     assert (content["values"]["sensitivity"], content["values"]["specificity"]) == (1, 0)
+    assert "The networks never predict well." in content["warnings"]  # by the threshold, as the metrics
     caption = (results / "table.md").read_text().splitlines()[0]
     assert "positive class sick (of sensitivity, specificity and F1); called sick from a probability" in caption
     columns = next(csv.reader((results / "cases.csv").read_text().splitlines()))
     assert columns[-1] == "decision threshold"
+
+
+def test_evaluate_measures_the_calibration(trained: Path) -> None:
+    results = trained.parent / "results"
+    assert run("evaluate", [str(trained), str(trained.parent / "cases.csv"), "--out", str(results)]) == 0
+    found = json.loads((results / "evaluation.json").read_text())["calibration"]
+    rows = list(csv.DictReader((results / "cases.csv").read_text().splitlines()))
+    well_N = np.array([float(row["well"]) for row in rows])
+    prob_NK = np.column_stack([well_N if name == "well" else 1 - well_N for name in CLASSES])
+    right_N = np.array([CLASSES[prob_K.argmax()] == row["label"] for prob_K, row in zip(prob_NK, rows, strict=True)])
+    bin_N, apart = np.ceil(15 * prob_NK.max(axis=1)), 0.0
+    for number in np.unique(bin_N):
+        of_bin = bin_N == number
+        apart += of_bin.mean() * abs(right_N[of_bin].mean() - prob_NK[of_bin].max(axis=1).mean())
+    assert found["ece"] == pytest.approx(apart, abs=1e-6)
+    assert 0 <= found["ci95"][0] <= found["ci95"][1] <= 1
+    assert sum(entry["n"] for entry in found["reliability"]) == len(rows)
+    assert f"Expected calibration error {found['ece']:.3f} [" in (results / "table.md").read_text()
 
 
 def test_A19_predict_needs_the_columns_of_the_training(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:

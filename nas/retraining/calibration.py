@@ -40,27 +40,36 @@ def calibration_of(scorer: Scorer, headline: System, networks: Sequence[System])
     before_NB3 = after_NB3
     if any(one.temperature != 1 for _, one in folds):
         before_NB3 = _before(scorer, [one for _, one in folds])
-    draws = [{"before": _error(before_NB3, rows), "after": _error(after_NB3, rows)} for rows in scorer.bootstrap.rows]
-    bounds = intervals(draws)
-    apart = intervals([{"difference": draw["after"] - draw["before"]} for draw in draws])
-    every = np.arange(len(after_NB3))
-    values = {name: _error(bins_NB3, every) for name, bins_NB3 in (("before", before_NB3), ("after", after_NB3))}
-    if not np.isfinite(list(values.values())).all():
+    rows = scorer.bootstrap.rows
+    before, after = (measured_calibration(bins_NB3, rows) for bins_NB3 in (before_NB3, after_NB3))
+    if not np.isfinite([before["ece"], after["ece"]]).all():
         return {}
-    found: dict[str, Any] = {
+    apart = intervals([{"difference": _error(after_NB3, drawn) - _error(before_NB3, drawn)} for drawn in rows])
+    return {
         "bins": BINS,
         "of": CASES if headline.prediction.ndim == 2 else VOXELS,
         "temperatures": {(name if len(networks) > 1 else one.fold): one.temperature for name, one in folds},
+        "before": before,
+        "after": after,
+        "difference": {"value": after["ece"] - before["ece"], "ci95": list(apart["difference"])},
     }
-    for name, bins_NB3 in (("before", before_NB3), ("after", after_NB3)):
-        found[name] = {
-            "ece": values[name],
-            "ci95": list(bounds[name]),
-            "reliability": [dict(entry) for entry in reliability(bins_NB3.sum(axis=0))],
-        }
+
+
+def measured_calibration(bins_NB3: np.ndarray, draws: Sequence[np.ndarray]) -> dict[str, Any]:
+    """Measure the expected calibration error of some cases.
+
+    Args:
+        bins_NB3: Bins of each case, as `nas.metrics.calibration.bins_of_case` gives them.
+        draws: Rows of each bootstrap sample of patients; there may be none.
+
+    Returns:
+        ece, ci95 (None without bootstrap samples) and reliability (number, confidence and accuracy of each bin).
+    """
+    ci95 = intervals([{"ece": _error(bins_NB3, rows)} for rows in draws]).get("ece")
     return {
-        **found,
-        "difference": {"value": values["after"] - values["before"], "ci95": list(apart["difference"])},
+        "ece": _error(bins_NB3, np.arange(len(bins_NB3))),
+        "ci95": None if ci95 is None else list(ci95),
+        "reliability": [dict(entry) for entry in reliability(bins_NB3.sum(axis=0))],
     }
 
 

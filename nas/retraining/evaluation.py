@@ -23,8 +23,11 @@ from nas.errors import NASError
 from nas.inference.cases import Case
 from nas.inference.many import Outcome
 from nas.metrics.bootstrap import GroupBootstrap, intervals
+from nas.metrics.calibration import bins_of_case
 from nas.metrics.metric import Metric, in_unit_of
 from nas.metrics.positive import decision_text
+from nas.retraining.calibration import measured_calibration
+from nas.retraining.calibration_text import error_text
 from nas.retraining.subgroups import subgroup_markdown, subgroup_scores
 from nas.retraining.training_warnings import at_chance
 from nas.tasks.base import Task
@@ -52,6 +55,8 @@ class Evaluation:
         warnings: Warnings about the metrics, one sentence each.
         truth: Heading of the target -> value of each case.
         subgroups: Metrics of subgroups, as `nas.retraining.subgroups.subgroup_scores` gives them.
+        calibration: Of a classification, the expected calibration error, as
+            `nas.retraining.calibration.measured_calibration` gives it.
     """
 
     cases: Sequence[Case]
@@ -65,6 +70,7 @@ class Evaluation:
     warnings: Sequence[str] = ()
     truth: Mapping[str, np.ndarray] = field(default_factory=dict)
     subgroups: Sequence[Mapping[str, Any]] = ()
+    calibration: Mapping[str, Any] = field(default_factory=dict)
 
     def rows(self) -> list[tuple[str, str, str]]:
         """Return the table: metric, value, interval.
@@ -108,7 +114,8 @@ class Evaluation:
             Caption and table.
         """
         lines = ["| metric | value | 95 % interval |", "|---|---:|---:|"]
-        below = ["", *(f"- warning: {markdown_text(text)}" for text in self.warnings)] if self.warnings else []
+        below = ["", f"Expected calibration error {error_text(self.calibration)}."] if self.calibration else []
+        below += ["", *(f"- warning: {markdown_text(text)}" for text in self.warnings)] if self.warnings else []
         caption, rows = markdown_text(self.caption), map(markdown_row, self.rows())
         text = "\n".join([caption, "", *lines, *rows, *below]) + "\n"
         return f"{text}\n{self.subgroup_table()}" if self.subgroups else text
@@ -153,6 +160,7 @@ class Evaluation:
             **({"decision": dict(self.decision)} if self.decision else {}),
             "warnings": list(self.warnings),
             **({"subgroups": [dict(entry) for entry in self.subgroups]} if self.subgroups else {}),
+            **({"calibration": dict(self.calibration)} if self.calibration else {}),
         }
         return json.dumps(content, indent=1) + "\n"
 
@@ -219,6 +227,9 @@ def evaluate_cases(
     patients, declared = np.array([case.patient for case in cases]), in_unit_of(task.metrics, all(known))
     draws = _draws(patients, strata, resamples, seed)
     ci95 = intervals([scores.over(rows) for rows in draws])
+    calibration = {}
+    if task.spec.kind == "classification":
+        calibration = measured_calibration(np.stack([*map(bins_of_case, answers, truths)]), draws)
     names = list(dict.fromkeys(name for case in cases for name in case.subgroups))
     columns = {name: np.array([case.subgroups.get(name, "") for case in cases]) for name in names}
     shown = [one for one in declared if one.in_tables]
@@ -237,6 +248,7 @@ def evaluate_cases(
         ],
         scores.truth(classes),
         subgroup_scores(scores, columns, patients, strata, draws, shown),
+        calibration,
     )
 
 

@@ -34,7 +34,8 @@ def training_warnings(
             where = f", {one.fold}," if len(system.tested) > 1 else ""
             whole = np.array_equal(one.indices, scorer.rows)
             target = scorer.target if whole else setting.store.targets(one.indices)
-            found += [f"{system.name}{where} {text}." for text in task.degenerate(one.prob, target, classes)]
+            texts = task.deciding([one.threshold]).degenerate(one.prob, target, classes)
+            found += [f"{system.name}{where} {text}." for text in texts]
         if not found and not system.tested:
             found += [f"{system.name} {text}." for text in task.degenerate(system.prediction, scorer.target, classes)]
     found += at_chance(score, headline, networks[0].name)

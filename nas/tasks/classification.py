@@ -263,7 +263,7 @@ class Classification(Task):
         found = super().degenerate(prediction, target, classes)
         if found:
             return found
-        guess = prediction.argmax(axis=1)
+        guess = chosen_classes(prediction, self._number if len(classes) == 2 else 1, self._decision)
         lost = never_answered(guess, target, classes, "predicts")
         for number in np.unique(target).tolist():
             recall = float((guess[target == number] == number).mean())
