@@ -17,7 +17,7 @@ from nas.planning.rules import (
 )
 
 LONGEST_REFERENCE = 1 / 3  # of the time, if the planned epochs take longer than expected
-SLACK = 1.15  # of measured times, for machines that get slower
+SLACK = 1.15  # factor on measured times, as machines get slower under load
 RESERVE_SHARE, LEAST_RESERVE_S = 0.03, 3.0  # for test and report, before their time is known
 TYPICAL = 2 / 3  # cost of a network of the space, in those of the reference network
 RANKING_EPOCHS = 8  # of a trial, before which classes have not emerged and trials rank no networks

@@ -44,16 +44,15 @@ def middle_box_of_labels(
         Sides (D, H, W) in voxels, and the largest share of the labelled voxels of all cases that lie beyond it; None if
         the fingerprint does not have their positions.
     """
+    if not all(case.reaches_A for case in fingerprint.cases):
+        return None
     sides, beyond = [], 0.0
     for axis, (spacing, divisor) in enumerate(zip(spacing_mm, divisors, strict=True)):
-        needed, counts = [], []
-        for case in fingerprint.cases:
-            if not case.reaches_A:
-                return None
-            voxels = np.arange(1, len(case.reaches_A[axis]) + 1) * case.spacing_mm[axis] / spacing
-            needed.append(voxels)
-            counts.append(case.reaches_A[axis])
-        side_N, count_N = np.concatenate(needed), np.concatenate(counts)
+        count_N = np.concatenate([case.reaches_A[axis] for case in fingerprint.cases])
+        side_N = np.concatenate(
+            [np.arange(1, len(case.reaches_A[axis]) + 1) * case.spacing_mm[axis] for case in fingerprint.cases]
+        )
+        side_N /= spacing
         order = np.argsort(side_N)
         share_N = 1 - np.cumsum(count_N[order]) / max(count_N.sum(), 1)
         enough = int(np.argmax(share_N <= LEFT_OUT))
