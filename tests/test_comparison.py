@@ -29,12 +29,15 @@ whole = st.integers(-3, 8)
 points = st.lists(st.tuples(whole, whole), max_size=12)
 
 
-@given(points)
-def test_hypervolume_is_the_number_of_dominated_unit_squares(values: list[tuple[int, int]]) -> None:
-    """On whole coordinates the area is a count of squares between the reference (0, 0) and the points."""
+@given(points, st.tuples(whole, whole))
+def test_hypervolume_is_the_number_of_dominated_unit_squares(
+    values: list[tuple[int, int]], reference: tuple[int, int]
+) -> None:
+    """On whole coordinates the area is a count of squares between the reference and the points, wherever it lies."""
     squares = sum(any(x > a and y > b for x, y in values) for a in range(8) for b in range(8))
     value_N2 = np.array(values, dtype=float).reshape(-1, 2)
     assert hypervolume(value_N2, np.zeros(2)) == pytest.approx(squares)
+    assert hypervolume(value_N2 + reference, np.array(reference)) == pytest.approx(squares)
     above_N2 = value_N2[(value_N2 > 0).all(axis=1)]
     if len(above_N2):
         assert compute_hypervolume(-above_N2, np.zeros(2)) == pytest.approx(squares)

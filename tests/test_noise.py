@@ -85,6 +85,16 @@ def test_interval_holds_the_truth_and_narrows_with_networks() -> None:
     assert 30 <= hits <= 40
 
 
+def test_interval_has_the_percentiles_5_and_95_of_resampled_networks() -> None:
+    """Networks drawn and correlated one resample after the other; some resamples have no replicate at all."""
+    values = [[1.0, 2.0, 1.5], [4.0], [3.0], [6.0], [2.5, 2.0]]
+    rng, found = np.random.default_rng(7), []
+    for _ in range(300):
+        found.append(icc([values[network] for network in rng.integers(5, size=5)]))
+    assert np.isnan(found).any()
+    assert icc_interval(values, resamples=300, seed=7) == pytest.approx(np.nanpercentile(found, [5, 95]))
+
+
 def test_interval_of_one_network_or_of_one_replicate_is_undefined() -> None:
     assert np.isnan(icc_interval([[1.0, 2.0]])).all()
     assert np.isnan(icc_interval([[1.0], [2.0]])).all()
@@ -158,20 +168,21 @@ def test_consistency_is_that_of_a_two_way_analysis_of_variance() -> None:
     assert np.mean([value for row in apart for value in row.values()]) == pytest.approx(value_NR.mean())
 
 
-@given(st.integers(0, 10_000))
-@settings(max_examples=30, deadline=None)
-def test_effects_of_replicates_are_those_of_least_squares_with_missing_values(seed: int) -> None:
+@given(st.integers(0, 10_000), st.integers(1, 4))
+@settings(max_examples=40, deadline=None)
+def test_effects_of_replicates_are_those_of_least_squares_with_missing_values(seed: int, count: int) -> None:
     rng = np.random.default_rng(seed)
-    values = [{r: float(rng.normal()) for r in range(3) if r == 0 or rng.random() < 0.6} for _ in range(6)]
+    values = [{r: float(rng.normal()) for r in range(count) if r == 0 or rng.random() < 0.6} for _ in range(6)]
     apart, lost = without_replicate_effects(values)
     rows = [(network, replicate) for network, row in enumerate(values) for replicate in row]
-    design = np.zeros((len(rows), 9))
+    design = np.zeros((len(rows), 6 + count))
     for at, (network, replicate) in enumerate(rows):
         design[at, network] = design[at, 6 + replicate] = 1
     y = np.array([values[network][replicate] for network, replicate in rows])
     left = y - design @ np.linalg.lstsq(design, y, rcond=None)[0]
     squares = sum(((np.array(list(row.values())) - np.mean(list(row.values()))) ** 2).sum() for row in apart)
     assert squares == pytest.approx((left**2).sum())
+    assert np.mean([value for row in apart for value in row.values()]) == pytest.approx(y.mean())
     assert lost == np.linalg.matrix_rank(design) - 6
 
 

@@ -76,6 +76,7 @@ def test_undefined_values_of_resamples_are_left_out() -> None:
     draws = [{}, *({"a": value, "b": 1.0} for value in (np.nan, 0.0, 1.0, 2.0, 3.0, 4.0))]
     found = intervals(draws, (25.0, 75.0))
     assert found == {"a": (1.0, 3.0), "b": (1.0, 1.0)}
+    assert intervals([{}, {"a": 2.0}]) == {"a": (2.0, 2.0)}
     assert intervals([{}]) == {}
 
 
@@ -89,6 +90,12 @@ def test_of_equally_good_thresholds_the_middle_one_is_chosen() -> None:
     """0.1, 0.5 and 0.9 leave one error each."""
     score, positive = np.array([0.0, 0.2, 0.4, 0.6, 0.8, 1.0]), np.array([False, True] * 3)
     assert best_threshold(score, positive) == pytest.approx(0.5)
+
+
+def test_a_threshold_lies_between_two_values_or_in_the_middle_of_all() -> None:
+    positive = np.array([False, True, True])
+    assert best_threshold(np.array([0.1, 0.3, 0.3]), positive) == pytest.approx(0.2)
+    assert best_threshold(np.array([0.1, 0.1, 0.1]), positive) == 0.5
 
 
 def test_log_loss_of_a_certain_mistake_is_finite() -> None:

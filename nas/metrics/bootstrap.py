@@ -119,14 +119,13 @@ def binary_metrics(
     true_positive, false_positive = int((chosen & is_positive).sum()), int((chosen & ~is_positive).sum())
     positives, negatives = int(is_positive.sum()), int((~is_positive).sum())
     sensitivity, specificity = true_positive / positives, 1 - false_positive / negatives
-    denominator = true_positive + false_positive + positives
     return {
         "auc": auc(score, is_positive),
         "accuracy": float((chosen == is_positive).mean()),
         "balanced_accuracy": (sensitivity + specificity) / 2,
         "sensitivity": sensitivity,
         "specificity": specificity,
-        "f1": 2 * true_positive / denominator if denominator else 0.0,
+        "f1": 2 * true_positive / (true_positive + false_positive + positives),
         "log_loss": float(-np.log(np.where(is_positive, score, prob_NK[:, 1 - positive]).clip(1e-12)).mean()),
     }
 

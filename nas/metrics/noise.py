@@ -219,8 +219,6 @@ def replicates_for(icc: float, wanted: float) -> int | None:
     """
     if not icc > 0:
         return None
-    if icc >= 1:
-        return 1
     exact = wanted * (1 - icc) / (icc * (1 - wanted))
     return max(1, math.ceil(exact - 1e-9))  # exact numbers are not rounded up
 
