@@ -35,6 +35,8 @@ def asha(eta: float, lowest: int, highest: int) -> MultiFidelity:
         (4, 5, 5, (5,)),
         (3, 4, 5, (4, 5)),
         (2.5, 2, 32, (2, 5, 12, 32)),
+        (4, 2, 16, (2, 8, 16)),
+        (3, 1, 243, (1, 3, 9, 27, 81, 243)),  # whose logarithm is rounded down
     ],
 )
 def test_rungs(eta: float, lowest: int, highest: int, expected: tuple[int, ...]) -> None:
@@ -103,6 +105,14 @@ def test_every_rung_follows_the_one_below() -> None:
             if lower < late.budget:
                 assert any(r.arch == late.arch and r.budget == lower and r.number < late.number for r in history)
     assert len({(r.arch, r.budget) for r in history}) == len(history) < 60  # nothing twice, and then it ended
+
+
+def test_mean_epochs_of_a_trial() -> None:
+    """Of 9 networks 9 run the first rung, 3 the second and 1 the third: 13 trials with 1, 2, 6 or 1, 3, 9 epochs."""
+    rule = ASHA(3, 1, 9)
+    assert (rule.epochs_run(True), rule.epochs_run(False)) == ((1, 2, 6), (1, 3, 9))
+    assert rule.mean_budget(True) == pytest.approx((9 * 1 + 3 * 2 + 1 * 6) / 13)
+    assert rule.mean_budget(False) == pytest.approx((9 * 1 + 3 * 3 + 1 * 9) / 13)
 
 
 def test_one_budget_is_random_search() -> None:

@@ -115,7 +115,7 @@ def rungs(eta: float, lowest: int, highest: int) -> tuple[int, ...]:
             "min_budget <= max_budget (by default training.epochs)",
             f"set fidelity.max_budget to {lowest} or more; a smaller min_budget only if the classes emerge by then",
         )
-    count = math.floor(math.log(highest / lowest, eta) + 1e-9) + 1
+    count = math.floor(math.log(highest / lowest, eta)) + 1
     budgets = [round(lowest * eta**step) for step in range(count)]
     while len(budgets) > 1 and highest / budgets[-1] < math.sqrt(eta):
         budgets.pop()
