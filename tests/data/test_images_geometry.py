@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import product
 from pathlib import Path
 
@@ -22,7 +22,14 @@ from written_series import centre_of, gantry_ball, rounded, scan, series, tilted
 from nas.data.io.axial import axial_slices, series_slices
 from nas.data.io.dicom import open_series
 from nas.data.io.geometry import MOST_SHIFT
-from nas.data.io.grid import image_on_grid, onto_image, planned_size
+from nas.data.io.grid import (
+    have_same_extent,
+    have_same_voxels,
+    image_on_grid,
+    onto_image,
+    planned_size,
+    require_same_grid,
+)
 from nas.data.io.images import read_channels, read_image, read_volume, to_array
 from nas.data.io.label_files import as_nifti
 from nas.data.sources.msd import Msd
@@ -121,6 +128,65 @@ def test_A2_a_label_with_other_voxels_over_the_same_extent(
         label.SetOrigin(image.TransformContinuousIndexToPhysicalPoint([0.5 / factor for factor in factors]))
         with pytest.raises(NASError, match="different shapes"):
             onto_image(label, image, Path("label.nii.gz"))
+
+
+def box(
+    shift_mm: Sequence[float] = (0, 0, 0), radians: float = 0.0, factor: int = 1, longer: float = 0.0
+) -> sitk.Image:
+    """Voxels of 1 x 2 x 4 mm, or `factor` times as many per axis over the same extent, whose values are 10 x."""
+    values_DHW = np.tile(10 * np.arange(4 * factor, dtype=np.float32), (6 * factor, 5 * factor, 1))
+    image, mm = sitk.GetImageFromArray(values_DHW), np.array([1.0, 2.0, 4.0]) / factor
+    image.SetSpacing((mm * (1 + longer)).tolist())
+    image.SetOrigin((np.array(shift_mm) + (mm - (1, 2, 4)) / 2).tolist())
+    turn = [[np.cos(radians), -np.sin(radians), 0], [np.sin(radians), np.cos(radians), 0], [0, 0, 1]]
+    image.SetDirection(np.ravel(turn).tolist())
+    return image
+
+
+@pytest.mark.parametrize("axis", range(3))
+def test_A2_grids_are_compared_within_a_part_of_the_smallest_side_of_a_voxel(axis: int) -> None:
+    """A twentieth for the same voxels, half of it for one grid, half of the finer one for one extent."""
+    step = np.eye(3)[axis]
+    for share, same_voxels in ((0.04, True), (0.06, False)):
+        assert have_same_voxels(box(), box(share * step)) == same_voxels
+    for share, same_extent in ((0.24, True), (0.26, False)):
+        shifted = box(share * step, factor=2)
+        assert have_same_extent(box(), shifted) == have_same_extent(shifted, box()) == same_extent
+    require_same_grid(box(), box(0.49 * step), Path("x"))
+    with pytest.raises(NASError, match="different origins of an image and its label, 0 x 0 x 0 and 0"):
+        require_same_grid(box(), box(0.52 * step), Path("x"))
+
+
+def test_A2_headers_that_are_rounded_are_one_grid() -> None:
+    require_same_grid(box(), box(radians=5e-4, longer=5e-4), Path("x"))
+    with pytest.raises(NASError, match="different directions"):
+        require_same_grid(box(), box(radians=2e-3), Path("x"))
+    with pytest.raises(NASError, match="different spacings"):
+        require_same_grid(box(), box(longer=2e-3), Path("x"))
+
+
+@pytest.mark.parametrize(
+    ("labels", "shift", "expected"),
+    [(False, 0.3, [7.0, 17.0, 27.0]), (True, 0.3, [10.0, 20.0, 30.0]), (False, 0.04, [10.0, 20.0, 30.0])],
+)
+def test_A2_a_channel_is_interpolated_and_a_label_is_not(labels: bool, shift: float, expected: list[float]) -> None:
+    """Voxel x of the image is at x - 0.3 of the other; where it is at x - 0.04, the voxels are kept."""
+    found = onto_image(box((shift, 0, 0)), box(), Path("x"), labels=labels)
+    assert found.GetOrigin() == (0.0, 0.0, 0.0)
+    inner_DHW = sitk.GetArrayFromImage(found)[:, :, 1:]
+    np.testing.assert_allclose(inner_DHW, np.broadcast_to(expected, inner_DHW.shape), rtol=1e-5)
+
+
+@pytest.mark.parametrize(("labels", "last"), [(False, 5), (True, 0)])
+def test_A2_a_rounded_spacing_that_ends_early_is_continued_in_channels_and_not_in_labels(
+    labels: bool, last: int
+) -> None:
+    """Voxel 999 of the image is at 999.8 of the other, which ends at 999.5."""
+    image, other = (sitk.GetImageFromArray(np.full((2, 2, 1000), 5, dtype=np.float32)) for _ in range(2))
+    other.SetSpacing((0.9992, 1.0, 1.0))
+    found_DHW = sitk.GetArrayFromImage(onto_image(other, image, Path("x"), labels=labels))
+    assert set(found_DHW[:, :, :999].ravel()) == {5}
+    assert set(found_DHW[:, :, 999].ravel()) == {last}
 
 
 def test_A2_a_label_of_a_data_set_with_a_rounded_spacing(tmp_path: Path) -> None:
