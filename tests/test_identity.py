@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import Enum, IntEnum
+from pathlib import PurePosixPath
 from typing import Any
 
+import numpy as np
 import pytest
 
 from experiments.build import build
@@ -16,10 +20,11 @@ from experiments.train.job import UNIDENTIFYING
 from nas.data.source import Source
 from nas.errors import NASError
 from nas.strategies.partial_order.strategy import PartialOrderPruning
+from nas.tracking.base import NoTracking
 from nas.training.loop import training_identity
 from nas.training.settings import TrainingSettings
 from nas.utils.hashing import digest
-from nas.utils.identity import identity_of
+from nas.utils.identity import described, identity_of, public_path
 from search_spaces.unet_flexible import FlexibleUNetSpace
 from tests.test_conformance import composed, names
 
@@ -155,6 +160,69 @@ def test_classes_with_equal_arguments_differ() -> None:
     assert identity_of(OneStep(1)) != identity_of(OtherStep(1))
     assert identity_of({"a": OneStep(1)}) != identity_of({"a": OneStep(2)})
     assert identity_of({2, 1}) == [1, 2]
+
+
+class Level(IntEnum):
+    """A number with a name."""
+
+    HIGH = 3
+
+
+class Colour(Enum):
+    """A name."""
+
+    RED = 1
+
+
+@dataclass
+class Step:
+    """A field that is computed is no argument."""
+
+    width: int
+    area: int = field(init=False, default=0)
+
+
+class Named:
+    """A part that describes itself, with more arguments than names."""
+
+    def __init__(self, name: str, *others: int, **settings: int) -> None:
+        self.name, self.identity = name, {"called": (name,)}
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (None, None),
+        (True, True),
+        (Level.HIGH, 3),
+        (Colour.RED, "Colour.RED"),
+        (PurePosixPath("a/b"), "a/b"),
+        ({1: (2.5, "x")}, {"1": [2.5, "x"]}),
+        (frozenset("hgfedcba"), list("abcdefgh")),
+        (np.array([[1, 2], [3, 4]]), [[1, 2], [3, 4]]),
+        (np.float32(0.5), 0.5),
+        (np.int64(7), 7),
+        (Step(4), {"class": "tests.test_identity.Step", "width": 4}),
+        (Named("n"), {"called": ["n"]}),
+        ([Named("n")], [{"called": ["n"]}]),
+    ],
+)
+def test_values_become_json(value: Any, expected: Any) -> None:
+    found = identity_of(value)
+    assert (found, type(found)) == (expected, type(expected))
+
+
+def test_a_description_has_all_named_arguments_under_the_public_path() -> None:
+    assert described(Named("n")) == {"class": "tests.test_identity.Named", "name": "n"}
+    assert identity_of(TrainingSettings())["class"] == "nas.training.TrainingSettings"
+    assert public_path(NoTracking) == "nas.NoTracking"  # the outermost package that exports it
+
+
+def test_an_argument_that_is_not_kept_is_named() -> None:
+    part = OneStep(1)
+    del part.steps
+    with pytest.raises(NASError, match=r"OneStep without the attribute 'steps'.*self.steps = steps"):
+        identity_of(part)
 
 
 def test_repeats_of_pruning() -> None:
