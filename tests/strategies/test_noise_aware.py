@@ -93,6 +93,9 @@ def test_pruning_beyond_the_noise_is_the_rule_by_brute_force(
         left.update(some)
     found = {tuple(genes) for genes in pruned.genes_NG[pruned.mask].tolist()}
     assert found == meant
+    for genes, cost, bound in zip(pruned.genes_NG, pruned.cost_N, pruned.bound_N, strict=True):
+        met = [cut.score for cut in cuts if below(tuple(genes.tolist()), cut.genes) and cost >= cut.threshold]
+        assert bound == (min(met) if len(met) >= witnesses else np.inf)
     assert left.mask.tolist() == (~pruned.mask).tolist()
     accept = pop._Accept(pop.CostWindow(), cuts, SPACE, witnesses)
     assert accept(pruned.genes_NG, total).tolist() == (~pruned.mask).tolist()

@@ -302,12 +302,29 @@ def test_nothing_is_pruned_where_another_objective_may_matter(objectives: dict[s
     assert bool(PartialOrderPruning().cuts(extended(empty(objectives), *records))) == prunes
 
 
+def test_nothing_is_pruned_where_the_score_is_another_cost() -> None:
+    space = Grid((3, 3))
+    records = [record(i, space.architecture((2 - 2 * i,) * 2), {"params": 4.0 - 4 * i}) for i in range(2)]
+    assert len(PartialOrderPruning().cuts(extended(empty({"params": "minimize"}), *records))) == 1
+    priced = empty({"params": "minimize"}, costs={"params": total})
+    assert PartialOrderPruning().cuts(extended(priced, *records)) == []
+
+
 def test_a_search_without_a_feasible_network_never_stalls() -> None:
     space = Grid((6, 6))
     history = play(RandomSearch(), space, empty(constraints=(Constraint("score", 99.0, at_most=False),)), 20)
     facts = first_results(history)
     assert not has_stalled(facts, history.cost(np.array([record.arch.genes for record in facts])), history, 3)
     assert PartialOrderPruning(patience=3).propose(space, history, np.random.default_rng(0)) is not None
+
+
+@pytest.mark.parametrize(("costs", "stalled"), [((2, 1), False), ((2, 3), True)])
+def test_a_lower_cost_is_progress_also_where_it_is_no_objective(costs: tuple[int, int], stalled: bool) -> None:
+    space = Grid((1, 4))
+    records = [record(i, space.architecture((0, cost)), {"score": 0.5}) for i, cost in enumerate(costs)]
+    assert has_stalled(records, np.array(costs, dtype=float), extended(empty({"score": "maximize"}), *records), 1) == (
+        stalled
+    )
 
 
 @given(histories(), st.integers(1, 8))
@@ -365,21 +382,3 @@ def test_networks_that_were_ruled_out_have_the_best_score_they_could_reach(metri
     assert ruled_out is not None
     assert ruled_out.share > 0
     assert set(ruled_out.bound_N.tolist()) == {0.5}
-
-
-def test_below_compares_every_gene_of_a_long_network() -> None:
-    """More genes than are compared for all networks at once."""
-    rng = np.random.default_rng(0)
-    genes_NG, ordered_G = rng.integers(3, size=(2000, 11)), np.arange(11) % 4 != 0
-    for gene in range(11):
-        top_G = np.full(11, 2)
-        top_G[gene] = 3 if ordered_G[gene] else 1
-        near_NG = np.tile(top_G, (4, 1))
-        near_NG[1, gene] += 1
-        near_NG[2, gene] -= 1
-        rows = below(near_NG, top_G, ordered_G, np.array([True, True, True, False]))
-        assert rows.tolist() == ([0, 2] if ordered_G[gene] else [0])
-    top_G = rng.integers(3, size=11)
-    inside_NG = np.where(ordered_G, genes_NG <= top_G, genes_NG == top_G)
-    rows = below(genes_NG, top_G, ordered_G, np.ones(2000, dtype=bool))
-    assert rows.tolist() == np.flatnonzero(inside_NG.all(axis=1)).tolist()
