@@ -87,10 +87,10 @@ def test_interval_holds_the_truth_and_narrows_with_networks() -> None:
 
 def test_interval_has_the_percentiles_5_and_95_of_resampled_networks() -> None:
     """Networks drawn and correlated one resample after the other; some resamples have no replicate at all."""
-    values = [[1.0, 2.0, 1.5], [4.0], [3.0], [6.0], [2.5, 2.0]]
+    values = [[1.0, 2.0, 1.5], [4.0], [3.2], [6.1], [2.5, 1.9], [0.3]]
     rng, found = np.random.default_rng(7), []
     for _ in range(300):
-        found.append(icc([values[network] for network in rng.integers(5, size=5)]))
+        found.append(icc([values[network] for network in rng.integers(6, size=6)]))
     assert np.isnan(found).any()
     assert icc_interval(values, resamples=300, seed=7) == pytest.approx(np.nanpercentile(found, [5, 95]))
 
