@@ -208,7 +208,8 @@ def ratio_to_reach(
     """
 
     def ratio(own_SC: np.ndarray, other_SC: np.ndarray) -> float:
-        return cost_to_reach(own_SC.mean(axis=0), float(other_SC[:, evaluations - 1].mean())) / evaluations
+        target = float(other_SC.mean(axis=0)[evaluations - 1])
+        return cost_to_reach(own_SC.mean(axis=0), target) / evaluations
 
     rng = np.random.default_rng(0)
     drawn_R = [
