@@ -21,6 +21,7 @@ from nas.trials_table import SECONDS, TrialsTable
 
 FOLDS = 10
 FEWEST = 20  # networks that a model can be fitted to
+ALIKE = 20  # networks of the table with the most similar prediction, whose deviations a new network may have
 
 
 @dataclass(frozen=True)
@@ -49,11 +50,11 @@ class Surrogate:
 
     The mean of each metric over replicates is predicted by gradient boosting of regression trees on the space's
     descriptors; networks of the table have the means of their trainings. Any other network has a deviation of its own
-    from the prediction, as large as what the model leaves unexplained in cross-validation, and each replicate a
-    deviation as large as those of the table; both are drawn from the deviations in the table, for all metrics together,
-    and are the same whenever a network is asked for again. Without the first, a strategy that fits a similar model
-    would look better than it is. Trees do not extrapolate: a network is better than those of the table by its own
-    deviation alone.
+    from the prediction, as large as what the model leaves unexplained in cross-validation for the networks whose score
+    it predicts to be nearest, because good networks differ less than bad ones. Each replicate has a deviation as large
+    as those of the table. Both are drawn from the deviations in the table, for all metrics together, and are the same
+    whenever a network is asked for again. Without the first, a strategy that fits a similar model would look better
+    than it is. Trees do not extrapolate: a network is better than those of the table by its own deviation alone.
 
     With curves, each epoch is a budget: the best score so far and the seconds until then, as a training that is stopped
     there would report them.
@@ -106,9 +107,11 @@ class Surrogate:
         residual_NM = mean_NM - cross_val_predict(_model(), x_NF, mean_NM, cv=folds)
         variance_M = (self._noise_RM**2).mean(axis=0) if len(self._noise_RM) else np.zeros(len(self.names))
         of_means_M = variance_M * np.mean([1 / len(rows) for rows in groups])
-        unexplained_M = np.sqrt(np.maximum((residual_NM**2).mean(axis=0) - of_means_M, 0))
         rmse_M = np.sqrt((residual_NM**2).mean(axis=0))
-        self._own_NM = residual_NM * np.divide(unexplained_M, rmse_M, out=np.zeros_like(rmse_M), where=rmse_M > 0)
+        unexplained_M = rmse_M * _without_noise(residual_NM, of_means_M)
+        self._residual_NM, self._of_means_M = residual_NM, of_means_M
+        self._ordering = self.names.index(self._score or next(iter(table.objectives)))
+        self._predicted_N = (mean_NM - residual_NM)[:, self._ordering]
         self.errors = {
             name: SurrogateError(
                 networks=len(groups),
@@ -186,9 +189,22 @@ class Surrogate:
         others = [arch for arch in dict.fromkeys(archs) if arch.genes not in self._known]
         if others:
             predicted_NM = self._model.predict(self.space.descriptors(others))
-            expected_NM = predicted_NM + self._own_NM[[_row(arch, len(self._own_NM), "own") for arch in others]]
+            expected_NM = predicted_NM + np.stack([*map(self._own_deviation, others, predicted_NM)])
             self._known |= zip([arch.genes for arch in others], expected_NM, strict=True)
         return np.stack([self._known[arch.genes] for arch in archs])
+
+    def _own_deviation(self, arch: Architecture, predicted_M: np.ndarray) -> np.ndarray:
+        """Draw what a network differs by from its prediction (M,), among the networks with a similar one."""
+        apart_N = np.abs(self._predicted_N - predicted_M[self._ordering])
+        alike_AM = self._residual_NM[np.argsort(apart_N, kind="stable")[:ALIKE]]
+        return np.asarray(alike_AM[_row(arch, len(alike_AM), "own")] * _without_noise(alike_AM, self._of_means_M))
+
+
+def _without_noise(residual_NM: np.ndarray, noise_M: np.ndarray) -> np.ndarray:
+    """Return the factors (M,) that take the variance of noise from residuals."""
+    variance_M = (residual_NM**2).mean(axis=0)
+    share_M = np.divide(noise_M, variance_M, out=np.ones_like(variance_M), where=variance_M > 0)
+    return np.asarray(np.sqrt(np.maximum(1 - share_M, 0)))
 
 
 def _model() -> MultiOutputRegressor:

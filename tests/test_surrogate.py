@@ -19,6 +19,7 @@ from search_spaces.dints.space import DiNTSSpace
 
 SPACE = DiNTSSpace(num_blocks=3, num_depths=2, channel_mul=0.125)
 NOISE, OWN = 0.004, 0.006
+GOOD = 0.78
 OBJECTIVES = {"dice": "maximize", "macs": "minimize"}
 
 
@@ -32,12 +33,12 @@ def quality(genes: tuple[int, ...]) -> float:
     return 0.7 + 0.05 * bool((operations[:, 0] >= 0).all()) + 0.01 * int((operations > 0).sum())
 
 
-def table(networks: int = 120, replicates: int = 3) -> TrialsTable:
+def table(networks: int = 120, replicates: int = 3, own_of_good: float = OWN) -> TrialsTable:
     rng = np.random.default_rng(0)
     archs = list({SPACE.sample(rng): None for _ in range(networks)})
     records = []
     for arch in archs:
-        own = rng.normal(0, OWN)
+        own = rng.normal(0, own_of_good if quality(arch.genes) > GOOD else OWN)
         for replicate in range(replicates):
             metrics = {
                 "dice": quality(arch.genes) + own + rng.normal(0, NOISE),
@@ -78,6 +79,17 @@ def test_networks_that_the_table_lacks(surrogate: Surrogate) -> None:
     truth = np.array([quality(arch.genes) for arch in archs])
     assert np.corrcoef(expected, truth)[0, 1] > 0.9
     assert OWN < np.std(expected - truth) < 2 * OWN  # the error of the model and the deviation of its own
+
+
+def test_good_networks_differ_as_good_networks_of_the_table_do() -> None:
+    surrogate = Surrogate(table(networks=300, own_of_good=0.0), cost)
+    rng = np.random.default_rng(7)
+    archs = [SPACE.sample(rng) for _ in range(600)]
+    apart = np.array([metrics["dice"] for metrics in surrogate.expected(archs)])
+    apart -= [quality(arch.genes) for arch in archs]
+    good = np.array([quality(arch.genes) > GOOD + 0.01 for arch in archs])
+    assert min(good.sum(), (~good).sum()) > 50
+    assert apart[good].std() < 0.6 * apart[~good].std()
 
 
 def test_replicates_differ_by_the_noise_of_the_table_and_come_again(surrogate: Surrogate) -> None:
