@@ -138,7 +138,8 @@ class TimedSteps:
             seconds, peak = self._run(space.build(arch, spec), network, spec)
         except TrialFailed:  # out of memory
             return StepCost(math.inf, max(saved, self.memory + 1), one.params, one.macs)
-        return StepCost(seconds, peak or saved, one.params, one.macs)
+        # a step that reuses memory which the process has freed before adds less to it than it needs
+        return StepCost(seconds, max(peak, saved), one.params, one.macs)
 
     def _run(self, model: torch.nn.Module, network: Network, spec: TaskSpec) -> tuple[float, int]:
         task = _task(spec)
