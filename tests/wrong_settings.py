@@ -163,7 +163,8 @@ def is_sensible(key: Key, name: str) -> bool:
     last = key.name.rpartition(".")[2]
     if name == "null":
         not_searched = key.name.startswith("recipe.") and (key.name.count(".") <= 2 or ".choices." in key.name)
-        return default is None or last in NULLABLE or not_searched
+        removed = key.name.startswith("objectives.")  # as long as another objective is left
+        return default is None or last in NULLABLE or not_searched or removed
     if name == "list":
         return last in LISTS or key.name.startswith("recipe.task.")  # choices, which need the data to be checked
     if name == "mapping":
