@@ -9,7 +9,7 @@ trainings early or take small networks are compared at equal cost. Shown are mea
 true quality of the network that a search of that cost chooses (`--truth`, over replicates that it did not see), the
 hypervolume of its front of true quality and MACs, and at which cost it reaches what random search reaches with 50 and
 100 evaluations, as a ratio. A search that ends early keeps its last value. With `--replays`, a comparison that was
-interrupted continues.
+interrupted continues; after a change of a strategy or of the surrogate, name another file.
 """
 
 from __future__ import annotations
