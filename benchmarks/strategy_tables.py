@@ -12,38 +12,41 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-SHOWN = (5, 10, 25, 50, 100)  # evaluations with a column
+SHOWN = (10, 25, 50, 100)  # evaluations with a column
 TARGETS = (50, 100)
 QUANTITIES = {"quality": "true quality", "area": "hypervolume"}
 NO_RATIO = "not reached"
 
 
 def markdown(content: Mapping[str, Any], quantity: str) -> str:
-    """Return the table of one quantity.
+    """Return the tables of one quantity.
 
     Args:
         content: Content of the JSON of benchmarks/compare_strategies.py.
         quantity: "quality" or "area".
 
     Returns:
-        One row for each strategy: means after some evaluations, the interval of the difference from random search, and
-        the cost of reaching what random search reaches.
+        Two tables, a row for each strategy: means after some evaluations; the interval of the difference from random
+        search and the cost of reaching what random search reaches.
     """
     marks = [mark for mark in SHOWN if mark <= content["evaluations"]]
     targets = [target for target in TARGETS if target <= content["evaluations"]]
-    head = ["strategy", *map(str, marks), f"- random at {marks[-1]}"]
-    head += [f"cost of random's {target}" for target in targets]
-    lines = [head, ["---"] * len(head)]
+    means = [["strategy", *map(str, marks)]]
+    ratios = [["strategy", f"- random at {marks[-1]}", *(f"cost of random's {target}" for target in targets)]]
     prefix = "" if quantity == "quality" else f"{quantity}_"
     for row in sorted(content["rows"], key=lambda row: -row[f"{quantity}@{marks[-1]}"]):
-        cells = [f"{_name(row['strategy'])} ({row['replays']})"]
-        cells += [f"{row[f'{quantity}@{mark}']:.4f}" for mark in marks]
+        name = f"{_name(row['strategy'])} ({row['replays']})"
+        means.append([name, *(f"{row[f'{quantity}@{mark}']:.4f}" for mark in marks)])
         ends = row.get(f"{quantity}_difference_interval@{marks[-1]}")
-        cells.append("" if ends is None else f"[{ends[0]:+.4f}, {ends[1]:+.4f}]")
+        cells = [name, "" if ends is None else f"[{ends[0]:+.4f}, {ends[1]:+.4f}]"]
         for target in targets:
             cells.append(_ratio(row.get(f"{prefix}ratio@{target}"), row.get(f"{prefix}ratio_interval@{target}")))
-        lines.append(cells)
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+        ratios.append(cells)
+    return f"{_table(means)}\n\n{_table(ratios)}"
+
+
+def _table(lines: Sequence[Sequence[str]]) -> str:
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (lines[0], ["---"] * len(lines[0]), *lines[1:]))
 
 
 def _ratio(middle: float | None, ends: Sequence[float | None] | None) -> str:
