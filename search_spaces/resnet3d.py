@@ -121,19 +121,28 @@ class ResNet3DSpace(SearchSpace):
         Returns:
             All blocks of the space, the same for any genes, and indices (N, K) into them, -1 for no block.
         """
-        task = task or TaskSpec(dims=len(input_size), in_channels=self.in_channels, outputs=self.outputs)
-        return blocks_of_layers(self.genes, genes_NG, self._layers(tuple(input_size), task))
+        channels = (task.in_channels, task.outputs) if task else (self.in_channels, self.outputs)
+        return blocks_of_layers(self, genes_NG, tuple(input_size), *channels)
 
-    def _layers(self, size: tuple[int, ...], task: TaskSpec) -> Iterator[Layer]:
-        """Yield every layer as the genes that decide it and a function from their values to its block."""
+    def layers(self, size: tuple[int, ...], in_channels: int, outputs: int) -> Iterator[Layer]:
+        """Yield every layer as the genes that decide it and a function from their values to its block.
+
+        Args:
+            size: (D, H, W), in 2D (H, W).
+            in_channels: Channels of an image.
+            outputs: Logits.
+
+        Yields:
+            Names of genes and the function, whose result is None for no block.
+        """
         dims = len(size)
 
         def sides(stride: int, stage: int) -> tuple[int, ...]:
             return tuple(-(-side // (stride * 2**stage)) for side in size)
 
         def stem(width: int, kernel: int, stride: int) -> Block:
-            build = partial(stem_block, dims, task.in_channels, width, kernel, stride)
-            return Block(f"stem {width} k{kernel} /{stride}", build, (task.in_channels, *size))
+            build = partial(stem_block, dims, in_channels, width, kernel, stride)
+            return Block(f"stem {width} k{kernel} /{stride}", build, (in_channels, *size))
 
         def residual(
             stage: int, slot: int, depth: int, width: int, stride: int, kernel: int, se: bool, kind: str
@@ -141,15 +150,15 @@ class ResNet3DSpace(SearchSpace):
             if slot >= depth:
                 return None
             halving = 2 if stage > 0 and slot == 0 else 1
-            outputs = self._channels(width, stage, kind)
-            inputs = outputs if slot else self._channels(width, stage - 1, kind) if stage else width
-            key = f"{kind} {inputs}>{outputs} k{kernel}{' se' if se else ''} @1/{stride * 2**stage}"
+            channels = self._channels(width, stage, kind)
+            inputs = channels if slot else self._channels(width, stage - 1, kind) if stage else width
+            key = f"{kind} {inputs}>{channels} k{kernel}{' se' if se else ''} @1/{stride * 2**stage}"
             build = partial(ResidualBlock, dims, kind, inputs, width * 2**stage, kernel, halving, se)
             return Block(key, build, (inputs, *sides(stride, stage - (halving == 2))))
 
         def head(width: int, stride: int, kind: str) -> Block:
             features, stage = self._channels(width, len(self.depths) - 1, kind), len(self.depths) - 1
-            build = partial(Head, features, task.outputs)
+            build = partial(Head, features, outputs)
             return Block(f"head {features} @1/{stride * 2**stage}", build, (features, *sides(stride, stage)))
 
         yield ("width", "stem", "stride"), stem

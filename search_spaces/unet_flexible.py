@@ -206,10 +206,19 @@ class FlexibleUNetSpace(UNetFamily):
         """
         require_sides(tuple(input_size), level_factors(self.spatial_dims, self.depths[-1], self.strides))
         channels = channels_of(task, self.spatial_dims, (self.in_channels, self.out_channels))
-        return blocks_of_layers(self.genes, genes_NG, self._layers(tuple(input_size), *channels))
+        return blocks_of_layers(self, genes_NG, tuple(input_size), *channels)
 
-    def _layers(self, size: tuple[int, ...], in_channels: int, out_channels: int) -> Iterator[Layer]:
-        """Yield every layer as the genes that decide it and a function from their values to its block."""
+    def layers(self, size: tuple[int, ...], in_channels: int, outputs: int) -> Iterator[Layer]:
+        """Yield every layer as the genes that decide it and a function from their values to its block.
+
+        Args:
+            size: (D, H, W), in 2D (H, W).
+            in_channels: Channels of an image.
+            outputs: Classes with the background.
+
+        Yields:
+            Names of genes and the function, whose result is None for no block.
+        """
         dims = self.spatial_dims
         convolution = LAYERS[dims][0]
 
@@ -268,14 +277,14 @@ class FlexibleUNetSpace(UNetFamily):
             block = unit(level, 2 * here, here, kernel, norm)
             if not self.deep_supervision or level == 0:
                 return block
-            build = partial(Supervised, block.build, partial(convolution, here, out_channels, 1))
+            build = partial(Supervised, block.build, partial(convolution, here, outputs, 1))
             return Block(f"{block.key}, supervised", build, block.input_shape)
 
         def add_merged(level: int, depth: int, here: int, norm: str, residual: bool) -> Block | None:
             return shortcut(level, 2 * here, here, norm) if residual and level < depth else None
 
         def head(width: int) -> Block:
-            return Block(f"head {width}", partial(convolution, width, out_channels, 1), (width, *size))
+            return Block(f"head {width}", partial(convolution, width, outputs, 1), (width, *size))
 
         for level in range(len(self.widths)):
             here, below = f"width{level}", f"width{level + 1}"
