@@ -115,4 +115,15 @@ def test_a_dry_run_writes_nothing_and_a_limit_holds(tmp_path: Path, monkeypatch:
     assert not list(here.iterdir())
     refused(voxnas(capsys, "auto", data, "--time", "1h", "--max-params", "30", "--dry-run"), "--max-params 30")
     refused(voxnas(capsys, "auto", data, "--task", "segmentation"), "task segmentation")
+
+    assert "one of 5 folds" in out
+    with_parts = data.with_name("parts.csv")
+    header, *lines = data.read_text(encoding="utf-8").splitlines()
+    parts = ["train"] * 20 + ["val"] * 5 + ["test"] * 5
+    rows = [f"{line},{part}" for line, part in zip(lines, parts, strict=True)]
+    with_parts.write_text("\n".join([f"{header},split", *rows]), encoding="utf-8")
+    code, out, _ = voxnas(capsys, "auto", with_parts, "--time", "1h", "--dry-run", "--device", "cpu")
+    assert code == 0
+    assert "on the parts that the csv states" in out
+    refused(voxnas(capsys, "auto", with_parts, "--time", "1h", "--dry-run", "--folds", "3"), "--folds 3")
     assert not list(here.iterdir())

@@ -35,14 +35,15 @@ def preview(request: Request) -> None:
     network = small_enough(network, limits_of(network, request.max_params, None, None))
     params = params_of(network.space, network.arch, network.task)
     epochs, trials = plan.value("training.epochs", "train"), plan.value("study.trials")
-    folds, limit = request.folds or plan.value("split.folds"), request.seconds
+    folds, limit = request.folds_of(plan), request.seconds
+    part = f"one of {folds} folds" if folds else "the parts that the csv states"
     search = limit * SEARCH_SHARE
     rest = limit - search - limit * REFERENCE_SHARE - first_reserve(limit)
     strategy = request.strategy or "priorband, or local_search with short trials"
     write_line(f"{plan.fingerprint.get('cases')} cases, {plan.task}; in {from_here(request.out)}:")
     write_line(f"1 plan: {len(plan.decisions)} settings" + (f" of {from_here(path)}" if path.is_file() else ""))
     write_line(
-        f"2 reference network: {params:,} parameters, up to {epochs} epochs on one of {folds} folds, "
+        f"2 reference network: {params:,} parameters, up to {epochs} epochs on {part}, "
         f"about {in_words(limit * REFERENCE_SHARE)}"
     )
     write_line(f"3 search: up to {trials} trials, {strategy}, at most {in_words(search)}")

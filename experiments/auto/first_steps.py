@@ -105,6 +105,7 @@ class FirstSteps:
             raise NASError(f"{path}, the plan of {read}", f"a plan of {self.request.data}", "use another --out")
         if self.request.task not in (None, found.task):
             raise NASError(f"--task {self.request.task} with {path}", f"its task {found.task}", "leave out --task")
+        self.request.folds_of(found)
         strategy = [] if self.request.strategy is None else [f"strategy={self.request.strategy}"]
         composed("search", path, self.settings("study.name=search", *strategy))  # refused before anything is trained
         if not self.clock.is_done(PLAN):

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nas.errors import NASError
+from nas.planning.plan import Plan
+
 
 @dataclass(frozen=True)
 class Request:
@@ -53,6 +56,27 @@ class Request:
             "--seed": self.seed,
         }
         return {name: value for name, value in named.items() if value is not None}
+
+    def folds_of(self, plan: Plan) -> int | None:
+        """Return the folds of the split of a plan.
+
+        Args:
+            plan: The plan.
+
+        Returns:
+            Their number; None if the csv states the parts.
+
+        Raises:
+            NASError: If another number is asked for and the csv states the parts.
+        """
+        planned = plan.value("split.folds")
+        if self.folds is not None and planned is None:
+            raise NASError(
+                f"--folds {self.folds} with a csv that states the parts of its split",
+                "no --folds",
+                "leave it out, or remove the column `split` of the csv and make another plan",
+            )
+        return self.folds or planned
 
     @property
     def most_params(self) -> float:
