@@ -1,9 +1,12 @@
-"""Strategies that others have to beat: random search under a rule, and networks in the order of their width."""
+"""Strategies of comparisons: random search under a rule, networks in the order of their cost, listed networks."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
+from nas.architecture import Architecture
 from nas.history import CostFunction, History, Proposal
 from nas.space import SearchSpace
 from nas.strategies.base import Strategy
@@ -41,3 +44,22 @@ class ByCost(Strategy):
         if not archs:
             return None
         return Proposal(archs[int(np.argmax(history.cost(np.array([arch.genes for arch in archs]))))])
+
+
+class Continued(Strategy):
+    """Takes the first networks from a list, and later ones from a strategy.
+
+    Args:
+        listed: Networks in their order.
+        first: How many of them come before the strategy.
+        strategy: The strategy; None to end with the list.
+    """
+
+    def __init__(self, listed: Sequence[Architecture], first: int = 0, strategy: Strategy | None = None) -> None:
+        self.listed, self.first, self.strategy = listed, first, strategy
+
+    def propose(self, space: SearchSpace, history: History, rng: np.random.Generator) -> Proposal | None:
+        """Return the next network of the list, or what the strategy proposes; None after the list without one."""
+        if self.strategy is not None and len(history) >= self.first:
+            return self.strategy.propose(space, history, rng)
+        return Proposal(self.listed[len(history)]) if len(history) < len(self.listed) else None

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.baselines import Continued
 from benchmarks.common import RESULTS, machine
 from benchmarks.compare_strategies import strategy_of
 from benchmarks.make_table import TABLES, Row, Trainings, rows_of, table_of
@@ -31,31 +32,10 @@ from nas.architecture import Architecture
 from nas.history import History, Proposal, State
 from nas.multiobjective.constraints import Constraint
 from nas.simulator import simulate
-from nas.space import SearchSpace
-from nas.strategies.base import Strategy
 from nas.trials_table import SECONDS, read_h5, write_h5
 from nas.utils.files import write_text
 
 SCORE = "dice"
-
-
-class Continued(Strategy):
-    """Takes the first networks from a list, and later ones from a strategy.
-
-    Args:
-        listed: Networks in their order.
-        first: How many of them come before the strategy; all of them without a strategy.
-        strategy: The strategy, or None.
-    """
-
-    def __init__(self, listed: Sequence[Architecture], first: int, strategy: Strategy | None = None) -> None:
-        self.listed, self.first, self.strategy = listed, first, strategy
-
-    def propose(self, space: SearchSpace, history: History, rng: np.random.Generator) -> Proposal | None:
-        """Return the next network of the list, or what the strategy proposes."""
-        if self.strategy is None or len(history) < self.first:
-            return Proposal(self.listed[len(history)])
-        return self.strategy.propose(space, history, rng)
 
 
 class Evaluations:

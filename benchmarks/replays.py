@@ -136,9 +136,9 @@ class Grounds:
         if self.surrogate:
             simulation = simulate(strategy, self.model.with_seed(seed), most, seed, workers, until=until)
             return self._measured(simulation, self._expected, workers)
-        seen, unseen = _replicates(self.table, seed)
+        seen, unseen = split_replicates(self.table, seed)
         simulation = simulate(strategy, seen, most, seed, workers, until=until)
-        truths = _means(unseen, self.truth) if self.truth and len(unseen) else {}
+        truths = means_over_trials(unseen, self.truth) if self.truth and len(unseen) else {}
         return self._measured(simulation, lambda arch: truths.get(arch.genes), workers)
 
     @cached_property
@@ -220,7 +220,7 @@ def ratio_to_reach(
     return ratio(values_SC, others_SC), float(low), float(high)
 
 
-def _replicates(table: TrialsTable, seed: int) -> tuple[TrialsTable, TrialsTable]:
+def split_replicates(table: TrialsTable, seed: int) -> tuple[TrialsTable, TrialsTable]:
     """Return one replicate of each network, which a search sees as its only one, and the others."""
     numbers = np.unique(table.replicates_N)
     seen_N = table.replicates_N == numbers[seed % len(numbers)]
@@ -228,7 +228,7 @@ def _replicates(table: TrialsTable, seed: int) -> tuple[TrialsTable, TrialsTable
     return replace(seen, replicates_N=np.zeros_like(seen.replicates_N)), table.rows(np.flatnonzero(~seen_N))
 
 
-def _means(table: TrialsTable, truth: str) -> Mapping[tuple[int, ...], float]:
+def means_over_trials(table: TrialsTable, truth: str) -> Mapping[tuple[int, ...], float]:
     """Return the mean quality of each network over its trials."""
     values: dict[tuple[int, ...], list[float]] = {}
     for genes, value in zip(map(tuple, table.genes_NG.tolist()), table.mean_over_cases(truth).tolist(), strict=True):

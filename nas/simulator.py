@@ -16,6 +16,7 @@ from nas.history import History, Proposal, State, Trial
 from nas.multiobjective.constraints import Constraint
 from nas.space import SearchSpace
 from nas.strategies.base import Strategy
+from nas.strategies.enumeration import enumeration_of
 from nas.strategies.first_trial import next_proposal
 from nas.trials_table import TrialsTable
 
@@ -236,8 +237,8 @@ def _empty_history(table: TrialsTable, space: SearchSpace) -> History:
     name = str(table.spec.get("cost", {}).get("metric", "macs"))
     cost = TabularCost(table, name)
     history = History((), table.objectives, cost, name)
-    genes_NG = space.enumerate()
-    if genes_NG is None or not cost.contains(genes_NG).all():
+    listed = enumeration_of(space)
+    if listed is None or len(listed.genes_NG) > len(table) or not cost.contains(listed.genes_NG).all():
         limit = Constraint(IN_TABLE, 1.0, at_most=False)
         history = replace(history, constraints=(limit,), costs={IN_TABLE: cost.contains})
     return history

@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 
 from benchmarks.baselines import ByCost, FullPath
+from benchmarks.bench_fidelity import row_of
 from benchmarks.replays import Grounds, cost_to_reach, ratio_to_reach
 from nas.artifact import SpaceFacts
 from nas.history import History, Proposal, State, Trial
 from nas.simulator import simulate
 from nas.space import SearchSpace
 from nas.strategies.base import Strategy
+from nas.strategies.fidelity.asha import ASHA
 from nas.strategies.random import RandomSearch
 from nas.trials_table import TrialsTable, write_h5
 from search_spaces.dints.space import DiNTSSpace
@@ -108,6 +110,18 @@ def test_baselines(grounds: Grounds) -> None:
         assert (SPACE.table(trial.arch.genes)[:, 0] >= 0).all()
     costs = [trial.metrics["macs"] for trial in simulate(ByCost(), grounds.table, 5, 0).history]
     assert costs == sorted(costs, reverse=True)
+
+
+def test_a_rule_saves_time_and_misses_a_network_that_improves_late() -> None:
+    plain = replace(table(), objectives={"dice": "maximize"})
+    row = row_of("asha", ASHA(2, 2, EPOCHS), plain, "test/dice", 8, 4)
+    assert (row["same_answer"], row["truth"]) == (1, 0)
+    assert 0.5 < row["time"] < 1
+    late = {name: values_NE.copy() for name, values_NE in plain.curves.items()}
+    late["dice"][-3:, :-1] = 0
+    row = row_of("asha", ASHA(2, 2, EPOCHS), replace(plain, curves=late), "test/dice", 100, 4)
+    assert row["same_answer"] == 0
+    assert row["truth"] == pytest.approx(-0.01)
 
 
 def test_searches_at_equal_cost(grounds: Grounds) -> None:
