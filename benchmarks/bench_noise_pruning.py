@@ -1,9 +1,10 @@
 """How much of the true Pareto front partial-order pruning keeps when scores are noisy.
 
     python -m benchmarks.bench_noise_pruning                                   # naslung671, with a known truth
-    python -m benchmarks.bench_noise_pruning --table TABLE.h5 --truth METRIC   # a table with replicates
+    python -m benchmarks.bench_noise_pruning --table benchmarks/tables/unet_hippocampus.h5 --truth test/dice
 
-A table with replicates is replayed as it is; the truth of a network is the mean of a metric over all its replicates.
+A table with replicates is replayed as it is; the truth of a network is the mean of a metric, or of values of single
+cases, over all its replicates.
 A table without them gives the shape of the truth: predictions of trees with large leaves, scaled so that the share of
 the variance between networks (the intra-class correlation) is the stated one, and noise is drawn for each replicate.
 Each search runs until nothing is left or the number of trials is reached. Front kept: the share of the true front that
@@ -47,10 +48,11 @@ def rows_of(table: TrialsTable) -> np.ndarray:
     return np.flatnonzero([state is State.COMPLETE for state in table.states])
 
 
-def recorded_truth(table: TrialsTable, metric: str) -> dict[Genes, float]:
+def recorded_truth(table: TrialsTable, name: str) -> dict[Genes, float]:
+    values_N = table.metrics[name] if name in table.metrics else table.mean_over_cases(name)
     runs: dict[Genes, list[float]] = {}
     for row in rows_of(table):
-        runs.setdefault(tuple(table.genes_NG[row].tolist()), []).append(float(table.metrics[metric][row]))
+        runs.setdefault(tuple(table.genes_NG[row].tolist()), []).append(float(values_N[row]))
     return {genes: float(np.mean(values)) for genes, values in runs.items()}
 
 
@@ -133,7 +135,9 @@ def summary(data: str, found: list[list[dict[str, Any]]]) -> Iterator[dict[str, 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--table", type=Path, default=REPO / "benchmarks/tables/naslung671.h5")
-    parser.add_argument("--truth", default=None, help="metric whose mean over replicates is the truth")
+    parser.add_argument(
+        "--truth", default=None, help="metric or values of cases whose mean over replicates is the truth"
+    )
     parser.add_argument("--icc", type=float, nargs="+", default=[0.065, 0.5, 0.9])
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--trials", type=int, default=100)

@@ -1,6 +1,6 @@
 """Rank correlation of cheap scores with trained networks, beside width alone.
 
-    python -m benchmarks.bench_proxies                                    # naslung671: a sample of its networks
+    python -m benchmarks.bench_proxies --supernet 3                       # naslung671: a sample of its networks
     python -m benchmarks.bench_proxies --table dints_hippocampus --root /path/to/Task04_Hippocampus
     python -m benchmarks.bench_proxies --table unet_hippocampus --root /path/to/Task04_Hippocampus --supernet 8
 
@@ -32,12 +32,14 @@ from nas.context import RunContext, TaskSetup
 from nas.data.loading import VolumeSet
 from nas.data.sources.lidc_shapes import LidcShapes
 from nas.data.splits import Split
+from nas.data.transforms.augment import Augment
 from nas.evaluators.supernet import InheritedWeights
 from nas.history import Proposal, State
 from nas.problem import Problem
 from nas.strategies.elastic import Elastic
 from nas.strategies.random import RandomSearch
 from nas.tasks.default import default_task
+from nas.training.settings import TrainingSettings
 from nas.trials_table import TrialsTable, read_h5
 from nas.zero_cost import SCORES, zero_cost_scores
 from search_spaces import NASLungSpace
@@ -45,6 +47,7 @@ from search_spaces import NASLungSpace
 CPU = torch.device("cpu")
 BOOTSTRAPS = 2000
 SHAPES = "naslung671"
+DEMO = TrainingSettings(lr=0.01, augment=Augment(shift=1, cutout=0))  # as conf/training/demo.yaml
 
 
 def tau(score_N: np.ndarray, truth_N: np.ndarray) -> float:
@@ -143,7 +146,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         if name == SHAPES:
             problem, context = lidc_shapes(Path(folder), arguments.cache)
-            truth_R, settings = table.metrics["auc"], None
+            truth_R, settings = table.metrics["auc"], DEMO
         else:
             made = Trainings(recipes()[name], arguments.root, arguments.cache)
             problem, context = hippocampus(made, Path(folder))
@@ -158,7 +161,7 @@ def main() -> None:
                 )[score]
             )
             columns[score] = (found, seconds / len(archs))
-        if arguments.supernet and settings is not None:
+        if arguments.supernet:
             elastic = Elastic(replace(settings, epochs=arguments.supernet), RandomSearch())
             (found, supernet_s), seconds = timed_pair(lambda: inherited(archs, problem, context, elastic))
             columns[f"inherited weights, supernet of {supernet_s:.0f} s"] = (found, (seconds - supernet_s) / len(archs))

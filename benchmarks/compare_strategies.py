@@ -172,7 +172,7 @@ def replays_of(options: argparse.Namespace, grounds: Grounds) -> tuple[dict[str,
     with ProcessPoolExecutor(options.jobs, context, prepare, (grounds,)) as pool:
         futures = {
             pool.submit(one_run, name, options.evaluations, seed, options.workers): (name, seed)
-            for name, seed in settings
+            for name, seed in sorted(settings, key=lambda setting: setting[1])  # all strategies get as far at any time
             if (name, seed) not in kept.known
         }
         for future in as_completed(futures):
