@@ -203,8 +203,9 @@ def test_the_best_near_a_target_is_near_it(share: float, seed: int) -> None:
     assert score <= best
     if share < 1:
         assert score == best_within(scores, costs, 1.1 * target)[1]
-    table_BE, _ = best_near(scores, costs, target, budget=target)
-    assert costs.of(table_BE) <= target
+    for budget in (target, 0.8 * target):
+        table_BE, _ = best_near(scores, costs, target, budget)
+        assert costs.of(table_BE) <= budget
 
 
 @pytest.mark.slow
