@@ -135,9 +135,7 @@ def summary(data: str, found: list[list[dict[str, Any]]]) -> Iterator[dict[str, 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--table", type=Path, default=REPO / "benchmarks/tables/naslung671.h5")
-    parser.add_argument(
-        "--truth", default=None, help="metric, or values of cases; its mean is the truth"
-    )
+    parser.add_argument("--truth", default=None, help="metric, or values of cases; its mean is the truth")
     parser.add_argument("--icc", type=float, nargs="+", default=[0.065, 0.5, 0.9])
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--trials", type=int, default=100)

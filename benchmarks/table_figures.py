@@ -1,9 +1,11 @@
 """Figures of a benchmark table: noise, rank correlations, cost, baselines, and its limits.
 
     python -m benchmarks.table_figures benchmarks/tables/dints_hippocampus.h5
+    python -m benchmarks.table_figures benchmarks/tables/unet_hippocampus.h5 --long benchmarks/tables/LONG.h5
 
 Intervals are 90 % percentiles of a bootstrap over networks. The true quality of a network is its mean Dice over
 the test cases and replicates; where an evaluation is compared with it, the replicate of that evaluation is left out.
+With --long, evaluations are also compared with the long trainings of the same networks.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from nas.trials_table import SCORES, SECONDS, TrialsTable, read_h5
 from search_spaces.dints.space import DiNTSSpace
 
 RESAMPLES = 1000
+WIDTH = f"{SCORES}width"
 COLLAPSED = 0.05  # validation Dice of a class below which a training has not learnt it
 Figure = Callable[[np.ndarray], float]  # of some networks, given by number
 
@@ -69,6 +72,20 @@ def tau_with_others(score_NR: np.ndarray, truth_NR: np.ndarray) -> Figure:
     def figure(rows: np.ndarray) -> float:
         taus = [
             kendalltau(score_NR[rows, r], np.delete(truth_NR[rows], r, axis=1).mean(axis=1)).statistic
+            for r in range(replicates)
+        ]
+        return float(np.mean(taus))
+
+    return figure
+
+
+def tau_with_long(score_NR: np.ndarray, long_NR: np.ndarray) -> Figure:
+    """Return Kendall's tau between one replicate's scores and the truth of long trainings with other seeds."""
+    replicates, long = score_NR.shape[1], long_NR.shape[1]
+
+    def figure(rows: np.ndarray) -> float:
+        taus = [
+            kendalltau(score_NR[rows, r], long_NR[rows][:, [at for at in range(long) if at != r]].mean(axis=1))[0]
             for r in range(replicates)
         ]
         return float(np.mean(taus))
@@ -146,12 +163,18 @@ def figures(table: TrialsTable) -> list[dict[str, Any]]:
         add(f"tau, validation after epoch {epoch} ({share:.0f} s) with others' test", *found)
     mean_N = nets.valid_NR.mean(axis=1)
     add("tau, mean of validations with test", *with_interval(lambda r: kendalltau(mean_N[r], truth_N[r])[0], count))
+    width_N = nets.of(WIDTH) if WIDTH in table.metrics else truth_N
     known = ["macs", "params", *(name for name in table.metrics if name.startswith(SCORES))]
     for name in known:
         score_N = nets.of(name)
         if not np.isfinite(score_N).all() or (score_N == score_N[0]).all():
             continue  # not all networks are scored yet, or the score says nothing
         add(f"tau, {name} with test", *with_interval(lambda r, s=score_N: kendalltau(s[r], truth_N[r])[0], count))
+        if WIDTH in known and name != WIDTH:
+            more = with_interval(
+                lambda r, s=score_N: kendalltau(s[r], truth_N[r])[0] - kendalltau(width_N[r], truth_N[r])[0], count
+            )
+            add(f"tau, {name} minus that of width", *more)
     rng = np.random.default_rng(0)
     for trained in (5, 10, 25, 50, 100):
         if trained < count:
@@ -177,12 +200,54 @@ def figures(table: TrialsTable) -> list[dict[str, Any]]:
     return rows
 
 
+def figures_of_long(table: TrialsTable, long: TrialsTable) -> list[dict[str, Any]]:
+    """Compare evaluations with long trainings of the same networks.
+
+    Args:
+        table: The evaluations.
+        long: The long trainings.
+
+    Returns:
+        One row per figure: name, value, and its interval where it has one.
+    """
+    short_nets, long_nets = Complete(table), Complete(long)
+    position = {tuple(genes): at for at, genes in enumerate(short_nets.genes_NG.tolist())}
+    rows_N = np.array([position[tuple(genes)] for genes in long_nets.genes_NG.tolist()])
+    count, truth_N = len(rows_N), long_nets.test_NR.mean(axis=1)
+    valid_NR, test_NR = short_nets.valid_NR[rows_N], short_nets.test_NR[rows_N]
+    between = tau_with_others(long_nets.test_NR, long_nets.test_NR)
+    found: dict[str, tuple[float, ...]] = {
+        "networks with long trainings": (count,),
+        "replicates of long trainings": (long_nets.rows_NR.shape[1],),
+        "CPU s of a long training, median": (float(np.median(long.seconds_N[long_nets.rows_NR])),),
+        "test Dice of a long training, lowest": (float(truth_N.min()),),
+        "test Dice of a long training, mean": (float(truth_N.mean()),),
+        "test Dice of a long training, highest": (float(truth_N.max()),),
+        "tau, one long test with another": with_interval(between, count),
+        "tau, one validation with long test": with_interval(tau_with_long(valid_NR, long_nets.test_NR), count),
+    }
+    means = {"mean of validations": valid_NR.mean(axis=1), "mean of tests": test_NR.mean(axis=1)}
+    for name in ("macs", "params", *(name for name in table.metrics if name.startswith(SCORES))):
+        means[name] = short_nets.of(name)[rows_N]
+    for name, score_N in means.items():
+        if np.isfinite(score_N).all():
+            tau = with_interval(lambda r, s=score_N: kendalltau(s[r], truth_N[r])[0], count)
+            found[f"tau, {name} with long test"] = tau
+    return [
+        dict(zip(("figure", "value", "low", "high"), (name, *values, None, None), strict=False))
+        for name, values in found.items()
+    ]
+
+
 def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("table", type=Path)
+    parser.add_argument("--long", type=Path, help="table of long trainings of the same networks")
     parser.add_argument("--out", type=Path, default=None, help="folder of the JSON, benchmarks/results by default")
     options = parser.parse_args(arguments)
-    write_results(f"table_{options.table.stem}", figures(read_h5(options.table)), options.out)
+    table = read_h5(options.table)
+    rows = figures(table) + (figures_of_long(table, read_h5(options.long)) if options.long else [])
+    write_results(f"table_{options.table.stem}", rows, options.out)
 
 
 if __name__ == "__main__":
