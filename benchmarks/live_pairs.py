@@ -1,12 +1,15 @@
 """Paired searches with real trainings: a strategy against random search, by the protocol of a benchmark table.
 
     python -m benchmarks.live_pairs dints_hippocampus --root /path/to/Task04_Hippocampus --pairs 10 --evaluations 25
+    python -m benchmarks.live_pairs unet_hippocampus --root /path/to/Task04_Hippocampus --objectives dice macs --start 5
 
 Both searches of a pair begin with the same random networks. Random search continues with further random networks, all
 of them trained before, because they are networks of the table; the strategy continues with its own proposals, which are
 trained now by the same code, seeds and data (benchmarks/make_table.py). A search sees one replicate of each network.
-The networks that both choose are then judged by the test cases of the other replicates. Trainings are kept in a file,
-so that the same command continues after a kill.
+The networks that both choose are then judged by the test cases of the other replicates; with two objectives the
+networks of both fronts, by the hypervolume of their true quality and MACs, and the strategy ends when its trainings
+have taken as many CPU seconds as those of random search. Trainings are kept in a file, so that the same command
+continues after a kill.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ import json
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +33,16 @@ from benchmarks.make_table import TABLES, Row, Trainings, rows_of, table_of
 from benchmarks.replays import interval
 from benchmarks.table_recipes import recipes
 from nas.architecture import Architecture
-from nas.history import History, Proposal, State
+from nas.history import History, Proposal, State, Trial
 from nas.multiobjective.constraints import Constraint
+from nas.multiobjective.hypervolume import hypervolume
 from nas.simulator import simulate
 from nas.trials_table import SECONDS, read_h5, write_h5
 from nas.utils.files import write_text
 
 SCORE = "dice"
+WORDS = {"truth": "test Dice", "area": "the hypervolume of the front"}
+LONGER = 4  # times as many networks, at most, of a search that has the time of another
 
 
 class Evaluations:
@@ -45,11 +52,14 @@ class Evaluations:
         made: The trainings of the recipe.
         known: Trainings of the table.
         path: File of the trainings that are made now.
+        objectives: Objectives of the searches.
         replicate: The replicate that a search sees.
     """
 
-    def __init__(self, made: Trainings, known: Sequence[Row], path: Path, replicate: int = 0) -> None:
-        self.made, self.path, self.replicate = made, path, replicate
+    def __init__(
+        self, made: Trainings, known: Sequence[Row], path: Path, objectives: Sequence[str], replicate: int = 0
+    ) -> None:
+        self.made, self.path, self.objectives, self.replicate = made, path, objectives, replicate
         self.continues = False
         self.space = made.recipe.space
         self.own = rows_of(read_h5(path), made, path) if path.exists() else []
@@ -60,7 +70,8 @@ class Evaluations:
         cost = self.made.problem.cost
         low, high = self.made.recipe.macs[0], self.made.recipe.macs[-1]
         limits = (Constraint("macs", low, at_most=False), Constraint("macs", high, at_most=True))
-        return History((), {SCORE: "maximize"}, cost, "macs", limits, {"macs": cost})
+        ways = {name: "maximize" if name == SCORE else "minimize" for name in self.objectives}
+        return History((), ways, cost, "macs", limits, {"macs": cost})
 
     def outcome(self, proposal: Proposal) -> tuple[float, dict[str, object]]:
         """Return seconds, state and metrics of a network, which is trained if it was not before."""
@@ -82,37 +93,49 @@ class Evaluations:
         others = [number for number in range(self.made.recipe.replicates) if number != self.replicate]
         return float(np.mean([np.nanmean(self.row(arch, number).cases["test/dice"]) for number in others]))
 
+    def area(self, front: Sequence[Trial], worst: float, most_macs: float) -> float:
+        """Return the hypervolume of the true qualities and MACs of a front, as benchmarks/replays.py measures it."""
+        points_F2 = np.array([[self.truth(one.arch), -one.metrics["macs"] / most_macs] for one in front])
+        return hypervolume(points_F2, np.array([worst, -1.0]))
 
-def pair(
-    made: Trainings, known: Sequence[Row], path: Path, name: str, seed: int, evaluations: int, start: int
-) -> dict[str, Any]:
+
+def pair(made: Trainings, known: Sequence[Row], path: Path, seed: int, options: argparse.Namespace) -> dict[str, Any]:
     """Run both searches of a pair.
 
     Args:
         made: The trainings of the recipe.
         known: Trainings of the table.
         path: File of the trainings that are made now.
-        name: The strategy, as in benchmarks/compare_strategies.py.
         seed: Number of the pair.
-        evaluations: Networks of each search.
-        start: Random networks that both begin with.
+        options: Strategy, objectives, and numbers of networks of the command.
 
     Returns:
         Chosen network, its score and its true quality, of each search.
     """
-    results = Evaluations(made, known, path, seed % made.recipe.replicates)
+    name, evaluations, fronts = options.strategy, options.evaluations, len(options.objectives) > 1
+    results = Evaluations(made, known, path, options.objectives, seed % made.recipe.replicates)
+    worst = min(float(np.nanmean(row.cases["test/dice"])) for row in known)
+    most_macs = max(row.trial.metrics["macs"] for row in known)
     archs = list(dict.fromkeys(row.trial.arch for row in known if row.trial.replicate == results.replicate))
     order = np.random.default_rng([made.recipe.seed, seed, 2018]).permutation(len(archs))
     listed = [archs[number] for number in order[:evaluations]]
     found: dict[str, Any] = {"pair": seed, "replicate": results.replicate}
+    until = float("inf")
     for label, strategy in {"random": None, name: strategy_of(name)}.items():
-        history = simulate(Continued(listed, start, strategy), results, evaluations, seed).history
+        most = evaluations if strategy is None or not fronts else LONGER * evaluations
+        simulation = simulate(Continued(listed, options.start, strategy), results, most, seed, until=until)
+        in_time = tuple(trial for trial in simulation.history if trial.finished <= until)
+        history = replace(simulation.history, records=in_time)
+        if fronts:
+            until = float(simulation.time_T[-1])
         best = history.best
         assert best is not None
         found[label] = {
             "chosen": best.arch.id,
             "score": best.metrics[SCORE],
             "truth": results.truth(best.arch),
+            **({"area": results.area(history.front(), worst, most_macs)} if fronts else {}),
+            "trials": len(history),
             "cpu_seconds": sum(trial.metrics.get(SECONDS, 0.0) for trial in history),
             "failed": sum(trial.state is not State.COMPLETE for trial in history),
         }
@@ -125,6 +148,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--root", type=Path, required=True, help="folder of the data")
     parser.add_argument("--cache", type=Path, default=Path("outputs/data"), help="folder of the prepared data")
     parser.add_argument("--strategy", default="predictor,strategy.model=linear")
+    parser.add_argument("--objectives", nargs="+", default=[SCORE], help="the score, or the score and costs")
     parser.add_argument("--pairs", type=int, default=10)
     parser.add_argument("--evaluations", type=int, default=25, help="networks of each search")
     parser.add_argument("--start", type=int, default=10, help="random networks that both searches begin with")
@@ -141,14 +165,17 @@ def main(arguments: Sequence[str]) -> None:
     for seed in range(options.pairs):
         if time.time() > until:
             break
-        pairs.append(pair(made, known, path, options.strategy, seed, options.evaluations, options.start))
+        pairs.append(pair(made, known, path, seed, options))
         print(json.dumps(pairs[-1]), flush=True)
-        difference_P = np.array([each[options.strategy]["truth"] - each["random"]["truth"] for each in pairs])
+        judged = "area" if len(options.objectives) > 1 else "truth"
+        difference_P = np.array([each[options.strategy][judged] - each["random"][judged] for each in pairs])
         content = {
             "name": f"live_pairs_{options.name}",
             "machine": machine(),
             "table": table_path.name,
             "strategy": options.strategy,
+            "objectives": options.objectives,
+            "judged": judged,
             "evaluations": options.evaluations,
             "start": options.start,
             "difference": float(difference_P.mean()),
@@ -160,7 +187,7 @@ def main(arguments: Sequence[str]) -> None:
     if pairs:
         low, high = interval(difference_P)
         print(
-            f"{options.strategy} - random search: {difference_P.mean():+.4f} [{low:+.4f}, {high:+.4f}] in test Dice, "
+            f"difference from random search: {difference_P.mean():+.4f} [{low:+.4f}, {high:+.4f}] in {WORDS[judged]}, "
             f"better in {(difference_P > 0).sum()} of {len(pairs)} pairs of {options.evaluations} evaluations"
         )
 
