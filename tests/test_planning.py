@@ -253,13 +253,29 @@ def test_a_plan_is_read_as_it_was_written(tmp_path: Path) -> None:
         ("plan: 1\ndecisons: {}", "decisons"),
         ("plan: 1\ndecisions: 3", "holds no settings"),
         ("plan: 1\ndecisions: {'a b': 3}", "the key"),
-        ("plan: 1\ndecisions: {a: [}", "which is no plan"),
+        ("plan: 1\ndecisions: {a: [}", "cannot be read"),
+        (
+            "plan: 1\ndecisions:\n  training.lr: 0.1\n  seed: 1\n  training.lr: 0.2",
+            "training.lr twice, again in line 5",
+        ),
+        ("plan: 1\ndecisions: {}\ndecisions: {}", "decisions twice"),
+        ("plan: 1\ndecisions: {}", "task: null"),
+        ("plan: 1\ntask: segmentations", "task: segmentations"),
     ],
 )
 def test_a_file_that_is_no_plan_is_refused(tmp_path: Path, content: str, word: str) -> None:
     (tmp_path / "plan.yaml").write_text(content)
     with pytest.raises(NASError, match=word):
         Plan.read(tmp_path / "plan.yaml")
+
+
+def test_numbers_are_read_as_in_configurations(tmp_path: Path) -> None:
+    lines = ["plan: 1", "task: segmentation", "train:", "  a: 1e-3", "  b: [-1E3, 2.5e+2]", "  c: '1e-3'", "  d: 1e3x"]
+    (tmp_path / "plan.yaml").write_text("\n".join(lines))
+    found = Plan.read(tmp_path / "plan.yaml")
+    assert [one.value for one in found.decisions] == [0.001, [-1000.0, 250.0], "1e-3", "1e3x"]
+    found.write(tmp_path / "again.yaml")
+    assert Plan.read(tmp_path / "again.yaml") == found
 
 
 def test_settings_of_one_command_replace_those_of_both() -> None:

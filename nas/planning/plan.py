@@ -17,6 +17,7 @@ from nas.utils.foreign import parse_yaml, read_text
 FORMAT = 1
 MOST_BYTES = 1_000_000
 SECTIONS = {"": "decisions", "search": "search", "train": "train"}  # command -> section of the file
+TASKS = ("segmentation", "classification")
 KEYS = ("plan", "task", "fingerprint", "reference", *SECTIONS.values())
 KEY = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
 PLAIN = re.compile(r"[A-Za-z_/][\w/.-]*", re.ASCII)  # a text that needs no quotes on a command line
@@ -150,8 +151,13 @@ class Plan:
             content = parse_yaml(text)
         except FileNotFoundError as error:
             raise NASError(f"no file {path}", "a plan", "voxnas plan FOLDER --out plan.yaml") from error
-        except (OSError, ValueError) as error:
+        except OSError as error:
             raise _no_plan(path, f" ({' '.join(str(error).split())})") from error
+        except ValueError as error:
+            text = f"{path}, which cannot be read ({' '.join(str(error).split())})"
+            raise NASError(
+                text, "YAML with each key once", f"correct {path}, or make it anew by voxnas plan"
+            ) from error
         if not isinstance(content, dict) or content.get("plan") != FORMAT:
             raise _no_plan(path)
         if unknown := [key for key in content if key not in KEYS]:
@@ -165,7 +171,9 @@ class Plan:
                     raise NASError(f"the key {key!r} in {path}", "the dotted key of a setting", "correct the key")
                 decisions.append(Decision(key, value, reasons.get((name, key), ""), command))
         facts, reference = (_mapping(content, name, path) for name in ("fingerprint", "reference"))
-        return cls(str(content.get("task")), facts, tuple(decisions), reference)
+        if (task := content.get("task")) not in TASKS:
+            raise NASError(f"task: {in_yaml(task)} in {path}", f"one of {', '.join(TASKS)}", f"correct task in {path}")
+        return cls(task, facts, tuple(decisions), reference)
 
 
 def _mapping(content: Mapping[str, Any], name: str, path: Path) -> Mapping[str, Any]:

@@ -5,14 +5,21 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import stat
 import zipfile
+from collections import Counter
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nas.errors import NASError
 
+if TYPE_CHECKING:
+    import yaml
+
+EXPONENT = re.compile(r"[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$", re.ASCII)  # a number such as 1e-3
 MOST_JSON_BYTES = 64 * 2**20
 MOST_YAML_BYTES = 2**18  # PyYAML reads about 1 MiB in 3 s
 MOST_CSV_BYTES = 2**30
@@ -162,6 +169,8 @@ def read_yaml(path: str | Path) -> Any:
 def parse_yaml(text: str) -> Any:
     """Parse YAML of plain values, of bounded depth and size.
 
+    Numbers are those of Hydra's files: 1e-3 is one, where YAML 1.1 asks for 1.0e-3.
+
     Args:
         text: The YAML.
 
@@ -169,20 +178,39 @@ def parse_yaml(text: str) -> Any:
         Its content.
 
     Raises:
-        ValueError: If it is no YAML, too large, or nested too deeply.
+        ValueError: If it is no YAML, has a key twice in one mapping, is too large, or nested too deeply.
     """
     import yaml
 
     if len(text) > MOST_YAML_BYTES:
         raise ValueError(f"{len(text)} characters of YAML; at most {MOST_YAML_BYTES} are read")
     try:
-        content = yaml.safe_load(text)
+        content = yaml.load(text, _strict_loader())
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
     except yaml.YAMLError as error:
         raise ValueError(" ".join(str(error).split())[:200]) from error
     require_shallow(content, MOST_NODES)
     return content
+
+
+@cache
+def _strict_loader() -> type[yaml.SafeLoader]:
+    """Return the loader of `parse_yaml`; PyYAML's own keeps the last of two equal keys without a word."""
+    import yaml
+
+    class Strict(yaml.SafeLoader):
+        def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+            node = super().compose_mapping_node(anchor)
+            assert node is not None
+            keys = [(one.tag, one.value) for one, _ in node.value if isinstance(one, yaml.ScalarNode)]
+            if twice := [key for key, count in Counter(keys).items() if count > 1]:
+                line = [one.start_mark.line + 1 for one, _ in node.value if (one.tag, one.value) == twice[0]][1]
+                raise yaml.YAMLError(f"{twice[0][1]} twice, again in line {line}")
+            return node
+
+    Strict.add_implicit_resolver("tag:yaml.org,2002:float", EXPONENT, list("-+0123456789"))
+    return Strict
 
 
 def require_shallow(content: Any, most_nodes: int | None = None) -> None:
