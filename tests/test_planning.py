@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -169,6 +170,39 @@ def test_volumes_of_ct_are_scaled_by_the_training_part() -> None:
 def test_few_cases_have_fewer_folds() -> None:
     assert folds_for(segmentation([case(str(n)) for n in range(50)]))[0] == 5
     assert folds_for(segmentation([case(str(n)) for n in range(7)]))[0] == 3
+
+
+def test_folds_are_counted_in_patients_of_the_rarest_class() -> None:
+    """60 of 100 cases have the class b, but they are of six patients, which five folds could not share."""
+    cases = [
+        replace(case(str(n), (28, 28, 28), label=int(n < 60)), patient=f"p{n // 10 if n < 60 else n}")
+        for n in range(100)
+    ]
+    fingerprint = classification(cases)
+    assert fingerprint.patients_K.tolist() == [40, 6]
+    assert folds_for(fingerprint)[0] == 3
+    with_one = [replace(case(str(n)), voxels_K=np.array([60000, 1700, 1600 * (n in (2, 3))])) for n in range(20)]
+    assert segmentation(with_one).patients_K.tolist() == [20, 20, 2]
+
+
+@pytest.mark.parametrize(("of_two", "message"), [((), "two in 0 of 20"), ((1, 4), "two in 2 of 20"), (range(20), "")])
+def test_classes_that_no_split_can_share_are_refused_before_anything_is_timed(
+    of_two: Sequence[int], message: str
+) -> None:
+    few = segmentation(
+        [replace(case(str(n)), voxels_K=np.array([60000, 1700, 1600 * (n in of_two)])) for n in range(20)]
+    )
+    machine = Computed()
+    if not message:
+        assert plan_segmentation(few, MACHINE, machine).value("split.folds") == 5
+        return
+    with pytest.raises(NASError, match=message):
+        plan_segmentation(few, MACHINE, machine)
+    assert not machine.timed
+    labels = [case(str(n), (28, 28, 28), label=int(n in of_two)) for n in range(20)]
+    with pytest.raises(NASError, match=message.replace("two", "b")):
+        plan_classification(classification(labels), MACHINE, machine)
+    plan_classification(classification(labels, folds=3), MACHINE, machine)  # the csv states the parts
 
 
 def test_a_classification_sees_whole_volumes_or_crops_around_points() -> None:

@@ -23,6 +23,7 @@ from nas.planning.rules import (
     flips_for,
     folds_for,
     name_of,
+    require_folds,
     schedule_for,
     sides_text,
 )
@@ -48,7 +49,11 @@ def plan_classification(fingerprint: Fingerprint, limits: Limits, measure: Measu
 
     Returns:
         The plan.
+
+    Raises:
+        NASError: If a class has too few patients for a split.
     """
+    require_folds(fingerprint)
     spacing, size, why = grid(fingerprint)
     cases = len(fingerprint.cases)
     batch = next((one for one in BATCHES if cases * TRAINING_SHARE >= 8 * one), BATCHES[-1])

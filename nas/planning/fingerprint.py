@@ -137,6 +137,15 @@ class Fingerprint:
         return np.sum([case.voxels_K > 0 for case in self.cases], axis=0)
 
     @property
+    def patients_K(self) -> np.ndarray:
+        """Number of patients of each class, of a segmentation of those with a case that contains it."""
+        found: list[set[str]] = [set() for _ in self.classes]
+        for case in self.cases:
+            for number in [case.label] if self.kind == "classification" else np.flatnonzero(case.voxels_K):
+                found[number].add(case.patient)
+        return np.array([len(patients) for patients in found])
+
+    @property
     def shares_K(self) -> np.ndarray:
         """Share of each class in all voxels of a segmentation."""
         voxels_K = np.sum([case.voxels_K for case in self.cases], axis=0)

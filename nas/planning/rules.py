@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from nas.errors import NASError
 from nas.planning.fingerprint import Fingerprint
 from nas.utils.duration import in_words
 
@@ -110,6 +111,28 @@ class Measure(Protocol):
         """
 
 
+def require_folds(fingerprint: Fingerprint) -> None:
+    """Check that a split by patient can put every class into training, validation and test.
+
+    Args:
+        fingerprint: Facts of the data.
+
+    Raises:
+        NASError: If the data set states no parts of its own, and a class has too few patients.
+    """
+    if fingerprint.given_folds:
+        return
+    patients_K, every = fingerprint.patients_K, fingerprint.patients
+    rarest = int(patients_K.argmin())
+    if patients_K[rarest] < FEWEST_FOLDS:
+        few = f"{fingerprint.classes[rarest]} in {patients_K[rarest]} of {every} patients"
+        raise NASError(
+            f"{few if every >= FEWEST_FOLDS else f'{every} patients'} in {fingerprint.path}",
+            f"every class in at least {FEWEST_FOLDS} patients: for training, validation and test",
+            "add patients with it" if every >= FEWEST_FOLDS else "add patients",
+        )
+
+
 def folds_for(fingerprint: Fingerprint) -> tuple[int, str]:
     """Choose the number of folds.
 
@@ -119,12 +142,11 @@ def folds_for(fingerprint: Fingerprint) -> tuple[int, str]:
     Returns:
         Folds, and the reason.
     """
-    least = int(min(count for count in fingerprint.counts_K if count))
-    units = min(fingerprint.patients, least)
-    if units >= 2 * FOLDS:
-        return FOLDS, f"five, as nnU-Net; {fingerprint.patients} patients, the rarest class in {least} cases"
-    folds = max(FEWEST_FOLDS, min(FOLDS, units // 2))
-    return folds, f"{fingerprint.patients} patients, the rarest class in {least} cases: fewer folds keep it in each"
+    least = int(fingerprint.patients_K.min())
+    shown = f"{fingerprint.patients} patients, the rarest class in {least} of them"
+    if least >= 2 * FOLDS:
+        return FOLDS, f"five, as nnU-Net; {shown}"
+    return max(FEWEST_FOLDS, min(FOLDS, least // 2)), f"{shown}: fewer folds keep it in each"
 
 
 def flips_for(fingerprint: Fingerprint, opposite_axes: Mapping[int, str]) -> tuple[list[int], str]:

@@ -31,6 +31,7 @@ from nas.planning.rules import (
     flips_for,
     folds_for,
     name_of,
+    require_folds,
     schedule_for,
     sides_text,
 )
@@ -62,7 +63,11 @@ def plan_segmentation(fingerprint: Fingerprint, limits: Limits, measure: Measure
 
     Returns:
         The plan.
+
+    Raises:
+        NASError: If a class has too few patients for a split.
     """
+    require_folds(fingerprint)
     spacing, refined = target_spacing(fingerprint.spacings_N3, fingerprint.boxes_N3)
     boxes_N3 = resampled_shapes(fingerprint.boxes_N3, fingerprint.spacings_N3, spacing)
     shapes_N3 = resampled_shapes(fingerprint.shapes_N3, fingerprint.spacings_N3, spacing)
