@@ -20,6 +20,7 @@ from nas.cost.profile import profile, training_bytes
 from nas.errors import NASError, TrialFailed
 from nas.planning.classification import plan_classification
 from nas.planning.fingerprint import Fingerprint
+from nas.planning.lengths import with_lengths_of_network
 from nas.planning.plan import Plan
 from nas.planning.reading import Progress, read_fingerprint, silent
 from nas.planning.rules import MEMORY_SHARE, Limits, Network, StepCost
@@ -77,8 +78,30 @@ def plan_of(fingerprint: Fingerprint, device: torch.device, seconds: float, max_
     Returns:
         The plan.
     """
-    limits = Limits(seconds, int(MEMORY_SHARE * free_memory(device)), str(device), max_params)
+    limits = _limits(device, seconds, max_params)
     return RULES[fingerprint.kind](fingerprint, limits, TimedSteps(device, limits.memory))
+
+
+def timed_again(plan: Plan, device: torch.device, seconds: float) -> Plan:
+    """Time the network of a plan that was taken from elsewhere; see `nas.planning.lengths.with_lengths_of_network`.
+
+    Args:
+        plan: The plan of a segmentation.
+        device: Device of the trainings.
+        seconds: Running time for search and trainings together.
+
+    Returns:
+        The plan with the lengths that fit its network.
+
+    Raises:
+        NASError: If a step does not fit into the memory.
+    """
+    limits = _limits(device, seconds)
+    return with_lengths_of_network(plan, limits, TimedSteps(device, limits.memory))
+
+
+def _limits(device: torch.device, seconds: float, max_params: float = math.inf) -> Limits:
+    return Limits(seconds, int(MEMORY_SHARE * free_memory(device)), str(device), max_params)
 
 
 def reference_network(plan: Plan) -> Artifact:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +24,12 @@ from experiments.search.check import check_search
 from experiments.sweep import register_resolvers
 from experiments.train.check import check_train
 from nas.cost.profile import profile
+from nas.errors import NASError
 from nas.planning import Plan
 from nas.planning.classification import plan_classification
+from nas.planning.lengths import with_lengths_of_network
 from nas.planning.nnunet import as_nnunet, read_nnunet, write_nnunet
-from nas.planning.rules import Network
+from nas.planning.rules import FEWEST_EPOCHS, Network, StepCost
 from nas.planning.segmentation import plan_segmentation
 from tests.commands import Command, refused, voxnas
 from tests.conftest import REPO
@@ -206,6 +210,66 @@ def test_a_plan_survives_the_way_over_nnunet(plan: Plan, tmp_path: Path) -> None
     with torch.device("meta"):
         pair = [reference_network(one).build() for one in (plan, found)]
     assert len({profile(one, (1, 1, 40, 56, 40)).macs for one in pair}) == 1
+
+
+def nnunet_file(plan: Plan, folder: Path, change: Callable[[dict[str, Any]], None] = lambda content: None) -> Path:
+    """A plans file of nnU-Net with a change of its configuration."""
+    content = as_nnunet(plan, "Dataset001_Two", "nnUNetPlans")
+    change(content["configurations"]["3d_fullres"])
+    path = folder / "nnUNetPlans.json"
+    path.write_text(json.dumps(content))
+    return path
+
+
+def test_lengths_are_those_of_the_network_of_nnunet(tmp_path: Path) -> None:
+    """The plan for a short time crops, and is for a network of 8 channels; nnU-Net's has 32 and sees whole volumes."""
+    short = replace(MACHINE, seconds=60.0)
+    cases = [
+        replace(case(str(n)), reaches_A=tuple(np.eye(1, side, 4, dtype=int)[0] for side in (36, 50, 35)))
+        for n in range(20)
+    ]
+    own = plan_segmentation(segmentation(cases), short, Computed())
+    assert own.value("data.crop") is not None
+    large = plan_segmentation(segmentation(cases), replace(MACHINE, seconds=1e6), Computed())
+    assert large.reference["width0"] == 32
+    taken = read_nnunet(nnunet_file(large, tmp_path), own)
+    assert taken.value("data.crop") is None
+    assert taken.value("data.patches_per_volume") == large.value("data.patches_per_volume")
+    machine = Computed()
+    timed = with_lengths_of_network(taken, short, machine)
+    (network,) = machine.timed
+    assert (network.shape, network.batch, network.genes) == (
+        tuple(large.value("data.patch")), large.value("training.batch_size"), large.reference,
+    )  # fmt: skip
+    steps = math.ceil(0.8 * 20 * taken.value("data.patches_per_volume") / network.batch)
+    took = timed.value("training.epochs", "train") * steps * machine(network).seconds
+    assert took < 0.5 * short.seconds or timed.value("training.epochs", "train") == FEWEST_EPOCHS
+    assert timed.value("training.epochs", "train") < own.value("training.epochs", "train")
+    assert timed.value("constraints") == large.value("constraints")
+    assert timed.value("training.lr") == large.value("training.lr")
+    assert len({(one.key, one.command) for one in timed.decisions}) == len(timed.decisions)
+    with pytest.raises(NASError, match="GB on cpu"):
+        with_lengths_of_network(taken, short, lambda network, timed=True: StepCost(math.inf, 10**10, 1, 1))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda one: one.update(normalization_schemes=["RescaleTo01Normalization"]), "RescaleTo01Normalization"),
+        (lambda one: one.update(normalization_schemes=["ZScoreNormalization"] * 2), "2 channels"),
+        (lambda one: one["architecture"]["arch_kwargs"].update(norm_op="torch.nn.BatchNorm3d"), "norm_op BatchNorm3d"),
+        (lambda one: one["architecture"]["arch_kwargs"].update(nonlin="torch.nn.ReLU"), "nonlin ReLU"),
+    ],
+)
+def test_what_a_plan_cannot_take_from_nnunet_is_refused(plan: Plan, tmp_path: Path, change: Any, message: str) -> None:
+    with pytest.raises(NASError, match=message):
+        read_nnunet(nnunet_file(plan, tmp_path, change), plan)
+
+
+def test_plans_of_a_classification_take_nothing_from_nnunet(plan: Plan, tmp_path: Path) -> None:
+    labels = classification([case(str(n), (28, 28, 28), label=n % 2) for n in range(20)])
+    with pytest.raises(NASError, match="a plan for classification"):
+        read_nnunet(nnunet_file(plan, tmp_path), plan_classification(labels, MACHINE, Computed()))
 
 
 @pytest.mark.slow

@@ -71,12 +71,13 @@ def run(options: argparse.Namespace) -> None:
         if path is not None:
             require_output(path)
     from experiments.devices import pick_device
-    from experiments.planning import make_plan
+    from experiments.planning import make_plan, timed_again
     from nas.planning.nnunet import read_nnunet, write_nnunet
 
-    plan = make_plan(options.data, pick_device(options.device), seconds, options.task, show_reading)
+    device = pick_device(options.device)
+    plan = make_plan(options.data, device, seconds, options.task, show_reading)
     if options.from_nnunet is not None:
-        plan = read_nnunet(options.from_nnunet, plan)
+        plan = timed_again(read_nnunet(options.from_nnunet, plan), device, seconds)
     if options.to_nnunet is not None:
         write_nnunet(plan, options.to_nnunet)
     plan.write(options.out)

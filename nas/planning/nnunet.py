@@ -15,12 +15,14 @@ from typing import Any
 
 from nas.errors import NASError
 from nas.planning.plan import Decision, Plan
+from nas.planning.rules import patches_for
 from nas.utils.files import read_json, write_text
 
 FULL = "3d_fullres"  # the configuration that is read and written
 NAME = "voxnasPlans"
 CT, Z_SCORE = "CTNormalization", "ZScoreNormalization"
 PLAIN = "dynamic_network_architectures.architectures.unet.PlainConvUNet"
+FIXED = {"norm_op": "InstanceNorm3d", "nonlin": "LeakyReLU", "dropout_op": "None"}
 DATA = {"is_seg": False, "order": 3, "order_z": 0, "force_separate_z": None}
 SEGMENTATION = {"is_seg": True, "order": 1, "order_z": 0, "force_separate_z": None}
 PROBABILITIES = {"is_seg": False, "order": 1, "order_z": 0, "force_separate_z": None}
@@ -40,15 +42,17 @@ def read_nnunet(path: str | Path, plan: Plan) -> Plan:
         half and twice of each of its widths; the network itself is the reference.
 
     Raises:
-        NASError: If the file is missing or has another form, or its network cannot be expressed.
+        NASError: If the file is missing or has another form, its network or normalisation cannot be expressed, or it is
+            of data with other channels.
     """
     path = Path(path)
+    _require_u_nets(plan)
     try:
         content = read_json(path)
         configuration = content["configurations"][FULL]
         back = [int(axis) for axis in content["transpose_backward"]]
         arguments = _arguments(configuration["architecture"], path)
-        schemes = configuration["normalization_schemes"]
+        schemes = [str(scheme) for scheme in configuration["normalization_schemes"]]
         batch, batch_dice = int(configuration["batch_size"]), bool(configuration["batch_dice"])
         spacing = [float(configuration["spacing"][axis]) for axis in back]
         patch = [int(configuration["patch_size"][axis]) for axis in back]
@@ -62,12 +66,14 @@ def read_nnunet(path: str | Path, plan: Plan) -> Plan:
         text = f"{path}, which cannot be read ({type(error).__name__}: {error})"
         raise NASError(text, f"an nnUNetPlans.json of nnU-Net 2 with {FULL}", "plan the data set again") from error
     _require_expressible(strides, kernels, encoder, decoder, path)
+    _require_parts(arguments, schemes, plan, path)
     depth = len(strides)
     flat_axes = [[axis for axis in range(3) if kernel[axis] == 1] for kernel in kernels]
     same = all(min(stride) == 2 for stride in strides) and not any(flat_axes)
     values: dict[str, Any] = {
         "data.spacing_mm": spacing,
         "data.patch": patch,
+        "data.patches_per_volume": patches_for(_resampled(plan, spacing), patch),
         "data.normalise": "training" if schemes[0] == CT else "volume",
         "task.window": patch,
         "task.batch_dice": batch_dice,
@@ -91,9 +97,11 @@ def read_nnunet(path: str | Path, plan: Plan) -> Plan:
         **{"norm": "instance", "residual": False, "up": "transposed", "down": "stride"},
     }
     reason = f"{FULL} of {path.name}"
-    of_cost = ("constraints",)  # of another network
-    kept = [one for one in plan.decisions if one.key not in values and one.key not in of_cost]
-    own = [Decision(key, value, reason) for key, value in values.items()]
+    mixed = f"{reason}: {schemes[0]} of the first channel, for all ({', '.join(schemes)})"
+    reasons = {"data.normalise": mixed if len(set(schemes)) > 1 else reason}
+    of_others = ("constraints", "data.crop")  # of another network, and in voxels of another spacing
+    kept = [one for one in plan.decisions if one.key not in values and one.key not in of_others]
+    own = [Decision(key, value, reasons.get(key, reason)) for key, value in values.items()]
     return replace(plan, decisions=(*own, *kept), reference=reference)
 
 
@@ -110,8 +118,7 @@ def write_nnunet(plan: Plan, path: str | Path) -> None:
         NASError: If the plan is not that of a segmentation by U-Nets.
     """
     path = Path(path)
-    if plan.task != "segmentation" or "depth" not in plan.reference:
-        raise NASError(f"a plan for {plan.task}", "the plan of a segmentation with U-Nets", "leave it out")
+    _require_u_nets(plan)
     write_text(path, json.dumps(as_nnunet(plan, path.parent.name or "Dataset", path.stem), indent=4) + "\n")
 
 
@@ -131,14 +138,13 @@ def as_nnunet(plan: Plan, data_set: str, name: str = NAME) -> dict[str, Any]:
     spacing, channels = plan.value("data.spacing_mm"), len(facts["channels"])
     median = facts["nonzero_box"]["median"]
     old = facts["spacing_mm"]["median"]
-    resampled = [float(round(side * mm / new)) for side, mm, new in zip(median, old, spacing, strict=True)]
     scheme = CT if plan.value("data.normalise") == "training" else Z_SCORE
     configuration = {
         "data_identifier": f"{name}_{FULL}",
         "preprocessor_name": "DefaultPreprocessor",
         "batch_size": plan.value("training.batch_size"),
         "patch_size": list(plan.value("data.patch")),
-        "median_image_size_in_voxels": resampled,
+        "median_image_size_in_voxels": _resampled(plan, spacing),
         "spacing": list(spacing),
         "normalization_schemes": [scheme] * channels,
         "use_mask_for_norm": [scheme == Z_SCORE and facts["nonzero_share"] < MASKED] * channels,
@@ -166,6 +172,19 @@ def as_nnunet(plan: Plan, data_set: str, name: str = NAME) -> dict[str, Any]:
             str(number): _intensity(one) for number, one in enumerate(facts["intensity"])
         },
     }
+
+
+def _require_u_nets(plan: Plan) -> None:
+    if plan.task != "segmentation" or "depth" not in plan.reference:
+        raise NASError(
+            f"a plan for {plan.task} with nnU-Net's plans", "the plan of a segmentation with U-Nets", "leave it out"
+        )
+
+
+def _resampled(plan: Plan, spacing_mm: Sequence[float]) -> list[float]:
+    """Sides of the median box of voxels that are not 0, at another spacing."""
+    sides, old = plan.fingerprint["nonzero_box"]["median"], plan.fingerprint["spacing_mm"]["median"]
+    return [float(round(side * mm / new)) for side, mm, new in zip(sides, old, spacing_mm, strict=True)]
 
 
 def _intensity(one: Mapping[str, float]) -> dict[str, float]:
@@ -226,6 +245,22 @@ def _require_expressible(
     if got:
         expected = "strides of 1 and 2, kernels of 1 and 3 voxels, and one number of convolutions for all levels"
         raise NASError(f"{got} in {path}", expected, "leave the file out")
+
+
+def _require_parts(arguments: Mapping[str, Any], schemes: Sequence[str], plan: Plan, path: Path) -> None:
+    """Check the parts of nnU-Net's plan that have one value here."""
+    channels = plan.fingerprint["channels"]
+    if len(schemes) != len(channels):
+        raise NASError(
+            f"{len(schemes)} channels in {path}",
+            f"{len(channels)}, as the data have",
+            "take the plans of this data set",
+        )
+    found = [("normalization_schemes", scheme, (CT, Z_SCORE)) for scheme in schemes]
+    found += [(key, str(arguments.get(key, own)).rpartition(".")[2], (own,)) for key, own in FIXED.items()]
+    for key, value, known in found:
+        if value not in known:
+            raise NASError(f"{key} {value} in {path}", " or ".join(known), "leave the file out")
 
 
 def _even(width: int) -> int:

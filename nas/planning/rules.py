@@ -21,6 +21,9 @@ ALONE_SHARE = 1 / 2  # of the time, for one training of the reference network if
 TRIALS, FEWEST_TRIALS = 24, 8
 MOST_EPOCHS, ENOUGH_EPOCHS, FEWEST_EPOCHS = 300, 60, 4
 LONGER = 2  # times as long is a training that would have fewer epochs than are enough
+FEW_EPOCHS = 20  # of a training in an eighth of the time, below which there is no search
+MOST_PATCHES = 4  # of a volume in an epoch
+LEAST_BATCH = 2  # of a segmentation
 ENOUGH_ALONE = 24  # epochs of the reference network if there is no search
 MEMORY_SHARE = 0.8  # of the free memory
 COST_LIMIT = 1.5  # MACs of searched networks, in those of the reference network
@@ -227,6 +230,19 @@ def schedule_for(limits: Limits, cost: StepCost, steps: int, alone: bool = False
     search_epochs = max(min(epochs_for(search_s / trials, typical, steps), epochs), FEWEST_EPOCHS)
     share = f"{in_words(search_s)}, half of the time, for {trials} trials of about two thirds of that cost"
     return Schedule(epochs, search_epochs, trials, reason, share)
+
+
+def patches_for(median_shape: Sequence[float], patch: Sequence[int]) -> int:
+    """Choose how many patches of each volume an epoch has.
+
+    Args:
+        median_shape: Median sides of the resampled volumes.
+        patch: Sides of a patch.
+
+    Returns:
+        As many as a median volume has voxels in patches, at least one and at most four.
+    """
+    return max(1, min(MOST_PATCHES, round(math.prod(median_shape) / math.prod(patch))))
 
 
 def name_of(path: str) -> str:

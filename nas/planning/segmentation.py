@@ -16,11 +16,13 @@ from nas.errors import NASError
 from nas.planning.cropping import middle_box_of_labels
 from nas.planning.facts import facts_of
 from nas.planning.fingerprint import ANISOTROPY, AXES, Fingerprint
+from nas.planning.lengths import cost_limit, learning_rate, lengths
 from nas.planning.plan import Decision, Plan
 from nas.planning.rules import (
-    COST_LIMIT,
     ENOUGH_ALONE,
     ENOUGH_EPOCHS,
+    FEW_EPOCHS,
+    LEAST_BATCH,
     TRAINING_SHARE,
     Limits,
     Measure,
@@ -30,7 +32,7 @@ from nas.planning.rules import (
     epochs_for,
     flips_for,
     folds_for,
-    name_of,
+    patches_for,
     require_folds,
     schedule_for,
     sides_text,
@@ -42,14 +44,12 @@ from nas.utils.duration import in_words
 WIDTHS = (32, 24, 16, 12, 8)  # of the reference network at full resolution, the first as in nnU-Net
 MOST_CHANNELS = 320
 STEP = 16  # voxels: the stored volumes have sides of multiples, see `nas.data.Msd`
-LEAST_BATCH, SHARE_OF_DATA = 2, 0.05  # of a batch in all voxels, as in nnU-Net
+SHARE_OF_DATA = 0.05  # of a batch in all voxels, as in nnU-Net
 ENOUGH_STEPS = 4000  # of a training before a larger batch is worth its time
-FEW_EPOCHS, SMALL_PATCH = 20, 48**3  # a patch is shortened for the time down to this volume
-MOST_PATCHES = 4  # of a volume in an epoch
+SMALL_PATCH = 48**3  # a patch is shortened for the time down to this volume
 WORTH_A_CROP = 0.75  # share of the voxels of a patch that a box around the labels may have at most
 SHORT_TRAINING = 1000  # steps, below which all classes have to be kept in the loss, see docs/benchmark.md
 RARE = 1e-3  # share of a class in a patch around it
-LR, LARGEST_LR = 0.004, 0.01
 BOUND = 2  # of widths and of memory: largest and smallest choice against the reference
 
 
@@ -108,7 +108,7 @@ class _Chosen:
         alone = self._most_epochs() < FEW_EPOCHS  # too short for a search
         self.seconds = limits.alone_seconds if alone else limits.training_seconds
         self.enough = ENOUGH_ALONE if alone else ENOUGH_EPOCHS
-        self.patches = max(1, min(MOST_PATCHES, round(math.prod(self.median) / math.prod(self.topology.patch))))
+        self.patches = patches_for(self.median, self.topology.patch)
         self.width, self.width_reason = self._width()
         self.batch, self.batch_reason = self._batch(float(np.prod(shapes_N3, axis=1).sum()))
         self.network = self._network(self.topology, self.width, self.batch)
@@ -331,10 +331,7 @@ def _of_network(chosen: _Chosen) -> Iterator[Decision]:
     }
     for name, value in chosen.network.settings.items():
         yield Decision(f"space.{name}", value, reasons[name])
-    macs = chosen.cost.macs
-    limit = float(f"{COST_LIMIT * macs:.2g}")
-    why = f"{COST_LIMIT:g} times the reference network ({macs:.3g} MACs a patch, {chosen.cost.params:,} parameters)"
-    yield Decision("constraints", [f"macs<={limit:g}"], why, "search")
+    yield cost_limit(chosen.cost)
 
 
 def _of_training(fingerprint: Fingerprint, limits: Limits, chosen: _Chosen) -> Iterator[Decision]:
@@ -346,22 +343,13 @@ def _of_training(fingerprint: Fingerprint, limits: Limits, chosen: _Chosen) -> I
     yield Decision("task.include_background", False, "the Dice loss is that of the classes, as in nnU-Net")
     yield from _of_rare_classes(fingerprint, chosen)
     yield Decision("training.batch_size", batch, chosen.batch_reason)
-    lr = min(LR * math.sqrt(batch / LEAST_BATCH), LARGEST_LR)
-    yield Decision("training.lr", float(f"{lr:.1g}"), "AdamW with one cycle; grows with the root of the batch")
+    yield learning_rate(batch)
     pairs = {pair.axis: f"{pair.first} and {pair.second} ({AXES[pair.axis]})" for pair in pairs_of(fingerprint)}
     axes, why = flips_for(fingerprint, pairs)
     yield Decision("training.augment.flip", axes, why)
     yield Decision("task.flips", axes, "predictions are averaged over the same mirrorings, as in nnU-Net", "train")
     yield from _of_augmentation(fingerprint)
-    yield Decision("training.epochs", schedule.search_epochs, schedule.search_reason, "search")
-    yield Decision("training.epochs", schedule.epochs, schedule.reason, "train")
-    for command, epochs, times in (("search", schedule.search_epochs, 4), ("train", schedule.epochs, 10)):
-        every = max(epochs // times, 1)
-        yield Decision("training.validate_every", every, f"about {times} validations a training", command)
-    yield Decision("study.name", name_of(fingerprint.path), "that of the folder", "search")
-    yield Decision("study.trials", schedule.trials, schedule.search_reason, "search")
-    seconds = round(limits.seconds / 2)
-    yield Decision("study.time", f"{seconds}s", f"half of {in_words(limits.seconds)}", "search")
+    yield from lengths(schedule, limits, fingerprint.path)
 
 
 def _of_rare_classes(fingerprint: Fingerprint, chosen: _Chosen) -> Iterator[Decision]:
