@@ -112,7 +112,15 @@ def reference_network(plan: Plan) -> Artifact:
 
     Returns:
         The network in the planned space.
+
+    Raises:
+        NASError: If a plan that was edited has no such network, or states no channels or classes.
     """
+    for name in ("channels", "classes"):
+        if not isinstance(plan.fingerprint.get(name), list):
+            raise NASError(
+                f"a plan without fingerprint: {name}", f"the {name} of the data", "write them into it, or plan again"
+            )
     prefix = "space."
     settings = {one.key.removeprefix(prefix): one.value for one in plan.of("search") if one.key.startswith(prefix)}
     space = space_from_conf(str(plan.value("space")), settings)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from experiments.auto.clock import Clock
 from experiments.auto.dry_run import preview
+from experiments.auto.plan_checks import require_strategy
 from experiments.auto.report import Ending, write_report
 from experiments.auto.request import Request
 from experiments.auto.say import Says
@@ -41,6 +42,7 @@ def run(options: argparse.Namespace) -> int:
         device=options.device,
         seed=options.seed,
     )
+    require_strategy(request.strategy)
     if options.dry_run:
         preview(request)
         return 0

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from experiments.auto.first_steps import PLAN
 from experiments.auto.limits import limits_of, params_of, small_enough
+from experiments.auto.plan_checks import require_plan_of
 from experiments.auto.request import Request
 from experiments.auto.schedule import first_reserve
 from experiments.cli import write_line
 from experiments.devices import pick_device
 from experiments.planning import make_plan, reference_network
 from nas.planning.plan import Plan
-from nas.planning.rules import REFERENCE_SHARE, SEARCH_SHARE
+from nas.planning.rules import REFERENCE_SHARE, SEARCH_SHARE, TRIALS
 from nas.utils.duration import in_words
 from nas.utils.files import from_here
 
@@ -27,6 +28,7 @@ def preview(request: Request) -> None:
     path = request.out / PLAN
     if path.is_file():
         plan = Plan.read(path)
+        require_plan_of(request, plan, path)
     else:
         plan = make_plan(
             request.data, pick_device(request.device), request.seconds, request.task, max_params=request.most_params
@@ -34,7 +36,8 @@ def preview(request: Request) -> None:
     network = reference_network(plan)
     network = small_enough(network, limits_of(network, request.max_params, None, None))
     params = params_of(network.space, network.arch, network.task)
-    epochs, trials = plan.value("training.epochs", "train"), plan.value("study.trials")
+    epochs, trials = plan.value("training.epochs", "train"), plan.value("study.trials", default=TRIALS)
+    most = f"up to {epochs} epochs" if epochs else "up to the epochs of conf/training"
     folds, limit = request.folds_of(plan), request.seconds
     part = f"one of {folds} folds" if folds else "the parts that the csv states"
     search = limit * SEARCH_SHARE
@@ -43,8 +46,7 @@ def preview(request: Request) -> None:
     write_line(f"{plan.fingerprint.get('cases')} cases, {plan.task}; in {from_here(request.out)}:")
     write_line(f"1 plan: {len(plan.decisions)} settings" + (f" of {from_here(path)}" if path.is_file() else ""))
     write_line(
-        f"2 reference network: {params:,} parameters, up to {epochs} epochs on {part}, "
-        f"about {in_words(limit * REFERENCE_SHARE)}"
+        f"2 reference network: {params:,} parameters, {most} on {part}, about {in_words(limit * REFERENCE_SHARE)}"
     )
     write_line(f"3 search: up to {trials} trials, {strategy}, at most {in_words(search)}")
     for limit_text in [*(plan.value("constraints", "search") or []), *request.constraints]:

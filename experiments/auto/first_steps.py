@@ -18,6 +18,7 @@ from experiments.auto.deadlines import Both, StopAt, Stopwatch, interrupted_afte
 from experiments.auto.limits import limits_of, small_enough
 from experiments.auto.machine import cores, threads, workers_of
 from experiments.auto.networks import prior_of, trials_ended, write_network
+from experiments.auto.plan_checks import require_plan_of, require_unchanged, settings_of
 from experiments.auto.request import Request
 from experiments.auto.say import Says, clock_time, printing_into
 from experiments.auto.schedule import (
@@ -41,6 +42,7 @@ from nas.artifact import Artifact, load
 from nas.context import TaskSetup
 from nas.cost.latency import LatencyTable, measure_table
 from nas.cost.model import CostModel
+from nas.data.io.images import triple
 from nas.data.loading import VolumeSet
 from nas.data.splits import Fold
 from nas.errors import NASError
@@ -87,7 +89,8 @@ class FirstSteps:
             The plan, with the changes of the user.
 
         Raises:
-            NASError: If the data cannot be read, or the plan is of other data.
+            NASError: If the data cannot be read, or the plan is of other data, or was changed after the reference
+                network was trained.
         """
         path = self.out / PLAN
         if not path.is_file():
@@ -100,14 +103,14 @@ class FirstSteps:
             self.says.step(1, f"plan: that of {path}")
             self.clock.begin(PLAN)
         found = Plan.read(path)
-        read = found.value("data.root") or found.value("data.path")
-        if read is not None and Path(str(read)).resolve() != self.request.data.resolve():
-            raise NASError(f"{path}, the plan of {read}", f"a plan of {self.request.data}", "use another --out")
-        if self.request.task not in (None, found.task):
-            raise NASError(f"--task {self.request.task} with {path}", f"its task {found.task}", "leave out --task")
-        self.request.folds_of(found)
+        require_plan_of(self.request, found, path)
+        before = self.clock.facts(PLAN).get("settings")
+        if before is not None and self._file.is_file():  # that of the reference network, which is written next
+            require_unchanged(found, before, path)
         strategy = [] if self.request.strategy is None else [f"strategy={self.request.strategy}"]
         composed("search", path, self.settings("study.name=search", *strategy))  # refused before anything is trained
+        if not self._file.is_file():
+            self.clock.note(PLAN, settings=settings_of(found))
         if not self.clock.is_done(PLAN):
             self.clock.done(PLAN)
         self.planned = found
@@ -125,13 +128,15 @@ class FirstSteps:
         folds = [] if self.request.folds is None else [f"split.folds={self.request.folds}"]
         return [f"seed={self.request.seed}", f"device={self.request.device}", *folds, *more]
 
-    def training(self, networks: Sequence[Path], name: str, epochs: int, rounds: int, *more: str) -> dict[str, Any]:
+    def training(
+        self, networks: Sequence[Path], name: str, epochs: int | None, rounds: int, *more: str
+    ) -> dict[str, Any]:
         """Compose a training of networks.
 
         Args:
             networks: Their files.
             name: Name of the training.
-            epochs: Its epochs.
+            epochs: Its epochs; None for those of the plan, or of conf/training.
             rounds: Number of folds.
             *more: Further settings.
 
@@ -139,7 +144,8 @@ class FirstSteps:
             The configuration.
         """
         own = [f"arch={in_grammar([str(path) for path in networks])}", f"name={name}", f"rounds={rounds}"]
-        own += [f"training.epochs={epochs}", f"training.validate_every={max(epochs // VALIDATIONS, 1)}"]
+        if epochs is not None:
+            own += [f"training.epochs={epochs}", f"training.validate_every={max(epochs // VALIDATIONS, 1)}"]
         own += [f"resamples={RESAMPLES}", *NO_BASELINES]
         return composed("train", self.out / PLAN, self.settings(*own, *more))
 
@@ -161,7 +167,13 @@ class FirstSteps:
 
     def _input_shape(self, network: Artifact) -> tuple[int, ...]:
         sides = self.planned.value("data.patch") or self.planned.value("data.size")
-        return (network.task.in_channels, *map(int, sides))
+        if sides is None:
+            raise NASError(
+                f"--max-latency-ms with {self.out / PLAN}, which states no data.patch or data.size",
+                "the sides of an image, for which latencies are measured",
+                "write data.patch into the plan, or limit --max-params",
+            )
+        return (network.task.in_channels, *map(int, triple(sides)))
 
     def _latencies(self, network: Artifact) -> LatencyTable:
         """Measure the latencies of the space's blocks, unless an earlier run did."""
@@ -193,9 +205,17 @@ class FirstSteps:
     @cached_property
     def setting(self) -> TaskSetup:
         """Data, split, task and device of all trainings."""
-        epochs = int(self.planned.value("training.epochs", "train", 1))
-        config = TrainConfig.of(self.training([self.reference_file], REFERENCE, epochs, 1))
-        return task_setup(config)
+        return task_setup(TrainConfig.of(self._planned_training))
+
+    @cached_property
+    def _planned_training(self) -> dict[str, Any]:
+        """The training of the reference network, with epochs of the plan or, where it states none, of conf/training."""
+        return self.training([self.reference_file], REFERENCE, None, 1)
+
+    @property
+    def wanted(self) -> int:
+        """Epochs of one training after the search."""
+        return int(self._planned_training["training"]["epochs"])
 
     @cached_property
     def rounds(self) -> list[Fold]:
@@ -205,14 +225,14 @@ class FirstSteps:
     @cached_property
     def workers(self) -> int:
         """Trainings at a time."""
-        batch = int(self.planned.value("training.batch_size", "train", 2))
+        batch = int(self._planned_training["training"]["batch_size"])
         shape = (self.setting.store.shape[0], *self._sides)
         return workers_of(self.network, shape, batch, self.setting.device)
 
     @property
     def _sides(self) -> Sequence[int]:
         patch = self.planned.value("data.patch") or self.setting.store.shape[1:]
-        return [int(side) for side in patch]
+        return [int(side) for side in triple(patch)]
 
     def cost(self, workers: int) -> TrainingCost:
         """Time the reference network as one of several trainings at a time.
@@ -224,8 +244,7 @@ class FirstSteps:
             Its cost.
         """
         setting, part = self.setting, self.rounds[0]
-        epochs = int(self.planned.value("training.epochs", "train", 1))
-        config = TrainConfig.of(self.training([self.reference_file], REFERENCE, epochs, 1))
+        config = TrainConfig.of(self.training([self.reference_file], REFERENCE, self.wanted, 1))
         train, valid = (VolumeSet(setting.store, rows, setting.device) for rows in (part.train, part.valid))
         with threads(self.threads(workers)):
             model = self.network.build(setting.task.spec).to(setting.device)
@@ -252,7 +271,7 @@ class FirstSteps:
         if "epochs" not in facts:
             self.says.line("prepares the data and times the reference network")
             with printing_into(self.out):
-                cost, wanted = self.cost(1), int(self.planned.value("training.epochs", "train", 1))
+                cost, wanted = self.cost(1), self.wanted
             epochs = reference_epochs(self.clock.limit, self.clock.left, cost.epoch.seconds, wanted)
             facts = {"epochs": epochs, "epoch_s": cost.epoch.seconds, "case_s": cost.case.seconds}
             self.clock.note(REFERENCE, **facts, wanted=wanted)
