@@ -159,3 +159,32 @@ def test_label_maps_are_found_in_every_form(tmp_path: Path) -> None:
     matched = match_predictions(guesses, found.cases)
     assert list(matched.files.values()) == [guesses / f"{name}.nii.gz" for name in names]
     assert (matched.missing, matched.extra) == ((), ())
+
+
+def test_predictions_are_measured_by_subgroups_of_the_csv(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    data, guesses, csv_file = labelled(tmp_path / "data"), predicted(tmp_path / "guesses"), tmp_path / "data/cases.csv"
+    lines = [
+        "label,case,patient,sex,ward",
+        *(f"labelsTr/case{n}.nii.gz,case{n},p{n},{'fmf'[n]},{n % 2}" for n in range(3)),
+    ]
+    csv_file.write_text("\n".join(lines))
+    words = ("evaluate", "--predictions", guesses, csv_file, "--resamples", 20, "--out", tmp_path / "out")
+    for more, columns in (((), {"sex"}), (("--subgroups", "ward"), {"ward"})):
+        code, out, err = voxnas(capsys, *words, *more)
+        assert code == 0, err
+        found = json.loads((tmp_path / "out/evaluation.json").read_text())["subgroups"]
+        assert {one["column"] for one in found} == columns
+        assert columns.pop() in out
+    refused(voxnas(capsys, *words, "--subgroups", "scanner"), "no column scanner")
+    refused(voxnas(capsys, "evaluate", "--predictions", guesses, data, "--subgroups", "sex"), "--subgroups sex")
+
+
+@pytest.mark.parametrize("option", ["--flips 0", "--seen skip", "--network a", "--rotations HW", "--npy-axes DHW"])
+def test_options_of_networks_change_no_predictions(tmp_path: Path, capsys: pytest.CaptureFixture, option: str) -> None:
+    words = ("evaluate", "--predictions", tmp_path, tmp_path, *option.split())
+    refused(voxnas(capsys, *words), f"{option.split()[0]} with --predictions")
+
+
+@pytest.mark.parametrize("option", ["--tolerance 2", "--missing skip", "--cases-of x", "--classes a,b"])
+def test_options_of_predictions_change_no_network(tmp_path: Path, capsys: pytest.CaptureFixture, option: str) -> None:
+    refused(voxnas(capsys, "evaluate", tmp_path, tmp_path, *option.split()), f"{option.split()[0]} with a training")

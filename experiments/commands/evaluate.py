@@ -37,6 +37,11 @@ EXAMPLES = (
 )
 SEEN = ("refuse", "skip", "keep")
 MISSING = ("refuse", "skip")
+OF_PREDICTIONS = {"missing": "refuse", "cases_of": None, "classes": None, "tolerance": 1.0}  # option -> default
+OF_NETWORKS = {
+    **{"seen": "refuse", "network": None, "flips": None, "rotations": None},
+    **{"values_in_hu": False, "npy_axes": None},
+}
 
 
 def parser() -> Parser:
@@ -88,6 +93,7 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         NASError: If the cases were seen, or cannot be measured.
     """
+    _require_used(options)
     if options.predictions is not None:
         return evaluate_predictions.run(options)
     if options.training is None:
@@ -153,6 +159,19 @@ def run(options: argparse.Namespace) -> int:
     )
     report(folder, evaluation, task, _system(options, trained, found))
     return USER_ERROR if faults or len(measured) < len(done) else 0
+
+
+def _require_used(options: argparse.Namespace) -> None:
+    """Refuse options that would change nothing: those of networks with --predictions, and the other way round."""
+    of_predictions = options.predictions is not None
+    for name, default in (OF_NETWORKS if of_predictions else OF_PREDICTIONS).items():
+        if getattr(options, name) != default:
+            flag, kind = f"--{name.replace('_', '-')}", "--predictions" if of_predictions else "a training"
+            raise NASError(
+                f"{flag} with {kind}",
+                f"an option of {'a training' if of_predictions else '--predictions'}",
+                f"leave out {flag}",
+            )
 
 
 def _system(options: argparse.Namespace, networks: Sequence[BundleNetwork], cases: Sequence[Case]) -> Evaluated:

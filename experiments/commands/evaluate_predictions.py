@@ -47,7 +47,8 @@ def run(options: argparse.Namespace) -> int:
             "evaluate each by a command of its own; voxnas compare sets them beside each other",
         )
     named = _classes(options.classes)
-    labelled = find_label_maps(options.labelled)
+    by = None if options.subgroups is None else options.subgroups.split(",")
+    labelled = find_label_maps(options.labelled, by)
     wanted = _cases_of(options.cases_of, labelled.cases)
     matched = match_predictions(options.predictions, wanted)
     if matched.extra and options.cases_of is None:

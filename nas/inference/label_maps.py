@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from nas.data.io.arrays import load_npy
-from nas.data.io.csv_table import read_table
+from nas.data.io.csv_table import read_table, subgroup_columns, subgroups_of
 from nas.data.io.files import VOLUME_ENDINGS, is_npy, split_name
 from nas.data.io.images import to_array
 from nas.data.io.label_values import read_label_map, whole_labels
 from nas.data.io.segmentation_folder import DESCRIPTION, classes_of_folder, kits_pairs, read_folder
 from nas.errors import NASError
 from nas.inference.cases import DATA_FILES, Case
-from nas.inference.labelled import PAIRS, patients_of
+from nas.inference.labelled import PAIRS, patients_of, require_csv_for
 
 LABEL, CASE, PATIENT = "label", "case", "patient"
 EXPECTED = "a folder with imagesTr and labelsTr, a folder of label maps, or a csv with the column label"
@@ -51,22 +51,24 @@ class Matched:
     extra: tuple[Path, ...]
 
 
-def find_label_maps(path: Path) -> LabelMaps:
+def find_label_maps(path: Path, subgroups: Sequence[str] | None = None) -> LabelMaps:
     """List label maps; the images beside them are not read.
 
     Args:
         path: A folder with `imagesTr` and `labelsTr` (or `imagesTs` and `labelsTs`, `images` and `labels`), a folder
             whose dataset.json lists images and labels, a folder of KiTS, a folder of label maps, or a csv with the
             column `label` and optionally `path`, `case` and `patient`, with paths relative to the csv.
+        subgroups: Columns of a csv by which results are split; None for those of usual names.
 
     Returns:
         The cases. A case has the name of its image without ending, else that of its label map.
 
     Raises:
-        NASError: If there is no label map, or two cases have one name.
+        NASError: If there is no label map, two cases have one name, or a folder shall have subgroups.
     """
     if path.is_file():
-        return LabelMaps(_once(_of_csv(path), path))
+        return LabelMaps(_once(_of_csv(path, subgroups), path))
+    require_csv_for(subgroups, path)
     if not path.is_dir():
         raise NASError(f"no folder {path}", EXPECTED, "correct the path")
     folder = next((path / labels for images, labels in PAIRS if (path / labels).is_dir()), None)
@@ -166,18 +168,20 @@ def shortened(names: Sequence[object]) -> str:
     return ", ".join(map(str, names[:SHOWN])) + (f" and {rest} more" if rest > 0 else "")
 
 
-def _of_csv(path: Path) -> list[Case]:
+def _of_csv(path: Path, subgroups: Sequence[str] | None) -> list[Case]:
     columns, rows = read_table(path)
+    split_by = subgroups_of(rows, subgroup_columns(columns, subgroups, path))
     if LABEL not in columns:
         raise NASError(f"no column {LABEL} in {path} (it has {', '.join(columns)})", EXPECTED, "add the column")
     cases = []
-    for row in rows:
+    for row, values in zip(rows, split_by, strict=True):
         if not row[LABEL]:
             raise NASError(f"no {LABEL} in {row.at}", "a label map on every line", "fill the cell")
         label = path.parent / row[LABEL]
         image = row.cells.get("path", "")
         name = row.cells.get(CASE, "") or (_image_name(image) if image else split_name(label)[0])
-        cases.append(Case(name, (label,), label=str(label), patient=row.cells.get(PATIENT, "") or name))
+        patient = row.cells.get(PATIENT, "") or name
+        cases.append(Case(name, (label,), label=str(label), patient=patient, subgroups=values))
     return cases
 
 

@@ -56,10 +56,7 @@ def find_labelled(
         if kind == "segmentation":
             return [replace(case, label=str(path.parent / case.label)) for case in cases]
         return cases
-    if subgroups:
-        raise NASError(
-            f"--subgroups {','.join(subgroups)} with the folder {path}", "a csv with these columns", "give a csv"
-        )
+    require_csv_for(subgroups, path)
     if not path.is_dir():
         raise NASError(f"no folder {path}", expected, "correct the path")
     if kind == "segmentation":
@@ -83,6 +80,22 @@ def find_labelled(
         if found:
             return [replace(case, name=f"{label}/{case.name}", label=label) for label, case in found]
     raise NASError(f"{path} without labels", expected, "correct the path")
+
+
+def require_csv_for(subgroups: Sequence[str] | None, folder: Path) -> None:
+    """Refuse subgroups of a folder, which has no columns.
+
+    Args:
+        subgroups: Columns by which results are split.
+        folder: The folder.
+
+    Raises:
+        NASError: If columns are named.
+    """
+    if subgroups:
+        raise NASError(
+            f"--subgroups {','.join(subgroups)} with the folder {folder}", "a csv with these columns", "give a csv"
+        )
 
 
 def _label_of(case: Case, folder: Path) -> Path:
