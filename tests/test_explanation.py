@@ -151,3 +151,21 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert values[0, 0, 0] == 0  # beyond the crop of 32 mm that the networks saw
     assert run("explain", [*words, "--class", "nothing"]) == 2
     assert "one of benign, sick" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("threshold", "name"), [(1e-6, "sick"), (1 - 1e-6, "benign")])
+def test_the_answer_is_that_of_the_decision_threshold(
+    tmp_path: Path, capsys: pytest.CaptureFixture, threshold: float, name: str
+) -> None:
+    values = np.random.default_rng(0).normal(0, 1, (16, 16, 16)).astype(np.float32)
+    np.save(tmp_path / "scan.npy", values)
+    preparation = Manifest(None, "cache", size=16, window=[-3, 3]).preparation()
+    task = Classification(threshold=threshold)
+    write_training(tmp_path / "training", SPACES["resnet3d"], task, preparation, ("benign", "sick"), 16, seeds=(0,))
+    words = [str(tmp_path / "training"), str(tmp_path / "scan.npy"), "--out"]
+    assert run("explain", [*words, str(tmp_path / "maps")]) == 0
+    assert run("predict", [*words, str(tmp_path / "predictions.csv")]) == 0
+    capsys.readouterr()
+    paths = (tmp_path / "maps/explanations.csv", tmp_path / "predictions.csv")
+    explained, predicted = (next(csv.DictReader(path.read_text().splitlines())) for path in paths)
+    assert explained["class"] == predicted["class"] == name

@@ -16,6 +16,7 @@ from nas.explanation.maps import explain
 from nas.explanation.sanity import mean_correlation, random_networks
 from nas.export.torch_network import BundleNetwork
 from nas.inference.cases import Case
+from nas.inference.predict import answer, decision_of
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,8 @@ class Explainer:
 
         Args:
             case: The input.
-            number: Class to be explained. If None, the one that the ensemble answers.
+            number: Class to be explained. If None, the one that the ensemble answers, by its decision threshold if it
+                has one.
 
         Returns:
             The explanation.
@@ -78,7 +80,7 @@ class Explainer:
             found.append(network.probabilities(ready.x_CDHW[None])[0])
         assert ready is not None
         probability_K = np.mean(found, axis=0)
-        chosen = int(probability_K.argmax()) if number is None else number
+        chosen = answer(probability_K, *decision_of(self.networks)) if number is None else number
         x_BCDHW = torch.from_numpy(np.ascontiguousarray(ready.x_CDHW[None], dtype=np.float32))
         own = self._mean([network.model for network in self.networks], x_BCDHW, chosen)
         random = [self._mean(models, x_BCDHW, chosen) for models in zip(*self._random, strict=True)]

@@ -13,7 +13,7 @@ import numpy as np
 from nas.data.transforms.preparation import Prepared
 from nas.errors import NASError, first_line
 from nas.inference.cases import Case
-from nas.inference.predict import classes_of, member_predictions, predict_file, write_labels
+from nas.inference.predict import answer, classes_of, decision_of, member_predictions, predict_file, write_labels
 from nas.inference.record import Record, volume_digest
 from nas.inference.runtime import InferenceNetwork
 from nas.inference.uncertainty import spread_of_classes, volume_rows, volumes_of, write_maps
@@ -88,11 +88,7 @@ def labels_or_classes(networks: Sequence[InferenceNetwork], uncertainty: bool = 
         A function that writes the label map of a case and returns the share of each class, or returns class and
         probabilities. The class is the most probable one, or that of the networks' decision threshold.
     """
-    classes, inference = classes_of(networks[0]), networks[0].spec.inference
-    specs = [network.spec.inference for network in networks]
-    thresholds = [float(spec["threshold"]) for spec in specs if "threshold" in spec]
-    threshold = sum(thresholds) / len(thresholds) if thresholds else None
-    positive = classes.index(inference["positive"]) if inference.get("positive") in classes else 1
+    classes, (threshold, positive) = classes_of(networks[0]), decision_of(networks)
 
     def predict(case: Case, output: Path | None) -> Mapping[str, Any]:
         if uncertainty:
@@ -106,13 +102,9 @@ def labels_or_classes(networks: Sequence[InferenceNetwork], uncertainty: bool = 
             more = _uncertain(case, output, prob_MK, ready) if uncertainty else {}
             return {"shares": {classes[int(number)]: share for number, share in shares.items()}, **more}
         probabilities = {name: round(float(p), 6) for name, p in zip(classes, prob, strict=True)}
-        chosen: dict[str, str | float] = {"class": classes[int(prob.argmax())]}
+        chosen: dict[str, str | float] = {"class": classes[answer(prob, threshold, positive)]}
         if threshold is not None:
-            is_positive = prob[positive] >= threshold
-            chosen = {
-                "class": classes[positive if is_positive else 1 - positive],
-                "threshold": round(threshold, 6),
-            }
+            chosen["threshold"] = round(threshold, 6)
         more = {"spread": dict(spread_of_classes(prob_MK, classes))} if uncertainty else {}
         return {"input": case.text, **chosen, "probabilities": probabilities, **more}
 

@@ -116,6 +116,38 @@ def classes_of(network: InferenceNetwork) -> tuple[str, ...]:
     return port.channels or tuple(f"class {number}" for number in range(int(port.shape[1])))
 
 
+def decision_of(networks: Sequence[InferenceNetwork]) -> tuple[float | None, int]:
+    """Return how networks of a classification decide together.
+
+    Args:
+        networks: Networks that `require_alike` accepts.
+
+    Returns:
+        Mean of their decision thresholds, None without one, and number of the positive class.
+    """
+    classes, specs = classes_of(networks[0]), [network.spec.inference for network in networks]
+    thresholds = [float(spec["threshold"]) for spec in specs if "threshold" in spec]
+    positive = specs[0].get("positive")
+    number = classes.index(positive) if positive in classes else 1
+    return (sum(thresholds) / len(thresholds) if thresholds else None), number
+
+
+def answer(prob_K: np.ndarray, threshold: float | None, positive: int) -> int:
+    """Return the class that is answered.
+
+    Args:
+        prob_K: Probabilities.
+        threshold: Probability of the positive class from which on it is answered; None for the most probable class.
+        positive: Number of the positive class, of two.
+
+    Returns:
+        Its number.
+    """
+    if threshold is None:
+        return int(prob_K.argmax())
+    return positive if prob_K[positive] >= threshold else 1 - positive
+
+
 def write_labels(path: Path, prob_KDHW: np.ndarray, ready: Prepared, like: Path | None = None) -> dict[str, float]:
     """Write the most probable classes, uint8, on the grid of the input; as .npy if the input was an array.
 
