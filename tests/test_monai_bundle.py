@@ -18,11 +18,14 @@ import torch
 
 from nas.data.io.grid import image_on_grid
 from nas.export.monai_scripts import volumes
+from nas.export.monai_scripts.inference import FoldsInferer
 from nas.tasks.classification import Classification
+from nas.tasks.segmentation import Segmentation
 from search_spaces.naslung import NASLungSpace
+from search_spaces.unet import UNetSpace
 from tests.commands import refused, voxnas
 from tests.data.written_decathlon import write_nifti
-from tests.trainings import CLASSES, write_segmenter, write_training
+from tests.trainings import CLASSES, WINDOW, write_segmenter, write_training
 
 RUN = "from monai.bundle import run; run(config_file='configs/inference.json', dataset_dir={!r}, output_dir={!r})"
 WITHOUT_US = "import sys; sys.modules['nas'] = None; "
@@ -118,3 +121,27 @@ def test_grids_are_those_of_the_training(new_mm: tuple[float, float, float]) -> 
     found = volumes.on_grid(array[None], np.array([2.0, 1.2, 1.0]), np.array(new_mm))[0]
     assert found.shape == expected.shape
     np.testing.assert_allclose(found, expected, atol=2e-3)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+def test_views_and_temperature_are_those_of_the_networks(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    space = UNetSpace(depths=(2,), widths=(4,), block_counts=(1,), kernels=(3,), in_channels=1, out_channels=3)
+    preparation = {
+        **{"how": "grid", "channels": ["m0"], "spacing_mm": None, "normalise": "volume"},
+        **{"hounsfield": False, "scale": 1.0, "offset": 0.0},
+    }
+    views = {"flips": (0, 2), "rotations": ("HW", "DH")}
+    task = Segmentation(outputs=3, window=WINDOW, temperature=0.2, precision="fp32", **views)  # type: ignore[arg-type]
+    networks = write_training(tmp_path / "x", space, task, preparation, CLASSES, 8)
+    code, _, err = voxnas(capsys, "export", tmp_path / "x", "--format", "monai")
+    assert code == 0, err
+    folder = tmp_path / "x/export/monai"
+    settings = json.loads((folder / "configs/inference.json").read_text())["inferer"]
+    assert settings.pop("_target_") == "scripts.inference.FoldsInferer"
+    assert len(settings["views"]) == 32
+    x = torch.randn(1, 1, 11, 8, 13, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        found = FoldsInferer(**settings)(x, torch.jit.load(folder / "models/model.ts"))
+        expected = torch.stack([task.predict(network, x) for network in networks]).mean(dim=0)
+    assert torch.allclose(found, expected, atol=1e-4)
+    assert float(found.max()) > 0.5  # far from equal probabilities, so that the temperature matters

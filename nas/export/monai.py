@@ -24,6 +24,7 @@ from nas.export.sides import free_sides
 from nas.inference.model_spec import Sides
 from nas.inference.sliding_window import AT_ONCE
 from nas.utils.files import write_bytes, write_text
+from nas.utils.views import views
 
 FORMAT = "monai"
 METADATA, INFERENCE = "configs/metadata.json", "configs/inference.json"
@@ -42,15 +43,11 @@ class Folds(nn.Module):
         networks: The networks.
         channels: Channels of an image.
         shared: Whether all networks get the same input. If False, each gets channels of its own.
-        temperatures: Temperature of each network, by which its logits are divided.
     """
 
-    def __init__(
-        self, networks: Sequence[nn.Module], channels: int, shared: bool, temperatures: Sequence[float]
-    ) -> None:
+    def __init__(self, networks: Sequence[nn.Module], channels: int, shared: bool) -> None:
         super().__init__()
         self.networks, self.channels, self.shared = nn.ModuleList(networks), channels, shared
-        self.temperatures = tuple(temperatures)
 
     def forward(self, x_BCDHW: torch.Tensor) -> torch.Tensor:
         """Compute the logits.
@@ -64,7 +61,7 @@ class Folds(nn.Module):
         found = []
         for number, network in enumerate(self.networks):
             own = slice(number * self.channels, (number + 1) * self.channels)
-            found.append(network(x_BCDHW if self.shared else x_BCDHW[:, own]) / self.temperatures[number])
+            found.append(network(x_BCDHW if self.shared else x_BCDHW[:, own]))
         return torch.cat(found, dim=1)
 
 
@@ -106,8 +103,7 @@ def export_monai(bundles: Sequence[Bundle], folder: Path) -> MonaiBundle:
     intensities = [bundle.spec.preparation.get("intensity") for bundle in bundles]
     shared = all(one == intensities[0] for one in intensities)
     shape = [int(length) for length in spec.inputs[0].shape[1:]]
-    temperatures = [float(bundle.spec.inference.get("temperature", 1.0)) for bundle in bundles]
-    model = Folds([bundle.network().eval() for bundle in bundles], shape[0], shared, temperatures).eval()
+    model = Folds([bundle.network().eval() for bundle in bundles], shape[0], shared).eval()
     sides = free_sides(bundles[0].network(), shape)
     window = spec.inference.get("window") or (list(sides.fixed) if sides.fixed else None)
     spatial = list(window or shape[1:])
@@ -247,7 +243,11 @@ def _inference(
             "folds": len(bundles),
             "window": _listed(window),
             "overlap": overlap,
-            "flips": _listed(settings.get("flips", ())),
+            "views": [
+                [list(view.axes), list(view.mirrored)]
+                for view in views(3, tuple(settings.get("flips", ())), tuple(settings.get("rotations", ())))
+            ],
+            "temperatures": [float(bundle.spec.inference.get("temperature", 1.0)) for bundle in bundles],
             "multiple_of": sides.multiple_of,
             "at_least": sides.at_least,
             "fill_smallest": preparation["normalise"] == "training",

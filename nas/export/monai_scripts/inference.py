@@ -1,10 +1,9 @@
-"""Class probabilities by a sliding window, averaged over networks and mirrored views, and the loop over scans."""
+"""Class probabilities by a sliding window, averaged over views and networks, and the loop over scans."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,10 @@ class FoldsInferer(Inferer):
         folds: Number of networks, whose logits follow each other along the channels of the output.
         window: Sides of the sliding window. If None, each image at once, padded to sides that the networks take.
         overlap: Overlap of neighbouring windows, in [0, 1).
-        flips: Axes (0 = D, 1 = H, 2 = W) that are mirrored in every combination.
+        views: For each view of the image, the axis (0 = D, 1 = H, 2 = W) that each of its axes shows, and those of its
+            axes that are mirrored.
+        temperatures: Temperature of each network, by which the logits behind its mean over the views are divided. If
+            empty, 1.
         multiple_of: Without a window, every side is padded to a multiple of this.
         at_least: Without a window, smallest side.
         fill_smallest: Without a window, whether images are padded with their smallest value instead of 0.
@@ -36,27 +38,33 @@ class FoldsInferer(Inferer):
         folds: int,
         window: Sequence[int] | None = None,
         overlap: float = 0.25,
-        flips: Sequence[int] = (),
+        views: Sequence[Sequence[Sequence[int]]] = (((0, 1, 2), ()),),
+        temperatures: Sequence[float] = (),
         multiple_of: int = 1,
         at_least: int = 1,
         fill_smallest: bool = False,
         inputs: int = 1,
     ) -> None:
         super().__init__()
-        self.folds, self.window, self.overlap, self.flips = folds, window, overlap, tuple(flips)
+        self.folds, self.window, self.overlap, self.views = folds, window, overlap, views
+        self.temperatures = tuple(temperatures) or (1.0,) * folds
         self.multiple_of, self.at_least = multiple_of, at_least
         self.fill_smallest, self.inputs = fill_smallest, inputs
 
     def __call__(self, inputs: torch.Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> torch.Tensor:
         """Return probabilities (B, K, D, H, W) of images (B, C, D, H, W)."""
         x = torch.as_tensor(inputs).as_subclass(torch.Tensor)
-        views = [axes for count in range(len(self.flips) + 1) for axes in combinations(self.flips, count)]
         total: Any = 0
-        for axes in ([2 + axis for axis in view] for view in views):
-            logits = self._logits(x.flip(axes) if axes else x, network)
-            prob = logits.reshape(len(logits), self.folds, -1, *logits.shape[2:]).softmax(dim=2).mean(dim=1)
-            total = total + (prob.flip(axes) if axes else prob)
-        return total / len(views)
+        for axes, mirrored in self.views:
+            back = [2 + axes.index(axis) for axis in range(len(axes))]
+            flipped = [2 + axis for axis in mirrored]
+            logits = self._logits(x.permute(0, 1, *(2 + axis for axis in axes)).flip(flipped), network)
+            prob = logits.reshape(len(logits), self.folds, -1, *logits.shape[2:]).softmax(dim=2)
+            total = total + prob.flip([1 + axis for axis in flipped]).permute(0, 1, 2, *(1 + axis for axis in back))
+        least = torch.finfo(torch.float32).tiny
+        log_prob = (total / len(self.views)).clamp_min(least).log()
+        divisors = log_prob.new_tensor(self.temperatures).reshape(1, -1, *[1] * (log_prob.ndim - 2))
+        return (log_prob / divisors).softmax(dim=2).mean(dim=1)
 
     def _logits(self, x: torch.Tensor, network: Callable[..., Any]) -> torch.Tensor:
         if self.window is not None:
