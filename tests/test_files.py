@@ -8,6 +8,7 @@ import fcntl
 import hashlib
 import multiprocessing
 import os
+import shlex
 import subprocess
 import time
 from multiprocessing.synchronize import Event
@@ -18,7 +19,18 @@ import pytest
 
 from nas.artifact import load
 from nas.errors import NASError
-from nas.utils.files import atomic_folder, atomic_path, file_lock, locked, read_json, temporary_path, write_text
+from nas.report.search_files import next_command as next_of_search
+from nas.report.train import next_command
+from nas.utils.files import (
+    atomic_folder,
+    atomic_path,
+    file_lock,
+    for_shell,
+    locked,
+    read_json,
+    temporary_path,
+    write_text,
+)
 from nas.utils.hashing import digest, file_digest
 
 REPO = Path(__file__).resolve().parents[1]
@@ -32,6 +44,14 @@ def test_a_new_folder_takes_the_old_ones_place(tmp_path: Path) -> None:
             assert folder != tmp_path / "out"
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["second"]
+
+
+def test_a_stated_command_can_be_pasted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert for_shell(Path("outputs/train/x")) == "outputs/train/x"
+    folder = tmp_path / "outputs/auto/Zwei Bälle"
+    assert shlex.split(next_command("segmentation", folder))[:3] == ["voxnas", "predict", "outputs/auto/Zwei Bälle"]
+    assert shlex.split(next_of_search(folder))[2:] == ["arch=outputs/auto/Zwei Bälle/arch.json"]
 
 
 def broken_off(folder: Path, end: type[BaseException]) -> None:

@@ -85,10 +85,10 @@ def test_both_forms_of_a_folder_give_the_same_plan(
     monkeypatch.setattr("experiments.planning.TimedSteps", lambda device, memory: Computed())
     plans = []
     for version2 in (False, True):
-        root, out = folder_of(tmp_path / f"form{version2}", version2), tmp_path / f"{version2}.yaml"
+        root, out = folder_of(tmp_path / f"form{version2}", version2), tmp_path / f"form {version2}.yaml"
         code, said, err = voxnas(capsys, "plan", root, "--out", out, "--time", "20s", "--device", "cpu")
         assert code == 0, err
-        assert f"wrote {out}" in said
+        assert f"wrote {out} (use: voxnas search 'plan=" in said
         assert "training.augment.flip=[0,2]  # axis 1 would exchange front and back" in said
         plans.append(Plan.read(out))
     one, two = plans

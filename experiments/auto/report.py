@@ -18,7 +18,7 @@ from nas.planning.plan import in_grammar
 from nas.retraining.answer import answer as sentences
 from nas.retraining.result import TrainResult
 from nas.utils.duration import in_words
-from nas.utils.files import from_here
+from nas.utils.files import for_shell, from_here
 
 REPORT = "report.html"
 MOST_SHOWN = 5  # suspicious cases
@@ -106,7 +106,7 @@ def beside_reference(auto: Auto, chosen: Answer, result: TrainResult) -> TrainRe
 
 
 def _command(auto: Auto, chosen: Answer) -> str:
-    model = from_here(chosen.folder)
+    model = for_shell(chosen.folder)
     out = "masks" if auto.planned.task == "segmentation" else "predictions.csv"
     return f"voxnas predict {model} SCANS --out {out}"
 

@@ -84,6 +84,7 @@ def _export_monai(options: argparse.Namespace, folder: Path) -> None:
     """Write all networks that `voxnas predict` averages as one bundle."""
     from nas.export.choice import chosen_bundles
     from nas.export.monai import export_monai
+    from nas.utils.files import for_shell
 
     if options.size is not None or options.arch is not None or options.folder.suffix == ".pt":
         raise NASError(
@@ -93,7 +94,9 @@ def _export_monai(options: argparse.Namespace, folder: Path) -> None:
         )
     written = export_monai(chosen_bundles(options.folder, options.network, options.allow_package), folder)
     write_line(f"wrote {folder}: {written.networks} networks, at most {written.difference:.1e} from torch")
-    write_line(f"cd {folder} && python -m monai.bundle run --config_file configs/inference.json --dataset_dir SCANS")
+    write_line(
+        f"cd {for_shell(folder)} && python -m monai.bundle run --config_file configs/inference.json --dataset_dir SCANS"
+    )
 
 
 def _export_checkpoint(

@@ -62,6 +62,7 @@ def run(options: argparse.Namespace) -> None:
         NASError: If the data, the time or a file is wrong.
     """
     from nas.utils.annotations import seconds_of
+    from nas.utils.files import for_shell
     from nas.utils.folders import require_output
 
     seconds = seconds_of(options.time)
@@ -86,7 +87,7 @@ def run(options: argparse.Namespace) -> None:
     found = plan.fingerprint["suspicious"]
     for name, text in found.items():
         write_line(f"look at {name}: {text}")
-    write_line(f"wrote {options.out} (use: voxnas search plan={options.out})")
+    write_line(f"wrote {options.out} (use: voxnas search {for_shell(options.out, 'plan=')})")
 
 
 def show_reading(done: int, total: int) -> None:

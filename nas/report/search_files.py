@@ -25,7 +25,7 @@ from nas.strategies.base import Strategy
 from nas.study.study import Study
 from nas.supernets.loading import FOLDER
 from nas.trials_csv import write_csv
-from nas.utils.files import from_here, locked, write_text
+from nas.utils.files import for_shell, locked, write_text
 from nas.utils.hashing import digest
 
 FACTS = "search.json"
@@ -193,7 +193,7 @@ def next_command(folder: Path) -> str:
     Returns:
         The command line.
     """
-    return f"voxnas train arch={from_here(folder / CHOSEN)}"
+    return f"voxnas train {for_shell(folder / CHOSEN, 'arch=')}"
 
 
 def ruled_out_over_time(

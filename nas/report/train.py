@@ -31,7 +31,7 @@ from nas.retraining.tables import FIRST_COST, NOTHING
 from nas.retraining.verdict import PairedDifference
 from nas.space import SearchSpace
 from nas.task_spec import TaskSpec
-from nas.utils.files import from_here
+from nas.utils.files import for_shell
 
 REPORT = "report.html"
 SHOWN_ABOVE = (
@@ -310,5 +310,5 @@ def next_command(kind: str, folder: Path) -> str:
     """
     outputs = {"segmentation": "masks/", "classification": "probabilities.csv"}
     if kind in outputs:
-        return f"voxnas predict {from_here(folder)} scans/ --out {outputs[kind]}"
-    return f"voxnas export {from_here(folder)}"
+        return f"voxnas predict {for_shell(folder)} scans/ --out {outputs[kind]}"
+    return f"voxnas export {for_shell(folder)}"

@@ -6,7 +6,9 @@ import errno
 import hashlib
 import importlib.util
 import os
+import shlex
 import shutil
+import subprocess
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -104,6 +106,20 @@ def from_here(path: Path) -> Path:
         return path.resolve().relative_to(Path.cwd())
     except ValueError:
         return path
+
+
+def for_shell(path: Path, key: str = "") -> str:
+    """Write a path as a word of a command line, quoted if it has blanks or other signs of a shell.
+
+    Args:
+        path: A file or a folder.
+        key: Begin of the word, such as `arch=`.
+
+    Returns:
+        The word, with the path relative to the working directory if it lies there.
+    """
+    word = f"{key}{from_here(path)}"
+    return subprocess.list2cmdline([word]) if os.name == "nt" else shlex.quote(word)
 
 
 def read_json(path: Path) -> Any:
