@@ -29,6 +29,7 @@ from nas.planning import Plan
 from nas.planning.classification import plan_classification
 from nas.planning.lengths import with_lengths_of_network
 from nas.planning.nnunet import as_nnunet, read_nnunet, write_nnunet
+from nas.planning.reading import read_fingerprint
 from nas.planning.rules import FEWEST_EPOCHS, Network, StepCost
 from nas.planning.segmentation import plan_segmentation
 from tests.commands import Command, refused, voxnas
@@ -100,6 +101,36 @@ def test_both_forms_of_a_folder_give_the_same_plan(
     network = reference_network(one)
     with torch.no_grad():
         assert network.build()(torch.zeros(1, 1, 24, 32, 24)).shape == (1, 3, 24, 32, 24)
+
+
+def csv_of(folder: Path, ranges: dict[str, tuple[float, float]]) -> Path:
+    """Cases of several channels between their ends; those after the first have voxels of another size."""
+    rng, lines = np.random.default_rng(0), [",".join([*(f"path_{name}" for name in ranges), "label", "patient"])]
+    folder.mkdir()
+    for number in range(12):
+        for channel, (name, (low, high)) in enumerate(ranges.items()):
+            values = rng.uniform(low, high, (16, 16, 16)).astype(np.float32)
+            values.ravel()[:2] = values.ravel()[-2:] = low, high
+            image = sitk.GetImageFromArray(values)
+            image.SetSpacing([1.0 + 0.1 * channel] * 3)
+            sitk.WriteImage(image, str(folder / f"{number}_{name}.nii.gz"))
+        files = [f"{number}_{name}.nii.gz" for name in ranges]
+        lines.append(",".join([*files, "ab"[number % 2], f"p{number}"]))
+    (folder / "cases.csv").write_text("\n".join(lines))
+    return folder / "cases.csv"
+
+
+def test_channels_of_different_values_have_no_common_window(tmp_path: Path) -> None:
+    """The window of one channel, for which the others would be black or white, or the values of another grid."""
+    pet_ct = read_fingerprint(csv_of(tmp_path / "a", {"pet": (0, 20), "ct": (-1000, 1500)}))
+    assert [one["most"] for one in pet_ct.intensity()] == [pytest.approx(20), pytest.approx(1500, rel=0.2)]
+    eight_bit = read_fingerprint(csv_of(tmp_path / "b", {"t1": (0, 255), "t2": (0, 4095)}))
+    for found in (pet_ct, eight_bit):
+        assert plan_classification(found, MACHINE, Computed()).value("data.window", default="none") is None
+    one = read_fingerprint(csv_of(tmp_path / "c", {"ct": (-1000, 1500)}))
+    low, high = plan_classification(one, MACHINE, Computed()).value("data.window")
+    assert low < -900
+    assert high > 1400
 
 
 @pytest.mark.parametrize("kind", ["segmentation", "classification", "thick"])

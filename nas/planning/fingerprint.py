@@ -116,18 +116,25 @@ class Fingerprint:
 
     @property
     def is_ct(self) -> bool:
-        """Whether the only channel is CT: by its name, or by values of air."""
-        if any(name.upper() == "CT" for name in self.channels):
-            return True
-        unnamed = self.kind == "classification" and len(self.channels) == 1
-        return unnamed and float(np.median([case.least_C[0] for case in self.cases])) <= HOUNSFIELD
+        """Whether volumes are CT, by their names or by values of air.
+
+        A classification has one window for all channels: all of them have to be CT. A segmentation scales each channel
+        by its own values: one is enough.
+        """
+        named = [name.upper() == "CT" for name in self.channels]
+        if self.kind != "classification":
+            return any(named)
+        unnamed = len(named) == 1 and float(np.median([case.least_C[0] for case in self.cases])) <= HOUNSFIELD
+        return all(named) or unnamed
 
     @property
     def scale(self) -> tuple[float, float] | None:
-        """The ends of the values, if nearly all volumes have the same ones, as images of 8 bits have; else None."""
-        ends = Counter((float(case.least_C.min()), float(case.most_C.max())) for case in self.cases)
-        (low, high), count = ends.most_common(1)[0]
-        return (low, high) if count >= NEARLY_ALL * len(self.cases) and low < high else None
+        """The ends of the values of all channels, if nearly all volumes have the same, as images of 8 bits have."""
+        ends = Counter(tuple(zip(case.least_C.tolist(), case.most_C.tolist(), strict=True)) for case in self.cases)
+        of_channels, count = ends.most_common(1)[0]
+        low, high = of_channels[0]
+        same = count >= NEARLY_ALL * len(self.cases) and len(set(of_channels)) == 1
+        return (float(low), float(high)) if same and low < high else None
 
     @property
     def counts_K(self) -> np.ndarray:

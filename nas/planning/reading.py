@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from nas.data.io.channels import read_volumes, voxel_digest
+from nas.data.io.channels import joined, read_volumes, voxel_digest
 from nas.data.io.grid import on_grid, onto_image
 from nas.data.io.label_values import object_mm3, read_label_map, require_classes
 from nas.data.io.segmentation_folder import DESCRIPTION, LabelledCase, read_folder
@@ -16,6 +16,7 @@ from nas.data.sources.manifest import Item, Manifest
 from nas.errors import NASError
 from nas.planning.cropping import reaches_of
 from nas.planning.fingerprint import CaseFacts, Fingerprint
+from nas.utils.optional import medical
 
 PER_CASE = 10_000  # sampled intensities, as in nnU-Net
 Progress = Callable[[int, int], None]
@@ -116,11 +117,11 @@ def _of_table(path: Path, progress: Progress) -> Fingerprint:
 
 def _of_item(item: Item, label: int) -> CaseFacts:
     volumes = read_volumes(item.paths)
-    arrays = [on_grid(image, None) for image, _ in volumes]
-    spacing_mm, shape = arrays[0][1], arrays[0][0].shape
-    volume_CDHW = np.stack([array for array, _ in arrays if array.shape == shape])
-    if len(volume_CDHW) < len(arrays):  # channels on other grids, which the source brings onto that of the first
-        volume_CDHW = arrays[0][0][None].repeat(len(arrays), axis=0)
+    image, sitk = joined(volumes), medical("SimpleITK")  # channels on the grid of the first, as the source has them
+    count = image.GetNumberOfComponentsPerPixel()
+    channels = [image] if count == 1 else [sitk.VectorIndexSelectionCast(image, number) for number in range(count)]
+    volume_CDHW = np.stack([on_grid(channel, None)[0] for channel in channels])
+    spacing_mm = on_grid(channels[0], None)[1]
     mm3 = item.size_mm3 if item.mask is None else object_mm3(item.mask, item.point_mm)
     return CaseFacts(
         **_shape(item.name, item.patient, volume_CDHW, spacing_mm),
