@@ -188,3 +188,14 @@ def test_options_of_networks_change_no_predictions(tmp_path: Path, capsys: pytes
 @pytest.mark.parametrize("option", ["--tolerance 2", "--missing skip", "--cases-of x", "--classes a,b"])
 def test_options_of_predictions_change_no_network(tmp_path: Path, capsys: pytest.CaptureFixture, option: str) -> None:
     refused(voxnas(capsys, "evaluate", tmp_path, tmp_path, *option.split()), f"{option.split()[0]} with a training")
+
+
+def test_the_csv_of_the_labels_is_not_replaced_by_the_results(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    data, guesses = labelled(tmp_path / "data"), predicted(tmp_path / "guesses")
+    lines = ["path,label", *(f"imagesTr/case{n}_0000.nii.gz,labelsTr/case{n}.nii.gz" for n in range(3))]
+    (data / "cases.csv").write_text("\n".join(lines))
+    write_segmenter(tmp_path / "training")
+    for words in (("--predictions", guesses), (tmp_path / "training",)):
+        answer = voxnas(capsys, "evaluate", *words, data / "cases.csv", "--out", data)
+        refused(answer, "cases.csv, which is an input")
+    assert (data / "cases.csv").read_text() == "\n".join(lines)

@@ -169,3 +169,14 @@ def test_the_answer_is_that_of_the_decision_threshold(
     paths = (tmp_path / "maps/explanations.csv", tmp_path / "predictions.csv")
     explained, predicted = (next(csv.DictReader(path.read_text().splitlines())) for path in paths)
     assert explained["class"] == predicted["class"] == name
+
+
+def test_the_csv_of_the_inputs_is_not_replaced_by_predictions(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    np.save(tmp_path / "scan.npy", np.zeros((16, 16, 16), dtype=np.float32))
+    (tmp_path / "cases.csv").write_text("path,ward\nscan.npy,7\n")
+    preparation = Manifest(None, "cache", size=16, window=[-3, 3]).preparation()
+    write_training(tmp_path / "training", SPACES["resnet3d"], Classification(), preparation, ("benign", "sick"), 16)
+    words = [str(tmp_path / "training"), str(tmp_path / "cases.csv"), "--out", str(tmp_path / "cases.csv")]
+    assert run("predict", words) == 2
+    assert "cases.csv, which is an input" in capsys.readouterr().err
+    assert (tmp_path / "cases.csv").read_text() == "path,ward\nscan.npy,7\n"

@@ -303,6 +303,29 @@ def test_plans_of_a_classification_take_nothing_from_nnunet(plan: Plan, tmp_path
         read_nnunet(nnunet_file(plan, tmp_path), plan_classification(labels, MACHINE, Computed()))
 
 
+def test_no_file_of_the_user_is_replaced(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("experiments.planning.TimedSteps", lambda device, memory: Computed())
+    data = csv_of(tmp_path / "a", {"t1": (0, 255)})
+    root = folder_of(tmp_path / "b", version2=True)
+    (tmp_path / "nnUNetPlans.json").write_text('{"configurations": {"2d": {}, "3d_fullres": {}}}')
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    theirs = tmp_path / "nnUNetPlans.json"
+    for words, message in (
+        ((data, "--out", data), "which is an input"),
+        ((root, "--out", root / "dataset.json"), "a file that is no plan"),
+        ((root, "--out", tmp_path / "p.yaml", "--from-nnunet", theirs, "--to-nnunet", theirs), "which is an input"),
+        ((root, "--out", tmp_path / "p.yaml", "--to-nnunet", theirs), "plans of nnU-Net"),
+    ):
+        refused(voxnas(capsys, "plan", *words, "--device", "cpu"), message)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    for _ in range(2):  # a plan, and one with a mistake, are replaced
+        words = (root, "--out", tmp_path / "p.yaml", "--to-nnunet", tmp_path / "voxnasPlans.json", "--time", "20s")
+        assert voxnas(capsys, "plan", *words, "--device", "cpu")[0] == 0
+        (tmp_path / "p.yaml").write_text("plan: 1\ntask: [")
+
+
 @pytest.mark.slow
 def test_search_and_training_follow_a_plan_and_typed_settings_continue_it(
     command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from experiments.argument_types import number_type, seed_type
 from experiments.cli import USER_ERROR, Parser, write_line
 from experiments.commands import evaluate_predictions
-from experiments.commands.evaluate_predictions import data_name, report
+from experiments.commands.evaluate_predictions import data_name, report, require_own_files
 from experiments.commands.network_options import (
     add_device,
     add_network,
@@ -142,6 +142,7 @@ def run(options: argparse.Namespace) -> int:
     was_seen = {case.name: seen.has(case) for case in cases}
     cases = _allowed(cases, was_seen, options.seen)
     folder = options.out or options.training / "evaluation" / data_name(options.labelled)
+    require_own_files(folder, options.labelled)
     segments = task.spec.kind == "segmentation"
     outs = [label_map(folder / "predictions", case) if segments else None for case in cases]
     with exclusive(folder):

@@ -72,6 +72,7 @@ def run(options: argparse.Namespace) -> int:
         print(f"error: {error}", file=sys.stderr, flush=True)
 
     folder = options.out or OUT / options.predictions.resolve().name
+    require_own_files(folder, options.labelled)
     with exclusive(folder):
         outcomes = [Outcome(case, matched.files[case.name], {}, None, 0.0) for case in cases]
         settings = options.resamples, options.seed, refuse
@@ -93,6 +94,22 @@ def data_name(labelled: Path) -> str:
     """
     whole = labelled.resolve()
     return whole.name if whole.is_dir() else whole.stem
+
+
+def require_own_files(folder: Path, labelled: Path) -> None:
+    """Check that the files of an evaluation do not take the place of the csv of its labels, such as cases.csv.
+
+    Args:
+        folder: The folder of the files.
+        labelled: Folder or csv of the labelled cases.
+
+    Raises:
+        NASError: If one of them would.
+    """
+    from nas.retraining.evaluation_files import FILES
+    from nas.utils.folders import require_no_input
+
+    require_no_input([folder / name for name in FILES], [labelled])
 
 
 def report(folder: Path, evaluation: Evaluation, task: Task, system: Evaluated) -> None:

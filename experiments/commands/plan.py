@@ -71,6 +71,7 @@ def run(options: argparse.Namespace) -> None:
     for path in (options.out, options.to_nnunet):
         if path is not None:
             require_output(path)
+    _require_replaceable(options)
     from experiments.devices import pick_device
     from experiments.planning import make_plan, timed_again
     from nas.planning.nnunet import read_nnunet, write_nnunet
@@ -88,6 +89,22 @@ def run(options: argparse.Namespace) -> None:
     for name, text in found.items():
         write_line(f"look at {name}: {text}")
     write_line(f"wrote {options.out} (use: voxnas search {for_shell(options.out, 'plan=')})")
+
+
+def _require_replaceable(options: argparse.Namespace) -> None:
+    """Refuse to write over the data, nnU-Net's own plans, or a file that is no plan."""
+    from nas.planning.nnunet import NAME, is_of_nnunet
+    from nas.planning.plan import is_like_plan
+    from nas.utils.folders import require_no_input
+
+    out, to = options.out, options.to_nnunet
+    read = [path for path in (options.data, options.from_nnunet) if path is not None]
+    require_no_input([out], read)
+    require_no_input([] if to is None else [to], [*read, out], "--to-nnunet")
+    if out.is_file() and not is_like_plan(out):
+        raise NASError(f"--out {out}, a file that is no plan", "a new file, or a plan to be replaced", "change --out")
+    if to is not None and to.is_file() and is_of_nnunet(to):
+        raise NASError(f"--to-nnunet {to}, plans of nnU-Net", "a name of its own", f"{to.with_name(f'{NAME}.json')}")
 
 
 def show_reading(done: int, total: int) -> None:

@@ -94,6 +94,7 @@ def run(options: argparse.Namespace) -> int:
     from nas.inference.predict import require_alike, write_rows
     from nas.inference.record import Record
     from nas.inference.uncertainty import require_several
+    from nas.utils.folders import require_no_input
 
     point_mm = _point(options.point)
     models = (options.model, *options.average_with)
@@ -111,6 +112,8 @@ def run(options: argparse.Namespace) -> int:
     if point_mm is not None:
         cases = [case if case.point_mm else replace(case, point_mm=point_mm) for case in cases]
     table = None if segments else _table(options.out)
+    if table is not None:
+        require_no_input([table], [*options.input, *(path for case in cases for path in case.paths)])
     outs = _outs(options.out, cases) if segments else [None] * len(cases)
     chosen = ["uncertainty"] * options.uncertainty
     record = None if segments and outs == [options.out] else Record.beside(table or options.out, networks, *chosen)
@@ -267,15 +270,14 @@ def _volumes_table(out: Path, outs: Sequence[Path | None]) -> Path:
 def _outs(out: Path, cases: Sequence[Case]) -> list[Path]:
     """Return the file of each label map: the given file, or one in the given folder with the name of the case."""
     from nas.inference.predict import IMAGES
+    from nas.utils.folders import require_no_input
 
     if len(cases) == 1 and out.name.endswith((*IMAGES, ".npy")):
         outs = [out]
     else:
         _require_folder(out, len(cases))
         outs = [label_map(out, case) for case in cases]
-    inputs = {path.resolve() for case in cases for path in case.paths}
-    if own := next((path for path in outs if path.resolve() in inputs), None):
-        raise NASError(f"--out {out}, where {own.name} is an input", "another folder", "change --out")
+    require_no_input(outs, [path for case in cases for path in case.paths])
     return outs
 
 

@@ -122,6 +122,21 @@ def write_nnunet(plan: Plan, path: str | Path) -> None:
     write_text(path, json.dumps(as_nnunet(plan, path.parent.name or "Dataset", path.stem), indent=4) + "\n")
 
 
+def is_of_nnunet(path: Path) -> bool:
+    """Check whether a file is not one of `write_nnunet`, whose only configuration is 3d_fullres.
+
+    Args:
+        path: The file.
+
+    Returns:
+        True for plans of nnU-Net's own planner, and for any other file.
+    """
+    try:
+        return set(read_json(path)["configurations"]) != {FULL}
+    except (OSError, ValueError, KeyError, TypeError):
+        return True
+
+
 def as_nnunet(plan: Plan, data_set: str, name: str = NAME) -> dict[str, Any]:
     """Return the content of a plans file of nnU-Net 2.
 

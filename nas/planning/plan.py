@@ -176,6 +176,21 @@ class Plan:
         return cls(task, facts, tuple(decisions), reference)
 
 
+def is_like_plan(path: Path) -> bool:
+    """Check whether a file is a plan, perhaps one with mistakes.
+
+    Args:
+        path: The file.
+
+    Returns:
+        True if it has a line `plan: NUMBER`.
+    """
+    try:
+        return re.search(r"^plan: *\d+\s*$", read_text(path, MOST_BYTES), re.MULTILINE) is not None
+    except (OSError, ValueError):
+        return False
+
+
 def _mapping(content: Mapping[str, Any], name: str, path: Path) -> Mapping[str, Any]:
     value = content.get(name)
     if value is None:

@@ -28,6 +28,7 @@ from nas.utils.hashing import digest, file_digest
 from nas.utils.spreadsheet import cell
 
 TABLE, CASES, VALUES = "table.md", "cases.csv", "evaluation.json"
+FILES = (TABLE, CASES, VALUES, PREDICTIONS, RESULT)
 
 
 @dataclass(frozen=True)

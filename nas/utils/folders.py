@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -72,6 +72,22 @@ def require_output(path: Path) -> None:
         raise NASError(f"{path}, a folder", "a file that can be written", "name a file in it")
     if not is_special(path):
         require_writable(path.parent)
+
+
+def require_no_input(outputs: Iterable[Path], inputs: Iterable[Path], option: str = "--out") -> None:
+    """Check that no output takes the place of an input.
+
+    Args:
+        outputs: Files that will be written.
+        inputs: Files that are read.
+        option: The option that names the outputs.
+
+    Raises:
+        NASError: If a file is both.
+    """
+    known = {path.resolve() for path in inputs}
+    if own := next((path for path in outputs if path.resolve() in known), None):
+        raise NASError(f"{option} {own}, which is an input", "another file or folder", f"change {option}")
 
 
 class OutputFolder:
