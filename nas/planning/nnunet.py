@@ -271,7 +271,9 @@ def _require_parts(arguments: Mapping[str, Any], schemes: Sequence[str], plan: P
             f"{len(channels)}, as the data have",
             "take the plans of this data set",
         )
-    found = [("normalization_schemes", scheme, (CT, Z_SCORE)) for scheme in schemes]
+    found: list[tuple[str, str, tuple[str, ...]]] = [
+        ("normalization_schemes", scheme, (CT, Z_SCORE)) for scheme in schemes
+    ]
     found += [(key, str(arguments.get(key, own)).rpartition(".")[2], (own,)) for key, own in FIXED.items()]
     for key, value, known in found:
         if value not in known:
