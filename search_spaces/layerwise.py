@@ -24,7 +24,16 @@ class LayeredSpace(Hashable, Protocol):
         """The genes of the space."""
 
     def layers(self, size: tuple[int, ...], in_channels: int, outputs: int) -> Iterable[Layer]:
-        """Yield every layer as the genes that decide it and a function from their values to its block."""
+        """List the layers.
+
+        Args:
+            size: (D, H, W), in 2D (H, W).
+            in_channels: Channels of an image.
+            outputs: Channels of the output.
+
+        Returns:
+            For each layer, the genes that decide it and a function from their values to its block.
+        """
 
 
 def blocks_of_layers(
