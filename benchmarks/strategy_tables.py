@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 SHOWN = (10, 25, 50, 100)  # evaluations with a column
+DIFFERENCES = (25, 100)  # evaluations after which random search is compared
 TARGETS = (50, 100)
 QUANTITIES = {"quality": "true quality", "area": "hypervolume"}
 NO_RATIO = "not reached"
@@ -26,19 +27,21 @@ def markdown(content: Mapping[str, Any], quantity: str) -> str:
         quantity: "quality" or "area".
 
     Returns:
-        Two tables, a row for each strategy: means after some evaluations; the interval of the difference from random
+        Two tables, a row for each strategy: means after some evaluations; intervals of the difference from random
         search and the cost of reaching what random search reaches.
     """
     marks = [mark for mark in SHOWN if mark <= content["evaluations"]]
     targets = [target for target in TARGETS if target <= content["evaluations"]]
     means = [["strategy", *map(str, marks)]]
-    ratios = [["strategy", f"- random at {marks[-1]}", *(f"cost of random's {target}" for target in targets)]]
+    compared = [mark for mark in DIFFERENCES if mark <= content["evaluations"]]
+    head = [f"- random at {mark}" for mark in compared] + [f"cost of random's {target}" for target in targets]
+    ratios = [["strategy", *head]]
     prefix = "" if quantity == "quality" else f"{quantity}_"
     for row in sorted(content["rows"], key=lambda row: -row[f"{quantity}@{marks[-1]}"]):
         name = f"{_name(row['strategy'])} ({row['replays']})"
         means.append([name, *(f"{row[f'{quantity}@{mark}']:.4f}" for mark in marks)])
-        ends = row.get(f"{quantity}_difference_interval@{marks[-1]}")
-        cells = [name, "" if ends is None else f"[{ends[0]:+.4f}, {ends[1]:+.4f}]"]
+        ends = [row.get(f"{quantity}_difference_interval@{mark}") for mark in compared]
+        cells = [name, *("" if pair is None else f"[{pair[0]:+.4f}, {pair[1]:+.4f}]" for pair in ends)]
         for target in targets:
             cells.append(_ratio(row.get(f"{prefix}ratio@{target}"), row.get(f"{prefix}ratio_interval@{target}")))
         ratios.append(cells)
