@@ -131,6 +131,11 @@ def test_a_password_of_the_other_study_is_kept_out_of_files(monkeypatch: pytest.
     assert with_password("postgresql://me@host/base") == "postgresql://me:secret@host/base"
 
 
+def test_a_strategy_that_takes_no_trials_of_another_study_refuses_them(command: Command) -> None:
+    words = ["strategy=priorband", *RULE[1:], "strategy.min_budget=1", *SPACE_WORDS, *DATA_WORDS]
+    refused(command(run_search.main, *words, "warm_start=x.h5"), "warm_start=x.h5 with PriorBand")
+
+
 def test_trials_that_cannot_be_read(tmp_path: Path) -> None:
     for text in (str(tmp_path / "t.h5"), str(tmp_path), f"{tmp_path}#x"):
         with pytest.raises(NASError, match="warm_start="):

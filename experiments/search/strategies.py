@@ -39,15 +39,15 @@ def strategy_of(config: SearchConfig, allow: Sequence[str] | None = None) -> Str
         NASError: If a setting is wrong, the trials cannot be read, or the strategy cannot use any.
     """
     strategy = build(config.strategy, "strategy", Strategy, allow)
+    if config.warm_start is not None and "warm_start" not in signature_of(type(strategy))[0]:
+        raise NASError(
+            f"warm_start={config.warm_start} with {type(strategy).__name__}, which learns from its own trials only",
+            "a strategy that takes trials of another study",
+            "strategy=predictor, regularized_evolution, local_search, tpe or nsga2, or leave out warm_start",
+        )
     if isinstance(strategy, MultiFidelity):  # its new networks depend on the budgets
         return strategy if config.fidelity is None else _with_rule(config, allow)
     if config.warm_start is not None:
-        if "warm_start" not in signature_of(type(strategy))[0]:
-            raise NASError(
-                f"warm_start={config.warm_start} with {type(strategy).__name__}, which learns from its own trials only",
-                "a strategy that takes trials of another study",
-                "strategy=predictor, regularized_evolution, local_search, tpe or nsga2, or leave out warm_start",
-            )
         prior = Prior(read_trials(config.warm_start), config.warm_start)
         strategy = build(config.strategy, "strategy", Strategy, allow, warm_start=prior)
     if config.fidelity is None:
