@@ -25,6 +25,7 @@ from nas.strategies.fidelity.emergence import kendall, warnings_of_budgets
 from nas.strategies.fidelity.hyperband import Hyperband, brackets
 from nas.strategies.fidelity.schedule import Fidelity, rungs
 from nas.strategies.fidelity.strategy import MultiFidelity
+from nas.strategies.partial_order.strategy import PartialOrderPruning
 from nas.strategies.random import RandomSearch
 from tests.strategies.tables import Grid, empty, extended, hill
 from tests.tables import SPACE, curve_of, records_of, table_of
@@ -208,6 +209,20 @@ def test_a_replicate_is_trained_as_long_as_its_network() -> None:
         Grid((4, 4)), extended(empty(SCORE), first), np.random.default_rng(0)
     )
     assert proposal == Proposal(first.arch, 3, 1)
+
+
+@pytest.mark.parametrize("state", [State.RUNNING, State.FAILED])
+def test_a_replicate_that_was_begun_is_not_asked_for_again(state: State) -> None:
+    """A strategy that repeats networks itself sees the repeats of other workers, and those that failed."""
+    space, strategy = Grid((4, 4)), MultiFidelity(PartialOrderPruning(margin="auto"), ASHA(3, 3, 9))
+    arch = space.architecture((1, 2))
+    first = Trial(0, arch, 3, State.COMPLETE, {"score": 1.0}, finished=1.0)
+    history = extended(empty(SCORE), first)
+    assert strategy.propose(space, history, np.random.default_rng(0)) == Proposal(arch, 3, 1)
+    history = extended(history, Trial(1, arch, 3, state, replicate=1))
+    proposal = strategy.propose(space, history, np.random.default_rng(0))
+    assert proposal is not None
+    assert proposal.arch != arch
 
 
 def test_the_strategy_within_sees_what_it_would_see_without_steps() -> None:

@@ -28,7 +28,8 @@ def comparable(history: History, budgets: Sequence[int]) -> History:
 
     Returns:
         Trials with budget 0, with the number and the times of the network's first result, so that a promotion makes no
-        network younger; networks without a result are running or failed.
+        network younger; networks without a result are running or failed. Replicates that are running or failed at the
+        largest budget with a result stay, so that no worker asks for them again.
     """
     shifts = _shifts(history, budgets)
     records: list[Trial] = []
@@ -45,7 +46,11 @@ def comparable(history: History, budgets: Sequence[int]) -> History:
                 record = replace(record, number=born.number, started=born.started, finished=born.finished)
             records.append(record)
     others: dict[str, Trial] = {}
+    finished = {(trial.arch.id, trial.replicate) for trial in records}
+    largest = {final.arch.id: final.budget for final in history.final()}
     for trial in history:
+        if trial.budget == largest.get(trial.arch.id) and (trial.arch.id, trial.replicate) not in finished:
+            records.append(replace(trial, budget=0))
         if trial.arch.id not in first:
             known = others.setdefault(trial.arch.id, trial)
             if STATES.index(trial.state) > STATES.index(known.state):
