@@ -133,6 +133,8 @@ class Train(Evaluator):
             epochs, seconds, more = epochs + result.epochs_run, seconds + result.seconds, {REPEATED: 1.0}
         elif self.repeat_collapsed:
             more = {REPEATED: 0.0}
+            for path in super().weights_of(folder / AGAIN):  # of a smaller budget, after which this training recovered
+                path.unlink(missing_ok=True)
         measured = {"epochs": float(epochs), "seconds": seconds, COLLAPSED: float(bool(result.collapsed))}
         return {**result.metrics, **measured, **more}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -48,7 +49,8 @@ class SearchCurves:
             name = trial.arch.id + (f"-replicate-{trial.replicate}" if trial.replicate else "")
             names = (f"{name}-{trial.budget}-epochs", name)
             read = next((rows for name in names if (rows := _read(self.checkpoints / name))), [])
-            run = trial.metrics.get("epochs", float("inf"))  # a longer training of the same network continues the file
+            # a longer training of the same network continues the file; a repeated one counts the epochs of both
+            run = min(trial.metrics.get("epochs", math.inf), trial.budget or math.inf)
             self._epochs[trial.number] = [row for row in read if row["epoch"] <= run]
         return self._epochs[trial.number]
 

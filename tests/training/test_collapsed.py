@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from nas.context import RunContext
 from nas.evaluators import train as module
@@ -15,8 +16,10 @@ from nas.evaluators.train import Train, seed_of
 from nas.found import warnings_of_search
 from nas.history import History, Proposal, State, Trial
 from nas.noise import Noise
+from nas.report.curves import SearchCurves
 from nas.tasks.classification import METRICS, Classification
 from nas.tasks.segmentation import Segmentation
+from nas.training.checkpoint import save_checkpoint
 from nas.training.loop import FitResult
 from tests.problems import problem_of
 from tests.tables import OBJECTIVES, SPACE, records_of
@@ -80,6 +83,32 @@ def test_a_collapsed_training_is_recorded_and_repeated_once(
     assert seen[0][0] == seed_of(7, 1)
     assert len({seed for seed, _ in seen}) == len(seen)
     assert evaluator.identity["repeat_collapsed"] is repeat
+
+
+def test_a_training_that_recovers_with_a_larger_budget_replaces_its_repetition(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trainings that continue share a folder: the weights are those of the metrics, not of the earlier repetition."""
+    outcomes, metrics = iter(["AUC", "", ""]), iter([0.5, 0.6, 0.9])
+
+    def fit(model: nn.Module, *arguments: Any, folder: Path, **more: Any) -> FitResult:
+        value = next(metrics)
+        for weight in model.state_dict().values():
+            weight.fill_(value)
+        save_checkpoint(folder / "best.pt", {}, {"model": model.state_dict(), "metrics": {"auc": value}})
+        rows = tuple({"epoch": float(epoch), "auc": value} for epoch in range(1, 10))
+        return FitResult(1, {"auc": value}, 3, 1.0, rows, next(outcomes))
+
+    monkeypatch.setattr(module, "fit", fit)
+    context = RunContext(None, None, tmp_path, torch.device("cpu"), 7)  # type: ignore[arg-type]
+    evaluator = Train(repeat_collapsed=True, schedule="constant")
+    for budget, repeated, auc in ((3, 1.0, 0.6), (9, 0.0, 0.9)):
+        found = evaluator.evaluate(Proposal(ARCH, budget), PROBLEM, context)
+        assert (found["repeated"], found["auc"]) == (repeated, auc)
+        network = evaluator.network(Proposal(ARCH, budget), PROBLEM, context)
+        assert next(network.parameters()).detach().flatten()[0].item() == pytest.approx(auc)
+    trial = Trial(0, ARCH, 3, State.COMPLETE, {"auc": 0.6, "epochs": 6.0}, finished=1.0)  # 3 epochs twice
+    assert [row["epoch"] for row in SearchCurves(tmp_path).epochs(trial)] == [1.0, 2.0, 3.0]
 
 
 def history_of(collapsed: list[float], repeated: float | None = None) -> History:
