@@ -22,13 +22,15 @@ from nas.comparison.searches import _read_trials
 from nas.confirmation import candidates, further_replicate, next_confirmation
 from nas.context import RunContext
 from nas.errors import NASError, TrialFailed
-from nas.evaluators.tabular import LookUp
+from nas.evaluators.tabular import LookUp, Tabular
 from nas.found import SearchResult
 from nas.history import CONFIRMATION, History, Proposal, State, Trial
 from nas.provenance import DataFacts, Replication, SearchRecord, SplitFacts
 from nas.search import SearchJob, search
+from nas.strategies.prior import Prior
 from nas.strategies.random import RandomSearch
 from nas.study.study import Study
+from nas.trials_table import write_h5
 from tests.problems import EvaluatorOf, problem_of
 from tests.report_pages import write_search
 from tests.strategies.tables import Grid, empty, extended, hill, record
@@ -302,3 +304,18 @@ def test_a_table_confirms_with_its_last_replicates() -> None:
     assert found == [3.0, 5.0, 4.0]
     with pytest.raises(TrialFailed, match="does not hold"):
         look_up(Proposal(NETWORKS[1], 0, CONFIRMATION + 3))
+
+
+def test_a_table_of_a_search_with_a_confirmation(tmp_path: Path) -> None:
+    """Only few of its networks were confirmed, so that a search cannot use these replicates; as a prior they count."""
+    trials = [*trials_of(np.arange(8.0).reshape(4, 2)), *trials_of(np.array([[0.5, 0.7]]), CONFIRMATION)]
+    table = table_of([replace(trial, number=number) for number, trial in enumerate(trials)])
+    assert LookUp(table).replicates == 2
+    assert LookUp(table)(Proposal(NETWORKS[0], 0, CONFIRMATION))["auc"] == 1.0
+    write_h5(tmp_path / "t.h5", table)
+    job = job_of(tmp_path, study_of(tmp_path), 4, replicates=2, confirm=2)
+    with pytest.raises(NASError, match="Tabular, which gives 2 for each network"):
+        replace(job, evaluator=Tabular(tmp_path / "t.h5")).check()
+    history = History((), OBJECTIVES, lambda genes_NG: genes_NG[:, 0])
+    known = {trial.arch: trial.metrics["auc"] for trial in Prior(table).trials(SPACE, history)}
+    assert [known[arch] for arch in NETWORKS[:4]] == [pytest.approx(0.6), 2.5, 4.5, 6.5]

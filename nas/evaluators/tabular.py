@@ -24,7 +24,8 @@ class Tabular(Evaluator):
     table; in a table with curves, smaller budgets are epochs at which a training is stopped. Networks that the table
     does not hold, or whose trial failed, fail; a budget without trials raises NASError.
 
-    Replicates of a confirmation are those of the table from the last one down, which a search uses last.
+    Replicates of a confirmation are those of the table from the last one down, which a search uses last. If the table
+    is of a search with a confirmation, that of its best networks alone is not looked up.
 
     Args:
         path: A table that `voxnas study export` wrote.
@@ -117,7 +118,7 @@ class LookUp:
         if not any(state is State.COMPLETE for state in table.states):
             raise NASError(f"{name} without a finished trial", "at least one", "export a study that has results")
         self.budgets = sorted({budget for _, budget, _ in self._rows})
-        self.replicates = 1 + max(replicate for _, _, replicate in self._rows)
+        self.replicates = 1 + max((own for _, _, own in self._rows if own < CONFIRMATION), default=-1)
 
     def row(self, proposal: Proposal) -> int:
         """Find the row of a proposal.

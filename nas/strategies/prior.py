@@ -9,7 +9,7 @@ import numpy as np
 
 from nas.architecture import Architecture
 from nas.errors import NASError
-from nas.history import History, State, Trial
+from nas.history import CONFIRMATION, History, State, Trial
 from nas.problem import Problem
 from nas.space import SearchSpace
 from nas.strategies.ranking import constrained_ranks
@@ -215,7 +215,7 @@ def _sign(objectives: Mapping[str, str], name: str) -> float:
 
 
 def _means(table: TrialsTable) -> list[tuple[tuple[int, ...], dict[str, float]]]:
-    """Return the metrics of each network, means over its replicates at its largest budget."""
+    """Return the metrics of each network, means over its replicates at its largest budget; see `History.replicates`."""
     rows: dict[tuple[int, ...], list[int]] = {}
     for row, (genes, state) in enumerate(zip(table.genes_NG.tolist(), table.states, strict=True)):
         if state is State.COMPLETE:
@@ -224,5 +224,6 @@ def _means(table: TrialsTable) -> list[tuple[tuple[int, ...], dict[str, float]]]
     for genes, own in rows.items():
         largest = max(table.budgets_N[own])
         chosen = [row for row in own if table.budgets_N[row] == largest]
+        chosen = [row for row in chosen if table.replicates_N[row] >= CONFIRMATION] or chosen
         found.append((genes, {name: float(column[chosen].mean()) for name, column in table.metrics.items()}))
     return found
