@@ -27,6 +27,9 @@ from nas.found import SearchResult
 from nas.history import CONFIRMATION, History, Proposal, State, Trial
 from nas.provenance import DataFacts, Replication, SearchRecord, SplitFacts
 from nas.search import SearchJob, search
+from nas.strategies.fidelity.asha import ASHA
+from nas.strategies.fidelity.strategy import MultiFidelity
+from nas.strategies.partial_order.strategy import PartialOrderPruning
 from nas.strategies.prior import Prior
 from nas.strategies.random import RandomSearch
 from nas.study.study import Study
@@ -319,3 +322,14 @@ def test_a_table_of_a_search_with_a_confirmation(tmp_path: Path) -> None:
     history = History((), OBJECTIVES, lambda genes_NG: genes_NG[:, 0])
     known = {trial.arch: trial.metrics["auc"] for trial in Prior(table).trials(SPACE, history)}
     assert [known[arch] for arch in NETWORKS[:4]] == [pytest.approx(0.6), 2.5, 4.5, 6.5]
+
+
+def test_a_margin_from_noise_needs_replicates(tmp_path: Path) -> None:
+    """With a table of single trainings every second training fails, and nothing is ever pruned."""
+    write_h5(tmp_path / "t.h5", table_of(records_of()))
+    job = replace(job_of(tmp_path, study_of(tmp_path), 4), evaluator=Tabular(tmp_path / "t.h5"))
+    rule = ASHA(3, 3, 9)
+    for strategy in (PartialOrderPruning(margin="auto"), MultiFidelity(PartialOrderPruning(margin="auto"), rule)):
+        with pytest.raises(NASError, match=r"strategy\.margin=auto with Tabular, which gives one result"):
+            replace(job, strategy=strategy).check()
+    replace(job, strategy=PartialOrderPruning(margin=0.01)).check()

@@ -9,6 +9,9 @@ from typing import Annotated, Any
 import numpy as np
 
 from nas.architecture import Architecture
+from nas.context import RunContext
+from nas.errors import NASError
+from nas.evaluators.base import Evaluator
 from nas.history import CostFunction, History, Proposal, Trial
 from nas.multiobjective.pareto import front_mask
 from nas.problem import Problem
@@ -89,6 +92,16 @@ class PartialOrderPruning(Strategy):
         found = described(self)
         unused = {"witnesses": self.witnesses == 1, "repeats": self.margin != AUTO}
         return {name: value for name, value in found.items() if not unused.get(name)}
+
+    def check_evaluator(self, evaluator: Evaluator, context: RunContext) -> None:
+        """Check the evaluator, and that it gives the replicates that `margin=auto` measures the noise by."""
+        super().check_evaluator(evaluator, context)
+        if self.margin == AUTO and evaluator.replicates is not None and evaluator.replicates < 2:
+            raise NASError(
+                f"strategy.margin=auto with {type(evaluator).__name__}, which gives one result for each network",
+                "an evaluator whose results differ between replicates, by which the noise is measured",
+                "set strategy.margin to a number",
+            )
 
     def propose(self, space: SearchSpace, history: History, rng: np.random.Generator) -> Proposal | None:
         facts = means(history)
