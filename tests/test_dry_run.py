@@ -12,6 +12,7 @@ from experiments.dry_run import is_dry_run
 from experiments.estimates import COLUMNS, JobEstimate, estimate_table
 from nas.budget import Estimate
 from nas.errors import NASError
+from nas.evaluators.train import Train
 from nas.study.probe import existing_study, require_writable
 from nas.study.url import sqlite_url
 from nas.utils.annotations import duration_text
@@ -60,7 +61,10 @@ def test_a_search_by_a_supernet(command: Command) -> None:
 
 @pytest.mark.slow
 def test_what_is_finished_takes_no_time(command: Command) -> None:
-    assert command.search("study.trials=1")[0] == 0
+    assert command.search("study.trials=1", "study.confirm=1")[0] == 0
+    code, out, err = command.search("dry_run=true", "study.trials=1", "study.confirm=1")  # the race ended early
+    assert code == 0, err
+    assert next(line for line in out.splitlines() if line.startswith("outputs/s ")).split()[2:5] == ["0", "0", "ms"]
     before = written(command.folder)
     for trials, left in ((1, "0"), (3, "2")):
         code, out, err = command.search("dry_run=true", f"study.trials={trials}")
@@ -70,6 +74,17 @@ def test_what_is_finished_takes_no_time(command: Command) -> None:
         assert (row[3:5] == ["0", "ms"]) == (left == "0")
     refused(command.search("dry_run=true", "seed=1"), "seed")
     assert written(command.folder) == before
+
+
+def test_a_confirmation_has_the_largest_budget(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One second per epoch: three steps of 2 epochs on average, and four trainings of 9 epochs."""
+    monkeypatch.setattr(Train, "estimate", lambda self, proposal, *_: Estimate(float(proposal.budget)))
+    words = ["fidelity=asha", "fidelity.min_budget=1", "training.epochs=9", "training.schedule=constant"]
+    for confirm, seconds in (([], "6"), (["study.confirm=2", "study.confirm_replicates=2"], "42")):
+        code, out, err = command.search("dry_run=true", *words, *confirm)
+        assert code == 0, err
+        row = next(line for line in out.splitlines() if line.startswith("outputs/s ")).split()
+        assert row[3:5] == [seconds, "s"]
 
 
 def test_a_training(command: Command) -> None:

@@ -12,10 +12,11 @@ from experiments.config import SearchConfig
 from experiments.context import task_setup
 from experiments.estimates import JobEstimate
 from experiments.search.job import problem_of
-from experiments.search.strategies import mean_proposal, strategy_of
+from experiments.search.strategies import full_proposal, mean_proposal, strategy_of
 from experiments.sweep import study_of_job
 from nas.architecture import Architecture
 from nas.budget import Estimate, seconds_used
+from nas.confirmation import next_confirmation
 from nas.evaluators.base import Evaluator
 from nas.history import State
 from nas.problem import Problem
@@ -75,14 +76,17 @@ def preview_search(cfg: DictConfig, folder: Path) -> JobEstimate:
     typical = typical_network(problem, strategy)
     estimate: Estimate | None = Estimate()
     again = max(replication.confirm * replication.confirm_replicates - confirmed, 0)  # at most
+    if not left and study is not None and not any(trial.state is State.RUNNING for trial in history):
+        again = again if next_confirmation(history, replication) else 0  # its race may end before
     if left or again:
         one = evaluator.estimate(mean_proposal(typical, strategy, evaluator), problem, context)
         prepared = strategy.estimate(problem, context) if not ended[0] else Estimate()
         estimate = None if one is None else one.times(left) + prepared + Estimate(bytes=KEPT)
         if estimate is not None and job.time_s is not None and estimate.seconds > job.time_s - ended[1]:
             estimate = Estimate(job.time_s - ended[1], estimate.bytes)
-        if estimate is not None and one is not None:
-            estimate += one.times(again)
+        full = evaluator.estimate(full_proposal(typical, strategy), problem, context) if again else None
+        if estimate is not None and full is not None:
+            estimate += full.times(again)
     return JobEstimate(folder, config.study.trials, left, estimate, str(setting.device))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from experiments.build import build
 from experiments.progress import SearchProgress, logs_above
-from experiments.search.strategies import mean_proposal, rule_of
+from experiments.search.strategies import full_proposal, mean_proposal, rule_of
 from experiments.spaces import with_prior_of
 from nas.api.searching import run_search
 from nas.artifact import Artifact
@@ -186,8 +186,9 @@ def counterpart_estimate(
     context = context_of(setting.split, folder, seed=record.seed, device=setting.device)
     arch = problem.space.architecture(searched.arch.genes)
     one = evaluator.estimate(mean_proposal(arch, strategy, evaluator), problem, context)
-    confirmation = record.replication.confirm * record.replication.confirm_replicates
-    return None if one is None else one.times(record.trials + confirmation)
+    again = record.replication.confirm * record.replication.confirm_replicates
+    full = evaluator.estimate(full_proposal(arch, strategy), problem, context) if again else Estimate()
+    return None if one is None or full is None else one.times(record.trials) + full.times(again)
 
 
 def _repetition(

@@ -96,6 +96,19 @@ def mean_proposal(arch: Architecture, strategy: Strategy, evaluator: Evaluator) 
     return Proposal(arch, 0 if epochs is None else max(round(epochs), 1))
 
 
+def full_proposal(arch: Architecture, strategy: Strategy) -> Proposal:
+    """Return a proposal that takes as long as a training of the confirmation, which has the largest budget.
+
+    Args:
+        arch: The architecture.
+        strategy: For the budgets of its proposals.
+
+    Returns:
+        The architecture with the largest budget of the search; 0 for the evaluator's own.
+    """
+    return Proposal(arch, strategy.fidelity.budgets[-1] if isinstance(strategy, MultiFidelity) else 0)
+
+
 def read_trials(text: str) -> TrialsTable:
     """Read the trials of a study.
 
