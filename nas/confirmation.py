@@ -102,6 +102,44 @@ def next_confirmation(history: History, settings: Replication) -> Proposal | Non
     return None
 
 
+def warnings_of_replication(history: History, replication: Replication) -> list[str]:
+    """Warn if networks are compared that were not evaluated equally often, or a better one was not confirmed.
+
+    Args:
+        history: All trials of the study.
+        replication: How often the search evaluates its networks.
+
+    Returns:
+        One sentence if a network of the front has fewer evaluations than asked for, as when the trials ended before its
+        last replicate, and one if the best network of the search was trained after a confirmation that has ended.
+    """
+    asked, found = replication.replicates, []
+    front = [trial for trial in history.front() if trial.replicate < CONFIRMATION]
+    counts = {trial.arch.id: len(history.replicates(trial.arch, trial.budget)) for trial in front}
+    short = [f"{arch_id} ({count})" for arch_id, count in counts.items() if count < asked]
+    if short:
+        found.append(
+            f"Networks of the Pareto front with fewer than {asked} evaluations: {', '.join(short)}. The best of such "
+            f"values is more often too good{_completed_by(history.searched, asked)}."
+        )
+    best, again = candidates(history, 1), {(trial.arch.id, trial.budget) for trial in history.confirmed}
+    if best and again and (best[0].arch.id, best[0].budget) not in again:
+        found.append(
+            f"The best network of the search, {best[0].arch.id}, was trained after the confirmation and is not part of "
+            f"the answer: the same command with study.confirm={max(replication.confirm, len(again))} confirms it."
+        )
+    return found
+
+
+def _completed_by(searched: History, replicates: int) -> str:
+    """Say which number of trials completes the replicates of a search."""
+    states: dict[tuple[str, int], list[State]] = {}
+    for trial in searched:
+        states.setdefault((trial.arch.id, trial.budget), []).append(trial.state)
+    missing = sum(max(replicates - len(own), 0) for own in states.values() if State.FAILED not in own)
+    return f"; study.trials={len(searched) + missing} completes them" if missing else ""
+
+
 def _in_race(history: History, racing: Sequence[Trial], rounds: int) -> list[Trial]:
     """Return the networks that may still be the best, after the given number of rounds."""
     score, sign = history.score, history.sign[history.score]

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from nas.artifact import Artifact
+from nas.confirmation import warnings_of_replication
 from nas.context import RunContext, small_part
 from nas.evaluators.base import Evaluator
 from nas.history import CONFIRMATION, History, Trial
@@ -110,6 +111,7 @@ class SearchResult:
         """Warnings about the scores, one sentence each."""
         small = "" if self.context is None else small_part(self.context.valid)
         found = warnings_of_search(self.history, self.problem.task.metrics) + warnings_of_budgets(self.history)
+        found += warnings_of_replication(self.history, self.record.replication)
         return found + ([small] if small else [])
 
     def artifact(self, trial: Trial) -> Artifact:

@@ -333,3 +333,42 @@ def test_a_margin_from_noise_needs_replicates(tmp_path: Path) -> None:
         with pytest.raises(NASError, match=r"strategy\.margin=auto with Tabular, which gives one result"):
             replace(job, strategy=strategy).check()
     replace(job, strategy=PartialOrderPruning(margin=0.01)).check()
+
+
+def result_of(study: Study, history: History, **replication: Any) -> SearchResult:
+    facts = (DataFacts("x", "0", 1), SplitFacts("0"))
+    return SearchResult(
+        history, study.problem, SearchRecord("s", 1, -1, 0, 0, *facts, replication=Replication(**replication))
+    )
+
+
+def test_a_network_whose_replicates_are_incomplete_is_named(tmp_path: Path) -> None:
+    """The trials end after one evaluation of the last network, and its luck makes it the best."""
+    study = study_of(tmp_path)
+
+    def lucky(proposal: Proposal, context: RunContext) -> dict[str, float]:
+        return {"auc": 0.99 if context.trial == 4 else 0.7, "macs": 1.0}
+
+    history = search(job_of(tmp_path, study, 5, lucky, replicates=2), study)
+    (text,) = [text for text in result_of(study, history, replicates=2).warnings if "fewer than 2" in text]
+    assert f"{history[4].arch.id} (1)" in text
+    assert "study.trials=6 completes them" in text
+    history = search(job_of(tmp_path, study, 6, lucky, replicates=2), study)
+    assert not [text for text in result_of(study, history, replicates=2).warnings if "fewer than" in text]
+
+
+def test_a_better_network_after_the_confirmation_is_named(tmp_path: Path) -> None:
+    study = study_of(tmp_path)
+
+    def rising(proposal: Proposal, context: RunContext) -> dict[str, float]:
+        return {"auc": 0.6 + 0.01 * context.trial - 0.1 * (proposal.replicate >= CONFIRMATION), "macs": 1.0}
+
+    history = search(job_of(tmp_path, study, 3, rising, confirm=2, confirm_replicates=2), study)
+    assert not [text for text in result_of(study, history, confirm=2).warnings if "after the confirmation" in text]
+    history = search(job_of(tmp_path, study, 5, rising), study)
+    (text,) = [text for text in result_of(study, history).warnings if "after the confirmation" in text]
+    assert history.searched[-1].arch.id in text
+    assert "study.confirm=2 confirms it" in text
+    assert history.best.arch != history.searched[-1].arch
+    history = search(job_of(tmp_path, study, 5, rising, confirm=2, confirm_replicates=2), study)
+    assert not [text for text in result_of(study, history, confirm=2).warnings if "after the confirmation" in text]
