@@ -163,7 +163,7 @@ class Noise:
         """
         parts, networks = self.components, self.components.networks
         count = replicates_for(self.icc, wanted)
-        losses = [(n, expected_loss(parts, networks, n)) for n in dict.fromkeys([1, 3, count or 1])]
+        losses = [(n, expected_loss(parts, networks, n)) for n in sorted({1, 3, count or 1})]
         tau = "" if math.isnan(self.tau) else f"; measured {self.tau:.2f}"
         rest = f"{self.without_collapsed:.2f}" if math.isfinite(self.without_collapsed) else "unknown"
         of_rest = f"{self.collapsed} of {self.evaluations} evaluations; ICC of the networks without one {rest}"

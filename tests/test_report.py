@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from experiments.search.results import _which
 from nas.errors import NASError
 from nas.history import History, State, Trial
 from nas.html.plot import Axis
@@ -53,6 +54,15 @@ def test_search_report_holds_what_was_found(tmp_path: Path) -> None:
     assert page.plot("share of the space ruled out") is not None
     for record in history.front():
         assert record.arch.id in page.text
+
+
+def test_a_network_that_was_trained_in_steps_counts_once(tmp_path: Path) -> None:
+    history = toy_history(3)
+    steps = [replace(history[0], budget=1), *(replace(trial, number=trial.number + 1, budget=3) for trial in history)]
+    stepped = replace(history, records=tuple(steps))
+    page = write_search(tmp_path / "report.html", stepped)
+    assert "is the best of 3 trained" in page.text
+    assert _which(stepped) == "3 trained networks"
 
 
 def test_tooltips_tell_trial_and_network(tmp_path: Path) -> None:

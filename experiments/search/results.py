@@ -50,7 +50,7 @@ def summary(result: SearchResult, folder: Path, ended: SearchEnd) -> str:
 
 
 def _which(history: History) -> str:
-    trained, confirmed = len(history.means()), {trial.arch.id for trial in history.confirmed.complete()}
+    trained, confirmed = len(history.final()), {trial.arch.id for trial in history.confirmed.complete()}
     if not confirmed:
         return f"{trained} trained networks"
     return f"{len(confirmed)} confirmed networks, of {trained} trained"

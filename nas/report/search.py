@@ -118,7 +118,7 @@ def _optimism(history: History, chosen: Trial) -> str:
 
 def _answer(names: Names, history: History, chosen: Trial) -> str:
     """State the chosen network, and how much cheaper ones of the front lose."""
-    done, front, score, cost = len(history.means()), history.front(), history.score, history.cost_name
+    done, front, score, cost = len(history.final()), history.front(), history.score, history.cost_name
     costs = names.show(cost, cost_of(history, [chosen])[0], symbol=True)
     first = (
         f"Network {chosen.arch.id} is the best of {done} trained: validation {names.unit(score).name} "
@@ -152,7 +152,7 @@ def _facts(names: Names, history: History, chosen: Trial, pruned_share: Sequence
             names.show(history.cost_name, cost_of(history, [chosen])[0], symbol=True),
             "",
         ),
-        ("Scored networks", str(len(history.means())), ", ".join(more)),
+        ("Scored networks", str(len(history.final())), ", ".join(more)),
     ]
     if "params" in chosen.metrics and history.cost_name != "params":
         items.insert(3, ("Parameters", names.show("params", chosen.metrics["params"], symbol=True), ""))
