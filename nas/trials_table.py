@@ -181,7 +181,8 @@ class TrialsTable:
             metrics["epochs"] = np.full(len(rows_N), float(epoch))
             seconds_N = np.full(len(rows_N), np.nan)
             if SECONDS in self.curves:
-                seconds_N = metrics[SECONDS] = self.curves[SECONDS][rows_N, epoch - 1].astype(np.float64)
+                taken_NE = np.fmax.accumulate(self.curves[SECONDS][rows_N, :epoch], axis=1)  # it may have ended before
+                seconds_N = metrics[SECONDS] = taken_NE[:, -1].astype(np.float64)
             budgets_N = np.full(len(rows_N), epoch, dtype=np.int64)
             taken = self.rows(rows_N)
             parts.append(replace(taken, budgets_N=budgets_N, seconds_N=seconds_N, metrics=metrics))

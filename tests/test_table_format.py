@@ -105,6 +105,15 @@ def test_every_epoch_is_a_budget(seed: int) -> None:
                 assert look_up(Proposal(arch, budget, replicate))["dice"] == table.metrics["dice"][row]
 
 
+def test_a_training_that_ended_early_has_taken_its_time() -> None:
+    table = table_of(0, failed=False)
+    for curve_NE in table.curves.values():
+        curve_NE[:, 2:] = np.nan  # it had no better epoch and was stopped after two
+    table.curves["dice"][:, 0] = 0.5
+    proposal = Proposal(SPACE.architecture(tuple(table.genes_NG[0].tolist())), 3)
+    assert LookUp(table)(proposal)["seconds"] == 2.0
+
+
 def test_values_of_test_cases_are_no_metrics_of_a_search() -> None:
     table = table_of(3)
     expected = [np.mean([np.nanmean(case[:, k]) for k in range(2)]) for case in table.cases["test/dice"].astype(float)]
