@@ -230,7 +230,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     label = f"true quality of the chosen network ({options.truth})" if options.truth else f"best {score} so far"
     panels = {label: curves["quality"]}
     if len(grounds.table.objectives) > 1:
-        panels |= {"hypervolume of the front of true quality and MACs": curves["area"]}
+        fronts = {name: values for name, values in curves["area"].items() if name != "by_cost"}  # which has no front
+        panels |= {"hypervolume of the front of true quality and MACs": fronts}
     plot(options.plot, "cost of the search, in trainings of average cost", panels)
     print(f"-> {options.out / f'{options.name}.json'}, {options.plot}")
 

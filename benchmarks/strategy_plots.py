@@ -19,6 +19,7 @@ DASHED = ("random", "full_path", "by_cost")  # baselines
 GREYS = ("#000000", "#555555", "#999999")
 STYLES = ("-", "-.", ":")
 TICKS = (2, 5, 10, 25, 50, 100)
+FROM = 5  # evaluations whose lowest value is the lower end of an axis, so that later differences are seen
 
 
 def plot(path: Path, x_label: str, panels: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> None:
@@ -37,13 +38,16 @@ def plot(path: Path, x_label: str, panels: Mapping[str, Mapping[str, Mapping[str
             if name in DASHED:
                 style, color = "--", GREYS[DASHED.index(name)]
             axis.plot(np.arange(1, len(mean) + 1), mean, style, color=color, label=_short(name), linewidth=1.6)
+        at_first = [values["mean"][FROM - 1] for values in curves.values() if len(values["mean"]) >= FROM]
+        if any(value is not None for value in at_first):
+            axis.set_ylim(bottom=min(value for value in at_first if value is not None))
         axis.set_xscale("log")
         axis.set_xticks(TICKS, [str(tick) for tick in TICKS])
         axis.set_xlim(2, len(mean))
         axis.set_xlabel(x_label)
         axis.set_ylabel(label)
         axis.spines[["top", "right"]].set_visible(False)
-    handles, labels = axes[0, -1].get_legend_handles_labels()
+    handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, frameon=False, fontsize=8, loc="outside right center")
     image = io.BytesIO()
     figure.savefig(image, dpi=120, format="png")
