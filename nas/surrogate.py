@@ -21,6 +21,7 @@ from nas.trials_table import SECONDS, TrialsTable
 
 FOLDS = 10
 FEWEST = 20  # networks that a model can be fitted to
+OUTLIER = 20  # times the median distance of a training's score from the median of its network: hardly learned
 ALIKE = 20  # networks of the table with the most similar prediction, whose deviations a new network may have
 
 
@@ -33,7 +34,7 @@ class SurrogateError:
         rmse: Root mean squared error of the mean over replicates.
         explained: Share of the variance between networks that is predicted, R².
         tau: Kendall's rank correlation of predictions and means.
-        noise: Pooled standard deviation of a replicate; 0 if there are none.
+        noise: Pooled standard deviation of a replicate, without trainings that hardly learned; 0 if there are none.
         unexplained: Standard deviation of what is neither predicted nor noise.
     """
 
@@ -49,12 +50,14 @@ class Surrogate:
     """Predicts the trials of any network of a table's space.
 
     The mean of each metric over replicates is predicted by gradient boosting of regression trees on the space's
-    descriptors; networks of the table have the means of their trainings. Any other network has a deviation of its own
-    from the prediction, as large as what the model leaves unexplained in cross-validation for the networks whose score
-    it predicts to be nearest, because good networks differ less than bad ones. Each replicate has a deviation as large
-    as those of the table. Both are drawn from the deviations in the table, for all metrics together, and are the same
-    whenever a network is asked for again. Without the first, a strategy that fits a similar model would look better
-    than it is. Trees do not extrapolate: a network is better than those of the table by its own deviation alone.
+    descriptors; networks of the table have the means of their trainings. A training that hardly learned, with a score
+    far from those of the other replicates, is left out of means; it counts as noise that any training may have. Any
+    other network has a deviation of its own from the prediction, as large as what the model leaves unexplained in
+    cross-validation for the networks whose score it predicts to be nearest, because good networks differ less than bad
+    ones. Each replicate has a deviation as large as those of the table. Both are drawn from the deviations in the
+    table, for all metrics together, and are the same whenever a network is asked for again. Without the first, a
+    strategy that fits a similar model would look better than it is. Trees do not extrapolate: a network is better than
+    those of the table by its own deviation alone.
 
     With curves, each epoch is a budget: the best score so far and the seconds until then, as a training that is stopped
     there would report them.
@@ -98,19 +101,21 @@ class Surrogate:
         self._epochs = table.curves[self._score].shape[1] if self._score else 0
         columns |= _stopped(table, self._score, self._epochs)
         self.names, values_XM = list(columns), np.column_stack(list(columns.values()))
-        mean_NM = np.array([values_XM[rows].mean(axis=0) for rows in groups])
-        self._noise_RM = _deviations(values_XM, groups, table.replicates_N)
+        self._ordering = self.names.index(self._score or next(iter(table.objectives)))
+        outlier_X = _outliers(values_XM[:, self._ordering], groups)
+        usual = [rows[~outlier_X[rows]] for rows in groups]
+        mean_NM = np.array([values_XM[rows].mean(axis=0) for rows in usual])
+        self._noise_RM, usual_R = _deviations(values_XM, groups, mean_NM, outlier_X, table.replicates_N)
         self._known = dict(zip(map(tuple, genes_NG.tolist()), mean_NM, strict=True))
         x_NF = self.space.descriptors([self.space.architecture(genes) for genes in genes_NG.tolist()])
         self._model = _model().fit(x_NF, mean_NM)
         folds = KFold(FOLDS, shuffle=True, random_state=0)
         residual_NM = mean_NM - cross_val_predict(_model(), x_NF, mean_NM, cv=folds)
-        variance_M = (self._noise_RM**2).mean(axis=0) if len(self._noise_RM) else np.zeros(len(self.names))
-        of_means_M = variance_M * np.mean([1 / len(rows) for rows in groups])
+        variance_M = (self._noise_RM[usual_R] ** 2).mean(axis=0) if len(usual_R) else np.zeros(len(self.names))
+        of_means_M = variance_M * np.mean([1 / len(rows) for rows in usual])
         rmse_M = np.sqrt((residual_NM**2).mean(axis=0))
         unexplained_M = rmse_M * _without_noise(residual_NM, of_means_M)
         self._residual_NM, self._of_means_M = residual_NM, of_means_M
-        self._ordering = self.names.index(self._score or next(iter(table.objectives)))
         self._predicted_N = (mean_NM - residual_NM)[:, self._ordering]
         self.errors = {
             name: SurrogateError(
@@ -236,21 +241,40 @@ def _stopped(table: TrialsTable, score: str, epochs: int) -> dict[str, np.ndarra
     }
 
 
-def _deviations(values_XM: np.ndarray, groups: Sequence[np.ndarray], replicates_X: np.ndarray) -> np.ndarray:
-    """Deviations of replicates from the mean of their network, (R, M), enlarged to the size of a replicate's noise.
+def _outliers(score_X: np.ndarray, groups: Sequence[np.ndarray]) -> np.ndarray:
+    """Trainings (X,) whose score is far from the median of their network, which two replicates cannot show."""
+    apart_X = np.zeros(len(score_X))
+    for rows in groups:
+        if len(rows) > 2:
+            apart_X[rows] = np.abs(score_X[rows] - np.median(score_X[rows]))
+    usual = apart_X[apart_X > 0]
+    return apart_X > OUTLIER * np.median(usual) if len(usual) else apart_X > 0
 
-    What all networks of a replicate share, such as its validation fold, is no noise of a comparison and is taken off.
+
+def _deviations(
+    values_XM: np.ndarray,
+    groups: Sequence[np.ndarray],
+    mean_NM: np.ndarray,
+    outlier_X: np.ndarray,
+    replicates_X: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Deviations of replicates from the mean of their network, (R, M), and whether each one is usual, (R,).
+
+    Those of usual trainings, of which the mean is made, are enlarged to the size of a replicate's noise. What all
+    networks of a replicate share, such as its validation fold, is no noise of a comparison and is taken off.
     """
-    rows_R = np.concatenate([rows for rows in groups if len(rows) > 1] or [np.empty(0, dtype=np.int64)])
-    if not len(rows_R):
-        return np.empty((0, values_XM.shape[1]))
-    parts = [values_XM[rows] - values_XM[rows].mean(axis=0) for rows in groups if len(rows) > 1]
-    sizes = [np.full(len(rows), len(rows)) for rows in groups if len(rows) > 1]
-    deviation_RM, size_R = np.concatenate(parts), np.concatenate(sizes)
+    several = [number for number, rows in enumerate(groups) if len(rows) > 1]
+    if not several:
+        return np.empty((0, values_XM.shape[1])), np.empty(0, dtype=bool)
+    rows_R = np.concatenate([groups[number] for number in several])
+    deviation_RM = np.concatenate([values_XM[groups[number]] - mean_NM[number] for number in several])
+    size_R = np.concatenate([np.full(len(groups[n]), (~outlier_X[groups[n]]).sum()) for n in several])
+    usual_R = ~outlier_X[rows_R]
     for replicate in np.unique(replicates_X[rows_R]):
         shared_R = replicates_X[rows_R] == replicate
-        deviation_RM[shared_R] -= deviation_RM[shared_R].mean(axis=0)
-    return deviation_RM * np.sqrt(size_R / (size_R - 1))[:, None]
+        deviation_RM[shared_R] -= deviation_RM[shared_R & usual_R].mean(axis=0)
+    deviation_RM[usual_R] *= np.sqrt(size_R / (size_R - 1))[usual_R, None]
+    return deviation_RM, usual_R
 
 
 def _row(arch: Architecture, count: int, purpose: str) -> int:

@@ -102,6 +102,21 @@ def test_replicates_differ_by_the_noise_of_the_table_and_come_again(surrogate: S
     assert other != scores[5]
 
 
+def test_a_training_that_hardly_learned_makes_no_other_one_better() -> None:
+    """Measured from the mean of its network, it would make its good replicates the best of all trainings."""
+    plain, failed = table(), table()
+    failed.metrics["dice"][30] -= 0.4
+    surrogate, arch = Surrogate(failed, cost), SPACE.sample(np.random.default_rng(3))
+    noise = np.array([surrogate.outcome(Proposal(arch, replicate=n))[1]["metrics"]["dice"] for n in range(3000)])  # type: ignore[index]
+    noise -= surrogate.expected([arch])[0]["dice"]
+    assert noise.max() < 6 * NOISE
+    assert noise.min() == pytest.approx(-0.4, abs=6 * NOISE)
+    assert (noise < -0.1).mean() == pytest.approx(1 / len(failed), abs=0.003)
+    assert surrogate.errors["dice"].noise == pytest.approx(Surrogate(plain, cost).errors["dice"].noise, rel=0.01)
+    own = SPACE.architecture(failed.genes_NG[30].tolist())
+    assert surrogate.expected([own])[0]["dice"] == pytest.approx(failed.metrics["dice"][31:33].mean())
+
+
 def test_searches_beyond_the_table() -> None:
     surrogate = Surrogate(replace(table(), objectives={"dice": "maximize"}), cost)
     best = {}
