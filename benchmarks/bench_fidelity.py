@@ -27,6 +27,8 @@ from nas.space import SearchSpace
 from nas.strategies import ASHA, CurveStop, Fidelity, Hyperband, MultiFidelity
 from nas.trials_table import TrialsTable, read_h5
 
+MOST_STEPS = 100  # of the training of one network
+
 
 def rules(epochs: int) -> dict[str, Fidelity]:
     """Return rules with budgets from a half and from a quarter of a whole training."""
@@ -39,9 +41,6 @@ def rules(epochs: int) -> dict[str, Fidelity]:
         f"hyperband {half}/{epochs}": Hyperband(2, half, epochs),
         f"hyperband {quarter}/{half}/{epochs}": Hyperband(2, quarter, epochs),
     }
-
-
-MOST_STEPS = 100  # of the training of one network
 
 
 def drawn(table: TrialsTable, networks: int, seed: int) -> TrialsTable:

@@ -37,11 +37,8 @@ EXAMPLES = (
 )
 SEEN = ("refuse", "skip", "keep")
 MISSING = ("refuse", "skip")
-OF_PREDICTIONS = {"missing": "refuse", "cases_of": None, "classes": None, "tolerance": 1.0}  # option -> default
-OF_NETWORKS = {
-    **{"seen": "refuse", "network": None, "flips": None, "rotations": None},
-    **{"values_in_hu": False, "npy_axes": None},
-}
+OF_PREDICTIONS = ("missing", "cases_of", "classes", "tolerance")  # options without effect on a training
+OF_NETWORKS = ("seen", "network", "flips", "rotations", "values_in_hu", "npy_axes")  # and on predictions of others
 
 
 def parser() -> Parser:
@@ -165,14 +162,12 @@ def run(options: argparse.Namespace) -> int:
 def _require_used(options: argparse.Namespace) -> None:
     """Refuse options that would change nothing: those of networks with --predictions, and the other way round."""
     of_predictions = options.predictions is not None
-    for name, default in (OF_NETWORKS if of_predictions else OF_PREDICTIONS).items():
-        if getattr(options, name) != default:
-            flag, kind = f"--{name.replace('_', '-')}", "--predictions" if of_predictions else "a training"
-            raise NASError(
-                f"{flag} with {kind}",
-                f"an option of {'a training' if of_predictions else '--predictions'}",
-                f"leave out {flag}",
-            )
+    here, there = ("--predictions", "a training") if of_predictions else ("a training", "--predictions")
+    defaults = parser()
+    for name in OF_NETWORKS if of_predictions else OF_PREDICTIONS:
+        if getattr(options, name) != defaults.get_default(name):
+            flag = f"--{name.replace('_', '-')}"
+            raise NASError(f"{flag} with {here}", f"an option of {there}", f"leave out {flag}")
 
 
 def _system(options: argparse.Namespace, networks: Sequence[BundleNetwork], cases: Sequence[Case]) -> Evaluated:

@@ -10,9 +10,9 @@ import numpy as np
 
 from nas.planning.facts import facts_of
 from nas.planning.fingerprint import ANISOTROPY, Fingerprint
+from nas.planning.lengths import cost_limit, lengths
 from nas.planning.plan import Decision, Plan
 from nas.planning.rules import (
-    COST_LIMIT,
     ENOUGH_EPOCHS,
     TRAINING_SHARE,
     Limits,
@@ -22,7 +22,6 @@ from nas.planning.rules import (
     epochs_for,
     flips_for,
     folds_for,
-    name_of,
     require_folds,
     schedule_for,
     sides_text,
@@ -68,11 +67,7 @@ def plan_classification(fingerprint: Fingerprint, limits: Limits, measure: Measu
         Decision("training.batch_size", batch, f"at least eight steps an epoch with {cases} cases"),
         Decision("training.lr", LR, "AdamW with one cycle, small networks"),
         *_of_augmentation(fingerprint, size),
-        Decision("training.epochs", schedule.search_epochs, schedule.search_reason, "search"),
-        Decision("training.epochs", schedule.epochs, schedule.reason, "train"),
-        Decision("study.name", name_of(fingerprint.path), "that of the csv", "search"),
-        Decision("study.trials", schedule.trials, schedule.search_reason, "search"),
-        Decision("study.time", f"{round(limits.seconds / 2)}s", f"half of {in_words(limits.seconds)}", "search"),
+        *lengths(schedule, limits, fingerprint.path),
     ]
     return Plan("classification", facts_of(fingerprint), tuple(decisions), network.genes)
 
@@ -189,8 +184,7 @@ def _of_network(network: Network, cost: StepCost, limits: Limits) -> Iterator[De
     }
     for name, value in network.settings.items():
         yield Decision(f"space.{name}", value, reasons[name])
-    why = f"{COST_LIMIT:g} times the reference network ({cost.macs:.3g} MACs, {cost.params:,} parameters)"
-    yield Decision("constraints", [f"macs<={float(f'{COST_LIMIT * cost.macs:.2g}'):g}"], why, "search")
+    yield cost_limit(cost)
 
 
 def _of_balance(fingerprint: Fingerprint) -> Iterator[Decision]:

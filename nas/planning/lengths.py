@@ -26,7 +26,6 @@ from nas.planning.rules import (
 from nas.utils.duration import in_words
 
 LR, LARGEST_LR = 0.004, 0.01
-VALIDATIONS = (("search", 4), ("train", 10))  # of a training
 
 
 def cost_limit(cost: StepCost) -> Decision:
@@ -39,7 +38,7 @@ def cost_limit(cost: StepCost) -> Decision:
         The constraint of the search.
     """
     limit = float(f"{COST_LIMIT * cost.macs:.2g}")
-    why = f"{COST_LIMIT:g} times the reference network ({cost.macs:.3g} MACs a patch, {cost.params:,} parameters)"
+    why = f"{COST_LIMIT:g} times the reference network ({cost.macs:.3g} MACs, {cost.params:,} parameters)"
     return Decision("constraints", [f"macs<={limit:g}"], why, "search")
 
 
@@ -69,14 +68,24 @@ def lengths(schedule: Schedule, limits: Limits, path: str) -> Iterator[Decision]
     """
     yield Decision("training.epochs", schedule.search_epochs, schedule.search_reason, "search")
     yield Decision("training.epochs", schedule.epochs, schedule.reason, "train")
-    for command, times in VALIDATIONS:
-        epochs = schedule.search_epochs if command == "search" else schedule.epochs
-        every = max(epochs // times, 1)
-        yield Decision("training.validate_every", every, f"about {times} validations a training", command)
-    yield Decision("study.name", name_of(path), "that of the folder", "search")
+    yield Decision("study.name", name_of(path), "that of the data", "search")
     yield Decision("study.trials", schedule.trials, schedule.search_reason, "search")
     seconds = round(limits.seconds / 2)
     yield Decision("study.time", f"{seconds}s", f"half of {in_words(limits.seconds)}", "search")
+
+
+def validations(schedule: Schedule) -> Iterator[Decision]:
+    """Decide how often a segmentation is validated, which takes long for whole volumes.
+
+    Args:
+        schedule: Epochs of search and training.
+
+    Yields:
+        The decisions.
+    """
+    for command, epochs, times in (("search", schedule.search_epochs, 4), ("train", schedule.epochs, 10)):
+        every = max(epochs // times, 1)
+        yield Decision("training.validate_every", every, f"about {times} validations a training", command)
 
 
 def with_lengths_of_network(plan: Plan, limits: Limits, measure: Measure) -> Plan:
@@ -108,7 +117,8 @@ def with_lengths_of_network(plan: Plan, limits: Limits, measure: Measure) -> Pla
     steps = max(math.ceil(TRAINING_SHARE * int(plan.fingerprint["cases"]) * patches / batch), 1)
     alone = epochs_for(limits.training_seconds, cost.seconds, steps) < FEW_EPOCHS
     schedule = schedule_for(limits, cost, steps, alone)
-    own = [learning_rate(batch), cost_limit(cost), *lengths(schedule, limits, str(plan.value("data.root")))]
+    own = [learning_rate(batch), cost_limit(cost), *validations(schedule)]
+    own += lengths(schedule, limits, str(plan.value("data.root")))
     replaced = {(one.key, one.command) for one in own}
     kept = [one for one in plan.decisions if (one.key, one.command) not in replaced]
     return replace(plan, decisions=(*kept, *own))

@@ -16,7 +16,7 @@ from nas.errors import NASError
 from nas.planning.cropping import middle_box_of_labels
 from nas.planning.facts import facts_of
 from nas.planning.fingerprint import ANISOTROPY, AXES, Fingerprint
-from nas.planning.lengths import cost_limit, learning_rate, lengths
+from nas.planning.lengths import cost_limit, learning_rate, lengths, validations
 from nas.planning.plan import Decision, Plan
 from nas.planning.rules import (
     ENOUGH_ALONE,
@@ -349,6 +349,7 @@ def _of_training(fingerprint: Fingerprint, limits: Limits, chosen: _Chosen) -> I
     yield Decision("training.augment.flip", axes, why)
     yield Decision("task.flips", axes, "predictions are averaged over the same mirrorings, as in nnU-Net", "train")
     yield from _of_augmentation(fingerprint)
+    yield from validations(schedule)
     yield from lengths(schedule, limits, fingerprint.path)
 
 
