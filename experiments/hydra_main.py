@@ -33,7 +33,7 @@ from experiments.conf_files import problems, refuse_ambiguous
 from experiments.dry_run import DryRun, is_dry_run
 from experiments.hydra_errors import explain
 from experiments.job_folder import Job
-from experiments.plan_settings import with_plan
+from experiments.plan_settings import with_plan, with_whole_objectives
 from experiments.settings import check_before_jobs, known_settings
 from experiments.sweep import ORDER, Outcomes, register_resolvers, varied_settings, with_job_folders
 from experiments.workers import mark_launcher, workers_first
@@ -88,6 +88,8 @@ def run_hydra(job: Callable[[DictConfig], None], config_name: str, preview: str 
             path, planned = ExperimentLoader.plan
             explained = explain(error, known_settings(ExperimentLoader.unchanged), [*arguments, *planned])
             raise with_plan(explained, path, planned) from error
+        except NASError as error:
+            raise with_plan(error, *ExperimentLoader.plan) from error
         return outcomes.report() if dry is None else dry.report()
 
     sys.exit(run_command(body, INTERRUPTED))
@@ -140,21 +142,6 @@ def with_names_as_typed(arguments: list[str]) -> list[str]:
     """
     names = [NAME.sub(lambda match: f"{match[1]}={','.join(map(_as_text, match[2].split(',')))}", a) for a in arguments]
     return [LETTERS.sub(lambda match: f"{match[1]}'{match[2]}'", argument) for argument in names]
-
-
-def with_whole_objectives(arguments: list[str]) -> list[str]:
-    """Let `objectives={...}` replace all objectives; Hydra would merge it with those of conf/ and the experiment.
-
-    Args:
-        arguments: The command line, without the program.
-
-    Returns:
-        The command line, with the setting deleted before it is set.
-    """
-    found = next((number for number, text in enumerate(arguments) if text.startswith("objectives={")), None)
-    if found is None:
-        return arguments
-    return [*arguments[:found], "~objectives", f"+{arguments[found]}", *arguments[found + 1 :]]
 
 
 def take_passwords(arguments: list[str]) -> list[str]:

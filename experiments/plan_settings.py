@@ -16,6 +16,7 @@ TRAIN_ONLY = (
     *("name", "protocol", "rounds", "space_changes", "supernet", "baselines", "export", "resamples", "processes"),
 )
 FOREIGN = {"search": TRAIN_ONLY, "train": (*OF_NETWORK, *SEARCH_ONLY)}  # settings that belong to the other command
+ADDED = ("space.prior", "space_changes.")  # settings that conf/ does not list, which Hydra adds with a plus sign
 NOT_OF_PLANS = ("hydra", "plan", "experiment", "arch")
 
 
@@ -53,14 +54,29 @@ def settings_of_plan(path: object, command: str, typed: Iterable[str]) -> list[s
             raise NASError(f"{one.key} in {path}", "settings of data, space, task and training", "remove the line")
         if top in FOREIGN[command] or one.key in keys or _belongs_to(one.key, keys):
             continue
-        found.append(one.override)
-    return found
+        found.append(f"+{one.override}" if one.key.startswith(ADDED) else one.override)
+    return with_whole_objectives(found)
 
 
 def _belongs_to(key: str, typed: set[str]) -> bool:
     """Whether a setting belongs to a group or a mapping that is typed as a whole."""
     parts = key.split(".")
     return any(".".join(parts[:count]) in typed for count in range(1, len(parts)))
+
+
+def with_whole_objectives(arguments: list[str]) -> list[str]:
+    """Let `objectives={...}` replace all objectives; Hydra would merge it with those of conf/ and the experiment.
+
+    Args:
+        arguments: Settings of a command line or of a plan.
+
+    Returns:
+        The settings, with this one deleted before it is set.
+    """
+    found = next((number for number, text in enumerate(arguments) if text.startswith("objectives={")), None)
+    if found is None:
+        return arguments
+    return [*arguments[:found], "~objectives", f"+{arguments[found]}", *arguments[found + 1 :]]
 
 
 def with_plan(error: NASError, path: str, settings: Sequence[str]) -> NASError:
@@ -74,6 +90,7 @@ def with_plan(error: NASError, path: str, settings: Sequence[str]) -> NASError:
     Returns:
         A message that names the plan if the setting is one of them.
     """
-    if not any(error.got.startswith(text) for text in settings):
+    keys = [text.lstrip("+").partition("=")[0] for text in settings]
+    if f" in {path}" in error.got or not error.got.lstrip("+").startswith(tuple(f"{key}=" for key in keys)):
         return error
     return NASError(f"{error.got} in {path}", error.expected, f"correct {path}: {error.fix}")

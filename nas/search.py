@@ -116,6 +116,12 @@ class SearchJob:
                 f"at most {most} replicates together",
                 "ask for fewer replicates, or set study.confirm=0",
             )
+        if asked.rotate_folds and not self.evaluator.trains:
+            raise NASError(
+                f"study.rotate_folds=true with {type(self.evaluator).__name__}, which validates no network on a fold",
+                "an evaluator that trains networks",
+                "set study.rotate_folds=false",
+            )
         if asked.rotate_folds and (self.strategy.trains_supernet or self.evaluator.needs_supernet):
             raise NASError(
                 "study.rotate_folds=true with a supernet, which is trained on one part of the data",

@@ -182,6 +182,13 @@ class Surrogate:
         every = dict(zip(self.names, np.maximum(values_M, 0).tolist(), strict=True))
         metrics = {name: value for name, value in every.items() if "@" not in name}
         if 0 < proposal.budget < self._epochs:
+            if not {f"{self._score}@{proposal.budget}", f"{SECONDS}@{proposal.budget}"} <= every.keys():
+                known = sorted(int(name.partition("@")[2]) for name in every if name.startswith(f"{SECONDS}@"))
+                raise NASError(
+                    f"a training stopped after {proposal.budget} of {self._epochs} epochs",
+                    f"an epoch after which the table has {self._score} and seconds of all networks",
+                    f"use budgets among {', '.join(map(str, [*known, self._epochs]))}",
+                )
             metrics = {name: every[f"{name}@{proposal.budget}"] for name in (self._score, SECONDS)}
             metrics["epochs"] = float(proposal.budget)
         costs = {self._cost_name: self._cost} | self._costs

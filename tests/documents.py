@@ -14,7 +14,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from experiments.commands.voxnas import COMMANDS, PARSER
-from experiments.hydra_main import with_whole_objectives
+from experiments.plan_settings import with_whole_objectives
 from experiments.sweep import register_resolvers
 from tests.conftest import REPO
 

@@ -16,7 +16,7 @@ from nas.evaluators.train import Train
 from nas.study.probe import existing_study, require_writable
 from nas.study.url import sqlite_url
 from nas.utils.annotations import duration_text
-from tests.commands import SMALL, Command, refused
+from tests.commands import SMALL, Command, refused, voxnas
 from tests.problems import study_of
 from tests.tables import OBJECTIVES
 from tests.tables import SPACE as GRID
@@ -60,11 +60,16 @@ def test_a_search_by_a_supernet(command: Command) -> None:
 
 
 @pytest.mark.slow
-def test_what_is_finished_takes_no_time(command: Command) -> None:
+def test_what_is_finished_takes_no_time(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
     assert command.search("study.trials=1", "study.confirm=1")[0] == 0
     code, out, err = command.search("dry_run=true", "study.trials=1", "study.confirm=1")  # the race ended early
     assert code == 0, err
     assert next(line for line in out.splitlines() if line.startswith("outputs/s ")).split()[2:5] == ["0", "0", "ms"]
+    name, complete, failed, running, asked, confirmation, state = (
+        voxnas(capsys, "study", "list", "outputs/s")[1].splitlines()[1].split()
+    )
+    assert (name, complete, failed, running, asked, state) == ("s", "1", "0", "0", "1", "finished")
+    assert int(confirmation) >= 1
     before = written(command.folder)
     for trials, left in ((1, "0"), (3, "2")):
         code, out, err = command.search("dry_run=true", f"study.trials={trials}")

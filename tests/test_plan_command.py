@@ -174,6 +174,16 @@ def test_typed_settings_replace_those_of_the_plan(composed: Compose, plan: Plan,
     assert without.data._target_ == "nas.data.LidcShapes"
 
 
+def test_a_plan_may_hold_a_prior_and_objectives(composed: Compose, plan: Plan, tmp_path: Path) -> None:
+    changed = tmp_path / "changed.yaml"
+    own = "  space.prior: {depth: 2}\n  objectives: {dice: maximize, params: minimize}\n  constraints: "
+    changed.write_text((tmp_path / "plan.yaml").read_text().replace("  constraints: ", own))
+    cfg = composed(f"plan={changed}", "+space.prior.norm=instance")
+    assert cfg.space.prior == {"depth": 2, "norm": "instance"}
+    assert cfg.objectives == {"dice": "maximize", "params": "minimize"}
+    check_search(OmegaConf.to_container(cfg, resolve=True), [f"plan={changed}"])
+
+
 def test_a_sweep_composes_each_job_with_its_plan(command: Command, plan: Plan, tmp_path: Path) -> None:
     other = tmp_path / "other.yaml"
     other.write_text((tmp_path / "plan.yaml").read_text().replace("training.lr: ", "training.rate: "))
@@ -186,7 +196,7 @@ def test_a_sweep_composes_each_job_with_its_plan(command: Command, plan: Plan, t
     [
         (("training.lr:", "training.rate:"), ("training.rate", "plan.yaml", "training.lr")),
         (("training.lr:", "hydra.run.dir:"), ("hydra.run.dir", "plan.yaml")),
-        (("training.batch_size: 2", "training.batch_size: many"), ("training.batch_size=many",)),
+        (("training.batch_size: 2", "training.batch_size: many"), ("training.batch_size=many in", "plan.yaml")),
         (("plan: 1", "plan: 7"), ("which is no plan",)),
     ],
 )

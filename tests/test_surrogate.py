@@ -129,3 +129,15 @@ def test_searches_beyond_the_table() -> None:
 def test_a_table_that_is_too_small() -> None:
     with pytest.raises(NASError, match="at least 20"):
         Surrogate(table(networks=10), cost)
+
+
+def test_a_budget_between_two_validations_is_refused() -> None:
+    found = table(60)
+    rows = len(found.seconds_N)
+    dice_NE = np.tile(np.array([np.nan, 0.5, np.nan, 0.7], dtype=np.float32), (rows, 1))
+    seconds_NE = np.tile(np.array([np.nan, 5.0, np.nan, 10.0], dtype=np.float32), (rows, 1))
+    surrogate = Surrogate(replace(found, curves={"dice": dice_NE, "seconds": seconds_NE}), cost)
+    arch = SPACE.sample(np.random.default_rng(1))
+    assert surrogate.outcome(Proposal(arch, 2))[0] == pytest.approx(5, abs=0.1)
+    with pytest.raises(NASError, match=r"after 3 of 4 epochs.*budgets among 2, 4"):
+        surrogate.outcome(Proposal(arch, 3))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from experiments.callbacks import CompareJobs
-from experiments.hydra_main import with_whole_objectives
+from experiments.plan_settings import with_whole_objectives
 from experiments.sweep import (
     LONGEST,
     Outcomes,

@@ -17,6 +17,7 @@ from experiments.plan_settings import settings_of_plan, with_plan
 from experiments.search.check import check_search
 from experiments.sweep import register_resolvers
 from experiments.train.check import check_train
+from nas.errors import NASError
 
 CHECKS = {"search": check_search, "train": check_train}
 
@@ -47,5 +48,7 @@ def composed(command: str, plan: Path, settings: Sequence[str]) -> dict[str, Any
         return plain
     except (HydraException, OmegaConfBaseException) as error:
         raise with_plan(explain(error, [], [*settings, *planned]), str(plan), planned) from error
+    except NASError as error:
+        raise with_plan(error, str(plan), planned) from error
     finally:
         GlobalHydra.instance().hydra = before

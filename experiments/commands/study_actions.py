@@ -38,7 +38,10 @@ def list_studies(options: argparse.Namespace) -> None:
     store = Store(url, read_only=True)
     names = store.names()
     store.close()
-    rows = [("study", "complete", "failed", "running", "asked for", "state"), *(_row(url, name) for name in names)]
+    rows = [
+        ("study", "complete", "failed", "running", "asked for", "confirmation", "state"),
+        *(_row(url, name) for name in names),
+    ]
     _table(rows)
 
 
@@ -46,14 +49,14 @@ def _row(url: str, name: str) -> tuple[str, ...]:
     try:
         study = StudyReader.open(url, name)
     except NASError as error:
-        return (name, "-", "-", "-", "-", f"cannot be read: {error.got}")
-    records, asked = study.records(), _asked_for(study)
-    counts, live = Counter(record.state for record in records), _living(study)
+        return (name, *"-----", f"cannot be read: {error.got}")
+    history, asked = study.history(), _asked_for(study)
+    counts, live = Counter(record.state for record in history.searched), _living(study)
     study.close()
     ended = counts[State.COMPLETE] + counts[State.FAILED]
     state = f"{live} at work" if live else "finished" if asked and ended >= asked else "stopped"
     numbers = (str(counts[state]) for state in (State.COMPLETE, State.FAILED, State.RUNNING))
-    return (name, *numbers, str(asked or "-"), state)
+    return (name, *numbers, str(asked or "-"), str(len(history.confirmed) or "-"), state)
 
 
 def show_study(options: argparse.Namespace) -> None:
@@ -64,7 +67,7 @@ def show_study(options: argparse.Namespace) -> None:
     """
     study = opened_study(options)
     history, attempts = study.history(), study.attempts()
-    counts = Counter(record.state for record in history)
+    counts = Counter(record.state for record in history.searched)
     lines = [("study", study.name), ("store", study.url)]
     lines += [("objectives", ", ".join(f"{way} {name}" for name, way in study.objectives.items()))]
     lines += [("constraints", ", ".join(study.spec.get("constraints", ())) or "none")]

@@ -198,7 +198,10 @@ def _facts(outcome: SearchOutcome) -> dict[str, float]:
     own = {name: value for name, value in outcome.metrics.items() if name not in OF_TRAINING}
     return (
         own
-        | {"networks": float(len(_trained(outcome))), SECONDS: float(outcome.seconds_N.sum())}
+        | {
+            "networks": float(sum(trial.replicate < CONFIRMATION for trial in _trained(outcome))),
+            SECONDS: float(outcome.seconds_N.sum()),
+        }
         | ({TRAINING_MACS: outcome.training_macs} if np.isfinite(outcome.training_macs) else {})
     )
 
