@@ -31,13 +31,13 @@ from benchmarks.common import RESULTS, machine, table
 from benchmarks.kept_replays import KeptReplays
 from benchmarks.replays import Grounds, Replay, interval, ratio_to_reach
 from benchmarks.strategy_plots import plot
-from experiments.build import build
+from experiments.config import SearchConfig
+from experiments.plain_settings import resolved
+from experiments.search.strategies import strategy_of as of_search
 from nas.comparison.curves import Curve, over_cost
 from nas.errors import NASError
 from nas.history import State
 from nas.strategies.base import Strategy
-from nas.strategies.fidelity.schedule import Fidelity
-from nas.strategies.fidelity.strategy import MultiFidelity
 from nas.trials_table import TrialsTable
 from nas.utils.files import write_text
 
@@ -53,7 +53,8 @@ def strategy_of(name: str, epochs: int = 0) -> Strategy:
     """Build a baseline, or a strategy of conf/.
 
     Args:
-        name: A name such as "tpe", "predictor,strategy.model=linear" or "tpe+asha,fidelity.min_budget=4".
+        name: A name such as "tpe", "predictor,strategy.model=linear", "tpe+asha,fidelity.min_budget=4" or
+            "tpe,warm_start=trials.h5".
         epochs: Epochs of a whole training, for multi-fidelity.
 
     Returns:
@@ -64,13 +65,11 @@ def strategy_of(name: str, epochs: int = 0) -> Strategy:
     words, _, rule = name.partition("+")
     group, *settings = words.split(",")
     fidelity, *more = rule.split(",")
-    overrides = [f"strategy={group}", *settings, *more]
+    overrides = [f"strategy={group}", "study.name=replay", *settings, *more]
     if fidelity:
         overrides += [f"fidelity={fidelity}", f"training.epochs={epochs}"]
     with initialize_config_dir(str(REPO / "conf"), version_base="1.3"):
-        config = compose("search", overrides=overrides)
-        strategy = build(config.strategy, "strategy", Strategy)
-        return MultiFidelity(strategy, build(config.fidelity, "fidelity", Fidelity)) if fidelity else strategy
+        return of_search(SearchConfig.of(resolved(compose("search", overrides=overrides))))
 
 
 def prepare(grounds: Grounds) -> None:

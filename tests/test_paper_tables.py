@@ -73,6 +73,10 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
+def test_a_size_that_a_table_lacks_is_refused(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    refused(voxnas(capsys, "tables", "--allow-package=tests", small, "--size", "cpu"), "--size cpu", "quick, full")
+
+
 def test_a_small_table_from_its_file_to_latex(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = voxnas(capsys, "tables", "--allow-package=tests", small)
     assert code == 0, err

@@ -18,11 +18,12 @@ from experiments.commands.evaluate import parser as evaluate_parser
 from experiments.conf_files import tables, text_of
 from experiments.tables.counts import closed_form, naslung, nearest_naslung, network
 from experiments.tables.plan import plan
-from experiments.tables.spec import SIZES, load
+from experiments.tables.spec import load
 from search_spaces import NASLungSpace
 
 TABLES = {
     *("naslung", "naslung_params", "dints", "lung_screening", "brain_tumor", "lung_detector", "medmnist", "nnunet"),
+    "lidc",
 }
 
 
@@ -35,13 +36,13 @@ def test_every_table_of_conf_loads_and_all_are_there() -> None:
         assert all(not row.values or row.source for section in table.sections for row in section.rows)
 
 
-@pytest.mark.parametrize("name", sorted(TABLES))
+@pytest.mark.parametrize("name", sorted(tables()))
 def test_every_step_is_a_command_with_known_settings_or_a_function_with_its_arguments(name: str) -> None:
     _, table = load(name)
     everything = {key: Path("/data") / key for key in table.data}
     seen: set[str] = set()
     with hydra.initialize_config_module("conf", version_base="1.3"):
-        for size in SIZES:
+        for size in table.sizes:
             for row in plan(table, size, everything, [], float("inf")):
                 if re.search(r"list-([2-9]|10)$", row.key):
                     continue  # as list-1, with another network

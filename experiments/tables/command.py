@@ -61,12 +61,12 @@ def parser() -> Parser:
     add = made.add_argument
     add("names", metavar="NAME", nargs="*", help="a table of --list, or a yaml file; with --list its rows are listed")
     add("--list", action="store_true", help="list the tables, or the rows of NAME, and compute nothing")
-    add("--size", choices=SIZES, default="quick", help="quick: two cores, under an hour; full (default: quick)")
+    add("--size", choices=SIZES, default="quick", help="quick: two cores, under an hour; cpu: hours; full")
     add("--rows", nargs="+", action="extend", default=[], metavar="ROW", help="only these: section/row, wildcards")
     add("--out", type=Path, default=OUT, metavar="DIR", help=f"results go to DIR/NAME (default: {OUT})")
     add("--data-root", type=Path, default=None, metavar="DIR", help="folder of data sets (default: $VOXNAS_DATA)")
     add("--data", action="append", default=[], metavar="NAME=DIR", help="folder of one data set; may be repeated")
-    limit = "rows that pass this sum are left out (default: 60 with size quick, none with full)"
+    limit = "rows that pass this sum are left out (default: 60 with size quick, none with others)"
     add("--minutes", type=number_type(float, 0), default=None, help=limit)
     made.add_allow_package()
     made.set_defaults(run=run)
@@ -138,6 +138,8 @@ def _compute(name: str, table: Table, options: argparse.Namespace) -> int:
     from nas.utils.folders import require_writable
 
     size: Size = options.size
+    if size not in table.sizes:
+        raise NASError(f"--size {size} of the table {name}", f"one of {', '.join(table.sizes)}", "choose another size")
     root = options.data_root or (Path(os.environ["VOXNAS_DATA"]) if os.environ.get("VOXNAS_DATA") else None)
     if root is not None and not root.is_dir():
         raise NASError(f"--data-root {root}", "a folder of data sets", "check the path")

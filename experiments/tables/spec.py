@@ -15,8 +15,9 @@ from experiments.tables.allowed import require_command, require_function_setting
 from nas.errors import NASError
 from nas.utils.foreign import MOST_YAML_BYTES, parse_yaml, read_text
 
-Size = Literal["quick", "full"]
-SIZES: tuple[Size, ...] = ("quick", "full")
+Size = Literal["quick", "cpu", "full"]
+SIZES: tuple[Size, ...] = ("quick", "cpu", "full")
+OF_EVERY_TABLE: tuple[Size, ...] = ("quick", "full")
 Seeds = tuple[Annotated[StrictInt, Ge(0), Le(2**32 - 1)], ...]
 Digits = Annotated[StrictInt, Ge(0), Le(20)]
 Factor = Annotated[float, Strict(), Ge(0), Le(1e18)]
@@ -121,7 +122,7 @@ class Section(Part):
         id: Short name.
         note: Text under the heading.
         needs: Names of data sets that its rows need; `{data}` is the first.
-        words: Texts for `{name}` in steps, by size; "both" for both.
+        words: Texts for `{name}` in steps, by size; "both" for all sizes.
         seeds: Seeds by size, instead of those of the table.
         pace: Factor of the expected minutes of its rows, for data that take longer than those of another section.
         against: Id of the row from which paired differences are taken.
@@ -133,7 +134,7 @@ class Section(Part):
     id: str
     note: str = ""
     needs: tuple[str, ...] = ()
-    words: Mapping[Literal["quick", "full", "both"], Mapping[str, str]] = {}
+    words: Mapping[Size | Literal["both"], Mapping[str, str]] = {}
     seeds: Mapping[Size, Seeds] = {}
     pace: Factor = 1.0
     against: str = ""
@@ -163,7 +164,8 @@ class Table(Part):
         about: What it shows, and what its rows are measured on.
         columns: The columns.
         score: Column of paired differences.
-        sizes: Settings of both sizes.
+        sizes: Settings of its sizes: "quick" (two cores, under an hour), "full" (as published), perhaps "cpu" (two
+            cores, hours).
         data: Data sets by name.
         sections: The sections.
         notes: Sentences under the table.
@@ -257,7 +259,7 @@ def _check(table: Table, file: str, allow: Sequence[str]) -> None:
         raise _wrong(f"{file}: two columns of one name", "different names", "correct columns")
     if table.score and table.score not in columns:
         raise _wrong(f"{file}: score={table.score}", f"one of {', '.join(columns)}", "correct score")
-    if missing := [size for size in SIZES if size not in table.sizes]:
+    if missing := [size for size in OF_EVERY_TABLE if size not in table.sizes]:
         raise _wrong(f"{file}: no sizes.{missing[0]}", "quick and full", f"add sizes.{missing[0]}")
     for name, settings in table.sizes.items():
         for text in settings.words.values():
