@@ -12,6 +12,7 @@ from nas.errors import NASError
 from nas.history import CONFIRMATION, History, State, Trial
 from nas.problem import Problem
 from nas.space import SearchSpace
+from nas.strategies.budget_shifts import shifts
 from nas.strategies.ranking import constrained_ranks
 from nas.strategies.sampling import accept_all, draw, untried
 from nas.trials_table import TrialsTable
@@ -22,7 +23,8 @@ class Prior:
 
     Its scores are on another scale, so that only their order is used: as ranks, or as normal scores, which are the
     quantiles of a normal distribution at these ranks. Its score stands for the score of the search whatever their
-    names; costs that are known before training are those of the search; other objectives are matched by name.
+    names; costs that are known before training are those of the search; other objectives are matched by name. Results
+    at smaller budgets of a multi-fidelity search are raised, see `nas.strategies.budget_shifts`.
 
     Source: Salinas et al., A Quantile-based Approach for Hyperparameter Transfer Learning, ICML 2020 (arXiv
     1909.13595), section 4 (normal scores of each task's results, pooled over tasks).
@@ -215,15 +217,27 @@ def _sign(objectives: Mapping[str, str], name: str) -> float:
 
 
 def _means(table: TrialsTable) -> list[tuple[tuple[int, ...], dict[str, float]]]:
-    """Return the metrics of each network, means over its replicates at its largest budget; see `History.replicates`."""
-    rows: dict[tuple[int, ...], list[int]] = {}
-    for row, (genes, state) in enumerate(zip(table.genes_NG.tolist(), table.states, strict=True)):
+    """Return the metrics of each network, means over its replicates at its largest budget (see `History.replicates`).
+
+    Those of networks with a smaller budget than others are raised as within a multi-fidelity search.
+    """
+    rows: dict[tuple[int, ...], dict[int, list[int]]] = {}
+    for row, (genes, budget, state) in enumerate(
+        zip(table.genes_NG.tolist(), table.budgets_N.tolist(), table.states, strict=True)
+    ):
         if state is State.COMPLETE:
-            rows.setdefault(tuple(genes), []).append(row)
-    found = []
+            rows.setdefault(tuple(genes), {}).setdefault(budget, []).append(row)
+    results: dict[int, dict[tuple[int, ...], dict[str, float]]] = {}
+    for budget in sorted({budget for own in rows.values() for budget in own}):
+        results[budget] = {genes: _mean(table, own[budget]) for genes, own in rows.items() if budget in own}
+    added, found = shifts(results), []
     for genes, own in rows.items():
-        largest = max(table.budgets_N[own])
-        chosen = [row for row in own if table.budgets_N[row] == largest]
-        chosen = [row for row in chosen if table.replicates_N[row] >= CONFIRMATION] or chosen
-        found.append((genes, {name: float(column[chosen].mean()) for name, column in table.metrics.items()}))
+        largest = max(own)
+        shift = added.get(largest, {})
+        found.append((genes, {name: value + shift.get(name, 0.0) for name, value in results[largest][genes].items()}))
     return found
+
+
+def _mean(table: TrialsTable, rows: list[int]) -> dict[str, float]:
+    chosen = [row for row in rows if table.replicates_N[row] >= CONFIRMATION] or rows
+    return {name: float(column[chosen].mean()) for name, column in table.metrics.items()}

@@ -166,3 +166,18 @@ def test_trials_that_do_not_fit_are_refused() -> None:
         Prior(good.table, "t.h5").check(problem_of(SPACE, {"auc": "maximize", "sensitivity": "maximize"}))
     with pytest.raises(NASError, match="without a finished trial"):
         Prior(replace(good.table, states=(State.FAILED,) * len(good.table)))
+
+
+def test_results_of_different_budgets_are_ranked_on_one_scale() -> None:
+    """Networks 0 to 3 have 9 epochs, where all gain 0.2; network 4 was stopped after 3, as the second best."""
+    archs = [GRID.architecture((number, 0, 0, 0)) for number in range(5)]
+    results = [(0, 3, 0.1), (1, 3, 0.2), (2, 3, 0.3), (3, 3, 0.5), (4, 3, 0.4)]
+    results += [(0, 9, 0.3), (1, 9, 0.4), (2, 9, 0.5), (3, 9, 0.7)]
+    records = [
+        Trial(row, archs[number], budget, State.COMPLETE, {"auc": value, "cost": 1.0}, finished=row + 1.0)
+        for row, (number, budget, value) in enumerate(results)
+    ]
+    prior = Prior(TrialsTable.of(records, SpaceFacts.of(GRID), {"auc": "maximize", "cost": "minimize"}, {}))
+    assert [arch.genes[0] for arch in prior.best(GRID, empty(SCORE))] == [3, 4, 2, 1, 0]
+    found = {trial.arch.genes[0]: trial.metrics["score"] for trial in prior.trials(GRID, empty(SCORE))}
+    assert found == pytest.approx({0: 0.3, 1: 0.4, 2: 0.5, 3: 0.7, 4: 0.6})

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from itertools import pairwise
-
-import numpy as np
 
 from nas.history import History, State, Trial
+from nas.strategies.budget_shifts import shifts
 from nas.strategies.fidelity.schedule import results_at
 
 STATES = (State.FAILED, State.RUNNING)  # of a network without a result, the weaker one first
@@ -31,7 +29,7 @@ def comparable(history: History, budgets: Sequence[int]) -> History:
         network younger; networks without a result are running or failed. Replicates that are running or failed at the
         largest budget with a result stay, so that no worker asks for them again.
     """
-    shifts = _shifts(history, budgets)
+    added = _shifts(history, budgets)
     records: list[Trial] = []
     first: dict[str, Trial] = {}
     for trial in history.complete():
@@ -39,7 +37,7 @@ def comparable(history: History, budgets: Sequence[int]) -> History:
     for final in history.final():
         born = first[final.arch.id]
         for trial in history.replicates(final.arch, final.budget):
-            shift = shifts.get(final.budget, {})
+            shift = added.get(final.budget, {})
             metrics = {name: value + shift.get(name, 0.0) for name, value in trial.metrics.items()}
             record = replace(trial, budget=0, metrics=metrics)
             if trial.replicate == final.replicate:
@@ -59,18 +57,5 @@ def comparable(history: History, budgets: Sequence[int]) -> History:
     return replace(history, records=tuple(sorted(records, key=lambda trial: trial.number)))
 
 
-def _shifts(history: History, budgets: Sequence[int]) -> dict[int, Mapping[str, float]]:
-    """Return what has to be added to the metrics at each budget, for the largest one with results."""
-    results = {budget: results_at(history, budget) for budget in budgets}
-    shifts: dict[int, Mapping[str, float]] = {}
-    total: dict[str, float] = {}
-    for lower, upper in reversed(list(pairwise(budgets))):
-        after = {trial.arch.id: trial for trial in results[upper]}
-        pairs = [(trial, after[trial.arch.id]) for trial in results[lower] if trial.arch.id in after]
-        if pairs:
-            names = [name for name in pairs[0][0].metrics if all(name in one.metrics for pair in pairs for one in pair)]
-            for name in names:
-                gained = float(np.mean([high.metrics[name] - low.metrics[name] for low, high in pairs]))
-                total[name] = total.get(name, 0.0) + gained
-        shifts[lower] = dict(total)
-    return shifts
+def _shifts(history: History, budgets: Sequence[int]) -> dict[int, dict[str, float]]:
+    return shifts({budget: {one.arch.id: one.metrics for one in results_at(history, budget)} for budget in budgets})
