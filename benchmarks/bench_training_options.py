@@ -32,6 +32,7 @@ from nas.metrics.metric import Scores
 from nas.tasks.base import Task
 from nas.tasks.segmentation_scores import SegmentationScores
 from nas.training.loop import fit, predict
+from nas.training.requirements import require_options
 from nas.utils.files import read_json, write_text
 
 PROGRAM = "python -m benchmarks.bench_training_options"
@@ -173,6 +174,8 @@ def main(words: Sequence[str] | None = None) -> None:
         assert arm.settings.epochs == arms[0].settings.epochs, "an option that changes the epochs is no fair comparison"
     stores = [arm.prepared(options.work / "data") for arm in arms]
     folds = folds_of(stores[0], options.folds)
+    for arm, store in zip(arms, stores, strict=True):  # before hours of trainings
+        require_options(VolumeSet(store, folds[0], CPU), arm.task(store), arm.settings)
     results: dict[tuple[int, int, int], dict[str, Any]] = {}
     for seed in range(options.seeds):
         for fold in range(options.rounds or options.folds):
