@@ -14,6 +14,7 @@ from experiments.conf_files import TABLES, tables
 from nas.data.io.arrays import AXES
 from nas.data.io.dicom_header import DECODED, SOP_CLASSES
 from nas.data.io.formats import FORMATS, OTHERS
+from nas.strategies.fidelity.schedule import EMERGED
 from tests.conftest import REPO
 from tests.documents import PAGES, anchors, check_command, commands, links
 
@@ -100,3 +101,12 @@ def test_the_files_of_typical_changes_exist() -> None:
         text = "".join((REPO / path).read_text() for path in paths if (REPO / path).is_file())
         for name in named:
             assert re.search(rf"\b{name}\b", text), f"{change}: {name}"
+
+
+def test_signatures_show_values_and_types_without_checks() -> None:
+    griffe = pytest.importorskip("griffe")
+    extensions = griffe.load_extensions(str(REPO / "docs/signatures.py"))
+    loaded = griffe.load("nas.strategies", search_paths=[REPO], extensions=extensions)
+    shown = {one.name: (str(one.annotation), str(one.default)) for one in loaded["ASHA.__init__"].parameters}
+    assert shown["min_budget"] == ("int", str(EMERGED))
+    assert shown["eta"] == ("float", "3")
