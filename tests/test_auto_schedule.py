@@ -23,6 +23,7 @@ from experiments.auto.schedule import (
     SLACK,
     TYPICAL,
     first_reserve,
+    networks_at_a_time,
     reference_epochs,
     retraining,
     search_part,
@@ -80,9 +81,10 @@ def test_a_search_leaves_time_for_the_reserve_and_one_training(limit, share, res
 def test_retraining_fits_and_prefers_better_networks(seconds, costs, test, epochs, folds, processes):
     epoch_s, test_s = [seconds * one for one in costs], seconds * test
     part = retraining(seconds, epoch_s, test_s, epochs, folds, processes)
-    per_wave = min(processes, folds)
+    per_wave, together = min(processes, folds), networks_at_a_time(processes, folds)
     waves = [math.ceil(rounds / per_wave) for rounds in part.rounds]
-    took = sum(n * (SLACK * one * part.epochs + test_s) for n, one in zip(waves, epoch_s, strict=False) if n)
+    each = [n * (SLACK * one * part.epochs + test_s) for n, one in zip(waves, epoch_s, strict=False)]
+    took = sum(max(each[first : first + together]) for first in range(0, len(each), together))
     assert took <= seconds * (1 + 1e-6)
     assert part.seconds <= seconds * (1 + 1e-6)
     assert part.epochs <= epochs
@@ -108,6 +110,15 @@ def test_three_networks_on_as_many_folds_as_fit():
     assert short.epochs == 52
     assert not retraining(4, [1], 0, 100, 4, 1)
     assert not retraining(100, [], 0, 100, 4, 1)
+
+
+def test_networks_of_one_fold_are_trained_side_by_side():
+    assert retraining(130, [1, 1, 1], 0, 100, 1, 2).rounds == (1, 1, 0)
+    assert retraining(260, [1, 1, 1], 0, 100, 1, 2).rounds == (1, 1, 1)
+    assert retraining(130, [1, 2, 1], 0, 100, 1, 2).rounds == (1, 0, 0)
+    assert retraining(130, [1, 1, 1], 0, 100, 1, 8).rounds == (1, 1, 1)
+    assert retraining(130, [1, 1, 1], 0, 100, 2, 4).rounds == (2, 2, 0)
+    assert retraining(130, [1, 1, 1], 0, 100, 2, 3).rounds == (2, 0, 0)
 
 
 def test_the_time_of_all_runs_counts(tmp_path: Path):

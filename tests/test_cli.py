@@ -16,6 +16,7 @@ from experiments.cli import (
     BROKEN_PIPE,
     ENDING_SIGNALS,
     INTERRUPTED,
+    SPINS,
     Parser,
     run_command,
     with_options,
@@ -174,3 +175,15 @@ def test_completion_of_bash(tmp_path: Path) -> None:
     ):
         found = complete(tmp_path, *words)
         assert found == offered or (not offered and "pop" in found), words
+
+
+def test_waiting_threads_give_their_core_to_other_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    for own, expected in (({}, SPINS), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, None)):
+        with monkeypatch.context() as patch:
+            for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+                patch.setenv(name, "")  # so that it is restored
+                patch.delenv(name)
+            for name, value in own.items():
+                patch.setenv(name, value)
+            assert run_command(lambda: 0) == 0
+            assert os.environ.get("GOMP_SPINCOUNT") == expected

@@ -138,8 +138,8 @@ def retraining(
     """Choose how many networks are trained on how many folds.
 
     As many of the best three networks as fit are trained on equally many folds, each process one fold at a time; then
-    the best one on further folds, then the next. If no training of the best network fits, it gets fewer epochs, at
-    least four.
+    the best one on further folds, then the next. With at least twice as many processes as folds, several networks are
+    trained at a time, on all folds. If no training of the best network fits, it gets fewer epochs, at least four.
 
     Args:
         seconds: Running time for all of them, the reserve excluded.
@@ -159,6 +159,8 @@ def retraining(
         costs = [SLACK * one * epochs + test_s for one in epoch_s[:MOST_NETWORKS]]
         if epochs < FEWEST_EPOCHS or costs[0] > seconds:
             return Retraining(0, (0,) * len(costs), 0.0)
+    if (together := networks_at_a_time(processes, folds)) > 1:
+        return _side_by_side(seconds, costs, epochs, folds, together)
     count = max((number for number in range(1, len(costs) + 1) if sum(costs[:number]) <= seconds), default=0)
     waves = [min(int(seconds / sum(costs[:count])), most) if number < count else 0 for number in range(len(costs))]
     left = seconds - sum(wave * cost for wave, cost in zip(waves, costs, strict=True))
@@ -168,3 +170,26 @@ def retraining(
             left -= cost
     rounds = tuple(min(wave * per_wave, folds) for wave in waves)
     return Retraining(epochs, rounds, seconds - left)
+
+
+def networks_at_a_time(processes: int, folds: int) -> int:
+    """Return how many networks are trained at a time, each on all folds.
+
+    Args:
+        processes: Trainings at a time.
+        folds: Number of folds.
+
+    Returns:
+        At least 1.
+    """
+    return max(processes // folds, 1)
+
+
+def _side_by_side(seconds: float, costs: Sequence[float], epochs: int, folds: int, together: int) -> Retraining:
+    rounds, left = [0] * len(costs), seconds
+    for first in range(0, len(costs), together):
+        fits = [number for number in range(first, min(first + together, len(costs))) if costs[number] <= left]
+        for number in fits:
+            rounds[number] = folds
+        left -= max((costs[number] for number in fits), default=0.0)
+    return Retraining(epochs, tuple(rounds), seconds - left)

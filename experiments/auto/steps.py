@@ -16,7 +16,7 @@ from experiments.auto.first_steps import MODEL, NAME, REFERENCE, SEARCH, FirstSt
 from experiments.auto.machine import threads
 from experiments.auto.networks import Found, best_of_search, trials_ended, write_network
 from experiments.auto.say import clock_time, printing_into
-from experiments.auto.schedule import MOST_NETWORKS, Retraining, retraining
+from experiments.auto.schedule import MOST_NETWORKS, Retraining, networks_at_a_time, retraining
 from experiments.train.config import TrainConfig
 from experiments.train.job import checked_training, run_train_experiment, train_networks
 from experiments.train.systems import SystemTrainer
@@ -74,42 +74,57 @@ class Auto(FirstSteps):
         self.clock.done(RETRAINING)
 
     def _retraining(self, best: Sequence[Found]) -> Retraining:
-        processes, epochs = min(self.workers, len(self.rounds)), self.clock.facts(REFERENCE)["wanted"]
-        test_s = self.clock.facts(REFERENCE).get("overhead_s", 0.0) + (self.loaded_s if processes > 1 else 0.0)
+        several = min(self.workers, len(self.rounds) * len(best)) > 1
+        test_s = self.clock.facts(REFERENCE).get("overhead_s", 0.0) + (self.loaded_s if several else 0.0)
         return retraining(
             self.clock.left - self.reserve,
             [one.epoch_s for one in best],
             test_s,
-            epochs,
+            self.clock.facts(REFERENCE)["wanted"],
             len(self.rounds),
-            processes,
+            self.workers,
         )
 
     def _train_waves(self, best: Sequence[Found], facts: Mapping[str, Any]) -> None:
         """Train the first folds of every network, then further ones, as long as there is time."""
-        processes, epochs, trained = min(self.workers, len(self.rounds)), facts["epochs"], list(facts["trained"])
-        for wave in range(processes, len(self.rounds) + processes, processes):
-            for number, one in enumerate(best):
-                until = min(wave, facts["rounds"][number])
-                if until <= trained[number]:
-                    continue
+        folds, epochs, trained = len(self.rounds), facts["epochs"], list(facts["trained"])
+        processes, together = min(self.workers, folds), networks_at_a_time(self.workers, folds)
+        for wave in range(processes, folds + processes, processes):
+            for first in range(0, len(best), together):
+                until = {
+                    number: min(wave, facts["rounds"][number])
+                    for number in range(first, min(first + together, len(best)))
+                    if min(wave, facts["rounds"][number]) > trained[number]
+                }
                 left = self.clock.left - self.reserve
-                place = self.out / MODEL / CHECKPOINTS / one.network.arch.id
-                begun = any((place / part.name).is_dir() for part in self.rounds[trained[number] : until])
-                if one.epoch_s * epochs > left and not begun:
+                chosen = [
+                    number
+                    for number in until
+                    if best[number].epoch_s * epochs <= left
+                    or self._has_begun(best[number].network, trained[number], until[number])
+                ]
+                if not chosen:
                     continue
-                self._train(one.network, until, epochs, min(processes, until - trained[number]), left)
-                trained[number] = until
+                count = sum(until[number] - trained[number] for number in chosen)
+                self._train([best[number].network for number in chosen], until[chosen[0]], epochs, count, left)
+                for number in chosen:
+                    trained[number] = until[number]
                 self.clock.note(RETRAINING, trained=trained)
 
-    def _train(self, network: Artifact, rounds: int, epochs: int, processes: int, left: float) -> None:
-        if network.arch.id == self.network.arch.id and epochs == self.clock.facts(REFERENCE)["epochs"]:
-            for part in (BUNDLES, CHECKPOINTS):  # of the same training
-                place = Path(part) / network.arch.id
-                if (self.out / REFERENCE / place).is_dir() and not (self.out / MODEL / place).is_dir():
-                    shutil.copytree(self.out / REFERENCE / place, self.out / MODEL / place)
-        path = write_network(network, self._path(network.arch.id))
-        config = self.training([path], MODEL, epochs, rounds, f"processes={processes}")
+    def _has_begun(self, network: Artifact, first: int, until: int) -> bool:
+        place = self.out / MODEL / CHECKPOINTS / network.arch.id
+        return any((place / part.name).is_dir() for part in self.rounds[first:until])
+
+    def _train(self, networks: Sequence[Artifact], rounds: int, epochs: int, trainings: int, left: float) -> None:
+        for network in networks:
+            if network.arch.id == self.network.arch.id and epochs == self.clock.facts(REFERENCE)["epochs"]:
+                for part in (BUNDLES, CHECKPOINTS):  # of the same training
+                    place = Path(part) / network.arch.id
+                    if (self.out / REFERENCE / place).is_dir() and not (self.out / MODEL / place).is_dir():
+                        shutil.copytree(self.out / REFERENCE / place, self.out / MODEL / place)
+        paths = [write_network(network, self._path(network.arch.id)) for network in networks]
+        processes = min(self.workers, trainings)
+        config = self.training(paths, MODEL, epochs, rounds, f"processes={processes}")
         with printing_into(self.out), threads(self.threads(processes)):
             train_networks(config, self.out / MODEL, StopAt(time.time() + max(left, 0.0)))
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
 from itertools import pairwise
+from typing import TypeVar
 
 import numpy as np
 
+K = TypeVar("K", bound=Hashable)
 
-def shifts(results: Mapping[int, Mapping[Hashable, Mapping[str, float]]]) -> dict[int, dict[str, float]]:
+
+def shifts(results: Mapping[int, Mapping[K, Mapping[str, float]]]) -> dict[int, dict[str, float]]:
     """Return what has to be added to the metrics at each budget, for the largest one with results.
 
     Args:
