@@ -174,6 +174,9 @@ class Surrogate:
 
         Returns:
             Its seconds, and the state and metrics of its record.
+
+        Raises:
+            NASError: If the table does not know the results of the trial's budget.
         """
         values_M = self._expected([proposal.arch])[0]
         if len(self._noise_RM):

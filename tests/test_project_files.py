@@ -28,7 +28,7 @@ EXTRAS = {
 }
 PAGE = (REPO / "docs/explanation/dependencies.md").read_text(encoding="utf-8")
 OWN = {"nas", "search_spaces", "experiments", "conf", "run_search", "run_train", "docs"}
-WITH_A_REQUIREMENT = {"yaml", "requests", "tornado", "starlette", "packaging", "pandas", "markdown"}  # see the page
+WITH_A_REQUIREMENT = {"yaml", "requests", "tornado", "starlette", "packaging", "pandas", "markdown", "griffe"}
 CFF_KEYS = {  # of schema 1.2.0
     *("abstract", "authors", "cff-version", "commit", "contact", "date-released", "doi", "identifiers", "keywords"),
     *("license", "license-url", "message", "preferred-citation", "references", "repository", "repository-artifact"),
