@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from experiments.conf_files import tables
+from experiments.tables.command import _shown
 from experiments.tables.latex import escaped
 from experiments.tables.plan import data_folders, plan
 from experiments.tables.spec import Table, load, parse
@@ -255,3 +256,9 @@ def test_a_table_is_frozen() -> None:
     assert isinstance(table, Table)
     with pytest.raises(ValueError, match="frozen"):
         table.title = "x"  # type: ignore[misc]
+
+
+def test_messages_in_a_published_table_name_no_folder_of_this_machine() -> None:
+    places = {"/home/me/outputs/tables/x/runs/cpu": "RUNS", "/home/me/data/scans": "DATA/scans"}
+    message = "got /home/me/outputs/tables/x/runs/cpu/a/seed0 of /home/me/data/scans/1.npy"
+    assert _shown(message, places) == "got RUNS/a/seed0 of DATA/scans/1.npy"

@@ -7,7 +7,7 @@ import os
 import re
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from experiments.argument_types import number_type
@@ -127,6 +127,13 @@ def _list_rows(name: str, table: Table) -> int:
     return 0
 
 
+def _shown(message: str, places: Mapping[str, str]) -> str:
+    """Return a message for a published table, without folders of this machine."""
+    for place, word in places.items():
+        message = message.replace(place, word)
+    return message
+
+
 def _compute(name: str, table: Table, options: argparse.Namespace) -> int:
     from experiments.tables.cells import blocks
     from experiments.tables.latex import latex
@@ -156,7 +163,8 @@ def _compute(name: str, table: Table, options: argparse.Namespace) -> int:
             computed = runner.run(rows)
         finally:
             progress.close()
-    made = blocks(table, size, rows, computed, runner.failures)
+    places = {str(runs): "RUNS", **{str(place): f"DATA/{table.data[key].folder}" for key, place in available.items()}}
+    made = blocks(table, size, rows, computed, {key: _shown(text, places) for key, text in runner.failures.items()})
     missing = {key: need.source for key, need in table.data.items() if key not in available}
     text = markdown(table, Path(options.names[0]).name, size, made, missing)
     write_text(folder / "table.md", text)
