@@ -90,7 +90,7 @@ def test_looking_changes_nothing(command: Run, place: tuple[str, Path], tmp_path
     for store in (url, str(file)):
         code, out, _ = command("list", store)
         assert code == 0
-        assert out.splitlines()[1].split() == ["first", "4", "1", "1", "9", "1", "at", "work"]
+        assert out.splitlines()[1].split() == ["first", "4", "1", "1", "9", "-", "1", "at", "work"]
         code, out, _ = command("show", store)
         assert code == 0
         for words in ("maximize auc, minimize macs", "1 running, 4 complete, 1 failed, of 9", "loss became NaN"):
