@@ -227,5 +227,5 @@ def test_resuming(tmp_path: Path, data_cache: Path, command: Run) -> None:
     assert done.returncode == 0, done.stderr
     assert "Pareto front of 5 trained networks" in done.stdout
     assert len((moved / "trials.csv").read_text().splitlines()) == 6
-    assert command("list", str(moved))[1].splitlines()[1].split() == ["s", "5", "0", "0", "3", "finished"]
+    assert command("list", str(moved))[1].splitlines()[1].split() == ["s", "5", "0", "0", "3", "-", "finished"]
     assert not (tmp_path / "outputs/s").exists()
