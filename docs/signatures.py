@@ -27,9 +27,9 @@ def _plain(annotation: str | griffe.Expr | None, loaded: griffe.ModulesCollectio
     """Return an annotation without `Annotated`, also within it and behind a name such as `PositiveInt`."""
     if isinstance(annotation, griffe.ExprName):
         meant = _constant(annotation, loaded)
-        return _plain(meant, loaded) if isinstance(meant, griffe.ExprSubscript) and _checks(meant) else annotation
+        return _plain(meant, loaded) if isinstance(meant, griffe.ExprSubscript) and _is_annotated(meant) else annotation
     if isinstance(annotation, griffe.ExprSubscript):
-        if _checks(annotation) and isinstance(annotation.slice, griffe.ExprTuple):
+        if _is_annotated(annotation) and isinstance(annotation.slice, griffe.ExprTuple):
             return _plain(annotation.slice.elements[0], loaded)
         annotation.slice = _plain(annotation.slice, loaded) or annotation.slice
     elif isinstance(annotation, griffe.ExprBinOp):
@@ -40,7 +40,7 @@ def _plain(annotation: str | griffe.Expr | None, loaded: griffe.ModulesCollectio
     return annotation
 
 
-def _checks(subscript: griffe.ExprSubscript) -> bool:
+def _is_annotated(subscript: griffe.ExprSubscript) -> bool:
     return subscript.canonical_name == "Annotated"
 
 

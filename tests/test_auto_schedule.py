@@ -99,26 +99,33 @@ def test_a_time_too_short_for_a_search_goes_into_one_network():
     assert search_part(3600, 3100, 60, wanted=37, epoch_s=11.6, epochs=37, workers=2).trials == 24
 
 
-def test_three_networks_on_as_many_folds_as_fit():
-    assert retraining(1000, [1, 1, 1], 0, 100, 4, 1).rounds == (4, 2, 2)
-    assert retraining(400, [1, 1, 1], 0, 100, 4, 1).rounds == (1, 1, 1)
-    assert retraining(260, [1, 1, 1], 0, 100, 4, 1).rounds == (1, 1, 0)
-    assert retraining(130, [1, 1, 1], 0, 100, 4, 1).rounds == (1, 0, 0)
-    assert retraining(130, [1, 1, 1], 0, 100, 4, 2).rounds == (2, 0, 0)
+@pytest.mark.parametrize(
+    ("seconds", "epoch_s", "folds", "processes", "rounds"),
+    [
+        (1000, [1, 1, 1], 4, 1, (4, 2, 2)),
+        (400, [1, 1, 1], 4, 1, (1, 1, 1)),
+        (260, [1, 1, 1], 4, 1, (1, 1, 0)),
+        (130, [1, 1, 1], 4, 1, (1, 0, 0)),
+        (130, [1, 1, 1], 4, 2, (2, 0, 0)),
+        (130, [1, 1, 1], 2, 3, (2, 0, 0)),
+        # at least twice as many processes as folds: several networks at a time
+        (130, [1, 1, 1], 1, 2, (1, 1, 0)),
+        (260, [1, 1, 1], 1, 2, (1, 1, 1)),
+        (130, [1, 2, 1], 1, 2, (1, 0, 0)),
+        (130, [1, 1, 1], 1, 8, (1, 1, 1)),
+        (130, [1, 1, 1], 2, 4, (2, 2, 0)),
+    ],
+)
+def test_three_networks_on_as_many_folds_as_fit(seconds, epoch_s, folds, processes, rounds):
+    assert retraining(seconds, epoch_s, 0, 100, folds, processes).rounds == rounds
+
+
+def test_a_training_that_does_not_fit_is_shortened():
     short = retraining(60, [1], 0, 100, 4, 1)
     assert short.rounds == (1,)
     assert short.epochs == 52
     assert not retraining(4, [1], 0, 100, 4, 1)
     assert not retraining(100, [], 0, 100, 4, 1)
-
-
-def test_networks_of_one_fold_are_trained_side_by_side():
-    assert retraining(130, [1, 1, 1], 0, 100, 1, 2).rounds == (1, 1, 0)
-    assert retraining(260, [1, 1, 1], 0, 100, 1, 2).rounds == (1, 1, 1)
-    assert retraining(130, [1, 2, 1], 0, 100, 1, 2).rounds == (1, 0, 0)
-    assert retraining(130, [1, 1, 1], 0, 100, 1, 8).rounds == (1, 1, 1)
-    assert retraining(130, [1, 1, 1], 0, 100, 2, 4).rounds == (2, 2, 0)
-    assert retraining(130, [1, 1, 1], 0, 100, 2, 3).rounds == (2, 0, 0)
 
 
 def test_the_time_of_all_runs_counts(tmp_path: Path):

@@ -91,22 +91,18 @@ class Auto(FirstSteps):
         processes, together = min(self.workers, folds), networks_at_a_time(self.workers, folds)
         for wave in range(processes, folds + processes, processes):
             for first in range(0, len(best), together):
-                until = {
-                    number: min(wave, facts["rounds"][number])
-                    for number in range(first, min(first + together, len(best)))
-                    if min(wave, facts["rounds"][number]) > trained[number]
-                }
+                until = [min(wave, rounds) for rounds in facts["rounds"]]
                 left = self.clock.left - self.reserve
                 chosen = [
                     number
-                    for number in until
-                    if best[number].epoch_s * epochs <= left
-                    or self._has_begun(best[number].network, trained[number], until[number])
+                    for number, one in list(enumerate(best))[first : first + together]
+                    if until[number] > trained[number]
+                    and (one.epoch_s * epochs <= left or self._has_begun(one.network, trained[number], until[number]))
                 ]
                 if not chosen:
                     continue
-                count = sum(until[number] - trained[number] for number in chosen)
-                self._train([best[number].network for number in chosen], until[chosen[0]], epochs, count, left)
+                trainings = sum(until[number] - trained[number] for number in chosen)
+                self._train([best[number].network for number in chosen], until[chosen[0]], epochs, trainings, left)
                 for number in chosen:
                     trained[number] = until[number]
                 self.clock.note(RETRAINING, trained=trained)
