@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from nas.provenance import Replication
 from nas.strategies.ranking import best_first
 
 FIRST = 2  # replicates of every confirmed network, before any is left behind
-WITHIN = 2.0  # standard errors of a difference from the leader within which a network stays in the race
+WITHIN = 2.0  # standard errors of a difference by which a better network ends the race of another
 
 
 def further_replicate(history: History, replicates: int) -> Proposal | None:
@@ -65,9 +65,10 @@ def candidates(history: History, count: int) -> list[Trial]:
 def next_confirmation(history: History, settings: Replication) -> Proposal | None:
     """Return the next training of the confirmation, a race in rounds of one replicate for each network.
 
-    Every candidate has two replicates. In each later round are the leader and the networks whose score is within two
-    standard errors of it; the deviation is pooled over all candidates, without the effects of replicates, which they
-    share. All proposals follow from the history, whatever the number of workers.
+    Every candidate has two replicates. A network has no later round if another is better by more than two standard
+    errors, with several objectives in each of them; objectives without noise, as costs, need only be as good. The
+    deviation is pooled over all candidates, without the effects of replicates, which they share. All proposals follow
+    from the history, whatever the number of workers.
 
     Source: racing after Maron and Moore, Artificial Intelligence Review 11, 1997, with standard errors for bounds.
 
@@ -141,24 +142,30 @@ def _completed_by(searched: History, replicates: int) -> str:
 
 
 def _in_race(history: History, racing: Sequence[Trial], rounds: int) -> list[Trial]:
-    """Return the networks that may still be the best, after the given number of rounds."""
-    score, sign = history.score, history.sign[history.score]
+    """Return the networks that may still be on the front, after the given number of rounds."""
     done = {(trial.arch.id, trial.budget, trial.replicate): trial for trial in history.confirmed.complete()}
-    keys = dict.fromkeys((arch_id, budget) for arch_id, budget, _ in done)
-    rows = [
-        {
-            number: sign * done[(*key, CONFIRMATION + number)].metrics[score]
-            for number in range(rounds)
-            if (*key, CONFIRMATION + number) in done
-        }
+    keys = list(dict.fromkeys((arch_id, budget) for arch_id, budget, _ in done))
+    runs = [
+        {number: done[one] for number in range(rounds) if (one := (*key, CONFIRMATION + number)) in done}
         for key in keys
     ]
-    mean = {key: float(np.mean(list(row.values()))) for key, row in zip(keys, rows, strict=True) if len(row) == rounds}
-    kept = [network for network in racing if (network.arch.id, network.budget) in mean]
-    if not kept:
-        return []
-    apart, lost = without_replicate_effects(rows)
-    found = variance_components([list(row.values()) for row in apart], lost=lost)
-    margin = WITHIN * math.sqrt(2 * found.within / rounds) if found is not None else math.inf
-    leader = max(mean[network.arch.id, network.budget] for network in kept)
-    return [network for network in kept if mean[network.arch.id, network.budget] >= leader - margin]
+    complete = {key for key, own in zip(keys, runs, strict=True) if len(own) == rounds}
+    kept = [network for network in racing if (network.arch.id, network.budget) in complete]
+    mean_NM, margin_M = np.empty((len(kept), len(history.objectives))), np.empty(len(history.objectives))
+    for column, (name, sign) in enumerate(history.sign.items()):
+        values = [{number: sign * trial.metrics[name] for number, trial in own.items()} for own in runs]
+        margin_M[column] = _margin(values, rounds)
+        mean = {key: float(np.mean(list(own.values()))) for key, own in zip(keys, values, strict=True) if own}
+        mean_NM[:, column] = [mean[network.arch.id, network.budget] for network in kept]
+    ahead_NNM = mean_NM[:, None] - mean_NM[None] - margin_M
+    beaten_N = np.any(np.all(ahead_NNM >= 0, axis=2) & np.any(ahead_NNM > 0, axis=2), axis=0)
+    return [network for network, beaten in zip(kept, beaten_N, strict=True) if not beaten]
+
+
+def _margin(values: Sequence[Mapping[int, float]], rounds: int) -> float:
+    """Return the difference of two means of an objective that noise may make: 0 for one without noise, as of costs."""
+    if all(len(set(own.values())) == 1 for own in values):
+        return 0.0
+    apart, lost = without_replicate_effects(values)
+    found = variance_components([list(own.values()) for own in apart], lost=lost)
+    return math.inf if found is None else WITHIN * math.sqrt(2 * found.within / rounds)

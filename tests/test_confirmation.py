@@ -149,6 +149,24 @@ def test_rounds_of_the_race() -> None:
     assert proposed(history_with(clear), **race) is None  # the leader is alone
 
 
+def test_a_race_of_several_objectives_keeps_what_may_be_on_the_front() -> None:
+    values = {0: [0.80, 0.81], 1: [0.70, 0.71], 2: [0.60, 0.61], 3: [0.805, 0.80]}
+    macs = {0: 9.0, 1: 4.0, 2: 4.0, 3: 9.0}  # 1 is cheaper than the leader; 2 costs as much as 1 and is worse
+    history = history_with(values)
+    records = tuple(
+        replace(one, metrics=one.metrics | {"macs": macs[NETWORKS.index(one.arch)]}) for one in history.records
+    )
+    history = replace(history, records=records, objectives={"auc": "maximize", "macs": "minimize"})
+    done = set()
+    while (found := next_confirmation(history, Replication(confirm=4, confirm_replicates=3))) is not None:
+        number = NETWORKS.index(found.arch)
+        done.add((number, found.replicate - CONFIRMATION))
+        metrics = {"auc": values[number][0], "macs": macs[number]}
+        trial = Trial(len(history), found.arch, 0, State.COMPLETE, metrics, finished=9.0, replicate=found.replicate)
+        history = replace(history, records=(*history.records, trial))
+    assert done == {(0, 2), (1, 2), (3, 2)}
+
+
 def test_folds_that_differ_in_difficulty_do_not_prolong_the_race() -> None:
     hard = np.array([0.0, -0.3])
     values = {n: (level + hard + [0.001 * n, 0]).tolist() for n, level in enumerate((0.8, 0.75, 0.7))}
