@@ -10,6 +10,7 @@ cache, so that the result depends on the format only. One warm-up pass is not co
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -21,6 +22,8 @@ import nibabel as nib
 import numpy as np
 
 from benchmarks.common import write_results
+from experiments.argument_types import count_type, number_type
+from experiments.cli import run_command
 from nas.data.loading import plan_batches
 from nas.data.sample import Sample
 from nas.data.sources.lidc_shapes import LidcShapes
@@ -83,11 +86,11 @@ def passes(read: Reader, samples: list[Sample], batch: int, epochs: int, seed: i
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", type=int, default=32, help="voxels along an axis; the cube stays 32 mm")
-    parser.add_argument("--samples", type=int, default=600)
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--epochs", type=int, default=5)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--size", type=count_type, default=32, help="voxels along an axis; the cube stays 32 mm")
+    parser.add_argument("--samples", type=count_type, default=600)
+    parser.add_argument("--batch", type=count_type, default=32)
+    parser.add_argument("--epochs", type=count_type, default=5)
+    parser.add_argument("--seed", type=number_type(int, 0), default=0)
     parser.add_argument("--out", type=Path, default=None, help="folder of the JSON (default: benchmarks/results)")
     options = parser.parse_args()
     rows = []
@@ -116,4 +119,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main))

@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 
 from benchmarks.common import write_results
+from experiments.cli import run_command
 
 REPO = Path(__file__).resolve().parents[1]
 
@@ -62,4 +63,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main))

@@ -24,6 +24,7 @@ import numpy as np
 import torch
 
 from benchmarks.common import write_results
+from experiments.cli import run_command
 from experiments.lung_detector.predictor import Predictor
 from nas.bundle import RESULT, bundles_of
 from nas.data.loading import VolumeSet
@@ -103,4 +104,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main))

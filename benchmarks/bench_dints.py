@@ -31,6 +31,8 @@ import torch
 from torch import nn
 
 from benchmarks.common import RESULTS, write_results
+from experiments.argument_types import count_type
+from experiments.cli import run_command
 from nas.cost.model import CostModel
 from nas.supernets.base import Costs
 from nas.task_spec import TaskSpec
@@ -223,7 +225,7 @@ def child(who: str, case: str, options: argparse.Namespace) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", nargs="*", default=["decode", "regularisers", *STEPS], help="or gpu")
-    parser.add_argument("--steps", type=int, default=3)
+    parser.add_argument("--steps", type=count_type, default=3)
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--child", nargs=2, metavar=("WHO", "CASE"), help=argparse.SUPPRESS)
     parser.add_argument("--out", default=None)
@@ -241,4 +243,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main))

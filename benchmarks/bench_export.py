@@ -8,11 +8,13 @@ converted by torch.export. Inputs are the smallest cubes that the networks accep
 
 from __future__ import annotations
 
+import argparse
 import io
 import logging
 import sys
 import time
 import warnings
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -22,6 +24,7 @@ from torch import nn
 
 from benchmarks.common import write_results
 from experiments.build import build
+from experiments.cli import run_command
 from nas.export.onnx import FORMATS, convert
 from nas.inference.runtime import run_onnx
 from nas.space import SearchSpace
@@ -29,10 +32,14 @@ from tests.exported import at_the_smallest_size
 from tests.test_conformance import composed, names
 
 
-def main(spaces: list[str]) -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("spaces", nargs="*", choices=names("space"), metavar="SPACE", help="names of conf/space")
+    options = parser.parse_args(arguments)
+    logging.disable(logging.WARNING)
     torch.set_num_threads(1)
     rows = []
-    for space in spaces or names("space"):
+    for space in options.spaces or names("space"):
         home = build(composed(f"space={space}").space, "space", SearchSpace)
         torch.manual_seed(0)
         networks = {"a sample": lambda home=home: home.build(home.sample(np.random.default_rng(0)))}
@@ -92,5 +99,4 @@ def _way(network: nn.Module, shape: tuple[int, ...], dynamo: bool) -> dict[str, 
 
 
 if __name__ == "__main__":
-    logging.disable(logging.WARNING)
-    main(sys.argv[1:])
+    sys.exit(run_command(main))

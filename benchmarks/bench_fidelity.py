@@ -11,6 +11,7 @@ the mean over the other replicates, minus that of the answer of complete trainin
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,8 @@ import numpy as np
 from benchmarks.baselines import Continued
 from benchmarks.common import write_results
 from benchmarks.replays import interval, means_over_trials, split_replicates
+from experiments.argument_types import count_type
+from experiments.cli import run_command
 from nas.history import State
 from nas.simulator import simulate
 from nas.space import SearchSpace
@@ -89,8 +92,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--table", type=Path, required=True)
     parser.add_argument("--truth", required=True, help="values of single cases in the table, such as test/dice")
-    parser.add_argument("--networks", type=int, default=40, help="of each replay (default: %(default)s)")
-    parser.add_argument("--seeds", type=int, default=90, help="replays of each rule (default: %(default)s)")
+    parser.add_argument("--networks", type=count_type, default=40, help="of each replay (default: %(default)s)")
+    parser.add_argument("--seeds", type=count_type, default=90, help="replays of each rule (default: %(default)s)")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args(arguments)
     table = read_h5(options.table)
@@ -103,4 +106,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main))

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import pydicom
 
-from experiments.argument_types import number_type
+from experiments.argument_types import count_type, number_type
 from experiments.cli import Parser, run_parser
 from experiments.lung_screening.blobs import blob_candidates
 from experiments.lung_screening.candidates import Candidate, of_map
@@ -179,10 +179,10 @@ def parser() -> Parser:
     add("--root", required=True, metavar="FOLDER", help="folder of lung1_ct and lung_pet_ct_dx")
     add("--out", required=True, metavar="FOLDER", help="folder of the trainings")
     add("--arch", default="nodule_patch/lung-screening", help="network of stage 2 (default: %(default)s)")
-    add("--scans", type=number_type(int, 1), default=6, help="phantom scans per CT (default: 6)")
-    add("--nodules", type=number_type(int, 1), default=10, help="nodules per scan (default: 10)")
-    add("--epochs", type=number_type(int, 1), default=30, help="of stage 2 (default: 30)")
-    add("--lung-epochs", type=number_type(int, 1), default=12, help="of stage 1 (default: 12)")
+    add("--scans", type=count_type, default=6, help="phantom scans per CT (default: 6)")
+    add("--nodules", type=count_type, default=10, help="nodules per scan (default: 10)")
+    add("--epochs", type=count_type, default=30, help="of stage 2 (default: 30)")
+    add("--lung-epochs", type=count_type, default=12, help="of stage 1 (default: 12)")
     add("--stride-mm", type=number_type(float, 0.1), default=4.2, help="distance between patches (default: 4.2)")
     bench.set_defaults(run=run)
     return bench

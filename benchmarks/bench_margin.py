@@ -7,14 +7,15 @@ Prints the validation AUC of each pair, and the mean difference (relative minus 
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 
-from experiments.argument_types import number_type
-from experiments.cli import Parser
+from experiments.argument_types import count_type, number_type
+from experiments.cli import Parser, run_command
 from nas.comparison.statistics import paired_over_seeds
 from nas.data.loading import VolumeSet
 from nas.data.sources.lidc_shapes import LidcShapes
@@ -43,7 +44,7 @@ def auc(schedule: str, parts: Sequence[VolumeSet], epochs: int, seed: int) -> tu
 def main(words: Sequence[str] | None = None) -> None:
     parser = Parser(PROGRAM, "Compare the two schedules of the margin of A-softmax.", (PROGRAM,))
     parser.add_argument("--seeds", type=number_type(int, 2), default=6, help="trainings of each (default: 6)")
-    parser.add_argument("--epochs", type=number_type(int, 1), default=12, help="epochs of a training (default: 12)")
+    parser.add_argument("--epochs", type=count_type, default=12, help="epochs of a training (default: 12)")
     options = parser.parse_args(words)
     store = LidcShapes(size=16, spacing_mm=2.0).prepare()
     found: dict[str, list[float]] = {name: [] for name in SCHEDULES}
@@ -62,4 +63,4 @@ def main(words: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main))

@@ -14,6 +14,7 @@ is not ruled out at the end. Regret: the truth of the best network minus that of
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,8 @@ import numpy as np
 from sklearn.ensemble import ExtraTreesRegressor
 
 from benchmarks.common import write_results
+from experiments.argument_types import count_type, number_type
+from experiments.cli import run_command
 from nas.history import State
 from nas.multiobjective.pareto import front_mask
 from nas.simulator import simulate
@@ -136,9 +139,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--table", type=Path, default=REPO / "benchmarks/tables/naslung671.h5")
     parser.add_argument("--truth", default=None, help="metric, or values of cases; its mean is the truth")
-    parser.add_argument("--icc", type=float, nargs="+", default=[0.065, 0.5, 0.9])
-    parser.add_argument("--seeds", type=int, default=20)
-    parser.add_argument("--trials", type=int, default=100)
+    parser.add_argument("--icc", type=number_type(float, -1, 1), nargs="+", default=[0.065, 0.5, 0.9])
+    parser.add_argument("--seeds", type=count_type, default=20)
+    parser.add_argument("--trials", type=count_type, default=100)
     parser.add_argument("--out", default=None)
     options = parser.parse_args()
     table = read_h5(options.table)
@@ -158,4 +161,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main))

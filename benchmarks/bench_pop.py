@@ -11,12 +11,15 @@ from __future__ import annotations
 
 import argparse
 import resource
+import sys
 import time
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.common import write_results
+from experiments.argument_types import count_type
+from experiments.cli import run_command
 from nas.cost.model import CostModel
 from nas.history import History, State, Trial
 from nas.space import SearchSpace
@@ -92,7 +95,7 @@ def proposals(space: SearchSpace, sizes: list[int], repeats: int, name: str) -> 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=None, help="folder of the JSON (default: benchmarks/results)")
-    parser.add_argument("--sizes", type=int, nargs="+", default=[10, 100, 1000])
+    parser.add_argument("--sizes", type=count_type, nargs="+", default=[10, 100, 1000])
     options = parser.parse_args()
     space, large = NASLungSpace(), NASLungSpace(max_depth=18)
     rows: list[dict] = [whole_search(space, 50, seed) for seed in range(3)]
@@ -105,4 +108,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main))

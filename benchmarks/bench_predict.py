@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -23,6 +24,8 @@ from monai.inferers import sliding_window_inference
 from torch import nn
 
 from benchmarks.common import write_results
+from experiments.argument_types import count_type
+from experiments.cli import run_command
 from nas.metrics.surface import dice
 from nas.task_spec import TaskSpec
 from nas.tasks.segmentation import Segmentation
@@ -135,9 +138,9 @@ def compare(name: str, model: nn.Module, side: int, window: int, rounds: int, de
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--side", type=int, default=96, help="voxels a side of the volume")
-    parser.add_argument("--windows", type=int, nargs="+", default=[32, 64], help="voxels a side of the window")
-    parser.add_argument("--rounds", type=int, default=5, help="predictions of each way")
+    parser.add_argument("--side", type=count_type, default=96, help="voxels a side of the volume")
+    parser.add_argument("--windows", type=count_type, nargs="+", default=[32, 64], help="voxels a side of the window")
+    parser.add_argument("--rounds", type=count_type, default=5, help="predictions of each way")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--out", default=None)
     options = parser.parse_args(arguments)
@@ -152,4 +155,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main))

@@ -14,6 +14,7 @@ score too. CPU seconds are those per network; those of the supernet are given ap
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -27,6 +28,8 @@ from scipy.stats import kendalltau
 from benchmarks.common import write_results
 from benchmarks.make_table import TABLES, Trainings
 from benchmarks.table_recipes import recipes
+from experiments.argument_types import count_type, number_type
+from experiments.cli import run_command
 from nas.architecture import Architecture
 from nas.context import RunContext, TaskSetup
 from nas.data.loading import VolumeSet
@@ -134,9 +137,11 @@ def main() -> None:
     parser.add_argument("--table", default=SHAPES, help="name of a table, or its file (default: %(default)s)")
     parser.add_argument("--root", type=Path, help="folder of the data of the table")
     parser.add_argument("--cache", type=Path, default=Path("outputs/data"), help="folder of prepared data")
-    parser.add_argument("--networks", type=int, default=100, help="at most (default: %(default)s)")
-    parser.add_argument("--batch", type=int, default=16, help="samples of the minibatch (default: %(default)s)")
-    parser.add_argument("--supernet", type=int, default=0, metavar="EPOCHS", help="also train an elastic supernet")
+    parser.add_argument("--networks", type=count_type, default=100, help="at most (default: %(default)s)")
+    parser.add_argument("--batch", type=count_type, default=16, help="samples of the minibatch (default: %(default)s)")
+    parser.add_argument(
+        "--supernet", type=number_type(int, 0), default=0, metavar="EPOCHS", help="also train an elastic supernet"
+    )
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -177,4 +182,4 @@ def timed_pair(work: Callable[[], tuple[np.ndarray, float]]) -> tuple[tuple[np.n
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main))

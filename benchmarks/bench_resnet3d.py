@@ -10,6 +10,7 @@ the machine changes little.
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 import time
 from collections.abc import Mapping
@@ -19,6 +20,8 @@ import numpy as np
 import torch
 
 from benchmarks.common import write_results
+from experiments.argument_types import count_type
+from experiments.cli import run_command
 from nas.cost.model import CostModel
 from nas.data.loading import VolumeSet
 from nas.data.sources.lidc_shapes import LidcShapes
@@ -31,8 +34,8 @@ from search_spaces.resnet3d import ResNet3DSpace
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Seconds per epoch of residual classifiers at 16^3.")
-    parser.add_argument("--epochs", type=int, default=2)
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--epochs", type=count_type, default=2)
+    parser.add_argument("--threads", type=count_type, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     space, task, device = ResNet3DSpace(), Classification(), torch.device("cpu")
@@ -63,4 +66,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main))

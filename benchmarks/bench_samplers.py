@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -22,6 +23,8 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, IntD
 from optuna.samplers import BaseSampler, NSGAIISampler, TPESampler
 
 from benchmarks.common import write_results
+from experiments.argument_types import count_type
+from experiments.cli import run_command
 from nas.architecture import Architecture
 from nas.history import History, State, Trial
 from nas.space import SearchSpace
@@ -151,8 +154,8 @@ def compare(name: str, space: str, objectives: Mapping[str, str], trials: int, t
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--trials", type=int, default=1000)
-    parser.add_argument("--turns", type=int, default=40)
+    parser.add_argument("--trials", type=count_type, default=1000)
+    parser.add_argument("--turns", type=count_type, default=40)
     parser.add_argument("--out", default=None)
     options = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -169,4 +172,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main))

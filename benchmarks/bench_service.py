@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import http.client
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -26,6 +27,8 @@ import numpy as np
 import torch
 
 from benchmarks.common import write_results
+from experiments.argument_types import count_type, number_type
+from experiments.cli import run_command
 from experiments.lung_detector.predictor import Predictor
 from experiments.lung_detector.service.images import Limits, read_slice
 from nas.artifact import Artifact
@@ -164,11 +167,13 @@ def memory(model: str, requests: int, clients: int, seed: int, steps: int = 20) 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--requests", type=int, default=200, help="requests of each way")
-    parser.add_argument("--long", type=int, default=10_000, help="requests of the memory test; 0 disables it")
-    parser.add_argument("--clients", type=int, default=8)
+    parser.add_argument("--requests", type=count_type, default=200, help="requests of each way")
+    parser.add_argument(
+        "--long", type=number_type(int, 0), default=10_000, help="requests of the memory test; 0 disables it"
+    )
+    parser.add_argument("--clients", type=count_type, default=8)
     parser.add_argument("--model", type=Path, default=None, help="folder of a trained detector")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=number_type(int, 0), default=0)
     parser.add_argument("--out", type=Path, default=None, help="folder of the JSON (default: benchmarks/results)")
     options = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
@@ -183,4 +188,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main))

@@ -31,6 +31,8 @@ import torch
 
 from benchmarks.bench_service import slices, untrained
 from benchmarks.common import write_results
+from experiments.argument_types import count_type, number_type
+from experiments.cli import run_command
 from tests.service.server import KEY, Server
 
 HEADERS = {"Content-Type": "application/dicom", "Accept": "application/json", "X-API-Key": KEY}
@@ -203,10 +205,10 @@ def load(server: Server, address: str, seconds: float, content: bytes, counts: d
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--requests", type=int, default=300)
-    parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--requests", type=count_type, default=300)
+    parser.add_argument("--seconds", type=number_type(float, 0), default=20.0)
     parser.add_argument("--model", type=Path, default=None, help="folder of a trained detector")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=number_type(int, 0), default=0)
     parser.add_argument("--out", type=Path, default=None, help="folder of the JSON (default: benchmarks/results)")
     options = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
@@ -228,4 +230,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main))

@@ -16,7 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from experiments.argument_types import number_type
+from experiments.argument_types import count_type
 from experiments.cli import Parser, run_parser
 
 REPO = Path(__file__).resolve().parents[1]
@@ -40,7 +40,7 @@ def parser() -> Parser:
     bench = Parser(
         program, "CPU time of starting commands, as a multiple of a bare import.", [program, f"{program} --runs 3"]
     )
-    bench.add_argument("--runs", type=number_type(int, 1), default=7, help="runs of each command (default: 7)")
+    bench.add_argument("--runs", type=count_type, default=7, help="runs of each command (default: 7)")
     bench.set_defaults(run=run)
     return bench
 

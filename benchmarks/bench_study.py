@@ -18,6 +18,7 @@ import argparse
 import multiprocessing
 import sqlite3
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,6 +33,8 @@ import torch
 from optuna.trial import TrialState
 
 from benchmarks.common import write_results
+from experiments.argument_types import count_type
+from experiments.cli import run_command
 from nas.context import RunContext, ignore
 from nas.cost.model import CostModel
 from nas.evaluators.base import Evaluator
@@ -241,7 +244,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--overhead", nargs="*", default=["sqlite", "journal"], help="stores to fill")
     parser.add_argument("--efficiency", nargs="*", default=["journal", "postgresql"], help="stores to share")
-    parser.add_argument("--trials", type=int, nargs="+", default=[1000, 10_000])
+    parser.add_argument("--trials", type=count_type, nargs="+", default=[1000, 10_000])
     parser.add_argument("--strategies", nargs="+", default=list(STRATEGIES), choices=list(STRATEGIES))
     parser.add_argument("--out", default=None)
     options = parser.parse_args()
@@ -260,4 +263,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main))

@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -34,6 +35,8 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.common import write_results
+from experiments.argument_types import count_type, number_type
+from experiments.cli import run_command
 from nas.data.loading import VolumeSet
 from nas.data.sample import Sample
 from nas.data.store import VolumeStore
@@ -257,9 +260,9 @@ def make_data(folder: Path, side: int, device: torch.device, n: int = 512) -> Vo
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sizes", type=int, nargs="+", default=sorted(BATCH), choices=sorted(BATCH))
+    parser.add_argument("--sizes", type=count_type, nargs="+", default=sorted(BATCH), choices=sorted(BATCH))
     parser.add_argument("--networks", nargs="+", default=list(NETWORKS), choices=list(NETWORKS))
-    parser.add_argument("--seconds", type=float, default=10.0, help="measured time of each way")
+    parser.add_argument("--seconds", type=number_type(float, 0), default=10.0, help="measured time of each way")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--out", default=None)
     options = parser.parse_args(arguments)
@@ -280,4 +283,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main))

@@ -12,6 +12,7 @@ within their fold, and over folds by Student's t.
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,8 +24,8 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from benchmarks.common import RESULTS, write_results
 from benchmarks.training_options_arms import Arm, arms_of, development_rows
-from experiments.argument_types import number_type
-from experiments.cli import Parser
+from experiments.argument_types import count_type, number_type
+from experiments.cli import Parser, run_command
 from nas.comparison.statistics import paired_over_seeds
 from nas.data.loading import VolumeSet
 from nas.data.store import VolumeStore
@@ -164,7 +165,7 @@ def main(words: Sequence[str] | None = None) -> None:
     add("--folds", type=number_type(int, 3, 20), default=5, help="folds of the patients (default: 5)")
     add("--rounds", type=number_type(int, 2, 20), help="folds that are tested (default: all)")
     add("--seeds", type=number_type(int, 1, 100), default=1, help="trainings of each fold (default: 1)")
-    add("--epochs", type=number_type(int, 1), help="epochs of every training (default: 20)")
+    add("--epochs", type=count_type, help="epochs of every training (default: 20)")
     add("--work", type=Path, default=Path("outputs/bench_training_options"), help="folder of finished trainings")
     add("--out", type=Path, default=RESULTS, help="folder of the results (default: benchmarks/results)")
     options = parser.parse_args(words)
@@ -206,4 +207,4 @@ def _others(path: Path, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main))

@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
@@ -24,13 +25,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from hydra import compose, initialize_config_dir
 
 from benchmarks.baselines import ByCost, FullPath
 from benchmarks.common import RESULTS, machine, table
+from benchmarks.composed import composed
 from benchmarks.kept_replays import KeptReplays
 from benchmarks.replays import Grounds, Replay, interval, ratio_to_reach
 from benchmarks.strategy_plots import plot
+from experiments.argument_types import count_type, number_type
+from experiments.cli import run_command
 from experiments.config import SearchConfig
 from experiments.plain_settings import resolved
 from experiments.search.strategies import strategy_of as of_search
@@ -59,6 +62,9 @@ def strategy_of(name: str, epochs: int = 0) -> Strategy:
 
     Returns:
         The strategy.
+
+    Raises:
+        NASError: If the name or a setting is wrong.
     """
     if name in BASELINES:
         return BASELINES[name]()
@@ -68,8 +74,7 @@ def strategy_of(name: str, epochs: int = 0) -> Strategy:
     overrides = [f"strategy={group}", "study.name=replay", *settings, *more]
     if fidelity:
         overrides += [f"fidelity={fidelity}", f"training.epochs={epochs}"]
-    with initialize_config_dir(str(REPO / "conf"), version_base="1.3"):
-        return of_search(SearchConfig.of(resolved(compose("search", overrides=overrides))))
+    return of_search(SearchConfig.of(resolved(composed("search", overrides))))
 
 
 def prepare(grounds: Grounds) -> None:
@@ -137,15 +142,19 @@ def arguments_of(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--table", type=Path, default=REPO / "benchmarks/tables/naslung671.h5")
     parser.add_argument("--truth", help="values of single cases in the table, such as test/dice")
     parser.add_argument("--surrogate", action="store_true", help="a model stands in for networks that the table lacks")
-    parser.add_argument("--window", type=float, nargs=2, help="lowest and highest MACs of the networks of a search")
+    parser.add_argument(
+        "--window", type=number_type(float, 0), nargs=2, help="lowest and highest MACs of the networks of a search"
+    )
     parser.add_argument("--objectives", nargs="+", help="objectives of the searches; None for those of the table")
     known = sorted(p.stem for p in (REPO / "conf/strategy").glob("*.yaml"))
     parser.add_argument("--strategies", nargs="+", default=[*known, "predictor,strategy.model=linear"])
-    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--seeds", type=count_type, default=20)
     parser.add_argument("--fewer", nargs="*", default=[], help="replays of slow strategies, such as gp=20")
-    parser.add_argument("--evaluations", type=int, default=100, help="cost of a search in trainings of average cost")
-    parser.add_argument("--workers", type=int, default=1, help="simulated workers")
-    parser.add_argument("--jobs", type=int, default=1, help="processes that compute")
+    parser.add_argument(
+        "--evaluations", type=count_type, default=100, help="cost of a search in trainings of average cost"
+    )
+    parser.add_argument("--workers", type=count_type, default=1, help="simulated workers")
+    parser.add_argument("--jobs", type=count_type, default=1, help="processes that compute")
     parser.add_argument("--replays", type=Path, help="file that keeps each replay, from which the comparison continues")
     parser.add_argument("--name", default="compare_strategies", help="name of the JSON")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the JSON")
@@ -193,7 +202,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     objectives = None if options.objectives is None else tuple(options.objectives)
     grounds = Grounds(options.table, options.truth, options.surrogate, window, objectives)
     score, way = next(item for item in grounds.table.objectives.items() if item[1] == "maximize")
+    for name in options.strategies:
+        strategy_of(name, grounds.epochs)  # a wrong name ends the comparison before the first replay
     runs, skipped = replays_of(options, grounds)
+    if not runs:
+        raise NASError(f"no strategy that runs on {options.table}", "at least one", "; ".join(skipped.values()))
     series = {
         name: tuple(at_costs(each, label, options.evaluations) for label in ("true_T", "area_T"))
         for name, each in runs.items()
@@ -236,4 +249,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main))

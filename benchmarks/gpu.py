@@ -27,6 +27,7 @@ import torch
 from benchmarks.common import write_results
 from benchmarks.gpu_checks import CHECKS, Bench
 from benchmarks.gpu_ratios import RATIOS
+from experiments.cli import run_command
 from nas.cost.latency import device_name
 from nas.errors import first_line
 
@@ -84,4 +85,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

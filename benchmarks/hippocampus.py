@@ -23,6 +23,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.common import write_results
+from experiments.argument_types import number_type
+from experiments.cli import run_command
 from experiments.search.random_counterpart import random_network_of_equal_cost
 from nas.artifact import Artifact, load
 from nas.cost.model import CostModel
@@ -85,13 +87,14 @@ def _timed(record: Path, command: Sequence[str]) -> None:
 
 
 def _run(command: Sequence[str]) -> None:
-    subprocess.run([sys.executable, *command], check=True)
+    if code := subprocess.run([sys.executable, *command]).returncode:
+        raise SystemExit(code)  # the command has said why
 
 
-def main(arguments: Sequence[str]) -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="DiNTS on the hippocampus, test fold by test fold.")
     parser.add_argument("root", type=Path)
-    parser.add_argument("--folds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
+    parser.add_argument("--folds", nargs="+", type=number_type(int, 0, 4), default=[0, 1, 2, 3, 4])
     parser.add_argument(
         "--systems",
         nargs="+",
@@ -129,4 +132,4 @@ def main(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(run_command(main))

@@ -32,6 +32,8 @@ from benchmarks.compare_strategies import strategy_of
 from benchmarks.make_table import TABLES, Row, Trainings, rows_of, table_of
 from benchmarks.replays import interval
 from benchmarks.table_recipes import recipes
+from experiments.argument_types import count_type, number_type
+from experiments.cli import run_command
 from nas.architecture import Architecture
 from nas.history import History, Proposal, State, Trial
 from nas.multiobjective.constraints import Constraint
@@ -142,17 +144,17 @@ def pair(made: Trainings, known: Sequence[Row], path: Path, seed: int, options: 
     return found
 
 
-def main(arguments: Sequence[str]) -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", choices=recipes())
     parser.add_argument("--root", type=Path, required=True, help="folder of the data")
     parser.add_argument("--cache", type=Path, default=Path("outputs/data"), help="folder of the prepared data")
     parser.add_argument("--strategy", default="predictor,strategy.model=linear")
     parser.add_argument("--objectives", nargs="+", default=[SCORE], help="the score, or the score and costs")
-    parser.add_argument("--pairs", type=int, default=10)
-    parser.add_argument("--evaluations", type=int, default=25, help="networks of each search")
-    parser.add_argument("--start", type=int, default=10, help="random networks that both searches begin with")
-    parser.add_argument("--hours", type=float, default=float("inf"), help="after which no pair begins")
+    parser.add_argument("--pairs", type=count_type, default=10)
+    parser.add_argument("--evaluations", type=count_type, default=25, help="networks of each search")
+    parser.add_argument("--start", type=count_type, default=10, help="random networks that both searches begin with")
+    parser.add_argument("--hours", type=number_type(float, 0), default=float("inf"), help="after which no pair begins")
     parser.add_argument("--trainings", type=Path, default=None, help="file of the trainings that are made now")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the JSON")
     options = parser.parse_args(arguments)
@@ -193,4 +195,4 @@ def main(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(run_command(main))

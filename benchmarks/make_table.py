@@ -32,6 +32,8 @@ from torch import nn
 
 from benchmarks.common import machine
 from benchmarks.table_recipes import Recipe, recipes
+from experiments.argument_types import count_type, number_type
+from experiments.cli import run_command
 from nas.architecture import Architecture
 from nas.artifact import SpaceFacts
 from nas.context import RunContext, TaskSetup, versions
@@ -352,16 +354,18 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def main(arguments: Sequence[str]) -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     known = recipes()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", choices=known)
     parser.add_argument("--root", type=Path, required=True, help="folder of the data")
-    parser.add_argument("--networks", type=int, default=None, help="if not all of the recipe")
+    parser.add_argument("--networks", type=count_type, default=None, help="if not all of the recipe")
     parser.add_argument("--out", type=Path, default=None, help="file of the table, in benchmarks/tables by default")
     parser.add_argument("--cache", type=Path, default=Path("outputs/data"), help="folder of the prepared data")
     parser.add_argument("--scores", action="store_true", help="score the networks of the table, and train nothing")
-    parser.add_argument("--hours", type=float, default=float("inf"), help="after which no training begins")
+    parser.add_argument(
+        "--hours", type=number_type(float, 0), default=float("inf"), help="after which no training begins"
+    )
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     recipe = known[options.name]
@@ -378,4 +382,4 @@ def main(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(run_command(main))

@@ -9,19 +9,21 @@ python -m benchmarks.monai_search outputs/monai experiment=dints_hippocampus_gra
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import hydra
 import numpy as np
 import torch
 from monai.networks.nets import DiNTS, TopologySearch
 from omegaconf import DictConfig
 from torch import nn
 
+from benchmarks.composed import composed
 from experiments.build import build
+from experiments.cli import run_command
 from experiments.config import SearchConfig
 from experiments.context import task_setup
 from nas.architecture import Architecture
@@ -124,13 +126,13 @@ def monai_search(cfg: DictConfig, folder: Path) -> Artifact:
     return Artifact(space, training.decoded(), setting.task.spec, provenance=Provenance(search=record))
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Run a search; the arguments are the folder of arch.json, and overrides of conf/search.yaml."""
-    folder, *overrides = arguments
-    with hydra.initialize_config_module("conf", version_base="1.3"):
-        cfg = hydra.compose("search", overrides=overrides)
-        monai_search(cfg, Path(folder)).save(Path(folder) / "arch.json")
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="folder of arch.json")
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="changes of conf/search.yaml")
+    options = parser.parse_args(arguments)
+    monai_search(composed("search", options.overrides), options.folder).save(options.folder / "arch.json")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(run_command(main))

@@ -29,6 +29,8 @@ from benchmarks.common import write_results
 from benchmarks.nnunet_data import Cases, split_cases, write_nnunet_folder
 from benchmarks.nnunet_ours import train_ours
 from benchmarks.nnunet_worker import clock, schedule
+from experiments.argument_types import count_type, number_type
+from experiments.cli import run_command
 from nas.errors import NASError
 from nas.retraining.pooled import pooled_rows, read_pooled
 from nas.utils.files import read_json, write_text
@@ -176,19 +178,19 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="python -m benchmarks.nnunet", description="nnU-Net and VoxNAS, equal time.")
     root = Path(os.environ.get("VOXNAS_DATA", ".")) / "Task04_Hippocampus"
     add = made.add_argument
-    add("--hours", type=float, default=1.0, help="computing time of each training (default: 1)")
+    add("--hours", type=number_type(float, 0), default=1.0, help="computing time of each training (default: 1)")
     add("--data", type=Path, default=root, help="folder of labelled volumes (default: the hippocampus)")
-    add("--fold", type=int, default=0, help="test fold of five (default: 0)")
-    add("--test-cases", type=int, help="only this many cases of the test fold (default: all)")
+    add("--fold", type=number_type(int, 0, 4), default=0, help="test fold of five (default: 0)")
+    add("--test-cases", type=count_type, help="only this many cases of the test fold (default: all)")
     add("--nnunet-python", default=sys.executable, help="interpreter that has nnunetv2 (default: this one)")
     add("--ours", choices=("auto", "train"), help="voxnas auto or run_train.py (default: auto if there is one)")
     add("--device", choices=("cpu", "cuda"), default="cpu")
-    add("--threads", type=int, default=1, help="CPU threads of either program (default: 1)")
+    add("--threads", type=count_type, default=1, help="CPU threads of either program (default: 1)")
     add("--out", type=Path, default=Path("outputs/benchmarks/nnunet"))
     return made
 
 
-def main(arguments: Sequence[str]) -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Run both systems, or one line on what is missing."""
     options = parser().parse_args(arguments)
     if not has_nnunet(options.nnunet_python):
@@ -217,8 +219,4 @@ def main(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except NASError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from error
+    sys.exit(run_command(main))

@@ -11,12 +11,15 @@ from __future__ import annotations
 
 import argparse
 import random
+import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 from benchmarks.common import write_results
+from experiments.argument_types import count_type, number_type
+from experiments.cli import run_command
 from tests.faults.farm import Farm, check, store_of
 from tests.faults.worker import Orders, attach
 
@@ -55,8 +58,8 @@ def soak(kind: str, kills: int, seed: int) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--stores", nargs="+", choices=STORES, default=list(STORES))
-    parser.add_argument("--kills", type=int, default=50)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--kills", type=count_type, default=50)
+    parser.add_argument("--seed", type=number_type(int, 0), default=0)
     parser.add_argument("--out", default=None)
     options = parser.parse_args()
     rows = [soak(kind, options.kills, options.seed) for kind in options.stores]
@@ -64,4 +67,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main))

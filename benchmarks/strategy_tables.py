@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from experiments.cli import run_command
+
 SHOWN = (10, 25, 50, 100)  # evaluations with a column
 DIFFERENCES = (25, 100)  # evaluations after which random search is compared
 TARGETS = (50, 100)
@@ -65,7 +67,7 @@ def _name(text: str) -> str:
     return f"`{text}`"
 
 
-def main(arguments: Sequence[str]) -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", type=Path)
     options = parser.parse_args(arguments)
@@ -76,4 +78,4 @@ def main(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(run_command(main))

@@ -20,6 +20,7 @@ import numpy as np
 from scipy.stats import kendalltau
 
 from benchmarks.common import write_results
+from experiments.cli import run_command
 from nas.history import State
 from nas.metrics.noise import icc, icc_interval, pooled_deviation, without_replicate_effects
 from nas.trials_table import SCORES, SECONDS, TrialsTable, read_h5
@@ -239,7 +240,7 @@ def figures_of_long(table: TrialsTable, long: TrialsTable) -> list[dict[str, Any
     ]
 
 
-def main(arguments: Sequence[str]) -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("table", type=Path)
     parser.add_argument("--long", type=Path, help="table of long trainings of the same networks")
@@ -251,4 +252,4 @@ def main(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(run_command(main))

@@ -38,6 +38,9 @@ def number_type(kind: type[int] | type[float], least: float, most: float = float
     return read
 
 
+count_type = number_type(int, 1)  # the `type` of an argument that counts something
+
+
 def text_type(text: str) -> str:
     """Check the text of an argument: it is the `type` of arguments that have no other.
 

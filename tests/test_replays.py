@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,8 +11,10 @@ import pytest
 
 from benchmarks.baselines import ByCost, FullPath
 from benchmarks.bench_fidelity import row_of
+from benchmarks.compare_strategies import main as compare
 from benchmarks.replays import Grounds, cost_to_reach, ratio_to_reach
 from nas.artifact import SpaceFacts
+from nas.errors import NASError
 from nas.history import History, Proposal, State, Trial
 from nas.simulator import simulate
 from nas.space import SearchSpace
@@ -128,6 +131,23 @@ def test_searches_at_equal_cost(grounds: Grounds) -> None:
     assert grounds.replay(RandomSearch(), 10, 0, workers=5).cost_T == pytest.approx([5.0] * 5 + [10.0] * 5)
     assert grounds.replay(Rungs(), 10, 0).cost_T == pytest.approx([0.25, 0.5, 0.75, 1.0])
     assert Grounds(grounds.path, objectives=("dice",)).table.objectives == {"dice": "maximize"}
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["--truth", "nothing", "--strategies", "full_path"], "no cases 'nothing'"),
+        (["--truth", "test/dice", "--strategies", "tpe,strategy.typo=3"], "strategy.typo=3"),
+        (["--truth", "test/dice", "--strategies", "tpe,strategy.start=x"], "strategy.start=x"),
+        (["--truth", "test/dice", "--strategies", "nothing"], "strategy=nothing"),
+    ],
+)
+def test_a_comparison_with_a_wrong_setting_ends_before_its_replays(
+    tmp_path: Path, grounds: Grounds, words: list[str], named: str
+) -> None:
+    with pytest.raises(NASError, match=re.escape(named)):
+        compare(["--table", str(grounds.path), *words, "--seeds", "1", "--out", str(tmp_path / "out")])
+    assert not (tmp_path / "out").exists()
 
 
 def test_cost_to_reach() -> None:

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from experiments.argument_types import number_type, size_type
+from experiments.argument_types import count_type, size_type
 from experiments.cli import Parser, write_line
 from nas.errors import NASError, first_line
 
@@ -29,11 +29,11 @@ def parser() -> Parser:
     add = cost.add_argument
     add("space", metavar="SPACE", help="name of a space in conf/space, or the class path of your own")
     add("--size", type=size_type, default=(32,), help="of the images: one side, or D,H,W, or H,W (default: 32)")
-    add("--channels", type=number_type(int, 1), default=1, help="channels of the images (default: 1)")
-    add("--outputs", type=number_type(int, 1), default=2, help="outputs of the networks (default: 2)")
+    add("--channels", type=count_type, default=1, help="channels of the images (default: 1)")
+    add("--outputs", type=count_type, default=2, help="outputs of the networks (default: 2)")
     add(
         "--networks",
-        type=number_type(int, 1),
+        type=count_type,
         default=20,
         help="networks measured whole, by which the sums are calibrated and checked (default: 20)",
     )

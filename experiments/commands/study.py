@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from experiments.argument_types import number_type
+from experiments.argument_types import count_type, number_type
 from experiments.cli import Parser
 
 ACTIONS = "experiments.commands.study_actions"
@@ -46,7 +46,7 @@ def parser() -> Parser:
     noise.add_argument("--metric", help="a metric of the trials (default: the score)")
     noise.add_argument("--icc", type=number_type(float, 0.01, 0.999), default=0.8, metavar="ICC", help=ICC_HELP)
     export.add_argument("--out", required=True, metavar="FILE", help="a file that ends in .csv, .h5 or .hdf5")
-    resume.add_argument("--trials", type=number_type(int, 1), help="a larger total number of trials")
+    resume.add_argument("--trials", type=count_type, help="a larger total number of trials")
     resume.add_argument("--out", type=Path, metavar="FOLDER", help="output folder (default: that of the search)")
     resume.add_allow_package()
     resume.add_argument("--worker", type=number_type(int, 0), default=0, help="number of this worker (default: 0)")

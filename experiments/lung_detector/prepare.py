@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from experiments.argument_types import number_type, seed_type
+from experiments.argument_types import count_type, number_type, seed_type
 from experiments.cli import Parser, run_parser
 from nas.data.sample import Sample
 from nas.data.sources.lung_pet_ct_dx import LungPetCtDx
@@ -217,7 +217,7 @@ def parser() -> Parser:
     add("root", metavar="FOLDER", help="folder with CT series and XML files, in any folders below it")
     add("out", metavar="OUT", type=Path, help="new folder")
     add("--windows", nargs="+", default=["lung"], help=f"{', '.join(WINDOWS_HU)}; one channel for each")
-    add("--size", type=number_type(int, 1), default=512, help="sides of the images in pixels (default: 512)")
+    add("--size", type=count_type, default=512, help="sides of the images in pixels (default: 512)")
     add(
         "--negatives",
         type=number_type(float, 0),

@@ -23,7 +23,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from experiments.argument_types import number_type
+from experiments.argument_types import count_type, number_type
 from experiments.cli import Parser, run_parser
 from nas.errors import NASError, first_line
 
@@ -78,10 +78,10 @@ def parser() -> Parser:
         default=16.0,
         help="largest upload, in 2^20 bytes (default: %(default)s)",
     )
-    add("--max-pixels", type=number_type(int, 1), default=2048 * 2048, help="largest image (default: %(default)s)")
+    add("--max-pixels", type=count_type, default=2048 * 2048, help="largest image (default: %(default)s)")
     add(
         "--places",
-        type=number_type(int, 1),
+        type=count_type,
         default=16,
         help="requests at work at a time; then 429 (default: %(default)s)",
     )
@@ -91,7 +91,7 @@ def parser() -> Parser:
         default=512,
         help="connections at a time; then the longest idle one is closed (default: %(default)s)",
     )
-    add("--batch", type=number_type(int, 1), default=8, help="images predicted together at most (default: %(default)s)")
+    add("--batch", type=count_type, default=8, help="images predicted together at most (default: %(default)s)")
     add(
         "--upload-seconds",
         type=number_type(float, 1e-3),

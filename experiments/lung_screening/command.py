@@ -10,7 +10,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.argument_types import number_type
+from experiments.argument_types import count_type, number_type
 from experiments.cli import Parser
 from nas.errors import NASError
 
@@ -42,10 +42,10 @@ def parser() -> Parser:
     add("--no-network", action="store_true", help="use the classical methods only")
     add("--out", type=Path, default=Path("outputs/screening"), help="folder of the results (default: %(default)s)")
     add("--least", type=number_type(float, 0, 1), help="lowest score of a reported candidate (default: 0.5)")
-    add("--most", type=number_type(int, 1), help="largest number of reported candidates (default: 20)")
+    add("--most", type=count_type, help="largest number of reported candidates (default: 20)")
     add("--radius-mm", type=number_type(float, 0.05, 1000), help="radius of the non-maximum suppression")
     add("--stride-mm", type=number_type(float, 0.05, 1000), help="distance between patches")
-    add("--batch", type=number_type(int, 1), help="patches at once")
+    add("--batch", type=count_type, help="patches at once")
     screen.add_argument("--values-in-hu", action="store_true", help="CT without rescale tags holds HU already")
     screen.add_allow_package()
     add("--device", default="auto", help="auto, cpu, cuda, ... (default: auto)")

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from experiments.argument_types import number_type, seed_type
+from experiments.argument_types import count_type, seed_type
 from experiments.cli import Parser, run_parser, with_options
 from experiments.lung_screening.lungs import lung_mask
 from experiments.lung_screening.scan import Scan
@@ -221,8 +221,8 @@ def parser() -> Parser:
     add = phantoms.add_argument
     add("--out", required=True, type=Path, metavar="FOLDER", help="folder of the scans")
     add("--ct", action="append", default=[], help="a CT as background, may be repeated (default: a drawn chest)")
-    add("--scans", type=number_type(int, 1), default=10, help="number of scans (default: 10)")
-    add("--nodules", type=number_type(int, 1), default=8, help="nodules per scan (default: 8)")
+    add("--scans", type=count_type, default=10, help="number of scans (default: 10)")
+    add("--nodules", type=count_type, default=8, help="nodules per scan (default: 8)")
     add("--seed", type=seed_type, default=0, help="seed (default: 0)")
     phantoms.set_defaults(run=run)
     return phantoms
