@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import re
 import time
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
 from experiments.progress import SearchProgress
+from experiments.tables.progress import TableProgress
 from nas.strategies.random import RandomSearch
 from search_spaces.naslung import NASLungSpace
 from tests.problems import problem_of
 from tests.strategies.tables import OBJECTIVES, Grid, empty, extended, record
+
+if TYPE_CHECKING:
+    from experiments.tables.plan import Planned
 
 
 def test_the_time_left_counts_epochs_as_parts_of_a_trial(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,3 +49,17 @@ def test_G16_the_best_score_is_shown_by_its_direction(capsys: pytest.CaptureFixt
     progress.update(extended(empty(objectives), *records))
     progress.close()
     assert "best log_loss 0.250" in capsys.readouterr().err
+
+
+def test_the_time_left_of_a_table_trusts_the_pace_as_far_as_the_work_is_done(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    rows = [SimpleNamespace(minutes=minutes, reason="") for minutes in (1, 59, 60)]
+    progress = TableProgress("t", cast("list[Planned]", rows))
+    for seconds, number in ((0.0, 0), (6.0, 1), (66.0, 1), (6 + 59 * 120, 2)):
+        clock[0] = seconds
+        progress(number, 3, f"row {number} at {seconds:.0f}")
+    left = [re.search(r"about (\S+) left", line)[1] for line in capsys.readouterr().err.splitlines()]  # type: ignore[index]
+    assert left == ["2:00:00", "1:58:06", "1:57:06", "1:29:03"]  # the last: half of the work took twice its time

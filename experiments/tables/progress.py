@@ -24,6 +24,7 @@ class TableProgress:
         self._name = name
         self._expected = [60 * row.minutes for row in rows if not row.reason]
         self._start = time.monotonic()
+        self._number, self._done_s = 0, 0.0  # the running row, and when the rows before it had ended
         self._last = ""
         self._drawn = False
 
@@ -36,11 +37,10 @@ class TableProgress:
             text: Its name and step.
         """
         passed = time.monotonic() - self._start
-        to_do = self._expected[len(self._expected) - total :]
-        done = sum(to_do[:number])
-        factor = max(passed / done, 0.1) if number and done else 1.0
-        left = max(factor * sum(to_do) - passed, 0.0)
-        line = f"{self._name} {number + 1}/{total}: {text} [{_clock(passed)}, about {_clock(left)} left]"
+        if number != self._number:
+            self._number, self._done_s = number, passed
+        left = self._left(number, self._expected[len(self._expected) - total :]) - (passed - self._done_s)
+        line = f"{self._name} {number + 1}/{total}: {text} [{_clock(passed)}, about {_clock(max(left, 0.0))} left]"
         if sys.stderr.isatty():
             width = shutil.get_terminal_size().columns - 1
             sys.stderr.write(f"\r{line[:width]:<{width}}")
@@ -49,6 +49,14 @@ class TableProgress:
             sys.stderr.write(f"{line}\n")
         sys.stderr.flush()
         self._last = text
+
+    def _left(self, number: int, to_do: Sequence[float]) -> float:
+        """Seconds of the rows that have not ended: a small part of the work says little about the pace of the rest."""
+        done, whole = sum(to_do[:number]), sum(to_do)
+        if not done:
+            return whole
+        share = done / whole
+        return (whole - done) * (share * self._done_s / done + 1 - share)
 
     def close(self) -> None:
         """End the line."""
