@@ -97,7 +97,7 @@ def main() -> None:
         if given.trained is None:
             used = resource.getrusage(resource.RUSAGE_CHILDREN)
             minutes["CPU minutes"] = (used.ru_utime + used.ru_stime) / 60  # of the whole command
-        rows: list[dict[str, object]] = [{"test": "drawn chest", **sizes, **minutes, "params": result["params"]}]
+        rows: list[dict[str, object]] = [{"test": "synthetic chest", **sizes, **minutes, "params": result["params"]}]
         if given.real:
             rows.append(on_real_ct(folder, given.real, name))
     write_results("bench_detector", rows, given.out, seed=result["seed"])

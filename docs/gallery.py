@@ -43,7 +43,7 @@ class Run:
         pages: Name of a picture -> page below outputs/.
         package: Kind and name of a package that `voxnas new` writes and that is installed before.
         files: Name of a file -> the tutorial whose yaml block is its content.
-        volumes: Whether there is a csv of drawn volumes, my.csv.
+        volumes: Whether there is a csv of synthetic volumes, my.csv.
     """
 
     commands: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""Volumes of one's own for the pages that need some: drawn balls, small and large, and their csv."""
+"""Volumes of one's own for the pages that need some: synthetic balls, small and large, and their csv."""
 
 from __future__ import annotations
 

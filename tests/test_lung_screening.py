@@ -28,7 +28,7 @@ def of(scan: Scan) -> np.ndarray:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_lungs_of_drawn_chests(seed: int) -> None:
+def test_lungs_of_synthetic_chests(seed: int) -> None:
     scan, truth_DHW = chest(np.random.default_rng(seed))
     assert dice(of(scan)[None], truth_DHW[None], 2)[0, 0] >= 0.99
 
@@ -134,7 +134,7 @@ def test_phantom_nodules_are_where_they_are_said_to_be() -> None:
         with_nodules(scan, lungs_DHW, rng, 1, keep_off_mm=[((0.0, 0.0, 0.0), 1000.0)])
 
 
-def test_blobs_find_phantom_nodules_in_a_drawn_chest() -> None:
+def test_blobs_find_phantom_nodules_in_a_synthetic_chest() -> None:
     scans = []
     for seed in range(2):
         rng = np.random.default_rng(seed)

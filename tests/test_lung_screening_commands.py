@@ -63,7 +63,7 @@ class Trainings:
 
 @pytest.fixture(scope="module")
 def trained(made_once: MakeOnce) -> Trainings:
-    """Three trainings by the body of run_train.py on drawn chests, and a chest that none of them has seen."""
+    """Three trainings by the body of run_train.py on synthetic chests, and a chest that none of them has seen."""
     folder = made_once("screening", train_all)
     rng = np.random.default_rng(99)
     drawn, lungs_DHW = chest(rng, SIZE, SPACING_MM)

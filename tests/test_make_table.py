@@ -1,4 +1,4 @@
-"""The generator of benchmark tables, on two tiny networks of drawn volumes."""
+"""The generator of benchmark tables, on two tiny networks of synthetic volumes."""
 
 from __future__ import annotations
 

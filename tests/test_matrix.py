@@ -52,7 +52,7 @@ SETTINGS = TrainingSettings(epochs=1, batch_size=8, lr=0.01, precision="fp32")
 
 @pytest.fixture(scope="module")
 def stores(data_cache: Path) -> dict[str, VolumeStore]:
-    """Kind of task -> real volumes with a label each, or with a mask each, or drawn slices with boxes."""
+    """Kind of task -> real volumes with a label each, or with a mask each, or synthetic slices with boxes."""
     tissue = build(composed("data=icbm_tissue", *COARSE, f"data_cache={data_cache}").data, "data", Source)
     return {
         "classification": LidcShapes(str(data_cache), size=16, spacing_mm=2.0).prepare(),

@@ -1,4 +1,4 @@
-"""Scans with known nodules: drawn chests, and nodules drawn into the lungs of a real or a drawn CT.
+"""Scans with known nodules: synthetic chests, and nodules drawn into the lungs of a real or a synthetic CT.
 
 python -m experiments.lung_screening.phantoms --out FOLDER [--ct CT --ct CT ...] [--scans 10] [--nodules 8] [--seed 0]
 
@@ -41,7 +41,7 @@ FOLDS = 10
 
 @dataclass(frozen=True, slots=True)
 class Nodule:
-    """A drawn nodule.
+    """A synthetic nodule.
 
     Attributes:
         centre_mm: World mm (x, y, z), LPS.
@@ -220,7 +220,7 @@ def parser() -> Parser:
     phantoms = Parser(PROGRAM, "Draw scans with nodules at known places, as a folder of LUNA16.", EXAMPLES)
     add = phantoms.add_argument
     add("--out", required=True, type=Path, metavar="FOLDER", help="folder of the scans")
-    add("--ct", action="append", default=[], help="a CT as background, may be repeated (default: a drawn chest)")
+    add("--ct", action="append", default=[], help="a CT as background, may be repeated (default: a synthetic chest)")
     add("--scans", type=count_type, default=10, help="number of scans (default: 10)")
     add("--nodules", type=count_type, default=8, help="nodules per scan (default: 8)")
     add("--seed", type=seed_type, default=0, help="seed (default: 0)")

@@ -1,4 +1,4 @@
-"""Checks of whole pipelines for tables: drawn scans, a detector on other images, regions of a brain tumour."""
+"""Checks of whole pipelines for tables: synthetic scans, a detector on other images, regions of a brain tumour."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Phantom nodules: boxes that fit what is drawn, in drawn chests, blocks and real CT."""
+"""Phantom nodules: boxes that fit what is drawn, in synthetic chests, blocks and real CT."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Phantom nodules with known boxes, in a drawn chest or in real CT: detection without any annotated data."""
+"""Phantom nodules with known boxes, in a synthetic chest or in real CT: detection without any annotated data."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from nas.data.io.files import named_files
 from nas.data.io.images import AIR_HU
 from nas.data.sample import Sample
 from nas.data.source import CACHE, Source
-from nas.data.sources._drawn_chest import FIELD_MM, VOXEL_MM, add_ball, chest_slice, lung_block, noise_hu
+from nas.data.sources._synthetic_chest import FIELD_MM, VOXEL_MM, add_ball, chest_slice, lung_block, noise_hu
 from nas.data.transforms.ct_slices import WINDOWS_HU, resized, windowed
 from nas.errors import NASError
 from nas.utils.annotations import Dims, Fraction, PathName, PositiveFloat, Rule, Seed, SomeOf
@@ -40,7 +40,7 @@ class NodulePhantoms(Source):
 
     Args:
         cache_dir: Folder of the prepared stores.
-        patients: Drawn chests; with `backgrounds`, blocks of 4 neighbouring real slices. A split keeps each together.
+        patients: Synthetic chests; with `backgrounds`, blocks of 4 neighbouring real slices. A split keeps each together.
         slices: Images of each.
         size: Voxels per side, 16 to 1024.
         dims: 2 for axial slices of 360 mm, 3 for blocks of lung with voxels of 2 mm.
@@ -48,7 +48,7 @@ class NodulePhantoms(Source):
         most: Most nodules of an image with nodules.
         negatives: Share of images without a nodule, in [0, 1).
         windows: Windows of HU, one channel per window (nas/data/transforms/ct_slices.py).
-        backgrounds: Paths of CT volumes or DICOM folders whose slices replace the drawn chest (dims=2 only).
+        backgrounds: Paths of CT volumes or DICOM folders whose slices replace the synthetic chest (dims=2 only).
         seed: Seed of all drawings.
         values_in_hu: Whether stored values of background slices (DICOM) without rescale tags are in HU already. If
             False, such series are refused.
@@ -112,7 +112,7 @@ class NodulePhantoms(Source):
         for patient in range(self.patients):
             rng = np.random.default_rng([self.seed, patient])
             block = real[int(rng.integers(len(real)))] if real else None
-            build = int(rng.integers(2**31))  # of the drawn chest of this patient
+            build = int(rng.integers(2**31))  # of the synthetic chest of this patient
             for number in range(self.slices):
                 hu, lung, voxel_mm = block.draw(rng) if block else self._drawn(build, rng)
                 count = 0 if rng.random() < self.negatives else int(rng.integers(1, self.most + 1))

@@ -1,4 +1,4 @@
-"""A data set: drawn balls, small and large ones, with the folds of their split."""
+"""A data set: synthetic balls, small and large ones, with the folds of their split."""
 
 from collections.abc import Iterator
 

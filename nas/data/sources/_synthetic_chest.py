@@ -1,4 +1,4 @@
-"""Drawn chests in HU: a slice of a body with lungs, or a block of lung, with vessels and noise."""
+"""Synthetic chests in HU: a slice of a body with lungs, or a block of lung, with vessels and noise."""
 
 from __future__ import annotations
 
