@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from nas.history import CONFIRMATION, History, Proposal, State, Trial
-from nas.metrics.noise import variance_components, without_replicate_effects
+from nas.metrics.noise import standard_errors, variance_components, without_replicate_effects
 from nas.provenance import Replication
 from nas.strategies.ranking import best_first
 
@@ -65,10 +66,10 @@ def candidates(history: History, count: int) -> list[Trial]:
 def next_confirmation(history: History, settings: Replication) -> Proposal | None:
     """Return the next training of the confirmation, a race in rounds of one replicate for each network.
 
-    Every candidate has two replicates. A network has no later round if another is better by more than two standard
-    errors, with several objectives in each of them; objectives without noise, as costs, need only be as good. The
-    deviation is pooled over all candidates, without the effects of replicates, which they share. All proposals follow
-    from the history, whatever the number of workers.
+    Every candidate has two replicates. A network has no later round if another that keeps the constraints as well is
+    better by more than two standard errors, more for few degrees of freedom; with several objectives in each of them,
+    where objectives without noise, as costs, need only be as good. The deviation is pooled over all candidates, without
+    the effects of replicates, which they share. All proposals follow from the history, whatever the number of workers.
 
     Source: racing after Maron and Moore, Artificial Intelligence Review 11, 1997, with standard errors for bounds.
 
@@ -96,7 +97,8 @@ def next_confirmation(history: History, settings: Replication) -> Proposal | Non
         for network, trial in zip(racing, known, strict=True):
             if trial is None:
                 return Proposal(network.arch, network.budget, CONFIRMATION + number)
-        if number + 1 >= FIRST and any(trial is None or trial.state is State.RUNNING for trial in known):
+        begun = (trial_of(network, earlier) for network in racing for earlier in range(number + 1))
+        if number + 1 >= FIRST and any(trial is not None and trial.state is State.RUNNING for trial in begun):
             return None
         complete = [trial is not None and trial.state is not State.FAILED for trial in known]
         racing = [network for network, keep in zip(racing, complete, strict=True) if keep]
@@ -158,8 +160,17 @@ def _in_race(history: History, racing: Sequence[Trial], rounds: int) -> list[Tri
         mean = {key: float(np.mean(list(own.values()))) for key, own in zip(keys, values, strict=True) if own}
         mean_NM[:, column] = [mean[network.arch.id, network.budget] for network in kept]
     ahead_NNM = mean_NM[:, None] - mean_NM[None] - margin_M
-    beaten_N = np.any(np.all(ahead_NNM >= 0, axis=2) & np.any(ahead_NNM > 0, axis=2), axis=0)
+    ahead_NN = np.all(ahead_NNM >= 0, axis=2) & np.any(ahead_NNM > 0, axis=2)
+    excess_N = _excess(history, kept, rounds)
+    beaten_N = np.any(ahead_NN & (excess_N[:, None] <= excess_N), axis=0) | (excess_N > excess_N.min(initial=math.inf))
     return [network for network, beaten in zip(kept, beaten_N, strict=True) if not beaten]
+
+
+def _excess(history: History, networks: Sequence[Trial], rounds: int) -> np.ndarray:
+    """Return the violation of the constraints by the means of the given number of rounds (N,)."""
+    known = tuple(trial for trial in history.confirmed if trial.replicate < CONFIRMATION + rounds)
+    means = {(trial.arch.id, trial.budget): trial for trial in replace(history, records=known).means()}
+    return history.violations([means[network.arch.id, network.budget] for network in networks])
 
 
 def _margin(values: Sequence[Mapping[int, float]], rounds: int) -> float:
@@ -168,4 +179,7 @@ def _margin(values: Sequence[Mapping[int, float]], rounds: int) -> float:
         return 0.0
     apart, lost = without_replicate_effects(values)
     found = variance_components([list(own.values()) for own in apart], lost=lost)
-    return math.inf if found is None else WITHIN * math.sqrt(2 * found.within / rounds)
+    if found is None:
+        return math.inf
+    degrees = found.evaluations - found.networks - lost
+    return standard_errors(WITHIN, degrees) * math.sqrt(2 * found.within / rounds)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections import Counter
 from dataclasses import asdict, replace
+from heapq import heappop, heappush
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,6 +26,7 @@ from nas.errors import NASError, TrialFailed
 from nas.evaluators.tabular import LookUp, Tabular
 from nas.found import SearchResult
 from nas.history import CONFIRMATION, History, Proposal, State, Trial
+from nas.multiobjective.constraints import Constraint
 from nas.provenance import DataFacts, Replication, SearchRecord, SplitFacts
 from nas.search import SearchJob, search
 from nas.strategies.fidelity.asha import ASHA
@@ -165,6 +167,53 @@ def test_a_race_of_several_objectives_keeps_what_may_be_on_the_front() -> None:
         trial = Trial(len(history), found.arch, 0, State.COMPLETE, metrics, finished=9.0, replicate=found.replicate)
         history = replace(history, records=(*history.records, trial))
     assert done == {(0, 2), (1, 2), (3, 2)}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_network_that_breaks_a_constraint_ends_no_race(seed: int) -> None:
+    rng, quality = np.random.default_rng(seed), (0.80, 0.7999, 0.90, 0.8999)
+    history = replace(history_with({}), constraints=(Constraint("ms", 10.0),))
+
+    def with_time(trial: Trial, number: int) -> Trial:  # 2 and 3 are better and too slow
+        value = {
+            "auc": quality[number] + 0.003 * rng.normal(),
+            "ms": (9.0, 9.5, 12.0, 13.0)[number] + 0.01 * rng.normal(),
+        }
+        return replace(trial, metrics=value)
+
+    records = [with_time(trial, number) for number, trial in enumerate(history)]
+    history = replace(history, records=tuple(records))
+    while (found := next_confirmation(history, Replication(confirm=4))) is not None:
+        trial = Trial(len(history), found.arch, 0, State.COMPLETE, {}, finished=9.0, replicate=found.replicate)
+        history = replace(history, records=(*history.records, with_time(trial, NETWORKS.index(found.arch))))
+    counts = Counter(NETWORKS.index(trial.arch) for trial in history.confirmed)
+    assert counts[2] == counts[3] == 2
+    assert counts[0] == counts[1] > 2
+
+
+def test_the_number_of_workers_does_not_change_a_confirmation() -> None:
+    def trainings(workers: int, values_NR: np.ndarray, seconds_N: np.ndarray) -> Counter[int]:
+        history, running, now = history_with({}), [], 0.0
+        while True:
+            while len(running) < workers:
+                wanted = next_confirmation(history, Replication(confirm=4))
+                if wanted is None:
+                    break
+                heappush(running, (now + seconds_N[NETWORKS.index(wanted.arch)], len(history)))
+                trial = Trial(len(history), wanted.arch, 0, State.RUNNING, {}, replicate=wanted.replicate)
+                history = replace(history, records=(*history.records, trial))
+            if not running:
+                return Counter(NETWORKS.index(trial.arch) for trial in history.confirmed)
+            now, number = heappop(running)
+            value = values_NR[NETWORKS.index(history[number].arch), history[number].replicate - CONFIRMATION]
+            ended = replace(history[number], state=State.COMPLETE, metrics={"auc": value}, finished=now)
+            history = replace(history, records=(*history.records[:number], ended, *history.records[number + 1 :]))
+
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        values_NR = rng.normal(0.8, 0.004, size=(4, 1)) + rng.normal(0, 0.003, size=(4, 5))
+        seconds_N = rng.uniform(0.5, 2.0, size=4)
+        assert trainings(1, values_NR, seconds_N) == trainings(8, values_NR, seconds_N)
 
 
 def test_folds_that_differ_in_difficulty_do_not_prolong_the_race() -> None:

@@ -79,6 +79,23 @@ def pooled_deviation(values: Values) -> float:
     return math.sqrt(pooled_variance(values))
 
 
+def standard_errors(normal: float, degrees: int) -> float:
+    """Return how many standard errors are as unlikely as a number of them under the normal distribution.
+
+    Args:
+        normal: Number of standard errors for a known deviation.
+        degrees: Degrees of freedom of the estimated deviation.
+
+    Returns:
+        The quantile of Student's t distribution, larger than `normal`; infinite without a degree of freedom.
+    """
+    if degrees < 1:
+        return math.inf
+    from scipy.stats import norm, t  # here, as they take long to import
+
+    return float(t.ppf(norm.cdf(normal), degrees))
+
+
 def variance_components(values: Values, further: Values = (), lost: int = 0) -> Components | None:
     """Split the variance into that between networks and that between replicates.
 

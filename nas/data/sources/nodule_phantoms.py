@@ -40,7 +40,7 @@ class NodulePhantoms(Source):
 
     Args:
         cache_dir: Folder of the prepared stores.
-        patients: Synthetic chests; with `backgrounds`, blocks of 4 neighbouring real slices. A split keeps each together.
+        patients: Synthetic chests; with `backgrounds`, blocks of 4 adjacent real slices. A split keeps each together.
         slices: Images of each.
         size: Voxels per side, 16 to 1024.
         dims: 2 for axial slices of 360 mm, 3 for blocks of lung with voxels of 2 mm.

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nas.history import History, Trial
+from nas.metrics.noise import standard_errors
 
 ERRORS = 2.0  # standard errors of a difference that count as noise, for many degrees of freedom
 
@@ -31,11 +32,7 @@ class Noise:
     @property
     def quantile(self) -> float:
         """Standard errors of a difference that are taken for noise: ERRORS, and more for few degrees of freedom."""
-        if not self.degrees:
-            return math.inf
-        from scipy.stats import norm, t  # here, as they take long to import
-
-        return float(t.ppf(norm.cdf(ERRORS), self.degrees))
+        return standard_errors(ERRORS, self.degrees)
 
     def margins(self, count: int) -> np.ndarray:
         """Return by how much a score has to exceed those of the networks to be better beyond the noise.
