@@ -141,3 +141,18 @@ def test_a_copy_from_its_state_draws_the_same(supernet: SharedSupernet) -> None:
         assert torch.equal(supernet(x), again(x))
         assert supernet.last == again.last
     assert [name for name, _ in supernet.named_parameters()] == [name for name, _ in again.named_parameters()]
+
+
+def test_scores_of_networks_do_not_depend_on_those_scored_before(supernet: SharedSupernet) -> None:
+    x, space = torch.randn(2, 1, 4, 4, 4), supernet.space
+    for _ in range(2):  # few enough that most weights were never trained
+        supernet(x)
+    before = [name for name, _ in supernet.named_parameters()]
+    archs = [space.repair(genes) for genes in itertools.product((0, 1, 2), (0, 1), (0, 1), (0, 1))]
+    supernet.eval()
+    first = [supernet.subnetwork(arch)(x) for arch in archs]
+    backwards = [supernet.subnetwork(arch)(x) for arch in reversed(archs)]
+    with torch.inference_mode():
+        supernet(x)
+    assert all(torch.equal(one, other) for one, other in zip(first, reversed(backwards), strict=True))
+    assert [name for name, _ in supernet.named_parameters()] == before

@@ -61,7 +61,8 @@ class SharedSupernet(Supernet):
         self._log_prob = torch.zeros(())
         self._steps: int | None = None
         self.last = space.repair([0] * len(space.genes))
-        network = self._network(self.last)
+        network = self._built(self.last)
+        self._share(network)
         self.needs_target, self.depends_on_length = takes_target(network), depends_on_length(network)
 
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
@@ -70,10 +71,11 @@ class SharedSupernet(Supernet):
             self.last = self.space.repair(genes_1G[0])
         else:
             self.last = self.decode()[0].arch
-        network = self._network(self.last).train(self.training).to(inputs[0].device)
-        tensors = {name: self.shared[self._key(name, value)] for name, value in network.named_parameters()}
-        statistics = {name: self._statistic(name, value) for name, value in network.named_buffers()}
-        return functional_call(network, {**tensors, **statistics}, inputs)
+        network = self._built(self.last)
+        if self.training:  # a validation creates no weights, so that it does not depend on those before it
+            self._share(network)
+        network = network.train(self.training).to(inputs[0].device)
+        return functional_call(network, self._shared_values(network), inputs)
 
     def set_training_steps(self, steps: int) -> None:
         """Set the length of the training for networks that depend on it.
@@ -129,12 +131,11 @@ class SharedSupernet(Supernet):
         return _limited(ranked, costs, budget, target)[:k] if limited else ranked
 
     def subnetwork(self, arch: Architecture) -> nn.Module:
-        network = self._network(arch)
+        network = self._built(arch)
+        values, own = self._shared_values(network), {**dict(network.named_parameters()), **dict(network.named_buffers())}
         with torch.no_grad():
-            for name, weight in network.named_parameters():
-                weight.copy_(self.shared[self._key(name, weight)])
-            for name, statistic in network.named_buffers():
-                statistic.copy_(self._statistic(name, statistic))
+            for name, value in values.items():
+                own[name].copy_(value)
         return network.to(self.alphas[0].device).train(self.training)
 
     def _most_probable(self):  # type: ignore[no-untyped-def]
@@ -169,26 +170,37 @@ class SharedSupernet(Supernet):
             logs.append(alpha.log_softmax(0)[chosen_N.to(alpha.device)])
         return np.stack(columns, axis=1), torch.stack(logs).sum(dim=0)
 
-    def _network(self, arch: Architecture) -> nn.Module:
-        """Build a network on the CPU and create the shared weights that do not exist yet."""
-        with torch.random.fork_rng(devices=[]), torch.inference_mode(False):  # new weights are trained later
+    def _built(self, arch: Architecture) -> nn.Module:
+        """Build a network on the CPU, with initial weights that follow from the architecture."""
+        with torch.random.fork_rng(devices=[]), torch.inference_mode(False):
             torch.manual_seed(self._seed_of(arch.id))
             network = self.space.build(arch, self.task)
             if self._steps is not None:
                 announce_length(network, self._steps)
-            for name, value in network.named_parameters():
-                if self._key(name, value) not in self.shared:
-                    self.shared[self._key(name, value)] = nn.Parameter(value.detach().clone().to(self.alphas[0].device))
         return network
 
-    def _statistic(self, name: str, like: torch.Tensor) -> torch.Tensor:
-        """Shared buffer for a buffer of a network, created on first use."""
-        key = self._key(name, like)
-        if key not in self._statistics:
-            with torch.inference_mode(False):
-                self._statistics[key] = like.detach().clone()
-        self._statistics[key] = self._statistics[key].to(self.alphas[0].device)
-        return self._statistics[key]
+    def _share(self, network: nn.Module) -> None:
+        """Create the shared weights and buffers of a network that do not exist yet."""
+        device = self.alphas[0].device
+        with torch.inference_mode(False):
+            for name, value in network.named_parameters():
+                if (key := self._key(name, value)) not in self.shared:
+                    self.shared[key] = nn.Parameter(value.detach().clone().to(device))
+            for name, value in network.named_buffers():
+                self._statistics.setdefault(self._key(name, value), value.detach().clone().to(device))
+
+    def _shared_values(self, network: nn.Module) -> dict[str, torch.Tensor]:
+        """Return the weights and buffers of a network that are shared, by their names in the network."""
+        device = self.alphas[0].device
+        found: dict[str, torch.Tensor] = {}
+        for name, value in network.named_parameters():
+            if (key := self._key(name, value)) in self.shared:
+                found[name] = self.shared[key]
+        for name, value in network.named_buffers():
+            if (key := self._key(name, value)) in self._statistics:
+                self._statistics[key] = self._statistics[key].to(device)
+                found[name] = self._statistics[key]
+        return found
 
     @staticmethod
     def _key(name: str, value: torch.Tensor) -> str:
