@@ -26,6 +26,7 @@ from sklearn.ensemble import ExtraTreesRegressor
 from benchmarks.common import write_results
 from experiments.argument_types import count_type, number_type
 from experiments.cli import run_command
+from nas.errors import NASError
 from nas.history import State
 from nas.multiobjective.pareto import front_mask
 from nas.simulator import simulate
@@ -139,12 +140,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--table", type=Path, default=REPO / "benchmarks/tables/naslung671.h5")
     parser.add_argument("--truth", default=None, help="metric, or values of cases; its mean is the truth")
-    parser.add_argument("--icc", type=number_type(float, -1, 1), nargs="+", default=[0.065, 0.5, 0.9])
+    parser.add_argument("--icc", type=number_type(float, 0, 1), nargs="+", default=[0.065, 0.5, 0.9])
     parser.add_argument("--seeds", type=count_type, default=20)
     parser.add_argument("--trials", type=count_type, default=100)
     parser.add_argument("--out", default=None)
     options = parser.parse_args()
     table = read_h5(options.table)
+    if len(table.objectives) != 2:
+        raise NASError(f"objectives {', '.join(table.objectives)}", "a score and a cost", "take another table")
     space, score = table.space.build(), next(iter(table.objectives))
     rows: list[dict[str, Any]] = []
     if table.replicates_N.any():

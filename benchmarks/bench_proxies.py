@@ -36,6 +36,7 @@ from nas.data.loading import VolumeSet
 from nas.data.sources.lidc_shapes import LidcShapes
 from nas.data.splits import Split
 from nas.data.transforms.augment import Augment
+from nas.errors import NASError
 from nas.evaluators.supernet import InheritedWeights
 from nas.history import Proposal, State
 from nas.problem import Problem
@@ -148,6 +149,10 @@ def main() -> None:
     path = Path(arguments.table)
     path = path if path.suffix else TABLES / f"{path}.h5"
     table, name = read_h5(path), path.stem
+    if name != SHAPES and name not in recipes():
+        raise NASError(
+            f"--table {name}", f"one of {', '.join((SHAPES, *recipes()))}", "name a table of benchmarks/tables"
+        )
     with tempfile.TemporaryDirectory() as folder:
         if name == SHAPES:
             problem, context = lidc_shapes(Path(folder), arguments.cache)

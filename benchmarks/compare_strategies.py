@@ -113,11 +113,11 @@ def summary_row(
     for mark in (mark for mark in MARKS if mark <= evaluations):
         for label, values_SC in (("quality", true_SC), ("area", area_SC)):
             at_S = values_SC[:, mark - 1]
-            row[f"{label}@{mark}"] = float(at_S.mean())
-            row[f"{label}_interval@{mark}"] = [round(end, 5) for end in interval(at_S)]
+            row[f"{label}@{mark}"] = float(at_S.mean()) if np.isfinite(at_S).all() else None
+            row[f"{label}_interval@{mark}"] = [_finite(end, 5) for end in interval(at_S)]
         for label, values_SC, others_SC in zip(("quality", "area"), (true_SC, area_SC), random, strict=False):
             ends = interval(values_SC[:, mark - 1] - others_SC[: len(values_SC), mark - 1])
-            row[f"{label}_difference_interval@{mark}"] = [round(end, 5) for end in ends]
+            row[f"{label}_difference_interval@{mark}"] = [_finite(end, 5) for end in ends]
     for target in (target for target in TARGETS if target <= evaluations):
         for label, values_SC, others_SC in zip(("ratio", "area_ratio"), (true_SC, area_SC), random, strict=False):
             middle, *ends = ratio_to_reach(values_SC, others_SC, target)
@@ -128,8 +128,17 @@ def summary_row(
     return row
 
 
-def _finite(value: float) -> float | None:
-    return round(value, 3) if np.isfinite(value) else None
+def _finite(value: float, digits: int = 3) -> float | None:
+    """Round a number; None if there is none, as before the first of many workers has ended a training."""
+    return round(value, digits) if np.isfinite(value) else None
+
+
+def fewer_type(text: str) -> tuple[str, int]:
+    """Read a strategy and its number of replays, such as "gp=20"."""
+    name, _, number = text.rpartition("=")
+    if not name or name == RANDOM:
+        raise argparse.ArgumentTypeError(f"{text!r}, expected STRATEGY=REPLAYS of another strategy than {RANDOM}")
+    return name, count_type(number)
 
 
 def best_of(trials_table: TrialsTable, score: str, way: str) -> float:
@@ -149,7 +158,9 @@ def arguments_of(arguments: Sequence[str] | None) -> argparse.Namespace:
     known = sorted(p.stem for p in (REPO / "conf/strategy").glob("*.yaml"))
     parser.add_argument("--strategies", nargs="+", default=[*known, "predictor,strategy.model=linear"])
     parser.add_argument("--seeds", type=count_type, default=20)
-    parser.add_argument("--fewer", nargs="*", default=[], help="replays of slow strategies, such as gp=20")
+    parser.add_argument(
+        "--fewer", nargs="*", default=[], type=fewer_type, help="replays of slow strategies, such as gp=20"
+    )
     parser.add_argument(
         "--evaluations", type=count_type, default=100, help="cost of a search in trainings of average cost"
     )
@@ -164,7 +175,7 @@ def arguments_of(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def replays_of(options: argparse.Namespace, grounds: Grounds) -> tuple[dict[str, list[Replay]], dict[str, str]]:
     """Replay all strategies; return the replays, and why others were left out."""
-    fewer = {name: int(number) for name, _, number in (text.rpartition("=") for text in options.fewer)}
+    fewer = dict(options.fewer)
     settings = [
         (name, seed)
         for name in options.strategies
@@ -200,6 +211,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = arguments_of(arguments)
     window = None if options.window is None else tuple(options.window)
     objectives = None if options.objectives is None else tuple(options.objectives)
+    if window is not None and not options.surrogate:
+        raise NASError("--window without --surrogate", "both", "add --surrogate: the networks of a table are fixed")
     grounds = Grounds(options.table, options.truth, options.surrogate, window, objectives)
     score, way = next(item for item in grounds.table.objectives.items() if item[1] == "maximize")
     for name in options.strategies:

@@ -32,12 +32,12 @@ class KeptReplays:
         if not path.exists():
             path.write_text(head + "\n")
         text = path.read_text()
-        if not text.endswith("\n"):  # killed while it wrote its last line
-            text = text[: text.rfind("\n") + 1]
-            path.write_text(text)
-        first, *lines = text.splitlines() or [""]
+        whole = text[: text.rfind("\n") + 1]
+        first, *lines = whole.splitlines() or [""]
         if first != head:
-            raise NASError(f"{path} with replays of {first}", head, "name another file")
+            raise NASError(f"{path} with replays of {first or 'nothing'}", head, "name another file")
+        if whole != text:  # killed while it wrote its last line
+            path.write_text(whole)
         for line in lines:
             row = json.loads(line)
             answer = row["answer"]

@@ -35,6 +35,7 @@ from benchmarks.table_recipes import recipes
 from experiments.argument_types import count_type, number_type
 from experiments.cli import run_command
 from nas.architecture import Architecture
+from nas.errors import NASError
 from nas.history import History, Proposal, State, Trial
 from nas.multiobjective.constraints import Constraint
 from nas.multiobjective.hypervolume import hypervolume
@@ -93,7 +94,13 @@ class Evaluations:
     def truth(self, arch: Architecture) -> float:
         """Return the mean Dice of the test cases over the replicates that the search does not see."""
         others = [number for number in range(self.made.recipe.replicates) if number != self.replicate]
-        return float(np.mean([np.nanmean(self.row(arch, number).cases["test/dice"]) for number in others]))
+        cases = [self.row(arch, number).cases.get("test/dice") for number in others]
+        dice = [float(np.nanmean(one)) for one in cases if one is not None]
+        if not dice:
+            raise NASError(
+                f"network {arch.id}, all of whose other replicates failed", "one that trains", "leave it out"
+            )
+        return float(np.mean(dice))
 
     def area(self, front: Sequence[Trial], worst: float, most_macs: float) -> float:
         """Return the hypervolume of the true qualities and MACs of a front, as benchmarks/replays.py measures it."""
@@ -116,7 +123,7 @@ def pair(made: Trainings, known: Sequence[Row], path: Path, seed: int, options: 
     """
     name, evaluations, fronts = options.strategy, options.evaluations, len(options.objectives) > 1
     results = Evaluations(made, known, path, options.objectives, seed % made.recipe.replicates)
-    worst = min(float(np.nanmean(row.cases["test/dice"])) for row in known)
+    worst = min(float(np.nanmean(row.cases["test/dice"])) for row in known if "test/dice" in row.cases)
     most_macs = max(row.trial.metrics["macs"] for row in known)
     archs = list(dict.fromkeys(row.trial.arch for row in known if row.trial.replicate == results.replicate))
     order = np.random.default_rng([made.recipe.seed, seed, 2018]).permutation(len(archs))
@@ -162,6 +169,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     made = Trainings(recipes()[options.name], options.root, options.cache)
     table_path = TABLES / f"{options.name}.h5"
     known = rows_of(read_h5(table_path), made, table_path)
+    networks = len({row.trial.arch for row in known})
+    if not options.start < options.evaluations <= networks:
+        raise NASError(
+            f"--start {options.start} --evaluations {options.evaluations}",
+            f"fewer random networks than evaluations, and at most the {networks} networks of the table",
+            "change one of them",
+        )
+    if options.strategy == "random":
+        raise NASError("--strategy random", "a strategy that is compared with random search", "name another one")
     path = options.trainings or TABLES / f"{options.name}_live.h5"
     until, pairs = time.time() + 3600 * options.hours, list[dict[str, Any]]()
     for seed in range(options.pairs):

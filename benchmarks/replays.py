@@ -15,6 +15,7 @@ import numpy as np
 
 from nas.architecture import Architecture
 from nas.cost.model import CostModel
+from nas.errors import NASError
 from nas.history import State, Trial
 from nas.multiobjective.constraints import Constraint
 from nas.multiobjective.hypervolume import hypervolume
@@ -69,9 +70,16 @@ class Grounds:
 
     @cached_property
     def table(self) -> TrialsTable:
-        """The table."""
+        """The table; a NASError if it lacks an objective."""
         table = load(self.path)
         kept = self.objectives or tuple(table.objectives)
+        known = [name for name in kept if name in table.objectives]
+        if known != list(kept) or "maximize" not in [table.objectives[name] for name in known]:
+            raise NASError(
+                f"objectives {', '.join(kept)}",
+                f"some of {', '.join(table.objectives)}, one of them maximised",
+                "name objectives of the table",
+            )
         return replace(table, objectives={name: table.objectives[name] for name in kept})
 
     @cached_property

@@ -39,15 +39,19 @@ def markdown(content: Mapping[str, Any], quantity: str) -> str:
     head = [f"- random at {mark}" for mark in compared] + [f"cost of random's {target}" for target in targets]
     ratios = [["strategy", *head]]
     prefix = "" if quantity == "quality" else f"{quantity}_"
-    for row in sorted(content["rows"], key=lambda row: -row[f"{quantity}@{marks[-1]}"]):
+    for row in sorted(content["rows"], key=lambda row: -(row[f"{quantity}@{marks[-1]}"] or 0.0)):
         name = f"{_name(row['strategy'])} ({row['replays']})"
-        means.append([name, *(f"{row[f'{quantity}@{mark}']:.4f}" for mark in marks)])
+        means.append([name, *(_mean(row[f"{quantity}@{mark}"]) for mark in marks)])
         ends = [row.get(f"{quantity}_difference_interval@{mark}") for mark in compared]
-        cells = [name, *("" if pair is None else f"[{pair[0]:+.4f}, {pair[1]:+.4f}]" for pair in ends)]
+        cells = [name, *("" if not pair or None in pair else f"[{pair[0]:+.4f}, {pair[1]:+.4f}]" for pair in ends)]
         for target in targets:
             cells.append(_ratio(row.get(f"{prefix}ratio@{target}"), row.get(f"{prefix}ratio_interval@{target}")))
         ratios.append(cells)
     return f"{_table(means)}\n\n{_table(ratios)}"
+
+
+def _mean(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"
 
 
 def _table(lines: Sequence[Sequence[str]]) -> str:

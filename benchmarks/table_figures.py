@@ -21,6 +21,7 @@ from scipy.stats import kendalltau
 
 from benchmarks.common import write_results
 from experiments.cli import run_command
+from nas.errors import NASError
 from nas.history import State
 from nas.metrics.noise import icc, icc_interval, pooled_deviation, without_replicate_effects
 from nas.trials_table import SCORES, SECONDS, TrialsTable, read_h5
@@ -46,6 +47,10 @@ class Complete:
     """
 
     def __init__(self, table: TrialsTable) -> None:
+        if "dice" not in table.metrics or "test/dice" not in table.cases:
+            raise NASError(
+                f"a table of {', '.join(table.metrics)}", "one of Dice, with that of test cases", "take another table"
+            )
         replicates = sorted(set(table.replicates_N.tolist()))
         found: dict[tuple[int, ...], dict[int, int]] = {}
         for row, genes in enumerate(map(tuple, table.genes_NG.tolist())):
@@ -213,6 +218,8 @@ def figures_of_long(table: TrialsTable, long: TrialsTable) -> list[dict[str, Any
     """
     short_nets, long_nets = Complete(table), Complete(long)
     position = {tuple(genes): at for at, genes in enumerate(short_nets.genes_NG.tolist())}
+    if not position.keys() >= {tuple(genes) for genes in long_nets.genes_NG.tolist()}:
+        raise NASError("long trainings of other networks", "networks of the table", "name the long table of this one")
     rows_N = np.array([position[tuple(genes)] for genes in long_nets.genes_NG.tolist()])
     count, truth_N = len(rows_N), long_nets.test_NR.mean(axis=1)
     valid_NR, test_NR = short_nets.valid_NR[rows_N], short_nets.test_NR[rows_N]

@@ -99,7 +99,7 @@ class Surrogate:
         columns = {SECONDS: table.seconds_N, **{name: table.metrics[name] for name in (*table.objectives, *also)}}
         self._score = next((name for name in table.objectives if name in table.curves), "")
         self._epochs = table.curves[self._score].shape[1] if self._score else 0
-        columns |= _stopped(table, self._score, self._epochs)
+        columns |= _stopped(table, self._score, self._epochs, np.concatenate(groups))
         self.names, values_XM = list(columns), np.column_stack(list(columns.values()))
         self._ordering = self.names.index(self._score or next(iter(table.objectives)))
         outlier_X = _outliers(values_XM[:, self._ordering], groups)
@@ -236,8 +236,8 @@ def _networks(table: TrialsTable) -> tuple[np.ndarray, list[np.ndarray]]:
     return genes_NG, [rows_X[which_X.ravel() == number] for number in range(len(genes_NG))]
 
 
-def _stopped(table: TrialsTable, score: str, epochs: int) -> dict[str, np.ndarray]:
-    """Best score so far and seconds after each epoch but the last, as "name@epoch" -> (N,)."""
+def _stopped(table: TrialsTable, score: str, epochs: int, done_R: np.ndarray) -> dict[str, np.ndarray]:
+    """Best score so far and seconds after each epoch but the last, as "name@epoch" -> (N,), if all R rows have them."""
     if not score:
         return {}
     sign = -1.0 if table.objectives[score] == "minimize" else 1.0
@@ -247,18 +247,25 @@ def _stopped(table: TrialsTable, score: str, epochs: int) -> dict[str, np.ndarra
         f"{name}@{epoch}": values_NE[:, epoch - 1]
         for name, values_NE in ((score, best_NE), (SECONDS, seconds_NE))
         for epoch in range(1, epochs)
-        if np.isfinite(values_NE[:, epoch - 1]).all()
+        if np.isfinite(values_NE[done_R, epoch - 1]).all()
     }
 
 
 def _outliers(score_X: np.ndarray, groups: Sequence[np.ndarray]) -> np.ndarray:
-    """Trainings (X,) whose score is far from the median of their network, which two replicates cannot show."""
+    """Trainings (X,) whose score is far from the median of their network.
+
+    Two replicates cannot show that, and neither can a network of which fewer than two trainings would be left.
+    """
     apart_X = np.zeros(len(score_X))
     for rows in groups:
         if len(rows) > 2:
             apart_X[rows] = np.abs(score_X[rows] - np.median(score_X[rows]))
     usual = apart_X[apart_X > 0]
-    return apart_X > OUTLIER * np.median(usual) if len(usual) else apart_X > 0
+    outlier_X = apart_X > OUTLIER * np.median(usual) if len(usual) else apart_X > 0
+    for rows in groups:
+        if (~outlier_X[rows]).sum() < 2:
+            outlier_X[rows] = False
+    return outlier_X
 
 
 def _deviations(

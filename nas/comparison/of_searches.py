@@ -171,21 +171,32 @@ def _measured(outcomes: Sequence[SearchOutcome], name: str) -> bool:
     return all(name in trial.metrics for outcome in outcomes for trial in outcome.history.complete())
 
 
-def _trained(outcome: SearchOutcome) -> list[Trial]:
-    """Trials whose network has a score, in order; those that break a constraint are marked as failed."""
+def _ended(outcome: SearchOutcome) -> tuple[list[Trial], list[bool]]:
+    """Return the ended trials of the search, without those of the confirmation, and which of them stand for a network.
+
+    The last replicate of a network at a budget stands for it, with means over its replicates, so that a network counts
+    once however often it was trained. All others, and networks that break a constraint, are marked as failed.
+    """
+    means = {(trial.arch, trial.budget): trial for trial in outcome.history.searched.means()}
     done = {trial.number for trial in outcome.history if trial.state is State.COMPLETE}
-    return [trial for trial in outcome.ended if trial.number in done]
+    ended = [trial for trial in outcome.ended if trial.replicate < CONFIRMATION]
+    last = {(trial.arch, trial.budget): trial.number for trial in ended if trial.number in done}
+    stands = [last.get((trial.arch, trial.budget)) == trial.number for trial in ended]
+    return [
+        replace(trial, metrics=means[trial.arch, trial.budget].metrics) if kept else replace(trial, state=State.FAILED)
+        for trial, kept in zip(ended, stands, strict=True)
+    ], stands
 
 
-def _chosen_from(outcome: SearchOutcome) -> list[Trial]:
-    return [trial for trial in outcome.ended if trial.state is State.COMPLETE]
+def _trained(outcome: SearchOutcome) -> list[Trial]:
+    """Networks with a score, in order; those that break a constraint are marked as failed."""
+    return [trial for trial, stands in zip(*_ended(outcome), strict=True) if stands]
 
 
 def _run(outcome: SearchOutcome, objectives: Mapping[str, str]) -> tuple[Run, Run]:
     """Best score after each trained network, and after each ended trial at its cumulated seconds."""
     history = replace(outcome.history, objectives=objectives)
-    trained = [trial for trial in _trained(outcome) if trial.replicate < CONFIRMATION]
-    ended = [trial for trial in outcome.ended if trial.replicate < CONFIRMATION]
+    trained, (ended, _) = _trained(outcome), _ended(outcome)
     seconds = dict(zip((trial.number for trial in outcome.history), outcome.seconds_N.tolist(), strict=True))
     end_N = np.cumsum([seconds[trial.number] for trial in ended])
     counts = np.arange(1, len(trained) + 1)
@@ -199,7 +210,7 @@ def _facts(outcome: SearchOutcome) -> dict[str, float]:
     return (
         own
         | {
-            "networks": float(sum(trial.replicate < CONFIRMATION for trial in _trained(outcome))),
+            "networks": float(len({trial.arch for trial in _trained(outcome)})),
             SECONDS: float(outcome.seconds_N.sum()),
         }
         | ({TRAINING_MACS: outcome.training_macs} if np.isfinite(outcome.training_macs) else {})
@@ -221,7 +232,9 @@ def _front(
     names, cost, scores = [], [], []
     for seeds, outcome in members.items():
         ids = dict(zip((trial.number for trial in outcome.history), outcome.arch_ids, strict=True))
-        for trial in _chosen_from(outcome):
+        for trial in _trained(outcome):
+            if trial.state is not State.COMPLETE:
+                continue
             names.append(f"{ids[trial.number]}, seed {seeds[0]}, trial {trial.number}")
             cost.append(trial.metrics[against])
             scores.append(trial.metrics[score])

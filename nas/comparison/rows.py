@@ -96,7 +96,10 @@ def _arch_id(job: Job) -> str | None:
 
 
 def _networks(job: Job) -> int | None:
-    return None if job.search is None else sum(trial.state is State.COMPLETE for trial in job.search.history)
+    """Return the number of networks that a search trained, however often."""
+    if job.search is None:
+        return None
+    return len({trial.arch for trial in job.search.history.searched if trial.state is State.COMPLETE})
 
 
 def _known(value: float) -> float | None:

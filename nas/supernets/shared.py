@@ -132,9 +132,9 @@ class SharedSupernet(Supernet):
 
     def subnetwork(self, arch: Architecture) -> nn.Module:
         network = self._built(arch)
-        values, own = self._shared_values(network), {**dict(network.named_parameters()), **dict(network.named_buffers())}
+        own: dict[str, torch.Tensor] = {**dict(network.named_parameters()), **dict(network.named_buffers())}
         with torch.no_grad():
-            for name, value in values.items():
+            for name, value in self._shared_values(network).items():
                 own[name].copy_(value)
         return network.to(self.alphas[0].device).train(self.training)
 
@@ -183,21 +183,21 @@ class SharedSupernet(Supernet):
         """Create the shared weights and buffers of a network that do not exist yet."""
         device = self.alphas[0].device
         with torch.inference_mode(False):
-            for name, value in network.named_parameters():
-                if (key := self._key(name, value)) not in self.shared:
-                    self.shared[key] = nn.Parameter(value.detach().clone().to(device))
-            for name, value in network.named_buffers():
-                self._statistics.setdefault(self._key(name, value), value.detach().clone().to(device))
+            for name, weight in network.named_parameters():
+                if (key := self._key(name, weight)) not in self.shared:
+                    self.shared[key] = nn.Parameter(weight.detach().clone().to(device))
+            for name, buffer in network.named_buffers():
+                self._statistics.setdefault(self._key(name, buffer), buffer.detach().clone().to(device))
 
     def _shared_values(self, network: nn.Module) -> dict[str, torch.Tensor]:
         """Return the weights and buffers of a network that are shared, by their names in the network."""
         device = self.alphas[0].device
         found: dict[str, torch.Tensor] = {}
-        for name, value in network.named_parameters():
-            if (key := self._key(name, value)) in self.shared:
+        for name, weight in network.named_parameters():
+            if (key := self._key(name, weight)) in self.shared:
                 found[name] = self.shared[key]
-        for name, value in network.named_buffers():
-            if (key := self._key(name, value)) in self._statistics:
+        for name, buffer in network.named_buffers():
+            if (key := self._key(name, buffer)) in self._statistics:
                 self._statistics[key] = self._statistics[key].to(device)
                 found[name] = self._statistics[key]
         return found

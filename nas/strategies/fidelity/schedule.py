@@ -143,9 +143,13 @@ def begun_at(history: History, budget: int) -> dict[str, State]:
         budget: Epochs.
 
     Returns:
-        Id of the architecture -> state of its last trial.
+        Id of the architecture -> state of its last trial; running as long as one of its replicates is.
     """
-    return {trial.arch.id: trial.state for trial in history if trial.budget == budget}
+    found: dict[str, State] = {}
+    for trial in history:
+        if trial.budget == budget and found.get(trial.arch.id) is not State.RUNNING:
+            found[trial.arch.id] = trial.state
+    return found
 
 
 def starts(history: History) -> Iterator[tuple[Architecture, int]]:
