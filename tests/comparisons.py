@@ -64,15 +64,22 @@ def write_search(
     data: DataFacts = DATA,
     task: TaskSpec | None = None,
     failed: Sequence[int] = (),
+    again: tuple[int, Sequence[float]] | None = None,
     **config: Any,
 ) -> Path:
-    """The folder of a search whose chosen network has the best score."""
+    """The folder of a search whose chosen network has the best score.
+
+    `again` is a replicate in which its networks were trained again, and how much better they were.
+    """
     trials = trials_of(scores, seed, failed)
     done = [trial for trial in trials if trial.state is State.COMPLETE]
     chosen = max(done, key=lambda trial: trial.metrics["auc"])
     record = SearchRecord("s", len(trials), chosen.number, 0, seed, data, SPLIT, objectives=objectives)
     task = TaskSpec() if task is None else task
     Artifact(SPACE, chosen.arch, task, chosen.metrics, Provenance(search=record)).save(folder / "arch.json")
+    for trial, more in zip(list(trials), again[1] if again else (), strict=False):
+        metrics = trial.metrics | {"auc": trial.metrics["auc"] + more}
+        trials.append(replace(trial, number=len(trials), replicate=again[0] if again else 0, metrics=metrics))
     write_csv(folder / "trials.csv", trials)
     settings = {"seed": seed, "study": {"name": folder.name}, **config}
     (folder / "config.yaml").write_text(yaml.safe_dump(settings))

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import nibabel
 import pytest
 
 from experiments.auto.clock import Clock
@@ -77,6 +78,26 @@ def test_a_plan_may_change_until_a_network_was_trained_by_it(run: Run, out: Path
             run()
         (out / "plan.yaml").write_text(before)
     run()
+
+
+def test_a_run_is_not_continued_on_changed_data(run: Run, data: Path, out: Path) -> None:
+    assert run().reference_file.is_file()
+    run()
+    volume = sorted((data / "imagesTr").iterdir())[0]
+    image = nibabel.load(volume)
+    nibabel.save(nibabel.Nifti1Image(image.get_fdata() + 1, image.affine), volume)
+    before = {path.name: path.read_bytes() for path in out.iterdir() if path.is_file() and path.suffix != ".json"}
+    with pytest.raises(NASError, match="has changed since"):
+        run()
+    assert {name: (out / name).read_bytes() for name in before} == before
+
+
+def test_a_refused_command_leaves_nothing_and_can_be_corrected(run: Run, out: Path) -> None:
+    for wrong in ({"folds": 13}, {"max_params": 3.0}):
+        with pytest.raises(NASError):
+            run(**wrong)
+        assert [path.name for path in out.iterdir() if path.name in ("plan.yaml", "progress.json")] == []
+    run(folds=3)
 
 
 def test_what_a_plan_does_not_state_is_that_of_the_configuration(run: Run, out: Path) -> None:

@@ -20,6 +20,7 @@ from nas.comparison.jobs import natural
 from nas.comparison.record import FAILED, JobRecord
 from nas.comparison.statistics import over_seeds, paired_over_seeds, smallest_rank_p
 from nas.errors import NASError
+from nas.history import CONFIRMATION
 from nas.multiobjective.hypervolume import hypervolume, hypervolumes_so_far
 from nas.provenance import DataFacts
 from nas.task_spec import TaskSpec
@@ -185,6 +186,36 @@ def test_hypervolume_has_its_reference_at_the_worst_values(sweep: Path) -> None:
             expected_front.add((cost, score))
             best = score
     assert set(zip(front.cost_N[front.on_front_N], front.score_N[front.on_front_N], strict=True)) == expected_front
+
+
+@pytest.mark.parametrize("first", [1, CONFIRMATION])
+def test_a_network_counts_once_however_often_it_was_trained(first: int, tmp_path: Path) -> None:
+    for seed in range(2):
+        scores = [0.5, 0.7 + 0.05 * seed, 0.55]
+        write_search(tmp_path / f"once/seed={seed}", scores, seed, overrides={"study.confirm": "0"})
+        write_search(
+            tmp_path / f"often/seed={seed}",
+            scores,
+            seed,
+            overrides={"study.confirm": "2"},
+            again=(first, [0.0, 0.2, 0.1]),
+        )
+    jobs = read_jobs([tmp_path])
+    assert [row["networks"] for row in rows_of(jobs)] == [3] * 4
+    found = compare_jobs(jobs).searches
+    assert found is not None
+    once, often = (found.estimates[group.label] for group in found.groups)
+    assert once["networks"].mean == often["networks"].mean == 3
+    curves = [found.over_networks[group.label].median_P.tolist() for group in found.groups]
+    assert [len(curve) for curve in curves] == [3, 3]
+    if first == CONFIRMATION:
+        assert curves[0] == pytest.approx(curves[1])
+    else:
+        assert max(curves, key=lambda curve: curve[-1]) == pytest.approx([0.5, 0.825, 0.825])
+    assert found.hypervolume is not None
+    if first == CONFIRMATION:
+        (difference,) = found.hypervolume.differences.values()
+        assert difference.mean == pytest.approx(0.0)
 
 
 def test_what_breaks_a_constraint_is_never_the_best(tmp_path: Path) -> None:

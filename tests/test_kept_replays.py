@@ -44,6 +44,14 @@ def test_replays_of_other_settings_are_refused(tmp_path: Path) -> None:
     assert path.read_bytes() == before
 
 
+def test_a_file_of_something_else_is_left_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "notes.json"
+    path.write_text('{"my": "notes"}')  # no newline at the end, as in a file that was cut
+    with pytest.raises(NASError, match="name another file"):
+        KeptReplays(path, SETTINGS)
+    assert path.read_text() == '{"my": "notes"}'
+
+
 def test_without_a_file_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     kept = KeptReplays(None, SETTINGS)

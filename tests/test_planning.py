@@ -22,6 +22,7 @@ from nas.planning import Decision, Limits, Plan
 from nas.planning.classification import MULTIPLE, grid, plan_classification
 from nas.planning.cropping import LEFT_OUT, middle_box_of_labels, reaches_of
 from nas.planning.plan import in_grammar, in_yaml
+from nas.planning.reading import PER_CASE, _sampled
 from nas.planning.rules import flips_for, folds_for
 from nas.planning.segmentation import plan_segmentation
 from nas.planning.suspicious import pairs_of, suspicious
@@ -116,6 +117,14 @@ def test_classes_without_an_order_or_of_other_sizes_may_be_mirrored() -> None:
     organ = [case(str(n), voxels=(60000, 20000, 300)) for n in range(20)]
     assert pairs_of(segmentation(organ)) == []
     assert flips_for(segmentation(organ), {})[0] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("voxels", [5, 10_000, 19_999, 29_999, 100_001])
+def test_sampled_intensities_are_of_the_whole_volume(voxels: int) -> None:
+    found_CV = _sampled(np.arange(voxels)[None])
+    assert found_CV.shape[1] <= PER_CASE
+    assert found_CV[0, 0] == 0
+    assert found_CV[0, -1] >= voxels - voxels / PER_CASE - 1
 
 
 def test_cases_that_differ_are_named() -> None:

@@ -117,6 +117,28 @@ def test_a_training_that_hardly_learned_makes_no_other_one_better() -> None:
     assert surrogate.expected([own])[0]["dice"] == pytest.approx(failed.metrics["dice"][31:33].mean())
 
 
+def test_a_network_most_of_whose_trainings_hardly_learned_keeps_them_all() -> None:
+    failed = table()
+    failed.metrics["dice"][30:33] = [0.8, 0.45, 0.05]
+    surrogate = Surrogate(failed, cost)
+    own = SPACE.architecture(failed.genes_NG[30].tolist())
+    assert surrogate.expected([own])[0]["dice"] == pytest.approx(1.3 / 3)
+    arch = SPACE.sample(np.random.default_rng(3))
+    noise = [surrogate.outcome(Proposal(arch, replicate=n))[1]["metrics"]["dice"] for n in range(1000)]  # type: ignore[index]
+    assert np.isfinite(noise).all()
+
+
+def test_a_failed_training_leaves_the_budgets_of_the_others() -> None:
+    plain = table()
+    curves = {name: np.tile(plain.metrics[name][:, None], (1, 8)).astype(np.float32) for name in ("dice", "seconds")}
+    failed = replace(plain, curves={name: values.copy() for name, values in curves.items()}, states=[*plain.states])
+    failed.states[4] = State.FAILED
+    for values_NE in failed.curves.values():
+        values_NE[4] = np.nan
+    names = [set(Surrogate(one, cost).errors) for one in (replace(plain, curves=curves), failed)]
+    assert names[0] == names[1] >= {"dice@1", "seconds@7"}
+
+
 def test_searches_beyond_the_table() -> None:
     surrogate = Surrogate(replace(table(), objectives={"dice": "maximize"}), cost)
     best = {}

@@ -7,7 +7,7 @@ import sys
 import textwrap
 from pathlib import Path
 
-from experiments.auto.clock import Clock
+from experiments.auto.clock import FILE, Clock
 from experiments.auto.dry_run import preview
 from experiments.auto.plan_checks import require_strategy
 from experiments.auto.report import Ending, write_report
@@ -16,8 +16,11 @@ from experiments.auto.say import Says
 from experiments.auto.steps import Auto
 from experiments.cli import INTERRUPTED, write_line
 from experiments.commands.plan import show_reading
+from nas.errors import NASError
 from nas.utils.files import exclusive
 from nas.utils.text_table import terminal_width
+
+OF_OTHERS = ("config.yaml", "job.json", "result.json", "report.html")  # files of searches, trainings and evaluations
 
 
 def run(options: argparse.Namespace) -> int:
@@ -59,7 +62,14 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
+def _require_own_folder(out: Path) -> None:
+    """Refuse the folder of another command, whose files would be replaced."""
+    if not (out / FILE).is_file() and any((out / name).is_file() for name in OF_OTHERS):
+        raise NASError(f"--out {out}, the folder of another command", "a folder of its own", "change --out")
+
+
 def _ending(request: Request, started: float) -> Ending:
+    _require_own_folder(request.out)
     with exclusive(request.out), Clock(request.out, request.seconds, request.settings, started) as clock:
         auto = Auto(request, clock, Says(clock))
         auto.plan(show_reading)

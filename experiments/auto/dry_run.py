@@ -28,11 +28,11 @@ def preview(request: Request) -> None:
     path = request.out / PLAN
     if path.is_file():
         plan = Plan.read(path)
-        require_plan_of(request, plan, path)
     else:
         plan = make_plan(
             request.data, pick_device(request.device), request.seconds, request.task, max_params=request.most_params
         )
+    require_plan_of(request, plan, path)
     network = reference_network(plan)
     network = small_enough(network, limits_of(network, request.max_params, None, None))
     params = params_of(network.space, network.arch, network.task)

@@ -89,10 +89,19 @@ class FirstSteps:
             The plan, with the changes of the user.
 
         Raises:
-            NASError: If the data cannot be read, or the plan is of other data, or was changed after the reference
-                network was trained.
+            NASError: If the data cannot be read, or the plan is of other data, or plan or data were changed after the
+                reference network was trained, or no network keeps the limits.
         """
         path = self.out / PLAN
+        is_new = not path.is_file()
+        try:
+            return self._plan(path, progress)
+        except NASError:
+            if is_new:  # a refused command leaves nothing, so that it can be corrected
+                path.unlink(missing_ok=True)
+            raise
+
+    def _plan(self, path: Path, progress: Progress) -> Plan:
         if not path.is_file():
             self.says.step(1, f"plan: reads {self.request.data} and times training steps")
             self.clock.begin(PLAN)
@@ -108,12 +117,23 @@ class FirstSteps:
         if before is not None and self._file.is_file():  # that of the reference network, which is written next
             require_unchanged(found, before, path)
         strategy = [] if self.request.strategy is None else [f"strategy={self.request.strategy}"]
-        composed("search", path, self.settings("study.name=search", *strategy))  # refused before anything is trained
-        if not self._file.is_file():
-            self.clock.note(PLAN, settings=settings_of(found))
+        search = composed("search", path, self.settings("study.name=search", *strategy))
+        self.planned = found
+        with printing_into(self.out):
+            setting = task_setup(SearchConfig.of(search))  # wrong settings are refused before anything is trained
+        contents = [setting.data_facts.sha256, setting.split_facts.sha256]
+        trained = self._file.is_file()
+        if trained and self.clock.facts(PLAN).get("contents", contents) != contents:
+            raise NASError(
+                f"{self.request.data}, which has changed since {self.out} was begun",
+                "the data of the run that is continued",
+                "use another --out",
+            )
+        _ = self.network  # limits that none keeps are refused, too
+        if not trained:
+            self.clock.note(PLAN, settings=settings_of(found), contents=contents)
         if not self.clock.is_done(PLAN):
             self.clock.done(PLAN)
-        self.planned = found
         return found
 
     def settings(self, *more: str) -> list[str]:
@@ -325,6 +345,7 @@ class FirstSteps:
                 f"until {clock_time(left)}",
             )
             config = self.search_config(part, workers)
+            self.clock.note(SEARCH, most_trials=config.study.trials)
             self._searched(folder, config, workers, left)
             if trials_ended(folder) and not (folder / CHOSEN).is_file():  # stopped before it wrote its results
                 with printing_into(self.out):

@@ -38,7 +38,8 @@ def require_plan_of(request: Request, plan: Plan, path: Path) -> None:
         path: Its file.
 
     Raises:
-        NASError: If it is of other data, of another task, or states the parts of its split where folds are asked for.
+        NASError: If it is of other data, of another task, has fewer patients than folds are asked for, or states the
+            parts of its split where folds are asked for.
     """
     read = plan.value("data.root") or plan.value("data.path")
     if read is None or Path(str(read)).resolve() != request.data.resolve():
@@ -46,6 +47,11 @@ def require_plan_of(request: Request, plan: Plan, path: Path) -> None:
     if request.task not in (None, plan.task):
         raise NASError(f"--task {request.task} with {path}", f"its task {plan.task}", "leave out --task")
     request.folds_of(plan)
+    patients = plan.fingerprint.get("patients")
+    if request.folds is not None and isinstance(patients, int) and request.folds > patients:
+        raise NASError(
+            f"--folds {request.folds} with {patients} patients", f"at most {patients} folds", "give fewer --folds"
+        )
 
 
 def settings_of(plan: Plan) -> dict[str, str]:

@@ -175,9 +175,10 @@ def _what(auto: Auto, name: str, own: Mapping[str, Any]) -> str:
     if name == SEARCH:
         if not own["trials"]:
             return "left out, as the time was too short for it"
+        most = own.get("most_trials", own["trials"])
         return (
-            f"{own['ended_trials']} of {own['trials']} trials of up to {own['epochs']} epochs, {own['workers']} at a "
-            f"time; {in_words(own['seconds'])} were planned"
+            f"{own['ended_trials']} of {most} trials of up to {own['epochs']} epochs, {own['workers']} at a time; "
+            f"{in_words(own['seconds'])} were planned"
         )
     if name == "retraining":
         if not any(own["trained"]):

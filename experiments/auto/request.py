@@ -86,5 +86,5 @@ class Request:
     @property
     def constraints(self) -> list[str]:
         """The limits as constraints of a search."""
-        params = [] if self.max_params is None else [f"params<={self.max_params:g}"]
-        return params + ([] if self.max_latency_ms is None else [f"latency_ms<={self.max_latency_ms:g}"])
+        params = [] if self.max_params is None else [f"params<={math.floor(self.max_params)}"]
+        return params + ([] if self.max_latency_ms is None else [f"latency_ms<={self.max_latency_ms!r}"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -154,9 +154,7 @@ def _of_data(fingerprint: Fingerprint, spacing: Sequence[float], size: Sequence[
         "x, y, z of the csv" if fingerprint.points else "no points in the csv",
     )
     if fingerprint.is_ct:
-        one = fingerprint.intensity()[0]
-        window = [math.floor(one["p0.5"]), math.ceil(one["p99.5"])]
-        yield Decision("data.window", window, "CT: percentiles 0.5 and 99.5 of all volumes, in HU")
+        yield Decision("data.window", *_window_of(fingerprint.intensity()[0]))
     elif fingerprint.scale is not None:
         yield Decision("data.window", list(fingerprint.scale), "nearly all volumes lie between these values")
     else:
@@ -205,3 +203,14 @@ def _of_augmentation(fingerprint: Fingerprint, size: Sequence[int]) -> Iterator[
     )
     yield Decision("training.augment.scale", 0.1, "size may matter: little")
     yield Decision("training.augment.cutout", min(size) // 8, "an eighth of the shortest side")
+
+
+def _window_of(intensity: Mapping[str, float]) -> tuple[list[int] | None, str]:
+    """Return the window of CT volumes in HU and its reason; wider where nearly all voxels have one value."""
+    window = [math.floor(intensity["p0.5"]), math.ceil(intensity["p99.5"])]
+    if window[0] < window[1]:
+        return window, "CT: percentiles 0.5 and 99.5 of all volumes, in HU"
+    window = [math.floor(intensity["least"]), math.ceil(intensity["most"])]
+    if window[0] < window[1]:
+        return window, "CT: the ends of all volumes, in HU, as nearly all voxels have one value"
+    return None, "each volume between its own percentiles, as all voxels have one value"

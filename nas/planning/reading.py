@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -147,8 +148,8 @@ def _shape(name: str, patient: str, volume_CDHW: np.ndarray, spacing_mm: tuple[f
 
 
 def _sampled(values_CV: np.ndarray) -> np.ndarray:
-    step = max(values_CV.shape[1] // PER_CASE, 1)
-    return values_CV[:, ::step][:, :PER_CASE].astype(np.float32)
+    step = max(math.ceil(values_CV.shape[1] / PER_CASE), 1)  # rounded up, so that the last voxels are among them
+    return values_CV[:, ::step].astype(np.float32)
 
 
 def _objects(mask_DHW: np.ndarray, classes: int) -> dict[str, Any]:

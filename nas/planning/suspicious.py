@@ -99,8 +99,11 @@ def suspicious(fingerprint: Fingerprint) -> dict[str, str]:
         if ratio_3.max() > FACTOR or ratio_3.min() < 1 / FACTOR:
             shown = " x ".join(f"{mm:g}" for mm in case.spacing_mm)
             note(case, f"voxels of {shown} mm, against {' x '.join(f'{mm:g}' for mm in spacing_3)}")
-        if spread_C.any() and (np.abs(mean_C - middle_C) > DEVIATIONS * np.maximum(spread_C, 1e-12)).any():
-            note(case, f"mean intensity {mean_C[0]:.4g}, against {middle_C[0]:.4g}")
+        apart_C = np.abs(mean_C - middle_C) / np.maximum(spread_C, 1e-12)
+        if spread_C.any() and apart_C.max() > DEVIATIONS:
+            channel = int(apart_C.argmax())
+            of = f" of {fingerprint.channels[channel]}" if len(apart_C) > 1 else ""
+            note(case, f"mean intensity{of} {mean_C[channel]:.4g}, against {middle_C[channel]:.4g}")
     _of_copies(cases, note)
     if fingerprint.kind == "segmentation":
         _of_masks(fingerprint, note)

@@ -122,6 +122,19 @@ def test_further_workers_of_hyperband_begin_the_next_bracket() -> None:
         assert goes_on == Proposal(records[best].arch, 3)
 
 
+def test_hyperband_waits_for_every_replicate_of_a_rung() -> None:
+    space, strategy = Grid((6, 6, 6)), MultiFidelity(RandomSearch(), Hyperband(3, 1, 9))
+    records = [
+        Trial(i, space.architecture((i % 6, i // 6, 0)), 1, State.COMPLETE, {"score": float(i)}, finished=i + 1.0)
+        for i in range(9)
+    ]
+    runs = replace(records[8], number=9, state=State.RUNNING, metrics={}, finished=0.0)
+    later = replace(records[8], number=10, replicate=1)  # ended before the first replicate, which has begun earlier
+    waits = strategy.propose(space, extended(empty(SCORE), *records[:8], runs, later), np.random.default_rng(0))
+    assert waits is not None
+    assert waits.arch not in {trial.arch for trial in records}
+
+
 def test_a_bracket_that_stays_incomplete_is_finished_when_the_space_is_exhausted() -> None:
     *_, history = played(MultiFidelity(RandomSearch(), Hyperband(3, 1, 9)), Grid((3, 2)), 99, 2)
     budgets = [trial.budget for trial in history]
