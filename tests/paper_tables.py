@@ -53,3 +53,20 @@ def number(value: float) -> dict[str, object]:
 
 def of_seed(seed: int) -> dict[str, object]:
     return {"params": 10.0 + seed}
+
+
+def read(path: str) -> dict[str, object]:
+    """The number in a file."""
+    calls.append(f"read {Path(path).name}")
+    return {"params": float(Path(path).read_text())}
+
+
+def fail(kind: str) -> dict[str, object]:
+    """Raise an exception of the standard library."""
+    raise {"type": TypeError, "value": ValueError, "key": KeyError, "os": OSError, "run": RuntimeError}[kind](
+        f"wrong {kind}\nsecond line"
+    )
+
+
+def nothing() -> None:
+    """A function for `steps` that a table names as `call`."""

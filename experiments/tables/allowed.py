@@ -1,7 +1,8 @@
 """Steps that a table may run: functions of a few modules, and commands without settings that name classes or programs.
 
 A table may be a file from elsewhere, so its functions are those written for tables, and its commands can neither trust
-further packages nor configure Hydra, whose callbacks and launchers are called by their dotted paths.
+further packages nor configure Hydra, whose callbacks and launchers are called by their dotted paths. What they write
+lies in the folder of a row: they name no other place for it.
 """
 
 from __future__ import annotations
@@ -32,8 +33,17 @@ COMMANDS = (
     "lung-detector",
     "lung-screening",
 )
+HYDRA_COMMANDS = ("search", "train")
 OWN_FOLDER = "hydra.run.dir={folder}/"
 SETTINGS = re.compile(r"(^|\s)[+~'\"]*hydra[./@]|_target_|allow[_-]package|(^|\s)(--(config|predictor|multirun)|-c|-m)")
+
+PLACES = ("{folder}", "{row:")  # begins of the places that a step may write to
+OUTPUT_OPTIONS = ("--out", "--save", "--cache")
+OUTPUT_SETTING = re.compile(  # also within a mapping, such as tracking.tensorboard={folder: ...}
+    r"(?<![A-Za-z0-9_])(?:[A-Za-z0-9]+_)*(?:cache|dir|folder|out|output|url|uri)['\"]?\s*[:=]\s*['\"]?(?P<value>.*)",
+    re.DOTALL,
+)
+WRITE_BESIDE = ("compare", "evaluate", "export")  # without --out, into the folder of their first argument
 
 
 def table_function(path: str, allow: Sequence[str] = ()) -> Callable[..., Any]:
@@ -94,7 +104,7 @@ def require_function_settings(settings: Mapping[str, Any], where: str, allow: Se
     """
     require_plain(settings, where)
     folder = settings.get("folder", "{folder}")
-    if not str(folder).startswith(("{row:", "{folder}")) or ".." in str(folder):
+    if not _is_own(str(folder)):
         raise NASError(f"{where}: folder={folder}", "a folder of a row, such as {row:ID}/x", "correct folder")
     require_function_path(str(settings["_target_"]), allow)
 
@@ -103,11 +113,12 @@ def require_command(step: str, where: str) -> None:
     """Check a command of a table before anything runs.
 
     Args:
-        step: The words after `voxnas`.
+        step: The words after `voxnas`, with the words of its size and section filled in.
         where: Its place in the file, for messages.
 
     Raises:
-        NASError: If the command is not one of `COMMANDS`, or a word sets what only a user may set.
+        NASError: If the command is not one of `COMMANDS`, a word sets what only a user may set, or it writes elsewhere
+            than into the folder of a row.
     """
     try:
         words = shlex.split(step)
@@ -116,8 +127,42 @@ def require_command(step: str, where: str) -> None:
     if not words or (words[0] in ALL_COMMANDS and words[0] not in COMMANDS):  # an unknown one fails by itself
         raise NASError(f"{where}: the step {step!r:.80}", f"one of {', '.join(COMMANDS)}", "correct the table")
     for word in words[1:]:
-        if not word.startswith(OWN_FOLDER):
+        if not (word.startswith(OWN_FOLDER) and _is_own(word.partition("=")[2])):
             require_word(word, where)
+    for value in _outputs(words):
+        if not _is_own(value):
+            got = f"{where}: the output {value!r:.80} in a step"
+            raise NASError(got, "a place that begins with {folder} or {row:ID}, without ..", "correct the table")
+
+
+def _is_own(place: str) -> bool:
+    return place.startswith(PLACES) and ".." not in place
+
+
+def _outputs(words: Sequence[str]) -> list[str]:
+    """Places to which a command writes, as far as its words name them."""
+    command, *rest = words
+    options = (*OUTPUT_OPTIONS, "--predictions") if command == "brats" else OUTPUT_OPTIONS
+    found, named = [], False
+    for number, word in enumerate(rest):
+        option, equals, value = word.partition("=")
+        if option in options:
+            named = True
+            found.append(value if equals else (rest[number + 1] if number + 1 < len(rest) else ""))
+        elif command in HYDRA_COMMANDS:
+            found += [value for value in _settings(word) if value != "null"]
+    if command in WRITE_BESIDE and not named:
+        found.append(next((word for word in rest if not word.startswith("-")), ""))
+    return found
+
+
+def _settings(word: str) -> list[str]:
+    """Values of all settings of a word that name outputs, also within a mapping: the rest of the word from each on."""
+    found, start = [], 0
+    while match := OUTPUT_SETTING.search(word, start):
+        found.append(match["value"])
+        start = match.start("value")
+    return found
 
 
 def require_word(text: str, where: str) -> None:

@@ -8,6 +8,7 @@ import re
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from experiments.argument_types import number_type
@@ -140,7 +141,7 @@ def _compute(name: str, table: Table, options: argparse.Namespace) -> int:
     from experiments.tables.output import markdown, tidy_csv
     from experiments.tables.plan import Folders, data_folders, plan
     from experiments.tables.results import Results
-    from experiments.tables.run import Runner
+    from experiments.tables.run import Runner, is_finished
     from nas.utils.files import exclusive, write_text
     from nas.utils.folders import require_writable
 
@@ -152,13 +153,14 @@ def _compute(name: str, table: Table, options: argparse.Namespace) -> int:
         raise NASError(f"--data-root {root}", "a folder of data sets", "check the path")
     available = data_folders(table, root, _named(options.data))
     limit = options.minutes if options.minutes is not None else QUICK_MINUTES if size == "quick" else float("inf")
-    rows = plan(table, size, available, options.rows, limit)
     runs = (OUT / name / "runs" / size).resolve()
     folder = options.out / name
+    results = Results(folder)
+    rows = plan(table, size, available, options.rows, limit, partial(is_finished, results, size))
     progress = TableProgress(name, rows)
     require_writable(folder)
     with exclusive(runs):
-        runner = Runner(table, size, Folders(runs, available), Results(folder), progress, options.allow_package)
+        runner = Runner(table, size, Folders(runs, available), results, progress, options.allow_package)
         try:
             computed = runner.run(rows)
         finally:

@@ -10,11 +10,12 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from experiments.tables.spec import DataNeed, Row, Section, Size, Table, needs_of
+from experiments.tables.data import data_digest
+from experiments.tables.spec import DataNeed, Row, Section, Size, Table, needs_of, words_of
+from experiments.tables.words import WORD, substituted
 from nas.errors import NASError
 from nas.utils.hashing import digest
 
-WORD = re.compile(r"\{(row:)?([A-Za-z_][\w-]*)\}")
 PLACE = "DATA"  # stands for --data-root in what is written
 RUNS = "RUNS"  # stands for the folder of the trainings
 FOLDERS = {"search": "search", "train": "train"}  # commands of Hydra and their folder in that of the row
@@ -44,13 +45,15 @@ class Planned:
         key: `section/row`, its name for `--rows` and its folder.
         seeds: The seeds.
         steps: Commands (tuples of words) and functions (mappings), with `{seed}`, `{folder}` and `{data:...}` left in.
-        identity: Hash of all that decides the result.
+        identity: Hash of all that decides the result, apart from the data.
         after: Keys of rows that come first.
         minutes: Expected minutes, 0 if unknown.
         reason: Why it is not computed now; empty if it is.
         against: Key of the row from which differences are taken; empty for none.
         commands: The steps as a reader would type them.
         homes: Id of a row of `after` -> its folder below that of the trainings.
+        needs: Data sets that it reads.
+        data: Digest of these data sets and of those of the rows in `after`; empty without data, or if one is not there.
     """
 
     section: Section
@@ -65,11 +68,24 @@ class Planned:
     against: str = ""
     commands: tuple[str, ...] = ()
     homes: Texts = field(default_factory=dict)
+    needs: tuple[str, ...] = ()
+    data: str = ""
 
     @property
     def home(self) -> str:
-        """Its folder below that of the trainings; another one if its commands change."""
-        return f"{self.key}-{self.identity[:6]}"
+        """Its folder below that of the trainings; another one if its commands or its data change."""
+        return self.home_with(self.data)
+
+    def home_with(self, data: str) -> str:
+        """Return its folder below that of the trainings for other data.
+
+        Args:
+            data: As the attribute `data`.
+
+        Returns:
+            The folder.
+        """
+        return f"{self.key}-{(digest([self.identity, data]) if data else self.identity)[:6]}"
 
     def folder(self, folders: Folders, seed: int) -> Path:
         """Return the folder of one seed.
@@ -102,7 +118,7 @@ class Planned:
                 return str(folders.data[name.removeprefix("data-")])
             return {"seed": str(seed), "folder": str(own)}.get(name)
 
-        return [_substituted(step, text_of) for step in self.steps]
+        return [substituted(step, text_of) for step in self.steps]
 
 
 def data_folders(table: Table, root: Path | None, named: Mapping[str, Path]) -> dict[str, Path]:
@@ -139,7 +155,14 @@ def _files(need: DataNeed) -> str:
     return ", ".join(need.files) or "the data"
 
 
-def plan(table: Table, size: Size, available: Mapping[str, Path], only: Sequence[str], limit: float) -> list[Planned]:
+def plan(
+    table: Table,
+    size: Size,
+    available: Mapping[str, Path],
+    only: Sequence[str],
+    limit: float,
+    is_finished: Callable[[Planned], bool] = lambda row: False,
+) -> list[Planned]:
     """Plan the commands of each row of ours.
 
     Args:
@@ -147,32 +170,54 @@ def plan(table: Table, size: Size, available: Mapping[str, Path], only: Sequence
         size: The size.
         available: Data sets that are there.
         only: Patterns of rows (`section/row`, wildcards); empty for all.
-        limit: Minutes that all rows may take together; they are taken from the shortest on, and the rest is left out.
+        limit: Minutes that the rows to compute may take together: those that `only` names and those that they need, as
+            far as they are not finished. They are taken from the shortest on, and the rest is left out.
+        is_finished: Whether a row has been computed before.
 
     Returns:
         The rows of ours in the order of the table.
 
     Raises:
-        NASError: If a pattern fits no row, or a step has an unknown word.
+        NASError: If a pattern fits no row, a step has an unknown word, or data cannot be read.
     """
     first: dict[str, Planned] = {}
+    digests: dict[str, str] = {}
     for section in table.sections:
         for row in section.rows:
             if row.is_ours:
-                one = _planned(table, size, section, row, first)
+                one = _with_data(_planned(table, size, section, row, first), table, available, first, digests)
                 first[one.key] = replace(one, reason=_reason(size, one, available, first))
-    in_time = _within(limit, first.values())
+    wanted = _with_needed(first, only)
+    in_time = _within(limit, [one for one in first.values() if one.key in wanted and not is_finished(one)])
     planned: dict[str, Planned] = {}
     for key, one in first.items():
         reason = one.reason or _needed(one, planned)
-        if not reason and key not in in_time:
-            reason = f"left out of size={size}, which would take longer than an hour: about {one.minutes:.0f} minutes"
+        if not reason and key not in wanted:
+            reason = f"not asked for (--rows){_about(one)}"
+        elif not reason and key not in in_time and not is_finished(one):
+            reason = f"left out of size={size}, whose rows may take {limit:g} minutes together (--minutes)"
+            reason += f": about {one.minutes:.0f} minutes"
         planned[key] = replace(one, reason=reason)
-    wanted = _with_needed(planned, only)
-    return [
-        one if one.reason or one.key in wanted else replace(one, reason=f"not asked for (--rows){_about(one)}")
-        for one in planned.values()
-    ]
+    return list(planned.values())
+
+
+def _with_data(
+    one: Planned,
+    table: Table,
+    available: Mapping[str, Path],
+    before: Mapping[str, Planned],
+    digests: dict[str, str],
+) -> Planned:
+    """Add the digest of its data and the folders of the rows before it, which depend on theirs."""
+    after = [before[key] for key in one.after]
+    one = replace(one, homes={row.row.key: row.home for row in after})
+    if _lacks_data(one, available, before):
+        return one  # it waits, or stands in table.json: from which data is not asked
+    for name in one.needs:
+        if name not in digests:
+            digests[name] = data_digest(available[name], table.data[name])
+    own, others = [[name, digests[name]] for name in one.needs], [row.data for row in after]
+    return replace(one, data=digest([own, others])[:16] if own or any(others) else "")
 
 
 def _about(one: Planned) -> str:
@@ -181,7 +226,7 @@ def _about(one: Planned) -> str:
 
 def _planned(table: Table, size: Size, section: Section, row: Row, before: Mapping[str, Planned]) -> Planned:
     settings = table.sizes[size]
-    words = {**settings.words, **section.words.get("both", {}), **section.words.get(size, {})}
+    words = words_of(table, section, size)
     needs = needs_of(section, row)
     after: list[str] = []
 
@@ -202,9 +247,9 @@ def _planned(table: Table, size: Size, section: Section, row: Row, before: Mappi
     steps: list[tuple[str, ...] | Mapping[str, Any]] = []
     for step in (*row.steps, *([row.call] if row.call else [])):
         if isinstance(step, str):
-            steps.append(_command(_substituted(_substituted(step, text_of), text_of)))
+            steps.append(_command(substituted(substituted(step, text_of), text_of)))
         else:
-            steps.append(_substituted(_substituted(step, text_of), text_of))
+            steps.append(substituted(substituted(step, text_of), text_of))
     if row.of:
         after.append(f"{section.id}/{row.of}")
     if unknown := [key for key in after if key not in before]:
@@ -231,8 +276,19 @@ def _planned(table: Table, size: Size, section: Section, row: Row, before: Mappi
         section.pace * row.minutes.get(size, 0.0),
         against=against if _trains(row) else "",
         commands=tuple(shown(step, section, table) for step in steps),
-        homes={before[key].row.key: before[key].home for key in after},
+        needs=_read_data(steps, needs),
     )
+
+
+def _read_data(steps: Sequence[Any], needs: Sequence[str]) -> tuple[str, ...]:
+    """Return the data sets that a row needs or names in a step."""
+    named = [name.removeprefix("data-") for _, name in WORD.findall(str(steps)) if name.startswith("data-")]
+    return tuple(dict.fromkeys([*needs, *named]))
+
+
+def _lacks_data(one: Planned, available: Mapping[str, Path], before: Mapping[str, Planned]) -> bool:
+    own = any(name not in available for name in one.needs)
+    return own or any(_lacks_data(before[key], available, before) for key in one.after)
 
 
 def _trains(row: Row) -> bool:
@@ -241,7 +297,7 @@ def _trains(row: Row) -> bool:
 
 def _reason(size: Size, one: Planned, available: Mapping[str, Path], before: Mapping[str, Planned]) -> str:
     """Say why a row cannot be computed; empty if it can."""
-    if missing := [name for name in needs_of(one.section, one.row) if name not in available]:
+    if missing := [name for name in one.needs if name not in available]:
         return f"waits for data: {', '.join(missing)}"
     if size not in one.row.sizes:
         other = one.row.sizes[0]
@@ -290,22 +346,6 @@ def _command(text: str) -> tuple[str, ...]:
     return tuple(words)
 
 
-def _substituted(value: Any, text_of: Callable[[str, str], str | None]) -> Any:
-    """Replace `{name}` in texts, also in lists and mappings; None leaves it."""
-    if isinstance(value, str):
-
-        def replacement(match: re.Match[str]) -> str:
-            text = text_of(match[1] or "", match[2])
-            return match[0] if text is None else text
-
-        return WORD.sub(replacement, value)
-    if isinstance(value, Mapping):
-        return {key: _substituted(part, text_of) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_substituted(part, text_of) for part in value]
-    return value
-
-
 def shown(step: tuple[str, ...] | Mapping[str, Any], section: Section, table: Table) -> str:
     """Write a step as a reader would type it, with placeholders for folders of this machine.
 
@@ -325,7 +365,7 @@ def shown(step: tuple[str, ...] | Mapping[str, Any], section: Section, table: Ta
             return f"{PLACE}/{table.data[name.removeprefix('data-')].folder}"
         return {"seed": "SEED", "folder": "FOLDER"}.get(name)
 
-    step = _substituted(step, place)
+    step = substituted(step, place)
     if isinstance(step, Mapping):
         arguments = ", ".join(f"{key}={value!r}" for key, value in step.items() if key != "_target_")
         return f"{step['_target_']}({arguments})"

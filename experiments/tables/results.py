@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from nas.errors import NASError
-from nas.utils.files import read_json, write_text
+from nas.utils.files import locked, read_json, write_text
 from nas.utils.process import usable_cores
 
-FILE = "table.json"
+FILE, LOCK = "table.json", ".table.json.lock"
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,7 @@ class Computed:
 
     Attributes:
         identity: Hash of its commands, seeds and words.
+        data: Digest of the data that it read, see `experiments.tables.data`; empty without data.
         cells: Column or metric -> {"value": number or text, "ci95": [low, high], "per_seed": [...]}, unscaled.
         seeds: The seeds.
         cases: Test cases of a seed; 0 for a row without a test.
@@ -30,12 +31,15 @@ class Computed:
         date: UTC date of the end.
         machine: Processor, cores, GPU and version of torch.
         against: Row from which the difference is taken.
-        difference: {"value": ..., "ci95": [low, high]} in the metric of the table's score.
+        reference: Identity and data of that row.
+        score: Metric of the difference.
+        difference: {"value": ..., "ci95": [low, high]} in that metric.
         note: Remark of the computation.
     """
 
     identity: str
     cells: Mapping[str, Mapping[str, Any]]
+    data: str = ""
     seeds: tuple[int, ...] = ()
     cases: int = 0
     groups: int = 0
@@ -43,6 +47,8 @@ class Computed:
     date: str = ""
     machine: str = ""
     against: str = ""
+    reference: str = ""
+    score: str = ""
     difference: Mapping[str, Any] = field(default_factory=dict)
     note: str = ""
 
@@ -59,39 +65,49 @@ class Results:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / FILE
-        self._rows: dict[str, Computed] = {}
-        if self.path.is_file():
-            try:
-                content = read_json(self.path)
-                self._rows = {key: _computed(row) for key, row in content["rows"].items()}
-            except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-                raise NASError(
-                    f"{self.path} ({error})", "a table.json of voxnas tables", "delete it: its rows are computed again"
-                ) from error
+        self._rows = self._read()
 
-    def get(self, key: str, identity: str) -> Computed | None:
+    def _read(self) -> dict[str, Computed]:
+        if not self.path.is_file():
+            return {}
+        try:
+            return {key: _computed(row) for key, row in read_json(self.path)["rows"].items()}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise NASError(
+                f"{self.path} ({error})", "a table.json of voxnas tables", "delete it: its rows are computed again"
+            ) from error
+
+    def get(self, key: str, identity: str, data: str = "") -> Computed | None:
         """Return a computed row.
 
         Args:
             key: Its key, with the size.
             identity: Identity of the row as it is planned.
+            data: Digest of its data; empty if it has none, or if they are not on this machine, so that a table with
+                its results is shown without them.
 
         Returns:
             The row; None if it is not there, or was computed from something else.
         """
         found = self._rows.get(key)
-        return found if found is not None and found.identity == identity else None
+        if found is None or found.identity != identity or data not in ("", found.data):
+            return None
+        return found
 
     def put(self, key: str, row: Computed) -> None:
-        """Keep a row, and write the file.
+        """Keep a row, and write the file; rows that another process has written since stay.
 
         Args:
             key: Its key, with the size.
             row: The row.
+
+        Raises:
+            NASError: If the file has been damaged.
         """
-        self._rows[key] = row
-        rows = {name: asdict(one) for name, one in sorted(self._rows.items())}
-        write_text(self.path, json.dumps({"rows": rows}, indent=1) + "\n")
+        with locked(self.path.with_name(LOCK), remove=True):
+            self._rows = {**self._read(), key: row}
+            rows = {name: asdict(one) for name, one in sorted(self._rows.items())}
+            write_text(self.path, json.dumps({"rows": rows}, indent=1) + "\n")
 
 
 def _computed(content: Mapping[str, Any]) -> Computed:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
@@ -21,9 +22,11 @@ from experiments.tables.spec import Table
 from nas.errors import NASError
 from nas.utils.files import write_text
 
+NOT_COMPARED = "not compared in pairs"
 LOG, DRAWS, DONE = "log.txt", "draws.npz", "done.txt"
 TAIL = 3000  # characters of a log in which the reason of a failure is looked for
 TICK_S = 1.0
+FAULTS = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, AssertionError, OSError, RuntimeError)
 Report = Callable[[int, int, str], None]  # number of the row among those to compute, their number, what runs now
 
 
@@ -61,7 +64,7 @@ class Runner:
         Returns:
             Key -> row, of the rows that are finished, also of earlier calls.
         """
-        found = {row.key: kept for row in rows if (kept := self.results.get(self._name(row), row.identity))}
+        found = {row.key: kept for row in rows if (kept := kept_row(self.results, self.size, row))}
         by_key = {row.key: row for row in rows}
         to_do = [row for row in in_order(rows) if not row.reason and row.key not in found]
         for number, row in enumerate(to_do):
@@ -75,17 +78,67 @@ class Runner:
                 self.failures[row.key] = str(error)
                 continue
             seconds = round(time.monotonic() - started, 1)
-            computed = Computed(**{**vars(computed), "seconds": seconds})
+            computed = replace(computed, seconds=seconds)
             self.results.put(self._name(row), computed)
             found[row.key] = computed
+        self._compare(rows, found)
         return found
 
+    def _compare(self, rows: Sequence[Planned], found: dict[str, Computed]) -> None:
+        """Take the differences after all rows, kept ones included: a reference may have come or changed since."""
+        by_key = {row.key: row for row in rows}
+        for row in rows:
+            if (own := found.get(row.key)) is None:
+                continue
+            compared = self._compared(row, own, by_key, found)
+            if compared != own:
+                self.results.put(self._name(row), compared)
+                found[row.key] = compared
+
+    def _compared(
+        self, row: Planned, own: Computed, by_key: Mapping[str, Planned], found: Mapping[str, Computed]
+    ) -> Computed:
+        """Return a row with its difference from the reference as it is now, or with the reason why it has none."""
+        score, other = self.table.score, found.get(row.against)
+        plain = replace(
+            own,
+            against="",
+            reference="",
+            score="",
+            difference={},
+            note="" if own.note.startswith(NOT_COMPARED) else own.note,
+        )
+        mine = scores.read(self._draws(row, own))
+        if not (row.against and score) or (mine is not None and score not in mine.names):
+            return plain
+        if other is None:
+            was_compared = own.difference or own.note.startswith(NOT_COMPARED)
+            return _not_compared(plain, f"{row.against} is not finished") if mine or was_compared else plain
+        facts: dict[str, Any] = {"against": row.against, "reference": _state(other), "score": score}
+        its = scores.read(self._draws(by_key[row.against], other))
+        if mine is not None and its is not None:
+            if score not in its.names:
+                return plain
+            try:
+                apart = scores.difference(mine, its, score)
+            except NASError as error:
+                return _not_compared(plain, str(error))
+            if apart["ci95"] is None:
+                return _not_compared(plain, f"{score} is undefined")
+            return replace(plain, **facts, difference=apart)
+        if own.difference and facts.items() <= vars(own).items():
+            return own  # from elsewhere, and nothing that it was computed from has changed
+        if mine is not None or own.difference:
+            where = row.against if mine is not None else row.key
+            return _not_compared(plain, f"the trainings of {where} were made elsewhere")
+        return own if own.note.startswith(NOT_COMPARED) else plain
+
     def _name(self, row: Planned) -> str:
-        return f"{self.size}:{row.key}"
+        return name_of(self.size, row)
 
     def _computed(self, row: Planned, by_key: Mapping[str, Planned], say: Callable[[str], None]) -> Computed:
         values = [self._run_seed(row, by_key, seed, say) for seed in row.seeds]
-        facts: dict[str, Any] = {"identity": row.identity, "date": today(), "machine": machine()}
+        facts: dict[str, Any] = {"identity": row.identity, "data": row.data, "date": today(), "machine": machine()}
         if row.row.call is not None:
             cells = _averaged([one for one in values if one is not None])
             note = str(cells.pop("note", {"value": ""})["value"])
@@ -100,20 +153,14 @@ class Runner:
             facts |= {"cases": first.tested.get("samples", 0), "groups": first.tested.get("groups", 0)}
             return Computed(cells=cells, seeds=row.seeds, note=note, **facts)
         draws = measured
-        scores.save(draws, self._draws(row))
+        scores.save(draws, self.folders.runs / row.home / DRAWS)
         costs = {**draws.costs, **({} if row.row.system else scores.hours_of(trained))}
         cells = {**scores.means(draws), **{name: {"value": value} for name, value in costs.items()}}
-        if row.against:
-            reference = scores.read(self._draws(by_key[row.against]))
-            metric = self.table.score
-            if reference is None:
-                facts["note"] = f"not compared in pairs: the trainings of {row.against} were made elsewhere"
-            elif metric in draws.names and metric in reference.names:
-                facts |= {"against": row.against, "difference": scores.difference(draws, reference, metric)}
         return Computed(cells=cells, seeds=row.seeds, cases=draws.cases, groups=draws.groups, **facts)
 
-    def _draws(self, row: Planned) -> Path:
-        return self.folders.runs / row.home / DRAWS
+    def _draws(self, row: Planned, computed: Computed) -> Path:
+        """File of the draws of a finished row, whose data need not be there now."""
+        return self.folders.runs / row.home_with(computed.data) / DRAWS
 
     def _run_seed(
         self, row: Planned, by_key: Mapping[str, Planned], seed: int, say: Callable[[str], None]
@@ -132,7 +179,7 @@ class Runner:
             folder.mkdir(parents=True, exist_ok=True)
             if isinstance(step, Mapping):
                 value = call(step, self.allow, folder=folder, seed=seed)
-                result = value if returns else None
+                result = _values(step, value) if returns else None
             else:
                 with open(folder / LOG, "a", encoding="utf-8") as log:
                     run_command(step, log, folder / LOG, partial(say, text))
@@ -140,8 +187,57 @@ class Runner:
         return result
 
 
+def name_of(size: str, row: Planned) -> str:
+    """Return the name of a row in table.json.
+
+    Args:
+        size: The size of the table.
+        row: The row.
+
+    Returns:
+        The name.
+    """
+    return f"{size}:{row.key}"
+
+
+def kept_row(results: Results, size: str, row: Planned) -> Computed | None:
+    """Return a row that was computed before.
+
+    Args:
+        results: The rows of table.json.
+        size: The size of the table.
+        row: The row as it is planned.
+
+    Returns:
+        The row; None if it is not there, or was computed from something else.
+    """
+    return results.get(name_of(size, row), row.identity, row.data)
+
+
+def is_finished(results: Results, size: str, row: Planned) -> bool:
+    """Whether a row was computed before.
+
+    Args:
+        results: See `kept_row`.
+        size: See `kept_row`.
+        row: See `kept_row`.
+
+    Returns:
+        Whether table.json holds it.
+    """
+    return kept_row(results, size, row) is not None
+
+
+def _state(row: Computed) -> str:
+    return f"{row.identity} {row.data}".strip()
+
+
+def _not_compared(row: Computed, reason: str) -> Computed:
+    return replace(row, note=f"{NOT_COMPARED}: {reason}")
+
+
 def in_order(rows: Sequence[Planned]) -> list[Planned]:
-    """Sort rows so that short ones come first, each after those that it needs or is compared with.
+    """Sort rows so that short ones come first, each after those that it needs.
 
     Args:
         rows: The rows.
@@ -152,7 +248,7 @@ def in_order(rows: Sequence[Planned]) -> list[Planned]:
     by_key, ordered = {row.key: row for row in rows}, {}
 
     def add(row: Planned) -> None:
-        for key in (*row.after, row.against):
+        for key in row.after:
             if key in by_key and key not in ordered:
                 add(by_key[key])
         ordered[row.key] = row
@@ -174,7 +270,7 @@ def call(step: Mapping[str, Any], allow: Sequence[str] = (), **given: Any) -> An
         Its result.
 
     Raises:
-        NASError: If there is no such function, or its arguments are wrong.
+        NASError: If there is no such function, its arguments are wrong, or it fails.
     """
     path = str(step["_target_"])
     function = table_function(path, allow)
@@ -186,7 +282,20 @@ def call(step: Mapping[str, Any], allow: Sequence[str] = (), **given: Any) -> An
     except TypeError as error:
         raise NASError(f"{path}: {error}", f"the arguments {', '.join(known)}", "correct the table") from error
     with contextlib.redirect_stdout(sys.stderr):
-        return function(**arguments)
+        try:
+            return function(**arguments)
+        except FAULTS as error:  # a wrong value of an argument, most often; the other rows go on
+            text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)  # not its repr
+            first = (text.strip().splitlines() or ["no message"])[0][:300]
+            got = f"{path}, which ended with {type(error).__name__}: {first}"
+            raise NASError(got, "values that it can take", "correct its arguments in the table") from error
+
+
+def _values(step: Mapping[str, Any], value: Any) -> Mapping[str, Any]:
+    if isinstance(value, Mapping):
+        return value
+    got = f"{step['_target_']}, which returns {type(value).__name__}"
+    raise NASError(got, "a function that returns the values of a row by column", "name it in `steps`, not in `call`")
 
 
 def run_command(words: Sequence[str], log: TextIO, path: Path, tick: Callable[[], None] = lambda: None) -> None:

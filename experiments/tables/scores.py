@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -215,7 +216,7 @@ def difference(own: Draws, other: Draws, metric: str, seed: int = 0) -> dict[str
         seed: Seed of the draws of seeds.
 
     Returns:
-        value and ci95 of the difference.
+        value and ci95 of the difference; ci95 is None if the metric is undefined.
 
     Raises:
         NASError: If the systems were not tested on the same cases.
@@ -231,7 +232,8 @@ def difference(own: Draws, other: Draws, metric: str, seed: int = 0) -> dict[str
     a, b = own.names.index(metric), other.names.index(metric)
     apart_SR = own.drawn_SRM[mine, :, a] - other.drawn_SRM[its, :, b]
     value = float(np.nanmean(own.of_all_SM[mine, a]) - np.nanmean(other.of_all_SM[its, b]))
-    return {"value": value, "ci95": _bounds(apart_SR[:, :, None], seed)[0]}
+    bounds = _bounds(apart_SR[:, :, None], seed)[0]
+    return {"value": value, "ci95": None if bounds is None else list(bounds)}
 
 
 def _bounds(drawn_SRM: np.ndarray, seed: int) -> list[tuple[float, float] | None]:
@@ -275,10 +277,15 @@ def read(path: Path) -> Draws | None:
         path: A file of `save`.
 
     Returns:
-        The measurements; None if there is no such file.
+        The measurements; None if there is no such file, or it is damaged.
     """
-    if not path.is_file():
+    try:
+        return _read(path)
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
         return None
+
+
+def _read(path: Path) -> Draws:
     with np.load(path, allow_pickle=False) as file:
         cases, groups = (int(number) for number in file["sizes"])
         costs = dict(zip(file["cost_names"].tolist(), file["costs"].tolist(), strict=True))

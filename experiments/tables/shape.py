@@ -13,6 +13,7 @@ from sklearn.preprocessing import StandardScaler
 
 from experiments.context import task_setup
 from experiments.train.config import TrainConfig
+from experiments.train.job import rounds_of
 from nas.baselines.features import NAMES, features, object_mask
 from nas.bundle import RESULT
 from nas.data.store import VolumeStore
@@ -48,7 +49,7 @@ def logistic(like: str, folder: Path, seed: int, columns: Sequence[str] = SHAPE)
         raise NASError(f"columns={sorted(unknown)}", f"some of {', '.join((*SHAPE, DIAMETER))}", "correct the table")
     config = _config_of(Path(like) / "config.yaml")
     setting = task_setup(config, allow=())
-    store, rounds = setting.store, setting.split.holdout_rounds()[: config.rounds]
+    store, rounds = setting.store, rounds_of(config, setting.split)
     rows = np.unique(np.concatenate([np.concatenate([part.train, part.valid, part.test]) for part in rounds]))
     table = np.full((len(store), len(columns)), np.nan)
     table[rows] = shape_table(store, rows, columns)

@@ -12,9 +12,12 @@ from pydantic import BaseModel, ConfigDict, Strict, StrictBool, StrictInt, Valid
 
 from experiments.conf_files import tables, text_of
 from experiments.tables.allowed import require_command, require_function_settings, require_word
+from experiments.tables.words import with_words
 from nas.errors import NASError
 from nas.utils.foreign import MOST_YAML_BYTES, parse_yaml, read_text
 
+ID = re.compile(r"[A-Za-z0-9][\w-]*")
+PLACE = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)*")  # a relative path without "..", also where \ separates folders
 Size = Literal["quick", "cpu", "full"]
 SIZES: tuple[Size, ...] = ("quick", "cpu", "full")
 OF_EVERY_TABLE: tuple[Size, ...] = ("quick", "full")
@@ -53,7 +56,8 @@ class DataNeed(Part):
 
     Attributes:
         folder: Its folder below `--data-root`; `--data NAME=PATH` names another one.
-        files: Files in it (with wildcards) that have to be there.
+        files: Files in it (with wildcards) that have to be there. Rows are computed anew if they change; without
+            `files`, if any file does.
         source: Where it comes from, and its licence.
     """
 
@@ -67,7 +71,7 @@ class Row(Part):
 
     Attributes:
         name: The system, as shown.
-        id: Short name; by default made of `name`.
+        id: Short name of letters, digits, _ and -, which names its folder; by default made of `name`.
         values: Column -> published value, as printed.
         source: Source of the published values.
         note: Remark under the table.
@@ -119,13 +123,13 @@ class Section(Part):
 
     Attributes:
         title: Heading.
-        id: Short name.
+        id: Short name of letters, digits, _ and -, which names its folder.
         note: Text under the heading.
         needs: Names of data sets that its rows need; `{data}` is the first.
         words: Texts for `{name}` in steps, by size; "both" for all sizes.
         seeds: Seeds by size, instead of those of the table.
         pace: Factor of the expected minutes of its rows, for data that take longer than those of another section.
-        against: Id of the row from which paired differences are taken.
+        against: Id of the row from which paired differences are taken; it has `steps` or `of`.
         columns: Names of the columns that it shows; empty for all.
         rows: The rows.
     """
@@ -266,6 +270,7 @@ def _check(table: Table, file: str, allow: Sequence[str]) -> None:
             require_word(text, f"{file}: sizes.{name}.words")
     for section in table.sections:
         where = f"{file}: section {section.id}"
+        _check_id(section.id, where)
         for texts in section.words.values():
             for text in texts.values():
                 require_word(text, f"{where}, words")
@@ -276,6 +281,7 @@ def _check(table: Table, file: str, allow: Sequence[str]) -> None:
             raise _wrong(f"{where}, columns: {unknown[0]}", f"some of {', '.join(columns)}", "correct columns")
         if section.against and section.against not in keys:
             raise _wrong(f"{where}, against={section.against}", f"one of {', '.join(keys)}", "correct against")
+        _check_reference(section, where)
         for row in section.rows:
             here = f"{where}, row {row.key}"
             if unknown := [name for name in row.values if name not in columns]:
@@ -286,15 +292,59 @@ def _check(table: Table, file: str, allow: Sequence[str]) -> None:
                 raise _wrong(f"{here}, needs={unknown[0]}", f"one of {', '.join(table.data)}", "add it to data")
             if row.of and row.of not in keys[: keys.index(row.key)]:
                 raise _wrong(f"{here}, of={row.of}", "an earlier row of the section", "correct of")
+            _check_place(row, here)
             for function in functions_of(row):
                 if not isinstance(function.get("_target_"), str):
                     raise _wrong(f"{here}, a function without _target_", "_target_: module.function", "add _target_")
-                require_function_settings(function, here, allow)
-            for step in row.steps:
-                if isinstance(step, str):
-                    require_command(step, here)
+            for size in table.sizes:
+                _check_steps(row, words_of(table, section, size), here, allow)
     if len({section.id for section in table.sections}) < len(table.sections):
         raise _wrong(f"{file}: two sections of one id", "different ids", "correct sections")
+
+
+def _check_reference(section: Section, where: str) -> None:
+    """Check that the row of the differences has trainings: published values alone have no patients to pair."""
+    row = next((row for row in section.rows if row.key == section.against), None)
+    if row is not None and not (row.steps or row.of):
+        tested = [one.key for one in section.rows if one.steps or one.of]
+        expected = f"a row with steps or of: {', '.join(tested) or 'there is none here'}"
+        raise _wrong(f"{where}, against={section.against}", expected, "correct or remove against")
+
+
+def _check_id(key: str, where: str) -> None:
+    """Check an id, which names a folder."""
+    if not ID.fullmatch(key):
+        raise _wrong(f"{where}, id={_short(key)!r}", "letters, digits, _ and -, the first a letter or digit", "set id")
+
+
+def _check_place(row: Row, where: str) -> None:
+    """Check that what a row leaves lies in its own folder."""
+    _check_id(row.key, where)
+    if not PLACE.fullmatch(row.result):
+        raise _wrong(f"{where}, result={_short(row.result)}", "a folder below that of a seed", "correct result")
+
+
+def _check_steps(row: Row, words: Mapping[str, str], where: str, allow: Sequence[str]) -> None:
+    """Check the steps with their words filled in, as they run."""
+    for function in functions_of(row):
+        require_function_settings(with_words(function, words), where, allow)
+    for step in row.steps:
+        if isinstance(step, str):
+            require_command(with_words(step, words), where)
+
+
+def words_of(table: Table, section: Section, size: Size) -> dict[str, str]:
+    """Return the words that are filled into the steps of a section.
+
+    Args:
+        table: The table.
+        section: The section.
+        size: The size.
+
+    Returns:
+        Name -> text.
+    """
+    return {**table.sizes[size].words, **section.words.get("both", {}), **section.words.get(size, {})}
 
 
 def needs_of(section: Section, row: Row) -> tuple[str, ...]:

@@ -198,7 +198,7 @@ def checked_training(cfg: DictConfig | Mapping[str, Any], number: int = 0) -> Ch
             print(textwrap.fill(line, terminal_width(), subsequent_indent="  "))
     if formats := listed(config.export):
         require_formats(formats)
-    rounds = _rounds(config, setting.split)
+    rounds = rounds_of(config, setting.split)
     known = [_untouched_test(network, setting, config.protocol, rounds) for network in networks]
     for network in networks:
         require_window(setting.task, setting.store.shape[0], network.space, network.arch)
@@ -218,7 +218,19 @@ def _live_page(live: LiveTraining, folder: Path, kind: str) -> Iterator[list[Tra
             live.finish("The training was stopped before its end; the same command continues it.", "")
 
 
-def _rounds(config: TrainConfig, split: Split) -> list[Fold]:
+def rounds_of(config: TrainConfig, split: Split) -> list[Fold]:
+    """Return the rounds of a training: which samples each of its networks is trained, validated and tested on.
+
+    Args:
+        config: Its settings, of which `protocol` and `rounds` count.
+        split: Its split.
+
+    Returns:
+        The rounds.
+
+    Raises:
+        NASError: If the settings or the split allow no such rounds.
+    """
     holdout = config.protocol == "holdout"
     rounds = split.holdout_rounds() if holdout else split.cross_validation_rounds()
     if config.rounds is None:

@@ -165,11 +165,38 @@ sections:
         ("", 'steps: ["serve x --predictor os:system"]'),
         ("", 'steps: ["study delete x --yes"]'),
         ("hydra.launcher._target_=os.system", 'steps: ["train {w}"]'),
+        ("", 'steps: ["predict x y --out /home/x/victim.json"]'),
+        ("", 'steps: ["predict x y --out=/home/x/victim.json"]'),
+        ("", 'steps: ["predict x y --out {folder}/../../victim.json"]'),
+        ("/home/x/victim.json", 'steps: ["predict x y --out {w}"]'),
+        ("--out /home/x/victim.json", 'steps: ["predict x y {w}"]'),
+        ("t", 'steps: ["predict x y --ou{w} /home/x/victim.json"]'),
+        ("", 'steps: ["export /home/x/training"]'),
+        ("", 'steps: ["brats predict x --root y --out {folder} --predictions /home/x"]'),
+        ("", 'steps: ["train data_cache=/home/x"]'),
+        ("", 'steps: ["train hydra.run.dir={folder}/../../x"]'),
+        ("", 'steps: ["search study.url=sqlite:////home/x/study.db"]'),
+        ("", 'steps: ["train tracking=tensorboard tracking.tensorboard={folder:/home/x}"]'),
+        ("/etc", 'call: {_target_: experiments.tables.shape.logistic, like: x, folder: "{w}"}'),
+        ("", 'id: "../../evil", call: {_target_: experiments.tables.counts.network}'),
+        ("", 'result: "../x", call: {_target_: experiments.tables.counts.network}'),
     ],
 )
 def test_C1_tables_from_elsewhere(word: str, row: str) -> None:
     with pytest.raises(NASError):
         parse(HOSTILE_TABLE % (word, row), "table.yaml")
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        'steps: ["predict {folder}/train x --out {folder}/{w}", "train data_cache={folder}/cache name=t"]',
+        'steps: ["export {folder}/train"]',
+        'steps: ["train training.augment.cutout=0 tracking=tensorboard tracking.tensorboard.folder=null"]',
+    ],
+)
+def test_C1_tables_write_into_folders_of_their_own(row: str) -> None:
+    parse(HOSTILE_TABLE % ("labels", row), "table.yaml")
 
 
 def test_C1_functions_of_tables_are_defined_for_them() -> None:
