@@ -38,6 +38,7 @@ from nas.utils.hashing import file_digest
 
 ARCH, WEIGHTS = "arch.json", "weights.pt"
 RESULT = "result.json"
+EVALUATION = "evaluation"  # protocol of a result of an evaluation, whose one fold is no training
 CHECKSUMS = "checksums"  # of the specification: of files beside the weights
 PACKAGES = ("voxnas", "torch", "numpy")
 CPU = torch.device("cpu")
@@ -228,7 +229,7 @@ def bundles_of(
         trusted: See `Bundle.load`.
 
     Returns:
-        At least one bundle.
+        At least one bundle. If `result.json` names the folds of its networks, those of other folds are left out.
 
     Raises:
         NASError: If the folder holds no finished training, the architecture was not trained there, or a bundle is
@@ -246,6 +247,8 @@ def bundles_of(
     folders = [
         path.parent for path in sorted((training / BUNDLES).glob(f"*/*/{MODEL_JSON}")) if path.parts[-3] == wanted
     ]
+    if tested := _tested_folds(training):  # an earlier training in the same folder may have left more
+        folders = [folder for folder in folders if folder.name in tested]
     if not folders:
         raise NASError(f"no network {wanted} in {training}", "a training of that architecture", TRAIN)
     folders.sort(key=lambda folder: -_score(folder))
@@ -293,6 +296,15 @@ def _first_architecture(training: Path) -> str:
             f"a folder with {RESULT}",
             "repeat the training command, which continues where it stopped",
         ) from error
+
+
+def _tested_folds(training: Path) -> set[str]:
+    """Return the folds whose networks result.json tests; none without a readable one, or if it names none."""
+    try:
+        content = read_json(training / RESULT)
+        return set() if content.get("protocol") == EVALUATION else {str(fold["fold"]) for fold in content["folds"]}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return set()
 
 
 def _score(folder: Path) -> float:

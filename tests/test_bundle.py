@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from nas.artifact import Artifact
 from nas.bundle import ARCH, WEIGHTS, Bundle, bundle_folder, bundles_of
 from nas.errors import NASError
+from nas.export.choice import chosen_bundles
 from nas.inference.model_card import MODEL_CARD
 from nas.inference.model_spec import MODEL_JSON
 from nas.task_spec import TaskSpec
@@ -213,6 +214,14 @@ def test_bundles_of_a_training(tmp_path: Path) -> None:
     assert [one.artifact.arch.id for one in bundles_of(tmp_path, arch=other.artifact.arch.id)] == [
         other.artifact.arch.id
     ]
+    content = {
+        "arch_id": made.artifact.arch.id,
+        "protocol": "holdout",
+        "folds": [{"fold": "valid0"}, {"fold": "valid2"}],
+    }
+    (tmp_path / "result.json").write_text(json.dumps(content))  # of fewer rounds than an earlier training here
+    for found in (bundles_of(tmp_path), chosen_bundles(tmp_path), chosen_bundles(tmp_path, "ensemble")):
+        assert [one.spec.facts["trained"]["round"] for one in found] == ["valid2", "valid0"]
     (alone,) = bundles_of(bundle_folder(tmp_path, made.artifact.arch.id, "valid2"))
     assert alone.spec.facts["validation"]["auc"] == 0.7
     for wrong in ("../..", "none", "*"):

@@ -62,6 +62,20 @@ def test_G13_predict_decides_with_the_mean_of_the_thresholds(trained: Path) -> N
     assert run("predict", [str(trained), str(trained.parent / "cases.csv"), "--out", str(out)]) == 2
 
 
+@pytest.mark.parametrize("decision", [{"positive": "well", "threshold": 0.5}, {"positive": "sick"}])
+def test_an_ensemble_needs_one_decision(trained: Path, capsys: pytest.CaptureFixture[str], decision: dict) -> None:
+    """Else positive class and threshold would depend on the order of the models."""
+    spec = sorted(trained.glob("bundles/*/*/model.json"))[-1]
+    content = json.loads(spec.read_text())
+    content["inference"] = {key: value for key, value in content["inference"].items() if key != "threshold"} | decision
+    spec.write_text(json.dumps(content))
+    first, other = (str(path.parent) for path in sorted(trained.glob("bundles/*/*/model.json")))
+    for one, two in ((first, other), (other, first)):
+        words = [one, str(trained.parent / "cases.csv"), "--average-with", two, "--out", str(trained.parent / "p.csv")]
+        assert run("predict", words) == 2
+        assert "another task, classes, preparation or decision" in capsys.readouterr().err
+
+
 def test_G13_G15_evaluate_names_class_and_threshold(trained: Path) -> None:
     results = trained.parent / "results"
     assert run("evaluate", [str(trained), str(trained.parent / "cases.csv"), "--out", str(results)]) == 0

@@ -199,3 +199,29 @@ def test_the_csv_of_the_labels_is_not_replaced_by_the_results(tmp_path: Path, ca
         answer = voxnas(capsys, "evaluate", *words, data / "cases.csv", "--out", data)
         refused(answer, "cases.csv, which is an input")
     assert (data / "cases.csv").read_text() == "\n".join(lines)
+
+
+def test_results_of_other_trainings_data_and_systems_are_not_replaced(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """The test result of the training; data and systems of one name. The same evaluation again is allowed."""
+    write_segmenter(tmp_path / "x", seeds=(0,))
+    words = ("evaluate", tmp_path / "x")
+    first, other = labelled(tmp_path / "a/new", 2), labelled(tmp_path / "b/new", 3)
+    before = (tmp_path / "x/result.json").read_bytes()
+    refused(voxnas(capsys, *words, first, "--out", tmp_path / "x"), "which holds a training", "a folder of its own")
+    assert (tmp_path / "x/result.json").read_bytes() == before
+    assert not (tmp_path / "x/table.md").exists()
+    for _ in range(2):
+        code, _, err = voxnas(capsys, *words, first, "--resamples", 20)
+        assert code == 0, err
+    result = tmp_path / "x/evaluation/new/result.json"
+    before = result.read_bytes()
+    refused(voxnas(capsys, *words, other), "the evaluation of another system or of other data", "change --out")
+    assert result.read_bytes() == before
+    out = ("--resamples", 20, "--out", tmp_path / "out")
+    for place, expected in (("p/same", 0), ("p/same", 0), ("q/same", 2)):
+        guesses = predicted(tmp_path / place, 2)
+        answer = voxnas(capsys, "evaluate", "--predictions", guesses, first, *out)
+        assert answer[0] == expected, answer[2]
+    refused(answer, "the evaluation of another system")

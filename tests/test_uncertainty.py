@@ -123,3 +123,22 @@ def test_columns_of_a_classification(tmp_path: Path, capsys: pytest.CaptureFixtu
     capsys.readouterr()
     assert run("predict", [str(folder), words[1], "--out", str(tmp_path / "q.csv"), "--uncertainty"]) == 2
     assert "one network" in capsys.readouterr().err
+
+
+def test_maps_replace_no_input_and_no_other_output(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    write_segmenter(tmp_path / "training")
+    voxels = np.random.default_rng(0).normal(100, 20, (9, 10, 12)).astype(np.float32)
+    for name in ("a", "a_variance"):
+        write_nifti(tmp_path / f"scans/{name}.nii.gz", voxels)
+    scans, before = tmp_path / "scans", (tmp_path / "scans/a_variance.nii.gz").read_bytes()
+    words = [str(tmp_path / "training"), "--uncertainty", "--out"]
+    assert run("predict", [*words, str(scans / "a.nii.gz"), str(scans / "a_variance.nii.gz")]) == 2
+    assert "a_variance.nii.gz, which is an input" in capsys.readouterr().err
+    assert (scans / "a_variance.nii.gz").read_bytes() == before
+    assert not (scans / "a.nii.gz.jsonl").exists()
+    assert run("predict", [*words, str(tmp_path / "masks"), str(scans)]) == 2
+    assert "two outputs of one path" in capsys.readouterr().err
+    assert not (tmp_path / "masks").exists()
+    (tmp_path / "one_uncertainty.csv").write_text(f"path\n{scans / 'a.nii.gz'}\n")
+    assert run("predict", [*words, str(tmp_path / "one.nii.gz"), str(tmp_path / "one_uncertainty.csv")]) == 2
+    assert "one_uncertainty.csv, which is an input" in capsys.readouterr().err

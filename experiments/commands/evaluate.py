@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from experiments.argument_types import number_type, seed_type
 from experiments.cli import USER_ERROR, Parser, write_line
 from experiments.commands import evaluate_predictions
-from experiments.commands.evaluate_predictions import data_name, report, require_own_files
+from experiments.commands.evaluate_predictions import data_name, report, require_own_files, require_own_result
 from experiments.commands.network_options import (
     add_device,
     add_network,
@@ -139,12 +139,16 @@ def run(options: argparse.Namespace) -> int:
     was_seen = {case.name: seen.has(case) for case in cases}
     cases = _allowed(cases, was_seen, options.seen)
     folder = options.out or options.training / "evaluation" / data_name(options.labelled)
+    system = _system(options, trained, found, folder)
     require_own_files(folder, options.labelled)
+    require_own_result(folder, system)
     segments = task.spec.kind == "segmentation"
     outs = [label_map(folder / "predictions", case) if segments else None for case in cases]
+    record = Record.beside(folder / "predictions", networks)
+    record.require_own([out for out in outs if out is not None])
     with exclusive(folder):
-        record = Record.beside(folder / "predictions", networks)
         done = outcomes(cases, outs, within_time(prediction_of(networks), options), record)
+        record.remove_if_unused()
     measured = [outcome for outcome in done if outcome.error is None]
     evaluation = evaluate_cases(
         task,
@@ -155,7 +159,7 @@ def run(options: argparse.Namespace) -> int:
         options.seed,
         refuse,
     )
-    report(folder, evaluation, task, _system(options, trained, found))
+    report(folder, evaluation, task, system)
     return USER_ERROR if faults or len(measured) < len(done) else 0
 
 
@@ -170,10 +174,12 @@ def _require_used(options: argparse.Namespace) -> None:
             raise NASError(f"{flag} with {here}", f"an option of {there}", f"leave out {flag}")
 
 
-def _system(options: argparse.Namespace, networks: Sequence[BundleNetwork], cases: Sequence[Case]) -> Evaluated:
+def _system(
+    options: argparse.Namespace, networks: Sequence[BundleNetwork], cases: Sequence[Case], folder: Path
+) -> Evaluated:
     """Describe the networks by the result of their training."""
     from nas.bundle import RESULT
-    from nas.retraining.evaluation_files import Evaluated, identity_of_labels
+    from nas.retraining.evaluation_files import Evaluated, identity_of_labels, identity_of_source
     from nas.retraining.result import SIZES, TrainResult
 
     data = data_name(options.labelled), identity_of_labels(cases)
@@ -181,6 +187,7 @@ def _system(options: argparse.Namespace, networks: Sequence[BundleNetwork], case
     arch_id = arch_ids.pop() if len(arch_ids) == 1 else ""
     own = options.network or networks[0].artifact.name if arch_id else "ensemble"
     facts: dict[str, Any] = {"arch_id": arch_id, "networks": len(networks)}
+    facts["source"] = identity_of_source(options.training, folder)
     try:
         result = TrainResult.load(options.training / RESULT)
     except NASError:  # of one bundle, or of a training that another program has copied without its result

@@ -36,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
     from nas.inference.label_maps import classes_in, find_label_maps, match_predictions, shortened
     from nas.inference.many import Outcome
     from nas.retraining.evaluation import evaluate_cases
-    from nas.retraining.evaluation_files import Evaluated, identity_of_labels
+    from nas.retraining.evaluation_files import Evaluated, identity_of_labels, identity_of_source
     from nas.tasks.segmentation import Segmentation
     from nas.utils.files import exclusive
 
@@ -72,13 +72,15 @@ def run(options: argparse.Namespace) -> int:
         print(f"error: {error}", file=sys.stderr, flush=True)
 
     folder = options.out or OUT / options.predictions.resolve().name
+    name, source = options.name or options.predictions.resolve().name, identity_of_source(options.predictions, folder)
+    data = data_name(options.labelled), identity_of_labels(labelled.cases)
+    system = Evaluated(name, *data, seed=options.seed, source=source)
     require_own_files(folder, options.labelled)
+    require_own_result(folder, system)
     with exclusive(folder):
         outcomes = [Outcome(case, matched.files[case.name], {}, None, 0.0) for case in cases]
         settings = options.resamples, options.seed, refuse
         evaluation = evaluate_cases(task, outcomes, [None] * len(cases), classes, *settings, on_labels=True)
-        name = options.name or options.predictions.resolve().name
-        system = Evaluated(name, data_name(options.labelled), identity_of_labels(labelled.cases), seed=options.seed)
         report(folder, evaluation, task, system)
     return USER_ERROR if faults else 0
 
@@ -110,6 +112,38 @@ def require_own_files(folder: Path, labelled: Path) -> None:
     from nas.utils.folders import require_no_input
 
     require_no_input([folder / name for name in FILES], [labelled])
+
+
+def require_own_result(folder: Path, system: Evaluated) -> None:
+    """Check that an evaluation takes the place of none but an earlier one of the same system on the same data.
+
+    Args:
+        folder: The folder of its files.
+        system: The system and its data.
+
+    Raises:
+        NASError: If the folder is that of a training, or holds the evaluation of another system or of other data.
+    """
+    from nas.bundle import RESULT
+    from nas.inference.model_spec import BUNDLES
+    from nas.retraining.evaluation_files import is_evaluation_of
+    from nas.retraining.result import EVALUATION
+    from nas.utils.files import read_json
+
+    path = folder / RESULT
+    try:
+        content = read_json(path) if path.exists() else None
+    except (OSError, ValueError):
+        content = {}
+    is_evaluation = content is None or (isinstance(content, dict) and content.get("protocol") == EVALUATION)
+    if not is_evaluation or (folder / BUNDLES).is_dir():
+        raise NASError(f"--out {folder}, which holds a training or its result", "a folder of its own", "change --out")
+    if content is not None and not is_evaluation_of(content, system):
+        raise NASError(
+            f"--out {folder}, which holds the evaluation of another system or of other data",
+            "a folder of its own",
+            f"change --out, or remove {path}",
+        )
 
 
 def report(folder: Path, evaluation: Evaluation, task: Task, system: Evaluated) -> None:

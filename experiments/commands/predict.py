@@ -28,6 +28,7 @@ from nas.errors import NASError
 if TYPE_CHECKING:
     from nas.inference.cases import Case
     from nas.inference.many import Outcome, Prediction
+    from nas.inference.record import Record
     from nas.inference.runtime import InferenceNetwork
 
 EXAMPLES = (
@@ -37,6 +38,7 @@ EXAMPLES = (
     "voxnas predict a/model.onnx scans/ --average-with b/model.onnx --out masks/",
 )
 TABLE = "predictions.csv"
+RESULT = "result.json"  # of a training; nas.bundle, which names it too, needs torch
 VOLUMES = "uncertainty.csv"
 VERSION = re.compile(r"\.v?\d+")  # end of a folder's name, which is no ending of a file
 
@@ -91,10 +93,10 @@ def run(options: argparse.Namespace) -> int:
         Exit code: 0, or 2 if an input could not be predicted.
     """
     from nas.inference.cases import find_cases
-    from nas.inference.predict import require_alike, write_rows
+    from nas.inference.predict import require_alike
     from nas.inference.record import Record
     from nas.inference.uncertainty import require_several
-    from nas.utils.folders import require_no_input
+    from nas.utils.special_files import is_special
 
     point_mm = _point(options.point)
     models = (options.model, *options.average_with)
@@ -112,11 +114,17 @@ def run(options: argparse.Namespace) -> int:
     if point_mm is not None:
         cases = [case if case.point_mm else replace(case, point_mm=point_mm) for case in cases]
     table = None if segments else _table(options.out)
-    if table is not None:
-        require_no_input([table], [*options.input, *(path for case in cases for path in case.paths)])
     outs = _outs(options.out, cases) if segments else [None] * len(cases)
+    listed = _volumes_table(options.out, outs) if segments and options.uncertainty else None
+    written = _written(outs, [one for one in (table, listed) if one is not None], options.uncertainty)
+    _require_apart(written, [*options.input, *(path for case in cases for path in case.paths)])
     chosen = ["uncertainty"] * options.uncertainty
-    record = None if segments and outs == [options.out] else Record.beside(table or options.out, networks, *chosen)
+    out = table or options.out
+    record = None if is_special(out) else Record.beside(out, networks, *chosen)  # nothing lies beside a device
+    if table is not None:
+        _require_no_result(table)
+    if record is not None:
+        record.require_own(written)
     if options.again and record is not None:
         record.forget()
     failed, rows, predict = 0, [], within_time(prediction_of(networks, options.uncertainty), options)
@@ -128,12 +136,11 @@ def run(options: argparse.Namespace) -> int:
             if outcome.result is not None and table is not None:
                 rows += outcome.result.get("rows", [outcome.result])
         if table is not None and failed < len(cases):
-            write_rows(table, rows)
-            write_line(f"wrote {table}")
-        if volumes:
-            listed = _volumes_table(options.out, outs)
-            write_rows(listed, volumes)
-            write_line(f"wrote {listed}")
+            _write_table(table, rows, record)
+        if listed is not None and volumes:
+            _write_table(listed, volumes, record)
+        if record is not None:
+            record.remove_if_unused()
     if len(cases) > 1:
         write_line(f"predicted {len(cases) - failed} of {len(cases)} inputs" + f", {failed} failed" * bool(failed))
     return USER_ERROR if failed else 0
@@ -270,15 +277,54 @@ def _volumes_table(out: Path, outs: Sequence[Path | None]) -> Path:
 def _outs(out: Path, cases: Sequence[Case]) -> list[Path]:
     """Return the file of each label map: the given file, or one in the given folder with the name of the case."""
     from nas.inference.predict import IMAGES
-    from nas.utils.folders import require_no_input
 
     if len(cases) == 1 and out.name.endswith((*IMAGES, ".npy")):
-        outs = [out]
-    else:
-        _require_folder(out, len(cases))
-        outs = [label_map(out, case) for case in cases]
-    require_no_input(outs, [path for case in cases for path in case.paths])
-    return outs
+        return [out]
+    _require_folder(out, len(cases))
+    return [label_map(out, case) for case in cases]
+
+
+def _written(outs: Sequence[Path | None], tables: Sequence[Path], uncertainty: bool) -> list[Path]:
+    """List all files that the command writes: label maps, maps of the uncertainty, tables."""
+    from nas.inference.uncertainty import map_paths
+
+    labels = [out for out in outs if out is not None]
+    maps = [path for out in labels for path in map_paths(out).values()] if uncertainty else []
+    return [*labels, *maps, *tables]
+
+
+def _require_apart(outputs: Sequence[Path], inputs: Sequence[Path]) -> None:
+    """Check that no output takes the place of an input or of another output."""
+    from nas.utils.folders import require_no_input
+
+    require_no_input(outputs, inputs)
+    known: set[Path] = set()
+    for path in outputs:
+        whole = path.resolve()
+        if whole in known:
+            raise NASError(f"two outputs of one path, {path}", "a file for each output", "rename an input")
+        known.add(whole)
+
+
+def _require_no_result(table: Path) -> None:
+    """Check that a table is not written among the files of a training or of an evaluation."""
+    from nas.utils.special_files import is_special
+
+    if not is_special(table) and (table.parent / RESULT).is_file():
+        raise NASError(
+            f"--out {table}, in a folder that holds a result ({RESULT})", "a new file or folder", "change --out"
+        )
+
+
+def _write_table(table: Path, rows: Sequence[Mapping[str, Any]], record: Record | None) -> None:
+    from nas.inference.predict import write_rows
+
+    if record is not None:
+        record.start(table)
+    write_rows(table, rows)
+    if record is not None:
+        record.finish(table)
+    write_line(f"wrote {table}")
 
 
 def label_map(folder: Path, case: Case) -> Path:

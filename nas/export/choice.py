@@ -62,10 +62,10 @@ def networks_of_training(training: Path, trusted: Sequence[str] = ()) -> dict[st
         NASError: If there is no finished training, or an arch.json is damaged.
     """
     (first, *_) = bundles_of(training, best=1, trusted=trusted)
-    ids: dict[str, str] = {}
+    ids = {first.artifact.name: first.artifact.arch.id}  # an earlier training may have left another one of its name
     for path in sorted((training / BUNDLES).glob(f"*/*/{ARCH}")):
         if path.parts[-3] not in ids.values():
-            ids[load(path, trusted).name] = path.parts[-3]
+            ids.setdefault(load(path, trusted).name, path.parts[-3])
     systems = [name for name in _result(training).get("ensembles", {}) if name in ids]
     return {name: ids[name] for name in systems} or {first.artifact.name: first.artifact.arch.id}
 

@@ -69,6 +69,8 @@ def predict_cases(
             result = None if record is None else record.result(case.name, inputs, output)
             kept = result is not None
             if result is None:
+                if record is not None:
+                    record.start(output)
                 result = predict(case, output)
                 if record is not None:
                     record.add(case.name, inputs, output, result)

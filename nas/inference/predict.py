@@ -32,13 +32,13 @@ def require_alike(networks: Sequence[InferenceNetwork]) -> None:
         networks: At least one network.
 
     Raises:
-        NASError: If their tasks, classes or preparations differ.
+        NASError: If their tasks, classes, preparations or decisions differ.
     """
     first = _asked_of(networks[0])
     for network in networks[1:]:
         if _asked_of(network) != first:
             raise NASError(
-                f"{network.path} for another task, classes or preparation than {networks[0].path}",
+                f"{network.path} for another task, classes, preparation or decision than {networks[0].path}",
                 "networks of one training",
                 "give each its own command",
             )
@@ -217,4 +217,5 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 def _asked_of(network: InferenceNetwork) -> tuple[Any, ...]:
     spec = network.spec
     preparation = {name: value for name, value in spec.preparation.items() if name != "intensity"}
-    return spec.task, preparation, spec.outputs[0].channels
+    decision = spec.inference.get("positive"), spec.inference.get("threshold") is not None  # thresholds are averaged
+    return spec.task, preparation, spec.outputs[0].channels, decision

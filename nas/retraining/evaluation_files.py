@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,6 +44,7 @@ class Evaluated:
         networks: Number of networks whose predictions were averaged.
         seed: Seed of the training; that of the bootstrap for another program.
         costs: params, macs and bytes of one network, if they are known.
+        source: Identity of the training or of the predictions, see `identity_of_source`.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Evaluated:
     networks: int = 1
     seed: int = 0
     costs: Mapping[str, float] = field(default_factory=dict)
+    source: str = ""
 
 
 def identity_of_labels(cases: Sequence[Case]) -> str:
@@ -65,6 +68,36 @@ def identity_of_labels(cases: Sequence[Case]) -> str:
     """
     labels = {case.name: _content(case.label) for case in cases}
     return digest(sorted(labels.items()))
+
+
+def identity_of_source(source: Path, folder: Path) -> str:
+    """Identify what is evaluated by its place, so that systems of one name do not replace each other.
+
+    Args:
+        source: Folder of the training or of the predictions.
+        folder: Folder of the evaluation, which may be moved together with it.
+
+    Returns:
+        A hash of the path from one to the other.
+    """
+    return digest(Path(os.path.relpath(source.resolve(), folder.resolve())).as_posix())
+
+
+def is_evaluation_of(content: Mapping[str, Any], system: Evaluated) -> bool:
+    """Check whether an evaluation is that of a system on its data.
+
+    Args:
+        content: Its result.json. One of an earlier version does not state where its system came from.
+        system: The system and its data.
+
+    Returns:
+        Whether data, architectures and sources agree; the names, if the source is unknown.
+    """
+    data = content.get("data")
+    known = content.get("arch_id"), data.get("sha256") if isinstance(data, dict) else None
+    source = content.get("identity")
+    is_same = source == system.source if source else content.get("name") == system.name
+    return is_same and known == (system.arch_id, system.sha256)
 
 
 def _content(label: str) -> str:
@@ -128,5 +161,6 @@ def _result(evaluation: Evaluation, task: Task, system: Evaluated) -> TrainResul
         headline={"system": system.name, "networks": system.networks},
         decision=decision,
         warnings=tuple(evaluation.warnings),
+        identity=system.source,
         **unit,
     )
