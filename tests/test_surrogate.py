@@ -129,14 +129,14 @@ def test_a_network_most_of_whose_trainings_hardly_learned_keeps_them_all() -> No
 
 
 def test_a_failed_training_leaves_the_budgets_of_the_others() -> None:
-    plain = table()
-    curves = {name: np.tile(plain.metrics[name][:, None], (1, 8)).astype(np.float32) for name in ("dice", "seconds")}
+    plain = table(40, 2)  # few columns, as each has a model
+    curves = {name: np.tile(plain.metrics[name][:, None], (1, 2)).astype(np.float32) for name in ("dice", "seconds")}
     failed = replace(plain, curves={name: values.copy() for name, values in curves.items()}, states=[*plain.states])
     failed.states[4] = State.FAILED
     for values_NE in failed.curves.values():
         values_NE[4] = np.nan
     names = [set(Surrogate(one, cost).errors) for one in (replace(plain, curves=curves), failed)]
-    assert names[0] == names[1] >= {"dice@1", "seconds@7"}
+    assert names[0] == names[1] >= {"dice@1", "seconds@1"}
 
 
 def test_searches_beyond_the_table() -> None:
