@@ -26,9 +26,10 @@ import torch
 from benchmarks.common import write_results
 from experiments.cli import run_command
 from experiments.lung_detector.predictor import Predictor
-from nas.bundle import RESULT, bundles_of
+from nas.bundle import bundles_of
 from nas.data.loading import VolumeSet
 from nas.data.sources.nodule_phantoms import NodulePhantoms
+from nas.inference.model_spec import RESULT
 from nas.metrics.boxes import overlaps
 from nas.training.loop import predict
 

@@ -14,8 +14,9 @@ import torch
 
 from benchmarks.nnunet_data import Cases, write_nnunet_folder
 from experiments.commands.voxnas import COMMANDS
-from nas.bundle import BUNDLES, RESULT, bundles_of
+from nas.bundle import BUNDLES, bundles_of
 from nas.errors import NASError
+from nas.inference.model_spec import RESULT
 from nas.tasks.segmentation import Segmentation
 from nas.utils.files import read_json, write_text
 from search_spaces.unet import UNetSpace

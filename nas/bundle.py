@@ -27,7 +27,7 @@ from nas.artifact import load as load_artifact
 from nas.context import versions
 from nas.errors import NASError, first_line, last_line
 from nas.inference.model_card import MODEL_CARD, model_card
-from nas.inference.model_spec import BUNDLES, MODEL_JSON, ModelSpec, Port, Sides
+from nas.inference.model_spec import BUNDLES, EVALUATION, MODEL_JSON, RESULT, ModelSpec, Port, Sides
 from nas.task_spec import TaskSpec
 from nas.tasks.base import Task, task_of
 from nas.tasks.temperature import at_temperature
@@ -37,8 +37,6 @@ from nas.utils.files import read_json, staged, write_bytes, write_text
 from nas.utils.hashing import file_digest
 
 ARCH, WEIGHTS = "arch.json", "weights.pt"
-RESULT = "result.json"
-EVALUATION = "evaluation"  # protocol of a result of an evaluation, whose one fold is no training
 CHECKSUMS = "checksums"  # of the specification: of files beside the weights
 PACKAGES = ("voxnas", "torch", "numpy")
 CPU = torch.device("cpu")

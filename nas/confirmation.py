@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -145,40 +145,33 @@ def _completed_by(searched: History, replicates: int) -> str:
 
 def _in_race(history: History, racing: Sequence[Trial], rounds: int) -> list[Trial]:
     """Return the networks that may still be on the front, after the given number of rounds."""
-    done = {(trial.arch.id, trial.budget, trial.replicate): trial for trial in history.confirmed.complete()}
-    keys = list(dict.fromkeys((arch_id, budget) for arch_id, budget, _ in done))
-    runs = [
-        {number: done[one] for number in range(rounds) if (one := (*key, CONFIRMATION + number)) in done}
-        for key in keys
-    ]
-    complete = {key for key, own in zip(keys, runs, strict=True) if len(own) == rounds}
-    kept = [network for network in racing if (network.arch.id, network.budget) in complete]
-    mean_NM, margin_M = np.empty((len(kept), len(history.objectives))), np.empty(len(history.objectives))
-    for column, (name, sign) in enumerate(history.sign.items()):
-        values = [{number: sign * trial.metrics[name] for number, trial in own.items()} for own in runs]
-        margin_M[column] = _margin(values, rounds)
-        mean = {key: float(np.mean(list(own.values()))) for key, own in zip(keys, values, strict=True) if own}
-        mean_NM[:, column] = [mean[network.arch.id, network.budget] for network in kept]
-    ahead_NNM = mean_NM[:, None] - mean_NM[None] - margin_M
+    known = tuple(trial for trial in history.confirmed if trial.replicate < CONFIRMATION + rounds)
+    so_far = replace(history, records=known)
+    means = {
+        (mean.arch.id, mean.budget): mean
+        for mean in so_far.means()
+        if len(so_far.replicates(mean.arch, mean.budget)) == rounds
+    }
+    kept = [network for network in racing if (network.arch.id, network.budget) in means]
+    found = [means[network.arch.id, network.budget] for network in kept]
+    value_NM, excess_N = history.values(found), history.violations(found)
+    margin_M = [_margin(so_far, name, rounds) for name in history.objectives]
+    ahead_NNM = value_NM[:, None] - value_NM[None] - margin_M
     ahead_NN = np.all(ahead_NNM >= 0, axis=2) & np.any(ahead_NNM > 0, axis=2)
-    excess_N = _excess(history, kept, rounds)
     beaten_N = np.any(ahead_NN & (excess_N[:, None] <= excess_N), axis=0) | (excess_N > excess_N.min(initial=math.inf))
     return [network for network, beaten in zip(kept, beaten_N, strict=True) if not beaten]
 
 
-def _excess(history: History, networks: Sequence[Trial], rounds: int) -> np.ndarray:
-    """Return the violation of the constraints by the means of the given number of rounds (N,)."""
-    known = tuple(trial for trial in history.confirmed if trial.replicate < CONFIRMATION + rounds)
-    means = {(trial.arch.id, trial.budget): trial for trial in replace(history, records=known).means()}
-    return history.violations([means[network.arch.id, network.budget] for network in networks])
-
-
-def _margin(values: Sequence[Mapping[int, float]], rounds: int) -> float:
+def _margin(history: History, objective: str, rounds: int) -> float:
     """Return the difference of two means of an objective that noise may make: 0 for one without noise, as of costs."""
-    if all(len(set(own.values())) == 1 for own in values):
+    rows = [
+        {trial.replicate: trial.metrics[objective] for trial in history.replicates(mean.arch, mean.budget)}
+        for mean in history.means()
+    ]
+    if all(len(set(row.values())) == 1 for row in rows):
         return 0.0
-    apart, lost = without_replicate_effects(values)
-    found = variance_components([list(own.values()) for own in apart], lost=lost)
+    apart, lost = without_replicate_effects(rows)
+    found = variance_components([list(row.values()) for row in apart], lost=lost)
     if found is None:
         return math.inf
     degrees = found.evaluations - found.networks - lost

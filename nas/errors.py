@@ -84,7 +84,10 @@ def last_line(error: BaseException) -> str:
 
 def _lines(error: BaseException) -> list[str]:
     details = getattr(error, "details", None)  # of gRPC
-    text = str(details() if callable(details) else error)
+    if isinstance(error, KeyError) and len(error.args) == 1:
+        text = str(error.args[0])  # the text of a KeyError is the representation of its argument
+    else:
+        text = str(details() if callable(details) else error)
     return [line.strip() for line in text.splitlines() if line.strip()] or [type(error).__name__]
 
 

@@ -114,3 +114,17 @@ def place(results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     copy = Path(shutil.copytree(results, tmp_path / "results"))
     monkeypatch.chdir(copy)
     return copy
+
+
+@pytest.fixture
+def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file of a small table for `voxnas tables`, in an empty working folder."""
+    from tests import paper_tables
+
+    paper_tables.calls.clear()
+    paper_tables.interrupt_at.clear()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("VOXNAS_DATA", raising=False)
+    path = tmp_path / "small.yaml"
+    path.write_text(paper_tables.SMALL)
+    return path

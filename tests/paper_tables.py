@@ -9,6 +9,45 @@ import numpy as np
 from nas.retraining.result import TrainResult
 from nas.tasks.classification import METRICS, Classification
 
+SMALL = """
+title: "A small table, 100 % made"
+about: "Nothing is trained."
+score: auc
+columns:
+  - {name: auc, label: AUC, digits: 3, interval: true}
+  - {name: accuracy, label: "acc. (%)", digits: 1, scale: 100}
+  - {name: params, label: "params (M)", digits: 4, scale: 1.0e-6}
+sizes:
+  quick: {seeds: [0, 1], words: {strong: "3.0"}, note: "Two seeds."}
+  full: {seeds: [0, 1, 2], words: {strong: "3.0"}}
+data:
+  scans: {folder: scans_1, files: ["*.nii"], source: "example.org, by registration."}
+sections:
+  - title: Published
+    id: published
+    rows:
+      - {name: "Net_1 & co", values: {auc: 0.9, params: "14"}, source: "Somebody, 2020", comparable: false,
+         note: "50 % of it"}
+  - title: Ours
+    id: ours
+    against: weak
+    rows:
+      - {name: weak, steps: [{_target_: tests.paper_tables.training, name: weak, signal: 0.3}], minutes: {quick: 1}}
+      - {name: strong, steps: [{_target_: tests.paper_tables.training, name: strong, signal: 3.0}], minutes: {quick: 1}}
+      - {name: volume, of: weak, system: volume}
+      - {name: needs data, needs: [scans], steps: ["train data.root={data} seed={seed}"], minutes: {full: 90}}
+      - {name: after it, call: {_target_: tests.paper_tables.number, value: 1.0, folder: "{row:needs-data}/x"}}
+      - {name: large, sizes: [full], steps: ["train seed={seed}"], minutes: {full: 90}}
+      - {name: long, steps: ["train seed={seed}"], minutes: {quick: 61}}
+  - title: Counts
+    id: counts
+    columns: [params]
+    rows:
+      - {name: exact, values: {auc: 0.5}, source: "Somebody, 2020",
+         call: {_target_: tests.paper_tables.number, value: 16128}}
+      - {name: of seeds, seeds: {quick: 2}, call: {_target_: tests.paper_tables.of_seed}}
+"""
+
 CASES = 60
 calls: list[str] = []
 interrupt_at: list[str] = []  # names of rows whose next call is interrupted

@@ -13,24 +13,22 @@ import SimpleITK as sitk
 import torch
 from monai.metrics import DiceMetric
 
-from nas.data.sources.manifest import Manifest
 from nas.data.transforms.preparation import prepared
 from nas.errors import NASError
 from nas.export.choice import chosen_bundles
 from nas.inference.cases import find_cases
-from nas.inference.record import Record, volume_digest
+from nas.inference.record import volume_digest
 from nas.provenance import DataFacts, Provenance, SearchRecord, SplitFacts
 from nas.retraining.folds import group_digest
 from nas.tasks.classification import Classification
 from nas.tasks.detection import Detection
 from nas.tasks.segmentation import Segmentation
-from nas.utils.hashing import digest, file_digest
+from nas.utils.hashing import digest
 from search_spaces.detector import DetectorSpace
-from search_spaces.naslung import NASLungSpace
 from search_spaces.unet import UNetSpace
 from tests.bare_environment import BareEnvironment
 from tests.commands import refused, voxnas
-from tests.data.written_decathlon import case, write_nifti
+from tests.predictors import classifier, labelled
 from tests.trainings import CLASSES, WINDOW, write_segmenter, write_training
 
 OBLIQUE = np.array([[0.9, -0.35, 0.0, 3.0], [0.31, 1.01, 0.1, -40.0], [0.02, -0.12, 2.2, 12.0], [0, 0, 0, 1.0]])
@@ -138,21 +136,6 @@ def test_cases_of_folders_files_and_tables(tmp_path: Path) -> None:
         find_cases([tmp_path / "s/q.nrrd", tmp_path / "s/q.nrrd"], 1)
 
 
-def classifier(folder: Path, root: Path) -> Manifest:
-    """Eight volumes of two classes, and a training on their preparation."""
-    lines = ["path,label,patient"]
-    for number in range(8):
-        volume = np.random.default_rng(number).normal(number % 2, size=(20, 18, 17)).astype(np.float32)
-        write_nifti(root / f"{number}.nii.gz", volume, "LAS", (1, 1, 1.5))
-        lines.append(f"{number}.nii.gz,{'well' if number % 2 else 'ill'},P{number}")
-    (root / "my.csv").write_text("\n".join(lines))
-    source = Manifest(str(root / "my.csv"), str(root / "cache"), size=16, window=(-4, 6))
-    task = Classification()
-    space = NASLungSpace(widths=(4, 8), max_depth=4)
-    write_training(folder, space, task, source.preparation(), source.classes, 16)
-    return source
-
-
 @pytest.mark.slow
 def test_exported_folds_without_torch_say_the_same(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     """Probabilities of a csv within 1e-5, and the same masks, by an environment that has no torch."""
@@ -188,15 +171,6 @@ def test_boxes_of_a_detector(tmp_path: Path, capsys: pytest.CaptureFixture) -> N
     assert {row["slice"] for row in rows} == {"0", "1"}
     assert all(0 <= float(row["x0"]) < float(row["x1"]) <= 40 for row in rows)
     assert all(0 <= float(row["y0"]) < float(row["y1"]) <= 32 for row in rows)
-
-
-def labelled(root: Path, count: int = 3, first: int = 0) -> Path:
-    for number in range(first, first + count):
-        image, label = case((13 + number, 12, 9), (1, 1, 2), 1.0)
-        image += np.random.default_rng(number).normal(0, 20, image.shape).astype(np.float32)
-        for folder, array, end in (("imagesTr", image, "_0000"), ("labelsTr", label, "")):
-            write_nifti(root / folder / f"case{number}{end}.nii.gz", array, "PIL", (1, 1, 2))
-    return root
 
 
 def test_evaluation_of_a_segmentation(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
@@ -298,97 +272,6 @@ def test_real_hippocampus(shared_data: Path, tmp_path: Path, capsys: pytest.Capt
     image = nib.load(root / "imagesTr/hippocampus_001_0000.nii.gz")
     np.testing.assert_array_equal(mask.affine, image.affine)
     assert mask.shape == image.shape
-
-
-OTHERS = "a file that this command did not write"
-
-
-def contents(*folders: Path) -> dict[Path, bytes]:
-    return {path: path.read_bytes() for folder in folders for path in folder.rglob("*") if path.is_file()}
-
-
-def test_label_maps_of_others_are_not_replaced(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    """True label maps, a file beside the folder, edited predictions; also below the folder of an evaluation."""
-    write_segmenter(tmp_path / "x", seeds=(0,))
-    root = labelled(tmp_path / "new", 1)
-    (tmp_path / "masks.jsonl").write_text('{"mine": 1}\n')
-    (tmp_path / "results/predictions").mkdir(parents=True)
-    (tmp_path / "results/predictions/case0.nii.gz").write_bytes(b"mine")
-    before, words = contents(tmp_path), ("predict", tmp_path / "x", root / "imagesTr/case0_0000.nii.gz", "--out")
-    for out in (root / "labelsTr", root / "labelsTr/case0.nii.gz", tmp_path / "masks"):
-        refused(voxnas(capsys, *words, out), OTHERS)
-        refused(voxnas(capsys, *words, out, "--again"), OTHERS)
-    refused(voxnas(capsys, "evaluate", tmp_path / "x", root, "--out", tmp_path / "results"), OTHERS)
-    assert contents(tmp_path) == before
-    for out in (tmp_path / "own", tmp_path / "own.nii.gz"):
-        for more in ((), (), ("--flips", "none"), ("--again",)):
-            code, _, err = voxnas(capsys, *words, out, *more)
-            assert code == 0, err
-    mask = tmp_path / "own/case0.nii.gz"
-    mask.write_bytes(b"corrected by hand")
-    refused(voxnas(capsys, *words, tmp_path / "own"), OTHERS)
-    assert mask.read_bytes() == b"corrected by hand"
-
-
-def test_tables_of_others_are_not_replaced(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    classifier(tmp_path / "x", tmp_path / "data")
-    (tmp_path / "x/predictions.csv").write_text("of the training")
-    (tmp_path / "mine.csv").write_text("of the user")
-    (tmp_path / "more.jsonl").write_text("of the user")
-    before, words = contents(tmp_path), ("predict", tmp_path / "x", tmp_path / "data/0.nii.gz", "--out")
-    refused(voxnas(capsys, *words, tmp_path / "x"), "a folder that holds a result")
-    for name in ("mine.csv", "more.csv"):
-        refused(voxnas(capsys, *words, tmp_path / name), OTHERS)
-    assert contents(tmp_path) == before
-    for more in ((), (), ("--again",)):
-        code, _, err = voxnas(capsys, *words, tmp_path / "own.csv", *more)
-        assert code == 0, err
-    (tmp_path / "own.csv").write_text("edited")
-    refused(voxnas(capsys, *words, tmp_path / "own.csv"), OTHERS)
-
-
-def record_of(out: Path, model: int) -> Record:
-    return Record(out.with_name(f"{out.name}.jsonl"), digest(model), out)
-
-
-def test_a_record_keeps_the_names_of_its_files(tmp_path: Path) -> None:
-    """Through an interruption while a file is written or a line is cut off, other models, and earlier versions."""
-    out = tmp_path / "masks"
-    out.mkdir()
-    first, second, other = (out / f"{name}.nii.gz" for name in "abc")
-    record = record_of(out, 1)
-    record.require_own([first, second])
-    record.start(first)
-    first.write_bytes(b"1")
-    record.add("a", "", first, {})
-    record.start(second)
-    second.write_bytes(b"2")  # and the process ends
-    with record.path.open("a") as file:
-        file.write('{"name": "b", "inp')
-    for model in (1, 2, 2):
-        record = record_of(out, model)
-        record.require_own([first, second])
-        record.start(first)
-        first.write_bytes(b"3")
-        record.add("a", "", first, {})
-    record_of(out, 3).require_own([first, second])
-    other.write_bytes(b"4")
-    with pytest.raises(NASError, match=r"c\.nii\.gz, a file that this command did not write"):
-        record_of(out, 3).require_own([first, other])
-    line = {"name": "a", "inputs": "", "output": file_digest(first), "result": {}}
-    record.path.write_text(f"{json.dumps({'model': digest(1)})}\n{json.dumps(line)}\n")
-    (out / "uncertainty.csv").write_text("")
-    record_of(out, 1).require_own([first, out / "uncertainty.csv"])
-    with pytest.raises(NASError, match=r"b\.nii\.gz, a file"):
-        record_of(out, 1).require_own([second])
-
-
-def test_a_failed_prediction_leaves_no_record(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    write_segmenter(tmp_path / "x", seeds=(0,))
-    (tmp_path / "bad.nii.gz").write_bytes(b"no image")
-    before = contents(tmp_path)
-    assert voxnas(capsys, "predict", tmp_path / "x", tmp_path / "bad.nii.gz", "--out", tmp_path / "masks")[0] == 2
-    assert contents(tmp_path) == before
 
 
 @pytest.fixture

@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from nas.artifact import Artifact
-from nas.bundle import RESULT, Bundle, bundle_folder
+from nas.bundle import Bundle, bundle_folder
+from nas.inference.model_spec import RESULT
 from nas.provenance import Provenance
 from nas.space import SearchSpace
 from nas.tasks.base import Task

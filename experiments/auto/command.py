@@ -10,17 +10,20 @@ from pathlib import Path
 from experiments.auto.clock import FILE, Clock
 from experiments.auto.dry_run import preview
 from experiments.auto.plan_checks import require_strategy
-from experiments.auto.report import Ending, write_report
+from experiments.auto.report import REPORT, Ending, write_report
 from experiments.auto.request import Request
 from experiments.auto.say import Says
 from experiments.auto.steps import Auto
 from experiments.cli import INTERRUPTED, write_line
 from experiments.commands.plan import show_reading
+from experiments.context import CONFIG
+from nas.comparison.record import RECORD
 from nas.errors import NASError
+from nas.inference.model_spec import RESULT
 from nas.utils.files import exclusive
 from nas.utils.text_table import terminal_width
 
-OF_OTHERS = ("config.yaml", "job.json", "result.json", "report.html")  # files of searches, trainings and evaluations
+OF_OTHERS = (CONFIG, RECORD, RESULT, REPORT)  # files of searches, trainings and evaluations
 
 
 def run(options: argparse.Namespace) -> int:

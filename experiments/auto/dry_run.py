@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from experiments.auto.first_steps import PLAN
 from experiments.auto.limits import limits_of, params_of, small_enough
 from experiments.auto.plan_checks import require_plan_of
+from experiments.auto.plan_step import PLAN
 from experiments.auto.request import Request
 from experiments.auto.schedule import first_reserve
 from experiments.cli import write_line

@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from html import escape
 from typing import Any
 
-from experiments.auto.first_steps import MODEL, NAME, PLAN, REFERENCE, SEARCH
 from experiments.auto.limits import params_of
+from experiments.auto.plan_step import MODEL, NAME, PLAN, REFERENCE, SEARCH
 from experiments.auto.steps import Answer, Auto
 from nas.artifact import load
-from nas.bundle import RESULT
 from nas.html.page import Cell, facts, section, table, warning_list, write_page
+from nas.inference.model_spec import RESULT
 from nas.metrics.metric import Metric
 from nas.planning.plan import in_grammar
 from nas.retraining.answer import answer as sentences

@@ -12,9 +12,10 @@ from typing import Any
 
 from experiments.auto.choice import Candidate, candidates
 from experiments.auto.deadlines import StopAt
-from experiments.auto.first_steps import MODEL, NAME, REFERENCE, SEARCH, FirstSteps
+from experiments.auto.first_steps import FirstSteps
 from experiments.auto.machine import threads
 from experiments.auto.networks import Found, best_of_search, trials_ended, write_network
+from experiments.auto.plan_step import MODEL, NAME, REFERENCE, SEARCH
 from experiments.auto.say import clock_time, printing_into
 from experiments.auto.schedule import MOST_NETWORKS, Retraining, networks_at_a_time, retraining
 from experiments.train.config import TrainConfig

@@ -178,7 +178,7 @@ def _system(
     options: argparse.Namespace, networks: Sequence[BundleNetwork], cases: Sequence[Case], folder: Path
 ) -> Evaluated:
     """Describe the networks by the result of their training."""
-    from nas.bundle import RESULT
+    from nas.inference.model_spec import RESULT
     from nas.retraining.evaluation_files import Evaluated, identity_of_labels, identity_of_source
     from nas.retraining.result import SIZES, TrainResult
 

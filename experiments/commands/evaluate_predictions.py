@@ -124,10 +124,8 @@ def require_own_result(folder: Path, system: Evaluated) -> None:
     Raises:
         NASError: If the folder is that of a training, or holds the evaluation of another system or of other data.
     """
-    from nas.bundle import RESULT
-    from nas.inference.model_spec import BUNDLES
+    from nas.inference.model_spec import BUNDLES, EVALUATION, RESULT
     from nas.retraining.evaluation_files import is_evaluation_of
-    from nas.retraining.result import EVALUATION
     from nas.utils.files import read_json
 
     path = folder / RESULT

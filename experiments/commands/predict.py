@@ -38,7 +38,6 @@ EXAMPLES = (
     "voxnas predict a/model.onnx scans/ --average-with b/model.onnx --out masks/",
 )
 TABLE = "predictions.csv"
-RESULT = "result.json"  # of a training; nas.bundle, which names it too, needs torch
 VOLUMES = "uncertainty.csv"
 VERSION = re.compile(r"\.v?\d+")  # end of a folder's name, which is no ending of a file
 
@@ -308,6 +307,7 @@ def _require_apart(outputs: Sequence[Path], inputs: Sequence[Path]) -> None:
 
 def _require_no_result(table: Path) -> None:
     """Check that a table is not written among the files of a training or of an evaluation."""
+    from nas.inference.model_spec import RESULT
     from nas.utils.special_files import is_special
 
     if not is_special(table) and (table.parent / RESULT).is_file():

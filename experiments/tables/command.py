@@ -8,7 +8,6 @@ import re
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 
 from experiments.argument_types import number_type
@@ -141,7 +140,7 @@ def _compute(name: str, table: Table, options: argparse.Namespace) -> int:
     from experiments.tables.output import markdown, tidy_csv
     from experiments.tables.plan import Folders, data_folders, plan
     from experiments.tables.results import Results
-    from experiments.tables.run import Runner, is_finished
+    from experiments.tables.run import Runner
     from nas.utils.files import exclusive, write_text
     from nas.utils.folders import require_writable
 
@@ -155,12 +154,12 @@ def _compute(name: str, table: Table, options: argparse.Namespace) -> int:
     limit = options.minutes if options.minutes is not None else QUICK_MINUTES if size == "quick" else float("inf")
     runs = (OUT / name / "runs" / size).resolve()
     folder = options.out / name
-    results = Results(folder)
-    rows = plan(table, size, available, options.rows, limit, partial(is_finished, results, size))
+    results = Results(folder, size)
+    rows = plan(table, size, available, options.rows, limit, results.has)
     progress = TableProgress(name, rows)
     require_writable(folder)
     with exclusive(runs):
-        runner = Runner(table, size, Folders(runs, available), results, progress, options.allow_package)
+        runner = Runner(table, Folders(runs, available), results, progress, options.allow_package)
         try:
             computed = runner.run(rows)
         finally:

@@ -9,6 +9,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from experiments.tables.plan import Planned
+from experiments.tables.spec import Size
 from nas.errors import NASError
 from nas.utils.files import locked, read_json, write_text
 from nas.utils.process import usable_cores
@@ -54,17 +56,18 @@ class Computed:
 
 
 class Results:
-    """The computed rows of a folder, of both sizes; written after each row.
+    """The computed rows of a size in a folder that may hold those of other sizes; written after each row.
 
     Args:
         folder: Folder of table.json.
+        size: The size.
 
     Raises:
         NASError: If the file is damaged.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / FILE
+    def __init__(self, folder: Path, size: Size) -> None:
+        self.path, self.size = folder / FILE, size
         self._rows = self._read()
 
     def _read(self) -> dict[str, Computed]:
@@ -77,37 +80,51 @@ class Results:
                 f"{self.path} ({error})", "a table.json of voxnas tables", "delete it: its rows are computed again"
             ) from error
 
-    def get(self, key: str, identity: str, data: str = "") -> Computed | None:
+    def get(self, row: Planned) -> Computed | None:
         """Return a computed row.
 
+        A row whose data are not on this machine is returned, too, so that a table with its results is shown without
+        them.
+
         Args:
-            key: Its key, with the size.
-            identity: Identity of the row as it is planned.
-            data: Digest of its data; empty if it has none, or if they are not on this machine, so that a table with
-                its results is shown without them.
+            row: The row as it is planned.
 
         Returns:
             The row; None if it is not there, or was computed from something else.
         """
-        found = self._rows.get(key)
-        if found is None or found.identity != identity or data not in ("", found.data):
+        found = self._rows.get(self._name(row))
+        if found is None or found.identity != row.identity or row.data not in ("", found.data):
             return None
         return found
 
-    def put(self, key: str, row: Computed) -> None:
+    def has(self, row: Planned) -> bool:
+        """Return whether a row was computed before.
+
+        Args:
+            row: The row as it is planned.
+
+        Returns:
+            Whether `get` returns it.
+        """
+        return self.get(row) is not None
+
+    def put(self, row: Planned, computed: Computed) -> None:
         """Keep a row, and write the file; rows that another process has written since stay.
 
         Args:
-            key: Its key, with the size.
-            row: The row.
+            row: The row as it is planned.
+            computed: The row.
 
         Raises:
             NASError: If the file has been damaged.
         """
         with locked(self.path.with_name(LOCK), remove=True):
-            self._rows = {**self._read(), key: row}
+            self._rows = {**self._read(), self._name(row): computed}
             rows = {name: asdict(one) for name, one in sorted(self._rows.items())}
             write_text(self.path, json.dumps({"rows": rows}, indent=1) + "\n")
+
+    def _name(self, row: Planned) -> str:
+        return f"{self.size}:{row.key}"
 
 
 def _computed(content: Mapping[str, Any]) -> Computed:

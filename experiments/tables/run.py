@@ -16,13 +16,13 @@ from typing import Any, TextIO
 
 from experiments.tables import scores
 from experiments.tables.allowed import table_function
+from experiments.tables.differences import with_difference
 from experiments.tables.plan import Folders, Planned
 from experiments.tables.results import Computed, Results, machine, today
 from experiments.tables.spec import Table
-from nas.errors import NASError
+from nas.errors import NASError, first_line
 from nas.utils.files import write_text
 
-NOT_COMPARED = "not compared in pairs"
 LOG, DRAWS, DONE = "log.txt", "draws.npz", "done.txt"
 TAIL = 3000  # characters of a log in which the reason of a failure is looked for
 TICK_S = 1.0
@@ -35,7 +35,6 @@ class Runner:
 
     Args:
         table: The table.
-        size: Its size.
         folders: Folders of trainings and data.
         results: Rows that were computed before.
         report: Called before each step, and every second while a command runs.
@@ -45,14 +44,13 @@ class Runner:
     def __init__(
         self,
         table: Table,
-        size: str,
         folders: Folders,
         results: Results,
         report: Report,
         allow: Sequence[str] = (),
     ) -> None:
         self.allow = allow
-        self.table, self.size, self.folders, self.results, self.report = table, size, folders, results, report
+        self.table, self.folders, self.results, self.report = table, folders, results, report
         self.failures: dict[str, str] = {}
 
     def run(self, rows: Sequence[Planned]) -> dict[str, Computed]:
@@ -64,7 +62,7 @@ class Runner:
         Returns:
             Key -> row, of the rows that are finished, also of earlier calls.
         """
-        found = {row.key: kept for row in rows if (kept := kept_row(self.results, self.size, row))}
+        found = {row.key: kept for row in rows if (kept := self.results.get(row))}
         by_key = {row.key: row for row in rows}
         to_do = [row for row in in_order(rows) if not row.reason and row.key not in found]
         for number, row in enumerate(to_do):
@@ -79,7 +77,7 @@ class Runner:
                 continue
             seconds = round(time.monotonic() - started, 1)
             computed = replace(computed, seconds=seconds)
-            self.results.put(self._name(row), computed)
+            self.results.put(row, computed)
             found[row.key] = computed
         self._compare(rows, found)
         return found
@@ -87,54 +85,18 @@ class Runner:
     def _compare(self, rows: Sequence[Planned], found: dict[str, Computed]) -> None:
         """Take the differences after all rows, kept ones included: a reference may have come or changed since."""
         by_key = {row.key: row for row in rows}
+
+        def draws_of(key: str) -> scores.Draws | None:
+            return scores.read(self._draws(by_key[key], found[key])) if key in found else None
+
         for row in rows:
             if (own := found.get(row.key)) is None:
                 continue
-            compared = self._compared(row, own, by_key, found)
+            other = found.get(row.against)
+            compared = with_difference(own, draws_of(row.key), row, other, draws_of(row.against), self.table.score)
             if compared != own:
-                self.results.put(self._name(row), compared)
+                self.results.put(row, compared)
                 found[row.key] = compared
-
-    def _compared(
-        self, row: Planned, own: Computed, by_key: Mapping[str, Planned], found: Mapping[str, Computed]
-    ) -> Computed:
-        """Return a row with its difference from the reference as it is now, or with the reason why it has none."""
-        score, other = self.table.score, found.get(row.against)
-        plain = replace(
-            own,
-            against="",
-            reference="",
-            score="",
-            difference={},
-            note="" if own.note.startswith(NOT_COMPARED) else own.note,
-        )
-        mine = scores.read(self._draws(row, own))
-        if not (row.against and score) or (mine is not None and score not in mine.names):
-            return plain
-        if other is None:
-            was_compared = own.difference or own.note.startswith(NOT_COMPARED)
-            return _not_compared(plain, f"{row.against} is not finished") if mine or was_compared else plain
-        facts: dict[str, Any] = {"against": row.against, "reference": _state(other), "score": score}
-        its = scores.read(self._draws(by_key[row.against], other))
-        if mine is not None and its is not None:
-            if score not in its.names:
-                return plain
-            try:
-                apart = scores.difference(mine, its, score)
-            except NASError as error:
-                return _not_compared(plain, str(error))
-            if apart["ci95"] is None:
-                return _not_compared(plain, f"{score} is undefined")
-            return replace(plain, **facts, difference=apart)
-        if own.difference and facts.items() <= vars(own).items():
-            return own  # from elsewhere, and nothing that it was computed from has changed
-        if mine is not None or own.difference:
-            where = row.against if mine is not None else row.key
-            return _not_compared(plain, f"the trainings of {where} were made elsewhere")
-        return own if own.note.startswith(NOT_COMPARED) else plain
-
-    def _name(self, row: Planned) -> str:
-        return name_of(self.size, row)
 
     def _computed(self, row: Planned, by_key: Mapping[str, Planned], say: Callable[[str], None]) -> Computed:
         values = [self._run_seed(row, by_key, seed, say) for seed in row.seeds]
@@ -187,55 +149,6 @@ class Runner:
         return result
 
 
-def name_of(size: str, row: Planned) -> str:
-    """Return the name of a row in table.json.
-
-    Args:
-        size: The size of the table.
-        row: The row.
-
-    Returns:
-        The name.
-    """
-    return f"{size}:{row.key}"
-
-
-def kept_row(results: Results, size: str, row: Planned) -> Computed | None:
-    """Return a row that was computed before.
-
-    Args:
-        results: The rows of table.json.
-        size: The size of the table.
-        row: The row as it is planned.
-
-    Returns:
-        The row; None if it is not there, or was computed from something else.
-    """
-    return results.get(name_of(size, row), row.identity, row.data)
-
-
-def is_finished(results: Results, size: str, row: Planned) -> bool:
-    """Whether a row was computed before.
-
-    Args:
-        results: See `kept_row`.
-        size: See `kept_row`.
-        row: See `kept_row`.
-
-    Returns:
-        Whether table.json holds it.
-    """
-    return kept_row(results, size, row) is not None
-
-
-def _state(row: Computed) -> str:
-    return f"{row.identity} {row.data}".strip()
-
-
-def _not_compared(row: Computed, reason: str) -> Computed:
-    return replace(row, note=f"{NOT_COMPARED}: {reason}")
-
-
 def in_order(rows: Sequence[Planned]) -> list[Planned]:
     """Sort rows so that short ones come first, each after those that it needs.
 
@@ -285,9 +198,7 @@ def call(step: Mapping[str, Any], allow: Sequence[str] = (), **given: Any) -> An
         try:
             return function(**arguments)
         except FAULTS as error:  # a wrong value of an argument, most often; the other rows go on
-            text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)  # not its repr
-            first = (text.strip().splitlines() or ["no message"])[0][:300]
-            got = f"{path}, which ended with {type(error).__name__}: {first}"
+            got = f"{path}, which ended with {type(error).__name__}: {first_line(error)}"
             raise NASError(got, "values that it can take", "correct its arguments in the table") from error
 
 

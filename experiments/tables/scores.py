@@ -9,9 +9,9 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from nas.bundle import RESULT
 from nas.comparison.jobs import read_job
 from nas.errors import NASError
+from nas.inference.model_spec import RESULT
 from nas.metrics.bootstrap import PERCENTILES, GroupBootstrap
 from nas.retraining.pooled import NoScoresError, Pooled, read_pooled
 from nas.retraining.result import SIZES, TrainResult

@@ -15,9 +15,9 @@ from experiments.context import task_setup
 from experiments.train.config import TrainConfig
 from experiments.train.job import rounds_of
 from nas.baselines.features import NAMES, features, object_mask
-from nas.bundle import RESULT
 from nas.data.store import VolumeStore
 from nas.errors import NASError
+from nas.inference.model_spec import RESULT
 from nas.retraining.folds import FoldPrediction
 from nas.retraining.predictions import PREDICTIONS, predictions_csv
 from nas.retraining.scoring import Scorer, System

@@ -29,13 +29,13 @@ from experiments.train.search_defaults import announcement, require_same_data, w
 from experiments.train.systems import SystemTrainer
 from experiments.train.tracked import track_test
 from nas.artifact import Artifact
-from nas.bundle import RESULT
 from nas.context import TaskSetup, versions
 from nas.data.splits import Fold, Split
 from nas.errors import NASError
 from nas.export.onnx import require_formats
 from nas.export.trained import listed
 from nas.html.page import section
+from nas.inference.model_spec import RESULT
 from nas.provenance import SearchRecord
 from nas.report import train_report
 from nas.report.live_training import LiveTraining

@@ -12,9 +12,10 @@ import torch
 from torch import nn
 
 from nas.artifact import Artifact
-from nas.bundle import RESULT, Bundle, bundle_folder, bundles_of
+from nas.bundle import Bundle, bundle_folder, bundles_of
 from nas.context import TaskSetup
 from nas.data.splits import Split
+from nas.inference.model_spec import RESULT
 from nas.report.live_training import LiveTraining
 from nas.report.train import REPORT, next_command, train_report
 from nas.retraining.answer import answer

@@ -12,6 +12,7 @@ from typing import Any
 from nas.comparison.record import FAILED, FINISHED, RECORD, JobRecord
 from nas.comparison.searches import ARCH, TRIALS, SearchOutcome, read_search
 from nas.errors import NASError, first_line
+from nas.inference.model_spec import RESULT
 from nas.metrics.names import TRAINING_MACS
 from nas.retraining.result import TrainResult
 from nas.task_spec import TaskSpec
@@ -20,7 +21,7 @@ from nas.utils.foreign import read_yaml
 
 SEARCH, TRAINING = "search", "training"
 UNFINISHED = "unfinished"  # running or killed
-CONFIG, RESULT = "config.yaml", "result.json"
+CONFIG = "config.yaml"
 INNER = ("checkpoints", "bundles", "pareto", "random_search", "export")  # folders of a job that hold no other job
 EVALUATIONS = "evaluation"  # of a training, on data of their own: compared if they are named
 OWN_FILES = (CONFIG, RECORD, RESULT, TRIALS)

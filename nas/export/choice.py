@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from nas.artifact import load
-from nas.bundle import ARCH, RESULT, Bundle, bundles_of
+from nas.bundle import ARCH, Bundle, bundles_of
 from nas.errors import NASError
-from nas.inference.model_spec import BUNDLES, MODEL_JSON
+from nas.inference.model_spec import BUNDLES, MODEL_JSON, RESULT
 from nas.utils.files import read_json
 
 ENSEMBLE = "ensemble"

@@ -20,6 +20,8 @@ SCHEMA = 2
 READABLE = (1, 2)  # 1: exported networks of earlier versions, which have no weights and no task_class
 MODEL_JSON = "model.json"
 BUNDLES = "bundles"  # folder of a training that holds <architecture>/<fold>/
+RESULT = "result.json"  # of a training or an evaluation
+EVALUATION = "evaluation"  # protocol of an evaluation; that of another program's predictions states no costs
 MODEL_FILES = {"onnx": "model.onnx", "openvino": "model.xml", "openvino_fp16": "model_fp16.xml"}  # by format
 
 

@@ -16,13 +16,14 @@ from typing import Any
 
 import numpy as np
 
-from nas.bundle import PACKAGES, RESULT
+from nas.bundle import PACKAGES
 from nas.context import versions
 from nas.inference.cases import Case
+from nas.inference.model_spec import EVALUATION, RESULT
 from nas.metrics.metric import MM, VOXELS, with_class_names
 from nas.retraining.evaluation import Evaluation, cell_of
 from nas.retraining.predictions import PREDICTIONS
-from nas.retraining.result import EVALUATION, TrainResult
+from nas.retraining.result import TrainResult
 from nas.tasks.base import Task
 from nas.utils.files import write_text
 from nas.utils.hashing import digest, file_digest

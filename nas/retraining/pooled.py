@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from nas.bundle import RESULT
 from nas.errors import NASError
+from nas.inference.model_spec import EVALUATION, RESULT
 from nas.metrics.bootstrap import PERCENTILES, GroupBootstrap, intervals
 from nas.metrics.hierarchical import expanded_percentiles, nested_rows
 from nas.metrics.metric import Metric, Scores
 from nas.retraining.predictions import PREDICTIONS
-from nas.retraining.result import EVALUATION, SIZES, Bounds, TrainResult
+from nas.retraining.result import SIZES, Bounds, TrainResult
 from nas.retraining.tables import Row, markdown
 from nas.retraining.verdict import PairedDifference
 from nas.tasks.base import task_of

@@ -17,7 +17,6 @@ from nas.utils.sealed import SEAL, is_damaged, write_sealed
 
 SIZES = ("params", "macs", "bytes")  # costs that are the same on every device
 COSTS = (*SIZES, "latency_ms", "peak_memory_mb", "training_seconds", "training_macs")
-EVALUATION = "evaluation"  # protocol of an evaluation; that of another program's predictions states no costs
 OF_A_FOLD = ("fold", "n")  # entries of a fold that are no metrics
 Bounds = tuple[float, float]
 
